@@ -1,0 +1,35 @@
+# Everything is installed in .venv; PYTHON chooses the interpreter that makes it (3.10 to 3.13).
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+EXAMPLE := examples/fashion_mnist
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export,rtx,dev]'
+	# The oracle of the neuron's tests; its own requirements would replace torch.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps spikingjelly
+	mkdir -p build
+	touch $@
+
+demo: setup
+	rm -rf build/fashion_mnist.bundle
+	$(BIN)/tcja-deploy export $(EXAMPLE)/checkpoint.pth --data $(EXAMPLE)/test_1000.npz --out build/fashion_mnist.bundle
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/export_cost.py
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""The PyTorch and ONNX side of tcja-deploy. Importing this package imports neither; its modules do."""

@@ -1,0 +1,106 @@
+"""Reading a trained network's file, weights only."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tcja_runtime.bundle import sha256
+from tcja_runtime.errors import BadInput
+
+WRAPPERS = ("net", "model", "state_dict", "model_state_dict")
+"""Keys under which training scripts put the weights, beside the optimizer and the like."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The weights of a trained network.
+
+    Attributes:
+        path: the file.
+        sha256: its hash.
+        bytes: its size.
+        wrapper: the key the weights were under, None for a bare state_dict.
+        state: tensors by key, in the order of the file.
+    """
+
+    path: Path
+    sha256: str
+    bytes: int
+    wrapper: str | None
+    state: dict[str, Tensor]
+
+
+def load(path: Path, *, trusted: bool = False) -> Checkpoint:
+    """Read a checkpoint: a state_dict, bare or under one of WRAPPERS.
+
+    Args:
+        path: a file that `torch.save` wrote.
+        trusted: also unpickle arbitrary objects, such as a whole module, which runs any code that the file holds.
+
+    Raises:
+        BadInput: the file is missing, damaged, not a checkpoint, would run code, or holds values that are not finite.
+    """
+    if not path.exists():
+        raise BadInput(f"{path} does not exist")
+    if not path.is_file():
+        raise BadInput(f"{path} is not a file; pass the checkpoint that training saved (.pth or .pt)")
+    wrapper, state = _weights(_unpickled(path, trusted), path)
+    for key, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            count = int((~torch.isfinite(value)).sum())
+            raise BadInput(f"{path}: {key} holds {count} values that are NaN or infinite; the training diverged")
+    return Checkpoint(path=path, sha256=sha256(path), bytes=path.stat().st_size, wrapper=wrapper, state=state)
+
+
+def _unpickled(path: Path, trusted: bool) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not trusted)
+    except pickle.UnpicklingError as error:
+        # torch says which global the file wants, in one of two wordings.
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted is None:
+            raise _not_a_checkpoint(path) from error
+        raise BadInput(
+            f"{path} holds more than weights: loading it would call {wanted[1]}, which can run code; save the "
+            "state_dict alone, or pass --trust-checkpoint if you trust where the file comes from"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} is truncated or damaged; copy it again") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # a file that is no pickle makes the unpickler fail in any way
+        raise _not_a_checkpoint(path) from error
+
+
+def _not_a_checkpoint(path: Path) -> BadInput:
+    return BadInput(f"{path} is not a checkpoint; pass the file that training saved with torch.save")
+
+
+def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
+    wrapper = None
+    if isinstance(content, Mapping):
+        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping | nn.Module)), None)
+    weights = content if wrapper is None else content[wrapper]
+    if isinstance(weights, nn.Module):
+        weights = weights.state_dict()
+    if not isinstance(weights, Mapping) or not weights:
+        raise BadInput(
+            f"{path} holds a {type(weights).__name__}, not weights; a checkpoint is a state_dict, bare or under one "
+            "of: " + ", ".join(WRAPPERS)
+        )
+    for key, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise BadInput(
+                f"{path} is not a state_dict: its entry {key!r} is a {type(value).__name__}, not a tensor; weights are "
+                "looked for bare or under one of: " + ", ".join(WRAPPERS)
+            )
+    return wrapper, {str(key): value for key, value in weights.items()}

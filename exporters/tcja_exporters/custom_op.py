@@ -1,0 +1,169 @@
+"""The custom operator of an exported network: tcja::TcjaLif, one spiking layer over a whole window.
+
+    TcjaLif(current [T, ...]) -> spikes [T, ...]
+
+Attributes: decay, gain, bias, threshold, v_reset, tau (float; tau is 0 where the charge is linear), strict (int),
+reset (string), as in `tcja_runtime.neuron.NeuronSpec`. The operator is defined by a local function of the model, a Scan
+over time with the equations of that module, so any ONNX runtime can run it; a plugin may take its place by its name.
+`lower` replaces it by the same Scan in standard operators.
+
+TensorRT finds functions and plugins by the operator's name alone, so the name is unlike any standard one and the
+domain has no dot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from tcja_runtime.neuron import NeuronSpec
+
+DOMAIN = "tcja"
+NAME = "TcjaLif"
+VERSION = 1
+OPSET = 18
+
+_FLOATS = ("decay", "gain", "bias", "threshold", "v_reset")
+
+Constants = Callable[[str], str]
+"""From the name of a neuron's constant to the tensor that holds it."""
+
+
+def attributes(spec: NeuronSpec) -> dict[str, Any]:
+    """A neuron's constants as attributes of its node."""
+    floats = {name: getattr(spec, name) for name in _FLOATS}
+    return {**floats, "tau": spec.tau or 0.0, "strict": int(spec.strict), "reset": spec.reset}
+
+
+def spec_of(node: onnx.NodeProto) -> NeuronSpec:
+    """The neuron of a TcjaLif node, its constants rounded to float32."""
+    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return NeuronSpec(
+        **{name: values[name] for name in _FLOATS},
+        tau=values["tau"] or None,
+        strict=bool(values["strict"]),
+        reset=values["reset"].decode(),
+    )
+
+
+def define(model: onnx.ModelProto) -> None:
+    """Add to a model the functions that its TcjaLif nodes need.
+
+    Terms that change no bit (a gain of 1, a bias of 0) are left out of a function, so nodes may need different ones;
+    all but the first are told apart by their overload.
+    """
+    overloads: dict[bytes, str] = {}
+    for node in model.graph.node:
+        if node.domain != DOMAIN:
+            continue
+        function = _function(spec_of(node))
+        content = function.SerializeToString(deterministic=True)
+        if content not in overloads:
+            overloads[content] = str(len(overloads)) if overloads else ""
+            function.overload = overloads[content]
+            model.functions.append(function)
+        node.overload = overloads[content]
+
+
+def lower(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model in standard operators only: each TcjaLif becomes a Scan with its node's module in the names."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    del plain.functions[:], plain.graph.node[:], plain.opset_import[:]
+    plain.opset_import.extend(opset for opset in model.opset_import if opset.domain != DOMAIN)
+    for node in model.graph.node:
+        if node.domain == DOMAIN:
+            scan, constants = _lowered(node)
+            plain.graph.node.extend(scan)
+            plain.graph.initializer.extend(constants)
+        else:
+            plain.graph.node.append(node)
+    return plain
+
+
+def _lowered(node: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    spec, prefix = spec_of(node), node.name.removesuffix(NAME)
+    used: dict[str, onnx.TensorProto] = {}
+
+    def constant(name: str) -> str:
+        used[name] = numpy_helper.from_array(np.array(getattr(spec, name), np.float32), prefix + name)
+        return prefix + name
+
+    return _scan(spec, node.input[0], node.output[0], constant, prefix), list(used.values())
+
+
+def _function(spec: NeuronSpec) -> onnx.FunctionProto:
+    used: dict[str, onnx.NodeProto] = {}
+
+    def constant(name: str) -> str:
+        used[name] = helper.make_node("Constant", [], [name], name=name)
+        value = onnx.AttributeProto(name="value_float", ref_attr_name=name, type=onnx.AttributeProto.FLOAT)
+        used[name].attribute.append(value)
+        return name
+
+    scan = _scan(spec, "current", "spikes", constant, "")
+    return helper.make_function(
+        DOMAIN,
+        NAME,
+        ["current"],
+        ["spikes"],
+        [*used.values(), *scan],
+        [helper.make_opsetid("", OPSET)],
+        attributes=list(attributes(spec)),
+    )
+
+
+def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
+    """Nodes that run the neuron over the first axis of `current`, from rest."""
+    v, x = prefix + "v", prefix + "x"
+    step, v_next, s = _step(spec, v, x, constant, prefix)
+    kind = onnx.TensorProto.FLOAT
+    body = helper.make_graph(
+        step,
+        prefix + "step",
+        [helper.make_tensor_value_info(name, kind, None) for name in (v, x)],
+        [helper.make_tensor_value_info(name, kind, None) for name in (v_next, s)],
+    )
+    shape, v_0, v_last = prefix + "shape", prefix + "v_0", prefix + "v_last"
+    return [
+        helper.make_node("Shape", [current], [shape], name=shape, start=1),
+        helper.make_node("Expand", [constant("v_reset"), shape], [v_0], name=v_0),
+        helper.make_node("Scan", [v_0, current], [v_last, spikes], name=prefix + "Scan", body=body, num_scan_inputs=1),
+    ]
+
+
+def _step(spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str) -> tuple[list[onnx.NodeProto], str, str]:
+    """One time step in standard operators: its nodes, the next membrane and the spikes."""
+    nodes: list[onnx.NodeProto] = []
+
+    def op(kind: str, inputs: list[str], name: str, **attrs: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [prefix + name], name=prefix + name, **attrs))
+        return prefix + name
+
+    # h_t, in the order of `NeuronSpec.charge`
+    if spec.tau is not None:
+        rest = op("Sub", [v, constant("v_reset")], "rest") if spec.v_reset else v
+        drive = op("Sub", [x, rest], "drive")
+        # Dividing by a power of two is multiplying by its inverse, to the bit.
+        exact = math.frexp(spec.tau)[0] == 0.5
+        leak = op(*(("Mul", [drive, constant("gain")]) if exact else ("Div", [drive, constant("tau")])), "leak")
+        h = op("Add", [v, leak], "h")
+    else:
+        decayed = op("Mul", [v, constant("decay")], "decayed") if spec.decay != 1.0 else v
+        driven = op("Mul", [x, constant("gain")], "driven") if spec.gain != 1.0 else x
+        h = op("Add", [decayed, driven], "h")
+        h = op("Add", [h, constant("bias")], "biased") if spec.bias else h
+    # s_t
+    fires = op("Greater" if spec.strict else "GreaterOrEqual", [h, constant("threshold")], "fires")
+    s = op("Cast", [fires], "s", to=onnx.TensorProto.FLOAT)
+    # v_t
+    if spec.reset == "hard":
+        v_next = op("Where", [fires, constant("v_reset"), h], "v_next")
+    else:
+        v_next = op("Sub", [h, op("Mul", [s, constant("threshold")], "subtracted")], "v_next")
+    return nodes, v_next, s

@@ -1,0 +1,173 @@
+"""From a torch module to the two ONNX models of a bundle.
+
+torch.onnx.export          one TcjaLif node a spiking layer, whatever T
+names                      nodes and tensors are called after their PyTorch modules
+passes                     `tcja_exporters.passes`
+model.onnx                 plus the functions that define TcjaLif
+model.plain.onnx           the functions' place taken by standard operators
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+import torch
+from onnx import external_data_helper, helper
+from torch import nn
+
+from tcja_exporters import custom_op, passes
+from tcja_exporters.neurons import set_surrogate
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import InputContract
+from tcja_runtime.probe import current_tensor, spikes_tensor
+
+EXTERNAL_FROM_BYTES = 1024
+"""Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""
+ALIGNMENT = 64
+IR_VERSION = 10
+"""The newest that TensorRT 10.3 (JetPack 6) reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """Both models of a network and what the passes did to it."""
+
+    model: onnx.ModelProto
+    plain: onnx.ModelProto
+    passes: list[dict[str, Any]]
+
+
+def export(network: nn.Module, contract: InputContract, output: str, metadata: dict[str, str]) -> Exported:
+    """Export a network in eval mode, with a dynamic batch.
+
+    Args:
+        network: takes a batch [N, *contract.shape] and returns one tensor [N, ...].
+        contract: its input.
+        output: name for its output.
+        metadata: properties to store in both models.
+
+    Raises:
+        BadInput: the network cannot take batches of any size.
+    """
+    set_surrogate(network, None)
+    raw = _torch_export(network.eval(), contract, output)
+    _name_after_modules(raw)
+
+    graph = gs.import_onnx(raw)
+    report = passes.run(graph)
+    model = _finished(gs.export_onnx(graph), metadata)
+    custom_op.define(model)
+    onnx.checker.check_model(model, full_check=True)
+
+    plain = _finished(custom_op.lower(model), metadata)
+    onnx.checker.check_model(plain, full_check=True)
+    return Exported(model, plain, report)
+
+
+def save(exported: Exported, folder: Path) -> None:
+    """Write both models and the weights that they share."""
+    stored: dict[bytes, tuple[int, int]] = {}
+    with (folder / WEIGHTS).open("wb") as weights:
+        for name, model in ((MODEL, exported.model), (PLAIN_MODEL, exported.plain)):
+            light = onnx.ModelProto()
+            light.CopyFrom(model)
+            for tensor in light.graph.initializer:
+                content = tensor.raw_data
+                if len(content) < EXTERNAL_FROM_BYTES:
+                    continue
+                if content not in stored:
+                    weights.write(b"\0" * (-weights.tell() % ALIGNMENT))
+                    stored[content] = (weights.tell(), len(content))
+                    weights.write(content)
+                external_data_helper.set_external_data(tensor, WEIGHTS, *stored[content])
+                tensor.ClearField("raw_data")
+            (folder / name).write_bytes(light.SerializeToString())
+
+
+def _torch_export(network: nn.Module, contract: InputContract, output: str) -> onnx.ModelProto:
+    # Two windows, because a batch of one would be taken for a constant.
+    example = torch.zeros(2, *contract.shape)
+    with _quiet():
+        program: Any = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            opset_version=custom_op.OPSET,
+            input_names=[contract.name],
+            output_names=[output],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        )
+    model: onnx.ModelProto = program.model_proto
+    for value in (model.graph.input[0], model.graph.output[0]):
+        if not value.type.tensor_type.shape.dim[0].dim_param:
+            raise BadInput(f"the network fixes the batch size of '{value.name}'; take it from the input's shape")
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter about packages that are not needed and about its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _name_after_modules(model: onnx.ModelProto) -> None:
+    """Name each node MODULE/OPERATOR, its outputs alike, and a spiking layer's tensors as `tcja_runtime.probe` says.
+
+    Whatever a runtime or an engine builder says of a node then names the PyTorch module it comes from.
+    """
+    kept = {value.name for value in (*model.graph.input, *model.graph.output)}
+    kept |= {tensor.name for tensor in model.graph.initializer}
+    renamed: dict[str, str] = {}
+    used: dict[str, int] = {}
+    for node in model.graph.node:
+        module = _module(node)
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        used[name] = used.get(name, 0) + 1
+        node.name = name if used[name] == 1 else f"{name}_{used[name]}"
+        if node.op_type == custom_op.NAME:
+            renamed[node.input[0]] = current_tensor(module)
+            renamed[node.output[0]] = spikes_tensor(module)
+            continue
+        for i, tensor in enumerate(node.output):
+            if tensor and tensor not in kept:
+                renamed[tensor] = f"{node.name}:{i}" if i else node.name
+
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [renamed.get(tensor, tensor) for tensor in node.output]
+    for value in model.graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+
+
+def _module(node: onnx.NodeProto) -> str:
+    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+    modules: list[str] = ast.literal_eval(scopes)[:-1]  # the last is the operation itself
+    return modules[-1] if modules else ""
+
+
+def _finished(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+    model.ir_version = IR_VERSION
+    model.producer_name = metadata["producer"]
+    del model.metadata_props[:]
+    helper.set_model_props(model, metadata)
+    return model

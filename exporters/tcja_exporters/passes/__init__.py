@@ -1,0 +1,46 @@
+"""Graph passes over an exported network, on onnx-graphsurgeon graphs.
+
+A pass is a function of a graph that changes it in place and returns what it did. It keeps every bit of every tensor it
+leaves in the graph, or says that it does not (`Done.exact`); what the others cost is for parity to judge. Passes run in
+the order of `PASSES`, each once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import G_LOGGER
+
+from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.fold_batch_norm import fold_batch_norm
+from tcja_exporters.passes.fold_constants import fold_constants
+from tcja_exporters.passes.fold_gain import fold_gain
+from tcja_exporters.passes.fold_padding import fold_padding
+from tcja_exporters.passes.merge_duplicates import merge_duplicates
+from tcja_exporters.passes.remove_dead import remove_dead
+from tcja_exporters.passes.resolve_shapes import resolve_shapes
+
+PASSES: tuple[Callable[[gs.Graph], Done], ...] = (
+    resolve_shapes,
+    fold_constants,
+    fold_batch_norm,
+    fold_gain,
+    fold_padding,
+    merge_duplicates,
+    remove_dead,
+)
+
+G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about colours and nodes that another pass folds
+
+
+def run(graph: gs.Graph) -> list[dict[str, Any]]:
+    """Run every pass and report, a dictionary each: name, changes, exact, note."""
+    report = []
+    for apply in PASSES:
+        done = apply(graph)
+        graph.cleanup().toposort()
+        report.append({"name": apply.__name__, **dataclasses.asdict(done)})
+    return report

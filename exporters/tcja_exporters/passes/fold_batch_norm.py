@@ -1,0 +1,53 @@
+"""Batch norms are folded into the convolution or matrix product before them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_graphsurgeon as gs
+
+from tcja_exporters.passes.done import Done
+
+Array = npt.NDArray[Any]
+
+
+def fold_batch_norm(graph: gs.Graph) -> Done:
+    """Fold y = scale * (W x + b - mean) / sqrt(variance + epsilon) + shift into W and b.
+
+        factor = scale / sqrt(variance + epsilon)
+        W' = factor W
+        b' = factor (b - mean) + shift
+
+    The folded weights are computed in float64 and rounded once. They round differently from the two steps that were
+    trained, unless each factor is a power of two and b' is zero.
+    """
+    changes, exact = 0, True
+    for norm in [node for node in graph.nodes if node.op == "BatchNormalization"]:
+        linear = norm.i(0) if norm.inputs[0].inputs else None
+        if linear is None or linear.op not in ("Conv", "Gemm") or len(linear.outputs[0].outputs) != 1:
+            continue
+        scale, shift, mean, variance = (tensor.values.astype(np.float64) for tensor in norm.inputs[1:5])
+        factor = scale / np.sqrt(variance + norm.attrs.get("epsilon", 1e-5))
+        weight = linear.inputs[1]
+        axis = 0 if linear.op == "Conv" or linear.attrs.get("transB", 0) else 1
+        along = [-1 if i == axis else 1 for i in range(weight.values.ndim)]
+        bias = linear.inputs[2].values.astype(np.float64) if len(linear.inputs) == 3 else np.zeros_like(mean)
+        folded_bias = factor * (bias - mean) + shift
+        exact &= bool((np.frexp(factor)[0] == 0.5).all() and not folded_bias.any())
+
+        linear.inputs = [
+            linear.inputs[0],
+            _constant(f"{linear.name}/weight", weight.values * factor.reshape(along)),
+            _constant(f"{linear.name}/bias", folded_bias),
+        ]
+        output = norm.outputs[0]
+        norm.outputs.clear()
+        linear.outputs = [output]
+        changes += 1
+    return Done(changes, exact, "" if exact else "folded weights round differently from the trained order")
+
+
+def _constant(name: str, values: Array) -> gs.Constant:
+    return gs.Constant(name, values.astype(np.float32))

@@ -1,0 +1,42 @@
+"""Nodes that compute the same thing become one."""
+
+from __future__ import annotations
+
+import hashlib
+
+import onnx_graphsurgeon as gs
+
+from tcja_exporters.passes.done import Done
+
+
+def merge_duplicates(graph: gs.Graph) -> Done:
+    """Merge nodes of equal operator, attributes and inputs, in topological order; equal constants count as equal.
+
+    Nodes with subgraphs and random nodes are left alone; so is a node that makes an output of the model.
+    """
+    changes = 0
+    seen: dict[object, gs.Node] = {}
+    outputs = {tensor.name for tensor in graph.outputs}
+    for node in graph.toposort().nodes:
+        if node.op.startswith("Random") or any(isinstance(value, gs.Graph) for value in node.attrs.values()):
+            continue
+        key = (node.domain, node.op, _plain(node.attrs), tuple(_identity(tensor) for tensor in node.inputs))
+        first = seen.setdefault(key, node)
+        if first is node or any(tensor.name in outputs for tensor in node.outputs):
+            continue
+        for kept, dropped in zip(first.outputs, node.outputs, strict=True):
+            for reader in list(dropped.outputs):
+                reader.inputs = [kept if tensor is dropped else tensor for tensor in reader.inputs]
+        changes += 1
+    return Done(changes)
+
+
+def _plain(attrs: dict[str, object]) -> str:
+    return repr(sorted((name, str(value)) for name, value in attrs.items()))
+
+
+def _identity(tensor: gs.Tensor) -> object:
+    if isinstance(tensor, gs.Constant):
+        values = tensor.values
+        return values.dtype.str, values.shape, hashlib.sha256(values.tobytes()).digest()
+    return tensor.name

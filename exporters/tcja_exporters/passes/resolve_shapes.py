@@ -1,0 +1,41 @@
+"""Shapes that are known become constants, the batch being the only unknown."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from tcja_exporters.passes.done import Done
+
+
+def resolve_shapes(graph: gs.Graph) -> Done:
+    """Replace the computed target of Reshape and Expand by a constant, and CastLike by Cast.
+
+    The exporter computes a target from the batch of the input. A Reshape may say -1 for its one unknown dimension; an
+    Expand may say 1 for a dimension that it does not expand.
+    """
+    changes = 0
+    for node in graph.nodes:
+        if node.op == "CastLike":
+            node.op, node.attrs = "Cast", {"to": onnx.helper.np_dtype_to_tensor_dtype(np.dtype(node.inputs[1].dtype))}
+            node.inputs = node.inputs[:1]
+            changes += 1
+        elif node.op in ("Reshape", "Expand") and isinstance(node.inputs[1], gs.Variable):
+            target = _target(node)
+            if target is not None:
+                node.inputs[1] = gs.Constant(f"{node.name}/target", np.array(target, np.int64))
+                changes += 1
+    return Done(changes)
+
+
+def _target(node: gs.Node) -> list[int] | None:
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    if after is None:
+        return None
+    unknown = [i for i, size in enumerate(after) if not isinstance(size, int)]
+    if node.op == "Reshape":
+        return [-1 if i in unknown else size for i, size in enumerate(after)] if len(unknown) <= 1 else None
+    if before is None or any(before[i - len(after)] != after[i] for i in unknown if len(after) - i <= len(before)):
+        return None
+    return [1 if i in unknown else size for i, size in enumerate(after)]

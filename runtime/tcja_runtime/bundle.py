@@ -1,0 +1,227 @@
+"""The bundle: a folder that holds an exported network and the evidence for it.
+
+    manifest.json      what everything is, and the sha256 and size of every other file
+    model.onnx         canonical model: one TcjaLif node a spiking layer, defined by a local function
+    model.plain.onnx   the same in standard operators, what TensorRT builds from
+    weights.bin        the weights of both, as ONNX external data
+    golden.npz         inputs and the reference's spikes (`tcja_runtime.golden`)
+    parity.json        the comparison of exported and trained network
+    report.html        the same for people
+    engines/NAME/      model.engine and engine.json, one folder an engine
+
+A bundle is written to a folder beside its destination and renamed once it is whole; it is read only if every hash fits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import InputContract
+from tcja_runtime.neuron import NeuronSpec
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+PLAIN_MODEL = "model.plain.onnx"
+WEIGHTS = "weights.bin"
+GOLDEN = "golden.npz"
+PARITY = "parity.json"
+REPORT = "report.html"
+ENGINES = "engines"
+
+Json = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One spiking layer.
+
+    Attributes:
+        name: its PyTorch module, which its tensors in the models are named after (`tcja_runtime.probe`).
+        shape: of its neurons, without time and batch.
+        neuron: its constants.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    neuron: NeuronSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes:
+        producer: tool and version.
+        created: UTC time, ISO 8601.
+        checkpoint: the trained network's file: name, sha256, bytes.
+        network: its name in the registry.
+        dialect: the training code its neurons come from.
+        evidence: how the network was identified, a line each.
+        time_steps: T.
+        parameters: number of trained parameters.
+        input: the input contract.
+        output: name of the ONNX output, [N, classes].
+        classes: their names, in the order of the output.
+        layers: the spiking layers in the order they fire.
+        passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
+        time_form: how time is laid out in the plain model.
+        precision: of weights and activations.
+        targets: what was built: "onnx", and the TensorRT flavours of `engines`.
+        engines: folder below engines/ and sidecar of each engine.
+        parity: summary of parity.json.
+        tools: versions of what made the bundle.
+    """
+
+    producer: str
+    created: str
+    checkpoint: Json
+    network: str
+    dialect: str
+    evidence: list[str]
+    time_steps: int
+    parameters: int
+    input: InputContract
+    output: str
+    classes: list[str]
+    layers: list[Layer]
+    passes: list[Json]
+    time_form: str
+    precision: str
+    targets: list[str]
+    engines: dict[str, Json]
+    parity: Json
+    tools: dict[str, str]
+
+    @classmethod
+    def from_dict(cls, fields: Json) -> Manifest:
+        """The inverse of `dataclasses.asdict`, from JSON too."""
+        layers = [
+            Layer(name=f["name"], shape=tuple(f["shape"]), neuron=NeuronSpec.from_dict(f["neuron"]))
+            for f in fields["layers"]
+        ]
+        return cls(**{**fields, "input": InputContract.from_dict(fields["input"]), "layers": layers})
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose every file has the hash its manifest gives."""
+
+    path: Path
+    manifest: Manifest
+    files: dict[str, Json]
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Read a bundle and check it.
+
+        Raises:
+            BadInput: it is not a bundle, of another schema, or a file is missing, changed or misnamed.
+        """
+        file = path / MANIFEST
+        if not path.exists():
+            raise BadInput(f"{path} does not exist")
+        if not file.is_file():
+            raise BadInput(f"{path} is not a bundle: it has no {MANIFEST}")
+        try:
+            content = json.loads(file.read_bytes())
+            seal, files = content.pop("seal"), content["files"]
+            schema = content["schema"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{file} is damaged ({error}); export the bundle again") from error
+        if seal != _seal(content):
+            raise BadInput(f"{file} was changed after it was written; export the bundle again")
+        if schema != SCHEMA:
+            raise BadInput(f"{file} has schema {schema}, this version reads {SCHEMA}; use a matching tcja-deploy")
+        for name, fact in files.items():
+            _check_file(path, name, fact)
+        fields = {name: value for name, value in content.items() if name not in ("schema", "files")}
+        return cls(path, Manifest.from_dict(fields), files)
+
+
+def _check_file(folder: Path, name: str, fact: Json) -> None:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise BadInput(f"{folder / MANIFEST} names a file outside the bundle: {name}")
+    file = folder / name
+    if not file.is_file():
+        raise BadInput(f"{file} is missing; export the bundle again")
+    size = file.stat().st_size
+    if size != fact["bytes"]:
+        raise BadInput(f"{file} has {size} bytes, the manifest says {fact['bytes']}; export the bundle again")
+    if sha256(file) != fact["sha256"]:
+        raise BadInput(f"{file} was changed: its sha256 is not the manifest's; export the bundle again")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a folder whose other files are final."""
+    files = {
+        file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file != folder / MANIFEST
+    }
+    content: Json = {"schema": SCHEMA, **dataclasses.asdict(manifest), "files": files}
+    # The seal covers the manifest itself, so that no byte of a bundle can change unnoticed.
+    sealed = {**content, "seal": _seal(content)}
+    (folder / MANIFEST).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
+
+
+def _seal(content: Json) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def staged(destination: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `destination` if the block ends well and disappears if it does not.
+
+    It disappears too when this process is killed: a second process waits for the end of this one and clears up.
+
+    Raises:
+        BadInput: the destination exists.
+    """
+    if destination.exists():
+        raise BadInput(f"{destination} exists; choose another --out or remove it")
+    # A rename is atomic within one file system, so the folder is made as near the destination as there is one.
+    parent = next(folder for folder in destination.absolute().parents if folder.is_dir())
+    folder = parent / f".{destination.name}.{secrets.token_hex(4)}.partial"
+    sweeper = _sweep_after_this_process(folder)
+    try:
+        folder.mkdir()
+        yield folder
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(destination)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        sweeper.communicate()
+
+
+_SWEEP = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
+
+
+def _sweep_after_this_process(folder: Path) -> subprocess.Popen[bytes]:
+    # The pipe closes when this process ends, however it ends; a session of its own keeps Ctrl-C away.
+    return subprocess.Popen(
+        [sys.executable, "-ISc", _SWEEP, os.fspath(folder)], stdin=subprocess.PIPE, start_new_session=True
+    )

@@ -1,0 +1,35 @@
+"""What can go wrong, by whose turn it is. The command line turns each into one line and its exit code.
+
+TcjaError
+├── ParityNotMet   1  the deployed network does not do what the trained one does
+├── BadInput       2  the user passed something that cannot be right
+└── Unavailable    3  this machine lacks something
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TcjaError(Exception):
+    """A failure the user can act on. Its text is one line: what is wrong with which value, and what to do."""
+
+    exit_code: ClassVar[int]
+
+
+class ParityNotMet(TcjaError):
+    """Spikes, outputs or accuracy differ by more than rounding explains."""
+
+    exit_code = 1
+
+
+class BadInput(TcjaError):
+    """A file, an option or a value that cannot be used."""
+
+    exit_code = 2
+
+
+class Unavailable(TcjaError):
+    """A package, a device or room on the disk is missing on this machine."""
+
+    exit_code = 3

@@ -1,0 +1,80 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.frames import Floats
+from tcja_runtime.probe import with_outputs
+
+PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+"""Distributions that install the module `onnxruntime`; two of them overwrite each other's files."""
+
+
+def installed() -> dict[str, str]:
+    """Version by distribution, of those among PACKAGES that are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def require() -> Any:
+    """The module `onnxruntime`.
+
+    Raises:
+        Unavailable: it is not installed, or twice.
+    """
+    if len(installed()) > 1:
+        raise Unavailable(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
+            "run 'pip uninstall onnxruntime onnxruntime-gpu', then install one of them"
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Unavailable(f"onnxruntime cannot be imported ({error}): run 'pip install onnxruntime'") from error
+    return onnxruntime
+
+
+class OnnxRuntimeSession:
+    """A model in ONNX Runtime.
+
+    Args:
+        model: path of the .onnx file; weights stored beside it are found.
+        extra_outputs: tensors to return besides the model's own outputs.
+
+    Raises:
+        Unavailable: ONNX Runtime is missing.
+        BadInput: it cannot load the model.
+    """
+
+    def __init__(self, model: Path, extra_outputs: Iterable[str] = ()) -> None:
+        onnxruntime = require()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; its warnings are about its own graph rewriting
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
+        try:
+            content = with_outputs(model.read_bytes(), extra_outputs)
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
+        (self._input,) = (value.name for value in self._session.get_inputs())
+        self._outputs = tuple(value.name for value in self._session.get_outputs())
+
+    def run(self, inputs: Floats) -> Mapping[str, npt.NDArray[Any]]:
+        """All outputs by name, from a batch of inputs [N, ...]."""
+        return dict(zip(self._outputs, self._session.run(None, {self._input: inputs}), strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,5 @@
+"""`python -m tcja_deploy` is the command `tcja-deploy`."""
+
+from tcja_deploy.cli import main
+
+main()

@@ -1,0 +1,234 @@
+"""The command line: it parses, calls the library, prints, and turns failures into one line and an exit code.
+
+Exit codes: 0 done, 1 parity or accuracy not met, 2 bad usage or bad input, 3 something this machine lacks, 70 a bug,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import errno
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tcja_deploy import show
+from tcja_deploy.console import Steps, err, out
+from tcja_deploy.extras import needs
+from tcja_deploy.versions import producer
+from tcja_runtime.bundle import REPORT
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+
+_DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
+
+app = typer.Typer(
+    help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-checkpoint",
+        help="Load a checkpoint that holds more than weights. Loading it runs any code in it.",
+    ),
+]
+NetworkName = Annotated[
+    str | None,
+    typer.Option(help="The checkpoint's network, where it does not tell. Default: found from its keys and shapes."),
+]
+
+
+class Target(str, enum.Enum):
+    """What to build besides the ONNX models."""
+
+    AUTO = "auto"
+    ONNX = "onnx"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+class Precision(str, enum.Enum):
+    """Of weights and activations."""
+
+    FP32 = "fp32"
+
+
+class TimeForm(str, enum.Enum):
+    """How time is laid out in model.plain.onnx."""
+
+    SCAN = "scan"
+
+
+@app.callback()
+def _root() -> None:
+    """Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes."""
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="The trained network, as training saved it (.pth, .pt).")],
+    out_path: Annotated[
+        Path | None, typer.Option("--out", help="The bundle to write. Default: CHECKPOINT's name with .bundle, here.")
+    ] = None,
+    network: NetworkName = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Class names in the order of the output: a text file with one a line, or a comma list."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
+            "known, 'labels' [N]; or a folder of such files. Default: drawn windows, which give no accuracy."
+        ),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="How many windows to compare on. Default: all of them.")] = None,
+    target: Annotated[
+        Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
+    ] = Target.AUTO,
+    batch: Annotated[str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes.")] = "1:1:8",
+    precision: Annotated[Precision, typer.Option(help="Of weights and activations.")] = Precision.FP32,
+    time_form: Annotated[TimeForm, typer.Option(help="How time is laid out in the plain model.")] = TimeForm.SCAN,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the HTML report here, even if parity is not met.")
+    ] = None,
+    trust_checkpoint: Trust = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Turn a checkpoint into a verified bundle: ONNX models, an engine, and the proof that they fire its spikes."""
+    with needs("export"):
+        from tcja_deploy import pipeline
+        from tcja_exporters.engine import Batch
+    request = pipeline.Request(
+        checkpoint=checkpoint,
+        out=out_path or Path(checkpoint.stem + ".bundle"),
+        network=network,
+        classes=_class_names(classes),
+        target=target.value,
+        batch=Batch.parse(batch),
+        data=data,
+        samples=samples,
+        report=report,
+        trusted=trust_checkpoint,
+    )
+    manifest, result = pipeline.export(request, Steps(err))
+    if as_json:
+        _print_json({"bundle": str(request.out), **dataclasses.asdict(manifest)})
+    else:
+        out.print(show.exported(manifest))
+        out.print(show.parity(result))
+        out.print(f"Bundle: {request.out}  (report: {request.out / REPORT})", soft_wrap=True)
+        out.print(f"Next, here or on the board: tcja-deploy verify {request.out}", soft_wrap=True)
+    return _DONE
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
+    from tcja_deploy.verification import verify as proven
+
+    opened, result = proven(bundle, Steps(err))
+    if as_json:
+        _print_json({"bundle": str(bundle), "network": opened.manifest.network, **result.to_dict()})
+    else:
+        out.print(show.parity(result))
+        if opened.manifest.engines:
+            out.print("The bundle's engines were not run: this version compares ONNX Runtime only.")
+    if not result.met:
+        err.print(f"error: {'; '.join(result.failures)}", soft_wrap=True, markup=False)
+        return _UNMET
+    return _DONE
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, an .onnx file or a bundle.")],
+    network: NetworkName = None,
+    trust_checkpoint: Trust = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Say what a checkpoint, an ONNX file or a bundle is: network, layers, neurons, T."""
+    from tcja_deploy.inspection import inspect as inspected
+
+    facts = inspected(file, network=network, trusted=trust_checkpoint)
+    if as_json:
+        _print_json(facts)
+    else:
+        out.print(show.facts(facts))
+    return _DONE
+
+
+@app.command()
+def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
+    """Say what this machine can do, and what to install for the rest."""
+    from tcja_deploy.doctor import examine
+
+    found = examine()
+    if as_json:
+        _print_json([dataclasses.asdict(finding) for finding in found])
+    else:
+        out.print(show.findings(found))
+    return _DONE
+
+
+def _class_names(given: str | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    path = Path(given)
+    names = path.read_text().splitlines() if path.is_file() else given.split(",")
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the command `tcja-deploy`."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; a failure is one line on stderr."""
+    try:
+        code = app(arguments, prog_name="tcja-deploy", standalone_mode=False)
+    except KeyboardInterrupt:
+        return _failed("interrupted; nothing was written", _INTERRUPTED, arguments)
+    except TcjaError as error:
+        return _failed(str(error), error.exit_code, arguments)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _failed("the disk is full; nothing was written", Unavailable.exit_code, arguments)
+        return _failed(f"{error.filename or 'a file'}: {error.strerror or error}", BadInput.exit_code, arguments)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of typer, whose class has moved between versions
+            return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", _BAD_USAGE, arguments)
+        if isinstance(error, typer.Abort):
+            return _failed("interrupted; nothing was written", _INTERRUPTED, arguments)
+        bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with --verbose's output"
+        return _failed(" ".join(bug.split()), _BUG, arguments)
+    return int(code or 0)
+
+
+def _failed(message: str, code: int, arguments: list[str]) -> int:
+    if "--verbose" in arguments:
+        traceback.print_exc()
+    err.print(f"error: {message}", soft_wrap=True, markup=False)
+    return code

@@ -1,0 +1,53 @@
+"""What a person at a terminal sees: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+from rich.progress import TimeElapsedColumn as ElapsedColumn
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Steps:
+    """Where long work says what it is doing: a spinner or a bar with the elapsed time, then a line that stays.
+
+    Args:
+        console: where; a quiet one for silence. Without a terminal only the lines that stay are written.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Work of unknown length."""
+        with self._shown(title, None, SpinnerColumn(), TextColumn("{task.description}"), ElapsedColumn()):
+            yield
+
+    @contextlib.contextmanager
+    def counted(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Work on `total` things; the value it yields is called with the number of things done since."""
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), ElapsedColumn()
+        with self._shown(title, total, *columns) as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def _shown(self, title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable[[int], None]]:
+        began = time.monotonic()
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda done: progress.advance(task, done)
+        self._console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - began:.1f} s[/]")
+
+
+def silent() -> Steps:
+    """Steps that say nothing."""
+    return Steps(Console(quiet=True))

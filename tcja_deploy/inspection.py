@@ -1,0 +1,133 @@
+"""What a file is: a checkpoint, an ONNX model or a bundle, as facts that print and serialise alike."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tcja_deploy.extras import needs
+from tcja_runtime.bundle import Bundle, Layer
+from tcja_runtime.errors import BadInput
+
+Facts = dict[str, Any]
+"""Plain values, lists of values, and lists of equal dictionaries, which are tables."""
+
+
+def inspect(path: Path, *, network: str | None = None, trusted: bool = False) -> Facts:
+    """Say what a file is.
+
+    Args:
+        path: a bundle's folder, an .onnx file, or else a checkpoint.
+        network: a checkpoint's network, where it does not tell.
+        trusted: whether to unpickle a checkpoint that can run code.
+
+    Raises:
+        BadInput: it is none of these, or damaged.
+        Unavailable: torch or onnx, which the file needs, is not installed.
+    """
+    if path.is_dir():
+        return _bundle(path)
+    if not path.exists():
+        raise BadInput(f"{path} does not exist")
+    if path.suffix == ".onnx":
+        return _onnx(path)
+    return _checkpoint(path, network, trusted)
+
+
+def _bundle(path: Path) -> Facts:
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    return {
+        "kind": "bundle",
+        "path": str(path),
+        "network": manifest.network,
+        "dialect": manifest.dialect,
+        "evidence": manifest.evidence,
+        "checkpoint": f"{manifest.checkpoint['name']} (sha256 {manifest.checkpoint['sha256']})",
+        "time_steps": manifest.time_steps,
+        "parameters": manifest.parameters,
+        "input": dataclasses.asdict(manifest.input),
+        "output": manifest.output,
+        "classes": manifest.classes,
+        "precision": manifest.precision,
+        "targets": manifest.targets,
+        "parity": {k: v for k, v in manifest.parity.items() if k not in ("models", "failures")},
+        "created": manifest.created,
+        "producer": manifest.producer,
+        "layers": [_layer(layer) for layer in manifest.layers],
+        "engines": [
+            {"engine": name, **{k: sidecar[k] for k in ("precision", "batch", "layers", "bytes")}}
+            for name, sidecar in manifest.engines.items()
+        ],
+        "files": [{"file": name, **fact} for name, fact in bundle.files.items()],
+    }
+
+
+def _checkpoint(path: Path, network: str | None, trusted: bool) -> Facts:
+    with needs("export"):
+        from tcja_exporters import checkpoint, reference
+        from tcja_exporters.identify import identify
+    loaded = checkpoint.load(path, trusted=trusted)
+    identified = identify(loaded, network)
+    contract = identified.network.contract(identified.sizes)
+    return {
+        "kind": "checkpoint",
+        "path": str(path),
+        "sha256": loaded.sha256,
+        "network": identified.network.name,
+        "summary": identified.network.summary,
+        "dialect": identified.network.dialect,
+        "evidence": identified.evidence,
+        "time_steps": identified.sizes.time_steps,
+        "parameters": identified.parameters,
+        "input": dataclasses.asdict(contract),
+        "output": identified.network.output,
+        "classes": list(identified.network.classes(identified.sizes)),
+        "layers": [_layer(layer) for layer in reference.layers(identified.model, contract)],
+        "tensors": [
+            {"key": key, "shape": "x".join(map(str, value.shape)) or "scalar", "type": str(value.dtype)}
+            for key, value in loaded.state.items()
+        ],
+    }
+
+
+def _onnx(path: Path) -> Facts:
+    with needs("export"):
+        import onnx
+    try:
+        model = onnx.load(path, load_external_data=False)
+        onnx.checker.check_model(path)
+    except Exception as error:  # protobuf and the checker share no base class
+        raise BadInput(f"{path} is not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+    operators = collections.Counter(f"{node.domain}::{node.op_type}".removeprefix("::") for node in model.graph.node)
+
+    def shape(value: onnx.ValueInfoProto) -> str:
+        return ", ".join(str(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
+
+    return {
+        "kind": "onnx",
+        "path": str(path),
+        "ir_version": model.ir_version,
+        "opsets": [f"{opset.domain or 'ai.onnx'} {opset.version}" for opset in model.opset_import],
+        "functions": [f"{function.domain}::{function.name}" for function in model.functions],
+        "inputs": [{"name": value.name, "shape": shape(value)} for value in model.graph.input],
+        "outputs": [{"name": value.name, "shape": shape(value)} for value in model.graph.output],
+        "nodes": len(model.graph.node),
+        "operators": [{"operator": name, "nodes": count} for name, count in operators.most_common()],
+        "metadata": {prop.key: prop.value for prop in model.metadata_props},
+    }
+
+
+def _layer(layer: Layer) -> Facts:
+    neuron = layer.neuron
+    return {
+        "layer": layer.name,
+        "neurons": "x".join(map(str, layer.shape)),
+        "decay": neuron.decay,
+        "gain": neuron.gain,
+        "bias": neuron.bias,
+        "fires": f"h {'>' if neuron.strict else '>='} {neuron.threshold:g}",
+        "reset": f"to {neuron.v_reset:g}" if neuron.reset == "hard" else f"minus {neuron.threshold:g}",
+    }

@@ -1,0 +1,284 @@
+"""Does the exported network do what the trained one does? Counted spike by spike.
+
+A spike is a comparison, so the last bit of a sum can flip it, and a flip changes everything behind it. Two correct
+implementations therefore differ now and then, and how much they differ at the end says little. What can be judged is
+where a difference begins: in a window's first layer whose spikes differ, every input was the same, so only rounding
+may separate the two, and a neuron's first flip must lie within rounding of its threshold.
+
+    root flips    a window's flips in its first differing layer, at each neuron's first differing step
+    margin        |h_t - threshold| / threshold there, recomputed in float64 from the exported model's own current
+    met           every margin is below MARGIN; windows without a flip have the reference's output; the predicted class
+                  changes in no more than CHANGED of the windows, or in one
+
+MARGIN is generous for float32 (a sum of thousands of terms of either sign errs by some 1e-6) and far below what a wrong
+constant, weight or order of time does. It is an estimate, not yet a proven bound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.bundle import Layer
+from tcja_runtime.frames import Floats, Samples
+from tcja_runtime.neuron import membranes
+from tcja_runtime.sessions import Probe
+from tcja_runtime.trace import Spikes, Trace
+
+MARGIN = 1e-4
+CHANGED = 0.01
+OUTPUT = 1e-5
+"""Largest difference of an output where all spikes agree: the rounding of a mean over time."""
+
+_BATCH_BYTES = 256 * 2**20
+_BATCH_WINDOWS = 64
+
+
+@dataclasses.dataclass(kw_only=True)
+class LayerParity:
+    """One spiking layer, over all windows.
+
+    Attributes:
+        layer: its name.
+        neurons: how many it has.
+        spikes: how many the reference fired, a time step.
+        flips: how many differ, a time step.
+        root_flips: how many of them begin a difference.
+    """
+
+    layer: str
+    neurons: int
+    spikes: list[int]
+    flips: list[int]
+    root_flips: int = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Parity:
+    """The comparison of one exported model in one backend with the reference.
+
+    Attributes:
+        model: file of the model that ran.
+        backend: what ran it, for people.
+        windows: how many.
+        changed_windows: how many have a flip.
+        agreement: share of windows with the reference's predicted class.
+        accuracy: share of windows whose predicted class is the label; None without labels.
+        output_difference: largest difference of an output.
+        largest_margin: of a root flip; 0 without flips.
+        layers: flips by layer, in the order they fire.
+        failures: what was not met, a line each; empty if all was.
+    """
+
+    model: str
+    backend: str
+    windows: int
+    changed_windows: int
+    agreement: float
+    accuracy: float | None
+    output_difference: float
+    largest_margin: float
+    layers: list[LayerParity]
+    failures: list[str]
+
+    @property
+    def met(self) -> bool:
+        """Whether the exported model passed."""
+        return not self.failures
+
+    @property
+    def flips(self) -> int:
+        """Spike flips in all layers."""
+        return sum(sum(layer.flips) for layer in self.layers)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Report:
+    """The comparison of all exported models with the reference.
+
+    Attributes:
+        reference: what the models were compared with, for people.
+        source: where the windows come from.
+        real: whether they are data.
+        windows: how many.
+        accuracy: the reference's; None without labels.
+        models: one comparison a model.
+        failures: what was not met, a line each.
+    """
+
+    reference: str
+    source: str
+    real: bool
+    windows: int
+    accuracy: float | None
+    models: list[Parity]
+    failures: list[str]
+
+    @property
+    def met(self) -> bool:
+        """Whether every exported model passed."""
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, for parity.json."""
+        return {"met": self.met, **dataclasses.asdict(self)}
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that a manifest carries."""
+        models = [{k: v for k, v in model.items() if k != "layers"} for model in self.to_dict()["models"]]
+        return {**self.to_dict(), "models": models}
+
+
+def compare(
+    reference: Callable[[slice], Trace],
+    called: str,
+    probes: Sequence[Probe],
+    samples: Samples,
+    layers: Sequence[Layer],
+    *,
+    time_steps: int,
+    advance: Callable[[int], None],
+) -> Report:
+    """Compare models with a reference over all samples, and with each other.
+
+    Args:
+        reference: gives the trace of a range of the samples.
+        called: what reports call the reference.
+        probes: models of one exported network in one backend; no spike may differ between them.
+        samples: the windows.
+        layers: the spiking layers in the order they fire.
+        time_steps: T.
+        advance: is told the number of windows done, after each batch.
+    """
+    comparisons = [_Comparison(probe, layers, time_steps) for probe in probes]
+    outputs = []
+    different = set[str]()
+    size = _batch_size(layers, time_steps)
+    for start in range(0, len(samples), size):
+        part = slice(start, start + size)
+        inputs = samples.inputs[part]
+        expected = reference(part)
+        outputs.append(expected.output)
+        first, *others = (comparison.add(inputs, expected) for comparison in comparisons)
+        for other in others:
+            different |= {name for name in first.spikes if (first.spikes[name] != other.spikes[name]).any()}
+        advance(len(inputs))
+    models = [comparison.result(samples.labels) for comparison in comparisons]
+    failures = [f"{model.model}: {failure}" for model in models for failure in model.failures]
+    if different:
+        failures.append(
+            f"{' and '.join(probe.model for probe in probes)} fire different spikes in {', '.join(sorted(different))}"
+        )
+    return Report(
+        reference=called,
+        source=samples.source,
+        real=samples.real,
+        windows=len(samples),
+        accuracy=_accuracy(np.concatenate(outputs), samples.labels),
+        models=models,
+        failures=failures,
+    )
+
+
+def _batch_size(layers: Sequence[Layer], time_steps: int) -> int:
+    """How many windows to run at once, so that the recorded spikes stay small."""
+    elements = sum(int(np.prod(layer.shape)) for layer in layers) * time_steps
+    return int(np.clip(_BATCH_BYTES // (4 * elements), 1, _BATCH_WINDOWS))
+
+
+def _accuracy(outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64] | None) -> float | None:
+    """Share of outputs [N, classes] whose largest is at the label [N]; None without labels."""
+    return None if labels is None else float((outputs.argmax(1) == labels).mean())
+
+
+class _Comparison:
+    """Compares one probe with a reference, batch by batch."""
+
+    def __init__(self, probe: Probe, layers: Sequence[Layer], time_steps: int) -> None:
+        self._probe = probe
+        self._layers = layers
+        nothing = [0] * time_steps
+        self._found = [
+            LayerParity(layer=layer.name, neurons=int(np.prod(layer.shape)), spikes=list(nothing), flips=list(nothing))
+            for layer in layers
+        ]
+        self._outputs: list[npt.NDArray[Any]] = []
+        self._differences: list[npt.NDArray[Any]] = []
+        self._same_class: list[npt.NDArray[np.bool_]] = []
+        self._flipped: list[npt.NDArray[np.bool_]] = []
+        self._largest_margin = 0.0
+        self._furthest = ""
+
+    def add(self, inputs: Floats, reference: Trace) -> Trace:
+        """Run a batch [N, ...], compare it with the reference's trace, and return the model's own."""
+        trace = self._probe.trace(inputs)
+        clean = np.ones(len(inputs), np.bool_)
+        for layer, found in zip(self._layers, self._found, strict=True):
+            expected, actual = reference.spikes[layer.name], trace.spikes[layer.name]
+            differs = expected != actual
+            found.spikes = _sum_by_step(found.spikes, expected)
+            found.flips = _sum_by_step(found.flips, differs)
+            hit = differs.reshape(*differs.shape[:2], -1).any(axis=(0, 2))
+            if (roots := hit & clean).any():
+                self._judge(layer, found, inputs, expected, differs & _over_windows(roots, differs.ndim))
+            clean &= ~hit
+        self._outputs.append(trace.output)
+        self._differences.append(np.abs(trace.output - reference.output).max(axis=1))
+        self._same_class.append(trace.output.argmax(1) == reference.output.argmax(1))
+        self._flipped.append(~clean)
+        return trace
+
+    def _judge(self, layer: Layer, found: LayerParity, inputs: Floats, expected: Spikes, differs: Spikes) -> None:
+        """Measure how far from the threshold the flips of a first differing layer are."""
+        neurons = differs.any(axis=0)
+        first = differs[:, neurons].argmax(axis=0)
+        current = self._probe.current(layer.name, inputs)[:, neurons].astype(np.float64)
+        h = membranes(layer.neuron, current, expected[:, neurons])[first, np.arange(len(first))]
+        margins = np.abs(h - layer.neuron.threshold) / abs(layer.neuron.threshold)
+        found.root_flips += len(margins)
+        worst = int(margins.argmax())
+        if margins[worst] > self._largest_margin:
+            self._largest_margin = float(margins[worst])
+            self._furthest = f"{layer.name} at time step {first[worst]}"
+
+    def result(self, labels: npt.NDArray[np.int64] | None) -> Parity:
+        """The verdict over all batches added."""
+        outputs, differences = np.concatenate(self._outputs), np.concatenate(self._differences)
+        same_class, flipped = np.concatenate(self._same_class), np.concatenate(self._flipped)
+        failures = []
+        if self._largest_margin > MARGIN:
+            failures.append(
+                f"a spike of {self._furthest} differs although the membrane is {self._largest_margin:.2g} of the "
+                f"threshold away from it (rounding explains {MARGIN:g})"
+            )
+        if (differences[~flipped] > OUTPUT).any():
+            failures.append(f"the output differs by {differences[~flipped].max():.2g} where all spikes agree")
+        changed = int((~same_class).sum())
+        if changed > max(1, CHANGED * len(outputs)):
+            failures.append(f"the predicted class differs in {changed} of {len(outputs)} windows")
+        return Parity(
+            model=self._probe.model,
+            backend=self._probe.backend,
+            windows=len(outputs),
+            changed_windows=int(flipped.sum()),
+            agreement=float(same_class.mean()),
+            accuracy=_accuracy(outputs, labels),
+            output_difference=float(differences.max()),
+            largest_margin=self._largest_margin,
+            layers=self._found,
+            failures=failures,
+        )
+
+
+def _sum_by_step(so_far: list[int], spikes: Spikes) -> list[int]:
+    counts = np.count_nonzero(spikes.reshape(len(spikes), -1), axis=1)
+    return [a + int(b) for a, b in zip(so_far, counts, strict=True)]
+
+
+def _over_windows(windows: npt.NDArray[np.bool_], ndim: int) -> npt.NDArray[np.bool_]:
+    """A choice of windows [N], shaped to select from spikes [T, N, ...]."""
+    return windows.reshape((1, -1) + (1,) * (ndim - 2))

@@ -1,0 +1,179 @@
+"""The main job: from a checkpoint to a verified bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+
+from tcja_deploy import parity, report
+from tcja_deploy.console import Steps, silent
+from tcja_deploy.probes import onnxruntime_probes
+from tcja_deploy.versions import producer, tools
+from tcja_exporters import checkpoint as checkpoints
+from tcja_exporters import engine as engines
+from tcja_exporters import onnx_export, reference
+from tcja_exporters.engine import Batch
+from tcja_exporters.identify import Identified, identify
+from tcja_runtime import bundle, frames, golden
+from tcja_runtime.bundle import Layer, Manifest, staged, write_manifest
+from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.frames import InputContract, Samples
+from tcja_runtime.golden import Golden
+from tcja_runtime.sessions import onnxruntime
+from tcja_runtime.trace import Trace
+
+DRAWN_WINDOWS = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to export, and how.
+
+    Attributes:
+        checkpoint: the trained network's file.
+        out: where the bundle goes; must not exist.
+        network: its name, where the checkpoint does not tell.
+        classes: class names in the order of the output; None takes the network's own.
+        target: "auto" (whichever TensorRT is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
+        batch: batch sizes of the engine.
+        data: windows to compare on (`tcja_runtime.frames.load`); None draws some.
+        samples: how many windows to compare on; None takes all of the data.
+        report: where to write the report too, even if parity is not met.
+        trusted: whether to unpickle a checkpoint that can run code.
+    """
+
+    checkpoint: Path
+    out: Path
+    network: str | None = None
+    classes: tuple[str, ...] | None = None
+    target: str = "auto"
+    batch: Batch = dataclasses.field(default_factory=lambda: Batch(1, 1, 8))
+    data: Path | None = None
+    samples: int | None = None
+    report: Path | None = None
+    trusted: bool = False
+
+
+def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, parity.Report]:
+    """Export a checkpoint and write its bundle.
+
+    Raises:
+        BadInput: the checkpoint, the data or an option cannot be used, or TensorRT cannot build the model.
+        Unavailable: something is missing on this machine.
+        ParityNotMet: the exported network does not do what the trained one does; no bundle is written.
+    """
+    steps = steps or silent()
+    if request.out.exists():
+        raise BadInput(f"{request.out} exists; choose another --out or remove it")
+    target = _target(request.target)
+    onnxruntime.require()
+
+    with steps.step("read the checkpoint"):
+        checkpoint = checkpoints.load(request.checkpoint, trusted=request.trusted)
+        identified = identify(checkpoint, request.network)
+    contract = identified.network.contract(identified.sizes)
+    classes = _classes(identified, request.classes)
+    samples = _samples(request, contract, len(classes))
+    layers = reference.layers(identified.model, contract)
+    metadata = {
+        "producer": producer(),
+        "network": identified.network.name,
+        "dialect": identified.network.dialect,
+        "T": str(identified.sizes.time_steps),
+        "input": json.dumps(dataclasses.asdict(contract)),
+        "checkpoint_sha256": checkpoint.sha256,
+    }
+
+    with staged(request.out) as folder:
+        with steps.step("export to ONNX"):
+            exported = onnx_export.export(identified.model, contract, identified.network.output, metadata)
+            onnx_export.save(exported, folder)
+        result, kept = _compared(identified, samples, layers, folder, steps)
+        manifest = Manifest(
+            producer=producer(),
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            checkpoint={"name": checkpoint.path.name, "sha256": checkpoint.sha256, "bytes": checkpoint.bytes},
+            network=identified.network.name,
+            dialect=identified.network.dialect,
+            evidence=identified.evidence,
+            time_steps=identified.sizes.time_steps,
+            parameters=identified.parameters,
+            input=contract,
+            output=identified.network.output,
+            classes=list(classes),
+            layers=layers,
+            passes=exported.passes,
+            time_form="scan",
+            precision="fp32",
+            targets=["onnx"],
+            engines={},
+            parity=result.summary(),
+            tools=tools(),
+        )
+        if result.met and target:
+            with steps.step(f"build the {target} engine"):
+                built = engines.build(folder / bundle.PLAIN_MODEL, folder / bundle.ENGINES, target, request.batch)
+            manifest = dataclasses.replace(manifest, targets=["onnx", target], engines={built.name: built.sidecar})
+        page = report.render(manifest, result)
+        if request.report:
+            request.report.write_text(page, encoding="utf-8")
+        if not result.met:
+            raise ParityNotMet(f"the exported network is not the trained one: {'; '.join(result.failures)}")
+        golden.save(folder / bundle.GOLDEN, kept, contract)
+        (folder / bundle.PARITY).write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+        (folder / bundle.REPORT).write_text(page, encoding="utf-8")
+        write_manifest(folder, manifest)
+    return manifest, result
+
+
+def _target(asked: str) -> str | None:
+    """What to build an engine with; None for no engine."""
+    if asked == "onnx":
+        return None
+    if asked == "auto":
+        return next(iter(engines.installed()), None)
+    engines.require(asked)
+    return asked
+
+
+def _classes(identified: Identified, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    own: tuple[str, ...] = identified.network.classes(identified.sizes)
+    if given is not None and len(given) != len(own):
+        raise BadInput(f"--classes names {len(given)} classes, the network has {len(own)}")
+    return given or own
+
+
+def _samples(request: Request, contract: InputContract, classes: int) -> Samples:
+    if request.samples is not None and request.samples < 1:
+        raise BadInput(f"--samples {request.samples} must be at least 1")
+    if request.data is None:
+        return frames.draw(contract, request.samples or DRAWN_WINDOWS)
+    samples = frames.load(request.data, contract, classes)
+    return samples if request.samples is None else samples.first(request.samples)
+
+
+def _compared(
+    identified: Identified, samples: Samples, layers: list[Layer], folder: Path, steps: Steps
+) -> tuple[parity.Report, Golden]:
+    """Parity of both models on all samples, and golden vectors of the first few."""
+    recorder = golden.Recorder()
+
+    def trained(part: slice) -> Trace:
+        trace = reference.run(identified.model, samples.inputs[part])
+        recorder.add(trace)
+        return trace
+
+    probes = onnxruntime_probes(folder, identified.network.output, layers)
+    with steps.counted("compare with PyTorch", len(samples)) as advance:
+        result = parity.compare(
+            trained,
+            f"PyTorch {tools()['torch']}, float32",
+            probes,
+            samples,
+            layers,
+            time_steps=identified.sizes.time_steps,
+            advance=advance,
+        )
+    return result, recorder.golden(samples)

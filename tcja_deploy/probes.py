@@ -1,0 +1,26 @@
+"""The models of a bundle in the backends of this machine, ready to be compared."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer
+from tcja_runtime.sessions import Probe
+from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession, installed
+
+
+def onnxruntime_probes(folder: Path, output: str, layers: Sequence[Layer]) -> list[Probe]:
+    """Both models of a bundle's folder in ONNX Runtime.
+
+    Raises:
+        Unavailable: ONNX Runtime is missing.
+        BadInput: it cannot load a model.
+    """
+    backend = f"ONNX Runtime {' '.join(installed().values())}"
+    names = [layer.name for layer in layers]
+    return [
+        Probe(file, backend, functools.partial(OnnxRuntimeSession, folder / file), output, names)
+        for file in (MODEL, PLAIN_MODEL)
+    ]

@@ -1,0 +1,110 @@
+"""Results as text for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tcja_deploy.doctor import Finding
+from tcja_deploy.inspection import Facts
+from tcja_deploy.parity import Report
+from tcja_deploy.report import percent
+from tcja_runtime.bundle import Manifest
+
+_NUMBERS = ("accuracy", "same class", "flipped windows", "neurons", "firing rate", "bytes", "nodes")
+
+
+def parity(report: Report) -> RenderableType:
+    """The verdict, agreement, and flips by layer."""
+    agreement = _table(f"{report.windows} windows of {report.source}", "", "accuracy", "same class", "flipped windows")
+    agreement.add_row(report.reference, percent(report.accuracy))
+    for model in report.models:
+        name = f"{model.model}, {model.backend}"
+        agreement.add_row(name, percent(model.accuracy), percent(model.agreement), str(model.changed_windows))
+    files = [f"flips, {model.model}" for model in report.models]
+    flips = _table("Spikes that differ, by layer", "layer", "neurons", "firing rate", *files)
+    for found in zip(*(model.layers for model in report.models), strict=True):
+        layer = found[0]
+        rate = sum(layer.spikes) / (layer.neurons * len(layer.spikes) * report.windows)
+        flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), *(f"{sum(each.flips):,}" for each in found))
+    return Group(agreement, flips, verdict(report))
+
+
+def verdict(report: Report) -> Text:
+    """One line: met or not, and why."""
+    if not report.met:
+        return Text("Parity not met: " + "; ".join(report.failures), style="bold red")
+    text = Text("Parity met", style="bold green")
+    largest = max(model.largest_margin for model in report.models)
+    flips = max(model.flips for model in report.models)
+    text.append(
+        f": flips begin within {largest:.1g} of a threshold, which is rounding."
+        if flips
+        else ": not one spike differs.",
+        style="default",
+    )
+    if not report.real:
+        text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
+    return text
+
+
+def exported(manifest: Manifest) -> RenderableType:
+    """What was exported, and the engines."""
+    lines = [
+        f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
+        f"{len(manifest.classes)} classes, {manifest.parameters:,} parameters",
+        *(f"  {line}" for line in manifest.evidence),
+    ]
+    for name, engine in manifest.engines.items():
+        lines.append(
+            f"Engine {name}: {engine['bytes']:,} bytes for {engine['device']}, {engine['layers']} layers, "
+            f"batch {':'.join(map(str, engine['batch']))}, built in {engine['build_seconds']} s"
+        )
+    if not manifest.engines:
+        lines.append("No engine was built.")
+    return Text("\n".join(lines))
+
+
+def facts(facts: Facts) -> RenderableType:
+    """What `inspection.inspect` found."""
+    parts: list[RenderableType] = []
+    for name, value in facts.items():
+        title = name.replace("_", " ")
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            table = _table(title, *(head.replace("_", " ") for head in value[0]))
+            for row in value:
+                table.add_row(*(_short(cell) for cell in row.values()))
+            parts.append(table)
+        elif value:
+            parts.append(Text(f"{title}: {_short(value)}"))
+    return Group(*parts)
+
+
+def findings(found: list[Finding]) -> RenderableType:
+    """What `doctor.examine` found."""
+    table = _table("This machine can", "", "", "with", "to have it")
+    for finding in found:
+        mark = Text("yes", style="green") if finding.able else Text("no", style="yellow")
+        table.add_row(mark, finding.what, finding.detail, finding.fix)
+    return table
+
+
+def _table(title: str, *heads: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold", justify="right" if head in _NUMBERS else "left")
+    return table
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(_short, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)

@@ -1,0 +1,149 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tcja_runtime import bundle
+from tcja_runtime.bundle import Bundle, Layer, Manifest, staged, write_manifest
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import InputContract
+from tcja_runtime.neuron import NeuronSpec
+
+MANIFEST = Manifest(
+    producer="test",
+    created="2026-01-01T00:00:00+00:00",
+    checkpoint={"name": "a.pth", "sha256": "0" * 64, "bytes": 1},
+    network="dvs128",
+    dialect="spikingjelly",
+    evidence=["because"],
+    time_steps=20,
+    parameters=7,
+    input=InputContract.frames(20, 128, 128),
+    output="rates",
+    classes=["a", "b"],
+    layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.decayed_input(tau=2.0))],
+    passes=[],
+    time_form="scan",
+    precision="fp32",
+    targets=["onnx"],
+    engines={},
+    parity={"met": True},
+    tools={"python": "3"},
+)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    path = tmp_path / "a.bundle"
+    with staged(path) as staging:
+        (staging / "model.onnx").write_bytes(b"0123456789")
+        (staging / "engines" / "x").mkdir(parents=True)
+        (staging / "engines" / "x" / "model.engine").write_bytes(b"native code")
+        write_manifest(staging, MANIFEST)
+    return path
+
+
+def test_round_trip(folder):
+    opened = Bundle.open(folder)
+    assert opened.manifest == MANIFEST
+    assert set(opened.files) == {"model.onnx", "engines/x/model.engine"}
+    assert opened.files["model.onnx"]["bytes"] == 10
+    assert os.listdir(folder.parent) == ["a.bundle"]
+
+
+def test_every_changed_byte_of_every_file_is_noticed(folder):
+    for file in [path for path in folder.rglob("*") if path.is_file()]:
+        content = file.read_bytes()
+        for i in range(len(content)):
+            file.write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
+            with pytest.raises(BadInput, match=r"(changed|damaged)"):
+                Bundle.open(folder)
+        file.write_bytes(content)
+    Bundle.open(folder)
+
+
+def reseal(folder: Path, **changes: object) -> None:
+    """Change the manifest as its owner could, with the seal put right."""
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["seal"]
+    content.update(changes)
+    (folder / "manifest.json").write_text(json.dumps({**content, "seal": bundle._seal(content)}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: (b / "model.onnx").unlink(), "model.onnx is missing"),
+        (lambda b: (b / "model.onnx").write_bytes(b"012"), "has 3 bytes, the manifest says 10"),
+        (lambda b: (b / "manifest.json").unlink(), "is not a bundle: it has no manifest.json"),
+        (lambda b: (b / "manifest.json").write_text("[]"), "manifest.json is damaged"),
+        (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
+        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 1"),
+        (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: \.\./x"),
+        (lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}), "a file outside the bundle: /etc/passwd"),
+    ],
+)
+def test_damage_is_named(folder, damage, message):
+    damage(folder)
+    with pytest.raises(BadInput, match=message):
+        Bundle.open(folder)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="does not exist"):
+        Bundle.open(tmp_path / "none")
+    with pytest.raises(BadInput, match="is not a bundle"):
+        Bundle.open(tmp_path)
+
+
+def test_an_existing_destination_is_left_alone(folder):
+    before = sorted(folder.parent.rglob("*"))
+    with pytest.raises(BadInput, match="exists; choose another --out or remove it"), staged(folder):
+        pass
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_parents_are_made_only_in_the_end(tmp_path):
+    with pytest.raises(RuntimeError, match="stop"), staged(tmp_path / "new" / "a.bundle") as staging:
+        (staging / "file").write_text("x")
+        raise RuntimeError("stop")
+    assert os.listdir(tmp_path) == []
+    with staged(tmp_path / "new" / "a.bundle") as staging:
+        (staging / "file").write_text("x")
+    assert (tmp_path / "new" / "a.bundle" / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_process_leaves_nothing(tmp_path, with_signal):
+    code = (
+        "import pathlib, sys, time\n"
+        "from tcja_runtime.bundle import staged\n"
+        "with staged(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').write_text('x')\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.bundle")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert len(os.listdir(tmp_path)) == 1
+        process.send_signal(with_signal)
+    deadline = time.monotonic() + 10
+    while os.listdir(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert os.listdir(tmp_path) == []
+
+
+def test_engines_can_be_added(folder):
+    (folder / "engines" / "y").mkdir()
+    (folder / "engines" / "y" / "model.engine").write_bytes(b"more")
+    write_manifest(folder, dataclasses.replace(MANIFEST, targets=["onnx", "tensorrt"]))
+    opened = Bundle.open(folder)
+    assert "engines/y/model.engine" in opened.files
+    assert opened.manifest.targets == ["onnx", "tensorrt"]

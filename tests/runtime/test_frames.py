@@ -1,0 +1,111 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import InputContract, draw, load
+
+FRAMES = InputContract.frames(3, 4, 5)
+IMAGES = InputContract.images(1, 4, 4)
+
+
+def write(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def test_load_frames_and_labels(tmp_path):
+    frames = np.random.default_rng(0).poisson(1.0, (2, 3, 2, 4, 5))
+    samples = load(write(tmp_path / "a.npz", frames=frames.astype(np.uint8), labels=np.array([1, 0])), FRAMES, 2)
+    np.testing.assert_array_equal(samples.inputs, frames.astype(np.float32))
+    np.testing.assert_array_equal(samples.labels, [1, 0])
+    assert samples.inputs.dtype == np.float32
+    assert samples.real
+    assert len(samples.first(1)) == len(samples.first(1).labels) == 1
+
+
+def test_integer_images_are_scaled_to_the_unit_interval(tmp_path):
+    images = np.array([0, 51, 255, 102] * 4, np.uint8).reshape(1, 1, 4, 4)
+    samples = load(write(tmp_path / "a.npz", images=images), IMAGES, 10)
+    np.testing.assert_array_equal(samples.inputs.ravel()[:4], np.float32([0, 0.2, 1, 0.4]))
+    assert samples.labels is None
+
+
+def test_a_folder_is_its_files_in_order(tmp_path):
+    for i in (1, 0):
+        write(tmp_path / f"{i}.npz", images=np.full((2, 1, 4, 4), i, np.float32), labels=np.full(2, i))
+    samples = load(tmp_path, IMAGES, 2)
+    np.testing.assert_array_equal(samples.inputs[:, 0, 0, 0], [0, 0, 1, 1])
+    np.testing.assert_array_equal(samples.labels, [0, 0, 1, 1])
+
+
+GOOD = np.zeros((2, 1, 4, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"frames": GOOD}, r"has no array 'images' \(it has: frames\)"),
+        ({"images": GOOD[:, :, :3]}, r"shape \(2, 1, 3, 4\), the network takes \[N, 1, 4, 4\] \(N, C, H, W\)"),
+        ({"images": GOOD[:0]}, "'images' is empty"),
+        ({"images": GOOD.astype(str)}, "type <U32, numbers are needed"),
+        ({"images": GOOD * np.nan}, "NaN or infinite"),
+        ({"images": GOOD, "labels": np.zeros(3, int)}, "'labels' must be 2 integers"),
+        ({"images": GOOD, "labels": np.zeros(2)}, "'labels' must be 2 integers, it is float64"),
+        ({"images": GOOD, "labels": np.array([0, 10])}, r"label 10 is outside the network's 10 classes \(0..9\)"),
+    ],
+)
+def test_data_that_does_not_meet_the_contract_is_refused(tmp_path, arrays, message):
+    with pytest.raises(BadInput, match=message):
+        load(write(tmp_path / "bad.npz", **arrays), IMAGES, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "does not exist"), (b"", "not a readable .npz"), (b"PK\3\4 but no more", "not a readable .npz")],
+)
+def test_files_that_are_no_archive_are_refused(tmp_path, content, message):
+    path = tmp_path / "bad.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        load(path, IMAGES, 10)
+
+
+def test_a_single_array_and_pickled_objects_are_refused(tmp_path):
+    np.save(tmp_path / "one.npy", GOOD)
+    np.savez(tmp_path / "objects.npz", images=np.array([object()], object))
+    for name in ("one.npy", "objects.npz"):
+        with pytest.raises(BadInput, match=r"not a readable .npz"):
+            load(tmp_path / name, IMAGES, 10)
+
+
+def test_folders_are_refused_when_empty_or_half_labelled(tmp_path):
+    with pytest.raises(BadInput, match="a folder without .npz files"):
+        load(tmp_path, IMAGES, 10)
+    write(tmp_path / "a.npz", images=GOOD)
+    write(tmp_path / "b.npz", images=GOOD, labels=np.zeros(2, int))
+    with pytest.raises(BadInput, match="some of its files have 'labels' and some have not"):
+        load(tmp_path, IMAGES, 10)
+
+
+@pytest.mark.parametrize("contract", [FRAMES, IMAGES, InputContract.images(3, 8, 8)])
+def test_drawn_windows_meet_the_contract_and_repeat(contract):
+    samples = draw(contract, 3, seed=1)
+    assert samples.inputs.shape == (3, *contract.shape)
+    assert samples.inputs.dtype == np.float32
+    assert samples.inputs.any(axis=tuple(range(1, samples.inputs.ndim))).all()
+    assert not samples.real
+    np.testing.assert_array_equal(samples.inputs, draw(contract, 3, seed=1).inputs)
+    if contract.scaling == "counts":
+        np.testing.assert_array_equal(samples.inputs, samples.inputs.round())
+    else:
+        assert samples.inputs.min() >= 0
+        assert samples.inputs.max() <= 1
+
+
+@pytest.mark.parametrize("contract", [FRAMES, IMAGES])
+def test_contract_json_round_trip(contract):
+    assert InputContract.from_dict(json.loads(json.dumps(dataclasses.asdict(contract)))) == contract

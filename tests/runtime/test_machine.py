@@ -1,0 +1,42 @@
+import pytest
+from tcja_runtime import machine
+from tcja_runtime.machine import Gpu
+
+# The device tree of a Jetson Orin Nano, as its kernel gives it: strings that end in a null byte.
+ORIN = ("NVIDIA Jetson Orin Nano Developer Kit\0", "nvidia,p3768-0000+p3767-0005\0nvidia,p3767-0005\0nvidia,tegra234\0")
+
+
+@pytest.fixture
+def no_driver(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+
+
+def test_a_jetson_is_known_by_its_device_tree(tmp_path, monkeypatch, no_driver):
+    for name, content in zip(("_MODEL", "_COMPATIBLE"), ORIN, strict=True):
+        (tmp_path / name).write_text(content)
+        monkeypatch.setattr(machine, name, tmp_path / name)
+    assert machine.gpu() == Gpu("NVIDIA Jetson Orin Nano Developer Kit", "87")
+    assert machine.gpu().slug == "nvidia-jetson-orin-nano-developer-kit-sm87"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("NVIDIA H100 80GB HBM3, 9.0", Gpu("NVIDIA H100 80GB HBM3", "90")),
+        ("NVIDIA GeForce RTX 5090, 12.0\nNVIDIA T4, 7.5", Gpu("NVIDIA GeForce RTX 5090", "120")),
+        ("", None),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", None),
+    ],
+)
+def test_a_workstation_is_known_by_its_driver(tmp_path, monkeypatch, answer, expected):
+    command = tmp_path / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\necho \"{answer}\"\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(machine, "_MODEL", tmp_path / "none")
+    assert machine.gpu() == expected
+
+
+def test_no_gpu(tmp_path, monkeypatch, no_driver):
+    monkeypatch.setattr(machine, "_MODEL", tmp_path / "none")
+    assert machine.gpu() is None
