@@ -73,10 +73,10 @@ def _unpickled(path: Path, trusted: bool) -> Any:
             f"{path} holds more than weights: loading it would call {wanted[1]}, which can run code; save the "
             "state_dict alone, or pass --trust-checkpoint if you trust where the file comes from"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{path} is truncated or damaged; copy it again") from error
-    except OSError as error:
+    except PermissionError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} is truncated or damaged; copy it again") from error
     except Exception as error:  # a file that is no pickle makes the unpickler fail in any way
         raise _not_a_checkpoint(path) from error
 

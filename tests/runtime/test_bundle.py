@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tcja_runtime import bundle
 from tcja_runtime.bundle import Bundle, Layer, Manifest, staged, write_manifest
 from tcja_runtime.errors import BadInput
@@ -85,7 +86,10 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
         (lambda b: reseal(b, schema=99), "has schema 99, this version reads 1"),
         (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: \.\./x"),
-        (lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}), "a file outside the bundle: /etc/passwd"),
+        (
+            lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),
+            "a file outside the bundle: /etc/passwd",
+        ),
     ],
 )
 def test_damage_is_named(folder, damage, message):

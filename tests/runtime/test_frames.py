@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract, draw, load
 

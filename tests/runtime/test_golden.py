@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from tcja_runtime import golden
 from tcja_runtime.frames import InputContract, draw
 from tcja_runtime.golden import Recorder

@@ -5,10 +5,20 @@ import subprocess
 import sys
 
 import pytest
+
 import tcja_runtime
 
 MODULES = sorted(m.name for m in pkgutil.walk_packages(tcja_runtime.__path__, "tcja_runtime."))
-BLOCKED = ("torch", "onnx", "onnxruntime", "onnx_graphsurgeon", "tensorrt", "tensorrt_rtx", "tcja_exporters", "tcja_deploy")
+BLOCKED = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnx_graphsurgeon",
+    "tensorrt",
+    "tensorrt_rtx",
+    "tcja_exporters",
+    "tcja_deploy",
+)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,4 +1,5 @@
 import pytest
+
 from tcja_runtime import machine
 from tcja_runtime.machine import Gpu
 
@@ -30,7 +31,7 @@ def test_a_jetson_is_known_by_its_device_tree(tmp_path, monkeypatch, no_driver):
 )
 def test_a_workstation_is_known_by_its_driver(tmp_path, monkeypatch, answer, expected):
     command = tmp_path / "nvidia-smi"
-    command.write_text(f"#!/bin/sh\necho \"{answer}\"\n")
+    command.write_text(f'#!/bin/sh\necho "{answer}"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(machine, "_MODEL", tmp_path / "none")

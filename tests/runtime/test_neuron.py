@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+
 from tcja_runtime.neuron import NeuronSpec, membranes
 
 LIF = NeuronSpec.decayed_input(tau=2.0)

@@ -3,6 +3,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
+
 from tcja_runtime.probe import with_outputs
 
 

@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.sessions import onnxruntime as sessions
 

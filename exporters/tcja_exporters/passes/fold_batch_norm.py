@@ -39,8 +39,8 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
 
         linear.inputs = [
             linear.inputs[0],
-            _constant(f"{linear.name}/weight", weight.values * factor.reshape(along)),
-            _constant(f"{linear.name}/bias", folded_bias),
+            _constant(f"{norm.outputs[0].name}/weight", weight.values * factor.reshape(along)),
+            _constant(f"{norm.outputs[0].name}/bias", folded_bias),
         ]
         output = norm.outputs[0]
         norm.outputs.clear()

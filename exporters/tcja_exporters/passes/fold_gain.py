@@ -29,7 +29,7 @@ def fold_gain(graph: gs.Graph) -> Done:
             continue
         gain = np.float32(node.attrs["gain"])
         for i, tensor in enumerate(source.inputs[1:], 1):
-            source.inputs[i] = gs.Constant(f"{source.name}/gained_{i}", tensor.values * gain)
+            source.inputs[i] = gs.Constant(f"{source.outputs[0].name}/gained_{i}", tensor.values * gain)
         node.attrs["gain"] = 1.0
         changes += 1
     return Done(changes, note=f"{kept} neurons keep their gain, as trained" if kept else "")

@@ -24,7 +24,7 @@ def resolve_shapes(graph: gs.Graph) -> Done:
         elif node.op in ("Reshape", "Expand") and isinstance(node.inputs[1], gs.Variable):
             target = _target(node)
             if target is not None:
-                node.inputs[1] = gs.Constant(f"{node.name}/target", np.array(target, np.int64))
+                node.inputs[1] = gs.Constant(f"{node.outputs[0].name}/target", np.array(target, np.int64))
                 changes += 1
     return Done(changes)
 

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tcja_deploy import pipeline
+from tcja_exporters import onnx_export
+from tcja_exporters.networks import NETWORKS
+
+from . import networks
+
+
+@pytest.fixture(params=list(NETWORKS))
+def name(request) -> str:
+    """Each network of the registry."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory) -> dict[str, tuple[onnx_export.Exported, Path]]:
+    """The small networks exported: both models in memory, and the folder they were saved to."""
+    done = {}
+    for name, network in NETWORKS.items():
+        contract = network.contract(networks.SIZES[name])
+        exported = onnx_export.export(networks.network(name), contract, network.output, {"producer": "tests", "T": "5"})
+        folder = tmp_path_factory.mktemp(name)
+        onnx_export.save(exported, folder)
+        done[name] = exported, folder
+    return done
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> dict[str, Path]:
+    """For each small network a data file of 12 windows, labelled with what the trained network says of all but two."""
+    files = {}
+    for name in NETWORKS:
+        inputs = networks.inputs(name, 12, seed=7)
+        with torch.no_grad():
+            labels = networks.network(name)(inputs).argmax(1).numpy()
+        labels[:2] = (labels[:2] + 1) % len(NETWORKS[name].classes(networks.SIZES[name]))
+        files[name] = tmp_path_factory.mktemp("data") / f"{name}.npz"
+        array = {NETWORKS[name].contract(networks.SIZES[name]).name: inputs.numpy()}
+        np.savez_compressed(files[name], labels=labels, **array)
+    return files
+
+
+@pytest.fixture(scope="session")
+def _bundles(tmp_path_factory, data) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    for name in NETWORKS:
+        checkpoint = networks.checkpoint(folder / f"{name}.pth", name)
+        pipeline.export(
+            pipeline.Request(checkpoint=checkpoint, out=folder / f"{name}.bundle", data=data[name], target="onnx")
+        )
+    return {name: folder / f"{name}.bundle" for name in NETWORKS}
+
+
+@pytest.fixture
+def bundle(_bundles, name, tmp_path) -> Path:
+    """A bundle of each small network, to do with as one likes."""
+    return Path(shutil.copytree(_bundles[name], tmp_path / f"{name}.bundle"))

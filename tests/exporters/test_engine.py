@@ -1,0 +1,139 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tcja_exporters import engine
+from tcja_exporters.engine import Batch
+from tcja_runtime.bundle import PLAIN_MODEL, sha256
+from tcja_runtime.errors import BadInput, Unavailable
+
+pytestmark = pytest.mark.tensorrt
+
+RTX = pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+
+
+@RTX
+def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
+    model = exports[name][1] / PLAIN_MODEL
+    built = engine.build(model, tmp_path, "tensorrt-rtx", Batch(1, 2, 8))
+    folder = tmp_path / built.name
+    assert sorted(path.name for path in folder.iterdir()) == ["engine.json", "model.engine"]
+    sidecar = json.loads((folder / "engine.json").read_text())
+    assert sidecar == built.sidecar
+    assert sidecar["batch"] == [1, 2, 8]
+    assert [t["shape"][0] for t in sidecar["tensors"]] == [-1, -1]
+    assert sidecar["sha256"] == sha256(folder / "model.engine")
+    assert sidecar["bytes"] == (folder / "model.engine").stat().st_size > 100_000
+    assert sidecar["model_sha256"] == sha256(model)
+    assert built.name == f"sm80-sm86-sm89-sm120-rtx{sidecar['version']}-fp32"
+
+
+def model(path: Path, *nodes: onnx.NodeProto, kind: int = TensorProto.FLOAT) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", kind, ["batch", 4])],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("other", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return path
+
+
+@RTX
+def test_an_unknown_operator_is_named_with_its_module(tmp_path):
+    path = model(
+        tmp_path / "a.onnx", helper.make_node("Mystery", ["x"], ["y"], name="conv.3.0/Mystery", domain="other")
+    )
+    with pytest.raises(BadInput) as caught:
+        engine.build(path, tmp_path / "engines", "tensorrt-rtx", Batch(1, 1, 1))
+    said = str(caught.value)
+    assert "tensorrt-rtx cannot parse the model: " in said
+    assert "node conv.3.0/Mystery (operator Mystery, PyTorch module conv.3.0): INVALID_NODE" in said
+    assert "\n" not in said
+    assert not (tmp_path / "engines").exists()
+
+
+@RTX
+def test_mixed_types_are_named_with_their_module(tmp_path):
+    nodes = (
+        helper.make_node("Cast", ["x"], ["half"], name="fc.1/Cast", to=TensorProto.FLOAT16),
+        helper.make_node("Add", ["half", "x"], ["y"], name="fc.1/Add"),
+    )
+    with pytest.raises(BadInput, match=r"node fc.1/Add \(operator Add, PyTorch module fc.1\)"):
+        engine.build(model(tmp_path / "a.onnx", *nodes), tmp_path / "engines", "tensorrt-rtx", Batch(1, 1, 1))
+
+
+@RTX
+def test_a_damaged_model_is_refused(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"not a model")
+    with pytest.raises(BadInput, match="tensorrt-rtx cannot parse the model"):
+        engine.build(tmp_path / "a.onnx", tmp_path / "engines", "tensorrt-rtx", Batch(1, 1, 1))
+
+
+def test_a_builder_that_is_not_installed_is_named():
+    missing = next((target for target in engine.FLAVOURS if target not in engine.installed()), None)
+    if missing is None:
+        pytest.skip("every TensorRT is installed")
+    with pytest.raises(
+        Unavailable, match=f"--target {missing} needs the package {missing}: run 'pip install {missing}'"
+    ):
+        engine.require(missing)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "builder was killed by signal 9; if memory ran out",
+        ),
+        ("import os; os.abort()", "builder was killed by signal 6"),
+        ("raise SystemExit('no such library')", "builder failed: no such library"),
+        ("", "builder failed: it said nothing"),
+    ],
+)
+def test_a_builder_that_dies_is_reported(tmp_path, monkeypatch, code, message):
+    """The child is a real process that dies for real; only what it would have done is replaced."""
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n{code}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(engine, "installed", lambda: ["tensorrt-rtx"])
+    with pytest.raises(Unavailable, match=message):
+        engine.build(tmp_path / "a.onnx", tmp_path, "tensorrt-rtx", Batch(1, 1, 1))
+
+
+@RTX
+def test_the_child_answers_in_json(tmp_path):
+    request = {
+        "module": "tensorrt_rtx",
+        "model": str(tmp_path / "none.onnx"),
+        "engines": str(tmp_path),
+        "batch": [1, 1, 1],
+    }
+    child = subprocess.run(
+        [sys.executable, "-m", "tcja_exporters.engine_builder"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(child.stdout)["stage"] == "parse"
+
+
+@pytest.mark.parametrize(
+    ("text", "batch"), [("1:4:16", Batch(1, 4, 16)), ("3", Batch(3, 3, 3)), ("2:2:2", Batch(2, 2, 2))]
+)
+def test_batch(text, batch):
+    assert Batch.parse(text) == batch
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:2", "1:2:3:4", "2:1:3", "0:1:1", "1:3:2", "-1"])
+def test_impossible_batches_are_refused(text):
+    with pytest.raises(BadInput, match=f"--batch {text}"):
+        Batch.parse(text)

@@ -1,0 +1,182 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tcja_exporters.checkpoint import Checkpoint
+from tcja_exporters.identify import identify
+from tcja_exporters.networks import NETWORKS
+from tcja_runtime.errors import BadInput
+
+from .. import networks
+
+
+def wrapped(state: dict[str, torch.Tensor]) -> Checkpoint:
+    return Checkpoint(path=Path("model.pth"), sha256="0" * 64, bytes=1, wrapper="net", state=state)
+
+
+@pytest.fixture(params=list(NETWORKS))
+def name(request) -> str:
+    return request.param
+
+
+def same_function(name: str, state: dict[str, torch.Tensor]) -> None:
+    """The state is identified as the network and computes what the network does."""
+    found = identify(wrapped(state))
+    assert found.network.name == name
+    assert found.sizes == networks.SIZES[name]
+    batch = networks.inputs(name, 2)
+    with torch.no_grad():
+        assert torch.equal(found.model(batch), networks.network(name)(batch))
+
+
+def test_published_keys(name):
+    same_function(name, networks.state(name))
+    found = identify(wrapped(networks.state(name)))
+    tensors = len(networks.state(name))
+    assert found.evidence[0] == f"all {tensors} tensors, found under 'net', fit {name}"
+    assert f"T = {networks.SIZES[name].time_steps} (" in "\n".join(found.evidence)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "net."])
+def test_prefixes_of_training_frameworks(name, prefix):
+    same_function(name, {prefix + key: value for key, value in networks.state(name).items()})
+
+
+# How a key of the published checkpoints is spelled by containers of other times, written down key by key.
+OLD = {
+    "dvs128": {
+        **{f"conv.{i}.{j}.": f"conv.{i}.module.{j}." for i in (0, 3, 6, 9, 13) for j in (0, 1)},
+        "fc.2.0.": "fc.2.module.",
+        "fc.5.0.": "fc.5.module.",
+    },
+    "fashion_mnist": {
+        "conv.1.1.": "conv.1.module.1.",
+        "conv.1.2.": "conv.1.module.2.",
+        "fc.1.0.": "fc.1.module.",
+        "fc.4.0.": "fc.4.module.",
+    },
+}
+FLAT = {
+    "dvs128": {
+        "conv.0.0.": "conv.0.",
+        "conv.0.1.": "conv.1.",
+        "conv.3.0.": "conv.4.",
+        "conv.3.1.": "conv.5.",
+        "conv.6.0.": "conv.8.",
+        "conv.6.1.": "conv.9.",
+        "conv.9.0.": "conv.12.",
+        "conv.9.1.": "conv.13.",
+        "conv.11.": "conv.15.",
+        "conv.13.0.": "conv.17.",
+        "conv.13.1.": "conv.18.",
+        "conv.15.": "conv.20.",
+        "fc.2.0.": "fc.2.",
+        "fc.5.0.": "fc.5.",
+    },
+    "fashion_mnist": {
+        "conv.1.1.": "conv.2.",
+        "conv.1.2.": "conv.3.",
+        "conv.3.": "conv.5.",
+        "fc.1.0.": "fc.1.",
+        "fc.4.0.": "fc.4.",
+    },
+}
+
+
+@pytest.mark.parametrize("spelling", [OLD, FLAT], ids=["old", "flat"])
+def test_containers_of_other_times(name, spelling):
+    def respelled(key: str) -> str:
+        for published, other in spelling[name].items():
+            if key.startswith(published):
+                return other + key.removeprefix(published)
+        return key
+
+    state = {respelled(key): value for key, value in networks.state(name).items()}
+    assert set(state) != set(networks.state(name))
+    same_function(name, state)
+
+
+def test_flat_keys_of_another_structure_are_refused():
+    """With the pooling before the attention, every shape fits but the layer's number does not."""
+    state = {}
+    for key, value in networks.state("dvs128").items():
+        flat = next((o + key.removeprefix(p) for p, o in FLAT["dvs128"].items() if key.startswith(p)), key)
+        state[flat.replace("conv.15.", "conv.16.")] = value
+    with pytest.raises(
+        BadInput, match=r"conv\.11\.conv\.weight is missing; .*conv\.16\.conv\.weight is not part of it"
+    ):
+        identify(wrapped(state))
+
+
+def test_half_precision_and_missing_counters_are_taken(name):
+    state = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in networks.state(name).items()
+        if not key.endswith("num_batches_tracked")
+    }
+    assert identify(wrapped(state)).network.name == name
+
+
+def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    state = {**networks.state(name), **{key.replace("__", "."): value for key, value in changes.items()}}
+    return {key: value for key, value in state.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (
+            lambda: changed("dvs128", conv__13__1__bias=None),
+            r"model.pth is not the dvs128 network, its nearest \(30 of 31 tensors fit\): conv.13.1.bias is missing$",
+        ),
+        (
+            lambda: changed("dvs128", conv__3__0__weight=torch.zeros(6, 6, 5, 5)),
+            r"conv.3.0.weight is 6x6x5x5, it should be 6x6x3x3$",
+        ),
+        (
+            lambda: changed("dvs128", conv__15__conv__weight=torch.zeros(7, 7, 3)),
+            r"the attention blocks disagree on T: 5 in conv.11.conv.weight, 7 in conv.15.conv.weight",
+        ),
+        (lambda: changed("dvs128", head__weight=torch.zeros(3, 3)), "head.weight is not part of it$"),
+        (
+            lambda: changed("dvs128", fc__5__0__weight=torch.zeros(31, 24)),
+            "fc.5.0.weight has 31 outputs, which are not 10 for each class",
+        ),
+        (
+            lambda: changed("fashion_mnist", fc__1__0__weight=torch.zeros(32, 391)),
+            "fc.1.0.weight takes 391 inputs, which are not 8 channels of a square map",
+        ),
+        (
+            lambda: changed("fashion_mnist", conv__3__conv__weight=None, conv__3__conv_c__weight=None),
+            "is not the fashion_mnist network, its nearest .*: conv.3.conv.weight is missing; conv.3.conv_c.weight is",
+        ),
+        (
+            lambda: {"layer1.weight": torch.zeros(3), "layer1.bias": torch.zeros(3)},
+            r"is of no known network \(dvs128, fashion_mnist\): its keys begin layer1.weight, layer1.bias$",
+        ),
+        (
+            lambda: {f"features.{key}": value for key, value in networks.state("dvs128").items()},
+            "is of no known network .* its keys begin features.conv.0.0.weight",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(state, message):
+    with pytest.raises(BadInput, match=message) as caught:
+        identify(wrapped(state()))
+    assert "\n" not in str(caught.value)
+
+
+def test_long_lists_of_differences_are_cut():
+    state = changed("dvs128", **{key.replace(".", "__"): None for key in networks.state("dvs128") if ".13." in key})
+    with pytest.raises(BadInput, match="is missing; and 2 more$"):
+        identify(wrapped(state))
+
+
+def test_network_by_name():
+    state = networks.state("dvs128")
+    assert identify(wrapped(state), "dvs128").network.name == "dvs128"
+    with pytest.raises(BadInput, match="--network resnet is unknown; known are: dvs128, fashion_mnist"):
+        identify(wrapped(state), "resnet")
+    with pytest.raises(BadInput, match="is not this fashion_mnist network, as asked|is of no known network"):
+        identify(wrapped(state), "fashion_mnist")

@@ -1,0 +1,226 @@
+import os
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+from torch import Tensor, nn
+
+from tcja_exporters import custom_op, onnx_export, reference
+from tcja_exporters.networks import NETWORKS
+from tcja_exporters.neurons import SpikingNeuron, set_surrogate
+from tcja_exporters.surrogates import ATan
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import InputContract
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.sessions import Probe
+from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+
+from .. import networks
+
+MODELS = pytest.mark.parametrize("file", [MODEL, PLAIN_MODEL])
+
+
+def layers(name: str) -> list[str]:
+    return [layer.name for layer in reference.layers(networks.network(name), contract(name))]
+
+
+def contract(name: str) -> InputContract:
+    return NETWORKS[name].contract(networks.SIZES[name])
+
+
+def probe(folder, file: str, output: str, names: list[str]) -> Probe:
+    return Probe(file, "", lambda extra: OnnxRuntimeSession(folder / file, extra), output, names)
+
+
+@MODELS
+@pytest.mark.parametrize("batch", [1, 5])
+def test_onnx_runtime_fires_pytorchs_spikes(name, exports, file, batch):
+    folder = exports[name][1]
+    inputs = networks.inputs(name, batch).numpy()
+    expected = reference.run(networks.network(name), inputs)
+    actual = probe(folder, file, NETWORKS[name].output, layers(name)).trace(inputs)
+    assert sum((expected.spikes[layer] != actual.spikes[layer]).sum() for layer in expected.spikes) == 0
+    np.testing.assert_allclose(actual.output, expected.output, rtol=0, atol=1e-6)
+
+
+def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
+    counts = set()
+    for time_steps in (4, 9):
+        network = NETWORKS[name]
+        sizes = networks.SIZES[name]._replace(time_steps=time_steps)
+        model = onnx_export.export(
+            network.build(sizes), network.contract(sizes), network.output, {"producer": ""}
+        ).model
+        neurons = [node for node in model.graph.node if (node.domain, node.op_type) == ("tcja", "TcjaLif")]
+        assert [node.name for node in neurons] == [f"{layer}/TcjaLif" for layer in layers(name)]
+        counts.add(len(model.graph.node))
+    assert len(counts) == 1
+    assert counts.pop() <= 60
+
+
+def test_both_models_keep_the_contract(name, exports):
+    exported, _ = exports[name]
+    for model in (exported.model, exported.plain):
+        onnx.checker.check_model(model, full_check=True)
+        assert model.ir_version <= 10
+        assert {(o.domain, o.version) for o in model.opset_import} <= {("", 18), ("tcja", 1)}
+        (source,), (result,) = model.graph.input, model.graph.output
+        assert (source.name, result.name) == (contract(name).name, NETWORKS[name].output)
+        assert all(value.type.tensor_type.shape.dim[0].dim_param == "batch" for value in (source, result))
+        shape = [d.dim_value for d in source.type.tensor_type.shape.dim[1:]]
+        assert tuple(shape) == contract(name).shape
+        assert {p.key: p.value for p in model.metadata_props} == {"producer": "tests", "T": "5"}
+    assert [function.name for function in exported.model.functions] == ["TcjaLif"]
+    assert not exported.plain.functions
+    assert {node.domain for node in exported.plain.graph.node} == {""}
+    assert [opset.domain for opset in exported.plain.opset_import] == [""]
+
+
+def test_attributes_say_every_constant(name, exports):
+    for node in exports[name][0].model.graph.node:
+        if node.domain == "tcja":
+            values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            assert values == {
+                "decay": 0.5,
+                "gain": 0.5,
+                "bias": 0.0,
+                "threshold": 1.0,
+                "v_reset": 0.0,
+                "tau": 2.0,
+                "strict": 0,
+                "reset": b"hard",
+            }
+
+
+def test_names_are_those_of_pytorchs_modules(name, exports):
+    modules = {module for module, _ in networks.network(name).named_modules()}
+    for model in (exports[name][0].model, exports[name][0].plain):
+        names = [node.name for node in model.graph.node]
+        assert len(set(names)) == len(names)
+        assert {node.rpartition("/")[0] for node in names} <= modules
+
+
+def test_weights_are_stored_once(name, exports):
+    exported, folder = exports[name]
+    assert sorted(os.listdir(folder)) == sorted([MODEL, PLAIN_MODEL, WEIGHTS])
+    outside = [t.raw_data for t in exported.model.graph.initializer if len(t.raw_data) >= 1024]
+    assert len(outside) > 2
+    assert sum(map(len, outside)) <= (folder / WEIGHTS).stat().st_size < sum(map(len, outside)) + 64 * len(outside)
+    for file, model in ((MODEL, exported.model), (PLAIN_MODEL, exported.plain)):
+        loaded = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(folder / file).graph.initializer}
+        for tensor in model.graph.initializer:
+            np.testing.assert_array_equal(loaded[tensor.name], onnx.numpy_helper.to_array(tensor))
+
+
+class Alone(nn.Module):
+    """One or more neurons and nothing else: [N, T, ...] in, [N, T, ...] out."""
+
+    def __init__(self, *specs: NeuronSpec) -> None:
+        super().__init__()
+        self.neurons = nn.Sequential(*map(SpikingNeuron, specs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.transpose(0, 1) * 1.0
+        for neuron in self.neurons:
+            y = neuron(y) * 3.0
+        return y.transpose(0, 1)
+
+
+NEURONS = {
+    "decayed input": NeuronSpec.decayed_input(tau=2.0),
+    "decayed input, tau 3": NeuronSpec.decayed_input(tau=3.0),
+    "decayed input, v_reset": NeuronSpec.decayed_input(tau=2.0, v_reset=-0.5),
+    "decayed input, soft, strict": NeuronSpec.decayed_input(tau=4.0, strict=True, reset="soft"),
+    "TET": NeuronSpec.linear(decay=0.5, strict=True),
+    "MS-ResNet": NeuronSpec.linear(decay=0.25, threshold=0.5, strict=True),
+    "FSVAE": NeuronSpec.linear(decay=0.25, threshold=0.2, strict=True),
+    "IF": NeuronSpec.linear(decay=1.0, strict=False),
+    "soft": NeuronSpec.linear(decay=0.9, strict=False, reset="soft"),
+    "everything": NeuronSpec.linear(decay=0.75, gain=1.5, bias=0.125, threshold=0.75, strict=False, v_reset=0.25),
+}
+
+
+def saved(folder, module: nn.Module, contract: InputContract) -> onnx_export.Exported:
+    exported = onnx_export.export(module, contract, "spikes", {"producer": "tests"})
+    onnx_export.save(exported, folder)
+    return exported
+
+
+@pytest.mark.parametrize("half_integers", [False, True])
+@pytest.mark.parametrize("spec", NEURONS.values(), ids=NEURONS)
+def test_every_neuron_is_exact_in_onnx_runtime(tmp_path, spec, half_integers):
+    x = torch.randn(3, 12, 2, 8, 8, generator=torch.Generator().manual_seed(0)) * 2
+    x = (x * 2).round() / 2 if half_integers else x
+    module = Alone(spec)
+    saved(tmp_path, module, InputContract.frames(12, 8, 8))
+    expected = module(x).numpy()
+    assert 0.02 < (expected > 0).mean() < 0.98
+    for file in (MODEL, PLAIN_MODEL):
+        np.testing.assert_array_equal(OnnxRuntimeSession(tmp_path / file).run(x.numpy())["spikes"], expected)
+
+
+def test_neurons_of_several_kinds_share_a_model(tmp_path):
+    """Each kind has a function of its own, told apart by its overload; equal kinds share one."""
+    specs = [NEURONS["TET"], NEURONS["soft"], NEURONS["MS-ResNet"], NEURONS["decayed input"], NEURONS["TET"]]
+    x = torch.randn(2, 6, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * 2
+    module = Alone(*specs)
+    exported = saved(tmp_path, module, InputContract.frames(6, 4, 4))
+    assert sorted(function.overload for function in exported.model.functions) == ["", "1", "2"]
+    for file in (MODEL, PLAIN_MODEL):
+        np.testing.assert_array_equal(OnnxRuntimeSession(tmp_path / file).run(x.numpy())["spikes"], module(x).numpy())
+
+
+def test_surrogates_are_replaced(tmp_path):
+    """A network in the middle of its training exports as one that never was trained with a surrogate."""
+    network, contract_ = networks.network("fashion_mnist"), contract("fashion_mnist")
+    plain = onnx_export.export(network, contract_, "rates", {"producer": ""})
+    set_surrogate(network.train(), ATan())
+    assert onnx_export.export(network, contract_, "rates", {"producer": ""}).model == plain.model
+    assert not network.training
+
+
+def test_a_forward_pass_before_the_export_changes_nothing():
+    network, contract_ = networks.network("dvs128"), contract("dvs128")
+    before = onnx_export.export(network, contract_, "rates", {"producer": ""})
+    with torch.no_grad():
+        network(networks.inputs("dvs128", 3) * 7)
+    assert onnx_export.export(network, contract_, "rates", {"producer": ""}).model == before.model
+
+
+def test_a_second_run_starts_from_rest(name, exports):
+    session = OnnxRuntimeSession(exports[name][1] / MODEL)
+    inputs = networks.inputs(name, 2).numpy()
+    first = session.run(inputs)[NETWORKS[name].output]
+    session.run(inputs * 5)
+    np.testing.assert_array_equal(session.run(inputs)[NETWORKS[name].output], first)
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, -1)
+
+
+def test_a_network_that_fixes_its_batch_is_refused():
+    with pytest.raises(BadInput, match="fixes the batch size"):
+        onnx_export.export(FixedBatch(), InputContract.images(1, 4, 4), "y", {"producer": ""})
+
+
+def test_the_reference_evaluator_agrees(tmp_path):
+    """onnx's own evaluator, which shares no code with ONNX Runtime, runs the function's body to the same spikes."""
+    from onnx.reference import ReferenceEvaluator
+
+    module = Alone(NEURONS["decayed input"])
+    exported = saved(tmp_path, module, InputContract.frames(5, 3, 3))
+    x = torch.randn(2, 5, 2, 3, 3, generator=torch.Generator().manual_seed(0)) * 3
+    for model in (exported.model, exported.plain):
+        (actual,) = ReferenceEvaluator(model).run(None, {"frames": x.numpy()})
+        np.testing.assert_array_equal(actual, module(x).numpy())
+
+
+def test_metadata_and_custom_op_names_are_safe_for_tensorrt():
+    """TensorRT finds functions by operator name alone: it must be no standard operator, its domain must have no dot."""
+    assert custom_op.NAME not in {schema.name for schema in onnx.defs.get_all_schemas()}
+    assert "." not in custom_op.DOMAIN

@@ -1,0 +1,306 @@
+"""Each pass on a graph made for it: what it changes, and that ONNX Runtime computes the same before and after."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tcja_exporters import custom_op, passes
+from tcja_exporters.passes.done import Done
+from tcja_runtime.neuron import NeuronSpec
+
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def model(
+    nodes: list[onnx.NodeProto],
+    shape: list[int | str],
+    output: str = "y",
+    values: dict[str, list[int | str]] | None = None,
+    **constants: np.ndarray,
+) -> onnx.ModelProto:
+    """A model of these nodes from x [shape] to `output`, with the shapes of some tensors in between known."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        value_info=[helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in (values or {}).items()],
+    )
+    domains = {node.domain for node in nodes} - {""}
+    opsets = [helper.make_opsetid("", 18), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def run(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (y,) = onnxruntime.InferenceSession(proto.SerializeToString(), options).run(None, {"x": x})
+    return y
+
+
+def applied(apply, proto: onnx.ModelProto) -> tuple[Done, onnx.ModelProto]:
+    graph = gs.import_onnx(proto)
+    done = apply(graph)
+    result = gs.export_onnx(graph.cleanup().toposort())
+    result.ir_version = 10
+    return done, result
+
+
+def operators(proto: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in proto.graph.node]
+
+
+def test_resolve_shapes():
+    before = model(
+        [
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Gather", ["shape", "zero"], ["n"]),
+            helper.make_node("Mul", ["n", "four"], ["n4"]),
+            helper.make_node("Concat", ["n4", "three"], ["target"], axis=0),
+            helper.make_node("Reshape", ["x", "target"], ["flat"]),
+            helper.make_node("Concat", ["two", "n4", "three"], ["wider"], axis=0),
+            helper.make_node("Expand", ["flat", "wider"], ["wide"]),
+            helper.make_node("CastLike", ["half", "wide"], ["single"]),
+            helper.make_node("Add", ["wide", "single"], ["y"]),
+        ],
+        ["batch", 4, 3],
+        values={"flat": ["4*batch", 3], "wide": [2, "4*batch", 3]},
+        zero=np.array([0]),
+        two=np.array([2]),
+        three=np.array([3]),
+        four=np.array([4]),
+        half=np.array(0.5),
+    )
+    done, after = applied(passes.resolve_shapes, before)
+    assert done == Done(3)
+    assert sorted(operators(after)) == ["Add", "Cast", "Expand", "Reshape"]
+    for n in (1, 5):
+        x = floats(n, 4, 3)
+        np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_resolve_shapes_leaves_what_it_does_not_know():
+    two_unknown = model(
+        [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Reshape", ["x", "s"], ["y"])],
+        ["a", "b"],
+    )
+    two_unknown.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b"]))
+    assert applied(passes.resolve_shapes, two_unknown)[0] == Done(0)
+
+
+def test_fold_constants():
+    before = model(
+        [
+            helper.make_node("Mul", ["a", "a"], ["b"]),
+            helper.make_node("Conv", ["x", "w", "zeros"], ["c"]),
+            helper.make_node("Add", ["c", "b"], ["y"]),
+        ],
+        [1, 2, 5],
+        a=floats(1),
+        w=floats(3, 2, 1),
+        zeros=np.zeros(3, np.float32),
+    )
+    done, after = applied(passes.fold_constants, before)
+    assert done.exact
+    assert operators(after) == ["Conv", "Add"]
+    assert len(after.graph.node[0].input) == 2
+    x = floats(1, 2, 5)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def batch_norm(scale: np.ndarray, shift: np.ndarray, mean: np.ndarray, variance: np.ndarray, bias: bool = False):
+    conv = helper.make_node("Conv", ["x", "w", *(["b"] if bias else [])], ["c"], name="m/Conv")
+    norm = helper.make_node("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["y"], epsilon=0.0)
+    extra = {"b": floats(4)} if bias else {}
+    return model(
+        [conv, norm],
+        ["n", 3, 6, 6],
+        w=floats(4, 3, 3, 3),
+        scale=scale,
+        shift=shift,
+        mean=mean,
+        variance=variance,
+        **extra,
+    )
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_fold_batch_norm(bias):
+    before = batch_norm(floats(4), floats(4), floats(4), np.abs(floats(4)) + 0.5, bias)
+    done, after = applied(passes.fold_batch_norm, before)
+    assert (done.changes, done.exact) == (1, False)
+    assert "round differently" in done.note
+    assert operators(after) == ["Conv"]
+    x = floats(2, 3, 6, 6)
+    np.testing.assert_allclose(run(after, x), run(before, x), rtol=1e-5, atol=1e-5)
+
+
+def test_fold_batch_norm_knows_when_it_keeps_every_bit():
+    zeros = np.zeros(4, np.float32)
+    before = batch_norm(np.float32([1, 2, 0.5, 4]), zeros, zeros, np.float32([1, 4, 0.25, 1]))
+    done, after = applied(passes.fold_batch_norm, before)
+    assert done == Done(1)
+    x = floats(2, 3, 6, 6)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_fold_batch_norm_leaves_a_convolution_that_others_read():
+    before = batch_norm(floats(4), floats(4), floats(4), np.abs(floats(4)))
+    before.graph.node.append(helper.make_node("Add", ["y", "c"], ["z"]))
+    before.graph.output[0].name = "z"
+    assert applied(passes.fold_batch_norm, before)[0] == Done(0)
+
+
+@pytest.mark.parametrize("trans_b", [0, 1])
+def test_fold_batch_norm_into_a_matrix_product(trans_b):
+    gemm = helper.make_node("Gemm", ["x", "w", "b"], ["c"], name="m/Gemm", transB=trans_b)
+    norm = helper.make_node("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["y"])
+    weight = floats(4, 3) if trans_b else floats(3, 4)
+    before = model(
+        [gemm, norm],
+        ["n", 3],
+        w=weight,
+        b=floats(4),
+        scale=floats(4),
+        shift=floats(4),
+        mean=floats(4),
+        variance=np.abs(floats(4)) + 0.5,
+    )
+    after = applied(passes.fold_batch_norm, before)[1]
+    assert operators(after) == ["Gemm"]
+    x = floats(5, 3)
+    np.testing.assert_allclose(run(after, x), run(before, x), rtol=1e-5, atol=1e-5)
+
+
+def neuron(spec: NeuronSpec) -> onnx.ModelProto:
+    """A convolution, a reshape and a neuron, T = 6."""
+    attributes = custom_op.attributes(spec)
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="m/Conv"),
+        helper.make_node("Reshape", ["c", "target"], ["n/current"]),
+        helper.make_node("TcjaLif", ["n/current"], ["y"], name="n/TcjaLif", domain="tcja", **attributes),
+    ]
+    return model(nodes, [12, 3, 5], w=floats(4, 3, 1), b=floats(4), target=np.array([6, 2, 4, 5]))
+
+
+def defined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    custom_op.define(proto)
+    return proto
+
+
+@pytest.mark.parametrize(("gain", "folded"), [(0.5, True), (4.0, True), (0.3, False), (1.0, False)])
+def test_fold_gain(gain, folded):
+    before = neuron(NeuronSpec.linear(decay=0.5, gain=gain, strict=False))
+    done, after = applied(passes.fold_gain, before)
+    assert (done.changes, done.exact) == (int(folded), True)
+    (node,) = (node for node in after.graph.node if node.domain == "tcja")
+    assert custom_op.spec_of(node).gain == pytest.approx(1.0 if folded else gain)
+    x = floats(12, 3, 5) * 3
+    expected = run(defined(before), x)
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(run(defined(after), x), expected)
+
+
+def test_fold_gain_keeps_the_trained_order_of_decayed_inputs():
+    done, _ = applied(passes.fold_gain, neuron(NeuronSpec.decayed_input(tau=2.0)))
+    assert done == Done(0, note="1 neurons keep their gain, as trained")
+
+
+def padded(pads: list[int], value: float = 0.0, mode: str = "constant") -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Pad", ["x", "pads", "value"], ["p"], mode=mode),
+        helper.make_node("Conv", ["p", "w"], ["y"], pads=[1, 0]),
+    ]
+    return model(nodes, ["n", 3, 7], w=floats(4, 3, 4), pads=np.array(pads), value=np.float32(value))
+
+
+def test_fold_padding():
+    before = padded([0, 0, 1, 0, 0, 2])
+    done, after = applied(passes.fold_padding, before)
+    assert done == Done(1)
+    assert operators(after) == ["Conv"]
+    assert helper.get_attribute_value(after.graph.node[0].attribute[0]) == [2, 2]
+    x = floats(2, 3, 7)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [padded([0, 0, 1, 0, 0, 2], value=1.0), padded([0, 1, 1, 0, -1, 2]), padded([0, 0, 1, 0, 0, 2], mode="reflect")],
+    ids=["not zero", "channels", "reflected"],
+)
+def test_fold_padding_leaves_what_no_convolution_does(before):
+    assert applied(passes.fold_padding, before)[0] == Done(0)
+
+
+def test_merge_duplicates():
+    before = model(
+        [
+            helper.make_node("Transpose", ["x"], ["a"], perm=[1, 0]),
+            helper.make_node("Transpose", ["x"], ["b"], perm=[1, 0]),
+            helper.make_node("Transpose", ["x"], ["c"], perm=[0, 1]),
+            helper.make_node("Add", ["a", "one"], ["d"]),
+            helper.make_node("Add", ["b", "also_one"], ["e"]),
+            helper.make_node("Mul", ["d", "e"], ["f"]),
+            helper.make_node("MatMul", ["f", "c"], ["y"]),
+        ],
+        [3, 4],
+        one=np.ones(1, np.float32),
+        also_one=np.ones(1, np.float32),
+    )
+    done, after = applied(passes.merge_duplicates, before)
+    assert done == Done(2)
+    assert sorted(operators(after)) == ["Add", "MatMul", "Mul", "Transpose", "Transpose"]
+    x = floats(3, 4)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_merge_duplicates_leaves_chance_alone():
+    random = [helper.make_node("RandomNormal", [], [name], shape=[3]) for name in "ab"]
+    before = model(
+        [*random, helper.make_node("Sub", ["a", "b"], ["c"]), helper.make_node("Add", ["c", "x"], ["y"])], [3]
+    )
+    assert applied(passes.merge_duplicates, before)[0] == Done(0)
+
+
+def test_remove_dead():
+    before = model(
+        [
+            helper.make_node("Identity", ["x"], ["i"]),
+            helper.make_node("Relu", ["i"], ["r"]),
+            helper.make_node("Reshape", ["r", "split"], ["s"]),
+            helper.make_node("Reshape", ["s", "merge"], ["m"]),
+            helper.make_node("Neg", ["m"], ["n"]),
+            helper.make_node("Reshape", ["n", "split"], ["t"]),
+            helper.make_node("Reshape", ["t", "wide"], ["y"]),
+            helper.make_node("Exp", ["x"], ["unread"]),
+        ],
+        ["n", 6],
+        values={"i": ["n", 6], "r": ["n", 6], "s": ["n", 2, 3], "m": ["n", 6], "n": ["n", 6], "t": ["n", 2, 3]},
+        split=np.array([-1, 2, 3]),
+        merge=np.array([-1, 6]),
+        wide=np.array([1, -1]),
+    )
+    _, after = applied(passes.remove_dead, before)
+    assert operators(after) == ["Relu", "Neg", "Reshape"]
+    for n in (1, 4):
+        x = floats(n, 6)
+        np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_the_report_says_what_was_done(name, exports):
+    report = exports[name][0].passes
+    assert [entry["name"] for entry in report] == [apply.__name__ for apply in passes.PASSES]
+    norms = {"dvs128": 5, "fashion_mnist": 2}
+    assert {entry["name"]: entry["exact"] for entry in report if not entry["exact"]} == {"fold_batch_norm": False}
+    assert next(e["changes"] for e in report if e["name"] == "fold_batch_norm") == norms[name]
