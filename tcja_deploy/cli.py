@@ -209,8 +209,6 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; a failure is one line on stderr."""
     try:
         code = app(arguments, prog_name="tcja-deploy", standalone_mode=False)
-    except KeyboardInterrupt:
-        return _failed("interrupted; nothing was written", _INTERRUPTED, arguments)
     except TcjaError as error:
         return _failed(str(error), error.exit_code, arguments)
     except OSError as error:
@@ -220,10 +218,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer, whose class has moved between versions
             return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", _BAD_USAGE, arguments)
-        if isinstance(error, typer.Abort):
-            return _failed("interrupted; nothing was written", _INTERRUPTED, arguments)
         bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with --verbose's output"
         return _failed(" ".join(bug.split()), _BUG, arguments)
+    if code == _INTERRUPTED:  # typer's answer to Ctrl-C
+        return _failed("interrupted; nothing was written", _INTERRUPTED, arguments)
     return int(code or 0)
 
 

@@ -53,7 +53,7 @@ def _bundle(path: Path) -> Facts:
         "classes": manifest.classes,
         "precision": manifest.precision,
         "targets": manifest.targets,
-        "parity": {k: v for k, v in manifest.parity.items() if k not in ("models", "failures")},
+        "parity": {k: v for k, v in manifest.parity.items() if k != "backends"},
         "created": manifest.created,
         "producer": manifest.producer,
         "layers": [_layer(layer) for layer in manifest.layers],

@@ -8,7 +8,7 @@ may separate the two, and a neuron's first flip must lie within rounding of its 
     root flips    a window's flips in its first differing layer, at each neuron's first differing step
     margin        |h_t - threshold| / threshold there, recomputed in float64 from the exported model's own current
     met           every margin is below MARGIN; windows without a flip have the reference's output; the predicted class
-                  changes in no more than CHANGED of the windows, or in one
+                  changes in no more than CHANGED of the windows, or in one; both models fire the same spikes
 
 MARGIN is generous for float32 (a sum of thousands of terms of either sign errs by some 1e-6) and far below what a wrong
 constant, weight or order of time does. It is an estimate, not yet a proven bound.
@@ -59,13 +59,13 @@ class LayerParity:
 
 @dataclasses.dataclass(kw_only=True)
 class Parity:
-    """The comparison of one exported model in one backend with the reference.
+    """The comparison of the exported network in one backend with the reference.
 
     Attributes:
-        model: file of the model that ran.
-        backend: what ran it, for people.
-        windows: how many.
-        changed_windows: how many have a flip.
+        backend: what ran the network, for people.
+        model: file of the model that was compared.
+        twins: files of the models that fired the same spikes as it.
+        changed_windows: how many windows have a flip.
         agreement: share of windows with the reference's predicted class.
         accuracy: share of windows whose predicted class is the label; None without labels.
         output_difference: largest difference of an output.
@@ -74,9 +74,9 @@ class Parity:
         failures: what was not met, a line each; empty if all was.
     """
 
-    model: str
     backend: str
-    windows: int
+    model: str
+    twins: list[str]
     changed_windows: int
     agreement: float
     accuracy: float | None
@@ -86,11 +86,6 @@ class Parity:
     failures: list[str]
 
     @property
-    def met(self) -> bool:
-        """Whether the exported model passed."""
-        return not self.failures
-
-    @property
     def flips(self) -> int:
         """Spike flips in all layers."""
         return sum(sum(layer.flips) for layer in self.layers)
@@ -98,16 +93,15 @@ class Parity:
 
 @dataclasses.dataclass(kw_only=True)
 class Report:
-    """The comparison of all exported models with the reference.
+    """The comparison of the exported network with the reference, in every backend.
 
     Attributes:
-        reference: what the models were compared with, for people.
+        reference: what the network was compared with, for people.
         source: where the windows come from.
         real: whether they are data.
         windows: how many.
         accuracy: the reference's; None without labels.
-        models: one comparison a model.
-        failures: what was not met, a line each.
+        backends: one comparison a backend.
     """
 
     reference: str
@@ -115,12 +109,16 @@ class Report:
     real: bool
     windows: int
     accuracy: float | None
-    models: list[Parity]
-    failures: list[str]
+    backends: list[Parity]
+
+    @property
+    def failures(self) -> list[str]:
+        """What was not met in any backend, a line each."""
+        return [f"{parity.backend}: {failure}" for parity in self.backends for failure in parity.failures]
 
     @property
     def met(self) -> bool:
-        """Whether every exported model passed."""
+        """Whether the network passed in every backend."""
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,8 +127,9 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """The figures that a manifest carries."""
-        models = [{k: v for k, v in model.items() if k != "layers"} for model in self.to_dict()["models"]]
-        return {**self.to_dict(), "models": models}
+        everything = self.to_dict()
+        backends = [{k: v for k, v in parity.items() if k != "layers"} for parity in everything["backends"]]
+        return {**everything, "backends": backends}
 
 
 def compare(
@@ -143,44 +142,33 @@ def compare(
     time_steps: int,
     advance: Callable[[int], None],
 ) -> Report:
-    """Compare models with a reference over all samples, and with each other.
+    """Compare a network with a reference over all samples.
 
     Args:
         reference: gives the trace of a range of the samples.
         called: what reports call the reference.
-        probes: models of one exported network in one backend; no spike may differ between them.
+        probes: models of the network in one backend. The first is compared with the reference, the others with it.
         samples: the windows.
         layers: the spiking layers in the order they fire.
         time_steps: T.
         advance: is told the number of windows done, after each batch.
     """
-    comparisons = [_Comparison(probe, layers, time_steps) for probe in probes]
+    comparison = _Comparison(probes, layers, time_steps)
     outputs = []
-    different = set[str]()
     size = _batch_size(layers, time_steps)
     for start in range(0, len(samples), size):
         part = slice(start, start + size)
-        inputs = samples.inputs[part]
         expected = reference(part)
         outputs.append(expected.output)
-        first, *others = (comparison.add(inputs, expected) for comparison in comparisons)
-        for other in others:
-            different |= {name for name in first.spikes if (first.spikes[name] != other.spikes[name]).any()}
-        advance(len(inputs))
-    models = [comparison.result(samples.labels) for comparison in comparisons]
-    failures = [f"{model.model}: {failure}" for model in models for failure in model.failures]
-    if different:
-        failures.append(
-            f"{' and '.join(probe.model for probe in probes)} fire different spikes in {', '.join(sorted(different))}"
-        )
+        comparison.add(samples.inputs[part], expected)
+        advance(len(expected.output))
     return Report(
         reference=called,
         source=samples.source,
         real=samples.real,
         windows=len(samples),
         accuracy=_accuracy(np.concatenate(outputs), samples.labels),
-        models=models,
-        failures=failures,
+        backends=[comparison.result(samples.labels)],
     )
 
 
@@ -196,14 +184,18 @@ def _accuracy(outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64] | None) -
 
 
 class _Comparison:
-    """Compares one probe with a reference, batch by batch."""
+    """One backend's comparison, batch by batch."""
 
-    def __init__(self, probe: Probe, layers: Sequence[Layer], time_steps: int) -> None:
-        self._probe = probe
+    def __init__(self, probes: Sequence[Probe], layers: Sequence[Layer], time_steps: int) -> None:
+        self._probe, *self._twins = probes
         self._layers = layers
-        nothing = [0] * time_steps
         self._found = [
-            LayerParity(layer=layer.name, neurons=int(np.prod(layer.shape)), spikes=list(nothing), flips=list(nothing))
+            LayerParity(
+                layer=layer.name,
+                neurons=int(np.prod(layer.shape)),
+                spikes=[0] * time_steps,
+                flips=[0] * time_steps,
+            )
             for layer in layers
         ]
         self._outputs: list[npt.NDArray[Any]] = []
@@ -212,9 +204,10 @@ class _Comparison:
         self._flipped: list[npt.NDArray[np.bool_]] = []
         self._largest_margin = 0.0
         self._furthest = ""
+        self._unlike: dict[str, set[str]] = {twin.model: set() for twin in self._twins}
 
-    def add(self, inputs: Floats, reference: Trace) -> Trace:
-        """Run a batch [N, ...], compare it with the reference's trace, and return the model's own."""
+    def add(self, inputs: Floats, reference: Trace) -> None:
+        """Run a batch [N, ...] and compare it with the reference's trace."""
         trace = self._probe.trace(inputs)
         clean = np.ones(len(inputs), np.bool_)
         for layer, found in zip(self._layers, self._found, strict=True):
@@ -230,7 +223,12 @@ class _Comparison:
         self._differences.append(np.abs(trace.output - reference.output).max(axis=1))
         self._same_class.append(trace.output.argmax(1) == reference.output.argmax(1))
         self._flipped.append(~clean)
-        return trace
+        for twin in self._twins:
+            other = twin.trace(inputs)
+            unlike = {name for name, spikes in trace.spikes.items() if (spikes != other.spikes[name]).any()}
+            if np.abs(trace.output - other.output).max() > OUTPUT:
+                unlike.add("the output")
+            self._unlike[twin.model] |= unlike
 
     def _judge(self, layer: Layer, found: LayerParity, inputs: Floats, expected: Spikes, differs: Spikes) -> None:
         """Measure how far from the threshold the flips of a first differing layer are."""
@@ -243,7 +241,7 @@ class _Comparison:
         worst = int(margins.argmax())
         if margins[worst] > self._largest_margin:
             self._largest_margin = float(margins[worst])
-            self._furthest = f"{layer.name} at time step {first[worst]}"
+            self._furthest = f"{layer.name} at time step {first[worst] + 1}"
 
     def result(self, labels: npt.NDArray[np.int64] | None) -> Parity:
         """The verdict over all batches added."""
@@ -260,10 +258,13 @@ class _Comparison:
         changed = int((~same_class).sum())
         if changed > max(1, CHANGED * len(outputs)):
             failures.append(f"the predicted class differs in {changed} of {len(outputs)} windows")
+        for model, unlike in self._unlike.items():
+            if unlike:
+                failures.append(f"{model} and {self._probe.model} differ in {', '.join(sorted(unlike))}")
         return Parity(
-            model=self._probe.model,
             backend=self._probe.backend,
-            windows=len(outputs),
+            model=self._probe.model,
+            twins=[model for model, unlike in self._unlike.items() if not unlike],
             changed_windows=int(flipped.sum()),
             agreement=float(same_class.mean()),
             accuracy=_accuracy(outputs, labels),

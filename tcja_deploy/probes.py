@@ -12,7 +12,7 @@ from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession, installed
 
 
 def onnxruntime_probes(folder: Path, output: str, layers: Sequence[Layer]) -> list[Probe]:
-    """Both models of a bundle's folder in ONNX Runtime.
+    """Both models of a bundle's folder in ONNX Runtime, the plain one first, as engines are built from it.
 
     Raises:
         Unavailable: ONNX Runtime is missing.
@@ -22,5 +22,5 @@ def onnxruntime_probes(folder: Path, output: str, layers: Sequence[Layer]) -> li
     names = [layer.name for layer in layers]
     return [
         Probe(file, backend, functools.partial(OnnxRuntimeSession, folder / file), output, names)
-        for file in (MODEL, PLAIN_MODEL)
+        for file in (PLAIN_MODEL, MODEL)
     ]

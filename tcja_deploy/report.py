@@ -34,11 +34,11 @@ def render(manifest: Manifest, report: Report) -> str:
         _verdict(report),
         _table(
             "Agreement",
-            ["model", "same class", "accuracy", "windows with flips", "output differs by"],
+            ["", "same class", "accuracy", "windows with flips", "output differs by"],
             _agreement(report),
         ),
-        *(_flips(model) for model in report.models),
-        _rates(report.models[0].layers, report.windows),
+        *(_flips(model) for model in report.backends),
+        _rates(report.backends[0].layers, report.windows),
         _table("Network", ["", ""], _network(manifest)),
         _table(
             "Spiking layers",
@@ -90,19 +90,19 @@ def _verdict(report: Report) -> str:
 
 
 def _agreement(report: Report) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [(report.reference, "", percent(report.accuracy), "", "")]
-    for model in report.models:
-        changed = f"{model.changed_windows} of {model.windows}"
-        rows.append(
+    return [
+        (report.reference, "", percent(report.accuracy), "", ""),
+        *(
             (
-                f"{model.model}, {model.backend}",
-                percent(model.agreement),
-                percent(model.accuracy),
-                changed,
-                f"{model.output_difference:.2g}",
+                f"{' = '.join([found.model, *found.twins])} in {found.backend}",
+                percent(found.agreement),
+                percent(found.accuracy),
+                f"{found.changed_windows} of {report.windows}",
+                f"{found.output_difference:.2g}",
             )
-        )
-    return rows
+            for found in report.backends
+        ),
+    ]
 
 
 def _flips(model: Parity) -> str:
@@ -118,7 +118,7 @@ def _flips(model: Parity) -> str:
         for layer in model.layers
     )
     return (
-        f"<h2>Spike flips, {escape(model.model)}</h2><div class=wide><table><caption>By layer and time step. "
+        f"<h2>Spike flips, {escape(model.backend)}</h2><div class=wide><table><caption>By layer and time step. "
         f"A root flip begins a difference; the largest lay {model.largest_margin:.2g} of the threshold away from it."
         f'</caption><tr><th>layer</th>{head}<th class="n">all</th><th class="n">root</th></tr>{rows}</table></div>'
     )

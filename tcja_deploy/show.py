@@ -19,18 +19,17 @@ _NUMBERS = ("accuracy", "same class", "flipped windows", "neurons", "firing rate
 
 
 def parity(report: Report) -> RenderableType:
-    """The verdict, agreement, and flips by layer."""
+    """Agreement, flips by layer, and the verdict."""
     agreement = _table(f"{report.windows} windows of {report.source}", "", "accuracy", "same class", "flipped windows")
     agreement.add_row(report.reference, percent(report.accuracy))
-    for model in report.models:
-        name = f"{model.model}, {model.backend}"
-        agreement.add_row(name, percent(model.accuracy), percent(model.agreement), str(model.changed_windows))
-    files = [f"flips, {model.model}" for model in report.models]
-    flips = _table("Spikes that differ, by layer", "layer", "neurons", "firing rate", *files)
-    for found in zip(*(model.layers for model in report.models), strict=True):
-        layer = found[0]
+    for found in report.backends:
+        agreement.add_row(found.backend, percent(found.accuracy), percent(found.agreement), str(found.changed_windows))
+    flips = _table("Spike flips", "layer", "neurons", "firing rate", *(found.backend for found in report.backends))
+    for layers in zip(*(found.layers for found in report.backends), strict=True):
+        layer = layers[0]
         rate = sum(layer.spikes) / (layer.neurons * len(layer.spikes) * report.windows)
-        flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), *(f"{sum(each.flips):,}" for each in found))
+        counts = (f"{sum(each.flips):,}" for each in layers)
+        flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), *counts)
     return Group(agreement, flips, verdict(report))
 
 
@@ -39,14 +38,11 @@ def verdict(report: Report) -> Text:
     if not report.met:
         return Text("Parity not met: " + "; ".join(report.failures), style="bold red")
     text = Text("Parity met", style="bold green")
-    largest = max(model.largest_margin for model in report.models)
-    flips = max(model.flips for model in report.models)
-    text.append(
-        f": flips begin within {largest:.1g} of a threshold, which is rounding."
-        if flips
-        else ": not one spike differs.",
-        style="default",
-    )
+    if sum(found.flips for found in report.backends):
+        largest = max(found.largest_margin for found in report.backends)
+        text.append(f": flips begin within {largest:.1g} of a threshold, which is rounding.", style="default")
+    else:
+        text.append(": not one spike differs.", style="default")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
     return text

@@ -26,7 +26,7 @@ def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Repor
     probes = onnxruntime_probes(path, manifest.output, manifest.layers)
     with steps.counted("compare with the golden vectors", len(vectors.samples)) as advance:
         report = parity.compare(
-            vectors.trace.windows,
+            vectors.trace,
             f"golden vectors ({manifest.parity['reference']})",
             probes,
             vectors.samples,

@@ -36,13 +36,13 @@ class SpikingNeuron(nn.Module):
         for x in current.unbind(0):
             h = self.spec.charge(v, x)
             if self.surrogate is None:
-                s = self.spec.fires(h).to(h.dtype)
+                s = self.spec.fires(h)
             else:
                 s = self.surrogate(h - self.spec.threshold, self.spec.strict)
             # The reset is not differentiated, as in the published training (detach_reset=True).
-            v = self.spec.after(h, s.detach())
+            v = self.spec.after(h, s.detach().to(h.dtype))
             spikes.append(s)
-        return torch.stack(spikes)
+        return torch.stack(spikes).to(current.dtype)
 
     def _symbolic(self, current: Tensor) -> Tensor:
         """The operator that stands for this layer in a model, instead of the loop over time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,3 @@ class Trace:
     def windows(self, part: slice) -> Trace:
         """The trace of some of the windows."""
         return Trace(self.output[part], {layer: spikes[:, part] for layer, spikes in self.spikes.items()})
-
-    @staticmethod
-    def joined(traces: Sequence[Trace]) -> Trace:
-        """The trace of the windows of several traces of one network, one after the other."""
-        layers = traces[0].spikes
-        return Trace(
-            np.concatenate([trace.output for trace in traces]),
-            {layer: np.concatenate([trace.spikes[layer] for trace in traces], axis=1) for layer in layers},
-        )

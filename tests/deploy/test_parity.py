@@ -10,22 +10,25 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_deploy import parity
+from tcja_deploy.probes import onnxruntime_probes
 from tcja_deploy.verification import verify
 from tcja_runtime import golden
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.golden import Recorder
+from tcja_runtime.neuron import membranes
+from tcja_runtime.trace import Trace
 
 Change = Callable[[onnx.ModelProto], None]
 
 
-def change(bundle: Path, apply: Change, files: tuple[str, ...] = (PLAIN_MODEL,)) -> None:
-    """Change models of a bundle, and put its hashes right, as a faulty exporter would."""
+def change(bundle: Path, apply: Change, *, both: bool = False) -> None:
+    """Change the plain model of a bundle, or both, and put its hashes right, as a faulty exporter would."""
     manifest = Bundle.open(bundle).manifest
-    for file in files:
-        model = onnx.load(bundle / file)
-        apply(model)
-        onnx.save(model, bundle / file)
+    model = onnx.load(bundle / PLAIN_MODEL)
+    apply(model)
+    onnx.save(model, bundle / PLAIN_MODEL)
+    if both:
+        onnx.save(model, bundle / MODEL)
     write_manifest(bundle, manifest)
 
 
@@ -33,19 +36,19 @@ def test_a_correct_export_passes(bundle, name):
     opened, report = verify(bundle)
     assert report.met
     assert not report.failures
-    assert [model.model for model in report.models] == [MODEL, PLAIN_MODEL]
-    for model in report.models:
-        assert model.agreement == 1.0
-        assert model.largest_margin < 1e-5
-        assert [layer.layer for layer in model.layers] == [layer.name for layer in opened.manifest.layers]
-        assert all(sum(layer.spikes) > 0 for layer in model.layers)
-    assert report.accuracy == report.models[0].accuracy == pytest.approx(10 / 12)
+    (found,) = report.backends
+    assert (found.model, found.twins) == (PLAIN_MODEL, [MODEL])
+    assert found.agreement == 1.0
+    assert found.largest_margin < 1e-5
+    assert [layer.layer for layer in found.layers] == [layer.name for layer in opened.manifest.layers]
+    assert all(sum(layer.spikes) > 0 for layer in found.layers)
+    assert report.accuracy == found.accuracy == pytest.approx(10 / 12)
 
 
 def test_spikes_are_counted_by_step(bundle):
     opened, report = verify(bundle)
-    counts = golden.load(bundle / "golden.npz", opened.manifest.input).trace.spike_counts()
-    assert [layer.spikes for layer in report.models[0].layers] == counts.sum(axis=1).tolist()
+    counts = golden.load(bundle / "golden.npz", opened.manifest.input).counts
+    assert [layer.spikes for layer in report.backends[0].layers] == counts.sum(axis=1).tolist()
 
 
 def constant(name: str, value: float) -> Change:
@@ -114,44 +117,60 @@ CHANGES = {
 
 @pytest.mark.parametrize("apply", CHANGES.values(), ids=CHANGES)
 def test_a_changed_network_fails(bundle, apply):
-    change(bundle, apply)
-    report = verify(bundle)[1]
-    assert not report.met
-    assert report.models[0].met
-    assert any(PLAIN_MODEL in failure for failure in report.failures)
+    """Even if both models are changed alike, so that only the reference can tell."""
+    change(bundle, apply, both=True)
+    (found,) = verify(bundle)[1].backends
+    assert found.twins == [MODEL]
+    assert any("of the threshold away from it" in failure for failure in found.failures)
 
 
-def test_models_that_differ_from_each_other_fail_even_within_rounding(bundle):
-    """Both within rounding of the reference is not enough: the two models must fire the same spikes."""
-    opened = Bundle.open(bundle)
-    flipped = golden.load(bundle / "golden.npz", opened.manifest.input)
+def test_the_two_models_must_fire_the_same_spikes(bundle):
     change(bundle, weight(1.001))
-    report = verify(bundle)[1]
-    assert len(flipped.samples) == 12
-    assert any(f"{MODEL} and {PLAIN_MODEL} fire different spikes in" in failure for failure in report.failures)
+    (found,) = verify(bundle)[1].backends
+    assert not found.twins
+    assert any(f"{MODEL} and {PLAIN_MODEL} differ in" in failure for failure in found.failures)
 
 
-def test_a_flip_at_the_threshold_is_rounding(bundle):
-    """The reference's own spikes, changed where its membrane is nearest the threshold, count as explained flips."""
+@pytest.mark.parametrize(("distance", "met"), [(1e-6, True), (1e-2, False)])
+def test_a_flip_is_judged_by_its_distance_from_the_threshold(bundle, distance, met):
+    """The reference fires once where the models do not; the models' membrane there is just below the threshold."""
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     vectors = golden.load(bundle / "golden.npz", manifest.input)
     layer = manifest.layers[-1]
-    before = verify(bundle)[1].models[0].flips
+    (probe, *_) = onnxruntime_probes(bundle, manifest.output, manifest.layers)
+    everything = vectors.trace(slice(None))
+    spikes = everything.spikes[layer.name].copy()
+    h = membranes(layer.neuron, probe.current(layer.name, vectors.samples.inputs), spikes)
+    below = np.where(spikes[-1], -np.inf, h[-1])  # the last step, so that nothing follows from the flip
+    place = np.unravel_index(below.argmax(), below.shape)
+    assert 0 < below[place] < 1
 
-    spikes = vectors.trace.spikes[layer.name].copy()
-    spikes[-1, 0, 0] ^= True  # the last step, so that nothing follows from it
+    # A current that brings this membrane to the chosen distance stands in for the right neuron at the right place.
+    missing = (1 - distance - below[place]) / layer.neuron.gain
+
+    def pushed(model: onnx.ModelProto) -> None:
+        push = np.zeros((manifest.time_steps, *h.shape[1:]), np.float32)
+        push[(-1, *place)] = missing
+        model.graph.initializer.append(numpy_helper.from_array(push, "push"))
+        neuron = next(n for n in model.graph.node if f"{layer.name}/current" in n.input)
+        source = next(n for n in model.graph.node if f"{layer.name}/current" in n.output)
+        source.output[0] = "unpushed"
+        index = list(model.graph.node).index(neuron)
+        model.graph.node.insert(index, helper.make_node("Add", ["unpushed", "push"], [f"{layer.name}/current"]))
+
+    change(bundle, pushed, both=True)
+    spikes[(-1, *place)] = True
     recorder = Recorder()
-    recorder.add(type(vectors.trace)(vectors.trace.output, {**vectors.trace.spikes, layer.name: spikes}))
+    recorder.add(Trace(everything.output, {**everything.spikes, layer.name: spikes}))
     golden.save(bundle / "golden.npz", recorder.golden(vectors.samples), manifest.input)
     write_manifest(bundle, manifest)
 
-    model = verify(bundle)[1].models[0]
-    assert model.flips == before + 1
-    assert model.layers[-1].root_flips == 1
-    assert model.layers[-1].flips[-1] == 1
-    assert model.met == (model.largest_margin <= parity.MARGIN)
-    assert not model.met  # no membrane of this layer is that near the threshold
+    report = verify(bundle)[1]
+    (found,) = report.backends
+    assert found.layers[-1].root_flips == found.layers[-1].flips[-1] == found.flips == 1
+    assert found.largest_margin == pytest.approx(distance, rel=0.2)
+    assert report.met is met
 
 
 def test_wrong_outputs_fail_without_a_flip(bundle):
@@ -161,10 +180,9 @@ def test_wrong_outputs_fail_without_a_flip(bundle):
         model.graph.initializer.append(numpy_helper.from_array(np.float32(0.01), "offset"))
         model.graph.node.append(helper.make_node("Add", ["before", "offset"], [model.graph.output[0].name]))
 
-    change(bundle, shifted, files=(MODEL, PLAIN_MODEL))
-    report = verify(bundle)[1]
-    assert all("the output differs by 0.01 where all spikes agree" in failure for failure in report.failures)
-    assert len(report.failures) == 2
+    change(bundle, shifted, both=True)
+    (failure,) = verify(bundle)[1].failures
+    assert "the output differs by 0.01 where all spikes agree" in failure
 
 
 def test_wrong_classes_fail(bundle, name):

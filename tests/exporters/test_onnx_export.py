@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -115,6 +116,10 @@ def test_weights_are_stored_once(name, exports):
             np.testing.assert_array_equal(loaded[tensor.name], onnx.numpy_helper.to_array(tensor))
 
 
+def ran(model: Path, output: str, x: Tensor) -> np.ndarray:
+    return OnnxRuntimeSession(model).run(x.numpy())[output]
+
+
 class Alone(nn.Module):
     """One or more neurons and nothing else: [N, T, ...] in, [N, T, ...] out."""
 
@@ -159,7 +164,7 @@ def test_every_neuron_is_exact_in_onnx_runtime(tmp_path, spec, half_integers):
     expected = module(x).numpy()
     assert 0.02 < (expected > 0).mean() < 0.98
     for file in (MODEL, PLAIN_MODEL):
-        np.testing.assert_array_equal(OnnxRuntimeSession(tmp_path / file).run(x.numpy())["spikes"], expected)
+        np.testing.assert_array_equal(ran(tmp_path / file, "spikes", x), expected)
 
 
 def test_neurons_of_several_kinds_share_a_model(tmp_path):
@@ -170,7 +175,7 @@ def test_neurons_of_several_kinds_share_a_model(tmp_path):
     exported = saved(tmp_path, module, InputContract.frames(6, 4, 4))
     assert sorted(function.overload for function in exported.model.functions) == ["", "1", "2"]
     for file in (MODEL, PLAIN_MODEL):
-        np.testing.assert_array_equal(OnnxRuntimeSession(tmp_path / file).run(x.numpy())["spikes"], module(x).numpy())
+        np.testing.assert_array_equal(ran(tmp_path / file, "spikes", x), module(x).numpy())
 
 
 def test_surrogates_are_replaced(tmp_path):
@@ -191,11 +196,11 @@ def test_a_forward_pass_before_the_export_changes_nothing():
 
 
 def test_a_second_run_starts_from_rest(name, exports):
-    session = OnnxRuntimeSession(exports[name][1] / MODEL)
+    session, output = OnnxRuntimeSession(exports[name][1] / MODEL), NETWORKS[name].output
     inputs = networks.inputs(name, 2).numpy()
-    first = session.run(inputs)[NETWORKS[name].output]
+    first = session.run(inputs)[output]
     session.run(inputs * 5)
-    np.testing.assert_array_equal(session.run(inputs)[NETWORKS[name].output], first)
+    np.testing.assert_array_equal(session.run(inputs)[output], first)
 
 
 class FixedBatch(nn.Module):

@@ -44,18 +44,17 @@ class Probe:
         self.backend = backend
         self._opened = opened
         self._output = output
-        self._layers = layers
-        self._session = opened([spikes_tensor(layer) for layer in layers])
+        self._spikes = {layer: spikes_tensor(layer) for layer in layers}
+        self._session = opened(list(self._spikes.values()))
 
     def trace(self, inputs: Floats) -> Trace:
         """Everything the network does with a batch [N, ...]."""
-        results = self._session.run(inputs)
-        spikes = {layer: results[spikes_tensor(layer)].astype(np.bool_) for layer in self._layers}
+        results = dict(self._session.run(inputs))
+        # Taken out one by one, so that the floats of a layer are gone before the next is converted.
+        spikes = {layer: results.pop(tensor).astype(np.bool_) for layer, tensor in self._spikes.items()}
         return Trace(results[self._output], spikes)
 
     def current(self, layer: str, inputs: Floats) -> npt.NDArray[Any]:
         """A spiking layer's input current [T, N, ...] for a batch."""
-        # The spikes stay outputs, so that the backend fuses as little as it did for `trace`.
-        spikes = [spikes_tensor(name) for name in self._layers]
-        session = self._opened([*spikes, current_tensor(layer)])
-        return session.run(inputs)[current_tensor(layer)]
+        # A session of its own, because all currents at once would take as much memory again as the spikes.
+        return self._opened([current_tensor(layer)]).run(inputs)[current_tensor(layer)]

@@ -62,6 +62,8 @@ class OnnxRuntimeSession:
         onnxruntime = require()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; its warnings are about its own graph rewriting
+        # The arena keeps the largest run's memory, twice over when it grows; a board has none to spare.
+        options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
         try:
             content = with_outputs(model.read_bytes(), extra_outputs)
@@ -69,7 +71,7 @@ class OnnxRuntimeSession:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
         (self._input,) = (value.name for value in self._session.get_inputs())
-        self._outputs = tuple(value.name for value in self._session.get_outputs())
+        self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, inputs: Floats) -> Mapping[str, npt.NDArray[Any]]:
         """All outputs by name, from a batch of inputs [N, ...]."""

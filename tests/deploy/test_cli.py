@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tcja_deploy import cli
+from tcja_exporters import engine
+from tcja_exporters.networks import NETWORKS
+from tcja_runtime.bundle import Bundle, write_manifest
+
+from .. import networks
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command: its exit code, stdout and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = cli.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    code, out, err = run("export", checkpoint, "--data", data[name], "--target", "onnx")
+    assert code == 0
+    assert "Parity met" in out
+    assert "83.33 %" in out  # ten of twelve labels are right
+    assert "Bundle: model.bundle" in out
+    assert "compare with PyTorch" in err
+
+    code, out, _ = run("verify", "model.bundle")
+    assert code == 0
+    assert "Parity met" in out
+    assert f"12 windows of {name}.npz" in out
+
+    code, out, _ = run("inspect", "model.bundle")
+    assert code == 0
+    assert f"network: {name}" in out
+    assert f"time steps: {networks.SIZES[name].time_steps}" in out
+
+
+def test_export_as_json(run, tmp_path, name, data):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    out_path = tmp_path / "out.bundle"
+    options = ("--out", out_path, "--data", data[name], "--samples", 5, "--target", "onnx", "--json")
+    code, out, _ = run("export", checkpoint, *options)
+    assert code == 0
+    said = json.loads(out)
+    assert said["bundle"] == str(out_path)
+    assert said["network"] == name
+    assert said["time_steps"] == networks.SIZES[name].time_steps
+    assert said["parity"]["met"] is True
+    assert said["parity"]["windows"] == 5
+    assert [found["agreement"] for found in said["parity"]["backends"]] == [1.0]
+    assert said["layers"][0]["neuron"]["tau"] == 2.0
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+def test_export_with_an_engine(run, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    code, out, _ = run(
+        "export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "tensorrt-rtx", "--batch", "1:2:4"
+    )
+    assert code == 0
+    assert "Engine sm80" in out
+    manifest = Bundle.open(tmp_path / "a.bundle").manifest
+    assert manifest.targets == ["onnx", "tensorrt-rtx"]
+    (sidecar,) = manifest.engines.values()
+    assert sidecar["batch"] == [1, 2, 4]
+
+
+def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
+    code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx")
+    assert code == 0
+    assert "No real data was used" in " ".join(out.split())
+    assert "No real data was used" in (tmp_path / "a.bundle" / "report.html").read_text()
+
+
+def test_class_names(run, tmp_path, data):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
+    options = ("--target", "onnx", "--samples", "1", "--data", data["dvs128"])
+    (tmp_path / "names.txt").write_text("left\nright\n\nup\n")
+    run("export", checkpoint, "--out", tmp_path / "file.bundle", "--classes", tmp_path / "names.txt", *options)
+    run("export", checkpoint, "--out", tmp_path / "list.bundle", "--classes", "left, right,up", *options)
+    for bundle in ("file.bundle", "list.bundle"):
+        assert Bundle.open(tmp_path / bundle).manifest.classes == ["left", "right", "up"]
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "c.bundle", "--classes", "one,two", *options)
+    assert (code, err.splitlines()[-1]) == (2, "error: --classes names 2 classes, the network has 3")
+
+
+def test_the_report_is_written_where_asked(run, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    options = ("--target", "onnx", "--samples", "1", "--report", tmp_path / "report.html")
+    assert run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)[0] == 0
+    assert (tmp_path / "report.html").read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
+
+
+def test_inspect_a_checkpoint(run, tmp_path, name):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    code, out, _ = run("inspect", checkpoint, "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert (facts["kind"], facts["network"]) == ("checkpoint", name)
+    assert facts["parameters"] == sum(p.numel() for p in networks.network(name).parameters())
+    assert len(facts["tensors"]) == len(networks.state(name))
+    assert facts["classes"] == list(NETWORKS[name].classes(networks.SIZES[name]))
+    assert f"T = {networks.SIZES[name].time_steps}" in run("inspect", checkpoint)[1]
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.plain.onnx"])
+def test_inspect_a_model(run, bundle, file):
+    code, out, _ = run("inspect", bundle / file, "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["kind"] == "onnx"
+    assert facts["ir_version"] == 10
+    assert facts["functions"] == (["tcja::TcjaLif"] if file == "model.onnx" else [])
+    assert facts["metadata"]["network"] == bundle.stem
+    assert "operators" in run("inspect", bundle / file)[1]
+
+
+def test_inspect_what_is_no_model(run, tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"junk")
+    code, _, err = run("inspect", tmp_path / "a.onnx")
+    assert code == 2
+    assert "a.onnx is not a valid ONNX model" in err
+
+
+def test_doctor(run):
+    code, out, _ = run("doctor", "--json")
+    assert code == 0
+    found = {finding["what"]: finding for finding in json.loads(out)}
+    assert found["verify bundles"]["able"]
+    assert found["export checkpoints"]["able"]
+    assert f"torch {torch.__version__}" in found["export checkpoints"]["detail"]
+    assert all(finding["fix"] or finding["able"] or "GPU" in finding["what"] for finding in found.values())
+    assert "This machine can" in run("doctor")[1]
+
+
+def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
+    manifest = Bundle.open(bundle).manifest
+    with np.load(bundle / "golden.npz") as archive:
+        golden = dict(archive)
+    golden["output"] = golden["output"][::-1] + 0.5
+    np.savez_compressed(bundle / "golden.npz", **golden)
+    write_manifest(bundle, manifest)
+    code, out, err = run("verify", bundle)
+    assert code == 1
+    assert "Parity not met" in out
+    assert err.splitlines()[-1].startswith("error: ONNX Runtime ")
+    code, out, _ = run("verify", bundle, "--json")
+    assert (code, json.loads(out)["met"]) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export"], "Missing argument 'checkpoint'"),
+        (["export", "a.pth", "--colour"], "No such option: --colour"),
+        (["export", "a.pth", "--target", "tpu"], "'tpu' is not one of 'auto', 'onnx', 'tensorrt', 'tensorrt-rtx'"),
+        (["export", "a.pth", "--precision", "fp16"], "'fp16' is not"),
+        (["export", "a.pth", "--samples", "many"], "Invalid value for '--samples'"),
+        (["export", "a.pth", "--batch", "8:1:1"], "--batch 8:1:1: 1 <= MIN <= OPT <= MAX must hold"),
+        (["deploy"], "No such command 'deploy'"),
+        (["verify", "nowhere.bundle"], "nowhere.bundle does not exist"),
+        (["inspect", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_bad_usage_is_one_line(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+@pytest.mark.parametrize("command", ["export", "verify", "inspect", "doctor"])
+def test_help_names_every_option(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert "--json" in out
+    assert "--verbose" in out
+
+
+def test_verbose_shows_the_traceback(run, tmp_path):
+    code, _, err = run("inspect", tmp_path / "none", "--verbose")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: ")
+
+
+def test_a_bug_says_that_it_is_one(run, tmp_path, monkeypatch):
+    def broken() -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr("tcja_deploy.doctor.examine", broken)
+    code, _, err = run("doctor")
+    assert code == 70
+    (line,) = err.splitlines()
+    assert line.startswith("error: a bug in tcja-deploy")
+    assert "ZeroDivisionError: two lines" in line
+
+
+def test_colours_are_off_when_asked():
+    environment = {**os.environ, "NO_COLOR": "1", "TERM": "xterm-256color", "FORCE_COLOR": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "tcja_deploy", "doctor"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0
+    assert "\x1b[" not in done.stdout

@@ -1,0 +1,191 @@
+"""Whatever goes wrong in an export gives one line and the right exit code, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tcja_deploy import cli
+
+from .. import networks
+from ..exporters.test_checkpoint import RunsCode
+
+
+def lines(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def failed(tmp_path, capsys, monkeypatch):
+    """Export a checkpoint that cannot be: exit code and the one line on stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def export(checkpoint: Path | str, *options: object) -> tuple[int, str]:
+        before = lines(tmp_path)
+        code = cli.run(["export", str(checkpoint), *map(str, options)])
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert lines(tmp_path) == before
+        messages = [line for line in captured.err.splitlines() if not line.startswith("✓")]
+        (message,) = messages
+        assert message.startswith("error: ")
+        return code, message
+
+    return export
+
+
+def test_missing_file(failed):
+    assert failed("nowhere.pth") == (2, "error: nowhere.pth does not exist")
+
+
+def test_not_a_checkpoint(failed, tmp_path):
+    (tmp_path / "a.pth").write_text("hello")
+    assert failed("a.pth") == (
+        2,
+        "error: a.pth is not a checkpoint; pass the file that training saved with torch.save",
+    )
+
+
+def test_a_pickle_that_would_run_code(failed, tmp_path):
+    RunsCode.target = str(tmp_path / "ran")
+    torch.save({"net": RunsCode()}, tmp_path / "a.pth")
+    code, message = failed("a.pth")
+    assert code == 2
+    assert "loading it would call posix.mkdir, which can run code" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_truncated_file(failed, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    assert failed("a.pth") == (2, "error: a.pth is truncated or damaged; copy it again")
+
+
+def test_unknown_network(failed, tmp_path):
+    torch.save({"layer.weight": torch.zeros(2, 2)}, tmp_path / "a.pth")
+    code, message = failed("a.pth")
+    assert code == 2
+    assert message == "error: a.pth is of no known network (dvs128, fashion_mnist): its keys begin layer.weight"
+    networks.checkpoint(tmp_path / "b.pth", "dvs128")
+    assert failed("b.pth", "--network", "vgg") == (
+        2,
+        "error: --network vgg is unknown; known are: dvs128, fashion_mnist",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"conv__13__1__bias": None}, "conv.13.1.bias is missing"),
+        ({"conv__3__0__weight": torch.zeros(6, 6, 5, 5)}, "conv.3.0.weight is 6x6x5x5, it should be 6x6x3x3"),
+        (
+            {"conv__15__conv__weight": torch.zeros(7, 7, 3)},
+            "the attention blocks disagree on T: 5 in conv.11.conv.weight, 7 in conv.15.conv.weight",
+        ),
+        (
+            {"fc__2__0__weight": torch.full((24, 24), torch.nan)},
+            "fc.2.0.weight holds 576 values that are NaN or infinite",
+        ),
+    ],
+    ids=["one key missing", "another shape", "T disagrees", "NaN"],
+)
+def test_weights_that_do_not_fit(failed, tmp_path, changed, message):
+    networks.checkpoint(tmp_path / "a.pth", "dvs128", **changed)
+    code, said = failed("a.pth")
+    assert code == 2
+    assert message in said
+
+
+def test_output_exists(failed, tmp_path):
+    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    (tmp_path / "a.bundle").mkdir()
+    assert failed("a.pth") == (2, "error: a.bundle exists; choose another --out or remove it")
+
+
+def test_a_place_that_cannot_be_written(failed, tmp_path):
+    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    (tmp_path / "file").write_text("")
+    code, message = failed("a.pth", "--out", "file/a.bundle", "--target", "onnx")
+    assert code == 2
+    assert "file" in message
+
+
+def test_data_of_another_shape(failed, tmp_path):
+    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    np.savez(tmp_path / "data.npz", frames=np.zeros((2, 5, 2, 32, 32), np.float32))
+    code, message = failed("a.pth", "--data", "data.npz")
+    assert code == 2
+    assert "'frames' has shape (2, 5, 2, 32, 32), the network takes [N, 5, 2, 64, 64] (N, T, P, H, W)" in message
+
+
+@pytest.fixture
+def tiny_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_disk_full(failed, tmp_path, tiny_disk):
+    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    code, message = failed("a.pth", "--out", tiny_disk / "a.bundle", "--target", "onnx")
+    assert (code, message) == (3, "error: the disk is full; nothing was written")
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("delay", [0.0, 0.5])
+def test_interrupted_or_killed_in_the_middle(tmp_path, with_signal, delay):
+    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    before = lines(tmp_path)
+    command = [sys.executable, "-m", "tcja_deploy", "export", "a.pth"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while len(os.listdir(tmp_path)) == 1 and process.poll() is None:
+            time.sleep(0.01)
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(delay)
+        process.send_signal(with_signal)
+        errors = process.communicate()[1]
+    assert process.returncode == (130 if with_signal == signal.SIGINT else -with_signal)
+    if with_signal == signal.SIGINT:
+        assert errors.splitlines()[-1] == "error: interrupted; nothing was written"
+    deadline = time.monotonic() + 10
+    while lines(tmp_path) != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lines(tmp_path) == before
+
+
+def test_a_bundle_with_one_byte_changed(bundle, capsys):
+    weights = bundle / "weights.bin"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    for command in ("verify", "inspect"):
+        assert cli.run([command, str(bundle)]) == 2
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert message == f"error: {weights} was changed: its sha256 is not the manifest's; export the bundle again"
+
+
+def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch):
+    """With no room for rounding at all, the last bit of a sum is a failure; the export must stop and say where."""
+    from tcja_deploy import parity
+
+    monkeypatch.setattr(parity, "OUTPUT", -1.0)
+    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    code, message = failed("a.pth", "--target", "onnx")
+    assert code == 1
+    assert "the exported network is not the trained one: ONNX Runtime" in message
+    (tmp_path / "report.html").write_text("")
+    failed("a.pth", "--target", "onnx", "--report", tmp_path / "report.html")
+    assert "Parity not met" in (tmp_path / "report.html").read_text()
