@@ -80,9 +80,7 @@ def main() -> None:
                 print(f"run {i + 1}/{args.runs}  {name:12}  {costs[name][-1][0]:6.1f} s  {costs[name][-1][1]:6.0f} MiB")
     seconds = {name: statistics.median(c[0] for c in runs) for name, runs in costs.items()}
     memory = {name: statistics.median(c[1] for c in runs) for name, runs in costs.items()}
-    print(
-        f"\n{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; medians of {args.runs} runs in turn"
-    )
+    print(f"\n{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; medians of {args.runs} runs")
     print(f"{'':14}{'seconds':>9}{'peak MiB':>10}")
     for name in costs:
         print(f"{name:14}{seconds[name]:9.1f}{memory[name]:10.0f}")

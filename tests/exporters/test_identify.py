@@ -5,7 +5,6 @@ import torch
 
 from tcja_exporters.checkpoint import Checkpoint
 from tcja_exporters.identify import identify
-from tcja_exporters.networks import NETWORKS
 from tcja_runtime.errors import BadInput
 
 from .. import networks
@@ -13,11 +12,6 @@ from .. import networks
 
 def wrapped(state: dict[str, torch.Tensor]) -> Checkpoint:
     return Checkpoint(path=Path("model.pth"), sha256="0" * 64, bytes=1, wrapper="net", state=state)
-
-
-@pytest.fixture(params=list(NETWORKS))
-def name(request) -> str:
-    return request.param
 
 
 def same_function(name: str, state: dict[str, torch.Tensor]) -> None:
