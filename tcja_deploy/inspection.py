@@ -78,7 +78,7 @@ def _checkpoint(path: Path, network: str | None, trusted: bool) -> Facts:
         "sha256": loaded.sha256,
         "network": identified.network.name,
         "summary": identified.network.summary,
-        "dialect": identified.network.dialect,
+        "dialect": identified.network.dialect.name,
         "evidence": identified.evidence,
         "time_steps": identified.sizes.time_steps,
         "parameters": identified.parameters,

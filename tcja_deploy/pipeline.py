@@ -17,11 +17,12 @@ from tcja_exporters import onnx_export, reference
 from tcja_exporters.engine import Batch
 from tcja_exporters.identify import Identified, identify
 from tcja_runtime import bundle, frames, golden
-from tcja_runtime.bundle import Layer, Manifest, staged, write_manifest
+from tcja_runtime.bundle import Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import InputContract, Samples
 from tcja_runtime.golden import Golden
 from tcja_runtime.sessions import onnxruntime
+from tcja_runtime.staging import staged
 from tcja_runtime.trace import Trace
 
 DRAWN_WINDOWS = 2
@@ -80,7 +81,7 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
     metadata = {
         "producer": producer(),
         "network": identified.network.name,
-        "dialect": identified.network.dialect,
+        "dialect": identified.network.dialect.name,
         "T": str(identified.sizes.time_steps),
         "input": json.dumps(dataclasses.asdict(contract)),
         "checkpoint_sha256": checkpoint.sha256,
@@ -96,7 +97,7 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             checkpoint={"name": checkpoint.path.name, "sha256": checkpoint.sha256, "bytes": checkpoint.bytes},
             network=identified.network.name,
-            dialect=identified.network.dialect,
+            dialect=identified.network.dialect.name,
             evidence=identified.evidence,
             time_steps=identified.sizes.time_steps,
             parameters=identified.parameters,

@@ -1,19 +1,16 @@
 import dataclasses
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tcja_runtime import bundle
-from tcja_runtime.bundle import Bundle, Layer, Manifest, staged, write_manifest
+from tcja_runtime.bundle import Bundle, Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.staging import staged
 
 MANIFEST = Manifest(
     producer="test",
@@ -103,45 +100,6 @@ def test_what_is_no_bundle_is_refused(tmp_path):
         Bundle.open(tmp_path / "none")
     with pytest.raises(BadInput, match="is not a bundle"):
         Bundle.open(tmp_path)
-
-
-def test_an_existing_destination_is_left_alone(folder):
-    before = sorted(folder.parent.rglob("*"))
-    with pytest.raises(BadInput, match="exists; choose another --out or remove it"), staged(folder):
-        pass
-    assert sorted(folder.parent.rglob("*")) == before
-
-
-def test_parents_are_made_only_in_the_end(tmp_path):
-    with pytest.raises(RuntimeError, match="stop"), staged(tmp_path / "new" / "a.bundle") as staging:
-        (staging / "file").write_text("x")
-        raise RuntimeError("stop")
-    assert os.listdir(tmp_path) == []
-    with staged(tmp_path / "new" / "a.bundle") as staging:
-        (staging / "file").write_text("x")
-    assert (tmp_path / "new" / "a.bundle" / "file").read_text() == "x"
-
-
-@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_process_leaves_nothing(tmp_path, with_signal):
-    code = (
-        "import pathlib, sys, time\n"
-        "from tcja_runtime.bundle import staged\n"
-        "with staged(pathlib.Path(sys.argv[1])) as folder:\n"
-        "    (folder / 'half').write_text('x')\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "a.bundle")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        assert len(os.listdir(tmp_path)) == 1
-        process.send_signal(with_signal)
-    deadline = time.monotonic() + 10
-    while os.listdir(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert os.listdir(tmp_path) == []
 
 
 def test_engines_can_be_added(folder):

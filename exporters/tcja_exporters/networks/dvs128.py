@@ -7,13 +7,13 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from tcja_exporters.attention import TCJA
+from tcja_exporters.dialects import SPIKINGJELLY
 from tcja_exporters.layers import PerStep, Voting, WindowDropout
 from tcja_exporters.networks.network import Network, ShapeReader, named_or_numbered
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.frames import InputContract
-from tcja_runtime.neuron import NeuronSpec
 
-LIF = NeuronSpec.decayed_input(tau=2.0)
+LIF = SPIKINGJELLY.neuron
 VOTERS = 10
 ATTENTION = ("conv.11", "conv.15")
 
@@ -91,7 +91,7 @@ class Dvs128(Network[Sizes]):
 
     name = "dvs128"
     summary = "DVS128-Gesture: five spiking convolutions, TCJA twice, voting over firing rates"
-    dialect = "spikingjelly"
+    dialect = SPIKINGJELLY
     output = "rates"
 
     def sizes(self, reader: ShapeReader) -> Sizes:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from tcja_exporters.attention import TCJA
+from tcja_exporters.dialects import SPIKINGJELLY
 from tcja_exporters.layers import PerStep, WindowDropout
 from tcja_exporters.networks.network import Network, ShapeReader, named_or_numbered
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.frames import InputContract
-from tcja_runtime.neuron import NeuronSpec
 
-LIF = NeuronSpec.decayed_input(tau=2.0)
+LIF = SPIKINGJELLY.neuron
 ATTENTION = "conv.3"
 CLASSES = (
     "T-shirt/top",
@@ -90,7 +90,7 @@ class FashionMnist(Network[Sizes]):
 
     name = "fashion_mnist"
     summary = "static images: one encoding convolution, two spiking convolutions, TCJA, firing rates"
-    dialect = "spikingjelly"
+    dialect = SPIKINGJELLY
     output = "rates"
 
     def sizes(self, reader: ShapeReader) -> Sizes:

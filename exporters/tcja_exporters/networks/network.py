@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import nn
 
+from tcja_exporters.dialects import Dialect
 from tcja_runtime.frames import InputContract
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -96,8 +97,8 @@ class Network(abc.ABC, Generic[SizesT]):
     name: ClassVar[str]
     summary: ClassVar[str]
     """One line: what it is."""
-    dialect: ClassVar[str]
-    """The training code whose neuron it uses; that code fixes the constants which no checkpoint stores."""
+    dialect: ClassVar[Dialect]
+    """The training code that its checkpoints come from."""
     output: ClassVar[str]
     """Name of the ONNX output: "rates" for firing rates, "logits" for the values before a softmax."""
 
