@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -15,16 +16,16 @@ from tcja_deploy.parity import Report
 from tcja_deploy.report import percent
 from tcja_runtime.bundle import Manifest
 
-_NUMBERS = ("accuracy", "same class", "flipped windows", "neurons", "firing rate", "bytes", "nodes")
-
 
 def parity(report: Report) -> RenderableType:
     """Agreement, flips by layer, and the verdict."""
-    agreement = _table(f"{report.windows} windows of {report.source}", "", "accuracy", "same class", "flipped windows")
+    source = f"{report.windows} windows of {report.source}"
+    agreement = _table(source, [""], ["accuracy", "same class", "flipped windows"])
     agreement.add_row(report.reference, percent(report.accuracy))
     for found in report.backends:
         agreement.add_row(found.backend, percent(found.accuracy), percent(found.agreement), str(found.changed_windows))
-    flips = _table("Spike flips", "layer", "neurons", "firing rate", *(found.backend for found in report.backends))
+    backends = [found.backend for found in report.backends]
+    flips = _table("Spike flips", ["layer"], ["neurons", "firing rate", *backends])
     for layers in zip(*(found.layers for found in report.backends), strict=True):
         layer = layers[0]
         rate = sum(layer.spikes) / (layer.neurons * len(layer.spikes) * report.windows)
@@ -71,7 +72,7 @@ def facts(facts: Facts) -> RenderableType:
     for name, value in facts.items():
         title = name.replace("_", " ")
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            table = _table(title, *(head.replace("_", " ") for head in value[0]))
+            table = _table(title, [head.replace("_", " ") for head in value[0]])
             for row in value:
                 table.add_row(*(_short(cell) for cell in row.values()))
             parts.append(table)
@@ -82,17 +83,20 @@ def facts(facts: Facts) -> RenderableType:
 
 def findings(found: list[Finding]) -> RenderableType:
     """What `doctor.examine` found."""
-    table = _table("This machine can", "", "", "with", "to have it")
+    table = _table("This machine can", ["", "", "with", "to have it"])
     for finding in found:
         mark = Text("yes", style="green") if finding.able else Text("no", style="yellow")
         table.add_row(mark, finding.what, finding.detail, finding.fix)
     return table
 
 
-def _table(title: str, *heads: str) -> Table:
+def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """An empty table with columns of text, then columns of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold", justify="right" if head in _NUMBERS else "left")
+    for head in texts:
+        table.add_column(head, overflow="fold")
+    for head in numbers:
+        table.add_column(head, justify="right")
     return table
 
 

@@ -122,19 +122,28 @@ def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, pref
     """Nodes that run the neuron over the first axis of `current`, from rest."""
     v, x = prefix + "v", prefix + "x"
     step, v_next, s = _step(spec, v, x, constant, prefix)
-    kind = onnx.TensorProto.FLOAT
-    body = helper.make_graph(
-        step,
-        prefix + "step",
-        [helper.make_tensor_value_info(name, kind, None) for name in (v, x)],
-        [helper.make_tensor_value_info(name, kind, None) for name in (v_next, s)],
+
+    def neurons(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None])
+
+    body = helper.make_graph(step, prefix + "step", [neurons(v), neurons(x)], [neurons(v_next), neurons(s)])
+    nodes: list[onnx.NodeProto] = []
+
+    def op(kind: str, inputs: list[str], name: str, **attrs: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [prefix + name], name=prefix + name, **attrs))
+        return prefix + name
+
+    # The neurons of a step are one axis, so that the body has the same rank for every layer: ONNX Runtime up to 1.23
+    # must be told the rank of what a Scan returns.
+    flat = op("Reshape", [current, op("Constant", [], "rows", value_ints=[0, -1])], "flat")
+    v_0 = op("Expand", [constant("v_reset"), op("Shape", [flat], "width", start=1)], "v_0")
+    last, fired = prefix + "v_last", prefix + "fired"
+    nodes.append(
+        helper.make_node("Scan", [v_0, flat], [last, fired], name=prefix + "Scan", body=body, num_scan_inputs=1)
     )
-    shape, v_0, v_last = prefix + "shape", prefix + "v_0", prefix + "v_last"
-    return [
-        helper.make_node("Shape", [current], [shape], name=shape, start=1),
-        helper.make_node("Expand", [constant("v_reset"), shape], [v_0], name=v_0),
-        helper.make_node("Scan", [v_0, current], [v_last, spikes], name=prefix + "Scan", body=body, num_scan_inputs=1),
-    ]
+    shape = op("Shape", [current], "shape")
+    nodes.append(helper.make_node("Reshape", [fired, shape], [spikes], name=prefix + "spikes"))
+    return nodes
 
 
 def _step(spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str) -> tuple[list[onnx.NodeProto], str, str]:

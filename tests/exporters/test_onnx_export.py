@@ -80,6 +80,15 @@ def test_both_models_keep_the_contract(name, exports):
     assert [opset.domain for opset in exported.plain.opset_import] == [""]
 
 
+def test_scan_bodies_say_their_rank(name, exports):
+    """ONNX Runtime up to 1.23, the last for Python 3.10, does not run a Scan whose results have no declared rank."""
+    exported, _ = exports[name]
+    nodes = [*exported.plain.graph.node, *(node for function in exported.model.functions for node in function.node)]
+    bodies = [helper.get_attribute_value(a) for n in nodes for a in n.attribute if a.name == "body"]
+    assert len(bodies) == len(layers(name)) + 1
+    assert all(value.type.tensor_type.HasField("shape") for body in bodies for value in body.output)
+
+
 def test_attributes_say_every_constant(name, exports):
     for node in exports[name][0].model.graph.node:
         if node.domain == "tcja":

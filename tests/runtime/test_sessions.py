@@ -1,6 +1,9 @@
 import sys
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.sessions import onnxruntime as sessions
@@ -26,6 +29,22 @@ def test_a_missing_runtime_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(Unavailable, match="pip install onnxruntime"):
         sessions.require()
+
+
+def test_a_run_that_fails_names_the_runtime_and_the_model(tmp_path):
+    value = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", value, ["n"])],
+        [helper.make_tensor_value_info("y", value, ["a", "b"])],
+        [numpy_helper.from_array(np.array([-1, 3]), "shape")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
+    session = sessions.OnnxRuntimeSession(tmp_path / "a.onnx")
+    assert session.run(np.zeros(6, np.float32))["y"].shape == (2, 3)
+    with pytest.raises(Unavailable, match=r"onnxruntime\S* \d\S* cannot run .*a.onnx: "):
+        session.run(np.zeros(7, np.float32))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])

@@ -60,6 +60,7 @@ class OnnxRuntimeSession:
 
     def __init__(self, model: Path, extra_outputs: Iterable[str] = ()) -> None:
         onnxruntime = require()
+        self._model = model
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; its warnings are about its own graph rewriting
         # The arena keeps the largest run's memory, twice over when it grows; a board has none to spare.
@@ -74,8 +75,17 @@ class OnnxRuntimeSession:
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, inputs: Floats) -> Mapping[str, npt.NDArray[Any]]:
-        """All outputs by name, from a batch of inputs [N, ...]."""
-        return dict(zip(self._outputs, self._session.run(None, {self._input: inputs}), strict=True))
+        """All outputs by name, from a batch of inputs [N, ...].
+
+        Raises:
+            Unavailable: this version of ONNX Runtime, or this machine's memory, is not enough for the model.
+        """
+        try:
+            values = self._session.run(None, {self._input: inputs})
+        except Exception as error:
+            backend = " ".join(f"{name} {version}" for name, version in installed().items())
+            raise Unavailable(f"{backend} cannot run {self._model}: {_first_line(error)}") from error
+        return dict(zip(self._outputs, values, strict=True))
 
 
 def _first_line(error: Exception) -> str:
