@@ -9,11 +9,11 @@ from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.sessions import onnxruntime as sessions
 
 
-def distribution(folder, name: str) -> None:
+def distribution(folder, name: str, version: str = "9.9") -> None:
     """Make a distribution look installed, the way an installer does."""
-    info = folder / f"{name.replace('-', '_')}-9.9.dist-info"
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
 def test_both_runtimes_at_once_are_refused(tmp_path, monkeypatch):
@@ -22,6 +22,13 @@ def test_both_runtimes_at_once_are_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert set(sessions.installed()) == {"onnxruntime", "onnxruntime-gpu"}
     with pytest.raises(Unavailable, match="pip uninstall onnxruntime onnxruntime-gpu"):
+        sessions.require()
+
+
+def test_an_old_runtime_is_refused(tmp_path, monkeypatch):
+    distribution(tmp_path, "onnxruntime", "1.20.1")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(Unavailable, match=r"onnxruntime 1.20.1 is too old, 1.21 is needed: run 'pip install -U onnxr"):
         sessions.require()
 
 

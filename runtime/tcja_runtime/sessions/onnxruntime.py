@@ -17,6 +17,10 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """Distributions that install the module `onnxruntime`; two of them overwrite each other's files."""
 
 
+OLDEST = (1, 21)
+"""Older ones do not find the weights of a model that is given as bytes, as a probe is."""
+
+
 def installed() -> dict[str, str]:
     """Version by distribution, of those among PACKAGES that are installed."""
     found = {}
@@ -32,13 +36,18 @@ def require() -> Any:
     """The module `onnxruntime`.
 
     Raises:
-        Unavailable: it is not installed, or twice.
+        Unavailable: it is not installed, or twice, or too old.
     """
-    if len(installed()) > 1:
+    found = installed()
+    if len(found) > 1:
         raise Unavailable(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
             "run 'pip uninstall onnxruntime onnxruntime-gpu', then install one of them"
         )
+    for name, version in found.items():
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise Unavailable(f"{name} {version} is too old, {oldest} is needed: run 'pip install -U {name}'")
     try:
         import onnxruntime
     except ImportError as error:
