@@ -72,7 +72,7 @@ def render(manifest: Manifest, report: Report) -> str:
 
 def percent(share: float | None) -> str:
     """A share as people read it; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.2f} %"
+    return "-" if share is None else f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
 
 
 def _verdict(report: Report) -> str:
@@ -80,7 +80,7 @@ def _verdict(report: Report) -> str:
         text = "Parity met: the exported network fires the trained network's spikes, up to rounding."
     else:
         text = "Parity not met: " + "; ".join(report.failures)
-    data = f"{report.windows} windows of {report.source}"
+    data = f"{report.windows} windows: {report.source}"
     if not report.real:
         data += ". No real data was used: the windows were drawn, so nothing is known of accuracy."
     return (

@@ -19,7 +19,7 @@ from tcja_runtime.bundle import Manifest
 
 def parity(report: Report) -> RenderableType:
     """Agreement, flips by layer, and the verdict."""
-    source = f"{report.windows} windows of {report.source}"
+    source = f"{report.windows} windows: {report.source}"
     agreement = _table(source, [""], ["accuracy", "same class", "flipped windows"])
     agreement.add_row(report.reference, percent(report.accuracy))
     for found in report.backends:
@@ -56,6 +56,9 @@ def exported(manifest: Manifest) -> RenderableType:
         f"{len(manifest.classes)} classes, {manifest.parameters:,} parameters",
         *(f"  {line}" for line in manifest.evidence),
     ]
+    for done in manifest.passes:
+        if not done["exact"]:
+            lines.append(f"Pass {done['name']}, {done['changes']} nodes: {done['note']}")
     for name, engine in manifest.engines.items():
         lines.append(
             f"Engine {name}: {engine['bytes']:,} bytes for {engine['device']}, {engine['layers']} layers, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,7 @@ def build(model: Path, engines: Path, target: str, batch: Batch) -> Engine:
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module is taken from the folder the user happens to be in
     )
     if child.returncode < 0:
         raise Unavailable(

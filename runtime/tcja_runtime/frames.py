@@ -187,6 +187,6 @@ def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:
     return Samples(
         inputs=inputs.reshape((n, *contract.shape)),
         labels=None,
-        source=f"{n} drawn windows (seed {seed})",
+        source=f"drawn at random, seed {seed}",
         real=False,
     )

@@ -35,14 +35,14 @@ def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     code, out, err = run("export", checkpoint, "--data", data[name], "--target", "onnx")
     assert code == 0
     assert "Parity met" in out
-    assert "83.33 %" in out  # ten of twelve labels are right
+    assert "83.33\N{NO-BREAK SPACE}%" in out  # ten of twelve labels are right
     assert "Bundle: model.bundle" in out
     assert "compare with PyTorch" in err
 
     code, out, _ = run("verify", "model.bundle")
     assert code == 0
     assert "Parity met" in out
-    assert f"12 windows of {name}.npz" in out
+    assert f"12 windows: {name}.npz" in out
 
     code, out, _ = run("inspect", "model.bundle")
     assert code == 0

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import onnx
@@ -137,3 +138,24 @@ def test_batch(text, batch):
 def test_impossible_batches_are_refused(text):
     with pytest.raises(BadInput, match=f"--batch {text}"):
         Batch.parse(text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_the_builder_dies_with_its_parent(tmp_path):
+    child = (
+        "import os, pathlib, sys, time\n"
+        "from tcja_exporters.engine_builder import _die_with_parent\n"
+        "_die_with_parent()\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}, sys.argv[1]])"
+    with subprocess.Popen([sys.executable, "-c", parent, str(tmp_path / "pid")]) as process:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.01)
+        process.kill()
+    builder = Path("/proc") / (tmp_path / "pid").read_text()
+    deadline = time.monotonic() + 10
+    while builder.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not builder.exists()

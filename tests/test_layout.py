@@ -1,0 +1,67 @@
+"""Rules of the whole project: which package may import which, and that its documents name what there is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tcja_deploy import cli
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "tcja_deploy": {"tcja_deploy", "tcja_exporters", "tcja_runtime"},
+    "exporters/tcja_exporters": {"tcja_exporters", "tcja_runtime"},
+    "runtime/tcja_runtime": {"tcja_runtime"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level packages that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_dependencies_point_one_way(package):
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        ours = {name for name in imported(file) if name.startswith("tcja_")}
+        assert ours <= MAY_IMPORT[package], file
+
+
+def test_engines_need_neither_torch_nor_onnx():
+    for name in ("engine.py", "engine_builder.py"):
+        assert not imported(ROOT / "exporters/tcja_exporters" / name) & {"torch", "onnx", "onnx_graphsurgeon"}
+
+
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(str(p.relative_to(ROOT)) for p in (ROOT / "examples").glob("*/README.md")),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents_link_to_files_and_targets_that_exist(document):
+    text = (ROOT / document).read_text()
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / document).parent / link).exists(), link
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^    (?:PYTHON=\S+ )?make (\w+)", text, re.MULTILINE)) <= targets
+
+
+def test_the_readme_names_every_option_of_export(capsys):
+    cli.run(["export", "--help"])
+    options = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", capsys.readouterr().out))
+    explained = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", (ROOT / "README.md").read_text()))
+    assert options - explained <= {"--help", "--precision", "--time-form"}  # the last two have one value so far
+    assert explained <= options
