@@ -55,17 +55,14 @@ def exported(manifest: Manifest) -> RenderableType:
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
         f"{len(manifest.classes)} classes, {manifest.parameters:,} parameters",
         *(f"  {line}" for line in manifest.evidence),
-    ]
-    for done in manifest.passes:
-        if not done["exact"]:
-            lines.append(f"Pass {done['name']}, {done['changes']} nodes: {done['note']}")
-    for name, engine in manifest.engines.items():
-        lines.append(
+        *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
+        *(
             f"Engine {name}: {engine['bytes']:,} bytes for {engine['device']}, {engine['layers']} layers, "
             f"batch {':'.join(map(str, engine['batch']))}, built in {engine['build_seconds']} s"
-        )
-    if not manifest.engines:
-        lines.append("No engine was built.")
+            for name, engine in manifest.engines.items()
+        ),
+        *([] if manifest.engines else ["No engine was built."]),
+    ]
     return Text("\n".join(lines))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from idx import DEBIAN, load
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -98,6 +99,7 @@ def main() -> None:
         scheduler.load_state_dict(saved["lr_scheduler"])
         start, best = saved["epoch"] + 1, saved["max_test_acc"]
 
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -111,7 +113,7 @@ def main() -> None:
         net.train()
         loss_sum = 0.0
         batches = torch.randperm(len(images)).to(args.device).split(args.batch)
-        with Progress(*columns, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             for index in progress.track(batches, description=f"epoch {epoch + 1}/{args.epochs}"):
                 rates = net(flipped(images[index]))
                 target = nn.functional.one_hot(labels[index], sizes.classes).float()
