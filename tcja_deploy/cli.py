@@ -118,6 +118,8 @@ def export(
         classes=_class_names(classes),
         target=target.value,
         batch=Batch.parse(batch),
+        precision=precision.value,
+        time_form=time_form.value,
         data=data,
         samples=samples,
         report=report,

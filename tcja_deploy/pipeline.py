@@ -26,6 +26,7 @@ from tcja_runtime.staging import staged
 from tcja_runtime.trace import Trace
 
 DRAWN_WINDOWS = 2
+DEFAULT_BATCH = Batch(1, 1, 8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Request:
         classes: class names in the order of the output; None takes the network's own.
         target: "auto" (whichever TensorRT is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
         batch: batch sizes of the engine.
+        precision: of weights and activations; "fp32" is the only one so far.
+        time_form: how time is laid out in the plain model; "scan" is the only one so far.
         data: windows to compare on (`tcja_runtime.frames.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
         report: where to write the report too, even if parity is not met.
@@ -50,7 +53,9 @@ class Request:
     network: str | None = None
     classes: tuple[str, ...] | None = None
     target: str = "auto"
-    batch: Batch = dataclasses.field(default_factory=lambda: Batch(1, 1, 8))
+    batch: Batch = DEFAULT_BATCH
+    precision: str = "fp32"
+    time_form: str = "scan"
     data: Path | None = None
     samples: int | None = None
     report: Path | None = None
@@ -66,66 +71,71 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
         ParityNotMet: the exported network does not do what the trained one does; no bundle is written.
     """
     steps = steps or silent()
-    if request.out.exists():
-        raise BadInput(f"{request.out} exists; choose another --out or remove it")
     target = _target(request.target)
+    if request.report and not request.report.absolute().parent.is_dir():
+        raise BadInput(f"--report {request.report}: its folder does not exist")
     onnxruntime.require()
+    with staged(request.out) as folder:
+        return _export(request, target, folder, steps)
 
+
+def _export(request: Request, target: str | None, folder: Path, steps: Steps) -> tuple[Manifest, parity.Report]:
     with steps.step("read the checkpoint"):
         checkpoint = checkpoints.load(request.checkpoint, trusted=request.trusted)
         identified = identify(checkpoint, request.network)
-    contract = identified.network.contract(identified.sizes)
+    network, sizes = identified.network, identified.sizes
+    contract = network.contract(sizes)
     classes = _classes(identified, request.classes)
     samples = _samples(request, contract, len(classes))
     layers = reference.layers(identified.model, contract)
-    metadata = {
-        "producer": producer(),
-        "network": identified.network.name,
-        "dialect": identified.network.dialect.name,
-        "T": str(identified.sizes.time_steps),
-        "input": json.dumps(dataclasses.asdict(contract)),
-        "checkpoint_sha256": checkpoint.sha256,
-    }
 
-    with staged(request.out) as folder:
-        with steps.step("export to ONNX"):
-            exported = onnx_export.export(identified.model, contract, identified.network.output, metadata)
-            onnx_export.save(exported, folder)
-        result, kept = _compared(identified, samples, layers, folder, steps)
-        manifest = Manifest(
-            producer=producer(),
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            checkpoint={"name": checkpoint.path.name, "sha256": checkpoint.sha256, "bytes": checkpoint.bytes},
-            network=identified.network.name,
-            dialect=identified.network.dialect.name,
-            evidence=identified.evidence,
-            time_steps=identified.sizes.time_steps,
-            parameters=identified.parameters,
-            input=contract,
-            output=identified.network.output,
-            classes=list(classes),
-            layers=layers,
-            passes=exported.passes,
-            time_form="scan",
-            precision="fp32",
-            targets=["onnx"],
-            engines={},
-            parity=result.summary(),
-            tools=tools(),
-        )
-        if result.met and target:
-            with steps.step(f"build the {target} engine"):
-                built = engines.build(folder / bundle.PLAIN_MODEL, folder / bundle.ENGINES, target, request.batch)
-            manifest = dataclasses.replace(manifest, targets=["onnx", target], engines={built.name: built.sidecar})
-        page = report.render(manifest, result)
-        if request.report:
-            request.report.write_text(page, encoding="utf-8")
-        if not result.met:
-            raise ParityNotMet(f"the exported network is not the trained one: {'; '.join(result.failures)}")
-        golden.save(folder / bundle.GOLDEN, kept, contract)
-        (folder / bundle.PARITY).write_text(json.dumps(result.to_dict(), indent=1) + "\n")
-        (folder / bundle.REPORT).write_text(page, encoding="utf-8")
-        write_manifest(folder, manifest)
+    with steps.step("export to ONNX"):
+        metadata = {
+            "producer": producer(),
+            "network": network.name,
+            "dialect": network.dialect.name,
+            "T": str(sizes.time_steps),
+            "input": json.dumps(dataclasses.asdict(contract)),
+            "checkpoint_sha256": checkpoint.sha256,
+        }
+        exported = onnx_export.export(identified.model, contract, network.output, metadata)
+        onnx_export.save(exported, folder)
+    result, vectors = _compared(identified, samples, layers, folder, steps)
+    manifest = Manifest(
+        producer=producer(),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        checkpoint={"name": checkpoint.path.name, "sha256": checkpoint.sha256, "bytes": checkpoint.bytes},
+        network=network.name,
+        dialect=network.dialect.name,
+        evidence=identified.evidence,
+        time_steps=sizes.time_steps,
+        parameters=identified.parameters,
+        input=contract,
+        output=network.output,
+        classes=list(classes),
+        layers=layers,
+        passes=exported.passes,
+        time_form=request.time_form,
+        precision=request.precision,
+        targets=["onnx"],
+        engines={},
+        parity=result.summary(),
+        tools=tools(),
+    )
+    if target and result.met:
+        with steps.step(f"build the {target} engine"):
+            built = engines.build(folder / bundle.PLAIN_MODEL, folder / bundle.ENGINES, target, request.batch)
+        manifest = dataclasses.replace(manifest, targets=["onnx", target], engines={built.name: built.sidecar})
+
+    page = report.render(manifest, result)
+    if request.report:
+        request.report.write_text(page, encoding="utf-8")
+    if not result.met:
+        raise ParityNotMet(f"the exported network is not the trained one: {'; '.join(result.failures)}")
+    golden.save(folder / bundle.GOLDEN, vectors, contract)
+    (folder / bundle.PARITY).write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+    (folder / bundle.REPORT).write_text(page, encoding="utf-8")
+    write_manifest(folder, manifest)
     return manifest, result
 
 

@@ -115,7 +115,10 @@ def build(model: Path, engines: Path, target: str, batch: Batch) -> Engine:
 def _failure(target: str, answer: dict[str, Any]) -> TcjaError:
     log = " / ".join(answer["log"]) or "its log is empty"
     if answer["stage"] == "start":
-        return Unavailable(f"{target} cannot start a builder on this machine (does it have a GPU and driver?): {log}")
+        return Unavailable(
+            f"{target} cannot start a builder on this machine, it needs a GPU and its driver (--target onnx builds no "
+            f"engine): {log}"
+        )
     if answer["stage"] == "write":
         return Unavailable(f"the engine could not be written: {log}")
     if answer["stage"] == "build":

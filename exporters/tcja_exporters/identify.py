@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
 
 _OPTIONAL = "num_batches_tracked"  # a counter that inference does not use and old checkpoints lack
 _SHOWN = 3  # differences in a message
+_SPELLINGS = {"published": "", "module": " (keys of SpikingJelly up to 0.0.0.0.6)", "flat": " (flat keys)"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,11 +159,7 @@ def _respelled(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mappin
         skeleton = network.build(network.sizes(ShapeReader({})))
     best: dict[str, str] = {}
     spelling = ""
-    for said, style in (
-        ((""), "published"),
-        (" (keys of SpikingJelly up to 0.0.0.0.6)", "module"),
-        (" (flat keys)", "flat"),
-    ):
+    for style, said in _SPELLINGS.items():
         keys = dict(_spelled(skeleton, style))
         if sum(key in state for key in keys) > sum(key in state for key in best):
             best, spelling = keys, said
@@ -177,7 +173,7 @@ def _spelled(module: nn.Module, style: str, there: str = "", here: str = "") -> 
     of containers that hold them as an attribute, as one layer or a Sequential of several: ``conv.3.module.0.weight``.
     "flat" has no containers, their layers are numbered in the Sequential around: ``conv.4.weight``.
     """
-    for key, _ in _own_tensors(module):
+    for key, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
         yield there + key, here + key
     position = 0
     for name, child in module.named_children():
@@ -194,8 +190,3 @@ def _spelled(module: nn.Module, style: str, there: str = "", here: str = "") -> 
                 outside = f"{there}{index}.module." + (f"{j}." if len(child) > 1 else "")
             yield from _spelled(layer, style, outside, f"{inside}{j}.")
         position += len(child)
-
-
-def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    yield from module.named_parameters(recurse=False)
-    yield from module.named_buffers(recurse=False)

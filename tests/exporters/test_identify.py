@@ -132,6 +132,10 @@ def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor
             lambda: changed("dvs128", conv__15__conv__weight=torch.zeros(7, 7, 3)),
             r"the attention blocks disagree on T: 5 in conv.11.conv.weight, 7 in conv.15.conv.weight",
         ),
+        (
+            lambda: changed("dvs128", conv__0__0__weight=torch.zeros(0, 2, 3, 3)),
+            "conv.0.0.weight is 0x2x3x3, it should be",
+        ),
         (lambda: changed("dvs128", head__weight=torch.zeros(3, 3)), "head.weight is not part of it$"),
         (
             lambda: changed("dvs128", fc__5__0__weight=torch.zeros(31, 24)),

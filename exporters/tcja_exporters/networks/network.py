@@ -19,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 class ShapeReader:
     """Reads sizes off a checkpoint's shapes.
 
-    A tensor that is missing or has too few dimensions gives the default, so that a checkpoint that lacks one tensor
+    A tensor that is missing, empty or of too few dimensions gives the default, so that a checkpoint that lacks one
     can still be compared with the network as a whole.
 
     Attributes:
@@ -28,7 +28,7 @@ class ShapeReader:
     """
 
     def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
+        self._shapes = {key: shape for key, shape in shapes.items() if all(shape)}
         self.evidence: list[str] = []
         self.conflicts: list[str] = []
 
