@@ -17,6 +17,7 @@ constant, weight or order of time does. It is an estimate, not yet a proven boun
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -112,6 +113,11 @@ class Report:
     backends: list[Parity]
 
     @property
+    def silent(self) -> list[str]:
+        """Layers in which the reference fired no spike, so that little is known of them."""
+        return [layer.layer for layer in self.backends[0].layers if not sum(layer.spikes)]
+
+    @property
     def failures(self) -> list[str]:
         """What was not met in any backend, a line each."""
         return [f"{parity.backend}: {failure}" for parity in self.backends for failure in parity.failures]
@@ -122,8 +128,8 @@ class Report:
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure, for parity.json."""
-        return {"met": self.met, **dataclasses.asdict(self)}
+        """Every figure, for parity.json; None for what is not a finite number, which JSON cannot hold."""
+        return {"met": self.met, **dataclasses.asdict(self, dict_factory=_finite)}
 
     def summary(self) -> dict[str, Any]:
         """The figures that a manifest carries."""
@@ -226,7 +232,7 @@ class _Comparison:
         for twin in self._twins:
             other = twin.trace(inputs)
             unlike = {name for name, spikes in trace.spikes.items() if (spikes != other.spikes[name]).any()}
-            if np.abs(trace.output - other.output).max() > OUTPUT:
+            if not np.abs(trace.output - other.output).max() <= OUTPUT:
                 unlike.add("the output")
             self._unlike[twin.model] |= unlike
 
@@ -237,6 +243,7 @@ class _Comparison:
         current = self._probe.current(layer.name, inputs)[:, neurons].astype(np.float64)
         h = membranes(layer.neuron, current, expected[:, neurons])[first, np.arange(len(first))]
         margins = np.abs(h - layer.neuron.threshold) / abs(layer.neuron.threshold)
+        margins[np.isnan(margins)] = np.inf
         found.root_flips += len(margins)
         worst = int(margins.argmax())
         if margins[worst] > self._largest_margin:
@@ -253,8 +260,9 @@ class _Comparison:
                 f"a spike of {self._furthest} differs although the membrane is {self._largest_margin:.2g} of the "
                 f"threshold away from it (rounding explains {MARGIN:g})"
             )
-        if (differences[~flipped] > OUTPUT).any():
-            failures.append(f"the output differs by {differences[~flipped].max():.2g} where all spikes agree")
+        off = ~(differences[~flipped] <= OUTPUT)  # so that NaN is one
+        if off.any():
+            failures.append(f"the output differs by {differences[~flipped][off].max():.2g} where all spikes agree")
         changed = int((~same_class).sum())
         if changed > max(1, CHANGED * len(outputs)):
             failures.append(f"the predicted class differs in {changed} of {len(outputs)} windows")
@@ -273,6 +281,10 @@ class _Comparison:
             layers=self._found,
             failures=failures,
         )
+
+
+def _finite(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields}
 
 
 def _sum_by_step(so_far: list[int], spikes: Spikes) -> list[int]:

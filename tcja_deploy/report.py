@@ -80,12 +80,13 @@ def _verdict(report: Report) -> str:
         text = "Parity met: the exported network fires the trained network's spikes, up to rounding."
     else:
         text = "Parity not met: " + "; ".join(report.failures)
+    silent = f"No spike was seen in {', '.join(report.silent)}: this data proves little of it." if report.silent else ""
     data = f"{report.windows} windows: {report.source}"
     if not report.real:
         data += ". No real data was used: the windows were drawn, so nothing is known of accuracy."
     return (
         f'<p class="verdict {"met" if report.met else "unmet"}">{escape(text)}</p>'
-        f"<p>Compared with {escape(report.reference)} on {escape(data)}</p>"
+        f"<p>Compared with {escape(report.reference)} on {escape(data)}</p><p>{escape(silent)}</p>"
     )
 
 

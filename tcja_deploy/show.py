@@ -44,6 +44,8 @@ def verdict(report: Report) -> Text:
         text.append(f": flips begin within {largest:.1g} of a threshold, which is rounding.", style="default")
     else:
         text.append(": not one spike differs.", style="default")
+    if report.silent:
+        text.append(f" No spike was seen in {', '.join(report.silent)}: this data proves little of it.", style="yellow")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
     return text

@@ -58,6 +58,8 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
         if value.is_floating_point() and not torch.isfinite(value).all():
             count = int((~torch.isfinite(value)).sum())
             raise BadInput(f"{path}: {key} holds {count} values that are NaN or infinite; the training diverged")
+        if key.endswith("running_var") and (value < 0).any():
+            raise BadInput(f"{path}: {key} holds negative variances; the file is damaged or was changed by hand")
     return Checkpoint(path=path, sha256=sha256(path), bytes=path.stat().st_size, wrapper=wrapper, state=state)
 
 

@@ -57,7 +57,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
         metadata: properties to store in both models.
 
     Raises:
-        BadInput: the network cannot take batches of any size.
+        BadInput: the network cannot take batches of any size, or uses a neuron twice.
     """
     set_surrogate(network, None)
     raw = _torch_export(network.eval(), contract, output)
@@ -137,6 +137,7 @@ def _name_after_modules(model: onnx.ModelProto) -> None:
     """
     kept = {value.name for value in (*model.graph.input, *model.graph.output)}
     kept |= {tensor.name for tensor in model.graph.initializer}
+    _separate_neurons(model, kept)
     renamed: dict[str, str] = {}
     used: dict[str, int] = {}
     for node in model.graph.node:
@@ -145,6 +146,8 @@ def _name_after_modules(model: onnx.ModelProto) -> None:
         used[name] = used.get(name, 0) + 1
         node.name = name if used[name] == 1 else f"{name}_{used[name]}"
         if node.op_type == custom_op.NAME:
+            if used[name] > 1:
+                raise BadInput(f"the neuron '{module}' is used more than once in a forward pass; give each use its own")
             renamed[node.input[0]] = current_tensor(module)
             renamed[node.output[0]] = spikes_tensor(module)
             continue
@@ -157,6 +160,27 @@ def _name_after_modules(model: onnx.ModelProto) -> None:
         node.output[:] = [renamed.get(tensor, tensor) for tensor in node.output]
     for value in model.graph.value_info:
         value.name = renamed.get(value.name, value.name)
+
+
+def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
+    """Give each neuron a current and spikes of its own: neither kept under their names nor another neuron's."""
+    nodes: list[onnx.NodeProto] = []
+    taken = set(kept)
+    for node in model.graph.node:
+        if node.op_type != custom_op.NAME:
+            nodes.append(node)
+            continue
+        (current,), (spikes,) = node.input, node.output
+        if current in taken:
+            node.input[0] = f"{current} of {spikes}"
+            nodes.append(helper.make_node("Identity", [current], [node.input[0]]))
+        taken.add(current)
+        nodes.append(node)
+        if spikes in kept:
+            node.output[0] = f"{spikes} fired"
+            nodes.append(helper.make_node("Identity", [node.output[0]], [spikes]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _module(node: onnx.NodeProto) -> str:

@@ -89,6 +89,16 @@ def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
     assert "No real data was used" in (tmp_path / "a.bundle" / "report.html").read_text()
 
 
+def test_silent_layers_are_named(run, tmp_path):
+    """Without input nothing fires, and that nothing differs then says little."""
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist", fc__1__0__weight=torch.zeros(32, 392))
+    options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
+    code, out, _ = run("export", checkpoint, *options)
+    assert code == 0
+    assert "No spike was seen in fc.2, fc.5: this data proves little of it." in " ".join(out.split())
+    assert "No spike was seen in fc.2, fc.5" in (tmp_path / "a.bundle" / "report.html").read_text()
+
+
 def test_class_names(run, tmp_path, data):
     checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
     options = ("--target", "onnx", "--samples", "1", "--data", data["dvs128"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tcja_runtime import golden
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.golden import Recorder
 from tcja_runtime.neuron import membranes
+from tcja_runtime.probe import current_tensor
 from tcja_runtime.trace import Trace
 
 Change = Callable[[onnx.ModelProto], None]
@@ -183,6 +185,34 @@ def test_wrong_outputs_fail_without_a_flip(bundle):
     change(bundle, shifted, both=True)
     (failure,) = verify(bundle)[1].failures
     assert "the output differs by 0.01 where all spikes agree" in failure
+
+
+def test_outputs_that_are_no_numbers_fail(bundle):
+    def undefined(model: onnx.ModelProto) -> None:
+        last = model.graph.node[-1]
+        last.output[0] = "before"
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(np.nan), "nan"))
+        model.graph.node.append(helper.make_node("Add", ["before", "nan"], [model.graph.output[0].name]))
+
+    change(bundle, undefined, both=True)
+    report = verify(bundle)[1]
+    assert any("the output differs by nan" in failure for failure in report.failures)
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["backends"][0]["output_difference"] is None
+
+
+def test_membranes_that_are_no_numbers_fail(bundle):
+    """A membrane that is no number never fires, and is no rounding's distance from its threshold."""
+
+    def undefined(model: onnx.ModelProto) -> None:
+        current = current_tensor(Bundle.open(bundle).manifest.layers[0].name)
+        maker = next(node for node in model.graph.node if current in node.output)
+        maker.output[0] = "before"
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(np.nan), "nan"))
+        at = list(model.graph.node).index(maker) + 1
+        model.graph.node.insert(at, helper.make_node("Add", ["before", "nan"], [current]))
+
+    change(bundle, undefined, both=True)
+    assert any("the membrane is inf of the threshold away" in failure for failure in verify(bundle)[1].failures)
 
 
 def test_wrong_classes_fail(bundle, name):

@@ -115,6 +115,11 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
         checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.weight": bad}))
 
 
+def test_negative_variances_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="b.running_var holds negative variances"):
+        checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.running_var": torch.tensor([1.0, -1.0])}))
+
+
 def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(BadInput, match="none.pth does not exist"):
         checkpoint.load(tmp_path / "none.pth")

@@ -137,10 +137,36 @@ class Alone(nn.Module):
         self.neurons = nn.Sequential(*map(SpikingNeuron, specs))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x.transpose(0, 1) * 1.0
+        y = x.transpose(0, 1)
         for neuron in self.neurons:
             y = neuron(y) * 3.0
         return y.transpose(0, 1)
+
+
+class Shared(nn.Module):
+    """Two neurons on one current, which is the model's input; the second one's spikes are its output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = SpikingNeuron(NeuronSpec.linear(decay=0.5, strict=True))
+        self.second = SpikingNeuron(NeuronSpec.linear(decay=0.25, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(x) if self.first(x).shape == x.shape else x
+
+
+class Both(Shared):
+    def __init__(self) -> None:
+        super().__init__()
+        self.third = SpikingNeuron(NeuronSpec.linear(decay=1.0, strict=False, reset="soft"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.third(x + self.first(x) * self.second(x))
+
+
+class Twice(Shared):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(self.first(x))
 
 
 NEURONS = {
@@ -185,6 +211,27 @@ def test_neurons_of_several_kinds_share_a_model(tmp_path):
     assert sorted(function.overload for function in exported.model.functions) == ["", "1", "2"]
     for file in (MODEL, PLAIN_MODEL):
         np.testing.assert_array_equal(ran(tmp_path / file, "spikes", x), module(x).numpy())
+
+
+@pytest.mark.parametrize("module", [Shared(), Both()])
+def test_neurons_at_the_edge_of_a_model_can_be_probed(tmp_path, module):
+    """Time is in the place of the batch here: a neuron reads the model's input itself and writes its output."""
+    exported = saved(tmp_path, module, InputContract.images(2, 3, 3))
+    x = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)) * 3
+    neurons = [node for node in exported.model.graph.node if node.domain == "tcja"]
+    extra = [tensor for node in neurons for tensor in (node.input[0], node.output[0])]
+    assert len(set(extra)) == len(extra)
+    for file in (MODEL, PLAIN_MODEL):
+        results = OnnxRuntimeSession(tmp_path / file, extra).run(x.numpy())
+        np.testing.assert_array_equal(results["spikes"], module(x).numpy())
+        for node in neurons:
+            fired = SpikingNeuron(custom_op.spec_of(node))(torch.from_numpy(results[node.input[0]]))
+            np.testing.assert_array_equal(results[node.output[0]], fired.numpy())
+
+
+def test_a_neuron_that_is_used_twice_is_refused():
+    with pytest.raises(BadInput, match="the neuron 'first' is used more than once in a forward pass"):
+        onnx_export.export(Twice(), InputContract.images(2, 3, 3), "spikes", {"producer": ""})
 
 
 def test_surrogates_are_replaced(tmp_path):

@@ -26,7 +26,7 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
     changes, exact = 0, True
     for norm in [node for node in graph.nodes if node.op == "BatchNormalization"]:
         linear = norm.i(0) if norm.inputs[0].inputs else None
-        if linear is None or linear.op not in ("Conv", "Gemm") or len(linear.outputs[0].outputs) != 1:
+        if linear is None or len(linear.outputs[0].outputs) != 1 or not _is_linear(linear):
             continue
         scale, shift, mean, variance = (tensor.values.astype(np.float64) for tensor in norm.inputs[1:5])
         factor = scale / np.sqrt(variance + norm.attrs.get("epsilon", 1e-5))
@@ -35,7 +35,7 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
         along = [-1 if i == axis else 1 for i in range(weight.values.ndim)]
         bias = linear.inputs[2].values.astype(np.float64) if len(linear.inputs) == 3 else np.zeros_like(mean)
         folded_bias = factor * (bias - mean) + shift
-        exact &= bool((np.frexp(factor)[0] == 0.5).all() and not folded_bias.any())
+        exact &= bool((np.frexp(np.abs(factor))[0] == 0.5).all() and not folded_bias.any())
 
         linear.inputs = [
             linear.inputs[0],
@@ -47,6 +47,13 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
         linear.outputs = [output]
         changes += 1
     return Done(changes, exact, "" if exact else "folded weights round differently from the trained order")
+
+
+def _is_linear(node: gs.Node) -> bool:
+    """Whether a node computes W x + b with constant W and b."""
+    scaled = any(node.attrs.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+    constant = all(isinstance(tensor, gs.Constant) for tensor in node.inputs[1:])
+    return node.op in ("Conv", "Gemm") and constant and not scaled
 
 
 def _constant(name: str, values: Array) -> gs.Constant:

@@ -7,22 +7,22 @@ import hashlib
 import onnx_graphsurgeon as gs
 
 from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.promised import is_promised
 
 
 def merge_duplicates(graph: gs.Graph) -> Done:
     """Merge nodes of equal operator, attributes and inputs, in topological order; equal constants count as equal.
 
-    Nodes with subgraphs and random nodes are left alone; so is a node that makes an output of the model.
+    Nodes with subgraphs, random nodes and nodes that make a promised tensor are left alone.
     """
     changes = 0
     seen: dict[object, gs.Node] = {}
-    outputs = {tensor.name for tensor in graph.outputs}
     for node in graph.toposort().nodes:
         if node.op.startswith("Random") or any(isinstance(value, gs.Graph) for value in node.attrs.values()):
             continue
         key = (node.domain, node.op, _plain(node.attrs), tuple(_identity(tensor) for tensor in node.inputs))
         first = seen.setdefault(key, node)
-        if first is node or any(tensor.name in outputs for tensor in node.outputs):
+        if first is node or any(is_promised(graph, tensor) for tensor in node.outputs):
             continue
         for kept, dropped in zip(first.outputs, node.outputs, strict=True):
             for reader in list(dropped.outputs):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from tcja_exporters import custom_op
 from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.promised import is_promised
 
 
 def remove_dead(graph: gs.Graph) -> Done:
     """Remove nodes that nobody reads, Identity, and reshapes that another reshape undoes.
 
-    A Reshape of a Reshape takes the first one's input; one that then ends in the shape it began with goes. Outputs of
-    the model and the currents and spikes of neurons keep their names, so a node that makes one stays.
+    A Reshape of a Reshape takes the first one's input; one that then ends in the shape it began with goes. A node that
+    makes a promised tensor stays.
     """
     before = len(graph.nodes)
     for node in graph.toposort().nodes:
@@ -20,9 +20,7 @@ def remove_dead(graph: gs.Graph) -> Done:
             while node.inputs[0].inputs and node.i(0).op == "Reshape":
                 node.inputs[0] = node.i(0).inputs[0]
         result = node.outputs[0]
-        if not _changes_nothing(node) or any(result is output for output in graph.outputs):
-            continue
-        if any(reader.op == custom_op.NAME for reader in result.outputs):
+        if not _changes_nothing(node) or is_promised(graph, result):
             continue
         for reader in list(result.outputs):
             reader.inputs = [node.inputs[0] if tensor is result else tensor for tensor in reader.inputs]
