@@ -153,7 +153,7 @@ def verify(
         if opened.manifest.engines:
             out.print("The bundle's engines were not run: this version compares ONNX Runtime only.")
     if not result.met:
-        err.print(f"error: {'; '.join(result.failures)}", soft_wrap=True, markup=False)
+        err.print(f"error: {'; '.join(result.failures)}", soft_wrap=True)
         return _UNMET
     return _DONE
 
@@ -186,7 +186,7 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
     if as_json:
         _print_json([dataclasses.asdict(finding) for finding in found])
     else:
-        out.print(show.findings(found))
+        out.print(show.findings(found), soft_wrap=True)
     return _DONE
 
 
@@ -230,5 +230,5 @@ def run(arguments: list[str]) -> int:
 def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
-    err.print(f"error: {message}", soft_wrap=True, markup=False)
+    err.print(f"error: {message}", soft_wrap=True)
     return code

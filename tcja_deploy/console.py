@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.progress import TimeElapsedColumn as ElapsedColumn
+from rich.text import Text
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Texts hold paths and names, in which nothing is markup.
+out = Console(markup=False, emoji=False, highlight=False)
+err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
 class Steps:
@@ -45,7 +47,8 @@ class Steps:
         ) as progress:
             task = progress.add_task(title, total=total)
             yield lambda done: progress.advance(task, done)
-        self._console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - began:.1f} s[/]")
+        seconds = f"{time.monotonic() - began:.1f} s"
+        self._console.print(Text.assemble(("✓", "green"), f" {title} ", (seconds, "dim")))
 
 
 def silent() -> Steps:

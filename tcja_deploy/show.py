@@ -85,11 +85,13 @@ def facts(facts: Facts) -> RenderableType:
 
 def findings(found: list[Finding]) -> RenderableType:
     """What `doctor.examine` found."""
-    table = _table("This machine can", ["", "", "with", "to have it"])
+    text = Text("This machine can\n", style="default")
     for finding in found:
-        mark = Text("yes", style="green") if finding.able else Text("no", style="yellow")
-        table.add_row(mark, finding.what, finding.detail, finding.fix)
-    return table
+        text.append("  yes  " if finding.able else "  no   ", style="green" if finding.able else "yellow")
+        text.append(f"{finding.what}: {finding.detail}\n")
+        text.append(f"         {finding.fix}\n" if finding.fix else "")
+    text.rstrip()
+    return text
 
 
 def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:

@@ -157,7 +157,24 @@ def test_doctor(run):
     assert found["export checkpoints"]["able"]
     assert f"torch {torch.__version__}" in found["export checkpoints"]["detail"]
     assert all(finding["fix"] or finding["able"] or "GPU" in finding["what"] for finding in found.values())
-    assert "This machine can" in run("doctor")[1]
+
+
+def test_doctor_says_what_to_install(run, monkeypatch):
+    monkeypatch.setattr("tcja_deploy.doctor._EXPORT", ("torch", "no-such-package"))
+    lines = [line.strip() for line in run("doctor")[1].splitlines()]
+    at = lines.index("no   export checkpoints: no-such-package not installed")
+    assert lines[at + 1] == "pip install 'tcja-deploy[export]'"
+
+
+def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):
+    """Brackets and colons are parts of names."""
+    checkpoint = networks.checkpoint(tmp_path / "a[red] :car:.pth", "fashion_mnist")
+    out_path = tmp_path / "b[/] :car:.bundle"
+    code, out, _ = run("export", checkpoint, "--out", out_path, "--target", "onnx", "--samples", "1")
+    assert code == 0
+    assert "fashion_mnist from a[red] :car:.pth: " in out
+    assert f"Bundle: {out_path} " in out
+    assert f"path: {out_path}" in "".join(run("inspect", out_path)[1].splitlines())
 
 
 def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
