@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,16 @@ def test_half_precision_and_missing_counters_are_taken(name):
         if not key.endswith("num_batches_tracked")
     }
     assert identify(wrapped(state)).network.name == name
+
+
+def test_a_missing_tensor_is_all_that_is_complained_about(name):
+    """Whatever sizes it would have told are read off the others."""
+    for missing in networks.state(name):
+        if missing.endswith("num_batches_tracked"):
+            continue
+        state = {key: value for key, value in networks.state(name).items() if key != missing}
+        with pytest.raises(BadInput, match=rf"tensors fit\): {re.escape(missing)} is missing$"):
+            identify(wrapped(state))
 
 
 def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor]:

@@ -96,12 +96,12 @@ class Dvs128(Network[Sizes]):
 
     def sizes(self, reader: ShapeReader) -> Sizes:
         published = Sizes()
-        channels = reader.size("channels", "conv.0.0.weight", 0, published.channels)
+        channels = reader.size("channels", ("conv.0.0.weight", 0), ("conv.3.0.weight", 0), default=published.channels)
         return Sizes(
             time_steps=reader.time_steps(ATTENTION, published.time_steps),
             channels=channels,
             side=32 * reader.side("fc.2.0.weight", channels, published.side // 32),
-            hidden=reader.size("hidden units", "fc.2.0.weight", 0, published.hidden),
+            hidden=reader.size("hidden units", ("fc.2.0.weight", 0), ("fc.5.0.weight", 1), default=published.hidden),
             classes=reader.voted_classes("fc.5.0.weight", VOTERS, published.classes),
             kernels=(
                 reader.kernels(ATTENTION[0], published.kernels[0]),

@@ -95,14 +95,14 @@ class FashionMnist(Network[Sizes]):
 
     def sizes(self, reader: ShapeReader) -> Sizes:
         full = Sizes()
-        channels = reader.size("channels", "static_conv.0.weight", 0, full.channels)
+        channels = reader.size("channels", ("static_conv.0.weight", 0), ("conv.1.1.weight", 0), default=full.channels)
         return Sizes(
             time_steps=reader.time_steps([ATTENTION], full.time_steps),
-            inputs=reader.size("image channels", "static_conv.0.weight", 1, full.inputs),
+            inputs=reader.size("image channels", ("static_conv.0.weight", 1), default=full.inputs),
             channels=channels,
             side=4 * reader.side("fc.1.0.weight", channels, full.side // 4),
-            hidden=reader.size("hidden units", "fc.1.0.weight", 0, full.hidden),
-            classes=reader.size("classes", "fc.4.0.weight", 0, full.classes),
+            hidden=reader.size("hidden units", ("fc.1.0.weight", 0), ("fc.4.0.weight", 1), default=full.hidden),
+            classes=reader.size("classes", ("fc.4.0.weight", 0), default=full.classes),
             kernels=reader.kernels(ATTENTION, full.kernels),
         )
 

@@ -19,8 +19,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class ShapeReader:
     """Reads sizes off a checkpoint's shapes.
 
-    A tensor that is missing, empty or of too few dimensions gives the default, so that a checkpoint that lacks one
-    can still be compared with the network as a whole.
+    A tensor that is missing, empty or of too few dimensions tells nothing: the next one is asked, and in the end the
+    default taken, so that a checkpoint that lacks one can still be compared with the network as a whole.
 
     Attributes:
         evidence: which tensor gave which size, a line each.
@@ -32,27 +32,29 @@ class ShapeReader:
         self.evidence: list[str] = []
         self.conflicts: list[str] = []
 
-    def size(self, what: str, key: str, axis: int, default: int) -> int:
-        """The length of a tensor's axis."""
-        shape = self._shapes.get(key, ())
-        if axis >= len(shape):
-            return default
-        self.evidence.append(f"{what} = {shape[axis]} ({key})")
-        return shape[axis]
+    def size(self, what: str, *places: tuple[str, int], default: int) -> int:
+        """The length of a tensor's axis; a place is the tensor's key and the axis."""
+        for key, axis in places:
+            shape = self._shapes.get(key, ())
+            if axis < len(shape):
+                self.evidence.append(f"{what} = {shape[axis]} ({key})")
+                return shape[axis]
+        return default
 
     def time_steps(self, attention: Iterable[str], default: int) -> int:
         """T, from the convolutions over channels [T, T, k_t] of the attention blocks with these prefixes."""
-        found = {key: self._shapes[key][0] for prefix in attention if self._shapes.get(key := f"{prefix}.conv.weight")}
+        places = [(f"{prefix}.conv.weight", 0) for prefix in attention]
+        found = {key: self._shapes[key][axis] for key, axis in places if self._shapes.get(key)}
         if len(set(found.values())) > 1:
             said = ", ".join(f"{t} in {key}" for key, t in found.items())
             self.conflicts.append(f"the attention blocks disagree on T: {said}")
-        return self.size("T", next(iter(found), ""), 0, default)
+        return self.size("T", *places, default=default)
 
     def kernels(self, attention: str, default: tuple[int, int]) -> tuple[int, int]:
         """(k_t, k_c) of the attention block with this prefix."""
         return (
-            self.size(f"k_t of {attention}", f"{attention}.conv.weight", 2, default[0]),
-            self.size(f"k_c of {attention}", f"{attention}.conv_c.weight", 2, default[1]),
+            self.size(f"k_t of {attention}", (f"{attention}.conv.weight", 2), default=default[0]),
+            self.size(f"k_c of {attention}", (f"{attention}.conv_c.weight", 2), default=default[1]),
         )
 
     def side(self, key: str, channels: int, default: int) -> int:
