@@ -100,7 +100,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         }
         exported = onnx_export.export(identified.model, contract, network.output, metadata)
         onnx_export.save(exported, folder)
-    result, vectors = _compared(identified, samples, layers, folder, steps)
+    result, vectors = _compared(identified, contract, samples, layers, folder, steps)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -166,7 +166,12 @@ def _samples(request: Request, contract: InputContract, classes: int) -> Samples
 
 
 def _compared(
-    identified: Identified, samples: Samples, layers: list[Layer], folder: Path, steps: Steps
+    identified: Identified,
+    contract: InputContract,
+    samples: Samples,
+    layers: list[Layer],
+    folder: Path,
+    steps: Steps,
 ) -> tuple[parity.Report, Golden]:
     """Parity of both models on all samples, and golden vectors of the first few."""
     recorder = golden.Recorder()
@@ -176,7 +181,7 @@ def _compared(
         recorder.add(trace)
         return trace
 
-    probes = onnxruntime_probes(folder, identified.network.output, layers)
+    probes = onnxruntime_probes(folder, contract.name, identified.network.output, layers)
     with steps.counted("compare with PyTorch", len(samples)) as advance:
         result = parity.compare(
             trained,

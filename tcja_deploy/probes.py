@@ -11,7 +11,7 @@ from tcja_runtime.sessions import Probe
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession, installed
 
 
-def onnxruntime_probes(folder: Path, output: str, layers: Sequence[Layer]) -> list[Probe]:
+def onnxruntime_probes(folder: Path, input_name: str, output_name: str, layers: Sequence[Layer]) -> list[Probe]:
     """Both models of a bundle's folder in ONNX Runtime, the plain one first, as engines are built from it.
 
     Raises:
@@ -19,8 +19,14 @@ def onnxruntime_probes(folder: Path, output: str, layers: Sequence[Layer]) -> li
         BadInput: it cannot load a model.
     """
     backend = f"ONNX Runtime {' '.join(installed().values())}"
-    names = [layer.name for layer in layers]
     return [
-        Probe(file, backend, functools.partial(OnnxRuntimeSession, folder / file), output, names)
+        Probe(
+            file,
+            backend,
+            functools.partial(OnnxRuntimeSession, folder / file),
+            input_name=input_name,
+            output_name=output_name,
+            layers=layers,
+        )
         for file in (PLAIN_MODEL, MODEL)
     ]

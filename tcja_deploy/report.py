@@ -107,7 +107,7 @@ def _agreement(report: Report) -> list[tuple[str, ...]]:
 
 
 def _flips(model: Parity) -> str:
-    """Flips by layer and time step, darker where there are more."""
+    """Flips by layer and time step, darker where there are more, and all of them where the network runs free."""
     most = max(max(layer.flips) for layer in model.layers) or 1
     head = "".join(f'<th class="n">{t + 1}</th>' for t in range(len(model.layers[0].flips)))
     rows = "".join(
@@ -115,13 +115,14 @@ def _flips(model: Parity) -> str:
         + "".join(
             f'<td class="cell" style="background: rgb(var(--hit) / {n / most:.3f})">{n}</td>' for n in layer.flips
         )
-        + f'<td class="n">{sum(layer.flips)}</td><td class="n">{layer.root_flips}</td></tr>'
+        + f'<td class="n">{sum(layer.flips)}</td><td class="n">{sum(layer.running_flips)}</td></tr>'
         for layer in model.layers
     )
     return (
-        f"<h2>Spike flips, {escape(model.backend)}</h2><div class=wide><table><caption>By layer and time step. "
-        f"A root flip begins a difference; the largest lay {model.largest_margin:.2g} of the threshold away from it."
-        f'</caption><tr><th>layer</th>{head}<th class="n">all</th><th class="n">root</th></tr>{rows}</table></div>'
+        f"<h2>Spike flips, {escape(model.backend)}</h2><div class=wide><table><caption>By layer and time step, each "
+        f"layer fed the trained network's spikes; the furthest was {model.largest_margin:.2g} of the threshold away "
+        f"from it. Running free, a flip changes the layers behind it.</caption><tr><th>layer</th>{head}"
+        f'<th class="n">all</th><th class="n">running free</th></tr>{rows}</table></div>'
     )
 
 

@@ -24,12 +24,14 @@ def parity(report: Report) -> RenderableType:
     agreement.add_row(report.reference, percent(report.accuracy))
     for found in report.backends:
         agreement.add_row(found.backend, percent(found.accuracy), percent(found.agreement), str(found.changed_windows))
-    backends = [found.backend for found in report.backends]
-    flips = _table("Spike flips", ["layer"], ["neurons", "firing rate", *backends])
+    heads = [head for found in report.backends for head in (found.backend, "running free")]
+    flips = _table(
+        "Spike flips, each layer fed the trained network's spikes", ["layer"], ["neurons", "firing rate", *heads]
+    )
     for layers in zip(*(found.layers for found in report.backends), strict=True):
         layer = layers[0]
         rate = sum(layer.spikes) / (layer.neurons * len(layer.spikes) * report.windows)
-        counts = (f"{sum(each.flips):,}" for each in layers)
+        counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.running_flips))
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), *counts)
     return Group(agreement, flips, verdict(report))
 
@@ -41,7 +43,7 @@ def verdict(report: Report) -> Text:
     text = Text("Parity met", style="bold green")
     if sum(found.flips for found in report.backends):
         largest = max(found.largest_margin for found in report.backends)
-        text.append(f": flips begin within {largest:.1g} of a threshold, which is rounding.", style="default")
+        text.append(f": every flip is within {largest:.1g} of the threshold, which is rounding.", style="default")
     else:
         text.append(": not one spike differs.", style="default")
     if report.silent:

@@ -23,7 +23,7 @@ def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Repor
         opened = Bundle.open(path)
     manifest = opened.manifest
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
-    probes = onnxruntime_probes(path, manifest.output, manifest.layers)
+    probes = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers)
     with steps.counted("compare with the golden vectors", len(vectors.samples)) as advance:
         report = parity.compare(
             vectors.trace,

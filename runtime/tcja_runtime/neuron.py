@@ -141,6 +141,17 @@ class NeuronSpec:
         return v + s * self.v_reset if self.v_reset else v
 
 
+def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Spikes of neurons that start from rest, [T, ...], from their currents [T, ...], in the currents' precision."""
+    v = np.full_like(current[0], spec.v_reset)
+    spikes = np.empty(current.shape, np.bool_)
+    for t, x in enumerate(current):
+        h = spec.charge(v, x)
+        spikes[t] = spec.fires(h)
+        v = spec.after(h, spikes[t].astype(h.dtype))
+    return spikes
+
+
 def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     """Membranes before firing of neurons that are made to fire given spikes, from rest.
 

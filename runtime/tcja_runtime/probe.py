@@ -1,26 +1,120 @@
-"""The probe variant of a model: the same graph with more of its tensors as outputs.
+"""Parts of an exported model: the graph between tensors that are given and tensors that are asked for.
 
-It is made without the onnx package, so that a board can do it. A serialised protobuf message may be followed by more
-fields of the same message: repeated fields grow and embedded messages merge
-(https://protobuf.dev/programming-guides/encoding/#last-one-wins). The probe of a model is therefore its bytes and,
-behind them, a ModelProto with a graph (field 7) with outputs (field 12) that have a name (field 1) and nothing else.
+A probe looks inside a network with them: all spikes of a free run, or one layer alone, fed whatever it should be fed.
+
+They are cut without the onnx package, so that a board can do it. What is read of the protobuf encoding
+(https://protobuf.dev/programming-guides/encoding) and of ONNX's messages (onnx/onnx.proto):
+
+    ModelProto      graph = 7
+    GraphProto      node = 1, input = 11, output = 12
+    NodeProto       input = 1, output = 2
+    ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 
-_MODEL_GRAPH, _GRAPH_OUTPUT, _VALUE_NAME = 7, 12, 1
+_MODEL_GRAPH = 7
+_GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 11, 12
+_NODE_INPUT, _NODE_OUTPUT = 1, 2
+_VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE, _SHAPE_DIM = 1, 2, 1, 1, 2, 1
+_FLOAT = 1
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def with_outputs(model: bytes, tensors: Iterable[str]) -> bytes:
-    """A serialised ONNX model with these tensors as further outputs. Their types are left to be inferred."""
-    outputs = b"".join(_field(_GRAPH_OUTPUT, _field(_VALUE_NAME, name.encode())) for name in tensors)
-    return model + _field(_MODEL_GRAPH, outputs)
+def part(model: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> bytes:
+    """A serialised model that computes some tensors of a serialised model, from some others.
+
+    Args:
+        model: the whole model. What a subgraph reads must be a constant or be read by its node too.
+        outputs: tensors to compute; their types are left to be inferred.
+        given: float32 tensors to take as inputs where they are needed, each with its rank. Nodes that only they need
+            are left out.
+
+    Raises:
+        ValueError: it is not a model.
+    """
+    before, graph, after = b"", b"", b""
+    for number, field, content in _fields(model):
+        if number == _MODEL_GRAPH:
+            graph += content
+        elif graph:
+            after += field
+        else:
+            before += field
+    return before + _embedded(_MODEL_GRAPH, _part_of_graph(graph, outputs, given)) + after
 
 
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> bytes:
+    fields = list(_fields(graph))
+    needed, kept = set(outputs), []
+    for number, field, content in reversed(fields):  # a node comes after those whose results it reads
+        if number != _GRAPH_NODE:
+            continue
+        made = _names(content, _NODE_OUTPUT)
+        if any(name in needed and name not in given for name in made):
+            needed |= _names(content, _NODE_INPUT)
+            kept.append(field)
+    kept.reverse()
+    inputs = [
+        field
+        for number, field, content in fields
+        if number == _GRAPH_INPUT and not needed.isdisjoint(_names(content, _VALUE_NAME))
+    ]
+    inputs += [_embedded(_GRAPH_INPUT, _floats(name, rank)) for name, rank in given.items() if name in needed]
+    rest = [field for number, field, _ in fields if number not in (_GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT)]
+    results = [_embedded(_GRAPH_OUTPUT, _embedded(_VALUE_NAME, name.encode())) for name in outputs]
+    return b"".join([*kept, *rest, *inputs, *results])
+
+
+def _floats(name: str, rank: int) -> bytes:
+    """A ValueInfoProto: float32 of a rank, of any shape."""
+    shape = _embedded(_SHAPE_DIM, b"") * rank
+    tensor = _varint(_TENSOR_ELEMENT << 3 | _VARINT) + _varint(_FLOAT) + _embedded(_TENSOR_SHAPE, shape)
+    kind = _embedded(_VALUE_TYPE, _embedded(_TYPE_TENSOR, tensor))
+    return _embedded(_VALUE_NAME, name.encode()) + kind
+
+
+def _names(message: bytes, number: int) -> set[str]:
+    return {content.decode() for found, _, content in _fields(message) if found == number}
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """The fields of a message: number, the whole field, and its content where that has a length."""
+    at = 0
+    while at < len(message):
+        start, content = at, b""
+        key, at = _read_varint(message, at)
+        kind = key & 7
+        if kind == _VARINT:
+            _, at = _read_varint(message, at)
+        elif kind == _BYTES:
+            size, at = _read_varint(message, at)
+            content = message[at : at + size]
+            at += size
+        elif kind in (_FIXED32, _FIXED64):
+            at += 4 if kind == _FIXED32 else 8
+        else:
+            raise ValueError("it is not an ONNX model")
+        if at > len(message):
+            raise ValueError("it is cut off")
+        yield key >> 3, message[start:at], content
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, the least first, and where it ends."""
+    value = shift = 0
+    while at < len(message):
+        value |= (message[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if message[at - 1] < 128:
+            return value, at
+    raise ValueError("it is cut off")
+
+
+def _embedded(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
 
 
 def _varint(value: int) -> bytes:

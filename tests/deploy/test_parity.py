@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tcja_deploy.parity import Report
 from tcja_deploy.probes import onnxruntime_probes
 from tcja_deploy.verification import verify
 from tcja_runtime import golden
@@ -126,6 +128,94 @@ def test_a_changed_network_fails(bundle, apply):
     assert any("of the threshold away from it" in failure for failure in found.failures)
 
 
+def negated(layer: str) -> Change:
+    """Change the sign of the weights behind a layer's current."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        makers = {output: node for node in model.graph.node for output in node.output}
+        node = makers[current_tensor(layer)]
+        while node.op_type not in ("Conv", "Gemm", "MatMul"):
+            node = makers[node.input[0]]
+        tensor = next(t for t in model.graph.initializer if t.name == node.input[1])
+        tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+
+    return apply
+
+
+def test_every_layer_is_judged_on_its_own(bundle):
+    """A flip in every window's first layer hides nothing that is wrong behind it."""
+    first, *_, last = Bundle.open(bundle).manifest.layers
+
+    def both(model: onnx.ModelProto) -> None:
+        negated(first.name)(model)
+        negated(last.name)(model)
+
+    change(bundle, both, both=True)
+    (found,) = verify(bundle)[1].backends
+    flips = {layer.layer: sum(layer.flips) for layer in found.layers}
+    assert flips.pop(first.name)
+    assert flips.pop(last.name)
+    assert not any(flips.values())
+    assert all(sum(layer.running_flips) for layer in found.layers)
+
+
+def test_what_is_wrong_behind_a_flip_fails(bundle):
+    """The first layer flips within rounding in every window; the last layer's weights are wrong."""
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    vectors = golden.load(bundle / "golden.npz", manifest.input)
+    trace = vectors.trace(slice(None))
+    first, last = manifest.layers[0], manifest.layers[-1]
+    (probe, *_) = onnxruntime_probes(bundle, manifest.input.name, manifest.output, manifest.layers)
+    # A reference that flips where the membrane is nearest to the threshold, and fires on as it then must.
+    spikes, current = probe.layer(first.name, vectors.samples.inputs, trace.spikes)
+    h = membranes(first.neuron, current, spikes)
+    nearest = np.abs(h[-1] - first.neuron.threshold).reshape(len(trace.output), -1).argmin(axis=1)
+    flipped = spikes.copy()
+    for window, neuron in enumerate(nearest):
+        flipped[-1, window].flat[neuron] ^= True
+    changed = Trace(trace.output, {**trace.spikes, first.name: flipped})
+
+    def report() -> Report:
+        recorder = Recorder()
+        recorder.add(changed)
+        golden.save(bundle / "golden.npz", recorder.golden(vectors.samples), manifest.input)
+        write_manifest(bundle, manifest)
+        return verify(bundle)[1]
+
+    assert report().backends[0].changed_windows == len(trace.output)
+    change(bundle, negated(last.name), both=True)
+    (found,) = report().backends
+    assert sum(found.layers[-1].flips) > 100
+    assert any(f"a spike of {last.name}" in failure for failure in found.failures)
+
+
+COMPARISONS = {"Greater": "GreaterOrEqual", "GreaterOrEqual": "Greater"}
+
+
+def test_the_wrong_comparison_fails_where_no_data_shows_it(bundle):
+    def compared(model: onnx.ModelProto) -> None:
+        for scan in (node for node in model.graph.node if node.op_type == "Scan"):
+            for node in next(helper.get_attribute_value(a) for a in scan.attribute if a.name == "body").node:
+                node.op_type = COMPARISONS.get(node.op_type, node.op_type)
+
+    change(bundle, compared, both=True)
+    opened, report = verify(bundle)
+    assert not report.backends[0].flips
+    for layer in opened.manifest.layers:
+        for file in (MODEL, PLAIN_MODEL):
+            message = f"{layer.name} in {file} does not fire as its neurons do (h >= 1, hard reset): "
+            assert any(message in failure for failure in report.failures)
+
+
+def test_a_manifest_that_says_another_neuron_fails(bundle):
+    manifest = Bundle.open(bundle).manifest
+    neuron = dataclasses.replace(manifest.layers[0].neuron, threshold=1.5)
+    layers = [dataclasses.replace(manifest.layers[0], neuron=neuron), *manifest.layers[1:]]
+    write_manifest(bundle, dataclasses.replace(manifest, layers=layers))
+    assert any("does not fire as its neurons do (h >= 1.5," in failure for failure in verify(bundle)[1].failures)
+
+
 def test_the_two_models_must_fire_the_same_spikes(bundle):
     change(bundle, weight(1.001))
     (found,) = verify(bundle)[1].backends
@@ -140,10 +230,11 @@ def test_a_flip_is_judged_by_its_distance_from_the_threshold(bundle, distance, m
     manifest = opened.manifest
     vectors = golden.load(bundle / "golden.npz", manifest.input)
     layer = manifest.layers[-1]
-    (probe, *_) = onnxruntime_probes(bundle, manifest.output, manifest.layers)
+    (probe, *_) = onnxruntime_probes(bundle, manifest.input.name, manifest.output, manifest.layers)
     everything = vectors.trace(slice(None))
     spikes = everything.spikes[layer.name].copy()
-    h = membranes(layer.neuron, probe.current(layer.name, vectors.samples.inputs), spikes)
+    _, current = probe.layer(layer.name, vectors.samples.inputs, everything.spikes)
+    h = membranes(layer.neuron, current, spikes)
     below = np.where(spikes[-1], -np.inf, h[-1])  # the last step, so that nothing follows from the flip
     place = np.unravel_index(below.argmax(), below.shape)
     assert 0 < below[place] < 1
@@ -164,13 +255,14 @@ def test_a_flip_is_judged_by_its_distance_from_the_threshold(bundle, distance, m
     change(bundle, pushed, both=True)
     spikes[(-1, *place)] = True
     recorder = Recorder()
-    recorder.add(Trace(everything.output, {**everything.spikes, layer.name: spikes}))
+    everything = Trace(everything.output, {**everything.spikes, layer.name: spikes})
+    recorder.add(Trace(probe.readout(vectors.samples.inputs, everything.spikes), everything.spikes))
     golden.save(bundle / "golden.npz", recorder.golden(vectors.samples), manifest.input)
     write_manifest(bundle, manifest)
 
     report = verify(bundle)[1]
     (found,) = report.backends
-    assert found.layers[-1].root_flips == found.layers[-1].flips[-1] == found.flips == 1
+    assert found.layers[-1].flips[-1] == found.flips == found.running_flips == 1
     assert found.largest_margin == pytest.approx(distance, rel=0.2)
     assert report.met is met
 

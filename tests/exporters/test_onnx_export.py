@@ -1,3 +1,4 @@
+import functools
 import os
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 
 from tcja_exporters import custom_op, onnx_export, reference
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.neurons import SpikingNeuron, set_surrogate
+from tcja_exporters.neurons import SpikingNeuron, set_surrogate, spiking_neurons
 from tcja_exporters.surrogates import ATan
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Layer
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
@@ -24,16 +25,18 @@ from .. import networks
 MODELS = pytest.mark.parametrize("file", [MODEL, PLAIN_MODEL])
 
 
-def layers(name: str) -> list[str]:
-    return [layer.name for layer in reference.layers(networks.network(name), contract(name))]
+def layers(name: str) -> list[Layer]:
+    return reference.layers(networks.network(name), contract(name))
 
 
 def contract(name: str) -> InputContract:
     return NETWORKS[name].contract(networks.SIZES[name])
 
 
-def probe(folder, file: str, output: str, names: list[str]) -> Probe:
-    return Probe(file, "", lambda extra: OnnxRuntimeSession(folder / file, extra), output, names)
+def probe(folder, file: str, name: str) -> Probe:
+    opened = functools.partial(OnnxRuntimeSession, folder / file)
+    names = {"input_name": contract(name).name, "output_name": NETWORKS[name].output}
+    return Probe(file, "", opened, layers=layers(name), **names)
 
 
 @MODELS
@@ -42,9 +45,38 @@ def test_onnx_runtime_fires_pytorchs_spikes(name, exports, file, batch):
     folder = exports[name][1]
     inputs = networks.inputs(name, batch).numpy()
     expected = reference.run(networks.network(name), inputs)
-    actual = probe(folder, file, NETWORKS[name].output, layers(name)).trace(inputs)
+    actual = probe(folder, file, name).trace(inputs)
     assert sum((expected.spikes[layer] != actual.spikes[layer]).sum() for layer in expected.spikes) == 0
     np.testing.assert_allclose(actual.output, expected.output, rtol=0, atol=1e-6)
+
+
+@MODELS
+def test_layers_can_be_fed_any_spikes(name, exports, file):
+    """A hook that returns other spikes than a neuron fired does the same to the network in PyTorch."""
+    network, inputs = networks.network(name), networks.inputs(name, 3)
+    generator = torch.Generator().manual_seed(2)
+    given = {
+        layer.name: torch.rand(networks.SIZES[name].time_steps, 3, *layer.shape, generator=generator) < 0.2
+        for layer in layers(name)
+    }
+    fired, currents = {}, {}
+
+    def hook(layer: str, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        (currents[layer],), fired[layer] = inputs, output.bool()
+        return given[layer].float()
+
+    for layer, neuron in spiking_neurons(network).items():
+        neuron.register_forward_hook(lambda _m, i, o, layer=layer: hook(layer, i, o))
+    with torch.no_grad():
+        output = network(inputs)
+
+    probed = probe(exports[name][1], file, name)
+    spikes = {layer: values.numpy() for layer, values in given.items()}
+    for layer in given:
+        actual, current = probed.layer(layer, inputs.numpy(), spikes)
+        np.testing.assert_allclose(current, currents[layer].numpy(), rtol=0, atol=2e-5)
+        np.testing.assert_array_equal(actual, fired[layer].numpy())
+    np.testing.assert_allclose(probed.readout(inputs.numpy(), spikes), output.numpy(), rtol=0, atol=1e-6)
 
 
 def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
@@ -56,7 +88,7 @@ def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
             network.build(sizes), network.contract(sizes), network.output, {"producer": ""}
         ).model
         neurons = [node for node in model.graph.node if (node.domain, node.op_type) == ("tcja", "TcjaLif")]
-        assert [node.name for node in neurons] == [f"{layer}/TcjaLif" for layer in layers(name)]
+        assert [node.name for node in neurons] == [f"{layer.name}/TcjaLif" for layer in layers(name)]
         counts.add(len(model.graph.node))
     assert len(counts) == 1
     assert counts.pop() <= 60
@@ -126,7 +158,8 @@ def test_weights_are_stored_once(name, exports):
 
 
 def ran(model: Path, output: str, x: Tensor) -> np.ndarray:
-    return OnnxRuntimeSession(model).run(x.numpy())[output]
+    session = OnnxRuntimeSession(model)
+    return session.run({session.inputs[0]: x.numpy()})[output]
 
 
 class Alone(nn.Module):
@@ -222,7 +255,7 @@ def test_neurons_at_the_edge_of_a_model_can_be_probed(tmp_path, module):
     extra = [tensor for node in neurons for tensor in (node.input[0], node.output[0])]
     assert len(set(extra)) == len(extra)
     for file in (MODEL, PLAIN_MODEL):
-        results = OnnxRuntimeSession(tmp_path / file, extra).run(x.numpy())
+        results = OnnxRuntimeSession(tmp_path / file, ["spikes", *extra]).run({"images": x.numpy()})
         np.testing.assert_array_equal(results["spikes"], module(x).numpy())
         for node in neurons:
             fired = SpikingNeuron(custom_op.spec_of(node))(torch.from_numpy(results[node.input[0]]))
@@ -253,10 +286,10 @@ def test_a_forward_pass_before_the_export_changes_nothing():
 
 def test_a_second_run_starts_from_rest(name, exports):
     session, output = OnnxRuntimeSession(exports[name][1] / MODEL), NETWORKS[name].output
-    inputs = networks.inputs(name, 2).numpy()
-    first = session.run(inputs)[output]
-    session.run(inputs * 5)
-    np.testing.assert_array_equal(session.run(inputs)[output], first)
+    inputs, input_name = networks.inputs(name, 2).numpy(), contract(name).name
+    first = session.run({input_name: inputs})[output]
+    session.run({input_name: inputs * 5})
+    np.testing.assert_array_equal(session.run({input_name: inputs})[output], first)
 
 
 class FixedBatch(nn.Module):

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_runtime.probe import with_outputs
+from tcja_runtime.probe import part
 
 
 @pytest.fixture
@@ -28,20 +28,40 @@ def model() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def test_probe_is_the_model_with_more_outputs(model):
-    probe = onnx.load_from_string(with_outputs(model.SerializeToString(), ["m" * 200, "r"]))
-    assert [output.name for output in probe.graph.output] == ["y", "m" * 200, "r"]
-    del probe.graph.output[1:]
-    assert probe == model
+def test_all_of_a_model_with_more_outputs(model):
+    whole = onnx.load_from_string(part(model.SerializeToString(), ["y", "m" * 200, "r"], {}))
+    assert [output.name for output in whole.graph.output] == ["y", "m" * 200, "r"]
+    del whole.graph.output[:]
+    whole.graph.output.extend(model.graph.output)
+    assert whole == model
 
 
-def test_probe_runs(model):
-    session = onnxruntime.InferenceSession(with_outputs(model.SerializeToString(), ["m" * 200]))
+def test_more_outputs_can_be_computed(model):
+    session = onnxruntime.InferenceSession(part(model.SerializeToString(), ["y", "m" * 200], {}))
     x = np.array([[1.0, 2.0]], np.float32)
     y, product = session.run(None, {"x": x})
     np.testing.assert_array_equal(product, [[0.0, 3.0, 6.0]])
     np.testing.assert_array_equal(y, -np.maximum(product, 0))
 
 
-def test_no_more_outputs_is_the_model_itself(model):
-    assert onnx.load_from_string(with_outputs(model.SerializeToString(), [])) == model
+def test_a_part_takes_what_is_given_and_no_more(model):
+    content = part(model.SerializeToString(), ["y"], {"m" * 200: 2, "y": 2, "nowhere": 1})
+    assert [node.op_type for node in onnx.load_from_string(content).graph.node] == []
+    content = part(model.SerializeToString(), ["y"], {"m" * 200: 2, "nowhere": 1})
+    assert [node.op_type for node in onnx.load_from_string(content).graph.node] == ["Relu", "Neg"]
+    session = onnxruntime.InferenceSession(content)
+    (given,) = session.get_inputs()
+    assert (given.name, given.type, len(given.shape)) == ("m" * 200, "tensor(float)", 2)
+    (y,) = session.run(None, {"m" * 200: np.array([[-1.0, 2.0]], np.float32)})
+    np.testing.assert_array_equal(y, [[0.0, -2.0]])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20, 300])
+def test_what_is_cut_off_is_refused(model, cut):
+    with pytest.raises(ValueError, match="it is cut off"):
+        part(model.SerializeToString()[:-cut], ["y"], {})
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(ValueError, match="it is not an ONNX model"):
+        part(b"not a model", ["y"], {})

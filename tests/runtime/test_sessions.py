@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -49,13 +50,19 @@ def test_a_run_that_fails_names_the_runtime_and_the_model(tmp_path):
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
     session = sessions.OnnxRuntimeSession(tmp_path / "a.onnx")
-    assert session.run(np.zeros(6, np.float32))["y"].shape == (2, 3)
+    assert session.run({"x": np.zeros(6, np.float32)})["y"].shape == (2, 3)
     with pytest.raises(Unavailable, match=r"onnxruntime\S* \d\S* cannot run .*a.onnx: "):
-        session.run(np.zeros(7, np.float32))
+        session.run({"x": np.zeros(7, np.float32)})
 
 
+@pytest.mark.parametrize("outputs", [(), ("y",)])
 @pytest.mark.parametrize("content", [b"", b"not a model"])
-def test_what_is_no_model_is_refused(tmp_path, content):
+def test_what_is_no_model_is_refused(tmp_path, content, outputs):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(BadInput, match=r"ONNX Runtime cannot load .*model.onnx: "):
-        sessions.OnnxRuntimeSession(tmp_path / "model.onnx")
+        sessions.OnnxRuntimeSession(tmp_path / "model.onnx", outputs)
+
+
+def test_nothing_is_told_to_anybody():
+    """ONNX Runtime reports the models it loads over the network, unless this was set before it was imported."""
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

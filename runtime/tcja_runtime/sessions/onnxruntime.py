@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
-from tcja_runtime.probe import with_outputs
+from tcja_runtime.probe import part
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """Distributions that install the module `onnxruntime`; two of them overwrite each other's files."""
 
 
 OLDEST = (1, 21)
-"""Older ones do not find the weights of a model that is given as bytes, as a probe is."""
+"""Older ones do not find the weights of a model that is given as bytes, as a part of one is."""
 
 
 def installed() -> dict[str, str]:
@@ -56,18 +56,19 @@ def require() -> Any:
 
 
 class OnnxRuntimeSession:
-    """A model in ONNX Runtime.
+    """A model, or a part of one, in ONNX Runtime.
 
     Args:
         model: path of the .onnx file; weights stored beside it are found.
-        extra_outputs: tensors to return besides the model's own outputs.
+        outputs: tensors to compute; none are the model's own outputs.
+        given: tensors to take as inputs, each with its rank (`tcja_runtime.probe.part`).
 
     Raises:
         Unavailable: ONNX Runtime is missing.
         BadInput: it cannot load the model.
     """
 
-    def __init__(self, model: Path, extra_outputs: Iterable[str] = ()) -> None:
+    def __init__(self, model: Path, outputs: Sequence[str] = (), given: Mapping[str, int] | None = None) -> None:
         onnxruntime = require()
         self._model = model
         options = onnxruntime.SessionOptions()
@@ -76,21 +77,22 @@ class OnnxRuntimeSession:
         options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
         try:
-            content = with_outputs(model.read_bytes(), extra_outputs)
+            content = model.read_bytes()
+            content = part(content, outputs, given or {}) if outputs else content
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
-        (self._input,) = (value.name for value in self._session.get_inputs())
+        self.inputs: Sequence[str] = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
 
-    def run(self, inputs: Floats) -> Mapping[str, npt.NDArray[Any]]:
-        """All outputs by name, from a batch of inputs [N, ...].
+    def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
+        """Its results by name, from its inputs by name.
 
         Raises:
             Unavailable: this version of ONNX Runtime, or this machine's memory, is not enough for the model.
         """
         try:
-            values = self._session.run(None, {self._input: inputs})
+            values = self._session.run(None, dict(feeds))
         except Exception as error:
             backend = " ".join(f"{name} {version}" for name, version in installed().items())
             raise Unavailable(f"{backend} cannot run {self._model}: {_first_line(error)}") from error
