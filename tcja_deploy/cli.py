@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import errno
+import io
 import json
 import sys
 import traceback
@@ -21,8 +21,9 @@ from tcja_deploy import show
 from tcja_deploy.console import Steps, err, out
 from tcja_deploy.extras import needs
 from tcja_deploy.versions import producer
+from tcja_runtime import staging
 from tcja_runtime.bundle import REPORT
-from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
 
 _DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -70,8 +71,18 @@ class TimeForm(str, enum.Enum):
     SCAN = "scan"
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        out.print(producer())
+        raise typer.Exit()
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes."""
 
 
@@ -90,18 +101,22 @@ def export(
         Path | None,
         typer.Option(
             help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
-            "known, 'labels' [N]; or a folder of such files. Default: drawn windows, which give no accuracy."
+            "known, 'labels' [N]; or a folder of such files. Default: two drawn windows, which give no accuracy."
         ),
     ] = None,
-    samples: Annotated[int | None, typer.Option(help="How many windows to compare on. Default: all of them.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Compare on the first windows only, at most so many. Default: all.")
+    ] = None,
     target: Annotated[
         Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
     ] = Target.AUTO,
-    batch: Annotated[str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes.")] = "1:1:8",
+    batch: Annotated[
+        str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes; one number for all three.")
+    ] = "1:1:8",
     precision: Annotated[Precision, typer.Option(help="Of weights and activations.")] = Precision.FP32,
     time_form: Annotated[TimeForm, typer.Option(help="How time is laid out in the plain model.")] = TimeForm.SCAN,
     report: Annotated[
-        Path | None, typer.Option(help="Also write the HTML report here, even if parity is not met.")
+        Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
     ] = None,
     trust_checkpoint: Trust = False,
     as_json: Json = False,
@@ -125,7 +140,12 @@ def export(
         report=report,
         trusted=trust_checkpoint,
     )
-    manifest, result = pipeline.export(request, Steps(err))
+    try:
+        manifest, result = pipeline.export(request, Steps(err))
+    except ParityNotMet as error:
+        if as_json:
+            _print_json({"bundle": None, "parity": error.figures})
+        raise
     if as_json:
         _print_json({"bundle": str(request.out), **dataclasses.asdict(manifest)})
     else:
@@ -153,7 +173,7 @@ def verify(
         if opened.manifest.engines:
             out.print("The bundle's engines were not run: this version compares ONNX Runtime only.")
     if not result.met:
-        err.print(f"error: {'; '.join(result.failures)}", soft_wrap=True)
+        err.print(f"error: {result.why_not}", soft_wrap=True)
         return _UNMET
     return _DONE
 
@@ -193,30 +213,42 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
 def _class_names(given: str | None) -> tuple[str, ...] | None:
     if given is None:
         return None
-    path = Path(given)
-    names = path.read_text().splitlines() if path.is_file() else given.split(",")
+    if "," in given:
+        names = given.split(",")
+    else:
+        try:
+            names = Path(given).read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError as error:
+            raise BadInput(f"--classes {given} is neither a file nor a comma list of names") from error
+        except UnicodeDecodeError as error:
+            raise BadInput(f"--classes {given} is not a text file in UTF-8") from error
     return tuple(name.strip() for name in names if name.strip())
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1))
+    out.print(json.dumps(value, indent=1), soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command `tcja-deploy`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # rather a question mark than no output on an ASCII terminal
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; a failure is one line on stderr."""
     try:
-        code = app(arguments, prog_name="tcja-deploy", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="tcja-deploy", standalone_mode=False)
     except TcjaError as error:
         return _failed(str(error), error.exit_code, arguments)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _failed("the disk is full; nothing was written", Unavailable.exit_code, arguments)
-        return _failed(f"{error.filename or 'a file'}: {error.strerror or error}", BadInput.exit_code, arguments)
+        kind = Unavailable if error.errno in staging.NO_ROOM else BadInput
+        return _failed(f"{error.filename or 'the output'}: {error.strerror or error}", kind.exit_code, arguments)
+    except MemoryError as error:
+        message = f"the memory of this machine is not enough ({error}); compare on fewer windows with --samples"
+        return _failed(message, Unavailable.exit_code, arguments)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer, whose class has moved between versions
             return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", _BAD_USAGE, arguments)
@@ -230,5 +262,6 @@ def run(arguments: list[str]) -> int:
 def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
-    err.print(f"error: {message}", soft_wrap=True)
+    line = "".join(c if c.isprintable() else " " for c in f"error: {message}")
+    err.print(line, soft_wrap=True)
     return code

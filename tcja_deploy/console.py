@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,9 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import TimeElapsedColumn as ElapsedColumn
 from rich.text import Text
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on in silence when the reader has gone (`| head`): the exit code tells of the work, not of the pipe."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 # Texts hold paths and names, in which nothing is markup.
-out = Console(markup=False, emoji=False, highlight=False)
-err = Console(markup=False, emoji=False, highlight=False, stderr=True)
+out = _Console(markup=False, emoji=False, highlight=False)
+err = _Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
 class Steps:

@@ -41,6 +41,7 @@ OUTPUT = 1e-5
 _BATCH_BYTES = 256 * 2**20
 _BATCH_WINDOWS = 64
 _DRAWN_NEURONS = 4096
+_SHOWN = 3  # failures in a line
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -132,6 +133,12 @@ class Report:
     def failures(self) -> list[str]:
         """What was not met in any backend, a line each."""
         return [f"{parity.backend}: {failure}" for parity in self.backends for failure in parity.failures]
+
+    @property
+    def why_not(self) -> str:
+        """The failures in one line, the first few of many."""
+        shown, more = self.failures[:_SHOWN], len(self.failures) - _SHOWN
+        return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 
     @property
     def met(self) -> bool:

@@ -44,7 +44,7 @@ class Request:
         time_form: how time is laid out in the plain model; "scan" is the only one so far.
         data: windows to compare on (`tcja_runtime.frames.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
-        report: where to write the report too, even if parity is not met.
+        report: where to write the report too, even if parity is not met; must not exist.
         trusted: whether to unpickle a checkpoint that can run code.
     """
 
@@ -72,8 +72,7 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
     """
     steps = steps or silent()
     target = _target(request.target)
-    if request.report and not request.report.absolute().parent.is_dir():
-        raise BadInput(f"--report {request.report}: its folder does not exist")
+    _check_report(request)
     onnxruntime.require()
     with staged(request.out) as folder:
         return _export(request, target, folder, steps)
@@ -131,12 +130,23 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     if request.report:
         request.report.write_text(page, encoding="utf-8")
     if not result.met:
-        raise ParityNotMet(f"the exported network is not the trained one: {'; '.join(result.failures)}")
+        raise ParityNotMet(f"the exported network is not the trained one: {result.why_not}", result.to_dict())
     golden.save(folder / bundle.GOLDEN, vectors, contract)
     (folder / bundle.PARITY).write_text(json.dumps(result.to_dict(), indent=1) + "\n")
     (folder / bundle.REPORT).write_text(page, encoding="utf-8")
     write_manifest(folder, manifest)
     return manifest, result
+
+
+def _check_report(request: Request) -> None:
+    if request.report is None:
+        return
+    if request.report.exists():
+        raise BadInput(f"--report {request.report} exists; choose another file or remove it")
+    if not request.report.absolute().parent.is_dir():
+        raise BadInput(f"--report {request.report}: its folder does not exist")
+    if request.report.absolute() == request.out.absolute():
+        raise BadInput(f"--report {request.report} is where the bundle goes; choose another file")
 
 
 def _target(asked: str) -> str | None:

@@ -39,7 +39,7 @@ def parity(report: Report) -> RenderableType:
 def verdict(report: Report) -> Text:
     """One line: met or not, and why."""
     if not report.met:
-        return Text("Parity not met: " + "; ".join(report.failures), style="bold red")
+        return Text(f"Parity not met: {report.why_not}", style="bold red")
     text = Text("Parity met", style="bold green")
     if sum(found.flips for found in report.backends):
         largest = max(found.largest_margin for found in report.backends)

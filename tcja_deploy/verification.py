@@ -8,14 +8,16 @@ from tcja_deploy import parity
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.probes import onnxruntime_probes
 from tcja_runtime import bundle, golden
-from tcja_runtime.bundle import Bundle
+from tcja_runtime.bundle import Bundle, Manifest
+from tcja_runtime.errors import BadInput
+from tcja_runtime.golden import Golden
 
 
 def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Report]:
     """Check a bundle's hashes and run its models on its golden vectors; numpy and ONNX Runtime suffice.
 
     Raises:
-        BadInput: the bundle is damaged.
+        BadInput: the bundle is damaged, or its files do not belong together.
         Unavailable: ONNX Runtime is missing.
     """
     steps = steps or silent()
@@ -23,6 +25,7 @@ def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Repor
         opened = Bundle.open(path)
     manifest = opened.manifest
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
+    _check_fit(vectors, manifest, path)
     probes = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers)
     with steps.counted("compare with the golden vectors", len(vectors.samples)) as advance:
         report = parity.compare(
@@ -35,3 +38,18 @@ def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Repor
             advance=advance,
         )
     return opened, report
+
+
+def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
+    """Refuse golden vectors of another network, so that what is compared is what the manifest describes."""
+    n, labels = len(vectors.samples), vectors.samples.labels
+    found = {layer: (len(packed.rows), *packed.shape) for layer, packed in vectors.spikes.items()}
+    fits = (
+        n > 0
+        and vectors.samples.inputs.shape == (n, *manifest.input.shape)
+        and vectors.output.shape == (n, len(manifest.classes))
+        and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}
+        and (labels is None or labels.shape == (n,))
+    )
+    if not fits:
+        raise BadInput(f"{path / bundle.GOLDEN} is of another network than the manifest; export the bundle again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ class Checkpoint:
         path: the file.
         sha256: its hash.
         bytes: its size.
-        wrapper: the key the weights were under, None for a bare state_dict.
+        wrapper: the key the weights were under, or several with dots between, None for a bare state_dict.
         state: tensors by key, in the order of the file.
     """
 
@@ -47,7 +48,8 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
         trusted: also unpickle arbitrary objects, such as a whole module, which runs any code that the file holds.
 
     Raises:
-        BadInput: the file is missing, damaged, not a checkpoint, would run code, or holds values that are not finite.
+        BadInput: the file is missing, damaged, not a checkpoint, would run code, or holds values that are no finite
+            real numbers.
     """
     if not path.exists():
         raise BadInput(f"{path} does not exist")
@@ -55,9 +57,12 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
         raise BadInput(f"{path} is not a file; pass the checkpoint that training saved (.pth or .pt)")
     wrapper, state = _weights(_unpickled(path, trusted), path)
     for key, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            count = int((~torch.isfinite(value)).sum())
-            raise BadInput(f"{path}: {key} holds {count} values that are NaN or infinite; the training diverged")
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            kind = str(value.layout if value.layout != torch.strided else value.dtype).removeprefix("torch.")
+            raise BadInput(f"{path}: {key} is no tensor of real numbers ({'no values' if value.is_meta else kind})")
+        odd = int((~torch.isfinite(value.float())).sum())
+        if odd:
+            raise BadInput(f"{path}: {key} holds {odd} values that are NaN, infinite or too large for float32")
         if key.endswith("running_var") and (value < 0).any():
             raise BadInput(f"{path}: {key} holds negative variances; the file is damaged or was changed by hand")
     return Checkpoint(path=path, sha256=sha256(path), bytes=path.stat().st_size, wrapper=wrapper, state=state)
@@ -65,7 +70,9 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
 
 def _unpickled(path: Path, trusted: bool) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=not trusted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about formats; what cannot be used is refused below
+            return torch.load(path, map_location="cpu", weights_only=not trusted)
     except pickle.UnpicklingError as error:
         # torch says which global the file wants, in one of two wordings.
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -78,9 +85,21 @@ def _unpickled(path: Path, trusted: bool) -> Any:
     except PermissionError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        if not _is_damaged(path):
+            raise _not_a_checkpoint(path) from error
         raise BadInput(f"{path} is truncated or damaged; copy it again") from error
     except Exception as error:  # a file that is no pickle makes the unpickler fail in any way
         raise _not_a_checkpoint(path) from error
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a file that cannot be read begins as a checkpoint does: a zip with a pickle in it, or a pickle."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(name).name for name in archive.namelist()}
+        return "data.pkl" in names and "constants.pkl" not in names  # a TorchScript archive has both
+    with path.open("rb") as file:
+        return file.read(4) in (b"", b"PK\x03\x04", b"\x80\x02\x8a\x0a")
 
 
 def _not_a_checkpoint(path: Path) -> BadInput:
@@ -88,13 +107,10 @@ def _not_a_checkpoint(path: Path) -> BadInput:
 
 
 def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
-    wrapper = None
-    if isinstance(content, Mapping):
-        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping | nn.Module)), None)
-    weights = content if wrapper is None else content[wrapper]
-    if isinstance(weights, nn.Module):
-        weights = weights.state_dict()
-    if not isinstance(weights, Mapping) or not weights:
+    wrapper, weights = _unwrapped(content)
+    if isinstance(weights, Mapping) and not weights:
+        raise BadInput(f"{path} holds no weights: it is empty")
+    if not isinstance(weights, Mapping):
         raise BadInput(
             f"{path} holds a {type(weights).__name__}, not weights; a checkpoint is a state_dict, bare or under one "
             "of: " + ", ".join(WRAPPERS)
@@ -106,3 +122,14 @@ def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
                 "looked for bare or under one of: " + ", ".join(WRAPPERS)
             )
     return wrapper, {str(key): value for key, value in weights.items()}
+
+
+def _unwrapped(content: Any) -> tuple[str | None, Any]:
+    """Weights and the key they are under, which may itself be under another; the content as it is if there are none."""
+    if isinstance(content, nn.Module):
+        return None, content.state_dict()
+    for key in WRAPPERS if isinstance(content, Mapping) else ():
+        inner, weights = _unwrapped(content.get(key))
+        if isinstance(weights, Mapping) and any(isinstance(value, Tensor) for value in weights.values()):
+            return key if inner is None else f"{key}.{inner}", weights
+    return None, content

@@ -21,6 +21,10 @@ FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Module by target name; the first that is installed is the default."""
 
 
+LARGEST_BATCH = 1024
+"""More windows than this at once exceed any board's memory, and soon TensorRT's limits on a tensor."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """Batch sizes an engine takes: the least, the one it is tuned for, the most."""
@@ -41,8 +45,8 @@ class Batch:
             least, tuned, most = numbers * 3 if len(numbers) == 1 else numbers
         except ValueError:
             raise BadInput(f"--batch {text} is not MIN:OPT:MAX, for example 1:1:8") from None
-        if not 1 <= least <= tuned <= most:
-            raise BadInput(f"--batch {text}: 1 <= MIN <= OPT <= MAX must hold")
+        if not 1 <= least <= tuned <= most <= LARGEST_BATCH:
+            raise BadInput(f"--batch {text}: 1 <= MIN <= OPT <= MAX <= {LARGEST_BATCH} must hold")
         return cls(least, tuned, most)
 
 

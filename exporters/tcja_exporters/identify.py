@@ -133,9 +133,9 @@ def _by(shape: tuple[int, ...]) -> str:
 
 def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
     if nearest.matching == 0:
-        known = ", ".join(NETWORKS) if asked is None else asked
+        what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"
         some = ", ".join(list(checkpoint.state)[:_SHOWN])
-        return f"{checkpoint.path} is of no known network ({known}): its keys begin {some}"
+        return f"{checkpoint.path} is {what}: its keys begin {some}"
     shown = "; ".join(nearest.differences[:_SHOWN])
     more = len(nearest.differences) - _SHOWN
     return (

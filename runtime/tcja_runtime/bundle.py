@@ -140,8 +140,14 @@ class Bundle:
             raise BadInput(f"{file} has schema {schema}, this version reads {SCHEMA}; use a matching tcja-deploy")
         for name, fact in files.items():
             _check_file(path, name, fact)
+        for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
+            if name not in files:
+                raise BadInput(f"{file} does not list {name}; export the bundle again")
         fields = {name: value for name, value in content.items() if name not in ("schema", "files")}
-        return cls(path, Manifest.from_dict(fields), files)
+        try:
+            return cls(path, Manifest.from_dict(fields), files)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{file} is no manifest of schema {SCHEMA} ({error}); export the bundle again") from error
 
 
 def _check_file(folder: Path, name: str, fact: Json) -> None:

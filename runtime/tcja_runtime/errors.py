@@ -8,7 +8,7 @@ TcjaError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class TcjaError(Exception):
@@ -18,9 +18,17 @@ class TcjaError(Exception):
 
 
 class ParityNotMet(TcjaError):
-    """Spikes, outputs or accuracy differ by more than rounding explains."""
+    """Spikes, outputs or accuracy differ by more than rounding explains.
+
+    Attributes:
+        figures: of the comparison, as parity.json would have them.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, figures: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.figures = figures
 
 
 class BadInput(TcjaError):

@@ -98,7 +98,7 @@ def load(path: Path, contract: InputContract, classes: int) -> Samples:
         classes: how many classes it tells apart.
 
     Raises:
-        BadInput: a file is missing, is not such a file, or holds values that do not meet the contract.
+        BadInput: a file is missing, is not such a file, or holds what the network cannot take.
     """
     if not path.is_dir():
         return _load_file(path, contract, classes)
@@ -109,10 +109,11 @@ def load(path: Path, contract: InputContract, classes: int) -> Samples:
     labels = [part.labels for part in parts if part.labels is not None]
     if labels and len(labels) != len(parts):
         raise BadInput(f"--data {path}: some of its files have 'labels' and some have not")
+    inputs = np.concatenate([part.inputs for part in parts])
     return Samples(
-        inputs=np.concatenate([part.inputs for part in parts]),
+        inputs=inputs,
         labels=np.concatenate(labels) if labels else None,
-        source=f"{path.name}/ ({len(files)} files)",
+        source=f"{path.name}/ ({len(files)} files)" + _remark(inputs, contract),
         real=True,
     )
 
@@ -124,15 +125,17 @@ def _load_file(path: Path, contract: InputContract, classes: int) -> Samples:
             found = ", ".join(archive.files)
     except FileNotFoundError:
         raise BadInput(f"--data {path} does not exist") from None
+    except PermissionError as error:
+        raise BadInput(f"--data {path} cannot be read: {error.strerror}") from error
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise BadInput(f"--data {path} is not a readable .npz file ({error})") from error
+        raise BadInput(f"--data {path} is not an .npz file, or a damaged one") from error
     if contract.name not in arrays:
         raise BadInput(f"--data {path} has no array '{contract.name}' (it has: {found or 'nothing'})")
     inputs = _checked_inputs(arrays[contract.name], contract, path)
     labels = arrays.get("labels")
     if labels is not None:
         labels = _checked_labels(labels, len(inputs), classes, path)
-    return Samples(inputs=inputs, labels=labels, source=path.name, real=True)
+    return Samples(inputs=inputs, labels=labels, source=path.name + _remark(inputs, contract), real=True)
 
 
 def _checked_inputs(array: npt.NDArray[Any], contract: InputContract, path: Path) -> Floats:
@@ -146,12 +149,22 @@ def _checked_inputs(array: npt.NDArray[Any], contract: InputContract, path: Path
         raise BadInput(f"--data {path}: '{contract.name}' is empty")
     if array.dtype.kind not in "biuf":
         raise BadInput(f"--data {path}: '{contract.name}' has type {array.dtype}, numbers are needed")
-    inputs = array.astype(np.float32)
-    if contract.scaling == "unit" and array.dtype.kind in "biu":
+    with np.errstate(over="ignore"):
+        inputs = array.astype(np.float32)
+    if contract.scaling == "unit" and array.dtype.kind in "iu":
         inputs /= np.float32(255)
     if not np.isfinite(inputs).all():
-        raise BadInput(f"--data {path}: '{contract.name}' holds values that are NaN or infinite")
+        raise BadInput(f"--data {path}: '{contract.name}' holds values that are NaN, infinite or too large for float32")
     return inputs
+
+
+def _remark(inputs: Floats, contract: InputContract) -> str:
+    """What a reader should know of values that are unusual for the contract; empty if they are not."""
+    least, most = float(inputs.min()), float(inputs.max())
+    if least >= 0 and (contract.scaling == "counts" or most <= 1):
+        return ""
+    usual = "counts are not negative" if contract.scaling == "counts" else "intensities are in [0, 1]"
+    return f", values from {least:g} to {most:g} although {usual}"
 
 
 def _checked_labels(labels: npt.NDArray[Any], n: int, classes: int, path: Path) -> npt.NDArray[np.int64]:

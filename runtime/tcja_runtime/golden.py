@@ -8,6 +8,7 @@ a row a window, its spikes [T, ...] packed by `numpy.packbits`, and ``shape:LAYE
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract, Samples
 from tcja_runtime.trace import Spikes, Trace
 
@@ -117,16 +119,23 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
 
 
 def load(path: Path, contract: InputContract) -> Golden:
-    """Read what `save` wrote; the caller has checked the file's hash."""
-    with np.load(path, allow_pickle=False) as archive:
-        spikes = {
-            layer: PackedSpikes(tuple(archive[f"shape:{layer}"].tolist()), archive[f"spikes:{layer}"])
-            for layer in map(str, archive["layers"])
-        }
-        samples = Samples(
-            inputs=archive[contract.name],
-            labels=archive.get("labels"),
-            source=str(archive["source"]),
-            real=bool(archive["real"]),
-        )
-        return Golden(samples, archive["output"], spikes, archive["spike_counts"])
+    """Read what `save` wrote.
+
+    Raises:
+        BadInput: it wrote something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            spikes = {
+                layer: PackedSpikes(tuple(archive[f"shape:{layer}"].tolist()), archive[f"spikes:{layer}"])
+                for layer in map(str, archive["layers"])
+            }
+            samples = Samples(
+                inputs=archive[contract.name],
+                labels=archive.get("labels"),
+                source=str(archive["source"]),
+                real=bool(archive["real"]),
+            )
+            return Golden(samples, archive["output"], spikes, archive["spike_counts"])
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} holds no golden vectors ({error}); export the bundle again") from error

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,7 +202,10 @@ def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
         (["export", "a.pth", "--target", "tpu"], "'tpu' is not one of 'auto', 'onnx', 'tensorrt', 'tensorrt-rtx'"),
         (["export", "a.pth", "--precision", "fp16"], "'fp16' is not"),
         (["export", "a.pth", "--samples", "many"], "Invalid value for '--samples'"),
-        (["export", "a.pth", "--batch", "8:1:1"], "--batch 8:1:1: 1 <= MIN <= OPT <= MAX must hold"),
+        (["export", "a.pth", "--batch", "8:1:1"], "--batch 8:1:1: 1 <= MIN <= OPT <= MAX <= 1024 must hold"),
+        (["export", "a.pth", "--batch", "1:1:99999999999999999999"], "1 <= MIN <= OPT <= MAX <= 1024 must hold"),
+        (["export", "a.pth", "--classes", "nowhere.txt"], "nowhere.txt is neither a file nor a comma list of names"),
+        (["export", "a.pth", "--classes", "latin.txt"], "latin.txt is not a text file in UTF-8"),
         (["deploy"], "No such command 'deploy'"),
         (["verify", "nowhere.bundle"], "nowhere.bundle does not exist"),
         (["inspect", "nowhere"], "nowhere does not exist"),
@@ -208,6 +213,7 @@ def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
 )
 def test_bad_usage_is_one_line(run, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin.txt").write_bytes("Tür\nTor".encode("latin-1"))
     code, out, err = run(*arguments)
     assert code == 2
     assert out == ""
@@ -222,6 +228,48 @@ def test_help_names_every_option(run, command):
     assert code == 0
     assert "--json" in out
     assert "--verbose" in out
+
+
+def test_without_arguments_the_help_is_shown(run):
+    assert run() == (0, run("--help")[1], "")
+
+
+def test_version(run):
+    assert run("--version") == (0, f"tcja-deploy {importlib.metadata.version('tcja-deploy')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["inspect", "--json"], ["verify"], ["verify", "--json"]])
+def test_a_reader_that_goes_away_changes_nothing(bundle, arguments):
+    """The end of `tcja-deploy ... | head` is no failure of the work."""
+    command = [sys.executable, "-m", "tcja_deploy", *arguments, str(bundle)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.returncode == 0
+    assert all(line.startswith("✓") for line in done.stderr.splitlines())
+
+
+def test_an_output_that_cannot_be_written_is_said(bundle):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "tcja_deploy", "inspect", str(bundle)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "error: the output: No space left on device\n")
+
+
+def test_a_terminal_without_unicode(bundle):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "tcja_deploy", "verify", str(bundle)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Parity met" in done.stdout
+
+
+def test_control_characters_of_a_name_are_not_printed(run, tmp_path):
+    torch.save({"a\n\033[31mb": torch.zeros(1)}, tmp_path / "a.pth")
+    code, _, err = run("inspect", tmp_path / "a.pth")
+    assert code == 2
+    assert err.splitlines()[-1].endswith("its keys begin a  [31mb")
 
 
 def test_verbose_shows_the_traceback(run, tmp_path):

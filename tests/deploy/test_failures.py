@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -93,7 +94,7 @@ def test_unknown_network(failed, tmp_path):
         ),
         (
             {"fc__2__0__weight": torch.full((24, 24), torch.nan)},
-            "fc.2.0.weight holds 576 values that are NaN or infinite",
+            "fc.2.0.weight holds 576 values that are NaN, infinite or too large for float32",
         ),
     ],
     ids=["one key missing", "another shape", "T disagrees", "NaN"],
@@ -149,7 +150,7 @@ def tiny_disk(tmp_path) -> Iterator[Path]:
 def test_disk_full(failed, tmp_path, tiny_disk):
     networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
     code, message = failed("a.pth", "--out", tiny_disk / "a.bundle", "--target", "onnx")
-    assert (code, message) == (3, "error: the disk is full; nothing was written")
+    assert (code, message) == (3, f"error: the disk of {tiny_disk}/a.bundle is full; nothing was written")
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -186,7 +187,7 @@ def test_a_bundle_with_one_byte_changed(bundle, capsys):
         assert message == f"error: {weights} was changed: its sha256 is not the manifest's; export the bundle again"
 
 
-def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch):
+def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, capsys):
     """With no room for rounding at all, the last bit of a sum is a failure; the export must stop and say where."""
     from tcja_deploy import parity
 
@@ -195,6 +196,28 @@ def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch):
     code, message = failed("a.pth", "--target", "onnx")
     assert code == 1
     assert "the exported network is not the trained one: ONNX Runtime" in message
-    (tmp_path / "report.html").write_text("")
-    failed("a.pth", "--target", "onnx", "--report", tmp_path / "report.html")
+    code = cli.run(["export", "a.pth", "--target", "onnx", "--report", "report.html", "--json"])
+    figures = json.loads(capsys.readouterr().out)
+    assert (code, figures["bundle"], figures["parity"]["met"]) == (1, None, False)
     assert "Parity not met" in (tmp_path / "report.html").read_text()
+    assert lines(tmp_path) == ["a.pth", "report.html"]
+
+
+@pytest.mark.parametrize("report", ["a.pth", "a.bundle", "none/report.html", "."])
+def test_a_report_goes_to_a_new_file(failed, tmp_path, report):
+    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    before = (tmp_path / "a.pth").read_bytes()
+    code, message = failed("a.pth", "--target", "onnx", "--report", report)
+    assert code == 2
+    assert message.startswith(f"error: --report {report}")
+    assert (tmp_path / "a.pth").read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["link", "a.pth/b", "n" * 300, "/proc/b"])
+def test_where_no_bundle_can_be(failed, tmp_path, out):
+    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    (tmp_path / "link").symlink_to("nowhere")
+    code, message = failed("a.pth", "--target", "onnx", "--out", out)
+    assert code == 2
+    assert out in message
+    assert ".partial" not in message

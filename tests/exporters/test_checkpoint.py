@@ -1,8 +1,10 @@
 import argparse
 import os
 import pickle
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -97,7 +99,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     ("content", "message"),
     [
         ([1, 2], "holds a list, not weights"),
-        ({}, "holds a dict, not weights"),
+        ({}, "holds no weights: it is empty"),
         ({"epoch": 3, "w": torch.zeros(1)}, "its entry 'epoch' is a int, not a tensor"),
         ({"net": {**STATE, "extra": 3}}, "its entry 'extra' is a int"),
         (torch.zeros(3), "holds a Tensor, not weights"),
@@ -111,8 +113,54 @@ def test_content_that_is_no_state_dict_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     bad = torch.tensor([0.0, value, value])
-    with pytest.raises(BadInput, match="b.weight holds 2 values that are NaN or infinite"):
+    with pytest.raises(BadInput, match="b.weight holds 2 values that are NaN, infinite or too large for float32"):
         checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.weight": bad}))
+
+
+def test_weights_beyond_float32_are_refused(tmp_path):
+    bad = torch.tensor([1.0, 1e300], dtype=torch.float64)
+    with pytest.raises(BadInput, match="b.weight holds 1 values that are NaN, infinite or too large for float32"):
+        checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.weight": bad}))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (torch.ones(2, dtype=torch.complex64), "complex64"),
+        (torch.eye(2).to_sparse(), "sparse_coo"),
+        (torch.ones(2, device="meta"), "no values"),
+    ],
+)
+def test_tensors_of_other_kinds_are_refused(tmp_path, tensor, kind):
+    with pytest.raises(BadInput, match=rf"b.weight is no tensor of real numbers \({kind}\)"):
+        checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.weight": tensor}))
+
+
+def test_eight_bit_floats_are_taken(tmp_path):
+    weight = torch.tensor([0.5, -2.0]).to(torch.float8_e4m3fn)
+    assert checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.weight": weight})).state["b.weight"].float()[1] == -2
+
+
+@pytest.mark.parametrize(
+    ("content", "wrapper"),
+    [
+        ({"model": {"state_dict": STATE}}, "model.state_dict"),
+        ({"net": {"lr": 0.1}, "state_dict": STATE}, "state_dict"),
+    ],
+)
+def test_weights_are_found_where_they_are(tmp_path, content, wrapper):
+    loaded = checkpoint.load(save(tmp_path / "a.pth", content))
+    assert (loaded.wrapper, set(loaded.state)) == (wrapper, set(STATE))
+
+
+def test_other_archives_are_no_checkpoints(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.zeros(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, but such files are about
+        torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "b.pt")
+    for name in ("a.npz", "b.pt"):
+        with pytest.raises(BadInput, match=f"{name} is not a checkpoint"):
+            checkpoint.load(tmp_path / name)
 
 
 def test_negative_variances_are_refused(tmp_path):

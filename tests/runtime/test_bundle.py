@@ -35,11 +35,15 @@ MANIFEST = Manifest(
 )
 
 
+FILES = ("model.onnx", "model.plain.onnx", "weights.bin", "golden.npz")
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     path = tmp_path / "a.bundle"
     with staged(path) as staging:
-        (staging / "model.onnx").write_bytes(b"0123456789")
+        for name in FILES:
+            (staging / name).write_bytes(b"0123456789")
         (staging / "engines" / "x").mkdir(parents=True)
         (staging / "engines" / "x" / "model.engine").write_bytes(b"native code")
         write_manifest(staging, MANIFEST)
@@ -49,7 +53,7 @@ def folder(tmp_path) -> Path:
 def test_round_trip(folder):
     opened = Bundle.open(folder)
     assert opened.manifest == MANIFEST
-    assert set(opened.files) == {"model.onnx", "engines/x/model.engine"}
+    assert set(opened.files) == {*FILES, "engines/x/model.engine"}
     assert opened.files["model.onnx"]["bytes"] == 10
     assert os.listdir(folder.parent) == ["a.bundle"]
 
@@ -63,6 +67,11 @@ def test_every_changed_byte_of_every_file_is_noticed(folder):
                 Bundle.open(folder)
         file.write_bytes(content)
     Bundle.open(folder)
+
+
+def neuron_of_decay(decay: float) -> dict[str, object]:
+    (layer,) = dataclasses.asdict(MANIFEST)["layers"]
+    return {**layer, "neuron": {**layer["neuron"], "decay": decay}}
 
 
 def reseal(folder: Path, **changes: object) -> None:
@@ -87,6 +96,10 @@ def reseal(folder: Path, **changes: object) -> None:
             lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),
             "a file outside the bundle: /etc/passwd",
         ),
+        (lambda b: reseal(b, files={}), "does not list model.onnx"),
+        (lambda b: reseal(b, future=1), "is no manifest of schema 1 .*unexpected keyword argument 'future'"),
+        (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 1"),
+        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 1 .*decay must be in \(0, 1\]"),
     ],
 )
 def test_damage_is_named(folder, damage, message):

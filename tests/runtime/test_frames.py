@@ -52,7 +52,8 @@ GOOD = np.zeros((2, 1, 4, 4), np.float32)
         ({"images": GOOD[:, :, :3]}, r"shape \(2, 1, 3, 4\), the network takes \[N, 1, 4, 4\] \(N, C, H, W\)"),
         ({"images": GOOD[:0]}, "'images' is empty"),
         ({"images": GOOD.astype(str)}, "type <U32, numbers are needed"),
-        ({"images": GOOD * np.nan}, "NaN or infinite"),
+        ({"images": GOOD * np.nan}, "NaN, infinite or too large for float32"),
+        ({"images": GOOD.astype(float) + 1e300}, "NaN, infinite or too large for float32"),
         ({"images": GOOD, "labels": np.zeros(3, int)}, "'labels' must be 2 integers"),
         ({"images": GOOD, "labels": np.zeros(2)}, "'labels' must be 2 integers, it is float64"),
         ({"images": GOOD, "labels": np.array([0, 10])}, r"label 10 is outside the network's 10 classes \(0..9\)"),
@@ -65,7 +66,7 @@ def test_data_that_does_not_meet_the_contract_is_refused(tmp_path, arrays, messa
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist"), (b"", "not a readable .npz"), (b"PK\3\4 but no more", "not a readable .npz")],
+    [(None, "does not exist"), (b"", "is not an .npz file"), (b"PK\3\4 but no more", "or a damaged one")],
 )
 def test_files_that_are_no_archive_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.npz"
@@ -79,8 +80,30 @@ def test_a_single_array_and_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "one.npy", GOOD)
     np.savez(tmp_path / "objects.npz", images=np.array([object()], object))
     for name in ("one.npy", "objects.npz"):
-        with pytest.raises(BadInput, match=r"not a readable .npz"):
+        with pytest.raises(BadInput, match="is not an .npz file, or a damaged one"):
             load(tmp_path / name, IMAGES, 10)
+
+
+@pytest.mark.parametrize(
+    ("contract", "values", "remark"),
+    [
+        (IMAGES, np.array([0, 255], np.uint8), ""),
+        (IMAGES, np.array([False, True]), ""),
+        (IMAGES, np.array([0.0, 1.0]), ""),
+        (IMAGES, np.array([-1.0, 255.0]), ", values from -1 to 255 although intensities are in [0, 1]"),
+        (FRAMES, np.array([0, 300]), ""),
+        (FRAMES, np.array([-2, 3]), ", values from -2 to 3 although counts are not negative"),
+    ],
+)
+def test_unusual_values_are_taken_and_remarked_on(tmp_path, contract, values, remark):
+    """A network may have been trained on scaled images; whoever forgot to scale them should read it."""
+    array = np.zeros((2, *contract.shape), values.dtype)
+    array.flat[:2] = values
+    samples = load(write(tmp_path / "a.npz", **{contract.name: array}), contract, 10)
+    assert samples.source == "a.npz" + remark
+    assert samples.inputs.max() == (1 if values.max() in (1, 255) and not remark else values.max())
+    write(tmp_path / "b.npz", **{contract.name: array})
+    assert load(tmp_path, contract, 10).source.endswith("/ (2 files)" + remark)
 
 
 def test_folders_are_refused_when_empty_or_half_labelled(tmp_path):
