@@ -79,7 +79,7 @@ def _engine(package: str, what: str) -> Finding:
 def _device() -> Finding:
     found = gpu()
     if found is None:
-        return Finding("use a GPU", False, "none was found: engines can be built for RTX GPUs, not run")
+        return Finding("use a GPU", False, "none was found, so no engine can be run")
     board = f", {_JETPACK.read_text().strip().splitlines()[0]}" if _JETPACK.exists() else ""
     return Finding("use a GPU", True, f"{found.name}, compute capability {found.sm[:-1]}.{found.sm[-1]}{board}")
 

@@ -43,7 +43,7 @@ def verdict(report: Report) -> Text:
     text = Text("Parity met", style="bold green")
     if sum(found.flips for found in report.backends):
         largest = max(found.largest_margin for found in report.backends)
-        text.append(f": every flip is within {largest:.1g} of the threshold, which is rounding.", style="default")
+        text.append(f": every flip arises within {largest:.1g} of the threshold, which is rounding.", style="default")
     else:
         text.append(": not one spike differs.", style="default")
     if report.silent:
