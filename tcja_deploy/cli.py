@@ -101,11 +101,12 @@ def export(
         Path | None,
         typer.Option(
             help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
-            "known, 'labels' [N]; or a folder of such files. Default: two drawn windows, which give no accuracy."
+            "known, 'labels' [N]; or a folder of such files. Default: 2 to 64 drawn windows, which give no accuracy."
         ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Compare on the first windows only, at most so many. Default: all.")
+        int | None,
+        typer.Option(max=1_000_000, help="Compare on the first windows only, at most so many. Default: all."),
     ] = None,
     target: Annotated[
         Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
@@ -222,6 +223,8 @@ def _class_names(given: str | None) -> tuple[str, ...] | None:
             raise BadInput(f"--classes {given} is neither a file nor a comma list of names") from error
         except UnicodeDecodeError as error:
             raise BadInput(f"--classes {given} is not a text file in UTF-8") from error
+        except OSError as error:
+            raise BadInput(f"--classes {given!r} cannot be read: {error.strerror}") from error
     return tuple(name.strip() for name in names if name.strip())
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.bundle import Layer
+from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, Samples
 from tcja_runtime.neuron import fire, membranes
 from tcja_runtime.sessions import Probe
@@ -176,16 +177,25 @@ def compare(
         layers: the spiking layers in the order they fire.
         time_steps: T.
         advance: is told the number of windows done, after each batch.
+
+    Raises:
+        BadInput: the reference's outputs are not finite.
     """
     comparison = _Comparison(probes, layers, time_steps)
     outputs = []
-    size = _batch_size(layers, time_steps)
+    size = batch_size(layers, time_steps)
     for start in range(0, len(samples), size):
         part = slice(start, start + size)
         expected = reference(part)
         outputs.append(expected.output)
+        if not np.isfinite(expected.output).all():
+            raise BadInput(
+                f"{called} returns values that are NaN or infinite for {samples.source}; scale the data down"
+            )
         comparison.add(samples.inputs[part], expected)
         advance(len(expected.output))
+    if min(size, len(samples)) == 1:
+        comparison.add_pair(samples.inputs[[0, min(1, len(samples) - 1)]])
     return Report(
         reference=called,
         source=samples.source,
@@ -196,7 +206,7 @@ def compare(
     )
 
 
-def _batch_size(layers: Sequence[Layer], time_steps: int) -> int:
+def batch_size(layers: Sequence[Layer], time_steps: int) -> int:
     """How many windows to run at once, so that the recorded spikes stay small."""
     elements = sum(int(np.prod(layer.shape)) for layer in layers) * time_steps
     return int(np.clip(_BATCH_BYTES // (4 * elements), 1, _BATCH_WINDOWS))
@@ -243,9 +253,7 @@ class _Comparison:
             differs = running = fired != expected
             # As long as nothing has flipped, a free run is fed the reference's spikes.
             if flipped.any() or running.any():
-                fired, current = self._probe.layer(layer.name, inputs, reference.spikes)
-                differs = fired != expected
-                self._judge(layer, current, expected, differs)
+                differs = self._judged(layer, inputs, reference)
             found.spikes = _sum_by_step(found.spikes, expected)
             found.flips = _sum_by_step(found.flips, differs)
             found.running_flips = _sum_by_step(found.running_flips, running)
@@ -261,10 +269,23 @@ class _Comparison:
                 unlike.add("the output")
             self._unlike[twin.model] |= unlike
 
-    def _judge(self, layer: Layer, current: npt.NDArray[Any], expected: Spikes, differs: Spikes) -> None:
-        """Measure how far from the threshold the neurons were where they first flipped."""
-        if not differs.any():
+    def add_pair(self, inputs: Floats) -> None:
+        """Run the first two windows [2, ...], or the only one twice, at once: each must do what it did alone."""
+        outputs = np.concatenate(self._outputs[:2])[[0, -1]]
+        if np.abs(self._probe.output(inputs) - outputs).max() <= OUTPUT:
             return
+        alone = Trace.joined([self._probe.trace(inputs[i : i + 1]) for i in range(2)])
+        judged = _Comparison([self._probe], self._layers, len(self._found[0].spikes))
+        judged.add(inputs, alone)
+        self._failures += [f"two windows at once: {failure}" for failure in judged.result(None).failures]
+
+    def _judged(self, layer: Layer, inputs: Floats, reference: Trace) -> Spikes:
+        """Where a layer flips, fed the reference's spikes; how far from the threshold its neurons then are is noted."""
+        expected = reference.spikes[layer.name]
+        fired, current = self._probe.layer(layer.name, inputs, reference.spikes)
+        differs: Spikes = fired != expected
+        if not differs.any():
+            return differs
         neurons = differs.any(axis=0)
         first = differs[:, neurons].argmax(axis=0)
         h = membranes(layer.neuron, current[:, neurons].astype(np.float64), expected[:, neurons])
@@ -274,6 +295,7 @@ class _Comparison:
         if margins[worst] > self._largest_margin:
             self._largest_margin = float(margins[worst])
             self._furthest = f"{layer.name} at time step {first[worst] + 1}"
+        return differs
 
     def result(self, labels: npt.NDArray[np.int64] | None) -> Parity:
         """The verdict over all batches added."""
@@ -312,13 +334,16 @@ class _Comparison:
 def _misfires(probe: Probe, layer: Layer, time_steps: int) -> list[str]:
     """What is wrong with a layer's neurons alone, on currents whose membranes often are the threshold itself.
 
-    Multiples of half the threshold make ties that real data hardly ever does, and tell >= from > and every reset apart.
-    Elementwise float32 arithmetic is the same everywhere, so not one spike may differ.
+    Multiples of half the threshold make ties that real data hardly ever does, and tell >= from > and every reset apart;
+    the nearest numbers above and below them tell constants apart that differ in their last bits. Elementwise float32
+    arithmetic is the same everywhere, so not one spike may differ.
     """
     neuron = layer.neuron
     shape = (time_steps, 1, _DRAWN_NEURONS) + (1,) * (len(layer.shape) - 1)
-    halves = np.random.default_rng(0).integers(-4, 9, shape)
-    current = (halves * (neuron.threshold / (2 * neuron.gain))).astype(np.float32)
+    random = np.random.default_rng(0)
+    ties = (random.integers(-4, 9, shape) * (neuron.threshold / (2 * neuron.gain))).astype(np.float32)
+    current = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], shape).astype(np.float32))
+    current = np.where(random.integers(0, 2, shape) == 0, ties, current)
     wrong = int((probe.neurons(layer.name, current) != fire(neuron, current)).sum())
     if not wrong:
         return []

@@ -26,6 +26,7 @@ from tcja_runtime.staging import staged
 from tcja_runtime.trace import Trace
 
 DRAWN_WINDOWS = 2
+"""How many windows are drawn at least; a small network takes more, as many as run at once."""
 DEFAULT_BATCH = Batch(1, 1, 8)
 
 
@@ -85,8 +86,9 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     network, sizes = identified.network, identified.sizes
     contract = network.contract(sizes)
     classes = _classes(identified, request.classes)
-    samples = _samples(request, contract, len(classes))
     layers = reference.layers(identified.model, contract)
+    enough = max(DRAWN_WINDOWS, parity.batch_size(layers, sizes.time_steps))
+    samples = _samples(request, contract, len(classes), enough)
 
     with steps.step("export to ONNX"):
         metadata = {
@@ -166,11 +168,11 @@ def _classes(identified: Identified, given: tuple[str, ...] | None) -> tuple[str
     return given or own
 
 
-def _samples(request: Request, contract: InputContract, classes: int) -> Samples:
+def _samples(request: Request, contract: InputContract, classes: int, enough: int) -> Samples:
     if request.samples is not None and request.samples < 1:
         raise BadInput(f"--samples {request.samples} must be at least 1")
     if request.data is None:
-        return frames.draw(contract, request.samples or DRAWN_WINDOWS)
+        return frames.draw(contract, request.samples or enough)
     samples = frames.load(request.data, contract, classes)
     return samples if request.samples is None else samples.first(request.samples)
 

@@ -56,16 +56,32 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
     if not path.is_file():
         raise BadInput(f"{path} is not a file; pass the checkpoint that training saved (.pth or .pt)")
     wrapper, state = _weights(_unpickled(path, trusted), path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums
+        if damaged:
+            raise BadInput(f"{path} is damaged: the checksum of {damaged} is wrong; copy it again")
     for key, value in state.items():
-        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
-            kind = str(value.layout if value.layout != torch.strided else value.dtype).removeprefix("torch.")
-            raise BadInput(f"{path}: {key} is no tensor of real numbers ({'no values' if value.is_meta else kind})")
+        kind = _kind(value)
+        if kind:
+            raise BadInput(f"{path}: {key} is no tensor of real numbers ({kind})")
         odd = int((~torch.isfinite(value.float())).sum())
         if odd:
             raise BadInput(f"{path}: {key} holds {odd} values that are NaN, infinite or too large for float32")
         if key.endswith("running_var") and (value < 0).any():
             raise BadInput(f"{path}: {key} holds negative variances; the file is damaged or was changed by hand")
     return Checkpoint(path=path, sha256=sha256(path), bytes=path.stat().st_size, wrapper=wrapper, state=state)
+
+
+def _kind(value: Tensor) -> str:
+    """What a tensor is if it is not an array of real numbers, else nothing."""
+    if value.is_meta:
+        return "no values"
+    if value.is_nested:
+        return "nested"
+    if value.layout != torch.strided:
+        return str(value.layout).removeprefix("torch.")
+    return str(value.dtype).removeprefix("torch.") if value.is_quantized or value.is_complex() else ""
 
 
 def _unpickled(path: Path, trusted: bool) -> Any:
@@ -124,12 +140,12 @@ def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
     return wrapper, {str(key): value for key, value in weights.items()}
 
 
-def _unwrapped(content: Any) -> tuple[str | None, Any]:
+def _unwrapped(content: Any, depth: int = 3) -> tuple[str | None, Any]:
     """Weights and the key they are under, which may itself be under another; the content as it is if there are none."""
     if isinstance(content, nn.Module):
         return None, content.state_dict()
-    for key in WRAPPERS if isinstance(content, Mapping) else ():
-        inner, weights = _unwrapped(content.get(key))
+    for key in WRAPPERS if isinstance(content, Mapping) and depth else ():
+        inner, weights = _unwrapped(content.get(key), depth - 1)
         if isinstance(weights, Mapping) and any(isinstance(value, Tensor) for value in weights.values()):
             return key if inner is None else f"{key}.{inner}", weights
     return None, content

@@ -165,7 +165,8 @@ def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[n
     """
     v = np.full_like(current[0], spec.v_reset)
     h = np.empty_like(current)
-    for t, x in enumerate(current):
-        h[t] = spec.charge(v, x)
-        v = spec.after(h[t], spikes[t].astype(h.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):  # a membrane that is no number is the caller's to judge
+        for t, x in enumerate(current):
+            h[t] = spec.charge(v, x)
+            v = spec.after(h[t], spikes[t].astype(h.dtype))
     return h

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,14 @@ class Trace:
         """Spikes a layer, window and time step: [layers, N, T]."""
         counts = [np.count_nonzero(s.reshape(*s.shape[:2], -1), axis=2).T for s in self.spikes.values()]
         return np.stack(counts).astype(np.int64)
+
+    @classmethod
+    def joined(cls, traces: Sequence[Trace]) -> Trace:
+        """The trace of all windows of several."""
+        spikes = {
+            layer: np.concatenate([trace.spikes[layer] for trace in traces], axis=1) for layer in traces[0].spikes
+        }
+        return cls(np.concatenate([trace.output for trace in traces]), spikes)
 
     def windows(self, part: slice) -> Trace:
         """The trace of some of the windows."""

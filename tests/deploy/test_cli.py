@@ -204,6 +204,8 @@ def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
         (["export", "a.pth", "--samples", "many"], "Invalid value for '--samples'"),
         (["export", "a.pth", "--batch", "8:1:1"], "--batch 8:1:1: 1 <= MIN <= OPT <= MAX <= 1024 must hold"),
         (["export", "a.pth", "--batch", "1:1:99999999999999999999"], "1 <= MIN <= OPT <= MAX <= 1024 must hold"),
+        (["export", "a.pth", "--samples", "9" * 30], "Invalid value for '--samples'"),
+        (["export", "a.pth", "--classes", "."], "--classes '.' cannot be read: Is a directory"),
         (["export", "a.pth", "--classes", "nowhere.txt"], "nowhere.txt is neither a file nor a comma list of names"),
         (["export", "a.pth", "--classes", "latin.txt"], "latin.txt is not a text file in UTF-8"),
         (["deploy"], "No such command 'deploy'"),

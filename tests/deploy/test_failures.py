@@ -187,6 +187,21 @@ def test_a_bundle_with_one_byte_changed(bundle, capsys):
         assert message == f"error: {weights} was changed: its sha256 is not the manifest's; export the bundle again"
 
 
+def test_values_beyond_float32(failed, tmp_path):
+    networks.checkpoint(
+        tmp_path / "a.pth",
+        "fashion_mnist",
+        static_conv__0__weight=torch.full((8, 1, 3, 3), 1e20),
+        static_conv__1__weight=torch.full((8,), 1e20),
+    )
+    networks.checkpoint(tmp_path / "b.pth", "fashion_mnist")
+    np.savez(tmp_path / "huge.npz", images=np.full((2, 1, 28, 28), 3e38, np.float32))
+    code, message = failed("a.pth", "--target", "onnx")
+    assert (code, "folded from the batch norm and the layer before it, is too large" in message) == (2, True)
+    code, message = failed("b.pth", "--target", "onnx", "--data", "huge.npz")
+    assert (code, "the membrane is inf of the threshold away" in message) == (1, True)
+
+
 def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, capsys):
     """With no room for rounding at all, the last bit of a sum is a failure; the export must stop and say where."""
     from tcja_deploy import parity

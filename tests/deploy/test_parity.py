@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tcja_deploy import parity
 from tcja_deploy.parity import Report
 from tcja_deploy.probes import onnxruntime_probes
 from tcja_deploy.verification import verify
@@ -188,6 +189,49 @@ def test_what_is_wrong_behind_a_flip_fails(bundle):
     (found,) = report().backends
     assert sum(found.layers[-1].flips) > 100
     assert any(f"a spike of {last.name}" in failure for failure in found.failures)
+
+
+@pytest.mark.parametrize(
+    ("which", "value"),
+    [("threshold", 0.9999), ("threshold", 1.000001), ("gain", 0.500001), ("gain", 0.499999), ("v_reset", 1e-6)],
+)
+def test_a_constant_that_is_a_little_wrong_fails(bundle, which, value):
+    change(bundle, constant(which, value), both=True)
+    opened, report = verify(bundle)
+    for layer in opened.manifest.layers:
+        assert any(f"{layer.name} in {PLAIN_MODEL} does not fire as its neurons do" in each for each in report.failures)
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_windows_are_run_together_too(bundle, monkeypatch, windows):
+    """A network too large to run two windows at once everywhere may still confuse them."""
+    monkeypatch.setattr(parity, "_BATCH_BYTES", 1)
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    vectors = golden.load(bundle / "golden.npz", manifest.input)
+    first = vectors.trace(slice(windows))
+    recorder = Recorder()
+    recorder.add(first)
+    golden.save(bundle / "golden.npz", recorder.golden(vectors.samples.first(windows)), manifest.input)
+    write_manifest(bundle, manifest)
+    assert verify(bundle)[1].met
+
+    def confused(model: onnx.ModelProto) -> None:
+        """Take [T, N, ...] for [N, T, ...] before the last layer."""
+        current = current_tensor(manifest.layers[-1].name)
+        maker = next(node for node in model.graph.node if current in node.output)
+        maker.output[0] = "whole"
+        swapped = np.array([-1, manifest.time_steps, *manifest.layers[-1].shape], np.int64)
+        model.graph.initializer.append(numpy_helper.from_array(swapped, "swapped"))
+        at = list(model.graph.node).index(maker) + 1
+        order = [1, 0, *range(2, 2 + len(manifest.layers[-1].shape))]
+        model.graph.node.insert(at, helper.make_node("Transpose", ["other"], [current], perm=order))
+        model.graph.node.insert(at, helper.make_node("Reshape", ["whole", "swapped"], ["other"]))
+
+    change(bundle, confused, both=True)
+    failures = verify(bundle)[1].failures
+    assert failures
+    assert all("two windows at once: " in failure for failure in failures)
 
 
 COMPARISONS = {"Greater": "GreaterOrEqual", "GreaterOrEqual": "Greater"}

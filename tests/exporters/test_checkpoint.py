@@ -136,6 +136,22 @@ def test_tensors_of_other_kinds_are_refused(tmp_path, tensor, kind):
         checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.weight": tensor}))
 
 
+def test_a_checkpoint_in_itself_is_refused(tmp_path):
+    content: dict[str, object] = {}
+    content["net"] = content
+    with pytest.raises(BadInput, match="its entry 'net' is a dict, not a tensor"):
+        checkpoint.load(save(tmp_path / "a.pth", content))
+
+
+def test_a_changed_byte_is_noticed(tmp_path):
+    path = save(tmp_path / "a.pth", {**STATE, "b.weight": torch.full((4096,), 0.5)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((64,), 0.5).numpy().tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"a.pth is damaged: the checksum of \S+data/\d+ is wrong; copy it again"):
+        checkpoint.load(path)
+
+
 def test_eight_bit_floats_are_taken(tmp_path):
     weight = torch.tensor([0.5, -2.0]).to(torch.float8_e4m3fn)
     assert checkpoint.load(save(tmp_path / "a.pth", {**STATE, "b.weight": weight})).state["b.weight"].float()[1] == -2

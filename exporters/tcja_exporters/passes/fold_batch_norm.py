@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
 from tcja_exporters.passes.done import Done
+from tcja_runtime.errors import BadInput
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +23,9 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
 
     The folded weights are computed in float64 and rounded once. They round differently from the two steps that were
     trained, unless each factor is a power of two and b' is zero.
+
+    Raises:
+        BadInput: what it makes of the weights is beyond float32.
     """
     changes, exact = 0, True
     for norm in [node for node in graph.nodes if node.op == "BatchNormalization"]:
@@ -57,4 +61,8 @@ def _is_linear(node: gs.Node) -> bool:
 
 
 def _constant(name: str, values: Array) -> gs.Constant:
-    return gs.Constant(name, values.astype(np.float32))
+    with np.errstate(over="ignore"):
+        folded = values.astype(np.float32)
+    if not np.isfinite(folded).all():
+        raise BadInput(f"{name}, folded from the batch norm and the layer before it, is too large for float32")
+    return gs.Constant(name, folded)

@@ -62,6 +62,10 @@ class Probe:
         spikes = {layer: results.pop(tensor).astype(np.bool_) for layer, tensor in wanted.items()}
         return Trace(results[self._output], spikes)
 
+    def output(self, inputs: Floats) -> npt.NDArray[np.floating[Any]]:
+        """What the network returns for a batch [N, ...]."""
+        return self._session([self._output], {}).run({self._input: inputs})[self._output]
+
     def layer(
         self, name: str, inputs: Floats, spikes: Mapping[str, Spikes]
     ) -> tuple[Spikes, npt.NDArray[np.floating[Any]]]:

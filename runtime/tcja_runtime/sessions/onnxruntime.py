@@ -75,6 +75,7 @@ class OnnxRuntimeSession:
         options.log_severity_level = 3  # errors; its warnings are about its own graph rewriting
         # The arena keeps the largest run's memory, twice over when it grows; a board has none to spare.
         options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
         try:
             content = model.read_bytes()
