@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -110,6 +111,8 @@ def _torch_export(network: nn.Module, contract: InputContract, output: str) -> o
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         )
     model: onnx.ModelProto = program.model_proto
+    del program
+    gc.collect()  # the exporter leaves cycles behind, which hold copies of the weights
     for value in (model.graph.input[0], model.graph.output[0]):
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise BadInput(f"the network fixes the batch size of '{value.name}'; take it from the input's shape")
