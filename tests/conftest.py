@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from tcja_exporters import onnx_export
 from tcja_exporters.networks import NETWORKS
 
 from . import networks
+
+# A job in the background of a script ignores Ctrl-C, and so would what the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=list(NETWORKS))
