@@ -11,8 +11,13 @@ setup: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export,rtx,dev]'
-	# The oracle of the neuron's tests; its own requirements would replace torch.
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps spikingjelly
+	# Other people's neurons, for the tests; their own requirements would replace torch. The second SpikingJelly cannot
+	# be installed beside the first.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
+		spikingjelly snntorch norse nir nirtorch h5py
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+			--target .venv/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
 	mkdir -p build
 	touch $@
 

@@ -25,7 +25,7 @@ def main() -> None:
     for name, spiking in spiking_neurons(model).items():
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, neuron.MultiStepLIFNode(tau=spiking.spec.tau))
-    window = torch.from_numpy(draw(found.network.contract(found.sizes), 1).inputs)
+    window = torch.from_numpy(draw(found.contract, 1).inputs)
 
     functional.reset_net(model)
     with torch.no_grad():

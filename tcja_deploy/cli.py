@@ -40,13 +40,21 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of 
 Trust = Annotated[
     bool,
     typer.Option(
-        "--trust-checkpoint",
-        help="Load a checkpoint that holds more than weights. Loading it runs any code in it.",
+        "--trust-checkpoint/--weights-only",
+        help="Load a checkpoint that holds more than weights; loading it runs any code in it. Default: weights only.",
     ),
 ]
 NetworkName = Annotated[
     str | None,
     typer.Option(help="The checkpoint's network, where it does not tell. Default: found from its keys and shapes."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="What the checkpoint does not tell of its network, such as T=10 where it has no attention; repeatable.",
+    ),
 ]
 
 
@@ -57,6 +65,14 @@ class Target(str, enum.Enum):
     ONNX = "onnx"
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
+
+
+class LayoutName(str, enum.Enum):
+    """How a network of one's own takes frames."""
+
+    NT = "NT"
+    TN = "TN"
+    STEP = "step"
 
 
 class Precision(str, enum.Enum):
@@ -93,6 +109,25 @@ def export(
         Path | None, typer.Option("--out", help="The bundle to write. Default: CHECKPOINT's name with .bundle, here.")
     ] = None,
     network: NetworkName = None,
+    set_: Set = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FACTORY",
+            help="A network of one's own: what makes it, without weights. Its neurons are replaced, and the result is "
+            "compared with it in float64.",
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(metavar="T,P,H,W", help="Windows that --model takes, or C,H,W. Default: the data's.")
+    ] = None,
+    layout: Annotated[
+        LayoutName, typer.Option(help="What --model takes of frames: [N, T, ...], [T, N, ...], or a step at a time.")
+    ] = LayoutName.NT,
+    per_step: Annotated[
+        bool,
+        typer.Option("--per-step", help="Return the answer of each step [N, T, classes], not the mean."),
+    ] = False,
     classes: Annotated[
         str | None,
         typer.Option(help="Class names in the order of the output: a text file with one a line, or a comma list."),
@@ -131,6 +166,11 @@ def export(
         checkpoint=checkpoint,
         out=out_path or Path(checkpoint.stem + ".bundle"),
         network=network,
+        model=model,
+        shape=_shape(shape),
+        layout=layout.value,
+        settings=_settings(set_),
+        per_step=per_step,
         classes=_class_names(classes),
         target=target.value,
         batch=Batch.parse(batch),
@@ -183,6 +223,7 @@ def verify(
 def inspect(
     file: Annotated[Path, typer.Argument(help="A checkpoint, an .onnx file or a bundle.")],
     network: NetworkName = None,
+    set_: Set = None,
     trust_checkpoint: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -190,7 +231,7 @@ def inspect(
     """Say what a checkpoint, an ONNX file or a bundle is: network, layers, neurons, T."""
     from tcja_deploy.inspection import inspect as inspected
 
-    facts = inspected(file, network=network, trusted=trust_checkpoint)
+    facts = inspected(file, network=network, settings=_settings(set_), trusted=trust_checkpoint)
     if as_json:
         _print_json(facts)
     else:
@@ -209,6 +250,26 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
     else:
         out.print(show.findings(found), soft_wrap=True)
     return _DONE
+
+
+def _shape(given: str | None) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    sizes = given.replace("x", ",").split(",")
+    if not all(size.strip().isdecimal() for size in sizes):
+        raise BadInput(f"--shape {given} is not T,P,H,W or C,H,W, such as 10,2,128,128")
+    return tuple(map(int, sizes))
+
+
+def _settings(given: list[str] | None) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for said in given or ():
+        name, equals, value = said.partition("=")
+        if not (name and equals and value):
+            raise BadInput(f"--set {said} is not NAME=VALUE, such as T=10")
+        if settings.setdefault(name, value) != value:
+            raise BadInput(f"--set {name} is given twice, as {settings[name]} and as {value}")
+    return settings
 
 
 def _class_names(given: str | None) -> tuple[str, ...] | None:

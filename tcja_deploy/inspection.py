@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ Facts = dict[str, Any]
 """Plain values, lists of values, and lists of equal dictionaries, which are tables."""
 
 
-def inspect(path: Path, *, network: str | None = None, trusted: bool = False) -> Facts:
+def inspect(
+    path: Path, *, network: str | None = None, settings: Mapping[str, str] | None = None, trusted: bool = False
+) -> Facts:
     """Say what a file is.
 
     Args:
         path: a bundle's folder, an .onnx file, or else a checkpoint.
         network: a checkpoint's network, where it does not tell.
+        settings: what else a checkpoint does not tell of its network.
         trusted: whether to unpickle a checkpoint that can run code.
 
     Raises:
@@ -33,7 +37,7 @@ def inspect(path: Path, *, network: str | None = None, trusted: bool = False) ->
         raise BadInput(f"{path} does not exist")
     if path.suffix == ".onnx":
         return _onnx(path)
-    return _checkpoint(path, network, trusted)
+    return _checkpoint(path, network, settings, trusted)
 
 
 def _bundle(path: Path) -> Facts:
@@ -50,6 +54,7 @@ def _bundle(path: Path) -> Facts:
         "parameters": manifest.parameters,
         "input": dataclasses.asdict(manifest.input),
         "output": manifest.output,
+        "output_shape": list(manifest.output_shape),
         "classes": manifest.classes,
         "precision": manifest.precision,
         "targets": manifest.targets,
@@ -65,27 +70,26 @@ def _bundle(path: Path) -> Facts:
     }
 
 
-def _checkpoint(path: Path, network: str | None, trusted: bool) -> Facts:
+def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | None, trusted: bool) -> Facts:
     with needs("export"):
         from tcja_exporters import checkpoint, reference
         from tcja_exporters.identify import identify
     loaded = checkpoint.load(path, trusted=trusted)
-    identified = identify(loaded, network)
-    contract = identified.network.contract(identified.sizes)
+    trained = identify(loaded, network, settings)
     return {
         "kind": "checkpoint",
         "path": str(path),
         "sha256": loaded.sha256,
-        "network": identified.network.name,
-        "summary": identified.network.summary,
-        "dialect": identified.network.dialect.name,
-        "evidence": identified.evidence,
-        "time_steps": identified.sizes.time_steps,
-        "parameters": identified.parameters,
-        "input": dataclasses.asdict(contract),
-        "output": identified.network.output,
-        "classes": list(identified.network.classes(identified.sizes)),
-        "layers": [_layer(layer) for layer in reference.layers(identified.model, contract)],
+        "network": trained.name,
+        "summary": trained.summary,
+        "dialect": trained.dialect,
+        "evidence": trained.evidence,
+        "time_steps": trained.time_steps,
+        "parameters": trained.parameters,
+        "input": dataclasses.asdict(trained.contract),
+        "output": trained.output,
+        "classes": list(trained.classes),
+        "layers": [_layer(layer) for layer in reference.layers(trained.model, trained.contract)],
         "tensors": [
             {"key": key, "shape": "x".join(map(str, value.shape)) or "scalar", "type": str(value.dtype)}
             for key, value in loaded.state.items()
@@ -125,9 +129,7 @@ def _layer(layer: Layer) -> Facts:
     return {
         "layer": layer.name,
         "neurons": "x".join(map(str, layer.shape)),
-        "decay": neuron.decay,
-        "gain": neuron.gain,
-        "bias": neuron.bias,
-        "fires": f"h {'>' if neuron.strict else '>='} {neuron.threshold:g}",
-        "reset": f"to {neuron.v_reset:g}" if neuron.reset == "hard" else f"minus {neuron.threshold:g}",
+        "charge": neuron.charge_rule,
+        "fires": neuron.fire_rule,
+        "reset": neuron.reset_rule,
     }

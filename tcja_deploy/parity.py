@@ -32,7 +32,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, Samples
 from tcja_runtime.neuron import fire, membranes
 from tcja_runtime.sessions import Probe
-from tcja_runtime.trace import Spikes, Trace
+from tcja_runtime.trace import Spikes, Trace, decisions
 
 MARGIN = 1e-4
 CHANGED = 0.01
@@ -73,7 +73,7 @@ class Parity:
         model: file of the model that was compared.
         twins: files of the models that fired the same spikes as it.
         changed_windows: how many windows have a flip, running free.
-        agreement: share of windows with the reference's predicted class, running free.
+        agreement: share of windows with the reference's predicted class, running free; None without classes.
         accuracy: share of windows whose predicted class is the label, running free; None without labels.
         output_difference: largest difference of an output, running free.
         readout_difference: largest difference of an output from the reference's spikes.
@@ -86,7 +86,7 @@ class Parity:
     model: str
     twins: list[str]
     changed_windows: int
-    agreement: float
+    agreement: float | None
     accuracy: float | None
     output_difference: float
     readout_difference: float
@@ -216,8 +216,9 @@ def batch_size(layers: Sequence[Layer], time_steps: int) -> int:
 
 
 def _accuracy(outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64] | None) -> float | None:
-    """Share of outputs [N, classes] whose largest is at the label [N]; None without labels."""
-    return None if labels is None else float((outputs.argmax(1) == labels).mean())
+    """Share of outputs [N, ...] that decide for the label [N]; None without labels."""
+    decided = decisions(outputs)
+    return None if labels is None or decided is None else float((decided == labels).mean())
 
 
 class _Comparison:
@@ -304,7 +305,8 @@ class _Comparison:
         """The verdict over all batches added."""
         outputs, expected = np.concatenate(self._outputs), np.concatenate(self._expected)
         readout = float(np.abs(np.concatenate(self._readouts) - expected).max())
-        same_class = outputs.argmax(1) == expected.argmax(1)
+        decided = decisions(outputs)
+        same_class = None if decided is None else decided == decisions(expected)
         failures = list(self._failures)
         if self._largest_margin > MARGIN:
             failures.append(
@@ -313,7 +315,7 @@ class _Comparison:
             )
         if not readout <= OUTPUT:  # so that NaN is more, too
             failures.append(f"the output differs by {readout:.2g} where all spikes agree")
-        changed = int((~same_class).sum())
+        changed = 0 if same_class is None else int((~same_class).sum())
         if changed > max(1, CHANGED * len(outputs)):
             failures.append(f"the predicted class differs in {changed} of {len(outputs)} windows")
         for model, unlike in self._unlike.items():
@@ -324,7 +326,7 @@ class _Comparison:
             model=self._probe.model,
             twins=[model for model, unlike in self._unlike.items() if not unlike],
             changed_windows=int(np.concatenate(self._flipped).sum()),
-            agreement=float(same_class.mean()),
+            agreement=None if same_class is None else float(same_class.mean()),
             accuracy=_accuracy(outputs, labels),
             output_difference=float(np.abs(outputs - expected).max()),
             readout_difference=readout,
@@ -350,7 +352,7 @@ def _misfires(probe: Probe, layer: Layer, time_steps: int) -> list[str]:
     wrong = int((probe.neurons(layer.name, current) != fire(neuron, current)).sum())
     if not wrong:
         return []
-    rule = f"h {'>' if neuron.strict else '>='} {neuron.threshold:g}, {neuron.reset} reset"
+    rule = f"{neuron.fire_rule}, {neuron.reset} reset"
     return [f"{layer.name} in {probe.model} does not fire as its neurons do ({rule}): {wrong} drawn spikes differ"]
 
 

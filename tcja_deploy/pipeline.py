@@ -7,6 +7,8 @@ import datetime
 import json
 from pathlib import Path
 
+from torch import nn
+
 from tcja_deploy import parity, report
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.probes import onnxruntime_probes
@@ -14,8 +16,10 @@ from tcja_deploy.versions import producer, tools
 from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters import engine as engines
 from tcja_exporters import onnx_export, reference
+from tcja_exporters.adopt import Layout, adopt, from_factory, load_weights
 from tcja_exporters.engine import Batch
-from tcja_exporters.identify import Identified, identify
+from tcja_exporters.identify import Settings, identify
+from tcja_exporters.trained import TrainedNetwork, answering_each_step
 from tcja_runtime import bundle, frames, golden
 from tcja_runtime.bundle import Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
@@ -35,9 +39,14 @@ class Request:
     """What to export, and how.
 
     Attributes:
-        checkpoint: the trained network's file.
+        checkpoint: the trained network's file; None where `model` has its weights.
+        model: a network of one's own, as a module or as ``pkg.mod:factory``; None for one of the registry.
+        shape: of its windows, (T, P, H, W) or of images (C, H, W); None takes that of the data.
+        layout: how it takes frames (`tcja_exporters.adopt.Layout`).
         out: where the bundle goes; must not exist.
         network: its name, where the checkpoint does not tell.
+        settings: what else the checkpoint does not tell of the network, by name.
+        per_step: whether it should return what it answers at each step instead of the mean.
         classes: class names in the order of the output; None takes the network's own.
         target: "auto" (whichever TensorRT is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
         batch: batch sizes of the engine.
@@ -49,9 +58,14 @@ class Request:
         trusted: whether to unpickle a checkpoint that can run code.
     """
 
-    checkpoint: Path
+    checkpoint: Path | None = None
     out: Path
+    model: nn.Module | str | None = None
+    shape: tuple[int, ...] | None = None
+    layout: Layout = "NT"
     network: str | None = None
+    settings: Settings = dataclasses.field(default_factory=dict)
+    per_step: bool = False
     classes: tuple[str, ...] | None = None
     target: str = "auto"
     batch: Batch = DEFAULT_BATCH
@@ -80,39 +94,40 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
 
 
 def _export(request: Request, target: str | None, folder: Path, steps: Steps) -> tuple[Manifest, parity.Report]:
-    with steps.step("read the checkpoint"):
-        checkpoint = checkpoints.load(request.checkpoint, trusted=request.trusted)
-        identified = identify(checkpoint, request.network)
-    network, sizes = identified.network, identified.sizes
-    contract = network.contract(sizes)
-    classes = _classes(identified, request.classes)
-    layers = reference.layers(identified.model, contract)
-    enough = max(DRAWN_WINDOWS, parity.batch_size(layers, sizes.time_steps))
+    with steps.step("read the checkpoint" if request.model is None else "replace the neurons"):
+        network = _trained(request)
+        if request.per_step:
+            network = answering_each_step(network)
+    contract = network.contract
+    classes = _classes(network, request.classes)
+    layers = reference.layers(network.model, contract)
+    enough = max(DRAWN_WINDOWS, parity.batch_size(layers, network.time_steps))
     samples = _samples(request, contract, len(classes), enough)
 
     with steps.step("export to ONNX"):
         metadata = {
             "producer": producer(),
             "network": network.name,
-            "dialect": network.dialect.name,
-            "T": str(sizes.time_steps),
+            "dialect": network.dialect,
+            "T": str(network.time_steps),
             "input": json.dumps(dataclasses.asdict(contract)),
-            "checkpoint_sha256": checkpoint.sha256,
+            "checkpoint_sha256": network.source["sha256"],
         }
-        exported = onnx_export.export(identified.model, contract, network.output, metadata)
+        exported = onnx_export.export(network.model, contract, network.output, metadata)
         onnx_export.save(exported, folder)
-    result, vectors = _compared(identified, contract, samples, layers, folder, steps)
+    result, vectors = _compared(network, contract, samples, layers, folder, steps)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        checkpoint={"name": checkpoint.path.name, "sha256": checkpoint.sha256, "bytes": checkpoint.bytes},
+        checkpoint=network.source,
         network=network.name,
-        dialect=network.dialect.name,
-        evidence=identified.evidence,
-        time_steps=sizes.time_steps,
-        parameters=identified.parameters,
+        dialect=network.dialect,
+        evidence=network.evidence,
+        time_steps=network.time_steps,
+        parameters=network.parameters,
         input=contract,
         output=network.output,
+        output_shape=vectors.output.shape[1:],
         classes=list(classes),
         layers=layers,
         passes=exported.passes,
@@ -140,6 +155,31 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     return manifest, result
 
 
+def _trained(request: Request) -> TrainedNetwork:
+    """The network to export: found by its checkpoint, or a user's own."""
+    checkpoint = checkpoints.load(request.checkpoint, trusted=request.trusted) if request.checkpoint else None
+    if request.model is None:
+        if checkpoint is None:
+            raise BadInput("neither a checkpoint nor a model was given")
+        return identify(checkpoint, request.network, request.settings)
+    if request.network or request.settings:
+        raise BadInput("--network and --set are for networks of the registry, not for --model")
+    model = from_factory(request.model) if isinstance(request.model, str) else request.model
+    if checkpoint:
+        load_weights(model, checkpoint)
+    shape = request.shape or frames.shape_of(request.data)
+    contract = InputContract.of(shape)
+    samples = frames.load(request.data, contract, None) if request.data else frames.draw(contract, DRAWN_WINDOWS)
+    return adopt(
+        model,
+        contract,
+        samples.first(DRAWN_WINDOWS).inputs,
+        layout=request.layout,
+        classes=request.classes,
+        source=checkpoint.source if checkpoint else None,
+    )
+
+
 def _check_report(request: Request) -> None:
     if request.report is None:
         return
@@ -161,8 +201,8 @@ def _target(asked: str) -> str | None:
     return asked
 
 
-def _classes(identified: Identified, given: tuple[str, ...] | None) -> tuple[str, ...]:
-    own: tuple[str, ...] = identified.network.classes(identified.sizes)
+def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    own = network.classes
     if given is not None and len(given) != len(own):
         raise BadInput(f"--classes names {len(given)} classes, the network has {len(own)}")
     return given or own
@@ -178,7 +218,7 @@ def _samples(request: Request, contract: InputContract, classes: int, enough: in
 
 
 def _compared(
-    identified: Identified,
+    network: TrainedNetwork,
     contract: InputContract,
     samples: Samples,
     layers: list[Layer],
@@ -189,11 +229,11 @@ def _compared(
     recorder = golden.Recorder()
 
     def trained(part: slice) -> Trace:
-        trace = reference.run(identified.model, samples.inputs[part])
+        trace = reference.run(network.model, samples.inputs[part])
         recorder.add(trace)
         return trace
 
-    probes = onnxruntime_probes(folder, contract.name, identified.network.output, layers)
+    probes = onnxruntime_probes(folder, contract.name, network.output, layers)
     with steps.counted("compare with PyTorch", len(samples)) as advance:
         result = parity.compare(
             trained,
@@ -201,7 +241,7 @@ def _compared(
             probes,
             samples,
             layers,
-            time_steps=identified.sizes.time_steps,
+            time_steps=network.time_steps,
             advance=advance,
         )
     return result, recorder.golden(samples)

@@ -47,9 +47,9 @@ def render(manifest: Manifest, report: Report) -> str:
                 (
                     layer.name,
                     " x ".join(map(str, layer.shape)),
-                    _charge(layer.neuron),
-                    _fires(layer.neuron),
-                    _reset(layer.neuron),
+                    layer.neuron.charge_rule,
+                    layer.neuron.fire_rule,
+                    layer.neuron.reset_rule,
                 )
                 for layer in manifest.layers
             ],
@@ -150,23 +150,9 @@ def _network(manifest: Manifest) -> list[tuple[str, str]]:
         ("time steps", str(manifest.time_steps)),
         ("parameters", f"{manifest.parameters:,}"),
         ("input", f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.scaling}"),
-        ("output", f"{manifest.output} [N, {len(manifest.classes)}]"),
-        ("classes", ", ".join(manifest.classes)),
+        ("output", f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}]"),
+        ("classes", ", ".join(manifest.classes) or "none: it does not classify"),
     ]
-
-
-def _charge(neuron: Any) -> str:
-    if neuron.tau is not None:
-        return f"h = v + (x - v) / {neuron.tau:g}"
-    return f"h = {neuron.decay:g} v + {neuron.gain:g} x + {neuron.bias:g}"
-
-
-def _fires(neuron: Any) -> str:
-    return f"h {'>' if neuron.strict else '≥'} {neuron.threshold:g}"
-
-
-def _reset(neuron: Any) -> str:
-    return f"to {neuron.v_reset:g}" if neuron.reset == "hard" else f"minus {neuron.threshold:g}"
 
 
 def _engines(manifest: Manifest) -> list[tuple[str, ...]]:

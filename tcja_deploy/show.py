@@ -57,7 +57,7 @@ def exported(manifest: Manifest) -> RenderableType:
     """What was exported, and the engines."""
     lines = [
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
-        f"{len(manifest.classes)} classes, {manifest.parameters:,} parameters",
+        f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
         *(f"  {line}" for line in manifest.evidence),
         *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
         *(

@@ -47,7 +47,7 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     fits = (
         n > 0
         and vectors.samples.inputs.shape == (n, *manifest.input.shape)
-        and vectors.output.shape == (n, len(manifest.classes))
+        and vectors.output.shape == (n, *manifest.output_shape)
         and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}
         and (labels is None or labels.shape == (n,))
     )

@@ -14,13 +14,15 @@ from tcja_exporters.networks import NETWORKS
 
 from . import networks
 
+torch.set_num_threads(1)  # the networks are small, and threads that wait for each other cost more than they help
+
 # A job in the background of a script ignores Ctrl-C, and so would what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(params=list(NETWORKS))
+@pytest.fixture(params=list(networks.SMALL))
 def name(request) -> str:
-    """Each network of the registry."""
+    """Each network of networks.SMALL."""
     return request.param
 
 
@@ -28,8 +30,9 @@ def name(request) -> str:
 def exports(tmp_path_factory) -> dict[str, tuple[onnx_export.Exported, Path]]:
     """The small networks exported: both models in memory, and the folder they were saved to."""
     done = {}
-    for name, network in NETWORKS.items():
-        contract = network.contract(networks.SIZES[name])
+    for name, small in networks.SMALL.items():
+        network = small.network
+        contract = network.contract(networks.SMALL[name].sizes)
         exported = onnx_export.export(networks.network(name), contract, network.output, {"producer": "tests", "T": "5"})
         folder = tmp_path_factory.mktemp(name)
         onnx_export.save(exported, folder)
@@ -41,13 +44,13 @@ def exports(tmp_path_factory) -> dict[str, tuple[onnx_export.Exported, Path]]:
 def data(tmp_path_factory) -> dict[str, Path]:
     """For each small network a data file of 12 windows, labelled with what the trained network says of all but two."""
     files = {}
-    for name in NETWORKS:
+    for name in networks.SMALL:
         inputs = networks.inputs(name, 12, seed=7)
         with torch.no_grad():
             labels = networks.network(name)(inputs).argmax(1).numpy()
-        labels[:2] = (labels[:2] + 1) % len(NETWORKS[name].classes(networks.SIZES[name]))
+        labels[:2] = (labels[:2] + 1) % len(NETWORKS[name].classes(networks.SMALL[name].sizes))
         files[name] = tmp_path_factory.mktemp("data") / f"{name}.npz"
-        array = {NETWORKS[name].contract(networks.SIZES[name]).name: inputs.numpy()}
+        array = {NETWORKS[name].contract(networks.SMALL[name].sizes).name: inputs.numpy()}
         np.savez_compressed(files[name], labels=labels, **array)
     return files
 
@@ -55,12 +58,12 @@ def data(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def _bundles(tmp_path_factory, data) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
-    for name in NETWORKS:
+    for name in networks.SMALL:
         checkpoint = networks.checkpoint(folder / f"{name}.pth", name)
         pipeline.export(
             pipeline.Request(checkpoint=checkpoint, out=folder / f"{name}.bundle", data=data[name], target="onnx")
         )
-    return {name: folder / f"{name}.bundle" for name in NETWORKS}
+    return {name: folder / f"{name}.bundle" for name in networks.SMALL}
 
 
 @pytest.fixture

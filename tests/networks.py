@@ -1,67 +1,132 @@
-"""Small networks of every registry entry, with weights that make them fire, for tests in all three packages."""
+"""Small networks with weights that make them fire, for tests in all three packages."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.networks import NETWORKS, dvs128, fashion_mnist
+from tcja_exporters.networks import NETWORKS
+from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.fashion_mnist import Sizes as FashionMnistSizes
+from tcja_exporters.networks.network import AnyNetwork, Attention
 from tcja_exporters.neurons import spiking_neurons
 
-SIZES = {
-    "dvs128": dvs128.Sizes(time_steps=5, channels=6, side=64, hidden=24, classes=3, kernels=((4, 2), (3, 4))),
-    "fashion_mnist": fashion_mnist.Sizes(time_steps=4, channels=8, side=28, hidden=32, classes=10, kernels=(4, 2)),
+
+@dataclasses.dataclass(frozen=True)
+class Small:
+    """A network of the registry in a size that is quick to test.
+
+    Attributes:
+        name: its own.
+        sizes: small ones.
+        scale: of the weights of its batch norms, such that every layer fires.
+    """
+
+    name: str
+    sizes: Any
+    scale: float = 2.5
+
+    @property
+    def network(self) -> AnyNetwork:
+        return NETWORKS[self.name]
+
+    def inputs(self, n: int, seed: int = 0) -> Tensor:
+        """A batch [N, ...] that meets the network's contract: event counts, intensities or spikes."""
+        generator = torch.Generator().manual_seed(seed)
+        contract = self.network.contract(self.sizes)
+        uniform = torch.rand(n, *contract.shape, generator=generator)
+        return {"unit": uniform, "counts": (uniform * 4).floor(), "spikes": (uniform < 0.3).float()}[contract.scaling]
+
+    @functools.cache  # noqa: B019  # there are a dozen
+    def state(self, seed: int = 0) -> dict[str, Tensor]:
+        """A state_dict whose every layer fires at some 5 to 60 %."""
+        network = self.network.build(self.sizes)
+        generator = torch.Generator().manual_seed(seed)
+        for key, value in network.state_dict().items():
+            if key.endswith("coef"):
+                continue
+            if value.ndim > 1:
+                gain = {2: 12.0, 3: 6.0}.get(value.ndim, 1.0)
+                value.copy_(torch.randn(value.shape, generator=generator) * gain / value[0].numel() ** 0.5)
+            elif key.endswith("running_var"):
+                value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+            elif key.endswith(("weight", "running_mean", "bias")):
+                centre = self.scale if key.endswith("weight") else 0.0
+                value.copy_(centre + 0.2 * torch.randn(value.shape, generator=generator))
+        # A batch norm that has seen the network's own activity keeps deep layers awake.
+        network.train()
+        with torch.no_grad():
+            for _ in range(20):
+                network(self.inputs(8, seed=seed + 1))
+        return {key: value.clone() for key, value in network.state_dict().items()}
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """The small network, in eval mode."""
+        module = self.network.build(self.sizes)
+        module.load_state_dict(self.state(seed))
+        return module.eval()
+
+    def checkpoint(self, path: Path, seed: int = 0, **changed: Tensor | None) -> Path:
+        """Save it in the layout of the published training scripts, some keys replaced, or left out for None."""
+        weights = {key.replace(".", "__"): value for key, value in self.state(seed).items()}
+        weights.update(changed)  # type: ignore[arg-type]
+        kept = {key.replace("__", "."): value for key, value in weights.items() if value is not None}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"net": kept, "optimizer": {}, "lr_scheduler": {}, "epoch": 0, "max_test_acc": 0.0}, path)
+        return path
+
+
+SMALL = {
+    small.name: small
+    for small in (
+        Small(
+            "dvs128",
+            EventSizes(
+                attention=Attention("tcja", "product", 5, ((4, 2), (3, 4))),
+                widths=(6,) * 5,
+                height=64,
+                width=64,
+                hidden=24,
+                classes=3,
+            ),
+        ),
+        Small(
+            "fashion_mnist",
+            FashionMnistSizes(attention=Attention("tcja", "product", 4, ((4, 2),)), channels=8, hidden=32),
+        ),
+    )
 }
+"""The networks that every test of the whole flow runs on; `tests/exporters/networks` has the others."""
 
 
 def inputs(name: str, n: int, seed: int = 0) -> Tensor:
-    """A batch [N, ...] that meets the network's contract: event counts or intensities."""
-    generator = torch.Generator().manual_seed(seed)
-    contract = NETWORKS[name].contract(SIZES[name])
-    uniform = torch.rand(n, *contract.shape, generator=generator)
-    return uniform if contract.scaling == "unit" else (uniform * 4).floor()
+    """`Small.inputs` of a network of SMALL."""
+    return SMALL[name].inputs(n, seed)
 
 
-@functools.cache
 def state(name: str, seed: int = 0) -> dict[str, Tensor]:
-    """A state_dict whose every layer fires at some 5 to 60 %."""
-    network = NETWORKS[name].build(SIZES[name])
-    generator = torch.Generator().manual_seed(seed)
-    for key, value in network.state_dict().items():
-        if value.ndim > 1:
-            gain = {2: 12.0, 3: 6.0, 4: 1.0}[value.ndim]
-            value.copy_(torch.randn(value.shape, generator=generator) * gain / value[0].numel() ** 0.5)
-        elif key.endswith("running_var"):
-            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
-        elif key.endswith(("weight", "running_mean", "bias")):
-            centre = 2.5 if key.endswith("weight") else 0.0
-            value.copy_(centre + 0.2 * torch.randn(value.shape, generator=generator))
-    # A batch norm that has seen the network's own activity keeps deep layers awake.
-    network.train()
-    with torch.no_grad():
-        for _ in range(20):
-            network(inputs(name, 8, seed=seed + 1))
-    return {key: value.clone() for key, value in network.state_dict().items()}
+    """`Small.state` of a network of SMALL."""
+    return SMALL[name].state(seed)
 
 
 def network(name: str, seed: int = 0) -> nn.Module:
-    """The small network, in eval mode."""
-    module = NETWORKS[name].build(SIZES[name])
-    module.load_state_dict(state(name, seed))
-    return module.eval()
+    """`Small.module` of a network of SMALL."""
+    return SMALL[name].module(seed)
 
 
 def checkpoint(path: Path, name: str, seed: int = 0, **changed: Tensor | None) -> Path:
-    """Save it in the layout of the published training scripts, with some keys replaced, or left out for None."""
-    weights = {key.replace(".", "__"): value for key, value in state(name, seed).items()}
-    weights.update(changed)  # type: ignore[arg-type]
-    kept = {key.replace("__", "."): value for key, value in weights.items() if value is not None}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"net": kept, "optimizer": {}, "lr_scheduler": {}, "epoch": 0, "max_test_acc": 0.0}, path)
-    return path
+    """`Small.checkpoint` of a network of SMALL."""
+    return SMALL[name].checkpoint(path, seed, **changed)
+
+
+def with_time_steps(sizes: Any, time_steps: int) -> Any:
+    """The same sizes with another T."""
+    return sizes._replace(attention=sizes.attention._replace(time_steps=time_steps))
 
 
 def firing_rates(module: nn.Module, batch: Tensor) -> dict[str, float]:

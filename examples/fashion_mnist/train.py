@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.layers import WindowDropout
 from tcja_exporters.networks.fashion_mnist import FashionMnistNet, Sizes
+from tcja_exporters.networks.network import Attention
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.surrogates import ATan
 
@@ -79,10 +80,9 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     sizes = Sizes(
-        time_steps=args.time_steps,
+        attention=Attention("tcja", "product", args.time_steps, ((args.kernel_t, args.kernel_c),)),
         channels=args.channels,
         hidden=args.hidden,
-        kernels=(args.kernel_t, args.kernel_c),
     )
     net = FashionMnistNet(sizes).to(args.device)
     set_surrogate(net, ATan())

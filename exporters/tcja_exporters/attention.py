@@ -1,18 +1,21 @@
-"""Temporal-channel joint attention (TCJA) and its two halves alone.
+"""Temporal-channel joint attention (TCJA), its two halves alone, and their sum.
 
 Input x[t,n,c,h,w]; two bias-free one-dimensional convolutions with stored weights Wt [T, T, k_t] and Wc [C, C, k_c]:
 
     z[t,n,c]     = mean over h,w of x[t,n,c,h,w]
     a[t,n,c]     = sum over t',j of Wt[t,t',j] * z[t', n, c + j - (k_t - 1) // 2]     slides over channels, mixes all T
     b[t,n,c]     = sum over c',j of Wc[c,c',j] * z[t + j - (k_c - 1) // 2, n, c']     slides over time, mixes all C
-    y[t,n,c,h,w] = x[t,n,c,h,w] * sigmoid(b[t,n,c] * a[t,n,c])
+    y[t,n,c,h,w] = x[t,n,c,h,w] * sigmoid(g[t,n,c])
 
-Values outside the range are 0, so an even kernel is padded by one more on the right. `CLA` keeps a alone, `TLA` keeps
-b alone. The published code calls a's kernel ``kernel_size_t`` although it slides over channels; the names here are
-those of its weights: k_t belongs to ``conv``, k_c to ``conv_c``.
+    g = b * a  (TCJA)      b + a  (TCJA, combine = "sum")      a  (CLA)      b  (TLA)
+
+Values outside the range are 0, so an even kernel is padded by one more on the right. The published code calls a's
+kernel ``kernel_size_t`` although it slides over channels; the names here are those of its weights: k_t belongs to
+``conv``, k_c to ``conv_c``.
 
 Sources: Zhu et al., "TCJA-SNN: Temporal-Channel Joint Attention for Spiking Neural Networks", IEEE TNNLS (2024),
-arXiv:2206.10177; ridgerchu/TCJA, ``src/layers.py``.
+arXiv:2206.10177, the sum and the halves being its ablations; ridgerchu/TCJA, ``src/layers.py`` and
+``src/tet/models/layers.py``.
 """
 
 from __future__ import annotations
@@ -20,6 +23,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+ATTENTIONS = ("tcja", "cla", "tla", "none")
+"""What a network can have where TCJA belongs; a checkpoint's keys tell which."""
+COMBINATIONS = ("product", "sum")
+"""How TCJA joins its halves; no checkpoint tells."""
+
+Kernels = tuple[int, int]
+"""(k_t, k_c) of a block."""
 
 
 class SameConv1d(nn.Conv1d):
@@ -38,56 +49,79 @@ class SameConv1d(nn.Conv1d):
 
 
 class _Gate(nn.Module):
-    """x [T, N, C, H, W] times a gate in (0, 1) that is constant over H and W."""
+    """x [T, N, C, H, W], or [N, T, C, H, W] where `time_axis` is 1, times a gate in (0, 1) constant over H and W."""
+
+    def __init__(self, time_axis: int) -> None:
+        super().__init__()
+        self.time_axis = time_axis
 
     def logits(self, z: Tensor) -> Tensor:
-        """The gate before the sigmoid, [T, N, C], from the spatial mean z [T, N, C]."""
+        """The gate before the sigmoid, [N, T, C], from the spatial mean z [N, T, C]."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = torch.sigmoid(self.logits(x.mean(dim=(3, 4))))
+        z = x.mean(dim=(3, 4))
+        if self.time_axis == 0:
+            gate = torch.sigmoid(self.logits(z.transpose(0, 1))).transpose(0, 1)
+        else:
+            gate = torch.sigmoid(self.logits(z))
         return x * gate.reshape(*gate.shape, 1, 1)
 
 
-def _over_channels(conv: nn.Module, z: Tensor) -> Tensor:
-    out: Tensor = conv(z.permute(1, 0, 2))  # [N, T, C]
-    return out.permute(1, 0, 2)
-
-
 def _over_time(conv: nn.Module, z: Tensor) -> Tensor:
-    out: Tensor = conv(z.permute(1, 2, 0))  # [N, C, T]
-    return out.permute(2, 0, 1)
+    out: Tensor = conv(z.transpose(1, 2))  # [N, C, T]
+    return out.transpose(1, 2)
 
 
 class TCJA(_Gate):
-    """Joint attention: one sigmoid of the product of both halves. Shapes: [T, N, C, H, W] -> the same."""
+    """Joint attention: one sigmoid of the product, or the sum, of both halves."""
 
-    def __init__(self, k_t: int, k_c: int, time_steps: int, channels: int) -> None:
-        super().__init__()
-        self.conv = SameConv1d(time_steps, k_t)
+    def __init__(
+        self, k_t: int, k_c: int, time_steps: int, channels: int, *, time_axis: int = 0, combine: str = "product"
+    ) -> None:
+        super().__init__(time_axis)
+        self.combine = combine
+        self.conv: nn.Module = SameConv1d(time_steps, k_t)
         self.conv_c = SameConv1d(channels, k_c)
 
     def logits(self, z: Tensor) -> Tensor:
-        return _over_time(self.conv_c, z) * _over_channels(self.conv, z)
+        a: Tensor = self.conv(z)
+        b = _over_time(self.conv_c, z)
+        return b * a if self.combine == "product" else b + a
 
 
 class CLA(_Gate):
-    """Channel-wise local attention alone (``conv`` slides over channels). Shapes: [T, N, C, H, W] -> the same."""
+    """Channel-wise local attention alone: ``conv`` slides over channels."""
 
-    def __init__(self, k_t: int, time_steps: int) -> None:
-        super().__init__()
-        self.conv = SameConv1d(time_steps, k_t)
+    def __init__(self, k_t: int, time_steps: int, *, time_axis: int = 0) -> None:
+        super().__init__(time_axis)
+        self.conv: nn.Module = SameConv1d(time_steps, k_t)
 
     def logits(self, z: Tensor) -> Tensor:
-        return _over_channels(self.conv, z)
+        a: Tensor = self.conv(z)
+        return a
 
 
 class TLA(_Gate):
-    """Temporal-wise local attention alone (``conv_c`` slides over time). Shapes: [T, N, C, H, W] -> the same."""
+    """Temporal-wise local attention alone: ``conv_c`` slides over time."""
 
-    def __init__(self, k_c: int, channels: int) -> None:
-        super().__init__()
+    def __init__(self, k_c: int, channels: int, *, time_axis: int = 0) -> None:
+        super().__init__(time_axis)
         self.conv_c = SameConv1d(channels, k_c)
 
     def logits(self, z: Tensor) -> Tensor:
         return _over_time(self.conv_c, z)
+
+
+def attention(
+    kind: str, kernels: Kernels, time_steps: int, channels: int, *, time_axis: int = 0, combine: str = "product"
+) -> list[nn.Module]:
+    """The block of one of ATTENTIONS, as a list so that "none" is no layer at all."""
+    k_t, k_c = kernels
+    if kind == "tcja":
+        return [TCJA(k_t, k_c, time_steps, channels, time_axis=time_axis, combine=combine)]
+    if kind == "cla":
+        return [CLA(k_t, time_steps, time_axis=time_axis)]
+    if kind == "tla":
+        return [TLA(k_c, channels, time_axis=time_axis)]
+    return []

@@ -20,6 +20,9 @@ from tcja_runtime.errors import BadInput
 WRAPPERS = ("net", "model", "state_dict", "model_state_dict")
 """Keys under which training scripts put the weights, beside the optimizer and the like."""
 
+PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
+"""What DistributedDataParallel, torch.compile and training frameworks put before every key."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -38,6 +41,11 @@ class Checkpoint:
     bytes: int
     wrapper: str | None
     state: dict[str, Tensor]
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes}
 
 
 def load(path: Path, *, trusted: bool = False) -> Checkpoint:
@@ -71,6 +79,14 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
         if key.endswith("running_var") and (value < 0).any():
             raise BadInput(f"{path}: {key} holds negative variances; the file is damaged or was changed by hand")
     return Checkpoint(path=path, sha256=sha256(path), bytes=path.stat().st_size, wrapper=wrapper, state=state)
+
+
+def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state without a prefix that all of its keys share."""
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            return stripped({key.removeprefix(prefix): value for key, value in state.items()})
+    return state
 
 
 def _kind(value: Tensor) -> str:

@@ -2,10 +2,10 @@
 
     TcjaLif(current [T, ...]) -> spikes [T, ...]
 
-Attributes: decay, gain, bias, threshold, v_reset, tau (float; tau is 0 where the charge is linear), strict (int),
-reset (string), as in `tcja_runtime.neuron.NeuronSpec`. The operator is defined by a local function of the model, a Scan
-over time with the equations of that module, so any ONNX runtime can run it; a plugin may take its place by its name.
-`lower` replaces it by the same Scan in standard operators.
+Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 where nothing is divided by it), strict
+(int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`. The operator is defined by a local
+function of the model, a Scan over time with the equations of that module, so any ONNX runtime can run it; a plugin may
+take its place by its name. `lower` replaces it by the same Scan in standard operators.
 
 TensorRT finds functions and plugins by the operator's name alone, so the name is unlike any standard one and the
 domain has no dot.
@@ -25,10 +25,13 @@ from tcja_runtime.neuron import NeuronSpec
 
 DOMAIN = "tcja"
 NAME = "TcjaLif"
+STEP = "TcjaLifStep"
+"""One call of a neuron in a network that loops over time itself; `onnx_export` joins them before a model is done."""
 VERSION = 1
 OPSET = 18
 
-_FLOATS = ("decay", "gain", "bias", "threshold", "v_reset")
+_FLOATS = ("decay", "gain", "bias", "threshold", "v_reset", "rate")
+_STRINGS = ("charge_order", "reset")
 
 Constants = Callable[[str], str]
 """From the name of a neuron's constant to the tensor that holds it."""
@@ -37,7 +40,8 @@ Constants = Callable[[str], str]
 def attributes(spec: NeuronSpec) -> dict[str, Any]:
     """A neuron's constants as attributes of its node."""
     floats = {name: getattr(spec, name) for name in _FLOATS}
-    return {**floats, "tau": spec.tau or 0.0, "strict": int(spec.strict), "reset": spec.reset}
+    strings = {name: getattr(spec, name) for name in _STRINGS}
+    return {**floats, **strings, "tau": spec.tau or 0.0, "strict": int(spec.strict)}
 
 
 def spec_of(node: onnx.NodeProto) -> NeuronSpec:
@@ -45,9 +49,9 @@ def spec_of(node: onnx.NodeProto) -> NeuronSpec:
     values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     return NeuronSpec(
         **{name: values[name] for name in _FLOATS},
+        **{name: values[name].decode() for name in _STRINGS},
         tau=values["tau"] or None,
         strict=bool(values["strict"]),
-        reset=values["reset"].decode(),
     )
 
 
@@ -154,25 +158,39 @@ def _step(spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str) ->
         nodes.append(helper.make_node(kind, inputs, [prefix + name], name=prefix + name, **attrs))
         return prefix + name
 
-    # h_t, in the order of `NeuronSpec.charge`
-    if spec.tau is not None:
-        rest = op("Sub", [v, constant("v_reset")], "rest") if spec.v_reset else v
-        drive = op("Sub", [x, rest], "drive")
+    def leak(u: str) -> str:
         # Dividing by a power of two is multiplying by its inverse, to the bit.
-        exact = math.frexp(spec.tau)[0] == 0.5
-        leak = op(*(("Mul", [drive, constant("gain")]) if exact else ("Div", [drive, constant("tau")])), "leak")
-        h = op("Add", [v, leak], "h")
-    else:
+        divides = spec.tau is not None and math.frexp(spec.tau)[0] != 0.5
+        return op(*(("Div", [u, constant("tau")]) if divides else ("Mul", [u, constant("rate")])), "leak")
+
+    def fired(membrane: str, name: str) -> tuple[str, str]:
+        fires = op("Greater" if spec.strict else "GreaterOrEqual", [membrane, constant("threshold")], f"{name}_fires")
+        return fires, op("Cast", [fires], name, to=onnx.TensorProto.FLOAT)
+
+    def without_threshold(membrane: str, s: str, name: str) -> str:
+        return op("Sub", [membrane, op("Mul", [s, constant("threshold")], f"{name}_subtracted")], name)
+
+    # h_t, in the order of `NeuronSpec.charge`
+    if spec.charge_order == "linear":
         decayed = op("Mul", [v, constant("decay")], "decayed") if spec.decay != 1.0 else v
         driven = op("Mul", [x, constant("gain")], "driven") if spec.gain != 1.0 else x
         h = op("Add", [decayed, driven], "h")
         h = op("Add", [h, constant("bias")], "biased") if spec.bias else h
+        if spec.reset == "late":  # v is h_{t-1}, which tells s_{t-1}
+            h = without_threshold(h, fired(v, "s_before")[1], "h_reset")
+    else:
+        u = op("Sub", [v, constant("v_reset")], "u") if spec.v_reset else v
+        if spec.charge_order == "decayed":
+            h = op("Add", [v, leak(op("Sub", [x, u], "drive"))], "h")
+        else:
+            h = op("Add", [op("Sub", [v, leak(u)], "leaked"), x], "h")
     # s_t
-    fires = op("Greater" if spec.strict else "GreaterOrEqual", [h, constant("threshold")], "fires")
-    s = op("Cast", [fires], "s", to=onnx.TensorProto.FLOAT)
+    fires, s = fired(h, "s")
     # v_t
     if spec.reset == "hard":
         v_next = op("Where", [fires, constant("v_reset"), h], "v_next")
+    elif spec.reset == "soft":
+        v_next = without_threshold(h, s, "v_next")
     else:
-        v_next = op("Sub", [h, op("Mul", [s, constant("threshold")], "subtracted")], "v_next")
+        v_next = op("Identity", [h], "v_next")
     return nodes, v_next, s

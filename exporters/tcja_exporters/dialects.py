@@ -22,3 +22,12 @@ class Dialect:
 
 SPIKINGJELLY = Dialect("spikingjelly", NeuronSpec.decayed_input(tau=2.0))
 """SpikingJelly's MultiStepLIFNode as ridgerchu/TCJA ``src/`` uses it: tau 2, fires at h >= 1, resets to 0."""
+
+TET = Dialect("tet", NeuronSpec.linear(decay=0.5, strict=True))
+"""TET's LIFSpike, as ridgerchu/TCJA ``src/tet/models/layers.py`` and bollossom/GAC have it: fires at h > 1."""
+
+MS_RESNET = Dialect("ms_resnet", NeuronSpec.linear(decay=0.25, threshold=0.5, strict=True))
+"""mem_update of Ariande1/MS-ResNet: fires at h > 0.5."""
+
+FSVAE = Dialect("fsvae", NeuronSpec.linear(decay=0.25, threshold=0.2, strict=True))
+"""LIFSpike of kamata1729/FullySpikingVAE: fires at h > 0.2."""

@@ -1,83 +1,81 @@
 """Which network a checkpoint is of.
 
-Each network of the registry reads its sizes off the checkpoint's shapes and is built with them; the network whose every
-tensor the checkpoint has, in the right shape and with none to spare, is the one. Before that, keys are brought to the
-spelling of the published checkpoints: training code of other times puts the same layers in other containers.
+Each network of the registry, in each of its variants, reads its sizes off the checkpoint's shapes and is built with
+them; the network whose every tensor the checkpoint has, in the right shape and with none to spare, is the one. Before
+that, keys are brought to the spelling of the published checkpoints: training code of other times puts the same layers
+in other containers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.checkpoint import Checkpoint
+from tcja_exporters.checkpoint import Checkpoint, stripped
 from tcja_exporters.layers import PerStep
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.networks.network import AnyNetwork, ShapeReader, Sizes
+from tcja_exporters.networks.network import AnyNetwork, ShapeReader, Sizes, T
+from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime.errors import BadInput
 
-PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
-"""What DistributedDataParallel, torch.compile and training frameworks put before every key."""
+Settings = Mapping[str, str]
+"""What the user says of a network that its checkpoint does not tell, by name."""
 
 _OPTIONAL = "num_batches_tracked"  # a counter that inference does not use and old checkpoints lack
 _SHOWN = 3  # differences in a message
 _SPELLINGS = {"published": "", "module": " (keys of SpikingJelly up to 0.0.0.0.6)", "flat": " (flat keys)"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Identified:
-    """A checkpoint whose network is known.
-
-    Attributes:
-        network: its entry in the registry.
-        sizes: what its shapes tell.
-        model: the rebuilt network, weights loaded, in eval mode.
-        evidence: why it is this network with these sizes, a line each.
-    """
-
-    network: AnyNetwork
-    sizes: Sizes
-    model: nn.Module
-    evidence: list[str]
-
-    @property
-    def parameters(self) -> int:
-        """Number of trained parameters."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
-
-
-def identify(checkpoint: Checkpoint, name: str | None = None) -> Identified:
+def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings | None = None) -> TrainedNetwork:
     """Find a checkpoint's network and rebuild it.
 
     Args:
         checkpoint: the trained weights.
         name: the network, if the user says it.
+        settings: what else the user says of it.
 
     Raises:
-        BadInput: the name is unknown, or no network fits; the text names the nearest and what differs.
+        BadInput: the name or a setting is unknown, or no network fits; the text names the nearest and what differs.
     """
     if name is not None and name not in NETWORKS:
         raise BadInput(f"--network {name} is unknown; known are: {', '.join(NETWORKS)}")
+    settings = settings or {}
     candidates = [NETWORKS[name]] if name else list(NETWORKS.values())
-    fits = [_fit(network, checkpoint.state) for network in candidates]
-    exact = [fit for fit in fits if fit.exact]
-    if len(exact) > 1:
-        names = ", ".join(fit.network.name for fit in exact)
-        raise BadInput(f"{checkpoint.path} fits several networks ({names}); say which with --network")
+    _check(settings, candidates)
+    fits = [fit for network in candidates for fit in _fits(network, checkpoint.state, settings)]
+    exact = [fit for fit in fits if not fit.differences]
     if not exact:
         raise BadInput(_refusal(checkpoint, max(fits, key=lambda fit: fit.matching), asked=name))
-    fit = exact[0]
+    fit, why = _only(exact, checkpoint)
+    if fit.reader.unknown:
+        raise BadInput(f"{checkpoint.path} is a {fit.network.name}, but does not tell {'; '.join(fit.reader.unknown)}")
     model = fit.network.build(fit.sizes)
     model.load_state_dict(fit.state, strict=False)
     where = f"under '{checkpoint.wrapper}'" if checkpoint.wrapper else "as a bare state_dict"
-    evidence = [
-        f"all {len(fit.state)} tensors, found {where}, fit {fit.network.name}{fit.spelling}",
-        *fit.evidence,
-    ]
-    return Identified(network=fit.network, sizes=fit.sizes, model=model.eval(), evidence=evidence)
+    left_out = len(checkpoint.state) - fit.used
+    tensors = f"{fit.used} of {len(checkpoint.state)}" if left_out else f"all {fit.used}"
+    return TrainedNetwork(
+        name=fit.network.name,
+        summary=fit.network.summary,
+        dialect=fit.network.dialect_of(fit.sizes).name,
+        model=model.eval(),
+        contract=fit.network.contract(fit.sizes),
+        output=fit.network.output,
+        classes=fit.network.classes(fit.sizes),
+        time_steps=fit.sizes.time_steps,
+        source=checkpoint.source,
+        evidence=[
+            f"{tensors} tensors, found {where}, fit {fit.network.name}{fit.spelling}",
+            *([f"the other {left_out} belong to what is not deployed"] if left_out else []),
+            *why,
+            *fit.reader.evidence,
+        ],
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,26 +84,83 @@ class _Fit:
     sizes: Sizes
     state: Mapping[str, Tensor]
     spelling: str
-    evidence: list[str]
+    reader: ShapeReader
+    used: int
     differences: list[str]
     matching: int
     total: int
 
-    @property
-    def exact(self) -> bool:
-        return not self.differences
+
+def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
+    """Refuse settings that no candidate has, or not with this value."""
+    for name, value in settings.items():
+        if name == T:
+            if not value.isdecimal() or int(value) < 1:
+                raise BadInput(f"--set T={value}: T is a positive number of time steps")
+            continue
+        choices = {
+            choice
+            for network in candidates
+            for choice in (*network.variants.get(name, ()), *network.settings.get(name, ()))
+        }
+        if not choices:
+            known = sorted({T}.union(*({*network.variants, *network.settings} for network in candidates)))
+            raise BadInput(f"--set {name}={value}: there is no such setting; known are: {', '.join(known)}")
+        if value not in choices:
+            raise BadInput(f"--set {name}={value}: it can be {' or '.join(sorted(choices))}")
 
 
-def _fit(network: AnyNetwork, state: Mapping[str, Tensor]) -> _Fit:
-    state, spelling = _respelled(network, _stripped(state))
+def _variants(network: AnyNetwork, settings: Settings) -> Iterator[dict[str, str]]:
+    """The network's variants that the settings allow, the published one first."""
+    allowed = [
+        [choice for choice in choices if settings.get(name, choice) == choice]
+        for name, choices in network.variants.items()
+    ]
+    for chosen in itertools.product(*allowed):
+        yield dict(zip(network.variants, chosen, strict=True))
+
+
+def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
+    """The one network that fits, and why it is not another, if another fits too."""
+    if len(exact) == 1:
+        return exact[0], []
+    told = [(fit, fit.network.told_by(fit.sizes)) for fit in exact]
+    sure = [(fit, why) for fit, why in told if why]
+    if len(sure) != 1:
+        which = "; ".join(f"{fit.network.name} ({fit.network.summary})" for fit in exact)
+        raise BadInput(
+            f"{checkpoint.path} fits several networks, whose keys and shapes are the same although they compute "
+            f"otherwise: {which}. Say which with --network"
+        )
+    fit, why = sure[0]
+    others = " or ".join(other.network.name for other in exact if other is not fit)
+    return fit, [f"{why}, as published for {fit.network.name}; a retrained {others} may look the same: then --network"]
+
+
+def _fits(network: AnyNetwork, state: Mapping[str, Tensor], settings: Settings) -> Iterator[_Fit]:
+    """How the state fits each variant of a network; the published one alone if it has nothing of any."""
+    state = stripped(state)
+    state = {key: value for key, value in state.items() if not key.startswith(network.undeployed or "\0")}
+    for i, variant in enumerate(_variants(network, settings)):
+        fit = _fit(network, state, variant, settings)
+        yield fit
+        if i == 0 and not fit.matching:
+            return
+
+
+def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, str], settings: Settings) -> _Fit:
+    state, spelling = _respelled(network, variant, state)
+    used = len(state)
+    state, tied = _untied(network, state)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    reader = ShapeReader(shapes)
-    sizes = network.sizes(reader)
+    reader = ShapeReader(shapes, variant, settings)
+    sizes: Sizes = network.sizes(reader)
     with torch.device("meta"):
         wanted = {key: tuple(value.shape) for key, value in network.build(sizes).state_dict().items()}
     needed = [key for key in wanted if not key.endswith(_OPTIONAL)]
     differences = [
         *reader.conflicts,
+        *tied,
         *(f"{key} is missing" for key in needed if key not in shapes),
         *(f"{key} is not part of it" for key in shapes if key not in wanted),
         *(
@@ -114,17 +169,28 @@ def _fit(network: AnyNetwork, state: Mapping[str, Tensor]) -> _Fit:
             if key in shapes and shapes[key] != wanted[key]
         ),
     ]
-    matching = sum(shapes.get(key) == wanted[key] for key in needed)
     return _Fit(
         network=network,
         sizes=sizes,
         state=state,
         spelling=spelling,
-        evidence=reader.evidence,
+        reader=reader,
+        used=used,
         differences=differences,
-        matching=matching,
+        matching=sum(shapes.get(key) == wanted[key] for key in needed),
         total=len(needed),
     )
+
+
+def _untied(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
+    """Each tensor once, under its canonical key; and where copies of one differ."""
+    once: dict[str, Tensor] = {}
+    differing: list[str] = []
+    for key, value in state.items():
+        first = once.setdefault(network.canonical(key), value)
+        if first is not value and not torch.equal(first, value):
+            differing.append(f"{key} must be the same tensor as {network.canonical(key)}, but differs")
+    return once, differing
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -132,6 +198,13 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
+    lookalike = next((key for key in checkpoint.state if ".conv_t." in f".{key}"), None)
+    if lookalike:
+        return (
+            f"{checkpoint.path} has {lookalike}, of a re-implementation of TCJA: the published block's keys are conv "
+            "and conv_c. Those with conv_t are known to pad even kernels otherwise, so they compute another function; "
+            "export it from its own code, with --model"
+        )
     if nearest.matching == 0:
         what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"
         some = ", ".join(list(checkpoint.state)[:_SHOWN])
@@ -145,25 +218,24 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
     )
 
 
-def _stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state without a prefix that all of its keys share."""
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            return _stripped({key.removeprefix(prefix): value for key, value in state.items()})
-    return state
-
-
-def _respelled(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
+def _respelled(
+    network: AnyNetwork, variant: dict[str, str], state: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], str]:
     """The state with the published keys, from the spelling that explains most of its keys."""
-    with torch.device("meta"):
-        skeleton = network.build(network.sizes(ShapeReader({})))
-    best: dict[str, str] = {}
+    best: Mapping[str, str] = {}
     spelling = ""
-    for style, said in _SPELLINGS.items():
-        keys = dict(_spelled(skeleton, style))
+    for style, keys in _spellings(network, tuple(variant.items())).items():
         if sum(key in state for key in keys) > sum(key in state for key in best):
-            best, spelling = keys, said
+            best, spelling = keys, _SPELLINGS[style]
     return {best.get(key, key): value for key, value in state.items()}, spelling
+
+
+@functools.cache
+def _spellings(network: AnyNetwork, variant: tuple[tuple[str, str], ...]) -> dict[str, dict[str, str]]:
+    """By spelling, the published key of each key of the network at its published sizes."""
+    with torch.device("meta"):
+        skeleton = network.build(network.sizes(ShapeReader({}, dict(variant))))
+    return {style: dict(_spelled(skeleton, style)) for style in _SPELLINGS}
 
 
 def _spelled(module: nn.Module, style: str, there: str = "", here: str = "") -> Iterator[tuple[str, str]]:

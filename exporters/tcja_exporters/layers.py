@@ -1,44 +1,82 @@
-"""The layers of TCJA networks that are neither neuron nor attention. Arrays are [T, N, ...]: time first, then batch."""
+"""The layers of TCJA networks that are neither neuron nor attention.
+
+Arrays are [T, N, ...] (SpikingJelly's order) or [N, T, ...] (TET's); layers that need to know take `time_axis`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 
 class PerStep(nn.Sequential):
-    """Layers without state, applied to each time step on its own: [T, N, ...] -> [T, N, ...].
+    """Layers without state, applied to each time step on its own: [T, N, ...] -> [T, N, ...], or [N, T, ...] likewise.
 
     Children are numbered as in a Sequential, so a checkpoint of SpikingJelly's ``SeqToANNContainer`` (releases since
     0.0.0.0.8) has its keys.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x.flatten(0, 1)
-        for layer in self:
-            y = layer(y)
-        return y.reshape(len(x), -1, *y.shape[1:])
+        return _per_step(super().forward, x)
+
+
+class TetPerStep(nn.Module):
+    """As `PerStep`, with the keys of TET's own ``SeqToANNContainer``: ``module``, numbered where there are several."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.module = layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _per_step(self.module, x)
+
+
+def _per_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    y = layer(x.flatten(0, 1))
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 class WindowDropout(nn.Module):
-    """Dropout that drops the same elements at every time step of a window: [T, N, ...] -> the same."""
+    """Dropout that drops the same elements at every time step of a window."""
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float, *, time_axis: int = 0) -> None:
         super().__init__()
         self.p = p
+        self.time_axis = time_axis
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x * nn.functional.dropout(torch.ones_like(x[0]), self.p)
+        one_step = x.narrow(self.time_axis, 0, 1)
+        return x * nn.functional.dropout(torch.ones_like(one_step), self.p)
 
 
 class Voting(nn.Module):
-    """Mean of each `voters` consecutive units: [N, classes * voters] -> [N, classes]."""
+    """Mean of each `voters` consecutive units: [..., classes * voters] -> [..., classes]."""
 
     def __init__(self, voters: int) -> None:
         super().__init__()
         self.voters = voters
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], -1, self.voters).mean(2)
+        return x.reshape(*x.shape[:-1], -1, self.voters).mean(-1)
+
+
+class Readout(nn.Module):
+    """A network's answer from what its last layer says at each step: the mean over time, then `head`.
+
+    Shapes: [T, N, units], or [N, T, units] where `time_axis` is 1, -> [N, classes], or [N, T, classes], what it
+    answers at each step, where `per_step` is set.
+    """
+
+    def __init__(self, head: nn.Module | None = None, *, time_axis: int = 0) -> None:
+        super().__init__()
+        self.head = head or nn.Identity()
+        self.time_axis = time_axis
+        self.per_step = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.head(x.movedim(self.time_axis, 1) if self.per_step else x.mean(self.time_axis))
+        return answer

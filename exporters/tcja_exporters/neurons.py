@@ -1,6 +1,8 @@
-"""The spiking neuron as a torch module; its equations and constants are `tcja_runtime.neuron`."""
+"""The spiking neuron as torch modules; its equations and constants are `tcja_runtime.neuron`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +12,8 @@ from tcja_exporters.surrogates import Surrogate
 from tcja_runtime.neuron import NeuronSpec
 
 
-class SpikingNeuron(nn.Module):
-    """A layer of identical neurons that runs over a whole window.
-
-    It starts every call from rest and keeps nothing between calls, so no stale membrane can reach an export. It has
-    no parameters: a checkpoint does not store a neuron's constants. In an ONNX export it is one `custom_op` node.
-
-    Shapes: currents [T, ...] -> spikes (0 or 1) [T, ...], same dtype.
+class Neuron(nn.Module):
+    """A layer of identical neurons. It has no parameters: a checkpoint does not store a neuron's constants.
 
     Attributes:
         spec: the neuron's constants and order of operations.
@@ -28,19 +25,55 @@ class SpikingNeuron(nn.Module):
         self.spec = spec
         self.surrogate: Surrogate | None = None
 
-    def forward(self, current: Tensor) -> Tensor:
-        if torch.onnx.is_in_onnx_export():
-            return self._symbolic(current)
-        v = torch.full_like(current[0], self.spec.v_reset)
+    def fired(self, output: Any) -> Tensor:
+        """The spikes [steps, N, ...] in what a call of this module returned."""
+        raise NotImplementedError
+
+    def _step(self, v: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Membrane and spikes after a time step, from those before it and the current."""
+        h = self.spec.charge(v, x, s)
+        if self.surrogate is None:
+            s = self.spec.fires(h).to(h.dtype)
+        else:
+            s = self.surrogate(h - self.spec.threshold, self.spec.strict)
+        # The reset is not differentiated, as in the published training (detach_reset=True).
+        return self.spec.after(h, s.detach()), s
+
+
+class SpikingNeuron(Neuron):
+    """Runs over a whole window, and is one `custom_op` node in a model.
+
+    It starts every call from rest and keeps nothing between calls, so no stale membrane can reach an export.
+
+    Shapes: currents -> spikes (0 or 1) of the same shape and dtype, time being their axis `time_axis`.
+
+    Attributes:
+        time_axis: 0 for [T, N, ...], 1 for [N, T, ...], -1 for [N, ..., T].
+        pairs: whether a call returns its spikes and None for a state, as some libraries' neurons do.
+    """
+
+    def __init__(self, spec: NeuronSpec, *, time_axis: int = 0, pairs: bool = False) -> None:
+        super().__init__(spec)
+        self.time_axis = time_axis
+        self.pairs = pairs
+
+    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # a library's neurons take one
+        fire = self._symbolic if torch.onnx.is_in_onnx_export() else self._fire
+        if self.time_axis == 0:  # a model keeps even a transposition that changes nothing
+            spikes = fire(current)
+        else:
+            spikes = fire(current.movedim(self.time_axis, 0)).movedim(0, self.time_axis)
+        return (spikes, None) if self.pairs else spikes
+
+    def fired(self, output: Any) -> Tensor:
+        spikes: Tensor = output[0] if self.pairs else output
+        return spikes.movedim(self.time_axis, 0)
+
+    def _fire(self, current: Tensor) -> Tensor:
+        v, s = torch.full_like(current[0], self.spec.v_reset), torch.zeros_like(current[0])
         spikes = []
         for x in current.unbind(0):
-            h = self.spec.charge(v, x)
-            if self.surrogate is None:
-                s = self.spec.fires(h)
-            else:
-                s = self.surrogate(h - self.spec.threshold, self.spec.strict)
-            # The reset is not differentiated, as in the published training (detach_reset=True).
-            v = self.spec.after(h, s.detach().to(h.dtype))
+            v, s = self._step(v, x, s)
             spikes.append(s)
         return torch.stack(spikes).to(current.dtype)
 
@@ -57,12 +90,63 @@ class SpikingNeuron(nn.Module):
         return spikes
 
 
+class SteppedNeuron(Neuron):
+    """Is called once a time step, by a network that loops over time itself.
+
+    In a model each call is a step operator; `onnx_export` joins those of a layer to one `custom_op` node.
+
+    Shapes: currents [N, ...] -> spikes (0 or 1), same shape and dtype.
+
+    Attributes:
+        pairs: whether a call returns its spikes and the membrane, as some libraries' neurons do. A state that is
+            passed in is not looked at: the neuron keeps its own, and starts from rest after `restart`.
+    """
+
+    def __init__(self, spec: NeuronSpec, *, pairs: bool = False) -> None:
+        super().__init__(spec)
+        self.pairs = pairs
+        self._state: tuple[Tensor, Tensor] | None = None
+
+    def restart(self) -> None:
+        """Start from rest at the next call."""
+        self._state = None
+
+    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # a library's neurons take one
+        v, s = self._symbolic(current) if torch.onnx.is_in_onnx_export() else self._fire(current)
+        return (s, v) if self.pairs else s
+
+    def fired(self, output: Any) -> Tensor:
+        spikes: Tensor = output[0] if self.pairs else output
+        return spikes.unsqueeze(0)
+
+    def reset_mem(self) -> None:
+        """Nothing: networks of snnTorch ask their neurons for an initial membrane, which these do not look at."""
+
+    init_leaky = reset_mem
+
+    def _fire(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        v, s = self._state or (torch.full_like(current, self.spec.v_reset), torch.zeros_like(current))
+        self._state = self._step(v, current, s)
+        return self._state
+
+    def _symbolic(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        s, v = torch.onnx.ops.symbolic_multi_out(
+            f"{custom_op.DOMAIN}::{custom_op.STEP}",
+            (current,),
+            custom_op.attributes(self.spec),
+            dtypes=(current.dtype, current.dtype),
+            shapes=(current.shape, current.shape),
+            version=custom_op.VERSION,
+        )
+        return v, s
+
+
 def set_surrogate(model: nn.Module, surrogate: Surrogate | None) -> None:
-    """Give every spiking neuron of a model this spike function: a surrogate to train, None for the Heaviside step."""
+    """Give every neuron of a model this spike function: a surrogate to train, None for the Heaviside step."""
     for neuron in spiking_neurons(model).values():
         neuron.surrogate = surrogate
 
 
-def spiking_neurons(model: nn.Module) -> dict[str, SpikingNeuron]:
+def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
     """The spiking layers of a model by module name, in the order they were added."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, SpikingNeuron)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}

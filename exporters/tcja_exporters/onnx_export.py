@@ -1,6 +1,7 @@
 """From a torch module to the two ONNX models of a bundle.
 
 torch.onnx.export          one TcjaLif node a spiking layer, whatever T
+steps                      or one step operator a call, joined to one node a layer
 names                      nodes and tensors are called after their PyTorch modules
 passes                     `tcja_exporters.passes`
 model.onnx                 plus the functions that define TcjaLif
@@ -25,7 +26,7 @@ import torch
 from onnx import external_data_helper, helper
 from torch import nn
 
-from tcja_exporters import custom_op, passes
+from tcja_exporters import custom_op, passes, steps
 from tcja_exporters.neurons import set_surrogate
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS
 from tcja_runtime.errors import BadInput
@@ -62,6 +63,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
     """
     set_surrogate(network, None)
     raw = _torch_export(network.eval(), contract, output)
+    steps.join(raw, _module)
     _name_after_modules(raw)
 
     graph = gs.import_onnx(raw)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,38 +25,41 @@ def run(network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32) 
         dtype: the precision to compute in.
     """
     network.to(dtype)
-    spikes: dict[str, Spikes] = {}
-    with torch.inference_mode(), _observed(network, lambda name, s: spikes.__setitem__(name, s.bool().numpy())):
+    calls: dict[str, list[Spikes]] = {}
+
+    def note(name: str, fired: Tensor) -> None:
+        calls.setdefault(name, []).append(fired.bool().numpy())
+
+    with torch.inference_mode(), _observed(network, note):
         output = network(torch.from_numpy(inputs).to(dtype))
+    spikes = {name: fired[0] if len(fired) == 1 else np.concatenate(fired) for name, fired in calls.items()}
     return Trace(output.numpy(), spikes)
 
 
 def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
     """The spiking layers in the order they fire, found without computing anything."""
     specs = {name: neuron.spec for name, neuron in spiking_neurons(network).items()}
-    found: list[Layer] = []
+    found: dict[str, Layer] = {}
 
     def note(name: str, spikes: Tensor) -> None:
-        found.append(Layer(name=name, shape=tuple(spikes.shape[2:]), neuron=specs[name]))
+        found[name] = Layer(name=name, shape=tuple(spikes.shape[2:]), neuron=specs[name])
 
     with _observed(network, note), torch.device("meta"):
         torch.func.functional_call(network, _meta(network), torch.empty(1, *contract.shape))
-    return found
+    return list(found.values())
 
 
 def _meta(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    return {name: tensor.to("meta") for name, tensor in tensors}
 
 
 @contextmanager
-def _observed(network: nn.Module, note: Any) -> Iterator[None]:
-    """Within, every spiking layer's spikes [T, N, ...] are noted under its name when it fires."""
+def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iterator[None]:
+    """Within, spikes [steps, N, ...] are noted under their layer's name at each of its calls."""
 
     def hook(name: str) -> Any:
-        def observe(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            note(name, output)
-
-        return observe
+        return lambda neuron, _inputs, output: note(name, neuron.fired(output))
 
     handles = [neuron.register_forward_hook(hook(name)) for name, neuron in spiking_neurons(network).items()]
     try:

@@ -66,7 +66,8 @@ class Manifest:
         time_steps: T.
         parameters: number of trained parameters.
         input: the input contract.
-        output: name of the ONNX output, [N, classes].
+        output: name of the ONNX output.
+        output_shape: its shape without the batch: (classes,), (T, classes) of each step, or that of an image.
         classes: their names, in the order of the output.
         layers: the spiking layers in the order they fire.
         passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
@@ -88,6 +89,7 @@ class Manifest:
     parameters: int
     input: InputContract
     output: str
+    output_shape: tuple[int, ...]
     classes: list[str]
     layers: list[Layer]
     passes: list[Json]
@@ -105,7 +107,8 @@ class Manifest:
             Layer(name=f["name"], shape=tuple(f["shape"]), neuron=NeuronSpec.from_dict(f["neuron"]))
             for f in fields["layers"]
         ]
-        return cls(**{**fields, "input": InputContract.from_dict(fields["input"]), "layers": layers})
+        shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
+        return cls(**{**fields, "input": contract, "output_shape": shape, "layers": layers})
 
 
 @dataclasses.dataclass(frozen=True)

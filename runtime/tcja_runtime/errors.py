@@ -21,12 +21,12 @@ class ParityNotMet(TcjaError):
     """Spikes, outputs or accuracy differ by more than rounding explains.
 
     Attributes:
-        figures: of the comparison, as parity.json would have them.
+        figures: of the comparison, as parity.json would have them; None if it did not come to one.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, figures: dict[str, Any]) -> None:
+    def __init__(self, message: str, figures: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.figures = figures
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,19 +21,19 @@ class InputContract:
     """The one input of a network.
 
     Attributes:
-        name: "frames" (event counts [N, T, P, H, W]) or "images" (static images [N, C, H, W]); the name of the ONNX
-            input and of the array in a data file.
-        shape: without the batch, (T, P, H, W) or (C, H, W).
+        name: "frames" (event counts [N, T, P, H, W]), "images" (static images [N, C, H, W]) or "latents" (what an image
+            is generated from, spikes [N, T, units]); the name of the ONNX input and of the array in a data file.
+        shape: without the batch, (T, P, H, W), (C, H, W) or (T, units).
         scaling: what the values are; "counts" are event counts as integrated, "unit" are intensities in [0, 1], for
-            which integer data is divided by 255.
+            which integer data is divided by 255, "spikes" are 0 or 1.
         split: how a recording is cut into T frames; "number" is an equal number of events each, the rest in the last
-            (SpikingJelly ``split_by='number'``). None for images.
-        polarity: what index 0 and 1 of P are. None for images.
+            (SpikingJelly ``split_by='number'``). None but for frames.
+        polarity: what index 0 and 1 of P are. None but for frames.
     """
 
-    name: Literal["frames", "images"]
+    name: Literal["frames", "images", "latents"]
     shape: tuple[int, ...]
-    scaling: Literal["counts", "unit"]
+    scaling: Literal["counts", "unit", "spikes"]
     split: Literal["number"] | None
     polarity: tuple[str, str] | None
 
@@ -53,6 +54,25 @@ class InputContract:
         return cls(name="images", shape=(channels, height, width), scaling="unit", split=None, polarity=None)
 
     @classmethod
+    def of(cls, shape: tuple[int, ...]) -> InputContract:
+        """Of a network that is known by the shape of its windows alone: (T, P, H, W) or (C, H, W).
+
+        Raises:
+            BadInput: it is neither.
+        """
+        if len(shape) not in (3, 4) or min(shape) < 1:
+            raise BadInput(f"windows are T,P,H,W (frames) or C,H,W (images), not {','.join(map(str, shape))}")
+        if len(shape) == 3:
+            return cls.images(*shape)
+        polarity = ("off", "on") if shape[1] == 2 else None
+        return cls(name="frames", shape=shape, scaling="counts", split="number", polarity=polarity)
+
+    @classmethod
+    def latents(cls, time_steps: int, units: int) -> InputContract:
+        """Spikes of the latent units of a generator."""
+        return cls(name="latents", shape=(time_steps, units), scaling="spikes", split=None, polarity=None)
+
+    @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> InputContract:
         """The inverse of `dataclasses.asdict`, from JSON too."""
         polarity = fields["polarity"]
@@ -61,7 +81,7 @@ class InputContract:
     @property
     def axes(self) -> str:
         """The axes of a batch in one word, for messages: "N, T, P, H, W"."""
-        return "N, T, P, H, W" if self.name == "frames" else "N, C, H, W"
+        return {"frames": "N, T, P, H, W", "images": "N, C, H, W", "latents": "N, T, units"}[self.name]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,13 +109,28 @@ class Samples:
         return dataclasses.replace(self, inputs=self.inputs[:n], labels=labels)
 
 
-def load(path: Path, contract: InputContract, classes: int) -> Samples:
+def shape_of(path: Path | None) -> tuple[int, ...]:
+    """Shape of the windows in a data file, or in the first of a folder.
+
+    Raises:
+        BadInput: there is no data, or none that says it.
+    """
+    if path is None:
+        raise BadInput("the shape of the network's windows is not known; say it with --shape, or give --data")
+    file = next(iter(sorted(path.glob("*.npz"))), path) if path.is_dir() else path
+    arrays, found = _arrays(file, ("frames", "images"))
+    if not arrays:
+        raise BadInput(f"--data {file} has neither 'frames' nor 'images' (it has: {found or 'nothing'})")
+    return next(iter(arrays.values())).shape[1:]
+
+
+def load(path: Path, contract: InputContract, classes: int | None) -> Samples:
     """Read data: an .npz with the array the contract names and, where known, `labels` [N]; or a folder of such files.
 
     Args:
         path: the file, or the folder, whose files are taken in the order of their names.
         contract: what the network takes in.
-        classes: how many classes it tells apart.
+        classes: how many classes it tells apart; None if that is not known yet.
 
     Raises:
         BadInput: a file is missing, is not such a file, or holds what the network cannot take.
@@ -118,17 +153,21 @@ def load(path: Path, contract: InputContract, classes: int) -> Samples:
     )
 
 
-def _load_file(path: Path, contract: InputContract, classes: int) -> Samples:
+def _arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    """Those of the named arrays that a file has, and the names of all that it has."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in (contract.name, "labels") if name in archive}
-            found = ", ".join(archive.files)
+            return {name: archive[name] for name in names if name in archive}, ", ".join(archive.files)
     except FileNotFoundError:
         raise BadInput(f"--data {path} does not exist") from None
     except PermissionError as error:
         raise BadInput(f"--data {path} cannot be read: {error.strerror}") from error
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise BadInput(f"--data {path} is not an .npz file, or a damaged one") from error
+
+
+def _load_file(path: Path, contract: InputContract, classes: int | None) -> Samples:
+    arrays, found = _arrays(path, (contract.name, "labels"))
     if contract.name not in arrays:
         raise BadInput(f"--data {path} has no array '{contract.name}' (it has: {found or 'nothing'})")
     inputs = _checked_inputs(arrays[contract.name], contract, path)
@@ -161,15 +200,23 @@ def _checked_inputs(array: npt.NDArray[Any], contract: InputContract, path: Path
 def _remark(inputs: Floats, contract: InputContract) -> str:
     """What a reader should know of values that are unusual for the contract; empty if they are not."""
     least, most = float(inputs.min()), float(inputs.max())
+    usual = {
+        "counts": "counts are not negative",
+        "unit": "intensities are in [0, 1]",
+        "spikes": "spikes are 0 or 1",
+    }[contract.scaling]
     if least >= 0 and (contract.scaling == "counts" or most <= 1):
         return ""
-    usual = "counts are not negative" if contract.scaling == "counts" else "intensities are in [0, 1]"
     return f", values from {least:g} to {most:g} although {usual}"
 
 
-def _checked_labels(labels: npt.NDArray[Any], n: int, classes: int, path: Path) -> npt.NDArray[np.int64]:
+def _checked_labels(labels: npt.NDArray[Any], n: int, classes: int | None, path: Path) -> npt.NDArray[np.int64]:
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         raise BadInput(f"--data {path}: 'labels' must be {n} integers, it is {labels.dtype} of shape {labels.shape}")
+    if classes is None:
+        return labels.astype(np.int64)
+    if classes == 0:
+        raise BadInput(f"--data {path} has 'labels', but the network does not classify")
     if labels.min() < 0 or labels.max() >= classes:
         outside = labels[(labels < 0) | (labels >= classes)][0]
         raise BadInput(f"--data {path}: label {outside} is outside the network's {classes} classes (0..{classes - 1})")
@@ -180,9 +227,13 @@ def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:
     """Windows drawn at random, for an export without data: a bright spot that drifts over sparse noise.
 
     Event counts are Poisson, images are the spot's intensity; both drive a network far from silence, but no accuracy
-    can be measured on them.
+    can be measured on them. Latent units fire at random, each at a rate of its own.
     """
     rng = np.random.default_rng(seed)
+    if contract.scaling == "spikes":
+        rates = rng.uniform(0.0, 0.6, (n, 1, contract.shape[-1]))
+        spikes = (rng.uniform(size=(n, *contract.shape)) < rates).astype(np.float32)
+        return _drawn(spikes, seed)
     steps = contract.shape[0] if contract.name == "frames" else 1
     channels, height, width = contract.shape[-3:]
     row = np.arange(height)[:, None] / height
@@ -197,9 +248,8 @@ def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:
                 frame[:] = rng.poisson(0.02 + 2.0 * spot, frame.shape)
             else:
                 frame[:] = np.clip(spot + rng.uniform(0.0, 0.1, frame.shape), 0.0, 1.0)
-    return Samples(
-        inputs=inputs.reshape((n, *contract.shape)),
-        labels=None,
-        source=f"drawn at random, seed {seed}",
-        real=False,
-    )
+    return _drawn(inputs.reshape((n, *contract.shape)), seed)
+
+
+def _drawn(inputs: Floats, seed: int) -> Samples:
+    return Samples(inputs=inputs, labels=None, source=f"drawn at random, seed {seed}", real=False)

@@ -4,18 +4,26 @@ State v and input current x_t of one neuron, at time steps t = 1..T:
 
     charge   h_t = decay * v_{t-1} + gain * x_t + bias
     fire     s_t = 1 if h_t >= threshold  (inclusive)     or   h_t > threshold  (strict)
-    reset    v_t = v_reset where s_t else h_t  (hard)     or   h_t - threshold * s_t  (soft)
+    reset    v_t = v_reset where s_t else h_t  (hard)     or   h_t - threshold * s_t  (soft)     or   h_t  (none)
 
-with v_0 = v_reset (hard) or 0 (soft). No checkpoint stores these constants; the network registry does.
+with v_0 = v_reset (hard) or 0 (soft, none). A late reset subtracts the threshold only when the membrane is charged
+next: h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}. No checkpoint stores these constants; the network
+registry does.
 
-Rounding is part of the meaning, because a spike is a comparison. A decayed-input neuron (SpikingJelly's LIF with
-``decay_input=True``) is trained as h = v + (x - (v - v_reset)) / tau, which is the charge above with
-decay = 1 - 1/tau and gain = 1/tau but rounds differently; such a neuron has ``tau`` set and keeps that order.
+Rounding is part of the meaning, because a spike is a comparison. The same charge is trained in several orders of
+operations, with u = v - v_reset:
+
+    linear     decay * v + gain * x + bias
+    decayed    v + leak(x - u)                  SpikingJelly's LIF with ``decay_input=True``
+    leaky      v - leak(u) + x                  with ``decay_input=False`` and a v_reset other than 0
+
+where leak divides by tau, or, where the training multiplies (SpikingJelly's PLIF, norse), multiplies by `rate`.
 
 The equations below use operators only, so the same code computes numpy arrays and torch tensors.
 
 Sources: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neuron.py`` of releases 0.0.0.0.4 to
-0.0.0.0.14; Zhu et al., "TCJA-SNN", IEEE TNNLS (2024), arXiv:2206.10177.
+0.0.0.0.14 and ``activation_based/neuron`` of 2.0; Zhu et al., "TCJA-SNN", IEEE TNNLS (2024), arXiv:2206.10177;
+Eshraghian et al., snnTorch, Proceedings of the IEEE (2023), ``_neurons/leaky.py`` of 1.0 (late reset).
 """
 
 from __future__ import annotations
@@ -30,42 +38,52 @@ import numpy.typing as npt
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
 
+Charge: TypeAlias = Literal["linear", "decayed", "leaky"]
+Reset: TypeAlias = Literal["hard", "soft", "late", "none"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeuronSpec:
-    """The constants of one spiking layer. Build it with `linear` or `decayed_input`.
+    """The constants of one spiking layer. Build it with `linear`, `decayed_input` or `leaky`.
 
     Attributes:
-        decay: factor of the membrane a time step, in (0, 1]; 1 is an integrate-and-fire neuron.
+        charge_order: order of operations of the charge: "linear", "decayed" or "leaky".
+        decay: factor of the membrane a time step, in [0, 1]; 1 is an integrate-and-fire neuron.
         gain: factor of the input current.
         bias: added to the membrane at every time step.
         threshold: firing threshold, in units of the membrane.
         strict: fire at ``h > threshold`` if true, else at ``h >= threshold``.
-        reset: "hard" sets the membrane to v_reset after a spike, "soft" subtracts the threshold.
-        v_reset: membrane after a hard reset and before the first step; 0 for a soft reset.
-        tau: time constant in steps, only where the charge is trained as v + (x - (v - v_reset)) / tau.
+        reset: "hard" sets the membrane to v_reset after a spike, "soft" subtracts the threshold, "late" subtracts it at
+            the next charge, "none" leaves it.
+        v_reset: membrane after a hard reset and before the first step; 0 for the others.
+        rate: share of the membrane that leaks a time step, where the charge is not linear; else 0.
+        tau: time constant in steps, 1 / rate, where the training divides by it; else None.
     """
 
+    charge_order: Charge
     decay: float
     gain: float
     bias: float
     threshold: float
     strict: bool
-    reset: Literal["hard", "soft"]
+    reset: Reset
     v_reset: float
+    rate: float
     tau: float | None
 
     def __post_init__(self) -> None:
-        for field in ("decay", "gain", "bias", "threshold", "v_reset"):
+        for field in ("decay", "gain", "bias", "threshold", "v_reset", "rate"):
             value = getattr(self, field)
             if not math.isfinite(value):
                 raise ValueError(f"neuron {field} must be finite, got {value}")
-        if not 0.0 < self.decay <= 1.0:
-            raise ValueError(f"neuron decay must be in (0, 1], got {self.decay}")
-        if self.reset not in ("hard", "soft"):
-            raise ValueError(f"neuron reset must be 'hard' or 'soft', got {self.reset!r}")
-        if self.reset == "soft" and self.v_reset != 0.0:
-            raise ValueError(f"a soft reset has no v_reset, got {self.v_reset}")
+        if not 0.0 <= self.decay <= 1.0:
+            raise ValueError(f"neuron decay must be in [0, 1], got {self.decay}")
+        if self.reset not in ("hard", "soft", "late", "none"):
+            raise ValueError(f"neuron reset must be 'hard', 'soft', 'late' or 'none', got {self.reset!r}")
+        if self.reset != "hard" and self.v_reset != 0.0:
+            raise ValueError(f"a {self.reset} reset has no v_reset, got {self.v_reset}")
+        if self.reset == "late" and self.threshold <= 0.0:
+            raise ValueError(f"a late reset needs a positive threshold, got {self.threshold}")
 
     @classmethod
     def linear(
@@ -76,11 +94,12 @@ class NeuronSpec:
         bias: float = 0.0,
         threshold: float = 1.0,
         strict: bool,
-        reset: Literal["hard", "soft"] = "hard",
+        reset: Reset = "hard",
         v_reset: float = 0.0,
     ) -> NeuronSpec:
-        """A neuron trained as h = decay * v + gain * x + bias (TET, MS-ResNet, FSVAE, integrate-and-fire)."""
+        """A neuron trained as h = decay * v + gain * x + bias (TET, MS-ResNet, FSVAE, snnTorch, integrate-and-fire)."""
         return cls(
+            charge_order="linear",
             decay=decay,
             gain=gain,
             bias=bias,
@@ -88,6 +107,7 @@ class NeuronSpec:
             strict=strict,
             reset=reset,
             v_reset=v_reset,
+            rate=0.0,
             tau=None,
         )
 
@@ -95,23 +115,51 @@ class NeuronSpec:
     def decayed_input(
         cls,
         *,
-        tau: float,
+        tau: float | None = None,
+        rate: float | None = None,
         threshold: float = 1.0,
         strict: bool = False,
-        reset: Literal["hard", "soft"] = "hard",
+        reset: Reset = "hard",
         v_reset: float = 0.0,
     ) -> NeuronSpec:
-        """A neuron trained as h = v + (x - (v - v_reset)) / tau (SpikingJelly's LIF with ``decay_input=True``)."""
-        if not tau > 1.0:
-            raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
+        """A neuron trained as h = v + leak(x - (v - v_reset)), given either its tau or its rate."""
+        share = _rate(tau, rate)
         return cls(
-            decay=1.0 - 1.0 / tau,
-            gain=1.0 / tau,
-            bias=v_reset / tau,
+            charge_order="decayed",
+            decay=1.0 - share,
+            gain=share,
+            bias=share * v_reset,
             threshold=threshold,
             strict=strict,
             reset=reset,
             v_reset=v_reset,
+            rate=share,
+            tau=tau,
+        )
+
+    @classmethod
+    def leaky(
+        cls,
+        *,
+        tau: float | None = None,
+        rate: float | None = None,
+        threshold: float = 1.0,
+        strict: bool = False,
+        reset: Reset = "hard",
+        v_reset: float = 0.0,
+    ) -> NeuronSpec:
+        """A neuron trained as h = v - leak(v - v_reset) + x, given either its tau or its rate."""
+        share = _rate(tau, rate)
+        return cls(
+            charge_order="leaky",
+            decay=1.0 - share,
+            gain=1.0,
+            bias=share * v_reset,
+            threshold=threshold,
+            strict=strict,
+            reset=reset,
+            v_reset=v_reset,
+            rate=share,
             tau=tau,
         )
 
@@ -120,14 +168,53 @@ class NeuronSpec:
         """The inverse of `dataclasses.asdict`."""
         return cls(**fields)
 
-    def charge(self, v: Array, x: Array) -> Array:
-        """Membrane h_t before firing, from the membrane v_{t-1} and the current x_t, all of one shape."""
-        if self.tau is not None:
-            rest = v - self.v_reset if self.v_reset else v
-            return v + (x - rest) / self.tau
-        # A factor of 1 and a bias of 0 change no bit, so they cost nothing.
-        h = (v * self.decay if self.decay != 1.0 else v) + (x * self.gain if self.gain != 1.0 else x)
-        return h + self.bias if self.bias else h
+    @property
+    def charge_rule(self) -> str:
+        """How it is charged, for people."""
+        u = f"(v - {self.v_reset:g})" if self.v_reset else "v"
+        leak = f"* {self.rate:g}" if self.tau is None else f"/ {self.tau:g}"
+        if self.charge_order == "decayed":
+            return f"h = v + (x - {u}) {leak}"
+        if self.charge_order == "leaky":
+            return f"h = v - {u} {leak} + x"
+        return f"h = {self.decay:g} v + {self.gain:g} x + {self.bias:g}"
+
+    @property
+    def fire_rule(self) -> str:
+        """When it fires, for people."""
+        return f"h {'>' if self.strict else '>='} {self.threshold:g}"
+
+    @property
+    def reset_rule(self) -> str:
+        """What a spike does to its membrane, for people."""
+        subtracted = f"minus {self.threshold:g}"
+        return {
+            "hard": f"to {self.v_reset:g}",
+            "soft": subtracted,
+            "late": f"{subtracted} at the next step",
+            "none": "none",
+        }[self.reset]
+
+    def charge(self, v: Array, x: Array, s: Array) -> Array:
+        """Membrane h_t before firing.
+
+        Args:
+            v: membrane v_{t-1} after the last step.
+            x: current x_t.
+            s: spikes s_{t-1} of the last step (0 or 1, the dtype of v), which only a late reset needs.
+        """
+        if self.charge_order == "linear":
+            # A factor of 1 and a bias of 0 change no bit, so they cost nothing.
+            h = (v * self.decay if self.decay != 1.0 else v) + (x * self.gain if self.gain != 1.0 else x)
+            h = h + self.bias if self.bias else h
+            return h - s * self.threshold if self.reset == "late" else h
+        u = v - self.v_reset if self.v_reset else v
+        if self.charge_order == "decayed":
+            return v + self._leak(x - u)
+        return v - self._leak(u) + x
+
+    def _leak(self, u: Array) -> Array:
+        return u * self.rate if self.tau is None else u / self.tau
 
     def fires(self, h: Array) -> Array:
         """Where a spike is fired: boolean, the shape of h."""
@@ -135,20 +222,31 @@ class NeuronSpec:
 
     def after(self, h: Array, s: Array) -> Array:
         """Membrane v_t after the reset, from the membrane h_t and the spikes s_t (0 or 1, the dtype of h)."""
+        if self.reset in ("late", "none"):
+            return h
         if self.reset == "soft":
             return h - s * self.threshold
         v = h * (1.0 - s)
         return v + s * self.v_reset if self.v_reset else v
 
 
+def _rate(tau: float | None, rate: float | None) -> float:
+    if tau is not None and not tau > 1.0:
+        raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
+    if (tau is None) == (rate is None):
+        raise ValueError(f"a neuron leaks by its tau or its rate, got tau = {tau} and rate = {rate}")
+    return 1.0 / tau if tau is not None else float(rate or 0.0)
+
+
 def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Spikes of neurons that start from rest, [T, ...], from their currents [T, ...], in the currents' precision."""
-    v = np.full_like(current[0], spec.v_reset)
+    v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
     spikes = np.empty(current.shape, np.bool_)
     for t, x in enumerate(current):
-        h = spec.charge(v, x)
+        h = spec.charge(v, x, s)
         spikes[t] = spec.fires(h)
-        v = spec.after(h, spikes[t].astype(h.dtype))
+        s = spikes[t].astype(h.dtype)
+        v = spec.after(h, s)
     return spikes
 
 
@@ -163,10 +261,11 @@ def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[n
     Returns:
         h_t for each step, [T, ...].
     """
-    v = np.full_like(current[0], spec.v_reset)
+    v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
     h = np.empty_like(current)
     with np.errstate(over="ignore", invalid="ignore"):  # a membrane that is no number is the caller's to judge
         for t, x in enumerate(current):
-            h[t] = spec.charge(v, x)
-            v = spec.after(h[t], spikes[t].astype(h.dtype))
+            h[t] = spec.charge(v, x, s)
+            s = spikes[t].astype(h.dtype)
+            v = spec.after(h[t], s)
     return h

@@ -10,6 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 Spikes = npt.NDArray[np.bool_]
+Decisions = npt.NDArray[np.int64]
+
+
+def decisions(output: npt.NDArray[Any]) -> Decisions | None:
+    """The predicted class of each window, [N]; None where the output is an image.
+
+    The output is [N, classes], or [N, T, classes], whose mean over time decides.
+    """
+    if output.ndim > 3:
+        return None
+    return np.asarray((output if output.ndim == 2 else output.mean(1)).argmax(1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +28,7 @@ class Trace:
     """One run of a network over N windows.
 
     Attributes:
-        output: what the network returns, [N, classes].
+        output: what the network returns, [N, ...].
         spikes: by layer name, in the order of the network; each [T, N, ...].
     """
 

@@ -49,7 +49,7 @@ def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     code, out, _ = run("inspect", "model.bundle")
     assert code == 0
     assert f"network: {name}" in out
-    assert f"time steps: {networks.SIZES[name].time_steps}" in out
+    assert f"time steps: {networks.SMALL[name].sizes.time_steps}" in out
 
 
 def test_export_as_json(run, tmp_path, name, data):
@@ -61,7 +61,7 @@ def test_export_as_json(run, tmp_path, name, data):
     said = json.loads(out)
     assert said["bundle"] == str(out_path)
     assert said["network"] == name
-    assert said["time_steps"] == networks.SIZES[name].time_steps
+    assert said["time_steps"] == networks.SMALL[name].sizes.time_steps
     assert said["parity"]["met"] is True
     assert said["parity"]["windows"] == 5
     assert [found["agreement"] for found in said["parity"]["backends"]] == [1.0]
@@ -128,8 +128,8 @@ def test_inspect_a_checkpoint(run, tmp_path, name):
     assert (facts["kind"], facts["network"]) == ("checkpoint", name)
     assert facts["parameters"] == sum(p.numel() for p in networks.network(name).parameters())
     assert len(facts["tensors"]) == len(networks.state(name))
-    assert facts["classes"] == list(NETWORKS[name].classes(networks.SIZES[name]))
-    assert f"T = {networks.SIZES[name].time_steps}" in run("inspect", checkpoint)[1]
+    assert facts["classes"] == list(NETWORKS[name].classes(networks.SMALL[name].sizes))
+    assert f"T = {networks.SMALL[name].sizes.time_steps}" in run("inspect", checkpoint)[1]
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "model.plain.onnx"])

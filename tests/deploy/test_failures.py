@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tcja_deploy import cli
+from tcja_exporters.networks import NETWORKS
 
 from .. import networks
 from ..exporters.test_checkpoint import RunsCode
@@ -75,11 +76,11 @@ def test_unknown_network(failed, tmp_path):
     torch.save({"layer.weight": torch.zeros(2, 2)}, tmp_path / "a.pth")
     code, message = failed("a.pth")
     assert code == 2
-    assert message == "error: a.pth is of no known network (dvs128, fashion_mnist): its keys begin layer.weight"
+    assert message == f"error: a.pth is of no known network ({', '.join(NETWORKS)}): its keys begin layer.weight"
     networks.checkpoint(tmp_path / "b.pth", "dvs128")
     assert failed("b.pth", "--network", "vgg") == (
         2,
-        "error: --network vgg is unknown; known are: dvs128, fashion_mnist",
+        f"error: --network vgg is unknown; known are: {', '.join(NETWORKS)}",
     )
 
 

@@ -109,7 +109,7 @@ def average_pooling(model: onnx.ModelProto) -> None:
 
 
 CHANGES = {
-    "decay 0.5 -> 0.49": constant("gain", 0.51),
+    "decay 0.5 -> 0.49": constant("rate", 0.51),
     "threshold 1 -> 1.001": constant("threshold", 1.001),
     "v_reset 0 -> 0.01": constant("v_reset", 0.01),
     "one weight 1 %": weight(1.01),
@@ -193,7 +193,7 @@ def test_what_is_wrong_behind_a_flip_fails(bundle):
 
 @pytest.mark.parametrize(
     ("which", "value"),
-    [("threshold", 0.9999), ("threshold", 1.000001), ("gain", 0.500001), ("gain", 0.499999), ("v_reset", 1e-6)],
+    [("threshold", 0.9999), ("threshold", 1.000001), ("rate", 0.500001), ("rate", 0.499999), ("v_reset", 1e-6)],
 )
 def test_a_constant_that_is_a_little_wrong_fails(bundle, which, value):
     change(bundle, constant(which, value), both=True)

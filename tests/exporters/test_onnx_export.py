@@ -30,7 +30,7 @@ def layers(name: str) -> list[Layer]:
 
 
 def contract(name: str) -> InputContract:
-    return NETWORKS[name].contract(networks.SIZES[name])
+    return NETWORKS[name].contract(networks.SMALL[name].sizes)
 
 
 def probe(folder, file: str, name: str) -> Probe:
@@ -56,7 +56,7 @@ def test_layers_can_be_fed_any_spikes(name, exports, file):
     network, inputs = networks.network(name), networks.inputs(name, 3)
     generator = torch.Generator().manual_seed(2)
     given = {
-        layer.name: torch.rand(networks.SIZES[name].time_steps, 3, *layer.shape, generator=generator) < 0.2
+        layer.name: torch.rand(networks.SMALL[name].sizes.time_steps, 3, *layer.shape, generator=generator) < 0.2
         for layer in layers(name)
     }
     fired, currents = {}, {}
@@ -83,7 +83,7 @@ def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
     counts = set()
     for time_steps in (4, 9):
         network = NETWORKS[name]
-        sizes = networks.SIZES[name]._replace(time_steps=time_steps)
+        sizes = networks.with_time_steps(networks.SMALL[name].sizes, time_steps)
         model = onnx_export.export(
             network.build(sizes), network.contract(sizes), network.output, {"producer": ""}
         ).model
@@ -131,6 +131,8 @@ def test_attributes_say_every_constant(name, exports):
                 "bias": 0.0,
                 "threshold": 1.0,
                 "v_reset": 0.0,
+                "charge_order": b"decayed",
+                "rate": 0.5,
                 "tau": 2.0,
                 "strict": 0,
                 "reset": b"hard",
@@ -212,6 +214,11 @@ NEURONS = {
     "FSVAE": NeuronSpec.linear(decay=0.25, threshold=0.2, strict=True),
     "IF": NeuronSpec.linear(decay=1.0, strict=False),
     "soft": NeuronSpec.linear(decay=0.9, strict=False, reset="soft"),
+    "leak by its rate": NeuronSpec.decayed_input(rate=0.3, strict=True, reset="soft"),
+    "leaky": NeuronSpec.leaky(tau=3.0, v_reset=-0.25),
+    "leaky, by its rate": NeuronSpec.leaky(rate=0.3, threshold=0.75),
+    "late reset": NeuronSpec.linear(decay=0.75, strict=True, reset="late"),
+    "no reset": NeuronSpec.linear(decay=0.75, strict=False, reset="none"),
     "everything": NeuronSpec.linear(decay=0.75, gain=1.5, bias=0.125, threshold=0.75, strict=False, v_reset=0.25),
 }
 

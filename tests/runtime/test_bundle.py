@@ -23,6 +23,7 @@ MANIFEST = Manifest(
     parameters=7,
     input=InputContract.frames(20, 128, 128),
     output="rates",
+    output_shape=(3,),
     classes=["a", "b"],
     layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.decayed_input(tau=2.0))],
     passes=[],
@@ -99,7 +100,7 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: reseal(b, files={}), "does not list model.onnx"),
         (lambda b: reseal(b, future=1), "is no manifest of schema 1 .*unexpected keyword argument 'future'"),
         (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 1"),
-        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 1 .*decay must be in \(0, 1\]"),
+        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 1 .*decay must be in \[0, 1\]"),
     ],
 )
 def test_damage_is_named(folder, damage, message):

@@ -1,9 +1,14 @@
-"""The networks whose checkpoints are recognised."""
+"""The networks whose checkpoints are recognised: every module of this package that offers a NETWORK."""
 
 from __future__ import annotations
 
-from tcja_exporters.networks.dvs128 import Dvs128
-from tcja_exporters.networks.fashion_mnist import FashionMnist
+import importlib
+import pkgutil
+
 from tcja_exporters.networks.network import AnyNetwork
 
-NETWORKS: dict[str, AnyNetwork] = {network.name: network for network in (Dvs128(), FashionMnist())}
+_MODULES = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+
+NETWORKS: dict[str, AnyNetwork] = {
+    module.NETWORK.name: module.NETWORK for module in _MODULES if hasattr(module, "NETWORK")
+}

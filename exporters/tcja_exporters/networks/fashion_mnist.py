@@ -11,15 +11,14 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from tcja_exporters.attention import TCJA
+from tcja_exporters.attention import attention
 from tcja_exporters.dialects import SPIKINGJELLY
-from tcja_exporters.layers import PerStep, WindowDropout
-from tcja_exporters.networks.network import Network, ShapeReader, named_or_numbered
+from tcja_exporters.layers import PerStep, Readout, WindowDropout
+from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.frames import InputContract
 
 LIF = SPIKINGJELLY.neuron
-ATTENTION = "conv.3"
 CLASSES = (
     "T-shirt/top",
     "trouser",
@@ -35,16 +34,19 @@ CLASSES = (
 
 
 class Sizes(NamedTuple):
-    """What a checkpoint's shapes decide; the defaults are the full-width network's."""
+    """What a checkpoint decides; the defaults are the full-width network's."""
 
-    time_steps: int = 8
+    attention: Attention = Attention("tcja", "product", 8, ((4, 4),))
     inputs: int = 1
     channels: int = 128
     side: int = 28
     hidden: int = 2048
     classes: int = 10
-    kernels: tuple[int, int] = (4, 4)
-    """(k_t, k_c) of the attention block."""
+
+    @property
+    def time_steps(self) -> int:
+        """T."""
+        return self.attention.time_steps
 
 
 class FashionMnistNet(nn.Module):
@@ -57,7 +59,8 @@ class FashionMnistNet(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         c = sizes.channels
-        self.time_steps = sizes.time_steps
+        kind, combine, time_steps, (kernels,) = sizes.attention
+        self.time_steps = time_steps
         self.static_conv = nn.Sequential(
             nn.Conv2d(sizes.inputs, c, 3, padding=1, bias=False),
             nn.BatchNorm2d(c),
@@ -66,7 +69,7 @@ class FashionMnistNet(nn.Module):
             SpikingNeuron(LIF),
             PerStep(nn.MaxPool2d(2, 2), nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c)),
             SpikingNeuron(LIF),
-            TCJA(*sizes.kernels, sizes.time_steps, c),
+            *attention(kind, kernels, time_steps, c, combine=combine),
             PerStep(nn.MaxPool2d(2, 2), nn.Flatten()),
         )
         self.fc = nn.Sequential(
@@ -77,16 +80,17 @@ class FashionMnistNet(nn.Module):
             PerStep(nn.Linear(sizes.hidden, sizes.classes, bias=False)),
             SpikingNeuron(LIF),
         )
+        self.readout = Readout()
 
     def forward(self, images: Tensor) -> Tensor:
         current = self.static_conv(images)
         current = current.unsqueeze(0).expand(self.time_steps, -1, -1, -1, -1)
-        spikes: Tensor = self.fc(self.conv(current))
-        return spikes.mean(0)
+        rates: Tensor = self.readout(self.fc(self.conv(current)))
+        return rates
 
 
 class FashionMnist(Network[Sizes]):
-    """Registry entry."""
+    """The image is encoded once and is the current of every step."""
 
     name = "fashion_mnist"
     summary = "static images: one encoding convolution, two spiking convolutions, TCJA, firing rates"
@@ -97,13 +101,12 @@ class FashionMnist(Network[Sizes]):
         full = Sizes()
         channels = reader.size("channels", ("static_conv.0.weight", 0), ("conv.1.1.weight", 0), default=full.channels)
         return Sizes(
-            time_steps=reader.time_steps([ATTENTION], full.time_steps),
+            attention=reader.attention(["conv.3"], full.attention),
             inputs=reader.size("image channels", ("static_conv.0.weight", 1), default=full.inputs),
             channels=channels,
-            side=4 * reader.side("fc.1.0.weight", channels, full.side // 4),
+            side=4 * reader.map_side("fc.1.0.weight", channels, (full.side // 4, full.side // 4))[0],
             hidden=reader.size("hidden units", ("fc.1.0.weight", 0), ("fc.4.0.weight", 1), default=full.hidden),
             classes=reader.size("classes", ("fc.4.0.weight", 0), default=full.classes),
-            kernels=reader.kernels(ATTENTION, full.kernels),
         )
 
     def build(self, sizes: Sizes) -> FashionMnistNet:
@@ -114,3 +117,6 @@ class FashionMnist(Network[Sizes]):
 
     def classes(self, sizes: Sizes) -> tuple[str, ...]:
         return named_or_numbered(CLASSES, sizes.classes)
+
+
+NETWORK = FashionMnist()

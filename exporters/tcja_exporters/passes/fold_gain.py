@@ -24,7 +24,7 @@ def fold_gain(graph: gs.Graph) -> Done:
         if node.op != custom_op.NAME or node.attrs["gain"] == 1.0:
             continue
         source = _source(node)
-        if node.attrs["tau"] or math.frexp(node.attrs["gain"])[0] != 0.5 or source is None:
+        if node.attrs["charge_order"] != "linear" or math.frexp(node.attrs["gain"])[0] != 0.5 or source is None:
             kept += 1
             continue
         gain = np.float32(node.attrs["gain"])

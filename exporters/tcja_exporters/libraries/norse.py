@@ -1,0 +1,59 @@
+"""norse: LIFBoxCell, IAFCell and IAF.
+
+Its LIF has a synaptic current beside the membrane, two states where our neuron has one, and is refused.
+
+Source: Pehle and Pedersen, "Norse - A deep learning library for spiking neural networks" (2021),
+``norse/torch/functional/lif_box.py``, ``iaf.py`` of 1.1. It fires above, not at, its threshold.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from tcja_exporters.libraries.recognised import Recognised, ancestors, scalar
+from tcja_runtime.neuron import NeuronSpec, Reset
+
+_STATEFUL = {"SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell"}
+
+
+def recognise(module: nn.Module) -> Recognised | None:
+    """The neuron that a module is.
+
+    Raises:
+        ValueError: it is another neuron of norse.
+    """
+    if not type(module).__module__.startswith("norse.") or not _STATEFUL & ancestors(module):
+        return None
+    name = type(module).__name__
+    if name == "LIFBoxCell":
+        return Recognised(spec=_lif_box(module), library="norse", calls="step", pairs=True)
+    if name in ("IAF", "IAFCell"):
+        calls: Any = "window" if name == "IAF" else "step"
+        return Recognised(spec=_integrator(module), library="norse", calls=calls, pairs=True)
+    if name.startswith("LIF"):
+        raise ValueError("it has a synaptic current beside its membrane; of norse's, LIFBoxCell and IAF have none")
+    raise ValueError("of norse's neurons LIFBoxCell, IAFCell and IAF can be exported")
+
+
+def _lif_box(cell: Any) -> NeuronSpec:
+    p = cell.p
+    leak, v_reset = scalar("v_leak", p.v_leak), scalar("v_reset", p.v_reset)
+    if leak or v_reset:
+        raise ValueError(f"its v_leak ({leak:g}) and v_reset ({v_reset:g}) must be 0")
+    resets: dict[str, Reset] = {"reset_value": "hard", "reset_subtract": "soft"}
+    reset = resets.get(getattr(p.reset_method, "__name__", ""))
+    if reset is None:
+        raise ValueError("its reset_method is unknown")
+    rate = scalar("tau_mem_inv", cell.dt * p.tau_mem_inv)
+    return NeuronSpec.decayed_input(rate=rate, threshold=scalar("v_th", p.v_th), strict=True, reset=reset)
+
+
+def _integrator(cell: Any) -> NeuronSpec:
+    v_reset = scalar("v_reset", cell.p.v_reset)
+    return NeuronSpec.linear(decay=1.0, threshold=scalar("v_th", cell.p.v_th), strict=True, v_reset=v_reset)
+
+
+def reset(_module: nn.Module) -> None:
+    """Nothing: norse keeps no state in its modules."""

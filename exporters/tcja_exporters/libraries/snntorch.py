@@ -1,0 +1,54 @@
+"""snnTorch: Leaky.
+
+Source: Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
+(2023), ``snntorch/_neurons/leaky.py`` of 1.0. It fires above, not at, its threshold. Reset by subtraction takes the
+threshold off at the next step, after the decay; reset to zero clears the membrane before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from tcja_exporters.libraries.recognised import Recognised, ancestors, scalar
+from tcja_runtime.neuron import NeuronSpec, Reset
+
+_RESETS: dict[str, Reset] = {"subtract": "late", "zero": "hard", "none": "none"}
+
+
+def recognise(module: nn.Module) -> Recognised | None:
+    """The neuron that a module is.
+
+    Raises:
+        ValueError: it is another neuron of snnTorch, or does more than fire and reset.
+    """
+    if not type(module).__module__.startswith("snntorch._neurons"):
+        if {"SpikingNeuron", "LIF"} <= ancestors(module):
+            raise ValueError("it is made from snnTorch's classes but is none of them; register it")
+        return None
+    leaky: Any = module
+    if type(module).__name__ != "Leaky":
+        raise ValueError("of snnTorch's neurons Leaky can be exported")
+    if leaky.inhibition:
+        raise ValueError("with inhibition, neurons of a layer do not fire on their own")
+    if leaky.state_quant:
+        raise ValueError("its membrane is quantised (state_quant)")
+    if scalar("graded_spikes_factor", getattr(leaky, "graded_spikes_factor", 1.0)) != 1.0:
+        raise ValueError("its spikes are graded (graded_spikes_factor is not 1)")
+    if leaky.reset_mechanism == "subtract" and not getattr(leaky, "reset_delay", True):
+        raise ValueError("reset by subtraction without delay is not supported; train it with reset_delay=True")
+    spec = NeuronSpec.linear(
+        decay=min(max(scalar("beta", leaky.beta), 0.0), 1.0),
+        threshold=scalar("threshold", leaky.threshold),
+        strict=True,
+        reset=_RESETS[leaky.reset_mechanism],
+    )
+    return Recognised(spec=spec, library="snntorch", calls="step", pairs=leaky.output or not leaky.init_hidden)
+
+
+def reset(module: nn.Module) -> None:
+    """Forget the membrane."""
+    leaky: Any = module
+    if type(module).__module__.startswith("snntorch._neurons") and hasattr(leaky, "reset_mem"):
+        leaky.reset_mem()

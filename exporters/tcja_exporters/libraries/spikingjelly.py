@@ -1,0 +1,82 @@
+"""SpikingJelly: clock_driven of 0.0.0.0.4 to .14, activation_based of .14 and 2.0.
+
+Source: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neuron.py``, ``activation_based/neuron``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tcja_exporters.libraries.recognised import Recognised, ancestors, scalar
+from tcja_runtime.neuron import NeuronSpec, Reset
+
+_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode")
+_STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d"}
+
+
+def recognise(module: nn.Module) -> Recognised | None:
+    """The neuron that a module is.
+
+    Raises:
+        ValueError: it holds a state but is none of the neurons that are known.
+    """
+    kind = type(module)
+    if not kind.__module__.startswith("spikingjelly."):
+        if "MemoryModule" in ancestors(module) and getattr(module, "_memories", None):
+            raise ValueError("it is made from SpikingJelly's classes but is none of them; register it")
+        return None
+    name = kind.__name__.removeprefix("MultiStep")
+    if name not in _NEURONS:
+        stateful = getattr(module, "_memories", None) or "BaseNode" in ancestors(module)
+        if stateful and kind.__name__ not in _STATELESS_IN_EVAL:
+            raise ValueError(f"of SpikingJelly's modules with a state {', '.join(_NEURONS)} can be exported")
+        return None
+    if not getattr(module.surrogate_function, "spiking", True):
+        raise ValueError("its surrogate function is set not to spike")
+    window = kind.__name__.startswith("MultiStep") or getattr(module, "step_mode", "s") == "m"
+    return Recognised(spec=_spec(name, module), library="spikingjelly", calls="window" if window else "step")
+
+
+def _spec(name: str, module: Any) -> NeuronSpec:
+    threshold = scalar("v_threshold", module.v_threshold)
+    reset: Reset = "soft" if module.v_reset is None else "hard"
+    v_reset = 0.0 if module.v_reset is None else scalar("v_reset", module.v_reset)
+    if scalar("v_rest", getattr(module, "v_rest", v_reset)) != v_reset:
+        raise ValueError(f"its v_rest ({module.v_rest}) is not its v_reset ({v_reset})")
+    if name == "IFNode":
+        return NeuronSpec.linear(decay=1.0, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
+    # The published LIF divides by tau, PLIF multiplies by sigmoid(w).
+    tau = scalar("tau", module.tau) if name == "LIFNode" else None
+    rate = None if tau is not None else scalar("w", torch.sigmoid(module.w.detach().double()))
+    if getattr(module, "decay_input", True):
+        build = NeuronSpec.decayed_input
+    elif v_reset or (tau is not None and _leaks(module)):
+        build = NeuronSpec.leaky
+    else:
+        decay = 1.0 - 1.0 / tau if tau is not None else 1.0 - (rate or 0.0)
+        return NeuronSpec.linear(decay=decay, threshold=threshold, strict=False, reset=reset)
+    return build(tau=tau, rate=rate, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
+
+
+def _leaks(lif: Any) -> bool:
+    """Whether a LIFNode with ``decay_input=False`` computes v - v / tau + x in eval, not v * (1 - 1 / tau) + x.
+
+    All of 2.0 do, and those with a hard reset of activation_based before it.
+    """
+    home = type(lif).__module__
+    return home == "spikingjelly.activation_based.neuron.lif" or (
+        home == "spikingjelly.activation_based.neuron" and lif.v_reset is not None
+    )
+
+
+def reset(module: nn.Module) -> None:
+    """Forget the membrane, and compute with torch what would need CuPy."""
+    if "MemoryModule" in ancestors(module) or type(module).__module__.startswith("spikingjelly."):
+        node: Any = module
+        if hasattr(node, "reset"):
+            node.reset()
+        if getattr(node, "backend", "torch") == "cupy":
+            node.backend = "torch"

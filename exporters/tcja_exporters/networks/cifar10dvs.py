@@ -1,0 +1,94 @@
+"""The published CIFAR10-DVS network (ridgerchu/TCJA, ``src/cifar10dvs.py``)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tcja_exporters.attention import attention
+from tcja_exporters.dialects import SPIKINGJELLY
+from tcja_exporters.layers import PerStep, Readout
+from tcja_exporters.networks.event import EventSizes, read_sizes
+from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
+from tcja_exporters.neurons import SpikingNeuron
+from tcja_runtime.frames import InputContract
+
+LIF = SPIKINGJELLY.neuron
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SENSOR = 128
+"""Height and width of the frames; the network itself averages them down to `EventSizes.height` and `width`."""
+BLOCKS = 4
+"""Of two convolutions and a pooling each; the last two have attention."""
+PUBLISHED = EventSizes(
+    attention=Attention("tcja", "product", 10, ((4, 4), (4, 4))),
+    widths=(64, 128, 256, 256, 512, 512, 512, 512),
+    height=48,
+    width=48,
+    hidden=0,
+    classes=10,
+)
+
+
+class Cifar10DvsNet(nn.Module):
+    """Event counts [N, T, 2, 128, 128] -> logits [N, classes].
+
+    Adaptive average pooling; four blocks of two spiking convolutions and average pooling, the last two with attention
+    before the pooling; one fully connected layer that does not fire.
+    """
+
+    def __init__(self, sizes: EventSizes) -> None:
+        super().__init__()
+        kind, combine, time_steps, kernels = sizes.attention
+        conv: list[nn.Module] = [PerStep(nn.AdaptiveAvgPool2d((sizes.height, sizes.width)))]
+        inputs = 2
+        for block in range(BLOCKS):
+            for width in sizes.widths[2 * block : 2 * block + 2]:
+                conv += [
+                    PerStep(nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width)),
+                    SpikingNeuron(LIF),
+                ]
+                inputs = width
+            if block >= BLOCKS - 2:
+                conv += attention(kind, kernels[block - BLOCKS + 2], time_steps, inputs, combine=combine)
+            conv.append(PerStep(nn.AvgPool2d(2)))
+        shrink = 2**BLOCKS
+        features = inputs * (sizes.height // shrink) * (sizes.width // shrink)
+        self.conv = nn.Sequential(*conv)
+        self.fc = nn.Sequential(nn.Flatten(2), PerStep(nn.Linear(features, sizes.classes)))
+        self.readout = Readout()
+
+    def forward(self, frames: Tensor) -> Tensor:
+        answer: Tensor = self.readout(self.fc(self.conv(frames.transpose(0, 1))))
+        return answer
+
+
+class Cifar10Dvs(Network[EventSizes]):
+    """The pooling to 48x48 belongs to the network: it takes whole frames of the sensor."""
+
+    name = "cifar10dvs"
+    summary = "CIFAR10-DVS: adaptive pooling to 48x48, eight spiking convolutions, TCJA twice, logits"
+    dialect = SPIKINGJELLY
+    output = "logits"
+
+    def sizes(self, reader: ShapeReader) -> EventSizes:
+        return read_sizes(
+            reader,
+            PUBLISHED,
+            first="conv.1.0.weight",
+            second="conv.3.0.weight",
+            attention=("conv.15", "conv.21"),
+            flat="fc.1.0.weight",
+            last="fc.1.0.weight",
+            shrink=2**BLOCKS,
+        )
+
+    def build(self, sizes: EventSizes) -> nn.Module:
+        return Cifar10DvsNet(sizes)
+
+    def contract(self, sizes: EventSizes) -> InputContract:
+        return InputContract.frames(sizes.time_steps, SENSOR, SENSOR)
+
+    def classes(self, sizes: EventSizes) -> tuple[str, ...]:
+        return named_or_numbered(CLASSES, sizes.classes)
+
+
+NETWORK = Cifar10Dvs()

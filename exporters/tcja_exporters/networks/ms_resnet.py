@@ -1,0 +1,216 @@
+"""MS-ResNet for CIFAR-10 and CIFAR-100 with an attention block in every residual block.
+
+A residual block, x and y real-valued and real-valued sums passed on (its "membrane shortcut"):
+
+    y = BN(conv(spike(BN(conv(spike(x)))))) + shortcut(x)        shortcut: nothing, or 1x1 convolution and BN
+
+    attention    start     spike(x) as the first convolution takes it
+    acts on      middle    what the second neuron fires, as the second convolution takes it
+                 end       what the second BN returns, before the shortcut is added
+
+The TCJA paper reports CIFAR-10 and CIFAR-100 with MS-ResNet, but its network was not published: where in the block
+attention stands, its kernels and the neuron's constants are settings or read off the checkpoint.
+
+GAC's loader standardises each colour channel (``CODE/CIFAR/data_loaders.py``); the network itself does not, so its
+images must come as its training's loader made them.
+
+Sources: Hu et al., "Advancing Spiking Neural Networks towards Deep Residual Learning", IEEE TNNLS (2024),
+arXiv:2112.08954, and Ariande1/MS-ResNet, for the block and the neuron; msresnet18 of bollossom/GAC
+(``CODE/CIFAR/models/MS_ResNet.py``, with ``using_GAC=False``) for the layout and the keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from tcja_exporters.attention import COMBINATIONS, Kernels, attention
+from tcja_exporters.dialects import MS_RESNET, TET, Dialect
+from tcja_exporters.layers import Readout
+from tcja_exporters.networks.cifar10dvs import CLASSES
+from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
+from tcja_exporters.neurons import SpikingNeuron
+from tcja_runtime.frames import InputContract
+
+TIME_AXIS = 1
+SIDE = 32
+"""Height and width of the images; the network takes any, its last pooling is over the whole map."""
+BLOCKS = (3, 3, 2)
+"""Of each stage, whose keys are ``layer1``, ``layer2`` and ``layer3``."""
+GATES = tuple(f"layer{stage}.{block}.tcja" for stage, blocks in enumerate(BLOCKS, 1) for block in range(blocks))
+POSITIONS = ("end", "middle", "start")
+"""Where in a block attention stands."""
+NEURONS = {dialect.name: dialect for dialect in (MS_RESNET, TET)}
+"""Whose: MS-ResNet's own, which is assumed, and the one that GAC's code has in its place."""
+
+_COPIES = (
+    (re.compile(r"\bseqbn\.module\."), "bn."),
+    (re.compile(r"\bconv(\d)_s\.bn\."), r"bn\1."),
+    (re.compile(r"\b(conv\d|fc\d)_s\.layer\.module\."), r"\1."),
+)
+"""How the keys of copies differ from the canonical ones, to be replaced one after the other."""
+
+
+class Sizes(NamedTuple):
+    """What a checkpoint and the user decide; the defaults are those of the published layout."""
+
+    attention: Attention = Attention("tcja", "product", 6, ((4, 4),) * len(GATES))
+    width: int = 64
+    """Channels of the first convolution; the stages have twice, four and eight times as many."""
+    inputs: int = 3
+    classes: int = 10
+    neuron: str = MS_RESNET.name
+    """One of NEURONS."""
+    position: str = POSITIONS[0]
+    """One of POSITIONS."""
+
+    @property
+    def time_steps(self) -> int:
+        """T."""
+        return self.attention.time_steps
+
+
+class Block(nn.Module):
+    """A residual block: [N, T, inputs, H, W] -> [N, T, outputs, H / stride, W / stride]."""
+
+    def __init__(self, sizes: Sizes, kernels: Kernels, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        kind, combine, time_steps, _ = sizes.attention
+        self.position = sizes.position
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = _norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = _norm(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = _named(layer=_named(module=conv), bn=_norm(outputs))
+        channels = inputs if sizes.position == "start" else outputs
+        gates = attention(kind, kernels, time_steps, channels, time_axis=TIME_AXIS, combine=combine)
+        self.tcja = gates[0] if gates else nn.Identity()
+        # The published block calls one neuron twice; as it keeps nothing between calls, these two are the same.
+        self.spike1 = _neuron(sizes)
+        self.spike2 = _neuron(sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._attend("start", self.spike1(x))
+        y = self._attend("middle", self.spike2(_per_step(y, self.conv1, self.bn1)))
+        y = self._attend("end", _per_step(y, self.conv2, self.bn2))
+        return y + (x if self.downsample is None else _per_step(x, self.downsample))
+
+    def _attend(self, position: str, y: Tensor) -> Tensor:
+        attended: Tensor = self.tcja(y) if position == self.position else y
+        return attended
+
+
+class MsResNet(nn.Module):
+    """Images [N, inputs, 32, 32] -> logits [N, classes].
+
+    The first convolution and its batch norm encode the image once, without firing; what they return is the input of
+    the first block at each of the T steps. Three stages of residual blocks, of which the second and the third halve
+    the map; a neuron; the mean over the map; one fully connected layer.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.time_steps = sizes.time_steps
+        self.conv1 = nn.Conv2d(sizes.inputs, sizes.width, 3, padding=1, bias=False)
+        self.bn1 = _norm(sizes.width)
+        self.layer1 = _stage(sizes, 0)
+        self.layer2 = _stage(sizes, 1)
+        self.layer3 = _stage(sizes, 2)
+        self.spike = _neuron(sizes)
+        self.fc1 = nn.Linear(sizes.width * 2 ** len(BLOCKS), sizes.classes)
+        self.readout = Readout(time_axis=TIME_AXIS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        current = self.bn1(self.conv1(images))
+        x = current.unsqueeze(TIME_AXIS).expand(-1, self.time_steps, -1, -1, -1)
+        x = self.spike(self.layer3(self.layer2(self.layer1(x))))
+        logits: Tensor = self.readout(_per_step(x.mean(dim=(3, 4)), self.fc1))
+        return logits
+
+
+def _stage(sizes: Sizes, stage: int) -> nn.Sequential:
+    """The blocks of a stage, counted from 0; its first block doubles the channels."""
+    first = sum(BLOCKS[:stage])
+    inputs = sizes.width * 2**stage
+    outputs = 2 * inputs
+    stride = 1 if stage == 0 else 2
+    blocks = []
+    for kernels in sizes.attention.kernels[first : first + BLOCKS[stage]]:
+        blocks.append(Block(sizes, kernels, inputs, outputs, stride))
+        inputs, stride = outputs, 1
+    return nn.Sequential(*blocks)
+
+
+def _neuron(sizes: Sizes) -> SpikingNeuron:
+    return SpikingNeuron(NEURONS[sizes.neuron].neuron, time_axis=TIME_AXIS)
+
+
+def _norm(channels: int) -> nn.Module:
+    return _named(bn=nn.BatchNorm2d(channels))
+
+
+def _named(**layers: nn.Module) -> nn.Module:
+    """Layers one after the other, whose keys are these names."""
+    return nn.Sequential(OrderedDict(layers))
+
+
+def _per_step(x: Tensor, *layers: nn.Module) -> Tensor:
+    """[N, T, ...] through layers without state, one after the other; they stay where their keys put them."""
+    y = x.flatten(0, 1)
+    for layer in layers:
+        y = layer(y)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class MsResNetCifar(Network[Sizes]):
+    """A published checkpoint has each tensor up to four times over, as its containers share their layers."""
+
+    name = "ms_resnet"
+    summary = "static images, CIFAR-10 or CIFAR-100: MS-ResNet, TCJA in each of its eight residual blocks, logits"
+    dialect = MS_RESNET
+    output = "logits"
+    settings: ClassVar = {"combine": COMBINATIONS, "neuron": tuple(NEURONS), "position": POSITIONS}
+
+    def sizes(self, reader: ShapeReader) -> Sizes:
+        full = Sizes()
+        gates = reader.attention(GATES, full.attention)
+        width = reader.size("channels", ("conv1.weight", 0), ("bn1.bn.weight", 0), default=full.width)
+        position = full.position if gates.kind == "none" else reader.setting("position", POSITIONS)
+        over_time = f"{GATES[0]}.conv_c.weight"
+        # The first block doubles the channels, so attention at its start is the only one with half of them.
+        if position != "start" and reader.size("channels of the first attention", (over_time, 0), default=0) == width:
+            reader.conflicts.append(f"{over_time} is for {width} channels, as with --set position=start")
+        return Sizes(
+            attention=gates,
+            width=width,
+            inputs=reader.size("image channels", ("conv1.weight", 1), default=full.inputs),
+            classes=reader.size("classes", ("fc1.weight", 0), ("fc1.bias", 0), default=full.classes),
+            neuron=reader.setting("neuron", tuple(NEURONS)),
+            position=position,
+        )
+
+    def build(self, sizes: Sizes) -> MsResNet:
+        return MsResNet(sizes)
+
+    def contract(self, sizes: Sizes) -> InputContract:
+        return InputContract.images(sizes.inputs, SIDE, SIDE)
+
+    def classes(self, sizes: Sizes) -> tuple[str, ...]:
+        return named_or_numbered(CLASSES, sizes.classes)
+
+    def dialect_of(self, sizes: Sizes) -> Dialect:
+        return NEURONS[sizes.neuron]
+
+    def canonical(self, key: str) -> str:
+        for copy, original in _COPIES:
+            key = copy.sub(original, key)
+        return key
+
+
+NETWORK = MsResNetCifar()

@@ -1,0 +1,109 @@
+"""The published CIFAR10-DVS network of TET's code (ridgerchu/TCJA, ``src/tet/models/VGG_models.py``: VGGSNN_TCJA).
+
+Without attention it is that file's VGGSNN, or, with convolutions of stride 2 in place of the poolings, VGGSNNwoAP.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from tcja_exporters.attention import ATTENTIONS
+from tcja_exporters.dialects import TET
+from tcja_exporters.layers import Readout, TetPerStep
+from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES
+from tcja_exporters.networks.event import EventSizes, read_sizes
+from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
+from tcja_exporters.networks.vggsnn import TIME_AXIS, SpikingConv, tet_attention
+from tcja_runtime.frames import InputContract
+
+POOLINGS = ("average", "stride")
+PUBLISHED = EventSizes(
+    attention=Attention("tcja", "product", 10, ((2, 2),)),
+    widths=(64, 128, 256, 256, 512, 512, 512, 512),
+    height=48,
+    width=48,
+    hidden=0,
+    classes=10,
+)
+
+
+class Sizes(NamedTuple):
+    """What a checkpoint decides."""
+
+    event: EventSizes = PUBLISHED
+    pooling: str = POOLINGS[0]
+    """One of POOLINGS."""
+
+    @property
+    def time_steps(self) -> int:
+        """T."""
+        return self.event.time_steps
+
+
+class TetCifar10DvsNet(nn.Module):
+    """Event counts [N, T, 2, 48, 48] -> logits [N, classes].
+
+    Four blocks of two spiking convolutions and average pooling, the first with attention before the pooling; one fully
+    connected layer that does not fire.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        event, pooled = sizes.event, sizes.pooling == "average"
+        features: list[nn.Module] = []
+        inputs = 2
+        for block in range(BLOCKS):
+            first, second = event.widths[2 * block : 2 * block + 2]
+            features += [SpikingConv(inputs, first), SpikingConv(first, second, stride=1 if pooled else 2)]
+            if block == 0:
+                features += tet_attention(event.attention, 0, second)
+            if pooled:
+                features.append(TetPerStep(nn.AvgPool2d(2)))
+            inputs = second
+        shrink = 2**BLOCKS
+        units = inputs * (event.height // shrink) * (event.width // shrink)
+        self.features = nn.Sequential(*features)
+        self.classifier = TetPerStep(nn.Linear(units, event.classes))
+        self.readout = Readout(time_axis=TIME_AXIS)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        answer: Tensor = self.readout(self.classifier(self.features(frames).flatten(2)))
+        return answer
+
+
+class TetCifar10Dvs(Network[Sizes]):
+    """Takes frames already resized to 48x48, as its training's loader makes them (``src/data_loaders.py``)."""
+
+    name = "tet_cifar10dvs"
+    summary = "CIFAR10-DVS at 48x48, TET's neuron: eight spiking convolutions, TCJA before the first pooling, logits"
+    dialect = TET
+    output = "logits"
+    variants: ClassVar = {"attention": ATTENTIONS, "pooling": POOLINGS}
+
+    def sizes(self, reader: ShapeReader) -> Sizes:
+        event = read_sizes(
+            reader,
+            PUBLISHED,
+            first="features.0.fwd.module.0.weight",
+            second="features.1.fwd.module.0.weight",
+            attention=("features.2",),
+            conv="conv.0",
+            flat="classifier.module.weight",
+            last="classifier.module.weight",
+            shrink=2**BLOCKS,
+        )
+        return Sizes(event, reader.choice("pooling", POOLINGS))
+
+    def build(self, sizes: Sizes) -> nn.Module:
+        return TetCifar10DvsNet(sizes)
+
+    def contract(self, sizes: Sizes) -> InputContract:
+        return InputContract.frames(sizes.time_steps, sizes.event.height, sizes.event.width)
+
+    def classes(self, sizes: Sizes) -> tuple[str, ...]:
+        return named_or_numbered(CLASSES, sizes.event.classes)
+
+
+NETWORK = TetCifar10Dvs()

@@ -1,0 +1,89 @@
+"""The published N-Caltech101 network of TET's code (ridgerchu/TCJA, ``VGG_models.py``: VGGSNN_TCJA_NCAL)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tcja_exporters.dialects import TET
+from tcja_exporters.layers import Readout, TetPerStep, WindowDropout
+from tcja_exporters.networks.event import EventSizes, read_sizes
+from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
+from tcja_exporters.networks.vggsnn import TIME_AXIS, SpikingConv, lif, tet_attention
+from tcja_runtime.frames import InputContract
+
+POOLINGS = 5
+PUBLISHED = EventSizes(
+    attention=Attention("tcja", "product", 14, ((4, 4), (4, 4))),
+    widths=(64, 128, 256, 256, 512),
+    height=180,
+    width=240,
+    hidden=1024,
+    classes=101,
+)
+
+
+class TetNCaltech101VggNet(nn.Module):
+    """Event counts [N, T, 2, H, W] -> logits [N, classes].
+
+    Five times spiking convolution and max pooling, with attention before the last two poolings; a fully connected
+    spiking layer; an output layer that does not fire.
+    """
+
+    def __init__(self, sizes: EventSizes) -> None:
+        super().__init__()
+        features: list[nn.Module] = []
+        inputs = 2
+        for i, width in enumerate(sizes.widths):
+            features.append(SpikingConv(inputs, width))
+            if i >= POOLINGS - 2:
+                features += tet_attention(sizes.attention, i - POOLINGS + 2, width)
+            features.append(TetPerStep(nn.MaxPool2d(2)))
+            inputs = width
+        shrink = 2**POOLINGS
+        units = inputs * (sizes.height // shrink) * (sizes.width // shrink)
+        dropout = WindowDropout(0.5, time_axis=TIME_AXIS)
+        self.features = nn.Sequential(*features)
+        # The published dropout of the first layer is inside its container, which numbers the layer 1.
+        self.classifier_1 = nn.Sequential(TetPerStep(nn.Dropout(0.5), nn.Linear(units, sizes.hidden)))
+        self.act = lif()
+        self.classifier_2 = nn.Sequential(dropout, TetPerStep(nn.Linear(sizes.hidden, sizes.classes)))
+        self.readout = Readout(time_axis=TIME_AXIS)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        hidden = self.act(self.classifier_1(self.features(frames).flatten(2)))
+        answer: Tensor = self.readout(self.classifier_2(hidden))
+        return answer
+
+
+class TetNCaltech101Vgg(Network[EventSizes]):
+    """TET's neuron throughout."""
+
+    name = "tet_ncaltech101_vgg"
+    summary = "N-Caltech101, TET's neuron: five spiking convolutions, TCJA twice, logits"
+    dialect = TET
+    output = "logits"
+
+    def sizes(self, reader: ShapeReader) -> EventSizes:
+        return read_sizes(
+            reader,
+            PUBLISHED,
+            first="features.0.fwd.module.0.weight",
+            second="features.2.fwd.module.0.weight",
+            attention=("features.7", "features.10"),
+            conv="conv.0",
+            flat="classifier_1.0.module.1.weight",
+            last="classifier_2.1.module.weight",
+            shrink=2**POOLINGS,
+        )
+
+    def build(self, sizes: EventSizes) -> nn.Module:
+        return TetNCaltech101VggNet(sizes)
+
+    def contract(self, sizes: EventSizes) -> InputContract:
+        return InputContract.frames(sizes.time_steps, sizes.height, sizes.width)
+
+    def classes(self, sizes: EventSizes) -> tuple[str, ...]:
+        return named_or_numbered((), sizes.classes)
+
+
+NETWORK = TetNCaltech101Vgg()

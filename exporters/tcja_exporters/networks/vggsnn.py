@@ -1,0 +1,44 @@
+"""What the networks of TET's code have in common (``VGGSNN...`` in ridgerchu/TCJA, ``src/tet/models/``).
+
+Arrays are [N, T, ...] inside; a spiking convolution is one layer with keys ``fwd.module.0``, ``fwd.module.1``.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tcja_exporters.attention import CLA, TCJA, attention
+from tcja_exporters.dialects import TET
+from tcja_exporters.layers import TetPerStep
+from tcja_exporters.networks.network import Attention
+from tcja_exporters.neurons import SpikingNeuron
+
+TIME_AXIS = 1
+
+
+class SpikingConv(nn.Module):
+    """Convolution, batch norm and neuron: [N, T, inputs, H, W] -> [N, T, outputs, H / stride, W / stride]."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.fwd = TetPerStep(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs))
+        self.act = lif()
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes: Tensor = self.act(self.fwd(x))
+        return spikes
+
+
+def lif() -> SpikingNeuron:
+    """TET's neuron."""
+    return SpikingNeuron(TET.neuron, time_axis=TIME_AXIS)
+
+
+def tet_attention(sizes: Attention, block: int, channels: int) -> list[nn.Module]:
+    """An attention block with TET's keys, whose ``conv`` is a Sequential of one."""
+    kind, combine, time_steps, kernels = sizes
+    blocks = attention(kind, kernels[block], time_steps, channels, time_axis=TIME_AXIS, combine=combine)
+    for gate in blocks:
+        if isinstance(gate, (TCJA, CLA)):
+            gate.conv = nn.Sequential(gate.conv)
+    return blocks

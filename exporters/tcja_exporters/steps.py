@@ -1,0 +1,98 @@
+"""Joins the calls of a neuron that a network makes once a time step to one operator over the whole window.
+
+    s_t = TcjaLifStep(x_t), t = 1..T      becomes      S = TcjaLif(stack of x_t),  s_t = S[t]
+
+That is the same function where no x_t depends on a spike s_u of the same layer: a recurrent layer is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from tcja_exporters import custom_op
+from tcja_runtime.errors import BadInput
+
+
+def join(model: onnx.ModelProto, module_of: Callable[[onnx.NodeProto], str]) -> None:
+    """Replace the step operators of a model, in place.
+
+    Args:
+        model: as torch exports it.
+        module_of: the PyTorch module that a node comes from.
+
+    Raises:
+        BadInput: a neuron is called more often than another, its membrane is used, or its layer is recurrent.
+    """
+    calls: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        if node.op_type == custom_op.STEP:
+            calls.setdefault(module_of(node), []).append(node)
+    if not calls:
+        return
+    read = {name for node in model.graph.node for name in node.input} | {out.name for out in model.graph.output}
+    joined: list[onnx.NodeProto] = []
+    time_steps = min(map(len, calls.values()))
+    for layer, steps in calls.items():
+        if len(steps) != time_steps:
+            raise BadInput(f"the neuron '{layer}' is called {len(steps)} times in a window, others {time_steps} times")
+        if any(membrane in read for step in steps for membrane in step.output[1:]):
+            raise BadInput(f"the network uses the membrane of '{layer}'; only its spikes can be exported")
+        joined += _joined(model, layer, steps)
+    kept = [node for node in model.graph.node if node.op_type != custom_op.STEP]
+    ordered = _in_order([*kept, *joined])
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+
+
+def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    def constant(name: str, value: int | list[int]) -> str:
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"{layer}/{name}"))
+        return f"{layer}/{name}"
+
+    first = constant("time_axis", [0])
+    nodes: list[onnx.NodeProto] = []
+    for t, step in enumerate(steps):
+        nodes.append(helper.make_node("Unsqueeze", [step.input[0], first], [f"{layer}/x_{t}"]))
+    nodes.append(helper.make_node("Concat", [f"{layer}/x_{t}" for t in range(len(steps))], [f"{layer}/window"], axis=0))
+    neuron = helper.make_node(custom_op.NAME, [f"{layer}/window"], [f"{layer}/fired"], domain=custom_op.DOMAIN)
+    neuron.attribute.extend(steps[0].attribute)
+    nodes.append(neuron)
+    for t, step in enumerate(steps):
+        nodes.append(helper.make_node("Gather", [f"{layer}/fired", constant(f"t_{t}", t)], [step.output[0]], axis=0))
+    for node in nodes:
+        node.metadata_props.extend(steps[0].metadata_props)  # they name the module
+    return nodes
+
+
+def _in_order(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes such that each comes after those whose results it reads."""
+    producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    waiting = [{producer[name] for name in _read(node) if name in producer} for node in nodes]
+    readers: dict[int, list[int]] = {}
+    for i, needed in enumerate(waiting):
+        for j in needed:
+            readers.setdefault(j, []).append(i)
+    ready = [i for i, needed in enumerate(waiting) if not needed]
+    ordered: list[onnx.NodeProto] = []
+    for i in ready:  # grows while it runs
+        ordered.append(nodes[i])
+        for j in readers.get(i, ()):
+            waiting[j].discard(i)
+            if not waiting[j]:
+                ready.append(j)
+    if len(ordered) < len(nodes):
+        raise BadInput("a spiking layer is recurrent: its current depends on its own spikes; that cannot be exported")
+    return ordered
+
+
+def _read(node: onnx.NodeProto) -> list[str]:
+    """What a node and the subgraphs in it read."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            names += [name for inner in graph.node for name in _read(inner)]
+    return names

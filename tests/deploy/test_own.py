@@ -1,0 +1,131 @@
+"""A user's network on the command line: exit code, one line, and what the bundle says."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tcja_deploy import cli
+from tcja_runtime.bundle import Bundle
+
+MODULE = """
+import torch
+from torch import nn
+from tcja_exporters.libraries import register
+from tcja_runtime.neuron import NeuronSpec
+
+class LIF(nn.Module):
+    def __init__(self, beta):
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, x):
+        v, spikes = torch.zeros_like(x[0]), []
+        for step in x:
+            v = v * self.beta + step
+            spikes.append((v > 1).to(x.dtype))
+            v = v * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+register(LIF, lambda lif: NeuronSpec.linear(decay=lif.beta, strict=True))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(32, 16), nn.Linear(16, 3)
+        self.lif1, self.lif2 = LIF(0.5), LIF(0.75)
+
+    def forward(self, x):
+        return self.lif2(self.b(self.lif1(self.a(x.flatten(2)))))
+
+def build():
+    return Net()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with a user's module and trained weights, where the command is run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mynet.py").write_text(MODULE)
+    sys.modules.pop("mynet", None)
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a.weight": (16, 32), "a.bias": (16,), "b.weight": (3, 16), "b.bias": (3,)}
+    torch.save({key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}, tmp_path / "w.pth")
+    return tmp_path
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    code = cli.run(list(arguments))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_export_and_verify(folder, capsys):
+    frames = np.random.default_rng(0).poisson(1.0, (9, 5, 2, 4, 4)).astype(np.float32)
+    np.savez(folder / "data.npz", frames=frames, labels=np.arange(9) % 3)
+    arguments = ["--model", "mynet:build", "--layout", "TN", "--data", "data.npz", "--target", "onnx"]
+    code, out, err = run(capsys, "export", "w.pth", *arguments, "--out", "own.bundle", "--weights-only")
+    assert code == 0, err
+    assert "Net from w.pth: T = 5, rates [N, 3], 579 parameters" in out
+    assert "2 spiking layers of mynet.Net replaced: lif1 (mynet.LIF), lif2 (mynet.LIF)" in out
+    manifest = Bundle.open(folder / "own.bundle").manifest
+    assert (manifest.network, manifest.dialect, manifest.time_steps) == ("Net", "own", 5)
+    assert [layer.neuron.decay for layer in manifest.layers] == [0.5, 0.75]
+    assert run(capsys, "verify", "own.bundle")[0] == 0
+
+
+def test_per_step(folder, capsys):
+    arguments = ["--model", "mynet:build", "--layout", "TN", "--shape", "4,2,4,4", "--target", "onnx", "--json"]
+    code, out, err = run(capsys, "export", "w.pth", *arguments, "--per-step", "--out", "steps.bundle")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["output"], said["output_shape"], said["parity"]["met"]) == ("rates_per_step", [4, 3], True)
+    assert run(capsys, "verify", "steps.bundle")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "mynet:build"], "the shape of the network's windows is not known; say it with --shape, or give"),
+        (["--model", "mynet:build", "--shape", "4,x"], "--shape 4,x is not T,P,H,W or C,H,W, such as 10,2,128,128"),
+        (["--model", "mynet:build", "--shape", "4,2,4"], "the network fails on windows of shape (4, 2, 4): "),
+        (["--model", "mynet:build", "--shape", "4,2,4,5", "--layout", "TN"], "shapes cannot be multiplied"),
+        (["--model", "mynet:Build", "--shape", "4,2,4,4"], "--model mynet:Build: mynet has no function or class Build"),
+        (
+            ["--model", "mynet:build", "--network", "dvs128"],
+            "--network and --set are for networks of the registry, not",
+        ),
+        (["--set", "T"], "--set T is not NAME=VALUE, such as T=10"),
+        (["--set", "T=4", "--set", "T=5"], "--set T is given twice, as 4 and as 5"),
+    ],
+)
+def test_bad_usage_is_one_line(folder, capsys, arguments, message):
+    code, out, err = run(capsys, "export", "w.pth", "--target", "onnx", "--out", "b", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (folder / "b").exists()
+
+
+def test_weights_of_another_network_are_refused(folder, capsys):
+    torch.save({"a.weight": torch.zeros(16, 31), "c": torch.zeros(1)}, folder / "w.pth")
+    code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", "--shape", "4,2,4,4", "--out", "b")
+    assert code == 2
+    assert (
+        "w.pth is not of this mynet.Net: a.bias is missing; b.weight is missing; b.bias is missing; and 2" in err
+    )
+
+
+def test_wrong_constants_are_exit_code_1(folder, capsys):
+    (folder / "mynet.py").write_text(MODULE.replace("strict=True", "strict=False"))
+    code, _, err = run(
+        capsys, "export", "w.pth", "--model", "mynet:build", "--shape", "4,2,4,4", "--layout", "TN", "--out", "b"
+    )
+    assert code == 1
+    assert "'lif1' does not do what its constants say (own: h = 0.5 v + 1 x + 0, h >= 1, reset to 0): alone" in err
+    assert not (folder / "b").exists()

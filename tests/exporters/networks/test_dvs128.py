@@ -1,0 +1,10 @@
+from ... import networks
+from ..published import Dvs128
+from .conformance import Conformance
+
+
+class TestDvs128(Conformance):
+    small = networks.SMALL["dvs128"]
+    published = Dvs128
+    parameters = 1_832_576
+    recorded = True

@@ -1,0 +1,65 @@
+import functools
+
+import pytest
+
+from tcja_exporters.identify import identify
+from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.network import Attention
+from tcja_runtime.errors import BadInput
+
+from ... import networks
+from ..published import CextNet
+from ..test_identify import wrapped
+from .conformance import Conformance
+
+
+def small(name: str, k_t: int) -> networks.Small:
+    return networks.Small(
+        name,
+        EventSizes(
+            attention=Attention("tcja", "product", 4, ((4, 4), (k_t, 4))),
+            widths=(4, 8, 16, 16, 32),
+            height=64,
+            width=64,
+            hidden=32,
+            classes=5,
+        ),
+    )
+
+
+class PublishedNCaltech101(CextNet):
+    def forward(self, frames):
+        return super().forward(frames).mean(0)
+
+
+class TestNCaltech101(Conformance):
+    small = small("ncaltech101", 2)
+    published = PublishedNCaltech101
+    parameters = 21_907_096
+    per_step = 0
+    recorded = True
+
+
+class TestTetNCaltech101(Conformance):
+    small = small("tet_ncaltech101", 4)
+    published = functools.partial(PublishedNCaltech101, fires=False)
+    parameters = 21_907_488
+    per_step = 0
+    recorded = True
+
+
+@pytest.mark.parametrize(("k_t", "name"), [(2, "ncaltech101"), (4, "tet_ncaltech101")])
+def test_the_published_kernels_decide(k_t, name):
+    found = identify(wrapped(small(name, k_t).state()))
+    assert found.name == name
+    other = {"ncaltech101", "tet_ncaltech101"} - {name}
+    said = f"k_t of conv.15 is {k_t}, as published for {name}; a retrained {other.pop()} may look the same"
+    assert any(line.startswith(said) for line in found.evidence)
+
+
+def test_other_kernels_must_be_asked_for():
+    state = small("ncaltech101", 3).state()
+    with pytest.raises(BadInput, match=r"fits several networks, .* ncaltech101 \(.*; tet_ncaltech101 \(.*--network$"):
+        identify(wrapped(state))
+    assert identify(wrapped(state), "ncaltech101").output == "rates"
+    assert identify(wrapped(state), "tet_ncaltech101").output == "logits"

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from tcja_exporters.identify import identify
+from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.network import Attention
+from tcja_exporters.networks.tet_cifar10dvs import Sizes
+from tcja_runtime.errors import BadInput
+
+from ... import networks
+from ..published import TetCifar10Dvs
+from ..test_identify import wrapped
+from .conformance import Conformance
+
+EVENT = EventSizes(
+    attention=Attention("tcja", "product", 4, ((2, 3),)),
+    widths=(4, 8, 16, 16, 32, 32, 32, 32),
+    height=48,
+    width=48,
+    hidden=0,
+    classes=4,
+)
+
+
+class TestTetCifar10Dvs(Conformance):
+    small = networks.Small("tet_cifar10dvs", Sizes(EVENT), scale=1.4)
+    published = TetCifar10Dvs
+    parameters = 9_304_466
+    per_step = 1
+    recorded = True
+
+
+@pytest.mark.parametrize("pooling", ["average", "stride"])
+def test_the_published_networks_without_attention(pooling):
+    """VGGSNN and VGGSNNwoAP: T is in none of their tensors."""
+    sizes = Sizes(EVENT._replace(attention=Attention("none", "product", 4, ((0, 0),))), pooling)
+    small = networks.Small("tet_cifar10dvs", sizes, scale=1.4)
+    theirs = TetCifar10Dvs(sizes).eval()
+    theirs.load_state_dict(small.state())
+    with pytest.raises(
+        BadInput, match=r"^model.pth is a tet_cifar10dvs, but does not tell T, .* \(--set T=10, if it was 10\)$"
+    ):
+        identify(wrapped(small.state()))
+    found = identify(wrapped(small.state()), settings={"T": "4"})
+    assert (found.time_steps, found.contract.shape[0]) == (4, 4)
+    assert "attention = none (by its keys)" in found.evidence
+    with torch.no_grad():
+        batch = small.inputs(2)
+        torch.testing.assert_close(found.model(batch), theirs(batch))
+
+
+def test_parameters_without_attention():
+    for pooling in ("average", "stride"):
+        sizes = Sizes()._replace(
+            event=Sizes().event._replace(attention=Attention("none", "product", 10, ((0, 0),))), pooling=pooling
+        )
+        with torch.device("meta"):
+            network = networks.NETWORKS["tet_cifar10dvs"].build(sizes)
+        assert sum(p.numel() for p in network.parameters()) == 9_271_498
+        assert len(network.state_dict()) == 58
