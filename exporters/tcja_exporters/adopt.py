@@ -53,7 +53,7 @@ def adopt(
     Args:
         model: the network. What its neurons hold from earlier runs is forgotten; nothing else of it changes.
         contract: what it takes in.
-        inputs: windows [N, *contract.shape] to prove the replacement on, two at least.
+        inputs: windows [N, *contract.shape] to prove the replacement on.
         layout: how it takes frames; images are always [N, C, H, W].
         classes: class names; numbers otherwise.
         name: of the network; its class's otherwise.
@@ -69,19 +69,8 @@ def adopt(
     found = _replaced(replaced.net)
     if not found:
         raise BadInput(f"{class_name(model)} has no spiking neurons that are known; register its own")
-    expected, spikes = _observed(original, inputs, found)
-    output, ours = _observed(replaced, inputs, found)
-    steps = _time_steps(spikes, contract)
-    _check_same(spikes, ours, found)
-    for layer, fired in spikes.items():
-        _check_alone(layer, original.net.get_submodule(layer), found[layer], fired.shape)
-    difference = float(np.abs(output - expected).max()) if output.shape == expected.shape else np.inf
-    if not difference <= OUTPUT:
-        raise ParityNotMet(
-            f"all spikes agree after the neurons were replaced, but the output differs by {difference:.2g}: the "
-            "network answers from more than its spikes"
-        )
-    replaced.float().readout = _readout(expected.shape, len(inputs), steps)
+    steps, readout = _proven(original, replaced, inputs, found, contract)
+    replaced.float().readout = readout
     with torch.no_grad():
         units = replaced(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(
@@ -101,6 +90,34 @@ def adopt(
             "each layer's neurons alone, on currents that meet their threshold",
         ],
     )
+
+
+def _proven(
+    original: _Driven, replaced: _Driven, inputs: Floats, found: Mapping[str, Recognised], contract: InputContract
+) -> tuple[int, nn.Module]:
+    """Run both networks in float64 and compare every spike; T, and what makes one answer a window of the output."""
+    inputs = inputs if len(inputs) > 1 else np.concatenate([inputs, inputs])
+    expected, spikes = _observed(original, inputs, found)
+    alone, spikes_alone = _observed(original, inputs[:1], found)
+    output, ours = _observed(replaced, inputs, found)
+    steps = _time_steps(spikes, contract)
+    for layer, fired in spikes.items():
+        if (fired[:, :1] != spikes_alone[layer]).any():
+            raise BadInput(f"'{layer}' fires otherwise in a window alone: windows must not change with their batch")
+    readout = _readout(alone.shape, expected.shape, steps)
+    one, several = (readout(torch.from_numpy(answer))[0] for answer in (alone, expected))
+    if not (one - several).abs().max() <= OUTPUT:
+        raise BadInput("the network answers otherwise for a window alone: windows must not change with their batch")
+    _check_same(spikes, ours, found)
+    for layer, fired in spikes.items():
+        _check_alone(layer, original.net.get_submodule(layer), found[layer], fired.shape)
+    difference = float(np.abs(output - expected).max()) if output.shape == expected.shape else np.inf
+    if not difference <= OUTPUT:
+        raise ParityNotMet(
+            f"all spikes agree after the neurons were replaced, but the output differs by {difference:.2g}: the "
+            "network answers from more than its spikes"
+        )
+    return steps, readout
 
 
 def from_factory(said: str) -> nn.Module:
@@ -217,6 +234,7 @@ def _kinds(model: nn.Module, found: Mapping[str, Recognised]) -> dict[str, str]:
 def _observed(driven: _Driven, inputs: Floats, found: Mapping[str, Recognised]) -> tuple[Any, dict[str, Spikes]]:
     """Output and spikes [T, N, ...] by layer, in float64, from rest."""
     network = driven.double()
+    reset(network)
     fired: dict[str, list[Tensor]] = {}
 
     def hook(name: str) -> Any:
@@ -297,18 +315,26 @@ def _check_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ..
         )
 
 
-def _readout(shape: tuple[int, ...], windows: int, steps: int) -> nn.Module:
-    """What makes one answer [N, ...] a window of what a network returns: an axis of T is averaged."""
-    if len(shape) == 3 and shape[:2] == (steps, windows):
+def _readout(alone: tuple[int, ...], together: tuple[int, ...], steps: int) -> nn.Module:
+    """What makes one answer [N, ...] a window of what a network returns: an axis of T is averaged.
+
+    Args:
+        alone: shape of what it returns for one window.
+        together: for several; the axis of the windows is where they differ.
+        steps: T.
+
+    Raises:
+        BadInput: the windows are on no axis of their own.
+    """
+    axes = [i for i, (one, several) in enumerate(zip(alone, together, strict=False)) if one != several]
+    if axes == [0]:
+        return Readout(time_axis=1) if len(alone) == 3 and alone[1] == steps else nn.Identity()
+    if axes == [1] and len(alone) == 3 and alone[0] == steps:
         return Readout(time_axis=0)
-    if len(shape) == 3 and shape[:2] == (windows, steps):
-        return Readout(time_axis=1)
-    if shape[0] != windows:
-        raise BadInput(
-            f"the network returns shape {list(shape)} for {windows} windows of {steps} steps; it must return "
-            "[N, classes], [T, N, classes] or [N, T, classes]"
-        )
-    return nn.Identity()
+    raise BadInput(
+        f"the network returns shape {list(together)} for windows of {steps} steps; it must return [N, classes], "
+        "[T, N, classes] or [N, T, classes]"
+    )
 
 
 def _hashed(model: nn.Module) -> dict[str, Any]:

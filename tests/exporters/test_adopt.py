@@ -311,3 +311,64 @@ def test_the_layout_must_fit():
 def test_factories_that_are_none(said, message):
     with pytest.raises(BadInput, match=message):
         from_factory(said)
+
+
+class Returning(nn.Module):
+    """A spiking layer whose output is arranged as a test wants it."""
+
+    def __init__(self, arranged) -> None:
+        super().__init__()
+        from spikingjelly.activation_based import neuron
+
+        self.fc, self.lif, self.arranged = nn.Linear(128, 6), neuron.IFNode(step_mode="m"), arranged
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.arranged(self.lif(self.fc(x.flatten(2))))
+
+
+@pytest.mark.parametrize("time_steps", [1, 2, 3])  # 2 is also the number of windows
+@pytest.mark.parametrize(
+    ("arranged", "per_step"),
+    [
+        (lambda s: s, True),
+        (lambda s: s.transpose(0, 1), True),
+        (lambda s: s.mean(0), False),
+        (lambda s: (s.mean(0), "more"), False),
+    ],
+)
+def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
+    network = own.awake(Returning(arranged))
+    contract = InputContract.of((time_steps, 2, 8, 8))
+    x = np.random.default_rng(0).poisson(1.0, (2, *contract.shape)).astype(np.float32)
+    found = adopt(network, contract, x, layout="TN")
+    with torch.no_grad():
+        rates = network.lif(network.fc(torch.from_numpy(x).transpose(0, 1).flatten(2))).mean(0)
+        torch.testing.assert_close(found.model(torch.from_numpy(x)), rates)
+    assert len(found.classes) == 6
+
+
+@pytest.mark.parametrize(
+    ("arranged", "message"),
+    [
+        (lambda s: s.sum(), r"the network returns shape \[\] for windows of 4 steps; it must return \[N, classes\]"),
+        (lambda s: s.mean(0).T, r"the network returns shape \[6, 3\]"),
+        (
+            lambda s: {"spikes": s},
+            "the network returns a dict; it must return a tensor, or a tuple that",
+        ),
+        (lambda s: s.mean(0) + s.mean(), "the network answers otherwise for a window alone"),
+    ],
+)
+def test_answers_of_other_shapes_are_refused(arranged, message):
+    with pytest.raises(BadInput, match=message):
+        adopt(own.awake(Returning(arranged)), CONTRACT, windows(), layout="TN")
+
+
+def test_windows_must_not_change_with_their_batch():
+    class Mixed(own.Window):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x - x.mean(dim=1, keepdim=True))
+
+    network = own.awake(Mixed(*own.activation_based("m")))
+    with pytest.raises(BadInput, match="'n1' fires otherwise in a window alone: windows must not"):
+        adopt(network, CONTRACT, windows(), layout="TN")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from tcja_exporters.attention import attention
@@ -28,6 +29,29 @@ PUBLISHED = EventSizes(
 )
 
 
+class AdaptiveAverage(nn.Module):
+    """torch's AdaptiveAvgPool2d: [..., before, before] -> [..., after, after], the sums (M x M^T)[i, j] / (n_i n_j).
+
+    Row i of M has n_i ones, at floor(i before / after) .. ceil((i + 1) before / after) - 1. As `before` is no multiple
+    of `after`, these windows differ in length and overlap, for which ONNX has no operator. Sums of counts are exact.
+    """
+
+    rows: Tensor
+    lengths: Tensor
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        rows = torch.zeros(after, before)
+        for i in range(after):
+            rows[i, i * before // after : -(-(i + 1) * before // after)] = 1
+        lengths = rows.sum(1)
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("lengths", lengths[:, None] * lengths, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows @ x @ self.rows.T / self.lengths
+
+
 class Cifar10DvsNet(nn.Module):
     """Event counts [N, T, 2, 128, 128] -> logits [N, classes].
 
@@ -38,7 +62,7 @@ class Cifar10DvsNet(nn.Module):
     def __init__(self, sizes: EventSizes) -> None:
         super().__init__()
         kind, combine, time_steps, kernels = sizes.attention
-        conv: list[nn.Module] = [PerStep(nn.AdaptiveAvgPool2d((sizes.height, sizes.width)))]
+        conv: list[nn.Module] = [AdaptiveAverage(SENSOR, sizes.height)]
         inputs = 2
         for block in range(BLOCKS):
             for width in sizes.widths[2 * block : 2 * block + 2]:

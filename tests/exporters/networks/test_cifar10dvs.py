@@ -1,3 +1,7 @@
+import pytest
+import torch
+
+from tcja_exporters.networks.cifar10dvs import AdaptiveAverage
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import Attention
 
@@ -22,3 +26,13 @@ class TestCifar10Dvs(Conformance):
     parameters = 11_369_450
     per_step = 0
     recorded = True
+
+
+@pytest.mark.parametrize("after", [48, 32, 50])
+def test_adaptive_average_is_torchs(after):
+    """To the bit on counts, whose sums are exact."""
+    counts = torch.randint(0, 9, (2, 3, 128, 128), generator=torch.Generator().manual_seed(0)).float()
+    pooled = torch.nn.AdaptiveAvgPool2d(after)(counts)
+    assert torch.equal(AdaptiveAverage(128, after)(counts), pooled)
+    noise = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(AdaptiveAverage(128, after)(noise), torch.nn.AdaptiveAvgPool2d(after)(noise))
