@@ -30,7 +30,7 @@ PUBLISHED = EventSizes(
 
 
 class AdaptiveAverage(nn.Module):
-    """torch's AdaptiveAvgPool2d: [..., before, before] -> [..., after, after], the sums (M x M^T)[i, j] / (n_i n_j).
+    """torch's AdaptiveAvgPool2d: [..., before, before] -> [..., after, after], the sums (M x M^T)[i, j] / n_i / n_j.
 
     Row i of M has n_i ones, at floor(i before / after) .. ceil((i + 1) before / after) - 1. As `before` is no multiple
     of `after`, these windows differ in length and overlap, for which ONNX has no operator. Sums of counts are exact.
@@ -44,12 +44,11 @@ class AdaptiveAverage(nn.Module):
         rows = torch.zeros(after, before)
         for i in range(after):
             rows[i, i * before // after : -(-(i + 1) * before // after)] = 1
-        lengths = rows.sum(1)
         self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("lengths", lengths[:, None] * lengths, persistent=False)
+        self.register_buffer("lengths", rows.sum(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.rows @ x @ self.rows.T / self.lengths
+        return self.rows @ x @ self.rows.T / self.lengths[:, None] / self.lengths
 
 
 class Cifar10DvsNet(nn.Module):
