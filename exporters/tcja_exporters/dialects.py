@@ -20,7 +20,7 @@ class Dialect:
     neuron: NeuronSpec
 
 
-SPIKINGJELLY = Dialect("spikingjelly", NeuronSpec.decayed_input(tau=2.0))
+SPIKINGJELLY = Dialect("spikingjelly", NeuronSpec.leaky(decay_input=True, tau=2.0))
 """SpikingJelly's MultiStepLIFNode as ridgerchu/TCJA ``src/`` uses it: tau 2, fires at h >= 1, resets to 0."""
 
 TET = Dialect("tet", NeuronSpec.linear(decay=0.5, strict=True))

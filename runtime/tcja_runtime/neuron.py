@@ -44,7 +44,7 @@ Reset: TypeAlias = Literal["hard", "soft", "late", "none"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeuronSpec:
-    """The constants of one spiking layer. Build it with `linear`, `decayed_input` or `leaky`.
+    """The constants of one spiking layer. Build it with `linear` or `leaky`.
 
     Attributes:
         charge_order: order of operations of the charge: "linear", "decayed" or "leaky".
@@ -112,35 +112,10 @@ class NeuronSpec:
         )
 
     @classmethod
-    def decayed_input(
-        cls,
-        *,
-        tau: float | None = None,
-        rate: float | None = None,
-        threshold: float = 1.0,
-        strict: bool = False,
-        reset: Reset = "hard",
-        v_reset: float = 0.0,
-    ) -> NeuronSpec:
-        """A neuron trained as h = v + leak(x - (v - v_reset)), given either its tau or its rate."""
-        share = _rate(tau, rate)
-        return cls(
-            charge_order="decayed",
-            decay=1.0 - share,
-            gain=share,
-            bias=share * v_reset,
-            threshold=threshold,
-            strict=strict,
-            reset=reset,
-            v_reset=v_reset,
-            rate=share,
-            tau=tau,
-        )
-
-    @classmethod
     def leaky(
         cls,
         *,
+        decay_input: bool,
         tau: float | None = None,
         rate: float | None = None,
         threshold: float = 1.0,
@@ -148,12 +123,19 @@ class NeuronSpec:
         reset: Reset = "hard",
         v_reset: float = 0.0,
     ) -> NeuronSpec:
-        """A neuron trained as h = v - leak(v - v_reset) + x, given either its tau or its rate."""
-        share = _rate(tau, rate)
+        """A neuron trained as h = v + leak(x - u), or, without `decay_input`, as h = v - leak(u) + x.
+
+        It is given either its tau or its rate.
+        """
+        if tau is not None and not tau > 1.0:
+            raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
+        if (tau is None) == (rate is None):
+            raise ValueError(f"a neuron leaks by its tau or its rate, got tau = {tau} and rate = {rate}")
+        share = 1.0 / tau if tau is not None else float(rate or 0.0)
         return cls(
-            charge_order="leaky",
+            charge_order="decayed" if decay_input else "leaky",
             decay=1.0 - share,
-            gain=1.0,
+            gain=share if decay_input else 1.0,
             bias=share * v_reset,
             threshold=threshold,
             strict=strict,
@@ -228,14 +210,6 @@ class NeuronSpec:
             return h - s * self.threshold
         v = h * (1.0 - s)
         return v + s * self.v_reset if self.v_reset else v
-
-
-def _rate(tau: float | None, rate: float | None) -> float:
-    if tau is not None and not tau > 1.0:
-        raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
-    if (tau is None) == (rate is None):
-        raise ValueError(f"a neuron leaks by its tau or its rate, got tau = {tau} and rate = {rate}")
-    return 1.0 / tau if tau is not None else float(rate or 0.0)
 
 
 def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -116,9 +116,7 @@ def test_weights_of_another_network_are_refused(folder, capsys):
     torch.save({"a.weight": torch.zeros(16, 31), "c": torch.zeros(1)}, folder / "w.pth")
     code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", "--shape", "4,2,4,4", "--out", "b")
     assert code == 2
-    assert (
-        "w.pth is not of this mynet.Net: a.bias is missing; b.weight is missing; b.bias is missing; and 2" in err
-    )
+    assert "w.pth is not of this mynet.Net: a.bias is missing; b.weight is missing; b.bias is missing; and 2" in err
 
 
 def test_wrong_constants_are_exit_code_1(folder, capsys):

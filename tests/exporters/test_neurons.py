@@ -11,7 +11,9 @@ from tcja_runtime.neuron import NeuronSpec, membranes
 
 SPIKINGJELLY = [
     pytest.param(
-        NeuronSpec.decayed_input(tau=tau, reset="hard" if v_reset is not None else "soft", v_reset=v_reset or 0.0),
+        NeuronSpec.leaky(
+            decay_input=True, tau=tau, reset="hard" if v_reset is not None else "soft", v_reset=v_reset or 0.0
+        ),
         lambda tau=tau, v_reset=v_reset: neuron.MultiStepLIFNode(tau=tau, v_reset=v_reset),
         id=f"LIF tau {tau} v_reset {v_reset}",
     )
@@ -59,7 +61,7 @@ def test_strict_and_inclusive_part_at_the_threshold(dtype):
 
 
 def test_nothing_is_kept_between_calls():
-    layer, x = SpikingNeuron(NeuronSpec.decayed_input(tau=2.0)), currents(False, torch.float32)
+    layer, x = SpikingNeuron(NeuronSpec.leaky(decay_input=True, tau=2.0)), currents(False, torch.float32)
     first = layer(x)
     layer(x * 10)
     assert torch.equal(layer(x), first)
@@ -69,7 +71,7 @@ def test_nothing_is_kept_between_calls():
 
 def test_spikes_explain_the_membranes():
     """The numpy membranes, made to fire the torch module's spikes, are past the threshold exactly where it fired."""
-    spec, x = NeuronSpec.decayed_input(tau=3.0), currents(False, torch.float32)
+    spec, x = NeuronSpec.leaky(decay_input=True, tau=3.0), currents(False, torch.float32)
     spikes = SpikingNeuron(spec)(x).bool().numpy()
     np.testing.assert_array_equal(spec.fires(membranes(spec, x.numpy(), spikes)), spikes)
 
@@ -78,7 +80,7 @@ def test_training_has_spikingjellys_gradient():
     x = currents(False, torch.float32)
     weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     theirs = neuron.MultiStepLIFNode(tau=2.0, detach_reset=True, surrogate_function=surrogate.ATan())
-    ours = SpikingNeuron(NeuronSpec.decayed_input(tau=2.0))
+    ours = SpikingNeuron(NeuronSpec.leaky(decay_input=True, tau=2.0))
     set_surrogate(ours, ATan())
     gradients = []
     for layer in (theirs, ours):

@@ -212,7 +212,7 @@ def test_fold_gain(gain, folded):
 
 
 def test_fold_gain_keeps_the_trained_order_of_decayed_inputs():
-    done, _ = applied(passes.fold_gain, neuron(NeuronSpec.decayed_input(tau=2.0)))
+    done, _ = applied(passes.fold_gain, neuron(NeuronSpec.leaky(decay_input=True, tau=2.0)))
     assert done == Done(0, note="1 neurons keep their gain, as trained")
 
 

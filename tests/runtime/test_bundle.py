@@ -25,7 +25,7 @@ MANIFEST = Manifest(
     output="rates",
     output_shape=(3,),
     classes=["a", "b"],
-    layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.decayed_input(tau=2.0))],
+    layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.leaky(decay_input=True, tau=2.0))],
     passes=[],
     time_form="scan",
     precision="fp32",

@@ -6,11 +6,11 @@ import pytest
 
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
 
-LIF = NeuronSpec.decayed_input(tau=2.0)
+LIF = NeuronSpec.leaky(decay_input=True, tau=2.0)
 TET = NeuronSpec.linear(decay=0.5, strict=True)
 SOFT = NeuronSpec.linear(decay=0.5, strict=False, reset="soft")
-SCALED = NeuronSpec.decayed_input(rate=0.25, strict=True, reset="soft")
-LEAKY = NeuronSpec.leaky(tau=4.0, v_reset=-1.0)
+SCALED = NeuronSpec.leaky(decay_input=True, rate=0.25, strict=True, reset="soft")
+LEAKY = NeuronSpec.leaky(decay_input=False, tau=4.0, v_reset=-1.0)
 LATE = NeuronSpec.linear(decay=0.5, strict=True, reset="late")
 UNRESET = NeuronSpec.linear(decay=0.5, strict=True, reset="none")
 RESTED = NeuronSpec.linear(decay=0.5, gain=2.0, bias=0.25, strict=False, v_reset=-0.5)
@@ -61,14 +61,17 @@ def test_json_round_trip(spec):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: NeuronSpec.decayed_input(tau=1.0), "tau must be greater than 1 time step, got 1.0"),
+        (lambda: NeuronSpec.leaky(decay_input=True, tau=1.0), "tau must be greater than 1 time step, got 1.0"),
         (lambda: NeuronSpec.linear(decay=1.5, strict=True), r"decay must be in \[0, 1\], got 1.5"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, threshold=float("nan")), "threshold must be finite"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="soft", v_reset=1.0), "soft reset has no v_reset"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="gone"), "'soft', 'late' or 'none', got 'gone'"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", threshold=-1.0), "late reset needs a"),
-        (lambda: NeuronSpec.decayed_input(tau=2.0, rate=0.5), "leaks by its tau or its rate, got tau = 2.0 and rate"),
-        (lambda: NeuronSpec.leaky(), "leaks by its tau or its rate"),
+        (
+            lambda: NeuronSpec.leaky(decay_input=True, tau=2.0, rate=0.5),
+            "by its tau or its rate, got tau = 2.0 and",
+        ),
+        (lambda: NeuronSpec.leaky(decay_input=False), "leaks by its tau or its rate"),
     ],
 )
 def test_impossible_constants_are_refused(build, message):

@@ -47,7 +47,7 @@ def _lif_box(cell: Any) -> NeuronSpec:
     if reset is None:
         raise ValueError("its reset_method is unknown")
     rate = scalar("tau_mem_inv", cell.dt * p.tau_mem_inv)
-    return NeuronSpec.decayed_input(rate=rate, threshold=scalar("v_th", p.v_th), strict=True, reset=reset)
+    return NeuronSpec.leaky(decay_input=True, rate=rate, threshold=scalar("v_th", p.v_th), strict=True, reset=reset)
 
 
 def _integrator(cell: Any) -> NeuronSpec:

@@ -51,14 +51,13 @@ def _spec(name: str, module: Any) -> NeuronSpec:
     # The published LIF divides by tau, PLIF multiplies by sigmoid(w).
     tau = scalar("tau", module.tau) if name == "LIFNode" else None
     rate = None if tau is not None else scalar("w", torch.sigmoid(module.w.detach().double()))
-    if getattr(module, "decay_input", True):
-        build = NeuronSpec.decayed_input
-    elif v_reset or (tau is not None and _leaks(module)):
-        build = NeuronSpec.leaky
-    else:
-        decay = 1.0 - 1.0 / tau if tau is not None else 1.0 - (rate or 0.0)
-        return NeuronSpec.linear(decay=decay, threshold=threshold, strict=False, reset=reset)
-    return build(tau=tau, rate=rate, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
+    decay_input = getattr(module, "decay_input", True)
+    if decay_input or v_reset or (tau is not None and _leaks(module)):
+        return NeuronSpec.leaky(
+            decay_input=decay_input, tau=tau, rate=rate, threshold=threshold, reset=reset, v_reset=v_reset
+        )
+    decay = 1.0 - 1.0 / tau if tau is not None else 1.0 - (rate or 0.0)
+    return NeuronSpec.linear(decay=decay, threshold=threshold, strict=False, reset=reset)
 
 
 def _leaks(lif: Any) -> bool:

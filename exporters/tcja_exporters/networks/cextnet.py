@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -10,8 +10,9 @@ from tcja_exporters.attention import attention
 from tcja_exporters.dialects import SPIKINGJELLY
 from tcja_exporters.layers import PerStep, Readout, Voting, WindowDropout
 from tcja_exporters.networks.event import EventSizes, read_sizes
-from tcja_exporters.networks.network import ShapeReader
+from tcja_exporters.networks.network import Network, ShapeReader, named_or_numbered
 from tcja_exporters.neurons import SpikingNeuron
+from tcja_runtime.frames import InputContract
 
 LIF = SPIKINGJELLY.neuron
 POOLINGS = 5
@@ -67,16 +68,33 @@ class CextNet(nn.Module):
         return answer
 
 
-def cextnet_sizes(reader: ShapeReader, published: EventSizes, head: Head) -> EventSizes:
-    """Sizes from a checkpoint's shapes. Without attention, the layers behind it have lower numbers."""
-    return read_sizes(
-        reader,
-        published,
-        first="conv.0.0.weight",
-        second="conv.3.0.weight",
-        attention=("conv.11", "conv.15"),
-        flat="fc.2.0.weight",
-        last="fc.5.0.weight",
-        voters=head.voters,
-        shrink=2**POOLINGS,
-    )
+class CextNetwork(Network[EventSizes]):
+    """A registry entry of this architecture; a subclass says its published sizes and how it answers."""
+
+    dialect = SPIKINGJELLY
+    published: ClassVar[EventSizes]
+    head: ClassVar[Head]
+    class_names: ClassVar[tuple[str, ...]] = ()
+    """Of the data set, where they are known."""
+
+    def sizes(self, reader: ShapeReader) -> EventSizes:
+        return read_sizes(
+            reader,
+            self.published,
+            first="conv.0.0.weight",
+            second="conv.3.0.weight",
+            attention=("conv.11", "conv.15"),
+            flat="fc.2.0.weight",
+            last="fc.5.0.weight",
+            voters=self.head.voters,
+            shrink=2**POOLINGS,
+        )
+
+    def build(self, sizes: EventSizes) -> nn.Module:
+        return CextNet(sizes, self.head)
+
+    def contract(self, sizes: EventSizes) -> InputContract:
+        return InputContract.frames(sizes.time_steps, sizes.height, sizes.width)
+
+    def classes(self, sizes: EventSizes) -> tuple[str, ...]:
+        return named_or_numbered(self.class_names, sizes.classes)
