@@ -91,7 +91,7 @@ def test_unknown_network(failed, tmp_path):
         ({"conv__3__0__weight": torch.zeros(6, 6, 5, 5)}, "conv.3.0.weight is 6x6x5x5, it should be 6x6x3x3"),
         (
             {"conv__15__conv__weight": torch.zeros(7, 7, 3)},
-            "the attention blocks disagree on T: 5 in conv.11.conv.weight, 7 in conv.15.conv.weight",
+            "its tensors disagree on T: 5 in conv.11.conv.weight, 7 in conv.15.conv.weight",
         ),
         (
             {"fc__2__0__weight": torch.full((24, 24), torch.nan)},

@@ -140,7 +140,7 @@ def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor
         ),
         (
             lambda: changed("dvs128", conv__15__conv__weight=torch.zeros(7, 7, 3)),
-            r"the attention blocks disagree on T: 5 in conv.11.conv.weight, 7 in conv.15.conv.weight",
+            r"its tensors disagree on T: 5 in conv.11.conv.weight, 7 in conv.15.conv.weight",
         ),
         (
             lambda: changed("dvs128", conv__0__0__weight=torch.zeros(0, 2, 3, 3)),

@@ -63,7 +63,7 @@ def read_sizes(
     height, width = (published.height, published.width) if as_published else (shrink * sides[0], shrink * sides[1])
     hidden = published.hidden and reader.size("hidden units", (flat, 0), (last, 1), default=published.hidden)
     return EventSizes(
-        attention=reader.attention(attention, published.attention, conv),
+        attention=reader.attention(attention, published.attention, conv=conv),
         widths=widths,
         height=height,
         width=width,

@@ -59,7 +59,7 @@ class ShapeReader:
         said = int(self.settings.get(T, 0))
         if len(set(found.values())) > 1:
             differing = ", ".join(f"{t} in {key}" for key, t in found.items())
-            self.conflicts.append(f"the attention blocks disagree on T: {differing}")
+            self.conflicts.append(f"its tensors disagree on T: {differing}")
         if found:
             key, time_steps = next(iter(found.items()))
             self.evidence.append(f"T = {time_steps} ({key})")
@@ -72,18 +72,26 @@ class ShapeReader:
         self.unknown.append(f"T, the number of time steps it was trained with (--set T={default}, if it was {default})")
         return default
 
-    def attention(self, prefixes: Sequence[str], published: Attention, conv: str = "conv") -> Attention:
+    def attention(
+        self,
+        prefixes: Sequence[str],
+        published: Attention,
+        *,
+        conv: str = "conv",
+        time_steps: Sequence[tuple[str, int]] = (),
+    ) -> Attention:
         """What the attention blocks with these prefixes are, in the variant that is being tried.
 
         Args:
             prefixes: of the blocks' keys.
             published: what they are where nothing tells.
             conv: name of a block's convolution over channels [T, T, k_t].
+            time_steps: axes of other tensors that tell T.
         """
         kind = self.choice("attention", ATTENTIONS)
         over_channels, over_time = kind in ("tcja", "cla"), kind in ("tcja", "tla")
         places = [(f"{prefix}.{conv}.weight", 0) for prefix in prefixes if over_channels]
-        time_steps = self.time_steps(places, published.time_steps)
+        found = self.time_steps([*places, *time_steps], published.time_steps)
         kernels = tuple(
             (
                 self.size(f"k_t of {prefix}", (f"{prefix}.{conv}.weight", 2), default=k_t) if over_channels else 0,
@@ -92,7 +100,7 @@ class ShapeReader:
             for prefix, (k_t, k_c) in zip(prefixes, published.kernels, strict=True)
         )
         combine = self.setting("combine", COMBINATIONS) if kind == "tcja" else COMBINATIONS[0]
-        return Attention(kind, combine, time_steps, kernels)
+        return Attention(kind, combine, found, kernels)
 
     def choice(self, variant: str, choices: Sequence[str]) -> str:
         """A choice that the keys tell: the one that is being tried, or the published, which is the first."""
