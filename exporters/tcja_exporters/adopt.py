@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tcja_exporters import reference
 from tcja_exporters.checkpoint import Checkpoint, stripped
 from tcja_exporters.layers import Readout
 from tcja_exporters.libraries import recognise, reset
@@ -63,6 +64,8 @@ def adopt(
         BadInput: it has no neurons, or some that cannot be replaced, or does not run on such windows.
         ParityNotMet: the replaced network does not do what the original does; the first layer and step is named.
     """
+    if contract.name == "images" and layout != "NT":
+        raise BadInput(f"layout {layout} is of frames; images are always [N, C, H, W]")
     reset(model)
     original = _Driven(copy.deepcopy(model).eval(), contract, layout)
     replaced = copy.deepcopy(original)
@@ -71,6 +74,11 @@ def adopt(
         raise BadInput(f"{class_name(model)} has no spiking neurons that are known; register its own")
     steps, readout = _proven(original, replaced, inputs, found, contract)
     replaced.float().readout = readout
+    try:
+        reference.layers(replaced, contract)
+    except Exception as error:  # a user's code can fail in any way
+        line = next(iter(str(error).splitlines()), "")
+        raise BadInput(f"the network looks at the values of tensors, which a model cannot: {line}") from error
     with torch.no_grad():
         units = replaced(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(

@@ -59,7 +59,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
         metadata: properties to store in both models.
 
     Raises:
-        BadInput: the network cannot take batches of any size, or uses a neuron twice.
+        BadInput: the network cannot take batches of any size, uses a neuron twice, or an operation that ONNX has not.
     """
     set_surrogate(network, None)
     raw = _torch_export(network.eval(), contract, output)
@@ -100,7 +100,7 @@ def save(exported: Exported, folder: Path) -> None:
 def _torch_export(network: nn.Module, contract: InputContract, output: str) -> onnx.ModelProto:
     # Two windows, because a batch of one would be taken for a constant.
     example = torch.zeros(2, *contract.shape)
-    with _quiet():
+    with _quiet(), _explained():
         program: Any = torch.onnx.export(
             network,
             (example,),
@@ -119,6 +119,19 @@ def _torch_export(network: nn.Module, contract: InputContract, output: str) -> o
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise BadInput(f"the network fixes the batch size of '{value.name}'; take it from the input's shape")
     return model
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say in a line what the exporter cannot do: the innermost cause of its error."""
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        line = next(iter(str(cause).strip().splitlines()), "")
+        raise BadInput(f"torch.onnx cannot export the network: {type(cause).__name__}: {line}") from error
 
 
 @contextlib.contextmanager

@@ -293,6 +293,8 @@ def test_the_layout_must_fit():
     network = own.awake(own.Window(*own.activation_based("m")))
     with pytest.raises(BadInput, match=r"the network fails on windows of shape \(4, 2, 8, 8\): .*; see --shape"):
         adopt(network, CONTRACT, windows(), layout="NT")
+    with pytest.raises(BadInput, match="layout TN is of frames; images are always"):
+        adopt(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
     with pytest.raises(BadInput, match=r"windows are T,P,H,W \(frames\) or C,H,W \(images\), not 4,2"):
         InputContract.of((4, 2))
 
@@ -372,3 +374,54 @@ def test_windows_must_not_change_with_their_batch():
     network = own.awake(Mixed(*own.activation_based("m")))
     with pytest.raises(BadInput, match="'n1' fires otherwise in a window alone: windows must not"):
         adopt(network, CONTRACT, windows(), layout="TN")
+
+
+class OwnStep(nn.Module):
+    """A user's neuron for one time step, which keeps its membrane until it is reset."""
+
+    v: torch.Tensor | float = 0.0
+
+    def reset(self) -> None:
+        self.v = 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.v = self.v * 0.6 + x
+        spikes = (self.v > 0.9).to(x.dtype)
+        self.v = self.v * (1 - spikes)
+        return spikes
+
+
+def test_a_neuron_of_ones_own_may_keep_a_state(monkeypatch):
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(OwnStep, NeuronSpec.linear(decay=0.6, threshold=0.9, strict=True), calls="step")
+    network = own.awake(own.Step(*(OwnStep() for _ in range(4))))
+    x = torch.from_numpy(windows(2, seed=3))
+    with torch.no_grad():
+        rates = torch.stack([network(x[:, t]) for t in range(own.T)]).mean(0)
+        found = adopt(network, CONTRACT, windows(), layout="step")
+        torch.testing.assert_close(found.model(x), rates)
+
+
+class Branching(own.Window):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x if x.sum() > 3 else 2 * x)
+
+
+class Exotic(own.Window):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + torch.linalg.eigvals(torch.eye(2, dtype=x.dtype)).real.sum())
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Branching, "the network looks at the values of tensors, which a model cannot: "),
+        (Exotic, "torch.onnx cannot export the network: .*linalg_eig"),
+    ],
+)
+def test_what_torch_cannot_export_is_said_in_a_line(network, message, tmp_path):
+    model = own.awake(network(*own.activation_based("m")))
+    with pytest.raises(BadInput, match=message) as caught:
+        pipeline.export(pipeline.Request(model=model, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ def register(
     """Make a neuron class of one's own known.
 
     Args:
-        neuron: the class; subclasses are not meant.
+        neuron: the class; subclasses are not meant. One that holds a state between calls needs a method `reset`.
         constants: of its neurons, or a function that reads them off a module.
         calls: "window" if a call takes the currents of all time steps, "step" if of one.
         time_axis: of a window.
@@ -59,7 +59,9 @@ def recognise(name: str, module: nn.Module) -> Recognised | None:
 
 
 def reset(model: nn.Module) -> None:
-    """Forget what the neurons of a model hold from earlier runs, as each library does it."""
+    """Forget what the neurons of a model hold from earlier runs, as each library does it; own ones by their `reset`."""
     for module in model.modules():
+        if type(module) in _registered and callable(getattr(module, "reset", None)):
+            module.reset()  # type: ignore[operator]  # checked above
         for library in _LIBRARIES:
             library.reset(module)
