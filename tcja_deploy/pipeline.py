@@ -175,7 +175,6 @@ def _trained(request: Request) -> TrainedNetwork:
         contract,
         samples.first(DRAWN_WINDOWS).inputs,
         layout=request.layout,
-        classes=request.classes,
         source=checkpoint.source if checkpoint else None,
     )
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from tcja_exporters import reference
 from tcja_exporters.checkpoint import Checkpoint, stripped
@@ -45,7 +46,6 @@ def adopt(
     inputs: Floats,
     *,
     layout: Layout = "NT",
-    classes: tuple[str, ...] | None = None,
     name: str = "",
     source: Mapping[str, Any] | None = None,
 ) -> TrainedNetwork:
@@ -56,7 +56,6 @@ def adopt(
         contract: what it takes in.
         inputs: windows [N, *contract.shape] to prove the replacement on.
         layout: how it takes frames; images are always [N, C, H, W].
-        classes: class names; numbers otherwise.
         name: of the network; its class's otherwise.
         source: name, sha256 and bytes of its checkpoint; a hash of its weights otherwise.
 
@@ -88,7 +87,7 @@ def adopt(
         model=replaced.eval(),
         contract=contract,
         output="rates",
-        classes=classes or (tuple(map(str, range(units[1]))) if len(units) == 2 else ()),
+        classes=tuple(map(str, range(units[1]))) if len(units) == 2 else (),
         time_steps=steps,
         source=dict(source or _hashed(model)),
         evidence=[
@@ -141,14 +140,14 @@ def from_factory(said: str) -> nn.Module:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module can fail in any way
+    except (Exception, SystemExit) as error:  # a user's module can fail in any way
         raise BadInput(f"--model {said}: importing {module_name} fails: {type(error).__name__}: {error}") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise BadInput(f"--model {said}: {module_name} has no function or class {attribute}")
     try:
         model = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"--model {said}: {attribute}() fails: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise BadInput(f"--model {said}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
@@ -159,9 +158,12 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     """Load a checkpoint's weights into a user's network.
 
     Raises:
-        BadInput: its keys or shapes are not the network's.
+        BadInput: its keys or shapes are not the network's, or the network's are not known.
     """
     own, state = model.state_dict(), stripped(checkpoint.state)
+    lazy = [key for key, value in own.items() if is_lazy(value)]
+    if lazy:
+        raise BadInput(f"{class_name(model)} has layers without a shape yet ({lazy[0]}); the factory must run it once")
     missing = [f"{key} is missing" for key in own if key not in state]
     strange = [f"{key} is not part of it" for key in state if key not in own]
     shapes = [

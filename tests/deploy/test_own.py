@@ -43,6 +43,11 @@ class Net(nn.Module):
 
 def build():
     return Net()
+
+def lazy():
+    net = Net()
+    net.a = nn.LazyLinear(16)
+    return net
 """
 
 
@@ -99,6 +104,14 @@ def test_per_step(folder, capsys):
         (
             ["--model", "mynet:build", "--network", "dvs128"],
             "--network and --set are for networks of the registry, not",
+        ),
+        (
+            ["--model", "mynet:build", "--shape", "4,2,4,4", "--layout", "TN", "--classes", "a,b"],
+            "--classes names 2 classes, the network has 3",
+        ),
+        (
+            ["--model", "mynet:lazy", "--shape", "4,2,4,4"],
+            "has layers without a shape yet (a.weight); the factory must",
         ),
         (["--set", "T"], "--set T is not NAME=VALUE, such as T=10"),
         (["--set", "T=4", "--set", "T=5"], "--set T is given twice, as 4 and as 5"),

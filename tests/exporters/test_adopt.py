@@ -308,6 +308,7 @@ def test_the_layout_must_fit():
         ("math:pi", "math has no function or class pi"),
         ("os:getcwd", r"getcwd\(\) returns a str, not a torch.nn.Module"),
         ("math:sqrt", r"sqrt\(\) fails: TypeError"),
+        ("sys:exit", r"exit\(\) fails: SystemExit"),
     ],
 )
 def test_factories_that_are_none(said, message):
