@@ -40,7 +40,8 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
         settings: what else the user says of it.
 
     Raises:
-        BadInput: the name or a setting is unknown, or no network fits; the text names the nearest and what differs.
+        BadInput: the name is unknown, the network has no such setting, or no network fits; the text names the nearest
+            and what differs.
     """
     if name is not None and name not in NETWORKS:
         raise BadInput(f"--network {name} is unknown; known are: {', '.join(NETWORKS)}")
@@ -52,6 +53,7 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
     if not exact:
         raise BadInput(_refusal(checkpoint, max(fits, key=lambda fit: fit.matching), asked=name))
     fit, why = _only(exact, checkpoint)
+    _check(settings, [fit.network])
     if fit.reader.unknown:
         raise BadInput(f"{checkpoint.path} is a {fit.network.name}, but does not tell {'; '.join(fit.reader.unknown)}")
     model = fit.network.build(fit.sizes)
@@ -105,7 +107,8 @@ def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
         }
         if not choices:
             known = sorted({T}.union(*({*network.variants, *network.settings} for network in candidates)))
-            raise BadInput(f"--set {name}={value}: there is no such setting; known are: {', '.join(known)}")
+            names = " or ".join(network.name for network in candidates)
+            raise BadInput(f"--set {name}={value}: {names} has no such setting; known are: {', '.join(known)}")
         if value not in choices:
             raise BadInput(f"--set {name}={value}: it can be {' or '.join(sorted(choices))}")
 

@@ -213,13 +213,20 @@ def test_the_sum_must_be_said():
         ({"T": "0"}, "--set T=0: T is a positive number of time steps"),
         ({"T": "7"}, "T is 5 in conv.11.conv.weight, not 7 as --set says"),
         ({"combine": "max"}, "--set combine=max: it can be product or sum"),
-        ({"color": "red"}, r"--set color=red: there is no such setting; known are: T, attention, combine"),
+        ({"color": "red"}, r"--set color=red: dvs128 has no such setting; known are: T, attention, combine"),
         ({"attention": "none"}, r"conv.12.0.weight is missing"),
     ],
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(BadInput, match=message):
         identify(wrapped(networks.state("dvs128")), "dvs128", settings)
+
+
+def test_settings_of_another_network_are_refused():
+    with pytest.raises(
+        BadInput, match="--set pooling=stride: dvs128 has no such setting; known are: T, attention, combi"
+    ):
+        identify(wrapped(networks.state("dvs128")), settings={"pooling": "stride"})
 
 
 @pytest.mark.parametrize("with_conv_c", [True, False])
