@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -19,15 +20,16 @@ from tcja_exporters import onnx_export, reference
 from tcja_exporters.adopt import Layout, adopt, from_factory, load_weights
 from tcja_exporters.engine import Batch
 from tcja_exporters.identify import Settings, identify
+from tcja_exporters.onnx_export import Exported
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
-from tcja_runtime import bundle, frames, golden
+from tcja_runtime import bundle, frames, golden, stimulus
 from tcja_runtime.bundle import Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.frames import InputContract, Samples
+from tcja_runtime.frames import Floats, InputContract, Samples
 from tcja_runtime.golden import Golden
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.staging import staged
-from tcja_runtime.trace import Trace
+from tcja_runtime.trace import Reference
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""
@@ -115,7 +117,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         }
         exported = onnx_export.export(network.model, contract, network.output, metadata)
         onnx_export.save(exported, folder)
-    result, vectors = _compared(network, contract, samples, layers, folder, steps)
+    result, vectors = _compared(network, exported, samples, layers, folder, steps)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -127,9 +129,11 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         parameters=network.parameters,
         input=contract,
         output=network.output,
-        output_shape=vectors.output.shape[1:],
+        output_shape=vectors.recorded.output.shape[1:],
         classes=list(classes),
         layers=layers,
+        taps=exported.taps,
+        weights=exported.weights,
         passes=exported.passes,
         time_form=request.time_form,
         precision=request.precision,
@@ -218,29 +222,48 @@ def _samples(request: Request, contract: InputContract, classes: int, enough: in
 
 def _compared(
     network: TrainedNetwork,
-    contract: InputContract,
+    exported: Exported,
     samples: Samples,
     layers: list[Layer],
     folder: Path,
     steps: Steps,
 ) -> tuple[parity.Report, Golden]:
-    """Parity of both models on all samples, and golden vectors of the first few."""
+    """Parity of both models on all samples and on drawn scenes, and golden vectors of the first few."""
+    contract, time_steps = network.contract, network.time_steps
     recorder = golden.Recorder()
+    estimated: dict[str, list[str]] = {}
 
-    def trained(part: slice) -> Trace:
-        trace = reference.run(network.model, samples.inputs[part])
-        recorder.add(trace)
-        return trace
+    def record(model: nn.Module, inputs: Floats, **options: Any) -> Reference:
+        recorded = reference.record(model, inputs, layers, time_steps, **options)
+        estimated.update(recorded.estimated)
+        return recorded.reference
 
-    probes = onnxruntime_probes(folder, contract.name, network.output, layers)
+    def trained(part: slice) -> Reference:
+        recorded = record(network.model, samples.inputs[part])
+        recorder.add(recorded)
+        return recorded
+
+    scenes: dict[str, tuple[Floats, Reference]] = {}
+
+    def draw(scene: str, model: nn.Module, n: int) -> None:
+        inputs = stimulus.inputs(contract, n)
+        spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, time_steps, n) for layer in layers}
+        scenes[scene] = inputs, record(model, inputs, spikes=spikes, most=stimulus.DRAWN_PLACES)
+        recorder.add_scene(scene, scenes[scene][1])
+
+    with steps.step("record drawn stimuli"):
+        draw(stimulus.DRAWN, network.model, stimulus.windows([layer.shape for layer in layers], time_steps))
+        draw(stimulus.DYADIC, reference.with_drawn_weights(network.model, exported.weights), 1)
+    compared = parity.Compared(layers=layers, time_steps=time_steps, drawn_weights=stimulus.dyadic(exported.weights))
+    probes = onnxruntime_probes(folder, contract.name, network.output, layers, exported.taps)
     with steps.counted("compare with PyTorch", len(samples)) as advance:
         result = parity.compare(
             trained,
-            f"PyTorch {tools()['torch']}, float32",
+            f"PyTorch {tools()['torch']}, float64",
             probes,
             samples,
-            layers,
-            time_steps=network.time_steps,
+            scenes,
+            compared,
             advance=advance,
         )
-    return result, recorder.golden(samples)
+    return dataclasses.replace(result, estimated=estimated), recorder.golden(samples)

@@ -6,12 +6,14 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer, Tap
 from tcja_runtime.sessions import Probe
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession, installed
 
 
-def onnxruntime_probes(folder: Path, input_name: str, output_name: str, layers: Sequence[Layer]) -> list[Probe]:
+def onnxruntime_probes(
+    folder: Path, input_name: str, output_name: str, layers: Sequence[Layer], taps: Sequence[Tap]
+) -> list[Probe]:
     """Both models of a bundle's folder in ONNX Runtime, the plain one first, as engines are built from it.
 
     Raises:
@@ -27,6 +29,7 @@ def onnxruntime_probes(folder: Path, input_name: str, output_name: str, layers: 
             input_name=input_name,
             output_name=output_name,
             layers=layers,
+            taps=taps,
         )
         for file in (PLAIN_MODEL, MODEL)
     ]

@@ -24,15 +24,18 @@ def parity(report: Report) -> RenderableType:
     agreement.add_row(report.reference, percent(report.accuracy))
     for found in report.backends:
         agreement.add_row(found.backend, percent(found.accuracy), percent(found.agreement), str(found.changed_windows))
-    heads = [head for found in report.backends for head in (found.backend, "running free")]
+    heads = [head for found in report.backends for head in (found.backend, "unexplained", "running free")]
     flips = _table(
-        "Spike flips, each layer fed the trained network's spikes", ["layer"], ["neurons", "firing rate", *heads]
+        "Spike flips, each layer fed the trained network's spikes",
+        ["layer"],
+        ["neurons", "firing rate", "rounding decides", *heads],
     )
     for layers in zip(*(found.layers for found in report.backends), strict=True):
         layer = layers[0]
         rate = sum(layer.spikes) / (layer.neurons * len(layer.spikes) * report.windows)
-        counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.running_flips))
-        flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), *counts)
+        counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.unexplained, each.running_flips))
+        near = f"{100 * layer.share_near(report.windows):.2g} %"
+        flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
     return Group(agreement, flips, verdict(report))
 
 
@@ -42,8 +45,7 @@ def verdict(report: Report) -> Text:
         return Text(f"Parity not met: {report.why_not}", style="bold red")
     text = Text("Parity met", style="bold green")
     if sum(found.flips for found in report.backends):
-        largest = max(found.largest_margin for found in report.backends)
-        text.append(f": every flip arises within {largest:.1g} of the threshold, which is rounding.", style="default")
+        text.append(": rounding explains every spike that differs.", style="default")
     else:
         text.append(": not one spike differs.", style="default")
     if report.silent:

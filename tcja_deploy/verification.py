@@ -7,7 +7,7 @@ from pathlib import Path
 from tcja_deploy import parity
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.probes import onnxruntime_probes
-from tcja_runtime import bundle, golden
+from tcja_runtime import bundle, golden, stimulus
 from tcja_runtime.bundle import Bundle, Manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.golden import Golden
@@ -26,15 +26,18 @@ def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Repor
     manifest = opened.manifest
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
     _check_fit(vectors, manifest, path)
-    probes = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers)
+    probes = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+    scenes = {
+        name: (stimulus.inputs(manifest.input, len(recorded)), recorded) for name, recorded in vectors.scenes.items()
+    }
     with steps.counted("compare with the golden vectors", len(vectors.samples)) as advance:
         report = parity.compare(
-            vectors.trace,
+            vectors.reference,
             f"golden vectors ({manifest.parity['reference']})",
             probes,
             vectors.samples,
-            manifest.layers,
-            time_steps=manifest.time_steps,
+            scenes,
+            parity.Compared.of(manifest),
             advance=advance,
         )
     return opened, report
@@ -47,7 +50,7 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     fits = (
         n > 0
         and vectors.samples.inputs.shape == (n, *manifest.input.shape)
-        and vectors.output.shape == (n, *manifest.output_shape)
+        and vectors.recorded.output.shape == (n, *manifest.output_shape)
         and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}
         and (labels is None or labels.shape == (n,))
     )

@@ -20,7 +20,6 @@ arXiv:2206.10177, the sum and the halves being its ablations; ridgerchu/TCJA, ``
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -54,6 +53,7 @@ class _Gate(nn.Module):
     def __init__(self, time_axis: int) -> None:
         super().__init__()
         self.time_axis = time_axis
+        self.gate = nn.Sigmoid()
 
     def logits(self, z: Tensor) -> Tensor:
         """The gate before the sigmoid, [N, T, C], from the spatial mean z [N, T, C]."""
@@ -62,10 +62,11 @@ class _Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z = x.mean(dim=(3, 4))
         if self.time_axis == 0:
-            gate = torch.sigmoid(self.logits(z.transpose(0, 1))).transpose(0, 1)
+            gate = self.gate(self.logits(z.transpose(0, 1))).transpose(0, 1)
         else:
-            gate = torch.sigmoid(self.logits(z))
-        return x * gate.reshape(*gate.shape, 1, 1)
+            gate = self.gate(self.logits(z))
+        y: Tensor = x * gate.reshape(*gate.shape, 1, 1)
+        return y
 
 
 def _over_time(conv: nn.Module, z: Tensor) -> Tensor:
@@ -111,6 +112,20 @@ class TLA(_Gate):
 
     def logits(self, z: Tensor) -> Tensor:
         return _over_time(self.conv_c, z)
+
+
+def parts(model: nn.Module) -> dict[str, tuple[int, int, int]]:
+    """What the attention blocks of a model compute on their way, by module name: both convolutions and the gate.
+
+    Returns:
+        The axes of what each module returns, in the order [T, N, C].
+    """
+    found = {}
+    for name, block in model.named_modules():
+        if isinstance(block, _Gate):
+            axes = {"conv": (1, 0, 2), "conv_c": (2, 0, 1), "gate": (1, 0, 2)}
+            found.update({f"{name}.{part}": axes[part] for part, _ in block.named_children() if part in axes})
+    return found
 
 
 def attention(

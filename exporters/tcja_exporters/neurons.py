@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,12 +19,14 @@ class Neuron(nn.Module):
     Attributes:
         spec: the neuron's constants and order of operations.
         surrogate: the spike function while training; None is the Heaviside step.
+        stand_in: what answers with spikes instead, given the current; None for the neurons themselves.
     """
 
     def __init__(self, spec: NeuronSpec) -> None:
         super().__init__()
         self.spec = spec
         self.surrogate: Surrogate | None = None
+        self.stand_in: Callable[[Tensor], Tensor] | None = None
 
     def fired(self, output: Any) -> Tensor:
         """The spikes [steps, N, ...] in what a call of this module returned."""
@@ -58,7 +61,7 @@ class SpikingNeuron(Neuron):
         self.pairs = pairs
 
     def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # a library's neurons take one
-        fire = self._symbolic if torch.onnx.is_in_onnx_export() else self._fire
+        fire = self._symbolic if torch.onnx.is_in_onnx_export() else self.stand_in or self._fire
         if self.time_axis == 0:  # a model keeps even a transposition that changes nothing
             spikes = fire(current)
         else:
@@ -112,7 +115,10 @@ class SteppedNeuron(Neuron):
         self._state = None
 
     def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # a library's neurons take one
-        v, s = self._symbolic(current) if torch.onnx.is_in_onnx_export() else self._fire(current)
+        if self.stand_in:
+            v, s = current, self.stand_in(current[None])[0]  # no network that was taken looks at a membrane
+        else:
+            v, s = self._symbolic(current) if torch.onnx.is_in_onnx_export() else self._fire(current)
         return (s, v) if self.pairs else s
 
     def fired(self, output: Any) -> Tensor:

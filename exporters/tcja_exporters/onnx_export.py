@@ -20,15 +20,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import torch
 from onnx import external_data_helper, helper
 from torch import nn
 
-from tcja_exporters import custom_op, passes, steps
+from tcja_exporters import attention, custom_op, passes, steps
 from tcja_exporters.neurons import set_surrogate
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS
+from tcja_exporters.passes.fold_batch_norm import norm_of
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Tap, Weight
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.probe import current_tensor, spikes_tensor
@@ -42,11 +44,16 @@ IR_VERSION = 10
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """Both models of a network and what the passes did to it."""
+    """Both models of a network, what the passes did to it, and where its attention blocks and weights are in them.
+
+    The latter are as in `tcja_runtime.bundle.Manifest`.
+    """
 
     model: onnx.ModelProto
     plain: onnx.ModelProto
     passes: list[dict[str, Any]]
+    taps: list[Tap]
+    weights: list[Weight]
 
 
 def export(network: nn.Module, contract: InputContract, output: str, metadata: dict[str, str]) -> Exported:
@@ -74,7 +81,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
 
     plain = _finished(custom_op.lower(model), metadata)
     onnx.checker.check_model(plain, full_check=True)
-    return Exported(model, plain, report)
+    return Exported(model, plain, report, _taps(network, model), _weights(network, model))
 
 
 def save(exported: Exported, folder: Path) -> None:
@@ -199,6 +206,47 @@ def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
             nodes.append(helper.make_node("Identity", [node.output[0]], [spikes]))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _taps(network: nn.Module, model: onnx.ModelProto) -> list[Tap]:
+    """What the attention blocks of a network compute, as far as a model shows it."""
+    found = []
+    for name, axes in attention.parts(network).items():
+        tensors = [
+            node.output[0]
+            for node in model.graph.node
+            if node.op_type in ("Conv", "Sigmoid") and f"{node.name}/".startswith((f"{name}/", f"{name}."))
+        ]
+        found += [Tap(name=name, tensor=tensor, axes=axes) for tensor in tensors]
+    return found
+
+
+def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
+    """The weights of a network's convolutions and matrix products, as far as they are its modules'."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    modules = dict(network.named_modules())
+    found = []
+    for node in model.graph.node:
+        module = node.name.rpartition("/")[0]
+        own = getattr(modules.get(module), "weight", None)
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or own is None:
+            continue
+        tensor, *bias = node.input[1:]
+        if not constants.keys() >= {tensor, *bias} or sorted(constants[tensor].dims) != sorted(own.shape):
+            continue
+        gemm = {a.name: a.i for a in node.attribute} if node.op_type == "Gemm" else {}
+        found.append(
+            Weight(
+                module=module,
+                norm=norm_of(tensor),
+                tensor=tensor,
+                bias=bias[0] if bias else None,
+                shape=tuple(own.shape),
+                transposed=node.op_type == "MatMul" or (node.op_type == "Gemm" and not gemm.get("transB")),
+                outputs=int(np.prod(constants[bias[0]].dims)) if bias else 0,
+            )
+        )
+    return found
 
 
 def _module(node: onnx.NodeProto) -> str:

@@ -1,23 +1,37 @@
-"""The trained network in PyTorch, as the reference that exported models are compared with."""
+"""The trained network in PyTorch, as the reference that exported models are compared with.
+
+`record` runs it in float64 and says of everything how far rounding may move it; `run` only runs it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
+from tcja_exporters import attention
+from tcja_exporters.bounds import OWN_ROUNDING, Bounds, grid_of
 from tcja_exporters.neurons import spiking_neurons
-from tcja_runtime.bundle import Layer
+from tcja_runtime import stimulus
+from tcja_runtime.bundle import Layer, Weight
+from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract
-from tcja_runtime.trace import Spikes, Trace
+from tcja_runtime.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
+from tcja_runtime.trace import Observation, Reference, Spikes, Witnesses
+
+_TILE = 2**15
+"""Neurons whose membranes are computed at once: their state stays in the cache over all time steps."""
 
 
-def run(network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32) -> Trace:
-    """Run a network over windows [N, ...] and record every spike.
+def run(network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32) -> Observation:
+    """Run a network over windows [N, ...] and note every spike.
 
     Args:
         network: in eval mode; its weights are converted to `dtype` and stay so.
@@ -33,7 +47,7 @@ def run(network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32) 
     with torch.inference_mode(), _observed(network, note):
         output = network(torch.from_numpy(inputs).to(dtype))
     spikes = {name: fired[0] if len(fired) == 1 else np.concatenate(fired) for name, fired in calls.items()}
-    return Trace(output.numpy(), spikes)
+    return Observation(output=output.numpy(), spikes=spikes, signals={})
 
 
 def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
@@ -49,6 +63,218 @@ def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
     return list(found.values())
 
 
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """A recording, and where its bounds are estimates: operations without a rule, by the signal they lead to."""
+
+    reference: Reference
+    estimated: dict[str, list[str]]
+
+
+def record(
+    network: nn.Module,
+    inputs: Floats,
+    layers: Sequence[Layer],
+    time_steps: int,
+    *,
+    spikes: Mapping[str, Spikes] | None = None,
+    most: int = stimulus.REAL_PLACES,
+    arithmetic: Arithmetic = FLOAT32,
+) -> Recorded:
+    """Run a network in float64 and record what it does and how far rounding may move it in a backend.
+
+    Args:
+        network: in eval mode; its weights are converted to float64 and stay so.
+        inputs: float32, [N, ...].
+        layers: its spiking layers.
+        time_steps: T.
+        spikes: what each layer is made to fire, [T, N, ...]; None for what its neurons fire.
+        most: how many elements of a signal to take as witnesses in a window, besides those near a threshold.
+        arithmetic: of the backends.
+    """
+    network.to(torch.float64)
+    bounds = Bounds(arithmetic)
+    estimated: dict[str, list[str]] = {}
+
+    def noted(name: str) -> None:
+        estimated[name] = sorted(bounds.estimated)
+        bounds.estimated.clear()
+
+    recorders = {
+        layer.name: _LayerRecorder(layer, time_steps, bounds, None if spikes is None else spikes[layer.name], most)
+        for layer in layers
+    }
+    witnesses: dict[str, Witnesses] = {}
+
+    def answer(name: str) -> Callable[[Tensor], Tensor]:
+        def stand_in(current: Tensor) -> Tensor:
+            noted(name)
+            return recorders[name].answer(current)
+
+        return stand_in
+
+    def keep(name: str, value: Tensor, axes: tuple[int, int, int]) -> None:
+        with _disable_current_modes():
+            witnesses[name] = _witnesses(value.permute(axes), bounds.error(value).permute(axes), most)
+        noted(name)
+
+    frames = torch.from_numpy(inputs).to(torch.float64)
+    grid = grid_of(frames)
+    with torch.no_grad(), _answered(network, answer), _attended(network, keep), bounds:
+        output = network(bounds.exact(frames, grid))
+        bound = bounds.error(output) * OWN_ROUNDING
+        noted("the output")
+    found = {name: recorder.recorded() for name, recorder in recorders.items()}
+    witnesses |= {name: chosen for name, (_, chosen) in found.items()}
+    reference = Reference(
+        output=output.numpy(),
+        output_bound=bound.numpy(),
+        spikes={name: recorder.spikes() for name, recorder in recorders.items()},
+        near={} if spikes is not None else {name: near for name, (near, _) in found.items()},
+        witnesses={name: witnesses[name] for name in estimated if name != "the output"},
+    )
+    return Recorded(reference, {name: operations for name, operations in estimated.items() if operations})
+
+
+def with_drawn_weights(network: nn.Module, weights: Sequence[Weight]) -> nn.Module:
+    """A copy of a network with `tcja_runtime.stimulus.dyadic_weight`, whose folded batch norms do nothing."""
+    drawn = copy.deepcopy(network)
+    for weight in weights:
+        module: Any = drawn.get_submodule(weight.module)
+        module.weight.data = torch.from_numpy(stimulus.dyadic_weight(weight)).to(module.weight.dtype)
+        if getattr(module, "bias", None) is not None and (weight.bias or weight.norm):
+            module.bias.data.zero_()
+        if weight.norm:
+            parent, _, name = weight.norm.rpartition(".")
+            setattr(drawn.get_submodule(parent), name, nn.Identity())
+    return drawn
+
+
+class _LayerRecorder:
+    """Answers for a layer's neurons, in one call or one a time step, and finds those near their threshold.
+
+    For speed, neurons are first judged by the layer's largest error at each step; those which may be near are then
+    judged by their own.
+    """
+
+    def __init__(self, layer: Layer, time_steps: int, bounds: Bounds, given: Spikes | None, most: int) -> None:
+        self._layer = layer
+        self._time_steps = time_steps
+        self._bounds = bounds
+        self._given = given
+        self._most = most
+        self._fired: list[Spikes] = []
+        self._currents: list[Tensor] = []
+        self._errors: list[Tensor] = []
+        self._state: tuple[Tensor, Tensor, Tensor] | None = None
+        self._worst = 0.0
+        self._result: tuple[Any, Witnesses] | None = None
+
+    def answer(self, current: Tensor) -> Tensor:
+        """Spikes [steps, N, ...] of the next steps, from their currents."""
+        with _disable_current_modes():
+            return self._bounds.exact(self._answer(current, self._bounds.error(current)), 0)
+
+    def spikes(self) -> Spikes:
+        return self._fired[0] if len(self._fired) == 1 else np.concatenate(self._fired)
+
+    def recorded(self) -> tuple[Any, Witnesses]:
+        """Neurons near their threshold [N, T] and the witnesses."""
+        if self._result is None:
+            raise BadInput(f"{self._layer.name} was not called at each of the {self._time_steps} time steps")
+        return self._result
+
+    def _answer(self, current: Tensor, error: Tensor) -> Tensor:
+        done = sum(map(len, self._fired))
+        if self._given is not None:
+            fired = torch.from_numpy(self._given[done : done + len(current)])
+        else:
+            fired = self._fire(current, error)
+        self._fired.append(fired.numpy())
+        self._currents.append(current)
+        self._errors.append(error)
+        if done + len(current) == self._time_steps:
+            self._finish()
+        return fired.to(current.dtype)
+
+    def _fire(self, current: Tensor, error: Tensor) -> Tensor:
+        """Compute tile by tile; note which neurons may be near at some step."""
+        neuron, unit = self._layer.neuron, self._bounds.arithmetic.membrane
+        x = current.reshape(len(current), -1)
+        if self._state is None:
+            v = torch.full_like(x[0], neuron.v_reset)
+            self._state = v, torch.zeros_like(v), torch.zeros_like(v, dtype=torch.bool)
+            self._worst = unit * abs(neuron.v_reset)
+            self._largest = abs(neuron.v_reset)
+        v, s, doubtful = self._state
+        within = self._largest_errors(x, error.reshape(x.shape), unit)
+        fired = torch.empty(x.shape, dtype=torch.bool)
+        for start in range(0, x.shape[1], _TILE):
+            part = slice(start, start + _TILE)
+            v_, s_ = v[part], s[part]
+            for t, distance in enumerate(within):
+                h = neuron.charge(v_, x[t, part], s_)
+                fires = neuron.fires(h)
+                fired[t, part] = fires
+                s_ = fires.to(h.dtype)
+                v_ = neuron.after(h, s_)
+                doubtful[part] |= (h - neuron.threshold).abs_() <= distance
+            v[part], s[part] = v_, s_
+        return fired.reshape(current.shape)
+
+    def _largest_errors(self, x: Tensor, error: Tensor, unit: float) -> list[float]:
+        """For each step, a distance from the threshold beyond which no neuron of the layer is near."""
+        neuron = self._layer.neuron
+        distances = []
+        for x_t, e_t in zip(x, error, strict=True):
+            low, high = torch.aminmax(x_t)
+            size, e_x = float(max(-low, high)), float(e_t.max()) * OWN_ROUNDING
+            e_h = membrane_error(neuron, unit, self._largest, self._worst, size, e_x)
+            distances.append(e_h + unit * abs(neuron.threshold))
+            self._largest = neuron.decay * self._largest + neuron.gain * size + abs(neuron.bias) + neuron.threshold
+            self._worst = max(e_h, unit * abs(neuron.v_reset))
+            if neuron.reset == "soft":
+                self._worst = reset_error(neuron, unit, self._largest, e_h, 1.0)
+        return distances
+
+    def _finish(self) -> None:
+        current, error = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (self._currents, self._errors))
+        self._currents, self._errors = [], []
+        n = current.shape[1]
+        window, element = _places(current, self._most)
+        near = np.zeros((n, self._time_steps), np.int64)
+        if self._state is not None:
+            found = torch.nonzero(self._state[2].reshape(n, -1)).numpy()
+            doubtful = _picked(current, error, found[:, 0].astype(np.int32), found[:, 1])
+            fired = doubtful.of(self.spikes())
+            arithmetic = self._bounds.arithmetic
+            errors = doubtful.bounds.astype(np.float64)
+            h, within = membranes_within(self._layer.neuron, arithmetic, doubtful.values, errors, fired)
+            is_near = ~(np.abs(h - self._layer.neuron.threshold) > within)
+            for t, near_now in enumerate(is_near):
+                near[:, t] = np.bincount(doubtful.window[near_now], minlength=n)
+            found = found[is_near.any(axis=0)]
+            both = np.unique(np.concatenate([found, np.stack([window, element], axis=1)]), axis=0)
+            window, element = both[:, 0].astype(np.int32), both[:, 1]
+        self._result = near, _picked(current, error, window, element)
+
+
+def _places(signal: Tensor, most: int) -> tuple[Any, Any]:
+    n, places = signal.shape[1], stimulus.places(tuple(signal.shape[2:]), most)
+    return np.repeat(np.arange(n, dtype=np.int32), len(places)), np.tile(places, n)
+
+
+def _witnesses(signal: Tensor, error: Tensor, most: int) -> Witnesses:
+    return _picked(signal, error, *_places(signal, most))
+
+
+def _picked(signal: Tensor, error: Tensor, window: Any, element: Any) -> Witnesses:
+    """Witnesses of a signal [T, N, ...] at some places; their bounds are rounded up."""
+    at = torch.from_numpy(window.astype(np.int64)), torch.from_numpy(element)
+    values, errors = (tensor.reshape(*tensor.shape[:2], -1)[:, at[0], at[1]].numpy() for tensor in (signal, error))
+    return Witnesses(window, element, values, errors * np.float32(OWN_ROUNDING))
+
+
 def _meta(network: nn.Module) -> dict[str, Tensor]:
     tensors = (*network.named_parameters(), *network.named_buffers())
     return {name: tensor.to("meta") for name, tensor in tensors}
@@ -62,6 +288,35 @@ def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iter
         return lambda neuron, _inputs, output: note(name, neuron.fired(output))
 
     handles = [neuron.register_forward_hook(hook(name)) for name, neuron in spiking_neurons(network).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _answered(network: nn.Module, answer: Callable[[str], Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Within, something else answers for the neurons of each layer."""
+    neurons = spiking_neurons(network)
+    for name, neuron in neurons.items():
+        neuron.stand_in = answer(name)
+    try:
+        yield
+    finally:
+        for neuron in neurons.values():
+            neuron.stand_in = None
+
+
+@contextmanager
+def _attended(network: nn.Module, keep: Callable[[str, Tensor, tuple[int, int, int]], object]) -> Iterator[None]:
+    """Within, what the parts of attention blocks return is kept under their names."""
+
+    def hook(name: str, axes: tuple[int, int, int]) -> Any:
+        return lambda _module, _inputs, output: keep(name, output, axes)
+
+    parts = attention.parts(network)
+    handles = [network.get_submodule(name).register_forward_hook(hook(name, axes)) for name, axes in parts.items()]
     try:
         yield
     finally:

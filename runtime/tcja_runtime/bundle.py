@@ -24,7 +24,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLAIN_MODEL = "model.plain.onnx"
@@ -53,6 +53,44 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Tap:
+    """What a part of an attention block returns: one of its convolutions, or its gate.
+
+    Attributes:
+        name: the PyTorch module.
+        tensor: its name in the models.
+        axes: the order that makes it [T, N, C].
+    """
+
+    name: str
+    tensor: str
+    axes: tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Weight:
+    """The weight of a convolution or matrix product.
+
+    Attributes:
+        module: the PyTorch module it belongs to.
+        norm: the batch norm that was folded into it; None for none.
+        tensor: its name in the models.
+        bias: the name of what is added to the product, None for nothing.
+        shape: in PyTorch.
+        transposed: whether it is stored the other way round in the models.
+        outputs: how many values are added.
+    """
+
+    module: str
+    norm: str | None
+    tensor: str
+    bias: str | None
+    shape: tuple[int, ...]
+    transposed: bool
+    outputs: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a bundle says of itself.
 
@@ -70,6 +108,8 @@ class Manifest:
         output_shape: its shape without the batch: (classes,), (T, classes) of each step, or that of an image.
         classes: their names, in the order of the output.
         layers: the spiking layers in the order they fire.
+        taps: what attention blocks compute on their way.
+        weights: of all convolutions and matrix products.
         passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
         time_form: how time is laid out in the plain model.
         precision: of weights and activations.
@@ -92,6 +132,8 @@ class Manifest:
     output_shape: tuple[int, ...]
     classes: list[str]
     layers: list[Layer]
+    taps: list[Tap]
+    weights: list[Weight]
     passes: list[Json]
     time_form: str
     precision: str
@@ -107,8 +149,11 @@ class Manifest:
             Layer(name=f["name"], shape=tuple(f["shape"]), neuron=NeuronSpec.from_dict(f["neuron"]))
             for f in fields["layers"]
         ]
+        taps = [Tap(**{**f, "axes": tuple(f["axes"])}) for f in fields["taps"]]
+        weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
         shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
-        return cls(**{**fields, "input": contract, "output_shape": shape, "layers": layers})
+        kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "weights": weights}
+        return cls(**{**fields, **kept})
 
 
 @dataclasses.dataclass(frozen=True)

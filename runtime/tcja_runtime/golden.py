@@ -1,8 +1,18 @@
 """Golden vectors: inputs and everything the reference did with them, in one .npz that numpy alone reads.
 
-Arrays: the inputs under the contract's name, float32 [N, ...]; `labels` int64 [N] where known; `output` [N, classes];
-`layers`, their names in order; `spike_counts` int64 [layers, N, T]; and for each layer ``spikes:LAYER`` uint8 [N, ...],
-a row a window, its spikes [T, ...] packed by `numpy.packbits`, and ``shape:LAYER``, the shape [T, ...] of a row.
+Real windows (or drawn ones, where there was no data), in these arrays:
+
+    the inputs under the contract's name, float32 [N, ...]; `labels` int64 [N] where known; `source`, `real`
+    `layers`, their names in order; `spike_counts` int64 [layers, N, T]
+    ``spikes:LAYER`` uint8 [N, bytes], a row a window, its spikes [T, ...] packed by `numpy.packbits`
+    ``shape:LAYER`` [T, ...], the shape of a row
+    ``near:LAYER`` int64 [N, T], and the arrays of a reference
+
+Scenes, named in `scenes`: windows that `tcja_runtime.stimulus` draws again, so only the arrays of their references are
+kept, behind ``SCENE/``. The arrays of a reference (`tcja_runtime.trace.Reference`):
+
+    `output`, `output_bound` [N, ...], `signals`, their names, and for each
+    ``window:SIGNAL`` [K], ``element:SIGNAL`` [K], ``values:SIGNAL`` [T, K], ``bounds:SIGNAL`` [T, K]
 """
 
 from __future__ import annotations
@@ -16,13 +26,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime import stimulus
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract, Samples
-from tcja_runtime.trace import Spikes, Trace
+from tcja_runtime.trace import Reference, Spikes, Witnesses
 
 MAX_WINDOWS = 16
 MAX_BYTES = 32 * 2**20
-"""Bounds on what is kept, spikes counted as bits: enough to prove parity again, little enough to copy to a board."""
+"""Bounds on what is kept of the windows: enough to prove parity again, little enough to copy to a board."""
+
+Arrays = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,69 +64,86 @@ class PackedSpikes:
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """Windows, and what the reference did with them.
+    """Windows, what the reference did with them, and with drawn scenes.
 
     Attributes:
         samples: the windows.
-        output: the reference's, [N, classes].
         spikes: by layer, in the order they fire.
-        counts: spikes a layer, window and step, [layers, N, T].
+        recorded: what else the reference did with the windows.
+        scenes: references of drawn windows by name.
     """
 
     samples: Samples
-    output: npt.NDArray[np.floating[Any]]
     spikes: Mapping[str, PackedSpikes]
-    counts: npt.NDArray[np.int64]
+    recorded: Reference
+    scenes: Mapping[str, Reference]
 
-    def trace(self, part: slice) -> Trace:
-        """The reference's trace of some of the windows."""
-        return Trace(self.output[part], {layer: packed.unpack(part) for layer, packed in self.spikes.items()})
+    def reference(self, part: slice) -> Reference:
+        """What the reference did with some of the windows."""
+        spikes = {layer: packed.unpack(part) for layer, packed in self.spikes.items()}
+        return dataclasses.replace(self.recorded.windows(part), spikes=spikes)
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Spikes a layer, window and time step: [layers, N, T]."""
+        return np.stack([_counts(packed) for packed in self.spikes.values()])
 
 
 class Recorder:
-    """Collects golden vectors from the traces of successive batches, within the bounds."""
+    """Collects golden vectors from the references of successive batches, within the bounds."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[npt.NDArray[Any], dict[str, PackedSpikes], npt.NDArray[np.int64]]] = []
-        self._room = MAX_WINDOWS
+        self._parts: list[tuple[dict[str, PackedSpikes], Reference]] = []
+        self._room: int | None = None
+        self._scenes: dict[str, Reference] = {}
 
-    def add(self, trace: Trace) -> None:
+    def add(self, reference: Reference) -> None:
         """Keep what of this batch there is room for."""
-        if not self._parts:
-            bits = sum(spikes[:, 0].size for spikes in trace.spikes.values())
-            self._room = max(1, min(MAX_WINDOWS, MAX_BYTES * 8 // bits))
+        if self._room is None:
+            packed = sum(spikes[:, 0].size // 8 for spikes in reference.spikes.values())
+            seen = [found for found in reference.witnesses.values() if len(found.window)]
+            witnessed = sum(found.values.nbytes + found.bounds.nbytes for found in seen) // len(reference)
+            self._room = max(1, min(MAX_WINDOWS, MAX_BYTES // (packed + witnessed)))
         if self._room:
-            kept = trace.windows(slice(self._room))
-            packed = {layer: PackedSpikes.pack(spikes) for layer, spikes in kept.spikes.items()}
-            self._parts.append((kept.output, packed, kept.spike_counts()))
-            self._room -= len(kept.output)
+            kept = reference.windows(slice(self._room))
+            packed_spikes = {layer: PackedSpikes.pack(spikes) for layer, spikes in kept.spikes.items()}
+            self._parts.append((packed_spikes, dataclasses.replace(kept, spikes={})))
+            self._room -= len(kept)
+
+    def add_scene(self, name: str, reference: Reference) -> None:
+        """Keep what the reference did with a drawn scene."""
+        self._scenes[name] = reference
 
     def golden(self, samples: Samples) -> Golden:
         """The golden vectors, given the samples that the batches were taken from."""
-        outputs, spikes, counts = zip(*self._parts, strict=True)
-        joined = {
-            layer: PackedSpikes(packed.shape, np.concatenate([part[layer].rows for part in spikes]))
-            for layer, packed in spikes[0].items()
+        packed, references = zip(*self._parts, strict=True)
+        spikes = {
+            layer: PackedSpikes(first.shape, np.concatenate([part[layer].rows for part in packed]))
+            for layer, first in packed[0].items()
         }
-        output = np.concatenate(outputs)
-        return Golden(samples.first(len(output)), output, joined, np.concatenate(counts, axis=1))
+        recorded = Reference.joined(references)
+        return Golden(samples.first(len(recorded)), spikes, recorded, self._scenes)
 
 
 def save(path: Path, golden: Golden, contract: InputContract) -> None:
     """Write golden vectors, compressed."""
-    arrays: dict[str, Any] = {
+    arrays: Arrays = {
         contract.name: golden.samples.inputs,
-        "output": golden.output,
         "layers": np.array(list(golden.spikes)),
         "spike_counts": golden.counts,
         "source": np.array(golden.samples.source),
         "real": np.array(golden.samples.real),
+        "scenes": np.array(list(golden.scenes), dtype=np.str_),
+        **_arrays(golden.recorded),
     }
     if golden.samples.labels is not None:
         arrays["labels"] = golden.samples.labels
     for layer, packed in golden.spikes.items():
         arrays[f"spikes:{layer}"] = packed.rows
         arrays[f"shape:{layer}"] = np.array(packed.shape)
+        arrays[f"near:{layer}"] = golden.recorded.near[layer]
+    for scene, reference in golden.scenes.items():
+        arrays |= {f"{scene}/{name}": array for name, array in _arrays(reference).items()}
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -126,16 +156,55 @@ def load(path: Path, contract: InputContract) -> Golden:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            spikes = {
-                layer: PackedSpikes(tuple(archive[f"shape:{layer}"].tolist()), archive[f"spikes:{layer}"])
-                for layer in map(str, archive["layers"])
-            }
-            samples = Samples(
-                inputs=archive[contract.name],
-                labels=archive.get("labels"),
-                source=str(archive["source"]),
-                real=bool(archive["real"]),
-            )
-            return Golden(samples, archive["output"], spikes, archive["spike_counts"])
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            arrays: Arrays = dict(archive)
+        layers = list(map(str, arrays["layers"]))
+        spikes = {
+            layer: PackedSpikes(tuple(arrays[f"shape:{layer}"].tolist()), arrays[f"spikes:{layer}"]) for layer in layers
+        }
+        samples = Samples(
+            inputs=arrays[contract.name],
+            labels=arrays.get("labels"),
+            source=str(arrays["source"]),
+            real=bool(arrays["real"]),
+        )
+        near = {layer: arrays[f"near:{layer}"] for layer in layers}
+        scenes = {}
+        for scene in map(str, arrays["scenes"]):
+            n = len(arrays[f"{scene}/output"])
+            drawn = {layer: stimulus.spikes(layer, p.shape[1:], p.shape[0], n) for layer, p in spikes.items()}
+            scenes[scene] = _reference(arrays, f"{scene}/", drawn, {})
+        return Golden(samples, spikes, _reference(arrays, "", {}, near), scenes)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} holds no golden vectors ({error}); export the bundle again") from error
+
+
+def _arrays(reference: Reference) -> Arrays:
+    arrays: Arrays = {
+        "output": reference.output,
+        "output_bound": reference.output_bound,
+        "signals": np.array(list(reference.witnesses)),
+    }
+    for signal, found in reference.witnesses.items():
+        arrays |= {f"{name}:{signal}": array for name, array in vars(found).items()}
+    return arrays
+
+
+def _reference(
+    arrays: Arrays, prefix: str, spikes: Mapping[str, Spikes], near: Mapping[str, npt.NDArray[np.int64]]
+) -> Reference:
+    def witnesses(signal: str) -> Witnesses:
+        names = [field.name for field in dataclasses.fields(Witnesses)]
+        return Witnesses(*(arrays[f"{prefix}{name}:{signal}"] for name in names))
+
+    return Reference(
+        output=arrays[f"{prefix}output"],
+        output_bound=arrays[f"{prefix}output_bound"],
+        spikes=spikes,
+        near=near,
+        witnesses={signal: witnesses(signal) for signal in map(str, arrays[f"{prefix}signals"])},
+    )
+
+
+def _counts(packed: PackedSpikes) -> npt.NDArray[np.int64]:
+    spikes = packed.unpack(slice(None))
+    return np.asarray(np.count_nonzero(spikes.reshape(*spikes.shape[:2], -1), axis=2).T, np.int64)

@@ -29,8 +29,8 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> byte
     Args:
         model: the whole model. What a subgraph reads must be a constant or be read by its node too.
         outputs: tensors to compute; their types are left to be inferred.
-        given: float32 tensors to take as inputs where they are needed, each with its rank. Nodes that only they need
-            are left out.
+        given: float32 tensors that are not read from whatever makes them but taken as inputs, named `given_tensor`,
+            each with its rank. Nodes that only they need are left out.
 
     Raises:
         ValueError: it is not a model.
@@ -48,24 +48,36 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> byte
 
 def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> bytes:
     fields = list(_fields(graph))
-    needed, kept = set(outputs), []
-    for number, field, content in reversed(fields):  # a node comes after those whose results it reads
-        if number != _GRAPH_NODE:
+    needed, read, kept = set(outputs), set[str](), []
+    for number, _, content in reversed(fields):  # a node comes after those whose results it reads
+        if number != _GRAPH_NODE or needed.isdisjoint(_names(content, _NODE_OUTPUT)):
             continue
-        made = _names(content, _NODE_OUTPUT)
-        if any(name in needed and name not in given for name in made):
-            needed |= _names(content, _NODE_INPUT)
-            kept.append(field)
+        reads = _names(content, _NODE_INPUT)
+        read |= reads
+        needed |= reads - given.keys()
+        kept.append(_embedded(_GRAPH_NODE, _reading(content, given)))
     kept.reverse()
     inputs = [
         field
         for number, field, content in fields
         if number == _GRAPH_INPUT and not needed.isdisjoint(_names(content, _VALUE_NAME))
     ]
-    inputs += [_embedded(_GRAPH_INPUT, _floats(name, rank)) for name, rank in given.items() if name in needed]
+    inputs += [
+        _embedded(_GRAPH_INPUT, _floats(given_tensor(name), rank)) for name, rank in given.items() if name in read
+    ]
     rest = [field for number, field, _ in fields if number not in (_GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT)]
     results = [_embedded(_GRAPH_OUTPUT, _embedded(_VALUE_NAME, name.encode())) for name in outputs]
     return b"".join([*kept, *rest, *inputs, *results])
+
+
+def _reading(node: bytes, given: Mapping[str, int]) -> bytes:
+    """A node that reads what is given in place of what it read."""
+
+    def reads(content: bytes) -> bytes:
+        name = content.decode()
+        return _embedded(_NODE_INPUT, given_tensor(name).encode() if name in given else content)
+
+    return b"".join(reads(content) if number == _NODE_INPUT else field for number, field, content in _fields(node))
 
 
 def _floats(name: str, rank: int) -> bytes:
@@ -134,3 +146,8 @@ def spikes_tensor(layer: str) -> str:
 def current_tensor(layer: str) -> str:
     """The tensor of an exported model that holds a spiking layer's input current, [T, N, ...]."""
     return f"{layer}/current"
+
+
+def given_tensor(name: str) -> str:
+    """The input of a part of a model through which a tensor is given."""
+    return f"{name}/given"

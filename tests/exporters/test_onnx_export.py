@@ -36,7 +36,7 @@ def contract(name: str) -> InputContract:
 def probe(folder, file: str, name: str) -> Probe:
     opened = functools.partial(OnnxRuntimeSession, folder / file)
     names = {"input_name": contract(name).name, "output_name": NETWORKS[name].output}
-    return Probe(file, "", opened, layers=layers(name), **names)
+    return Probe(file, "", opened, layers=layers(name), taps=[], **names)
 
 
 @MODELS
@@ -45,7 +45,7 @@ def test_onnx_runtime_fires_pytorchs_spikes(name, exports, file, batch):
     folder = exports[name][1]
     inputs = networks.inputs(name, batch).numpy()
     expected = reference.run(networks.network(name), inputs)
-    actual = probe(folder, file, name).trace(inputs)
+    actual = probe(folder, file, name).free(inputs)
     assert sum((expected.spikes[layer] != actual.spikes[layer]).sum() for layer in expected.spikes) == 0
     np.testing.assert_allclose(actual.output, expected.output, rtol=0, atol=1e-6)
 
@@ -72,11 +72,15 @@ def test_layers_can_be_fed_any_spikes(name, exports, file):
 
     probed = probe(exports[name][1], file, name)
     spikes = {layer: values.numpy() for layer, values in given.items()}
+    actual = probed.forced(inputs.numpy(), spikes)
     for layer in given:
-        actual, current = probed.layer(layer, inputs.numpy(), spikes)
-        np.testing.assert_allclose(current, currents[layer].numpy(), rtol=0, atol=2e-5)
-        np.testing.assert_array_equal(actual, fired[layer].numpy())
-    np.testing.assert_allclose(probed.readout(inputs.numpy(), spikes), output.numpy(), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(actual.signals[layer], currents[layer].numpy(), rtol=0, atol=2e-5)
+        np.testing.assert_array_equal(actual.spikes[layer], fired[layer].numpy())
+    np.testing.assert_allclose(actual.output, output.numpy(), rtol=0, atol=1e-6)
+    stimulated = probed.stimulated(inputs.numpy(), spikes)
+    assert not stimulated.spikes
+    for layer in given:
+        np.testing.assert_array_equal(stimulated.signals[layer], actual.signals[layer])
 
 
 def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):

@@ -9,9 +9,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tcja_exporters import custom_op, passes
+from tcja_exporters import passes
 from tcja_exporters.passes.done import Done
-from tcja_runtime.neuron import NeuronSpec
 
 RNG = np.random.default_rng(0)
 
@@ -180,40 +179,6 @@ def test_fold_batch_norm_into_a_matrix_product(trans_b):
     assert operators(after) == ["Gemm"]
     x = floats(5, 3)
     np.testing.assert_allclose(run(after, x), run(before, x), rtol=1e-5, atol=1e-5)
-
-
-def neuron(spec: NeuronSpec) -> onnx.ModelProto:
-    """A convolution, a reshape and a neuron, T = 6."""
-    attributes = custom_op.attributes(spec)
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="m/Conv"),
-        helper.make_node("Reshape", ["c", "target"], ["n/current"]),
-        helper.make_node("TcjaLif", ["n/current"], ["y"], name="n/TcjaLif", domain="tcja", **attributes),
-    ]
-    return model(nodes, [12, 3, 5], w=floats(4, 3, 1), b=floats(4), target=np.array([6, 2, 4, 5]))
-
-
-def defined(proto: onnx.ModelProto) -> onnx.ModelProto:
-    custom_op.define(proto)
-    return proto
-
-
-@pytest.mark.parametrize(("gain", "folded"), [(0.5, True), (4.0, True), (0.3, False), (1.0, False)])
-def test_fold_gain(gain, folded):
-    before = neuron(NeuronSpec.linear(decay=0.5, gain=gain, strict=False))
-    done, after = applied(passes.fold_gain, before)
-    assert (done.changes, done.exact) == (int(folded), True)
-    (node,) = (node for node in after.graph.node if node.domain == "tcja")
-    assert custom_op.spec_of(node).gain == pytest.approx(1.0 if folded else gain)
-    x = floats(12, 3, 5) * 3
-    expected = run(defined(before), x)
-    assert 0.05 < expected.mean() < 0.95
-    np.testing.assert_array_equal(run(defined(after), x), expected)
-
-
-def test_fold_gain_keeps_the_trained_order_of_decayed_inputs():
-    done, _ = applied(passes.fold_gain, neuron(NeuronSpec.leaky(decay_input=True, tau=2.0)))
-    assert done == Done(0, note="1 neurons keep their gain, as trained")
 
 
 def padded(pads: list[int], value: float = 0.0, mode: str = "constant") -> onnx.ModelProto:

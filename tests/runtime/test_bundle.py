@@ -31,6 +31,8 @@ MANIFEST = Manifest(
     precision="fp32",
     targets=["onnx"],
     engines={},
+    taps=[],
+    weights=[],
     parity={"met": True},
     tools={"python": "3"},
 )
@@ -91,16 +93,16 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: (b / "manifest.json").unlink(), "is not a bundle: it has no manifest.json"),
         (lambda b: (b / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
-        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 1"),
+        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 2"),
         (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: \.\./x"),
         (
             lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),
             "a file outside the bundle: /etc/passwd",
         ),
         (lambda b: reseal(b, files={}), "does not list model.onnx"),
-        (lambda b: reseal(b, future=1), "is no manifest of schema 1 .*unexpected keyword argument 'future'"),
-        (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 1"),
-        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 1 .*decay must be in \[0, 1\]"),
+        (lambda b: reseal(b, future=1), "is no manifest of schema 2 .*unexpected keyword argument 'future'"),
+        (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 2"),
+        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 2 .*decay must be in \[0, 1\]"),
     ],
 )
 def test_damage_is_named(folder, damage, message):

@@ -1,18 +1,47 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tcja_runtime import golden
+from tcja_runtime import golden, stimulus
 from tcja_runtime.frames import InputContract, draw
 from tcja_runtime.golden import Recorder
-from tcja_runtime.trace import Trace
+from tcja_runtime.trace import Reference, Witnesses
 
 CONTRACT = InputContract.frames(3, 8, 8)
+SHAPES = {"a.1": (13,), "b": (2, 2, 2)}
 
 
-def random_trace(windows: int, neurons: int = 13, seed: int = 0) -> Trace:
+def random_reference(windows: int, seed: int = 0) -> Reference:
     rng = np.random.default_rng(seed)
-    spikes = {"a.1": rng.random((3, windows, neurons)) < 0.3, "b": rng.random((3, windows, 2, 2, 2)) < 0.5}
-    return Trace(rng.random((windows, 4), np.float32), spikes)
+
+    def witnesses(neurons: int) -> Witnesses:
+        window = np.sort(rng.integers(0, windows, 6)).astype(np.int32)
+        element = rng.integers(0, neurons, 6)
+        return Witnesses(window, element, rng.random((3, 6)), rng.random((3, 6)).astype(np.float32))
+
+    return Reference(
+        output=rng.random((windows, 4)),
+        output_bound=rng.random((windows, 4)).astype(np.float32),
+        spikes={name: rng.random((3, windows, *shape)) < 0.3 for name, shape in SHAPES.items()},
+        near={name: rng.integers(0, 3, (windows, 3)) for name in SHAPES},
+        witnesses={name: witnesses(int(np.prod(shape))) for name, shape in SHAPES.items()} | {"c.gate": witnesses(5)},
+    )
+
+
+def assert_same(found: Reference, expected: Reference) -> None:
+    np.testing.assert_array_equal(found.output, expected.output)
+    np.testing.assert_array_equal(found.output_bound, expected.output_bound)
+    assert list(found.spikes) == list(expected.spikes)
+    for layer, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(found.spikes[layer], spikes)
+    for layer, near in expected.near.items():
+        np.testing.assert_array_equal(found.near[layer], near)
+    assert list(found.witnesses) == list(expected.witnesses)
+    for signal, witnesses in expected.witnesses.items():
+        for name, array in vars(witnesses).items():
+            np.testing.assert_array_equal(getattr(found.witnesses[signal], name), array)
+            assert getattr(found.witnesses[signal], name).dtype == array.dtype
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -20,50 +49,50 @@ def test_round_trip(tmp_path, labelled):
     samples = draw(CONTRACT, 5)
     if labelled:
         samples = type(samples)(inputs=samples.inputs, labels=np.arange(5), source="x.npz", real=True)
+    drawn = random_reference(2, seed=3)
+    given = {name: stimulus.spikes(name, shape, 3, 2) for name, shape in SHAPES.items()}
+    drawn = dataclasses.replace(drawn, spikes=given, near={})
     recorder = Recorder()
-    recorder.add(random_trace(2, seed=1))
-    recorder.add(random_trace(3, seed=2))
-    saved = recorder.golden(samples)
-    golden.save(tmp_path / "golden.npz", saved, CONTRACT)
+    recorder.add_scene("drawn", drawn)
+    recorder.add(random_reference(2, seed=1))
+    recorder.add(random_reference(3, seed=2))
+    golden.save(tmp_path / "golden.npz", recorder.golden(samples), CONTRACT)
     loaded = golden.load(tmp_path / "golden.npz", CONTRACT)
 
     np.testing.assert_array_equal(loaded.samples.inputs, samples.inputs)
-    for part, expected in ((slice(2), random_trace(2, seed=1)), (slice(2, 5), random_trace(3, seed=2))):
-        trace = loaded.trace(part)
-        np.testing.assert_array_equal(trace.output, expected.output)
-        assert list(trace.spikes) == ["a.1", "b"]
-        for layer in trace.spikes:
-            np.testing.assert_array_equal(trace.spikes[layer], expected.spikes[layer])
+    assert_same(loaded.reference(slice(2)), random_reference(2, seed=1))
+    assert_same(loaded.reference(slice(2, 5)), random_reference(3, seed=2))
+    assert list(loaded.scenes) == ["drawn"]
+    assert_same(loaded.scenes["drawn"], drawn)
     assert loaded.samples.source == samples.source
     assert loaded.samples.real is labelled
     assert (loaded.samples.labels is not None) is labelled
 
 
 def test_counts_are_by_layer_window_and_step(tmp_path):
-    trace = random_trace(2)
-    counts = trace.spike_counts()
-    assert counts.shape == (2, 2, 3)
-    assert counts[1, 0, 2] == trace.spikes["b"][2, 0].sum()
+    reference = random_reference(2)
     recorder = Recorder()
-    recorder.add(trace)
+    recorder.add(reference)
     golden.save(tmp_path / "golden.npz", recorder.golden(draw(CONTRACT, 2)), CONTRACT)
     with np.load(tmp_path / "golden.npz") as archive:
-        np.testing.assert_array_equal(archive["spike_counts"], counts)
+        assert archive["spike_counts"].shape == (2, 2, 3)
+        assert archive["spike_counts"][1, 0, 2] == reference.spikes["b"][2, 0].sum()
         assert archive["layers"].tolist() == ["a.1", "b"]
 
 
 def test_what_is_kept_is_bounded(monkeypatch):
     recorder = Recorder()
     for _ in range(5):
-        recorder.add(random_trace(7))
+        recorder.add(random_reference(7))
     assert len(recorder.golden(draw(CONTRACT, 35)).samples) == golden.MAX_WINDOWS
 
-    monkeypatch.setattr(golden, "MAX_BYTES", 20)  # a window has 3 * (13 + 8) = 63 bits
+    # A window has 3 * 13 and 3 * 8 bits, and 3 * 3 * 6 witnesses of 12 bytes in 7 windows.
+    monkeypatch.setattr(golden, "MAX_BYTES", 3 * (4 + 3 + 3 * 3 * 6 * 12 // 7))
     recorder = Recorder()
-    recorder.add(random_trace(7))
-    assert len(recorder.golden(draw(CONTRACT, 7)).samples) == 20 * 8 // 63
+    recorder.add(random_reference(7))
+    assert len(recorder.golden(draw(CONTRACT, 7)).samples) == 3
 
     monkeypatch.setattr(golden, "MAX_BYTES", 1)
     recorder = Recorder()
-    recorder.add(random_trace(7))
+    recorder.add(random_reference(7))
     assert len(recorder.golden(draw(CONTRACT, 7)).samples) == 1

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_runtime.probe import part
+from tcja_runtime.probe import given_tensor, part
 
 
 @pytest.fixture
@@ -45,15 +45,23 @@ def test_more_outputs_can_be_computed(model):
 
 
 def test_a_part_takes_what_is_given_and_no_more(model):
-    content = part(model.SerializeToString(), ["y"], {"m" * 200: 2, "y": 2, "nowhere": 1})
-    assert [node.op_type for node in onnx.load_from_string(content).graph.node] == []
     content = part(model.SerializeToString(), ["y"], {"m" * 200: 2, "nowhere": 1})
     assert [node.op_type for node in onnx.load_from_string(content).graph.node] == ["Relu", "Neg"]
     session = onnxruntime.InferenceSession(content)
     (given,) = session.get_inputs()
-    assert (given.name, given.type, len(given.shape)) == ("m" * 200, "tensor(float)", 2)
-    (y,) = session.run(None, {"m" * 200: np.array([[-1.0, 2.0]], np.float32)})
+    assert (given.name, given.type, len(given.shape)) == (given_tensor("m" * 200), "tensor(float)", 2)
+    (y,) = session.run(None, {given.name: np.array([[-1.0, 2.0]], np.float32)})
     np.testing.assert_array_equal(y, [[0.0, -2.0]])
+
+
+def test_what_is_given_can_be_computed_too(model):
+    session = onnxruntime.InferenceSession(part(model.SerializeToString(), ["y", "m" * 200], {"m" * 200: 2, "w": 2}))
+    feeds = {"x": np.array([[1.0, 2.0]], np.float32), "m" * 200: np.array([[-1.0, 2.0]], np.float32)}
+    feeds["w"] = np.ones((2, 4), np.float32)
+    assert {value.name for value in session.get_inputs()} == {"x", given_tensor("m" * 200), given_tensor("w")}
+    y, product = session.run(None, {name if name == "x" else given_tensor(name): v for name, v in feeds.items()})
+    np.testing.assert_array_equal(y, [[0.0, -2.0]])
+    np.testing.assert_array_equal(product, [[3.0, 3.0, 3.0, 3.0]])
 
 
 @pytest.mark.parametrize("cut", [1, 2, 20, 300])

@@ -17,7 +17,6 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.fold_batch_norm import fold_batch_norm
 from tcja_exporters.passes.fold_constants import fold_constants
-from tcja_exporters.passes.fold_gain import fold_gain
 from tcja_exporters.passes.fold_padding import fold_padding
 from tcja_exporters.passes.merge_duplicates import merge_duplicates
 from tcja_exporters.passes.remove_dead import remove_dead
@@ -27,7 +26,6 @@ PASSES: tuple[Callable[[gs.Graph], Done], ...] = (
     resolve_shapes,
     fold_constants,
     fold_batch_norm,
-    fold_gain,
     fold_padding,
     merge_duplicates,
     remove_dead,

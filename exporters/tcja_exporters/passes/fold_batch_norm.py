@@ -53,6 +53,14 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
     return Done(changes, exact, "" if exact else "folded weights round differently from the trained order")
 
 
+_FOLDED = "/BatchNormalization/weight"
+
+
+def norm_of(weight: str) -> str | None:
+    """The module of the batch norm that was folded into a tensor of this name; None if none was."""
+    return weight.removesuffix(_FOLDED) if weight.endswith(_FOLDED) else None
+
+
 def _is_linear(node: gs.Node) -> bool:
     """Whether a node computes W x + b with constant W and b."""
     scaled = any(node.attrs.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))

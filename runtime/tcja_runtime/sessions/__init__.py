@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.bundle import Layer
+from tcja_runtime.bundle import Layer, Tap
 from tcja_runtime.frames import Floats
-from tcja_runtime.probe import current_tensor, spikes_tensor
-from tcja_runtime.trace import Spikes, Trace
+from tcja_runtime.probe import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.trace import Observation, Spikes, Values
 
 
 class Session(Protocol):
@@ -32,7 +32,7 @@ Opener = Callable[[Sequence[str], Mapping[str, int]], Session]
 
 
 class Probe:
-    """A network in a backend, with its spikes and currents in the open.
+    """A network in a backend, with its spikes and signals in the open.
 
     Args:
         model: the network's file, for reports.
@@ -41,10 +41,19 @@ class Probe:
         input_name: of the network's input.
         output_name: of its output.
         layers: its spiking layers.
+        taps: what else is looked at.
     """
 
     def __init__(
-        self, model: str, backend: str, opened: Opener, *, input_name: str, output_name: str, layers: Sequence[Layer]
+        self,
+        model: str,
+        backend: str,
+        opened: Opener,
+        *,
+        input_name: str,
+        output_name: str,
+        layers: Sequence[Layer],
+        taps: Sequence[Tap],
     ) -> None:
         self.model = model
         self.backend = backend
@@ -52,54 +61,74 @@ class Probe:
         self._input = input_name
         self._output = output_name
         self._ranks = {layer.name: len(layer.shape) + 2 for layer in layers}
+        self._spikes = {layer.name: spikes_tensor(layer.name) for layer in layers}
+        self._currents = {layer.name: current_tensor(layer.name) for layer in layers}
+        self._taps = {tap.name: tap for tap in taps}
         self._sessions: dict[tuple[str, ...], Session] = {}
 
-    def trace(self, inputs: Floats) -> Trace:
-        """Everything the network does with a batch [N, ...]."""
-        wanted = {layer: spikes_tensor(layer) for layer in self._ranks}
-        results = self._session([self._output, *wanted.values()], {}).run({self._input: inputs})
-        # Taken out one by one, so that the floats of a layer are gone before the next is converted.
-        spikes = {layer: results.pop(tensor).astype(np.bool_) for layer, tensor in wanted.items()}
-        return Trace(results[self._output], spikes)
+    def free(self, inputs: Floats) -> Observation:
+        """Output and spikes of the network as it is, for a batch [N, ...]."""
+        return self._observed([self._output, *self._spikes.values()], {}, {self._input: inputs})
 
-    def output(self, inputs: Floats) -> npt.NDArray[np.floating[Any]]:
+    def output(self, inputs: Floats) -> Values:
         """What the network returns for a batch [N, ...]."""
         return self._session([self._output], {}).run({self._input: inputs})[self._output]
 
-    def layer(
-        self, name: str, inputs: Floats, spikes: Mapping[str, Spikes]
-    ) -> tuple[Spikes, npt.NDArray[np.floating[Any]]]:
-        """One layer where all layers before it fire given spikes: its spikes and its current, both [T, N, ...].
+    def forced(self, inputs: Floats, spikes: Mapping[str, Spikes]) -> Observation:
+        """What every layer does where all layers before it fire given spikes.
 
         Args:
-            name: of the layer.
             inputs: a batch [N, ...].
-            spikes: by layer.
+            spikes: by layer, [T, N, ...]; the layer's own are computed from its current, and read by none.
         """
-        fired, current = spikes_tensor(name), current_tensor(name)
-        others = [layer for layer in self._ranks if layer != name]
-        results = self._forced([fired, current], others, inputs, spikes)
-        return results[fired].astype(np.bool_), results[current]
+        return self._forced(list(self._spikes.values()), inputs, spikes, {})
 
-    def readout(self, inputs: Floats, spikes: Mapping[str, Spikes]) -> npt.NDArray[np.floating[Any]]:
-        """The network's output [N, ...] where all layers fire given spikes."""
-        return self._forced([self._output], list(self._ranks), inputs, spikes)[self._output]
+    def stimulated(
+        self, inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats] | None = None
+    ) -> Observation:
+        """The signals and the output where all layers fire given spikes; no neuron is computed.
+
+        Args:
+            inputs: a batch [N, ...].
+            spikes: by layer, [T, N, ...].
+            weights: to be used in place of the network's own, by tensor.
+        """
+        return self._forced([], inputs, spikes, weights or {})
 
     def neurons(self, name: str, current: Floats) -> Spikes:
         """The spikes of a layer's neurons alone, from a current [T, N, ...] of the layer's rank and any size."""
-        session = self._session([spikes_tensor(name)], {current_tensor(name): self._ranks[name]})
-        return session.run({current_tensor(name): current})[spikes_tensor(name)].astype(np.bool_)
+        given, spikes = self._currents[name], self._spikes[name]
+        session = self._session([spikes], {given: self._ranks[name]})
+        return session.run({given_tensor(given): current})[spikes].astype(np.bool_)
 
     def _forced(
-        self, outputs: list[str], forced: Sequence[str], inputs: Floats, spikes: Mapping[str, Spikes]
-    ) -> dict[str, npt.NDArray[Any]]:
-        session = self._session(outputs, {spikes_tensor(layer): self._ranks[layer] for layer in forced})
-        feeds = {
-            spikes_tensor(layer): spikes[layer].astype(np.float32)
-            for layer in forced
-            if spikes_tensor(layer) in session.inputs
-        }
-        return session.run({**feeds, self._input: inputs} if self._input in session.inputs else feeds)
+        self, fired: list[str], inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats]
+    ) -> Observation:
+        outputs = [self._output, *fired, *self._currents.values(), *(tap.tensor for tap in self._taps.values())]
+        given = {self._spikes[name]: rank for name, rank in self._ranks.items()}
+        given |= {name: array.ndim for name, array in weights.items()}
+        feeds = {given_tensor(self._spikes[name]): given_.astype(np.float32) for name, given_ in spikes.items()}
+        feeds |= {given_tensor(name): array for name, array in weights.items()}
+        return self._observed(outputs, given, {self._input: inputs, **feeds})
+
+    def _observed(self, outputs: list[str], given: Mapping[str, int], feeds: Mapping[str, Floats]) -> Observation:
+        session = self._session(outputs, given)
+        results = session.run({name: array for name, array in feeds.items() if name in session.inputs})
+        # Taken out one by one, so that the floats of a layer are gone before the next is converted.
+        return Observation(
+            output=results[self._output],
+            spikes={
+                layer: results.pop(tensor).astype(np.bool_)
+                for layer, tensor in self._spikes.items()
+                if tensor in results
+            },
+            signals={layer: results[tensor] for layer, tensor in self._currents.items() if tensor in results}
+            | {
+                name: results[tap.tensor].transpose(tap.axes)
+                for name, tap in self._taps.items()
+                if tap.tensor in results
+            },
+        )
 
     def _session(self, outputs: list[str], given: Mapping[str, int]) -> Session:
         key = (*outputs, "", *given)

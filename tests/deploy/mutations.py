@@ -1,0 +1,285 @@
+"""Mistakes that an exporter could make, each made in the models of a real bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, Layer, Manifest, write_manifest
+from tcja_runtime.probe import current_tensor, spikes_tensor
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+def change(bundle: Path, apply: Change, *, both: bool = True) -> None:
+    """Change both models of a bundle, or the plain one, and put the hashes right, as a faulty exporter would."""
+    manifest = Bundle.open(bundle).manifest
+    model = onnx.load(bundle / PLAIN_MODEL)
+    apply(model)
+    onnx.save(model, bundle / PLAIN_MODEL)
+    if both:
+        onnx.save(model, bundle / MODEL)
+    write_manifest(bundle, manifest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """One mistake.
+
+    Attributes:
+        name: of it.
+        apply: makes it.
+        module: the PyTorch module that it is in.
+        kind: a word that bisection should say of it.
+    """
+
+    name: str
+    apply: Change
+    module: str
+    kind: str
+
+
+def of_neurons(manifest: Manifest) -> Iterator[Mutation]:
+    """Of the layer in the middle."""
+    layer = manifest.layers[len(manifest.layers) // 2]
+    rate = ("rate", 0.51) if layer.neuron.charge_order == "decayed" else ("decay", 0.49)
+
+    def mutation(what: str, apply: Change, kind: str) -> Mutation:
+        return Mutation(f"{layer.name}: {what}", apply, layer.name, kind)
+
+    yield mutation(">= for >", in_scan(layer, compared), "comparison")
+    yield mutation("soft reset", in_scan(layer, soft_reset), "reset")
+    yield mutation("decay 0.49", constant(layer, *rate), "decay")
+    yield mutation("threshold 1.001", constant(layer, "threshold", 1.001), "threshold")
+    yield mutation("windows run on", windows_run_on(layer), "windows")
+    yield mutation("time reversed", reversed_time(layer), "time order")
+
+
+def of_weights(manifest: Manifest) -> Iterator[Mutation]:
+    """One weight of every layer."""
+    for weight in manifest.weights:
+        yield Mutation(f"{weight.module}: a weight 1 %", one_weight(weight.tensor), weight.module, "weight")
+
+
+def of_norms(manifest: Manifest, variances: dict[str, np.ndarray]) -> Iterator[Mutation]:
+    """Another epsilon in every batch norm; its running variances are given by module."""
+    for weight in manifest.weights:
+        if weight.norm:
+            variance = variances[weight.norm]
+            factor = np.sqrt((variance + 1e-5) / (variance + 1e-3)).astype(np.float32)
+            apply = scaled_channels(weight.tensor, factor)
+            yield Mutation(f"{weight.norm}: epsilon 1e-3", apply, weight.module, "scale")
+
+
+def of_attention(manifest: Manifest) -> Iterator[Mutation]:
+    """Both convolutions of every block."""
+    for tap in manifest.taps:
+        if tap.name.rpartition(".")[2] in ("conv", "conv_c"):
+            yield Mutation(f"{tap.name}: padding side", padding_side(tap.tensor), tap.name, "padding")
+            yield Mutation(f"{tap.name}: kernels exchanged", exchanged_kernels(tap.tensor), tap.name, "exchanged")
+
+
+def of_input(manifest: Manifest) -> Iterator[Mutation]:
+    """Frames in another order; images have none."""
+    if manifest.input.name == "frames":
+        module = manifest.weights[0].module
+        yield Mutation("frames: time reversed", flipped_input("frames", 1), module, "time order")
+        yield Mutation("frames: polarity swapped", flipped_input("frames", 2), module, "polarity")
+
+
+def of_pooling(model: onnx.ModelProto) -> Iterator[Mutation]:
+    """The other kind of pooling in every pool."""
+    for node in model.graph.node:
+        if node.op_type in POOLING:
+            yield Mutation(
+                f"{node.name}: other pooling", other_pooling(node.name), node.name.rpartition("/")[0], "pooling"
+            )
+
+
+def scan_of(model: onnx.ModelProto, layer: Layer) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.name == f"{layer.name}/Scan")
+
+
+def in_scan(layer: Layer, apply: Callable[[onnx.GraphProto], None]) -> Change:
+    """Change what a neuron does in a time step."""
+    return lambda model: apply(
+        next(helper.get_attribute_value(a) for a in scan_of(model, layer).attribute if a.name == "body")
+    )
+
+
+COMPARISONS = {"Greater": "GreaterOrEqual", "GreaterOrEqual": "Greater"}
+
+
+def compared(body: onnx.GraphProto) -> None:
+    for node in body.node:
+        node.op_type = COMPARISONS.get(node.op_type, node.op_type)
+
+
+def soft_reset(body: onnx.GraphProto) -> None:
+    """For a hard reset and a threshold of 1."""
+    where = next(node for node in body.node if node.op_type == "Where")
+    spikes = next(node for node in body.node if node.op_type == "Cast").output[0]
+    where.CopyFrom(helper.make_node("Sub", [where.input[2], spikes], [where.output[0]], name=where.name))
+
+
+def constant(layer: Layer, name: str, value: float) -> Change:
+    """Change a constant of a layer's neurons."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if t.name == f"{layer.name}/{name}")
+        tensor.CopyFrom(numpy_helper.from_array(np.float32(value), tensor.name))
+
+    return apply
+
+
+def reversed_time(layer: Layer) -> Change:
+    def apply(model: onnx.ModelProto) -> None:
+        scan = scan_of(model, layer)
+        scan.attribute.append(helper.make_attribute("scan_input_directions", [1]))
+        scan.attribute.append(helper.make_attribute("scan_output_directions", [1]))
+
+    return apply
+
+
+def windows_run_on(layer: Layer) -> Change:
+    """Run the windows of a batch as one long window: no membrane is reset between them."""
+    rank = len(layer.shape) + 2
+    swap = [1, 0, *range(2, rank)]
+
+    def apply(model: onnx.ModelProto) -> None:
+        def constant(name: str, values: list[int]) -> str:
+            model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+            return name
+
+        nodes = list(model.graph.node)
+        first = 1 + next(i for i, node in enumerate(nodes) if current_tensor(layer.name) in node.output)
+        readers = [n for n in nodes if n.name.startswith(f"{layer.name}/") and current_tensor(layer.name) in n.input]
+        for node in readers:
+            node.input[:] = [f"{layer.name}/long" if i == current_tensor(layer.name) else i for i in node.input]
+        one = constant(f"{layer.name}/one window", [-1, 1])
+        before = [
+            helper.make_node("Transpose", [current_tensor(layer.name)], [f"{layer.name}/by window"], perm=swap),
+            helper.make_node("Shape", [f"{layer.name}/by window"], [f"{layer.name}/by window shape"]),
+            helper.make_node("Shape", [f"{layer.name}/by window"], [f"{layer.name}/neurons"], start=2),
+            helper.make_node("Concat", [one, f"{layer.name}/neurons"], [f"{layer.name}/long shape"], axis=0),
+            helper.make_node(
+                "Reshape", [f"{layer.name}/by window", f"{layer.name}/long shape"], [f"{layer.name}/long"]
+            ),
+        ]
+        last = next(node for node in nodes if spikes_tensor(layer.name) in node.output)
+        last.output[0] = f"{layer.name}/long spikes"
+        after = [
+            helper.make_node(
+                "Reshape", [last.output[0], f"{layer.name}/by window shape"], [f"{layer.name}/spikes by window"]
+            ),
+            helper.make_node("Transpose", [f"{layer.name}/spikes by window"], [spikes_tensor(layer.name)], perm=swap),
+        ]
+        at = nodes.index(last) + 1
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes[:first], *before, *nodes[first:at], *after, *nodes[at:]])
+
+    return apply
+
+
+def initializer(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def edited(name: str, edit: Callable[[np.ndarray], np.ndarray]) -> Change:
+    """Change a weight."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        tensor = initializer(model, name)
+        tensor.CopyFrom(numpy_helper.from_array(edit(numpy_helper.to_array(tensor).copy()), name))
+
+    return apply
+
+
+def one_weight(name: str, factor: float = 1.01) -> Change:
+    """Change one weight of a median size."""
+
+    def edit(values: np.ndarray) -> np.ndarray:
+        middle = np.argsort(np.abs(values), axis=None)[values.size // 2]
+        values.flat[middle] *= factor
+        return values
+
+    return edited(name, edit)
+
+
+def scaled_channels(name: str, factor: np.ndarray) -> Change:
+    return edited(name, lambda values: values * factor.reshape(-1, *(1,) * (values.ndim - 1)))
+
+
+def node_of(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if tensor in node.output)
+
+
+def padding_side(tensor: str) -> Change:
+    """Move the padding of a one-dimensional convolution by one."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        pads = next(a for a in node_of(model, tensor).attribute if a.name == "pads")
+        left, right = pads.ints
+        pads.ints[:] = [left + 1, right - 1] if right else [left - 1, right + 1]
+
+    return apply
+
+
+def exchanged_kernels(tensor: str) -> Change:
+    """Exchange the kernels of the first two outputs."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        def edit(values: np.ndarray) -> np.ndarray:
+            values[[0, 1]] = values[[1, 0]]
+            return values
+
+        edited(node_of(model, tensor).input[1], edit)(model)
+
+    return apply
+
+
+def flipped_input(name: str, axis: int) -> Change:
+    """Turn an axis of the input round."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            node.input[:] = ["turned" if i == name else i for i in node.input]
+        ends = {"starts": [-1], "ends": [np.iinfo(np.int64).min], "axes": [axis], "steps": [-1]}
+        for key, values in ends.items():
+            model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), f"turned/{key}"))
+        turned = helper.make_node("Slice", [name, *(f"turned/{key}" for key in ends)], ["turned"])
+        model.graph.node.insert(0, turned)
+
+    return apply
+
+
+POOLING = {"MaxPool": "AveragePool", "AveragePool": "MaxPool"}
+
+
+def other_pooling(name: str) -> Change:
+    """Average instead of taking the largest, or the other way round, in one node."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.name == name)
+        node.op_type = POOLING[node.op_type]
+        kept = [a for a in node.attribute if a.name in ("kernel_shape", "strides", "pads", "ceil_mode")]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+
+    return apply
+
+
+def inserted(model: onnx.ModelProto, tensor: str, operator: str, *more: np.ndarray) -> None:
+    """Put an operator behind what makes a tensor."""
+    maker = node_of(model, tensor)
+    maker.output[list(maker.output).index(tensor)] = f"{tensor} before"
+    names = [f"{tensor} {operator} {i}" for i in range(len(more))]
+    for name, values in zip(names, more, strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    at = list(model.graph.node).index(maker) + 1
+    model.graph.node.insert(at, helper.make_node(operator, [f"{tensor} before", *names], [tensor]))
