@@ -1,0 +1,87 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from tcja_runtime import stimulus
+from tcja_runtime.bundle import Weight
+from tcja_runtime.frames import InputContract
+
+
+@pytest.mark.parametrize("shape", [(128, 9, 7), (6, 4, 4), (200,), (1, 5, 5)])
+@pytest.mark.parametrize(("time_steps", "n"), [(4, 2), (20, 2), (1, 1), (10, 8)])
+def test_drawn_spikes_are_sparse_and_reach_every_unit(shape, time_steps, n):
+    spikes = stimulus.spikes("conv.1", shape, time_steps, n)
+    assert spikes.shape == (time_steps, n, *shape)
+    frames = spikes.swapaxes(0, 1).reshape(time_steps * n, *shape)
+    groups = max(1, min(shape[0], len(frames) // stimulus.ROUNDS))
+    if len(frames) >= 2 * groups:
+        assert frames.any(axis=0).all()
+    channels = frames.reshape(len(frames), shape[0], -1).any(axis=2).sum(axis=1)
+    assert channels.max() <= -(-shape[0] // groups)
+
+
+def test_what_is_drawn_is_the_same_everywhere():
+    """The raw bits of PCG64 are part of what a bundle says: were they other, every golden scene would fail."""
+    contract = InputContract.frames(5, 8, 8)
+    weight = Weight(module="m", norm=None, tensor="m.weight", bias=None, shape=(4, 3), transposed=False, outputs=0)
+    drawn = (
+        np.packbits(stimulus.spikes("conv.1", (6, 3, 3), 5, 2)),
+        stimulus.inputs(contract, 2),
+        stimulus.dyadic_weight(weight),
+        stimulus.places((6, 64, 64), 512),
+    )
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in drawn)).hexdigest()
+    assert digest == "88effa056f3081a4a22a357b47c8647b374a892e3484a87f51d7e6b610655d7c"
+
+
+def test_drawn_weights_are_stored_as_the_model_has_them():
+    linear = Weight(module="a", norm=None, tensor="w", bias="b", shape=(5, 3), transposed=True, outputs=5)
+    conv = Weight(module="c", norm="d", tensor="d/w", bias=None, shape=(4, 2, 3, 3), transposed=False, outputs=0)
+    drawn = stimulus.dyadic([linear, conv])
+    assert set(drawn) == {"w", "b", "d/w"}
+    np.testing.assert_array_equal(drawn["w"], stimulus.dyadic_weight(linear).T)
+    assert drawn["b"].shape == (5,)
+    assert not drawn["b"].any()
+    assert (drawn["d/w"] * 8 == np.round(drawn["d/w"] * 8)).all()
+    assert len(np.unique(drawn["d/w"])) > 3
+
+
+@pytest.mark.parametrize(
+    ("contract", "values"),
+    [
+        (InputContract.frames(4, 6, 5), {0, 1, 2, 3}),
+        (InputContract.images(3, 8, 8), {0, 0.25, 0.5, 0.75, 1}),
+        (InputContract.latents(8, 30), {0, 1}),
+    ],
+)
+def test_drawn_inputs_meet_the_contract(contract, values):
+    inputs = stimulus.inputs(contract, 3)
+    assert inputs.shape == (3, *contract.shape)
+    assert inputs.dtype == np.float32
+    assert set(np.unique(inputs)) == values
+
+
+@pytest.mark.parametrize(("shape", "most"), [((128, 128, 128), 512), ((512, 11, 15), 2048), ((6, 5, 5), 100)])
+def test_places_are_corners_and_edges_of_every_channel(shape, most):
+    places = stimulus.places(shape, most)
+    assert len(places) <= most
+    assert len(np.unique(places)) == len(places)
+    channel, row, column = np.unravel_index(places, shape)
+    for edge in (0, shape[1] - 1):
+        assert (row == edge).any()
+    for edge in (0, shape[2] - 1):
+        assert (column == edge).any()
+    if most >= 8 * shape[0]:
+        assert set(channel) == set(range(shape[0]))
+
+
+@pytest.mark.parametrize(("shape", "most"), [((30,), 512), ((4, 3, 3), 36), ((5000,), 512)])
+def test_places_of_few_are_all(shape, most):
+    places = stimulus.places(shape, most)
+    assert len(places) == min(np.prod(shape), most) or (shape == (5000,) and 100 < len(places) <= most)
+
+
+@pytest.mark.parametrize(("shapes", "time_steps", "n"), [([(128, 128, 128)], 20, 2), ([(10,)], 4, 8)])
+def test_large_networks_are_drawn_few_windows(shapes, time_steps, n):
+    assert stimulus.windows(shapes, time_steps) == n
