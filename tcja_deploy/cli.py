@@ -200,17 +200,24 @@ def export(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="If it fails, name where it first goes wrong and what mistake would fit.")
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
     from tcja_deploy.verification import verify as proven
 
-    opened, result = proven(bundle, Steps(err))
+    verified = proven(bundle, Steps(err), bisect=bisect)
+    opened, result = verified.bundle, verified.report
     if as_json:
-        _print_json({"bundle": str(bundle), "network": opened.manifest.network, **result.to_dict()})
+        culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
+        _print_json({"bundle": str(bundle), "network": opened.manifest.network, **culprit, **result.to_dict()})
     else:
         out.print(show.parity(result))
+        if verified.culprit:
+            out.print(show.culprit(verified.culprit))
         if opened.manifest.engines:
             out.print("The bundle's engines were not run: this version compares ONNX Runtime only.")
     if not result.met:

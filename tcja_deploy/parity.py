@@ -431,15 +431,15 @@ class _Comparison:
             self._judge_values(probe, scene, signal, deviation)
 
     def _judge_values(self, probe: Probe, scene: str, signal: str, deviation: Deviation) -> None:
-        worst = deviation.worst
-        if worst is None:
+        first = deviation.first
+        if first is None:
             return
         text = (
-            f"{self._called(signal, scene)} is {worst.found:.6g} instead of {worst.expected:.6g} at {_place(worst)}, "
-            f"where rounding explains a difference of {worst.bound:.2g}; {deviation.beyond:,} of {deviation.seen:,} "
+            f"{self._called(signal, scene)} is {first.found:.6g} instead of {first.expected:.6g} at {_place(first)}, "
+            f"where rounding explains a difference of {first.bound:.2g}; {deviation.beyond:,} of {deviation.seen:,} "
             f"values in {probe.model} differ so"
         )
-        self._fail("values", text, probe, scene, signal, worst)
+        self._fail("values", text, probe, scene, signal, first)
 
     def _count(self, scene: str, signal: str, deviation: Deviation) -> None:
         found = self._signals.setdefault(

@@ -17,13 +17,14 @@ from tcja_deploy.versions import producer, tools
 from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters import engine as engines
 from tcja_exporters import onnx_export, reference
+from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt, from_factory, load_weights
 from tcja_exporters.engine import Batch
 from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
 from tcja_runtime import bundle, frames, golden, stimulus
-from tcja_runtime.bundle import Layer, Manifest, write_manifest
+from tcja_runtime.bundle import Layer, Manifest, Tap, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import Floats, InputContract, Samples
 from tcja_runtime.golden import Golden
@@ -117,7 +118,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         }
         exported = onnx_export.export(network.model, contract, network.output, metadata)
         onnx_export.save(exported, folder)
-    result, vectors = _compared(network, exported, samples, layers, folder, steps)
+        taps = tapping.taps(network.model, exported.model, network.time_steps)
+    result, vectors = _compared(network, exported, samples, layers, taps, folder, steps)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -132,7 +134,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         output_shape=vectors.recorded.output.shape[1:],
         classes=list(classes),
         layers=layers,
-        taps=exported.taps,
+        taps=taps,
         weights=exported.weights,
         passes=exported.passes,
         time_form=request.time_form,
@@ -225,6 +227,7 @@ def _compared(
     exported: Exported,
     samples: Samples,
     layers: list[Layer],
+    taps: list[Tap],
     folder: Path,
     steps: Steps,
 ) -> tuple[parity.Report, Golden]:
@@ -233,13 +236,13 @@ def _compared(
     recorder = golden.Recorder()
     estimated: dict[str, list[str]] = {}
 
-    def record(model: nn.Module, inputs: Floats, **options: Any) -> Reference:
-        recorded = reference.record(model, inputs, layers, time_steps, **options)
+    def record(model: nn.Module, inputs: Floats, taps: list[Tap], **options: Any) -> Reference:
+        recorded = reference.record(model, inputs, layers, time_steps, taps, **options)
         estimated.update(recorded.estimated)
         return recorded.reference
 
     def trained(part: slice) -> Reference:
-        recorded = record(network.model, samples.inputs[part])
+        recorded = record(network.model, samples.inputs[part], [tap for tap in taps if tap.attends])
         recorder.add(recorded)
         return recorded
 
@@ -248,14 +251,14 @@ def _compared(
     def draw(scene: str, model: nn.Module, n: int) -> None:
         inputs = stimulus.inputs(contract, n)
         spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, time_steps, n) for layer in layers}
-        scenes[scene] = inputs, record(model, inputs, spikes=spikes, most=stimulus.DRAWN_PLACES)
+        scenes[scene] = inputs, record(model, inputs, taps, spikes=spikes, most=stimulus.DRAWN_PLACES)
         recorder.add_scene(scene, scenes[scene][1])
 
     with steps.step("record drawn stimuli"):
         draw(stimulus.DRAWN, network.model, stimulus.windows([layer.shape for layer in layers], time_steps))
         draw(stimulus.DYADIC, reference.with_drawn_weights(network.model, exported.weights), 1)
     compared = parity.Compared(layers=layers, time_steps=time_steps, drawn_weights=stimulus.dyadic(exported.weights))
-    probes = onnxruntime_probes(folder, contract.name, network.output, layers, exported.taps)
+    probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps)
     with steps.counted("compare with PyTorch", len(samples)) as advance:
         result = parity.compare(
             trained,

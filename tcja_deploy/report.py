@@ -120,8 +120,8 @@ def _flips(model: Parity) -> str:
     )
     return (
         f"<h2>Spike flips, {escape(model.backend)}</h2><p class=soft>By layer and time step, each "
-        f"layer fed the trained network's spikes; {model.unexplained} of them are not explained by rounding. Running free, "
-        f"a flip changes the layers behind it.</p>"
+        f"layer fed the trained network's spikes; {model.unexplained} of them are not explained by rounding. Running "
+        f"free, a flip changes the layers behind it.</p>"
         f'<div class=wide><table><tr><th>layer</th>{head}<th class="n">all</th><th class="n">running free</th></tr>'
         f"{rows}</table></div>"
     )

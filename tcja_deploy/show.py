@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tcja_deploy.bisection import Culprit
 from tcja_deploy.doctor import Finding
 from tcja_deploy.inspection import Facts
 from tcja_deploy.parity import Report
@@ -52,6 +53,15 @@ def verdict(report: Report) -> Text:
         text.append(f" No spike was seen in {', '.join(report.silent)}: this data proves little of it.", style="yellow")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
+    return text
+
+
+def culprit(found: Culprit) -> RenderableType:
+    """Where a network first goes wrong, and what would explain it."""
+    text = Text("First wrong: ", style="bold")
+    text.append(f"{found.module or 'the output'}, node {found.node or 'unknown'} of {found.model}\n", style="bold red")
+    text.append(f"  {found.seen}\n", style="default")
+    text.append(f"  It fits: {'; or '.join(found.fits) or 'no mistake that is known'}", style="default")
     return text
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from tcja_deploy import parity
+from tcja_deploy import bisection, parity
+from tcja_deploy.bisection import Culprit
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.probes import onnxruntime_probes
 from tcja_runtime import bundle, golden, stimulus
@@ -13,8 +15,28 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.golden import Golden
 
 
-def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Report]:
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """What verification found.
+
+    Attributes:
+        bundle: that was verified.
+        report: the comparison.
+        culprit: where it first goes wrong, if that was asked for and anything does.
+    """
+
+    bundle: Bundle
+    report: parity.Report
+    culprit: Culprit | None
+
+
+def verify(path: Path, steps: Steps | None = None, *, bisect: bool = False) -> Verified:
     """Check a bundle's hashes and run its models on its golden vectors; numpy and ONNX Runtime suffice.
+
+    Args:
+        path: of the bundle.
+        steps: where progress is shown.
+        bisect: whether to find what is wrong, if anything is.
 
     Raises:
         BadInput: the bundle is damaged, or its files do not belong together.
@@ -30,6 +52,7 @@ def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Repor
     scenes = {
         name: (stimulus.inputs(manifest.input, len(recorded)), recorded) for name, recorded in vectors.scenes.items()
     }
+    network = parity.Compared.of(manifest)
     with steps.counted("compare with the golden vectors", len(vectors.samples)) as advance:
         report = parity.compare(
             vectors.reference,
@@ -37,10 +60,14 @@ def verify(path: Path, steps: Steps | None = None) -> tuple[Bundle, parity.Repor
             probes,
             vectors.samples,
             scenes,
-            parity.Compared.of(manifest),
+            network,
             advance=advance,
         )
-    return opened, report
+    culprit = None
+    if bisect and not report.met:
+        with steps.step("find what is wrong"):
+            culprit = bisection.bisect(report, path, probes, scenes, vectors, network, manifest.taps)
+    return Verified(opened, report, culprit)
 
 
 def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:

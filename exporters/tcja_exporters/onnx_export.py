@@ -27,10 +27,10 @@ import torch
 from onnx import external_data_helper, helper
 from torch import nn
 
-from tcja_exporters import attention, custom_op, passes, steps
+from tcja_exporters import custom_op, passes, steps
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.passes.fold_batch_norm import norm_of
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Tap, Weight
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Weight
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.probe import current_tensor, spikes_tensor
@@ -44,15 +44,11 @@ IR_VERSION = 10
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """Both models of a network, what the passes did to it, and where its attention blocks and weights are in them.
-
-    The latter are as in `tcja_runtime.bundle.Manifest`.
-    """
+    """Both models of a network, what the passes did to it, and where its weights are in them."""
 
     model: onnx.ModelProto
     plain: onnx.ModelProto
     passes: list[dict[str, Any]]
-    taps: list[Tap]
     weights: list[Weight]
 
 
@@ -81,7 +77,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
 
     plain = _finished(custom_op.lower(model), metadata)
     onnx.checker.check_model(plain, full_check=True)
-    return Exported(model, plain, report, _taps(network, model), _weights(network, model))
+    return Exported(model, plain, report, _weights(network, model))
 
 
 def save(exported: Exported, folder: Path) -> None:
@@ -206,19 +202,6 @@ def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
             nodes.append(helper.make_node("Identity", [node.output[0]], [spikes]))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def _taps(network: nn.Module, model: onnx.ModelProto) -> list[Tap]:
-    """What the attention blocks of a network compute, as far as a model shows it."""
-    found = []
-    for name, axes in attention.parts(network).items():
-        tensors = [
-            node.output[0]
-            for node in model.graph.node
-            if node.op_type in ("Conv", "Sigmoid") and f"{node.name}/".startswith((f"{name}/", f"{name}."))
-        ]
-        found += [Tap(name=name, tensor=tensor, axes=axes) for tensor in tensors]
-    return found
 
 
 def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:

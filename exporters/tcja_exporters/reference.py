@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tcja_exporters import attention
 from tcja_exporters.bounds import OWN_ROUNDING, Bounds, grid_of
 from tcja_exporters.neurons import spiking_neurons
+from tcja_exporters.taps import tapped
 from tcja_runtime import stimulus
-from tcja_runtime.bundle import Layer, Weight
+from tcja_runtime.bundle import Layer, Tap, Weight
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
@@ -76,6 +76,7 @@ def record(
     inputs: Floats,
     layers: Sequence[Layer],
     time_steps: int,
+    taps: Sequence[Tap],
     *,
     spikes: Mapping[str, Spikes] | None = None,
     most: int = stimulus.REAL_PLACES,
@@ -88,6 +89,7 @@ def record(
         inputs: float32, [N, ...].
         layers: its spiking layers.
         time_steps: T.
+        taps: what else to record.
         spikes: what each layer is made to fire, [T, N, ...]; None for what its neurons fire.
         most: how many elements of a signal to take as witnesses in a window, besides those near a threshold.
         arithmetic: of the backends.
@@ -113,14 +115,15 @@ def record(
 
         return stand_in
 
-    def keep(name: str, value: Tensor, axes: tuple[int, int, int]) -> None:
+    def keep(name: str, value: Tensor) -> None:
+        error = bounds.error(value)
         with _disable_current_modes():
-            witnesses[name] = _witnesses(value.permute(axes), bounds.error(value).permute(axes), most)
+            witnesses[name] = _witnesses(value, error, most)
         noted(name)
 
     frames = torch.from_numpy(inputs).to(torch.float64)
     grid = grid_of(frames)
-    with torch.no_grad(), _answered(network, answer), _attended(network, keep), bounds:
+    with torch.no_grad(), _answered(network, answer), tapped(network, taps, keep), bounds:
         output = network(bounds.exact(frames, grid))
         bound = bounds.error(output) * OWN_ROUNDING
         noted("the output")
@@ -306,19 +309,3 @@ def _answered(network: nn.Module, answer: Callable[[str], Callable[[Tensor], Ten
     finally:
         for neuron in neurons.values():
             neuron.stand_in = None
-
-
-@contextmanager
-def _attended(network: nn.Module, keep: Callable[[str, Tensor, tuple[int, int, int]], object]) -> Iterator[None]:
-    """Within, what the parts of attention blocks return is kept under their names."""
-
-    def hook(name: str, axes: tuple[int, int, int]) -> Any:
-        return lambda _module, _inputs, output: keep(name, output, axes)
-
-    parts = attention.parts(network)
-    handles = [network.get_submodule(name).register_forward_hook(hook(name, axes)) for name, axes in parts.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -20,6 +20,8 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
@@ -54,17 +56,29 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tap:
-    """What a part of an attention block returns: one of its convolutions, or its gate.
+    """What is looked at besides spiking layers: a convolution or the gate of an attention block, or a pool.
 
     Attributes:
         name: the PyTorch module.
-        tensor: its name in the models.
-        axes: the order that makes it [T, N, C].
+        tensor: what it returns, in the models.
+        unfold: what the first axis is made of, (T, -1) or (-1, T); empty if time and batch are axes of their own.
+        axes: the order that makes it [T, N, ...].
     """
 
     name: str
     tensor: str
-    axes: tuple[int, int, int]
+    unfold: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    @property
+    def attends(self) -> bool:
+        """Whether it belongs to an attention block; the others are looked at on drawn spikes alone, being large."""
+        return not self.unfold
+
+    def in_time(self, value: Any) -> Any:
+        """A numpy array or torch tensor as [T, N, ...]."""
+        unfolded = value.reshape(*self.unfold, *value.shape[1:]) if self.unfold else value
+        return unfolded.transpose(self.axes) if isinstance(value, np.ndarray) else unfolded.permute(self.axes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +122,7 @@ class Manifest:
         output_shape: its shape without the batch: (classes,), (T, classes) of each step, or that of an image.
         classes: their names, in the order of the output.
         layers: the spiking layers in the order they fire.
-        taps: what attention blocks compute on their way.
+        taps: what is looked at besides them.
         weights: of all convolutions and matrix products.
         passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
         time_form: how time is laid out in the plain model.
@@ -149,7 +163,7 @@ class Manifest:
             Layer(name=f["name"], shape=tuple(f["shape"]), neuron=NeuronSpec.from_dict(f["neuron"]))
             for f in fields["layers"]
         ]
-        taps = [Tap(**{**f, "axes": tuple(f["axes"])}) for f in fields["taps"]]
+        taps = [Tap(**{**f, "unfold": tuple(f["unfold"]), "axes": tuple(f["axes"])}) for f in fields["taps"]]
         weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
         shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
         kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "weights": weights}

@@ -67,14 +67,14 @@ class Deviation:
         beyond: how many are further away than rounding explains.
         share: the largest difference, as a share of its bound; infinite where there is no rounding and a difference.
         exact: whether no rounding is possible anywhere, so that every bit was compared.
-        worst: where the largest share is, if it is beyond.
+        first: the earliest time step beyond, and where the share is largest then.
     """
 
     seen: int
     beyond: int
     share: float
     exact: bool
-    worst: Place | None
+    first: Place | None
 
 
 def judge_spikes(layer: Layer, reference: Reference, fired: Spikes, arithmetic: Arithmetic = FLOAT32) -> Flips:
@@ -147,10 +147,11 @@ def _deviation(
         share = np.where(difference == 0, 0.0, difference / bounds)
     share[np.isnan(share)] = np.inf
     beyond = int(np.count_nonzero(share > 1))
-    worst = None
+    first = None
     if beyond:
-        t, k = np.unravel_index(share.argmax(), share.shape)
-        worst = Place(
+        t = (share > 1).any(axis=1).argmax()
+        k = share[t].argmax()
+        first = Place(
             window=int(window[k]),
             time_step=int(t) + 1,
             element=tuple(map(int, np.unravel_index(element[k], shape))),
@@ -159,7 +160,7 @@ def _deviation(
             bound=float(bounds[t, k]),
         )
     return Deviation(
-        seen=share.size, beyond=beyond, share=float(share.max(initial=0.0)), exact=not bounds.any(), worst=worst
+        seen=share.size, beyond=beyond, share=float(share.max(initial=0.0)), exact=not bounds.any(), first=first
     )
 
 

@@ -7,7 +7,7 @@ They are cut without the onnx package, so that a board can do it. What is read o
 
     ModelProto      graph = 7
     GraphProto      node = 1, input = 11, output = 12
-    NodeProto       input = 1, output = 2
+    NodeProto       input = 1, output = 2, name = 3, op_type = 4
     ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 11, 12
-_NODE_INPUT, _NODE_OUTPUT = 1, 2
+_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_TYPE = 1, 2, 3, 4
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE, _SHAPE_DIM = 1, 2, 1, 1, 2, 1
 _FLOAT = 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -151,3 +151,22 @@ def current_tensor(layer: str) -> str:
 def given_tensor(name: str) -> str:
     """The input of a part of a model through which a tensor is given."""
     return f"{name}/given"
+
+
+def makers(model: bytes) -> dict[str, tuple[str, str, list[str]]]:
+    """For each tensor that a node of a model computes: the node's name, its operator, and what it reads.
+
+    Raises:
+        ValueError: it is not a model.
+    """
+    graph = b"".join(content for number, _, content in _fields(model) if number == _MODEL_GRAPH)
+    found = {}
+    for number, _, node in _fields(graph):
+        if number == _GRAPH_NODE:
+            texts: dict[int, list[str]] = {field: [] for field in (_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_TYPE)}
+            for field, _, content in _fields(node):
+                if field in texts:
+                    texts[field].append(content.decode())
+            for tensor in texts[_NODE_OUTPUT]:
+                found[tensor] = ("".join(texts[_NODE_NAME]), "".join(texts[_NODE_TYPE]), texts[_NODE_INPUT])
+    return found

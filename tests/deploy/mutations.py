@@ -79,9 +79,10 @@ def of_norms(manifest: Manifest, variances: dict[str, np.ndarray]) -> Iterator[M
 def of_attention(manifest: Manifest) -> Iterator[Mutation]:
     """Both convolutions of every block."""
     for tap in manifest.taps:
-        if tap.name.rpartition(".")[2] in ("conv", "conv_c"):
-            yield Mutation(f"{tap.name}: padding side", padding_side(tap.tensor), tap.name, "padding")
-            yield Mutation(f"{tap.name}: kernels exchanged", exchanged_kernels(tap.tensor), tap.name, "exchanged")
+        if tap.tensor.endswith("/Conv"):
+            module = tap.tensor.removesuffix("/Conv")
+            yield Mutation(f"{module}: padding side", padding_side(tap.tensor), module, "padding")
+            yield Mutation(f"{module}: kernels exchanged", exchanged_kernels(tap.tensor), module, "exchanged")
 
 
 def of_input(manifest: Manifest) -> Iterator[Mutation]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,8 +60,28 @@ def test_every_mistake_fails(exported, name, tmp_path, capsys):
         shutil.rmtree(bundle, ignore_errors=True)
         shutil.copytree(exported.bundle, bundle)
         change(bundle, mutation.apply)
-        code = cli.run(["verify", str(bundle)])
-        error = capsys.readouterr().err
-        if code != 1 or "error: " not in error:
-            missed.append((mutation.name, code, error))
+        code = cli.run(["verify", str(bundle), "--bisect", "--json"])
+        captured = capsys.readouterr()
+        culprit = json.loads(captured.out)["culprit"]
+        fits = any(mutation.kind in fit for fit in culprit["fits"])
+        found = culprit["module"] == mutation.module and culprit["node"].startswith(f"{mutation.module}/")
+        if code != 1 or "error: " not in captured.err or not fits or not found:
+            missed.append((mutation.name, code, culprit))
     assert not missed
+
+
+def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):
+    """In words, with both values and their place."""
+    bundle = Path(shutil.copytree(exported.bundle, tmp_path / "changed.bundle"))
+    weight = Bundle.open(bundle).manifest.weights[1]
+    change(bundle, mutations.one_weight(weight.tensor, 1.5))
+    assert cli.run(["verify", str(bundle), "--bisect"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"First wrong: {weight.module}, node {weight.module}/Conv of model.plain.onnx" in said
+    assert re.search(r"is \S+ instead of \S+ at window \d+, time step \d+, neuron \(\d+", said)
+    assert "It fits: weights of output channel" in said
+
+
+def test_nothing_is_said_of_a_correct_export(exported, capsys):
+    assert cli.run(["verify", str(exported.bundle), "--bisect", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["culprit"] is None

@@ -59,7 +59,7 @@ class Probe:
         self.backend = backend
         self._opened = opened
         self._input = input_name
-        self._output = output_name
+        self.output_name = output_name
         self._ranks = {layer.name: len(layer.shape) + 2 for layer in layers}
         self._spikes = {layer.name: spikes_tensor(layer.name) for layer in layers}
         self._currents = {layer.name: current_tensor(layer.name) for layer in layers}
@@ -68,11 +68,11 @@ class Probe:
 
     def free(self, inputs: Floats) -> Observation:
         """Output and spikes of the network as it is, for a batch [N, ...]."""
-        return self._observed([self._output, *self._spikes.values()], {}, {self._input: inputs})
+        return self._observed([self.output_name, *self._spikes.values()], {}, {self._input: inputs})
 
     def output(self, inputs: Floats) -> Values:
         """What the network returns for a batch [N, ...]."""
-        return self._session([self._output], {}).run({self._input: inputs})[self._output]
+        return self._session([self.output_name], {}).run({self._input: inputs})[self.output_name]
 
     def forced(self, inputs: Floats, spikes: Mapping[str, Spikes]) -> Observation:
         """What every layer does where all layers before it fire given spikes.
@@ -81,7 +81,8 @@ class Probe:
             inputs: a batch [N, ...].
             spikes: by layer, [T, N, ...]; the layer's own are computed from its current, and read by none.
         """
-        return self._forced(list(self._spikes.values()), inputs, spikes, {})
+        taps = [tap for tap in self._taps.values() if tap.attends]
+        return self._forced(list(self._spikes.values()), taps, inputs, spikes, {})
 
     def stimulated(
         self, inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats] | None = None
@@ -93,7 +94,7 @@ class Probe:
             spikes: by layer, [T, N, ...].
             weights: to be used in place of the network's own, by tensor.
         """
-        return self._forced([], inputs, spikes, weights or {})
+        return self._forced([], list(self._taps.values()), inputs, spikes, weights or {})
 
     def neurons(self, name: str, current: Floats) -> Spikes:
         """The spikes of a layer's neurons alone, from a current [T, N, ...] of the layer's rank and any size."""
@@ -102,9 +103,14 @@ class Probe:
         return session.run({given_tensor(given): current})[spikes].astype(np.bool_)
 
     def _forced(
-        self, fired: list[str], inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats]
+        self,
+        fired: list[str],
+        taps: list[Tap],
+        inputs: Floats,
+        spikes: Mapping[str, Spikes],
+        weights: Mapping[str, Floats],
     ) -> Observation:
-        outputs = [self._output, *fired, *self._currents.values(), *(tap.tensor for tap in self._taps.values())]
+        outputs = [self.output_name, *fired, *self._currents.values(), *(tap.tensor for tap in taps)]
         given = {self._spikes[name]: rank for name, rank in self._ranks.items()}
         given |= {name: array.ndim for name, array in weights.items()}
         feeds = {given_tensor(self._spikes[name]): given_.astype(np.float32) for name, given_ in spikes.items()}
@@ -116,18 +122,14 @@ class Probe:
         results = session.run({name: array for name, array in feeds.items() if name in session.inputs})
         # Taken out one by one, so that the floats of a layer are gone before the next is converted.
         return Observation(
-            output=results[self._output],
+            output=results[self.output_name],
             spikes={
                 layer: results.pop(tensor).astype(np.bool_)
                 for layer, tensor in self._spikes.items()
                 if tensor in results
             },
             signals={layer: results[tensor] for layer, tensor in self._currents.items() if tensor in results}
-            | {
-                name: results[tap.tensor].transpose(tap.axes)
-                for name, tap in self._taps.items()
-                if tap.tensor in results
-            },
+            | {name: tap.in_time(results[tap.tensor]) for name, tap in self._taps.items() if tap.tensor in results},
         )
 
     def _session(self, outputs: list[str], given: Mapping[str, int]) -> Session:

@@ -1,0 +1,75 @@
+"""What of a network is looked at besides its spiking layers: the parts of attention blocks, and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+from torch import Tensor, nn
+
+from tcja_exporters import attention
+from tcja_exporters.layers import PerStep, TetPerStep
+from tcja_exporters.neurons import SpikingNeuron
+from tcja_runtime.bundle import Tap
+
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_OPERATORS = ("Conv", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool")
+
+
+def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Tap]:
+    """What can be looked at in a network and in its model.
+
+    Args:
+        network: in PyTorch.
+        model: its model, whose nodes are named after its modules.
+        time_steps: T.
+    """
+    found = []
+    for name, (unfold, axes) in {**_attention(network), **_pools(network, time_steps)}.items():
+        tensors = [
+            node.output[0]
+            for node in model.graph.node
+            if node.op_type in _OPERATORS and node.name.startswith((f"{name}/", f"{name}."))
+        ]
+        if len(tensors) == 1:
+            found.append(Tap(name=name, tensor=tensors[0], unfold=unfold, axes=axes))
+    return found
+
+
+@contextmanager
+def tapped(network: nn.Module, taps: Iterable[Tap], keep: Callable[[str, Tensor], object]) -> Iterator[None]:
+    """Within, what is tapped is kept as [T, N, ...] under its name."""
+
+    def hook(tap: Tap) -> Any:
+        return lambda _module, _inputs, output: keep(tap.name, tap.in_time(output))
+
+    handles = [network.get_submodule(tap.name).register_forward_hook(hook(tap)) for tap in taps]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+_Layout = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def _attention(network: nn.Module) -> dict[str, _Layout]:
+    return {name: ((), axes) for name, axes in attention.parts(network).items()}
+
+
+def _pools(network: nn.Module, time_steps: int) -> dict[str, _Layout]:
+    """The pools that are applied to each time step on its own, time and batch being one axis."""
+    time_axes = {neuron.time_axis for neuron in network.modules() if isinstance(neuron, SpikingNeuron)}
+    if time_axes not in ({0}, {1}):
+        return {}
+    layout: _Layout = ((time_steps, -1), (0, 1, 2, 3, 4)) if time_axes == {0} else ((-1, time_steps), (1, 0, 2, 3, 4))
+    return {
+        f"{outer}.{inner}": layout
+        for outer, per_step in network.named_modules()
+        if isinstance(per_step, (PerStep, TetPerStep))
+        for inner, module in per_step.named_modules()
+        if isinstance(module, _POOLS)
+    }

@@ -1,0 +1,272 @@
+"""Which mistake explains a difference? Each kind is recognised by making it, and seeing whether the difference is gone.
+
+The kinds, in the words that reports use: "threshold comparison", "reset", "threshold", "decay", "reset value", "missing
+reset between windows", "time order", "padding side", "exchanged kernels", "polarity", "pooling", "scale", "weights",
+"precision".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.neuron import NeuronSpec, Reset, fire
+from tcja_runtime.trace import Reference, Spikes, Witnesses
+
+Array = npt.NDArray[Any]
+
+_SLACK = 2.0
+"""By how much a bound may be passed once a mistake was undone: the undoing is not what the backend computed."""
+_FEWER = 20
+"""A constant explains wrong spikes if it leaves less than one in so many."""
+_DRAWN_NEURONS = 4096
+_DEVIATIONS = tuple(m * 10.0**-k for k in range(6, 0, -1) for m in (1, 2, 5))
+_COARSEST = 2.0**17
+"""Steps of bfloat16 in one of float32, and something over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fired:
+    """Currents of neurons alone, and the spikes that a backend's neurons fired from them, both [T, N, ...]."""
+
+    current: npt.NDArray[np.float32]
+    spikes: Spikes
+
+    def wrong(self, neuron: NeuronSpec) -> int:
+        """How many spikes these neurons would fire otherwise."""
+        return int(np.count_nonzero(fire(neuron, self.current) != self.spikes))
+
+
+def any_currents(neuron: NeuronSpec, time_steps: int, rank: int) -> npt.NDArray[np.float32]:
+    """Currents [T, 2, ...] from which membranes come everywhere, so that constants can be told by their value."""
+    shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (rank - 3)
+    drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * (neuron.threshold / neuron.gain)
+    return drawn.astype(np.float32)
+
+
+def of_neurons(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
+    """What explains the spikes that a backend's neurons fired alone, from currents of several windows."""
+    rules = [_other_rules(neuron, each.current) for each in fired]
+    kinds = [
+        kind
+        for (kind, spikes), *others in zip(*rules, strict=True)
+        if all(
+            (found == each.spikes).all()
+            for found, each in zip([spikes, *(other for _, other in others)], fired, strict=True)
+        )
+    ]
+    return kinds or _other_constants(neuron, fired)
+
+
+def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spikes]]:
+    yield "threshold comparison", fire(dataclasses.replace(neuron, strict=not neuron.strict), current)
+    resets: tuple[Reset, ...] = ("hard", "soft", "late", "none")
+    for reset in resets:
+        if reset != neuron.reset and (reset == "hard" or neuron.v_reset == 0):
+            yield f"reset ({reset} instead of {neuron.reset})", fire(dataclasses.replace(neuron, reset=reset), current)
+    yield "time order", fire(neuron, current[::-1])[::-1]
+    in_turn = current.swapaxes(0, 1).reshape(-1, 1, *current.shape[2:])
+    run_on = fire(neuron, in_turn).reshape(current.shape[1], current.shape[0], *current.shape[2:]).swapaxes(0, 1)
+    yield "missing reset between windows", run_on
+
+
+def _other_constants(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
+    """The constant that, changed alone, brings most of the spikes back."""
+    variants: dict[str, tuple[float, Callable[[float], NeuronSpec]]] = {
+        "threshold": (neuron.threshold, lambda value: dataclasses.replace(neuron, threshold=value)),
+        "decay": (neuron.decay, lambda value: _decaying(neuron, value)),
+    }
+    if neuron.reset == "hard":
+        variants["reset value"] = (neuron.v_reset, lambda value: dataclasses.replace(neuron, v_reset=value))
+    left: dict[str, int] = {}
+    for name, (value, changed) in variants.items():
+
+        def wrong(deviation: float, value: float = value, changed: Callable[..., NeuronSpec] = changed) -> float:
+            try:
+                return float(sum(each.wrong(changed(value + deviation)) for each in fired))
+            except ValueError:  # no neuron has such a constant
+                return math.inf
+
+        unit = abs(value) or neuron.threshold
+        best = _refined(wrong, min((sign * unit * d for d in _DEVIATIONS for sign in (-1, 1)), key=wrong))
+        if math.isfinite(wrong(best)):
+            left[f"{name} ({value + best:.7g} instead of {value:g})"] = int(wrong(best))
+    fewest = min(left.values(), default=0)
+    nominal = sum(each.wrong(neuron) for each in fired)
+    return [kind for kind, count in left.items() if count == fewest and count * _FEWER < nominal]
+
+
+def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
+    if neuron.charge_order == "linear":
+        return dataclasses.replace(neuron, decay=decay)
+    return NeuronSpec.leaky(
+        decay_input=neuron.charge_order == "decayed",
+        rate=1.0 - decay,
+        threshold=neuron.threshold,
+        strict=neuron.strict,
+        reset=neuron.reset,
+        v_reset=neuron.v_reset,
+    )
+
+
+def _refined(wrong: Callable[[float], float], deviation: float) -> float:
+    """A deviation near one that is about right."""
+    low, high = sorted((0.4 * deviation, 2.5 * deviation))
+    for _ in range(30):
+        third = (high - low) / 3
+        if wrong(low + third) < wrong(high - third):
+            high -= third
+        else:
+            low += third
+    return min(deviation, (low + high) / 2, key=wrong)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A signal where it was compared: both sides, and what rounding explains.
+
+    Attributes:
+        expected: [T, N, elements], NaN where nothing was recorded.
+        found: likewise.
+        bounds: likewise.
+        shape: of a window's elements, channels first.
+    """
+
+    expected: Array
+    found: Array
+    bounds: Array
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, witnesses: Witnesses, signal: Array) -> Seen:
+        """From witnesses and a backend's signal [T, N, ...]."""
+        flat = signal.reshape(*signal.shape[:2], -1).astype(np.float64)
+
+        def spread(values: Array) -> Array:
+            array = np.full(flat.shape, np.nan)
+            array[:, witnesses.window, witnesses.element] = values
+            return array
+
+        known = spread(np.ones_like(witnesses.values))
+        return cls(spread(witnesses.values), flat * known, spread(witnesses.bounds), signal.shape[2:])
+
+    @classmethod
+    def of_output(cls, reference: Reference, output: Array) -> Seen:
+        """From outputs [N, ...]: as a signal of one time step."""
+        expected, found, bounds = (
+            a.reshape(1, len(a), -1).astype(np.float64) for a in (reference.output, output, reference.output_bound)
+        )
+        return cls(expected, found, bounds, (expected.shape[2],))
+
+    def explained(self, expected: Array, found: Array, bounds: Array) -> bool:
+        """Whether what is left of the difference, where anything was recorded, is rounding."""
+        known = ~(np.isnan(expected) | np.isnan(found))
+        difference = np.abs(found - expected)[known]
+        return bool(known.any() and (difference <= _SLACK * bounds[known] + _TINY * np.abs(expected[known])).all())
+
+    @property
+    def beyond(self) -> Array:
+        """Where it differs by more than rounding, [T, N, C, rest] of bool."""
+        beyond = ~(np.abs(self.found - self.expected) <= self.bounds) & ~np.isnan(self.expected)
+        return np.asarray(beyond.reshape(*beyond.shape[:2], self.shape[0], -1))
+
+    @property
+    def channels(self) -> Array:
+        """Which channels differ somewhere, [C] of bool."""
+        return np.asarray(self.beyond.any(axis=(0, 1, 3)))
+
+    @property
+    def steps(self) -> Array:
+        """Which time steps differ somewhere, [T] of bool."""
+        return np.asarray(self.beyond.any(axis=(1, 2, 3)))
+
+
+_TINY = 2.0**-22
+
+
+def of_signal(seen: Seen) -> list[str]:
+    """What explains a signal that differs, from the signal alone."""
+    found = [kind for kind, holds in _TRIED.items() if holds(seen)]
+    if found:
+        return found[:2]
+    # Over which axis a weight's outputs spread: time steps are the channels of the convolution that mixes them.
+    outputs = {"time step": seen.steps, "output channel": seen.channels}
+    name, differs = min(outputs.items(), key=lambda item: item[1].mean())
+    if differs.all():
+        return ["weights"]
+    which = np.flatnonzero(differs) + (1 if name == "time step" else 0)
+    some = ", ".join(map(str, which[:5])) + (", ..." if len(which) > 5 else "")
+    return [f"weights of {name}{'s' if len(which) > 1 else ''} {some}"]
+
+
+def _reversed(seen: Seen) -> bool:
+    return len(seen.expected) > 1 and seen.explained(seen.expected[::-1], seen.found, seen.bounds[::-1])
+
+
+def _shifted(seen: Seen) -> bool:
+    """Whether all is one channel or one time step off, edges aside."""
+    if len(seen.shape) > 1:
+        return False
+    for axis, length in ((0, len(seen.expected)), (2, seen.shape[0])):
+        for a, b in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+            ours, theirs = [slice(None)] * 3, [slice(None)] * 3
+            ours[axis], theirs[axis] = a, b
+            found, expected, bounds = seen.found[tuple(ours)], seen.expected[tuple(theirs)], seen.bounds[tuple(theirs)]
+            if length > 2 and seen.explained(expected, found, bounds) and bool(np.nanmax(np.abs(expected)) > 0):
+                return True
+    return False
+
+
+def _exchanged(seen: Seen) -> bool:
+    """Whether two time steps, or two channels, have each other's values."""
+    expected, found, bounds = (a.reshape(seen.beyond.shape) for a in (seen.expected, seen.found, seen.bounds))
+    for axis, where in ((0, seen.steps), (2, seen.channels)):
+        differs = np.flatnonzero(where)
+        if len(differs) == 2:
+            order = np.arange(expected.shape[axis])
+            order[differs] = differs[::-1]
+            if seen.explained(expected.take(order, axis), found, bounds.take(order, axis)):
+                return True
+    return False
+
+
+def _scaled(seen: Seen) -> bool:
+    """Whether each channel is another one times a factor, plus a number; not where hardly any differs."""
+    if len(seen.shape) == 1 and seen.channels.sum() < 2:
+        return False
+    flat = [
+        np.moveaxis(a.reshape(*a.shape[:2], seen.shape[0], -1), 2, 0).reshape(seen.shape[0], -1)
+        for a in (seen.expected, seen.found, seen.bounds)
+    ]
+    for expected, found, bounds in zip(*flat, strict=True):
+        known = ~np.isnan(expected)
+        x, y = expected[known], found[known]
+        slope, offset = np.polyfit(x, y, 1) if np.ptp(x) > 0 else (1.0, float(np.mean(y - x)))
+        if not seen.explained(slope * x + offset, y, bounds[known] * max(1.0, abs(slope)) + _TINY * abs(offset)):
+            return False
+    return True
+
+
+def _coarser(seen: Seen) -> bool:
+    """Whether differences are everywhere, to both sides, and such as a coarser format makes."""
+    known = ~np.isnan(seen.expected) & (seen.bounds > 0)
+    if not known.any() or seen.steps.mean() <= 0.5:
+        return False
+    difference = (seen.found - seen.expected)[known]
+    share = np.abs(difference) / seen.bounds[known]
+    both = min(np.count_nonzero(difference > 0), np.count_nonzero(difference < 0))
+    return bool(seen.channels.mean() > 0.5 and share.max() < _COARSEST and both > 0.2 * np.count_nonzero(difference))
+
+
+_TRIED: dict[str, Callable[[Seen], bool]] = {
+    "time order": _reversed,
+    "padding side": _shifted,
+    "exchanged kernels": _exchanged,
+    "scale": _scaled,
+    "precision": _coarser,
+}
