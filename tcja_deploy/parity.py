@@ -37,6 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime import stimulus
+from tcja_runtime.agreement import Agreement, agreement
 from tcja_runtime.bundle import Layer, Manifest
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats, Samples
@@ -153,6 +154,7 @@ class Parity:
         changed_windows: how many windows have a flip, running free.
         agreement: share of windows with the reference's predicted class, running free; None without classes.
         accuracy: share of windows whose predicted class is the label, running free; None without labels.
+        statistics: how both classify, running free; None without classes.
         output_difference: largest difference of an output, running free.
         divergence: where the free run first differs; None if nowhere.
         layers: flips by layer, in the order they fire.
@@ -166,6 +168,7 @@ class Parity:
     changed_windows: int
     agreement: float | None
     accuracy: float | None
+    statistics: Agreement | None
     output_difference: float
     divergence: Divergence | None
     layers: list[LayerParity]
@@ -365,9 +368,9 @@ class _Comparison:
                     self._fail("neurons", text, probe, None, layer.name)
 
     def add_scene(self, scene: str, inputs: Floats, reference: Reference) -> None:
-        """Judge every model on drawn windows."""
+        """Judge every model on drawn windows; one does for drawn weights, which all of them are given."""
         weights = self._network.drawn_weights if scene == DYADIC else None
-        for probe in (self._probe, *self._twins):
+        for probe in (self._probe, *(self._twins if scene == DRAWN else ())):
             observed = probe.stimulated(inputs, reference.spikes, weights)
             self._judge_signals(probe, scene, reference, observed)
 
@@ -481,8 +484,7 @@ class _Comparison:
     def result(self, labels: npt.NDArray[np.int64] | None) -> Parity:
         """The verdict over all batches added."""
         outputs, expected = np.concatenate(self._outputs), np.concatenate(self._expected)
-        decided = decisions(outputs)
-        same_class = None if decided is None else decided == decisions(expected)
+        both = agreement(expected, outputs, labels)
         failures = list(self._failures.values())
         model = self._probe.model
         for twin, unlike in self._unlike.items():
@@ -494,8 +496,9 @@ class _Comparison:
             model=model,
             twins=[twin for twin, unlike in self._unlike.items() if not unlike],
             changed_windows=int(np.concatenate(self._flipped).sum()),
-            agreement=None if same_class is None else float(same_class.mean()),
-            accuracy=_accuracy(outputs, labels),
+            agreement=None if both is None else both.same_class / both.windows,
+            accuracy=None if both is None else both.accuracy,
+            statistics=both,
             output_difference=float(np.abs(outputs - expected).max()),
             divergence=self._divergence,
             layers=self._layers,

@@ -19,6 +19,7 @@ from tcja_exporters import engine as engines
 from tcja_exporters import onnx_export, reference
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt, from_factory, load_weights
+from tcja_exporters.advice import advise
 from tcja_exporters.engine import Batch
 from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
@@ -28,6 +29,7 @@ from tcja_runtime.bundle import Layer, Manifest, Tap, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import Floats, InputContract, Samples
 from tcja_runtime.golden import Golden
+from tcja_runtime.portrait import Advice, Painter, Portrait
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.staging import staged
 from tcja_runtime.trace import Reference
@@ -119,7 +121,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         exported = onnx_export.export(network.model, contract, network.output, metadata)
         onnx_export.save(exported, folder)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
-    result, vectors = _compared(network, exported, samples, layers, taps, folder, steps)
+    result, vectors, portrait = _compared(network, exported, samples, layers, taps, folder, steps)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -149,7 +151,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
             built = engines.build(folder / bundle.PLAIN_MODEL, folder / bundle.ENGINES, target, request.batch)
         manifest = dataclasses.replace(manifest, targets=["onnx", target], engines={built.name: built.sidecar})
 
-    page = report.render(manifest, result)
+    page = report.render(manifest, result, portrait)
     if request.report:
         request.report.write_text(page, encoding="utf-8")
     if not result.met:
@@ -230,10 +232,11 @@ def _compared(
     taps: list[Tap],
     folder: Path,
     steps: Steps,
-) -> tuple[parity.Report, Golden]:
-    """Parity of both models on all samples and on drawn scenes, and golden vectors of the first few."""
+) -> tuple[parity.Report, Golden, Portrait]:
+    """Parity of both models on all samples and on drawn scenes, golden vectors of the first few, and a portrait."""
     contract, time_steps = network.contract, network.time_steps
-    recorder = golden.Recorder()
+    recorder, painter = golden.Recorder(), Painter(layers)
+    advice: list[Advice] = []
     estimated: dict[str, list[str]] = {}
 
     def record(model: nn.Module, inputs: Floats, taps: list[Tap], **options: Any) -> Reference:
@@ -244,6 +247,9 @@ def _compared(
     def trained(part: slice) -> Reference:
         recorded = record(network.model, samples.inputs[part], [tap for tap in taps if tap.attends])
         recorder.add(recorded)
+        painter.add(recorded)
+        if not advice:  # a batch is enough to tell
+            advice.extend(advise(network.model, samples.inputs[part], recorded, layers))
         return recorded
 
     scenes: dict[str, tuple[Floats, Reference]] = {}
@@ -269,4 +275,4 @@ def _compared(
             compared,
             advance=advance,
         )
-    return dataclasses.replace(result, estimated=estimated), recorder.golden(samples)
+    return dataclasses.replace(result, estimated=estimated), recorder.golden(samples), painter.portrait(advice)

@@ -13,7 +13,7 @@ from rich.text import Text
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.doctor import Finding
 from tcja_deploy.inspection import Facts
-from tcja_deploy.parity import Report
+from tcja_deploy.parity import DYADIC, Report
 from tcja_deploy.report import percent
 from tcja_runtime.bundle import Manifest
 
@@ -37,7 +37,25 @@ def parity(report: Report) -> RenderableType:
         counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.unexplained, each.running_flips))
         near = f"{100 * layer.share_near(report.windows):.2g} %"
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
-    return Group(agreement, flips, verdict(report))
+    return Group(agreement, flips, *map(Text, [*_accuracy(report), *_exactness(report)]), verdict(report))
+
+
+def _exactness(report: Report) -> list[str]:
+    """What was compared to the bit, and where free runs part."""
+    lines = []
+    for found in report.backends:
+        dyadic = [signal for signal in found.signals if signal.scene == DYADIC]
+        exact = sum(signal.exact for signal in dyadic)
+        equal = sum(signal.exact and not signal.beyond for signal in dyadic)
+        lines.append(f"With weights that leave no rounding, {equal} of {exact} signals are equal to the bit.")
+        if found.divergence:
+            at = found.divergence
+            last = list(at.spikes.values())[-1]
+            lines.append(
+                f"Running free, {found.backend} first differs in {at.layer}, window {at.window + 1}, time step "
+                f"{at.time_step}; {last:,} spikes of the last layer then differ."
+            )
+    return lines
 
 
 def verdict(report: Report) -> Text:
@@ -53,7 +71,25 @@ def verdict(report: Report) -> Text:
         text.append(f" No spike was seen in {', '.join(report.silent)}: this data proves little of it.", style="yellow")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
+    if report.estimated:
+        signals = ", ".join(report.estimated)
+        text.append(f" What rounding explains is an estimate, not a bound, for {signals}.", style="yellow")
     return text
+
+
+def _accuracy(report: Report) -> list[str]:
+    """How sure the accuracy is, a line a backend with labels."""
+    lines = []
+    for found in report.backends:
+        statistics = found.statistics
+        if statistics and statistics.labelled:
+            low, high = statistics.accuracy_interval
+            lines.append(
+                f"Accuracy in {found.backend}: {percent(low)} to {percent(high)} with 95 % confidence; right only "
+                f"before the export {statistics.only_original:,}, only after it {statistics.only_exported:,} "
+                f"(McNemar's p = {statistics.p_value:.2g})."
+            )
+    return lines
 
 
 def culprit(found: Culprit) -> RenderableType:
@@ -114,7 +150,7 @@ def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Tab
     for head in texts:
         table.add_column(head, overflow="fold")
     for head in numbers:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     return table
 
 

@@ -62,10 +62,12 @@ class Shadow(NamedTuple):
     Attributes:
         error: how far a backend's value may be from it, float32 of its shape; None where it cannot be.
         grid: g, where all its values are multiples of 2^-g; None where that is not known.
+        size: its magnitudes in float32, where they are at hand.
     """
 
     error: Tensor | None = None
     grid: int | None = None
+    size: Tensor | None = None
 
 
 EXACT = Shadow()
@@ -151,7 +153,7 @@ class Bounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensor: what is multiplied.
             weight_axis: of the output channels, if the tensor is a weight.
         """
-        arithmetic, (error, grid) = self.arithmetic, self.of(tensor)
+        arithmetic, (error, grid, _) = self.arithmetic, self.of(tensor)
         size = _size(tensor)
         rounding: Tensor | None = None
         if arithmetic.levels and grid != 0:  # spikes and counts are integers, whose scale is 1
@@ -240,7 +242,7 @@ def _products(bounds: Bounds, of: _Products, y: Tensor) -> Shadow:
         error = error + of.compute(x, d_w)
         if bias is not None:
             error = error + bounds.arithmetic.operand * bias
-    return bounds.stored(y, error)
+    return bounds.stored(y, error)._replace(size=size)
 
 
 def _convolution(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
@@ -301,19 +303,20 @@ def _batch_norm(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y
 
     factor = sized(scale, 1.0) / (variance + epsilon).sqrt().to(torch.float32).reshape(along)
     own = NORM * bounds.arithmetic.total + bounds.arithmetic.operand
-    moved = torch.addcmul(own * (factor * sized(mean, 0.0) + sized(shift, 0.0)), own * factor, _size(x))
-    error = bounds.of(x).error
+    error, _, size = bounds.of(x)
+    size = _size(x) if size is None else size
+    moved = torch.addcmul(own * (factor * sized(mean, 0.0) + sized(shift, 0.0)), own * factor, size)
     return bounds.stored(y, moved if error is None else moved.addcmul_((1 + own) * factor, error))
 
 
 def _max_pool(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], _y: Tensor) -> Shadow:
-    error, grid = bounds.of(args[0])
+    error, grid, _ = bounds.of(args[0])
     return Shadow(None if error is None else functional.max_pool2d(error, *args[1:]), grid)
 
 
 def _averaged(bounds: Bounds, x: Tensor, y: Tensor, average: Callable[[Tensor], Tensor], terms: float) -> Shadow:
     """A mean of at most `terms` values; of a whole grid cell's worth, if it is a power of two."""
-    unit, (error, grid) = bounds.arithmetic.total, bounds.of(x)
+    unit, (error, grid, _) = bounds.arithmetic.total, bounds.of(x)
     size = average(_over(bounds, x))
     if error is None and bounds.is_exact(grid, size * terms, unit):
         shift = math.log2(terms)
@@ -335,7 +338,7 @@ def _sum(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tenso
     x = args[0]
     axes: Any = args[1] if len(args) > 1 and args[1] else list(range(x.ndim))
     keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
-    unit, (error, grid) = bounds.arithmetic.total, bounds.of(x)
+    unit, (error, grid, _) = bounds.arithmetic.total, bounds.of(x)
     size = _over(bounds, x).sum(axes, keepdim=keepdim)
     if error is None and bounds.is_exact(grid, size, bounds.coarsest):
         return Shadow(None, grid)
@@ -403,7 +406,7 @@ def _div(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tenso
 
 
 def _same(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], _y: Tensor) -> Shadow:
-    return bounds.of(args[0])
+    return bounds.of(args[0])._replace(size=None)
 
 
 def _function(slope: float) -> Rule:

@@ -20,6 +20,21 @@ MARGIN_EDGES = 10.0 ** (np.arange(-16, 5) / 2)
 """Edges of the margins' histogram, 1e-8 to 100; there is a bin below them and one above."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What a precision would do to a network.
+
+    Attributes:
+        precision: "fp16" or "int8".
+        flips: by layer, the predicted share of neurons and time steps that fire otherwise.
+        keep: layers that are better kept in float32.
+    """
+
+    precision: str
+    flips: dict[str, float]
+    keep: list[str]
+
+
 @dataclasses.dataclass(kw_only=True)
 class Portrait:
     """A network on some windows.
@@ -28,10 +43,12 @@ class Portrait:
         margins: by layer, how many sampled membranes were |h_t - threshold| / |threshold| away from the threshold, in
             each of the len(MARGIN_EDGES) + 1 bins.
         gates: by attention block, its gate [T][C], the mean over the windows.
+        advice: what lower precisions would do.
     """
 
     margins: dict[str, list[int]]
     gates: dict[str, list[list[float]]]
+    advice: list[Advice] = dataclasses.field(default_factory=list)
 
 
 class Painter:
@@ -61,9 +78,10 @@ class Painter:
                 values = found.values.reshape(len(found.values), len(reference), -1).sum(axis=1)
                 self._gates[name] = self._gates.get(name, 0.0) + values
 
-    def portrait(self) -> Portrait:
-        """The portrait of all windows looked at."""
+    def portrait(self, advice: list[Advice]) -> Portrait:
+        """The portrait of all windows looked at, with the advice that goes with it."""
         return Portrait(
             margins={layer: counts.tolist() for layer, counts in self._margins.items()},
             gates={name: (values / self._windows).tolist() for name, values in self._gates.items()},
+            advice=advice,
         )

@@ -1,0 +1,39 @@
+"""Checkpoints of the registry's networks in their published sizes, with drawn weights that make every layer fire."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tcja_exporters.networks import NETWORKS
+from tcja_exporters.networks.network import ShapeReader
+from tcja_runtime import frames
+
+GAIN = {2: 8.0, 3: 6.0}
+"""Of fully connected layers and of attention; convolutions have 1."""
+SCALE = {"tet_cifar10dvs": 0.9, "tet_ncaltech101_vgg": 0.9, "ms_resnet": 0.9}
+"""Of batch norms, where the neuron does not halve its input; the others have 1.6."""
+
+
+def checkpoint(name: str, seed: int, path: Path) -> Path:
+    """Save a checkpoint of a network; its batch norms have seen its own activity on drawn windows."""
+    network = NETWORKS[name]
+    sizes = network.sizes(ShapeReader({}, {}))
+    module, contract = network.build(sizes), network.contract(sizes)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                gain = GAIN.get(parameter.ndim, 1.0)
+                drawn = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(drawn * gain / parameter[0].numel() ** 0.5)
+        for norm in (m for m in module.modules() if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm1d))):
+            norm.weight.copy_(SCALE.get(name, 1.6) + 0.1 * torch.randn(norm.weight.shape, generator=generator))
+            norm.bias.copy_(0.1 * torch.randn(norm.bias.shape, generator=generator))
+            norm.momentum = 1.0
+        module.train()
+        module(torch.from_numpy(frames.draw(contract, 1, seed=seed).inputs))
+    torch.save({"net": module.state_dict(), "epoch": 0}, path)
+    return path

@@ -1,0 +1,97 @@
+"""What certified parity costs, against a plain float64 forward pass of the same windows in the same run.
+
+    python benchmarks/parity_cost.py CHECKPOINT [--windows 8] [--runs 3]
+
+Ours is all that an export does with the windows: the float64 reference with its bounds, the recording, and both models
+in ONNX Runtime, fed the reference's spikes and running free. What does not grow with the windows, the neurons alone and
+the drawn scenes, is measured apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tcja_deploy import parity
+from tcja_deploy.probes import onnxruntime_probes
+from tcja_exporters import checkpoint, onnx_export, reference
+from tcja_exporters.identify import identify
+from tcja_exporters.taps import taps as network_taps
+from tcja_runtime import frames, golden, stimulus
+from tcja_runtime.trace import Reference
+
+
+def seconds(work: Callable[[], object], runs: int) -> float:
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--runs", type=int, default=3)
+    args = parser.parse_args()
+    network = identify(checkpoint.load(args.checkpoint))
+    model, contract, steps = network.model, network.contract, network.time_steps
+    layers = reference.layers(model, contract)
+    exported = onnx_export.export(model, contract, network.output, {"producer": "benchmark"})
+    taps = network_taps(model, exported.model, steps)
+    samples = frames.draw(contract, args.windows)
+
+    with tempfile.TemporaryDirectory() as folder:
+        onnx_export.save(exported, Path(folder))
+        probes = onnxruntime_probes(Path(folder), contract.name, network.output, layers, taps)
+        size = parity.batch_size(layers, steps)
+
+        def plain() -> None:
+            model.to(torch.float64)
+            with torch.inference_mode():
+                for start in range(0, len(samples), size):
+                    model(torch.from_numpy(samples.inputs[start : start + size]).to(torch.float64))
+
+        def certified(windows: frames.Samples) -> None:
+            recorder = golden.Recorder()
+
+            def trained(part: slice) -> Reference:
+                attending = [tap for tap in taps if tap.attends]
+                found = reference.record(model, windows.inputs[part], layers, steps, attending).reference
+                recorder.add(found)
+                return found
+
+            compared = parity.Compared(layers=layers, time_steps=steps, drawn_weights={})
+            report = parity.compare(trained, "PyTorch", probes, windows, {}, compared, advance=lambda _: None)
+            if not report.met:
+                raise SystemExit(report.why_not)
+
+        def drawn() -> None:
+            other = reference.with_drawn_weights(model, exported.weights)
+            for network_, n in ((model, stimulus.windows([layer.shape for layer in layers], steps)), (other, 1)):
+                inputs = stimulus.inputs(contract, n)
+                spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, steps, n) for layer in layers}
+                reference.record(network_, inputs, layers, steps, taps, spikes=spikes, most=stimulus.DRAWN_PLACES)
+                for probe in probes[:n]:  # both models on the drawn spikes, one on the drawn weights
+                    probe.stimulated(inputs, spikes, stimulus.dyadic(exported.weights) if n == 1 else None)
+
+        plain()
+        forward = seconds(plain, args.runs)
+        whole = seconds(lambda: certified(samples), args.runs)
+        fixed = seconds(drawn, 1)
+    print(f"{network.name}, {args.windows} windows, {torch.get_num_threads()} threads, median of {args.runs}")
+    print(f"plain float64 forward   {forward:8.2f} s")
+    print(f"certified parity        {whole:8.2f} s   {whole / forward:.2f} x")
+    print(f"drawn scenes, once      {fixed:8.2f} s   {(whole + fixed) / forward:.2f} x with them")
+
+
+if __name__ == "__main__":
+    main()

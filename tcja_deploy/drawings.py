@@ -1,0 +1,315 @@
+"""What report.html is made of: elements, tables and plots, as HTML and SVG that need no script.
+
+Text is escaped where it becomes markup, in `tag`, and nowhere else. Plots have one hue, whose opacity says how much, so
+that the same drawing suits light paper and dark; what colour says is said by a number or a sign as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Collection, Sequence
+from html import escape
+
+import numpy as np
+
+LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make longer runs
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+_FEW = 10  # flips in a cell: fewer are never drawn in full colour, or one would look like thousands
+_BIN, _LEFT, _TOP, _HEIGHT = 10, 36, 6, 84  # of a histogram, in units of its view box
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1a2230; --paper: #fff; --panel: #f4f6f9; --line: #dbe1e8; --soft: #556172;
+        --faint: #8a95a3; --heat: 8 81 156; --alert: #b8401a; --good: #00704f; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --paper: #12161c; --panel: #1b212a; --line: #303946;
+        --soft: #a0acba; --faint: #6f7b8a; --heat: 120 180 255; --alert: #ff9a70; --good: #4fd1a5; } }
+* { box-sizing: border-box; }
+body { margin: 0; font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+       overflow-wrap: anywhere; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+table { overflow-wrap: normal; }
+main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1.25rem 3rem; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; } h3 { font-size: 1rem; margin: 1.8rem 0 .4rem; }
+h2 { font-size: 1.2rem; margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+p { margin: .4rem 0; max-width: 48rem; } ul { margin: .4rem 0; padding-left: 1.2rem; }
+figure { margin: 1rem 0 0; } figcaption { color: var(--soft); font-size: .875rem; margin-top: .5rem; max-width: 48rem; }
+.verdict { padding: 1rem 1.25rem; border-radius: .5rem; background: var(--panel); border-left: .4rem solid; }
+.verdict p { max-width: 60rem; }
+.verdict p:first-child { font-size: 1.2rem; font-weight: 600; line-height: 1.35; margin-top: 0; }
+.met { border-color: var(--good); } .unmet { border-color: var(--alert); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
+.tiles > div { padding: .7rem .8rem; border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
+.tiles dt, .tiles dd { margin: 0; color: var(--soft); font-size: .78rem; line-height: 1.35; }
+.tiles dt { color: var(--ink); } .tiles .value { color: var(--ink); font-size: 1.35rem; font-weight: 600; }
+.tiles .wrong { border: 2px solid var(--alert); } .tiles .wrong .value { color: var(--alert); }
+.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 1.2rem 1.5rem; }
+.small figure { margin: 0; min-width: 0; display: flex; flex-direction: column-reverse; justify-content: flex-end; }
+.small figcaption { color: var(--ink); font-weight: 500; margin: 0 0 .2rem; }
+.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.5rem; font-size: .9rem; }
+.facts dt { color: var(--soft); } .facts dd { margin: 0; }
+.soft { color: var(--soft); } .alert { color: var(--alert); font-weight: 700; }
+.wide { overflow-x: auto; } .wide:focus-visible { outline: 2px solid rgb(var(--heat)); }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; } thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+tbody th { font-weight: 500; } tr:last-child > * { border-bottom: 0; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.n + :not(.n) { padding-left: 1.2rem; }
+.heat { border-collapse: separate; border-spacing: 2px; width: auto; }
+.heat th, .heat td { border: 0; padding: .25rem .4rem; vertical-align: middle; }
+.heat th:first-child { position: sticky; left: 0; background: var(--paper); }
+.name { display: block; width: max-content; max-width: 12rem; overflow-wrap: anywhere; }
+.heat .step { text-align: center; min-width: 2.25rem; padding: .25rem .1rem; font-variant-numeric: tabular-nums; }
+.heat td.step { border-radius: .2rem; background: rgb(var(--heat) / var(--much)); }
+.heat .none { color: var(--faint); --much: .04; } .heat .deep { color: var(--paper); }
+.heat .wrong { background: none; box-shadow: inset 0 0 0 2px var(--alert); color: var(--alert); font-weight: 700; }
+.bar { display: block; height: .8rem; min-width: 1px; border-radius: .15rem; background: rgb(var(--heat)); }
+.bars td:nth-child(n + 4) { width: 32%; min-width: 4.5rem; vertical-align: middle; }
+.shares td { width: 24%; } .shares .bar { height: .2rem; margin: .1rem 0 .2rem; }
+svg { display: block; width: 100%; } svg text { font-size: 9.5px; fill: var(--soft); }
+svg .heat-fill { fill: rgb(var(--heat)); } svg .rule { stroke: var(--line); }
+svg .mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 2; }
+.columns { height: 1.4rem; }
+.map { display: grid; grid-template-columns: auto 1fr; gap: .15rem .4rem; font-size: .75rem; color: var(--soft); }
+.map svg { border: 1px solid var(--line); } .ends { display: flex; justify-content: space-between; }
+.down { flex-direction: column; text-align: right; } .map > :nth-child(3) { grid-column: 2; }
+.scale { display: flex; align-items: center; gap: .5rem; font-size: .8rem; color: var(--soft); margin: .3rem 0 .8rem; }
+.scale i { width: 10rem; height: .8rem; border: 1px solid var(--line);
+           background: linear-gradient(to right, rgb(var(--heat) / 0), rgb(var(--heat))); }
+@media (max-width: 40rem) {
+  main { padding: 1rem .9rem 2rem; }
+  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; } .facts dd { margin-bottom: .5rem; }
+  th, td { padding: .3rem .35rem; } .heat .step { min-width: 1.6rem; } .name { max-width: 7rem; }
+  .bars :is(th, td):nth-child(2) { display: none; } .bars td:nth-child(n + 4) { width: 28%; }
+}
+@media print {
+  html { font-size: 11px; } main { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
+  .small figure, .map, .tiles, tr, h2, h3 { break-inside: avoid; }
+  details::details-content { content-visibility: visible; block-size: auto; }
+  .wide { overflow: visible; } .heat { font-size: .7rem; } .heat .step { min-width: 0; }
+  .heat th, .heat td { padding: .1rem; } .map { min-width: 0 !important; }
+}
+"""
+
+
+class Html(str):
+    """Markup. Any other string is text."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: str, **attributes: object) -> Html:
+    """An element. Text in it is escaped; `class_` and `aria_label` are its attributes class and aria-label."""
+    written = (
+        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    content = (child if isinstance(child, Html) else escape(child) for child in children)
+    return Html(f"<{name}{''.join(written)}>{''.join(content)}</{name}>")
+
+
+def joined(parts: Sequence[Html]) -> Html:
+    """Elements one after another."""
+    return Html("".join(parts))
+
+
+def figure(drawing: Html, caption: str, class_: str | None = None) -> Html:
+    """A drawing and what is seen in it."""
+    return tag("figure", drawing, tag("figcaption", caption), class_=class_)
+
+
+def table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> Html:
+    """A table in a box of its own that scrolls where it is too wide.
+
+    Args:
+        label: what it holds, for those who do not see it.
+        head: names of the columns.
+        rows: their cells; the first is the row's name.
+        numbers: the columns that hold numbers.
+    """
+
+    def cells(kind: str, row: Sequence[str]) -> list[Html]:
+        return [
+            tag("th" if i == 0 else kind, cell, class_="n" if i in numbers else None, scope=_scope(kind, i))
+            for i, cell in enumerate(row)
+        ]
+
+    top = tag("thead", tag("tr", *cells("th", head)))
+    return _wide(label, tag("table", top, tag("tbody", *(tag("tr", *cells("td", row)) for row in rows))))
+
+
+def _scope(kind: str, column: int) -> str | None:
+    return "col" if kind == "th" else "row" if column == 0 else None
+
+
+def _wide(label: str, content: Html) -> Html:
+    """A box that scrolls, by keyboard too."""
+    return tag("div", content, class_="wide", tabindex=0, role="region", aria_label=label)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counted:
+    """A row of a heat map.
+
+    Attributes:
+        name: of the layer.
+        counts: one a time step.
+        wrong: how many of them are, a time step.
+        facts: what else is known of it, in the columns behind.
+    """
+
+    name: str
+    counts: Sequence[int]
+    wrong: Sequence[int]
+    facts: Sequence[str]
+
+
+def heat_map(label: str, rows: Sequence[Counted], heads: Sequence[str]) -> Html:
+    """Counts by layer and time step, on a logarithmic scale that all rows share; `heads` are those of the facts."""
+    most = max(_FEW, *(max(row.counts) for row in rows))
+    steps = (tag("th", str(t + 1), class_="step", scope="col") for t in range(len(rows[0].counts)))
+    head = tag("tr", tag("th", "layer", scope="col"), *steps, *(tag("th", h, class_="n", scope="col") for h in heads))
+    body = (
+        tag(
+            "tr",
+            tag("th", tag("span", row.name, class_="name"), scope="row"),
+            *(_cell(row, t, most) for t in range(len(row.counts))),
+            *(tag("td", fact, class_="n") for fact in row.facts),
+        )
+        for row in rows
+    )
+    return _wide(label, tag("table", tag("thead", head), tag("tbody", *body), class_="heat"))
+
+
+def _cell(row: Counted, t: int, most: int) -> Html:
+    count, wrong = row.counts[t], row.wrong[t]
+    if not count:
+        return tag("td", "\u00b7", class_="step none")
+    place = f"{row.name}, time step {t + 1}: {count:,}"
+    if wrong:
+        title = f"{place}, {wrong:,} of them unexplained"
+        return tag("td", f"{compact(count)} !{compact(wrong)}", class_="step wrong", title=title)
+    much = 0.15 + 0.85 * math.log1p(count) / math.log1p(most)
+    kind = "step deep" if much > 0.65 else "step"
+    return tag("td", compact(count), class_=kind, title=place, style=f"--much: {much:.2f}")
+
+
+def compact(count: int) -> str:
+    """A count in no more than five characters: 9999, 10k, 1.2M."""
+    if count < 10_000:
+        return str(count)
+    if count < 999_500:
+        return f"{count / 1e3:.0f}k"
+    return f"{count / 1e6:.1f}M" if count < 99_950_000 else f"{count / 1e9:.1f}G"
+
+
+def bar(share: float) -> Html:
+    """A horizontal bar, the share of its column that it fills."""
+    return tag("span", class_="bar", style=f"width: {100 * min(max(share, 0.0), 1.0):.1f}%")
+
+
+def columns(label: str, values: Sequence[float]) -> Html:
+    """Small columns from zero to the largest value."""
+    most = max(values) or 1.0
+    drawn = "".join(f"M{i}.1 1v-{value / most:.3f}h.8V1z" for i, value in enumerate(values))
+    path = tag("path", d=drawn, class_="heat-fill")
+    look = f"width: min(100%, {0.8 * len(values):.1f}rem)"
+    return _svg(label, path, f"0 0 {len(values)} 1", class_="columns", preserveAspectRatio="none", style=look)
+
+
+def histogram(label: str, counts: Sequence[int], edges: Sequence[float], least: int, mark: float) -> Html:
+    """Shares of counts in bins of equal width on a logarithmic axis; their heights are logarithmic too.
+
+    Args:
+        label: what is seen.
+        counts: in the bins between the edges, and in one below and one above them, [len(edges) + 1].
+        edges: powers of ten, and bins between them.
+        least: the exponent of ten that the heights begin at.
+        mark: where a line stands; 0 for none.
+    """
+    total = sum(counts) or 1
+    foot, right = _TOP + _HEIGHT, _LEFT + _BIN * len(counts)
+    grid, bars = [], []
+    for exponent in range(0, least - 1, -1):
+        y = _TOP + _HEIGHT * exponent / least
+        grid.append(tag("path", d=f"M{_LEFT} {y:.1f}H{right}", class_="rule"))
+        if exponent % 2 == 0:
+            grid.append(tag("text", f"{100 * 10.0**exponent:g} %", x=_LEFT - 3, y=f"{y + 3:.1f}", text_anchor="end"))
+    for i, edge in enumerate(edges):
+        place = round(math.log10(edge), 6)
+        if place % 2 == 0:
+            x = _LEFT + _BIN * (i + 1)
+            grid.append(tag("path", d=f"M{x} {foot}v3", class_="rule"))
+            grid.append(tag("text", power(int(place)), x=x, y=foot + 13, text_anchor="middle"))
+    for i, count in enumerate(counts):
+        if count:
+            height = _HEIGHT * (1 - math.log10(count / total) / least)
+            bars.append(f"M{_LEFT + _BIN * i + 1} {foot}v-{height:.1f}h{_BIN - 2}V{foot}z")
+    drawn = [*grid, tag("path", d="".join(bars), class_="heat-fill")]
+    if mark > 0:
+        # The bins below and above the edges are as wide as the others, so the axis is linear in the exponent.
+        position = (math.log10(mark) - math.log10(edges[0])) / math.log10(edges[1] / edges[0])
+        at = _LEFT + _BIN * min(max(position + 1, 0.0), len(counts))
+        drawn.append(tag("path", d=f"M{at:.1f} {_TOP}V{foot}", class_="mark"))
+    return _svg(label, joined(drawn), f"0 0 {right + 6} {foot + 18}")
+
+
+def power(exponent: int) -> str:
+    """A power of ten, as it is written."""
+    return {0: "1", 1: "10", 2: "100"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))
+
+
+def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:
+    """A map of values [rows][columns] in [0, 1]; rows are numbered from 1, columns from 0.
+
+    Cells in a row of the same shade are one rectangle, and all rectangles of a shade one path: a map of 20 x 512 stays
+    below 200 kB.
+    """
+    height, width = len(values), len(values[0])
+    shades: dict[int, list[str]] = {}
+    for y, row in enumerate(np.nan_to_num(np.clip(values, 0, 1) * (LEVELS - 1)).round().astype(int).tolist()):
+        x = 0
+        for shade, run in itertools.groupby(row):
+            length = len(list(run))
+            shades.setdefault(shade, []).append(f"M{x} {y}h{length}v1h-{length}z")
+            x += length
+    paths = (
+        tag("path", d="".join(found), fill_opacity=f"{shade / (LEVELS - 1):.2f}")
+        for shade, found in sorted(shades.items())
+        if shade
+    )
+    marks = [0, width // 4, width // 2, 3 * width // 4, width - 1] if width >= 16 else [0, width - 1]
+    look = f"height: {min(max(0.7 * height, 1.5), 24):.1f}rem"
+    drawing = _svg(
+        label,
+        tag("g", *paths, class_="heat-fill", shape_rendering="crispEdges"),
+        f"0 0 {width} {height}",
+        preserveAspectRatio="none",
+        style=look,
+    )
+    return _wide(
+        label,
+        tag(
+            "div",
+            _ends([1, height], "ends down"),
+            drawing,
+            _ends(marks, "ends"),
+            class_="map",
+            style=f"min-width: {2 * width}px",  # else columns are narrower than a pixel
+        ),
+    )
+
+
+def _ends(numbers: Sequence[int], class_: str) -> Html:
+    return tag("span", *(tag("span", str(n)) for n in sorted(set(numbers))), class_=class_, aria_hidden="true")
+
+
+def scale(low: str, high: str) -> Html:
+    """What the shades of a map mean."""
+    return tag("div", low, tag("i"), high, class_="scale")
+
+
+def _svg(label: str, content: Html, view: str, **attributes: object) -> Html:
+    return tag("svg", content, viewBox=view, role="img", aria_label=label, **attributes)
