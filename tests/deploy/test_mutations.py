@@ -52,6 +52,7 @@ def family(exported: Exported, name: str) -> Iterator[Mutation]:
     return getattr(mutations, f"of_{name}")(manifest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["neurons", "weights", "norms", "attention", "input", "pooling"])
 def test_every_mistake_fails(exported, name, tmp_path, capsys):
     missed = []
