@@ -41,6 +41,15 @@ ALIGNMENT = 64
 IR_VERSION = 10
 """The newest that TensorRT 10.3 (JetPack 6) reads."""
 
+_RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_SHORT_CONSTANTS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+"""How a Constant may hold numbers besides a tensor, and their type: graphsurgeon takes floats for float64."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
@@ -62,15 +71,18 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
         metadata: properties to store in both models.
 
     Raises:
-        BadInput: the network cannot take batches of any size, uses a neuron twice, or an operation that ONNX has not.
+        BadInput: the network cannot take batches of any size, uses a neuron twice, draws random numbers, or needs an
+            operation that ONNX has not.
     """
     set_surrogate(network, None)
     raw = _torch_export(network.eval(), contract, output)
     steps.join(raw, _module)
     _name_after_modules(raw)
+    _spell_out_constants(raw)
 
     graph = gs.import_onnx(raw)
     report = passes.run(graph)
+    _refuse_random(graph)
     model = _finished(gs.export_onnx(graph), metadata)
     custom_op.define(model)
     onnx.checker.check_model(model, full_check=True)
@@ -181,6 +193,23 @@ def _name_after_modules(model: onnx.ModelProto) -> None:
         node.output[:] = [renamed.get(tensor, tensor) for tensor in node.output]
     for value in model.graph.value_info:
         value.name = renamed.get(value.name, value.name)
+
+
+def _spell_out_constants(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name in _SHORT_CONSTANTS:
+                value = np.asarray(helper.get_attribute_value(attribute), _SHORT_CONSTANTS[attribute.name])
+                attribute.CopyFrom(helper.make_attribute("value", onnx.numpy_helper.from_array(value)))
+
+
+def _refuse_random(graph: gs.Graph) -> None:
+    for node in graph.nodes:
+        if node.op in _RANDOM or (node.op == "Dropout" and len(node.inputs) == 3):
+            raise BadInput(
+                f"the network draws random numbers ({node.name}), so no two runs agree; take that out of its forward "
+                "(a random encoding belongs before the network)"
+            )
 
 
 def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:

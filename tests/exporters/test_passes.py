@@ -97,6 +97,22 @@ def test_resolve_shapes_leaves_what_it_does_not_know():
     assert applied(passes.resolve_shapes, two_unknown)[0] == Done(0)
 
 
+def test_resolve_shapes_finds_types_that_are_not_noted():
+    before = model(
+        [
+            helper.make_node("Neg", ["x"], ["n"]),
+            helper.make_node("CastLike", ["two", "n"], ["c"]),
+            helper.make_node("Mul", ["n", "c"], ["y"]),
+        ],
+        ["n", 4],
+        two=np.array([2], np.int64),
+    )
+    done, after = applied(passes.resolve_shapes, before)
+    assert (done, operators(after)) == (Done(1), ["Neg", "Cast", "Mul"])
+    x = floats(3, 4)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
 def test_fold_constants():
     before = model(
         [
@@ -261,6 +277,19 @@ def test_remove_dead():
     for n in (1, 4):
         x = floats(n, 6)
         np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_remove_dead_keeps_a_reshape_from_which_sizes_are_copied():
+    before = model(
+        [helper.make_node("Reshape", ["x", "merge"], ["m"]), helper.make_node("Reshape", ["m", "copy"], ["y"])],
+        [2, "n", 6],
+        values={"m": ["m", 6]},
+        merge=np.array([-1, 6]),
+        copy=np.array([0, 2, -1]),
+    )
+    _, after = applied(passes.remove_dead, before)
+    x = floats(2, 3, 6)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
 
 
 def test_the_report_says_what_was_done(name, exports):

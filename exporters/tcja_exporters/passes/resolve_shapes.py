@@ -16,17 +16,29 @@ def resolve_shapes(graph: gs.Graph) -> Done:
     Expand may say 1 for a dimension that it does not expand.
     """
     changes = 0
+    types = _types(graph)
     for node in graph.nodes:
         if node.op == "CastLike":
-            node.op, node.attrs = "Cast", {"to": onnx.helper.np_dtype_to_tensor_dtype(np.dtype(node.inputs[1].dtype))}
-            node.inputs = node.inputs[:1]
-            changes += 1
+            to = types.get(node.inputs[1].name)
+            if to is not None:
+                node.op, node.attrs, node.inputs = "Cast", {"to": to}, node.inputs[:1]
+                changes += 1
         elif node.op in ("Reshape", "Expand") and isinstance(node.inputs[1], gs.Variable):
             target = _target(node)
             if target is not None:
                 node.inputs[1] = gs.Constant(f"{node.outputs[0].name}/target", np.array(target, np.int64))
                 changes += 1
     return Done(changes)
+
+
+def _types(graph: gs.Graph) -> dict[str, int]:
+    """The type of what each CastLike looks at; inferred where the exporter has not noted it."""
+    likes = [node.inputs[1] for node in graph.nodes if node.op == "CastLike"]
+    types = {like.name: int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype))) for like in likes if like.dtype}
+    if all(like.name in types for like in likes):
+        return types
+    inferred = onnx.shape_inference.infer_shapes(gs.export_onnx(graph)).graph
+    return {value.name: value.type.tensor_type.elem_type for value in inferred.value_info} | types
 
 
 def _target(node: gs.Node) -> list[int] | None:
