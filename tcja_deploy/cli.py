@@ -24,6 +24,7 @@ from tcja_deploy.versions import producer
 from tcja_runtime import staging
 from tcja_runtime.bundle import REPORT
 from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
+from tcja_runtime.frames import LARGEST
 
 _DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -265,6 +266,8 @@ def _shape(given: str | None) -> tuple[int, ...] | None:
     sizes = given.replace("x", ",").split(",")
     if not all(size.strip().isdecimal() for size in sizes):
         raise BadInput(f"--shape {given} is not T,P,H,W or C,H,W, such as 10,2,128,128")
+    if any(len(size.strip()) > 9 for size in sizes):
+        raise BadInput(f"--shape {given} is too large; windows have at most {LARGEST:,} values")
     return tuple(map(int, sizes))
 
 
@@ -282,7 +285,7 @@ def _settings(given: list[str] | None) -> dict[str, str]:
 def _class_names(given: str | None) -> tuple[str, ...] | None:
     if given is None:
         return None
-    if "," in given:
+    if "," in given or not given.strip():
         names = given.split(",")
     else:
         try:
@@ -293,7 +296,13 @@ def _class_names(given: str | None) -> tuple[str, ...] | None:
             raise BadInput(f"--classes {given} is not a text file in UTF-8") from error
         except OSError as error:
             raise BadInput(f"--classes {given!r} cannot be read: {error.strerror}") from error
-    return tuple(name.strip() for name in names if name.strip())
+    classes = [name.strip() for name in names if name.strip()]
+    if not classes:
+        raise BadInput(f"--classes {given!r} names no classes")
+    for name in classes:
+        if classes.count(name) > 1:
+            raise BadInput(f"--classes names '{name}' twice; each class needs a name of its own")
+    return tuple(classes)
 
 
 def _print_json(value: Any) -> None:

@@ -18,9 +18,10 @@ from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters import engine as engines
 from tcja_exporters import onnx_export, reference
 from tcja_exporters import taps as tapping
-from tcja_exporters.adopt import Layout, adopt, from_factory, load_weights
+from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.advice import advise
 from tcja_exporters.engine import Batch
+from tcja_exporters.factory import from_factory, load_weights
 from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
@@ -30,6 +31,7 @@ from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import Floats, InputContract, Samples
 from tcja_runtime.golden import Golden
 from tcja_runtime.portrait import Advice, Painter, Portrait
+from tcja_runtime.probe import spikes_tensor
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.staging import staged
 from tcja_runtime.trace import Reference
@@ -119,6 +121,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
             "checkpoint_sha256": network.source["sha256"],
         }
         exported = onnx_export.export(network.model, contract, network.output, metadata)
+        _check_used(exported, layers)
         onnx_export.save(exported, folder)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
     result, vectors, portrait = _compared(network, exported, samples, layers, taps, folder, steps)
@@ -167,6 +170,8 @@ def _trained(request: Request) -> TrainedNetwork:
     """The network to export: found by its checkpoint, or a user's own."""
     checkpoint = checkpoints.load(request.checkpoint, trusted=request.trusted) if request.checkpoint else None
     if request.model is None:
+        if request.shape or request.layout != "NT":
+            raise BadInput("--shape and --layout say what --model takes; give --model too, or leave them out")
         if checkpoint is None:
             raise BadInput("neither a checkpoint nor a model was given")
         return identify(checkpoint, request.network, request.settings)
@@ -196,6 +201,21 @@ def _check_report(request: Request) -> None:
         raise BadInput(f"--report {request.report}: its folder does not exist")
     if request.report.absolute() == request.out.absolute():
         raise BadInput(f"--report {request.report} is where the bundle goes; choose another file")
+    try:
+        request.report.touch(exist_ok=False)
+        request.report.unlink()
+    except OSError as error:
+        raise BadInput(f"--report {request.report} cannot be written: {error.strerror}; choose another file") from error
+
+
+def _check_used(exported: Exported, layers: list[Layer]) -> None:
+    made = {tensor for node in exported.model.graph.node for tensor in node.output}
+    for layer in layers:
+        if spikes_tensor(layer.name) not in made:
+            raise BadInput(
+                f"the spiking layer '{layer.name}' has no part in the network's answer, so it is not in the model; "
+                "leave it out of forward, or return what it leads to alone"
+            )
 
 
 def _target(asked: str) -> str | None:

@@ -8,24 +8,20 @@ every layer must agree.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
-import importlib
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from tcja_exporters import reference
-from tcja_exporters.checkpoint import Checkpoint, stripped
-from tcja_exporters.layers import Readout
+from tcja_exporters import answers, reference
 from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognised import Recognised, class_name
-from tcja_exporters.neurons import SpikingNeuron, SteppedNeuron
+from tcja_exporters.neurons import SpikingNeuron, SteppedNeuron, spiking_neurons
 from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import Floats, InputContract
@@ -63,21 +59,22 @@ def adopt(
         BadInput: it has no neurons, or some that cannot be replaced, or does not run on such windows.
         ParityNotMet: the replaced network does not do what the original does; the first layer and step is named.
     """
+    if layout not in LAYOUTS:
+        raise BadInput(f"layout {layout} is none of {', '.join(LAYOUTS)}")
     if contract.name == "images" and layout != "NT":
         raise BadInput(f"layout {layout} is of frames; images are always [N, C, H, W]")
     reset(model)
-    original = _Driven(copy.deepcopy(model).eval(), contract, layout)
+    original = _Driven(_copied(model).eval(), contract, layout)
     replaced = copy.deepcopy(original)
     found = _replaced(replaced.net)
     if not found:
         raise BadInput(f"{class_name(model)} has no spiking neurons that are known; register its own")
-    steps, readout = _proven(original, replaced, inputs, found, contract)
-    replaced.float().readout = readout
+    proven = _proven(original, replaced, inputs, found, contract)
+    replaced.float().readout = proven.readout
     try:
         reference.layers(replaced, contract)
     except Exception as error:  # a user's code can fail in any way
-        line = next(iter(str(error).splitlines()), "")
-        raise BadInput(f"the network looks at the values of tensors, which a model cannot: {line}") from error
+        raise _untraceable(replaced.net, error) from error
     with torch.no_grad():
         units = replaced(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(
@@ -88,94 +85,160 @@ def adopt(
         contract=contract,
         output="rates",
         classes=tuple(map(str, range(units[1]))) if len(units) == 2 else (),
-        time_steps=steps,
+        time_steps=proven.steps,
         source=dict(source or _hashed(model)),
         evidence=[
             f"{len(found)} spiking layers of {class_name(model)} replaced: "
             + ", ".join(f"{layer} ({kind})" for layer, kind in _kinds(model, found).items()),
-            f"float64: all spikes agree with the original's, layer by layer, on {len(inputs)} windows; so do those of "
-            "each layer's neurons alone, on currents that meet their threshold",
+            f"float64: all spikes agree with the original's, layer by layer, on {len(inputs)} windows and one of three "
+            "times their values; so do those of each layer's neurons alone, on currents that meet their threshold",
+            *(
+                [f"its forward returns {proven.returned} things, of which the first is the answer"]
+                * (proven.returned > 1)
+            ),
+            *(["images are in [0, 1]: those in whole numbers are divided by 255"] * (contract.name == "images")),
         ],
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Proven:
+    """What is known of a network once it has run.
+
+    Attributes:
+        steps: T.
+        readout: what makes one answer a window of its output.
+        returned: how many things its forward returns.
+    """
+
+    steps: int
+    readout: nn.Module
+    returned: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What a network did: its output, spikes [T, N, ...] by layer, and all that its forward returned."""
+
+    output: Any
+    spikes: dict[str, Spikes]
+    returned: Any
+
+    def agrees(self, other: _Run) -> bool:
+        return (
+            self.output.shape == other.output.shape
+            and np.allclose(self.output, other.output, rtol=0.0, atol=OUTPUT, equal_nan=True)
+            and self.spikes.keys() == other.spikes.keys()
+            and all(np.array_equal(fired, other.spikes[layer]) for layer, fired in self.spikes.items())
+        )
+
+
 def _proven(
     original: _Driven, replaced: _Driven, inputs: Floats, found: Mapping[str, Recognised], contract: InputContract
-) -> tuple[int, nn.Module]:
-    """Run both networks in float64 and compare every spike; T, and what makes one answer a window of the output."""
-    inputs = inputs if len(inputs) > 1 else np.concatenate([inputs, inputs])
-    expected, spikes = _observed(original, inputs, found)
-    alone, spikes_alone = _observed(original, inputs[:1], found)
-    output, ours = _observed(replaced, inputs, found)
-    steps = _time_steps(spikes, contract)
-    for layer, fired in spikes.items():
-        if (fired[:, :1] != spikes_alone[layer]).any():
-            raise BadInput(f"'{layer}' fires otherwise in a window alone: windows must not change with their batch")
-    readout = _readout(alone.shape, expected.shape, steps)
-    one, several = (readout(torch.from_numpy(answer))[0] for answer in (alone, expected))
-    if not (one - several).abs().max() <= OUTPUT:
-        raise BadInput("the network answers otherwise for a window alone: windows must not change with their batch")
-    _check_same(spikes, ours, found)
-    for layer, fired in spikes.items():
+) -> _Proven:
+    """Run both networks in float64 and compare every spike."""
+    batch = np.concatenate([inputs, _strange(inputs)])
+    together = _observed(original, batch, found)
+    steps = _time_steps(together.spikes, contract)
+    _check_repeats(together, lambda seed: _observed(original, batch, found, seed))
+    alone = _observed(original, inputs[:1], found)
+    _time_steps(alone.spikes, contract)
+    if not np.isfinite(alone.output).all():
+        raise BadInput("the network's output holds NaN or infinite values; look for a division by zero in it")
+    answers.check_others(
+        together.returned, {fired.shape[2:] for fired in together.spikes.values()}, by_step=original.by_step
+    )
+    readout = answers.readout(alone.output.shape, together.output.shape, steps)
+    _check_batch_is_nothing(alone, together, readout)
+
+    ours = _observed(replaced, batch, found)
+    _check_same(together.spikes, ours.spikes, found)
+    for layer, fired in together.spikes.items():
         _check_alone(layer, original.net.get_submodule(layer), found[layer], fired.shape)
-    difference = float(np.abs(output - expected).max()) if output.shape == expected.shape else np.inf
+    same = ours.output.shape == together.output.shape
+    difference = float(np.abs(ours.output - together.output).max()) if same else np.inf
     if not difference <= OUTPUT:
         raise ParityNotMet(
             f"all spikes agree after the neurons were replaced, but the output differs by {difference:.2g}: the "
             "network answers from more than its spikes"
         )
-    return steps, readout
+    several = isinstance(together.returned, (tuple, list))
+    return _Proven(steps, readout, len(together.returned) if several else 1)
 
 
-def from_factory(said: str) -> nn.Module:
-    """The network that ``pkg.mod:factory`` makes; modules of the current folder are found.
+def _strange(inputs: Floats) -> Floats:
+    """A window that is unlike all others: mirrored, three times as large, and with fractions.
 
-    Raises:
-        BadInput: there is no such factory, it fails, or makes something else.
+    Beside it a statistic over the batch shows; and random spikes drawn from intensities, which whole numbers can hide.
     """
-    module_name, _, attribute = said.partition(":")
-    if not (module_name and attribute):
-        raise BadInput(f"--model {said} is not MODULE:FACTORY, such as mypackage.networks:build")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    return np.asarray(3 * inputs[-1:, ..., ::-1] + 1 / 3, np.float32)
+
+
+def _check_repeats(first: _Run, again: Callable[[int], _Run]) -> None:
+    """Refuse a network that does otherwise when it is run again, with a seed of its own or the same."""
+    if first.agrees(again(1)):
+        return
+    if first.agrees(again(0)):
+        raise BadInput(
+            "the network draws random numbers, so no two runs agree; take that out of its forward (a random encoding "
+            "belongs before the network; functional.dropout needs training=self.training)"
+        )
+    raise BadInput(
+        "the network answers otherwise when the same windows come again: it keeps a state between windows besides its "
+        "neurons' (or draws random numbers of its own); begin each window anew"
+    )
+
+
+def _check_batch_is_nothing(alone: _Run, together: _Run, readout: nn.Module) -> None:
+    """Refuse a network that does otherwise with a window in a batch than with this window alone."""
+    for layer, fired in together.spikes.items():
+        if not np.array_equal(fired[:, :1], alone.spikes[layer]):
+            raise BadInput(f"'{layer}' fires otherwise in a window alone: windows must not change with their batch")
+    one, several = (readout(torch.from_numpy(run.output))[0] for run in (alone, together))
+    if not (one - several).abs().max() <= OUTPUT:
+        raise BadInput("the network answers otherwise for a window alone: windows must not change with their batch")
+
+
+def _copied(model: nn.Module) -> nn.Module:
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a user's module can fail in any way
-        raise BadInput(f"--model {said}: importing {module_name} fails: {type(error).__name__}: {error}") from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise BadInput(f"--model {said}: {module_name} has no function or class {attribute}")
+        return copy.deepcopy(model)
+    except Exception as error:  # a module may hold anything
+        where = next((name for name, value in _attributes(model) if not _is_copied(value)), class_name(model))
+        line = str(error).partition("\n")[0].partition(".  ")[0]
+        raise BadInput(
+            f"'{where}' of the network cannot be copied ({type(error).__name__}: {line}); take it out before "
+            "(detach() a tensor, torch.nn.utils.remove_weight_norm)"
+        ) from error
+
+
+def _is_copied(value: Any) -> bool:
     try:
-        model = factory()
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"--model {said}: {attribute}() fails: {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise BadInput(f"--model {said}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
-    return model
+        copy.deepcopy(value)
+    except Exception:  # a module may hold anything
+        return False
+    return True
 
 
-def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load a checkpoint's weights into a user's network.
-
-    Raises:
-        BadInput: its keys or shapes are not the network's, or the network's are not known.
-    """
-    own, state = model.state_dict(), stripped(checkpoint.state)
-    lazy = [key for key, value in own.items() if is_lazy(value)]
-    if lazy:
-        raise BadInput(f"{class_name(model)} has layers without a shape yet ({lazy[0]}); the factory must run it once")
-    missing = [f"{key} is missing" for key in own if key not in state]
-    strange = [f"{key} is not part of it" for key in state if key not in own]
-    shapes = [
-        f"{key} is {tuple(state[key].shape)}, it should be {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
+def _attributes(model: nn.Module) -> list[tuple[str, Any]]:
+    """What modules hold besides parameters, buffers and modules, by dotted name."""
+    return [
+        (f"{name}.{attribute}".lstrip("."), value)
+        for name, module in model.named_modules()
+        for attribute, value in vars(module).items()
+        if attribute not in ("_parameters", "_buffers", "_modules")
     ]
-    differences = missing + strange + shapes
-    if differences:
-        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise BadInput(f"{checkpoint.path} is not of this {class_name(model)}: {'; '.join(differences[:3])}{more}")
-    model.load_state_dict(state)
+
+
+def _untraceable(net: nn.Module, error: Exception) -> BadInput:
+    """Why a network cannot be run without values."""
+    line = next(iter(str(error).splitlines()), "")
+    if not re.search("device.*meta", line):
+        return BadInput(f"the network looks at the values of tensors, which a model cannot: {line}")
+    plain = [f"'{name}'" for name, value in _attributes(net) if isinstance(value, Tensor)]
+    return BadInput(
+        f"a tensor of the network ({', '.join(plain[:3]) or 'made in its forward'}) stays on a device of its own; make "
+        "what it holds a buffer with self.register_buffer, and what forward makes with device=x.device"
+    )
 
 
 class _Driven(nn.Module):
@@ -186,6 +249,7 @@ class _Driven(nn.Module):
         self.net = net
         self._steps = contract.shape[0] if contract.name == "frames" else 0
         self._layout = layout
+        self.by_step = self._steps > 0 and layout == "step"
         self.readout: nn.Module = nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -196,20 +260,13 @@ class _Driven(nn.Module):
         for module in self.net.modules():
             if isinstance(module, SteppedNeuron):
                 module.restart()
-        if self._steps == 0 or self._layout == "NT":
-            return _first(self.net(inputs))
-        if self._layout == "TN":
-            return _first(self.net(inputs.transpose(0, 1)))
-        return torch.stack([_first(self.net(inputs[:, t])) for t in range(self._steps)])
-
-
-def _first(returned: Any) -> Tensor:
-    """What a network answers: the first of what it returns, the others being states."""
-    answer = returned[0] if isinstance(returned, (tuple, list)) else returned
-    if not isinstance(answer, Tensor):
-        kind = type(answer).__name__
-        raise BadInput(f"the network returns a {kind}; it must return a tensor, or a tuple that begins with it")
-    return answer
+        # As a loader hands them over, and a copy: forward may write into it.
+        inputs = (inputs.transpose(0, 1) if self._layout == "TN" else inputs).clone(
+            memory_format=torch.contiguous_format
+        )
+        if self.by_step:
+            return torch.stack([answers.first(self.net(inputs[:, t].contiguous())) for t in range(self._steps)])
+        return answers.first(self.net(inputs))
 
 
 def _replaced(model: nn.Module) -> dict[str, Recognised]:
@@ -241,11 +298,12 @@ def _kinds(model: nn.Module, found: Mapping[str, Recognised]) -> dict[str, str]:
     return {name: class_name(model.get_submodule(name)) for name in found}
 
 
-def _observed(driven: _Driven, inputs: Floats, found: Mapping[str, Recognised]) -> tuple[Any, dict[str, Spikes]]:
-    """Output and spikes [T, N, ...] by layer, in float64, from rest."""
+def _observed(driven: _Driven, inputs: Floats, found: Mapping[str, Recognised], seed: int = 0) -> _Run:
+    """Run a network in float64, from rest."""
     network = driven.double()
     reset(network)
     fired: dict[str, list[Tensor]] = {}
+    returned: list[Any] = []
 
     def hook(name: str) -> Any:
         def observe(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -259,20 +317,45 @@ def _observed(driven: _Driven, inputs: Floats, found: Mapping[str, Recognised]) 
         return observe
 
     handles = [network.net.get_submodule(name).register_forward_hook(hook(name)) for name in found]
+    handles.append(network.net.register_forward_hook(lambda _module, _inputs, output: returned.append(output)))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             output = network(torch.from_numpy(inputs).double())
     except BadInput:
         raise
     except Exception as error:  # a user's code can fail in any way
-        raise BadInput(
-            f"the network fails on windows of shape {inputs.shape[1:]}: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}; see --shape and --layout"
-        ) from error
+        failure: Exception | None = error
+    else:
+        failure = None
     finally:
         for handle in handles:
             handle.remove()
-    return output.numpy(), {name: torch.cat(spikes).bool().numpy() for name, spikes in fired.items()}
+    if failure is not None:
+        raise _failed(driven, inputs, failure) from failure
+    for name, calls in fired.items():
+        if found[name].calls == "window" and len(calls) > 1:
+            raise BadInput(
+                f"the neuron '{name}' is called {len(calls)} times in a window; give each call its own neuron"
+            )
+    return _Run(output.numpy(), {name: torch.cat(calls).bool().numpy() for name, calls in fired.items()}, returned[-1])
+
+
+def _failed(driven: _Driven, inputs: Floats, error: Exception) -> BadInput:
+    """Why a network does not run in float64."""
+    line = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    if spiking_neurons(driven):
+        return BadInput(f"the network asks its neurons for more than their spikes, which cannot be exported: {line}")
+    reset(driven)
+    try:
+        with torch.no_grad():
+            driven.float()(torch.from_numpy(inputs))
+    except Exception:  # it is not the type
+        return BadInput(f"the network fails on windows of shape {inputs.shape[1:]}: {line}; see --shape and --layout")
+    return BadInput(
+        f"the network runs in float32 alone, and it is proven in float64 ({line}); in place of a fixed type take "
+        "that of its weights, as in x.to(self.conv.weight.dtype) for x.float(), and make tensors that it holds buffers"
+    )
 
 
 def _time_steps(spikes: Mapping[str, Spikes], contract: InputContract) -> int:
@@ -323,28 +406,6 @@ def _check_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ..
             f"'{name}' does not do what its constants say ({known.library}: {spec.charge_rule}, {spec.fire_rule}, "
             f"reset {spec.reset_rule}): alone, in float64, it first fires otherwise at step {int(wrong.argmax()) + 1}"
         )
-
-
-def _readout(alone: tuple[int, ...], together: tuple[int, ...], steps: int) -> nn.Module:
-    """What makes one answer [N, ...] a window of what a network returns: an axis of T is averaged.
-
-    Args:
-        alone: shape of what it returns for one window.
-        together: for several; the axis of the windows is where they differ.
-        steps: T.
-
-    Raises:
-        BadInput: the windows are on no axis of their own.
-    """
-    axes = [i for i, (one, several) in enumerate(zip(alone, together, strict=False)) if one != several]
-    if axes == [0]:
-        return Readout(time_axis=1) if len(alone) == 3 and alone[1] == steps else nn.Identity()
-    if axes == [1] and len(alone) == 3 and alone[0] == steps:
-        return Readout(time_axis=0)
-    raise BadInput(
-        f"the network returns shape {list(together)} for windows of {steps} steps; it must return [N, classes], "
-        "[T, N, classes] or [N, T, classes]"
-    )
 
 
 def _hashed(model: nn.Module) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -89,6 +90,12 @@ def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return state
 
 
+def look_here() -> None:
+    """Find modules of the current folder too, as Python does for a script."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
 def _kind(value: Tensor) -> str:
     """What a tensor is if it is not an array of real numbers, else nothing."""
     if value.is_meta:
@@ -101,6 +108,8 @@ def _kind(value: Tensor) -> str:
 
 
 def _unpickled(path: Path, trusted: bool) -> Any:
+    if trusted:
+        look_here()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about formats; what cannot be used is refused below
@@ -113,6 +122,11 @@ def _unpickled(path: Path, trusted: bool) -> Any:
         raise BadInput(
             f"{path} holds more than weights: loading it would call {wanted[1]}, which can run code; save the "
             "state_dict alone, or pass --trust-checkpoint if you trust where the file comes from"
+        ) from error
+    except (AttributeError, ImportError) as error:  # of the classes that a pickle names
+        raise BadInput(
+            f"{path} holds objects whose class is not found ({error}); save the state_dict alone and pass --model, or "
+            "run this where their module can be imported"
         ) from error
     except PermissionError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error

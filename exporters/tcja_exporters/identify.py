@@ -27,6 +27,7 @@ Settings = Mapping[str, str]
 """What the user says of a network that its checkpoint does not tell, by name."""
 
 _OPTIONAL = "num_batches_tracked"  # a counter that inference does not use and old checkpoints lack
+_LONGEST = 10_000  # time steps
 _SHOWN = 3  # differences in a message
 _SPELLINGS = {"published": "", "module": " (keys of SpikingJelly up to 0.0.0.0.6)", "flat": " (flat keys)"}
 
@@ -97,8 +98,8 @@ def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
     """Refuse settings that no candidate has, or not with this value."""
     for name, value in settings.items():
         if name == T:
-            if not value.isdecimal() or int(value) < 1:
-                raise BadInput(f"--set T={value}: T is a positive number of time steps")
+            if not value.isdecimal() or not 1 <= int(value[: len(str(_LONGEST)) + 1]) <= _LONGEST:
+                raise BadInput(f"--set T={value}: T is a number of time steps from 1 to {_LONGEST}")
             continue
         choices = {
             choice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy.typing as npt
 from tcja_runtime.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
+
+LARGEST = 2**28
+"""Values of a window at most: 1 GiB."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +31,8 @@ class InputContract:
         scaling: what the values are; "counts" are event counts as integrated, "unit" are intensities in [0, 1], for
             which integer data is divided by 255, "spikes" are 0 or 1.
         split: how a recording is cut into T frames; "number" is an equal number of events each, the rest in the last
-            (SpikingJelly ``split_by='number'``). None but for frames.
-        polarity: what index 0 and 1 of P are. None but for frames.
+            (SpikingJelly ``split_by='number'``). None but for frames, and where it is not known.
+        polarity: what index 0 and 1 of P are; None likewise.
     """
 
     name: Literal["frames", "images", "latents"]
@@ -60,12 +64,14 @@ class InputContract:
         Raises:
             BadInput: it is neither.
         """
+        said = ",".join(map(str, shape)) or "single numbers"
         if len(shape) not in (3, 4) or min(shape) < 1:
-            raise BadInput(f"windows are T,P,H,W (frames) or C,H,W (images), not {','.join(map(str, shape))}")
+            raise BadInput(f"windows are T,P,H,W (frames) or C,H,W (images), not {said}")
+        if math.prod(shape) > LARGEST:
+            raise BadInput(f"--shape {said} is too large; windows have at most {LARGEST:,} values")
         if len(shape) == 3:
             return cls.images(*shape)
-        polarity = ("off", "on") if shape[1] == 2 else None
-        return cls(name="frames", shape=shape, scaling="counts", split="number", polarity=polarity)
+        return cls(name="frames", shape=shape, scaling="counts", split=None, polarity=None)
 
     @classmethod
     def latents(cls, time_steps: int, units: int) -> InputContract:
@@ -117,11 +123,15 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     """
     if path is None:
         raise BadInput("the shape of the network's windows is not known; say it with --shape, or give --data")
-    file = next(iter(sorted(path.glob("*.npz"))), path) if path.is_dir() else path
+    file = _files(path)[0] if path.is_dir() else path
     arrays, found = _arrays(file, ("frames", "images"))
     if not arrays:
         raise BadInput(f"--data {file} has neither 'frames' nor 'images' (it has: {found or 'nothing'})")
-    return next(iter(arrays.values())).shape[1:]
+    name, array = next(iter(arrays.items()))
+    rank, axes = {"frames": (5, "N, T, P, H, W"), "images": (4, "N, C, H, W")}[name]
+    if array.ndim != rank:
+        raise BadInput(f"--data {file}: '{name}' has shape {array.shape}, it should be [{axes}]")
+    return array.shape[1:]
 
 
 def load(path: Path, contract: InputContract, classes: int | None) -> Samples:
@@ -137,9 +147,7 @@ def load(path: Path, contract: InputContract, classes: int | None) -> Samples:
     """
     if not path.is_dir():
         return _load_file(path, contract, classes)
-    files = sorted(path.glob("*.npz"))
-    if not files:
-        raise BadInput(f"--data {path} is a folder without .npz files")
+    files = _files(path)
     parts = [_load_file(file, contract, classes) for file in files]
     labels = [part.labels for part in parts if part.labels is not None]
     if labels and len(labels) != len(parts):
@@ -153,6 +161,13 @@ def load(path: Path, contract: InputContract, classes: int | None) -> Samples:
     )
 
 
+def _files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise BadInput(f"--data {folder} is a folder without .npz files")
+    return files
+
+
 def _arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, npt.NDArray[Any]], str]:
     """Those of the named arrays that a file has, and the names of all that it has."""
     try:
@@ -163,6 +178,8 @@ def _arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, npt.NDArray[Any
     except PermissionError as error:
         raise BadInput(f"--data {path} cannot be read: {error.strerror}") from error
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        if "Object arrays" in str(error):
+            raise BadInput(f"--data {path} holds an array of Python objects; save arrays of numbers") from error
         raise BadInput(f"--data {path} is not an .npz file, or a damaged one") from error
 
 

@@ -129,6 +129,21 @@ def test_a_report_that_could_not_be_written_is_known_before_the_work(failed, tmp
     )
 
 
+def test_a_folder_that_takes_no_report_is_known_before_the_work(failed, tmp_path):
+    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    code, message = failed("a.pth", "--report", "/proc/report.html")
+    assert code == 2
+    assert message.startswith("error: --report /proc/report.html cannot be written: ")
+    assert message.endswith("; choose another file")
+
+
+@pytest.mark.parametrize("steps", ["0", "x", "10001", "1" + "0" * 20, "1" + "0" * 5000])
+def test_a_number_of_time_steps_that_cannot_be(failed, tmp_path, steps):
+    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    code, message = failed("a.pth", "--set", f"T={steps}")
+    assert (code, message) == (2, f"error: --set T={steps}: T is a number of time steps from 1 to 10000")
+
+
 def test_data_of_another_shape(failed, tmp_path):
     networks.checkpoint(tmp_path / "a.pth", "dvs128")
     np.savez(tmp_path / "data.npz", frames=np.zeros((2, 5, 2, 32, 32), np.float32))

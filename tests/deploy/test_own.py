@@ -1,6 +1,7 @@
 """A user's network on the command line: exit code, one line, and what the bundle says."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,17 @@ class Net(nn.Module):
 
 def build():
     return Net()
+
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x)
+
+def parallel():
+    return nn.DataParallel(Net())
 
 def lazy():
     net = Net()
@@ -113,6 +125,15 @@ def test_per_step(folder, capsys):
             ["--model", "mynet:lazy", "--shape", "4,2,4,4"],
             "has layers without a shape yet (a.weight); the factory",
         ),
+        (["--model", "mynet:build", "--shape", "9" * 30 + ",2,4,4"], "9,2,4,4 is too large; windows have at most"),
+        (
+            ["--model", "mynet:build", "--shape", "4,2,99999,99999"],
+            "--shape 4,2,99999,99999 is too large; windows have",
+        ),
+        (["--shape", "4,2,4,4"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
+        (["--layout", "step"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
+        (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", ""], "--classes '' names no classes"),
+        (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", "a,b,a"], "--classes names 'a' twice"),
         (["--set", "T"], "--set T is not NAME=VALUE, such as T=10"),
         (["--set", "T=4", "--set", "T=5"], "--set T is given twice, as 4 and as 5"),
     ],
@@ -130,6 +151,38 @@ def test_weights_of_another_network_are_refused(folder, capsys):
     code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", "--shape", "4,2,4,4", "--out", "b")
     assert code == 2
     assert "w.pth is not of this mynet.Net: a.bias is missing; b.weight is missing; b.bias is missing; and 2" in err
+
+
+@pytest.mark.parametrize("factory", ["build", "Wrapped", "parallel"])
+@pytest.mark.parametrize("prefix", ["", "net.", "module.", "module.net."])
+def test_prefixes_may_differ_on_either_side(folder, capsys, factory, prefix):
+    state = torch.load(folder / "w.pth")
+    torch.save({prefix + key: value for key, value in state.items()}, folder / "w.pth")
+    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1", "--out", "b"]
+    code, _, err = run(capsys, "export", "w.pth", "--model", f"mynet:{factory}", *options)
+    assert code == 0, err
+
+
+def test_a_whole_module_is_found_in_the_current_folder(folder, capsys):
+    script = (
+        "import torch, mynet; net = mynet.build(); net.load_state_dict(torch.load('w.pth')); torch.save(net, 'm.pth')"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
+    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1", "--trust-checkpoint"]
+    code, _, err = run(capsys, "export", "m.pth", "--model", "mynet:build", *options, "--out", "b")
+    assert code == 0, err
+    (folder / "mynet.py").unlink()
+    sys.modules.pop("mynet")
+    code, _, err = run(capsys, "inspect", "m.pth", "--trust-checkpoint")
+    assert code == 2
+    assert "m.pth holds objects whose class is not found (No module named 'mynet'); save the state_dict alone" in err
+
+
+def test_nothing_is_claimed_of_how_frames_were_made(folder, capsys):
+    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1", "--out", "b"]
+    assert run(capsys, "export", "w.pth", "--model", "mynet:build", *options)[0] == 0
+    contract = Bundle.open(folder / "b").manifest.input
+    assert (contract.split, contract.polarity) == (None, None)
 
 
 def test_wrong_constants_are_exit_code_1(folder, capsys):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import nn
 
 from tcja_deploy import pipeline
 from tcja_exporters import libraries
-from tcja_exporters.adopt import adopt, from_factory
+from tcja_exporters.adopt import adopt
+from tcja_exporters.factory import from_factory
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec, fire
@@ -305,6 +307,11 @@ def test_the_layout_must_fit():
         ("nothing", "--model nothing is not MODULE:FACTORY, such as mypackage.networks:build"),
         ("no_such_module:build", "importing no_such_module fails: ModuleNotFoundError"),
         ("math:build", "--model math:build: math has no function or class build"),
+        (
+            "mynet.py:build",
+            "mynet.py is not a module's name but a file's; say mynet:build, in the folder where it is found",
+        ),
+        ("./nets/mynet:build", "./nets/mynet is not a module's name but a file's; say nets.mynet:build"),
         ("math:pi", "math has no function or class pi"),
         ("os:getcwd", r"getcwd\(\) returns a str, not a torch.nn.Module"),
         ("math:sqrt", r"sqrt\(\) fails: TypeError"),
@@ -354,12 +361,35 @@ def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
     ("arranged", "message"),
     [
         (lambda s: s.sum(), r"the network returns shape \[\] for windows of 4 steps; it must return \[N, classes\]"),
-        (lambda s: s.mean(0).T, r"the network returns shape \[6, 3\]"),
+        (lambda s: s.mean(0).T, r"the network returns shape \[6, 4\]"),
         (
             lambda s: {"spikes": s},
             "the network returns a dict; it must return a tensor, or a tuple that",
         ),
         (lambda s: s.mean(0) + s.mean(), "the network answers otherwise for a window alone"),
+        (lambda s: s.mean((0, 2)), r"the network returns shape \[4\] for windows of 4 steps; it must return \[N"),
+        (lambda s: s.mean(0)[:, :0], r"the network returns shape \[4, 0\], which is empty; it must return \[N, cl"),
+        (lambda s: s.mean(0) > 0.3, "the network returns bool; return floating-point scores"),
+        (lambda s: s.sum(0).argmax(1), "the network returns int64; return floating-point scores"),
+        (lambda s: tuple(s[:0]), "the network returns an empty tuple; it must return a tensor"),
+        (lambda s: s.mean(0) / 0, "the network's output holds NaN or infinite values"),
+        (
+            lambda s: s.permute(1, 2, 0),
+            r"returns \[N, 6, 4\] for 4 time steps, its time axis last; return \[N, T, classe",
+        ),
+        (
+            lambda s: s[..., :4].permute(1, 2, 0),
+            r"returns \[N, 4, 4\], of which either axis could be the 4 time steps; return \[T, N, classes\], which is",
+        ),
+        (
+            lambda s: list(s.unbind()),
+            r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps, return torch.stack\(outputs, 1\)",
+        ),
+        (lambda s: s.unbind(), r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps"),
+        (
+            lambda s: (s.mean(0), s.mean(0)[:, :3]),
+            r"returns tensors of shapes \[4, 6\] and \[4, 3\], and the latter, which is no spiking layer's state",
+        ),
     ],
 )
 def test_answers_of_other_shapes_are_refused(arranged, message):
@@ -367,14 +397,216 @@ def test_answers_of_other_shapes_are_refused(arranged, message):
         adopt(own.awake(Returning(arranged)), CONTRACT, windows(), layout="TN")
 
 
-def test_windows_must_not_change_with_their_batch():
-    class Mixed(own.Window):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return super().forward(x - x.mean(dim=1, keepdim=True))
+def test_states_after_the_answer_are_left_out_and_it_is_said():
+    said = "its forward returns 3 things, of which the first is the answer"
+    found = adopt(own.awake(Returning(lambda s: (s, s[-1], {"more": s}))), CONTRACT, windows(), layout="TN")
+    assert said in found.evidence
+    found = adopt(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")
+    assert not any("of which the first" in line for line in found.evidence)
 
-    network = own.awake(Mixed(*own.activation_based("m")))
+
+class Altered(own.Window):
+    """A network that does something to its windows."""
+
+    def __init__(self, alter) -> None:
+        super().__init__(*own.activation_based("m"))
+        self.alter = alter
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.alter(x))
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [lambda x: x - x.mean(dim=1, keepdim=True), lambda x: x / x.max(), lambda x: x / x.sum(1, keepdim=True).max()],
+)
+@pytest.mark.parametrize("inputs", [windows(), windows(1), np.repeat(windows(1), 2, axis=0)], ids=["3", "1", "equal"])
+def test_windows_must_not_change_with_their_batch(alter, inputs):
     with pytest.raises(BadInput, match="'n1' fires otherwise in a window alone: windows must not"):
-        adopt(network, CONTRACT, windows(), layout="TN")
+        adopt(own.awake(Altered(alter)), CONTRACT, inputs, layout="TN")
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda x: (torch.rand_like(x) < x).to(x),
+        lambda x: nn.functional.dropout(x, 0.5),
+        lambda x: torch.bernoulli(x % 1),
+    ],
+)
+def test_random_networks_are_refused(alter):
+    """Even where the windows at hand, in whole numbers, leave nothing to chance."""
+    with pytest.raises(BadInput, match="the network draws random numbers, so no two runs agree; take that out"):
+        adopt(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
+
+
+def test_random_operations_that_did_not_show_are_found_in_the_graph(tmp_path):
+    network = own.awake(Altered(lambda x: x + (torch.rand_like(x) - 2).relu()))
+    with pytest.raises(
+        BadInput, match=r"the network draws random numbers \(net/RandomUniformLike\), so no two runs agree"
+    ):
+        pipeline.export(
+            pipeline.Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+        )
+
+
+class Remembering(own.Step):
+    trace: torch.Tensor | float = 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.trace = self.trace * 0.5 + x
+        return super().forward(self.trace)
+
+
+def test_states_besides_the_neurons_are_refused():
+    network = own.awake(Remembering(*own.activation_based("s")))
+    with pytest.raises(BadInput, match="answers otherwise when the same windows come again: it keeps a state between"):
+        adopt(network, CONTRACT, windows(), layout="step")
+
+
+def test_windows_are_handed_over_as_a_loader_does_and_stay_as_they_are():
+    inputs = windows()
+    before = inputs.copy()
+    network = own.awake(Altered(lambda x: x - 0.5))
+    plain = adopt(network, CONTRACT, inputs, layout="TN")
+    network.alter = lambda x: x.view(-1).sub_(0.5).view(x.shape)
+    found = adopt(network, CONTRACT, inputs, layout="TN")
+    with torch.no_grad():
+        x = torch.from_numpy(inputs)
+        assert torch.equal(found.model(x[:1]), plain.model(x[:1]))
+    np.testing.assert_array_equal(inputs, before)
+
+
+def holding(attribute: object) -> Altered:
+    network = own.awake(Altered(lambda x: x))
+    network.held = attribute
+    return network
+
+
+def masked() -> Altered:
+    network = own.awake(Altered(lambda x: x * network.mask))
+    network.mask = torch.linspace(0, 2, 64).view(8, 8)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            lambda: own.awake(Altered(lambda x: x.float())),
+            r"runs in float32 alone, and it is proven in float64 \(RuntimeError: .*; in place of a fixed type take "
+            r"that of its weights, as in x.to\(self.conv.weight.dtype\) for x.float\(\)",
+        ),
+        (masked, r"a tensor of the network \('mask'\) stays on a device of its own; make what it holds a buffer"),
+        (
+            lambda: own.awake(Altered(lambda x: x + torch.ones(8, device="cpu"))),
+            r"a tensor of the network \(made in its forward\) stays on .*, and what forward makes with device=x.device",
+        ),
+        (
+            lambda: holding(threading.Lock()),
+            "'held' of the network cannot be copied .*_thread.lock' object.; take it out",
+        ),
+        (
+            lambda: holding(torch.ones(1, requires_grad=True) * 2),
+            r"'held' of the network cannot be copied .*detach\(\)",
+        ),
+    ],
+)
+def test_what_a_network_must_not_hold_or_fix_is_named(network, message):
+    with pytest.raises(BadInput, match=message):
+        adopt(network(), CONTRACT, windows(), layout="TN")
+
+
+class Reading(Returning):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.lif.v
+
+
+class Again(Returning):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.lif(super().forward(x))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            Reading,
+            "the network asks its neurons for more than their spikes, which cannot be exported: .* attribute 'v'",
+        ),
+        (Again, "the neuron 'lif' is called 2 times in a window; give each call its own neuron"),
+    ],
+)
+def test_neurons_that_are_used_otherwise_are_refused(network, message):
+    with pytest.raises(BadInput, match=message):
+        adopt(own.awake(network(lambda s: s)), CONTRACT, windows(), layout="TN")
+
+
+def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
+    contract = InputContract.of((2, 2, 8, 8))
+    network = own.awake(Returning(lambda s: s))
+    with pytest.raises(BadInput, match="the neuron 'lif' runs for 3 time steps, not 2; see --layout"):
+        adopt(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
+    with pytest.raises(BadInput, match="layout XX is none of NT, TN, step"):
+        adopt(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")
+
+
+def test_images_in_whole_numbers_are_divided_and_it_is_said():
+    class Image(Returning):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.expand(4, *x.shape)).mean(0)
+
+    inputs = np.random.default_rng(0).uniform(size=(2, 2, 8, 8)).astype(np.float32)
+    found = adopt(own.awake(Image(lambda s: s)), InputContract.of((2, 8, 8)), inputs)
+    assert "images are in [0, 1]: those in whole numbers are divided by 255" in found.evidence
+
+
+class Dead(own.Window):
+    """Two spiking heads, of which one is not used."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.n1(own.merged(self.conv1, x))
+        x = self.n3(self.fc1(own.merged(self.conv2, x).flatten(2)))
+        self.n2(self.fc2(x))
+        return self.n4(self.fc2(x))
+
+
+def test_a_spiking_layer_that_leads_nowhere_is_named(tmp_path):
+    network = own.awake(Dead(*own.activation_based("m")))
+    with pytest.raises(
+        BadInput, match=r"the spiking layer 'net\.n2' has no part in the network's answer, so it is not in"
+    ):
+        pipeline.export(
+            pipeline.Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+        )
+
+
+class Layered(own.Window):
+    """With a layer on each step's features."""
+
+    def __init__(self, layer: nn.Module, fold: int) -> None:
+        super().__init__(*own.activation_based("m"))
+        self.layer, self.fold = layer, fold
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = own.merged(self.layer, self.n1(own.merged(self.conv1, x)))
+        x = self.n2(own.merged(self.conv2, x[..., : 8 * self.fold : self.fold, : 8 * self.fold : self.fold]))
+        return self.n4(self.fc2(self.n3(self.fc1(x.flatten(2)))))
+
+
+@pytest.mark.parametrize(
+    ("layer", "fold"),
+    [
+        (nn.GroupNorm(2, 6), 1),
+        (nn.GroupNorm(1, 6, affine=False), 1),
+        (nn.Upsample(scale_factor=2), 2),
+        (nn.Upsample(scale_factor=2, mode="bilinear"), 2),
+    ],
+)
+def test_layers_whose_models_have_untyped_parts(layer, fold, tmp_path):
+    network = own.awake(Layered(layer, fold))
+    request = pipeline.Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+    assert pipeline.export(request)[1].met
 
 
 class OwnStep(nn.Module):

@@ -209,8 +209,8 @@ def test_the_sum_must_be_said():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"T": "x"}, "--set T=x: T is a positive number of time steps"),
-        ({"T": "0"}, "--set T=0: T is a positive number of time steps"),
+        ({"T": "x"}, "--set T=x: T is a number of time steps from 1 to 10000"),
+        ({"T": "0"}, "--set T=0: T is a number of time steps from 1 to 10000"),
         ({"T": "7"}, "T is 5 in conv.11.conv.weight, not 7 as --set says"),
         ({"combine": "max"}, "--set combine=max: it can be product or sum"),
         ({"color": "red"}, r"--set color=red: dvs128 has no such setting; known are: T, attention, combine"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract, draw, load
+from tcja_runtime.frames import InputContract, draw, load, shape_of
 
 FRAMES = InputContract.frames(3, 4, 5)
 IMAGES = InputContract.images(1, 4, 4)
@@ -79,8 +79,12 @@ def test_files_that_are_no_archive_are_refused(tmp_path, content, message):
 def test_a_single_array_and_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "one.npy", GOOD)
     np.savez(tmp_path / "objects.npz", images=np.array([object()], object))
-    for name in ("one.npy", "objects.npz"):
-        with pytest.raises(BadInput, match="is not an .npz file, or a damaged one"):
+    messages = {
+        "one.npy": "is not an .npz file, or a damaged one",
+        "objects.npz": "holds an array of Python objects; save",
+    }
+    for name, message in messages.items():
+        with pytest.raises(BadInput, match=message):
             load(tmp_path / name, IMAGES, 10)
 
 
@@ -133,3 +137,17 @@ def test_drawn_windows_meet_the_contract_and_repeat(contract):
 @pytest.mark.parametrize("contract", [FRAMES, IMAGES])
 def test_contract_json_round_trip(contract):
     assert InputContract.from_dict(json.loads(json.dumps(dataclasses.asdict(contract)))) == contract
+
+
+def test_the_shape_of_windows_is_read_only_off_windows(tmp_path):
+    with pytest.raises(BadInput, match="is a folder without .npz files"):
+        shape_of(tmp_path)
+    arrays = {"frames": np.zeros((3, 4, 2, 8)), "images": np.float32(0)}
+    messages = (
+        r"'frames' has shape \(3, 4, 2, 8\), it should be \[N, T, P, H, W\]",
+        r"'images' has shape \(\), it sho",
+    )
+    for (name, array), message in zip(arrays.items(), messages, strict=True):
+        np.savez(tmp_path / "odd.npz", **{name: array})
+        with pytest.raises(BadInput, match=message):
+            shape_of(tmp_path / "odd.npz")

@@ -1,0 +1,82 @@
+"""A user's network before it is looked at: made by a factory, with the weights of a checkpoint."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from tcja_exporters.checkpoint import Checkpoint, look_here, stripped
+from tcja_exporters.libraries.recognised import class_name
+from tcja_runtime.errors import BadInput
+
+
+def from_factory(said: str) -> nn.Module:
+    """The network that ``pkg.mod:factory`` makes; modules of the current folder are found.
+
+    Raises:
+        BadInput: there is no such factory, it fails, or makes something else.
+    """
+    module_name, _, attribute = said.partition(":")
+    if not (module_name and attribute):
+        raise BadInput(f"--model {said} is not MODULE:FACTORY, such as mypackage.networks:build")
+    if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
+        spelled = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        raise BadInput(
+            f"--model {said}: {module_name} is not a module's name but a file's; say {spelled}:{attribute}, in the "
+            "folder where it is found"
+        )
+    look_here()
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # a user's module can fail in any way
+        raise BadInput(f"--model {said}: importing {module_name} fails: {type(error).__name__}: {error}") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise BadInput(f"--model {said}: {module_name} has no function or class {attribute}")
+    try:
+        model = factory()
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"--model {said}: {attribute}() fails: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"--model {said}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint's weights into a user's network; prefixes that training puts before every key may differ.
+
+    Raises:
+        BadInput: its keys or shapes are not the network's, or the network's are not known.
+    """
+    own = model.state_dict()
+    lazy = [key for key, value in own.items() if is_lazy(value)]
+    if lazy:
+        raise BadInput(f"{class_name(model)} has layers without a shape yet ({lazy[0]}); the factory must run it once")
+    candidates = checkpoint.state, _respelled(checkpoint.state, own)
+    state = min(candidates, key=lambda state: len(_differences(own, state)))
+    differences = _differences(own, state)
+    if differences:
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise BadInput(f"{checkpoint.path} is not of this {class_name(model)}: {'; '.join(differences[:3])}{more}")
+    model.load_state_dict(state)
+
+
+def _respelled(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state with the network's prefix in place of its own."""
+    some = next(iter(own), "")
+    prefix = some.removesuffix(next(iter(stripped(own)), ""))
+    return {prefix + key: value for key, value in stripped(state).items()}
+
+
+def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    missing = [f"{key} is missing" for key in own if key not in state]
+    strange = [f"{key} is not part of it" for key in state if key not in own]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, it should be {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    return missing + strange + shapes
