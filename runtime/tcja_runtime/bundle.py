@@ -9,7 +9,8 @@
     report.html        the same for people
     engines/NAME/      model.engine and engine.json, one folder an engine
 
-A bundle is written whole or not at all (`tcja_runtime.staging`), and read only if every hash fits.
+A bundle is written whole or not at all (`tcja_runtime.staging`), and read only if every hash fits and nothing was
+added.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 
@@ -37,6 +38,10 @@ REPORT = "report.html"
 ENGINES = "engines"
 
 Json = dict[str, Any]
+
+_ENTRIES = {"checkpoint": ("name", "sha256", "bytes"), "parity": ("reference",)}
+"""What is read of a manifest's dictionaries."""
+_ENGINE_ENTRIES = ("precision", "batch", "layers", "bytes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,7 +172,9 @@ class Manifest:
         weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
         shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
         kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "weights": weights}
-        return cls(**{**fields, **kept})
+        manifest = cls(**{**fields, **kept})
+        _check_types(manifest)
+        return manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,24 +199,59 @@ class Bundle:
             raise BadInput(f"{path} is not a bundle: it has no {MANIFEST}")
         try:
             content = json.loads(file.read_bytes())
-            seal, files = content.pop("seal"), content["files"]
+            seal, sealed, files = content.pop("seal"), _seal(content), content["files"]
             schema = content["schema"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"{file} is damaged ({error}); export the bundle again") from error
-        if seal != _seal(content):
+        if seal != sealed:
             raise BadInput(f"{file} was changed after it was written; export the bundle again")
         if schema != SCHEMA:
             raise BadInput(f"{file} has schema {schema}, this version reads {SCHEMA}; use a matching tcja-deploy")
+        if not _lists_files(files):
+            raise BadInput(f"{file} has no list of files with sha256 and bytes; export the bundle again")
         for name, fact in files.items():
             _check_file(path, name, fact)
         for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
             if name not in files:
                 raise BadInput(f"{file} does not list {name}; export the bundle again")
+        _check_nothing_added(path, files)
         fields = {name: value for name, value in content.items() if name not in ("schema", "files")}
         try:
             return cls(path, Manifest.from_dict(fields), files)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{file} is no manifest of schema {SCHEMA} ({error}); export the bundle again") from error
+
+
+def _check_types(manifest: Manifest) -> None:
+    for name, kind in get_type_hints(Manifest).items():
+        value, wanted = getattr(manifest, name), get_origin(kind) or kind
+        if not isinstance(value, wanted):
+            raise TypeError(f"{name} is a {type(value).__name__}, not a {wanted.__name__}")
+    entries = [
+        (f"{name}.{entry}", entry in getattr(manifest, name)) for name, all_ in _ENTRIES.items() for entry in all_
+    ]
+    entries += [
+        (f"engines.{name}.{entry}", entry in sidecar)
+        for name, sidecar in manifest.engines.items()
+        for entry in _ENGINE_ENTRIES
+    ]
+    for name, there in entries:
+        if not there:
+            raise KeyError(f"{name} is missing")
+
+
+def _lists_files(files: Any) -> bool:
+    return isinstance(files, dict) and all(
+        isinstance(fact, dict) and isinstance(fact.get("sha256"), str) and isinstance(fact.get("bytes"), int)
+        for fact in files.values()
+    )
+
+
+def _check_nothing_added(folder: Path, files: Json) -> None:
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if name != MANIFEST and name not in files and (file.is_symlink() or not file.is_dir()):
+            raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or export the bundle again")
 
 
 def _check_file(folder: Path, name: str, fact: Json) -> None:
