@@ -1,5 +1,20 @@
-"""`python -m tcja_deploy` is the command `tcja-deploy`."""
+"""The command `tcja-deploy`, also `python -m tcja_deploy`: Ctrl-C is answered even while it is being loaded."""
 
-from tcja_deploy.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        from tcja_deploy import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted; nothing was written\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

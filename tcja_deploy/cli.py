@@ -310,7 +310,7 @@ def _print_json(value: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the command `tcja-deploy`."""
+    """Run the command with these arguments, those of the process by default, and exit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # rather a question mark than no output on an ASCII terminal

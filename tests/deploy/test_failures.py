@@ -192,6 +192,14 @@ def test_interrupted_or_killed_in_the_middle(tmp_path, with_signal, delay):
     assert lines(tmp_path) == before
 
 
+def test_interrupted_while_it_is_loaded(tmp_path):
+    """At whichever import: the first of a package from outside stands for all of them."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from tcja_deploy.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted; nothing was written\n")
+
+
 def test_a_bundle_with_one_byte_changed(bundle, capsys):
     weights = bundle / "weights.bin"
     content = bytearray(weights.read_bytes())
