@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from tcja_deploy import parity
+from tcja_deploy.comparison import Compared, batch_size, compare
 from tcja_deploy.probes import onnxruntime_probes
 from tcja_exporters import checkpoint, onnx_export, reference
 from tcja_exporters.identify import identify
@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         onnx_export.save(exported, Path(folder))
         probes = onnxruntime_probes(Path(folder), contract.name, network.output, layers, taps)
-        size = parity.batch_size(layers, steps)
+        size = batch_size(layers, steps)
 
         def plain() -> None:
             model.to(torch.float64)
@@ -69,8 +69,8 @@ def main() -> None:
                 recorder.add(found)
                 return found
 
-            compared = parity.Compared(layers=layers, time_steps=steps, drawn_weights={})
-            report = parity.compare(trained, "PyTorch", probes, windows, {}, compared, advance=lambda _: None)
+            compared = Compared(layers=layers, time_steps=steps, drawn_weights={})
+            report = compare(trained, "PyTorch", probes, windows, {}, compared, advance=lambda _: None)
             if not report.met:
                 raise SystemExit(report.why_not)
 

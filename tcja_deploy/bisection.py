@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_deploy.parity import DRAWN, DYADIC, OUTPUT, WINDOWS, Compared, Failure, Report, drawn_currents
-from tcja_runtime import diagnosis
+from tcja_deploy.comparison import Compared
+from tcja_deploy.parity import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
+from tcja_runtime import diagnosis, stimulus
 from tcja_runtime.bundle import Tap
 from tcja_runtime.diagnosis import Fired, Seen
 from tcja_runtime.frames import Floats
@@ -78,8 +79,7 @@ def bisect(
     made = makers((folder / first.model).read_bytes())
     layer = next((layer for layer in network.layers if layer.name == first.signal), None)
     if layer and first.kind == "neurons":
-        ties = drawn_currents(layer, network.time_steps)
-        drawn = (ties, diagnosis.any_currents(layer.neuron, network.time_steps, ties.ndim))
+        drawn = (stimulus.ties(layer, network.time_steps), stimulus.currents(layer, network.time_steps))
         fired = [Fired(current, probe.neurons(layer.name, current)) for current in drawn]
         fits = diagnosis.of_neurons(layer.neuron, fired)
         node = next((name for name, _, _ in made.values() if name in {f"{layer.name}/{op}" for op in _NEURONS}), "")

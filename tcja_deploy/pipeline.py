@@ -6,35 +6,31 @@ import dataclasses
 import datetime
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from tcja_deploy import parity, report
+from tcja_deploy.certification import certify
+from tcja_deploy.comparison import batch_size
 from tcja_deploy.console import Steps, silent
-from tcja_deploy.probes import onnxruntime_probes
 from tcja_deploy.versions import producer, tools
 from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters import engine as engines
 from tcja_exporters import onnx_export, reference
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
-from tcja_exporters.advice import advise
 from tcja_exporters.engine import Batch
 from tcja_exporters.factory import from_factory, load_weights
 from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
-from tcja_runtime import bundle, frames, golden, stimulus
-from tcja_runtime.bundle import Layer, Manifest, Tap, write_manifest
+from tcja_runtime import bundle, frames, golden
+from tcja_runtime.bundle import Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.frames import Floats, InputContract, Samples
-from tcja_runtime.golden import Golden
-from tcja_runtime.portrait import Advice, Painter, Portrait
+from tcja_runtime.frames import InputContract, Samples
 from tcja_runtime.probe import spikes_tensor
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.staging import staged
-from tcja_runtime.trace import Reference
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""
@@ -108,7 +104,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     contract = network.contract
     classes = _classes(network, request.classes)
     layers = reference.layers(network.model, contract)
-    enough = max(DRAWN_WINDOWS, parity.batch_size(layers, network.time_steps))
+    enough = max(DRAWN_WINDOWS, batch_size(layers, network.time_steps))
     samples = _samples(request, contract, len(classes), enough)
 
     with steps.step("export to ONNX"):
@@ -124,7 +120,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         _check_used(exported, layers)
         onnx_export.save(exported, folder)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
-    result, vectors, portrait = _compared(network, exported, samples, layers, taps, folder, steps)
+    result, vectors, portrait = certify(network, exported, samples, layers, taps, folder, steps)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -242,57 +238,3 @@ def _samples(request: Request, contract: InputContract, classes: int, enough: in
         return frames.draw(contract, request.samples or enough)
     samples = frames.load(request.data, contract, classes)
     return samples if request.samples is None else samples.first(request.samples)
-
-
-def _compared(
-    network: TrainedNetwork,
-    exported: Exported,
-    samples: Samples,
-    layers: list[Layer],
-    taps: list[Tap],
-    folder: Path,
-    steps: Steps,
-) -> tuple[parity.Report, Golden, Portrait]:
-    """Parity of both models on all samples and on drawn scenes, golden vectors of the first few, and a portrait."""
-    contract, time_steps = network.contract, network.time_steps
-    recorder, painter = golden.Recorder(), Painter(layers)
-    advice: list[Advice] = []
-    estimated: dict[str, list[str]] = {}
-
-    def record(model: nn.Module, inputs: Floats, taps: list[Tap], **options: Any) -> Reference:
-        recorded = reference.record(model, inputs, layers, time_steps, taps, **options)
-        estimated.update(recorded.estimated)
-        return recorded.reference
-
-    def trained(part: slice) -> Reference:
-        recorded = record(network.model, samples.inputs[part], [tap for tap in taps if tap.attends])
-        recorder.add(recorded)
-        painter.add(recorded)
-        if not advice:  # a batch is enough to tell
-            advice.extend(advise(network.model, samples.inputs[part], recorded, layers))
-        return recorded
-
-    scenes: dict[str, tuple[Floats, Reference]] = {}
-
-    def draw(scene: str, model: nn.Module, n: int) -> None:
-        inputs = stimulus.inputs(contract, n)
-        spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, time_steps, n) for layer in layers}
-        scenes[scene] = inputs, record(model, inputs, taps, spikes=spikes, most=stimulus.DRAWN_PLACES)
-        recorder.add_scene(scene, scenes[scene][1])
-
-    with steps.step("record drawn stimuli"):
-        draw(stimulus.DRAWN, network.model, stimulus.windows([layer.shape for layer in layers], time_steps))
-        draw(stimulus.DYADIC, reference.with_drawn_weights(network.model, exported.weights), 1)
-    compared = parity.Compared(layers=layers, time_steps=time_steps, drawn_weights=stimulus.dyadic(exported.weights))
-    probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps)
-    with steps.counted("compare with PyTorch", len(samples)) as advance:
-        result = parity.compare(
-            trained,
-            f"PyTorch {tools()['torch']}, float64",
-            probes,
-            samples,
-            scenes,
-            compared,
-            advance=advance,
-        )
-    return dataclasses.replace(result, estimated=estimated), recorder.golden(samples), painter.portrait(advice)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tcja_deploy import bisection, parity
 from tcja_deploy.bisection import Culprit
+from tcja_deploy.comparison import Compared, compare
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.probes import onnxruntime_probes
 from tcja_runtime import bundle, golden, stimulus
@@ -52,9 +53,9 @@ def verify(path: Path, steps: Steps | None = None, *, bisect: bool = False) -> V
     scenes = {
         name: (stimulus.inputs(manifest.input, len(recorded)), recorded) for name, recorded in vectors.scenes.items()
     }
-    network = parity.Compared.of(manifest)
+    network = Compared.of(manifest)
     with steps.counted("compare with the golden vectors", len(vectors.samples)) as advance:
-        report = parity.compare(
+        report = compare(
             vectors.reference,
             f"golden vectors ({manifest.parity['reference']})",
             probes,

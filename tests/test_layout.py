@@ -59,8 +59,9 @@ def test_documents_link_to_files_and_targets_that_exist(document):
     assert set(re.findall(r"^    (?:PYTHON=\S+ )?make (\w+)", text, re.MULTILINE)) <= targets
 
 
-def test_the_readme_names_every_option_of_export(capsys):
-    cli.run(["export", "--help"])
+def test_the_readme_names_every_option(capsys):
+    for command in ("export", "verify"):
+        cli.run([command, "--help"])
     options = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", capsys.readouterr().out))
     explained = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", (ROOT / "README.md").read_text()))
     assert options - explained <= {"--help", "--precision", "--time-form"}  # the last two have one value so far

@@ -24,7 +24,6 @@ _SLACK = 2.0
 """By how much a bound may be passed once a mistake was undone: the undoing is not what the backend computed."""
 _FEWER = 20
 """A constant explains wrong spikes if it leaves less than one in so many."""
-_DRAWN_NEURONS = 4096
 _DEVIATIONS = tuple(m * 10.0**-k for k in range(6, 0, -1) for m in (1, 2, 5))
 _COARSEST = 2.0**17
 """Steps of bfloat16 in one of float32, and something over."""
@@ -40,13 +39,6 @@ class Fired:
     def wrong(self, neuron: NeuronSpec) -> int:
         """How many spikes these neurons would fire otherwise."""
         return int(np.count_nonzero(fire(neuron, self.current) != self.spikes))
-
-
-def any_currents(neuron: NeuronSpec, time_steps: int, rank: int) -> npt.NDArray[np.float32]:
-    """Currents [T, 2, ...] from which membranes come everywhere, so that constants can be told by their value."""
-    shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (rank - 3)
-    drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * (neuron.threshold / neuron.gain)
-    return drawn.astype(np.float32)
 
 
 def of_neurons(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:

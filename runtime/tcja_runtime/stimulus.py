@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.bundle import Weight
+from tcja_runtime.bundle import Layer, Weight
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.trace import Spikes
 
@@ -40,6 +40,7 @@ _VALUES: dict[str, Floats] = {
 _MIN_WINDOWS, _MAX_WINDOWS = 2, 8
 _ELEMENTS = 2**23
 _MIN_POSITIONS = 8
+_DRAWN_NEURONS = 4096
 
 
 def windows(shapes: Sequence[tuple[int, ...]], time_steps: int) -> int:
@@ -86,6 +87,29 @@ def dyadic(weights: Sequence[Weight]) -> dict[str, Floats]:
         if weight.bias is not None:
             drawn[weight.bias] = np.zeros(weight.outputs, np.float32)
     return drawn
+
+
+def ties(layer: Layer, time_steps: int) -> Floats:
+    """Currents [T, 2, ...] of a layer's rank, from which its neurons often come to their threshold itself.
+
+    Multiples of half the threshold make ties that real data hardly ever does, and tell >= from > and every reset apart;
+    the nearest numbers above and below them tell constants apart that differ in their last bits. Two windows at once
+    show a membrane that is kept from one to the next.
+    """
+    neuron = layer.neuron
+    shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (len(layer.shape) - 1)
+    random = np.random.default_rng(0)
+    ties = (random.integers(-4, 9, shape) * (neuron.threshold / (2 * neuron.gain))).astype(np.float32)
+    current = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], shape).astype(np.float32))
+    chosen: Floats = np.where(random.integers(0, 2, shape) == 0, ties, current)
+    return chosen
+
+
+def currents(layer: Layer, time_steps: int) -> Floats:
+    """Currents of the same shape from which membranes come everywhere, so that constants can be told by their value."""
+    shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (len(layer.shape) - 1)
+    drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * (layer.neuron.threshold / layer.neuron.gain)
+    return drawn.astype(np.float32)
 
 
 def places(shape: tuple[int, ...], most: int) -> npt.NDArray[np.int64]:

@@ -1,0 +1,322 @@
+"""Compares an exported network with its reference, batch by batch; what must hold is said in `tcja_deploy.parity`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_deploy.parity import (
+    DRAWN,
+    DYADIC,
+    OUTPUT,
+    WINDOWS,
+    Divergence,
+    Failure,
+    LayerParity,
+    Parity,
+    Report,
+    SignalParity,
+)
+from tcja_runtime import stimulus
+from tcja_runtime.agreement import agreement
+from tcja_runtime.bundle import Layer, Manifest
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.frames import Floats, Samples
+from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
+from tcja_runtime.neuron import fire
+from tcja_runtime.sessions import Probe
+from tcja_runtime.trace import Observation, Reference, Spikes, decisions
+
+_BATCH_BYTES = 256 * 2**20
+_BATCH_WINDOWS = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What of an exported network a comparison needs to know.
+
+    Attributes:
+        layers: the spiking layers in the order they fire.
+        time_steps: T.
+        drawn_weights: weights that leave no rounding, by tensor.
+    """
+
+    layers: Sequence[Layer]
+    time_steps: int
+    drawn_weights: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Compared:
+        """The network of a bundle."""
+        return cls(
+            layers=manifest.layers,
+            time_steps=manifest.time_steps,
+            drawn_weights=stimulus.dyadic(manifest.weights),
+        )
+
+
+def compare(
+    reference: Callable[[slice], Reference],
+    called: str,
+    probes: Sequence[Probe],
+    samples: Samples,
+    scenes: Mapping[str, tuple[Floats, Reference]],
+    network: Compared,
+    *,
+    advance: Callable[[int], None],
+) -> Report:
+    """Compare a network with a reference over all samples and drawn scenes.
+
+    Args:
+        reference: what the reference did with a range of the samples.
+        called: what reports call the reference.
+        probes: models of the network in one backend. The figures are the first one's.
+        samples: the windows.
+        scenes: inputs of the drawn scenes, and what the reference did with them.
+        network: what is compared.
+        advance: is told the number of windows done, after each batch.
+
+    Raises:
+        BadInput: the reference's outputs are not finite.
+    """
+    comparison = _Comparison(probes, network)
+    outputs = []
+    for name, (inputs, expected) in scenes.items():
+        comparison.add_scene(name, inputs, expected)
+    size = batch_size(network.layers, network.time_steps)
+    for start in range(0, len(samples), size):
+        part = slice(start, start + size)
+        expected = reference(part)
+        outputs.append(expected.output)
+        if not np.isfinite(expected.output).all():
+            raise BadInput(
+                f"{called} returns values that are NaN or infinite for {samples.source}; scale the data down"
+            )
+        comparison.add(samples.inputs[part], expected)
+        advance(len(expected))
+    return Report(
+        reference=called,
+        source=samples.source,
+        real=samples.real,
+        windows=len(samples),
+        accuracy=_accuracy(np.concatenate(outputs), samples.labels),
+        estimated={},
+        backends=[comparison.result(samples.labels)],
+    )
+
+
+def batch_size(layers: Sequence[Layer], time_steps: int) -> int:
+    """How many windows to run at once, so that the recorded spikes stay small."""
+    elements = sum(int(np.prod(layer.shape)) for layer in layers) * time_steps
+    return int(np.clip(_BATCH_BYTES // (4 * elements), 1, _BATCH_WINDOWS))
+
+
+def _accuracy(outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64] | None) -> float | None:
+    """Share of outputs [N, ...] that decide for the label [N]; None without labels."""
+    decided = decisions(outputs)
+    return None if labels is None or decided is None else float((decided == labels).mean())
+
+
+class _Comparison:
+    """One backend's comparison, batch by batch."""
+
+    def __init__(self, probes: Sequence[Probe], network: Compared) -> None:
+        self._probe, *self._twins = probes
+        self._network = network
+        self._layers = [
+            LayerParity(
+                layer=layer.name,
+                neurons=int(np.prod(layer.shape)),
+                spikes=[0] * network.time_steps,
+                near=[0] * network.time_steps,
+                flips=[0] * network.time_steps,
+                unexplained=[0] * network.time_steps,
+                running_flips=[0] * network.time_steps,
+            )
+            for layer in network.layers
+        ]
+        self._signals: dict[tuple[str, str], SignalParity] = {}
+        self._outputs: list[npt.NDArray[Any]] = []
+        self._expected: list[npt.NDArray[Any]] = []
+        self._flipped: list[npt.NDArray[np.bool_]] = []
+        self._divergence: Divergence | None = None
+        self._unlike: dict[str, set[str]] = {twin.model: set() for twin in self._twins}
+        self._failures: dict[tuple[str | None, ...], Failure] = {}
+        for probe in probes:
+            for layer in network.layers:
+                text = misfires(probe, layer, network.time_steps)
+                if text:
+                    self._fail("neurons", text, probe, None, layer.name)
+
+    def add_scene(self, scene: str, inputs: Floats, reference: Reference) -> None:
+        """Judge every model on drawn windows; one does for drawn weights, which all of them are given."""
+        weights = self._network.drawn_weights if scene == DYADIC else None
+        for probe in (self._probe, *(self._twins if scene == DRAWN else ())):
+            observed = probe.stimulated(inputs, reference.spikes, weights)
+            self._judge_signals(probe, scene, reference, observed)
+
+    def add(self, inputs: Floats, reference: Reference) -> None:
+        """Judge every model on a batch [N, ...], and let the first run free."""
+        forced = self._probe.forced(inputs, reference.spikes)
+        self._judge_signals(self._probe, WINDOWS, reference, forced)
+        for layer, found in zip(self._network.layers, self._layers, strict=True):
+            flips = judge_spikes(layer, reference, forced.spikes[layer.name])
+            found.spikes = _added(found.spikes, _by_step(reference.spikes[layer.name]))
+            found.near = _added(found.near, reference.near[layer.name].sum(axis=0))
+            found.flips = _added(found.flips, flips.at)
+            found.unexplained = _added(found.unexplained, flips.unexplained)
+            found.margin = max(found.margin, flips.margin)
+            self._judge_flips(self._probe, layer, flips)
+        for twin in self._twins if not self._outputs else ():  # one batch tells: they are made of the same operations
+            other = twin.forced(inputs, reference.spikes)
+            self._judge_signals(twin, WINDOWS, reference, other)
+            for layer in self._network.layers:
+                if (other.spikes[layer.name] != forced.spikes[layer.name]).any():
+                    self._unlike[twin.model].add(layer.name)
+                    self._judge_flips(twin, layer, judge_spikes(layer, reference, other.spikes[layer.name]))
+        self._add_free_run(self._probe.free(inputs), reference)
+
+    def _add_free_run(self, free: Observation, reference: Reference) -> None:
+        flipped = np.zeros(len(reference), np.bool_)
+        differs = {name: free.spikes[name] != expected for name, expected in reference.spikes.items()}
+        for layer, found in zip(self._network.layers, self._layers, strict=True):
+            expected, running = reference.spikes[layer.name], differs[layer.name]
+            found.running_flips = _added(found.running_flips, _by_step(running))
+            if self._divergence is None and running.any():
+                time_step, window = np.argwhere(running.reshape(*running.shape[:2], -1).any(axis=2))[0]
+                self._divergence = Divergence(
+                    layer=found.layer,
+                    window=int(window) + sum(map(len, self._outputs)),
+                    time_step=int(time_step) + 1,
+                    spikes={name: int(np.count_nonzero(each[:, window])) for name, each in differs.items()},
+                )
+            now = running.reshape(*running.shape[:2], -1).any(axis=(0, 2)) & ~flipped
+            if now.any():  # these windows are still fed the reference's spikes
+                fed = np.where(now.reshape(-1, *(1,) * (running.ndim - 2)), free.spikes[layer.name], expected)
+                self._judge_flips(self._probe, layer, judge_spikes(layer, reference, fed))
+            flipped |= now
+        if not flipped.all():
+            kept = np.where(flipped.reshape(-1, *(1,) * (free.output.ndim - 1)), reference.output, free.output)
+            self._judge_values(self._probe, WINDOWS, OUTPUT, judge_output(reference, kept))
+        self._expected.append(reference.output)
+        self._outputs.append(free.output)
+        self._flipped.append(flipped)
+
+    def _judge_signals(self, probe: Probe, scene: str, reference: Reference, observed: Observation) -> None:
+        judged = {
+            signal: judge_signal(witnesses, observed.signals[signal])
+            for signal, witnesses in reference.witnesses.items()
+            if signal in observed.signals
+        }
+        judged[OUTPUT] = judge_output(reference, observed.output)
+        for signal, deviation in judged.items():
+            if probe is self._probe:
+                self._count(scene, signal, deviation)
+            self._judge_values(probe, scene, signal, deviation)
+
+    def _judge_values(self, probe: Probe, scene: str, signal: str, deviation: Deviation) -> None:
+        first = deviation.first
+        if first is None:
+            return
+        text = (
+            f"{self._called(signal, scene)} is {first.found:.6g} instead of {first.expected:.6g} at {_place(first)}, "
+            f"where rounding explains a difference of {first.bound:.2g}; {deviation.beyond:,} of {deviation.seen:,} "
+            f"values in {probe.model} differ so"
+        )
+        self._fail("values", text, probe, scene, signal, first)
+
+    def _count(self, scene: str, signal: str, deviation: Deviation) -> None:
+        found = self._signals.setdefault(
+            (scene, signal), SignalParity(scene=scene, signal=signal, seen=0, beyond=0, share=0.0, exact=True)
+        )
+        found.seen += deviation.seen
+        found.beyond += deviation.beyond
+        found.share = max(found.share, deviation.share)
+        found.exact &= deviation.exact
+
+    def _judge_flips(self, probe: Probe, layer: Layer, flips: Flips) -> None:
+        if flips.first is None:
+            return
+        place = flips.first
+        if place.expected is None or place.bound is None:
+            why = "where the neuron is not near its threshold"
+        else:
+            distance = abs(place.expected - layer.neuron.threshold)
+            why = f"{distance:.2g} from its threshold, where rounding explains {place.bound:.2g}"
+        text = (
+            f"{int(flips.unexplained.sum()):,} spikes of {layer.name} in {probe.model} differ and rounding does not "
+            f"explain them, the first at {_place(place)}, {why}"
+        )
+        self._fail("spikes", text, probe, WINDOWS, layer.name, place)
+
+    def _fail(
+        self, kind: str, text: str, probe: Probe, scene: str | None, signal: str, place: Place | None = None
+    ) -> None:
+        """Keep the first failure of a kind."""
+        failure = Failure(kind=kind, text=text, model=probe.model, scene=scene, signal=signal, place=place)
+        self._failures.setdefault((kind, probe.model, scene, signal), failure)
+
+    def _called(self, signal: str, scene: str) -> str:
+        layers = {layer.name for layer in self._network.layers}
+        name = f"the current of {signal}" if signal in layers else f"what {signal} returns"
+        name = signal if signal == OUTPUT else name
+        return name + {WINDOWS: "", DRAWN: ", on drawn spikes,", DYADIC: ", on drawn spikes and weights,"}[scene]
+
+    def result(self, labels: npt.NDArray[np.int64] | None) -> Parity:
+        """The verdict over all batches added."""
+        outputs, expected = np.concatenate(self._outputs), np.concatenate(self._expected)
+        both = agreement(expected, outputs, labels)
+        failures = list(self._failures.values())
+        model = self._probe.model
+        for twin, unlike in self._unlike.items():
+            if unlike:
+                text = f"{twin} and {model} differ in {', '.join(sorted(unlike))}"
+                failures.append(Failure(kind="models", text=text, model=twin, scene=WINDOWS))
+        return Parity(
+            backend=self._probe.backend,
+            model=model,
+            twins=[twin for twin, unlike in self._unlike.items() if not unlike],
+            changed_windows=int(np.concatenate(self._flipped).sum()),
+            agreement=None if both is None else both.same_class / both.windows,
+            accuracy=None if both is None else both.accuracy,
+            statistics=both,
+            output_difference=float(np.abs(outputs - expected).max()),
+            divergence=self._divergence,
+            layers=self._layers,
+            signals=list(self._signals.values()),
+            failures=failures,
+        )
+
+
+def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:
+    """What is wrong with a layer's neurons alone, in a line; empty if nothing is.
+
+    Elementwise float32 arithmetic is the same everywhere, so not one spike may differ.
+    """
+    current = stimulus.ties(layer, time_steps)
+    try:
+        fired = probe.neurons(layer.name, current)
+    except Unavailable as error:
+        return f"the neurons of {layer.name} in {probe.model} cannot be run alone: {error}"
+    wrong = int((fired != fire(layer.neuron, current)).sum())
+    if not wrong:
+        return ""
+    rule = f"{layer.neuron.fire_rule}, {layer.neuron.reset} reset"
+    return f"{layer.name} in {probe.model} does not fire as its neurons do ({rule}): {wrong} drawn spikes differ"
+
+
+def _place(place: Place) -> str:
+    """A place for people."""
+    return f"window {place.window + 1}, time step {place.time_step}, neuron {place.element}"
+
+
+def _added(so_far: list[int], more: npt.NDArray[Any]) -> list[int]:
+    return [a + int(b) for a, b in zip(so_far, more, strict=True)]
+
+
+def _by_step(spikes: Spikes) -> npt.NDArray[Any]:
+    return np.asarray(np.count_nonzero(spikes.reshape(len(spikes), -1), axis=1))
