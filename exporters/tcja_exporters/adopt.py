@@ -281,6 +281,8 @@ def _replaced(model: nn.Module) -> dict[str, Recognised]:
             raise BadInput(
                 f"the neuron '{name}' is the same module as '{seen[id(module)]}'; give each layer its own neuron"
             )
+        if not name:
+            raise BadInput(f"the network is a neuron alone ({class_name(module)}); put it into a network with weights")
         seen[id(module)] = name
         found[name] = known
     for name, known in found.items():

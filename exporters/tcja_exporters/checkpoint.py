@@ -85,7 +85,7 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
 def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The state without a prefix that all of its keys share."""
     for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
+        if state and all(key.startswith(prefix) for key in state):
             return stripped({key.removeprefix(prefix): value for key, value in state.items()})
     return state
 

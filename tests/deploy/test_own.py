@@ -163,6 +163,12 @@ def test_prefixes_may_differ_on_either_side(folder, capsys, factory, prefix):
     assert code == 0, err
 
 
+def test_a_network_without_weights_has_none_to_load(folder, capsys):
+    code, _, err = run(capsys, "export", "w.pth", "--model", "torch.nn:Identity", "--shape", "4,2,4,4", "--out", "b")
+    assert code == 2
+    assert "w.pth is not of this torch.Identity: a.weight is not part of it; a.bias is not part of it" in err
+
+
 def test_a_whole_module_is_found_in_the_current_folder(folder, capsys):
     script = (
         "import torch, mynet; net = mynet.build(); net.load_state_dict(torch.load('w.pth')); torch.save(net, 'm.pth')"

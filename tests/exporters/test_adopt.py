@@ -542,6 +542,11 @@ def test_neurons_that_are_used_otherwise_are_refused(network, message):
         adopt(own.awake(network(lambda s: s)), CONTRACT, windows(), layout="TN")
 
 
+def test_a_neuron_alone_is_no_network():
+    with pytest.raises(BadInput, match=r"the network is a neuron alone \(spikingjelly.IFNode\); put it into a network"):
+        adopt(spikingjelly_nodes()[0], CONTRACT, windows(), layout="TN")
+
+
 def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
     contract = InputContract.of((2, 2, 8, 8))
     network = own.awake(Returning(lambda s: s))
