@@ -240,7 +240,7 @@ def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
     found = []
     for node in model.graph.node:
         module = node.name.rpartition("/")[0]
-        own = getattr(modules.get(module), "weight", None)
+        own = modules[module]._parameters.get("weight") if module in modules else None  # not one that is computed
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or own is None:
             continue
         tensor, *bias = node.input[1:]

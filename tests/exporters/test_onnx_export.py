@@ -329,3 +329,14 @@ def test_metadata_and_custom_op_names_are_safe_for_tensorrt():
     """TensorRT finds functions by operator name alone: it must be no standard operator, its domain must have no dot."""
     assert custom_op.NAME not in {schema.name for schema in onnx.defs.get_all_schemas()}
     assert "." not in custom_op.DOMAIN
+
+
+def test_weights_that_are_computed_are_not_drawn():
+    """Of a parametrised weight, the model has a constant, but the module has no tensor to replace."""
+    network = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), SpikingNeuron(NeuronSpec.linear(decay=0.5, strict=True))
+    )
+    plain = nn.Sequential(nn.Linear(4, 3), SpikingNeuron(NeuronSpec.linear(decay=0.5, strict=True)))
+    contract = InputContract.latents(5, 4)
+    found = [onnx_export.export(each, contract, "rates", {"producer": ""}).weights for each in (network, plain)]
+    assert [[weight.module for weight in weights] for weights in found] == [[], ["0"]]
