@@ -1,4 +1,4 @@
-"""What of a network is looked at besides its spiking layers: the parts of attention blocks, and pools."""
+"""What of a network is looked at besides its spiking layers: parts of attention blocks, pools, and what answers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import onnx
 from torch import Tensor, nn
 
-from tcja_exporters import attention
+from tcja_exporters import attention, custom_op
 from tcja_exporters.layers import PerStep, TetPerStep
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.bundle import Tap
 
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_OPERATORS = ("Conv", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool")
+_PER_STEP = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Linear)
+_OPERATORS = ("Conv", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "Gemm", "MatMul")
+_MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
 
 
 def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Tap]:
@@ -27,13 +28,13 @@ def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Ta
         time_steps: T.
     """
     found = []
-    for name, (unfold, axes) in {**_attention(network), **_pools(network, time_steps)}.items():
+    for name, (unfold, axes) in {**_attention(network), **_per_step(network, time_steps)}.items():
         tensors = [
             node.output[0]
             for node in model.graph.node
             if node.op_type in _OPERATORS and node.name.startswith((f"{name}/", f"{name}."))
         ]
-        if len(tensors) == 1:
+        if len(tensors) == 1 and not _is_current(model, tensors[0]):
             found.append(Tap(name=name, tensor=tensors[0], unfold=unfold, axes=axes))
     return found
 
@@ -60,16 +61,25 @@ def _attention(network: nn.Module) -> dict[str, _Layout]:
     return {name: ((), axes) for name, axes in attention.parts(network).items()}
 
 
-def _pools(network: nn.Module, time_steps: int) -> dict[str, _Layout]:
-    """The pools that are applied to each time step on its own, time and batch being one axis."""
+def _is_current(model: onnx.ModelProto, tensor: str) -> bool:
+    """Whether a tensor is, once moved, the current of a spiking layer, which is looked at anyway."""
+    readers = [node for node in model.graph.node if tensor in node.input]
+    while len(readers) == 1 and readers[0].op_type in _MOVES:
+        tensor = readers[0].output[0]
+        readers = [node for node in model.graph.node if tensor in node.input]
+    return len(readers) == 1 and readers[0].op_type == custom_op.NAME
+
+
+def _per_step(network: nn.Module, time_steps: int) -> dict[str, _Layout]:
+    """Pools and fully connected layers that take each time step on its own, time and batch being one axis."""
     time_axes = {neuron.time_axis for neuron in network.modules() if isinstance(neuron, SpikingNeuron)}
     if time_axes not in ({0}, {1}):
         return {}
-    layout: _Layout = ((time_steps, -1), (0, 1, 2, 3, 4)) if time_axes == {0} else ((-1, time_steps), (1, 0, 2, 3, 4))
+    unfold, first = ((time_steps, -1), (0, 1)) if time_axes == {0} else ((-1, time_steps), (1, 0))
     return {
-        f"{outer}.{inner}": layout
+        f"{outer}.{inner}": (unfold, (*first, 2) if isinstance(module, nn.Linear) else (*first, 2, 3, 4))
         for outer, per_step in network.named_modules()
         if isinstance(per_step, (PerStep, TetPerStep))
         for inner, module in per_step.named_modules()
-        if isinstance(module, _POOLS)
+        if isinstance(module, _PER_STEP)
     }

@@ -61,7 +61,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tap:
-    """What is looked at besides spiking layers: a convolution or the gate of an attention block, or a pool.
+    """What is looked at besides spiking layers: part of an attention block, a pool, or what answers at each step.
 
     Attributes:
         name: the PyTorch module.

@@ -229,7 +229,7 @@ def _exchanged(seen: Seen) -> bool:
 
 def _scaled(seen: Seen) -> bool:
     """Whether each channel is another one times a factor, plus a number; not where hardly any differs."""
-    if len(seen.shape) == 1 and seen.channels.sum() < 2:
+    if seen.channels.sum() < 2:
         return False
     flat = [
         np.moveaxis(a.reshape(*a.shape[:2], seen.shape[0], -1), 2, 0).reshape(seen.shape[0], -1)

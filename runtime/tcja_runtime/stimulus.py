@@ -38,7 +38,7 @@ _VALUES: dict[str, Floats] = {
     "unit": np.array([0, 0, 1, 1, 2, 3, 4, 4], np.float32) * np.float32(1 / 4),
 }
 _MIN_WINDOWS, _MAX_WINDOWS = 2, 8
-_ELEMENTS = 2**23
+_ELEMENTS = 2**25
 _MIN_POSITIONS = 8
 _DRAWN_NEURONS = 4096
 
