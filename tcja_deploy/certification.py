@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
-from tcja_deploy.comparison import Compared, compare
+from tcja_deploy.answering import answers, identity
+from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
 from tcja_deploy.console import Steps
 from tcja_deploy.parity import Report
 from tcja_deploy.probes import onnxruntime_probes
@@ -18,23 +22,36 @@ from tcja_exporters.advice import advise
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime import golden, stimulus
-from tcja_runtime.bundle import Layer, Tap
-from tcja_runtime.frames import Floats, Samples
+from tcja_runtime.agreement import Classes, agreement
+from tcja_runtime.bundle import PLAIN_MODEL, Layer, Tap
+from tcja_runtime.frames import Floats, Windows
 from tcja_runtime.golden import Golden
 from tcja_runtime.portrait import Advice, Painter, Portrait
-from tcja_runtime.trace import Reference
+from tcja_runtime.trace import Reference, Values
 
 
 def certify(
     network: TrainedNetwork,
     exported: Exported,
-    samples: Samples,
+    windows: Windows,
     layers: list[Layer],
     taps: list[Tap],
     folder: Path,
     steps: Steps,
+    judge: int,
 ) -> tuple[Report, Golden, Portrait]:
-    """Parity of both models on all samples and on drawn scenes, golden vectors of the first few, and a portrait."""
+    """Parity of both models, golden vectors of the first few windows, and a portrait.
+
+    Args:
+        network: the trained network.
+        exported: what was made of it.
+        windows: the data. All are classified, running free; the first are judged spike by spike.
+        layers: its spiking layers.
+        taps: what else is looked at.
+        folder: of the exported models.
+        steps: where progress is shown.
+        judge: how many windows to judge.
+    """
     contract, time_steps = network.contract, network.time_steps
     recorder, painter = golden.Recorder(), Painter(layers)
     advice: list[Advice] = []
@@ -45,13 +62,13 @@ def certify(
         estimated.update(recorded.estimated)
         return recorded.reference
 
-    def trained(part: slice) -> Reference:
-        recorded = record(network.model, samples.inputs[part], [tap for tap in taps if tap.attends])
+    def trained(inputs: Floats) -> tuple[Floats, Reference]:
+        recorded = record(network.model, inputs, [tap for tap in taps if tap.attends])
         recorder.add(recorded)
         painter.add(recorded)
         if not advice:  # a batch is enough to tell
-            advice.extend(advise(network.model, samples.inputs[part], recorded, layers))
-        return recorded
+            advice.extend(advise(network.model, inputs, recorded, layers))
+        return inputs, recorded
 
     scenes: dict[str, tuple[Floats, Reference]] = {}
 
@@ -66,14 +83,32 @@ def certify(
         draw(stimulus.DYADIC, reference.with_drawn_weights(network.model, exported.weights), 1)
     compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=stimulus.dyadic(exported.weights))
     probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps)
-    with steps.counted("compare with PyTorch", len(samples)) as advance:
-        result = compare(
-            trained,
-            f"PyTorch {tools()['torch']}, float64",
-            probes,
-            samples,
-            scenes,
-            compared,
-            advance=advance,
-        )
-    return dataclasses.replace(result, estimated=estimated), recorder.golden(samples), painter.portrait(advice)
+    size, judged = batch_size(layers, time_steps), windows.first(judge)
+    with steps.counted("compare with PyTorch, spike by spike", len(judged)) as advance:
+        found = compare(map(trained, judged.batches(size)), probes, scenes, compared, advance=advance)
+
+    # A network that is not the trained one need not classify the rest.
+    answered = judged if found.parity.failures else windows
+
+    def classes(who: str, run: Callable[[Floats], Values], known: Classes, until: ExitStack) -> Classes:
+        which, title = f"{who} of {identity(folder, PLAIN_MODEL)}", f"classify with {who}"
+        return answers(run, answered, size, known=known, who=which, title=title, steps=steps, until=until)
+
+    def original(inputs: Floats) -> Values:
+        return reference.run(network.model, inputs, torch.float64).output
+
+    called, statistics, likeliest = f"PyTorch {tools()['torch']}, float64", None, np.zeros((0, 0), np.int32)
+    if found.original is not None and found.exported is not None:
+        with ExitStack() as until:
+            likeliest = classes(called, original, found.original, until)
+            exported_ = classes(probes[0].backend, probes[0].output, found.exported, until)
+        statistics = agreement(windows.source, likeliest, exported_, answered.labels)
+    report = Report(
+        reference=called,
+        source=windows.source,
+        real=windows.real,
+        windows=len(judged),
+        estimated=estimated,
+        backends=[with_statistics(found.parity, statistics)],
+    )
+    return report, recorder.golden(windows, likeliest), painter.portrait(advice)

@@ -144,6 +144,10 @@ def export(
         int | None,
         typer.Option(max=1_000_000, help="Compare on the first windows only, at most so many. Default: all."),
     ] = None,
+    judge: Annotated[
+        int | None,
+        typer.Option(help="Judge the first windows spike by spike, at most so many. Default: what takes minutes."),
+    ] = None,
     target: Annotated[
         Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
     ] = Target.AUTO,
@@ -179,6 +183,7 @@ def export(
         time_form=time_form.value,
         data=data,
         samples=samples,
+        judge=judge,
         report=report,
         trusted=trust_checkpoint,
     )
@@ -201,6 +206,13 @@ def export(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Windows to classify too, as in export, any number; labels tell the accuracy."),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(max=1_000_000_000, help="Classify the first windows only, at most so many.")
+    ] = None,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="If it fails, name where it first goes wrong and what mistake would fit.")
     ] = False,
@@ -210,7 +222,7 @@ def verify(
     """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
     from tcja_deploy.verification import verify as proven
 
-    verified = proven(bundle, Steps(err), bisect=bisect)
+    verified = proven(bundle, Steps(err), data=data, samples=samples, bisect=bisect)
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}

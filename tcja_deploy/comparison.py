@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,21 +18,22 @@ from tcja_deploy.parity import (
     Failure,
     LayerParity,
     Parity,
-    Report,
     SignalParity,
 )
 from tcja_runtime import stimulus
-from tcja_runtime.agreement import agreement
+from tcja_runtime.agreement import Agreement, Classes, likeliest
 from tcja_runtime.bundle import Layer, Manifest
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import Floats, Samples
+from tcja_runtime.frames import Floats
 from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
 from tcja_runtime.neuron import fire
 from tcja_runtime.sessions import Probe
-from tcja_runtime.trace import Observation, Reference, Spikes, decisions
+from tcja_runtime.trace import Observation, Reference, Spikes
 
 _BATCH_BYTES = 256 * 2**20
 _BATCH_WINDOWS = 64
+_JUDGED_STEPS = 2**32
+_JUDGED_WINDOWS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,23 +60,34 @@ class Compared:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What a comparison found.
+
+    Attributes:
+        parity: without statistics.
+        original: the likeliest classes that the reference gave each window, [N, k]; None without classes.
+        exported: those that the network gave it, running free.
+    """
+
+    parity: Parity
+    original: Classes | None
+    exported: Classes | None
+
+
 def compare(
-    reference: Callable[[slice], Reference],
-    called: str,
+    windows: Iterable[tuple[Floats, Reference]],
     probes: Sequence[Probe],
-    samples: Samples,
     scenes: Mapping[str, tuple[Floats, Reference]],
     network: Compared,
     *,
     advance: Callable[[int], None],
-) -> Report:
-    """Compare a network with a reference over all samples and drawn scenes.
+) -> Judged:
+    """Compare a network with a reference on windows and drawn scenes, spike by spike.
 
     Args:
-        reference: what the reference did with a range of the samples.
-        called: what reports call the reference.
+        windows: inputs, and what the reference did with them, in batches.
         probes: models of the network in one backend. The figures are the first one's.
-        samples: the windows.
         scenes: inputs of the drawn scenes, and what the reference did with them.
         network: what is compared.
         advance: is told the number of windows done, after each batch.
@@ -84,41 +96,40 @@ def compare(
         BadInput: the reference's outputs are not finite.
     """
     comparison = _Comparison(probes, network)
-    outputs = []
     for name, (inputs, expected) in scenes.items():
         comparison.add_scene(name, inputs, expected)
-    size = batch_size(network.layers, network.time_steps)
-    for start in range(0, len(samples), size):
-        part = slice(start, start + size)
-        expected = reference(part)
-        outputs.append(expected.output)
+    for inputs, expected in windows:
         if not np.isfinite(expected.output).all():
-            raise BadInput(
-                f"{called} returns values that are NaN or infinite for {samples.source}; scale the data down"
-            )
-        comparison.add(samples.inputs[part], expected)
+            raise BadInput("the trained network returns values that are NaN or infinite; scale the data down")
+        comparison.add(inputs, expected)
         advance(len(expected))
-    return Report(
-        reference=called,
-        source=samples.source,
-        real=samples.real,
-        windows=len(samples),
-        accuracy=_accuracy(np.concatenate(outputs), samples.labels),
-        estimated={},
-        backends=[comparison.result(samples.labels)],
-    )
+    return comparison.result()
 
 
 def batch_size(layers: Sequence[Layer], time_steps: int) -> int:
     """How many windows to run at once, so that the recorded spikes stay small."""
-    elements = sum(int(np.prod(layer.shape)) for layer in layers) * time_steps
-    return int(np.clip(_BATCH_BYTES // (4 * elements), 1, _BATCH_WINDOWS))
+    return int(np.clip(_BATCH_BYTES // (4 * _neuron_steps(layers, time_steps)), 1, _BATCH_WINDOWS))
 
 
-def _accuracy(outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64] | None) -> float | None:
-    """Share of outputs [N, ...] that decide for the label [N]; None without labels."""
-    decided = decisions(outputs)
-    return None if labels is None or decided is None else float((decided == labels).mean())
+def judged_windows(layers: Sequence[Layer], time_steps: int) -> int:
+    """How many windows to judge spike by spike, so that it is a matter of minutes."""
+    return int(np.clip(_JUDGED_STEPS // _neuron_steps(layers, time_steps), 1, _JUDGED_WINDOWS))
+
+
+def _neuron_steps(layers: Sequence[Layer], time_steps: int) -> int:
+    return sum(int(np.prod(layer.shape)) for layer in layers) * time_steps
+
+
+def with_statistics(parity: Parity, statistics: Agreement | None) -> Parity:
+    """Say how the network classifies, which fails where it is beyond chance worse."""
+    failures = parity.failures
+    if statistics and statistics.worse:
+        text = (
+            f"of {statistics.compared:,} windows {statistics.only_original:,} are right only before the export and "
+            f"{statistics.only_exported:,} only after it, which no chance explains (p = {statistics.p_value:.1g})"
+        )
+        failures = [*failures, Failure(kind="accuracy", text=text, model=parity.model)]
+    return dataclasses.replace(parity, statistics=statistics, failures=failures)
 
 
 class _Comparison:
@@ -266,30 +277,28 @@ class _Comparison:
         name = signal if signal == OUTPUT else name
         return name + {WINDOWS: "", DRAWN: ", on drawn spikes,", DYADIC: ", on drawn spikes and weights,"}[scene]
 
-    def result(self, labels: npt.NDArray[np.int64] | None) -> Parity:
+    def result(self) -> Judged:
         """The verdict over all batches added."""
         outputs, expected = np.concatenate(self._outputs), np.concatenate(self._expected)
-        both = agreement(expected, outputs, labels)
         failures = list(self._failures.values())
         model = self._probe.model
         for twin, unlike in self._unlike.items():
             if unlike:
                 text = f"{twin} and {model} differ in {', '.join(sorted(unlike))}"
                 failures.append(Failure(kind="models", text=text, model=twin, scene=WINDOWS))
-        return Parity(
+        parity = Parity(
             backend=self._probe.backend,
             model=model,
             twins=[twin for twin, unlike in self._unlike.items() if not unlike],
             changed_windows=int(np.concatenate(self._flipped).sum()),
-            agreement=None if both is None else both.same_class / both.windows,
-            accuracy=None if both is None else both.accuracy,
-            statistics=both,
+            statistics=None,
             output_difference=float(np.abs(outputs - expected).max()),
             divergence=self._divergence,
             layers=self._layers,
             signals=list(self._signals.values()),
             failures=failures,
         )
+        return Judged(parity, likeliest(expected), likeliest(outputs))
 
 
 def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:

@@ -42,11 +42,16 @@ class Steps:
             yield
 
     @contextlib.contextmanager
-    def counted(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Work on `total` things; the value it yields is called with the number of things done since."""
+    def counted(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """Work on `total` things, some done already; what it yields is called with the number of things done since."""
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), ElapsedColumn()
         with self._shown(title, total, *columns) as advance:
+            advance(done)
             yield advance
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(Text(text), soft_wrap=True)
 
     @contextlib.contextmanager
     def _shown(self, title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable[[int], None]]:

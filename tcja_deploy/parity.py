@@ -20,7 +20,9 @@ Parity is met if, for every model,
     neurons alone, on currents that meet their threshold, fire as they are specified, to the bit;
     all models fire the same spikes;
     running free, the first layer with a flip in a window, fed the reference's spikes until then, has only flips that
-        rounding explains, and the output of a window without any flip is within its bound.
+        rounding explains, and the output of a window without any flip is within its bound;
+    running free on all data, of which only the first windows are judged, the network is right less often than the
+        reference by no more than chance explains (`tcja_runtime.agreement.CHANCE`).
 
 What follows from an explained flip, even another class, is rounding too: PyTorch itself in another precision, or on
 another machine, does no better. How often it happens is reported.
@@ -98,8 +100,8 @@ class Failure:
     """What was not met.
 
     Attributes:
-        kind: "neurons" alone, "values" of a signal or the output, "spikes" of a layer, or "models" that differ from
-            each other.
+        kind: "neurons" alone, "values" of a signal or the output, "spikes" of a layer, "models" that differ from each
+            other, or "accuracy".
         text: for people, in a line.
         model: file of the model.
         scene: where it was seen; None where no windows were involved.
@@ -141,9 +143,7 @@ class Parity:
         model: file of the model whose figures these are.
         twins: files of the models that fired the same spikes as it.
         changed_windows: how many windows have a flip, running free.
-        agreement: share of windows with the reference's predicted class, running free; None without classes.
-        accuracy: share of windows whose predicted class is the label, running free; None without labels.
-        statistics: how both classify, running free; None without classes.
+        statistics: how both classify, running free, these windows and more of the same data; None without classes.
         output_difference: largest difference of an output, running free.
         divergence: where the free run first differs; None if nowhere.
         layers: flips by layer, in the order they fire.
@@ -155,14 +155,22 @@ class Parity:
     model: str
     twins: list[str]
     changed_windows: int
-    agreement: float | None
-    accuracy: float | None
     statistics: Agreement | None
     output_difference: float
     divergence: Divergence | None
     layers: list[LayerParity]
     signals: list[SignalParity]
     failures: list[Failure]
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of windows with the reference's predicted class, running free; None without classes."""
+        return self.statistics.same if self.statistics else None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of windows whose predicted class is the label, running free; None without labels."""
+        return self.statistics.accuracy if self.statistics else None
 
     @property
     def flips(self) -> int:
@@ -188,8 +196,7 @@ class Report:
         reference: what the network was compared with, for people.
         source: where the windows come from.
         real: whether they are data.
-        windows: how many.
-        accuracy: the reference's; None without labels.
+        windows: how many were judged, spike by spike.
         estimated: signals whose bounds are estimates, and the operations that no bound is known for.
         backends: one comparison a backend.
     """
@@ -198,9 +205,14 @@ class Report:
     source: str
     real: bool
     windows: int
-    accuracy: float | None
     estimated: dict[str, list[str]]
     backends: list[Parity]
+
+    @property
+    def accuracy(self) -> float | None:
+        """The reference's; None without labels."""
+        statistics = self.backends[0].statistics
+        return statistics.original_accuracy if statistics else None
 
     @property
     def silent(self) -> list[str]:
@@ -226,7 +238,9 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Every figure, for parity.json; None for what is not a finite number, which JSON cannot hold."""
         figures: dict[str, Any] = _finite(dataclasses.asdict(self))
-        return {"met": self.met, "silent": self.silent, **figures}
+        for found, parity in zip(figures["backends"], self.backends, strict=True):
+            found |= {"agreement": parity.agreement, "accuracy": parity.accuracy}
+        return {"met": self.met, "accuracy": self.accuracy, "silent": self.silent, **figures}
 
     def summary(self) -> dict[str, Any]:
         """The figures that a manifest carries."""

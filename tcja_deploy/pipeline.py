@@ -11,7 +11,7 @@ from torch import nn
 
 from tcja_deploy import parity, report
 from tcja_deploy.certification import certify
-from tcja_deploy.comparison import batch_size
+from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import producer, tools
 from tcja_exporters import checkpoint as checkpoints
@@ -24,10 +24,10 @@ from tcja_exporters.factory import from_factory, load_weights
 from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
-from tcja_runtime import bundle, frames, golden
+from tcja_runtime import bundle, data, frames, golden
 from tcja_runtime.bundle import Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.frames import InputContract, Samples
+from tcja_runtime.frames import InputContract, Windows
 from tcja_runtime.probe import spikes_tensor
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.staging import staged
@@ -55,8 +55,9 @@ class Request:
         batch: batch sizes of the engine.
         precision: of weights and activations; "fp32" is the only one so far.
         time_form: how time is laid out in the plain model; "scan" is the only one so far.
-        data: windows to compare on (`tcja_runtime.frames.load`); None draws some.
+        data: windows to compare on (`tcja_runtime.data.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
+        judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
         report: where to write the report too, even if parity is not met; must not exist.
         trusted: whether to unpickle a checkpoint that can run code.
     """
@@ -76,6 +77,7 @@ class Request:
     time_form: str = "scan"
     data: Path | None = None
     samples: int | None = None
+    judge: int | None = None
     report: Path | None = None
     trusted: bool = False
 
@@ -105,7 +107,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     classes = _classes(network, request.classes)
     layers = reference.layers(network.model, contract)
     enough = max(DRAWN_WINDOWS, batch_size(layers, network.time_steps))
-    samples = _samples(request, contract, len(classes), enough)
+    windows = _windows(request, contract, len(classes), enough)
+    judge = request.judge or judged_windows(layers, network.time_steps)
 
     with steps.step("export to ONNX"):
         metadata = {
@@ -120,7 +123,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         _check_used(exported, layers)
         onnx_export.save(exported, folder)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
-    result, vectors, portrait = certify(network, exported, samples, layers, taps, folder, steps)
+    result, vectors, portrait = certify(network, exported, windows, layers, taps, folder, steps, judge)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -176,13 +179,15 @@ def _trained(request: Request) -> TrainedNetwork:
     model = from_factory(request.model) if isinstance(request.model, str) else request.model
     if checkpoint:
         load_weights(model, checkpoint)
-    shape = request.shape or frames.shape_of(request.data)
+    shape = request.shape or data.shape_of(request.data)
     contract = InputContract.of(shape)
-    samples = frames.load(request.data, contract, None) if request.data else frames.draw(contract, DRAWN_WINDOWS)
+    windows: Windows = frames.draw(contract, DRAWN_WINDOWS)
+    if request.data:
+        windows = data.load(request.data, contract, None)
     return adopt(
         model,
         contract,
-        samples.first(DRAWN_WINDOWS).inputs,
+        next(windows.batches(DRAWN_WINDOWS)),
         layout=request.layout,
         source=checkpoint.source if checkpoint else None,
     )
@@ -231,10 +236,11 @@ def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[st
     return given or own
 
 
-def _samples(request: Request, contract: InputContract, classes: int, enough: int) -> Samples:
-    if request.samples is not None and request.samples < 1:
-        raise BadInput(f"--samples {request.samples} must be at least 1")
+def _windows(request: Request, contract: InputContract, classes: int, enough: int) -> Windows:
+    for option, n in (("--samples", request.samples), ("--judge", request.judge)):
+        if n is not None and n < 1:
+            raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:
         return frames.draw(contract, request.samples or enough)
-    samples = frames.load(request.data, contract, classes)
-    return samples if request.samples is None else samples.first(request.samples)
+    windows = data.load(request.data, contract, classes)
+    return windows if request.samples is None else windows.first(request.samples)

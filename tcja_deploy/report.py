@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tcja_deploy import drawings
 from tcja_deploy.drawings import Counted, Html, figure, joined, table, tag
 from tcja_deploy.parity import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
-from tcja_runtime.agreement import Agreement, wilson
+from tcja_runtime.agreement import Agreement
 from tcja_runtime.bundle import Manifest
 from tcja_runtime.portrait import MARGIN_EDGES, Portrait
 
@@ -93,7 +93,8 @@ def _verdict(report: Report) -> Html:
         verdict = f"\u2717 Parity not met, for {len(failures)} reasons:"
         why = _folded([tag("li", failure) for failure in failures])
     windows = f"{_number(report.windows, 'window')}{' of real data' if report.real else ''}"
-    lines = [f"Measured against {report.reference}, on {windows} ({report.source}).", *_cautions(report)]
+    judged = f"Judged spike by spike against {report.reference}, on {windows} ({report.source})."
+    lines = [judged, *_classified(report), *_cautions(report)]
     return tag(
         "div",
         tag("p", verdict),
@@ -116,7 +117,7 @@ def _cautions(report: Report) -> list[str]:
     if not report.real:
         lines.append("No real data was used, so nothing is known of accuracy.")
     for found in report.backends:
-        changed = _changed(report, found)
+        changed = _changed(found)
         if changed and report.met:
             lines.append(f"Rounding changes the predicted class of {_number(changed, 'window')} in {found.backend}.")
     if report.silent:
@@ -129,23 +130,32 @@ def _cautions(report: Report) -> list[str]:
     return lines
 
 
-def _changed(report: Report, found: Parity) -> int:
+def _classified(report: Report) -> list[str]:
+    """On which windows the figures of classes are, where these are others."""
+    counted = {
+        f"Classes are counted on {_number(found.statistics.windows, 'window')} ({found.statistics.source})."
+        for found in report.backends
+        if found.statistics and found.statistics.windows != report.windows
+    }
+    return sorted(counted)
+
+
+def _changed(found: Parity) -> int:
     """Windows whose predicted class differs, running free."""
-    return 0 if found.agreement is None else round((1 - found.agreement) * report.windows)
+    return 0 if found.statistics is None else found.statistics.paired - found.statistics.same_class
 
 
 def _tiles(report: Report, found: Parity) -> Html:
     """The key figures: a name, a value and a remark each."""
-    windows, unexplained, decides = report.windows, found.unexplained, found.agreement is not None
-    classes = f"in {windows - _changed(report, found):,} of {_number(windows, 'window')}"
+    unexplained = found.unexplained
     tiles = [
         ("Accuracy, trained", percent(report.accuracy), _interval(found.statistics, original=True)),
         ("Accuracy, exported", percent(found.accuracy), _interval(found.statistics, original=False)),
-        ("Same class", percent(found.agreement), classes if decides else _NO_CLASS),
+        ("Same class", percent(found.agreement), _same(found.statistics)),
         *_paired(found.statistics),
         ("Spike flips", _short(found.flips), f"{_short(found.flips - unexplained)} explained by rounding"),
         ("Unexplained flips", _short(unexplained), "not rounding: a fault" if unexplained else "as it must be"),
-        ("Windows", f"{windows:,}", f"{found.changed_windows:,} with a flip, running free"),
+        ("Windows judged", f"{report.windows:,}", f"{found.changed_windows:,} with a flip, running free"),
         ("Output differs by", f"{found.output_difference:.2g}", "at most, running free"),
     ]
     drawn = (
@@ -168,20 +178,34 @@ def _paired(statistics: Agreement | None) -> list[tuple[str, str, str]]:
     """Top-k and McNemar's test, where there are classes and labels."""
     if statistics is None:
         return []
-    top = f"the exported class is among the trained network's {statistics.top} likeliest"
-    tiles = [(f"Top {statistics.top}", percent(statistics.in_top / statistics.windows), top)]
-    if statistics.labelled:
+    tiles = []
+    if statistics.paired:
+        top = f"the exported class is among the trained network's {statistics.top} likeliest"
+        tiles.append((f"Top {statistics.top}", percent(statistics.in_top / statistics.paired), top))
+    if statistics.compared:
         only = f"{statistics.only_original:,} right only before, {statistics.only_exported:,} only after the export"
         tiles.append(("McNemar's test", f"p = {statistics.p_value:.2g}", only))
     return tiles
 
 
+def _same(statistics: Agreement | None) -> str:
+    """In how many windows both predict the same class."""
+    if statistics is None:
+        return _NO_CLASS
+    if not statistics.paired:
+        return "the trained network's are not known"
+    return f"in {statistics.same_class:,} of {_number(statistics.paired, 'window')}"
+
+
 def _interval(statistics: Agreement | None, *, original: bool) -> str:
     """What the accuracy on these windows says of all there could be."""
-    if statistics is None or not statistics.labelled:
-        return _NO_CLASS if statistics is None else "no labels"
-    right = statistics.both + (statistics.only_original if original else statistics.only_exported)
-    low, high = wilson(right, statistics.labelled)
+    if statistics is None:
+        return _NO_CLASS
+    if not statistics.labelled:
+        return "no labels"
+    if original and not statistics.compared:
+        return "not known on these windows"
+    low, high = statistics.original_interval if original else statistics.accuracy_interval
     return f"{100 * low:.1f} to {100 * high:.1f}{_NBSP}% with 95{_NBSP}% confidence"
 
 

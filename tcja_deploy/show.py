@@ -20,14 +20,11 @@ from tcja_runtime.bundle import Manifest
 
 def parity(report: Report) -> RenderableType:
     """Agreement, flips by layer, and the verdict."""
-    source = f"{report.windows} windows: {report.source}"
-    agreement = _table(source, [""], ["accuracy", "same class", "flipped windows"])
-    agreement.add_row(report.reference, percent(report.accuracy))
-    for found in report.backends:
-        agreement.add_row(found.backend, percent(found.accuracy), percent(found.agreement), str(found.changed_windows))
+    judged = f"{_windows(report.windows)} ({report.source})"
+    parts = [_classes(report)] if any(found.statistics for found in report.backends) else []
     heads = [head for found in report.backends for head in (found.backend, "unexplained", "running free")]
     flips = _table(
-        "Spike flips, each layer fed the trained network's spikes",
+        f"Spike flips in {judged}, each layer fed the trained network's spikes",
         ["layer"],
         ["neurons", "firing rate", "rounding decides", *heads],
     )
@@ -37,7 +34,21 @@ def parity(report: Report) -> RenderableType:
         counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.unexplained, each.running_flips))
         near = f"{100 * layer.share_near(report.windows):.2g} %"
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
-    return Group(agreement, flips, *map(Text, [*_accuracy(report), *_exactness(report)]), verdict(report))
+    return Group(*parts, flips, *map(Text, [*_accuracy(report), *_exactness(report)]), verdict(report))
+
+
+def _windows(n: int) -> str:
+    return "1 window" if n == 1 else f"{n:,} windows"
+
+
+def _classes(report: Report) -> Table:
+    """How the networks classify."""
+    found = next(found.statistics for found in report.backends if found.statistics)
+    table = _table(f"Classes of {_windows(found.windows)} ({found.source})", [""], ["accuracy", "same class"])
+    table.add_row(report.reference, percent(report.accuracy))
+    for parity in report.backends:
+        table.add_row(parity.backend, percent(parity.accuracy), percent(parity.agreement))
+    return table
 
 
 def _exactness(report: Report) -> list[str]:
@@ -52,8 +63,9 @@ def _exactness(report: Report) -> list[str]:
             at = found.divergence
             last = list(at.spikes.values())[-1]
             lines.append(
-                f"Running free, {found.backend} first differs in {at.layer}, window {at.window + 1}, time step "
-                f"{at.time_step}; {last:,} spikes of the last layer then differ."
+                f"Running free, {found.changed_windows:,} of {_windows(report.windows)} have a flip in "
+                f"{found.backend}; the first is in {at.layer}, window {at.window + 1}, time step {at.time_step}, and "
+                f"{last:,} spikes of the last layer then differ."
             )
     return lines
 
@@ -84,11 +96,15 @@ def _accuracy(report: Report) -> list[str]:
         statistics = found.statistics
         if statistics and statistics.labelled:
             low, high = statistics.accuracy_interval
-            lines.append(
-                f"Accuracy in {found.backend}: {percent(low)} to {percent(high)} with 95 % confidence; right only "
-                f"before the export {statistics.only_original:,}, only after it {statistics.only_exported:,} "
-                f"(McNemar's p = {statistics.p_value:.2g})."
-            )
+            line = f"Accuracy in {found.backend}: {percent(low)} to {percent(high)} with 95 % confidence"
+            if statistics.compared:
+                line += (
+                    f"; right only before the export {statistics.only_original:,}, only after it "
+                    f"{statistics.only_exported:,} (McNemar's p = {statistics.p_value:.2g})"
+                )
+            else:
+                line += "; the bundle was exported with other data, so how the trained network classifies is not known"
+            lines.append(f"{line}.")
     return lines
 
 

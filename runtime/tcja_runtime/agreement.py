@@ -15,10 +15,15 @@ import statistics
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.trace import Values, decisions
+from tcja_runtime.frames import Labels
+from tcja_runtime.trace import Values
 
 CONFIDENCE = 0.95
 TOP = 5
+CHANCE = 1e-6
+"""Below it, no chance: a correct export is not refused in a million."""
+
+Classes = npt.NDArray[np.int32]
 
 Interval = tuple[float, float]
 
@@ -43,69 +48,128 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def likeliest(output: Values) -> Classes | None:
+    """The k likeliest classes of each window, the likeliest first, [N, k]; None where the output is an image.
+
+    Of classes that are as likely the first comes first. k is TOP, or the number of classes.
+
+    Args:
+        output: [N, classes], or [N, T, classes], whose mean over time decides.
+    """
+    if output.ndim > 3:
+        return None
+    scores = output if output.ndim == 2 else output.mean(1)
+    return np.argsort(-scores, axis=1, kind="stable")[:, :TOP].astype(np.int32)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Windows that two networks classified.
+    """Windows that the exported network classified, and that the original did.
 
     Attributes:
+        source: where the windows come from.
         windows: how many.
-        same_class: in how many both predict the same class.
+        paired: of how many the original's answer is known too.
+        same_class: in how many of these both predict the same class.
         top: k; 5, or the number of classes.
-        in_top: in how many the exported network's class is among the original's k likeliest.
-        labelled: how many have a label.
-        both: how many of them both get right.
-        only_original: how many only the original.
-        only_exported: how many only the exported network.
+        in_top: in how many of the paired the exported network's class is among the original's k likeliest.
+        labelled: how many windows have a label.
+        right: how many of them the exported network gets right.
+        right_in_top: of how many the label is among its k likeliest.
+        only_original: how many of the paired only the original gets right.
+        only_exported: how many of the paired only the exported network gets right.
+        neither: how many of the paired neither gets right.
     """
 
+    source: str
     windows: int
+    paired: int
     same_class: int
     top: int
     in_top: int
     labelled: int
-    both: int
+    right: int
+    right_in_top: int
     only_original: int
     only_exported: int
+    neither: int
 
     @property
-    def same_interval(self) -> Interval:
-        """Of the share with the same class."""
-        return wilson(self.same_class, self.windows)
+    def same(self) -> float | None:
+        """Share of the paired windows with the same class."""
+        return self.same_class / self.paired if self.paired else None
 
     @property
     def accuracy(self) -> float | None:
         """The exported network's; None without labels."""
-        return (self.both + self.only_exported) / self.labelled if self.labelled else None
+        return self.right / self.labelled if self.labelled else None
 
     @property
     def accuracy_interval(self) -> Interval:
         """Of the exported network's accuracy."""
-        return wilson(self.both + self.only_exported, self.labelled)
+        return wilson(self.right, self.labelled)
+
+    @property
+    def compared(self) -> int:
+        """Windows with a label that both classified."""
+        return self.paired if self.labelled else 0
+
+    @property
+    def original_right(self) -> int:
+        """How many of these the original gets right."""
+        return self.compared - self.only_exported - self.neither
+
+    @property
+    def original_accuracy(self) -> float | None:
+        """The original's; None without labels."""
+        return self.original_right / self.compared if self.compared else None
+
+    @property
+    def original_interval(self) -> Interval:
+        """Of the original's accuracy."""
+        return wilson(self.original_right, self.compared)
 
     @property
     def p_value(self) -> float:
         """Of McNemar's test: small if one of them is right more often than chance explains."""
         return mcnemar(self.only_original, self.only_exported)
 
+    @property
+    def worse(self) -> bool:
+        """Whether the exported network is right less often, beyond any chance."""
+        return self.only_original > self.only_exported and self.p_value < CHANCE
 
-def agreement(original: Values, exported: Values, labels: npt.NDArray[np.int64] | None) -> Agreement | None:
-    """Compare outputs [N, classes] or [N, T, classes] of the same windows; None if they are images."""
-    first, second = decisions(original), decisions(exported)
-    if first is None or second is None:
-        return None
-    scores = original if original.ndim == 2 else original.mean(1)
-    top = min(TOP, scores.shape[1])
-    # The rank of the exported network's class: how many classes the original finds likelier.
-    chosen = np.take_along_axis(scores, second[:, None], axis=1)
-    in_top = int(np.count_nonzero((scores > chosen).sum(axis=1) < top))
-    right, also = (np.zeros(0, bool),) * 2 if labels is None else (first == labels, second == labels)
+
+def agreement(source: str, original: Classes, exported: Classes, labels: Labels | None) -> Agreement:
+    """Compare the likeliest classes of windows, [N, k].
+
+    Args:
+        source: where the windows come from.
+        original: of the first windows; of as many as are known.
+        exported: of all.
+        labels: of all, [N], where known.
+    """
+    original = original[: len(exported)]
+    n = len(original)
+    chosen = exported[:, 0]
+    known = np.zeros((0,), np.int64) if labels is None else labels
+    right = chosen[: len(known)] == known
+    first, second = original[: len(known), 0] == known[:n], right[:n]
     return Agreement(
-        windows=len(first),
-        same_class=int(np.count_nonzero(first == second)),
-        top=top,
-        in_top=in_top,
-        labelled=len(right),
-        both=int(np.count_nonzero(right & also)),
-        only_original=int(np.count_nonzero(right & ~also)),
-        only_exported=int(np.count_nonzero(~right & also)),
+        source=source,
+        windows=len(exported),
+        paired=n,
+        same_class=_count(original[:, 0] == chosen[:n]),
+        top=exported.shape[1],
+        in_top=_count((original == chosen[:n, None]).any(axis=1)),
+        labelled=len(known),
+        right=_count(right),
+        right_in_top=_count((exported[: len(known)] == known[:, None]).any(axis=1)),
+        only_original=_count(first & ~second),
+        only_exported=_count(~first & second),
+        neither=_count(~first & ~second),
     )
+
+
+def _count(which: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(which))

@@ -1,13 +1,11 @@
-"""What a network takes in: its input contract, data files that must meet it, and drawn windows where there are none."""
+"""What a network takes in: its input contract, windows that meet it, and drawn ones where there are no data."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import zipfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from tcja_runtime.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
 
 LARGEST = 2**28
 """Values of a window at most: 1 GiB."""
@@ -90,9 +89,38 @@ class InputContract:
         return {"frames": "N, T, P, H, W", "images": "N, C, H, W", "latents": "N, T, units"}[self.name]
 
 
+class Windows(Protocol):
+    """Windows that meet a contract, in memory (`Samples`) or in files (`tcja_runtime.data.Data`).
+
+    Attributes:
+        labels: class indices int64 [N], where known.
+        source: where they come from, for reports.
+        real: whether they are data; False for drawn windows.
+        digest: tells these data from others; empty for windows that cannot be met again.
+    """
+
+    @property
+    def labels(self) -> Labels | None: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def real(self) -> bool: ...
+    @property
+    def digest(self) -> str: ...
+    def __len__(self) -> int: ...
+
+    def first(self, n: int) -> Windows:
+        """The first n of them, or all."""
+        ...
+
+    def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
+        """Those from `start` on, float32 [size, ...] at a time and fewer at the end."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Inputs that meet a contract.
+    """Windows in memory.
 
     Attributes:
         inputs: float32 [N, *contract.shape].
@@ -102,142 +130,24 @@ class Samples:
     """
 
     inputs: Floats
-    labels: npt.NDArray[np.int64] | None
+    labels: Labels | None
     source: str
     real: bool
+
+    digest = ""
 
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
+        """Those from `start` on, [size, ...] at a time and fewer at the end."""
+        for at in range(start, len(self), size):
+            yield self.inputs[at : at + size]
+
     def first(self, n: int) -> Samples:
-        """The first n of them."""
+        """The first n of them, or all."""
         labels = None if self.labels is None else self.labels[:n]
         return dataclasses.replace(self, inputs=self.inputs[:n], labels=labels)
-
-
-def shape_of(path: Path | None) -> tuple[int, ...]:
-    """Shape of the windows in a data file, or in the first of a folder.
-
-    Raises:
-        BadInput: there is no data, or none that says it.
-    """
-    if path is None:
-        raise BadInput("the shape of the network's windows is not known; say it with --shape, or give --data")
-    file = _files(path)[0] if path.is_dir() else path
-    arrays, found = _arrays(file, ("frames", "images"))
-    if not arrays:
-        raise BadInput(f"--data {file} has neither 'frames' nor 'images' (it has: {found or 'nothing'})")
-    name, array = next(iter(arrays.items()))
-    rank, axes = {"frames": (5, "N, T, P, H, W"), "images": (4, "N, C, H, W")}[name]
-    if array.ndim != rank:
-        raise BadInput(f"--data {file}: '{name}' has shape {array.shape}, it should be [{axes}]")
-    return array.shape[1:]
-
-
-def load(path: Path, contract: InputContract, classes: int | None) -> Samples:
-    """Read data: an .npz with the array the contract names and, where known, `labels` [N]; or a folder of such files.
-
-    Args:
-        path: the file, or the folder, whose files are taken in the order of their names.
-        contract: what the network takes in.
-        classes: how many classes it tells apart; None if that is not known yet.
-
-    Raises:
-        BadInput: a file is missing, is not such a file, or holds what the network cannot take.
-    """
-    if not path.is_dir():
-        return _load_file(path, contract, classes)
-    files = _files(path)
-    parts = [_load_file(file, contract, classes) for file in files]
-    labels = [part.labels for part in parts if part.labels is not None]
-    if labels and len(labels) != len(parts):
-        raise BadInput(f"--data {path}: some of its files have 'labels' and some have not")
-    inputs = np.concatenate([part.inputs for part in parts])
-    return Samples(
-        inputs=inputs,
-        labels=np.concatenate(labels) if labels else None,
-        source=f"{path.name}/ ({len(files)} files)" + _remark(inputs, contract),
-        real=True,
-    )
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.npz"))
-    if not files:
-        raise BadInput(f"--data {folder} is a folder without .npz files")
-    return files
-
-
-def _arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, npt.NDArray[Any]], str]:
-    """Those of the named arrays that a file has, and the names of all that it has."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names if name in archive}, ", ".join(archive.files)
-    except FileNotFoundError:
-        raise BadInput(f"--data {path} does not exist") from None
-    except PermissionError as error:
-        raise BadInput(f"--data {path} cannot be read: {error.strerror}") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        if "Object arrays" in str(error):
-            raise BadInput(f"--data {path} holds an array of Python objects; save arrays of numbers") from error
-        raise BadInput(f"--data {path} is not an .npz file, or a damaged one") from error
-
-
-def _load_file(path: Path, contract: InputContract, classes: int | None) -> Samples:
-    arrays, found = _arrays(path, (contract.name, "labels"))
-    if contract.name not in arrays:
-        raise BadInput(f"--data {path} has no array '{contract.name}' (it has: {found or 'nothing'})")
-    inputs = _checked_inputs(arrays[contract.name], contract, path)
-    labels = arrays.get("labels")
-    if labels is not None:
-        labels = _checked_labels(labels, len(inputs), classes, path)
-    return Samples(inputs=inputs, labels=labels, source=path.name + _remark(inputs, contract), real=True)
-
-
-def _checked_inputs(array: npt.NDArray[Any], contract: InputContract, path: Path) -> Floats:
-    wanted = ", ".join(map(str, contract.shape))
-    if array.ndim != len(contract.shape) + 1 or array.shape[1:] != contract.shape:
-        raise BadInput(
-            f"--data {path}: '{contract.name}' has shape {array.shape}, the network takes [N, {wanted}] "
-            f"({contract.axes})"
-        )
-    if len(array) == 0:
-        raise BadInput(f"--data {path}: '{contract.name}' is empty")
-    if array.dtype.kind not in "biuf":
-        raise BadInput(f"--data {path}: '{contract.name}' has type {array.dtype}, numbers are needed")
-    with np.errstate(over="ignore"):
-        inputs = array.astype(np.float32)
-    if contract.scaling == "unit" and array.dtype.kind in "iu":
-        inputs /= np.float32(255)
-    if not np.isfinite(inputs).all():
-        raise BadInput(f"--data {path}: '{contract.name}' holds values that are NaN, infinite or too large for float32")
-    return inputs
-
-
-def _remark(inputs: Floats, contract: InputContract) -> str:
-    """What a reader should know of values that are unusual for the contract; empty if they are not."""
-    least, most = float(inputs.min()), float(inputs.max())
-    usual = {
-        "counts": "counts are not negative",
-        "unit": "intensities are in [0, 1]",
-        "spikes": "spikes are 0 or 1",
-    }[contract.scaling]
-    if least >= 0 and (contract.scaling == "counts" or most <= 1):
-        return ""
-    return f", values from {least:g} to {most:g} although {usual}"
-
-
-def _checked_labels(labels: npt.NDArray[Any], n: int, classes: int | None, path: Path) -> npt.NDArray[np.int64]:
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        raise BadInput(f"--data {path}: 'labels' must be {n} integers, it is {labels.dtype} of shape {labels.shape}")
-    if classes is None:
-        return labels.astype(np.int64)
-    if classes == 0:
-        raise BadInput(f"--data {path} has 'labels', but the network does not classify")
-    if labels.min() < 0 or labels.max() >= classes:
-        outside = labels[(labels < 0) | (labels >= classes)][0]
-        raise BadInput(f"--data {path}: label {outside} is outside the network's {classes} classes (0..{classes - 1})")
-    return labels.astype(np.int64)
 
 
 def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:

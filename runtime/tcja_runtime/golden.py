@@ -3,6 +3,8 @@
 Real windows (or drawn ones, where there was no data), in these arrays:
 
     the inputs under the contract's name, float32 [N, ...]; `labels` int64 [N] where known; `source`, `real`
+    `answered`, which data the reference classified (`tcja_runtime.frames.Windows.digest`), and how: `likeliest` int32
+    [windows, k], the classes of each, the likeliest first; the windows above are the first of them
     `layers`, their names in order; `spike_counts` int64 [layers, N, T]
     ``spikes:LAYER`` uint8 [N, bytes], a row a window, its spikes [T, ...] packed by `numpy.packbits`
     ``shape:LAYER`` [T, ...], the shape of a row
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime import stimulus
+from tcja_runtime.agreement import Classes
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract, Samples
+from tcja_runtime.frames import Floats, InputContract, Samples, Windows
 from tcja_runtime.trace import Reference, Spikes, Witnesses
 
 MAX_WINDOWS = 16
@@ -63,6 +66,19 @@ class PackedSpikes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Answers:
+    """How the reference classified data.
+
+    Attributes:
+        data: which; empty for windows that cannot be met again.
+        likeliest: the likeliest classes of each window, int32 [N, k]; k = 0 where it does not classify.
+    """
+
+    data: str
+    likeliest: Classes
+
+
+@dataclasses.dataclass(frozen=True)
 class Golden:
     """Windows, what the reference did with them, and with drawn scenes.
 
@@ -71,12 +87,20 @@ class Golden:
         spikes: by layer, in the order they fire.
         recorded: what else the reference did with the windows.
         scenes: references of drawn windows by name.
+        answers: how the reference classified all data that it saw, of which the windows are the first.
     """
 
     samples: Samples
     spikes: Mapping[str, PackedSpikes]
     recorded: Reference
     scenes: Mapping[str, Reference]
+    answers: Answers
+
+    def batches(self, size: int) -> Iterator[tuple[Floats, Reference]]:
+        """The windows and what the reference did with them, `size` at a time."""
+        for start in range(0, len(self.samples), size):
+            part = slice(start, start + size)
+            yield self.samples.inputs[part], self.reference(part)
 
     def reference(self, part: slice) -> Reference:
         """What the reference did with some of the windows."""
@@ -114,15 +138,24 @@ class Recorder:
         """Keep what the reference did with a drawn scene."""
         self._scenes[name] = reference
 
-    def golden(self, samples: Samples) -> Golden:
-        """The golden vectors, given the samples that the batches were taken from."""
+    def golden(self, windows: Windows, likeliest: Classes) -> Golden:
+        """The golden vectors.
+
+        Args:
+            windows: that the batches were taken from.
+            likeliest: the classes that the reference gave all of them, [N, k].
+        """
         packed, references = zip(*self._parts, strict=True)
         spikes = {
             layer: PackedSpikes(first.shape, np.concatenate([part[layer].rows for part in packed]))
             for layer, first in packed[0].items()
         }
         recorded = Reference.joined(references)
-        return Golden(samples.first(len(recorded)), spikes, recorded, self._scenes)
+        first = windows.first(len(recorded))
+        samples = Samples(
+            inputs=next(first.batches(len(first))), labels=first.labels, source=windows.source, real=windows.real
+        )
+        return Golden(samples, spikes, recorded, self._scenes, Answers(windows.digest, likeliest))
 
 
 def save(path: Path, golden: Golden, contract: InputContract) -> None:
@@ -133,6 +166,8 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
         "spike_counts": golden.counts,
         "source": np.array(golden.samples.source),
         "real": np.array(golden.samples.real),
+        "answered": np.array(golden.answers.data),
+        "likeliest": golden.answers.likeliest,
         "scenes": np.array(list(golden.scenes), dtype=np.str_),
         **_arrays(golden.recorded),
     }
@@ -173,7 +208,8 @@ def load(path: Path, contract: InputContract) -> Golden:
             n = len(arrays[f"{scene}/output"])
             drawn = {layer: stimulus.spikes(layer, p.shape[1:], p.shape[0], n) for layer, p in spikes.items()}
             scenes[scene] = _reference(arrays, f"{scene}/", drawn, {})
-        return Golden(samples, spikes, _reference(arrays, "", {}, near), scenes)
+        answers = Answers(str(arrays["answered"]), arrays["likeliest"])
+        return Golden(samples, spikes, _reference(arrays, "", {}, near), scenes, answers)
     except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} holds no golden vectors ({error}); export the bundle again") from error
 

@@ -14,18 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Spikes = npt.NDArray[np.bool_]
-Decisions = npt.NDArray[np.int64]
 Values = npt.NDArray[np.floating[Any]]
-
-
-def decisions(output: Values) -> Decisions | None:
-    """The predicted class of each window, [N]; None where the output is an image.
-
-    The output is [N, classes], or [N, T, classes], whose mean over time decides.
-    """
-    if output.ndim > 3:
-        return None
-    return np.asarray((output if output.ndim == 2 else output.mean(1)).argmax(1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,7 +134,7 @@ def replaced(bundle, **changes) -> None:
     recorder.add(dataclasses.replace(vectors.reference(slice(None)), **changes))
     for scene, recorded in vectors.scenes.items():
         recorder.add_scene(scene, recorded)
-    golden.save(bundle / "golden.npz", recorder.golden(vectors.samples), manifest.input)
+    golden.save(bundle / "golden.npz", recorder.golden(vectors.samples, vectors.answers.likeliest), manifest.input)
     write_manifest(bundle, manifest)
 
 
@@ -204,7 +204,11 @@ def test_windows_are_run_together_too(bundle, monkeypatch, windows):
     recorder.add(vectors.reference(slice(windows)))
     for scene, recorded in vectors.scenes.items():
         recorder.add_scene(scene, recorded)
-    golden.save(bundle / "golden.npz", recorder.golden(vectors.samples.first(windows)), manifest.input)
+    golden.save(
+        bundle / "golden.npz",
+        recorder.golden(vectors.samples.first(windows), vectors.answers.likeliest),
+        manifest.input,
+    )
     write_manifest(bundle, manifest)
     assert verify(bundle).report.met
 

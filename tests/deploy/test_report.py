@@ -57,7 +57,20 @@ def layer(name: str = "conv.1", time_steps: int = 4, **changes) -> LayerParity:
     return LayerParity(**{"layer": name, "neurons": 6, **fields, **changes})
 
 
-STATISTICS = Agreement(windows=4, same_class=3, top=3, in_top=4, labelled=4, both=2, only_original=1, only_exported=0)
+STATISTICS = Agreement(
+    source="test.npz",
+    windows=4,
+    paired=4,
+    same_class=3,
+    top=3,
+    in_top=4,
+    labelled=4,
+    right=2,
+    right_in_top=3,
+    only_original=1,
+    only_exported=0,
+    neither=1,
+)
 
 
 def parity(layers: list[LayerParity], **changes) -> Parity:
@@ -70,8 +83,6 @@ def parity(layers: list[LayerParity], **changes) -> Parity:
         "model": "model.plain.onnx",
         "twins": ["model.onnx"],
         "changed_windows": 1,
-        "agreement": 0.75,
-        "accuracy": 0.5,
         "statistics": STATISTICS,
         "output_difference": 0.05,
         "divergence": None,
@@ -88,7 +99,6 @@ def compared(*backends: Parity, **changes) -> Report:
         "source": "test.npz",
         "real": True,
         "windows": 4,
-        "accuracy": 0.75,
         "estimated": {},
         "backends": list(backends),
     }
@@ -185,8 +195,7 @@ def generator() -> str:
     """A network that makes images, in one time step, without labels, gates or flips, on drawn windows."""
     manifest = dataclasses.replace(MANIFEST, time_steps=1, classes=[], engines={}, output_shape=(1, 28, 28))
     found = compared(
-        parity([layer(time_steps=1)], agreement=None, accuracy=None, statistics=None, changed_windows=0, twins=[]),
-        accuracy=None,
+        parity([layer(time_steps=1)], statistics=None, changed_windows=0, twins=[]),
         real=False,
         source="drawn at random, seed 0",
     )
@@ -299,7 +308,7 @@ def test_text_is_escaped_and_markup_is_not():
 def test_met_without_a_flip():
     text = page(MET).text
     assert "Parity met: the exported network fires the trained network's spikes, every one of them." in text
-    assert "Measured against PyTorch 2.13.0, on 4 windows of real data (test.npz)." in text
+    assert "Judged spike by spike against PyTorch 2.13.0, on 4 windows of real data (test.npz)." in text
     assert "No real data" not in text
     assert "fires every spike of the trained one" in text
     assert "Rounding changes the predicted class of 1 window in ONNX Runtime 1.32.0." in text
@@ -352,16 +361,29 @@ def test_key_figures():
         "McNemar's test": ("p = 1", "1 right only before, 0 only after the export"),
         "Spike flips": ("8", "6 explained by rounding"),
         "Unexplained flips": ("2", "not rounding: a fault"),
-        "Windows": ("4", "1 with a flip, running free"),
+        "Windows judged": ("4", "1 with a flip, running free"),
         "Output differs by": ("0.05", "at most, running free"),
     }
 
 
 def test_without_labels_or_classes():
-    nothing = dataclasses.replace(STATISTICS, labelled=0, both=0, only_original=0)
-    unlabelled = tiles(page(compared(parity([layer()], accuracy=None, statistics=nothing), accuracy=None)), 8)
+    nothing = dataclasses.replace(STATISTICS, labelled=0, right=0, right_in_top=0, only_original=0, neither=0)
+    unlabelled = tiles(page(compared(parity([layer()], statistics=nothing))), 8)
     assert unlabelled["Accuracy, trained"] == unlabelled["Accuracy, exported"] == ("-", "no labels")
     assert tiles(Page(generator()), 7)["Same class"] == ("-", "it does not classify")
+
+
+def test_classes_may_be_counted_on_more_windows_than_are_judged():
+    more = dataclasses.replace(STATISTICS, windows=400, paired=400, same_class=399, in_top=400)
+    found = page(compared(parity([layer()], statistics=more)))
+    assert "Classes are counted on 400 windows (test.npz)." in found.text
+    assert tiles(found)["Same class"] == ("99.75 %", "in 399 of 400 windows")
+    assert "Classes are counted on" not in page(NAMED).text
+    unknown = dataclasses.replace(STATISTICS, paired=0, same_class=0, in_top=0, only_original=0, neither=0)
+    known = tiles(page(compared(parity([layer()], statistics=unknown))), 7)
+    assert known["Same class"] == ("-", "the trained network's are not known")
+    assert known["Accuracy, trained"] == ("-", "not known on these windows")
+    assert known["Accuracy, exported"] == ("50.00 %", "15.0 to 85.0 % with 95 % confidence")
 
 
 def test_flips_are_in_their_cells():

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tcja_runtime.agreement import agreement, mcnemar, wilson
+from tcja_runtime.agreement import Agreement, agreement, likeliest, mcnemar, wilson
 
 
 @pytest.mark.parametrize(
@@ -39,25 +39,56 @@ def test_mcnemar_of_many_windows():
     assert mcnemar(0, 2000) < 1e-300 or mcnemar(0, 2000) == 0.0
 
 
+def counted(original: np.ndarray, exported: np.ndarray, labels: list[int] | None) -> Agreement:
+    first, second = likeliest(original), likeliest(exported)
+    assert first is not None
+    assert second is not None
+    return agreement("data", first, second, None if labels is None else np.array(labels))
+
+
 def test_windows_are_counted():
     original = np.eye(6)[[0, 1, 2, 3, 4]] + np.linspace(0, 0.5, 6)
     exported = np.eye(6)[[0, 1, 2, 4, 0]]
-    found = agreement(original, exported, np.array([0, 2, 2, 3, 0]))
-    assert found is not None
-    assert (found.windows, found.same_class, found.top, found.in_top) == (5, 3, 5, 4)
-    assert (found.labelled, found.both, found.only_original, found.only_exported) == (5, 2, 1, 1)
-    assert found.accuracy == 0.6
-    assert found.accuracy_interval == wilson(3, 5)
+    found = counted(original, exported, [0, 2, 2, 3, 0])
+    assert (found.source, found.windows, found.paired, found.same_class) == ("data", 5, 5, 3)
+    assert (found.top, found.in_top, found.right_in_top) == (5, 4, 5)
+    assert (found.labelled, found.compared, found.right) == (5, 5, 3)
+    assert (found.only_original, found.only_exported, found.neither) == (1, 1, 1)
+    assert found.same == found.accuracy == found.original_accuracy == 0.6
+    assert found.accuracy_interval == found.original_interval == wilson(3, 5)
     assert found.p_value == 1.0
 
 
+def test_the_original_may_be_known_on_the_first_windows_or_on_none():
+    exported = np.eye(2)[[0, 1, 1]]
+    some = counted(np.eye(2)[[0, 0]], exported, [0, 1, 0])
+    assert (some.windows, some.paired, some.same_class, some.compared) == (3, 2, 1, 2)
+    assert (some.accuracy, some.original_accuracy, some.only_exported) == (2 / 3, 1 / 2, 1)
+    none = counted(np.zeros((0, 2)), exported, [0, 1, 0])
+    assert (none.paired, none.same, none.accuracy, none.original_accuracy) == (0, None, 2 / 3, None)
+    more = counted(np.eye(2)[[0, 1, 1, 1]], exported, None)
+    assert (more.paired, more.same, more.labelled, more.accuracy, more.original_accuracy) == (3, 1.0, 0, None, None)
+
+
+def test_a_network_is_worse_where_no_chance_explains_it():
+    wrong, right = np.eye(2)[np.ones(40, int)], np.eye(2)[np.zeros(40, int)]
+    labels = [0] * 40
+    assert counted(right, wrong, labels).worse
+    assert not counted(wrong, right, labels).worse
+    assert not counted(right[:15], wrong[:15], labels[:15]).worse
+
+
 def test_answers_of_each_step_decide_by_their_mean():
-    steps = np.array([[[1.0, 0.0], [0.0, 3.0]]])
-    found = agreement(steps, steps, None)
-    assert found is not None
-    assert (found.same_class, found.labelled, found.accuracy) == (1, 0, None)
+    classes = likeliest(np.array([[[1.0, 0.0, 0.5], [0.0, 3.0, 0.5]]]))
+    assert classes is not None
+    assert classes.tolist() == [[1, 0, 2]]
+
+
+def test_of_equal_classes_the_first_comes_first():
+    classes = likeliest(np.array([[0.0, 2.0, 1.0, 2.0, 1.0, 0.0, 0.0]]))
+    assert classes is not None
+    assert classes.tolist() == [[1, 3, 2, 4, 0]]
 
 
 def test_images_have_no_class():
-    images = np.zeros((2, 1, 4, 4))
-    assert agreement(images, images, None) is None
+    assert likeliest(np.zeros((2, 1, 4, 4))) is None

@@ -1,122 +1,13 @@
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract, draw, load, shape_of
+from tcja_runtime.frames import InputContract, draw
 
 FRAMES = InputContract.frames(3, 4, 5)
 IMAGES = InputContract.images(1, 4, 4)
-
-
-def write(path: Path, **arrays: np.ndarray) -> Path:
-    np.savez(path, **arrays)
-    return path
-
-
-def test_load_frames_and_labels(tmp_path):
-    frames = np.random.default_rng(0).poisson(1.0, (2, 3, 2, 4, 5))
-    samples = load(write(tmp_path / "a.npz", frames=frames.astype(np.uint8), labels=np.array([1, 0])), FRAMES, 2)
-    np.testing.assert_array_equal(samples.inputs, frames.astype(np.float32))
-    np.testing.assert_array_equal(samples.labels, [1, 0])
-    assert samples.inputs.dtype == np.float32
-    assert samples.real
-    assert len(samples.first(1)) == len(samples.first(1).labels) == 1
-
-
-def test_integer_images_are_scaled_to_the_unit_interval(tmp_path):
-    images = np.array([0, 51, 255, 102] * 4, np.uint8).reshape(1, 1, 4, 4)
-    samples = load(write(tmp_path / "a.npz", images=images), IMAGES, 10)
-    np.testing.assert_array_equal(samples.inputs.ravel()[:4], np.float32([0, 0.2, 1, 0.4]))
-    assert samples.labels is None
-
-
-def test_a_folder_is_its_files_in_order(tmp_path):
-    for i in (1, 0):
-        write(tmp_path / f"{i}.npz", images=np.full((2, 1, 4, 4), i, np.float32), labels=np.full(2, i))
-    samples = load(tmp_path, IMAGES, 2)
-    np.testing.assert_array_equal(samples.inputs[:, 0, 0, 0], [0, 0, 1, 1])
-    np.testing.assert_array_equal(samples.labels, [0, 0, 1, 1])
-
-
-GOOD = np.zeros((2, 1, 4, 4), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"frames": GOOD}, r"has no array 'images' \(it has: frames\)"),
-        ({"images": GOOD[:, :, :3]}, r"shape \(2, 1, 3, 4\), the network takes \[N, 1, 4, 4\] \(N, C, H, W\)"),
-        ({"images": GOOD[:0]}, "'images' is empty"),
-        ({"images": GOOD.astype(str)}, "type <U32, numbers are needed"),
-        ({"images": GOOD * np.nan}, "NaN, infinite or too large for float32"),
-        ({"images": GOOD.astype(float) + 1e300}, "NaN, infinite or too large for float32"),
-        ({"images": GOOD, "labels": np.zeros(3, int)}, "'labels' must be 2 integers"),
-        ({"images": GOOD, "labels": np.zeros(2)}, "'labels' must be 2 integers, it is float64"),
-        ({"images": GOOD, "labels": np.array([0, 10])}, r"label 10 is outside the network's 10 classes \(0..9\)"),
-    ],
-)
-def test_data_that_does_not_meet_the_contract_is_refused(tmp_path, arrays, message):
-    with pytest.raises(BadInput, match=message):
-        load(write(tmp_path / "bad.npz", **arrays), IMAGES, 10)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "does not exist"), (b"", "is not an .npz file"), (b"PK\3\4 but no more", "or a damaged one")],
-)
-def test_files_that_are_no_archive_are_refused(tmp_path, content, message):
-    path = tmp_path / "bad.npz"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(BadInput, match=message):
-        load(path, IMAGES, 10)
-
-
-def test_a_single_array_and_pickled_objects_are_refused(tmp_path):
-    np.save(tmp_path / "one.npy", GOOD)
-    np.savez(tmp_path / "objects.npz", images=np.array([object()], object))
-    messages = {
-        "one.npy": "is not an .npz file, or a damaged one",
-        "objects.npz": "holds an array of Python objects; save",
-    }
-    for name, message in messages.items():
-        with pytest.raises(BadInput, match=message):
-            load(tmp_path / name, IMAGES, 10)
-
-
-@pytest.mark.parametrize(
-    ("contract", "values", "remark"),
-    [
-        (IMAGES, np.array([0, 255], np.uint8), ""),
-        (IMAGES, np.array([False, True]), ""),
-        (IMAGES, np.array([0.0, 1.0]), ""),
-        (IMAGES, np.array([-1.0, 255.0]), ", values from -1 to 255 although intensities are in [0, 1]"),
-        (FRAMES, np.array([0, 300]), ""),
-        (FRAMES, np.array([-2, 3]), ", values from -2 to 3 although counts are not negative"),
-    ],
-)
-def test_unusual_values_are_taken_and_remarked_on(tmp_path, contract, values, remark):
-    """A network may have been trained on scaled images; whoever forgot to scale them should read it."""
-    array = np.zeros((2, *contract.shape), values.dtype)
-    array.flat[:2] = values
-    samples = load(write(tmp_path / "a.npz", **{contract.name: array}), contract, 10)
-    assert samples.source == "a.npz" + remark
-    assert samples.inputs.max() == (1 if values.max() in (1, 255) and not remark else values.max())
-    write(tmp_path / "b.npz", **{contract.name: array})
-    assert load(tmp_path, contract, 10).source.endswith("/ (2 files)" + remark)
-
-
-def test_folders_are_refused_when_empty_or_half_labelled(tmp_path):
-    with pytest.raises(BadInput, match="a folder without .npz files"):
-        load(tmp_path, IMAGES, 10)
-    write(tmp_path / "a.npz", images=GOOD)
-    write(tmp_path / "b.npz", images=GOOD, labels=np.zeros(2, int))
-    with pytest.raises(BadInput, match="some of its files have 'labels' and some have not"):
-        load(tmp_path, IMAGES, 10)
 
 
 @pytest.mark.parametrize("contract", [FRAMES, IMAGES, InputContract.images(3, 8, 8)])
@@ -137,17 +28,3 @@ def test_drawn_windows_meet_the_contract_and_repeat(contract):
 @pytest.mark.parametrize("contract", [FRAMES, IMAGES])
 def test_contract_json_round_trip(contract):
     assert InputContract.from_dict(json.loads(json.dumps(dataclasses.asdict(contract)))) == contract
-
-
-def test_the_shape_of_windows_is_read_only_off_windows(tmp_path):
-    with pytest.raises(BadInput, match="is a folder without .npz files"):
-        shape_of(tmp_path)
-    arrays = {"frames": np.zeros((3, 4, 2, 8)), "images": np.float32(0)}
-    messages = (
-        r"'frames' has shape \(3, 4, 2, 8\), it should be \[N, T, P, H, W\]",
-        r"'images' has shape \(\), it sho",
-    )
-    for (name, array), message in zip(arrays.items(), messages, strict=True):
-        np.savez(tmp_path / "odd.npz", **{name: array})
-        with pytest.raises(BadInput, match=message):
-            shape_of(tmp_path / "odd.npz")

@@ -1,0 +1,67 @@
+"""How a network classifies data of any size, running free; what was answered is kept until all is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from tcja_deploy.console import Steps
+from tcja_runtime import bundle, journal
+from tcja_runtime.agreement import Classes, likeliest
+from tcja_runtime.frames import Floats, Windows
+from tcja_runtime.trace import Values
+
+
+def answers(
+    run: Callable[[Floats], Values],
+    windows: Windows,
+    size: int,
+    *,
+    known: Classes,
+    who: str,
+    title: str,
+    steps: Steps,
+    until: ExitStack,
+) -> Classes:
+    """The likeliest classes of all windows, [N, k].
+
+    Args:
+        run: what the network returns, scores of classes, for windows [n, ...].
+        windows: the data.
+        size: how many to run at once.
+        known: the answers to the first windows, [n, k], that are known already.
+        who: says all that the answers depend on besides the data, so that those that an earlier process left are taken.
+        title: for people, while it runs.
+        steps: where progress is shown.
+        until: ends when the answers need not be kept any more.
+    """
+    if len(known) >= len(windows):
+        return known[: len(windows)]
+    found = [known]
+    work = f"{who}, {windows.digest}, from {len(known)}" if windows.digest else None
+    kept = until.enter_context(journal.opened(work, known.shape[1]))
+    found.append(kept.kept[: len(windows) - len(known)])
+    done = sum(map(len, found))
+    try:
+        with steps.counted(title, len(windows), done) as advance:
+            for inputs in windows.batches(size, done):
+                rows = likeliest(run(inputs))
+                if rows is None:
+                    raise ValueError("the network answers with images, not with scores of classes")
+                found.append(rows)
+                kept.add(rows)
+                done += len(rows)
+                advance(len(rows))
+    except BaseException:
+        if kept.keeps:
+            steps.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
+        raise
+    return np.concatenate(found)
+
+
+def identity(folder: Path, model: str) -> str:
+    """What tells a model of a bundle, with its weights, from all others."""
+    return " ".join(bundle.sha256(folder / name) for name in (model, bundle.WEIGHTS))
