@@ -44,7 +44,7 @@ def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     code, out, _ = run("verify", "model.bundle")
     assert code == 0
     assert "Parity met" in out
-    assert f"12 windows: {name}.npz" in out
+    assert f"12 windows ({name}.npz)" in out
 
     code, out, _ = run("inspect", "model.bundle")
     assert code == 0
