@@ -90,6 +90,8 @@ def bisect(
     weights = network.drawn_weights if first.scene == DYADIC else None
 
     def observed(inputs: Floats) -> Observation:
+        if first.scene == WINDOWS:
+            return probe.forced(inputs, reference)
         return probe.stimulated(inputs, reference.spikes, weights)
 
     if first.signal == OUTPUT:

@@ -172,7 +172,7 @@ class _Comparison:
 
     def add(self, inputs: Floats, reference: Reference) -> None:
         """Judge every model on a batch [N, ...], and let the first run free."""
-        forced = self._probe.forced(inputs, reference.spikes)
+        forced = self._probe.forced(inputs, reference)
         self._judge_signals(self._probe, WINDOWS, reference, forced)
         for layer, found in zip(self._network.layers, self._layers, strict=True):
             flips = judge_spikes(layer, reference, forced.spikes[layer.name])
@@ -183,19 +183,19 @@ class _Comparison:
             found.margin = max(found.margin, flips.margin)
             self._judge_flips(self._probe, layer, flips)
         for twin in self._twins if not self._outputs else ():  # one batch tells: they are made of the same operations
-            other = twin.forced(inputs, reference.spikes)
+            other = twin.forced(inputs, reference)
             self._judge_signals(twin, WINDOWS, reference, other)
             for layer in self._network.layers:
                 if (other.spikes[layer.name] != forced.spikes[layer.name]).any():
                     self._unlike[twin.model].add(layer.name)
                     self._judge_flips(twin, layer, judge_spikes(layer, reference, other.spikes[layer.name]))
-        self._add_free_run(self._probe.free(inputs), reference)
+        self._add_free_run(inputs, reference)
 
-    def _add_free_run(self, free: Observation, reference: Reference) -> None:
-        flipped = np.zeros(len(reference), np.bool_)
+    def _add_free_run(self, inputs: Floats, reference: Reference) -> None:
+        free = self._probe.free(inputs)
         differs = {name: free.spikes[name] != expected for name, expected in reference.spikes.items()}
         for layer, found in zip(self._network.layers, self._layers, strict=True):
-            expected, running = reference.spikes[layer.name], differs[layer.name]
+            running = differs[layer.name]
             found.running_flips = _added(found.running_flips, _by_step(running))
             if self._divergence is None and running.any():
                 time_step, window = np.argwhere(running.reshape(*running.shape[:2], -1).any(axis=2))[0]
@@ -205,17 +205,30 @@ class _Comparison:
                     time_step=int(time_step) + 1,
                     spikes={name: int(np.count_nonzero(each[:, window])) for name, each in differs.items()},
                 )
-            now = running.reshape(*running.shape[:2], -1).any(axis=(0, 2)) & ~flipped
-            if now.any():  # these windows are still fed the reference's spikes
-                fed = np.where(now.reshape(-1, *(1,) * (running.ndim - 2)), free.spikes[layer.name], expected)
-                self._judge_flips(self._probe, layer, judge_spikes(layer, reference, fed))
-            flipped |= now
-        if not flipped.all():
-            kept = np.where(flipped.reshape(-1, *(1,) * (free.output.ndim - 1)), reference.output, free.output)
-            self._judge_values(self._probe, WINDOWS, OUTPUT, judge_output(reference, kept))
+        first, output = self._judged_free(free, reference)
+        if self._probe.has_gates and (output.first or any(flips.first for _, flips in first)):
+            # The bounds are those of a network that is given its gates, whose own rounding is judged where it arises.
+            first, output = self._judged_free(self._probe.gated(inputs, reference), reference)
+        for layer, flips in first:
+            self._judge_flips(self._probe, layer, flips)
+        self._judge_values(self._probe, WINDOWS, OUTPUT, output)
         self._expected.append(reference.output)
         self._outputs.append(free.output)
-        self._flipped.append(flipped)
+        by_window = (each.reshape(*each.shape[:2], -1).any(axis=(0, 2)) for each in differs.values())
+        self._flipped.append(np.logical_or.reduce(list(by_window)))
+
+    def _judged_free(self, free: Observation, reference: Reference) -> tuple[list[tuple[Layer, Flips]], Deviation]:
+        """Flips in the first layer of each window that has any, and the output of windows that have none."""
+        flipped, judged = np.zeros(len(reference), np.bool_), []
+        for layer in self._network.layers:
+            expected, fired = reference.spikes[layer.name], free.spikes[layer.name]
+            now = (fired != expected).reshape(*fired.shape[:2], -1).any(axis=(0, 2)) & ~flipped
+            if now.any():  # these windows are still fed the reference's spikes
+                fed = np.where(now.reshape(-1, *(1,) * (fired.ndim - 2)), fired, expected)
+                judged.append((layer, judge_spikes(layer, reference, fed)))
+            flipped |= now
+        kept = np.where(flipped.reshape(-1, *(1,) * (free.output.ndim - 1)), reference.output, free.output)
+        return judged, judge_output(reference, kept)
 
     def _judge_signals(self, probe: Probe, scene: str, reference: Reference, observed: Observation) -> None:
         judged = {

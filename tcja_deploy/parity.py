@@ -2,8 +2,9 @@
 
 A spike is a comparison, so the last bit of a sum can flip it, and a flip changes everything behind it. Two correct
 implementations therefore differ now and then, and how much they differ at the end says little. So each layer of the
-exported network is fed the spikes that the reference fired before it (teacher forcing): then only rounding may separate
-the two, and how much rounding may do is known (`tcja_runtime.rounding`, `tcja_exporters.bounds`).
+exported network is fed the spikes that the reference fired before it, and its attention's gates (teacher forcing): then
+only rounding may separate the two, and how much rounding may do is known (`tcja_runtime.rounding`,
+`tcja_exporters.bounds`).
 
     flips           spikes that differ where every layer is fed the reference's spikes
     unexplained     flips whose exact membrane is further from the threshold than rounding can move it

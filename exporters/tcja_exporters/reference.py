@@ -89,7 +89,8 @@ def record(
         inputs: float32, [N, ...].
         layers: its spiking layers.
         time_steps: T.
-        taps: what else to record.
+        taps: what else to record. Where no spikes are given, backends are given the gates among them, as they are the
+            reference's spikes: what follows from a gate's rounding is not counted again behind it.
         spikes: what each layer is made to fire, [T, N, ...]; None for what its neurons fire.
         most: how many elements of a signal to take as witnesses in a window, besides those near a threshold.
         arithmetic: of the backends.
@@ -115,11 +116,18 @@ def record(
 
         return stand_in
 
-    def keep(name: str, value: Tensor) -> None:
+    def keep(tap: Tap, value: Tensor) -> Tensor | None:
         error = bounds.error(value)
+        forces = tap.is_gate and spikes is None
         with _disable_current_modes():
-            witnesses[name] = _witnesses(value, error, most)
-        noted(name)
+            witnesses[tap.name] = _witnesses(value, error, value[0, 0].numel() if forces else most)
+        noted(tap.name)
+        if not forces:
+            return None
+        with _disable_current_modes():
+            gate: Tensor = tap.out_of_time(value).clone()
+            bounds.given(gate)
+        return gate
 
     frames = torch.from_numpy(inputs).to(torch.float64)
     grid = grid_of(frames)

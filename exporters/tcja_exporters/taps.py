@@ -40,11 +40,11 @@ def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Ta
 
 
 @contextmanager
-def tapped(network: nn.Module, taps: Iterable[Tap], keep: Callable[[str, Tensor], object]) -> Iterator[None]:
-    """Within, what is tapped is kept as [T, N, ...] under its name."""
+def tapped(network: nn.Module, taps: Iterable[Tap], keep: Callable[[Tap, Tensor], object]) -> Iterator[None]:
+    """Within, what is tapped is kept as [T, N, ...], and goes on as it was, or as what `keep` returns if it does."""
 
     def hook(tap: Tap) -> Any:
-        return lambda _module, _inputs, output: keep(tap.name, tap.in_time(output))
+        return lambda _module, _inputs, output: keep(tap, tap.in_time(output))
 
     handles = [network.get_submodule(tap.name).register_forward_hook(hook(tap)) for tap in taps]
     try:

@@ -80,6 +80,16 @@ class Tap:
         """Whether it belongs to an attention block; the others are looked at on drawn spikes alone, being large."""
         return not self.unfold
 
+    @property
+    def is_gate(self) -> bool:
+        """Whether it is what an attention block multiplies by."""
+        return self.attends and self.name.rpartition(".")[2] == "gate"
+
+    def out_of_time(self, value: Any) -> Any:
+        """What `in_time` makes [T, N, ...], for parts of attention blocks: the inverse."""
+        inverse = tuple(map(self.axes.index, range(len(self.axes))))
+        return value.transpose(inverse) if isinstance(value, np.ndarray) else value.permute(inverse)
+
     def in_time(self, value: Any) -> Any:
         """A numpy array or torch tensor as [T, N, ...]."""
         unfolded = value.reshape(*self.unfold, *value.shape[1:]) if self.unfold else value

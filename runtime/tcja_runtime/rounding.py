@@ -8,7 +8,7 @@ between that of all negative ones and that of all positive ones, so |s_k| <= S =
                                                       steps(n) = min(n, CONFIDENCE sqrt(n))         to nearest
 
 The first is Higham: Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 4.2. The second holds with
-a probability of at least 1 - 2 exp(-CONFIDENCE^2 / 2), or 1 - 4e-22, if rounding errors average out, that is, if d_k
+a probability of at least 1 - 2 exp(-CONFIDENCE^2 / 2), or 1 - 3e-14, if rounding errors average out, that is, if d_k
 has no mean given those before it: Hoeffding's inequality, as in Higham, Mary: A new approach to probabilistic rounding
 error analysis, SIAM J. Sci. Comput. 41 (2019), and Connolly, Higham, Mary: Stochastic rounding and its probabilistic
 backward error analysis, SIAM J. Sci. Comput. 43 (2021). Without it, the bound of a layer with 20,000 inputs would
@@ -42,7 +42,7 @@ import numpy.typing as npt
 from tcja_runtime.neuron import NeuronSpec
 
 ROUNDINGS = 8
-CONFIDENCE = 10.0
+CONFIDENCE = 8.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

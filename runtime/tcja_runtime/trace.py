@@ -78,6 +78,11 @@ class Reference:
     def __len__(self) -> int:
         return len(self.output)
 
+    def whole(self, signal: str) -> npt.NDArray[np.float64]:
+        """A signal of which every element is a witness, [T, N, elements]."""
+        values = self.witnesses[signal].values
+        return values.reshape(len(values), len(self), -1)
+
     def windows(self, part: slice) -> Reference:
         """The same of some of the windows."""
         return Reference(

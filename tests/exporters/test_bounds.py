@@ -172,7 +172,7 @@ def test_lower_precisions_are_within_their_bounds(arithmetic, gated):
 
 @pytest.mark.parametrize("order", ["as it is", "ascending", "positive first", "largest last"])
 def test_any_order_of_summation_is_within_the_bound(order):
-    """Up to 100 terms, no matter how unkind the order; beyond, for orders that the data does not choose."""
+    """Up to CONFIDENCE^2 terms, no matter how unkind the order; beyond, for orders that the data does not choose."""
     rng = np.random.default_rng(0)
     for n in (3, 30, 99) if order != "as it is" else (3, 99, 1000, 20000):
         weight = rng.standard_normal((200, n)).astype(np.float32)

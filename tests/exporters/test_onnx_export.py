@@ -19,6 +19,7 @@ from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.sessions import Probe
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.trace import Reference
 
 from .. import networks
 
@@ -72,7 +73,8 @@ def test_layers_can_be_fed_any_spikes(name, exports, file):
 
     probed = probe(exports[name][1], file, name)
     spikes = {layer: values.numpy() for layer, values in given.items()}
-    actual = probed.forced(inputs.numpy(), spikes)
+    known = Reference(output=output.numpy(), output_bound=output.numpy(), spikes=spikes, near={}, witnesses={})
+    actual = probed.forced(inputs.numpy(), known)
     for layer in given:
         np.testing.assert_allclose(actual.signals[layer], currents[layer].numpy(), rtol=0, atol=2e-5)
         np.testing.assert_array_equal(actual.spikes[layer], fired[layer].numpy())

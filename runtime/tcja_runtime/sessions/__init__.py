@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tcja_runtime.bundle import Layer, Tap
 from tcja_runtime.frames import Floats
 from tcja_runtime.probe import current_tensor, given_tensor, spikes_tensor
-from tcja_runtime.trace import Observation, Spikes, Values
+from tcja_runtime.trace import Observation, Reference, Spikes, Values
 
 
 class Session(Protocol):
@@ -70,19 +70,29 @@ class Probe:
         """Output and spikes of the network as it is, for a batch [N, ...]."""
         return self._observed([self.output_name, *self._spikes.values()], {}, {self._input: inputs})
 
+    @property
+    def has_gates(self) -> bool:
+        """Whether the network has attention blocks."""
+        return any(tap.is_gate for tap in self._taps.values())
+
+    def gated(self, inputs: Floats, reference: Reference) -> Observation:
+        """Output and spikes of the network where its gates, and nothing else, are the reference's."""
+        return self._forced(list(self._spikes.values()), [], inputs, {}, self._gates(reference))
+
     def output(self, inputs: Floats) -> Values:
         """What the network returns for a batch [N, ...]."""
         return self._session([self.output_name], {}).run({self._input: inputs})[self.output_name]
 
-    def forced(self, inputs: Floats, spikes: Mapping[str, Spikes]) -> Observation:
-        """What every layer does where all layers before it fire given spikes.
+    def forced(self, inputs: Floats, reference: Reference) -> Observation:
+        """What every layer does where all layers before it fire, and all gates are, as the reference's.
 
         Args:
             inputs: a batch [N, ...].
-            spikes: by layer, [T, N, ...]; the layer's own are computed from its current, and read by none.
+            reference: what the reference did with it. A layer's own spikes are computed from its current, and a gate
+                from what it is of; neither is read by anything.
         """
         taps = [tap for tap in self._taps.values() if tap.attends]
-        return self._forced(list(self._spikes.values()), taps, inputs, spikes, {})
+        return self._forced(list(self._spikes.values()), taps, inputs, reference.spikes, self._gates(reference))
 
     def stimulated(
         self, inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats] | None = None
@@ -102,19 +112,26 @@ class Probe:
         session = self._session([spikes], {given: self._ranks[name]})
         return session.run({given_tensor(given): current})[spikes].astype(np.bool_)
 
+    def _gates(self, reference: Reference) -> dict[str, Floats]:
+        return {
+            tap.tensor: np.ascontiguousarray(tap.out_of_time(reference.whole(tap.name)).astype(np.float32))
+            for tap in self._taps.values()
+            if tap.is_gate
+        }
+
     def _forced(
         self,
         fired: list[str],
         taps: list[Tap],
         inputs: Floats,
         spikes: Mapping[str, Spikes],
-        weights: Mapping[str, Floats],
+        values: Mapping[str, Floats],
     ) -> Observation:
         outputs = [self.output_name, *fired, *self._currents.values(), *(tap.tensor for tap in taps)]
-        given = {self._spikes[name]: rank for name, rank in self._ranks.items()}
-        given |= {name: array.ndim for name, array in weights.items()}
+        given = {self._spikes[name]: self._ranks[name] for name in spikes}
+        given |= {name: array.ndim for name, array in values.items()}
         feeds = {given_tensor(self._spikes[name]): given_.astype(np.float32) for name, given_ in spikes.items()}
-        feeds |= {given_tensor(name): array for name, array in weights.items()}
+        feeds |= {given_tensor(name): array for name, array in values.items()}
         return self._observed(outputs, given, {self._input: inputs, **feeds})
 
     def _observed(self, outputs: list[str], given: Mapping[str, int], feeds: Mapping[str, Floats]) -> Observation:
