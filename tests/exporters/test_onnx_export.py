@@ -1,5 +1,6 @@
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,17 @@ from onnx import helper
 from torch import Tensor, nn
 
 from tcja_exporters import custom_op, onnx_export, reference
+from tcja_exporters import taps as tapping
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.neurons import SpikingNeuron, set_surrogate, spiking_neurons
 from tcja_exporters.surrogates import ATan
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Layer
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Layer, Tap
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.sessions import Probe
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.trace import Reference
+from tcja_runtime.trace import Reference, Witnesses
 
 from .. import networks
 
@@ -34,10 +36,10 @@ def contract(name: str) -> InputContract:
     return NETWORKS[name].contract(networks.SMALL[name].sizes)
 
 
-def probe(folder, file: str, name: str) -> Probe:
+def probe(folder, file: str, name: str, taps: Sequence[Tap] = ()) -> Probe:
     opened = functools.partial(OnnxRuntimeSession, folder / file)
     names = {"input_name": contract(name).name, "output_name": NETWORKS[name].output}
-    return Probe(file, "", opened, layers=layers(name), taps=[], **names)
+    return Probe(file, "", opened, layers=layers(name), taps=taps, **names)
 
 
 @MODELS
@@ -52,14 +54,11 @@ def test_onnx_runtime_fires_pytorchs_spikes(name, exports, file, batch):
 
 
 @MODELS
-def test_layers_can_be_fed_any_spikes(name, exports, file):
-    """A hook that returns other spikes than a neuron fired does the same to the network in PyTorch."""
-    network, inputs = networks.network(name), networks.inputs(name, 3)
+def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
+    """A hook that returns other spikes than a neuron fired does the same to the network in PyTorch; so for gates."""
+    network, inputs, steps = networks.network(name), networks.inputs(name, 3), networks.SMALL[name].sizes.time_steps
     generator = torch.Generator().manual_seed(2)
-    given = {
-        layer.name: torch.rand(networks.SMALL[name].sizes.time_steps, 3, *layer.shape, generator=generator) < 0.2
-        for layer in layers(name)
-    }
+    given = {layer.name: torch.rand(steps, 3, *layer.shape, generator=generator) < 0.2 for layer in layers(name)}
     fired, currents = {}, {}
 
     def hook(layer: str, inputs: tuple[Tensor], output: Tensor) -> Tensor:
@@ -68,21 +67,35 @@ def test_layers_can_be_fed_any_spikes(name, exports, file):
 
     for layer, neuron in spiking_neurons(network).items():
         neuron.register_forward_hook(lambda _m, i, o, layer=layer: hook(layer, i, o))
+    gates, witnesses = [tap for tap in tapping.taps(network, exports[name][0].model, steps) if tap.is_gate], {}
+    assert gates
+
+    def open_at_random(tap: Tap, output: Tensor) -> Tensor:
+        gate = torch.rand(tap.in_time(output).shape, generator=generator)
+        zero, elements = np.zeros(gate[0].numel(), np.int32), np.arange(gate[0].numel())
+        values = gate.reshape(steps, -1).double().numpy()
+        witnesses[tap.name] = Witnesses(zero, elements, values, np.zeros_like(values, np.float32))
+        return tap.out_of_time(gate)
+
+    for tap in gates:
+        module = network.get_submodule(tap.name)
+        module.register_forward_hook(lambda _m, _i, output, tap=tap: open_at_random(tap, output))
     with torch.no_grad():
         output = network(inputs)
 
-    probed = probe(exports[name][1], file, name)
+    probed = probe(exports[name][1], file, name, gates)
     spikes = {layer: values.numpy() for layer, values in given.items()}
-    known = Reference(output=output.numpy(), output_bound=output.numpy(), spikes=spikes, near={}, witnesses={})
+    known = Reference(output=output.numpy(), output_bound=output.numpy(), spikes=spikes, near={}, witnesses=witnesses)
     actual = probed.forced(inputs.numpy(), known)
     for layer in given:
         np.testing.assert_allclose(actual.signals[layer], currents[layer].numpy(), rtol=0, atol=2e-5)
         np.testing.assert_array_equal(actual.spikes[layer], fired[layer].numpy())
     np.testing.assert_allclose(actual.output, output.numpy(), rtol=0, atol=1e-6)
-    stimulated = probed.stimulated(inputs.numpy(), spikes)
-    assert not stimulated.spikes
-    for layer in given:
-        np.testing.assert_array_equal(stimulated.signals[layer], actual.signals[layer])
+    own = probed.stimulated(inputs.numpy(), spikes)  # whose gates are its own
+    assert not own.spikes
+    for signal in (layers(name)[0].name, gates[0].name):  # before any gate
+        np.testing.assert_array_equal(own.signals[signal], actual.signals[signal])
+    assert any((own.signals[layer] != actual.signals[layer]).any() for layer in given)
 
 
 def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
