@@ -76,13 +76,14 @@ class _Array:
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     """An archive; what is wrong with it, found while it is read, is said in a line."""
     try:
+        if not file.is_file():  # a pipe or a device might never end
+            missing = "is not a file" if file.exists() else "does not exist"
+            raise BadInput(f"--data {file} {missing}")
         with zipfile.ZipFile(file) as archive:
             yield archive
-    except FileNotFoundError:
-        raise BadInput(f"--data {file} does not exist") from None
     except PermissionError as error:
         raise BadInput(f"--data {file} cannot be read: {error.strerror}") from error
-    except (OSError, ValueError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if "Object arrays" in str(error):
             raise BadInput(f"--data {file} holds an array of Python objects; save arrays of numbers") from error
         raise BadInput(f"--data {file} is not an .npz file, or a damaged one") from error
@@ -111,6 +112,8 @@ def _arrays(file: Path) -> dict[str, _Array]:
                 shape, fortran, dtype = read(stream)
                 if dtype.hasobject:
                     raise ValueError("Object arrays")
+                if min(shape, default=0) < 0 or stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+                    raise ValueError(shape)  # more than there is, for which memory would be asked
                 straight = not fortran or len(shape) < 2
                 check = info.file_size, info.CRC
                 found[name] = _Array(file, name, shape, dtype, straight, stream.tell(), check)

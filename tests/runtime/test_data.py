@@ -1,3 +1,5 @@
+import io
+import os
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -207,6 +209,35 @@ def test_a_file_cut_short_or_changed_is_refused(tmp_path):
     whole.write_bytes(content)
     with pytest.raises(BadInput, match="not an .npz file, or a damaged one"):
         list(load(whole, IMAGES, 10).batches(64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "fortran"), [((10**12, 1, 4, 4), False), ((10**12, 1, 4, 4), True), ((-5, 1, 4, 4), False)]
+)
+def test_a_header_that_says_more_than_there_is_is_refused(tmp_path, shape, fortran):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": fortran, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+    with pytest.raises(BadInput, match="not an .npz file, or a damaged one"):
+        load(tmp_path / "a.npz", IMAGES, 10)
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    file = write(tmp_path / "a.npz", images=GOOD)
+    content = bytearray(file.read_bytes())
+    content[content.find(b"PK\1\2") + 8] |= 1
+    content[content.find(b"PK\3\4") + 6] |= 1
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match="not an .npz file, or a damaged one"):
+        load(file, IMAGES, 10)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path in (tmp_path / "pipe.npz", Path("/dev/zero")):
+        with pytest.raises(BadInput, match=f"{path} is not a file"):
+            load(path, IMAGES, 10)
 
 
 def test_members_that_are_no_arrays_are_passed_over(tmp_path):
