@@ -53,6 +53,26 @@ def test_onnx_runtime_fires_pytorchs_spikes(name, exports, file, batch):
     np.testing.assert_allclose(actual.output, expected.output, rtol=0, atol=1e-6)
 
 
+def gated_at_random(
+    network: nn.Module, model: onnx.ModelProto, steps: int, generator: torch.Generator
+) -> tuple[list[Tap], dict[str, Witnesses]]:
+    """Hooks draw the gates of a network, which are found among the witnesses once it has run."""
+    gates, witnesses = [tap for tap in tapping.taps(network, model, steps) if tap.is_gate], {}
+    assert gates
+
+    def draw(tap: Tap, output: Tensor) -> Tensor:
+        gate = torch.rand(tap.in_time(output).shape, generator=generator)
+        zero, elements = np.zeros(gate[0].numel(), np.int32), np.arange(gate[0].numel())
+        values = gate.reshape(steps, -1).double().numpy()
+        witnesses[tap.name] = Witnesses(zero, elements, values, np.zeros_like(values, np.float32))
+        return tap.out_of_time(gate)
+
+    for tap in gates:
+        module = network.get_submodule(tap.name)
+        module.register_forward_hook(lambda _m, _i, output, tap=tap: draw(tap, output))
+    return gates, witnesses
+
+
 @MODELS
 def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
     """A hook that returns other spikes than a neuron fired does the same to the network in PyTorch; so for gates."""
@@ -67,19 +87,7 @@ def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
 
     for layer, neuron in spiking_neurons(network).items():
         neuron.register_forward_hook(lambda _m, i, o, layer=layer: hook(layer, i, o))
-    gates, witnesses = [tap for tap in tapping.taps(network, exports[name][0].model, steps) if tap.is_gate], {}
-    assert gates
-
-    def open_at_random(tap: Tap, output: Tensor) -> Tensor:
-        gate = torch.rand(tap.in_time(output).shape, generator=generator)
-        zero, elements = np.zeros(gate[0].numel(), np.int32), np.arange(gate[0].numel())
-        values = gate.reshape(steps, -1).double().numpy()
-        witnesses[tap.name] = Witnesses(zero, elements, values, np.zeros_like(values, np.float32))
-        return tap.out_of_time(gate)
-
-    for tap in gates:
-        module = network.get_submodule(tap.name)
-        module.register_forward_hook(lambda _m, _i, output, tap=tap: open_at_random(tap, output))
+    gates, witnesses = gated_at_random(network, exports[name][0].model, steps, generator)
     with torch.no_grad():
         output = network(inputs)
 
@@ -96,6 +104,21 @@ def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
     for signal in (layers(name)[0].name, gates[0].name):  # before any gate
         np.testing.assert_array_equal(own.signals[signal], actual.signals[signal])
     assert any((own.signals[layer] != actual.signals[layer]).any() for layer in given)
+
+
+@MODELS
+def test_networks_run_free_with_given_gates(name, exports, file):
+    network, inputs, steps = networks.network(name), networks.inputs(name, 3), networks.SMALL[name].sizes.time_steps
+    gates, witnesses = gated_at_random(network, exports[name][0].model, steps, torch.Generator().manual_seed(3))
+    expected = reference.run(network, inputs.numpy())
+    known = Reference(
+        output=expected.output, output_bound=expected.output, spikes=expected.spikes, near={}, witnesses=witnesses
+    )
+    probed = probe(exports[name][1], file, name, gates)
+    actual, own = probed.gated(inputs.numpy(), known), probed.free(inputs.numpy())
+    for layer, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(actual.spikes[layer], spikes)
+    assert any((own.spikes[layer] != spikes).any() for layer, spikes in expected.spikes.items())
 
 
 def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
