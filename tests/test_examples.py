@@ -73,6 +73,7 @@ def train(images: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_training_resumes_where_it_stopped(images, tmp_path):
     """A run that is killed after its first epoch and resumed ends with the weights of one that was not."""
     with train(images, tmp_path / "whole") as whole:

@@ -122,6 +122,7 @@ def train(images: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_found_drawn_from_and_exported(images, tmp_path):
     with train(images, tmp_path / "out") as whole:
         said = whole.communicate()[0]
@@ -140,6 +141,7 @@ def test_what_is_trained_is_found_drawn_from_and_exported(images, tmp_path):
     assert ours.shape == theirs.shape == (2 * 2 * 32, 8 * 2 * 32)
 
 
+@pytest.mark.slow
 def test_training_resumes_where_it_stopped(images, tmp_path):
     """A run that is killed after its first epoch and resumed ends with the weights of one that was not."""
     with train(images, tmp_path / "whole", "--batch", "2") as whole:

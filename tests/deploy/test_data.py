@@ -117,6 +117,7 @@ def test_an_export_that_was_cut_off_goes_on(request_, small_batches, cache, whol
     assert found.statistics == whole
 
 
+@pytest.mark.slow
 def test_other_data_or_weights_do_not_go_on_from_these(request_, small_batches, data, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         pipeline.export(request_, Watched("PyTorch", 8))
