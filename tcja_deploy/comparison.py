@@ -193,7 +193,7 @@ class _Comparison:
 
     def _add_free_run(self, inputs: Floats, reference: Reference) -> None:
         free = self._probe.free(inputs)
-        differs = {name: free.spikes[name] != expected for name, expected in reference.spikes.items()}
+        differs = _differing(free, reference)
         for layer, found in zip(self._network.layers, self._layers, strict=True):
             running = differs[layer.name]
             found.running_flips = _added(found.running_flips, _by_step(running))
@@ -205,24 +205,26 @@ class _Comparison:
                     time_step=int(time_step) + 1,
                     spikes={name: int(np.count_nonzero(each[:, window])) for name, each in differs.items()},
                 )
-        first, output = self._judged_free(free, reference)
+        first, output = self._judged_free(free, differs, reference)
         if self._probe.has_gates and (output.first or any(flips.first for _, flips in first)):
             # The bounds are those of a network that is given its gates, whose own rounding is judged where it arises.
-            first, output = self._judged_free(self._probe.gated(inputs, reference), reference)
+            gated = self._probe.gated(inputs, reference)
+            first, output = self._judged_free(gated, _differing(gated, reference), reference)
         for layer, flips in first:
             self._judge_flips(self._probe, layer, flips)
         self._judge_values(self._probe, WINDOWS, OUTPUT, output)
         self._expected.append(reference.output)
         self._outputs.append(free.output)
-        by_window = (each.reshape(*each.shape[:2], -1).any(axis=(0, 2)) for each in differs.values())
-        self._flipped.append(np.logical_or.reduce(list(by_window)))
+        self._flipped.append(np.logical_or.reduce([_by_window(each) for each in differs.values()]))
 
-    def _judged_free(self, free: Observation, reference: Reference) -> tuple[list[tuple[Layer, Flips]], Deviation]:
+    def _judged_free(
+        self, free: Observation, differs: Mapping[str, Spikes], reference: Reference
+    ) -> tuple[list[tuple[Layer, Flips]], Deviation]:
         """Flips in the first layer of each window that has any, and the output of windows that have none."""
         flipped, judged = np.zeros(len(reference), np.bool_), []
         for layer in self._network.layers:
             expected, fired = reference.spikes[layer.name], free.spikes[layer.name]
-            now = (fired != expected).reshape(*fired.shape[:2], -1).any(axis=(0, 2)) & ~flipped
+            now = _by_window(differs[layer.name]) & ~flipped
             if now.any():  # these windows are still fed the reference's spikes
                 fed = np.where(now.reshape(-1, *(1,) * (fired.ndim - 2)), fired, expected)
                 judged.append((layer, judge_spikes(layer, reference, fed)))
@@ -338,6 +340,16 @@ def _place(place: Place) -> str:
 
 def _added(so_far: list[int], more: npt.NDArray[Any]) -> list[int]:
     return [a + int(b) for a, b in zip(so_far, more, strict=True)]
+
+
+def _differing(observed: Observation, reference: Reference) -> dict[str, Spikes]:
+    """By layer, where spikes [T, N, ...] are not the reference's."""
+    return {name: observed.spikes[name] != expected for name, expected in reference.spikes.items()}
+
+
+def _by_window(differs: Spikes) -> npt.NDArray[np.bool_]:
+    """The windows [N] in which any of [T, N, ...] is set."""
+    return np.asarray(differs.any(axis=(0, *range(2, differs.ndim))))
 
 
 def _by_step(spikes: Spikes) -> npt.NDArray[Any]:

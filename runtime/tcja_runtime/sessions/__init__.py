@@ -140,11 +140,7 @@ class Probe:
         # Taken out one by one, so that the floats of a layer are gone before the next is converted.
         return Observation(
             output=results[self.output_name],
-            spikes={
-                layer: results.pop(tensor).astype(np.bool_)
-                for layer, tensor in self._spikes.items()
-                if tensor in results
-            },
+            spikes={layer: results.pop(tensor) != 0 for layer, tensor in self._spikes.items() if tensor in results},
             signals={layer: results[tensor] for layer, tensor in self._currents.items() if tensor in results}
             | {name: tap.in_time(results[tap.tensor]) for name, tap in self._taps.items() if tap.tensor in results},
         )
