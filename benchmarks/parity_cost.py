@@ -75,7 +75,7 @@ def main() -> None:
                 raise SystemExit(found.parity.failures[0].text)
 
         def drawn() -> None:
-            other = reference.with_drawn_weights(model, exported.weights)
+            other = reference.with_weights(model, exported.weights, stimulus.dyadic(exported.weights))
             for network_, n in ((model, stimulus.windows([layer.shape for layer in layers], steps)), (other, 1)):
                 inputs = stimulus.inputs(contract, n)
                 spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, steps, n) for layer in layers}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tcja_deploy.probes import onnxruntime_probes
 from tcja_deploy.versions import tools
 from tcja_exporters import reference
 from tcja_exporters.advice import advise
-from tcja_exporters.onnx_export import Exported
+from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime import golden, stimulus
 from tcja_runtime.agreement import Classes, agreement
@@ -32,42 +32,47 @@ from tcja_runtime.trace import Reference, Values
 
 def certify(
     network: TrainedNetwork,
-    exported: Exported,
+    deployed: Lowered,
     windows: Windows,
     layers: list[Layer],
     taps: list[Tap],
     folder: Path,
     steps: Steps,
     judge: int,
+    advice: Sequence[Advice] = (),
 ) -> tuple[Report, Golden, Portrait]:
     """Parity of both models, golden vectors of the first few windows, and a portrait.
 
     Args:
         network: the trained network.
-        exported: what was made of it.
+        deployed: what was made of it, and what that is to do.
         windows: the data. All are classified, running free; the first are judged spike by spike.
         layers: its spiking layers.
         taps: what else is looked at.
         folder: of the exported models.
         steps: where progress is shown.
         judge: how many windows to judge.
+        advice: for the portrait; if none is given, it is derived, which only a network in float32 allows.
     """
     contract, time_steps = network.contract, network.time_steps
+    exported, precision = deployed.exported, deployed.precision
     recorder, painter = golden.Recorder(), Painter(layers)
-    advice: list[Advice] = []
+    advised = list(advice)
     estimated: dict[str, list[str]] = {}
 
     def record(model: nn.Module, inputs: Floats, taps: list[Tap], **options: Any) -> Reference:
-        recorded = reference.record(model, inputs, layers, time_steps, taps, **options)
+        recorded = reference.record(
+            model, inputs, layers, time_steps, taps, arithmetic=ARITHMETICS[precision], **options
+        )
         estimated.update(recorded.estimated)
         return recorded.reference
 
     def trained(inputs: Floats) -> tuple[Floats, Reference]:
-        recorded = record(network.model, inputs, [tap for tap in taps if tap.attends])
+        recorded = record(deployed.network, inputs, [tap for tap in taps if tap.attends])
         recorder.add(recorded)
         painter.add(recorded)
-        if not advice:  # a batch is enough to tell
-            advice.extend(advise(network.model, inputs, recorded, layers))
+        if not advised:  # a batch is enough to tell
+            advised.extend(advise(network.model, inputs, recorded, layers))
         return inputs, recorded
 
     scenes: dict[str, tuple[Floats, Reference]] = {}
@@ -79,9 +84,10 @@ def certify(
         recorder.add_scene(scene, scenes[scene][1])
 
     with steps.step("record drawn stimuli"):
-        draw(stimulus.DRAWN, network.model, stimulus.windows([layer.shape for layer in layers], time_steps))
-        draw(stimulus.DYADIC, reference.with_drawn_weights(network.model, exported.weights), 1)
-    compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=stimulus.dyadic(exported.weights))
+        draw(stimulus.DRAWN, deployed.network, stimulus.windows([layer.shape for layer in layers], time_steps))
+        drawn_weights = stimulus.dyadic(exported.weights)
+        draw(stimulus.DYADIC, reference.with_weights(deployed.network, exported.weights, drawn_weights), 1)
+    compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=drawn_weights)
     probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps)
     size, judged = batch_size(layers, time_steps), windows.first(judge)
     with steps.counted("compare with PyTorch, spike by spike", len(judged)) as advance:
@@ -100,15 +106,16 @@ def certify(
     called, statistics, likeliest = f"PyTorch {tools()['torch']}, float64", None, np.zeros((0, 0), np.int32)
     if found.original is not None and found.exported is not None:
         with ExitStack() as until:
-            likeliest = classes(called, original, found.original, until)
+            known = found.original if deployed.network is network.model else found.original[:0]
+            likeliest = classes(called, original, known, until)
             exported_ = classes(probes[0].backend, probes[0].output, found.exported, until)
         statistics = agreement(windows.source, likeliest, exported_, answered.labels)
     report = Report(
-        reference=called,
+        reference=called if precision == "fp32" else f"{called}, with the constants of {precision}",
         source=windows.source,
         real=windows.real,
         windows=len(judged),
         estimated=estimated,
         backends=[with_statistics(found.parity, statistics)],
     )
-    return report, recorder.golden(windows, likeliest), painter.portrait(advice)
+    return report, recorder.golden(windows, likeliest), painter.portrait(advised)

@@ -49,6 +49,9 @@ NetworkName = Annotated[
     str | None,
     typer.Option(help="The checkpoint's network, where it does not tell. Default: found from its keys and shapes."),
 ]
+BatchSizes = Annotated[
+    str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes; one number for all three.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,6 +71,21 @@ class Target(str, enum.Enum):
     TENSORRT_RTX = "tensorrt-rtx"
 
 
+class Builder(str, enum.Enum):
+    """What to build an engine with."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+class Hardware(str, enum.Enum):
+    """Which other GPUs an engine is for."""
+
+    AMPERE_PLUS = "ampere-plus"
+    SAME_COMPUTE_CAPABILITY = "same-compute-capability"
+
+
 class LayoutName(str, enum.Enum):
     """How a network of one's own takes frames."""
 
@@ -80,6 +98,8 @@ class Precision(str, enum.Enum):
     """Of weights and activations."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
 
 
 class TimeForm(str, enum.Enum):
@@ -151,10 +171,17 @@ def export(
     target: Annotated[
         Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
     ] = Target.AUTO,
-    batch: Annotated[
-        str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes; one number for all three.")
-    ] = "1:1:8",
-    precision: Annotated[Precision, typer.Option(help="Of weights and activations.")] = Precision.FP32,
+    batch: BatchSizes = "1:1:8",
+    precision: Annotated[
+        Precision, typer.Option(help="Of weights and activations; membranes and thresholds stay in float32.")
+    ] = Precision.FP32,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What stays in float32 all the same: a module, a spiking layer, or 'advised' for what its margins "
+            "advise; repeatable."
+        ),
+    ] = None,
     time_form: Annotated[TimeForm, typer.Option(help="How time is laid out in the plain model.")] = TimeForm.SCAN,
     report: Annotated[
         Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
@@ -180,6 +207,7 @@ def export(
         target=target.value,
         batch=Batch.parse(batch),
         precision=precision.value,
+        keep=tuple(keep or ()),
         time_form=time_form.value,
         data=data,
         samples=samples,
@@ -200,6 +228,52 @@ def export(
         out.print(show.parity(result))
         out.print(f"Bundle: {request.out}  (report: {request.out / REPORT})", soft_wrap=True)
         out.print(f"Next, here or on the board: tcja-deploy verify {request.out}", soft_wrap=True)
+    return _DONE
+
+
+@app.command()
+def build(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to add an engine to.")],
+    target: Annotated[Builder, typer.Option(help="What to build with: auto takes whichever is installed.")] = (
+        Builder.AUTO
+    ),
+    batch: BatchSizes = "1:1:8",
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let float32 products round to TF32: faster, and flips spikes.")
+    ] = False,
+    level: Annotated[
+        int | None,
+        typer.Option("--optimization-level", metavar="0..5", help="More is a slower build and a faster engine."),
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option(metavar="MIB", help="GPU memory a layer may use. Default: half of what is free.")
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Let later TensorRT versions load the engine.")
+    ] = False,
+    hardware: Annotated[
+        Hardware | None, typer.Option("--hardware-compatible", help="Let other GPUs load the engine.")
+    ] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run it on the board."""
+    from tcja_deploy.building import build as built
+    from tcja_exporters.engine import Batch, Options
+
+    options = Options(
+        batch=Batch.parse(batch),
+        tf32=tf32,
+        level=level,
+        workspace=None if workspace is None else workspace * 2**20,
+        version_compatible=version_compatible,
+        hardware=hardware and hardware.value,
+    )
+    engine = built(bundle, target.value, options, Steps(err))
+    if as_json:
+        _print_json({"bundle": str(bundle), "engine": engine.name, **engine.sidecar})
+    else:
+        out.print(show.engine(engine.name, engine.sidecar), soft_wrap=True)
     return _DONE
 
 

@@ -5,36 +5,50 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from tcja_deploy import parity, report
+from tcja_deploy.building import chosen, with_engine
 from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import producer, tools
 from tcja_exporters import checkpoint as checkpoints
-from tcja_exporters import engine as engines
 from tcja_exporters import onnx_export, reference
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
-from tcja_exporters.engine import Batch
+from tcja_exporters.advice import advise
+from tcja_exporters.attention import parts
+from tcja_exporters.engine import Batch, Options
 from tcja_exporters.factory import from_factory, load_weights
 from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
+from tcja_exporters.precision import (
+    ADVISED,
+    CALIBRATION_WINDOWS,
+    PRECISIONS,
+    Lowered,
+    calibrate,
+    keep_in_float32,
+    lowered,
+    quantizable,
+)
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
 from tcja_runtime import bundle, data, frames, golden
 from tcja_runtime.bundle import Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import InputContract, Windows
+from tcja_runtime.portrait import Advice
 from tcja_runtime.probe import spikes_tensor
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.staging import staged
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""
-DEFAULT_BATCH = Batch(1, 1, 8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +67,8 @@ class Request:
         classes: class names in the order of the output; None takes the network's own.
         target: "auto" (whichever TensorRT is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
         batch: batch sizes of the engine.
-        precision: of weights and activations; "fp32" is the only one so far.
+        precision: of weights and activations: "fp32", "fp16" or "int8".
+        keep: what stays in float32 all the same: modules, spiking layers, or "advised".
         time_form: how time is laid out in the plain model; "scan" is the only one so far.
         data: windows to compare on (`tcja_runtime.data.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
@@ -72,8 +87,9 @@ class Request:
     per_step: bool = False
     classes: tuple[str, ...] | None = None
     target: str = "auto"
-    batch: Batch = DEFAULT_BATCH
+    batch: Batch = Options.batch
     precision: str = "fp32"
+    keep: tuple[str, ...] = ()
     time_form: str = "scan"
     data: Path | None = None
     samples: int | None = None
@@ -91,7 +107,11 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
         ParityNotMet: the exported network does not do what the trained one does; no bundle is written.
     """
     steps = steps or silent()
-    target = _target(request.target)
+    if request.precision not in PRECISIONS:
+        raise BadInput(f"--precision {request.precision} must be {', '.join(PRECISIONS)}")
+    if request.keep and request.precision == "fp32":
+        raise BadInput("--keep says what stays in float32 in a lower precision; give --precision too, or leave it out")
+    target = chosen(request.target)
     _check_report(request)
     onnxruntime.require()
     with staged(request.out) as folder:
@@ -121,9 +141,10 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         }
         exported = onnx_export.export(network.model, contract, network.output, metadata)
         _check_used(exported, layers)
-        onnx_export.save(exported, folder)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
-    result, vectors, portrait = certify(network, exported, windows, layers, taps, folder, steps, judge)
+    deployed, calibration, advice = _lowered(request, network, exported, layers, windows, steps)
+    onnx_export.save(deployed.exported, folder)
+    result, vectors, portrait = certify(network, deployed, windows, layers, taps, folder, steps, judge, advice)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -139,10 +160,11 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         classes=list(classes),
         layers=layers,
         taps=taps,
-        weights=exported.weights,
-        passes=exported.passes,
+        weights=deployed.exported.weights,
+        passes=deployed.exported.passes,
         time_form=request.time_form,
         precision=request.precision,
+        calibration=calibration,
         targets=["onnx"],
         engines={},
         parity=result.summary(),
@@ -150,8 +172,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     )
     if target and result.met:
         with steps.step(f"build the {target} engine"):
-            built = engines.build(folder / bundle.PLAIN_MODEL, folder / bundle.ENGINES, target, request.batch)
-        manifest = dataclasses.replace(manifest, targets=["onnx", target], engines={built.name: built.sidecar})
+            manifest = with_engine(manifest, folder, target, Options(batch=request.batch))
 
     page = report.render(manifest, result, portrait)
     if request.report:
@@ -163,6 +184,38 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     (folder / bundle.REPORT).write_text(page, encoding="utf-8")
     write_manifest(folder, manifest)
     return manifest, result
+
+
+def _lowered(
+    request: Request,
+    network: TrainedNetwork,
+    exported: Exported,
+    layers: list[Layer],
+    windows: Windows,
+    steps: Steps,
+) -> tuple[Lowered, dict[str, Any], list[Advice]]:
+    """The network in the precision asked for, what its scales were found on, and what was advised of its layers."""
+    if request.precision == "fp32":
+        return Lowered(exported, network.model, "fp32"), {}, []
+    size = batch_size(layers, network.time_steps)
+    with steps.step("predict flips in lower precision"):
+        inputs = next(windows.batches(size))
+        recorded = reference.record(network.model, inputs, layers, network.time_steps, []).reference
+        advice = advise(network.model, inputs, recorded, layers)
+    advised = next(found.keep for found in advice if found.precision == request.precision)
+    names = [name for given in request.keep for name in (advised if given == ADVISED else [given])]
+    kept = keep_in_float32(names, exported.model, exported.weights, layers)
+    scales: Mapping[str, float] = {}
+    calibration: dict[str, Any] = {}
+    if request.precision == "int8":
+        blocks = {name.rpartition(".")[0] for name in parts(network.model)}
+        modules = quantizable(exported.model, exported.weights, blocks) - kept
+        looked_at = windows.first(CALIBRATION_WINDOWS)
+        with steps.counted(f"calibrate on {windows.source}", len(looked_at)) as advance:
+            found = calibrate(network.model, modules, looked_at.batches(size), advance)
+        scales, calibration = found, {"source": windows.source, "windows": len(looked_at)}
+    with steps.step(f"lower to {request.precision}"):
+        return lowered(network.model, exported, request.precision, kept, scales), calibration, advice
 
 
 def _trained(request: Request) -> TrainedNetwork:
@@ -217,16 +270,6 @@ def _check_used(exported: Exported, layers: list[Layer]) -> None:
                 f"the spiking layer '{layer.name}' has no part in the network's answer, so it is not in the model; "
                 "leave it out of forward, or return what it leads to alone"
             )
-
-
-def _target(asked: str) -> str | None:
-    """What to build an engine with; None for no engine."""
-    if asked == "onnx":
-        return None
-    if asked == "auto":
-        return next(iter(engines.installed()), None)
-    engines.require(asked)
-    return asked
 
 
 def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -123,15 +123,32 @@ def exported(manifest: Manifest) -> RenderableType:
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
         *(f"  {line}" for line in manifest.evidence),
+        *([] if manifest.precision == "fp32" else [_precision(manifest)]),
         *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
-        *(
-            f"Engine {name}: {engine['bytes']:,} bytes for {engine['device']}, {engine['layers']} layers, "
-            f"batch {':'.join(map(str, engine['batch']))}, built in {engine['build_seconds']} s"
-            for name, engine in manifest.engines.items()
-        ),
+        *(engine(name, sidecar) for name, sidecar in manifest.engines.items()),
         *([] if manifest.engines else ["No engine was built."]),
     ]
     return Text("\n".join(lines))
+
+
+def _precision(manifest: Manifest) -> str:
+    """How much is in lower precision."""
+    lowered = [weight for weight in manifest.weights if weight.type == manifest.precision]
+    kept = [weight.module for weight in manifest.weights if weight.type != manifest.precision]
+    scales = manifest.calibration
+    return (
+        f"{manifest.precision.upper()}: {len(lowered)} of {len(manifest.weights)} layers with weights"
+        + (f"; in float32: {', '.join(kept)}" if kept else "")
+        + (f"; scales from {scales['windows']} windows ({scales['source']})" if scales else "")
+    )
+
+
+def engine(name: str, sidecar: dict[str, Any]) -> str:
+    """A built engine, in a line."""
+    return (
+        f"Engine {name}: {sidecar['bytes']:,} bytes for {sidecar['device']}, {sidecar['layers']} layers, "
+        f"batch {':'.join(map(str, sidecar['batch']))}, built in {sidecar['build_seconds']} s"
+    )
 
 
 def facts(facts: Facts) -> RenderableType:

@@ -14,6 +14,7 @@ terms that are not zero (`tcja_runtime.rounding` has the theorem):
     x y                      e   = X e_y + Y e_x + e_x e_y + u |result|
     max, max pooling         e_y = the largest e_x among them
     sigmoid, tanh            e_y = e_x / 4 or e_x, + FUNCTION u     (the largest slope; the functions' own error)
+    quantiser q              e_y = max(q(x + e) - q(x), q(x) - q(x - e)),   e = e_x + DIVISION X   (it only rises)
 
 What is stored in less than float64 is rounded once more. Sums of numbers on a common grid are exact: if all terms are
 multiples of 2^-g and their magnitudes add up to at most 2^-g / u, nothing is rounded, in any order. Spikes are such
@@ -37,7 +38,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from tcja_runtime.rounding import CONFIDENCE, Arithmetic
+from tcja_exporters.quantizer import quantized
+from tcja_runtime.rounding import CONFIDENCE, FLOAT32, Arithmetic
 
 SINGLE = 5
 NORM = 8
@@ -47,6 +49,8 @@ ESTIMATED = 2.0**-14
 """Error of an operation without a rule, in units of its largest result: a guess, which is said (`Bounds.estimated`)."""
 OWN_ROUNDING = 1.0 + 2.0**-8
 """By how much the bounds must be enlarged for their own rounding."""
+DIVISION = 2.0**-22
+"""Relative error of what is quantised, after it is divided by the scale."""
 _GRIDS = (0, 3, 6, 12, 24)
 _FEW = 64
 
@@ -107,9 +111,10 @@ class Bounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor
 
     def given(self, tensor: Tensor) -> None:
-        """Take a tensor for one that backends are given, in float32."""
-        error = (tensor.to(torch.float32).to(tensor.dtype) - tensor).abs_().to(torch.float32)
-        self._shadows[tensor] = Shadow(error, None)
+        """Take a tensor for one that backends are given, and may round to float32, or to float16 if they store that."""
+        given = tensor.half() if self.arithmetic.stored > FLOAT32.stored else tensor.to(torch.float32)
+        error = (given.to(tensor.dtype) - tensor).abs_().to(torch.float32)
+        self._shadows[tensor] = Shadow(error, None) if error.any() else Shadow(None, grid_of(tensor))
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -136,7 +141,9 @@ class Bounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def stored(self, value: Tensor, error: Tensor, grid: int | None = None) -> Shadow:
         """A result with its error, after it was rounded to what is stored."""
         extra = self.arithmetic.stored - self.arithmetic.total
-        return Shadow(error + extra * (_size(value) + error) if extra > 0 else error, grid)
+        return Shadow(
+            error + extra * (_size(value) + error) + self.arithmetic.stored_tiny if extra > 0 else error, grid
+        )
 
     def grid_of(self, tensor: Tensor) -> int | None:
         """The grid of a tensor's values, looked at once if it was not computed here."""
@@ -414,6 +421,17 @@ def _same(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], _y: Te
     return bounds.of(args[0])._replace(size=None)
 
 
+def _quantized(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
+    """A quantiser, which only ever rises."""
+    x, scale = args
+    error, grid, _ = bounds.of(x)
+    if error is None and bool((y == x).all()):
+        return Shadow(None, grid)
+    e = (_size(x) * DIVISION + (0.0 if error is None else error) * OWN_ROUNDING).to(x.dtype)
+    high, low = quantized(x + e, scale), quantized(x - e, scale)
+    return Shadow(torch.maximum(high.sub_(y), y - low).to(torch.float32))
+
+
 def _function(slope: float) -> Rule:
     def rule(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
         error = bounds.of(args[0]).error
@@ -517,6 +535,7 @@ _RULES: dict[str, Rule] = {
     "relu": _same,
     "hardtanh": _same,
     "clamp": _same,
+    "quantized": _quantized,
     "sigmoid": _function(0.25),
     "tanh": _function(1.0),
 }

@@ -12,17 +12,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tcja_runtime import cache
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 
 FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Module by target name; the first that is installed is the default."""
 
-
 LARGEST_BATCH = 1024
 """More windows than this at once exceed any board's memory, and soon TensorRT's limits on a tensor."""
+
+LEVELS = range(6)
+"""TensorRT's optimisation levels, from the fastest build to the fastest engine."""
+
+HARDWARE = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
+"""Which other GPUs an engine may be for: `HardwareCompatibilityLevel` by option."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +57,35 @@ class Batch:
         return cls(least, tuned, most)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to build an engine.
+
+    Attributes:
+        batch: sizes of the optimisation profile.
+        tf32: whether float32 products may round their operands to TF32, which flips spikes near a threshold.
+        level: one of `LEVELS`; None takes TensorRT's own default.
+        workspace: bytes of the GPU's memory a layer may use; None takes part of what is free.
+        version_compatible: whether later TensorRT versions of the same major one may load the engine.
+        hardware: one of `HARDWARE`; None for this GPU alone.
+    """
+
+    batch: Batch = Batch(1, 1, 8)
+    tf32: bool = False
+    level: int | None = None
+    workspace: int | None = None
+    version_compatible: bool = False
+    hardware: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.level is not None and self.level not in LEVELS:
+            raise BadInput(f"--optimization-level {self.level} must be {LEVELS[0]} to {LEVELS[-1]}")
+        if self.workspace is not None and self.workspace < 2**20:
+            raise BadInput(f"--workspace {self.workspace / 2**20:g} must be at least 1 MiB")
+        if self.hardware is not None and self.hardware not in HARDWARE:
+            raise BadInput(f"--hardware-compatible {self.hardware} must be {' or '.join(HARDWARE)}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Engine:
     """A built engine: its folder's name, and what engine.json says."""
@@ -73,25 +109,38 @@ def require(target: str) -> None:
         raise Unavailable(f"--target {target} needs the package {target}: run 'pip install {target}'")
 
 
-def build(model: Path, engines: Path, target: str, batch: Batch) -> Engine:
+def build(
+    model: Path, engines: Path, target: str, options: Options, precision: str, products: Mapping[str, int]
+) -> Engine:
     """Build an engine for this machine (tensorrt) or for desktop RTX GPUs (tensorrt-rtx).
 
     Args:
-        model: a model in standard operators.
-        engines: folder to put the engine's own folder in.
+        model: a model in standard operators; its types are what the engine computes in.
+        engines: folder to put the engine's own folder in: model.engine, engine.json and build.log.
         target: one of `FLAVOURS`.
-        batch: sizes of the optimisation profile.
+        options: of the build.
+        precision: of the model, for the folder's name.
+        products: how many convolutions and matrix products it has in each type at least, "FLOAT", "HALF" or "INT8".
 
     Raises:
-        Unavailable: TensorRT, or a GPU that it needs, is missing, or the builder was killed.
-        BadInput: TensorRT cannot parse or build the model; the text names the ONNX node and the PyTorch module.
+        Unavailable: TensorRT, a GPU or memory that it needs is missing, or the builder was killed.
+        BadInput: TensorRT cannot parse or build the model, the text names the ONNX node and the PyTorch module; or it
+            would compute in other types than the model's.
     """
     require(target)
+    log = _log_file(target)
     request = {
         "module": FLAVOURS[target],
         "model": str(model),
         "engines": str(engines),
-        "batch": dataclasses.astuple(batch),
+        "precision": precision,
+        "products": dict(products),
+        "log": str(log),
+        "cache": str(cache.folder() / "timing"),
+        **dataclasses.asdict(
+            dataclasses.replace(options, hardware=HARDWARE[options.hardware] if options.hardware else None)
+        ),
+        "batch": dataclasses.astuple(options.batch),
     }
     child = subprocess.run(
         [sys.executable, "-m", "tcja_exporters.engine_builder"],
@@ -101,30 +150,51 @@ def build(model: Path, engines: Path, target: str, batch: Batch) -> Engine:
         check=False,
         env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module is taken from the folder the user happens to be in
     )
+    kept = f" (log: {log})" if log.exists() and log.stat().st_size else ""
     if child.returncode < 0:
         raise Unavailable(
             f"the {target} builder was killed by signal {-child.returncode}; if memory ran out, close other programs "
-            "or add swap, then build again"
+            f"or add swap, then build again{kept}"
         )
     try:
         answer = json.loads(child.stdout)
     except ValueError:
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Unavailable(f"the {target} builder failed: {last}") from None
+        raise Unavailable(f"the {target} builder failed: {last}{kept}") from None
     if "engine" in answer:
         return Engine(answer["engine"], answer["sidecar"])
-    raise _failure(target, answer)
+    raise _failure(target, answer, kept)
 
 
-def _failure(target: str, answer: dict[str, Any]) -> TcjaError:
-    log = " / ".join(answer["log"]) or "its log is empty"
+def _log_file(target: str) -> Path:
+    """Where the builder's log is kept while it works, and after it fails; nowhere if that cannot be written."""
+    file = cache.folder() / f"{target}-build.log"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+    except OSError:
+        return Path(os.devnull)
+    return file
+
+
+def _failure(target: str, answer: dict[str, Any], kept: str) -> TcjaError:
+    log = (" / ".join(answer["log"]) or "its log is empty") + kept
     if answer["stage"] == "start":
         return Unavailable(
             f"{target} cannot start a builder on this machine, it needs a GPU and its driver (--target onnx builds no "
             f"engine): {log}"
         )
+    if answer["stage"] == "option":
+        return BadInput(log)
+    if answer["stage"] == "memory":
+        return Unavailable(
+            f"the memory of this machine is not enough for the {target} builder: {log}; close other programs, add "
+            "swap, or give it less with --workspace"
+        )
     if answer["stage"] == "write":
         return Unavailable(f"the engine could not be written: {log}")
+    if answer["stage"] == "types":
+        return BadInput(f"{target} would not compute in the model's precision: {log}")
     if answer["stage"] == "build":
         return BadInput(f"{target} cannot build the model: {log}")
     errors = "; ".join(
@@ -132,7 +202,7 @@ def _failure(target: str, answer: dict[str, Any]) -> TcjaError:
         f"{e['code']}, {e['text']}"
         for e in answer["errors"]
     )
-    return BadInput(f"{target} cannot parse the model: {errors or log}")
+    return BadInput(f"{target} cannot parse the model: {errors + kept if errors else log}")
 
 
 def _module(node: str) -> str:

@@ -16,7 +16,7 @@ import dataclasses
 import gc
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch import nn
 
 from tcja_exporters import custom_op, passes, steps
 from tcja_exporters.neurons import set_surrogate
+from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.fold_batch_norm import norm_of
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Weight
 from tcja_runtime.errors import BadInput
@@ -83,13 +84,40 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
     graph = gs.import_onnx(raw)
     report = passes.run(graph)
     _refuse_random(graph)
+    model, plain = _models(graph, metadata)
+    return Exported(model, plain, report, _weights(network, model))
+
+
+def rewritten(exported: Exported, name: str, change: Callable[[gs.Graph], Done], weights: list[Weight]) -> Exported:
+    """An exported network after one more pass.
+
+    Args:
+        exported: the network.
+        name: of the pass.
+        change: the pass.
+        weights: where the weights are then.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(exported.model)
+    del bare.functions[:]
+    for node in bare.graph.node:
+        node.overload = ""
+    graph = gs.import_onnx(bare)
+    done = change(graph)
+    graph.cleanup().toposort()
+    model, plain = _models(graph, {prop.key: prop.value for prop in bare.metadata_props})
+    report = [*exported.passes, {"name": name, **dataclasses.asdict(done)}]
+    return Exported(model, plain, report, weights)
+
+
+def _models(graph: gs.Graph, metadata: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The canonical and the plain model of a graph with TcjaLif nodes."""
     model = _finished(gs.export_onnx(graph), metadata)
     custom_op.define(model)
     onnx.checker.check_model(model, full_check=True)
-
     plain = _finished(custom_op.lower(model), metadata)
     onnx.checker.check_model(plain, full_check=True)
-    return Exported(model, plain, report, _weights(network, model))
+    return model, plain
 
 
 def save(exported: Exported, folder: Path) -> None:

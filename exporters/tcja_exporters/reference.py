@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tcja_exporters.bounds import OWN_ROUNDING, Bounds, grid_of
+from tcja_exporters.bounds import OWN_ROUNDING, Bounds
 from tcja_exporters.neurons import spiking_neurons
 from tcja_exporters.taps import tapped
 from tcja_runtime import stimulus
@@ -130,9 +130,9 @@ def record(
         return gate
 
     frames = torch.from_numpy(inputs).to(torch.float64)
-    grid = grid_of(frames)
+    bounds.given(frames)
     with torch.no_grad(), _answered(network, answer), tapped(network, taps, keep), bounds:
-        output = network(bounds.exact(frames, grid))
+        output = network(frames)
         bound = bounds.error(output) * OWN_ROUNDING
         noted("the output")
     found = {name: recorder.recorded() for name, recorder in recorders.items()}
@@ -147,18 +147,26 @@ def record(
     return Recorded(reference, {name: operations for name, operations in estimated.items() if operations})
 
 
-def with_drawn_weights(network: nn.Module, weights: Sequence[Weight]) -> nn.Module:
-    """A copy of a network with `tcja_runtime.stimulus.dyadic_weight`, whose folded batch norms do nothing."""
-    drawn = copy.deepcopy(network)
+def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[str, Floats]) -> nn.Module:
+    """A copy of a network with other weights, in which batch norms that are folded into them do nothing.
+
+    Args:
+        network: to copy.
+        weights: those to replace.
+        values: what they are, and what is added to their products, by tensor of the models.
+    """
+    changed = copy.deepcopy(network)
     for weight in weights:
-        module: Any = drawn.get_submodule(weight.module)
-        module.weight.data = torch.from_numpy(stimulus.dyadic_weight(weight)).to(module.weight.dtype)
-        if getattr(module, "bias", None) is not None and (weight.bias or weight.norm):
-            module.bias.data.zero_()
+        module: Any = changed.get_submodule(weight.module)
+        value = values[weight.tensor]
+        value = np.ascontiguousarray(value.T) if weight.transposed else value
+        module.weight.data = torch.from_numpy(value).to(module.weight.dtype)
+        if weight.bias is not None:
+            module.bias = nn.Parameter(torch.from_numpy(values[weight.bias]).to(module.weight.dtype))
         if weight.norm:
             parent, _, name = weight.norm.rpartition(".")
-            setattr(drawn.get_submodule(parent), name, nn.Identity())
-    return drawn
+            setattr(changed.get_submodule(parent), name, nn.Identity())
+    return changed
 
 
 class _LayerRecorder:

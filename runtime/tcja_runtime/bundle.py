@@ -27,7 +27,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLAIN_MODEL = "model.plain.onnx"
@@ -108,6 +108,8 @@ class Weight:
         shape: in PyTorch.
         transposed: whether it is stored the other way round in the models.
         outputs: how many values are added.
+        type: "fp32", "fp16" or "int8".
+        scale: of what it multiplies, where that is quantised.
     """
 
     module: str
@@ -117,6 +119,8 @@ class Weight:
     shape: tuple[int, ...]
     transposed: bool
     outputs: int
+    type: str = "fp32"
+    scale: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,8 @@ class Manifest:
         weights: of all convolutions and matrix products.
         passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
         time_form: how time is laid out in the plain model.
-        precision: of weights and activations.
+        precision: of weights and activations, where a weight does not say otherwise.
+        calibration: what scales were found on: source and number of windows; empty where there are none.
         targets: what was built: "onnx", and the TensorRT flavours of `engines`.
         engines: folder below engines/ and sidecar of each engine.
         parity: summary of parity.json.
@@ -166,6 +171,7 @@ class Manifest:
     passes: list[Json]
     time_form: str
     precision: str
+    calibration: Json
     targets: list[str]
     engines: dict[str, Json]
     parity: Json
@@ -288,6 +294,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     content: Json = {"schema": SCHEMA, **dataclasses.asdict(manifest), "files": files}
     # The seal covers the manifest itself, so that no byte of a bundle can change unnoticed.
     sealed = {**content, "seal": _seal(content)}
+    (folder / MANIFEST).unlink(missing_ok=True)  # it may be the same file as that of a bundle which is left as it is
     (folder / MANIFEST).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What GPU this machine has, read without CUDA."""
+"""What GPU this machine has, and how much of its memory is free, read without CUDA."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 TEGRA_SM = {"tegra194": "72", "tegra234": "87", "tegra264": "110"}
 """Compute capability of a Jetson's chip: Xavier, Orin, Thor."""
 
+_MEMORY = Path("/proc/meminfo")
 _MODEL = Path("/proc/device-tree/model")
 _COMPATIBLE = Path("/proc/device-tree/compatible")
 
@@ -38,6 +39,22 @@ def gpu() -> Gpu | None:
     return _jetson() or _driver()
 
 
+def free_memory() -> int | None:
+    """Bytes of memory that the first GPU could use now; None if there is none, or it cannot be told.
+
+    A Jetson's GPU shares the memory of its processor, so what Linux could free counts too.
+    """
+    if _jetson():
+        return _available(_MEMORY.read_text())
+    answer = _asked("memory.free", ",nounits").strip()
+    return int(answer) * 2**20 if answer.isdecimal() else None
+
+
+def _available(meminfo: str) -> int | None:
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    return int(found[1]) * 2**10 if found else None
+
+
 def _jetson() -> Gpu | None:
     try:
         model = _MODEL.read_text().strip("\0\n")
@@ -49,10 +66,14 @@ def _jetson() -> Gpu | None:
 
 
 def _driver() -> Gpu | None:
+    name, found, capability = _asked("name,compute_cap").rpartition(", ")
+    return Gpu(name, capability.replace(".", "")) if found else None
+
+
+def _asked(query: str, form: str = "") -> str:
+    """What the driver says of the first GPU; nothing where there is no driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return None
-    query = [command, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False).stdout
-    name, found, capability = answer.partition("\n")[0].rpartition(", ")
-    return Gpu(name, capability.replace(".", "")) if found else None
+        return ""
+    asked = [command, f"--query-gpu={query}", f"--format=csv,noheader{form}"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.partition("\n")[0]

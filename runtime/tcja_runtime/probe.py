@@ -6,17 +6,19 @@ They are cut without the onnx package, so that a board can do it. What is read o
 (https://protobuf.dev/programming-guides/encoding) and of ONNX's messages (onnx/onnx.proto):
 
     ModelProto      graph = 7
-    GraphProto      node = 1, input = 11, output = 12
+    GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
+    TensorProto     data_type = 2, name = 8
     NodeProto       input = 1, output = 2, name = 3, op_type = 4
     ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _MODEL_GRAPH = 7
-_GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 11, 12
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE = 1, 5, 11, 12, 13
+_STORED_TYPE, _STORED_NAME = 2, 8
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_TYPE = 1, 2, 3, 4
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE, _SHAPE_DIM = 1, 2, 1, 1, 2, 1
 _FLOAT = 1
@@ -29,7 +31,7 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> byte
     Args:
         model: the whole model. What a subgraph reads must be a constant or be read by its node too.
         outputs: tensors to compute; their types are left to be inferred.
-        given: float32 tensors that are not read from whatever makes them but taken as inputs, named `given_tensor`,
+        given: tensors of floats that are not read from whatever makes them but taken as inputs, named `given_tensor`,
             each with its rank. Nodes that only they need are left out.
 
     Raises:
@@ -48,6 +50,7 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> byte
 
 def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> bytes:
     fields = list(_fields(graph))
+    types = _types(fields)
     needed, read, kept = set(outputs), set[str](), []
     for number, _, content in reversed(fields):  # a node comes after those whose results it reads
         if number != _GRAPH_NODE or needed.isdisjoint(_names(content, _NODE_OUTPUT)):
@@ -63,7 +66,9 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, int
         if number == _GRAPH_INPUT and not needed.isdisjoint(_names(content, _VALUE_NAME))
     ]
     inputs += [
-        _embedded(_GRAPH_INPUT, _floats(given_tensor(name), rank)) for name, rank in given.items() if name in read
+        _embedded(_GRAPH_INPUT, _floats(given_tensor(name), rank, types.get(name) or _FLOAT))
+        for name, rank in given.items()
+        if name in read
     ]
     rest = [field for number, field, _ in fields if number not in (_GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT)]
     results = [_embedded(_GRAPH_OUTPUT, _embedded(_VALUE_NAME, name.encode())) for name in outputs]
@@ -80,10 +85,31 @@ def _reading(node: bytes, given: Mapping[str, int]) -> bytes:
     return b"".join(reads(content) if number == _NODE_INPUT else field for number, field, content in _fields(node))
 
 
-def _floats(name: str, rank: int) -> bytes:
-    """A ValueInfoProto: float32 of a rank, of any shape."""
+def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
+    """The types of elements of tensors that a graph stores, or says the type of."""
+    types: dict[str, int] = {}
+    for number, _, content in graph:
+        if number == _GRAPH_INITIALIZER:
+            types |= dict.fromkeys(_names(content, _STORED_NAME), _number(content, _STORED_TYPE))
+        elif number == _GRAPH_VALUE:
+            kind = _inside(_inside(content, _VALUE_TYPE), _TYPE_TENSOR)
+            types |= dict.fromkeys(_names(content, _VALUE_NAME), _number(kind, _TENSOR_ELEMENT))
+    return types
+
+
+def _inside(message: bytes, number: int) -> bytes:
+    return b"".join(content for found, _, content in _fields(message) if found == number)
+
+
+def _number(message: bytes, number: int) -> int:
+    """A number of at most 127 in a message; 0 if it has none."""
+    return next((_read_varint(field, 1)[0] for found, field, _ in _fields(message) if found == number), 0)
+
+
+def _floats(name: str, rank: int, element: int) -> bytes:
+    """A ValueInfoProto: floats of a type and a rank, of any shape."""
     shape = _embedded(_SHAPE_DIM, b"") * rank
-    tensor = _varint(_TENSOR_ELEMENT << 3 | _VARINT) + _varint(_FLOAT) + _embedded(_TENSOR_SHAPE, shape)
+    tensor = _varint(_TENSOR_ELEMENT << 3 | _VARINT) + _varint(element) + _embedded(_TENSOR_SHAPE, shape)
     kind = _embedded(_VALUE_TYPE, _embedded(_TYPE_TENSOR, tensor))
     return _embedded(_VALUE_NAME, name.encode()) + kind
 

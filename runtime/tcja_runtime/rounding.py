@@ -55,6 +55,7 @@ class Arithmetic:
         operand_tiny: the largest error of rounding a number too small for `operand` to hold.
         total: of the sums.
         stored: of what layers return.
+        stored_tiny: the largest error of storing a number too small for the format to hold.
         membrane: of the neuron.
         unbiased: whether sums round to nearest; if they cut off, their errors do not average out.
         levels: of an integer format, how many steps its largest magnitude has; 0 for floating point. Weights then have
@@ -66,6 +67,7 @@ class Arithmetic:
     operand_tiny: float = 0.0
     total: float = 2.0**-24
     stored: float = 2.0**-24
+    stored_tiny: float = 0.0
     membrane: float = 2.0**-24
     unbiased: bool = True
     levels: int = 0
@@ -82,14 +84,23 @@ FLOAT16 = Arithmetic(
     operand_tiny=2.0**-25,
     total=2.0**-22,
     stored=2.0**-11,
+    stored_tiny=2.0**-25,
     unbiased=False,
+)
+FLOAT16_VALUES = dataclasses.replace(
+    FLOAT16, name="float16 whose weights are held exactly, sums in float32", operand=0.0, operand_tiny=0.0
 )
 FLOAT16_SUMS = dataclasses.replace(FLOAT16, name="float16, sums in float16", total=2.0**-11)
 BFLOAT16 = dataclasses.replace(
-    FLOAT16, name="bfloat16, sums in float32", operand=2.0**-8, operand_tiny=2.0**-134, stored=2.0**-8
+    FLOAT16,
+    name="bfloat16, sums in float32",
+    operand=2.0**-8,
+    operand_tiny=2.0**-134,
+    stored=2.0**-8,
+    stored_tiny=2.0**-134,
 )
 INT8 = Arithmetic(name="int8, sums in int32", levels=127)
-ARITHMETICS = (FLOAT32, TF32, FLOAT16, FLOAT16_SUMS, BFLOAT16, INT8)
+ARITHMETICS = (FLOAT32, TF32, FLOAT16, FLOAT16_VALUES, FLOAT16_SUMS, BFLOAT16, INT8)
 
 Floats64 = npt.NDArray[np.float64]
 

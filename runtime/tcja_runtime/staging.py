@@ -1,9 +1,11 @@
-"""A folder that appears whole or not at all, whatever happens to the process that fills it."""
+"""Folders that appear, or change, whole or not at all, whatever happens to the process that fills them."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -49,6 +51,74 @@ def staged(destination: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         sweeper.communicate()
+
+
+@contextlib.contextmanager
+def restaged(folder: Path) -> Iterator[Path]:
+    """A copy of a folder to change, which takes its place if the block ends well and disappears if it does not.
+
+    Its files may be the same as the folder's, so replace them, never write into them.
+
+    Raises:
+        BadInput: the folder cannot be written, or another process is changing it.
+        Unavailable: the disk is full.
+    """
+    place = folder.resolve()
+    copy = place.parent / f".{secrets.token_hex(8)}.partial"
+    sweeper = _sweep_after_this_process(copy)
+    try:
+        with _alone(place):
+            try:
+                shutil.copytree(place, copy, copy_function=_link)
+                (copy / _TRIAL).touch()
+                (copy / _TRIAL).unlink()
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise
+                raise BadInput(f"{folder} cannot be changed: {error.strerror or error}; copy it elsewhere") from error
+            yield copy
+            _exchange(copy, place)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise Unavailable(f"the disk of {folder} is full; it was not changed") from error
+        raise
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+        sweeper.communicate()
+
+
+_TRIAL = ".trial"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BadInput(f"another process is changing {folder}; wait for its end") from None
+    finally:
+        os.close(descriptor)
+
+
+def _link(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, destination)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders at once; where the system cannot, there is an instant at which neither is in place."""
+    at_fdcwd, rename_exchange = -100, 2  # <fcntl.h>, <linux/fs.h>
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(new), os.fsencode(old)
+    if rename is None or rename(at_fdcwd, names[0], at_fdcwd, names[1], rename_exchange) != 0:
+        aside = new.with_suffix(".replaced")
+        old.rename(aside)
+        new.rename(old)
+        aside.rename(new)
 
 
 def _check_free(destination: Path) -> None:

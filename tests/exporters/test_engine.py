@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tcja_exporters import engine
-from tcja_exporters.engine import Batch
+from tcja_exporters import engine, engine_builder
+from tcja_exporters.engine import Batch, Options
 from tcja_runtime.bundle import PLAIN_MODEL, sha256
 from tcja_runtime.errors import BadInput, Unavailable
 
@@ -21,9 +21,9 @@ RTX = pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tenso
 @RTX
 def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
     model = exports[name][1] / PLAIN_MODEL
-    built = engine.build(model, tmp_path, "tensorrt-rtx", Batch(1, 2, 8))
+    built = build(model, tmp_path, batch=Batch(1, 2, 8), products={"FLOAT": len(exports[name][0].weights)})
     folder = tmp_path / built.name
-    assert sorted(path.name for path in folder.iterdir()) == ["engine.json", "model.engine"]
+    assert sorted(path.name for path in folder.iterdir()) == ["build.log", "engine.json", "model.engine"]
     sidecar = json.loads((folder / "engine.json").read_text())
     assert sidecar == built.sidecar
     assert sidecar["batch"] == [1, 2, 8]
@@ -32,6 +32,10 @@ def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
     assert sidecar["bytes"] == (folder / "model.engine").stat().st_size > 100_000
     assert sidecar["model_sha256"] == sha256(model)
     assert built.name == f"sm80-sm86-sm89-sm120-rtx{sidecar['version']}-fp32"
+
+
+def build(model: Path, engines: Path, target: str = "tensorrt-rtx", products=None, **options: object) -> engine.Engine:
+    return engine.build(model, engines, target, Options(**{"batch": Batch(1, 1, 1), **options}), "fp32", products or {})
 
 
 def model(path: Path, *nodes: onnx.NodeProto, kind: int = TensorProto.FLOAT) -> Path:
@@ -52,7 +56,7 @@ def test_an_unknown_operator_is_named_with_its_module(tmp_path):
         tmp_path / "a.onnx", helper.make_node("Mystery", ["x"], ["y"], name="conv.3.0/Mystery", domain="other")
     )
     with pytest.raises(BadInput) as caught:
-        engine.build(path, tmp_path / "engines", "tensorrt-rtx", Batch(1, 1, 1))
+        build(path, tmp_path / "engines")
     said = str(caught.value)
     assert "tensorrt-rtx cannot parse the model: " in said
     assert "node conv.3.0/Mystery (operator Mystery, PyTorch module conv.3.0): INVALID_NODE" in said
@@ -67,14 +71,14 @@ def test_mixed_types_are_named_with_their_module(tmp_path):
         helper.make_node("Add", ["half", "x"], ["y"], name="fc.1/Add"),
     )
     with pytest.raises(BadInput, match=r"node fc.1/Add \(operator Add, PyTorch module fc.1\)"):
-        engine.build(model(tmp_path / "a.onnx", *nodes), tmp_path / "engines", "tensorrt-rtx", Batch(1, 1, 1))
+        build(model(tmp_path / "a.onnx", *nodes), tmp_path / "engines")
 
 
 @RTX
 def test_a_damaged_model_is_refused(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"not a model")
     with pytest.raises(BadInput, match="tensorrt-rtx cannot parse the model"):
-        engine.build(tmp_path / "a.onnx", tmp_path / "engines", "tensorrt-rtx", Batch(1, 1, 1))
+        build(tmp_path / "a.onnx", tmp_path / "engines")
 
 
 def test_a_builder_that_is_not_installed_is_named():
@@ -107,17 +111,69 @@ def test_a_builder_that_dies_is_reported(tmp_path, monkeypatch, code, message):
     monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(engine, "installed", lambda: ["tensorrt-rtx"])
     with pytest.raises(Unavailable, match=message):
-        engine.build(tmp_path / "a.onnx", tmp_path, "tensorrt-rtx", Batch(1, 1, 1))
+        build(tmp_path / "a.onnx", tmp_path)
+
+
+@RTX
+def test_the_log_is_kept(tmp_path, monkeypatch, exports):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    built = build(exports["fashion_mnist"][1] / PLAIN_MODEL, tmp_path / "engines")
+    assert "INFO: " in (tmp_path / "engines" / built.name / "build.log").read_text()
+    log = tmp_path / "cache" / "tcja-deploy" / "tensorrt-rtx-build.log"
+    assert not log.exists()
+    node = helper.make_node("Mystery", ["x"], ["y"], name="conv.3.0/Mystery", domain="other")
+    with pytest.raises(BadInput, match=f"(log: {log})".replace("(", r"\(").replace(")", r"\)")):
+        build(model(tmp_path / "a.onnx", node), tmp_path / "none")
+    assert "ERROR: " in log.read_text()
+
+
+@RTX
+def test_options_reach_the_builder(tmp_path, exports):
+    plain = exports["fashion_mnist"][1] / PLAIN_MODEL
+    built = build(plain, tmp_path, tf32=True, level=0, workspace=2**27)
+    assert built.name.endswith("-tf32")
+    assert (built.sidecar["tf32"], built.sidecar["level"], built.sidecar["workspace"]) == (True, 0, 2**27)
+    default = build(plain, tmp_path)
+    assert default.name.endswith("-fp32")
+    assert default.sidecar["tf32"] is False
+
+
+@pytest.mark.parametrize(("free", "enough"), [(None, True), (2**31, True), (2**28, False)])
+def test_a_build_that_memory_does_not_suffice_for_is_not_begun(tmp_path, free, enough):
+    (tmp_path / "a.onnx").write_bytes(bytes(10 * 2**20))
+    if enough:
+        engine_builder.check_memory(free, tmp_path / "a.onnx")
+        return
+    with pytest.raises(engine_builder.Refused) as caught:
+        engine_builder.check_memory(free, tmp_path / "a.onnx")
+    assert caught.value.answer == {"stage": "memory", "log": ["256 MiB are free, about 286 MiB are needed"]}
+
+
+@RTX
+def test_another_precision_than_the_models_is_refused(tmp_path, exports):
+    plain = exports["fashion_mnist"][1] / PLAIN_MODEL
+    with pytest.raises(
+        BadInput, match=r"would not compute in the model's precision: 2 products are to be HALF, it has"
+    ):
+        build(plain, tmp_path, products={"HALF": 2})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": 6}, "--optimization-level 6 must be 0 to 5"),
+        ({"workspace": 1000}, "--workspace 0.000953674 must be at least 1 MiB"),
+        ({"hardware": "turing"}, "--hardware-compatible turing must be ampere-plus or same-compute-capability"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(BadInput, match=message):
+        Options(**options)
 
 
 @RTX
 def test_the_child_answers_in_json(tmp_path):
-    request = {
-        "module": "tensorrt_rtx",
-        "model": str(tmp_path / "none.onnx"),
-        "engines": str(tmp_path),
-        "batch": [1, 1, 1],
-    }
+    request = {"module": "tensorrt_rtx", "model": str(tmp_path / "none.onnx"), "log": str(tmp_path / "log")}
     child = subprocess.run(
         [sys.executable, "-m", "tcja_exporters.engine_builder"],
         input=json.dumps(request),

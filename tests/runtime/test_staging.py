@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.staging import staged
+from tcja_runtime.staging import restaged, staged
 
 
 def test_it_is_renamed_when_whole(tmp_path):
@@ -54,3 +54,47 @@ def test_a_killed_process_leaves_nothing(tmp_path, with_signal):
     while os.listdir(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "a.bundle" / "deep").mkdir(parents=True)
+    (tmp_path / "a.bundle" / "file").write_text("old")
+    (tmp_path / "a.bundle" / "deep" / "file").write_text("deep")
+    return tmp_path / "a.bundle"
+
+
+def changed(folder):
+    (folder / "file").unlink()
+    (folder / "file").write_text("new")
+    (folder / "more").write_text("more")
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_changed_folder_takes_the_place_of_the_old(folder, monkeypatch, exchange):
+    if not exchange:  # a system without renameat2
+        monkeypatch.setattr("ctypes.CDLL", lambda _name: None)
+    with restaged(folder) as copy:
+        changed(copy)
+        assert (folder / "file").read_text() == "old"
+    assert sorted(os.listdir(folder)) == ["deep", "file", "more"]
+    assert (folder / "file").read_text() == "new"
+    assert (folder / "deep" / "file").read_text() == "deep"
+    assert os.listdir(folder.parent) == ["a.bundle"]
+
+
+def test_a_change_that_fails_leaves_the_folder(folder):
+    with pytest.raises(RuntimeError, match="stop"), restaged(folder) as copy:
+        changed(copy)
+        raise RuntimeError("stop")
+    assert sorted(os.listdir(folder)) == ["deep", "file"]
+    assert (folder / "file").read_text() == "old"
+    assert os.listdir(folder.parent) == ["a.bundle"]
+
+
+def test_one_process_changes_a_folder_at_a_time(folder):
+    with restaged(folder), pytest.raises(BadInput, match="another process is changing"), restaged(folder):
+        pass
+    with restaged(folder) as copy:
+        changed(copy)
+    assert (folder / "more").exists()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Unavailable
@@ -83,7 +84,11 @@ class OnnxRuntimeSession:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
-        self.inputs: Sequence[str] = [value.name for value in self._session.get_inputs()]
+        self._types = {
+            value.name: np.float16 if value.type == "tensor(float16)" else np.float32
+            for value in self._session.get_inputs()
+        }
+        self.inputs: Sequence[str] = list(self._types)
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
@@ -93,7 +98,9 @@ class OnnxRuntimeSession:
             Unavailable: this version of ONNX Runtime, or this machine's memory, is not enough for the model.
         """
         try:
-            values = self._session.run(None, dict(feeds))
+            values = self._session.run(
+                None, {name: array.astype(self._types[name], copy=False) for name, array in feeds.items()}
+            )
         except Exception as error:
             backend = " ".join(f"{name} {version}" for name, version in installed().items())
             raise Unavailable(f"{backend} cannot run {self._model}: {_first_line(error)}") from error

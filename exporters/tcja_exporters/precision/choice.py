@@ -1,0 +1,73 @@
+"""Which weights are lowered: all but those that the user keeps, by the name of a module or of a spiking layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import onnx
+
+from tcja_exporters import custom_op
+from tcja_runtime.bundle import Layer, Weight
+from tcja_runtime.errors import BadInput
+
+ADVISED = "advised"
+"""In place of names: what the advice of the margins keeps (`tcja_exporters.advice`)."""
+
+
+def keep_in_float32(
+    names: Iterable[str], model: onnx.ModelProto, weights: Sequence[Weight], layers: Sequence[Layer]
+) -> set[str]:
+    """The modules to keep in float32.
+
+    Args:
+        names: of modules, whose inner modules are kept too, or of spiking layers, whose weights are: those of the
+            layers between them and the spiking layers before them.
+        model: with TcjaLif nodes.
+        weights: of its convolutions and products.
+        layers: its spiking layers.
+
+    Raises:
+        BadInput: a name is of neither.
+    """
+    leading = {layer.name: _leading_to(layer.name, model, weights) for layer in layers}
+    kept: set[str] = set()
+    for name in names:
+        own = {weight.module for weight in weights if f"{weight.module}.".startswith(f"{name}.")}
+        found = own | leading.get(name, set())
+        if not found:
+            choices = ", ".join([*(weight.module for weight in weights), *leading])
+            raise BadInput(f"--keep {name} names neither a layer with weights nor a spiking layer; there are {choices}")
+        kept |= found
+    return kept
+
+
+def quantizable(model: onnx.ModelProto, weights: Sequence[Weight], attention: Iterable[str]) -> set[str]:
+    """The modules whose products INT8 makes cheaper: not those of attention blocks, which are small and decide much.
+
+    Transposed convolutions are left alone: TensorRT has few kernels for them in 8 bits.
+    """
+    kinds = {tensor: node.op_type for node in model.graph.node for tensor in node.input}
+    within = tuple(f"{name}." for name in attention)
+    return {
+        weight.module
+        for weight in weights
+        if kinds.get(weight.tensor) in ("Conv", "Gemm", "MatMul") and not f"{weight.module}.".startswith(within)
+    }
+
+
+def _leading_to(layer: str, model: onnx.ModelProto, weights: Sequence[Weight]) -> set[str]:
+    """The modules of the weights between a spiking layer and those before it."""
+    makers = {tensor: node for node in model.graph.node for tensor in node.output}
+    modules = {weight.tensor: weight.module for weight in weights}
+    (fires,) = (node for node in model.graph.node if node.name == f"{layer}/{custom_op.NAME}")
+    found, seen, waiting = set(), set(), list(fires.input)
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in modules:
+            found.add(modules[tensor])
+        node = makers.get(tensor)
+        if node is None or tensor in seen or node.op_type == custom_op.NAME:
+            continue
+        seen.add(tensor)
+        waiting.extend(node.input)
+    return found

@@ -1,0 +1,70 @@
+"""INT8: symmetric quantisers in front of products, and weights in 8 bits.
+
+    x -> QuantizeLinear -> DequantizeLinear -> product        one scale a tensor, from calibration
+    W in int8 -> DequantizeLinear -> product                  one scale an output channel: the largest |w| / 127
+
+Zero points are 0, of type int8, and written out: TensorRT takes an omitted one, or uint8, for int8 without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_graphsurgeon as gs
+
+from tcja_exporters.passes.done import Done
+from tcja_exporters.precision.calibration import LEVELS
+
+
+def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> Done:
+    """Quantise products: the scale of what they multiply, by the tensor of their weight."""
+    changes = 0
+    for node in [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1].name in scales]:
+        weight, scale = node.inputs[1], scales[node.inputs[1].name]
+        node.inputs[0] = _quantized(graph, node, scale)
+        if isinstance(weight, gs.Constant):
+            axis = 0 if node.op == "Conv" or node.attrs.get("transB", 0) else weight.values.ndim - 1
+            _dequantized(graph, weight, axis)
+        changes += 1
+    return Done(changes, exact=False, note="weights and inputs of products in 8 bits")
+
+
+def _quantized(graph: gs.Graph, node: gs.Node, scale: float) -> gs.Variable:
+    x = node.inputs[0]
+    constants = [
+        gs.Constant(f"{node.name}/scale", np.array(scale, np.float32)),
+        gs.Constant(f"{node.name}/zero_point", np.array(0, np.int8)),
+    ]
+    q = gs.Variable(f"{node.name}/quantized", np.int8, x.shape)
+    y = gs.Variable(f"{node.name}/dequantized", np.float32, x.shape)
+    module = node.name.rpartition("/")[0]
+    graph.nodes.append(gs.Node("QuantizeLinear", f"{module}/QuantizeLinear", {}, [x, *constants], [q]))
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{module}/DequantizeLinear", {}, [q, *constants], [y]))
+    return y
+
+
+def _dequantized(graph: gs.Graph, weight: gs.Constant, axis: int) -> None:
+    """Put a weight in 8 bits, and what makes floats of it, in its place and under its name."""
+    integers, scales = in_8_bits(weight.values, axis)
+    name, readers = weight.name, list(weight.outputs)
+    made = gs.Variable(name, np.float32, weight.values.shape)
+    inputs = [
+        gs.Constant(f"{name}/int8", integers),
+        gs.Constant(f"{name}/scale", scales),
+        gs.Constant(f"{name}/zero_point", np.zeros(len(scales), np.int8)),
+    ]
+    for reader in readers:
+        reader.inputs = [made if each is weight else each for each in reader.inputs]
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/DequantizeLinear", {"axis": axis}, inputs, [made]))
+
+
+def in_8_bits(weight: npt.NDArray[np.float32], axis: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """A weight in int8 and its scale for each index of an axis."""
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    largest = np.abs(weight).max(axis=others)
+    scales = np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+    along = [-1 if i == axis else 1 for i in range(weight.ndim)]
+    integers = np.clip(np.round(weight / scales.reshape(along)), -LEVELS, LEVELS).astype(np.int8)
+    return integers, scales

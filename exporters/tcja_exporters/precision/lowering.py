@@ -1,0 +1,97 @@
+"""An exported network in a lower precision: its models, and the same network in PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from tcja_exporters import onnx_export, reference
+from tcja_exporters.onnx_export import Exported
+from tcja_exporters.precision.half import to_half
+from tcja_exporters.precision.int8 import to_int8
+from tcja_exporters.quantizer import quantized
+from tcja_runtime.bundle import Weight
+from tcja_runtime.frames import Floats
+from tcja_runtime.rounding import FLOAT16_VALUES, FLOAT32
+
+ARITHMETICS = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
+"""How a model of a precision computes, its constants being what they are: products of 8 bits are exact."""
+PRECISIONS = tuple(ARITHMETICS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lowered:
+    """A network in a precision: its models, and what they are to do, in PyTorch."""
+
+    exported: Exported
+    network: nn.Module
+    precision: str
+
+
+def lowered(
+    network: nn.Module, exported: Exported, precision: str, kept: set[str], scales: Mapping[str, float]
+) -> Lowered:
+    """An exported network in a lower precision.
+
+    Args:
+        network: the trained network.
+        exported: its models in float32.
+        precision: "fp16" or "int8".
+        kept: modules whose weights stay in float32.
+        scales: of what modules take, for INT8; those without one stay in float32 too.
+    """
+    chosen = [
+        weight
+        for weight in exported.weights
+        if weight.module not in kept and (precision == "fp16" or weight.module in scales)
+    ]
+    tensors = {weight.tensor for weight in chosen}
+    change: Callable[..., Any]
+    if precision == "fp16":
+        change = functools.partial(to_half, weights=tensors)
+    else:
+        change = functools.partial(to_int8, scales={weight.tensor: scales[weight.module] for weight in chosen})
+    weights = [
+        dataclasses.replace(weight, type=precision, scale=scales.get(weight.module)) if weight in chosen else weight
+        for weight in exported.weights
+    ]
+    changed = onnx_export.rewritten(exported, f"to_{precision}", change, weights)
+    twin = reference.with_weights(network, chosen, _constants(changed.model, chosen))
+    for weight in chosen if precision == "int8" else ():
+        twin.get_submodule(weight.module).register_forward_pre_hook(_Quantizes(scales[weight.module]))
+    return Lowered(changed, twin, precision)
+
+
+class _Quantizes:
+    """A hook of a module that quantises what it takes."""
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+
+    def __call__(self, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (quantized(args[0], self._scale), *args[1:])
+
+
+def _constants(model: onnx.ModelProto, weights: list[Weight]) -> dict[str, Floats]:
+    """The values in float32 of weights, and of what is added to their products, as a model has them."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    makers = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+
+    def value(name: str) -> Floats:
+        if name in stored:
+            return stored[name].astype(np.float32)
+        node = makers[name]
+        axis = next(attribute.i for attribute in node.attribute if attribute.name == "axis")
+        integers, scales = (stored[tensor] for tensor in node.input[:2])
+        along = [-1 if i == axis else 1 for i in range(integers.ndim)]
+        floats: Floats = integers.astype(np.float32) * scales.reshape(along)
+        return floats
+
+    return {name: value(name) for weight in weights for name in (weight.tensor, weight.bias) if name is not None}

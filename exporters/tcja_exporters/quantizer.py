@@ -1,0 +1,27 @@
+"""The quantiser as an operator of PyTorch, so that its bound can be derived (`tcja_exporters.bounds`).
+
+q(x) = s * clip(round(x / s), -128, 127)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LIBRARY: Any = torch.library.Library("tcja", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define("quantized(Tensor x, float scale) -> Tensor")
+
+
+def _quantized(x: Tensor, scale: float) -> Tensor:
+    return (x / scale).round_().clamp_(-128, 127).mul_(scale)
+
+
+_LIBRARY.impl("quantized", _quantized, "CompositeExplicitAutograd")
+
+
+def quantized(x: Tensor, scale: float) -> Tensor:
+    """q(x) of any shape, computed in x's own type; s > 0."""
+    rounded: Tensor = torch.ops.tcja.quantized(x, scale)
+    return rounded

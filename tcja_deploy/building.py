@@ -1,0 +1,82 @@
+"""Adding an engine to a bundle, for the TensorRT and the GPU of this machine; neither torch nor onnx is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from tcja_deploy.console import Steps, silent
+from tcja_exporters import engine as engines
+from tcja_exporters.engine import Engine, Options
+from tcja_runtime import bundle
+from tcja_runtime.bundle import Bundle, Manifest, write_manifest
+from tcja_runtime.errors import Unavailable
+from tcja_runtime.staging import restaged
+
+
+def build(path: Path, target: str, options: Options, steps: Steps | None = None) -> Engine:
+    """Build an engine from a bundle's plain model and add it, in place of one of the same name.
+
+    Args:
+        path: of the bundle, which stays as it is if the build fails.
+        target: "auto" (whichever TensorRT is installed), "tensorrt" or "tensorrt-rtx".
+        options: of the build.
+        steps: where progress is shown.
+
+    Raises:
+        BadInput: the bundle is damaged or cannot be written, or TensorRT cannot build its model.
+        Unavailable: TensorRT, or what it needs of this machine, is missing.
+    """
+    steps = steps or silent()
+    flavour = chosen(target)
+    if flavour is None:
+        raise Unavailable(
+            "no TensorRT is installed for this Python: on a Jetson use a virtual environment made with "
+            "--system-site-packages, which sees JetPack's; elsewhere run 'pip install tensorrt' (or tensorrt-rtx)"
+        )
+    with steps.step("check the hashes"):
+        opened = Bundle.open(path)
+    with restaged(path) as folder, steps.step(f"build the {flavour} engine"):
+        manifest = with_engine(opened.manifest, folder, flavour, options)
+        write_manifest(folder, manifest)
+    name = next(reversed(manifest.engines))
+    return Engine(name, manifest.engines[name])
+
+
+def chosen(target: str) -> str | None:
+    """What to build an engine with; None for no engine.
+
+    Raises:
+        Unavailable: what was asked for is not installed.
+    """
+    if target == "onnx":
+        return None
+    if target == "auto":
+        return next(iter(engines.installed()), None)
+    engines.require(target)
+    return target
+
+
+def with_engine(manifest: Manifest, folder: Path, flavour: str, options: Options) -> Manifest:
+    """Build an engine into a bundle's folder; the last of the manifest's engines is then it."""
+    place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
+    built = engines.build(
+        folder / bundle.PLAIN_MODEL, partial, flavour, options, manifest.precision, _products(manifest)
+    )
+    shutil.rmtree(place / built.name, ignore_errors=True)
+    place.mkdir(exist_ok=True)
+    (partial / built.name).rename(place / built.name)
+    partial.rmdir()
+    kept = {name: sidecar for name, sidecar in manifest.engines.items() if name != built.name}
+    targets = [*manifest.targets, *([] if flavour in manifest.targets else [flavour])]
+    return dataclasses.replace(manifest, targets=targets, engines={**kept, built.name: built.sidecar})
+
+
+def _products(manifest: Manifest) -> dict[str, int]:
+    """How many products are in each of TensorRT's types at least."""
+    return dict(Counter(_TYPES[weight.type] for weight in manifest.weights))
+
+
+_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}

@@ -1,0 +1,102 @@
+"""`build BUNDLE`: the command of the board, here with TensorRT-RTX, which builds without a GPU."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tcja_deploy import cli
+from tcja_exporters import engine
+from tcja_runtime.bundle import Bundle, sha256
+
+pytestmark = [
+    pytest.mark.tensorrt,
+    pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed"),
+]
+
+
+@pytest.fixture
+def name() -> str:
+    return "fashion_mnist"
+
+
+@pytest.fixture
+def run(capsys):
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = cli.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+def contents(folder):
+    return {file.relative_to(folder): sha256(file) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_an_engine_is_added_and_replaced(run, bundle):
+    before = contents(bundle)
+    code, out, err = run("build", bundle, "--batch", "1:4:16", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["batch"] == [1, 4, 16]
+    assert "build the tensorrt-rtx engine" in err
+    opened = Bundle.open(bundle)
+    assert list(opened.manifest.engines) == [said["engine"]]
+    assert opened.manifest.targets == ["onnx", "tensorrt-rtx"]
+    after = contents(bundle)
+    added = {bundle / "engines" / said["engine"] / file for file in ("model.engine", "engine.json", "build.log")}
+    assert {bundle / file for file in after.keys() - before.keys()} == added
+    assert {file for file in before if before[file] != after[file]} == {(bundle / "manifest.json").relative_to(bundle)}
+
+    assert run("build", bundle, "--batch", "2")[0] == 0
+    (sidecar,) = Bundle.open(bundle).manifest.engines.values()
+    assert sidecar["batch"] == [2, 2, 2]
+    assert run("build", bundle, "--tf32")[0] == 0
+    assert len(Bundle.open(bundle).manifest.engines) == 2
+    assert run("verify", bundle)[0] == 0
+
+
+def broken(bundle):
+    """A bundle, its hashes in order, whose plain model TensorRT cannot parse."""
+    manifest = Bundle.open(bundle).manifest
+    model = (bundle / "model.plain.onnx").read_bytes().replace(b"\x22\x04Gemm", b"\x22\x04Gemn")
+    (bundle / "model.plain.onnx").write_bytes(model)
+    from tcja_runtime.bundle import write_manifest
+
+    write_manifest(bundle, manifest)
+
+
+def test_a_failure_leaves_the_bundle_as_it_was(run, bundle):
+    broken(bundle)
+    before = contents(bundle)
+    code, _, err = run("build", bundle)
+    assert code == 2
+    assert "fc.1.0/Gemm (operator Gemn, PyTorch module fc.1.0)" in err.splitlines()[-1]
+    assert contents(bundle) == before
+    assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_damaged_bundle_is_not_built(run, bundle):
+    (bundle / "model.plain.onnx").write_bytes(b"")
+    code, _, err = run("build", bundle)
+    assert (code, "has 0 bytes, the manifest says" in err) == (2, True)
+
+
+def test_without_tensorrt_it_says_what_to_install(run, bundle, monkeypatch):
+    monkeypatch.setattr(engine, "FLAVOURS", {"tensorrt": "no_such_tensorrt"})
+    code, _, err = run("build", bundle)
+    assert code == 3
+    assert "no TensorRT is installed for this Python: on a Jetson use a virtual environment" in err
+
+
+def test_a_folder_that_cannot_be_written_is_named(run, bundle, tmp_path, monkeypatch):
+    def refuse(*_args: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "copytree", refuse)  # root, who runs the tests at times, may write anywhere
+    code, _, err = run("build", bundle)
+    assert code == 2
+    assert err.splitlines()[-1] == f"error: {bundle} cannot be changed: Permission denied; copy it elsewhere"
