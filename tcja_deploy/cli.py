@@ -178,8 +178,8 @@ def export(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            help="What stays in float32 all the same: a module, a spiking layer, or 'advised' for what its margins "
-            "advise; repeatable."
+            help="What stays in float32 all the same: a module, a spiking layer, or 'nothing'; repeatable. Default: "
+            "'advised', the layers whose margins say that they would flip most."
         ),
     ] = None,
     time_form: Annotated[TimeForm, typer.Option(help="How time is laid out in the plain model.")] = TimeForm.SCAN,
@@ -207,7 +207,7 @@ def export(
         target=target.value,
         batch=Batch.parse(batch),
         precision=precision.value,
-        keep=tuple(keep or ()),
+        keep=tuple(keep) if keep else pipeline.Request.keep,
         time_form=time_form.value,
         data=data,
         samples=samples,

@@ -30,6 +30,7 @@ from tcja_exporters.onnx_export import Exported
 from tcja_exporters.precision import (
     ADVISED,
     CALIBRATION_WINDOWS,
+    NOTHING,
     PRECISIONS,
     Lowered,
     calibrate,
@@ -68,7 +69,7 @@ class Request:
         target: "auto" (whichever TensorRT is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
         batch: batch sizes of the engine.
         precision: of weights and activations: "fp32", "fp16" or "int8".
-        keep: what stays in float32 all the same: modules, spiking layers, or "advised".
+        keep: what stays in float32 all the same: modules, spiking layers, or "advised" for what margins advise.
         time_form: how time is laid out in the plain model; "scan" is the only one so far.
         data: windows to compare on (`tcja_runtime.data.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
@@ -89,7 +90,7 @@ class Request:
     target: str = "auto"
     batch: Batch = Options.batch
     precision: str = "fp32"
-    keep: tuple[str, ...] = ()
+    keep: tuple[str, ...] = (ADVISED,)
     time_form: str = "scan"
     data: Path | None = None
     samples: int | None = None
@@ -109,7 +110,7 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
     steps = steps or silent()
     if request.precision not in PRECISIONS:
         raise BadInput(f"--precision {request.precision} must be {', '.join(PRECISIONS)}")
-    if request.keep and request.precision == "fp32":
+    if request.keep != Request.keep and request.precision == "fp32":
         raise BadInput("--keep says what stays in float32 in a lower precision; give --precision too, or leave it out")
     target = chosen(request.target)
     _check_report(request)
@@ -203,8 +204,14 @@ def _lowered(
         recorded = reference.record(network.model, inputs, layers, network.time_steps, []).reference
         advice = advise(network.model, inputs, recorded, layers)
     advised = next(found.keep for found in advice if found.precision == request.precision)
-    names = [name for given in request.keep for name in (advised if given == ADVISED else [given])]
+    said = {ADVISED: advised, NOTHING: []}
+    names = [name for given in request.keep for name in said.get(given, [given])]
     kept = keep_in_float32(names, exported.model, exported.weights, layers)
+    if all(weight.module in kept for weight in exported.weights):
+        raise BadInput(
+            f"--precision {request.precision} would leave everything in float32, as "
+            f"{', '.join(names)} are kept; choose with --keep, or --keep {NOTHING}"
+        )
     scales: Mapping[str, float] = {}
     calibration: dict[str, Any] = {}
     if request.precision == "int8":

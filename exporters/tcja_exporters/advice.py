@@ -33,8 +33,10 @@ from tcja_runtime.neuron import membranes
 from tcja_runtime.portrait import Advice
 from tcja_runtime.trace import Reference, Witnesses
 
-FLIP_RATE = 1e-3
-"""Layers that would flip more often are better kept in float32: a deeper layer then sees few other spikes."""
+FLIPS_PER_SPIKE = {"fp16": 1e-3, "int8": 3e-2}
+"""Layers that would flip more often, by precision, are better kept in float32: what is behind them then sees few other
+spikes. Half is meant to change next to nothing, and rounds the currents of any layer so that some 4e-4 of its spikes
+flip; 8 bits flip one in a hundred, and more where a layer takes what is no spikes."""
 NEAR = 0.1
 
 _Rounding = Callable[[Tensor, int | None], Tensor]
@@ -54,7 +56,8 @@ def advise(network: nn.Module, inputs: Floats, reference: Reference, layers: Seq
     for precision, rounding in _ROUNDINGS.items():
         currents = _currents(_rounded(network, rounding), inputs, reference)
         flips = {layer.name: _flips(layer, reference, currents[layer.name].astype(np.float64)) for layer in layers}
-        keep = [name for name, rate in flips.items() if rate > FLIP_RATE]
+        limit = FLIPS_PER_SPIKE[precision]
+        keep = [name for name, rate in flips.items() if rate > limit * reference.spikes[name].mean()]
         found.append(Advice(precision=precision, flips=flips, keep=keep))
     return found
 

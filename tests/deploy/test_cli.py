@@ -83,6 +83,32 @@ def test_export_with_an_engine(run, tmp_path):
     assert sidecar["batch"] == [1, 2, 4]
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_export_in_lower_precision(run, tmp_path, name, data, precision):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    options = ("--data", data[name], "--target", "onnx", "--precision", precision, "--keep", "nothing")
+    code, out, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
+    assert code == 0
+    assert f"{precision.upper()}: " in out
+    assert f"with the constants of {precision}" in " ".join(out.split())
+    assert ("calibrate on" in err) == (precision == "int8")
+    manifest = Bundle.open(tmp_path / "a.bundle").manifest
+    assert manifest.precision == precision
+    assert precision in {weight.type for weight in manifest.weights}
+    assert run("verify", tmp_path / "a.bundle")[0] == 0
+
+
+def test_what_is_to_be_kept_must_be_there(run, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    options = ("--target", "onnx", "--samples", "1", "--keep", "conv.99")
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options, "--precision", "fp16")
+    assert code == 2
+    assert "--keep conv.99 names neither a layer with weights nor a spiking layer; there are" in err
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
+    assert code == 2
+    assert "--keep says what stays in float32 in a lower precision; give --precision too" in err
+
+
 def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
     checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
     code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx")
@@ -200,7 +226,7 @@ def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
         (["export"], "Missing argument 'checkpoint'"),
         (["export", "a.pth", "--colour"], "No such option: --colour"),
         (["export", "a.pth", "--target", "tpu"], "'tpu' is not one of 'auto', 'onnx', 'tensorrt', 'tensorrt-rtx'"),
-        (["export", "a.pth", "--precision", "fp16"], "'fp16' is not"),
+        (["export", "a.pth", "--precision", "fp8"], "'fp8' is not"),
         (["export", "a.pth", "--samples", "many"], "Invalid value for '--samples'"),
         (["export", "a.pth", "--batch", "8:1:1"], "--batch 8:1:1: 1 <= MIN <= OPT <= MAX <= 1024 must hold"),
         (["export", "a.pth", "--batch", "1:1:99999999999999999999"], "1 <= MIN <= OPT <= MAX <= 1024 must hold"),

@@ -40,6 +40,7 @@ MANIFEST = Manifest(
     passes=[{"name": "fold_batch_norm", "changes": 5, "exact": False, "note": "rounds differently"}],
     time_form="scan",
     precision="fp32",
+    calibration={},
     targets=["onnx"],
     engines={"orin": {"bytes": 4321, "batch": [1, 1, 8], "layers": 12}},
     parity={"met": True},

@@ -29,6 +29,7 @@ MANIFEST = Manifest(
     passes=[],
     time_form="scan",
     precision="fp32",
+    calibration={},
     targets=["onnx"],
     engines={},
     taps=[],

@@ -11,13 +11,14 @@ bounded (`tcja_runtime.rounding`); what the constants cost is measured against t
 from __future__ import annotations
 
 from tcja_exporters.precision.calibration import CALIBRATION_WINDOWS, calibrate
-from tcja_exporters.precision.choice import ADVISED, keep_in_float32, quantizable
+from tcja_exporters.precision.choice import ADVISED, NOTHING, keep_in_float32, quantizable
 from tcja_exporters.precision.lowering import ARITHMETICS, PRECISIONS, Lowered, lowered
 
 __all__ = [
     "ADVISED",
     "ARITHMETICS",
     "CALIBRATION_WINDOWS",
+    "NOTHING",
     "PRECISIONS",
     "Lowered",
     "calibrate",

@@ -10,8 +10,8 @@ from tcja_exporters import custom_op
 from tcja_runtime.bundle import Layer, Weight
 from tcja_runtime.errors import BadInput
 
-ADVISED = "advised"
-"""In place of names: what the advice of the margins keeps (`tcja_exporters.advice`)."""
+ADVISED, NOTHING = "advised", "nothing"
+"""In place of names: what the advice of the margins keeps (`tcja_exporters.advice`), or nothing at all."""
 
 
 def keep_in_float32(
