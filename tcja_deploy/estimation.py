@@ -6,13 +6,13 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tcja_deploy.console import Steps
 from tcja_deploy.extras import needs
 from tcja_deploy.versions import producer
 from tcja_runtime import golden
-from tcja_runtime.boards import Board, Mode
+from tcja_runtime.boards import SOURCES, Board, Mode, Precision
 from tcja_runtime.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.golden import Golden
@@ -56,16 +56,14 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the units that their names and `tcja_exporters.costs` say."""
-        return {
-            **dataclasses.asdict(self),
-            "board": dataclasses.asdict(dataclasses.replace(self.board, modes=())) | {"modes": self.modes},
-            "synaptic_joules": self.synaptic_joules,
+        published = {
+            "modes": [mode.name for mode in self.board.modes],
+            "sources": [SOURCES[source] for source in self.board.sources],
+            "peaks": {kind: self.board.peak(kind, self.mode) for kind in get_args(Precision)},
+            "bandwidth": self.board.bandwidth(self.mode),
         }
-
-    @property
-    def modes(self) -> list[str]:
-        """The power modes that the board has."""
-        return [mode.name for mode in self.board.modes]
+        fields = dataclasses.asdict(self)
+        return {**fields, "board": {**fields["board"], **published}, "synaptic_joules": self.synaptic_joules}
 
 
 def estimate(
@@ -121,9 +119,14 @@ def estimate(
         total=total,
         weight_bytes=costs.weight_bytes,
         synapses=synapses,
-        measured_on=None if vectors is None else f"{len(vectors.samples)} windows ({vectors.samples.source})",
+        measured_on=None if vectors is None else _named(vectors),
         dense_joules=total.macs / batch * E_MAC,
     )
+
+
+def _named(vectors: Golden) -> str:
+    n = len(vectors.samples)
+    return f"{n} golden window{'s' * (n > 1)} ({vectors.samples.source})"
 
 
 def _load(path: Path) -> ModelProto:

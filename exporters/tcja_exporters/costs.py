@@ -85,9 +85,9 @@ class Node:
         macs: multiply-adds, of products.
         operations: all, a multiply-add being two.
         parameters: values of weights that no node before reads.
-        weight_bytes: of them.
-        read: bytes of data.
-        written: bytes of data.
+        weight_bytes: of them, as they are stored.
+        read: bytes of weights and data.
+        written: bytes.
         live: bytes of data that are kept while it runs.
         takes: what its first input is.
     """
@@ -112,7 +112,7 @@ class Node:
     @property
     def moved(self) -> int:
         """Bytes between memory and GPU."""
-        return self.weight_bytes + self.read + self.written
+        return self.read + self.written
 
     def time(self, board: Board, mode: Mode) -> tuple[float, float]:
         """Seconds that its operations take at least, and its bytes."""
@@ -288,8 +288,9 @@ class _Graph:
     def shape(self, tensor: str) -> tuple[int, ...]:
         if tensor in self.constants:
             return tuple(self.constants[tensor].dims)
-        dims = self._types[tensor].shape.dim if tensor in self._types else ()
-        if tensor not in self._types or not all(dim.HasField("dim_value") for dim in dims):
+        found = self._types.get(tensor)
+        dims = found.shape.dim if found else ()
+        if found is None or not found.HasField("shape") or not all(dim.HasField("dim_value") for dim in dims):
             raise BadInput(f"the costs of the model cannot be told: nothing tells the shape of its tensor '{tensor}'")
         return tuple(dim.dim_value for dim in dims)
 
@@ -344,11 +345,12 @@ def _nodes(graph: _Graph, signals: Mapping[str, Signal]) -> Iterator[Node]:
         if node.op_type in (*_VIEWS, *_FREE) or all(tensor in graph.constants for tensor in node.output):
             continue
         taken = list(dict.fromkeys(graph.stored(tensor) for tensor in node.input if tensor))
-        weights = [tensor for tensor in taken if graph.is_weight(tensor) and tensor not in held]
-        held.update(weights)
+        weights = [tensor for tensor in taken if graph.is_weight(tensor)]
+        new = [tensor for tensor in weights if tensor not in held]
+        held.update(new)
         data = [tensor for tensor in taken if tensor not in graph.constants]
         written = sum(graph.bytes(tensor) for tensor in node.output if tensor)
-        read = written if node.op_type in _PARTS else sum(map(graph.bytes, data))
+        read = written if node.op_type in _PARTS else sum(map(graph.bytes, [*data, *weights]))
         macs = _macs(graph, node) if node.op_type in _PRODUCTS else 0
         yield Node(
             name=node.name,
@@ -356,8 +358,8 @@ def _nodes(graph: _Graph, signals: Mapping[str, Signal]) -> Iterator[Node]:
             precision=_precision(graph, node) if macs else "fp32",
             macs=macs,
             operations=2 * macs + _biases(graph, node) if macs else _operations(graph, node),
-            parameters=sum(map(graph.size, weights)),
-            weight_bytes=sum(map(graph.bytes, weights)),
+            parameters=sum(map(graph.size, new)),
+            weight_bytes=sum(map(graph.bytes, new)),
             read=read,
             written=written,
             live=kept,

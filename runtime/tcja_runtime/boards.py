@@ -13,16 +13,8 @@ k16 and k8 are of the architecture (Volta 1024 and 2048, Ampere 2048 and 4096, T
 the clocks they give the totals that the data sheets print, which the tests check. Figures that a data sheet calls
 sparse are twice as high and need weights pruned 2:4, which those of spiking networks are not.
 
-Sources:
-    [ONANO] Jetson Orin Nano Series Modules Data Sheet, DS-11105-001 v1.5, chapters 2.1, 2.3 and 2.4
-    [ONX] Jetson Orin NX Series Modules Data Sheet, DS-10712-001 v1.5, chapters 2.1, 2.4 and 2.5
-    [AGX] Jetson AGX Orin Series Technical Brief v1.2; the modules' comparison table,
-        https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-orin
-    [GUIDE] Jetson Linux Developer Guide r36.5 (Orin), r38.4 (Thor), Platform Power and Performance: clocks of modes
-    [THOR] Jetson T5000 Module Data Sheet; NVIDIA's technical blog on T4000 and JetPack 7.1
-    [XAVIER] Jetson AGX Xavier and Xavier NX Data Sheets; Jetson Linux Developer Guide r32, power modes
-
-[ONANO] and [ONX] were read themselves; of the others others' transcriptions. "not verified" marks what was in neither.
+The sources are in `SOURCES`. The data sheets of Orin Nano and Orin NX were read themselves, of the others what others
+transcribed of them. "Not verified" marks what was in neither.
 """
 
 from __future__ import annotations
@@ -33,6 +25,17 @@ from typing import Literal
 from tcja_runtime.errors import BadInput
 
 Precision = Literal["fp32", "fp16", "int8"]
+
+SOURCES = {
+    "ONANO": "Jetson Orin Nano Series Modules Data Sheet, DS-11105-001 v1.5, 2.1, 2.3 and 2.4",
+    "ONX": "Jetson Orin NX Series Modules Data Sheet, DS-10712-001 v1.5, 2.1, 2.4 and 2.5",
+    "AGX": "Jetson AGX Orin Series Technical Brief v1.2 and the Jetson Orin modules' table at nvidia.com",
+    "XAVIER": "Jetson AGX Xavier and Xavier NX Data Sheets, Jetson Linux Developer Guide r32 (power modes)",
+    "THOR": "Jetson T5000 Module Data Sheet, NVIDIA's technical blog on T4000 and JetPack 7.1",
+    "ORIN_MODES": "Jetson Linux Developer Guide r36.5, Platform Power and Performance",
+    "THOR_MODES": "Jetson Linux Developer Guide r38.4, Platform Power and Performance",
+}
+"""What NVIDIA publishes the figures in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Board:
         bus: width of the memory, in bits.
         memory: bytes, shared by GPU and processor.
         modes: power modes, the default first.
-        source: of the figures, as in the module's docstring.
+        sources: of the figures, in `SOURCES`.
     """
 
     name: str
@@ -78,7 +81,7 @@ class Board:
     bus: int
     memory: int
     modes: tuple[Mode, ...]
-    source: str
+    sources: tuple[str, ...]
 
     def mode(self, name: str | None = None) -> Mode:
         """A power mode by its name, in any case; the default without one.
@@ -117,7 +120,7 @@ _BOARDS = (
         bus=128,
         memory=8 * _GB,
         modes=(Mode("15W", 15, 624.75, 2133, 8), Mode("7W", 7, 408, 2133, 8)),  # all SMs on at 7W: not verified
-        source="ONANO, GUIDE",
+        sources=("ONANO", "ORIN_MODES"),
     ),
     Board(
         name="orin-nano-4gb",
@@ -126,7 +129,7 @@ _BOARDS = (
         bus=64,
         memory=4 * _GB,
         modes=(Mode("10W", 10, 624.75, 2133, 4), Mode("7W_AI", 7, 408, 2133, 4)),  # all SMs on at 7W: not verified
-        source="ONANO, GUIDE",
+        sources=("ONANO", "ORIN_MODES"),
     ),
     Board(
         name="orin-nano-super",
@@ -135,7 +138,7 @@ _BOARDS = (
         bus=128,
         memory=8 * _GB,
         modes=(Mode("MAXN_SUPER", 25, 1020, 3199, 8), Mode("25W", 25, 918, 3199, 8)),
-        source="ONANO, GUIDE",
+        sources=("ONANO", "ORIN_MODES"),
     ),
     Board(
         name="orin-nano-4gb-super",
@@ -144,7 +147,7 @@ _BOARDS = (
         bus=64,
         memory=4 * _GB,
         modes=(Mode("MAXN_SUPER", 25, 1020, 3199, 4), Mode("25W", 25, 1020, 3199, 4)),
-        source="ONANO, GUIDE",
+        sources=("ONANO", "ORIN_MODES"),
     ),
     Board(
         name="orin-nx",
@@ -158,7 +161,7 @@ _BOARDS = (
             Mode("15W", 15, 612, 3200, 8),  # all SMs on: not verified
             Mode("10W", 10, 612, 2133, 4),  # half the SMs off: not verified
         ),
-        source="ONX, GUIDE",
+        sources=("ONX", "ORIN_MODES"),
     ),
     Board(
         name="orin-nx-8gb",
@@ -172,7 +175,7 @@ _BOARDS = (
             Mode("15W", 15, 612, 3200, 8),  # all SMs on: not verified
             Mode("10W", 10, 612, 2133, 4),  # half the SMs off: not verified
         ),
-        source="ONX, GUIDE",
+        sources=("ONX", "ORIN_MODES"),
     ),
     Board(
         name="orin-nx-super",
@@ -181,7 +184,7 @@ _BOARDS = (
         bus=128,
         memory=16 * _GB,
         modes=(Mode("MAXN_SUPER", 40, 1173, 3200, 8), Mode("40W", 40, 1173, 3200, 8)),
-        source="ONX, GUIDE",
+        sources=("ONX", "ORIN_MODES"),
     ),
     Board(
         name="orin-nx-8gb-super",
@@ -190,7 +193,7 @@ _BOARDS = (
         bus=128,
         memory=8 * _GB,
         modes=(Mode("MAXN_SUPER", 40, 1173, 3200, 8), Mode("40W", 40, 1173, 3200, 8)),
-        source="ONX, GUIDE",
+        sources=("ONX", "ORIN_MODES"),
     ),
     Board(
         name="agx-orin",
@@ -204,7 +207,7 @@ _BOARDS = (
             Mode("30W", 30, 612, 3200, 8),  # half the SMs off: not verified
             Mode("15W", 15, 408, 2133, 6),  # ten SMs off: not verified
         ),
-        source="AGX, GUIDE",
+        sources=("AGX", "ORIN_MODES"),
     ),
     Board(
         name="agx-orin-32gb",
@@ -218,7 +221,7 @@ _BOARDS = (
             Mode("30W", 30, 612, 3200, 8),  # six SMs off: not verified
             Mode("15W", 15, 408, 2133, 6),  # eight SMs off: not verified
         ),
-        source="AGX, GUIDE",
+        sources=("AGX", "ORIN_MODES"),
     ),
     Board(
         name="agx-xavier",
@@ -232,7 +235,7 @@ _BOARDS = (
             Mode("15W", 15, 670, 1333, 8),
             Mode("10W", 10, 520, 1066, 4),
         ),
-        source="XAVIER",
+        sources=("XAVIER",),
     ),
     Board(
         name="xavier-nx",
@@ -241,7 +244,7 @@ _BOARDS = (
         bus=128,
         memory=8 * _GB,  # there is one of 16 GB, else the same
         modes=(Mode("20W_6CORE", 20, 1100, 1866, 6),),
-        source="XAVIER",
+        sources=("XAVIER",),
     ),
     Board(
         name="thor",
@@ -255,7 +258,7 @@ _BOARDS = (
             Mode("90W", 90, 1530, 4266, 12),
             Mode("70W", 70, 1530, 4266, 12),
         ),
-        source="THOR, GUIDE",
+        sources=("THOR", "THOR_MODES"),
     ),
     Board(
         name="thor-t4000",
@@ -264,7 +267,7 @@ _BOARDS = (
         bus=256,
         memory=64 * _GB,
         modes=(Mode("70W", 70, 1530, 4266, 12),),
-        source="THOR, GUIDE",
+        sources=("THOR", "THOR_MODES"),
     ),
 )
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tcja_runtime.boards import BOARDS, board
+from tcja_runtime.boards import BOARDS, SOURCES, board
 from tcja_runtime.errors import BadInput
 
 # The totals that NVIDIA prints, in 10^12 operations or 10^9 bytes a second, and how finely. They are kept apart from
@@ -62,6 +62,11 @@ def test_a_mode_of_less_power_is_not_faster():
         assert bandwidths == sorted(bandwidths)
         most = max(mode.sms for mode in modes)
         assert found.modes[0].sms == most
+
+
+def test_every_board_names_its_sources():
+    assert all(found.sources and SOURCES.keys() >= set(found.sources) for found in BOARDS.values())
+    assert {source for found in BOARDS.values() for source in found.sources} == SOURCES.keys()
 
 
 def test_names():
