@@ -47,7 +47,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import helper, shape_inference
+from onnx import helper, numpy_helper, shape_inference
 from torch.nn import functional
 
 from tcja_exporters import custom_op
@@ -149,7 +149,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Synapses:
-    """Synaptic operations of a product, for one window.
+    """Synaptic operations of a module's products, for one window.
 
     Attributes:
         module: the PyTorch module.
@@ -211,9 +211,9 @@ class Costs:
         return _layer("", self.nodes, at)
 
     def rates(self, golden: Golden) -> dict[str, float]:
-        """The share that is not zero of what products take, by node, in what a reference fired.
+        """By node of a product, the share of what it takes that is not zero, in what a reference fired.
 
-        Only of products that take spikes, graded or not; measured over the windows and steps of the golden vectors.
+        Only of those that take spikes, graded or not; measured over the windows and steps of the golden vectors.
 
         Raises:
             BadInput: the golden vectors have no spikes of a layer of the model.
@@ -222,8 +222,12 @@ class Costs:
         return _rates(graph, _signals(graph, self._spiking), golden)
 
     def synapses(self, rates: Rates) -> list[Synapses]:
-        """The synaptic operations of each product, for one window."""
-        return [_synapses(node, self.batch, rates) for node in self.nodes if node.macs]
+        """The synaptic operations of the products of each module, for one window."""
+        modules: dict[tuple[str, Signal], list[Node]] = {}
+        for node in self.nodes:
+            if node.macs:
+                modules.setdefault((node.module, node.takes), []).append(node)
+        return [_synapses(*key, nodes, self.batch, rates) for key, nodes in modules.items()]
 
 
 def _layer(module: str, nodes: tuple[Node, ...] | list[Node], at: tuple[Board, Mode] | None) -> Layer:
@@ -248,14 +252,14 @@ def _layer(module: str, nodes: tuple[Node, ...] | list[Node], at: tuple[Board, M
     )
 
 
-def _synapses(node: Node, batch: int, rates: Rates) -> Synapses:
-    rate = rates[node.name] if node.takes != "values" else 1.0
-    macs = node.macs // batch
-    accumulates, multiplies = (rate * macs, 0.0) if node.takes == "spikes" else (0.0, rate * macs)
+def _synapses(module: str, takes: Signal, nodes: list[Node], batch: int, rates: Rates) -> Synapses:
+    macs = sum(node.macs for node in nodes) // batch
+    events = macs if takes == "values" else math.fsum(rates[node.name] * node.macs for node in nodes) / batch
+    accumulates, multiplies = (events, 0.0) if takes == "spikes" else (0.0, float(events))
     return Synapses(
-        module=node.module,
-        takes=node.takes,
-        rate=rate,
+        module=module,
+        takes=takes,
+        rate=events / macs,
         macs=macs,
         accumulates=accumulates,
         multiply_accumulates=multiplies,
@@ -308,6 +312,11 @@ class _Graph:
 
     def bytes(self, tensor: str) -> int:
         return self.size(tensor) * int(helper.tensor_dtype_to_np_dtype(self.type(tensor)).itemsize)
+
+    def values(self, tensor: str) -> npt.NDArray[Any]:
+        if tensor not in self.constants:
+            raise BadInput(f"the firing rate behind '{tensor}' cannot be told: what it selects is not constant")
+        return numpy_helper.to_array(self.constants[tensor])
 
     def is_weight(self, tensor: str) -> bool:
         """Whether it is a constant of numbers, not a shape or a lone scale."""
@@ -505,25 +514,39 @@ class _Masks:
             source = self(_gated(node, self._signals)[1])
             return np.broadcast_to(source, self._graph.shape(tensor))
         passes = _pooled if node.op_type in _POOLS else _PASSES[node.op_type]
-        passed = passes(node, self(node.input[0]), self._graph.shape(tensor))
+        passed = passes(node, self(node.input[0]), self._graph)
         if passed.shape != self._graph.shape(tensor):
             raise BadInput(f"the firing rate behind {node.name} cannot be told: its padding is unknown")
         return passed
 
 
-def _as_it_is(_node: onnx.NodeProto, mask: Mask, _shape: tuple[int, ...]) -> Mask:
+def _as_it_is(_node: onnx.NodeProto, mask: Mask, _graph: _Graph) -> Mask:
     return mask
 
 
-def _reshaped(_node: onnx.NodeProto, mask: Mask, shape: tuple[int, ...]) -> Mask:
-    return mask.reshape(shape)
+def _reshaped(node: onnx.NodeProto, mask: Mask, graph: _Graph) -> Mask:
+    return mask.reshape(graph.shape(node.output[0]))
 
 
-def _transposed(node: onnx.NodeProto, mask: Mask, _shape: tuple[int, ...]) -> Mask:
+def _gathered(node: onnx.NodeProto, mask: Mask, graph: _Graph) -> Mask:
+    return np.take(mask, graph.values(node.input[1]), axis=_attribute(node, "axis", 0))
+
+
+def _sliced(node: onnx.NodeProto, mask: Mask, graph: _Graph) -> Mask:
+    starts, ends, *rest = (graph.values(tensor) for tensor in node.input[1:])
+    axes = rest[0] if rest else np.arange(len(starts))
+    strides = rest[1] if len(rest) > 1 else np.ones_like(starts)
+    part = [slice(None)] * mask.ndim
+    for axis, *edges in zip(axes, starts, ends, strides, strict=True):
+        part[axis] = slice(*map(int, edges))
+    return mask[tuple(part)]
+
+
+def _transposed(node: onnx.NodeProto, mask: Mask, _graph: _Graph) -> Mask:
     return mask.transpose(_attribute(node, "perm", None))
 
 
-def _pooled(node: onnx.NodeProto, mask: Mask, _shape: tuple[int, ...]) -> Mask:
+def _pooled(node: onnx.NodeProto, mask: Mask, _graph: _Graph) -> Mask:
     """Where a window has any that is not zero: so for the largest, and for the mean of what is not negative."""
     kernel = _attribute(node, "kernel_shape", None)
     pads = _attribute(node, "pads", [0] * 2 * len(kernel))
@@ -542,10 +565,12 @@ def _pooled(node: onnx.NodeProto, mask: Mask, _shape: tuple[int, ...]) -> Mask:
     )
 
 
-_PASSES: Mapping[str, Callable[[onnx.NodeProto, Mask, tuple[int, ...]], Mask]] = {
+_PASSES: Mapping[str, Callable[[onnx.NodeProto, Mask, _Graph], Mask]] = {
     **dict.fromkeys(("Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear"), _as_it_is),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
     "Transpose": _transposed,
+    "Gather": _gathered,
+    "Slice": _sliced,
     "MaxPool": _pooled,
 }
 """What leaves spikes spikes, or as they are graded."""

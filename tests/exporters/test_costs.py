@@ -385,6 +385,31 @@ def test_pools_pass_events_on(kind, settings, size):
     assert layer.takes == ("spikes" if kind == "MaxPool" else "graded")
 
 
+def test_steps_that_are_taken_apart():
+    """A network that loops over time has a product a step, which the table shows as one."""
+    step = shape("t_1", 1)
+    step.CopyFrom(onnx.numpy_helper.from_array(np.array(1, np.int64), "t_1"))
+    nodes = [
+        neuron("a"),
+        helper.make_node("Slice", ["a/spikes", "start", "end"], ["s"], name="b/Slice"),
+        helper.make_node("Squeeze", ["s", "axes"], ["first"], name="b/Squeeze"),
+        helper.make_node("Gather", ["a/spikes", "t_1"], ["second"], name="b/Gather", axis=0),
+        helper.make_node("MatMul", ["first", "w"], ["y"], name="c/MatMul"),
+        helper.make_node("MatMul", ["second", "w"], ["z"], name="c/MatMul_2"),
+    ]
+    ends = [tensor("a/current", F, 3, "batch", 8)], [tensor("y", F, "batch", 3), tensor("z", F, "batch", 3)]
+    costs = Costs(
+        model(nodes, *ends, [constant("w", F, 8, 3), shape("start", 0), shape("end", 1), shape("axes", 0), step])
+    )
+    spikes = spikes_of(3, 4, 8)
+    spikes[1] &= spikes_of(4, 8, seed=1)
+    spikes[2] = True
+    (layer,) = costs.synapses(costs.rates(vectors_of({"a": spikes}, np.zeros((4, 1), np.float32))))
+    assert (layer.takes, layer.macs) == ("spikes", 2 * 8 * 3)
+    assert layer.accumulates == pytest.approx(3 * np.count_nonzero(spikes[:2]) / 4)
+    assert layer.rate == pytest.approx(spikes[:2].mean())
+
+
 def test_an_input_of_spikes_is_counted_as_such():
     made = model(
         [helper.make_node("MatMul", ["latents", "w"], ["y"], name="a/MatMul")],
