@@ -385,6 +385,23 @@ def test_pools_pass_events_on(kind, settings, size):
     assert layer.takes == ("spikes" if kind == "MaxPool" else "graded")
 
 
+def test_axes_that_change_places():
+    """A pool over channels, after they became the last axis."""
+    nodes = [
+        neuron("a"),
+        helper.make_node("Transpose", ["a/spikes"], ["moved"], name="b/Transpose", perm=[0, 1, 3, 2]),
+        helper.make_node("Reshape", ["moved", "fold"], ["folded"], name="b/Reshape"),
+        helper.make_node("MaxPool", ["folded"], ["pooled"], name="b/MaxPool", kernel_shape=[4], strides=[4]),
+        helper.make_node("MatMul", ["pooled", "w"], ["y"], name="c/MatMul"),
+    ]
+    ends = [tensor("a/current", F, 2, "batch", 4, 6)], [tensor("y", F, "rows", 6, 3)]
+    costs = Costs(model(nodes, *ends, [constant("w", F, 1, 3), shape("fold", -1, 6, 4)]))
+    spikes = spikes_of(2, 3, 4, 6)
+    (layer,) = costs.synapses(costs.rates(vectors_of({"a": spikes}, np.zeros((3, 1), np.float32))))
+    assert layer.takes == "spikes"
+    assert layer.rate == pytest.approx(spikes.any(axis=2).mean())
+
+
 def test_steps_that_are_taken_apart():
     """A network that loops over time has a product a step, which the table shows as one."""
     step = shape("t_1", 1)
