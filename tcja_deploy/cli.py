@@ -316,20 +316,42 @@ def verify(
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="A checkpoint, an .onnx file or a bundle.")],
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:MODE]",
+            help="Also estimate what it costs on a Jetson, such as orin-nano, agx-orin:30W or thor: operations, bytes, "
+            "memory, time and energy of each layer.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Windows at a time, for --device. Default: 1.")
+    ] = None,
     network: NetworkName = None,
     set_: Set = None,
     trust_checkpoint: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Say what a checkpoint, an ONNX file or a bundle is: network, layers, neurons, T."""
+    """Say what a checkpoint, an ONNX file or a bundle is: network, layers, neurons, T, and what it costs."""
+    from tcja_deploy.estimation import estimate
     from tcja_deploy.inspection import inspect as inspected
+    from tcja_runtime.boards import board
 
-    facts = inspected(file, network=network, settings=_settings(set_), trusted=trust_checkpoint)
+    if batch is not None and device is None:
+        raise BadInput("--batch says how many windows a board takes at a time; name the board with --device")
+    at = None if device is None else board(device)
+    told = _settings(set_)
+    facts = inspected(file, network=network, settings=told, trusted=trust_checkpoint)
+    costs = None
+    if at is not None:
+        costs = estimate(file, at, batch or 1, Steps(err), network=network, settings=told, trusted=trust_checkpoint)
     if as_json:
-        _print_json(facts)
+        _print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
     else:
         out.print(show.facts(facts))
+        if costs is not None:
+            out.print(show.estimate(costs))
     return _DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from rich.text import Text
 
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.doctor import Finding
+from tcja_deploy.estimation import Estimate
 from tcja_deploy.inspection import Facts
 from tcja_deploy.parity import DYADIC, Report
 from tcja_deploy.report import percent
+from tcja_runtime.boards import SOURCES
 from tcja_runtime.bundle import Manifest
 
 
@@ -164,6 +167,79 @@ def facts(facts: Facts) -> RenderableType:
         elif value:
             parts.append(Text(f"{title}: {_short(value)}"))
     return Group(*parts)
+
+
+def estimate(found: Estimate) -> RenderableType:
+    """What a network costs on a board."""
+    board, mode, total = found.board, found.mode, found.total
+    peaks = [f"{si(board.peak('fp32', mode))}FLOPS fp32", f"{si(board.peak('fp16', mode))}FLOPS fp16"]
+    at_most = ", ".join([*peaks, f"{si(board.peak('int8', mode))}OPS int8", f"{si(board.bandwidth(mode))}B/s"])
+    heads = ["FLOPs", "weights", "moved", "kept", "time", "bound", "energy"]
+    table = _table(f"Costs of {_windows(found.batch)} at a time", ["layer"], heads)
+    table.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
+    for layer in [*found.layers, total]:
+        table.add_row(
+            "total" if layer is total else layer.module or "(other)",
+            *(si(count).rstrip() for count in (layer.operations, layer.parameters)),
+            *(f"{si(count)}B" for count in (layer.bytes_moved, layer.activation_bytes)),
+            f"{si(layer.seconds or 0)}s",
+            layer.bound,
+            f"{si(layer.joules or 0)}J",
+            end_section=layer is found.layers[-1],
+        )
+    kept = f"{si(total.activation_bytes)}B of activations and {si(found.weight_bytes)}B of weights"
+    roofline = (
+        f"Roofline: {si(total.seconds or 0)}s, and at most {si(total.joules or 0)}J in that time. Layers that are "
+        "joined move less; starting them, and what the processor does, is not counted. "
+        f"Memory: {kept}, of {si(board.memory)}B."
+    )
+    return Group(
+        Text(f"{board.title}, power mode {mode.name} ({mode.watts:g} W): at most {at_most}"),
+        table,
+        Text(roofline),
+        *_synapses(found),
+        Text("\n".join(["The board's figures are from:", *(f"  {SOURCES[source]}" for source in board.sources)])),
+    )
+
+
+def _synapses(found: Estimate) -> list[RenderableType]:
+    """Synaptic operations and their energy."""
+    if found.synapses is None:
+        missing = "Synaptic operations need firing rates, which a bundle holds: export the network, inspect the bundle."
+        return [Text(missing, style="yellow")]
+    heads = ["not zero", "dense MACs", "ACs", "MACs", "energy"]
+    table = _table(f"Synaptic operations of a window, by {found.measured_on}", ["layer", "input"], heads)
+    for layer in found.synapses:
+        table.add_row(
+            layer.module or "(other)",
+            layer.takes,
+            "" if layer.takes == "values" else percent(layer.rate),
+            *(si(count).rstrip() for count in (layer.macs, layer.accumulates, layer.multiply_accumulates)),
+            f"{si(layer.joules)}J",
+            end_section=layer is found.synapses[-1],
+        )
+    macs, left = (
+        sum(layer.macs for layer in found.synapses),
+        sum(each.multiply_accumulates for each in found.synapses),
+    )
+    added, joules = sum(layer.accumulates for layer in found.synapses), f"{si(found.synaptic_joules or 0)}J"
+    table.add_row("total", "", "", *(si(count).rstrip() for count in (macs, added, left)), joules)
+    summary = (
+        f"{joules} a window, {si(found.dense_joules)}J if every input were dense, at 0.9 pJ an accumulate (AC) and "
+        "4.6 pJ a multiply-accumulate (MAC): 45 nm, Horowitz 2014. So the literature counts the arithmetic of a chip "
+        "that skips zeros; a GPU does not."
+    )
+    return [table, Text(summary)]
+
+
+def si(value: float) -> str:
+    """A number to three digits, a space that does not break, and the prefix of its unit."""
+    power = 0 if value == 0 else min(max(math.floor(math.log10(abs(value)) / 3), -4), 4)
+    scaled = value / 1000.0**power
+    digits = (
+        0 if value == 0 or (power == 0 and value == int(value)) else max(0, 2 - math.floor(math.log10(abs(scaled))))
+    )
+    return f"{scaled:.{digits}f}\N{NO-BREAK SPACE}{('p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T')[power + 4]}"
 
 
 def findings(found: list[Finding]) -> RenderableType:

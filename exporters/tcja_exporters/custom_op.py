@@ -14,7 +14,7 @@ domain has no dot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,16 @@ def spec_of(node: onnx.NodeProto) -> NeuronSpec:
         tau=values["tau"] or None,
         strict=bool(values["strict"]),
     )
+
+
+def operations(step: Iterable[onnx.NodeProto]) -> int:
+    """Arithmetic operations a neuron of a time step, whose nodes these are: all but constants, copies and casts."""
+    return sum(node.op_type not in ("Constant", "Identity", "Cast") for node in step)
+
+
+def step_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """What a TcjaLif node does at a time step, in standard operators."""
+    return _step(spec_of(node), "v", "x", lambda name: name, "")[0]
 
 
 def define(model: onnx.ModelProto) -> None:

@@ -177,6 +177,52 @@ def test_inspect_what_is_no_model(run, tmp_path):
     assert "a.onnx is not a valid ONNX model" in err
 
 
+def test_inspect_says_what_a_bundle_costs(run, bundle):
+    code, out, err = run("inspect", bundle, "--device", "orin-nano:7W", "--batch", "2")
+    assert code == 0
+    assert "network: " in out
+    assert "Jetson Orin Nano 8GB, power mode 7W (7 W): at most 836" in out
+    assert "Data Sheet, DS-11105-001 v1.5" in " ".join(out.split())
+    assert "Costs of 2 windows at a time" in out
+    assert "Synaptic operations of a window" in out
+    assert "measure firing rates" in err
+    _, out, _ = run("inspect", bundle, "--device", "orin-nano:7W", "--batch", "2", "--json")
+    facts = json.loads(out)
+    costs = facts["costs"]
+    assert facts["kind"] == "bundle"
+    assert (costs["board"]["name"], costs["mode"]["watts"], costs["batch"]) == ("orin-nano", 7, 2)
+    assert costs["board"]["modes"] == ["15W", "7W"]
+    assert costs["board"]["peaks"]["fp32"] == pytest.approx(1024 * 2 * 408e6)
+    total, layers = costs["total"], costs["layers"]
+    for figure in ("macs", "operations", "parameters", "bytes_moved", "seconds", "joules"):
+        assert sum(layer[figure] for layer in layers) == pytest.approx(total[figure])
+    assert total["joules"] == pytest.approx(7 * total["seconds"])
+    assert costs["dense_joules"] == pytest.approx(total["macs"] / 2 * 4.6e-12)
+    assert sum(layer["joules"] for layer in costs["synapses"]) == pytest.approx(costs["synaptic_joules"])
+    assert 0 < costs["synaptic_joules"] < costs["dense_joules"]
+    assert sum(2 * layer["macs"] for layer in costs["synapses"]) == total["macs"]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "model.onnx", "model.plain.onnx"])
+def test_without_a_bundle_no_firing_rates_are_known(run, tmp_path, bundle, name, kind):
+    file = networks.checkpoint(tmp_path / "a.pth", name) if kind == "checkpoint" else bundle / kind
+    _, out, _ = run("inspect", file, "--device", "thor", "--json")
+    costs = json.loads(out)["costs"]
+    _, out, _ = run("inspect", bundle, "--device", "thor", "--json")
+    expected = json.loads(out)["costs"]
+    assert (costs["synapses"], costs["synaptic_joules"], costs["measured_on"]) == (None, None, None)
+    assert costs["total"]["macs"] == expected["total"]["macs"]
+    if kind != "model.plain.onnx":  # in which a neuron is several nodes
+        assert costs["layers"] == expected["layers"]
+    code, out, _ = run("inspect", file, "--device", "thor")
+    assert code == 0
+    assert "Synaptic operations need firing rates, which a bundle holds" in " ".join(out.split())
+
+
+def test_inspect_without_a_device_says_no_costs(run, bundle):
+    assert "costs" not in json.loads(run("inspect", bundle, "--json")[1])
+
+
 def test_doctor(run):
     code, out, _ = run("doctor", "--json")
     assert code == 0
@@ -237,6 +283,11 @@ def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
         (["deploy"], "No such command 'deploy'"),
         (["verify", "nowhere.bundle"], "nowhere.bundle does not exist"),
         (["inspect", "nowhere"], "nowhere does not exist"),
+        (["inspect", "nowhere", "--device", "orin"], "--device orin is not known; there are orin-nano, orin-nano-4gb,"),
+        (["inspect", "nowhere", "--device", "thor:1W"], "thor has the power modes 120W, MAXN, 90W, 70W"),
+        (["inspect", "nowhere", "--device", "thor"], "nowhere does not exist"),
+        (["inspect", "nowhere", "--batch", "2"], "name the board with --device"),
+        (["inspect", "nowhere", "--device", "thor", "--batch", "0"], "Invalid value for '--batch'"),
     ],
 )
 def test_bad_usage_is_one_line(run, tmp_path, monkeypatch, arguments, message):

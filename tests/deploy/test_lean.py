@@ -40,7 +40,8 @@ def test_help_is_there(arguments):
 
 def test_what_needs_more_says_so(tmp_path: Path, bundle):
     checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
-    for arguments in (["export", checkpoint], ["inspect", checkpoint], ["inspect", bundle / "model.onnx"]):
+    priced = ["inspect", bundle, "--device", "orin-nano"]
+    for arguments in (["export", checkpoint], ["inspect", checkpoint], ["inspect", bundle / "model.onnx"], priced):
         done = lean(*arguments)
         assert done.returncode == 3
         (line,) = done.stderr.splitlines()

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from spikingjelly.clock_driven import neuron
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tcja_deploy import pipeline
 from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters import engine as engines
 from tcja_exporters import reference
+from tcja_exporters.costs import Costs
 from tcja_exporters.identify import identify
 from tcja_exporters.networks.network import ShapeReader
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL
 
 from ... import networks
 from ..published import LIFSpike
@@ -137,6 +141,11 @@ class Conformance:
         assert manifest.network == self.small.name
         assert all(engine["layers"] > 10 for engine in manifest.engines.values())
         assert "tensorrt-rtx" in engines.installed()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            found.model(batch)
+        for file in (MODEL, PLAIN_MODEL):
+            model = onnx.load(tmp_path / "bundle" / file, load_external_data=False)
+            assert 2 * Costs(model, batch=2).total().macs == counter.get_total_flops()
 
     @pytest.mark.slow
     def test_float64_spike_counts_are_the_recorded_ones(self, monkeypatch):

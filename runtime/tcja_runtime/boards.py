@@ -1,0 +1,299 @@
+"""What NVIDIA publishes of its Jetson modules: how fast they can be at most, and at what power.
+
+A GPU of S streaming multiprocessors (SMs) at clock f computes at most
+
+    fp32    S * 128 * 2 f     of CUDA cores, each a multiply-add a clock (64 cores an SM before Ampere)
+    fp16    S * k16 * f       of tensor cores, dense, with k16 operations an SM and clock
+    int8    S * k8 * f
+
+and its memory, B bits wide, moves B / 8 * 2 f_memory bytes a second: LPDDR transfers twice a clock. TensorRT's TF32 is
+left off where float32 is meant, so float32 has no tensor cores. DLAs are not counted: networks here run on the GPU.
+
+k16 and k8 are of the architecture (Volta 1024 and 2048, Ampere 2048 and 4096, Thor's Blackwell 8192 and 16384); with
+the clocks they give the totals that the data sheets print, which the tests check. Figures that a data sheet calls
+sparse are twice as high and need weights pruned 2:4, which those of spiking networks are not.
+
+The sources are in `SOURCES`. The data sheets of Orin Nano and Orin NX were read themselves, of the others what others
+transcribed of them. "Not verified" marks what was in neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from tcja_runtime.errors import BadInput
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+SOURCES = {
+    "ONANO": "Jetson Orin Nano Series Modules Data Sheet, DS-11105-001 v1.5, 2.1, 2.3 and 2.4",
+    "ONX": "Jetson Orin NX Series Modules Data Sheet, DS-10712-001 v1.5, 2.1, 2.4 and 2.5",
+    "AGX": "Jetson AGX Orin Series Technical Brief v1.2 and the Jetson Orin modules' table at nvidia.com",
+    "XAVIER": "Jetson AGX Xavier and Xavier NX Data Sheets, Jetson Linux Developer Guide r32 (power modes)",
+    "THOR": "Jetson T5000 Module Data Sheet, NVIDIA's technical blog on T4000 and JetPack 7.1",
+    "ORIN_MODES": "Jetson Linux Developer Guide r36.5, Platform Power and Performance",
+    "THOR_MODES": "Jetson Linux Developer Guide r38.4, Platform Power and Performance",
+}
+"""What NVIDIA publishes the figures in."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """A power mode, as nvpmodel calls it.
+
+    Attributes:
+        name: of nvpmodel.
+        watts: the module's power budget; of a mode without one (MAXN), the most the module is published for.
+        gpu_mhz: highest clock of the GPU.
+        memory_mhz: highest clock of the memory.
+        sms: streaming multiprocessors that are on.
+    """
+
+    name: str
+    watts: float
+    gpu_mhz: float
+    memory_mhz: float
+    sms: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Board:
+    """A Jetson module.
+
+    Attributes:
+        name: to ask for it by.
+        title: its full name.
+        cores: CUDA cores of an SM.
+        fp16: dense operations of an SM's tensor cores a clock, a multiply-add being two.
+        int8: the same in 8 bits.
+        bus: width of the memory, in bits.
+        memory: bytes, shared by GPU and processor.
+        modes: power modes, the default first.
+        sources: of the figures, in `SOURCES`.
+    """
+
+    name: str
+    title: str
+    cores: int
+    fp16: int
+    int8: int
+    bus: int
+    memory: int
+    modes: tuple[Mode, ...]
+    sources: tuple[str, ...]
+
+    def mode(self, name: str | None = None) -> Mode:
+        """A power mode by its name, in any case; the default without one.
+
+        Raises:
+            BadInput: the board has none of that name.
+        """
+        if name is None:
+            return self.modes[0]
+        for mode in self.modes:
+            if mode.name.lower() == name.lower():
+                return mode
+        raise BadInput(f"--device {self.name}:{name}: {self.name} has the power modes {_names(self.modes)}")
+
+    def peak(self, precision: Precision, mode: Mode) -> float:
+        """Operations a second at most, dense, a multiply-add being two."""
+        rate = {"fp32": 2 * self.cores, "fp16": self.fp16, "int8": self.int8}[precision]
+        return mode.sms * rate * mode.gpu_mhz * 1e6
+
+    def bandwidth(self, mode: Mode) -> float:
+        """Bytes a second at most between memory and GPU."""
+        return self.bus / 8 * 2 * mode.memory_mhz * 1e6
+
+
+_GB = 10**9
+_VOLTA = {"cores": 64, "fp16": 1024, "int8": 2048}
+_AMPERE = {"cores": 128, "fp16": 2048, "int8": 4096}
+# Thor's int8 rate is not verified: its data sheet prints FP4 and FP8 alone; that of FP8 is taken.
+_BLACKWELL = {"cores": 128, "fp16": 8192, "int8": 16384}
+
+_BOARDS = (
+    Board(
+        name="orin-nano",
+        title="Jetson Orin Nano 8GB",
+        **_AMPERE,
+        bus=128,
+        memory=8 * _GB,
+        modes=(Mode("15W", 15, 624.75, 2133, 8), Mode("7W", 7, 408, 2133, 8)),  # all SMs on at 7W: not verified
+        sources=("ONANO", "ORIN_MODES"),
+    ),
+    Board(
+        name="orin-nano-4gb",
+        title="Jetson Orin Nano 4GB",
+        **_AMPERE,
+        bus=64,
+        memory=4 * _GB,
+        modes=(Mode("10W", 10, 624.75, 2133, 4), Mode("7W_AI", 7, 408, 2133, 4)),  # all SMs on at 7W: not verified
+        sources=("ONANO", "ORIN_MODES"),
+    ),
+    Board(
+        name="orin-nano-super",
+        title="Jetson Orin Nano 8GB, Super",
+        **_AMPERE,
+        bus=128,
+        memory=8 * _GB,
+        modes=(Mode("MAXN_SUPER", 25, 1020, 3199, 8), Mode("25W", 25, 918, 3199, 8)),
+        sources=("ONANO", "ORIN_MODES"),
+    ),
+    Board(
+        name="orin-nano-4gb-super",
+        title="Jetson Orin Nano 4GB, Super",
+        **_AMPERE,
+        bus=64,
+        memory=4 * _GB,
+        modes=(Mode("MAXN_SUPER", 25, 1020, 3199, 4), Mode("25W", 25, 1020, 3199, 4)),
+        sources=("ONANO", "ORIN_MODES"),
+    ),
+    Board(
+        name="orin-nx",
+        title="Jetson Orin NX 16GB",
+        **_AMPERE,
+        bus=128,
+        memory=16 * _GB,
+        modes=(
+            Mode("MAXN", 25, 918, 3200, 8),
+            Mode("25W", 25, 408, 3200, 8),
+            Mode("15W", 15, 612, 3200, 8),  # all SMs on: not verified
+            Mode("10W", 10, 612, 2133, 4),  # half the SMs off: not verified
+        ),
+        sources=("ONX", "ORIN_MODES"),
+    ),
+    Board(
+        name="orin-nx-8gb",
+        title="Jetson Orin NX 8GB",
+        **_AMPERE,
+        bus=128,
+        memory=8 * _GB,
+        modes=(
+            Mode("MAXN", 20, 765, 3200, 8),
+            Mode("20W", 20, 408, 3200, 8),
+            Mode("15W", 15, 612, 3200, 8),  # all SMs on: not verified
+            Mode("10W", 10, 612, 2133, 4),  # half the SMs off: not verified
+        ),
+        sources=("ONX", "ORIN_MODES"),
+    ),
+    Board(
+        name="orin-nx-super",
+        title="Jetson Orin NX 16GB, Super",
+        **_AMPERE,
+        bus=128,
+        memory=16 * _GB,
+        modes=(Mode("MAXN_SUPER", 40, 1173, 3200, 8), Mode("40W", 40, 1173, 3200, 8)),
+        sources=("ONX", "ORIN_MODES"),
+    ),
+    Board(
+        name="orin-nx-8gb-super",
+        title="Jetson Orin NX 8GB, Super",
+        **_AMPERE,
+        bus=128,
+        memory=8 * _GB,
+        modes=(Mode("MAXN_SUPER", 40, 1173, 3200, 8), Mode("40W", 40, 1173, 3200, 8)),
+        sources=("ONX", "ORIN_MODES"),
+    ),
+    Board(
+        name="agx-orin",
+        title="Jetson AGX Orin 64GB",
+        **_AMPERE,
+        bus=256,
+        memory=64 * _GB,
+        modes=(
+            Mode("MAXN", 60, 1301, 3200, 16),
+            Mode("50W", 50, 816, 3200, 16),
+            Mode("30W", 30, 612, 3200, 8),  # half the SMs off: not verified
+            Mode("15W", 15, 408, 2133, 6),  # ten SMs off: not verified
+        ),
+        sources=("AGX", "ORIN_MODES"),
+    ),
+    Board(
+        name="agx-orin-32gb",
+        title="Jetson AGX Orin 32GB",
+        **_AMPERE,
+        bus=256,
+        memory=32 * _GB,
+        modes=(
+            Mode("MAXN", 40, 930.75, 3200, 14),
+            Mode("40W", 40, 816, 3200, 14),
+            Mode("30W", 30, 612, 3200, 8),  # six SMs off: not verified
+            Mode("15W", 15, 408, 2133, 6),  # eight SMs off: not verified
+        ),
+        sources=("AGX", "ORIN_MODES"),
+    ),
+    Board(
+        name="agx-xavier",
+        title="Jetson AGX Xavier 32GB",
+        **_VOLTA,
+        bus=256,
+        memory=32 * _GB,
+        modes=(
+            Mode("MAXN", 30, 1377, 2133, 8),  # NVIDIA gives MAXN no power; 30 W, the module's highest budget
+            Mode("30W", 30, 900, 1600, 8),
+            Mode("15W", 15, 670, 1333, 8),
+            Mode("10W", 10, 520, 1066, 4),
+        ),
+        sources=("XAVIER",),
+    ),
+    Board(
+        name="xavier-nx",
+        title="Jetson Xavier NX",
+        **_VOLTA,
+        bus=128,
+        memory=8 * _GB,  # there is one of 16 GB, else the same
+        modes=(Mode("20W_6CORE", 20, 1100, 1866, 6),),
+        sources=("XAVIER",),
+    ),
+    Board(
+        name="thor",
+        title="Jetson T5000 (AGX Thor)",
+        **_BLACKWELL,
+        bus=256,
+        memory=128 * _GB,
+        modes=(
+            Mode("120W", 120, 1386, 4266, 20),
+            Mode("MAXN", 130, 1575, 4266, 20),
+            Mode("90W", 90, 1530, 4266, 12),
+            Mode("70W", 70, 1530, 4266, 12),
+        ),
+        sources=("THOR", "THOR_MODES"),
+    ),
+    Board(
+        name="thor-t4000",
+        title="Jetson T4000",
+        **_BLACKWELL,
+        bus=256,
+        memory=64 * _GB,
+        modes=(Mode("70W", 70, 1530, 4266, 12),),
+        sources=("THOR", "THOR_MODES"),
+    ),
+)
+
+BOARDS = {board.name: board for board in _BOARDS}
+"""By name. A Super mode is reached by flashing a module for it, so such a module counts as a board of its own."""
+
+_ALSO = {
+    "orin-nano-8gb": "orin-nano",
+    "orin-nx-16gb": "orin-nx",
+    "agx-orin-64gb": "agx-orin",
+    "thor-t5000": "thor",
+}
+
+
+def board(device: str) -> tuple[Board, Mode]:
+    """A board and its power mode, from NAME or NAME:MODE.
+
+    Raises:
+        BadInput: there is no such board, or it has no such mode.
+    """
+    name, _, mode = device.lower().partition(":")
+    found = BOARDS.get(_ALSO.get(name, name))
+    if found is None:
+        raise BadInput(f"--device {device} is not known; there are {', '.join(BOARDS)}")
+    return found, found.mode(mode or None)
+
+
+def _names(modes: tuple[Mode, ...]) -> str:
+    return ", ".join(mode.name for mode in modes)
