@@ -111,7 +111,7 @@ def certify(
             exported_ = classes(probes[0].backend, probes[0].output, found.exported, until)
         statistics = agreement(windows.source, likeliest, exported_, answered.labels)
     report = Report(
-        reference=called if precision == "fp32" else f"{called}, with the constants of {precision}",
+        reference=called,
         source=windows.source,
         real=windows.real,
         windows=len(judged),
