@@ -21,6 +21,7 @@ from tcja_runtime.rounding import (
     BFLOAT16,
     FLOAT16,
     FLOAT16_SUMS,
+    FLOAT16_VALUES,
     FLOAT32,
     INT8,
     TF32,
@@ -135,6 +136,7 @@ OPERANDS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]
     TF32.name: (to_tf32, lambda y: y),
     FLOAT16.name: (to_float16, to_float16),
     FLOAT16_SUMS.name: (to_float16, to_float16),
+    FLOAT16_VALUES.name: (to_float16, to_float16),
     BFLOAT16.name: (to_bfloat16, to_bfloat16),
 }
 
@@ -145,6 +147,9 @@ def test_lower_precisions_are_within_their_bounds(arithmetic, gated):
     """Two convolutions as such a backend computes them; the second is fed what the first stored."""
     torch.manual_seed(0)
     first, second = nn.Conv2d(6, 8, 3, bias=False).double(), nn.Conv2d(8, 5, 3, bias=False).double()
+    if arithmetic is FLOAT16_VALUES:
+        for layer in (first, second):
+            layer.weight.data = layer.weight.data.half().double()
     x = spikes() * (0.731 if gated else 1.0)
     exact, bound, _ = bounded(nn.Sequential(first, second), x, arithmetic)
 
