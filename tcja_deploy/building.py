@@ -37,12 +37,26 @@ def build(path: Path, target: str, options: Options, steps: Steps | None = None)
             "--system-site-packages, which sees JetPack's; elsewhere run 'pip install tensorrt' (or tensorrt-rtx)"
         )
     with steps.step("check the hashes"):
-        opened = Bundle.open(path)
-    with restaged(path) as folder, steps.step(f"build the {flavour} engine"):
-        manifest = with_engine(opened.manifest, folder, flavour, options)
+        opened = Bundle.open(path, any_engine=True)
+    with restaged(path) as folder:
+        kept = _without_changed_engines(opened, folder, steps)
+        with steps.step(f"build the {flavour} engine"):
+            manifest = with_engine(kept, folder, flavour, options)
         write_manifest(folder, manifest)
     name = next(reversed(manifest.engines))
     return Engine(name, manifest.engines[name])
+
+
+def _without_changed_engines(opened: Bundle, folder: Path, steps: Steps) -> Manifest:
+    """Take the engines out of a bundle's copy that are not as they were built, and those that its manifest lacks."""
+    sound = opened.sound_engines()
+    place = folder / bundle.ENGINES
+    for found in sorted(place.iterdir()) if place.is_dir() else ():
+        if found.name not in sound:
+            steps.note(f"engine {found.name} is not as the manifest says, it is taken out")
+            shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+    engines_ = {name: sidecar for name, sidecar in opened.manifest.engines.items() if name in sound}
+    return dataclasses.replace(opened.manifest, engines=engines_)
 
 
 def chosen(target: str) -> str | None:

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime import cache
+from tcja_runtime.engines import FLAVOURS
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
-
-FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""Module by target name; the first that is installed is the default."""
 
 LARGEST_BATCH = 1024
 """More windows than this at once exceed any board's memory, and soon TensorRT's limits on a tensor."""

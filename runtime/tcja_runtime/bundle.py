@@ -202,11 +202,15 @@ class Bundle:
     files: dict[str, Json]
 
     @classmethod
-    def open(cls, path: Path) -> Bundle:
+    def open(cls, path: Path, *, any_engine: bool = False) -> Bundle:
         """Read a bundle and check it.
 
+        Args:
+            path: its folder.
+            any_engine: whether its engines may be others than its manifest says; they are then not to be trusted.
+
         Raises:
-            BadInput: it is not a bundle, of another schema, or a file is missing, changed or misnamed.
+            BadInput: it is not a bundle, of another schema, or a file is missing, changed, added or misnamed.
         """
         file = path / MANIFEST
         if not path.exists():
@@ -226,16 +230,33 @@ class Bundle:
         if not _lists_files(files):
             raise BadInput(f"{file} has no list of files with sha256 and bytes; export the bundle again")
         for name, fact in files.items():
-            _check_file(path, name, fact)
+            if not (any_engine and is_of_engine(name)):
+                _check_file(path, name, fact)
         for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
             if name not in files:
                 raise BadInput(f"{file} does not list {name}; export the bundle again")
-        _check_nothing_added(path, files)
+        _check_nothing_added(path, files, any_engine=any_engine)
         fields = {name: value for name, value in content.items() if name not in ("schema", "files")}
         try:
             return cls(path, Manifest.from_dict(fields), files)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{file} is no manifest of schema {SCHEMA} ({error}); export the bundle again") from error
+
+    def sound_engines(self) -> list[str]:
+        """Names of the engines whose every file is as the manifest says, with none added."""
+        found = []
+        for name in self.manifest.engines:
+            prefix = f"{ENGINES}/{name}/"
+            files = {file: fact for file, fact in self.files.items() if file.startswith(prefix)}
+            there = {file.relative_to(self.path).as_posix() for file in (self.path / prefix).rglob("*")}
+            try:
+                for file, fact in files.items():
+                    _check_file(self.path, file, fact)
+            except BadInput:
+                continue
+            if there == files.keys():
+                found.append(name)
+        return found
 
 
 def _check_types(manifest: Manifest) -> None:
@@ -263,11 +284,23 @@ def _lists_files(files: Any) -> bool:
     )
 
 
-def _check_nothing_added(folder: Path, files: Json) -> None:
+def is_of_engine(name: str) -> bool:
+    """Whether a file of a bundle belongs to an engine."""
+    return PurePosixPath(name).parts[0] == ENGINES
+
+
+def _check_nothing_added(folder: Path, files: Json, *, any_engine: bool) -> None:
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if name != MANIFEST and name not in files and (file.is_symlink() or not file.is_dir()):
+        if name == MANIFEST or name in files or (file.is_dir() and not file.is_symlink()):
+            continue
+        if not is_of_engine(name):
             raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or export the bundle again")
+        if not any_engine:
+            raise BadInput(
+                f"{file} is not in the manifest: it was added later; run 'tcja-deploy build {folder}', which takes it "
+                "out, or pass --trust-engine if you trust where it comes from"
+            )
 
 
 def _check_file(folder: Path, name: str, fact: Json) -> None:
@@ -275,13 +308,14 @@ def _check_file(folder: Path, name: str, fact: Json) -> None:
     if pure.is_absolute() or ".." in pure.parts:
         raise BadInput(f"{folder / MANIFEST} names a file outside the bundle: {name}")
     file = folder / name
+    again = f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else "export the bundle again"
     if not file.is_file():
-        raise BadInput(f"{file} is missing; export the bundle again")
+        raise BadInput(f"{file} is missing; {again}")
     size = file.stat().st_size
     if size != fact["bytes"]:
-        raise BadInput(f"{file} has {size} bytes, the manifest says {fact['bytes']}; export the bundle again")
+        raise BadInput(f"{file} has {size} bytes, the manifest says {fact['bytes']}; {again}")
     if sha256(file) != fact["sha256"]:
-        raise BadInput(f"{file} was changed: its sha256 is not the manifest's; export the bundle again")
+        raise BadInput(f"{file} was changed: its sha256 is not the manifest's; {again}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

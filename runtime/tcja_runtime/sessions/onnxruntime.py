@@ -1,8 +1,9 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or with one of its providers for NVIDIA GPUs."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,15 @@ from tcja_runtime.probe import part
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """Distributions that install the module `onnxruntime`; two of them overwrite each other's files."""
 
+
+PROVIDERS = {
+    "onnxruntime": "CPUExecutionProvider",
+    "onnxruntime-cuda": "CUDAExecutionProvider",
+    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
+}
+"""Execution provider by name of the backend."""
+_EXACT = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""Options with which products of float32 are products of float32."""
 
 OLDEST = (1, 21)
 """Older ones do not find the weights of a model that is given as bytes, as a part of one is."""
@@ -56,6 +66,23 @@ def require() -> Any:
     return onnxruntime
 
 
+def check_provider(onnxruntime: Any, backend: str) -> None:
+    """Refuse a backend whose provider the installed ONNX Runtime was built without.
+
+    Raises:
+        Unavailable: it was.
+    """
+    provider = PROVIDERS[backend]
+    if provider not in onnxruntime.get_available_providers():
+        raise Unavailable(
+            f"the installed ONNX Runtime has no {provider}: run 'pip uninstall onnxruntime', then "
+            "'pip install onnxruntime-gpu' (for a Jetson, a build made for it)"
+        )
+    if provider == "TensorrtExecutionProvider":
+        # It has no option for TF32; this is read by all of NVIDIA's libraries.
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+
+
 class OnnxRuntimeSession:
     """A model, or a part of one, in ONNX Runtime.
 
@@ -63,14 +90,23 @@ class OnnxRuntimeSession:
         model: path of the .onnx file; weights stored beside it are found.
         outputs: tensors to compute; none are the model's own outputs.
         given: tensors to take as inputs, each with its rank (`tcja_runtime.probe.part`).
+        backend: one of `PROVIDERS`.
 
     Raises:
-        Unavailable: ONNX Runtime is missing.
+        Unavailable: ONNX Runtime, the provider, or what it needs is missing; nothing else is run in its place.
         BadInput: it cannot load the model.
     """
 
-    def __init__(self, model: Path, outputs: Sequence[str] = (), given: Mapping[str, int] | None = None) -> None:
-        onnxruntime = require()
+    def __init__(
+        self,
+        model: Path,
+        outputs: Sequence[str] = (),
+        given: Mapping[str, int] | None = None,
+        *,
+        backend: str = "onnxruntime",
+    ) -> None:
+        onnxruntime, provider = require(), PROVIDERS[backend]
+        check_provider(onnxruntime, backend)
         self._model = model
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; its warnings are about its own graph rewriting
@@ -81,9 +117,17 @@ class OnnxRuntimeSession:
         try:
             content = model.read_bytes()
             content = part(content, outputs, given or {}) if outputs else content
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=[(provider, _EXACT.get(provider, {}))]
+            )
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
+        used = self._session.get_providers()[0]
+        if used != provider:  # which it would else use without a word
+            raise Unavailable(
+                f"ONNX Runtime cannot use {provider} and would take {used}: the GPU's driver, or a library of CUDA, "
+                "cuDNN or TensorRT that it needs, is missing; choose --backend onnxruntime for the CPU"
+            )
         self._types = {
             value.name: np.float16 if value.type == "tensor(float16)" else np.float32
             for value in self._session.get_inputs()

@@ -1,0 +1,104 @@
+"""What can run a bundle's network on this machine, by name: an engine of the bundle, or ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tcja_runtime.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.engines import FLAVOURS, Engine, engines
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+from tcja_runtime.machine import gpu
+from tcja_runtime.sessions import Session
+from tcja_runtime.sessions.onnxruntime import PROVIDERS, OnnxRuntimeSession, installed
+from tcja_runtime.sessions.tensorrt import TensorRtEngine
+
+AUTO = "auto"
+BACKENDS = (*FLAVOURS, *PROVIDERS)
+"""Names of all, in the order in which `AUTO` tries those that need no choice: engines, then the CPU."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A bundle's network, loaded and ready to run.
+
+    Attributes:
+        name: one of `BACKENDS`.
+        title: what runs it, for people.
+        session: takes the input under the contract's name, and returns the output under the manifest's.
+        engine: that is run; None for ONNX Runtime.
+        passed_over: why engines of the bundle that `AUTO` would have preferred are not run, a line each.
+    """
+
+    name: str
+    title: str
+    session: Session
+    engine: Engine | None = None
+    passed_over: list[str] = dataclasses.field(default_factory=list)
+
+
+def opened(bundle: Bundle, name: str = AUTO, *, trusted: bool = False) -> Backend:
+    """Load a bundle's network.
+
+    Args:
+        bundle: opened.
+        name: one of `BACKENDS`, or `AUTO`: the last built engine that this machine can load, else the CPU.
+        trusted: whether to load engines that the manifest does not know.
+
+    Raises:
+        BadInput: the bundle has no engine of that name, or it was changed.
+        Unavailable: this machine lacks what the backend needs.
+    """
+    if name in PROVIDERS:
+        return _onnxruntime(bundle, name)
+    found = [engine for engine in engines(bundle, trusted=trusted) if name in (AUTO, engine.flavour)]
+    refusals: list[TcjaError] = []
+    for engine in found:
+        refusal = engine.refusal()
+        if refusal is None:
+            return _engine(engine, [str(each) for each in refusals])
+        refusals.append(refusal)
+    if name != AUTO:
+        if refusals:
+            raise refusals[0]
+        raise BadInput(
+            f"{bundle.path} has no {name} engine: run 'tcja-deploy build {bundle.path} --target {name}' here"
+        )
+    try:
+        return dataclasses.replace(_onnxruntime(bundle, "onnxruntime"), passed_over=[str(each) for each in refusals])
+    except Unavailable as error:
+        if refusals:
+            raise Unavailable(f"{refusals[0]}; and {error}") from error
+        raise
+
+
+def title(name: str, engine: Engine | None = None) -> str:
+    """What a backend is, for people."""
+    if engine is not None:
+        found = gpu()
+        flavour = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[engine.flavour]
+        return f"{flavour} {engine.sidecar['version']}, {engine.sidecar['precision']}" + (
+            f", {found.name}" if found else ""
+        )
+    provider = "" if name == "onnxruntime" else f", {PROVIDERS[name]}"
+    return f"ONNX Runtime {' '.join(installed().values())}{provider}"
+
+
+def _onnxruntime(bundle: Bundle, name: str) -> Backend:
+    session = OnnxRuntimeSession(bundle.path / PLAIN_MODEL, backend=name)
+    return Backend(name=name, title=title(name), session=session)
+
+
+def _engine(engine: Engine, passed_over: list[str]) -> Backend:
+    loaded = TensorRtEngine(
+        engine.plan(),
+        engine.sidecar["module"],
+        f"engine {engine.name}",
+        compatible=engine.sidecar["version_compatible"],
+    )
+    return Backend(
+        name=engine.flavour,
+        title=title(engine.flavour, engine),
+        session=loaded.session(),
+        engine=engine,
+        passed_over=passed_over,
+    )

@@ -1,0 +1,166 @@
+"""The engines of a bundle: which of them may be loaded on this machine, and why not.
+
+An engine is native code, so it is loaded only if its hash is known, and only where it was built for: an engine of full
+TensorRT is tied to one version of it and one GPU, unless it was built to be compatible
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html, "Version Compatibility",
+"Hardware Compatibility"). engine.json, beside it, says what it was built with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tcja_runtime.bundle import ENGINES, Bundle, sha256
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+from tcja_runtime.machine import Gpu, gpu
+
+ENGINE, SIDECAR = "model.engine", "engine.json"
+FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+"""Python module by name of the TensorRT flavour."""
+
+_ENTRIES = (
+    *("module", "version", "device", "hardware", "version_compatible", "precision", "batch", "bytes", "sha256"),
+    "layers",
+)
+"""What a sidecar must say."""
+_AMPERE = 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """An engine of a bundle.
+
+    Attributes:
+        bundle: its path, for messages.
+        name: of its folder.
+        sidecar: what engine.json says of it.
+    """
+
+    bundle: Path
+    name: str
+    sidecar: dict[str, Any]
+
+    @property
+    def file(self) -> Path:
+        """Its plan."""
+        return self.bundle / ENGINES / self.name / ENGINE
+
+    @property
+    def flavour(self) -> str:
+        """One of `FLAVOURS`."""
+        return next(name for name, module in FLAVOURS.items() if module == self.sidecar["module"])
+
+    def plan(self) -> bytes:
+        """The engine itself, if its every byte is as it was built.
+
+        Raises:
+            BadInput: it was changed, cut off or is missing.
+        """
+        try:
+            content = self.file.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{self.file} cannot be read: {error.strerror}; {self._again}") from error
+        if len(content) != self.sidecar["bytes"]:
+            raise BadInput(
+                f"{self.file} has {len(content)} bytes, it was built with {self.sidecar['bytes']}; {self._again}"
+            )
+        if sha256(self.file) != self.sidecar["sha256"]:
+            raise BadInput(f"{self.file} was changed after it was built; {self._again}")
+        return content
+
+    def refusal(self) -> TcjaError | None:
+        """Why this machine cannot load it, with the command that makes one that it can; None if it can."""
+        built = str(self.sidecar["version"])
+        try:
+            here = str(require(self.sidecar["module"]).__version__)
+        except Unavailable as error:
+            return Unavailable(f"engine {self.name} cannot be loaded: {error}")
+        later = (
+            self.sidecar["version_compatible"] and _major(here) == _major(built) and _ordered(here) >= _ordered(built)
+        )
+        if here != built and not later:
+            return Unavailable(
+                f"engine {self.name} was built with {self.flavour} {built}, this machine has {here}; {self._again}"
+            )
+        found = gpu()
+        if found is None:
+            return Unavailable(
+                f"engine {self.name} was built for {self.sidecar['device']}, and no GPU was found on this machine"
+            )
+        if not self._fits(found):
+            return Unavailable(
+                f"engine {self.name} was built for {self.sidecar['device']}, this is {found.slug}; {self._again}"
+            )
+        return None
+
+    def _fits(self, found: Gpu) -> bool:
+        device, hardware = str(self.sidecar["device"]), self.sidecar["hardware"]
+        if self.flavour == "tensorrt-rtx":  # which names the generations it was compiled for
+            generations = [int(sm) for sm in re.findall(r"sm(\d+)", device)]
+            return int(found.sm) in generations or int(found.sm) > max(generations, default=1000)
+        if hardware == "AMPERE_PLUS":
+            return int(found.sm) >= _AMPERE
+        if hardware == "SAME_COMPUTE_CAPABILITY":
+            return device.endswith(f"-sm{found.sm}")
+        return device == found.slug
+
+    @property
+    def _again(self) -> str:
+        return f"run 'tcja-deploy build {self.bundle}' here"
+
+
+def engines(bundle: Bundle, *, trusted: bool = False) -> list[Engine]:
+    """A bundle's engines, the last built first.
+
+    Args:
+        bundle: opened, with `trusted` engines or without.
+        trusted: whether to take those too that its manifest does not know, after what is beside them.
+
+    Raises:
+        BadInput: what is beside such an engine is damaged.
+    """
+    known = bundle.manifest.engines
+    if trusted:
+        found = sorted((bundle.path / ENGINES).glob(f"*/{SIDECAR}"))
+        known = known | {file.parent.name: _sidecar(file) for file in found}
+    return [Engine(bundle.path, name, sidecar) for name, sidecar in reversed(known.items())]
+
+
+def require(module: str) -> Any:
+    """The Python module of an installed TensorRT.
+
+    Raises:
+        Unavailable: it, or a library that it needs, is missing.
+    """
+    flavour = next(name for name, its in FLAVOURS.items() if its == module)
+    if importlib.util.find_spec(module) is None:
+        raise Unavailable(f"{flavour} is not installed: run 'pip install {flavour}'; on a Jetson JetPack has it")
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise Unavailable(f"{flavour} cannot be imported: {error}") from error
+
+
+def _sidecar(file: Path) -> dict[str, Any]:
+    try:
+        sidecar: dict[str, Any] = json.loads(file.read_bytes())
+        missing = [entry for entry in _ENTRIES if entry not in sidecar]
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{file} is damaged ({error}); remove {file.parent}") from error
+    if missing:
+        raise BadInput(f"{file} does not say {', '.join(missing)}; remove {file.parent}")
+    return sidecar
+
+
+def _major(version: str) -> int:
+    return _ordered(version)[0]
+
+
+def _ordered(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
