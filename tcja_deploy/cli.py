@@ -52,6 +52,10 @@ NetworkName = Annotated[
 BatchSizes = Annotated[
     str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes; one number for all three.")
 ]
+TrustEngine = Annotated[
+    bool,
+    typer.Option("--trust-engine", help="Load engines that the manifest does not know; loading one runs its code."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,6 +88,17 @@ class Hardware(str, enum.Enum):
 
     AMPERE_PLUS = "ampere-plus"
     SAME_COMPUTE_CAPABILITY = "same-compute-capability"
+
+
+class BackendName(str, enum.Enum):
+    """What to run a bundle with."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+    ONNXRUNTIME = "onnxruntime"
+    ONNXRUNTIME_CUDA = "onnxruntime-cuda"
+    ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
 
 
 class LayoutName(str, enum.Enum):
@@ -290,13 +305,28 @@ def verify(
     bisect: Annotated[
         bool, typer.Option("--bisect", help="If it fails, name where it first goes wrong and what mistake would fit.")
     ] = False,
+    backend: Annotated[
+        BackendName,
+        typer.Option(
+            help="What to prove. Default: ONNX Runtime on the CPU, and every engine that this machine can run."
+        ),
+    ] = BackendName.AUTO,
+    trust_engine: TrustEngine = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
     from tcja_deploy.verification import verify as proven
 
-    verified = proven(bundle, Steps(err), data=data, samples=samples, bisect=bisect)
+    verified = proven(
+        bundle,
+        Steps(err),
+        data=data,
+        samples=samples,
+        bisect=bisect,
+        backend=backend.value,
+        trusted=trust_engine,
+    )
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
@@ -305,8 +335,6 @@ def verify(
         out.print(show.parity(result))
         if verified.culprit:
             out.print(show.culprit(verified.culprit))
-        if opened.manifest.engines:
-            out.print("The bundle's engines were not run: this version compares ONNX Runtime only.")
     if not result.met:
         err.print(f"error: {result.why_not}", soft_wrap=True)
         return _UNMET

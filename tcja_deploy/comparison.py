@@ -27,6 +27,7 @@ from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
 from tcja_runtime.neuron import fire
+from tcja_runtime.rounding import FLOAT32, membranes_within
 from tcja_runtime.sessions import Probe
 from tcja_runtime.trace import Observation, Reference, Spikes
 
@@ -319,18 +320,22 @@ class _Comparison:
 def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:
     """What is wrong with a layer's neurons alone, in a line; empty if nothing is.
 
-    Elementwise float32 arithmetic is the same everywhere, so not one spike may differ.
+    Elementwise float32 arithmetic is the same everywhere, so not one spike may differ. Where a backend may round a
+    product and a sum at once, that holds for neurons whose products are exact; of others rounding may decide a spike.
     """
     current = stimulus.ties(layer, time_steps)
     try:
         fired = probe.neurons(layer.name, current)
     except Unavailable as error:
         return f"the neurons of {layer.name} in {probe.model} cannot be run alone: {error}"
-    wrong = int((fired != fire(layer.neuron, current)).sum())
-    if not wrong:
+    wrong = fired != fire(layer.neuron, current)
+    if probe.fuses and not layer.neuron.multiplies_exactly:
+        h, within = membranes_within(layer.neuron, FLOAT32, current.astype(np.float64), np.zeros(current.shape), fired)
+        wrong &= (fired != layer.neuron.fires(h)) & (np.abs(h - layer.neuron.threshold) > within)
+    if not wrong.any():
         return ""
     rule = f"{layer.neuron.fire_rule}, {layer.neuron.reset} reset"
-    return f"{layer.name} in {probe.model} does not fire as its neurons do ({rule}): {wrong} drawn spikes differ"
+    return f"{layer.name} in {probe.model} does not fire as its neurons do ({rule}): {wrong.sum()} drawn spikes differ"
 
 
 def _place(place: Place) -> str:

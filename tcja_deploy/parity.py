@@ -22,6 +22,8 @@ Parity is met if, for every model,
     all models fire the same spikes;
     running free, the first layer with a flip in a window, fed the reference's spikes until then, has only flips that
         rounding explains, and the output of a window without any flip is within its bound;
+    an engine, of which nothing but the output is seen, answers within its bound wherever no neuron is near its
+        threshold (`tcja_deploy.deployed`);
     running free on all data, of which only the first windows are judged, the network is right less often than the
         reference by no more than chance explains (`tcja_runtime.agreement.CHANCE`).
 
@@ -102,7 +104,7 @@ class Failure:
 
     Attributes:
         kind: "neurons" alone, "values" of a signal or the output, "spikes" of a layer, "models" that differ from each
-            other, or "accuracy".
+            other, what an "engine" answers, or "accuracy".
         text: for people, in a line.
         model: file of the model.
         scene: where it was seen; None where no windows were involved.
@@ -190,6 +192,33 @@ class Parity:
 
 
 @dataclasses.dataclass(kw_only=True)
+class EngineParity:
+    """What an engine answers, compared with the reference.
+
+    Attributes:
+        engine: its name in the bundle.
+        backend: what ran it, for people.
+        windows: how many it answered.
+        settled: in how many of them rounding decides no spike.
+        beyond: how many of the settled it answers further from the reference than rounding explains.
+        elsewhere: how many of the others it answers so; some spike was decided by rounding there.
+        output_difference: largest difference of an output.
+        judged: whether it must be within the bounds.
+        failures: what was not met.
+    """
+
+    engine: str
+    backend: str
+    windows: int
+    settled: int
+    beyond: int
+    elsewhere: int
+    output_difference: float
+    judged: bool
+    failures: list[Failure] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(kw_only=True)
 class Report:
     """The comparison of the exported network with the reference, in every backend.
 
@@ -200,6 +229,8 @@ class Report:
         windows: how many were judged, spike by spike.
         estimated: signals whose bounds are estimates, and the operations that no bound is known for.
         backends: one comparison a backend.
+        engines: what engines answer.
+        not_run: why the bundle's other engines were not run, a line each.
     """
 
     reference: str
@@ -208,6 +239,8 @@ class Report:
     windows: int
     estimated: dict[str, list[str]]
     backends: list[Parity]
+    engines: list[EngineParity] = dataclasses.field(default_factory=list)
+    not_run: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def accuracy(self) -> float | None:
@@ -223,7 +256,8 @@ class Report:
     @property
     def failures(self) -> list[str]:
         """What was not met in any backend, a line each."""
-        return [f"{parity.backend}: {failure.text}" for parity in self.backends for failure in parity.failures]
+        judged: list[Parity | EngineParity] = [*self.backends, *self.engines]
+        return [f"{found.backend}: {failure.text}" for found in judged for failure in found.failures]
 
     @property
     def why_not(self) -> str:

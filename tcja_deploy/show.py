@@ -15,7 +15,7 @@ from tcja_deploy.bisection import Culprit
 from tcja_deploy.doctor import Finding
 from tcja_deploy.estimation import Estimate
 from tcja_deploy.inspection import Facts
-from tcja_deploy.parity import DYADIC, Report
+from tcja_deploy.parity import DYADIC, EngineParity, Report
 from tcja_deploy.report import percent
 from tcja_runtime.boards import SOURCES
 from tcja_runtime.bundle import Manifest
@@ -37,7 +37,24 @@ def parity(report: Report) -> RenderableType:
         counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.unexplained, each.running_flips))
         near = f"{100 * layer.share_near(report.windows):.2g} %"
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
-    return Group(*parts, flips, *map(Text, [*_accuracy(report), *_exactness(report)]), verdict(report))
+    lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines)]
+    lines += [f"Not run: {why}" for why in report.not_run]
+    return Group(*parts, flips, *map(Text, lines), verdict(report))
+
+
+def _engine_parity(found: EngineParity) -> str:
+    """What an engine answers, in a line."""
+    if not found.judged:
+        within = "is not judged by its bounds, as it rounds to TF32"
+    else:
+        within = (
+            f"answers {found.settled - found.beyond:,} of {found.settled:,} windows in which rounding decides no spike"
+        )
+        within += " within the bounds"
+    return (
+        f"Engine {found.engine} {within}; of the other {found.windows - found.settled:,} it answers "
+        f"{found.elsewhere:,} beyond them. Largest difference {found.output_difference:.2g}."
+    )
 
 
 def _windows(n: int) -> str:

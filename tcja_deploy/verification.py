@@ -6,18 +6,24 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
-from tcja_deploy import bisection, parity
+from tcja_deploy import bisection, deployed, parity
 from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
 from tcja_deploy.console import Steps, silent
-from tcja_deploy.probes import onnxruntime_probes
-from tcja_runtime import bundle, golden, stimulus
-from tcja_runtime.agreement import TOP, agreement
+from tcja_deploy.parity import EngineParity
+from tcja_deploy.probes import onnxruntime_probes, tensorrt_probes
+from tcja_runtime import backends, bundle, golden, stimulus
+from tcja_runtime.agreement import TOP, Agreement, Classes, agreement, likeliest
+from tcja_runtime.backends import AUTO, Backend
 from tcja_runtime.bundle import Bundle, Manifest
 from tcja_runtime.data import Data, load
-from tcja_runtime.errors import BadInput
+from tcja_runtime.engines import FLAVOURS, engines
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.frames import Floats
 from tcja_runtime.golden import Golden
+from tcja_runtime.sessions import onnxruntime
+from tcja_runtime.trace import Values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +48,10 @@ def verify(
     data: Path | None = None,
     samples: int | None = None,
     bisect: bool = False,
+    backend: str = AUTO,
+    trusted: bool = False,
 ) -> Verified:
-    """Check a bundle's hashes and run its models on its golden vectors; numpy and ONNX Runtime suffice.
+    """Check a bundle's hashes and run it on its golden vectors; numpy and ONNX Runtime or TensorRT suffice.
 
     Args:
         path: of the bundle.
@@ -52,57 +60,132 @@ def verify(
             them is known where it was exported with the same.
         samples: how many of these to take, at most; None takes all.
         bisect: whether to find what is wrong, if anything is.
+        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT of each
+            engine that this machine can run.
+        trusted: whether to load engines that the manifest does not know.
 
     Raises:
         BadInput: the bundle is damaged, its files do not belong together, or the data cannot be used.
-        Unavailable: ONNX Runtime is missing.
+        Unavailable: what the backend needs is missing.
     """
     steps = steps or silent()
     with steps.step("check the hashes"):
-        opened = Bundle.open(path)
+        opened = Bundle.open(path, any_engine=trusted)
     manifest = opened.manifest
     windows = _data(data, samples, manifest)
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
     _check_fit(vectors, manifest, path)
-    probes = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
-    scenes = {
-        name: (stimulus.inputs(manifest.input, len(recorded)), recorded) for name, recorded in vectors.scenes.items()
-    }
-    network = Compared.of(manifest)
-    size = batch_size(manifest.layers, manifest.time_steps)
-    with steps.counted("compare with the golden vectors", len(vectors.samples)) as advance:
-        found = compare(vectors.batches(size), probes, scenes, network, advance=advance)
-
-    statistics = None
-    if found.original is not None and found.exported is not None:
-        # The golden vectors are of the network in its precision; what is counted is how the trained one classifies.
-        probe, exported = probes[0], found.exported
-        original = vectors.answers.likeliest[: len(vectors.samples)]
-        source, labels = vectors.samples.source, vectors.samples.labels
-        if windows:
-            known = vectors.answers.data == windows.digest
-            original = vectors.answers.likeliest if known else original[:0]
-            who, title = f"{probe.backend} of {identity(path, probe.model)}", f"classify with {probe.backend}"
-            none = exported[:0]
-            with ExitStack() as until:
-                exported = answers(
-                    probe.output, windows, size, known=none, who=who, title=title, steps=steps, until=until
-                )
-            source, labels = windows.source, windows.labels
-        statistics = agreement(source, original, exported, labels)
+    names, not_run = _backends(opened, backend, trusted)
     report = parity.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",
         source=vectors.samples.source,
         real=vectors.samples.real,
         windows=len(vectors.samples),
         estimated={},
-        backends=[with_statistics(found.parity, statistics)],
+        backends=[],
+        not_run=not_run,
     )
     culprit = None
-    if bisect and not report.met:
-        with steps.step("find what is wrong"):
-            culprit = bisection.bisect(report, path, probes, scenes, vectors, network, manifest.taps)
+    for name in names:
+        proof = _Proof(opened, vectors, name, trusted, steps)
+        report.backends.append(with_statistics(proof.found.parity, proof.statistics(windows)))
+        report.engines.extend(proof.engines)
+        if bisect and culprit is None and proof.found.parity.failures:
+            with steps.step("find what is wrong"):
+                culprit = proof.culprit(report)
     return Verified(opened, report, culprit)
+
+
+def _backends(opened: Bundle, backend: str, trusted: bool) -> tuple[list[str], list[str]]:
+    """What to prove, and why engines are left out, a line each."""
+    if backend != AUTO:
+        return [backend], []
+    names, not_run = [], []
+    try:
+        onnxruntime.require()
+        names.append("onnxruntime")
+    except Unavailable as error:
+        missing = error
+    for engine in engines(opened, trusted=trusted):
+        refusal = engine.refusal()
+        if refusal:
+            not_run.append(str(refusal))
+        elif engine.flavour not in names:
+            names.append(engine.flavour)
+    if not names:
+        raise Unavailable("; and ".join([*not_run[:1], str(missing)]))
+    return names, not_run
+
+
+class _Proof:
+    """A bundle's network in one backend, compared with its golden vectors."""
+
+    def __init__(self, opened: Bundle, vectors: Golden, name: str, trusted: bool, steps: Steps) -> None:
+        self._bundle, self._vectors, self._steps = opened, vectors, steps
+        manifest, path = opened.manifest, opened.path
+        looked_at = (path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+        self._deployed: Backend | None = None
+        self.engines: list[EngineParity] = []
+        if name in FLAVOURS:
+            self._deployed = backends.opened(opened, name, trusted=trusted)
+            self._probes = tensorrt_probes(*looked_at, name, manifest.precision)
+        else:
+            self._probes = onnxruntime_probes(*looked_at, name)
+        self._scenes = {
+            scene: (stimulus.inputs(manifest.input, len(recorded)), recorded)
+            for scene, recorded in vectors.scenes.items()
+        }
+        self._network = Compared.of(manifest)
+        self._size = batch_size(manifest.layers, manifest.time_steps)
+        n = len(vectors.samples)
+        # TensorRT builds a part for each size of a batch, so all are of one.
+        size = max(k for k in range(1, self._size + 1) if n % k == 0) if self._deployed else self._size
+        with steps.counted(f"compare {name} with the golden vectors", n) as advance:
+            self.found = compare(vectors.batches(size), self._probes, self._scenes, self._network, advance=advance)
+        if self._deployed:
+            self.engines.append(deployed.judge(self._deployed, vectors, manifest))
+
+    def statistics(self, windows: Data | None) -> Agreement | None:
+        """How the network classifies the golden windows, or data; None without classes."""
+        if self.found.original is None or self.found.exported is None:
+            return None
+        # The golden vectors are of the network in its precision; what is counted is how the trained one classifies.
+        vectors, exported = self._vectors, self.found.exported
+        if self._deployed and not windows:
+            found = likeliest(self._answer(vectors.samples.inputs))
+            exported = exported if found is None else found
+        original = vectors.answers.likeliest[: len(vectors.samples)]
+        source, labels = vectors.samples.source, vectors.samples.labels
+        if windows:
+            known = vectors.answers.data == windows.digest
+            original = vectors.answers.likeliest if known else original[:0]
+            exported = self._classified(windows, exported[:0])
+            source, labels = windows.source, windows.labels
+        return agreement(source, original, exported, labels)
+
+    def _classified(self, windows: Data, none: Classes) -> Classes:
+        probe = self._probes[0]
+        who = f"{probe.backend} of {identity(self._bundle.path, probe.model)}"
+        if self._deployed and self._deployed.engine:
+            who += f" in {self._deployed.engine.sidecar['sha256']}"
+        title = f"classify with {probe.backend}"
+        with ExitStack() as until:
+            return answers(
+                self._answer, windows, self._size, known=none, who=who, title=title, steps=self._steps, until=until
+            )
+
+    def _answer(self, inputs: Floats) -> Values:
+        if self._deployed:
+            return deployed.answered(self._deployed, inputs, self._bundle.manifest.output)
+        return self._probes[0].output(inputs)
+
+    def culprit(self, report: parity.Report) -> Culprit | None:
+        """Where it first goes wrong; None where no signal shows it."""
+        alone = dataclasses.replace(report, backends=[self.found.parity])
+        taps = self._bundle.manifest.taps
+        return bisection.bisect(
+            alone, self._bundle.path, self._probes, self._scenes, self._vectors, self._network, taps
+        )
 
 
 def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:

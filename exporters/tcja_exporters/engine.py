@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,13 @@ def require(target: str) -> None:
 
 
 def build(
-    model: Path, engines: Path, target: str, options: Options, precision: str, products: Mapping[str, int]
+    model: Path,
+    engines: Path,
+    target: str,
+    options: Options,
+    precision: str,
+    products: Mapping[str, int],
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Engine:
     """Build an engine for this machine (tensorrt) or for desktop RTX GPUs (tensorrt-rtx).
 
@@ -119,6 +125,7 @@ def build(
         options: of the build.
         precision: of the model, for the folder's name.
         products: how many convolutions and matrix products it has in each type at least, "FLOAT", "HALF" or "INT8".
+        shapes: of inputs that take one shape alone, by name; of the others the first axis is the batch.
 
     Raises:
         Unavailable: TensorRT, a GPU or memory that it needs is missing, or the builder was killed.
@@ -133,6 +140,7 @@ def build(
         "engines": str(engines),
         "precision": precision,
         "products": dict(products),
+        "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
         "log": str(log),
         "cache": str(cache.folder() / "timing"),
         **dataclasses.asdict(

@@ -78,8 +78,11 @@ def _build(request: dict[str, Any]) -> Answer:
         device = _device(trt, config)
         _configure(trt, config, request)
         profile = builder.create_optimization_profile()
-        (source,) = (network.get_input(i) for i in range(network.num_inputs))
-        profile.set_shape(source.name, *((n, *tuple(source.shape)[1:]) for n in request["batch"]))
+        sources = [network.get_input(i) for i in range(network.num_inputs)]
+        for source in sources:
+            whole = request["shapes"].get(source.name)
+            shapes = [whole] * 3 if whole else [(n, *tuple(source.shape)[1:]) for n in request["batch"]]
+            profile.set_shape(source.name, *shapes)
         config.add_optimization_profile(profile)
         began = time.monotonic()
         timings = Path(request["cache"]) / f"{device}-{request['module']}{trt.__version__}.cache"
@@ -93,7 +96,7 @@ def _build(request: dict[str, Any]) -> Answer:
 
     precision = "tf32" if request["tf32"] and request["precision"] == "fp32" else request["precision"]
     flavour = "rtx" if _is_rtx(request) else "trt"
-    tensors = [source, *(network.get_output(i) for i in range(network.num_outputs))]
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
     sidecar = {
         "module": request["module"],
         "version": trt.__version__,
@@ -108,7 +111,9 @@ def _build(request: dict[str, Any]) -> Answer:
         "batch": request["batch"],
         "model_sha256": sha256(Path(request["model"])),
         "tensors": [
-            {"name": t.name, "type": _last(t.dtype), "shape": list(t.shape), "input": t is source} for t in tensors
+            {"name": t.name, "type": _last(t.dtype), "shape": list(t.shape), "input": is_input}
+            for is_input, tensors in ((True, sources), (False, outputs))
+            for t in tensors
         ],
         "layers": network.num_layers,
         "build_seconds": round(seconds, 3),

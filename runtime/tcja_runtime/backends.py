@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tcja_runtime.bundle import PLAIN_MODEL, Bundle
-from tcja_runtime.engines import FLAVOURS, Engine, engines
+from tcja_runtime.engines import FLAVOURS, Engine, engines, require
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import gpu
 from tcja_runtime.sessions import Session
@@ -73,12 +73,11 @@ def opened(bundle: Bundle, name: str = AUTO, *, trusted: bool = False) -> Backen
 
 def title(name: str, engine: Engine | None = None) -> str:
     """What a backend is, for people."""
-    if engine is not None:
+    if name in FLAVOURS:
         found = gpu()
-        flavour = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[engine.flavour]
-        return f"{flavour} {engine.sidecar['version']}, {engine.sidecar['precision']}" + (
-            f", {found.name}" if found else ""
-        )
+        flavour = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[name]
+        what = f", {engine.sidecar['precision']} engine" if engine else ""
+        return f"{flavour} {require(FLAVOURS[name]).__version__}{what}" + (f", {found.name}" if found else "")
     provider = "" if name == "onnxruntime" else f", {PROVIDERS[name]}"
     return f"ONNX Runtime {' '.join(installed().values())}{provider}"
 

@@ -162,6 +162,12 @@ class NeuronSpec:
         return f"h = {self.decay:g} v + {self.gain:g} x + {self.bias:g}"
 
     @property
+    def multiplies_exactly(self) -> bool:
+        """Whether its factors are powers of two, so that no product is rounded, fused with a sum or not."""
+        factors = (self.decay, self.gain) if self.charge_order == "linear" else (self.rate,)
+        return all(math.frexp(factor)[0] in (0.0, 0.5) for factor in factors)
+
+    @property
     def fire_rule(self) -> str:
         """When it fires, for people."""
         return f"h {'>' if self.strict else '>='} {self.threshold:g}"

@@ -9,7 +9,8 @@ They are cut without the onnx package, so that a board can do it. What is read o
     GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
     TensorProto     data_type = 2, name = 8
     NodeProto       input = 1, output = 2, name = 3, op_type = 4
-    ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
+    ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1;
+                    Dimension  dim_value = 1
 """
 
 from __future__ import annotations
@@ -21,18 +22,23 @@ _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE = 1, 
 _STORED_TYPE, _STORED_NAME = 2, 8
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_TYPE = 1, 2, 3, 4
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE, _SHAPE_DIM = 1, 2, 1, 1, 2, 1
+_DIM_VALUE = 1
 _FLOAT = 1
+
+Dimensions = Sequence[int | None]
+"""Of a tensor; None where any size will do."""
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def part(model: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> bytes:
+def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
     """A serialised model that computes some tensors of a serialised model, from some others.
 
     Args:
         model: the whole model. What a subgraph reads must be a constant or be read by its node too.
-        outputs: tensors to compute; their types are left to be inferred.
+        outputs: tensors to compute; types that the model does not say are left to be inferred.
         given: tensors of floats that are not read from whatever makes them but taken as inputs, named `given_tensor`,
-            each with its rank. Nodes that only they need are left out.
+            each with its dimensions. Nodes that only they need are left out.
 
     Raises:
         ValueError: it is not a model.
@@ -48,7 +54,7 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> byte
     return before + _embedded(_MODEL_GRAPH, _part_of_graph(graph, outputs, given)) + after
 
 
-def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, int]) -> bytes:
+def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
     fields = list(_fields(graph))
     types = _types(fields)
     needed, read, kept = set(outputs), set[str](), []
@@ -66,16 +72,16 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, int
         if number == _GRAPH_INPUT and not needed.isdisjoint(_names(content, _VALUE_NAME))
     ]
     inputs += [
-        _embedded(_GRAPH_INPUT, _floats(given_tensor(name), rank, types.get(name) or _FLOAT))
-        for name, rank in given.items()
+        _embedded(_GRAPH_INPUT, _value(given_tensor(name), types.get(name) or _FLOAT, dimensions))
+        for name, dimensions in given.items()
         if name in read
     ]
     rest = [field for number, field, _ in fields if number not in (_GRAPH_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT)]
-    results = [_embedded(_GRAPH_OUTPUT, _embedded(_VALUE_NAME, name.encode())) for name in outputs]
+    results = [_embedded(_GRAPH_OUTPUT, _value(name, types.get(name))) for name in outputs]
     return b"".join([*kept, *rest, *inputs, *results])
 
 
-def _reading(node: bytes, given: Mapping[str, int]) -> bytes:
+def _reading(node: bytes, given: Mapping[str, Dimensions]) -> bytes:
     """A node that reads what is given in place of what it read."""
 
     def reads(content: bytes) -> bytes:
@@ -91,7 +97,7 @@ def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
     for number, _, content in graph:
         if number == _GRAPH_INITIALIZER:
             types |= dict.fromkeys(_names(content, _STORED_NAME), _number(content, _STORED_TYPE))
-        elif number == _GRAPH_VALUE:
+        elif number in (_GRAPH_VALUE, _GRAPH_OUTPUT):
             kind = _inside(_inside(content, _VALUE_TYPE), _TYPE_TENSOR)
             types |= dict.fromkeys(_names(content, _VALUE_NAME), _number(kind, _TENSOR_ELEMENT))
     return types
@@ -106,11 +112,15 @@ def _number(message: bytes, number: int) -> int:
     return next((_read_varint(field, 1)[0] for found, field, _ in _fields(message) if found == number), 0)
 
 
-def _floats(name: str, rank: int, element: int) -> bytes:
-    """A ValueInfoProto: floats of a type and a rank, of any shape."""
-    shape = _embedded(_SHAPE_DIM, b"") * rank
-    tensor = _varint(_TENSOR_ELEMENT << 3 | _VARINT) + _varint(element) + _embedded(_TENSOR_SHAPE, shape)
-    kind = _embedded(_VALUE_TYPE, _embedded(_TYPE_TENSOR, tensor))
+def _value(name: str, element: int | None, dimensions: Dimensions | None = None) -> bytes:
+    """A ValueInfoProto: a tensor's name, and what is known of its type of elements and its dimensions."""
+    tensor = b""
+    if dimensions is not None:
+        sizes = (b"" if n is None else _varint(_DIM_VALUE << 3 | _VARINT) + _varint(n) for n in dimensions)
+        tensor = _embedded(_TENSOR_SHAPE, b"".join(_embedded(_SHAPE_DIM, size) for size in sizes))
+    if element:
+        tensor = _varint(_TENSOR_ELEMENT << 3 | _VARINT) + _varint(element) + tensor
+    kind = _embedded(_VALUE_TYPE, _embedded(_TYPE_TENSOR, tensor)) if tensor else b""
     return _embedded(_VALUE_NAME, name.encode()) + kind
 
 
@@ -179,15 +189,24 @@ def given_tensor(name: str) -> str:
     return f"{name}/given"
 
 
+def inputs(model: bytes) -> list[str]:
+    """Names of the tensors that a model takes.
+
+    Raises:
+        ValueError: it is not a model.
+    """
+    fields = _fields(_inside(model, _MODEL_GRAPH))
+    return [name for number, _, content in fields if number == _GRAPH_INPUT for name in _names(content, _VALUE_NAME)]
+
+
 def makers(model: bytes) -> dict[str, tuple[str, str, list[str]]]:
     """For each tensor that a node of a model computes: the node's name, its operator, and what it reads.
 
     Raises:
         ValueError: it is not a model.
     """
-    graph = b"".join(content for number, _, content in _fields(model) if number == _MODEL_GRAPH)
     found = {}
-    for number, _, node in _fields(graph):
+    for number, _, node in _fields(_inside(model, _MODEL_GRAPH)):
         if number == _GRAPH_NODE:
             texts: dict[int, list[str]] = {field: [] for field in (_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_TYPE)}
             for field, _, content in _fields(node):

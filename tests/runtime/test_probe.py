@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_runtime.probe import given_tensor, part
+from tcja_runtime.probe import given_tensor, inputs, part
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_more_outputs_can_be_computed(model):
 
 
 def test_a_part_takes_what_is_given_and_no_more(model):
-    content = part(model.SerializeToString(), ["y"], {"m" * 200: 2, "nowhere": 1})
+    content = part(model.SerializeToString(), ["y"], {"m" * 200: (None, None), "nowhere": (None,)})
     assert [node.op_type for node in onnx.load_from_string(content).graph.node] == ["Relu", "Neg"]
     session = onnxruntime.InferenceSession(content)
     (given,) = session.get_inputs()
@@ -54,8 +54,25 @@ def test_a_part_takes_what_is_given_and_no_more(model):
     np.testing.assert_array_equal(y, [[0.0, -2.0]])
 
 
+def test_inputs_are_what_a_part_takes(model):
+    content = part(model.SerializeToString(), ["y"], {"w": (2, 4), "m" * 200: (None, None)})
+    assert inputs(content) == [given_tensor("m" * 200)]
+    assert inputs(model.SerializeToString()) == ["x"]
+
+
+def test_dimensions_and_types_that_are_known_are_said(model):
+    model.graph.value_info.append(helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, ["batch", 3]))
+    content = onnx.load_from_string(part(model.SerializeToString(), ["r", "y", "m" * 200], {"w": (2, 4)}))
+    types = [output.type.tensor_type.elem_type for output in content.graph.output]
+    assert types == [onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT, onnx.TensorProto.UNDEFINED]
+    (given,) = (value for value in content.graph.input if value.name == given_tensor("w"))
+    assert [dimension.dim_value for dimension in given.type.tensor_type.shape.dim] == [2, 4]
+
+
 def test_what_is_given_can_be_computed_too(model):
-    session = onnxruntime.InferenceSession(part(model.SerializeToString(), ["y", "m" * 200], {"m" * 200: 2, "w": 2}))
+    session = onnxruntime.InferenceSession(
+        part(model.SerializeToString(), ["y", "m" * 200], {"m" * 200: (None, None), "w": (2, 4)})
+    )
     feeds = {"x": np.array([[1.0, 2.0]], np.float32), "m" * 200: np.array([[-1.0, 2.0]], np.float32)}
     feeds["w"] = np.ones((2, 4), np.float32)
     assert {value.name for value in session.get_inputs()} == {"x", given_tensor("m" * 200), given_tensor("w")}

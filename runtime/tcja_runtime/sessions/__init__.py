@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from tcja_runtime.bundle import Layer, Tap
 from tcja_runtime.frames import Floats
-from tcja_runtime.probe import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.probe import Dimensions, current_tensor, given_tensor, spikes_tensor
 from tcja_runtime.trace import Observation, Reference, Spikes, Values
 
 
@@ -26,9 +27,13 @@ class Session(Protocol):
         """Its results by name, from its inputs by name."""
         ...
 
+    def close(self) -> None:
+        """Give its memory back; it cannot run any more."""
+        ...
 
-Opener = Callable[[Sequence[str], Mapping[str, int]], Session]
-"""Loads the part of a network that computes some tensors, given others by name and rank (`tcja_runtime.probe.part`)."""
+
+Opener = Callable[[Sequence[str], Mapping[str, Dimensions]], Session]
+"""Loads the part of a network that computes some tensors, given others (`tcja_runtime.probe.part`)."""
 
 
 class Probe:
@@ -42,6 +47,7 @@ class Probe:
         output_name: of its output.
         layers: its spiking layers.
         taps: what else is looked at.
+        fuses: whether the backend may round a product and a sum at once.
     """
 
     def __init__(
@@ -54,13 +60,15 @@ class Probe:
         output_name: str,
         layers: Sequence[Layer],
         taps: Sequence[Tap],
+        fuses: bool = False,
     ) -> None:
         self.model = model
+        self.fuses = fuses
         self.backend = backend
         self._opened = opened
         self._input = input_name
         self.output_name = output_name
-        self._ranks = {layer.name: len(layer.shape) + 2 for layer in layers}
+        self._any = {layer.name: (None,) * (len(layer.shape) + 2) for layer in layers}
         self._spikes = {layer.name: spikes_tensor(layer.name) for layer in layers}
         self._currents = {layer.name: current_tensor(layer.name) for layer in layers}
         self._taps = {tap.name: tap for tap in taps}
@@ -104,13 +112,13 @@ class Probe:
             spikes: by layer, [T, N, ...].
             weights: to be used in place of the network's own, by tensor.
         """
-        return self._forced([], list(self._taps.values()), inputs, spikes, weights or {})
+        return self._forced([], list(self._taps.values()), inputs, spikes, weights or {}, once=True)
 
     def neurons(self, name: str, current: Floats) -> Spikes:
         """The spikes of a layer's neurons alone, from a current [T, N, ...] of the layer's rank and any size."""
         given, spikes = self._currents[name], self._spikes[name]
-        session = self._session([spikes], {given: self._ranks[name]})
-        return session.run({given_tensor(given): current})[spikes].astype(np.bool_)
+        with contextlib.closing(self._opened([spikes], {given: self._any[name]})) as session:
+            return session.run({given_tensor(given): current})[spikes].astype(np.bool_)
 
     def _gates(self, reference: Reference) -> dict[str, Floats]:
         return {
@@ -126,17 +134,23 @@ class Probe:
         inputs: Floats,
         spikes: Mapping[str, Spikes],
         values: Mapping[str, Floats],
+        *,
+        once: bool = False,
     ) -> Observation:
         outputs = [self.output_name, *fired, *self._currents.values(), *(tap.tensor for tap in taps)]
-        given = {self._spikes[name]: self._ranks[name] for name in spikes}
-        given |= {name: array.ndim for name, array in values.items()}
+        given: dict[str, Dimensions] = {self._spikes[name]: self._any[name] for name in spikes}
+        given |= {name: (None,) * array.ndim for name, array in values.items()}
         feeds = {given_tensor(self._spikes[name]): given_.astype(np.float32) for name, given_ in spikes.items()}
         feeds |= {given_tensor(name): array for name, array in values.items()}
-        return self._observed(outputs, given, {self._input: inputs, **feeds})
+        return self._observed(outputs, given, {self._input: inputs, **feeds}, once=once)
 
-    def _observed(self, outputs: list[str], given: Mapping[str, int], feeds: Mapping[str, Floats]) -> Observation:
-        session = self._session(outputs, given)
+    def _observed(
+        self, outputs: list[str], given: Mapping[str, Dimensions], feeds: Mapping[str, Floats], *, once: bool = False
+    ) -> Observation:
+        session = self._opened(outputs, given) if once else self._session(outputs, given)
         results = session.run({name: array for name, array in feeds.items() if name in session.inputs})
+        if once:
+            session.close()
         # Taken out one by one, so that the floats of a layer are gone before the next is converted.
         return Observation(
             output=results[self.output_name],
@@ -145,7 +159,7 @@ class Probe:
             | {name: tap.in_time(results[tap.tensor]) for name, tap in self._taps.items() if tap.tensor in results},
         )
 
-    def _session(self, outputs: list[str], given: Mapping[str, int]) -> Session:
+    def _session(self, outputs: list[str], given: Mapping[str, Dimensions]) -> Session:
         key = (*outputs, "", *given)
         if key not in self._sessions:
             self._sessions[key] = self._opened(outputs, given)
