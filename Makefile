@@ -18,6 +18,14 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 			--target .venv/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
+	# CUDA's compilers and TensorRT's plugin registry, for the tests of the neuron's kernel; none needs a GPU. Beside
+	# the environment, because PyTorch for CUDA pins compilers of its own.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/cuda-12 \
+		nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/cuda-13 \
+		nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-nvcc==13.0.88
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/tensorrt-11 \
+		tensorrt-cu13-bindings==11.4.0.106 tensorrt-lean-cu13-libs==11.4.0.106
 	mkdir -p build
 	touch $@
 
