@@ -22,6 +22,9 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
+
+from tcja_runtime.errors import Unavailable
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.plugin.kernel import Kernel, width
 
@@ -41,13 +44,27 @@ def register(trt: Any) -> str:
 
     Returns:
         Which form it has there, `AHEAD_OF_TIME` or `AT_RUN_TIME`.
+
+    Raises:
+        Unavailable: this NumPy is too new for TensorRT's bindings.
     """
     from tcja_runtime.plugin import ahead_of_time, at_run_time
 
+    _check_fields(trt)
     form = AHEAD_OF_TIME if hasattr(trt, "QuickPluginCreationRequest") else AT_RUN_TIME
     if trt.get_plugin_registry().get_creator(NAME, VERSION, NAMESPACE) is None:
         (ahead_of_time if form == AHEAD_OF_TIME else at_run_time).register(trt)
     return form
+
+
+def _check_fields(trt: Any) -> None:
+    """TensorRT's bindings up to 10.13 were built for NumPy 1, and read the first value of a field again and again."""
+    content = np.frombuffer(b"ab", np.int8)
+    if trt.PluginField("check", content, trt.PluginFieldType.CHAR).data.tobytes() != b"ab":
+        raise Unavailable(
+            f"plugins of TensorRT {trt.__version__} do not work with NumPy {np.__version__}, which its bindings were "
+            "not built for: run \"pip install 'numpy<2'\""
+        )
 
 
 def described(spec: NeuronSpec, pool: int = 1) -> str:

@@ -8,6 +8,7 @@ Source: NVIDIA, TensorRT Python API, "IPluginV3"; its sample ``python/python_plu
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -46,6 +47,8 @@ def _creator(trt: Any) -> Any:
             self.num_outputs = 1
             self.timing_cache_id = ""
             self.text, self.window, self.ptx = text, window, ptx
+            # The bindings of 10.3 end the process when Python frees a plugin, so none is ever freed.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
         def get_capability_interface(self, type: Any) -> Any:  # noqa: A002, ARG002  # TensorRT's name
             return self

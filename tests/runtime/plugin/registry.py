@@ -1,6 +1,6 @@
-"""The real TensorRT 11.4 on a machine without a GPU, as far as it goes: its plugin registry and its Python plugins.
+"""The real TensorRT on a machine without a GPU, as far as it goes: its plugin registry and its Python plugins.
 
-Its bindings are those of the package index. NVIDIA's lean runtime, which can be had without a GPU, stands in for the
+The bindings are those of the package index. NVIDIA's lean runtime, which can be had without a GPU, stands in for the
 whole library and holds the registry; what it lacks are the builder and the parser, which stubs that return nothing
 replace. `make setup` downloads both.
 """
@@ -16,7 +16,11 @@ import pytest
 
 from . import toolkits
 
-WHEELS = Path(sys.prefix) / "tensorrt-11"
+LEAN = {"11.4": "11.4", "10.16": "10.16", "10.13": "10.16", "10.9": "10.16", "10.3": "10.16"}
+"""Bindings, among them JetPack's (10.3, 10.13, 10.16), and the lean runtime for each: the index has no older ones."""
+NUMPY_1 = ("10.13", "10.9", "10.3")
+"""Bindings that read a plugin's fields with NumPy 1 alone."""
+AHEAD_OF_TIME = ("11.4", "10.16", "10.13", "10.9")
 LACKING = (
     *("createInferBuilder_INTERNAL", "createInferRefitter_INTERNAL", "initLibNvInferPlugins"),
     *("createNvOnnxParser_INTERNAL", "createNvOnnxParserRefitter_INTERNAL", "getNvOnnxParserVersion"),
@@ -27,28 +31,38 @@ import sys, warnings
 warnings.filterwarnings("ignore", "Functionality provided through tensorrt.plugin module is experimental")
 import tensorrt_bindings
 sys.modules["tensorrt"] = tensorrt_bindings  # which the package tensorrt, an empty shell around it, does
-import tensorrt_bindings.plugin
-sys.modules["tensorrt.plugin"] = tensorrt_bindings.plugin
+try:
+    import tensorrt_bindings.plugin
+    sys.modules["tensorrt.plugin"] = tensorrt_bindings.plugin
+except ModuleNotFoundError:  # before 10.6
+    pass
 import tensorrt as trt
 """
 
 
-def libraries(folder: Path) -> None:
-    """Put what the bindings load into a folder."""
-    lean = WHEELS / "tensorrt_lean_libs" / "libnvinfer_lean.so.11"
-    if not lean.exists():
-        pytest.skip("TensorRT 11's bindings are not installed: run 'make setup'")
-    (folder / "libnvinfer.so.11").symlink_to(lean)
+def libraries(version: str, folder: Path) -> None:
+    """Put what the bindings of a version load into a folder."""
+    major = version.partition(".")[0]
+    lean = _wheels(LEAN[version]) / "tensorrt_lean_libs" / f"libnvinfer_lean.so.{major}"
+    if not (lean.exists() and _wheels(version).exists()):
+        pytest.skip(f"the bindings of TensorRT {version} are not installed: run 'make setup'")
+    (folder / f"libnvinfer.so.{major}").symlink_to(lean)
     (folder / "stubs.c").write_text("".join(f"void* {name}(void) {{ return 0; }}\n" for name in LACKING))
-    for name in ("libnvonnxparser.so.11", "libnvinfer_plugin.so.11"):
-        subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / name, folder / "stubs.c"], check=True)
+    for name in ("libnvonnxparser.so", "libnvinfer_plugin.so"):
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / f"{name}.{major}", folder / "stubs.c"], check=True)
 
 
-def run(folder: Path, code: str) -> str:
+def run(version: str, folder: Path, code: str, numpy_1: bool) -> str:
     """What a program prints that has TensorRT as `trt`, and CUDA 12.6 to compile with."""
-    cuda = Path(toolkits.nvrtc("12.6")).parents[3]
-    path = os.pathsep.join([*sys.path, str(WHEELS), str(cuda)])
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
+    cuda, numpy = Path(toolkits.nvrtc("12.6")).parents[3], Path(sys.prefix) / "numpy-1"
+    if numpy_1 and not numpy.exists():
+        pytest.skip("NumPy 1 is not installed, which Python 3.13 has not: run 'make setup'")
+    path = os.pathsep.join([*[str(numpy)] * numpy_1, *sys.path, str(_wheels(version)), str(cuda)])
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run([sys.executable, "-c", IMPORTS + code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def _wheels(version: str) -> Path:
+    return Path(sys.prefix) / f"tensorrt-{version}"

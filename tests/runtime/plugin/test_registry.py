@@ -1,9 +1,10 @@
-"""The plugin in the real registry of TensorRT 11.4, and what it tells TensorRT there."""
+"""The plugin in the real registries of TensorRT, and what it tells TensorRT there."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from tcja_runtime.plugin import described, kernel_of
@@ -39,32 +40,61 @@ from tcja_runtime.machine import Gpu
 
 @pytest.fixture(scope="session")
 def tensorrt(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tensorrt")
-    registry.libraries(folder)
-    return lambda code: json.loads(
-        registry.run(folder, f"{code}\nimport json; print(json.dumps(said))").splitlines()[-1]
-    )
+    """What a program says, in JSON, of a version of TensorRT."""
+    folders = {}
+
+    def said(version, code, numpy_1=None):
+        if version not in folders:
+            folders[version] = tmp_path_factory.mktemp("tensorrt")
+            registry.libraries(version, folders[version])
+        numpy_1 = version in registry.NUMPY_1 if numpy_1 is None else numpy_1
+        out = registry.run(version, folders[version], f"{code}\nimport json; print(json.dumps(said))", numpy_1)
+        return json.loads(out.splitlines()[-1])
+
+    return said
 
 
-def test_it_is_registered_by_the_name_of_the_operator(tensorrt):
-    said = tensorrt("""
-from tcja_runtime.plugin import NAME, NAMESPACE, VERSION, register
+@pytest.mark.parametrize("version", registry.LEAN)
+def test_it_is_registered_by_the_name_of_the_operator(tensorrt, version):
+    code = """
+from tcja_runtime.plugin import register
 before = trt.get_plugin_registry().get_creator("TcjaLif", "1", "tcja")
 form = [register(trt), register(trt)]
 creator = trt.get_plugin_registry().get_creator("TcjaLif", "1", "tcja")
 others = [c for c in trt.get_plugin_registry().all_creators if c.name == "TcjaLif"]
 said = [trt.__version__, before is None, form, creator.name, creator.plugin_namespace, creator.plugin_version,
         [field.name for field in creator.field_names], len(others)]
-""")
-    assert said == ["11.4.0.106", True, ["ahead of time"] * 2, "TcjaLif", "tcja", "1", ["kernel"], 1]
+"""
+    said = tensorrt(version, code)
+    assert said[0].startswith(f"{version}.")
+    form = "ahead of time" if version in registry.AHEAD_OF_TIME else "at run time"
+    assert said[1:] == [True, [form] * 2, "TcjaLif", "tcja", "1", ["kernel"], 1]
+
+
+@pytest.mark.parametrize("version", registry.NUMPY_1)
+def test_bindings_that_this_numpy_breaks_are_refused(tensorrt, version):
+    code = """
+from tcja_runtime.errors import Unavailable
+from tcja_runtime.plugin import register
+try: said = register(trt)
+except Unavailable as error: said = str(error)
+"""
+    if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        pytest.skip("NumPy 1 breaks none")
+    said = tensorrt(version, code, numpy_1=False)
+    assert said.startswith(f"plugins of TensorRT {version}.")
+    assert said.endswith("which its bindings were not built for: run \"pip install 'numpy<2'\"")
 
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("pool", SHAPES)
-def test_ahead_of_time_it_describes_and_compiles_a_node(tensorrt, pool, half):
+@pytest.mark.parametrize("version", registry.AHEAD_OF_TIME)
+def test_ahead_of_time_it_describes_and_compiles_a_node(tensorrt, version, pool, half):
     """The functions that TensorRT calls, called by NVIDIA's own plugin class, with its own symbols of shapes."""
     text, shape = described(SPECS["lif"], pool), SHAPES[pool]
-    said = tensorrt(f"""
+    said = tensorrt(
+        version,
+        f"""
 {NUMBERS}
 from tcja_runtime.plugin import ahead_of_time, register
 ahead_of_time.gpu = lambda: Gpu("Orin", "87")
@@ -96,7 +126,8 @@ said = dict(
     integers=[integer._expr.value for integer in integers],
     combinations=[[str(t) for t in c.types] for c in combination._get_combinations()],
 )
-""")
+""",
+    )
     kernel = kernel_of(text, half, shape[2:])
     kind = "DataType.HALF" if half else "DataType.FLOAT"
     assert said["types"] == [kind]
@@ -113,10 +144,13 @@ said = dict(
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("pool", SHAPES)
-def test_at_run_time_it_is_built_serialised_and_launched(tensorrt, pool, half):
-    """As in TensorRT 10.3, with the classes of 11.4, which are the same; the driver only notes what it is told."""
+@pytest.mark.parametrize("version", ["10.3", "11.4"])
+def test_at_run_time_it_is_built_serialised_and_launched(tensorrt, version, pool, half):
+    """The driver only notes what it is told; all else is TensorRT's, as far as a plugin goes."""
     text, shape = described(SPECS["lif"], pool), SHAPES[pool]
-    said = tensorrt(f"""
+    said = tensorrt(
+        version,
+        f"""
 {NUMBERS}
 import types
 launched, loaded = [], []
@@ -135,21 +169,19 @@ fields = trt.PluginFieldCollection([trt.PluginField("kernel", text, trt.PluginFi
 plugin = creator.create_plugin("TcjaLif", fields, trt.TensorRTPhase.BUILD)
 kind = trt.float16 if {half} else trt.float32
 
-def described(dims, kind, format=trt.TensorFormat.LINEAR):
-    varying = trt.DynamicPluginTensorDesc()
-    desc = varying.desc
-    desc.dims, desc.type, desc.format = trt.Dims(dims), kind, format
-    varying.desc = desc
-    return varying
+def described(desc, dims, kind, format=trt.TensorFormat.LINEAR):
+    desc.dims, desc.type, desc.format = trt.Dims(list(dims)), kind, format
 
-here = described([-1 if i == 1 else size for i, size in enumerate({shape})], kind)
-other = described([1], trt.float32 if {half} else trt.float16)
-chw = described([1], kind, trt.TensorFormat.CHW32)
+here, other, chw = (trt.DynamicPluginTensorDesc() for _ in range(3))
+described(here.desc, [-1 if i == 1 else size for i, size in enumerate({shape})], kind)
+described(other.desc, [1], trt.float32 if {half} else trt.float16)
+described(chw.desc, [1], kind, trt.TensorFormat.CHW32)
 supported = [plugin.supports_format_combination(1, pair, 1) for pair in ([here, here], [here, other], [here, chw])]
 plugin.configure_plugin([here], [here])
 running = creator.create_plugin("TcjaLif", plugin.get_fields_to_serialize(), trt.TensorRTPhase.RUNTIME)
-running = running.attach_to_context(None)
-actual = described({shape}, kind).desc
+running = running.attach_to_context(None)  # and the first is freed
+actual = trt.PluginTensorDesc()
+described(actual, {shape}, kind)
 running.on_shape_change([actual], [actual])
 running.enqueue([actual], [actual], [1000], [2000], 0, 7)
 (given,), (code,) = launched, loaded
@@ -158,7 +190,8 @@ said = dict(
     given=[*given[:-2], list(given[-2][0]), [t.__name__ for t in given[-2][1]], given[-1]],
     interfaces=[str(running.get_capability_interface(t) is running) for t in (trt.PluginCapabilityType.RUNTIME,)],
 )
-""")
+""",
+    )
     kernel = kernel_of(text, half, shape[2:])
     sizes = list(kernel.sizes(shape))
     assert said["types"] == ["DataType.HALF" if half else "DataType.FLOAT"]
