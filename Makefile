@@ -24,12 +24,12 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	# Beside the environment, because PyTorch for CUDA and TensorRT pin versions of their own.
 	$(BESIDE)/cuda-12 nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85
 	$(BESIDE)/cuda-13 nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-nvcc==13.0.88
-	$(BESIDE)/tensorrt-10.3 tensorrt-cu12-bindings==10.3.0
 	$(BESIDE)/tensorrt-10.9 tensorrt-cu12-bindings==10.9.0.34
 	$(BESIDE)/tensorrt-10.13 tensorrt-cu12-bindings==10.13.3.9
 	$(BESIDE)/tensorrt-10.16 tensorrt-cu13-bindings==10.16.1.11 tensorrt-lean-cu13-libs==10.16.1.11
 	$(BESIDE)/tensorrt-11.4 tensorrt-cu13-bindings==11.4.0.106 tensorrt-lean-cu13-libs==11.4.0.106
-	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then $(BESIDE)/numpy-1 numpy==1.26.4; fi
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+		$(BESIDE)/tensorrt-10.3 tensorrt-cu12-bindings==10.3.0 && $(BESIDE)/numpy-1 numpy==1.26.4; fi
 	mkdir -p build
 	touch $@
 

@@ -14,15 +14,25 @@ What is known of the protobuf encoding (https://protobuf.dev/programming-guides/
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
-MODEL_GRAPH = 7
+MODEL_GRAPH, MODEL_FUNCTION = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11, 12, 13
 STORED_TYPE, STORED_NAME = 2, 8
-NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE = 1, 2, 3, 4
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
+ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT, ATTRIBUTE_INTEGERS, ATTRIBUTE_TYPE = (
+    1,
+    2,
+    3,
+    4,
+    8,
+    20,
+)
 VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE = 1, 2, 1, 1, 2, 1, 1
 FLOAT = 1
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_AS_FLOAT, _AS_INTEGER, _AS_TEXT, _AS_INTEGERS = 1, 2, 3, 7  # AttributeProto.type
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -53,7 +63,7 @@ def inside(message: bytes, number: int) -> bytes:
 
 
 def number(message: bytes, number: int) -> int:
-    """A number of at most 127 in a message; 0 if it has none."""
+    """A number in a message's field, which is below 16; 0 if it has none."""
     return next((read_varint(field, 1)[0] for found, field, _ in fields(message) if found == number), 0)
 
 
@@ -86,3 +96,54 @@ def varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+Value = int | float | str | list[int]
+"""Of an attribute, as far as they are read."""
+
+
+def attributes(node: bytes) -> dict[str, Value]:
+    """The attributes of a NodeProto that are a number, a text or integers."""
+    found: dict[str, Value] = {}
+    for number, _, content in fields(node):
+        if number == NODE_ATTRIBUTE:
+            values: dict[int, Value] = {}
+            integers: list[int] = []
+            for entry, field, text in fields(content):
+                _, at = read_varint(field, 0)
+                if entry == ATTRIBUTE_FLOAT:
+                    values[_AS_FLOAT] = float(struct.unpack("<f", field[at:])[0])
+                elif entry == ATTRIBUTE_INTEGER:
+                    values[_AS_INTEGER] = _signed(read_varint(field, at)[0])
+                elif entry == ATTRIBUTE_TEXT:
+                    values[_AS_TEXT] = text.decode()
+                elif entry == ATTRIBUTE_INTEGERS:
+                    integers += _packed(text) if text else [_signed(read_varint(field, at)[0])]
+                elif entry == ATTRIBUTE_TYPE:
+                    kind = read_varint(field, at)[0]
+            values[_AS_INTEGERS] = integers
+            if kind in values:
+                found["".join(texts(content, ATTRIBUTE_NAME))] = values[kind]
+    return found
+
+
+def attribute(name: str, value: int | str) -> bytes:
+    """An AttributeProto, as a field of its node."""
+    if isinstance(value, int):
+        kind, said = _AS_INTEGER, varint(ATTRIBUTE_INTEGER << 3 | VARINT) + varint(value)
+    else:
+        kind, said = _AS_TEXT, embedded(ATTRIBUTE_TEXT, value.encode())
+    message = embedded(ATTRIBUTE_NAME, name.encode()) + said + varint(ATTRIBUTE_TYPE << 3 | VARINT) + varint(kind)
+    return embedded(NODE_ATTRIBUTE, message)
+
+
+def _packed(content: bytes) -> list[int]:
+    at, found = 0, []
+    while at < len(content):
+        value, at = read_varint(content, at)
+        found.append(_signed(value))
+    return found
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
