@@ -1,6 +1,7 @@
 # Everything is installed in .venv; PYTHON chooses the interpreter that makes it (3.10 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
+BESIDE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv
 INSTALLED := .venv/.installed
 EXAMPLE := examples/fashion_mnist
 
@@ -18,6 +19,17 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 			--target .venv/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
+	# For the tests of the neuron's kernel, none of which needs a GPU: CUDA's compilers and assemblers, TensorRT's
+	# bindings with the lean runtime that holds the plugin registry, and the NumPy that older bindings were built for.
+	# Beside the environment, because PyTorch for CUDA and TensorRT pin versions of their own.
+	$(BESIDE)/cuda-12 nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85
+	$(BESIDE)/cuda-13 nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-nvcc==13.0.88
+	$(BESIDE)/tensorrt-10.9 tensorrt-cu12-bindings==10.9.0.34
+	$(BESIDE)/tensorrt-10.13 tensorrt-cu12-bindings==10.13.3.9
+	$(BESIDE)/tensorrt-10.16 tensorrt-cu13-bindings==10.16.1.11 tensorrt-lean-cu13-libs==10.16.1.11
+	$(BESIDE)/tensorrt-11.4 tensorrt-cu13-bindings==11.4.0.106 tensorrt-lean-cu13-libs==11.4.0.106
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+		$(BESIDE)/tensorrt-10.3 tensorrt-cu12-bindings==10.3.0 && $(BESIDE)/numpy-1 numpy==1.26.4; fi
 	mkdir -p build
 	touch $@
 

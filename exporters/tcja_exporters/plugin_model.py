@@ -1,0 +1,204 @@
+"""The model that an engine with the plugin is built from: model.onnx, each TcjaLif a node of the plugin.
+
+    functions      are left out: TensorRT up to 10.6 prefers a function to a plugin of its name, and from 10.15 on, too,
+                   unless the node names the plugin's namespace. Without them every version takes the plugin, or says
+                   that there is none
+    attributes     plugin_namespace, plugin_version, aot (take the kernel compiled ahead of time), and `kernel`, all the
+                   neuron's constants in one text
+    casts          of a current from half to float, and of its spikes back, are left out: the kernel takes half as it is
+    pooling        MaxPool k x k behind a neuron becomes part of its node, if nothing else reads the spikes
+
+The model is read and written without the onnx package, which a board has not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from tcja_runtime import wire
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, VERSION, described
+
+_FLOAT, _HALF = 1, 10
+"""TensorProto.DataType."""
+_Types = dict[str, tuple[int, list[int]]]
+"""The type of a tensor's elements, and its sizes; 0 where one varies."""
+_LARGEST_POOL = 8
+"""More membranes than of 8 x 8 neurons no thread can keep in its registers."""
+
+
+@dataclasses.dataclass(eq=False)
+class _Node:
+    """A NodeProto as far as it is looked at; `others` are its fields that are neither inputs nor outputs."""
+
+    kind: str
+    inputs: list[str]
+    outputs: list[str]
+    others: bytes
+
+    @classmethod
+    def read(cls, message: bytes) -> _Node:
+        fields = list(wire.fields(message))
+        names: dict[int, list[str]] = {wire.NODE_INPUT: [], wire.NODE_OUTPUT: [], wire.NODE_TYPE: []}
+        for number, _, content in fields:
+            if number in names:
+                names[number].append(content.decode())
+        rest = b"".join(field for number, field, _ in fields if number not in (wire.NODE_INPUT, wire.NODE_OUTPUT))
+        return cls(names[wire.NODE_TYPE][0], names[wire.NODE_INPUT], names[wire.NODE_OUTPUT], rest)
+
+    def written(self) -> bytes:
+        named = [(wire.NODE_INPUT, name) for name in self.inputs] + [(wire.NODE_OUTPUT, name) for name in self.outputs]
+        return b"".join(wire.embedded(number, name.encode()) for number, name in named) + self.others
+
+    @property
+    def attributes(self) -> dict[str, wire.Value]:
+        return wire.attributes(self.others)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """What was made part of the plugin's nodes.
+
+    Attributes:
+        nodes: of the plugin.
+        halves: those among them whose currents and spikes are float16.
+        pools: maximum poolings that are part of them.
+    """
+
+    nodes: int
+    halves: int
+    pools: int
+
+
+def with_plugin(model: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
+    """The model that an engine with the plugin is built from.
+
+    Args:
+        model: model.onnx, serialised.
+        ahead_of_time: whether the plugin is to be taken in that form.
+
+    Raises:
+        ValueError: it is not a model.
+    """
+    parts = [(number, field, content) for number, field, content in wire.fields(model) if number != wire.MODEL_FUNCTION]
+    graph = b"".join(content for number, _, content in parts if number == wire.MODEL_GRAPH)
+    changed, fused = _changed(graph, ahead_of_time)
+    rest = b"".join(field for number, field, _ in parts if number != wire.MODEL_GRAPH)
+    return rest + wire.embedded(wire.MODEL_GRAPH, changed), fused
+
+
+def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
+    fields = list(wire.fields(graph))
+    shapes = _types(fields)
+    results = {name for number, _, content in fields if number == wire.GRAPH_OUTPUT for name in _name(content)}
+    nodes = [_Node.read(content) for number, _, content in fields if number == wire.GRAPH_NODE]
+    neurons = [node for node in nodes if node.kind == NAME]
+    halves = pools = 0
+    for node in neurons:
+        spec = _spec(node)
+        halves += _take_half(nodes, node, shapes, results)
+        pool = _take_pool(nodes, node, shapes, results)
+        pools += pool > 1
+        said: dict[str, int | str] = {"plugin_namespace": NAMESPACE, "plugin_version": VERSION}
+        said |= {FIELD: described(spec, pool)} | ({"aot": 1} if ahead_of_time else {})
+        own = (field for number, field, _ in wire.fields(node.others) if number in (wire.NODE_NAME, wire.NODE_TYPE))
+        node.others = b"".join([*own, *(wire.attribute(name, value) for name, value in said.items())])
+        node.others += wire.embedded(wire.NODE_DOMAIN, NAMESPACE.encode())
+    made = b"".join(wire.embedded(wire.GRAPH_NODE, node.written()) for node in nodes)
+    # Types of tensors inside are left to be inferred: those around the plugin's nodes have changed.
+    kept = b"".join(field for number, field, _ in fields if number not in (wire.GRAPH_NODE, wire.GRAPH_VALUE))
+    return made + kept, Fused(len(neurons), halves, pools)
+
+
+def _take_half(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[str]) -> bool:
+    """Let a neuron whose current was cast from half take it as it is, and fire in half."""
+    (current,), (spikes,) = neuron.inputs, neuron.outputs
+    cast = next((node for node in nodes if node.kind == "Cast" and node.outputs == [current]), None)
+    if cast is None or shapes.get(cast.inputs[0], (0, []))[0] != _HALF or cast.attributes["to"] != _FLOAT:
+        return False
+    neuron.inputs = list(cast.inputs)
+    if not _readers(nodes, current) and current not in results:
+        nodes.remove(cast)
+    readers = _readers(nodes, spikes)
+    to_half = [
+        node
+        for node in readers
+        if node.kind == "Cast" and node.attributes["to"] == _HALF and results.isdisjoint(node.outputs)
+    ]
+    fired = to_half[0].outputs[0] if to_half else f"{spikes}/half"
+    for node in to_half:
+        nodes.remove(node)
+        _rename(nodes, node.outputs[0], fired)
+    neuron.outputs = [fired]
+    shapes[fired] = _HALF, shapes.get(spikes, (0, []))[1]
+    if len(readers) > len(to_half) or spikes in results:
+        back = wire.embedded(wire.NODE_NAME, f"{spikes}/Cast".encode()) + wire.embedded(wire.NODE_TYPE, b"Cast")
+        back += wire.attribute("to", _FLOAT)
+        nodes.insert(nodes.index(neuron) + 1, _Node("Cast", [fired], [spikes], back))
+    return True
+
+
+def _take_pool(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[str]) -> int:
+    """Make the k x k pooling behind a neuron part of it, if its spikes [T, N, C, H, W] go nowhere else; k, or 1."""
+    (spikes,) = neuron.outputs
+    readers = _readers(nodes, spikes)
+    if [node.kind for node in readers] != ["Reshape"] or readers[0].inputs[0] != spikes or spikes in results:
+        return 1
+    (reshape,) = readers
+    (joined,) = reshape.outputs
+    readers = _readers(nodes, joined)
+    if [node.kind for node in readers] != ["MaxPool"] or len(readers[0].outputs) > 1 or joined in results:
+        return 1
+    (pool,) = readers
+    before, after = shapes.get(spikes, (0, []))[1], shapes.get(joined, (0, []))[1]
+    steps_and_batch_joined = len(before) == 5 and len(after) == 4 and all(before[2:]) and before[2:] == after[1:]
+    k = _side(pool)
+    if not steps_and_batch_joined or k is None:
+        return 1
+    neuron.outputs = list(pool.outputs)
+    nodes.remove(reshape)
+    nodes.remove(pool)
+    return k
+
+
+def _side(pool: _Node) -> int | None:
+    """The k of a MaxPool over squares of k x k that do not overlap; None of another one."""
+    said = pool.attributes
+    kernel = said["kernel_shape"]
+    if not isinstance(kernel, list) or len(kernel) != 2 or kernel[0] != kernel[1]:
+        return None
+    plain = {"pads": [0] * 4, "dilations": [1, 1], "ceil_mode": 0, "storage_order": 0, "auto_pad": "NOTSET"}
+    if said.get("strides") != kernel or any(said.get(name, value) != value for name, value in plain.items()):
+        return None
+    return kernel[0] if 1 < kernel[0] <= _LARGEST_POOL else None
+
+
+def _spec(node: _Node) -> NeuronSpec:
+    said = node.attributes
+    fields = {field.name: said[field.name] for field in dataclasses.fields(NeuronSpec)}
+    return NeuronSpec.from_dict({**fields, "tau": fields["tau"] or None, "strict": bool(fields["strict"])})
+
+
+def _readers(nodes: Iterable[_Node], tensor: str) -> list[_Node]:
+    return [node for node in nodes if tensor in node.inputs]
+
+
+def _rename(nodes: Iterable[_Node], old: str, new: str) -> None:
+    for node in nodes:
+        node.inputs = [new if name == old else name for name in node.inputs]
+
+
+def _types(fields: Iterable[tuple[int, bytes, bytes]]) -> _Types:
+    found: _Types = {}
+    for number, _, content in fields:
+        if number in (wire.GRAPH_VALUE, wire.GRAPH_INPUT):
+            tensor = wire.inside(wire.inside(content, wire.VALUE_TYPE), wire.TYPE_TENSOR)
+            shape = wire.inside(tensor, wire.TENSOR_SHAPE)
+            sizes = [wire.number(size, wire.DIM_VALUE) for dim, _, size in wire.fields(shape) if dim == wire.SHAPE_DIM]
+            found |= dict.fromkeys(_name(content), (wire.number(tensor, wire.TENSOR_ELEMENT), sizes))
+    return found
+
+
+def _name(value: bytes) -> set[str]:
+    return wire.texts(value, wire.VALUE_NAME)

@@ -1,0 +1,91 @@
+"""A TensorRT plugin that takes the place of TcjaLif by its name, with one fused CUDA kernel for all time steps.
+
+Opt-in: engines are built from standard operators otherwise. There are two forms of it, of which a version of TensorRT
+has one:
+
+    ahead of time   from 10.9 on: the kernel's PTX is part of the engine, which needs nothing of us at run time
+    at run time     before: Python launches the kernel, so whoever deserialises the engine calls `register` first
+
+A node of the plugin is TcjaLif with the attributes plugin_namespace, plugin_version and `kernel`, the constants of the
+neuron and the pooling behind it in JSON. One text is all that the plugin takes: QDPs of TensorRT 10.9 to 10.16 read
+numbers in a way that NumPy 2.4 refuses (``float`` of an array, `tensorrt.plugin._lib`).
+
+    TcjaLif(current [T, N, ...]) -> spikes [T, N, ...]
+    TcjaLif(current [T, N, C, H, W], pool k > 1) -> spikes [T * N, C, H // k, W // k]
+
+Neither form was ever run in a real TensorRT on a GPU: no machine with both was at hand. docs/plugin.md says what was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from tcja_runtime.errors import Unavailable
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.plugin.kernel import Kernel, width
+
+NAME, NAMESPACE, VERSION = "TcjaLif", "tcja", "1"
+FIELD = "kernel"
+AHEAD_OF_TIME, AT_RUN_TIME = "ahead of time", "at run time"
+
+NEVER_RUN = "it was never run in a real TensorRT"
+"""What is said of the plugin wherever it is offered."""
+
+
+def register(trt: Any) -> str:
+    """Make the plugin known to TensorRT, once a process.
+
+    Args:
+        trt: the module tensorrt, 10.3 or later. TensorRT-RTX has no plugins, and ends the process that uses one.
+
+    Returns:
+        Which form it has there, `AHEAD_OF_TIME` or `AT_RUN_TIME`.
+
+    Raises:
+        Unavailable: this NumPy is too new for TensorRT's bindings.
+    """
+    from tcja_runtime.plugin import ahead_of_time, at_run_time
+
+    _check_fields(trt)
+    form = AHEAD_OF_TIME if hasattr(trt, "QuickPluginCreationRequest") else AT_RUN_TIME
+    if trt.get_plugin_registry().get_creator(NAME, VERSION, NAMESPACE) is None:
+        (ahead_of_time if form == AHEAD_OF_TIME else at_run_time).register(trt)
+    return form
+
+
+def _check_fields(trt: Any) -> None:
+    """TensorRT's bindings up to 10.13 were built for NumPy 1, and read the first value of a field again and again."""
+    content = np.frombuffer(b"ab", np.int8)
+    if trt.PluginField("check", content, trt.PluginFieldType.CHAR).data.tobytes() != b"ab":
+        raise Unavailable(
+            f"plugins of TensorRT {trt.__version__} do not work with NumPy {np.__version__}, which its bindings were "
+            "not built for: run \"pip install 'numpy<2'\""
+        )
+
+
+def described(spec: NeuronSpec, pool: int = 1) -> str:
+    """The attribute `kernel` of a node: a neuron, and k of the k x k maximum pooling behind it."""
+    return json.dumps({**dataclasses.asdict(spec), "pool": pool})
+
+
+def pool_of(text: str) -> int:
+    """The pooling of a node's attribute `kernel`."""
+    return int(json.loads(text)["pool"])
+
+
+def kernel_of(text: str, half: bool, window: tuple[int, ...]) -> Kernel:
+    """The kernel of a node.
+
+    Args:
+        text: its attribute `kernel`.
+        half: whether its currents are float16; else they are float32.
+        window: the shape of the currents of one window and step, (C, H, W); -1 where it varies.
+    """
+    fields = json.loads(text)
+    pool = fields.pop("pool")
+    wide = 1 if -1 in window else width(window, half, pool)
+    return Kernel(NeuronSpec.from_dict(fields), half, wide, pool)

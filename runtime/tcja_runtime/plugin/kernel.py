@@ -1,0 +1,146 @@
+"""The CUDA kernel of a spiking layer: `lif.cu` with the constants of a neuron, its PTX, and how it is launched.
+
+A kernel holds its constants, because a plugin that is compiled ahead of time keeps no attributes in an engine. Its
+arguments, in the order that TensorRT gives them (inputs, integers, outputs), are
+
+    current, T, neurons of a step, spikes                  without pooling
+    current, T, planes N*C, height, width, spikes          with k x k maximum pooling behind it
+
+and the membranes last if it is traced.
+
+PTX says which version of PTX it is written in, and a driver refuses versions later than itself. NVRTC writes the latest
+that it knows, so what it writes is relabelled with the earliest that knows the GPU (`ISA`): then every driver that
+knows the GPU takes it. The kernels use nothing later; ptxas, which checks that, assembles all of them in the tests.
+
+Source: NVIDIA, PTX ISA, "Release Notes" (first version of each target).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import math
+import re
+
+import numpy as np
+
+from tcja_runtime.errors import Unavailable
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.plugin import nvrtc
+
+THREADS = 256
+"""A block's, on every GPU: a kernel that waits for memory is as fast with any number that fills the GPU."""
+
+VECTOR = 16
+"""Bytes of the widest access to memory."""
+
+ISA = {"72": "6.1", "75": "6.3", "80": "7.0", "86": "7.1", "87": "7.4", "89": "7.8", "90": "7.8", "110": "9.0"}
+"""The first version of PTX that knows a GPU, by compute capability; of others NVRTC's own version is kept."""
+
+_POOLS = range(1, 9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A spiking layer's kernel.
+
+    Attributes:
+        spec: the neuron; the kernel computes with its constants in float32.
+        half: whether currents and spikes are float16; else they are float32. The membrane is always float32.
+        width: neurons side by side that a thread reads at once, as `width` says.
+        pool: k of the k x k maximum pooling behind it; 1 for none.
+        traced: whether the membranes before firing are written too, in float32.
+    """
+
+    spec: NeuronSpec
+    half: bool = False
+    width: int = 1
+    pool: int = 1
+    traced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pool not in _POOLS:
+            raise ValueError(f"a kernel pools {_POOLS[0]} to {_POOLS[-1]} neurons a side, got {self.pool}")
+        if self.pool > 1 and self.pool % self.width:
+            raise ValueError(f"the {self.pool} neurons of a pooled row cannot be read {self.width} at a time")
+
+    @property
+    def name(self) -> str:
+        """Of the function in the PTX."""
+        return f"tcja_lif_{'f16' if self.half else 'f32'}{f'_pool{self.pool}' if self.pool > 1 else ''}"
+
+    @property
+    def source(self) -> str:
+        """CUDA C++."""
+        spec = self.spec
+        defined = {
+            "Io": "unsigned short" if self.half else "float",
+            "HALF": int(self.half),
+            "CHARGE": spec.charge_order.upper(),
+            "RESET": spec.reset.upper(),
+            "STRICT": int(spec.strict),
+            "DIVIDES": int(spec.tau is not None),
+            "DECAY": _float(spec.decay),
+            "GAIN": _float(spec.gain),
+            "BIAS": _float(spec.bias or -0.0),  # which changes no bit of what it is added to, and so is not added
+            "THRESHOLD": _float(spec.threshold),
+            "V_RESET": _float(spec.v_reset),
+            "RATE": _float(spec.rate),
+            "TAU": _float(spec.tau or 1.0),
+            "WIDTH": self.width,
+            "POOL": self.pool,
+            "TRACED": int(self.traced),
+            "KERNEL": self.name,
+        }
+        head = "".join(f"#define {name} {value}\n" for name, value in defined.items())
+        return head + importlib.resources.files(__package__).joinpath("lif.cu").read_text()
+
+    def ptx(self, sm: str, library: str | None = None) -> str:
+        """Compile it.
+
+        Args:
+            sm: compute capability of the GPU without the dot, "87" for 8.7.
+            library: NVRTC's file; the first that is found otherwise.
+
+        Raises:
+            Unavailable: there is no NVRTC, or none that knows the GPU.
+        """
+        options = [f"--gpu-architecture=compute_{sm}", "--fmad=false", "--std=c++17", "--prec-div=true", "--ftz=false"]
+        try:
+            text = nvrtc.compiled(self.source, f"{self.name}.cu", options, library)
+        except ValueError as error:
+            raise Unavailable(f"the neuron's kernel does not compile for sm_{sm}: {error}") from None
+        return re.sub(r"(?m)^\.version .*$", lambda own: f".version {ISA[sm]}" if sm in ISA else own[0], text, count=1)
+
+    def sizes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Its integer arguments for currents of a shape [T, ...], with pooling [T, ..., H, W]."""
+        if self.pool == 1:
+            return shape[0], math.prod(shape[1:])
+        return shape[0], math.prod(shape[1:-2]), *shape[-2:]
+
+    def blocks(self, shape: tuple[int, ...]) -> int:
+        """Blocks of `THREADS` that it is launched with, for currents of a shape [T, ...]."""
+        if self.pool == 1:
+            threads = math.prod(shape[1:]) // self.width
+        else:
+            threads = math.prod(shape[1:-2]) * math.prod(size // self.pool for size in shape[-2:])
+        return -(-threads // THREADS)
+
+
+def width(shape: tuple[int, ...], half: bool, pool: int = 1) -> int:
+    """How many neurons a thread can read at once, in any batch.
+
+    Args:
+        shape: of the currents of one window and step, (C, H, W).
+        half: whether they are float16.
+        pool: k of the pooling behind the neurons; 1 for none.
+    """
+    most = VECTOR // (2 if half else 4)
+    run = math.prod(shape) if pool == 1 else math.gcd(shape[-1], pool)
+    return math.gcd(run, most)
+
+
+def _float(value: float) -> str:
+    """A number rounded to float32, as a literal that is exactly it."""
+    with np.errstate(over="ignore"):
+        return f"{float(np.float32(value)).hex()}f"

@@ -1,0 +1,67 @@
+"""Launching the kernel from Python, through the CUDA driver (cuda-python)."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from tcja_runtime.errors import Unavailable
+from tcja_runtime.plugin.kernel import THREADS, Kernel
+
+
+def driver() -> Any:
+    """The module cuda.bindings.driver.
+
+    Raises:
+        Unavailable: it is not installed.
+    """
+    try:
+        return importlib.import_module("cuda.bindings.driver")
+    except ImportError:
+        raise Unavailable(
+            "launching the neuron's kernel needs cuda-python: run 'pip install cuda-python' in the version of this "
+            "machine's CUDA"
+        ) from None
+
+
+def done(result: tuple[Any, ...]) -> Any:
+    """What a call of the driver returned.
+
+    Raises:
+        Unavailable: it failed.
+    """
+    code, *values = result
+    if code != 0:
+        raise Unavailable(f"the CUDA driver says {getattr(code, 'name', code)}")
+    return values[0] if values else None
+
+
+@functools.lru_cache(None)
+def function(ptx: str, name: str) -> Any:
+    """A function of some PTX, loaded into the current context until the process ends."""
+    cuda = driver()
+    module = done(cuda.cuModuleLoadData(ptx.encode() + b"\0"))
+    return done(cuda.cuModuleGetFunction(module, name.encode()))
+
+
+def enqueue(
+    kernel: Kernel, ptx: str, shape: tuple[int, ...], current: int, outputs: Sequence[int], stream: int
+) -> None:
+    """Launch a kernel in a stream, in the current context.
+
+    Args:
+        kernel: what to launch.
+        ptx: its code.
+        shape: of the currents, [T, ...].
+        current: address of the currents.
+        outputs: addresses of the spikes and, if the kernel is traced, of the membranes.
+        stream: handle of the stream.
+    """
+    cuda, sizes = driver(), kernel.sizes(shape)
+    types = [ctypes.c_void_p, *[ctypes.c_int] * len(sizes), *[ctypes.c_void_p] * len(outputs)]
+    arguments = (current, *sizes, *outputs), tuple(types)
+    blocks = kernel.blocks(shape)
+    done(cuda.cuLaunchKernel(function(ptx, kernel.name), blocks, 1, 1, THREADS, 1, 1, 0, stream, arguments, 0))

@@ -1,0 +1,159 @@
+// A spiking layer over a whole window, from rest: each input is read once, each spike is written once.
+//
+//     current [T, ...] -> spikes [T, ...]                               one thread for WIDTH neurons side by side
+//     current [T, planes, H, W] -> pooled spikes [T, planes, H/k, W/k]  one thread for the k x k neurons of a maximum
+//
+// The equations and the order in which they round are those of `tcja_runtime.neuron.NeuronSpec`; the membrane is a
+// float32 in a register whatever the type of the currents, and no product may be contracted with a sum (--fmad=false).
+//
+// `tcja_runtime.plugin.kernel` writes what comes before this text: Io (float, or unsigned short, which holds the bits
+// of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, RATE, TAU
+// (floats in hexadecimal, so that not a bit of them is lost), WIDTH, POOL (k, or 1), TRACED (1 to write the membranes
+// before firing, too) and KERNEL, the name.
+
+#define LINEAR 0
+#define DECAYED 1
+#define LEAKY 2
+
+#define HARD 0
+#define SOFT 1
+#define LATE 2
+#define NONE 3
+
+#if HALF
+#define ONE ((Io)0x3c00)
+#ifdef __CUDACC__
+static __device__ float widened(Io bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+#endif
+#else
+#define ONE 1.0f
+static __device__ float widened(Io value) { return value; }
+#endif
+
+#if CHARGE != LINEAR
+static __device__ float leak(float u) {
+#if DIVIDES
+    return u / TAU;
+#else
+    return u * RATE;
+#endif
+}
+#endif
+
+struct Neuron {
+    float v = V_RESET;   // v_{t-1}
+    bool fired = false;  // s_{t-1}
+
+    // A time step: h_t is returned, and fired is s_t afterwards.
+    __device__ float step(float x) {
+#if CHARGE == LINEAR
+        float h = v * DECAY + x * GAIN + BIAS;
+#if RESET == LATE
+        h = fired ? h - THRESHOLD : h;
+#endif
+#elif CHARGE == DECAYED
+        float h = v + leak(x - (v - V_RESET));
+#else
+        float h = v - leak(v - V_RESET) + x;
+#endif
+
+#if STRICT
+        fired = h > THRESHOLD;
+#else
+        fired = h >= THRESHOLD;
+#endif
+
+#if RESET == HARD
+        v = fired ? V_RESET : h;
+#elif RESET == SOFT
+        v = fired ? h - THRESHOLD : h;
+#else
+        v = h;
+#endif
+        return h;
+    }
+};
+
+// WIDTH values that lie side by side, aligned, so that they are one access to memory.
+template <typename Value>
+struct alignas(WIDTH * sizeof(Value)) Group {
+    Value of[WIDTH];
+};
+
+#if POOL == 1
+
+// steps T; neurons of one of them, a multiple of WIDTH.
+extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int neurons, Io* __restrict__ spikes
+#if TRACED
+                                  , float* __restrict__ membranes
+#endif
+) {
+    const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
+    if (at >= neurons) return;
+    Neuron neuron[WIDTH];
+#pragma unroll 4
+    for (int t = 0; t < steps; ++t) {
+        const long long here = (long long)t * neurons + at;
+        const Group<Io> x = *reinterpret_cast<const Group<Io>*>(current + here);
+        Group<Io> s;
+#pragma unroll
+        for (int i = 0; i < WIDTH; ++i) {
+            const float h = neuron[i].step(widened(x.of[i]));
+            s.of[i] = neuron[i].fired ? ONE : (Io)0;
+#if TRACED
+            membranes[here + i] = h;
+#endif
+            (void)h;
+        }
+        *reinterpret_cast<Group<Io>*>(spikes + here) = s;
+    }
+}
+
+#else
+
+// steps T; planes N*C of height x width neurons, of which those that fill no whole k x k are left out, as by MaxPool.
+// WIDTH divides k and the width.
+extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int planes, int height, int width,
+                                  Io* __restrict__ spikes
+#if TRACED
+                                  , float* __restrict__ membranes
+#endif
+) {
+    const int rows = height / POOL, columns = width / POOL;
+    const long long outputs = (long long)planes * rows * columns;
+    const long long output = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (output >= outputs) return;
+    const long long line = output / columns;  // plane * rows + row
+    const long long at = ((line / rows) * height + line % rows * POOL) * width + output % columns * POOL;
+    const long long neurons = (long long)planes * height * width;
+    Neuron neuron[POOL * POOL];
+#pragma unroll 2
+    for (int t = 0; t < steps; ++t) {
+        bool any = false;
+#pragma unroll
+        for (int row = 0; row < POOL; ++row) {
+#pragma unroll
+            for (int column = 0; column < POOL; column += WIDTH) {
+                const long long here = t * neurons + at + row * width + column;
+                const Group<Io> x = *reinterpret_cast<const Group<Io>*>(current + here);
+#pragma unroll
+                for (int i = 0; i < WIDTH; ++i) {
+                    Neuron& one = neuron[row * POOL + column + i];
+                    const float h = one.step(widened(x.of[i]));
+                    any |= one.fired;
+#if TRACED
+                    membranes[here + i] = h;
+#endif
+                    (void)h;
+                }
+            }
+        }
+        spikes[t * outputs + output] = any ? ONE : (Io)0;
+    }
+}
+
+#endif

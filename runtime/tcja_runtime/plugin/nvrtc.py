@@ -1,0 +1,96 @@
+"""NVIDIA's run-time compiler of CUDA C++, which makes PTX without a GPU.
+
+It comes with the CUDA toolkit, so JetPack has it, and from the package index: nvidia-cuda-nvrtc-cu12 knows compute
+capabilities to 9.0 (and 10 to 12 from 12.8 on), nvidia-cuda-nvrtc of CUDA 13 those from 7.5 to 12.1, Thor's 11.0 among
+them.
+
+Source: NVIDIA, NVRTC documentation, "User Interface".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tcja_runtime.errors import Unavailable
+
+_NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
+_FOLDERS = ("/usr/local/cuda/lib64", "/usr/local/cuda/targets/*/lib")
+"""Where a toolkit is that no one told the dynamic linker of."""
+
+
+def compiled(source: str, name: str, options: Sequence[str], library: str | None = None) -> str:
+    """PTX of a CUDA C++ source.
+
+    Args:
+        source: of kernels that are `extern "C"`.
+        name: of the source in messages.
+        options: as for nvcc.
+        library: NVRTC's file; the first that is found otherwise.
+
+    Raises:
+        Unavailable: NVRTC is not installed.
+        ValueError: the source does not compile; the text is the compiler's.
+    """
+    nvrtc = _loaded(library)
+    program = ctypes.c_void_p()
+    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None, None))
+    try:
+        arguments = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        if nvrtc.nvrtcCompileProgram(program, len(options), arguments):
+            log = _text(nvrtc, program, "ProgramLog").strip()
+            raise ValueError(" ".join(log.split()) or f"NVRTC refuses {' '.join(options)}")
+        return _text(nvrtc, program, "PTX")
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def installed() -> str | None:
+    """The file of an NVRTC that can be loaded; None if there is none."""
+    for file in _candidates():
+        try:
+            ctypes.CDLL(file)
+        except OSError:
+            continue
+        return file
+    return None
+
+
+def _candidates() -> Iterator[str]:
+    spec = importlib.util.find_spec("nvidia")  # the package that NVIDIA's wheels put their libraries in
+    for place in spec.submodule_search_locations or () if spec else ():
+        yield from sorted(map(str, Path(place).glob("*/lib/libnvrtc.so.*")), reverse=True)
+    yield from _NAMES
+    for folder in _FOLDERS:
+        yield from sorted(glob.glob(f"{folder}/libnvrtc.so*"), reverse=True)  # noqa: PTH207  # the pattern is absolute
+
+
+def _loaded(library: str | None) -> ctypes.CDLL:
+    file = library or installed()
+    if file is None:
+        raise Unavailable(
+            "the neuron's kernel needs NVRTC of CUDA 12 or 13, which JetPack has as the package cuda-nvrtc; elsewhere "
+            "run 'pip install nvidia-cuda-nvrtc' (CUDA 13) or 'pip install nvidia-cuda-nvrtc-cu12'"
+        )
+    # It opens its builtins by name alone when it compiles, which are found if they are loaded.
+    for builtins in Path(file).parent.glob("libnvrtc-builtins.so.*") if "/" in file else ():
+        ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
+    nvrtc = ctypes.CDLL(file)
+    nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
+    return nvrtc
+
+
+def _check(nvrtc: ctypes.CDLL, result: int) -> None:
+    if result:
+        raise ValueError(nvrtc.nvrtcGetErrorString(result).decode())
+
+
+def _text(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> str:
+    size = ctypes.c_size_t()
+    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
+    text = ctypes.create_string_buffer(size.value)
+    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{what}")(program, text))
+    return text.value.decode()

@@ -1,0 +1,149 @@
+"""ONNX files without the onnx package: reading and writing the messages that they are made of.
+
+What is known of the protobuf encoding (https://protobuf.dev/programming-guides/encoding) and of ONNX's messages
+(onnx/onnx.proto):
+
+    ModelProto      graph = 7, opset_import = 8, functions = 25
+    GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
+    TensorProto     data_type = 2, name = 8
+    NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7, overload = 8
+    AttributeProto  name = 1, f = 2, i = 3, s = 4, ints = 8, type = 20
+    ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
+    Dimension       dim_value = 1
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+MODEL_GRAPH, MODEL_FUNCTION = 7, 25
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11, 12, 13
+STORED_TYPE, STORED_NAME = 2, 8
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
+ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT, ATTRIBUTE_INTEGERS, ATTRIBUTE_TYPE = (
+    1,
+    2,
+    3,
+    4,
+    8,
+    20,
+)
+VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE = 1, 2, 1, 1, 2, 1, 1
+FLOAT = 1
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_AS_FLOAT, _AS_INTEGER, _AS_TEXT, _AS_INTEGERS = 1, 2, 3, 7  # AttributeProto.type
+
+
+def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """The fields of a message: number, the whole field, and its content where that has a length."""
+    at = 0
+    while at < len(message):
+        start, content = at, b""
+        key, at = read_varint(message, at)
+        kind = key & 7
+        if kind == VARINT:
+            _, at = read_varint(message, at)
+        elif kind == BYTES:
+            size, at = read_varint(message, at)
+            content = message[at : at + size]
+            at += size
+        elif kind in (FIXED32, FIXED64):
+            at += 4 if kind == FIXED32 else 8
+        else:
+            raise ValueError("it is not an ONNX model")
+        if at > len(message):
+            raise ValueError("it is cut off")
+        yield key >> 3, message[start:at], content
+
+
+def inside(message: bytes, number: int) -> bytes:
+    """The message that a field of a message holds; empty if there is none."""
+    return b"".join(content for found, _, content in fields(message) if found == number)
+
+
+def number(message: bytes, number: int) -> int:
+    """A number in a message's field, which is below 16; 0 if it has none."""
+    return next((read_varint(field, 1)[0] for found, field, _ in fields(message) if found == number), 0)
+
+
+def texts(message: bytes, number: int) -> set[str]:
+    """The texts in a message's fields of a number."""
+    return {content.decode() for found, _, content in fields(message) if found == number}
+
+
+def read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, the least first, and where it ends."""
+    value = shift = 0
+    while at < len(message):
+        value |= (message[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if message[at - 1] < 128:
+            return value, at
+    raise ValueError("it is cut off")
+
+
+def embedded(number: int, content: bytes) -> bytes:
+    """A field that has a length: a text or a message."""
+    return varint(number << 3 | BYTES) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    """The inverse of `read_varint`."""
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+Value = int | float | str | list[int]
+"""Of an attribute, as far as they are read."""
+
+
+def attributes(node: bytes) -> dict[str, Value]:
+    """The attributes of a NodeProto that are a number, a text or integers."""
+    found: dict[str, Value] = {}
+    for number, _, content in fields(node):
+        if number == NODE_ATTRIBUTE:
+            values: dict[int, Value] = {}
+            integers: list[int] = []
+            for entry, field, text in fields(content):
+                _, at = read_varint(field, 0)
+                if entry == ATTRIBUTE_FLOAT:
+                    values[_AS_FLOAT] = float(struct.unpack("<f", field[at:])[0])
+                elif entry == ATTRIBUTE_INTEGER:
+                    values[_AS_INTEGER] = _signed(read_varint(field, at)[0])
+                elif entry == ATTRIBUTE_TEXT:
+                    values[_AS_TEXT] = text.decode()
+                elif entry == ATTRIBUTE_INTEGERS:
+                    integers += _packed(text) if text else [_signed(read_varint(field, at)[0])]
+                elif entry == ATTRIBUTE_TYPE:
+                    kind = read_varint(field, at)[0]
+            values[_AS_INTEGERS] = integers
+            if kind in values:
+                found["".join(texts(content, ATTRIBUTE_NAME))] = values[kind]
+    return found
+
+
+def attribute(name: str, value: int | str) -> bytes:
+    """An AttributeProto, as a field of its node."""
+    if isinstance(value, int):
+        kind, said = _AS_INTEGER, varint(ATTRIBUTE_INTEGER << 3 | VARINT) + varint(value)
+    else:
+        kind, said = _AS_TEXT, embedded(ATTRIBUTE_TEXT, value.encode())
+    message = embedded(ATTRIBUTE_NAME, name.encode()) + said + varint(ATTRIBUTE_TYPE << 3 | VARINT) + varint(kind)
+    return embedded(NODE_ATTRIBUTE, message)
+
+
+def _packed(content: bytes) -> list[int]:
+    at, found = 0, []
+    while at < len(content):
+        value, at = read_varint(content, at)
+        found.append(_signed(value))
+    return found
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
