@@ -277,6 +277,7 @@ def benchmark(found: Benchmark) -> RenderableType:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
     rows.extend(_energy(found))
     table = _table(f"{found.network}, {found.precision}{per}, in {found.title}", ["", ""])
+    table.show_header = False
     for row in rows:
         table.add_row(*row)
     graph = "" if found.cuda_graph is None else f", {'as' if found.cuda_graph else 'not as'} a CUDA graph"
