@@ -125,7 +125,9 @@ class TimeForm(str, enum.Enum):
 
 BackendChoice = Annotated[
     BackendName,
-    typer.Option("--backend", help="What to run: auto takes the last built engine that fits this machine, else the CPU."),
+    typer.Option(
+        "--backend", help="What to run: auto takes the last built engine that fits this machine, else the CPU."
+    ),
 ]
 
 
