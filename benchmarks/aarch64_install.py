@@ -13,8 +13,9 @@ import json
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 from tcja_runtime.jetpack import JETPACKS
 
