@@ -95,7 +95,7 @@ class Memory:
     Attributes:
         process: what this process had at most, from when the network was loaded on; the memory of a Jetson's GPU may
             not be in it. None if the system does not tell.
-        loaded: how much of that came with the network.
+        loaded: how much of that came with the network, the libraries that run it included.
         gpu: how much less of the GPU's memory was free afterwards, whoever took it; None if it is not told. On a Jetson
             it is the machine's memory.
     """
