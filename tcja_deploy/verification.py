@@ -13,7 +13,7 @@ from tcja_deploy.comparison import Compared, batch_size, compare, with_statistic
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.parity import EngineParity
 from tcja_deploy.probes import onnxruntime_probes, tensorrt_probes
-from tcja_runtime import backends, bundle, golden, stimulus
+from tcja_runtime import backends, bundle, golden, interface, stimulus
 from tcja_runtime.agreement import TOP, Agreement, Classes, agreement, likeliest
 from tcja_runtime.backends import AUTO, Backend
 from tcja_runtime.bundle import Bundle, Manifest
@@ -75,6 +75,8 @@ def verify(
     windows = _data(data, samples, manifest)
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
     _check_fit(vectors, manifest, path)
+    held = (manifest.layers, manifest.taps, manifest.weights)
+    interface.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
     names, not_run = _backends(opened, backend, trusted)
     report = parity.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",

@@ -97,6 +97,7 @@ class Windows(Protocol):
         source: where they come from, for reports.
         real: whether they are data; False for drawn windows.
         digest: tells these data from others; empty for windows that cannot be met again.
+        stamp: tells whether their files were written since.
     """
 
     @property
@@ -107,6 +108,8 @@ class Windows(Protocol):
     def real(self) -> bool: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def stamp(self) -> str: ...
     def __len__(self) -> int: ...
 
     def first(self, n: int) -> Windows:
@@ -134,7 +137,7 @@ class Samples:
     source: str
     real: bool
 
-    digest = ""
+    digest = stamp = ""
 
     def __len__(self) -> int:
         return len(self.inputs)
