@@ -363,6 +363,7 @@ def classified(found: Classified) -> RenderableType:
     table = _table(
         f"{found.network} in {found.backend}; scores are {found.output}", ["file", "window", *labels, *heads]
     )
+    table.padding = (0, 0)  # so that a terminal of 80 columns is enough
     for row, _ in zip(found.rows(), range(_LISTED), strict=False):
         label = [row["label"] or ""] if labels else []
         cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.4g}")]

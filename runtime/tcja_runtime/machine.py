@@ -67,13 +67,12 @@ def gpu_clocks() -> tuple[int, int] | None:
 
     A Jetson's kernel tells it in devfreq, where the GPU's device is named after its address or its generation.
     """
-    if _jetson():
-        found = [file for name in ("*.gpu", "*.g?1*b") for file in sorted(_DEVFREQ.glob(f"{name}/cur_freq"))]
-        said = [_read(found[0]), _read(found[0].with_name("max_freq"))] if found else []
-        numbers = [int(hz) // 10**6 for hz in said if hz.strip().isdecimal()]
+    found = [file for name in ("*.gpu", "*.g?1*b") for file in sorted(_DEVFREQ.glob(f"{name}/cur_freq"))]
+    if found:
+        said, unit = [_read(found[0]), _read(found[0].with_name("max_freq"))], 10**6
     else:
-        asked = _asked("clocks.sm,clocks.max.sm", ",nounits").split(", ")
-        numbers = [int(mhz) for mhz in asked if mhz.strip().isdecimal()]
+        said, unit = _asked("clocks.sm,clocks.max.sm", ",nounits").split(", "), 1
+    numbers = [int(each) // unit for each in said if each.strip().isdecimal()]
     return (numbers[0], numbers[1]) if len(numbers) == 2 else None
 
 

@@ -74,8 +74,8 @@ def sensors(root: Path) -> dict[str, _Sensor]:
         kind = _text(chip / "name")
         # An INA3221's fourth current, and what is beyond its third voltage, are of the chip and no rails.
         for channel in {"ina3221": (1, 2, 3), "ina238": (1,)}.get(kind, ()):
-            default = "VIN" if kind == "ina238" else ""
-            name = _text(chip / f"in{channel}_label") or _text(chip / "label") or default
+            alone = (_text(chip / "label") or "VIN") if kind == "ina238" else ""
+            name = _text(chip / f"in{channel}_label") or alone
             power = chip / f"power{channel}_input"
             sensor = _Sensor((chip / f"in{channel}_input", chip / f"curr{channel}_input"), 1e-6)
             if kind == "ina238" and power.exists():

@@ -88,6 +88,13 @@ def test_a_workstation(tmp_path, monkeypatch, command):
     assert machine.gpu() == Gpu("NVIDIA H100", "90")
 
 
+def test_a_board_whose_kernel_tells_no_clock_may_have_a_driver_that_does(board, command, tmp_path, monkeypatch):
+    command("nvidia-smi", 'echo "1575, 1575"')
+    assert machine.gpu_clocks() == (306, 612)
+    monkeypatch.setattr(machine, "_DEVFREQ", tmp_path / "none")
+    assert machine.gpu_clocks() == (1575, 1575)
+
+
 def test_a_gpu_that_tells_no_clock(command, tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "_MODEL", tmp_path / "none")
     command("nvidia-smi", 'echo "[N/A], [N/A]"')

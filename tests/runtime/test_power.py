@@ -83,6 +83,8 @@ def test_an_ina238_is_the_input_of_a_thor(tmp_path):
     assert {name: sensor.watts() for name, sensor in sensors(tmp_path).items()} == {"VIN": pytest.approx(28.906)}
     (tmp_path / "hwmon0" / "power1_input").unlink()
     assert sensors(tmp_path)["VIN"].watts() == pytest.approx(28.0)
+    (tmp_path / "hwmon0" / "label").write_text("VDD_X\n")  # the device tree may name it
+    assert set(sensors(tmp_path)) == {"VDD_X"}
 
 
 def test_where_nothing_is_measured_there_is_no_source(tmp_path, monkeypatch):
@@ -113,7 +115,9 @@ def test_sensors_are_sampled_while_something_is_done(orin, monkeypatch):
 def test_tegrastats_is_asked_where_no_sensor_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(power, "_HWMON", tmp_path / "none")
     command = tmp_path / "tegrastats"
-    command.write_text(f'#!/bin/sh\n[ "$*" = "--interval 100" ] || exit 2\nwhile :; do echo "{ORIN_NANO_6}"; done\n')
+    # It goes on when nobody reads it, and must be ended.
+    loop = f'while :; do echo "{ORIN_NANO_6}"; sleep 0.01; done'
+    command.write_text(f'#!/bin/sh\ntrap \'\' PIPE\n[ "$*" = "--interval 100" ] || exit 2\n{loop} 2>&-\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     found = power.source()
