@@ -208,8 +208,17 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     """Refuse golden vectors of another network, so that what is compared is what the manifest describes."""
     n, labels = len(vectors.samples), vectors.samples.labels
     found = {layer: (len(packed.rows), *packed.shape) for layer, packed in vectors.spikes.items()}
+    layers = {layer.name for layer in manifest.layers}
+    taps = {tap.name for tap in manifest.taps}
+    seen = {scene: layers | taps <= recorded.witnesses.keys() for scene, recorded in vectors.scenes.items()}
+    near = {(n, manifest.time_steps)} == {each.shape for each in vectors.recorded.near.values()}
+    steps = {len(found.values) for r in (vectors.recorded, *vectors.scenes.values()) for found in r.witnesses.values()}
     fits = (
-        n > 0
+        seen == {stimulus.DRAWN: True, stimulus.DYADIC: True}
+        and layers <= vectors.recorded.witnesses.keys()
+        and near
+        and steps == {manifest.time_steps}
+        and n > 0
         and vectors.samples.inputs.shape == (n, *manifest.input.shape)
         and vectors.recorded.output.shape == (n, *manifest.output_shape)
         and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}

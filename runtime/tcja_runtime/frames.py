@@ -81,6 +81,14 @@ class InputContract:
     def from_dict(cls, fields: dict[str, Any]) -> InputContract:
         """The inverse of `dataclasses.asdict`, from JSON too."""
         polarity = fields["polarity"]
+        if fields["scaling"] not in ("counts", "unit", "spikes") or fields["name"] not in (
+            "frames",
+            "images",
+            "latents",
+        ):
+            raise ValueError(f"an input is no '{fields['name']}' of '{fields['scaling']}'")
+        if not all(type(size) is int and 0 < size <= LARGEST for size in fields["shape"]):
+            raise ValueError(f"an input has no shape {fields['shape']}")
         return cls(**{**fields, "shape": tuple(fields["shape"]), "polarity": polarity and tuple(polarity)})
 
     @property

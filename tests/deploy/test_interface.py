@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 
 import numpy as np
@@ -155,3 +157,64 @@ def test_what_parity_looks_at_must_be_there(verified):
     code, line = verified(change, PLAIN_MODEL)
     assert code == 1
     assert "it computes no conv.2/current" in line
+
+
+GOLDEN = {
+    "no scenes": lambda arrays: arrays | {"scenes": arrays["scenes"][:0]},
+    "one signal less": lambda arrays: arrays | {"signals": arrays["signals"][:-1]},
+    "no signals": lambda arrays: arrays | {"signals": arrays["signals"][:0]},
+    "endless bounds": lambda arrays: arrays | {"output_bound": arrays["output_bound"] + np.inf},
+    "output of integers": lambda arrays: arrays | {"output": arrays["output"].astype(int)},
+    "output cut": lambda arrays: arrays | {"output": arrays["output"][:, :-1]},
+    "windows beyond": lambda arrays: arrays | {"window:conv.0": arrays["window:conv.0"] + 1000},
+    "negative elements": lambda arrays: arrays | {"element:conv.0": -1 - arrays["element:conv.0"]},
+    "complex values": lambda arrays: arrays | {"values:conv.0": arrays["values:conv.0"].astype(complex)},
+    "values cut": lambda arrays: arrays | {"values:conv.0": arrays["values:conv.0"][:-1]},
+    "drawn values cut": lambda arrays: arrays | {"drawn/values:fc.2": arrays["drawn/values:fc.2"][:, :-1]},
+    "near cut": lambda arrays: arrays | {"near:conv.0": arrays["near:conv.0"][:-1]},
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_golden_vectors_must_be_whole(bundle, verified, case):
+    with np.load(bundle / "golden.npz") as archive:
+        arrays = dict(archive)
+    manifest = Bundle.open(bundle).manifest
+    np.savez(bundle / "golden.npz", **GOLDEN[case](arrays))
+    write_manifest(bundle, manifest)
+    code, line = verified(lambda _: None)
+    assert code == 2
+    assert "golden.npz " in line
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("input", "scaling"), "some"),
+        (("input", "shape"), [1, "a", 2]),
+        (("layers", 0, "name"), "elsewhere"),
+        (("layers", 0, "shape"), [-1]),
+        (("layers", 0, "neuron", "tau"), 0.5),
+        (("layers", 0, "neuron", "charge_order"), "none"),
+        (("taps", 0, "axes"), [0, 0, 1]),
+        (("taps", 0, "unfold"), [1]),
+        (("taps", 0, "tensor"), "nothing"),
+        (("weights", 0, "tensor"), "nothing"),
+        (("weights", 0, "outputs"), -3),
+        (("time_steps",), 0),
+    ],
+)
+def test_manifests_that_cannot_be_are_refused(bundle, capsys, path, value):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    at = manifest
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    del manifest["seal"]
+    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    manifest["seal"] = hashlib.sha256(canonical.encode()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    code = cli.run(["verify", str(bundle), "--bisect"])
+    said = capsys.readouterr().err.splitlines()
+    assert code in (1, 2)
+    assert len([line for line in said if not line.startswith("✓")]) == 1
