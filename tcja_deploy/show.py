@@ -196,7 +196,6 @@ def estimate(found: Estimate) -> RenderableType:
     at_most = ", ".join([*peaks, f"{si(board.peak('int8', mode))}OPS int8", f"{si(board.bandwidth(mode))}B/s"])
     heads = ["FLOPs", "weights", "moved", "kept", "time", "bound", "energy"]
     table = _table(f"Costs of {_windows(found.batch)} at a time", ["layer"], heads)
-    table.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
     for layer in [*found.layers, total]:
         table.add_row(
             "total" if layer is total else layer.module or "(other)",
@@ -392,10 +391,11 @@ def findings(found: list[Finding]) -> RenderableType:
 def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
     """An empty table with columns of text, then columns of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
     for head in texts:
         table.add_column(head, overflow="fold")
     for head in numbers:
-        table.add_column(head, justify="right", overflow="fold")
+        table.add_column(head, justify="right", overflow="fold", min_width=max(map(len, head.split()), default=None))
     return table
 
 
