@@ -112,7 +112,7 @@ def departures(
     wanted = {tensor for layer in layers for tensor in (current_tensor(layer.name), spikes_tensor(layer.name))}
     wanted |= {tap.tensor for tap in taps}
     held = {name for weight in weights for name in (weight.tensor, weight.bias) if name}
-    for lacking, what in ((wanted - made, "computes"), (held - stored, "holds")):
+    for lacking, what in ((wanted - made, "computes"), (held - stored - made, "holds")):
         if lacking:
             found.append(f"{what} no {', '.join(sorted(lacking)[:3])}")
     neurons = {layer.name: layer.neuron for layer in layers}

@@ -8,8 +8,10 @@ import shutil
 
 import pytest
 
-from tcja_deploy import cli
+from tcja_deploy import cli, pipeline
 from tcja_runtime.bundle import Bundle, write_manifest
+
+from .. import networks
 
 
 @pytest.fixture
@@ -55,6 +57,24 @@ def test_three_commands_prove_a_board(run, built, name):
     assert tensorrt["agreement"] == 1.0
     assert {signal["scene"] for signal in tensorrt["signals"]} == {"windows", "drawn", "dyadic"}
     assert sum(map(sum, (layer["unexplained"] for layer in tensorrt["layers"]))) == 0
+
+
+@pytest.mark.parametrize(("precision", "products"), [("fp16", "HALF"), ("int8", "INT8")])
+def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, precision, products):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    out = tmp_path / "a.bundle"
+    pipeline.export(
+        pipeline.Request(
+            checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision=precision, keep=("nothing",)
+        )
+    )
+    assert run("build", out, "--target", "tensorrt")[0] == 0
+    (sidecar,) = Bundle.open(out).manifest.engines.values()
+    assert sidecar["precision"] == precision
+    assert sidecar["products"][products] >= 1
+    code, said, err = run("verify", out, "--backend", "tensorrt", "--json")
+    assert code == 0, err
+    assert json.loads(said)["engines"][0]["beyond"] == 0
 
 
 def test_it_is_said_for_people(run, built):
@@ -229,6 +249,7 @@ def test_an_engine_that_is_not_known_is_loaded_if_it_is_trusted(run, built):
             "is not enough for the tensorrt builder: Out of memory",
         ),
         ({"SIMULATED_FAULT": "log:no tactic for conv.3"}, 2, "tensorrt cannot build the model: no tactic for conv.3"),
+        ({"SIMULATED_FAULT": "kill"}, 3, "the tensorrt builder was killed by signal 9; if memory ran out, close other"),
         ({"SIMULATED_GPU": ""}, 3, "tensorrt cannot start a builder on this machine, it needs a GPU"),
     ],
 )
@@ -240,6 +261,22 @@ def test_a_build_that_fails_leaves_the_bundle(run, simulated, bundle, settings, 
     assert found == code
     assert message in err.splitlines()[-1]
     assert {file: file.stat().st_mtime_ns for file in bundle.rglob("*")} == before
+
+
+def test_timings_are_kept_by_device_and_version_and_merged(run, simulated, bundle, tmp_path):
+    """The simulated builder's timings are the numbers of the processes that took them."""
+    simulated.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for _ in range(2):
+        assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    folder = tmp_path / "cache" / "tcja-deploy" / "timing"
+    kept = folder / "nvidia-simulated-sm87-tensorrt10.3.0.cache"
+    assert len(kept.read_bytes().split()) == 2
+    kept.write_bytes(kept.read_bytes() + b" another")  # another process, meanwhile
+    simulated.setenv("SIMULATED_TENSORRT", "10.4.0")
+    assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    assert len(kept.read_bytes().split()) == 3
+    assert len((folder / "nvidia-simulated-sm87-tensorrt10.4.0.cache").read_bytes().split()) == 1
+    assert [file.suffix for file in sorted(folder.iterdir())] == [".cache", ".lock"] * 2
 
 
 def test_a_gpu_without_memory_is_said(run, built, simulated):

@@ -224,6 +224,8 @@ class Builder:
         if fault.startswith("log:"):
             self._logger.log(ILogger.ERROR, fault[4:])
             return None
+        if fault == "kill":
+            os.kill(os.getpid(), 9)
         missing = [i.name for i in network._inputs if i.name not in config.profile.shapes]
         assert not missing, f"no profile for {missing}"
         model = network.model
