@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcja_deploy import benchmarking, cli
+from tcja_deploy import benchmarking
 from tcja_deploy.benchmarking import Latency, timed
 from tcja_deploy.cli import BackendName
 from tcja_runtime import backends, power
@@ -31,13 +31,12 @@ def name() -> str:
 
 
 @pytest.fixture
-def run(capsys):
-    """Run a command: its exit code, stdout in one line, and stderr."""
+def run(run):
+    """The same with stdout in one line."""
 
     def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, " ".join(captured.out.split()), captured.err
+        code, out, err = run(*arguments)
+        return code, " ".join(out.split()), err
 
     return command
 

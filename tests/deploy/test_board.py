@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from tcja_deploy import cli, pipeline
+from tcja_deploy import pipeline
 from tcja_runtime.bundle import Bundle, write_manifest
 
 from .. import networks
@@ -17,16 +17,6 @@ from .. import networks
 @pytest.fixture
 def name() -> str:
     return "fashion_mnist"
-
-
-@pytest.fixture
-def run(capsys):
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture

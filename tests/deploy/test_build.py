@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 
-from tcja_deploy import cli
 from tcja_exporters import engine
 from tcja_runtime.bundle import Bundle, sha256
 
@@ -20,16 +19,6 @@ pytestmark = [
 @pytest.fixture
 def name() -> str:
     return "fashion_mnist"
-
-
-@pytest.fixture
-def run(capsys):
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
 
 
 def contents(folder):

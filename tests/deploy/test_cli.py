@@ -11,24 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy import cli
 from tcja_exporters import engine
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle import Bundle, write_manifest
 
 from .. import networks
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command: its exit code, stdout and stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
 
 
 def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy import cli, running
+from tcja_deploy import running
 from tcja_runtime import backends
 from tcja_runtime.agreement import wilson
 from tcja_runtime.bundle import Bundle, write_manifest
@@ -24,18 +24,6 @@ from .. import networks
 def name() -> str:
     """One network is enough, but for the first test."""
     return "fashion_mnist"
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command: its exit code, stdout and stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
 
 
 def scores(name: str) -> torch.Tensor:

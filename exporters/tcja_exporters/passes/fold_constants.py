@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import onnx_graphsurgeon as gs
+import onnxruntime
 
 from tcja_exporters.passes.done import Done
 
 
 def fold_constants(graph: gs.Graph) -> Done:
     """Fold constants with ONNX Runtime, and drop convolution biases that are zero."""
+    onnxruntime.set_default_logger_severity(3)  # errors: it warns of its own rewriting
     before = len(graph.nodes)
     graph.fold_constants(error_ok=False)
     graph.cleanup()
