@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tcja_deploy.versions import producer, version
 from tcja_runtime.machine import gpu
+from tcja_runtime.plugin import NEVER_RUN, nvrtc
 from tcja_runtime.sessions import onnxruntime
 
 _JETPACK = Path("/etc/nv_tegra_release")
@@ -39,6 +40,7 @@ def examine() -> list[Finding]:
         _export(),
         _engine("tensorrt", "build engines for this machine's GPU"),
         _engine("tensorrt-rtx", "build engines for desktop RTX GPUs, without a GPU"),
+        _plugin(),
         _device(),
     ]
 
@@ -74,6 +76,18 @@ def _engine(package: str, what: str) -> Finding:
     if package == "tensorrt" and gpu() is None:
         return Finding(what, False, f"{package} {number} is installed, but its builder needs a GPU")
     return Finding(what, True, f"{package} {number}")
+
+
+def _plugin() -> Finding:
+    what = "build engines with the plugin (--plugin)"
+    compiler = nvrtc.installed()
+    if version("tensorrt") is None:
+        return Finding(what, False, f"tensorrt is not installed; {NEVER_RUN}")
+    if compiler is None:
+        return Finding(what, False, f"NVRTC is not installed; {NEVER_RUN}", nvrtc.INSTALL)
+    if gpu() is None:
+        return Finding(what, False, f"NVRTC is {compiler}, but the builder needs a GPU; {NEVER_RUN}")
+    return Finding(what, True, f"NVRTC is {compiler}; {NEVER_RUN}, so verify the engine")
 
 
 def _device() -> Finding:

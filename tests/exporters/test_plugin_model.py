@@ -8,6 +8,9 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -16,7 +19,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from tcja_exporters import custom_op
+from tcja_exporters import custom_op, engine
 from tcja_exporters.plugin_model import Fused, with_plugin
 from tcja_exporters.precision import lowered
 from tcja_runtime import plugin
@@ -222,3 +225,42 @@ def test_at_run_time_nothing_is_compiled_ahead():
 def test_what_is_no_model_is_refused():
     with pytest.raises(ValueError, match="it is"):
         with_plugin(b"\xff\xff", ahead_of_time=True)
+
+
+RTX = pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+PARSE = """
+import sys
+import tensorrt_rtx as trt
+from tcja_runtime.plugin import at_run_time
+
+class Logger(trt.ILogger):
+    def log(self, severity, message): print(message, flush=True)
+
+if {registered}:
+    text = at_run_time._text
+    at_run_time._text = lambda data: print("TAKEN", text(data), flush=True) or text(data)
+    at_run_time.register(trt)
+logger = Logger()
+network = trt.Builder(logger).create_network(0)
+trt.OnnxParser(network, logger).parse(open(sys.argv[1], "rb").read())
+"""
+
+
+@RTX
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("registered", [False, True])
+def test_nvidias_parser_looks_for_the_plugin_and_hands_it_the_constants(tmp_path, registered):
+    """TensorRT-RTX has the parser but no plugins: it calls the creator, and ends its process afterwards."""
+    model = graph_model(
+        pooled(), {"s": SPIKES, "j": JOINED, "y": (TensorProto.FLOAT, ["M", 2, "H", "W"])}, ("y",), [TARGET]
+    )
+    (tmp_path / "a.onnx").write_bytes(with_plugin(model.SerializeToString(), ahead_of_time=False)[0])
+    command = [sys.executable, "-c", PARSE.format(registered=registered), tmp_path / "a.onnx"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if registered:
+        assert done.returncode == -signal.SIGABRT
+        constants = custom_op.spec_of(model.graph.node[0])
+        assert f"TAKEN {plugin.described(constants, 2)}\n" in done.stdout
+    else:
+        assert done.returncode == 0
+        assert "pluginName: TcjaLif, pluginVersion: 1, pluginNamespace: tcja" in done.stdout

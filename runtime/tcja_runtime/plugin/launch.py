@@ -1,4 +1,4 @@
-"""Launching the kernel from Python, through the CUDA driver (cuda-python)."""
+"""Launching the kernel from Python, through NVIDIA's binding of the CUDA driver (`cuda.bindings.driver`)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tcja_runtime.plugin.kernel import THREADS, Kernel
 
 
 def driver() -> Any:
-    """The module cuda.bindings.driver.
+    """The binding.
 
     Raises:
         Unavailable: it is not installed.
     """
     try:
         return importlib.import_module("cuda.bindings.driver")
-    except ImportError:
+    except ImportError as error:
         raise Unavailable(
-            "launching the neuron's kernel needs cuda-python: run 'pip install cuda-python' in the version of this "
-            "machine's CUDA"
-        ) from None
+            f"launching the neuron's kernel needs NVIDIA's CUDA binding ({error}): run "
+            "'pip install \"cuda-bindings==12.*\"', or 13.*, whichever CUDA is installed"
+        ) from error
 
 
 def done(result: tuple[Any, ...]) -> Any:

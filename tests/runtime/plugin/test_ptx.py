@@ -77,7 +77,7 @@ def test_what_does_not_compile_is_told():
 def test_without_nvrtc_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(nvrtc, "_candidates", lambda: iter(["/nowhere/libnvrtc.so.12"]))
     assert nvrtc.installed() is None
-    with pytest.raises(Unavailable, match="JetPack has as the package cuda-nvrtc; elsewhere run 'pip install nvidia"):
+    with pytest.raises(Unavailable, match="needs NVRTC of CUDA 12 or 13: pip install nvidia-cuda-nvrtc"):
         nvrtc.compiled("", "a.cu", [])
 
 

@@ -202,3 +202,19 @@ said = dict(
     launch = [kernel.name, kernel.blocks(shape), 1, 1, 256, 1, 1, 0, 7, [1000, *sizes, 2000], kinds, 0]
     assert said["given"] == launch
     assert said["interfaces"] == ["True"]
+
+
+@pytest.mark.parametrize("gpu", [None, "Orin, 8.7"])
+def test_the_builder_comes_as_far_as_it_can_without_a_gpu(tensorrt, tmp_path, monkeypatch, gpu):
+    """It registers the plugin and compiles its kernel, for a GPU that the driver's tool only tells of."""
+    if gpu:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho {gpu}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    request = {"module": "tensorrt", "plugin": True, "log": str(tmp_path / "log")}
+    said = tensorrt("11.4", f"from tcja_exporters.engine_builder import _answer; said = _answer({request!r})")
+    if gpu:
+        assert said["stage"] == "start"
+    else:
+        assert said["stage"] == "plugin"
+        assert said["log"] == ["the neuron's kernel is compiled for this machine's GPU, and none was found"]
