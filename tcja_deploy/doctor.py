@@ -79,10 +79,10 @@ def _engine(package: str, what: str) -> Finding:
 
 
 def _plugin() -> Finding:
-    what = "build engines with the plugin (--plugin)"
+    what = "build engines with the plugin for this machine's GPU"
     compiler = nvrtc.installed()
     if version("tensorrt") is None:
-        return Finding(what, False, f"tensorrt is not installed; {NEVER_RUN}")
+        return Finding(what, False, f"tensorrt is not installed; {NEVER_RUN}", "pip install tensorrt")
     if compiler is None:
         return Finding(what, False, f"NVRTC is not installed; {NEVER_RUN}", nvrtc.INSTALL)
     if gpu() is None:

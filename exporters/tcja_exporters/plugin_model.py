@@ -192,7 +192,7 @@ def _rename(nodes: Iterable[_Node], old: str, new: str) -> None:
 def _types(fields: Iterable[tuple[int, bytes, bytes]]) -> _Types:
     found: _Types = {}
     for number, _, content in fields:
-        if number in (wire.GRAPH_VALUE, wire.GRAPH_INPUT):
+        if number in (wire.GRAPH_VALUE, wire.GRAPH_INPUT, wire.GRAPH_OUTPUT):
             tensor = wire.inside(wire.inside(content, wire.VALUE_TYPE), wire.TYPE_TENSOR)
             shape = wire.inside(tensor, wire.TENSOR_SHAPE)
             sizes = [wire.number(size, wire.DIM_VALUE) for dim, _, size in wire.fields(shape) if dim == wire.SHAPE_DIM]

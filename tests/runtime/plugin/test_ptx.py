@@ -32,6 +32,7 @@ KERNELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sm", "toolkit", "known"), GPUS)
 def test_the_kernel_compiles_and_is_assembled(tmp_path, sm, toolkit, known):
     for i, kernel in enumerate(KERNELS):

@@ -158,8 +158,8 @@ def test_at_run_time_it_is_built_serialised_and_launched(tensorrt, tmp_path, mon
     said = tensorrt(
         version,
         f"""
+{NUMBERS}
 import numpy as np
-from tcja_runtime.machine import Gpu
 from tcja_runtime.plugin import at_run_time
 at_run_time.gpu = lambda: Gpu("Orin", "87")
 at_run_time.register(trt)
@@ -181,6 +181,13 @@ plugin.configure_plugin([here], [here])
 running = creator.create_plugin("TcjaLif", plugin.get_fields_to_serialize(), trt.TensorRTPhase.RUNTIME)
 running = running.attach_to_context(None)  # and the first is freed
 
+class ListsOfNumbers:  # for what holds expressions, which only TensorRT makes
+    DimsExprs = staticmethod(lambda given: [None] * given if isinstance(given, int) else list(given))
+    def __getattr__(self, name): return getattr(trt, name)
+
+one = at_run_time._creator(ListsOfNumbers()).create_plugin("TcjaLif", fields, trt.TensorRTPhase.BUILD)
+(inferred,) = one.get_output_shapes([[number(size) for size in {shape}]], [], Numbers())
+
 current = np.load({str(tmp_path / "current.npy")!r})
 spikes = np.full({(*shape[:-2], *(n // pool for n in shape[-2:]))}, np.nan, current.dtype)
 actual = trt.PluginTensorDesc()
@@ -189,7 +196,8 @@ running.on_shape_change([actual], [actual])
 running.enqueue([actual], [actual], [current.ctypes.data], [spikes.ctypes.data], 0, 7)
 np.save({str(tmp_path / "spikes.npy")!r}, spikes)
 said = dict(
-    types=[str(t) for t in plugin.get_output_data_types([kind])], supported=supported,
+    types=[str(t) for t in plugin.get_output_data_types([kind])], supported=supported, wide=".v4." in running.ptx,
+    inferred=[size.value for size in inferred],
     interfaces=[running.get_capability_interface(t) is running for t in (trt.PluginCapabilityType.RUNTIME,)],
 )
 """,
@@ -197,6 +205,8 @@ said = dict(
     assert said["types"] == ["DataType.HALF" if half else "DataType.FLOAT"]
     assert said["supported"] == [True, False, False]
     assert said["interfaces"] == [True]
+    assert said["inferred"] == (list(shape) if pool == 1 else [15, 4, *(size // 2 for size in shape[-2:])])
+    assert said["wide"] == (pool == 1)
     expected = test_kernel.pooled(fire(SPECS["lif"], current.astype(np.float32)), pool)
     assert 0.02 < expected.mean() < 0.98
     np.testing.assert_array_equal(np.load(tmp_path / "spikes.npy"), expected.astype(current.dtype))
