@@ -11,6 +11,7 @@ import numpy as np
 from tcja_deploy.console import Steps
 from tcja_runtime import bundle, journal
 from tcja_runtime.agreement import Classes, likeliest
+from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, Windows
 from tcja_runtime.trace import Values
 
@@ -41,7 +42,9 @@ def answers(
     if len(known) >= len(windows):
         return known[: len(windows)]
     found = [known]
-    work = f"{who}, {windows.digest}, from {len(known)}" if windows.digest else None
+    # Checksums are those that a file says of itself, which damage does not change: what was read before it was found
+    # must not outlive the file's mending.
+    work = f"{who}, {windows.digest} {windows.stamp}, from {len(known)}" if windows.digest else None
     kept = until.enter_context(journal.opened(work, known.shape[1]))
     found.append(kept.kept[: len(windows) - len(known)])
     done = sum(map(len, found))
@@ -55,8 +58,11 @@ def answers(
                 kept.add(rows)
                 done += len(rows)
                 advance(len(rows))
+    except BadInput:
+        kept.discard()
+        raise
     except BaseException:
-        if kept.keeps:
+        if kept.keeps and done:
             steps.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
         raise
     return np.concatenate(found)

@@ -80,7 +80,7 @@ def bisect(
     layer = next((layer for layer in network.layers if layer.name == first.signal), None)
     if layer and first.kind == "neurons":
         drawn = (stimulus.ties(layer, network.time_steps), stimulus.currents(layer, network.time_steps))
-        fired = [Fired(current, probe.neurons(layer.name, current)) for current in drawn]
+        fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in drawn]
         fits = diagnosis.of_neurons(layer.neuron, fired)
         node = next((name for name, _, _ in made.values() if name in {f"{layer.name}/{op}" for op in _NEURONS}), "")
         return _culprit(first, layer.name, node, fits)

@@ -21,7 +21,7 @@ from tcja_exporters import reference
 from tcja_exporters.advice import advise
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.trained import TrainedNetwork
-from tcja_runtime import golden, stimulus
+from tcja_runtime import golden, interface, stimulus
 from tcja_runtime.agreement import Classes, agreement
 from tcja_runtime.bundle import PLAIN_MODEL, Layer, Tap
 from tcja_runtime.frames import Floats, Windows
@@ -87,6 +87,8 @@ def certify(
         draw(stimulus.DRAWN, deployed.network, stimulus.windows([layer.shape for layer in layers], time_steps))
         drawn_weights = stimulus.dyadic(exported.weights)
         draw(stimulus.DYADIC, reference.with_weights(deployed.network, exported.weights, drawn_weights), 1)
+    shape = scenes[stimulus.DRAWN][1].output.shape[1:]
+    interface.check(folder, contract, network.output, shape, layers, taps, exported.weights)
     compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=drawn_weights)
     probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps)
     size, judged = batch_size(layers, time_steps), windows.first(judge)

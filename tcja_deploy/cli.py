@@ -123,6 +123,14 @@ class TimeForm(str, enum.Enum):
     SCAN = "scan"
 
 
+BackendChoice = Annotated[
+    BackendName,
+    typer.Option(
+        "--backend", help="What to run: auto takes the last built engine that fits this machine, else the CPU."
+    ),
+]
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         out.print(producer())
@@ -345,6 +353,68 @@ def verify(
     if not result.met:
         err.print(f"error: {result.why_not}", soft_wrap=True)
         return _UNMET
+    return _DONE
+
+
+@app.command()
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to measure.")],
+    backend: BackendChoice = BackendName.AUTO,
+    trust_engine: TrustEngine = False,
+    batch: Annotated[int, typer.Option(min=1, max=1024, metavar="N", help="Windows at a time.")] = 1,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Measure for so long, and longer if a run takes long.")
+    ] = 5.0,
+    warm_up: Annotated[
+        float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="Run for so long before that.")
+    ] = 1.0,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Measure latency, throughput, memory and, where the board tells its power, energy on this machine."""
+    from tcja_deploy.benchmarking import bench as measured
+
+    found = measured(
+        bundle,
+        Steps(err),
+        backend=backend.value,
+        trusted=trust_engine,
+        batch=batch,
+        seconds=seconds,
+        warm_up=warm_up,
+    )
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        out.print(show.benchmark(found))
+    return _DONE
+
+
+@app.command("run")
+def run_(
+    bundle: Annotated[Path, typer.Argument(help="The bundle whose network classifies.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Windows: .npz files as for --data of export, or folders.")
+    ],
+    backend: BackendChoice = BackendName.AUTO,
+    trust_engine: TrustEngine = False,
+    top: Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")] = 2,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line of values a window on stdout.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Classify windows of frames or images, any number of them; labels tell the accuracy."""
+    from tcja_deploy.running import classify
+
+    if as_csv and as_json:
+        raise BadInput("--csv and --json both ask for stdout; give one of them")
+    found = classify(bundle, files, Steps(err), backend=backend.value, trusted=trust_engine, top=top)
+    if as_json:
+        _print_json(found.to_dict())
+    elif as_csv:
+        out.print(found.to_csv(), soft_wrap=True, end="")
+    else:
+        out.print(show.classified(found))
     return _DONE
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,13 +25,13 @@ from tcja_deploy.parity import (
 from tcja_runtime import stimulus
 from tcja_runtime.agreement import Agreement, Classes, likeliest
 from tcja_runtime.bundle import Layer, Manifest
-from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
 from tcja_runtime.neuron import fire
 from tcja_runtime.rounding import FLOAT32, membranes_within
 from tcja_runtime.sessions import Probe
-from tcja_runtime.trace import Observation, Reference, Spikes
+from tcja_runtime.trace import Observation, Reference, Spikes, Values, Witnesses
 
 _BATCH_BYTES = 256 * 2**20
 _BATCH_WINDOWS = 64
@@ -95,11 +97,16 @@ def compare(
 
     Raises:
         BadInput: the reference's outputs are not finite.
+        ParityNotMet: a model returns something of another shape, so that nothing can be compared.
     """
+    windows = iter(windows)
+    first = next(windows)
+    for probe in probes:
+        _check_shape(probe, *first)
     comparison = _Comparison(probes, network)
     for name, (inputs, expected) in scenes.items():
         comparison.add_scene(name, inputs, expected)
-    for inputs, expected in windows:
+    for inputs, expected in itertools.chain([first], windows):
         if not np.isfinite(expected.output).all():
             raise BadInput("the trained network returns values that are NaN or infinite; scale the data down")
         comparison.add(inputs, expected)
@@ -190,6 +197,7 @@ class _Comparison:
                 if (other.spikes[layer.name] != forced.spikes[layer.name]).any():
                     self._unlike[twin.model].add(layer.name)
                     self._judge_flips(twin, layer, judge_spikes(layer, reference, other.spikes[layer.name]))
+            self._judge_free_run(twin, twin.free(inputs), inputs, reference)
         self._add_free_run(inputs, reference)
 
     def _add_free_run(self, inputs: Floats, reference: Reference) -> None:
@@ -206,17 +214,20 @@ class _Comparison:
                     time_step=int(time_step) + 1,
                     spikes={name: int(np.count_nonzero(each[:, window])) for name, each in differs.items()},
                 )
-        first, output = self._judged_free(free, differs, reference)
-        if self._probe.has_gates and (output.first or any(flips.first for _, flips in first)):
-            # The bounds are those of a network that is given its gates, whose own rounding is judged where it arises.
-            gated = self._probe.gated(inputs, reference)
-            first, output = self._judged_free(gated, _differing(gated, reference), reference)
-        for layer, flips in first:
-            self._judge_flips(self._probe, layer, flips)
-        self._judge_values(self._probe, WINDOWS, OUTPUT, output)
+        self._judge_free_run(self._probe, free, inputs, reference)
         self._expected.append(reference.output)
         self._outputs.append(free.output)
         self._flipped.append(np.logical_or.reduce([_by_window(each) for each in differs.values()]))
+
+    def _judge_free_run(self, probe: Probe, free: Observation, inputs: Floats, reference: Reference) -> None:
+        first, output = self._judged_free(free, _differing(free, reference), reference)
+        if probe.has_gates and (output.first or any(flips.first for _, flips in first)):
+            # The bounds are those of a network that is given its gates, whose own rounding is judged where it arises.
+            gated = probe.gated(inputs, reference)
+            first, output = self._judged_free(gated, _differing(gated, reference), reference)
+        for layer, flips in first:
+            self._judge_flips(probe, layer, flips)
+        self._judge_values(probe, WINDOWS, OUTPUT, output)
 
     def _judged_free(
         self, free: Observation, differs: Mapping[str, Spikes], reference: Reference
@@ -234,11 +245,11 @@ class _Comparison:
         return judged, judge_output(reference, kept)
 
     def _judge_signals(self, probe: Probe, scene: str, reference: Reference, observed: Observation) -> None:
-        judged = {
-            signal: judge_signal(witnesses, observed.signals[signal])
-            for signal, witnesses in reference.witnesses.items()
-            if signal in observed.signals
-        }
+        judged = {}
+        for signal, witnesses in reference.witnesses.items():
+            if signal in observed.signals:
+                _check_signal(probe, signal, observed.signals[signal], witnesses, len(reference))
+                judged[signal] = judge_signal(witnesses, observed.signals[signal])
         judged[OUTPUT] = judge_output(reference, observed.output)
         for signal, deviation in judged.items():
             if probe is self._probe:
@@ -317,6 +328,27 @@ class _Comparison:
         return Judged(parity, likeliest(expected), likeliest(outputs))
 
 
+def _check_shape(probe: Probe, inputs: Floats, reference: Reference) -> None:
+    """Run a model as it is, for one window and for several: it must return as many answers of the right shape."""
+    for n in sorted({1, min(2, len(inputs)), len(inputs)}):
+        found, expected = probe.output(inputs[:n]), (n, *reference.output.shape[1:])
+        if found.shape != expected or found.dtype not in (np.float32, np.float16):
+            raise ParityNotMet(
+                f"{probe.backend}: {probe.model} returns {found.dtype} {list(found.shape)} for {n} windows, not "
+                f"float32 {list(expected)}"
+            )
+
+
+def _check_signal(probe: Probe, name: str, signal: Values, witnesses: Witnesses, windows: int) -> None:
+    """Refuse a signal whose elements are not where the reference's were."""
+    fits = signal.ndim >= 2 and signal.shape[:2] == (len(witnesses.values), windows)
+    if not fits or math.prod(signal.shape[2:]) <= witnesses.element.max(initial=-1):
+        raise ParityNotMet(
+            f"{probe.backend}: {name} in {probe.model} is {list(signal.shape)}, which is not of "
+            f"{len(witnesses.values)} time steps of {windows} windows as the trained network's"
+        )
+
+
 def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:
     """What is wrong with a layer's neurons alone, in a line; empty if nothing is.
 
@@ -325,13 +357,17 @@ def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:
     """
     current = stimulus.ties(layer, time_steps)
     try:
-        fired = probe.neurons(layer.name, current)
-    except Unavailable as error:
+        values = probe.neurons(layer.name, current)
+    except (BadInput, Unavailable) as error:
         return f"the neurons of {layer.name} in {probe.model} cannot be run alone: {error}"
-    wrong = fired != fire(layer.neuron, current)
+    if values.shape != current.shape:
+        return f"{layer.name} in {probe.model} fires {list(values.shape)} for currents {list(current.shape)}"
+    fired = values == 1
+    wrong = values != fire(layer.neuron, current)  # a spike is 1, and its lack 0, to the bit
     if probe.fuses and not layer.neuron.multiplies_exactly:
         h, within = membranes_within(layer.neuron, FLOAT32, current.astype(np.float64), np.zeros(current.shape), fired)
-        wrong &= (fired != layer.neuron.fires(h)) & (np.abs(h - layer.neuron.threshold) > within)
+        far = (fired != layer.neuron.fires(h)) & (np.abs(h - layer.neuron.threshold) > within)
+        wrong &= far | ((values != 0) & (values != 1))
     if not wrong.any():
         return ""
     rule = f"{layer.neuron.fire_rule}, {layer.neuron.reset} reset"

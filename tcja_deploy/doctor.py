@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import platform
-from pathlib import Path
 
 from tcja_deploy.versions import producer, version
-from tcja_runtime.machine import gpu
+from tcja_runtime import jetpack
+from tcja_runtime.conditions import power_mode
+from tcja_runtime.engines import FLAVOURS
+from tcja_runtime.jetpack import OLDEST_TENSORRT, System
+from tcja_runtime.machine import free_memory, gpu, gpu_clocks, swap
 from tcja_runtime.plugin import NEVER_RUN, nvrtc
 from tcja_runtime.sessions import onnxruntime
 
-_JETPACK = Path("/etc/nv_tegra_release")
 _EXPORT = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon")
 
 
@@ -42,6 +45,8 @@ def examine() -> list[Finding]:
         _engine("tensorrt-rtx", "build engines for desktop RTX GPUs, without a GPU"),
         _plugin(),
         _device(),
+        _run_engines(),
+        *_board(),
     ]
 
 
@@ -70,9 +75,11 @@ def _export() -> Finding:
 
 
 def _engine(package: str, what: str) -> Finding:
-    number = version(package)
+    number = _tensorrt(package)
     if number is None:
-        return Finding(what, False, f"{package} is not installed", f"pip install {package}")
+        system = jetpack.system()
+        fix = _VENV if system and package == "tensorrt" else f"pip install {package}"
+        return Finding(what, False, f"{package} is not installed for this Python", fix)
     if package == "tensorrt" and gpu() is None:
         return Finding(what, False, f"{package} {number} is installed, but its builder needs a GPU")
     return Finding(what, True, f"{package} {number}")
@@ -81,8 +88,9 @@ def _engine(package: str, what: str) -> Finding:
 def _plugin() -> Finding:
     what = "build engines with the plugin for this machine's GPU"
     compiler = nvrtc.installed()
-    if version("tensorrt") is None:
-        return Finding(what, False, f"tensorrt is not installed; {NEVER_RUN}", "pip install tensorrt")
+    if _tensorrt("tensorrt") is None:
+        fix = _VENV if jetpack.system() else "pip install tensorrt"
+        return Finding(what, False, f"tensorrt is not installed for this Python; {NEVER_RUN}", fix)
     if compiler is None:
         return Finding(what, False, f"NVRTC is not installed; {NEVER_RUN}", nvrtc.INSTALL)
     if gpu() is None:
@@ -94,8 +102,111 @@ def _device() -> Finding:
     found = gpu()
     if found is None:
         return Finding("use a GPU", False, "none was found, so no engine can be run")
-    board = f", {_JETPACK.read_text().strip().splitlines()[0]}" if _JETPACK.exists() else ""
-    return Finding("use a GPU", True, f"{found.name}, compute capability {found.sm[:-1]}.{found.sm[-1]}{board}")
+    return Finding("use a GPU", True, f"{found.name}, compute capability {found.sm[:-1]}.{found.sm[-1]}")
+
+
+def _tensorrt(package: str) -> str | None:
+    """Version of a TensorRT that this Python can import; None for none."""
+    if importlib.util.find_spec(FLAVOURS[package]) is None:
+        return None
+    return version(package) or "of a version that its package does not tell"
+
+
+def _run_engines() -> Finding:
+    """Engines run through TensorRT's Python module and NVIDIA's CUDA binding, on a GPU."""
+    what, system = "run engines on the GPU", jetpack.system()
+    flavours = [package for package in FLAVOURS if _tensorrt(package)]
+    binding, wanted = version("cuda-bindings"), _binding(system)
+    if gpu() is None:
+        return Finding(what, False, "none was found")
+    if not flavours:
+        return Finding(what, False, "no TensorRT is installed for this Python", _VENV if system else "")
+    if binding is None:
+        return Finding(what, False, "NVIDIA's CUDA binding is not installed", wanted)
+    if system and system.jetpack and binding.partition(".")[0] != system.jetpack.cuda.partition(".")[0]:
+        detail = f"cuda-bindings {binding} is of another CUDA than {system.title}, which has {system.jetpack.cuda}"
+        return Finding(what, False, detail, wanted)
+    return Finding(what, True, f"{', '.join(flavours)} through cuda-bindings {binding}")
+
+
+def _binding(system: System | None) -> str:
+    """How to install the CUDA binding that fits."""
+    known = system.jetpack if system else None
+    if known:
+        return f'pip install "{known.cuda_binding}"'
+    return 'pip install "cuda-bindings==12.*", or 13.*, whichever CUDA is installed'
+
+
+def _board() -> list[Finding]:
+    """What is to be known of a Jetson; nothing of another machine."""
+    system = jetpack.system()
+    if system is None:
+        return []
+    return [
+        _jetpack(system),
+        _system_tensorrt(system),
+        _memory(),
+        _power(),
+        *([_INT8] if system.int8_fails else []),
+    ]
+
+
+_UNTRIED = "no release of tcja-deploy was run on a Jetson yet"
+_VENV = "python3 -m venv --system-site-packages .venv, which sees JetPack's TensorRT; install tcja-deploy in it"
+_INT8 = Finding(
+    "build every int8 network",
+    False,
+    'TensorRT 10.16.2 on Orin refuses some, "Could not infer output types for operation: dequantize" '
+    "(NVIDIA/TensorRT#4832)",
+    "if 'tcja-deploy build' says so: tcja-deploy export --precision fp16",
+)
+
+
+def _jetpack(system: System) -> Finding:
+    what, known = "use JetPack's TensorRT", system.jetpack
+    if known is None:
+        detail = f"{system.title}: what belongs to it is not known to this version; {_UNTRIED}"
+        return Finding(what, False, detail, "compare with the table in docs/jetson.md")
+    has = f"{system.title} has CUDA {known.cuda}, TensorRT {known.tensorrt}, Python {known.python}"
+    if known.supported:
+        return Finding(what, True, f"{has}; {_UNTRIED}")
+    newer = [row.name for row in jetpack.JETPACKS if row.supported and system.chip in row.chips]
+    oldest = ".".join(map(str, OLDEST_TENSORRT))
+    fix = f"install JetPack {newer[0]} or later" if newer else "run models in ONNX Runtime; NVIDIA has no newer JetPack"
+    return Finding(what, False, f"{has}; engines need TensorRT {oldest} or later", fix)
+
+
+def _system_tensorrt(system: System) -> Finding:
+    what, here = "see JetPack's TensorRT from this Python", ".".join(platform.python_version_tuple()[:2])
+    if _tensorrt("tensorrt"):
+        return Finding(what, True, f"tensorrt {_tensorrt('tensorrt')}, Python {here}")
+    if not jetpack.has_tensorrt():
+        return Finding(what, False, "it is not installed", "sudo apt-get install python3-libnvinfer")
+    if system.jetpack and system.jetpack.python != here:
+        detail = f"this is Python {here}, JetPack's TensorRT is for {system.jetpack.python}"
+        return Finding(what, False, detail, f"python{system.jetpack.python} -m venv --system-site-packages .venv")
+    return Finding(what, False, "this environment does not see the system's packages", _VENV)
+
+
+def _memory() -> Finding:
+    free, swapped = free_memory(), swap()
+    detail = f"{_gib(free)} of memory and {_gib(swapped and swapped[0])} of swap are free"
+    if swapped and not swapped[1]:
+        fix = "docs/jetson.md says how to add some"
+        return Finding("swap while building", False, f"{detail}; a build that needs more is killed", fix)
+    return Finding("swap while building", True, detail)
+
+
+def _power() -> Finding:
+    mode, clocks = power_mode(), gpu_clocks()
+    gpu_clock = f"the GPU's clock is {clocks[0]} MHz of {clocks[1]}" if clocks else "the GPU's clock is not known"
+    if mode is None:
+        return Finding("tell the power mode", False, f"nvpmodel -q does not say it; {gpu_clock}", "sudo nvpmodel -q")
+    return Finding("tell the power mode", True, f"{mode}, {gpu_clock}")
+
+
+def _gib(count: int | None) -> str:
+    return "an unknown amount" if count is None else f"{count / 2**30:.1f} GiB"
 
 
 def _listed(found: dict[str, str] | dict[str, str | None]) -> str:

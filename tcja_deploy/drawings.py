@@ -18,7 +18,7 @@ LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make l
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _FEW = 10  # flips in a cell: fewer are never drawn in full colour, or one would look like thousands
-_BIN, _LEFT, _TOP, _HEIGHT = 10, 36, 6, 84  # of a histogram, in units of its view box
+_BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # of a histogram, in units of its view box
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a2230; --paper: #fff; --panel: #f4f6f9; --line: #dbe1e8; --soft: #556172;

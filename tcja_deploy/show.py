@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -11,12 +12,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tcja_deploy.benchmarking import FEWEST, FEWEST_99, Benchmark, Latency
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.doctor import Finding
 from tcja_deploy.estimation import Estimate
 from tcja_deploy.inspection import Facts
 from tcja_deploy.parity import DYADIC, EngineParity, Report
 from tcja_deploy.report import percent
+from tcja_deploy.running import Classified
 from tcja_runtime.boards import SOURCES
 from tcja_runtime.bundle import Manifest
 from tcja_runtime.plugin import NEVER_RUN
@@ -204,7 +207,6 @@ def estimate(found: Estimate) -> RenderableType:
     at_most = ", ".join([*peaks, f"{si(board.peak('int8', mode))}OPS int8", f"{si(board.bandwidth(mode))}B/s"])
     heads = ["FLOPs", "weights", "moved", "kept", "time", "bound", "energy"]
     table = _table(f"Costs of {_windows(found.batch)} at a time", ["layer"], heads)
-    table.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
     for layer in [*found.layers, total]:
         table.add_row(
             "total" if layer is total else layer.module or "(other)",
@@ -270,6 +272,122 @@ def si(value: float) -> str:
     return f"{scaled:.{digits}f}\N{NO-BREAK SPACE}{('p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T')[power + 4]}"
 
 
+def benchmark(found: Benchmark) -> RenderableType:
+    """How fast a network is on a machine, and under which conditions."""
+    latency, memory, per = found.latency, found.memory, "" if found.batch == 1 else f", {found.batch} at a time"
+    times = ((share, seconds, _too_few(latency)) for share, seconds in (("p50", latency.p50), ("p90", latency.p90)))
+    rows = [(f"latency {share}", f"{si(seconds)}s" if seconds else few) for share, seconds, few in times]
+    rows.append(("latency p99", f"{si(latency.p99)}s" if latency.p99 else _too_few(latency, FEWEST_99)))
+    if found.throughput:
+        rows.append(("throughput", f"{si(found.throughput)} windows/s"))
+    if memory.process is not None:
+        came = f", {si(memory.loaded)}B of it with the network" if memory.loaded is not None else ""
+        rows.append(("memory", f"{si(memory.process)}B of this process at most{came}"))
+    if memory.gpu is not None:
+        rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
+    rows.extend(_energy(found))
+    table = _table(f"{found.network}, {found.precision}{per}, in {found.title}", ["", ""])
+    table.show_header = False
+    for row in rows:
+        table.add_row(*row)
+    graph = "" if found.cuda_graph is None else f", {'as' if found.cuda_graph else 'not as'} a CUDA graph"
+    lines = [
+        f"{latency.runs:,} runs of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of others"
+        f"{graph}. A run begins and ends in the machine's memory: copies to a GPU and back are in it.",
+        *_conditions(found),
+    ]
+    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in _doubts(found)))
+
+
+def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
+    return f"not told: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
+
+
+def _energy(found: Benchmark) -> list[tuple[str, str]]:
+    energy = found.energy
+    if energy is None:
+        return [("energy", "not told: this machine does not measure its power")]
+    if energy.runs is None or found.joules is None:
+        return [("energy", f"not told: too few samples of {energy.source}; give more --seconds")]
+    of = energy.runs.whole or f"the sum of {', '.join(energy.runs.rails)}"
+    above = found.joules_above_rest
+    rest = f", {energy.rest.watts:.2f} W at rest" if energy.rest else ""
+    more = f", {si(above)}J above rest" if above is not None else ""
+    return [
+        ("power", f"{energy.runs.watts:.2f} W{rest} ({of}, {energy.source}, {energy.runs.samples:,} samples)"),
+        ("energy", f"{si(found.joules)}J a window{more}"),
+    ]
+
+
+def _conditions(found: Benchmark) -> list[str]:
+    """The machine, as far as it tells."""
+    at, after = found.before, found.after
+    gpu = [f"{after.gpu_mhz[0]:,} MHz of {after.gpu_mhz[1]:,} after the runs"] if after.gpu_mhz else []
+    cpu = [f"{after.cpu_mhz[0]:,} MHz of {after.cpu_mhz[1]:,}"] if after.cpu_mhz else []
+    governed = [f"governor {', '.join(at.governors)}"] if at.governors else []
+    unknown = [
+        *([] if at.governors else ["the processor's governor"]),
+        *([] if after.cpu_mhz else ["its clock"]),
+        *(["the GPU's clock"] if at.gpu and not after.gpu_mhz else []),
+        *(["the power mode"] if at.jetpack and not at.power_mode else []),
+        *(["jetson_clocks (root asks 'jetson_clocks --show')"] if at.jetpack and not at.jetson_clocks else []),
+    ]
+    return [
+        ", ".join([f"Processor: {at.processor}", f"{at.cpus} cores", f"load {at.load:.2f}", *cpu, *governed]),
+        *([", ".join([f"GPU: {at.gpu}", *gpu])] if at.gpu else []),
+        *([f"Board: {at.jetpack}, power mode {at.power_mode or 'unknown'}"] if at.jetpack else []),
+        *([f"Not known: {', '.join(unknown)}."] if unknown else []),
+    ]
+
+
+_DRIFT = 0.05
+"""Share by which runs may become slower or faster before it is remarked."""
+
+
+def _doubts(found: Benchmark) -> list[str]:
+    """Why the figures may not be met again."""
+    doubts, at, drift = [], found.before, found.latency.drift
+    if at.load >= at.cpus:
+        doubts.append(f"The machine was busy with something else: load {at.load:.2f} on {at.cpus} cores.")
+    if drift is not None and abs(drift) > _DRIFT:
+        how = "slower" if drift > 0 else "faster"
+        doubts.append(
+            f"The last fifth of the runs was {100 * abs(drift):.0f} % {how} than the first: a clock changed, by heat, "
+            "power or other work. Give more --warm-up."
+        )
+    return doubts
+
+
+_LISTED = 50
+"""Windows that a table has at most; more of them are for programs."""
+
+
+def classified(found: Classified) -> RenderableType:
+    """Classes of windows, and how many are right."""
+    n, places = len(found.likeliest), found.likeliest.shape[1]
+    heads = ["class", "score", "runner-up", "score"][: 2 * places]
+    heads += [head for place in range(3, places + 1) for head in (f"{place}.", "score")]
+    labels = ["label"] if found.labelled else []
+    names = {file: Path(file).name for file in found.files}
+    short = len(set(names.values())) == len(names)  # paths of many folders do not fit into a terminal
+    table = _table(
+        f"{found.network} in {found.backend}; scores are {found.output}", ["file", "window", *labels, *heads]
+    )
+    table.padding = (0, 0)  # so that a terminal of 80 columns is enough
+    for row, _ in zip(found.rows(), range(_LISTED), strict=False):
+        label = [row["label"] or ""] if labels else []
+        cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.4g}")]
+        table.add_row(names[row["file"]] if short else row["file"], str(row["window"]), *label, *cells)
+    lines = [f"{_windows(n - _LISTED)} more; --csv or --json has all."] if n > _LISTED else []
+    if found.accuracy is not None:
+        low, high = found.accuracy_interval
+        lines.append(
+            f"Accuracy: {percent(found.accuracy)} of {_windows(found.labelled)} with a label "
+            f"({percent(low)} to {percent(high)} with 95 % confidence)."
+        )
+    return Group(table, *map(Text, lines))
+
+
 def findings(found: list[Finding]) -> RenderableType:
     """What `doctor.examine` found."""
     text = Text("This machine can\n", style="default")
@@ -284,10 +402,11 @@ def findings(found: list[Finding]) -> RenderableType:
 def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
     """An empty table with columns of text, then columns of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
     for head in texts:
         table.add_column(head, overflow="fold")
     for head in numbers:
-        table.add_column(head, justify="right", overflow="fold")
+        table.add_column(head, justify="right", overflow="fold", min_width=max(map(len, head.split()), default=None))
     return table
 
 

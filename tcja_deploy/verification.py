@@ -13,7 +13,7 @@ from tcja_deploy.comparison import Compared, batch_size, compare, with_statistic
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.parity import EngineParity
 from tcja_deploy.probes import onnxruntime_probes, tensorrt_probes
-from tcja_runtime import backends, bundle, golden, stimulus
+from tcja_runtime import backends, bundle, golden, interface, stimulus
 from tcja_runtime.agreement import TOP, Agreement, Classes, agreement, likeliest
 from tcja_runtime.backends import AUTO, Backend
 from tcja_runtime.bundle import Bundle, Manifest
@@ -75,6 +75,8 @@ def verify(
     windows = _data(data, samples, manifest)
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
     _check_fit(vectors, manifest, path)
+    held = (manifest.layers, manifest.taps, manifest.weights)
+    interface.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
     names, not_run = _backends(opened, backend, trusted)
     report = parity.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",
@@ -206,8 +208,17 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     """Refuse golden vectors of another network, so that what is compared is what the manifest describes."""
     n, labels = len(vectors.samples), vectors.samples.labels
     found = {layer: (len(packed.rows), *packed.shape) for layer, packed in vectors.spikes.items()}
+    layers = {layer.name for layer in manifest.layers}
+    taps = {tap.name for tap in manifest.taps}
+    seen = {scene: layers | taps <= recorded.witnesses.keys() for scene, recorded in vectors.scenes.items()}
+    near = {(n, manifest.time_steps)} == {each.shape for each in vectors.recorded.near.values()}
+    steps = {len(found.values) for r in (vectors.recorded, *vectors.scenes.values()) for found in r.witnesses.values()}
     fits = (
-        n > 0
+        seen == {stimulus.DRAWN: True, stimulus.DYADIC: True}
+        and layers <= vectors.recorded.witnesses.keys()
+        and near
+        and steps == {manifest.time_steps}
+        and n > 0
         and vectors.samples.inputs.shape == (n, *manifest.input.shape)
         and vectors.recorded.output.shape == (n, *manifest.output_shape)
         and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import importlib
+import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +30,22 @@ def _own_cache(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def simulated(monkeypatch) -> pytest.MonkeyPatch:
+    """A machine with a GPU and TensorRT, both simulated (tests/simulated/README.md); sets what they are."""
+    folder = Path(__file__).parent / "simulated"
+    real = [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "cuda")]
+    for name in real:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]))
+    importlib.invalidate_caches()
+    yield monkeypatch
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "cuda")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(params=list(networks.SMALL))

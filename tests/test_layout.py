@@ -46,6 +46,7 @@ def test_engines_need_neither_torch_nor_onnx():
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
+    "docs/jetson.md",
     *(str(p.relative_to(ROOT)) for p in (ROOT / "examples").glob("*/README.md")),
 ]
 
@@ -60,7 +61,7 @@ def test_documents_link_to_files_and_targets_that_exist(document):
 
 
 def test_the_readme_names_every_option(capsys):
-    for command in ("export", "build", "verify", "inspect"):
+    for command in ("export", "build", "verify", "bench", "run", "inspect"):
         cli.run([command, "--help"])
     options = set(re.findall(r"--[a-z]+[a-z0-9-]*", capsys.readouterr().out))
     explained = set(re.findall(r"--[a-z]+[a-z0-9-]*", (ROOT / "README.md").read_text()))

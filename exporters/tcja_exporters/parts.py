@@ -28,7 +28,7 @@ class BuiltPart:
 
     Args:
         model: path of the .onnx file in standard operators; its weights are beside it.
-        outputs: tensors to compute.
+        outputs: tensors to compute; none are the model's own outputs, of the model as it is.
         given: tensors to take as inputs, each with its dimensions.
         target: one of `tcja_runtime.engines.FLAVOURS`.
         precision: of the model.
@@ -42,7 +42,7 @@ class BuiltPart:
     ) -> None:
         self._model, self._outputs, self._given = model, outputs, given
         self._target, self._precision = target, precision
-        self.inputs: Sequence[str] = inputs(part(model.read_bytes(), outputs, given))
+        self.inputs: Sequence[str] = inputs(self._cut(given))
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._session: TensorRtSession | None = None
 
@@ -64,9 +64,13 @@ class BuiltPart:
         """Build the part for inputs of some shapes, into a folder of its own."""
         known = {name: shapes.get(given_tensor(name), dimensions) for name, dimensions in self._given.items()}
         file = folder / "part.onnx"
-        file.write_bytes(part(self._model.read_bytes(), self._outputs, known))
+        file.write_bytes(self._cut(known))
         (folder / WEIGHTS).symlink_to(self._model.resolve().parent / WEIGHTS)
         return engine.build(file, folder / ENGINES, self._target, Options(), self._precision, {}, shapes)
+
+    def _cut(self, given: Mapping[str, Dimensions]) -> bytes:
+        whole = self._model.read_bytes()
+        return part(whole, self._outputs, given) if self._outputs else whole
 
     def _built(self, shapes: Mapping[str, tuple[int, ...]]) -> TensorRtSession:
         with tempfile.TemporaryDirectory() as folder:

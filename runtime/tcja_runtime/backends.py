@@ -94,7 +94,7 @@ def _engine(engine: Engine, passed_over: list[str]) -> Backend:
         engine.sidecar["module"],
         f"engine {engine.name}",
         compatible=engine.sidecar["version_compatible"],
-        plugin=(engine.sidecar.get("plugin") or {}).get("form") == AT_RUN_TIME,
+        plugin=engine.plugin == AT_RUN_TIME,
     )
     return Backend(
         name=engine.flavour,

@@ -41,6 +41,8 @@ Json = dict[str, Any]
 
 _ENTRIES = {"checkpoint": ("name", "sha256", "bytes"), "parity": ("reference",)}
 """What is read of a manifest's dictionaries."""
+_LARGEST = 2**31
+"""No size is as large."""
 _ENGINE_ENTRIES = ("precision", "batch", "layers", "bytes")
 
 
@@ -275,6 +277,18 @@ def _check_types(manifest: Manifest) -> None:
     for name, there in entries:
         if not there:
             raise KeyError(f"{name} is missing")
+    for tap in manifest.taps:
+        rank = len(tap.axes)
+        if sorted(tap.axes) != list(range(rank)) or len(tap.unfold) not in (0, 2) or rank < 2:
+            raise ValueError(f"{tap.name} has axes {tap.axes} of {tap.unfold}")
+    for weight in manifest.weights:
+        if not all(type(size) is int and 0 < size < _LARGEST for size in (*weight.shape, weight.outputs + 1)):
+            raise ValueError(f"{weight.tensor} has shape {weight.shape} and {weight.outputs} outputs")
+    for layer in manifest.layers:
+        if not all(type(size) is int and 0 < size < _LARGEST for size in layer.shape):
+            raise ValueError(f"{layer.name} has shape {layer.shape}")
+    if not 0 < manifest.time_steps < _LARGEST:
+        raise ValueError(f"time_steps is {manifest.time_steps}")
 
 
 def _lists_files(files: Any) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +25,10 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract, Labels
 
 _BLOCK = 2**20  # bytes
+_DAMAGED = (
+    *(OSError, ValueError, EOFError, TypeError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),  # a header is read as Python's text
+)
 _LOOKED_AT = 16  # windows that tell whether the values are unusual
 _RANKS = {"frames": (5, "N, T, P, H, W"), "images": (4, "N, C, H, W")}
 
@@ -83,7 +89,7 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except PermissionError as error:
         raise BadInput(f"--data {file} cannot be read: {error.strerror}") from error
-    except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         if "Object arrays" in str(error):
             raise BadInput(f"--data {file} holds an array of Python objects; save arrays of numbers") from error
         raise BadInput(f"--data {file} is not an .npz file, or a damaged one") from error
@@ -162,6 +168,7 @@ class Data:
         labels: class indices int64 [N], where known.
         source: where they come from, for reports.
         digest: tells these data from others, by their checksums.
+        stamp: when their files were written.
         count: how many windows are taken.
     """
 
@@ -170,6 +177,7 @@ class Data:
     labels: Labels | None
     source: str
     digest: str
+    stamp: str
     count: int
 
     real = True
@@ -242,8 +250,9 @@ def load(path: Path, contract: InputContract, classes: int | None) -> Data:
         arrays=tuple(windows),
         contract=contract,
         labels=np.concatenate(labels) if labels else None,
-        source=f"{path.name}/ ({len(files)} files)" if path.is_dir() else path.name,
+        source=f"{path.name}/ ({len(files)} file{'' if len(files) == 1 else 's'})" if path.is_dir() else path.name,
         digest=hashlib.sha256(repr(checks).encode()).hexdigest(),
+        stamp=" ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in files),
         count=sum(array.shape[0] for array in windows),
     )
     remark = _remark(next(data.batches(_LOOKED_AT)), contract)
@@ -276,7 +285,7 @@ def _checked(rows: npt.NDArray[Any], contract: InputContract, file: Path) -> Flo
 
 def _remark(inputs: Floats, contract: InputContract) -> str:
     """What a reader should know of values that are unusual for the contract; empty if they are not."""
-    least, most = float(inputs.min()), float(inputs.max())
+    least, most = float(inputs.min()), float(inputs.max()) + 0.0  # never -0
     usual = {
         "counts": "counts are not negative",
         "unit": "intensities are in [0, 1]",

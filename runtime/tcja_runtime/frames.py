@@ -81,6 +81,14 @@ class InputContract:
     def from_dict(cls, fields: dict[str, Any]) -> InputContract:
         """The inverse of `dataclasses.asdict`, from JSON too."""
         polarity = fields["polarity"]
+        if fields["scaling"] not in ("counts", "unit", "spikes") or fields["name"] not in (
+            "frames",
+            "images",
+            "latents",
+        ):
+            raise ValueError(f"an input is no '{fields['name']}' of '{fields['scaling']}'")
+        if not all(type(size) is int and 0 < size <= LARGEST for size in fields["shape"]):
+            raise ValueError(f"an input has no shape {fields['shape']}")
         return cls(**{**fields, "shape": tuple(fields["shape"]), "polarity": polarity and tuple(polarity)})
 
     @property
@@ -97,6 +105,7 @@ class Windows(Protocol):
         source: where they come from, for reports.
         real: whether they are data; False for drawn windows.
         digest: tells these data from others; empty for windows that cannot be met again.
+        stamp: tells whether their files were written since.
     """
 
     @property
@@ -107,6 +116,8 @@ class Windows(Protocol):
     def real(self) -> bool: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def stamp(self) -> str: ...
     def __len__(self) -> int: ...
 
     def first(self, n: int) -> Windows:
@@ -134,7 +145,7 @@ class Samples:
     source: str
     real: bool
 
-    digest = ""
+    digest = stamp = ""
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -228,17 +228,30 @@ def _arrays(reference: Reference) -> Arrays:
 def _reference(
     arrays: Arrays, prefix: str, spikes: Mapping[str, Spikes], near: Mapping[str, npt.NDArray[np.int64]]
 ) -> Reference:
+    output, bound = arrays[f"{prefix}output"], arrays[f"{prefix}output_bound"]
+    _check(f"{prefix}output", _are_numbers(output, "f") and _are_numbers(bound, "f") and output.shape == bound.shape)
+
     def witnesses(signal: str) -> Witnesses:
         names = [field.name for field in dataclasses.fields(Witnesses)]
-        return Witnesses(*(arrays[f"{prefix}{name}:{signal}"] for name in names))
+        found = Witnesses(*(arrays[f"{prefix}{name}:{signal}"] for name in names))
+        places, values = (found.window, found.element), (found.values, found.bounds)
+        fits = all(_are_numbers(each, "iu") and each.shape == (found.values.shape[1],) for each in places)
+        fits = fits and all(_are_numbers(each, "f") and each.shape == found.values.shape for each in values)
+        fits = fits and all(each.min(initial=0) >= 0 for each in (*places, found.bounds))
+        _check(f"{prefix}{signal}", fits and found.window.max(initial=-1) < len(output))
+        return found
 
-    return Reference(
-        output=arrays[f"{prefix}output"],
-        output_bound=arrays[f"{prefix}output_bound"],
-        spikes=spikes,
-        near=near,
-        witnesses={signal: witnesses(signal) for signal in map(str, arrays[f"{prefix}signals"])},
-    )
+    signals = {signal: witnesses(signal) for signal in map(str, arrays[f"{prefix}signals"])}
+    return Reference(output=output, output_bound=bound, spikes=spikes, near=near, witnesses=signals)
+
+
+def _are_numbers(array: npt.NDArray[Any], kinds: str) -> bool:
+    return array.dtype.kind in kinds and bool(np.isfinite(array).all())
+
+
+def _check(name: str, fits: bool) -> None:
+    if not fits:
+        raise ValueError(f"{name} is not as it was written")
 
 
 def _counts(packed: PackedSpikes) -> npt.NDArray[np.int64]:

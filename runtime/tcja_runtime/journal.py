@@ -46,6 +46,12 @@ class Journal:
         """Whether what is added is kept."""
         return self._descriptor is not None
 
+    def discard(self) -> None:
+        """Keep nothing of what was added or left: it rests on what turned out to be wrong."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+        self._descriptor = None
+
     def add(self, rows: Rows) -> None:
         """Keep more of them; on a full disk none from here on."""
         if self._descriptor is None:

@@ -1,4 +1,4 @@
-"""What GPU this machine has, and how much of its memory is free, read without CUDA."""
+"""What GPU this machine has, and how much of its memory and swap is free, read without CUDA."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ TEGRA_SM = {"tegra194": "72", "tegra234": "87", "tegra264": "110"}
 _MEMORY = Path("/proc/meminfo")
 _MODEL = Path("/proc/device-tree/model")
 _COMPATIBLE = Path("/proc/device-tree/compatible")
+_DEVFREQ = Path("/sys/class/devfreq")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,24 +46,53 @@ def free_memory() -> int | None:
     A Jetson's GPU shares the memory of its processor, so what Linux could free counts too.
     """
     if _jetson():
-        return _available(_MEMORY.read_text())
+        return _kept(_read(_MEMORY), "MemAvailable")
     answer = _asked("memory.free", ",nounits").strip()
     return int(answer) * 2**20 if answer.isdecimal() else None
 
 
-def _available(meminfo: str) -> int | None:
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo, re.MULTILINE)
+def _kept(meminfo: str, entry: str) -> int | None:
+    found = re.search(rf"^{entry}:\s+(\d+) kB$", meminfo, re.MULTILINE)
     return int(found[1]) * 2**10 if found else None
 
 
+def chip() -> str | None:
+    """A Jetson's chip, one of `TEGRA_SM`; None on another machine."""
+    compatible = _read(_COMPATIBLE)
+    return next((name for name in TEGRA_SM if name in compatible), None)
+
+
+def gpu_clocks() -> tuple[int, int] | None:
+    """The first GPU's clock now, and the highest that it may have, in MHz; None if there is none, or it is not told.
+
+    A Jetson's kernel tells it in devfreq, where the GPU's device is named after its address or its generation.
+    """
+    found = [file for name in ("*.gpu", "*.g?1*b") for file in sorted(_DEVFREQ.glob(f"{name}/cur_freq"))]
+    if found:
+        said, unit = [_read(found[0]), _read(found[0].with_name("max_freq"))], 10**6
+    else:
+        said, unit = _asked("clocks.sm,clocks.max.sm", ",nounits").split(", "), 1
+    numbers = [int(each) // unit for each in said if each.strip().isdecimal()]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+
+
+def swap() -> tuple[int, int] | None:
+    """Bytes of swap that are free, and of all swap; None if it cannot be told."""
+    meminfo = _read(_MEMORY)
+    free, whole = _kept(meminfo, "SwapFree"), _kept(meminfo, "SwapTotal")
+    return None if free is None or whole is None else (free, whole)
+
+
 def _jetson() -> Gpu | None:
+    model, found = _read(_MODEL).strip("\0\n"), chip()
+    return Gpu(model, TEGRA_SM[found]) if model and found else None
+
+
+def _read(file: Path) -> str:
     try:
-        model = _MODEL.read_text().strip("\0\n")
-        compatible = _COMPATIBLE.read_text()
+        return file.read_text()
     except OSError:
-        return None
-    chips = [sm for chip, sm in TEGRA_SM.items() if chip in compatible]
-    return Gpu(model, chips[0]) if chips else None
+        return ""
 
 
 def _driver() -> Gpu | None:

@@ -76,6 +76,10 @@ class NeuronSpec:
             value = getattr(self, field)
             if not math.isfinite(value):
                 raise ValueError(f"neuron {field} must be finite, got {value}")
+        if self.charge_order not in ("linear", "decayed", "leaky"):
+            raise ValueError(f"neuron charge_order must be 'linear', 'decayed' or 'leaky', got {self.charge_order!r}")
+        if self.tau is not None and not self.tau > 1.0:
+            raise ValueError(f"neuron tau must be greater than 1 time step, got {self.tau}")
         if not 0.0 <= self.decay <= 1.0:
             raise ValueError(f"neuron decay must be in [0, 1], got {self.decay}")
         if self.reset not in ("hard", "soft", "late", "none"):
@@ -127,7 +131,7 @@ class NeuronSpec:
 
         It is given either its tau or its rate.
         """
-        if tau is not None and not tau > 1.0:
+        if tau is not None and not tau > 1.0:  # before anything is divided by it
             raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
         if (tau is None) == (rate is None):
             raise ValueError(f"a neuron leaks by its tau or its rate, got tau = {tau} and rate = {rate}")

@@ -302,7 +302,7 @@ def test_bad_usage_is_one_line(run, tmp_path, monkeypatch, arguments, message):
     assert message in line
 
 
-@pytest.mark.parametrize("command", ["export", "verify", "inspect", "doctor"])
+@pytest.mark.parametrize("command", ["export", "verify", "bench", "run", "inspect", "doctor"])
 def test_help_names_every_option(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0

@@ -29,6 +29,13 @@ def test_bundles_are_verified_and_inspected(bundle, command):
     assert bundle.stem in done.stdout
 
 
+def test_bundles_are_measured_and_run(bundle, data, name):
+    for arguments in (["bench", bundle, "--seconds", "0.1", "--warm-up", "0"], ["run", bundle, data[name]]):
+        done = lean(*arguments)
+        assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
+        assert bundle.stem in done.stdout
+
+
 def test_doctor_runs():
     assert lean("doctor").returncode == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -249,6 +250,8 @@ def test_a_manifest_that_says_another_neuron_fails(bundle):
     manifest = Bundle.open(bundle).manifest
     neuron = dataclasses.replace(manifest.layers[0].neuron, threshold=1.5)
     layers = [dataclasses.replace(manifest.layers[0], neuron=neuron), *manifest.layers[1:]]
+    write_manifest(bundle, dataclasses.replace(manifest, layers=layers))
+    shutil.copy(bundle / PLAIN_MODEL, bundle / MODEL)  # which says nothing of its neurons
     write_manifest(bundle, dataclasses.replace(manifest, layers=layers))
     assert any("does not fire as its neurons do (h >= 1.5," in failure for failure in verify(bundle).report.failures)
 

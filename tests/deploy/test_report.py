@@ -431,7 +431,7 @@ def test_margins_are_told_and_drawn():
     assert heights[0] == heights[2] < heights[1]
     # 1e-6 is the edge after the fourth whole bin, and the bin below the edges comes first.
     mark = next(a["d"] for a in found.classes("mark"))
-    assert mark.startswith(f"M{36 + 10 * 5:.1f} ")
+    assert mark.startswith(f"M{46 + 10 * 5:.1f} ")
 
 
 def test_firing_rates():

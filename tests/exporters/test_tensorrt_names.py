@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ["exporters/tcja_exporters/engine_builder.py"]
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 ALL = (1 << len(API["versions"])) - 1
 
-TYPES = {
+BUILDER, SESSION = "exporters/tcja_exporters/engine_builder.py", "runtime/tcja_runtime/sessions/tensorrt.py"
+TYPES_IN_BUILDER = {
     "builder": "Builder",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
@@ -33,7 +33,11 @@ TYPES = {
     "t": "ITensor",
     "merged": "ITimingCache",
 }
-"""What the code's variables are."""
+TYPES = {
+    BUILDER: TYPES_IN_BUILDER,
+    SESSION: {"runtime": "Runtime", "engine": "ICudaEngine", "context": "IExecutionContext"},
+}
+"""What the code's variables are, by file; those of an object too, whose names begin with an underscore."""
 COME_TOGETHER = {"num_compute_capabilities": {"set_compute_capability", "ComputeCapability"}}
 """Names that a version has if it has another, which the code asks for."""
 
@@ -45,6 +49,11 @@ def chain(node: ast.expr) -> list[str]:
     if isinstance(node, ast.Attribute) and chain(node.value):
         return [*chain(node.value), node.attr]
     return []
+
+
+def own(names: list[str]) -> list[str]:
+    """The same with `self._engine` as `engine`."""
+    return [names[1].removeprefix("_"), *names[2:]] if names[:1] == ["self"] else names
 
 
 def of_module(name: str) -> int:
@@ -63,23 +72,23 @@ def asked_for(tree: ast.AST) -> set[str]:
     return asked | {name for each in asked for name in COME_TOGETHER.get(each, ())}
 
 
-def missing(source: str) -> set[str]:
-    """Names of TensorRT in a source text that some version lacks, and unknown roots of attributes."""
+def missing(source: str, types: dict[str, str]) -> set[str]:
+    """Names of TensorRT in a source text that some version lacks."""
     tree, found = ast.parse(source), set()
     modules = {
         alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     }
     guarded = asked_for(tree)
     for node in ast.walk(tree):
-        names = chain(node) if isinstance(node, ast.Attribute) else []
-        if not names or names[0] in modules or names[1] in guarded or names[-1] in guarded:
+        names = own(chain(node)) if isinstance(node, ast.Attribute) else []
+        if len(names) < 2 or names[0] in modules or names[1] in guarded or names[-1] in guarded:
             continue
         if names[0] == "trt":
             masks = {names[1]: of_module(names[1])}
             if len(names) > 2:
                 masks[".".join(names[1:3])] = API["names"].get(names[1], {}).get(names[2], 0)
-        elif names[0] in TYPES:
-            masks = {f"{TYPES[names[0]]}.{names[1]}": API["names"][TYPES[names[0]]].get(names[1], 0)}
+        elif names[0] in types:
+            masks = {f"{types[names[0]]}.{names[1]}": API["names"][types[names[0]]].get(names[1], 0)}
         else:
             continue
         for name, mask in masks.items():
@@ -89,13 +98,14 @@ def missing(source: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", TYPES)
 def test_every_name_exists_in_every_version(file):
     source = (ROOT / file).read_text()
-    assert missing(source) == set()
-    used = {chain(node)[0] for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute) and chain(node)}
+    assert missing(source, TYPES[file]) == set()
+    attributes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute) and chain(node))
+    used = {own(chain(node))[0] for node in attributes if len(own(chain(node))) > 1}
     assert "trt" in used
-    assert used >= set(TYPES)
+    assert used >= set(TYPES[file])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +119,14 @@ def test_every_name_exists_in_every_version(file):
     ],
 )
 def test_a_name_that_a_version_lacks_is_found(line, said):
-    source = (ROOT / FILES[0]).read_text()
-    found = missing(f"{source}\n\ndef more(trt, builder, network, config):\n    {line}\n")
+    source = (ROOT / BUILDER).read_text()
+    found = missing(f"{source}\n\ndef more(trt, builder, network, config):\n    {line}\n", TYPES[BUILDER])
     assert len(found) == 1
     assert found.pop() == said
+
+
+def test_a_name_of_an_object_is_found_too():
+    source = (ROOT / SESSION).read_text()
+    found = missing(f"{source}\n\ndef more(self):\n    self._context.is_stream_capturable()\n", TYPES[SESSION])
+    assert len(found) == 1
+    assert found.pop().startswith("IExecutionContext.is_stream_capturable is not in 10.3.0, ")

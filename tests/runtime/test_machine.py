@@ -41,3 +41,13 @@ def test_a_workstation_is_known_by_its_driver(tmp_path, monkeypatch, answer, exp
 def test_no_gpu(tmp_path, monkeypatch, no_driver):
     monkeypatch.setattr(machine, "_MODEL", tmp_path / "none")
     assert machine.gpu() is None
+
+
+def test_swap(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text(
+        "MemAvailable:    1024 kB\nSwapTotal:       3902464 kB\nSwapFree:        2048 kB\n"
+    )
+    monkeypatch.setattr(machine, "_MEMORY", tmp_path / "meminfo")
+    assert machine.swap() == (2 * 2**20, 3902464 * 2**10)
+    monkeypatch.setattr(machine, "_MEMORY", tmp_path / "none")
+    assert machine.swap() is None

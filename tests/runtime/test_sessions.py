@@ -51,8 +51,22 @@ def test_a_run_that_fails_names_the_runtime_and_the_model(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
     session = sessions.OnnxRuntimeSession(tmp_path / "a.onnx")
     assert session.run({"x": np.zeros(6, np.float32)})["y"].shape == (2, 3)
-    with pytest.raises(Unavailable, match=r"onnxruntime\S* \d\S* cannot run .*a.onnx: "):
+    with pytest.raises(BadInput, match=r"onnxruntime\S* \d\S* cannot run .*a.onnx: "):
         session.run({"x": np.zeros(7, np.float32)})
+
+
+def test_a_run_that_memory_does_not_suffice_for_blames_the_machine(tmp_path):
+    size = numpy_helper.from_array(np.array([2**60]), "size")
+    graph = helper.make_graph(
+        [helper.make_node("Expand", ["x", "size"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n"])],
+        [size],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
+    with pytest.raises(Unavailable, match="cannot run .*a.onnx: "):
+        sessions.OnnxRuntimeSession(tmp_path / "a.onnx").run({"x": np.zeros(1, np.float32)})
 
 
 @pytest.mark.parametrize("outputs", [(), ("y",)])

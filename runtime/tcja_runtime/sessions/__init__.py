@@ -88,8 +88,8 @@ class Probe:
         return self._forced(list(self._spikes.values()), [], inputs, {}, self._gates(reference))
 
     def output(self, inputs: Floats) -> Values:
-        """What the network returns for a batch [N, ...]."""
-        return self._session([self.output_name], {}).run({self._input: inputs})[self.output_name]
+        """What the network returns for a batch [N, ...]: the model as it is, uncut."""
+        return self._session([], {}).run({self._input: inputs})[self.output_name]
 
     def forced(self, inputs: Floats, reference: Reference) -> Observation:
         """What every layer does where all layers before it fire, and all gates are, as the reference's.
@@ -114,11 +114,11 @@ class Probe:
         """
         return self._forced([], list(self._taps.values()), inputs, spikes, weights or {}, once=True)
 
-    def neurons(self, name: str, current: Floats) -> Spikes:
-        """The spikes of a layer's neurons alone, from a current [T, N, ...] of the layer's rank and any size."""
+    def neurons(self, name: str, current: Floats) -> Values:
+        """What a layer's neurons alone return, from a current [T, N, ...] of the layer's rank and any size."""
         given, spikes = self._currents[name], self._spikes[name]
         with contextlib.closing(self._opened([spikes], {given: self._any[name]})) as session:
-            return session.run({given_tensor(given): current})[spikes].astype(np.bool_)
+            return session.run({given_tensor(given): current})[spikes]
 
     def _gates(self, reference: Reference) -> dict[str, Floats]:
         return {
@@ -154,7 +154,8 @@ class Probe:
         # Taken out one by one, so that the floats of a layer are gone before the next is converted.
         return Observation(
             output=results[self.output_name],
-            spikes={layer: results.pop(tensor) != 0 for layer, tensor in self._spikes.items() if tensor in results},
+            # A spike is 1; what is neither 0 nor 1 must not pass for one.
+            spikes={layer: results.pop(tensor) == 1 for layer, tensor in self._spikes.items() if tensor in results},
             signals={layer: results[tensor] for layer, tensor in self._currents.items() if tensor in results}
             | {name: tap.in_time(results[tap.tensor]) for name, tap in self._taps.items() if tap.tensor in results},
         )

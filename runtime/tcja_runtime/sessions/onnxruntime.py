@@ -28,6 +28,9 @@ PROVIDERS = {
 _EXACT = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 """Options with which products of float32 are products of float32."""
 
+_LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "CUDA")
+"""What ONNX Runtime says where it, or the machine, is not enough."""
+
 OLDEST = (1, 21)
 """Older ones do not find the weights of a model that is given as bytes, as a part of one is."""
 
@@ -109,7 +112,7 @@ class OnnxRuntimeSession:
         check_provider(onnxruntime, backend)
         self._model = model
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors; its warnings are about its own graph rewriting
+        options.log_severity_level = 4  # nothing: its warnings are about its own rewriting, its errors are raised too
         # The arena keeps the largest run's memory, twice over when it grows; a board has none to spare.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
@@ -143,6 +146,7 @@ class OnnxRuntimeSession:
 
         Raises:
             Unavailable: this version of ONNX Runtime, or this machine's memory, is not enough for the model.
+            BadInput: the model is wrong.
         """
         try:
             values = self._session.run(
@@ -150,7 +154,10 @@ class OnnxRuntimeSession:
             )
         except Exception as error:
             backend = " ".join(f"{name} {version}" for name, version in installed().items())
-            raise Unavailable(f"{backend} cannot run {self._model}: {_first_line(error)}") from error
+            lacks = any(sign in str(error) for sign in _LACKS)
+            raise (Unavailable if lacks else BadInput)(
+                f"{backend} cannot run {self._model}: {_first_line(error)}"
+            ) from error
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ def methods(name: str) -> set[str]:
 @pytest.mark.parametrize("file", ["__init__.py", "at_run_time.py"])
 def test_names_exist_from_10_3_on(file):
     source = (FOLDER / file).read_text()
-    assert missing(source) == set()
+    assert missing(source, {}) == set()
     assert names(file, "trt")
 
 

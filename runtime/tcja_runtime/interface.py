@@ -1,0 +1,162 @@
+"""Whether a model's file is what a bundle says: what it takes and returns, what it holds, and how its neurons are.
+
+Parity looks inside a model, at tensors that it names; who deploys the model runs it as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcja_runtime import wire
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer, Tap, Weight
+from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.frames import InputContract
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.probe import current_tensor, spikes_tensor
+
+_ELEMENTS = {
+    wire.FLOAT: "float32",
+    10: "float16",
+    11: "float64",
+    2: "uint8",
+    3: "int8",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """An input or output of a model.
+
+    Attributes:
+        name: of it.
+        element: number of its elements' type (onnx.TensorProto.DataType).
+        sizes: of its axes; None where any size will do.
+    """
+
+    name: str
+    element: int
+    sizes: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("N" if size is None else str(size) for size in self.sizes)
+        return f"'{self.name}' {_ELEMENTS.get(self.element, f'type {self.element}')} [{sizes}]"
+
+
+def check(
+    folder: Path,
+    contract: InputContract,
+    output: str,
+    output_shape: tuple[int, ...],
+    layers: Sequence[Layer],
+    taps: Sequence[Tap],
+    weights: Sequence[Weight],
+) -> None:
+    """Check both models of a folder.
+
+    Args:
+        folder: of the models.
+        contract: of the input.
+        output: its name.
+        output_shape: without the batch.
+        layers: the spiking layers.
+        taps: what else is looked at.
+        weights: of all convolutions and products.
+
+    Raises:
+        BadInput: a file is no model.
+        ParityNotMet: it is not what is said.
+    """
+    for file in (PLAIN_MODEL, MODEL):
+        try:
+            found = departures((folder / file).read_bytes(), contract, output, output_shape, layers, taps, weights)
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{folder / file} is no model that can be read: {error}; export the bundle again") from error
+        if found:
+            raise ParityNotMet(f"{file} is not the network that the bundle describes: it {'; it '.join(found)}")
+
+
+def departures(
+    model: bytes,
+    contract: InputContract,
+    output: str,
+    output_shape: tuple[int, ...],
+    layers: Sequence[Layer],
+    taps: Sequence[Tap],
+    weights: Sequence[Weight],
+) -> list[str]:
+    """How a model departs from what is said of it, a phrase each: "returns 'rates' [N, 10], not 'scores' [N, 10]"."""
+    graph = list(wire.fields(wire.inside(model, wire.MODEL_GRAPH)))
+    stored = {
+        name for number, _, c in graph if number == wire.GRAPH_INITIALIZER for name in wire.texts(c, wire.STORED_NAME)
+    }
+    taken = [value for value in _values(graph, wire.GRAPH_INPUT) if value.name not in stored]
+    returned = _values(graph, wire.GRAPH_OUTPUT)
+    found = []
+    for verb, values, name, shape in (
+        ("takes", taken, contract.name, contract.shape),
+        ("returns", returned, output, output_shape),
+    ):
+        expected = Value(name, wire.FLOAT, (None, *shape))
+        if values != [expected]:
+            found.append(f"{verb} {' and '.join(map(str, values)) or 'nothing'}, not {expected}")
+    nodes = [content for number, _, content in graph if number == wire.GRAPH_NODE]
+    made = {name for node in nodes for name in wire.texts(node, wire.NODE_OUTPUT)}
+    wanted = {tensor for layer in layers for tensor in (current_tensor(layer.name), spikes_tensor(layer.name))}
+    wanted |= {tap.tensor for tap in taps}
+    held = {name for weight in weights for name in (weight.tensor, weight.bias) if name}
+    for lacking, what in ((wanted - made, "computes"), (held - stored - made, "holds")):
+        if lacking:
+            found.append(f"{what} no {', '.join(sorted(lacking)[:3])}")
+    neurons = {layer.name: layer.neuron for layer in layers}
+    for node in nodes:
+        if wire.texts(node, wire.NODE_TYPE) == {"TcjaLif"}:
+            (name,) = (spikes.removesuffix("/spikes") for spikes in wire.texts(node, wire.NODE_OUTPUT))
+            said = spec_of(wire.attributes(node))
+            if name not in neurons:
+                found.append(f"has neurons {name} that the manifest does not know")
+            elif unlike := _unlike(said, neurons[name]):
+                found.append(f"says of the neurons of {name} that {unlike}")
+    return found
+
+
+def spec_of(attributes: dict[str, wire.Value]) -> NeuronSpec:
+    """The neuron that the attributes of a TcjaLif node describe, its constants rounded to float32.
+
+    Raises:
+        ValueError: they describe none.
+    """
+    try:
+        values: dict[str, Any] = {field.name: attributes[field.name] for field in dataclasses.fields(NeuronSpec)}
+    except KeyError as error:
+        raise ValueError(f"a TcjaLif node has no attribute {error}") from error
+    return NeuronSpec(**{**values, "tau": values["tau"] or None, "strict": bool(values["strict"])})
+
+
+def _unlike(said: NeuronSpec, expected: NeuronSpec) -> str:
+    """The first constant that differs, in words; empty if none does."""
+    for field in dataclasses.fields(NeuronSpec):
+        a, b = getattr(said, field.name), getattr(expected, field.name)
+        close = np.float32(a) == np.float32(b) if isinstance(b, float) and isinstance(a, float) else a == b
+        if not close:
+            return f"{field.name} is {a}, not {b}"
+    return ""
+
+
+def _values(graph: Sequence[tuple[int, bytes, bytes]], kind: int) -> list[Value]:
+    found = []
+    for number, _, content in graph:
+        if number == kind:
+            tensor = wire.inside(wire.inside(content, wire.VALUE_TYPE), wire.TYPE_TENSOR)
+            shape = wire.inside(tensor, wire.TENSOR_SHAPE)
+            sizes = [wire.number(c, wire.DIM_VALUE) for n, _, c in wire.fields(shape) if n == wire.SHAPE_DIM]
+            (name,) = wire.texts(content, wire.VALUE_NAME)
+            found.append(Value(name, wire.number(tensor, wire.TENSOR_ELEMENT), tuple(size or None for size in sizes)))
+    return found

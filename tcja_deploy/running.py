@@ -1,0 +1,196 @@
+"""Classifying files of any size with a bundle's network: windows are read a batch at a time, only classes are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_deploy.comparison import batch_size
+from tcja_deploy.console import Steps, silent
+from tcja_runtime.agreement import Classes, Interval, wilson
+from tcja_runtime.backends import AUTO, Backend, opened
+from tcja_runtime.bundle import Bundle
+from tcja_runtime.data import Data, load
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import Floats
+from tcja_runtime.trace import Values
+
+_RECORDINGS = frozenset((".aedat", ".aedat4", ".bag", ".bin", ".dat", ".h5", ".hdf5", ".mat", ".raw"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classified:
+    """Windows and what a network says of them.
+
+    Attributes:
+        bundle: its path.
+        network: its name.
+        backend: what ran it.
+        output: what scores are, "rates" or "logits".
+        classes: names, in the order of the output.
+        files: that the windows are in.
+        counts: how many windows of each file, in their order.
+        likeliest: the k likeliest classes of each window, int32 [N, k], the likeliest first.
+        scores: of these, float32 [N, k].
+        labels: of each window, int64 [N]; -1 where it has none.
+    """
+
+    bundle: str
+    network: str
+    backend: str
+    output: str
+    classes: list[str]
+    files: list[str]
+    counts: list[int]
+    likeliest: Classes
+    scores: Floats
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def labelled(self) -> int:
+        """How many windows have a label."""
+        return int(np.count_nonzero(self.labels >= 0))
+
+    @property
+    def right(self) -> int:
+        """How many of them are classified as their label says."""
+        return int(np.count_nonzero(self.likeliest[:, 0] == self.labels))
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the labelled windows that is right; None without labels."""
+        return self.right / self.labelled if self.labelled else None
+
+    @property
+    def accuracy_interval(self) -> Interval:
+        """Of the accuracy."""
+        return wilson(self.right, self.labelled)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each window: its file, its place in that, its label if it has one, its likeliest classes and their scores."""
+        places = (
+            (file, window) for file, count in zip(self.files, self.counts, strict=True) for window in range(count)
+        )
+        for (file, window), classes, scores, label in zip(
+            places, self.likeliest, self.scores, self.labels, strict=True
+        ):
+            top = [
+                {"class": self.classes[index], "score": float(score)}
+                for index, score in zip(classes, scores, strict=True)
+            ]
+            yield {"file": file, "window": window, "label": self.classes[label] if label >= 0 else None, "top": top}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **{name: getattr(self, name) for name in ("bundle", "network", "backend", "output", "classes")},
+            "windows": list(self.rows()),
+            "labelled": self.labelled,
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval) if self.labelled else None,
+        }
+
+    def to_csv(self) -> str:
+        """A line a window (RFC 4180 with bare line feeds), behind a line of names."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        heads = [f"{head}_{place}" for place in range(1, self.likeliest.shape[1] + 1) for head in ("class", "score")]
+        writer.writerow(["file", "window", "label", *heads])
+        for row in self.rows():
+            cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.9g}")]
+            writer.writerow([row["file"], row["window"], row["label"] or "", *cells])
+        return text.getvalue()
+
+
+def classify(
+    path: Path,
+    files: Sequence[Path],
+    steps: Steps | None = None,
+    *,
+    backend: str = AUTO,
+    trusted: bool = False,
+    top: int = 2,
+) -> Classified:
+    """Classify the windows of files.
+
+    Args:
+        path: of the bundle.
+        files: .npz files, or folders of them (`tcja_runtime.data.load`).
+        steps: where progress is shown, and why engines are passed over.
+        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`.
+        trusted: whether to load engines that the bundle's manifest does not know.
+        top: how many classes to name of each window, at most.
+
+    Raises:
+        BadInput: the bundle or a file cannot be used, or the network does not classify.
+        Unavailable: this machine lacks what the backend needs.
+    """
+    steps = steps or silent()
+    with steps.step("check the hashes"):
+        found = Bundle.open(path, any_engine=trusted)
+    manifest = found.manifest
+    if not manifest.classes:
+        raise BadInput(f"{path}: the network does not classify, so there is nothing to say of a window")
+    with _unprefixed():
+        data = [_data(file, found) for file in files]
+    with steps.step("load the network"):
+        running = opened(found, backend, trusted=trusted)
+    for line in running.passed_over:
+        steps.note(line)
+    size, total = batch_size(manifest.layers, manifest.time_steps), sum(map(len, data))
+    likeliest, scores = [], []
+    with _unprefixed(), steps.counted(f"classify in {running.title}", total) as advance:
+        for each in data:
+            for inputs in each.batches(size):
+                output = _output(running, found, inputs)
+                order = np.argsort(-output, axis=1, kind="stable")[:, :top].astype(np.int32)
+                likeliest.append(order)
+                scores.append(np.take_along_axis(output, order, axis=1).astype(np.float32))
+                advance(len(inputs))
+    arrays = [array for each in data for array in each.arrays]
+    labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
+    return Classified(
+        bundle=str(path),
+        network=manifest.network,
+        backend=running.title,
+        output=manifest.output,
+        classes=list(manifest.classes),
+        files=[str(array.file) for array in arrays],
+        counts=[array.shape[0] for array in arrays],
+        likeliest=np.concatenate(likeliest),
+        scores=np.concatenate(scores),
+        labels=np.concatenate(labels),
+    )
+
+
+def _data(file: Path, bundle: Bundle) -> Data:
+    if file.suffix.lower() in _RECORDINGS:
+        contract = bundle.manifest.input
+        raise BadInput(
+            f"{file}: recordings of event cameras are not read by this version; cut it into windows and save them as "
+            f"'{contract.name}' [{contract.axes}] in an .npz"
+        )
+    return load(file, bundle.manifest.input, len(bundle.manifest.classes))
+
+
+def _output(running: Backend, bundle: Bundle, inputs: Floats) -> Values:
+    """Scores [N, classes]; of a network that answers at each step, their mean over time."""
+    output = running.session.run({bundle.manifest.input.name: inputs})[bundle.manifest.output]
+    return output if output.ndim == 2 else output.mean(1)
+
+
+@contextlib.contextmanager
+def _unprefixed() -> Iterator[None]:
+    """Within, what is wrong with a file is said without the name of an option, for here it is an argument."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(str(error).removeprefix("--data ")) from error

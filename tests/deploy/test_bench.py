@@ -1,0 +1,266 @@
+"""`bench`: what it measures, what it refuses to claim, and what it says of the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tcja_deploy import benchmarking, cli
+from tcja_deploy.benchmarking import Latency, timed
+from tcja_deploy.cli import BackendName
+from tcja_runtime import backends, power
+from tcja_runtime.backends import Backend
+from tcja_runtime.bundle import Bundle
+from tcja_runtime.conditions import Conditions
+from tcja_runtime.engines import Engine
+
+BRIEF = ("--seconds", "0.2", "--warm-up", "0")
+
+
+@pytest.fixture
+def name() -> str:
+    """One network is enough."""
+    return "fashion_mnist"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command: its exit code, stdout in one line, and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = cli.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, " ".join(captured.out.split()), captured.err
+
+    return command
+
+
+class Recorded:
+    """A session that keeps what it is given."""
+
+    inputs = ("images",)
+    uses_graph = True
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds, self.given = seconds, []
+
+    def run(self, feeds):
+        self.given.append(feeds["images"])
+        time.sleep(self.seconds)
+        return {"rates": np.zeros((len(feeds["images"]), 10), np.float32)}
+
+
+@pytest.fixture
+def session(monkeypatch) -> Recorded:
+    """In place of an engine for one to eight windows."""
+    recorded = Recorded()
+    engine = Engine(Path("a.bundle"), "orin-10.3-fp16", {"batch": [1, 1, 8], "module": "tensorrt"})
+    running = Backend(
+        name="tensorrt", title="TensorRT 10.3, fp16", session=recorded, engine=engine, passed_over=["engine old is old"]
+    )
+    monkeypatch.setattr(benchmarking, "opened", lambda *_, **__: running)
+    return recorded
+
+
+def still(monkeypatch, **changed: Any) -> None:
+    """A machine whose conditions are known."""
+    quiet = Conditions(
+        processor="A processor",
+        cpus=6,
+        governors=["schedutil"],
+        cpu_mhz=(729, 1497),
+        gpu="A GPU",
+        gpu_mhz=(306, 612),
+        power_mode="15W",
+        jetson_clocks=None,
+        jetpack="JetPack 6.2 (Jetson Linux 36.4.3)",
+        load=0.25,
+    )
+    monkeypatch.setattr(benchmarking, "conditions", lambda: dataclasses.replace(quiet, **changed))
+
+
+def test_a_network_is_measured(run, bundle):
+    code, out, _ = run("bench", bundle, "--json", "--seconds", "0.5", "--backend", "onnxruntime", "--batch", "3")
+    assert code == 0
+    found = json.loads(out)
+    latency = found["latency"]
+    assert latency["runs"] >= benchmarking.FEWEST
+    assert 0 < latency["least"] <= latency["p50"] <= latency["p90"] <= latency["most"] < 5
+    assert (found["batch"], found["backend"], found["engine"], found["cuda_graph"]) == (3, "onnxruntime", None, None)
+    assert found["throughput"] == pytest.approx(3 / latency["p50"])
+    assert found["title"].startswith("ONNX Runtime ")
+    assert found["memory"]["process"] > 2**20
+    assert {"python", "numpy", "onnxruntime"} <= set(found["versions"])
+    assert found["before"]["processor"]
+    assert found["before"]["cpus"] >= 1
+
+
+def test_it_is_said_for_people(run, bundle, monkeypatch):
+    still(monkeypatch)
+    code, out, err = run("bench", bundle, *BRIEF, "--seconds", "0.5")
+    out = out.replace("\N{NO-BREAK SPACE}", " ")
+    assert code == 0
+    assert "fashion_mnist, fp32, in ONNX Runtime " in out
+    assert re.search(r"latency p50 [\d.]+ [µm]s latency p90 [\d.]+ [µm]s latency p99 ", out)
+    assert re.search(r"throughput [\d.]+ k? ?windows/s", out)
+    assert "copies to a GPU and back are in it" in out
+    assert "Processor: A processor, 6 cores, load 0.25, 729 MHz of 1,497, governor schedutil" in out
+    assert "GPU: A GPU, 306 MHz of 612 after the runs" in out
+    assert "Board: JetPack 6.2 (Jetson Linux 36.4.3), power mode 15W" in out
+    assert "Not known: jetson_clocks (root asks 'jetson_clocks --show')." in out
+    assert "The machine was busy" not in out
+    assert "measure in ONNX Runtime" in err
+
+
+def test_what_the_machine_does_not_tell_is_said(run, bundle, monkeypatch):
+    unknown = {"governors": [], "cpu_mhz": None, "gpu_mhz": None, "power_mode": None, "load": 6.5}
+    still(monkeypatch, **unknown)
+    out = run("bench", bundle, *BRIEF)[1]
+    assert "Not known: the processor's governor, its clock, the GPU's clock, the power mode, jetson_clocks" in out
+    assert "The machine was busy with something else: load 6.50 on 6 cores." in out
+
+
+def test_the_golden_windows_are_repeated_to_the_batch(run, bundle, session):
+    code, out, err = run("bench", bundle, *BRIEF, "--batch", "7", "--json")
+    assert code == 0
+    with np.load(bundle / "golden.npz") as archive:
+        windows = archive["images"]
+    assert {given.shape for given in session.given} == {(7, *windows.shape[1:])}
+    np.testing.assert_array_equal(session.given[0], windows[np.arange(7) % len(windows)])
+    found = json.loads(out)
+    assert (found["engine"], found["cuda_graph"]) == ("orin-10.3-fp16", True)
+    assert "engine old is old" in err.splitlines()
+
+
+def test_more_windows_than_there_are(run, bundle, session, monkeypatch):
+    monkeypatch.setattr(session, "inputs", ("images",))
+    with np.load(bundle / "golden.npz") as archive:
+        windows = archive["images"]
+    assert len(windows) < 30
+    given = benchmarking._inputs(bundle, Bundle.open(bundle).manifest, 30)
+    np.testing.assert_array_equal(given[len(windows)], windows[0])
+    assert len(given) == 30
+
+
+def test_a_batch_that_the_engine_does_not_take_is_refused(run, bundle, session):
+    code, _, err = run("bench", bundle, "--batch", "9")
+    assert code == 2
+    assert err.splitlines()[-1] == (
+        "error: --batch 9: engine orin-10.3-fp16 takes 1 to 8 windows at a time; "
+        f"run 'tcja-deploy build {bundle} --batch 1:9:9'"
+    )
+
+
+def test_few_runs_are_no_claim(run, bundle, session, monkeypatch):
+    session.seconds = 0.02
+    monkeypatch.setattr(benchmarking, "_PATIENCE", 0.2)
+    out = run("bench", bundle, *BRIEF)[1]
+    assert re.search(r"latency p50 not told: \d+ runs are too few, 30 are needed; give more --seconds", out)
+    assert "throughput" not in out
+    session.seconds = 0.001
+    monkeypatch.setattr(benchmarking, "_PATIENCE", 10)
+    out = run("bench", bundle, "--seconds", "0.1", "--warm-up", "0")[1]
+    assert re.search(r"latency p99 not told: \d+ runs are too few, 100 are needed", out)
+    assert re.search(r"latency p50 [\d.]+", out)
+
+
+def test_percentiles_are_of_single_runs():
+    """Of 1 to 100 ms in any order the percentiles are known by hand."""
+    seconds = [number / 1000 for number in np.random.default_rng(0).permutation(np.arange(1, 101))]
+    found = Latency.of(seconds)
+    assert (found.p50, found.p90, found.p99) == (0.05, 0.09, 0.099)
+    assert (found.least, found.most, found.runs) == (0.001, 0.1, 100)
+    assert found.mean == pytest.approx(0.0505)
+    assert Latency.of(seconds[:99]).p99 is None
+    assert Latency.of(seconds[:29]).p50 is Latency.of(seconds[:29]).drift is None
+
+
+def test_a_run_that_is_disturbed_does_not_move_the_median():
+    assert Latency.of([0.001] * 60 + [9.0] * 20).p50 == 0.001
+
+
+def test_runs_that_become_slower_are_remarked(run, bundle, session, monkeypatch):
+    still(monkeypatch)
+    assert Latency.of([0.001] * 50 + [0.0012] * 50).drift == pytest.approx(0.2)
+    monkeypatch.setattr(benchmarking, "timed", lambda *_: [0.001] * 50 + [0.0012] * 50)
+    assert "The last fifth of the runs was 20 % slower than the first" in run("bench", bundle)[1]
+    monkeypatch.setattr(benchmarking, "timed", lambda *_: [0.001] * 50 + [0.00104] * 50)
+    assert "The last fifth" not in run("bench", bundle)[1]
+
+
+def test_it_is_measured_for_so_long_and_until_there_are_enough():
+    began = time.perf_counter()
+    taken = timed(lambda: time.sleep(0.001), 0.1, 30)
+    assert 0.1 <= sum(taken) <= time.perf_counter() - began
+    assert len(timed(lambda: time.sleep(0.001), 0.0, 30)) == 30
+    assert len(timed(lambda: None, 0.0, 0)) == 1
+
+
+def test_energy_is_the_power_times_the_time(run, bundle, session, monkeypatch):
+    """5 W at rest and 9 W while it runs, 1 ms a run of two windows."""
+    still(monkeypatch)
+    drawn = iter((5.0, 9.0))
+    source = "hwmon", lambda _: iter([{"VDD_IN": watts, "VDD_SOC": 1.0} for watts in [next(drawn)] * 20])
+    monkeypatch.setattr(power, "source", lambda: source)
+    monkeypatch.setattr(benchmarking, "_REST", 0.0)
+    monkeypatch.setattr(benchmarking, "timed", lambda *_: [0.001] * 40)
+    found = benchmarking.bench(bundle, batch=2)
+    assert found.joules == pytest.approx(9.0 * 0.001 / 2)
+    assert found.joules_above_rest == pytest.approx(4.0 * 0.001 / 2)
+    drawn = iter((5.0, 9.0))
+    out = run("bench", bundle, "--batch", "2")[1].replace("\N{NO-BREAK SPACE}", " ")
+    assert "power 9.00 W, 5.00 W at rest (VDD_IN, hwmon, 20 samples)" in out
+    assert "energy 4.50 mJ a window, 2.00 mJ above rest" in out
+
+
+def test_power_that_is_not_told(run, bundle, session, monkeypatch):
+    monkeypatch.setattr(power, "source", lambda: None)
+    assert "energy not told: this machine does not measure its power" in run("bench", bundle, *BRIEF)[1]
+    monkeypatch.setattr(power, "source", lambda: ("tegrastats", lambda _: iter(())))
+    monkeypatch.setattr(benchmarking, "_REST", 0.0)
+    assert "not told: too few samples of tegrastats; give more --seconds" in run("bench", bundle, *BRIEF)[1]
+
+
+def test_memory_that_came_with_the_network_is_counted(monkeypatch):
+    peak = benchmarking._peak()
+    held = np.ones(32 * 2**20, np.uint8)
+    told = peak()
+    assert told["process"] is not None
+    if told["loaded"] is not None:  # where the peak can be counted anew
+        assert 30 * 2**20 < told["loaded"] < 100 * 2**20
+    assert held.any()
+    monkeypatch.setattr(benchmarking, "_PROCESS", Path("/none"))
+    assert benchmarking._peak()() == {"process": None, "loaded": None}
+
+
+def test_every_backend_can_be_chosen():
+    assert [name.value for name in BackendName] == [backends.AUTO, *backends.BACKENDS]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--batch", "0"], 2, "Invalid value for '--batch'"),
+        (["--seconds", "0"], 2, "Invalid value for '--seconds'"),
+        (["--backend", "cpu"], 2, "Invalid value for '--backend'"),
+        (["--backend", "tensorrt"], 2, "has no tensorrt engine: run 'tcja-deploy build"),
+    ],
+)
+def test_what_cannot_be_measured(run, bundle, options, code, message):
+    done = run("bench", bundle, *options)
+    assert done[0] == code
+    assert message in done[2].splitlines()[-1]
+
+
+def test_windows_of_another_network(run, bundle):
+    manifest = Bundle.open(bundle).manifest
+    other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
+    with pytest.raises(benchmarking.BadInput, match=r"golden.npz is of another network than the manifest"):
+        benchmarking._inputs(bundle, other, 1)

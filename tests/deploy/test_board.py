@@ -1,0 +1,307 @@
+"""The commands of the board, on a GPU and a TensorRT that are simulated (tests/simulated/README.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from tcja_deploy import cli, pipeline
+from tcja_runtime.bundle import Bundle, write_manifest
+
+from .. import networks
+
+
+@pytest.fixture
+def name() -> str:
+    return "fashion_mnist"
+
+
+@pytest.fixture
+def run(capsys):
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = cli.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def built(run, simulated, bundle):
+    """A bundle with an engine for this board."""
+    code, _, err = run("build", bundle, "--target", "tensorrt", "--batch", "1:2:4")
+    assert code == 0, err
+    return bundle
+
+
+def engine_file(bundle):
+    return next((bundle / "engines").glob("*/model.engine"))
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "dvs128"])
+def test_three_commands_prove_a_board(run, built, name):
+    code, out, _ = run("verify", built, "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert [found["backend"].partition(" ")[0] for found in said["backends"]] == ["ONNX", "TensorRT"]
+    (engine,) = said["engines"]
+    assert engine["judged"]
+    assert engine["windows"] == said["windows"] == 12
+    assert engine["beyond"] == 0
+    assert engine["settled"] > 0
+    tensorrt = said["backends"][1]
+    assert tensorrt["backend"] == "TensorRT 10.3.0, NVIDIA Simulated"
+    assert tensorrt["agreement"] == 1.0
+    assert {signal["scene"] for signal in tensorrt["signals"]} == {"windows", "drawn", "dyadic"}
+    assert sum(map(sum, (layer["unexplained"] for layer in tensorrt["layers"]))) == 0
+
+
+@pytest.mark.parametrize(("precision", "products"), [("fp16", "HALF"), ("int8", "INT8")])
+def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, precision, products):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    out = tmp_path / "a.bundle"
+    pipeline.export(
+        pipeline.Request(
+            checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision=precision, keep=("nothing",)
+        )
+    )
+    assert run("build", out, "--target", "tensorrt")[0] == 0
+    (sidecar,) = Bundle.open(out).manifest.engines.values()
+    assert sidecar["precision"] == precision
+    assert sidecar["products"][products] >= 1
+    code, said, err = run("verify", out, "--backend", "tensorrt", "--json")
+    assert code == 0, err
+    assert json.loads(said)["engines"][0]["beyond"] == 0
+
+
+def test_it_is_said_for_people(run, built):
+    code, out, _ = run("verify", built)
+    assert code == 0
+    said = " ".join(out.split())
+    answers = (
+        r"Engine nvidia-simulated-sm87-trt10.3.0-fp32 answers (\d+) of (\d+) windows in which rounding decides no "
+    )
+    found = re.search(answers + r"spike within the bounds; of the other (\d+) it answers \d+ beyond them", said)
+    assert found
+    assert found[1] == found[2]
+    assert int(found[2]) + int(found[3]) == 12
+    assert "Parity met" in said
+
+
+def test_without_onnxruntime_the_engine_is_proven_alone(run, built, monkeypatch):
+    from tcja_runtime.errors import Unavailable
+    from tcja_runtime.sessions import onnxruntime
+
+    def missing():
+        raise Unavailable("onnxruntime cannot be imported: run 'pip install onnxruntime'")
+
+    monkeypatch.setattr(onnxruntime, "require", missing)
+    code, out, _ = run("verify", built, "--json")
+    assert code == 0
+    assert [found["backend"] for found in json.loads(out)["backends"]] == ["TensorRT 10.3.0, NVIDIA Simulated"]
+
+
+def test_a_tensorrt_with_a_mistake_fails(run, simulated, bundle):
+    """It is found in the parts that it builds, and named; what it builds as the engine is wrong, too."""
+    simulated.setenv("SIMULATED_FAULT", "strict")
+    assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    code, out, err = run("verify", bundle, "--backend", "tensorrt", "--bisect", "--json")
+    assert code == 1
+    said = json.loads(out)
+    assert said["culprit"]["module"] == Bundle.open(bundle).manifest.layers[0].name
+    assert said["culprit"]["fits"] == ["threshold comparison"]
+    assert "TensorRT 10.3.0, NVIDIA Simulated: conv.0 in model.plain.onnx does not fire as its neurons do" in err
+
+
+def test_a_wrong_engine_fails_by_its_answers(run, simulated, bundle):
+    """Although every part of the network is right."""
+    simulated.setenv("SIMULATED_FAULT", "swap")
+    assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    simulated.delenv("SIMULATED_FAULT")
+    code, out, err = run("verify", bundle, "--backend", "tensorrt", "--json")
+    said = json.loads(out)
+    assert code == 1
+    assert said["backends"][0]["failures"] == []
+    (engine,) = said["engines"]
+    assert engine["beyond"] > 0
+    assert "windows in which rounding decides no spike otherwise than the trained network" in err
+
+
+def test_data_are_classified_by_the_engine(run, built, data, name):
+    code, out, _ = run("verify", built, "--backend", "tensorrt", "--data", data[name], "--json")
+    (found,) = json.loads(out)["backends"]
+    assert code == 0
+    assert found["accuracy"] == pytest.approx(10 / 12)
+    assert found["statistics"]["windows"] == 12
+
+
+REFUSALS = {
+    "another version": ({"SIMULATED_TENSORRT": "10.4.0"}, "was built with tensorrt 10.3.0, this machine has 10.4.0"),
+    "another GPU": (
+        {"SIMULATED_GPU": "NVIDIA Other, 8.7"},
+        "was built for nvidia-simulated-sm87, this is nvidia-other-sm87",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_an_engine_for_something_else_is_refused(run, built, simulated, case):
+    settings, why = REFUSALS[case]
+    for variable, value in settings.items():
+        simulated.setenv(variable, value)
+    import sys
+
+    sys.modules.pop("tensorrt", None)  # another process would import it anew
+    code, _, err = run("verify", built, "--backend", "tensorrt")
+    assert code == 3
+    assert err.splitlines()[-1] == (
+        f"error: engine nvidia-simulated-sm87-trt10.3.0-fp32 {why}; run 'tcja-deploy build {built}' here"
+    )
+    code, out, _ = run("verify", built, "--json")  # what can be proven is
+    assert code == 0
+    assert [why in line for line in json.loads(out)["not_run"]] == [True]
+
+
+def test_no_gpu_is_said(run, built, simulated):
+    simulated.setenv("SIMULATED_GPU", "")
+    code, _, err = run("verify", built, "--backend", "tensorrt")
+    assert code == 3
+    assert "was built for nvidia-simulated-sm87, and no GPU was found on this machine" in err
+
+
+def damage(bundle, how: str) -> None:
+    file = engine_file(bundle)
+    content = file.read_bytes()
+    if how == "changed":
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif how == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif how == "missing":
+        file.unlink()
+    else:
+        shutil.copytree(file.parent, file.parent.with_name("another"))
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("changed", "was changed: its sha256 is not the manifest's"),
+        ("truncated", "bytes, the manifest says"),
+        ("missing", "is missing"),
+        ("added", "is not in the manifest: it was added later"),
+    ],
+)
+def test_an_engine_that_is_not_as_it_was_built_is_refused_and_can_be_built_again(run, built, how, why):
+    damage(built, how)
+    code, _, err = run("verify", built)
+    assert code == 2
+    assert why in err.splitlines()[-1]
+    assert f"run 'tcja-deploy build {built}'" in err.splitlines()[-1]
+    code, _, err = run("build", built, "--target", "tensorrt")
+    assert code == 0
+    assert "is not as the manifest says, it is taken out" in err
+    assert len(Bundle.open(built).manifest.engines) == 1
+    assert run("verify", built)[0] == 0
+
+
+def test_an_engine_of_another_model_is_refused(run, built):
+    manifest = Bundle.open(built).manifest
+    (sidecar,) = manifest.engines.values()
+    sidecar["model_sha256"] = "0" * 64
+    write_manifest(built, manifest)
+    code, _, err = run("verify", built, "--backend", "tensorrt")
+    assert code == 3
+    assert "was built from another model than this bundle's" in err
+
+
+def test_an_engine_that_is_not_known_is_loaded_if_it_is_trusted(run, built):
+    manifest = Bundle.open(built).manifest
+    engine = engine_file(built)
+    moved = engine.parent.rename(built.parent / "elsewhere")
+    manifest.engines.clear()
+    write_manifest(built, manifest)
+    (built / "engines").mkdir(exist_ok=True)
+    moved.rename(engine.parent)
+    assert run("verify", built)[0] == 2
+    code, out, _ = run("verify", built, "--trust-engine", "--json")
+    assert code == 0
+    assert len(json.loads(out)["engines"]) == 1
+    damage(built, "truncated")
+    code, _, err = run("verify", built, "--trust-engine")
+    assert code == 2
+    assert "it was built with" in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        (
+            {"SIMULATED_FREE_MIB": "100"},
+            3,
+            "the memory of this machine is not enough for the tensorrt builder: 100 MiB are",
+        ),
+        (
+            {"SIMULATED_FAULT": "log:Out of memory in tactic"},
+            3,
+            "is not enough for the tensorrt builder: Out of memory",
+        ),
+        ({"SIMULATED_FAULT": "log:no tactic for conv.3"}, 2, "tensorrt cannot build the model: no tactic for conv.3"),
+        ({"SIMULATED_FAULT": "kill"}, 3, "the tensorrt builder was killed by signal 9; if memory ran out, close other"),
+        ({"SIMULATED_GPU": ""}, 3, "tensorrt cannot start a builder on this machine, it needs a GPU"),
+    ],
+)
+def test_a_build_that_fails_leaves_the_bundle(run, simulated, bundle, settings, code, message):
+    for variable, value in settings.items():
+        simulated.setenv(variable, value)
+    before = {file: file.stat().st_mtime_ns for file in bundle.rglob("*")}
+    found, _, err = run("build", bundle, "--target", "tensorrt")
+    assert found == code
+    assert message in err.splitlines()[-1]
+    assert {file: file.stat().st_mtime_ns for file in bundle.rglob("*")} == before
+
+
+def test_timings_are_kept_by_device_and_version_and_merged(run, simulated, bundle, tmp_path):
+    """The simulated builder's timings are the numbers of the processes that took them."""
+    simulated.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for _ in range(2):
+        assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    folder = tmp_path / "cache" / "tcja-deploy" / "timing"
+    kept = folder / "nvidia-simulated-sm87-tensorrt10.3.0.cache"
+    assert len(kept.read_bytes().split()) == 2
+    kept.write_bytes(kept.read_bytes() + b" another")  # another process, meanwhile
+    simulated.setenv("SIMULATED_TENSORRT", "10.4.0")
+    assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    assert len(kept.read_bytes().split()) == 3
+    assert len((folder / "nvidia-simulated-sm87-tensorrt10.4.0.cache").read_bytes().split()) == 1
+    assert [file.suffix for file in sorted(folder.iterdir())] == [".cache", ".lock"] * 2
+
+
+def test_a_gpu_without_memory_is_said(run, built, simulated):
+    simulated.setenv("SIMULATED_FAULT", "memory")
+    code, _, err = run("verify", built, "--backend", "tensorrt")
+    assert code == 3
+    assert "CUDA cannot do cudaMalloc: cudaErrorMemoryAllocation (error 2)" in err
+
+
+def test_a_backend_that_is_not_there_is_refused(run, simulated, bundle):
+    code, _, err = run("verify", bundle, "--backend", "tensorrt")
+    assert code == 2
+    assert f"has no tensorrt engine: run 'tcja-deploy build {bundle} --target tensorrt' here" in err
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(run, bundle, backend):
+    code, _, err = run("verify", bundle, "--backend", backend)
+    assert code == 3
+    assert "ExecutionProvider" in err
+    assert len(err.splitlines()[-1:]) == 1
+
+
+def test_tf32_is_not_judged_by_the_bounds_of_float32(run, simulated, bundle):
+    assert run("build", bundle, "--target", "tensorrt", "--tf32")[0] == 0
+    code, out, _ = run("verify", bundle)
+    assert code == 0
+    assert "is not judged by its bounds, as it rounds to TF32" in " ".join(out.split())
