@@ -13,7 +13,7 @@ typedef void (*Pooled)(unsigned, unsigned, void*, int, int, int, int, void*);
 static int unknown(void) { return UNKNOWN; }
 
 int cuModuleLoadData(void** module, const char* image) {
-    *module = (void*)image;
+    *module = strdup(image);
     return strstr(image, ".target sm_") ? SUCCESS : INVALID_IMAGE;
 }
 
