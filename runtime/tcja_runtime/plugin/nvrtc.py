@@ -64,8 +64,9 @@ def installed() -> str | None:
 
 def _candidates() -> Iterator[str]:
     spec = importlib.util.find_spec("nvidia")  # the package that NVIDIA's wheels put their libraries in
-    for place in spec.submodule_search_locations or () if spec else ():
-        yield from sorted(map(str, Path(place).glob("*/lib/libnvrtc.so.*")), reverse=True)
+    places = spec.submodule_search_locations or () if spec else ()
+    found = [file for place in places for file in Path(place).glob("*/lib/libnvrtc.so.*")]
+    yield from map(str, sorted(found, key=lambda file: file.name, reverse=True))  # the newest, which knows most GPUs
     yield from _NAMES
     for folder in _FOLDERS:
         yield from sorted(glob.glob(f"{folder}/libnvrtc.so*"), reverse=True)  # noqa: PTH207  # the pattern is absolute

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,3 +89,11 @@ def test_constants_keep_every_bit():
     defined = dict(re.findall(r"#define (\w+) (-?0x\S+)f\n", Kernel(spec).source))
     for name in ("decay", "gain", "bias", "threshold", "v_reset"):
         assert float.fromhex(defined[name.upper()]) == np.float32(getattr(spec, name))
+
+
+def test_of_several_compilers_the_newest_is_taken(monkeypatch):
+    paths = [str(Path(toolkits.nvrtc(toolkit)).parents[3]) for toolkit in ("12.6", "13.0")]
+    monkeypatch.setattr(sys, "path", [*paths, *sys.path])
+    monkeypatch.delitem(sys.modules, "nvidia", raising=False)
+    assert nvrtc.installed() == toolkits.nvrtc("13.0")
+    assert ".target sm_110" in KERNELS[0].ptx("110")
