@@ -91,9 +91,12 @@ def test_constants_keep_every_bit():
         assert float.fromhex(defined[name.upper()]) == np.float32(getattr(spec, name))
 
 
-def test_of_several_compilers_the_newest_is_taken(monkeypatch):
-    paths = [str(Path(toolkits.nvrtc(toolkit)).parents[3]) for toolkit in ("12.6", "13.0")]
-    monkeypatch.setattr(sys, "path", [*paths, *sys.path])
+def test_of_several_compilers_the_newest_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "nvidia").mkdir()
+    for toolkit in ("12.6", "13.0"):
+        installed = Path(toolkits.nvrtc(toolkit)).parents[1]
+        (tmp_path / "nvidia" / installed.name).symlink_to(installed)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "nvidia", raising=False)
-    assert nvrtc.installed() == toolkits.nvrtc("13.0")
+    assert Path(nvrtc.installed() or "").name == "libnvrtc.so.13"
     assert ".target sm_110" in KERNELS[0].ptx("110")
