@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BESIDE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv
 INSTALLED := .venv/.installed
+TESTABLE := .venv/.testable
 EXAMPLE := examples/fashion_mnist
 
 .PHONY: setup demo test test-slow lint bench clean
@@ -12,14 +13,19 @@ setup: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export,rtx,dev]'
-	# Other people's neurons, for the tests; their own requirements would replace torch. The second SpikingJelly cannot
+	mkdir -p build
+	touch $@
+
+# What the tests compare with.
+$(TESTABLE): $(INSTALLED)
+	# Other people's neurons; their own requirements would replace torch. The second SpikingJelly cannot
 	# be installed beside the first.
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
 		spikingjelly snntorch norse nir nirtorch h5py
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 			--target .venv/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
-	# For the tests of the neuron's kernel, none of which needs a GPU: CUDA's compilers and assemblers, TensorRT's
+	# For the neuron's kernel, none of which needs a GPU: CUDA's compilers and assemblers, TensorRT's
 	# bindings with the lean runtime that holds the plugin registry, and the NumPy that older bindings were built for.
 	# Beside the environment, because PyTorch for CUDA and TensorRT pin versions of their own.
 	$(BESIDE)/cuda-12 nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85
@@ -30,17 +36,16 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(BESIDE)/tensorrt-11.4 tensorrt-cu13-bindings==11.4.0.106 tensorrt-lean-cu13-libs==11.4.0.106
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
 		$(BESIDE)/tensorrt-10.3 tensorrt-cu12-bindings==10.3.0 && $(BESIDE)/numpy-1 numpy==1.26.4; fi
-	mkdir -p build
 	touch $@
 
 demo: setup
 	rm -rf build/fashion_mnist.bundle
 	$(BIN)/tcja-deploy export $(EXAMPLE)/checkpoint.pth --data $(EXAMPLE)/test_1000.npz --out build/fashion_mnist.bundle
 
-test: setup
+test: $(TESTABLE)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: setup
+test-slow: $(TESTABLE)
 	$(BIN)/python -m pytest -m slow
 
 lint: setup

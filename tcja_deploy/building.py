@@ -17,7 +17,7 @@ from tcja_runtime.staging import restaged
 
 
 def build(path: Path, target: str, options: Options, steps: Steps | None = None) -> Engine:
-    """Build an engine from a bundle's plain model and add it, in place of one of the same name.
+    """Build an engine from a bundle's model and add it, in place of one of the same name.
 
     Args:
         path: of the bundle, which stays as it is if the build fails.
@@ -36,6 +36,7 @@ def build(path: Path, target: str, options: Options, steps: Steps | None = None)
             "no TensorRT is installed for this Python: on a Jetson use a virtual environment made with "
             "--system-site-packages, which sees JetPack's; elsewhere run 'pip install tensorrt' (or tensorrt-rtx)"
         )
+    engines.refuse_plugin(flavour, options)
     with steps.step("check the hashes"):
         opened = Bundle.open(path, any_engine=True)
     with restaged(path) as folder:
@@ -76,9 +77,8 @@ def chosen(target: str) -> str | None:
 def with_engine(manifest: Manifest, folder: Path, flavour: str, options: Options) -> Manifest:
     """Build an engine into a bundle's folder; the last of the manifest's engines is then it."""
     place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
-    built = engines.build(
-        folder / bundle.PLAIN_MODEL, partial, flavour, options, manifest.precision, _products(manifest)
-    )
+    model = folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL)
+    built = engines.build(model, partial, flavour, options, manifest.precision, _products(manifest))
     shutil.rmtree(place / built.name, ignore_errors=True)
     place.mkdir(exist_ok=True)
     (partial / built.name).rename(place / built.name)

@@ -277,6 +277,12 @@ def build(
     hardware: Annotated[
         Hardware | None, typer.Option("--hardware-compatible", help="Let other GPUs load the engine.")
     ] = None,
+    plugin: Annotated[
+        bool,
+        typer.Option(
+            "--plugin", help="Compute spiking layers in one CUDA kernel each (a plugin, never run in a real TensorRT)."
+        ),
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -291,6 +297,7 @@ def build(
         workspace=None if workspace is None else workspace * 2**20,
         version_compatible=version_compatible,
         hardware=hardware and hardware.value,
+        plugin=plugin,
     )
     engine = built(bundle, target.value, options, Steps(err))
     if as_json:

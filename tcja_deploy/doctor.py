@@ -12,6 +12,7 @@ from tcja_runtime.conditions import power_mode
 from tcja_runtime.engines import FLAVOURS
 from tcja_runtime.jetpack import OLDEST_TENSORRT, System
 from tcja_runtime.machine import free_memory, gpu, gpu_clocks, swap
+from tcja_runtime.plugin import NEVER_RUN, nvrtc
 from tcja_runtime.sessions import onnxruntime
 
 _EXPORT = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon")
@@ -42,6 +43,7 @@ def examine() -> list[Finding]:
         _export(),
         _engine("tensorrt", "build engines for this machine's GPU"),
         _engine("tensorrt-rtx", "build engines for desktop RTX GPUs, without a GPU"),
+        _plugin(),
         _device(),
         _run_engines(),
         *_board(),
@@ -81,6 +83,19 @@ def _engine(package: str, what: str) -> Finding:
     if package == "tensorrt" and gpu() is None:
         return Finding(what, False, f"{package} {number} is installed, but its builder needs a GPU")
     return Finding(what, True, f"{package} {number}")
+
+
+def _plugin() -> Finding:
+    what = "build engines with the plugin for this machine's GPU"
+    compiler = nvrtc.installed()
+    if _tensorrt("tensorrt") is None:
+        fix = _VENV if jetpack.system() else "pip install tensorrt"
+        return Finding(what, False, f"tensorrt is not installed for this Python; {NEVER_RUN}", fix)
+    if compiler is None:
+        return Finding(what, False, f"NVRTC is not installed; {NEVER_RUN}", nvrtc.INSTALL)
+    if gpu() is None:
+        return Finding(what, False, f"NVRTC is {compiler}, but the builder needs a GPU; {NEVER_RUN}")
+    return Finding(what, True, f"NVRTC is {compiler}; {NEVER_RUN}, so verify the engine")
 
 
 def _device() -> Finding:

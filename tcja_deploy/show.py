@@ -22,6 +22,7 @@ from tcja_deploy.report import percent
 from tcja_deploy.running import Classified
 from tcja_runtime.boards import SOURCES
 from tcja_runtime.bundle import Manifest
+from tcja_runtime.plugin import NEVER_RUN
 
 
 def parity(report: Report) -> RenderableType:
@@ -170,7 +171,17 @@ def engine(name: str, sidecar: dict[str, Any]) -> str:
     """A built engine, in a line."""
     return (
         f"Engine {name}: {sidecar['bytes']:,} bytes for {sidecar['device']}, {sidecar['layers']} layers, "
-        f"batch {':'.join(map(str, sidecar['batch']))}, built in {sidecar['build_seconds']} s"
+        f"batch {':'.join(map(str, sidecar['batch']))}, built in {sidecar['build_seconds']} s{_plugin(sidecar)}"
+    )
+
+
+def _plugin(sidecar: dict[str, Any]) -> str:
+    used = sidecar.get("plugin")
+    if used is None:
+        return ""
+    return (
+        f"; the plugin computes {used['nodes']} spiking layers, {used['pools']} with the pooling behind them "
+        f"({NEVER_RUN}: verify before you rely on it)"
     )
 
 

@@ -66,6 +66,7 @@ class Options:
         workspace: bytes of the GPU's memory a layer may use; None takes part of what is free.
         version_compatible: whether later TensorRT versions of the same major one may load the engine.
         hardware: one of `HARDWARE`; None for this GPU alone.
+        plugin: whether spiking layers are the plugin's CUDA kernel (`tcja_runtime.plugin`), not standard operators.
     """
 
     batch: Batch = Batch(1, 1, 8)
@@ -74,6 +75,7 @@ class Options:
     workspace: int | None = None
     version_compatible: bool = False
     hardware: str | None = None
+    plugin: bool = False
 
     def __post_init__(self) -> None:
         if self.level is not None and self.level not in LEVELS:
@@ -107,6 +109,16 @@ def require(target: str) -> None:
         raise Unavailable(f"--target {target} needs the package {target}: run 'pip install {target}'")
 
 
+def refuse_plugin(target: str, options: Options) -> None:
+    """Refuse a plugin where there can be none.
+
+    Raises:
+        BadInput: the plugin is asked for, and the target is TensorRT-RTX.
+    """
+    if options.plugin and target == "tensorrt-rtx":
+        raise BadInput("--plugin: TensorRT-RTX has no plugins; leave it out, or build with --target tensorrt")
+
+
 def build(
     model: Path,
     engines: Path,
@@ -119,7 +131,8 @@ def build(
     """Build an engine for this machine (tensorrt) or for desktop RTX GPUs (tensorrt-rtx).
 
     Args:
-        model: a model in standard operators; its types are what the engine computes in.
+        model: a model in standard operators, or, for the plugin, with TcjaLif; its types are what the engine computes
+            in.
         engines: folder to put the engine's own folder in: model.engine, engine.json and build.log.
         target: one of `FLAVOURS`.
         options: of the build.
@@ -132,6 +145,7 @@ def build(
         BadInput: TensorRT cannot parse or build the model, the text names the ONNX node and the PyTorch module; or it
             would compute in other types than the model's.
     """
+    refuse_plugin(target, options)
     require(target)
     log = _log_file(target)
     request = {
@@ -190,6 +204,8 @@ def _failure(target: str, answer: dict[str, Any], kept: str) -> TcjaError:
             f"{target} cannot start a builder on this machine, it needs a GPU and its driver (--target onnx builds no "
             f"engine): {log}"
         )
+    if answer["stage"] == "plugin":
+        return Unavailable(f"--plugin: {log}")
     if answer["stage"] == "option":
         return BadInput(log)
     if answer["stage"] == "memory":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import dataclasses
 import datetime
 import fcntl
 import importlib
@@ -22,7 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tcja_exporters.plugin_model import with_plugin
+from tcja_runtime import plugin
 from tcja_runtime.bundle import WEIGHTS, sha256
+from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine import free_memory, gpu
 
 RTX_TARGETS = ("SM80", "SM86", "SM89", "SM120")
@@ -47,18 +51,24 @@ class Refused(Exception):
 def main() -> None:
     """Read the request, build, answer."""
     _die_with_parent()
-    request = json.load(sys.stdin)
+    # TensorRT and its modules print to stdout, too, and the answer must stand there alone.
+    with os.fdopen(os.dup(1), "w") as stdout:
+        os.dup2(2, 1)
+        json.dump(_answer(json.load(sys.stdin)), stdout)
+
+
+def _answer(request: dict[str, Any]) -> Answer:
     try:
-        answer = _build(request)
+        return _build(request)
     except Refused as refused:
-        answer = refused.answer
+        return refused.answer
     except MemoryError:
-        answer = {"stage": "memory", "log": ["it ran out"]}
-    json.dump(answer, sys.stdout)
+        return {"stage": "memory", "log": ["it ran out"]}
 
 
 def _build(request: dict[str, Any]) -> Answer:
     trt = importlib.import_module(request["module"])
+    form = _plugin(trt) if request["plugin"] else None
     errors: list[str] = []
     with Path(request["log"]).open("w", encoding="utf-8", buffering=1) as kept:
         logger = _logger(trt, errors, kept)
@@ -69,8 +79,16 @@ def _build(request: dict[str, Any]) -> Answer:
         # Precision is what the graph says, on every version.
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, logger)
-        if not parser.parse_from_file(request["model"]):
+        fused = None
+        if form is None:
+            parsed = parser.parse_from_file(request["model"])
+        else:
+            model, fused = with_plugin(Path(request["model"]).read_bytes(), form == plugin.AHEAD_OF_TIME)
+            parsed = parser.parse(model, request["model"])
+        if not parsed:
             raise Refused("parse", *errors, errors=_parse_errors(parser))
+        if fused is not None:
+            _check_plugin(trt, network, fused.nodes)
         products = _products(trt, network)
         _check_products(products, request["products"])
 
@@ -110,6 +128,7 @@ def _build(request: dict[str, Any]) -> Answer:
         "workspace": config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE),
         "batch": request["batch"],
         "model_sha256": sha256(Path(request["model"])),
+        "plugin": {"form": form, **dataclasses.asdict(fused)} if fused is not None else None,
         "tensors": [
             {"name": t.name, "type": _last(t.dtype), "shape": list(t.shape), "input": is_input}
             for is_input, tensors in ((True, sources), (False, outputs))
@@ -120,7 +139,7 @@ def _build(request: dict[str, Any]) -> Answer:
         "bytes": plan.nbytes,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-    name = f"{device}-{flavour}{trt.__version__}-{precision}"
+    name = f"{device}-{flavour}{trt.__version__}-{precision}{'-plugin' if request['plugin'] else ''}"
     try:
         folder = Path(request["engines"]) / name
         folder.mkdir(parents=True)
@@ -166,6 +185,24 @@ def _parse_errors(parser: Any) -> list[dict[str, str]]:
         }
         for error in errors
     ]
+
+
+def _plugin(trt: Any) -> str:
+    """Make the plugin known to TensorRT, with all that it needs to build an engine; which form of it."""
+    try:
+        form = plugin.register(trt)
+        plugin.check(form)
+    except Unavailable as error:
+        raise Refused("plugin", str(error)) from error
+    return form
+
+
+def _check_plugin(trt: Any, network: Any, nodes: int) -> None:
+    """Refuse to build if TensorRT took something else for the plugin's nodes."""
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    taken = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
+    if taken != nodes:
+        raise Refused("plugin", f"TensorRT took {taken} of {nodes} spiking layers for the plugin's")
 
 
 def _products(trt: Any, network: Any) -> dict[str, int]:

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from tcja_runtime import wire
-from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.interface import spec_of
 from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, VERSION, described
 
 _FLOAT, _HALF = 1, 10
@@ -96,7 +96,7 @@ def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
     neurons = [node for node in nodes if node.kind == NAME]
     halves = pools = 0
     for node in neurons:
-        spec = _spec(node)
+        spec = spec_of(node.attributes)
         halves += _take_half(nodes, node, shapes, results)
         pool = _take_pool(nodes, node, shapes, results)
         pools += pool > 1
@@ -174,12 +174,6 @@ def _side(pool: _Node) -> int | None:
     return kernel[0] if 1 < kernel[0] <= _LARGEST_POOL else None
 
 
-def _spec(node: _Node) -> NeuronSpec:
-    said = node.attributes
-    fields = {field.name: said[field.name] for field in dataclasses.fields(NeuronSpec)}
-    return NeuronSpec.from_dict({**fields, "tau": fields["tau"] or None, "strict": bool(fields["strict"])})
-
-
 def _readers(nodes: Iterable[_Node], tensor: str) -> list[_Node]:
     return [node for node in nodes if tensor in node.inputs]
 
@@ -192,7 +186,7 @@ def _rename(nodes: Iterable[_Node], old: str, new: str) -> None:
 def _types(fields: Iterable[tuple[int, bytes, bytes]]) -> _Types:
     found: _Types = {}
     for number, _, content in fields:
-        if number in (wire.GRAPH_VALUE, wire.GRAPH_INPUT):
+        if number in (wire.GRAPH_VALUE, wire.GRAPH_INPUT, wire.GRAPH_OUTPUT):
             tensor = wire.inside(wire.inside(content, wire.VALUE_TYPE), wire.TYPE_TENSOR)
             shape = wire.inside(tensor, wire.TENSOR_SHAPE)
             sizes = [wire.number(size, wire.DIM_VALUE) for dim, _, size in wire.fields(shape) if dim == wire.SHAPE_DIM]

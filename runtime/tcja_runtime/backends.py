@@ -8,6 +8,7 @@ from tcja_runtime.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.engines import FLAVOURS, Engine, engines, require
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import gpu
+from tcja_runtime.plugin import AT_RUN_TIME
 from tcja_runtime.sessions import Session
 from tcja_runtime.sessions.onnxruntime import PROVIDERS, OnnxRuntimeSession, installed
 from tcja_runtime.sessions.tensorrt import TensorRtEngine
@@ -93,6 +94,7 @@ def _engine(engine: Engine, passed_over: list[str]) -> Backend:
         engine.sidecar["module"],
         f"engine {engine.name}",
         compatible=engine.sidecar["version_compatible"],
+        plugin=engine.plugin == AT_RUN_TIME,
     )
     return Backend(
         name=engine.flavour,

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle import ENGINES, PLAIN_MODEL, Bundle, sha256
+from tcja_runtime.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import Gpu, gpu
 
@@ -56,6 +56,11 @@ class Engine:
         """One of `FLAVOURS`."""
         return next(name for name, module in FLAVOURS.items() if module == self.sidecar["module"])
 
+    @property
+    def plugin(self) -> str | None:
+        """Which form of the plugin it has (`tcja_runtime.plugin`); None for none."""
+        return (self.sidecar.get("plugin") or {}).get("form")
+
     def plan(self) -> bytes:
         """The engine itself, if its every byte is as it was built.
 
@@ -77,7 +82,7 @@ class Engine:
     def refusal(self) -> TcjaError | None:
         """Why this machine cannot load it, with the command that makes one that it can; None if it can."""
         built, model = str(self.sidecar["version"]), self.sidecar["model_sha256"]
-        if model != sha256(self.bundle / PLAIN_MODEL):
+        if model != sha256(self.bundle / (MODEL if self.plugin else PLAIN_MODEL)):
             return Unavailable(f"engine {self.name} was built from another model than this bundle's; {self._again}")
         try:
             here = str(require(self.sidecar["module"]).__version__)

@@ -7,7 +7,9 @@ import shutil
 
 import pytest
 
+from tcja_deploy.building import with_engine
 from tcja_exporters import engine
+from tcja_exporters.engine import Options
 from tcja_runtime.bundle import Bundle, sha256
 
 pytestmark = [
@@ -89,3 +91,26 @@ def test_a_folder_that_cannot_be_written_is_named(run, bundle, tmp_path, monkeyp
     code, _, err = run("build", bundle)
     assert code == 2
     assert err.splitlines()[-1] == f"error: {bundle} cannot be changed: Permission denied; copy it elsewhere"
+
+
+def test_tensorrt_rtx_has_no_plugins_and_is_not_asked_for_them(run, bundle):
+    (bundle / "manifest.json").write_text("not even read")
+    code, _, err = run("build", bundle, "--plugin", "--target", "tensorrt-rtx")
+    assert code == 2
+    (line,) = err.splitlines()
+    assert line == ("error: --plugin: TensorRT-RTX has no plugins; leave it out, or build with --target tensorrt")
+
+
+def test_the_plugin_is_built_from_the_model_with_its_operator(bundle, monkeypatch, tmp_path):
+    asked = {}
+
+    def note(model, folder, *rest):
+        asked[rest[1].plugin] = model.name
+        (folder / "e").mkdir(parents=True)
+        return engine.Engine("e", {})
+
+    monkeypatch.setattr(engine, "build", note)
+    manifest = Bundle.open(bundle).manifest
+    for plugin in (False, True):
+        with_engine(manifest, bundle, "tensorrt", Options(plugin=plugin))
+    assert asked == {False: "model.plain.onnx", True: "model.onnx"}

@@ -217,6 +217,7 @@ def test_doctor(run):
     assert found["verify bundles"]["able"]
     assert found["export checkpoints"]["able"]
     assert f"torch {torch.__version__}" in found["export checkpoints"]["detail"]
+    assert "never run in a real TensorRT" in found["build engines with the plugin for this machine's GPU"]["detail"]
     assert all(finding["fix"] or finding["able"] or "GPU" in finding["what"] for finding in found.values())
 
 

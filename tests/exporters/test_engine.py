@@ -173,7 +173,12 @@ def test_impossible_options_are_refused(options, message):
 
 @RTX
 def test_the_child_answers_in_json(tmp_path):
-    request = {"module": "tensorrt_rtx", "model": str(tmp_path / "none.onnx"), "log": str(tmp_path / "log")}
+    request = {
+        "module": "tensorrt_rtx",
+        "model": str(tmp_path / "none.onnx"),
+        "log": str(tmp_path / "log"),
+        "plugin": False,
+    }
     child = subprocess.run(
         [sys.executable, "-m", "tcja_exporters.engine_builder"],
         input=json.dumps(request),

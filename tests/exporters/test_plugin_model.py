@@ -8,6 +8,9 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -16,14 +19,14 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from tcja_exporters import custom_op
+from tcja_exporters import custom_op, engine
 from tcja_exporters.plugin_model import Fused, with_plugin
-from tcja_exporters.precision import lowered
 from tcja_runtime import plugin
 from tcja_runtime.neuron import NeuronSpec
 
 from .. import networks
 from ..runtime.plugin import host
+from .precision.test_precision import lower
 
 
 @pytest.fixture(scope="session")
@@ -50,24 +53,33 @@ def kernel_op(tmp_path_factory):
 FUSED = {"dvs128": Fused(7, 0, 3), "fashion_mnist": Fused(4, 0, 1)}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_network_computes_the_same(name, exports, precision, kernel_op):
     exported = exports[name][0]
-    if precision == "fp16":
-        exported = lowered(networks.network(name), exported, "fp16", set(), {}).exported
+    if precision != "fp32":
+        exported = lower(name, exported, precision).exported
     content, fused = with_plugin(exported.model.SerializeToString(), ahead_of_time=True)
     expected = FUSED[name]
     assert (fused.nodes, fused.pools) == (expected.nodes, expected.pools)
-    assert fused.halves == (0 if precision == "fp32" else expected.nodes)
+    assert fused.halves == (expected.nodes if precision == "fp16" else 0)
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model)
     assert not model.functions
     assert sum(node.op_type == "TcjaLif" for node in model.graph.node) == expected.nodes
     inputs = {model.graph.input[0].name: networks.inputs(name, 2).numpy()}
-    (expected_output,) = ReferenceEvaluator(exported.plain).run(None, inputs)
-    (output,) = ReferenceEvaluator(model, new_ops=[kernel_op]).run(None, inputs)
+    (expected_output,) = ReferenceEvaluator(in_opset_19(exported.plain)).run(None, inputs)
+    (output,) = ReferenceEvaluator(in_opset_19(model), new_ops=[kernel_op]).run(None, inputs)
     assert expected_output.any()
     np.testing.assert_array_equal(output, expected_output)
+
+
+def in_opset_19(model):
+    """The model as it is: onnx's evaluator knows quantisation from there on, and nothing here changes with it."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    changed.opset_import[0].version = 19
+    assert changed.opset_import[0].domain == ""
+    return changed
 
 
 SPEC = NeuronSpec.leaky(decay_input=True, tau=3.0, threshold=0.7)
@@ -222,3 +234,42 @@ def test_at_run_time_nothing_is_compiled_ahead():
 def test_what_is_no_model_is_refused():
     with pytest.raises(ValueError, match="it is"):
         with_plugin(b"\xff\xff", ahead_of_time=True)
+
+
+RTX = pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+PARSE = """
+import sys
+import tensorrt_rtx as trt
+from tcja_runtime.plugin import at_run_time
+
+class Logger(trt.ILogger):
+    def log(self, severity, message): print(message, flush=True)
+
+if {registered}:
+    text = at_run_time._text
+    at_run_time._text = lambda data: print("TAKEN", text(data), flush=True) or text(data)
+    at_run_time.register(trt)
+logger = Logger()
+network = trt.Builder(logger).create_network(0)
+trt.OnnxParser(network, logger).parse(open(sys.argv[1], "rb").read())
+"""
+
+
+@RTX
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("registered", [False, True])
+def test_nvidias_parser_looks_for_the_plugin_and_hands_it_the_constants(tmp_path, registered):
+    """TensorRT-RTX has the parser but no plugins: it calls the creator, and ends its process afterwards."""
+    model = graph_model(
+        pooled(), {"s": SPIKES, "j": JOINED, "y": (TensorProto.FLOAT, ["M", 2, "H", "W"])}, ("y",), [TARGET]
+    )
+    (tmp_path / "a.onnx").write_bytes(with_plugin(model.SerializeToString(), ahead_of_time=False)[0])
+    command = [sys.executable, "-c", PARSE.format(registered=registered), tmp_path / "a.onnx"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if registered:
+        assert done.returncode == -signal.SIGABRT
+        constants = custom_op.spec_of(model.graph.node[0])
+        assert f"TAKEN {plugin.described(constants, 2)}\n" in done.stdout
+    else:
+        assert done.returncode == 0
+        assert "pluginName: TcjaLif, pluginVersion: 1, pluginNamespace: tcja" in done.stdout

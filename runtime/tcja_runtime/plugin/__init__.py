@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.errors import Unavailable
+from tcja_runtime.machine import gpu
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.plugin.kernel import Kernel, width
 
@@ -55,6 +56,22 @@ def register(trt: Any) -> str:
     if trt.get_plugin_registry().get_creator(NAME, VERSION, NAMESPACE) is None:
         (ahead_of_time if form == AHEAD_OF_TIME else at_run_time).register(trt)
     return form
+
+
+def check(form: str) -> None:
+    """Check that an engine with the plugin can be built here: it needs a GPU and NVRTC, and at run time a launcher.
+
+    Raises:
+        Unavailable: something is missing.
+    """
+    found = gpu()
+    if found is None:
+        raise Unavailable("the neuron's kernel is compiled for this machine's GPU, and none was found")
+    Kernel(NeuronSpec.linear(decay=0.5, strict=True)).ptx(found.sm)
+    if form == AT_RUN_TIME:
+        from tcja_runtime.plugin import launch
+
+        launch.driver()
 
 
 def _check_fields(trt: Any) -> None:

@@ -1,7 +1,7 @@
 """The plugin for TensorRT 10.3 to 10.8, which JetPack 6 has: an IPluginV3 whose kernel Python launches.
 
 The PTX is compiled when the engine is built and is part of what the plugin serialises, so that running needs no
-compiler; it needs Python, this package and cuda-python.
+compiler; it needs Python, this package and cuda-bindings.
 
 Source: NVIDIA, TensorRT Python API, "IPluginV3"; its sample ``python/python_plugin/circ_pad_plugin_multi_tactic.py``.
 """

@@ -1,4 +1,4 @@
-"""Launching the kernel from Python, through the CUDA driver (cuda-python)."""
+"""Launching the kernel from Python, through NVIDIA's binding of the CUDA driver (`cuda.bindings.driver`)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tcja_runtime.errors import Unavailable
+from tcja_runtime.machine import gpu
 from tcja_runtime.plugin.kernel import THREADS, Kernel
+from tcja_runtime.sessions.cuda import Cuda
 
 
 def driver() -> Any:
-    """The module cuda.bindings.driver.
+    """The binding.
 
     Raises:
         Unavailable: it is not installed.
     """
     try:
         return importlib.import_module("cuda.bindings.driver")
-    except ImportError:
+    except ImportError as error:
         raise Unavailable(
-            "launching the neuron's kernel needs cuda-python: run 'pip install cuda-python' in the version of this "
-            "machine's CUDA"
-        ) from None
+            f"launching the neuron's kernel needs NVIDIA's CUDA binding ({error}): run "
+            "'pip install \"cuda-bindings==12.*\"', or 13.*, whichever CUDA is installed"
+        ) from error
 
 
 def done(result: tuple[Any, ...]) -> Any:
@@ -65,3 +70,40 @@ def enqueue(
     arguments = (current, *sizes, *outputs), tuple(types)
     blocks = kernel.blocks(shape)
     done(cuda.cuLaunchKernel(function(ptx, kernel.name), blocks, 1, 1, THREADS, 1, 1, 0, stream, arguments, 0))
+
+
+def run(kernel: Kernel, current: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """What a kernel computes on this machine's GPU.
+
+    Args:
+        kernel: compiled for that GPU.
+        current: of the kernel's type, [T, ...], with pooling [T, ..., H, W].
+
+    Returns:
+        The spikes, and, if the kernel is traced, the membranes before firing; 0 where there are none.
+
+    Raises:
+        Unavailable: the CUDA binding, a GPU or NVRTC is missing.
+    """
+    cuda, found = Cuda(), gpu()
+    if found is None:
+        raise Unavailable("no GPU was found")
+    sides = current.shape[-2:] if kernel.pool == 1 else tuple(size // kernel.pool for size in current.shape[-2:])
+    results = [np.zeros((*current.shape[:-2], *sides), current.dtype)]
+    results += [np.zeros(current.shape, np.float32)] if kernel.traced else []
+    arrays, stream = [np.ascontiguousarray(current), *results], cuda.stream()
+    buffers = [cuda.buffer(array.nbytes) for array in arrays]
+    for array, buffer in zip(arrays, buffers, strict=True):
+        buffer.host[: array.nbytes] = array.reshape(-1).view(np.uint8)
+        buffer.to_gpu(array.nbytes, stream)
+    first, *others = (buffer.address for buffer in buffers)
+    enqueue(kernel, kernel.ptx(found.sm), current.shape, first, others, stream.handle)
+    for array, buffer in zip(results, buffers[1:], strict=True):
+        buffer.from_gpu(array.nbytes, stream)
+    stream.wait()
+    for array, buffer in zip(results, buffers[1:], strict=True):
+        array.reshape(-1).view(np.uint8)[:] = buffer.host[: array.nbytes]
+    for buffer in buffers:
+        buffer.free()
+    stream.free()
+    return results

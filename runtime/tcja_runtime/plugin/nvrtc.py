@@ -18,6 +18,9 @@ from pathlib import Path
 from tcja_runtime.errors import Unavailable
 
 _NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
+INSTALL = "pip install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12; JetPack has it as cuda-nvrtc"
+"""What to do where it is missing."""
+
 _FOLDERS = ("/usr/local/cuda/lib64", "/usr/local/cuda/targets/*/lib")
 """Where a toolkit is that no one told the dynamic linker of."""
 
@@ -61,8 +64,9 @@ def installed() -> str | None:
 
 def _candidates() -> Iterator[str]:
     spec = importlib.util.find_spec("nvidia")  # the package that NVIDIA's wheels put their libraries in
-    for place in spec.submodule_search_locations or () if spec else ():
-        yield from sorted(map(str, Path(place).glob("*/lib/libnvrtc.so.*")), reverse=True)
+    places = spec.submodule_search_locations or () if spec else ()
+    found = [file for place in places for file in Path(place).glob("*/lib/libnvrtc.so.*")]
+    yield from map(str, sorted(found, key=lambda file: file.name, reverse=True))  # the newest, which knows most GPUs
     yield from _NAMES
     for folder in _FOLDERS:
         yield from sorted(glob.glob(f"{folder}/libnvrtc.so*"), reverse=True)  # noqa: PTH207  # the pattern is absolute
@@ -71,10 +75,7 @@ def _candidates() -> Iterator[str]:
 def _loaded(library: str | None) -> ctypes.CDLL:
     file = library or installed()
     if file is None:
-        raise Unavailable(
-            "the neuron's kernel needs NVRTC of CUDA 12 or 13, which JetPack has as the package cuda-nvrtc; elsewhere "
-            "run 'pip install nvidia-cuda-nvrtc' (CUDA 13) or 'pip install nvidia-cuda-nvrtc-cu12'"
-        )
+        raise Unavailable(f"the neuron's kernel needs NVRTC of CUDA 12 or 13: {INSTALL}")
     # It opens its builtins by name alone when it compiles, which are found if they are loaded.
     for builtins in Path(file).parent.glob("libnvrtc-builtins.so.*") if "/" in file else ():
         ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)

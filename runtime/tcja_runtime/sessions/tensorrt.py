@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tcja_runtime.engines import require
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
+from tcja_runtime.plugin import register
 from tcja_runtime.sessions.cuda import Buffer, Cuda, Graph
 
 _TYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
@@ -44,13 +45,16 @@ class TensorRtEngine:
         module: the Python module of the TensorRT that built it.
         title: what it is, for messages.
         compatible: whether it was built to be loaded by later versions, and so holds a runtime of its own.
+        plugin: whether it has the plugin in the form that Python launches (`tcja_runtime.plugin.AT_RUN_TIME`).
 
     Raises:
         Unavailable: TensorRT, the CUDA binding or a GPU is missing, or TensorRT refuses the plan.
     """
 
-    def __init__(self, plan: bytes, module: str, title: str, *, compatible: bool = False) -> None:
+    def __init__(self, plan: bytes, module: str, title: str, *, compatible: bool = False, plugin: bool = False) -> None:
         trt = require(module)
+        if plugin:
+            register(trt)
         self._cuda = Cuda()
         self._trt, self._title = trt, title
         self._errors: list[str] = []

@@ -41,13 +41,15 @@ import tensorrt as trt
 
 
 def libraries(version: str, folder: Path) -> None:
-    """Put what the bindings of a version load into a folder."""
+    """Put what the bindings of a version load into a folder, and a CUDA driver that needs no GPU."""
     major = version.partition(".")[0]
     lean = _wheels(LEAN[version]) / "tensorrt_lean_libs" / f"libnvinfer_lean.so.{major}"
     if not (lean.exists() and _wheels(version).exists()):
         pytest.skip(f"the bindings of TensorRT {version} are not installed: run 'make setup'")
     (folder / f"libnvinfer.so.{major}").symlink_to(lean)
     (folder / "stubs.c").write_text("".join(f"void* {name}(void) {{ return 0; }}\n" for name in LACKING))
+    driver = Path(__file__).with_name("driver.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", driver, "-ldl"], check=True)
     for name in ("libnvonnxparser.so", "libnvinfer_plugin.so"):
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / f"{name}.{major}", folder / "stubs.c"], check=True)
 

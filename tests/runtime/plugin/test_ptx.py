@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ KERNELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sm", "toolkit", "known"), GPUS)
 def test_the_kernel_compiles_and_is_assembled(tmp_path, sm, toolkit, known):
     for i, kernel in enumerate(KERNELS):
@@ -77,7 +80,7 @@ def test_what_does_not_compile_is_told():
 def test_without_nvrtc_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(nvrtc, "_candidates", lambda: iter(["/nowhere/libnvrtc.so.12"]))
     assert nvrtc.installed() is None
-    with pytest.raises(Unavailable, match="JetPack has as the package cuda-nvrtc; elsewhere run 'pip install nvidia"):
+    with pytest.raises(Unavailable, match="needs NVRTC of CUDA 12 or 13: pip install nvidia-cuda-nvrtc"):
         nvrtc.compiled("", "a.cu", [])
 
 
@@ -86,3 +89,14 @@ def test_constants_keep_every_bit():
     defined = dict(re.findall(r"#define (\w+) (-?0x\S+)f\n", Kernel(spec).source))
     for name in ("decay", "gain", "bias", "threshold", "v_reset"):
         assert float.fromhex(defined[name.upper()]) == np.float32(getattr(spec, name))
+
+
+def test_of_several_compilers_the_newest_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "nvidia").mkdir()
+    for toolkit in ("12.6", "13.0"):
+        installed = Path(toolkits.nvrtc(toolkit)).parents[1]
+        (tmp_path / "nvidia" / installed.name).symlink_to(installed)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "nvidia", raising=False)
+    assert Path(nvrtc.installed() or "").name == "libnvrtc.so.13"
+    assert ".target sm_110" in KERNELS[0].ptx("110")

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from tcja_runtime.neuron import fire
 from tcja_runtime.plugin import described, kernel_of
 
-from . import registry
+from . import host, registry, test_kernel
 from .test_kernel import SPECS
 
 SHAPES = {1: (10, 3, 128, 16, 16), 2: (10, 3, 128, 33, 16)}
@@ -145,21 +146,20 @@ said = dict(
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("pool", SHAPES)
 @pytest.mark.parametrize("version", ["10.3", "11.4"])
-def test_at_run_time_it_is_built_serialised_and_launched(tensorrt, version, pool, half):
-    """The driver only notes what it is told; all else is TensorRT's, as far as a plugin goes."""
-    text, shape = described(SPECS["lif"], pool), SHAPES[pool]
+def test_at_run_time_it_is_built_serialised_and_launched(tensorrt, tmp_path, monkeypatch, version, pool, half):
+    """As TensorRT would call it, with its classes and NVIDIA's binding of a driver whose GPU is this processor."""
+    pytest.importorskip("cuda.bindings")
+    text, shape = described(SPECS["lif"], pool), (5, 3, 4, *test_kernel.POOLS[pool])
+    kernel = kernel_of(text, half, shape[2:])
+    host.compiled([kernel], tmp_path)
+    monkeypatch.setenv("KERNELS", str(tmp_path / "kernels.so"))
+    current = np.random.default_rng(0).integers(-6, 9, shape).astype(np.float16 if half else np.float32) / 4
+    np.save(tmp_path / "current.npy", current)
     said = tensorrt(
         version,
         f"""
 {NUMBERS}
-import types
-launched, loaded = [], []
-driver = types.SimpleNamespace(
-    cuModuleLoadData=lambda code: loaded.append(code) or (0, "module"),
-    cuModuleGetFunction=lambda module, name: (0, name.decode()),
-    cuLaunchKernel=lambda *given: launched.append(given) or (0,),
-)
-sys.modules |= {{"cuda": driver, "cuda.bindings": driver, "cuda.bindings.driver": driver}}
+import numpy as np
 from tcja_runtime.plugin import at_run_time
 at_run_time.gpu = lambda: Gpu("Orin", "87")
 at_run_time.register(trt)
@@ -180,25 +180,49 @@ supported = [plugin.supports_format_combination(1, pair, 1) for pair in ([here, 
 plugin.configure_plugin([here], [here])
 running = creator.create_plugin("TcjaLif", plugin.get_fields_to_serialize(), trt.TensorRTPhase.RUNTIME)
 running = running.attach_to_context(None)  # and the first is freed
+
+class ListsOfNumbers:  # for what holds expressions, which only TensorRT makes
+    DimsExprs = staticmethod(lambda given: [None] * given if isinstance(given, int) else list(given))
+    def __getattr__(self, name): return getattr(trt, name)
+
+one = at_run_time._creator(ListsOfNumbers()).create_plugin("TcjaLif", fields, trt.TensorRTPhase.BUILD)
+(inferred,) = one.get_output_shapes([[number(size) for size in {shape}]], [], Numbers())
+
+current = np.load({str(tmp_path / "current.npy")!r})
+spikes = np.full({(*shape[:-2], *(n // pool for n in shape[-2:]))}, np.nan, current.dtype)
 actual = trt.PluginTensorDesc()
 described(actual, {shape}, kind)
 running.on_shape_change([actual], [actual])
-running.enqueue([actual], [actual], [1000], [2000], 0, 7)
-(given,), (code,) = launched, loaded
+running.enqueue([actual], [actual], [current.ctypes.data], [spikes.ctypes.data], 0, 7)
+np.save({str(tmp_path / "spikes.npy")!r}, spikes)
 said = dict(
-    types=[str(t) for t in plugin.get_output_data_types([kind])], supported=supported, loaded=code.decode(),
-    given=[*given[:-2], list(given[-2][0]), [t.__name__ for t in given[-2][1]], given[-1]],
-    interfaces=[str(running.get_capability_interface(t) is running) for t in (trt.PluginCapabilityType.RUNTIME,)],
+    types=[str(t) for t in plugin.get_output_data_types([kind])], supported=supported, wide=".v4." in running.ptx,
+    inferred=[size.value for size in inferred],
+    interfaces=[running.get_capability_interface(t) is running for t in (trt.PluginCapabilityType.RUNTIME,)],
 )
 """,
     )
-    kernel = kernel_of(text, half, shape[2:])
-    sizes = list(kernel.sizes(shape))
     assert said["types"] == ["DataType.HALF" if half else "DataType.FLOAT"]
     assert said["supported"] == [True, False, False]
-    assert f".entry {kernel.name}(" in said["loaded"]
-    assert said["loaded"].endswith("\0")
-    kinds = ["c_void_p", *["c_int"] * len(sizes), "c_void_p"]
-    launch = [kernel.name, kernel.blocks(shape), 1, 1, 256, 1, 1, 0, 7, [1000, *sizes, 2000], kinds, 0]
-    assert said["given"] == launch
-    assert said["interfaces"] == ["True"]
+    assert said["interfaces"] == [True]
+    assert said["inferred"] == (list(shape) if pool == 1 else [15, 4, *(size // 2 for size in shape[-2:])])
+    assert said["wide"] == (pool == 1)
+    expected = test_kernel.pooled(fire(SPECS["lif"], current.astype(np.float32)), pool)
+    assert 0.02 < expected.mean() < 0.98
+    np.testing.assert_array_equal(np.load(tmp_path / "spikes.npy"), expected.astype(current.dtype))
+
+
+@pytest.mark.parametrize("gpu", [None, "Orin, 8.7"])
+def test_the_builder_comes_as_far_as_it_can_without_a_gpu(tensorrt, tmp_path, monkeypatch, gpu):
+    """It registers the plugin and compiles its kernel, for a GPU that the driver's tool only tells of."""
+    if gpu:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho {gpu}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    request = {"module": "tensorrt", "plugin": True, "log": str(tmp_path / "log")}
+    said = tensorrt("11.4", f"from tcja_exporters.engine_builder import _answer; said = _answer({request!r})")
+    if gpu:
+        assert said["stage"] == "start"
+    else:
+        assert said["stage"] == "plugin"
+        assert said["log"] == ["the neuron's kernel is compiled for this machine's GPU, and none was found"]

@@ -12,6 +12,20 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from .plugins import (  # noqa: F401  # names of the module
+    IPluginCreatorV3One,
+    IPluginV3,
+    IPluginV3OneBuild,
+    IPluginV3OneCore,
+    IPluginV3OneRuntime,
+    PluginField,
+    PluginFieldCollection,
+    PluginFieldType,
+    TensorRTPhase,
+    get_plugin_registry,
+    without_plugin,
+)
+
 __version__ = os.environ.get("SIMULATED_TENSORRT", "10.3.0")
 
 _MAGIC = b"simulated plan\n"
@@ -63,7 +77,7 @@ class DataType(_Enum):
 
 
 class LayerType(_Enum):
-    CONVOLUTION, DECONVOLUTION, MATRIX_MULTIPLY, DEQUANTIZE, OTHER = range(5)
+    CONVOLUTION, DECONVOLUTION, MATRIX_MULTIPLY, DEQUANTIZE, OTHER, PLUGIN_V3 = range(6)
 
 
 _LAYERS = {
@@ -72,6 +86,7 @@ _LAYERS = {
     "Gemm": LayerType.MATRIX_MULTIPLY,
     "MatMul": LayerType.MATRIX_MULTIPLY,
     "DequantizeLinear": LayerType.DEQUANTIZE,
+    "TcjaLif": LayerType.PLUGIN_V3,
 }
 _TYPES = {
     1: DataType.FLOAT,
@@ -136,7 +151,23 @@ class OnnxParser:
         self._network = network
 
     def parse_from_file(self, path) -> bool:
-        model = onnx.load(path, load_external_data=False)
+        return self._parsed(onnx.load(path, load_external_data=False), path)
+
+    def parse(self, content, path) -> bool:
+        model = onnx.load_from_string(content)
+        assert not model.functions
+        if os.environ.get("SIMULATED_FAULT") == "plugin":
+            return self._parsed(without_plugin(model), path)
+        for node in model.graph.node:
+            if node.domain:
+                said = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+                version, namespace = said["plugin_version"].decode(), said["plugin_namespace"].decode()
+                creator = get_plugin_registry().get_creator(node.op_type, version, namespace)
+                field = PluginField("kernel", np.frombuffer(said["kernel"], np.int8), PluginFieldType.CHAR)
+                creator.create_plugin(node.name, PluginFieldCollection([field]), TensorRTPhase.BUILD)
+        return self._parsed(model, path)
+
+    def _parsed(self, model, path) -> bool:
         for tensor in model.graph.initializer:  # onnx refuses links, TensorRT does not
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 at = {entry.key: entry.value for entry in tensor.external_data}
@@ -228,7 +259,7 @@ class Builder:
             os.kill(os.getpid(), 9)
         missing = [i.name for i in network._inputs if i.name not in config.profile.shapes]
         assert not missing, f"no profile for {missing}"
-        model = network.model
+        model = without_plugin(network.model)
         if fault == "strict":
             model = _changed(model)
         if fault == "swap":
