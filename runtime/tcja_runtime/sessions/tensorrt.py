@@ -7,6 +7,7 @@ with what the bindings of each version hold.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,8 +58,10 @@ class TensorRtEngine:
             register(trt)
         self._cuda = Cuda()
         self._trt, self._title = trt, title
-        self._errors: list[str] = []
-        runtime = trt.Runtime(_logger(trt, self._errors))
+        logger = _logger(trt)
+        self._errors = logger.errors
+        self._errors.clear()
+        runtime = trt.Runtime(logger)
         if compatible:
             runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan)
@@ -216,10 +219,17 @@ def _type(kind: Any) -> npt.DTypeLike:
     return _TYPES[name]
 
 
-def _logger(trt: Any, errors: list[str]) -> Any:
+@functools.cache
+def _logger(trt: Any) -> Any:
+    """The one logger of this process: TensorRT keeps the first that it is given, and warns of others."""
+
     class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                errors.append(" ".join(message.split()))
+                self.errors.append(" ".join(message.split()))
 
     return Logger()
