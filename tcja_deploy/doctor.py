@@ -8,8 +8,8 @@ import platform
 
 from tcja_deploy.versions import producer, version
 from tcja_runtime import jetpack
+from tcja_runtime.bundle import FLAVOURS
 from tcja_runtime.conditions import power_mode
-from tcja_runtime.engines import FLAVOURS
 from tcja_runtime.jetpack import OLDEST_TENSORRT, System
 from tcja_runtime.machine import free_memory, gpu, gpu_clocks, swap
 from tcja_runtime.plugin import NEVER_RUN, nvrtc

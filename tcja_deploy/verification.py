@@ -16,9 +16,9 @@ from tcja_deploy.probes import onnxruntime_probes, tensorrt_probes
 from tcja_runtime import backends, bundle, golden, interface, stimulus
 from tcja_runtime.agreement import TOP, Agreement, Classes, agreement, likeliest
 from tcja_runtime.backends import AUTO, Backend
-from tcja_runtime.bundle import Bundle, Manifest
+from tcja_runtime.bundle import FLAVOURS, Bundle, Manifest
 from tcja_runtime.data import Data, load
-from tcja_runtime.engines import FLAVOURS, engines
+from tcja_runtime.engines import engines
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.golden import Golden

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tcja_runtime.bundle import PLAIN_MODEL, Bundle
-from tcja_runtime.engines import FLAVOURS, Engine, engines, require
+from tcja_runtime.bundle import FLAVOURS, PLAIN_MODEL, Bundle
+from tcja_runtime.engines import Engine, engines, require
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import gpu
 from tcja_runtime.plugin import AT_RUN_TIME

@@ -36,6 +36,8 @@ GOLDEN = "golden.npz"
 PARITY = "parity.json"
 REPORT = "report.html"
 ENGINES = "engines"
+FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+"""Python module by name of the TensorRT flavour that engines are built with."""
 
 Json = dict[str, Any]
 
@@ -43,7 +45,13 @@ _ENTRIES = {"checkpoint": ("name", "sha256", "bytes"), "parity": ("reference",)}
 """What is read of a manifest's dictionaries."""
 _LARGEST = 2**31
 """No size is as large."""
-_ENGINE_ENTRIES = ("precision", "batch", "layers", "bytes")
+_SIDECAR: dict[str, type] = {
+    **dict.fromkeys(("module", "version", "device", "precision", "sha256", "model_sha256"), str),
+    **dict.fromkeys(("bytes", "layers"), int),
+    **dict.fromkeys(("version_compatible", "tf32"), bool),
+    "batch": list,
+}
+"""What is read of what an engine says of itself."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -261,6 +269,28 @@ class Bundle:
         return found
 
 
+def check_sidecar(sidecar: Any) -> None:
+    """Check what an engine says of itself, in engine.json or a manifest.
+
+    Raises:
+        ValueError: it does not say what is read of it.
+    """
+    if not isinstance(sidecar, dict):
+        raise ValueError("an engine says nothing of itself")
+    for entry, kind in _SIDECAR.items():
+        if type(sidecar.get(entry)) is not kind:
+            raise ValueError(f"an engine's {entry} is {sidecar.get(entry)!r}")
+    batch, plugin = sidecar["batch"], sidecar.get("plugin")
+    if len(batch) != 3 or not all(type(n) is int and n > 0 for n in batch) or batch != sorted(batch):
+        raise ValueError(f"an engine's batch is {batch}")
+    if sidecar["module"] not in FLAVOURS.values():
+        raise ValueError(f"an engine's module is {sidecar['module']!r}")
+    if not sidecar["version"][:1].isdecimal():
+        raise ValueError(f"an engine's version is {sidecar['version']!r}")
+    if plugin is not None and not (isinstance(plugin, dict) and isinstance(plugin.get("form"), str)):
+        raise ValueError(f"an engine's plugin is {plugin!r}")
+
+
 def _check_types(manifest: Manifest) -> None:
     for name, kind in get_type_hints(Manifest).items():
         value, wanted = getattr(manifest, name), get_origin(kind) or kind
@@ -269,14 +299,13 @@ def _check_types(manifest: Manifest) -> None:
     entries = [
         (f"{name}.{entry}", entry in getattr(manifest, name)) for name, all_ in _ENTRIES.items() for entry in all_
     ]
-    entries += [
-        (f"engines.{name}.{entry}", entry in sidecar)
-        for name, sidecar in manifest.engines.items()
-        for entry in _ENGINE_ENTRIES
-    ]
     for name, there in entries:
         if not there:
             raise KeyError(f"{name} is missing")
+    for name, sidecar in manifest.engines.items():
+        if len(PurePosixPath(name).parts) != 1 or name == "..":
+            raise ValueError(f"'{name}' is no engine's name")
+        check_sidecar(sidecar)
     for tap in manifest.taps:
         rank = len(tap.axes)
         if sorted(tap.axes) != list(range(rank)) or len(tap.unfold) not in (0, 2) or rank < 2:

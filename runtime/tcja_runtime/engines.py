@@ -16,19 +16,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
+from tcja_runtime.bundle import ENGINES, FLAVOURS, MODEL, PLAIN_MODEL, Bundle, check_sidecar, sha256
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import Gpu, gpu
 
 ENGINE, SIDECAR = "model.engine", "engine.json"
-FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""Python module by name of the TensorRT flavour."""
-
-_ENTRIES = (
-    *("module", "version", "device", "hardware", "version_compatible", "precision", "batch", "bytes", "sha256"),
-    *("layers", "tf32", "model_sha256"),
-)
-"""What a sidecar must say."""
 _AMPERE = 80
 
 
@@ -107,7 +99,7 @@ class Engine:
         return None
 
     def _fits(self, found: Gpu) -> bool:
-        device, hardware = str(self.sidecar["device"]), self.sidecar["hardware"]
+        device, hardware = str(self.sidecar["device"]), self.sidecar.get("hardware")
         if self.flavour == "tensorrt-rtx":  # which names the generations it was compiled for
             generations = [int(sm) for sm in re.findall(r"sm(\d+)", device)]
             return int(found.sm) in generations or int(found.sm) > max(generations, default=1000)
@@ -157,11 +149,9 @@ def require(module: str) -> Any:
 def _sidecar(file: Path) -> dict[str, Any]:
     try:
         sidecar: dict[str, Any] = json.loads(file.read_bytes())
-        missing = [entry for entry in _ENTRIES if entry not in sidecar]
-    except (OSError, ValueError, TypeError) as error:
+        check_sidecar(sidecar)
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{file} is damaged ({error}); remove {file.parent}") from error
-    if missing:
-        raise BadInput(f"{file} does not say {', '.join(missing)}; remove {file.parent}")
     return sidecar
 
 

@@ -311,3 +311,34 @@ def test_tf32_is_not_judged_by_the_bounds_of_float32(run, simulated, bundle):
     code, out, _ = run("verify", bundle)
     assert code == 0
     assert "is not judged by its bounds, as it rounds to TF32" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("module", "os"),
+        ("version", ""),
+        ("version", 10),
+        ("bytes", -1.5),
+        ("batch", [2, 1, 1]),
+        ("batch", "1:1:8"),
+        ("sha256", None),
+        ("plugin", "yes"),
+        ("version_compatible", "no"),
+    ],
+)
+def test_what_an_engine_says_of_itself_is_checked(run, built, entry, value):
+    manifest = Bundle.open(built).manifest
+    (sidecar,) = manifest.engines.values()
+    sidecar[entry] = value
+    write_manifest(built, manifest)
+    code, _, err = run("verify", built)
+    assert code == 2
+    assert f"(an engine's {entry} is {value!r}); export the bundle again" in err
+    beside = next((built / "engines").glob("*/engine.json"))
+    beside.write_text(json.dumps({**json.loads(beside.read_text()), entry: value}))
+    manifest.engines.clear()
+    write_manifest(built, manifest)
+    code, _, err = run("verify", built, "--trust-engine")
+    assert code == 2
+    assert f"{beside} is damaged (an engine's {entry} is {value!r}); remove {beside.parent}" in err

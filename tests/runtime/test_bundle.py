@@ -107,7 +107,7 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: reseal(b, parity=None), "is no manifest of schema 3 .parity is a NoneType, not a dict"),
         (lambda b: reseal(b, parity={}), "is no manifest of schema 3 .*parity.reference is missing"),
         (lambda b: reseal(b, evidence="all"), "is no manifest of schema 3 .evidence is a str, not a list"),
-        (lambda b: reseal(b, engines={"x": {}}), "is no manifest of schema 3 .*engines.x.precision is missing"),
+        (lambda b: reseal(b, engines={"x": {}}), "is no manifest of schema 3 .*an engine's module is None"),
         (lambda b: (b / "evil.sh").write_text(""), "evil.sh is not in the manifest: it was added later; remove it, or"),
         (lambda b: (b / "engines" / "x" / "link").symlink_to("/"), "link is not in the manifest: it was added later"),
         (lambda b: reseal(b, future=1), "is no manifest of schema 3 .*unexpected keyword argument 'future'"),
