@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 parity or accuracy not met, 2 bad usage or bad input, 3 so
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import io
@@ -540,7 +541,7 @@ def run(arguments: list[str]) -> int:
         kind = Unavailable if error.errno in staging.NO_ROOM else BadInput
         return _failed(f"{error.filename or 'the output'}: {error.strerror or error}", kind.exit_code, arguments)
     except MemoryError as error:
-        message = f"the memory of this machine is not enough ({error}); compare on fewer windows with --samples"
+        message = f"the memory of this machine is not enough ({error}); take fewer windows (--samples, --batch)"
         return _failed(message, Unavailable.exit_code, arguments)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer, whose class has moved between versions
@@ -556,5 +557,6 @@ def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
     line = "".join(c if c.isprintable() else " " for c in f"error: {message}")
-    err.print(line, soft_wrap=True)
+    with contextlib.suppress(OSError):  # the exit code tells, even where stderr cannot be written
+        err.print(line, soft_wrap=True)
     return code

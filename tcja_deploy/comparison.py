@@ -71,11 +71,13 @@ class Judged:
         parity: without statistics.
         original: the likeliest classes that the reference gave each window, [N, k]; None without classes.
         exported: those that the network gave it, running free.
+        outputs: what the network returned, running free, [N, ...].
     """
 
     parity: Parity
     original: Classes | None
     exported: Classes | None
+    outputs: Values
 
 
 def compare(
@@ -325,7 +327,7 @@ class _Comparison:
             signals=list(self._signals.values()),
             failures=failures,
         )
-        return Judged(parity, likeliest(expected), likeliest(outputs))
+        return Judged(parity, likeliest(expected), likeliest(outputs), outputs)
 
 
 def _check_shape(probe: Probe, inputs: Floats, reference: Reference) -> None:

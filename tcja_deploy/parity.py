@@ -22,8 +22,7 @@ Parity is met if, for every model,
     all models fire the same spikes;
     running free, the first layer with a flip in a window, fed the reference's spikes until then, has only flips that
         rounding explains, and the output of a window without any flip is within its bound;
-    an engine, of which nothing but the output is seen, answers within its bound wherever no neuron is near its
-        threshold (`tcja_deploy.deployed`);
+    an engine, of which nothing but the output is seen, answers as `tcja_deploy.deployed` says;
     running free on all data, of which only the first windows are judged, the network is right less often than the
         reference by no more than chance explains (`tcja_runtime.agreement.CHANCE`).
 
@@ -202,6 +201,8 @@ class EngineParity:
         settled: in how many of them rounding decides no spike.
         beyond: how many of the settled it answers further from the reference than rounding explains.
         elsewhere: how many of the others it answers so; some spike was decided by rounding there.
+        further: how many of the others it answers further from the reference than its parts do, running free.
+        nearer: how many it answers nearer.
         output_difference: largest difference of an output.
         judged: whether it must be within the bounds.
         failures: what was not met.
@@ -213,9 +214,16 @@ class EngineParity:
     settled: int
     beyond: int
     elsewhere: int
+    further: int
+    nearer: int
     output_difference: float
     judged: bool
     failures: list[Failure] = dataclasses.field(default_factory=list)
+
+    @property
+    def proven(self) -> bool:
+        """Whether its answers could prove anything: there are windows in which rounding decides nothing."""
+        return self.judged and self.settled > 0
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -151,6 +151,11 @@ def classify(
         for each in data:
             for inputs in each.batches(size):
                 output = _output(running, found, inputs)
+                if not np.isfinite(output).all():
+                    raise BadInput(
+                        f"{running.title} returns scores that are NaN or infinite: run 'tcja-deploy verify {path}', or "
+                        "scale the data down"
+                    )
                 order = np.argsort(-output, axis=1, kind="stable")[:, :top].astype(np.int32)
                 likeliest.append(order)
                 scores.append(np.take_along_axis(output, order, axis=1).astype(np.float32))

@@ -107,6 +107,13 @@ def verdict(report: Report) -> Text:
         text.append(f" No spike was seen in {', '.join(report.silent)}: this data proves little of it.", style="yellow")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
+    unproven = [found.engine for found in report.engines if not found.proven]
+    if unproven:
+        text.append(
+            f" Of {', '.join(unproven)} the parts are proven; what the engine itself answers proves little, as "
+            "rounding decides in every window, or TF32 does: give --data with labels, and look at the accuracy.",
+            style="yellow",
+        )
     if report.estimated:
         signals = ", ".join(report.estimated)
         text.append(f" What rounding explains is an estimate, not a bound, for {signals}.", style="yellow")

@@ -11,7 +11,6 @@ from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
 from tcja_deploy.console import Steps, silent
-from tcja_deploy.parity import EngineParity
 from tcja_deploy.probes import onnxruntime_probes, tensorrt_probes
 from tcja_runtime import backends, bundle, golden, interface, stimulus
 from tcja_runtime.agreement import TOP, Agreement, Classes, agreement, likeliest
@@ -20,7 +19,7 @@ from tcja_runtime.bundle import FLAVOURS, Bundle, Manifest
 from tcja_runtime.data import Data, load
 from tcja_runtime.engines import engines
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import Floats
+from tcja_runtime.frames import Floats, Labels
 from tcja_runtime.golden import Golden
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.trace import Values
@@ -87,11 +86,13 @@ def verify(
         backends=[],
         not_run=not_run,
     )
-    culprit = None
+    culprit, first = None, None
     for name in names:
         proof = _Proof(opened, vectors, name, trusted, steps)
-        report.backends.append(with_statistics(proof.found.parity, proof.statistics(windows)))
+        found = with_statistics(proof.found.parity, proof.statistics(windows))
+        report.backends.append(proof.beside(first, found) if first else found)
         report.engines.extend(proof.engines)
+        first = first or proof
         if bisect and culprit is None and proof.found.parity.failures:
             with steps.step("find what is wrong"):
                 culprit = proof.culprit(report)
@@ -127,11 +128,12 @@ class _Proof:
         manifest, path = opened.manifest, opened.path
         looked_at = (path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
         self._deployed: Backend | None = None
-        self.engines: list[EngineParity] = []
         if name in FLAVOURS:
-            self._deployed = backends.opened(opened, name, trusted=trusted)
+            running = backends.all_opened(opened, name, trusted=trusted)
+            self._deployed = running[0]
             self._probes = tensorrt_probes(*looked_at, name, manifest.precision)
         else:
+            running = []
             self._probes = onnxruntime_probes(*looked_at, name)
         self._scenes = {
             scene: (stimulus.inputs(manifest.input, len(recorded)), recorded)
@@ -144,8 +146,8 @@ class _Proof:
         size = max(k for k in range(1, self._size + 1) if n % k == 0) if self._deployed else self._size
         with steps.counted(f"compare {name} with the golden vectors", n) as advance:
             self.found = compare(vectors.batches(size), self._probes, self._scenes, self._network, advance=advance)
-        if self._deployed:
-            self.engines.append(deployed.judge(self._deployed, vectors, manifest))
+        self.engines = [deployed.judge(engine, vectors, manifest, self.found.outputs) for engine in running]
+        self._rows: tuple[str, Classes, Labels | None] | None = None
 
     def statistics(self, windows: Data | None) -> Agreement | None:
         """How the network classifies the golden windows, or data; None without classes."""
@@ -163,7 +165,23 @@ class _Proof:
             original = vectors.answers.likeliest if known else original[:0]
             exported = self._classified(windows, exported[:0])
             source, labels = windows.source, windows.labels
+        self._rows = source, exported, labels
         return agreement(source, original, exported, labels)
+
+    def beside(self, first: _Proof, parity_: parity.Parity) -> parity.Parity:
+        """Compare how it classifies with how another backend does, where how the trained network does is not known."""
+        if self._rows is None or first._rows is None or (parity_.statistics and parity_.statistics.compared):
+            return parity_
+        (source, rows, labels), (_, others, _) = self._rows, first._rows
+        found = agreement(source, others, rows, labels)
+        if not found.worse:
+            return parity_
+        text = (
+            f"of {found.compared:,} windows {found.only_original:,} are right only in {first.found.parity.backend} and "
+            f"{found.only_exported:,} only here, which no chance explains (p = {found.p_value:.1g})"
+        )
+        failure = parity.Failure(kind="accuracy", text=text, model=parity_.model)
+        return dataclasses.replace(parity_, failures=[*parity_.failures, failure])
 
     def _classified(self, windows: Data, none: Classes) -> Classes:
         probe = self._probes[0]

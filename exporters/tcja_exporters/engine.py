@@ -80,8 +80,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.level is not None and self.level not in LEVELS:
             raise BadInput(f"--optimization-level {self.level} must be {LEVELS[0]} to {LEVELS[-1]}")
-        if self.workspace is not None and self.workspace < 2**20:
-            raise BadInput(f"--workspace {self.workspace / 2**20:g} must be at least 1 MiB")
+        if self.workspace is not None and not 2**20 <= self.workspace <= 2**40:
+            raise BadInput(f"--workspace {self.workspace / 2**20:g} must be 1 to {2**20} MiB")
         if self.hardware is not None and self.hardware not in HARDWARE:
             raise BadInput(f"--hardware-compatible {self.hardware} must be {' or '.join(HARDWARE)}")
 
@@ -106,7 +106,9 @@ def require(target: str) -> None:
         Unavailable: it is not.
     """
     if target not in installed():
-        raise Unavailable(f"--target {target} needs the package {target}: run 'pip install {target}'")
+        raise Unavailable(
+            f"--target {target} needs the package {target}: run 'pip install {target}'; on a Jetson JetPack has it"
+        )
 
 
 def refuse_plugin(target: str, options: Options) -> None:
@@ -149,6 +151,7 @@ def build(
     require(target)
     log = _log_file(target)
     request = {
+        "parent": os.getpid(),
         "module": FLAVOURS[target],
         "model": str(model),
         "engines": str(engines),
@@ -157,9 +160,8 @@ def build(
         "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
         "log": str(log),
         "cache": str(cache.folder() / "timing"),
-        **dataclasses.asdict(
-            dataclasses.replace(options, hardware=HARDWARE[options.hardware] if options.hardware else None)
-        ),
+        **dataclasses.asdict(options),
+        "hardware": options.hardware and HARDWARE[options.hardware],
         "batch": dataclasses.astuple(options.batch),
     }
     child = subprocess.run(
@@ -191,6 +193,7 @@ def _log_file(target: str) -> Path:
     file = cache.folder() / f"{target}-build.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)  # a pipe in its place would never end
         file.write_bytes(b"")
     except OSError:
         return Path(os.devnull)
@@ -206,6 +209,8 @@ def _failure(target: str, answer: dict[str, Any], kept: str) -> TcjaError:
         )
     if answer["stage"] == "plugin":
         return Unavailable(f"--plugin: {log}")
+    if answer["stage"] == "old":
+        return Unavailable(log)
     if answer["stage"] == "option":
         return BadInput(log)
     if answer["stage"] == "memory":

@@ -27,6 +27,7 @@ from tcja_exporters.plugin_model import with_plugin
 from tcja_runtime import plugin
 from tcja_runtime.bundle import WEIGHTS, sha256
 from tcja_runtime.errors import Unavailable
+from tcja_runtime.jetpack import OLDEST_TENSORRT
 from tcja_runtime.machine import free_memory, gpu
 
 RTX_TARGETS = ("SM80", "SM86", "SM89", "SM120")
@@ -51,10 +52,13 @@ class Refused(Exception):
 def main() -> None:
     """Read the request, build, answer."""
     _die_with_parent()
+    request = json.load(sys.stdin)
+    if os.getppid() != request["parent"]:  # which ended before it could be asked for
+        return
     # TensorRT and its modules print to stdout, too, and the answer must stand there alone.
     with os.fdopen(os.dup(1), "w") as stdout:
         os.dup2(2, 1)
-        json.dump(_answer(json.load(sys.stdin)), stdout)
+        json.dump(_answer(request), stdout)
 
 
 def _answer(request: dict[str, Any]) -> Answer:
@@ -68,6 +72,10 @@ def _answer(request: dict[str, Any]) -> Answer:
 
 def _build(request: dict[str, Any]) -> Answer:
     trt = importlib.import_module(request["module"])
+    version = str(trt.__version__)
+    if not _is_rtx(request) and tuple(map(int, version.split(".")[:2])) < OLDEST_TENSORRT:
+        oldest = ".".join(map(str, OLDEST_TENSORRT))
+        raise Refused("old", f"TensorRT {version} is too old, {oldest} is needed: JetPack 6.1 or later has it")
     form = _plugin(trt) if request["plugin"] else None
     errors: list[str] = []
     with Path(request["log"]).open("w", encoding="utf-8", buffering=1) as kept:
@@ -209,7 +217,13 @@ def _products(trt: Any, network: Any) -> dict[str, int]:
     """How many convolutions and matrix products compute in each type; INT8 where both operands are dequantised."""
     kinds = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    dequantized = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
+    shapers = [trt.LayerType.SHUFFLE]  # which the parser may put before a product
+    if hasattr(trt.LayerType, "UNSQUEEZE"):
+        shapers.append(trt.LayerType.UNSQUEEZE)
+    dequantized = set[str]()
+    for layer in layers:
+        if layer.type == trt.LayerType.DEQUANTIZE or (layer.type in shapers and layer.get_input(0).name in dequantized):
+            dequantized.add(layer.get_output(0).name)
     found = collections.Counter[str]()
     for layer in layers:
         if layer.type in kinds:
@@ -280,13 +294,14 @@ def _timings(config: Any, file: Path) -> Iterator[None]:
         merged = config.get_timing_cache()
         merged.combine(_timing_cache(config, file), False)
         partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(memoryview(merged.serialize()))
-        partial.replace(file)
+        with contextlib.suppress(OSError):  # later builds are slower then
+            partial.write_bytes(memoryview(merged.serialize()))
+            partial.replace(file)
 
 
 def _timing_cache(config: Any, file: Path) -> Any:
     """The timings in a file; none where there are none, or where they are of another build of TensorRT."""
-    content = file.read_bytes() if file.exists() else b""
+    content = file.read_bytes() if file.is_file() else b""
     return config.create_timing_cache(content) or config.create_timing_cache(b"")
 
 

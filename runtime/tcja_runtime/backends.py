@@ -72,6 +72,17 @@ def opened(bundle: Bundle, name: str = AUTO, *, trusted: bool = False) -> Backen
         raise
 
 
+def all_opened(bundle: Bundle, name: str, *, trusted: bool = False) -> list[Backend]:
+    """All of a bundle's engines of a flavour that this machine can load, the last built first; at least one.
+
+    Raises:
+        BadInput: the bundle has none, or one was changed.
+        Unavailable: this machine can load none.
+    """
+    found = [engine for engine in engines(bundle, trusted=trusted) if engine.flavour == name and not engine.refusal()]
+    return [_engine(engine, []) for engine in found] or [opened(bundle, name, trusted=trusted)]
+
+
 def title(name: str, engine: Engine | None = None) -> str:
     """What a backend is, for people."""
     if name in FLAVOURS:

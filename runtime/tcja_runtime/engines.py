@@ -9,6 +9,7 @@ TensorRT is tied to one version of it and one GPU, unless it was built to be com
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -67,7 +68,7 @@ class Engine:
             raise BadInput(
                 f"{self.file} has {len(content)} bytes, it was built with {self.sidecar['bytes']}; {self._again}"
             )
-        if sha256(self.file) != self.sidecar["sha256"]:
+        if hashlib.sha256(content).hexdigest() != self.sidecar["sha256"]:
             raise BadInput(f"{self.file} was changed after it was built; {self._again}")
         return content
 
@@ -90,11 +91,13 @@ class Engine:
         found = gpu()
         if found is None:
             return Unavailable(
-                f"engine {self.name} was built for {self.sidecar['device']}, and no GPU was found on this machine"
+                f"engine {self.name} was built for {self.sidecar['device']}, and no GPU was found on this machine: run "
+                f"it, or 'tcja-deploy build {self.bundle}', on one that has it"
             )
         if not self._fits(found):
+            again = self._build("tensorrt")  # TensorRT-RTX would build the same once more
             return Unavailable(
-                f"engine {self.name} was built for {self.sidecar['device']}, this is {found.slug}; {self._again}"
+                f"engine {self.name} was built for {self.sidecar['device']}, this is {found.slug}; {again}"
             )
         return None
 
@@ -111,7 +114,10 @@ class Engine:
 
     @property
     def _again(self) -> str:
-        return f"run 'tcja-deploy build {self.bundle}' here"
+        return self._build(self.flavour)
+
+    def _build(self, flavour: str) -> str:
+        return f"run 'tcja-deploy build {self.bundle} --target {flavour}' here"
 
 
 def engines(bundle: Bundle, *, trusted: bool = False) -> list[Engine]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tcja_deploy import pipeline
@@ -135,6 +137,95 @@ def test_a_wrong_engine_fails_by_its_answers(run, simulated, bundle):
     assert "windows in which rounding decides no spike otherwise than the trained network" in err
 
 
+def faulty(tmp_path, old: str, new: str) -> str:
+    """A copy of what is simulated, with a fault of its own, for PYTHONPATH."""
+    folder = shutil.copytree(Path(__file__).parents[1] / "simulated", tmp_path / "faulty")
+    source = (folder / "tensorrt" / "__init__.py").read_text()
+    assert old in source
+    (folder / "tensorrt" / "__init__.py").write_text(source.replace(old, new))
+    return os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
+
+
+BUILT = '        if fault == "strict":'
+SCALED = """        for t in model.graph.initializer:
+            if len(t.dims) > 1:
+                t.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(t) * np.float32(1.01), t.name))
+"""
+
+
+@pytest.mark.slow
+def test_an_engine_whose_weights_are_one_percent_off_fails(run, simulated, bundle, tmp_path):
+    """Most of its answers are the trained network's all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", faulty(tmp_path, BUILT, SCALED + BUILT))
+        code, _, err = run("build", bundle, "--target", "tensorrt")
+        assert code == 0, err
+    code, _, err = run("verify", bundle, "--backend", "tensorrt")
+    assert code == 1
+    assert "windows in which rounding decides no spike otherwise than the trained network" in err
+
+
+ZEROS = """        nothing = onnx.helper.make_node("Sub", ["rates before", "rates before"], ["rates"])
+        for node in model.graph.node:
+            node.output[:] = ["rates before" if name == "rates" else name for name in node.output]
+        model.graph.node.append(nothing)
+"""
+
+
+@pytest.fixture
+def unsettled(data, name, tmp_path) -> Path:
+    """A bundle in fp16, in which rounding decides in most windows."""
+    checkpoint, out = networks.checkpoint(tmp_path / "model.pth", name), tmp_path / "unsettled.bundle"
+    pipeline.export(
+        pipeline.Request(
+            checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision="fp16", keep=("nothing",)
+        )
+    )
+    return out
+
+
+@pytest.mark.slow
+def test_an_engine_that_answers_nothing_fails(run, simulated, unsettled, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", faulty(tmp_path, BUILT, ZEROS + BUILT))
+        assert run("build", unsettled, "--target", "tensorrt")[0] == 0
+    code, _, err = run("verify", unsettled, "--backend", "tensorrt")
+    assert code == 1
+    assert "answers all 12 windows alike, which the trained network does not" in err
+
+
+@pytest.mark.slow
+def test_a_wrong_engine_fails_by_its_accuracy_beside_another_backend(run, simulated, bundle, tmp_path, data, name):
+    """Where it is not known how the trained network classifies these data."""
+    with np.load(data[name]) as archive:
+        arrays = {key: np.tile(archive[key], (8, *(1,) * (archive[key].ndim - 1))) for key in archive.files}
+    np.savez(tmp_path / "more.npz", **arrays)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", faulty(tmp_path, BUILT, ZEROS + BUILT))
+        code, _, err = run("build", bundle, "--target", "tensorrt")
+        assert code == 0, err
+    code, out, _ = run("verify", bundle, "--data", tmp_path / "more.npz", "--json")
+    failures = [failure["text"] for found in json.loads(out)["backends"] for failure in found["failures"]]
+    assert code == 1
+
+    assert "are right only in ONNX Runtime" in failures[0]
+
+
+@pytest.mark.slow
+def test_every_engine_is_judged(run, simulated, bundle):
+    """Not the last built alone."""
+    simulated.setenv("SIMULATED_FAULT", "swap")
+    assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    simulated.delenv("SIMULATED_FAULT")
+    assert run("build", bundle, "--target", "tensorrt", "--tf32")[0] == 0
+    code, out, _ = run("verify", bundle, "--backend", "tensorrt", "--json")
+    assert code == 1
+    assert [(found["engine"][-4:], len(found["failures"])) for found in json.loads(out)["engines"]] == [
+        ("tf32", 0),
+        ("fp32", 1),
+    ]
+
+
 @pytest.mark.slow
 def test_data_are_classified_by_the_engine(run, built, data, name):
     code, out, _ = run("verify", built, "--backend", "tensorrt", "--data", data[name], "--json")
@@ -164,7 +255,8 @@ def test_an_engine_for_something_else_is_refused(run, built, simulated, case):
     code, _, err = run("verify", built, "--backend", "tensorrt")
     assert code == 3
     assert err.splitlines()[-1] == (
-        f"error: engine nvidia-simulated-sm87-trt10.3.0-fp32 {why}; run 'tcja-deploy build {built}' here"
+        f"error: engine nvidia-simulated-sm87-trt10.3.0-fp32 {why}; "
+        f"run 'tcja-deploy build {built} --target tensorrt' here"
     )
     code, out, _ = run("verify", built, "--json")  # what can be proven is
     assert code == 0
@@ -175,7 +267,10 @@ def test_no_gpu_is_said(run, built, simulated):
     simulated.setenv("SIMULATED_GPU", "")
     code, _, err = run("verify", built, "--backend", "tensorrt")
     assert code == 3
-    assert "was built for nvidia-simulated-sm87, and no GPU was found on this machine" in err
+    assert (
+        "was built for nvidia-simulated-sm87, and no GPU was found on this machine: run it, or 'tcja-deploy build"
+        in err
+    )
 
 
 def damage(bundle, how: str) -> None:
@@ -272,7 +367,8 @@ def test_timings_are_kept_by_device_and_version_and_merged(run, simulated, bundl
     """The simulated builder's timings are the numbers of the processes that took them."""
     simulated.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for _ in range(2):
-        assert run("build", bundle, "--target", "tensorrt")[0] == 0
+        code, _, err = run("build", bundle, "--target", "tensorrt")
+        assert code == 0, err
     folder = tmp_path / "cache" / "tcja-deploy" / "timing"
     kept = folder / "nvidia-simulated-sm87-tensorrt10.3.0.cache"
     assert len(kept.read_bytes().split()) == 2
@@ -310,7 +406,34 @@ def test_tf32_is_not_judged_by_the_bounds_of_float32(run, simulated, bundle):
     assert run("build", bundle, "--target", "tensorrt", "--tf32")[0] == 0
     code, out, _ = run("verify", bundle)
     assert code == 0
-    assert "is not judged by its bounds, as it rounds to TF32" in " ".join(out.split())
+    said = " ".join(out.split())
+    assert "is not judged by its bounds, as it rounds to TF32" in said
+    assert "the parts are proven; what the engine itself answers proves little" in said
+
+
+@pytest.mark.parametrize("hardware", ["ampere-plus", "same-compute-capability"])
+def test_engines_for_other_gpus(run, simulated, bundle, hardware):
+    code, _, err = run("build", bundle, "--target", "tensorrt", "--hardware-compatible", hardware)
+    if hardware == "same-compute-capability":  # which 10.3 has not
+        assert code == 2
+        assert "has no hardware compatibility level SAME_COMPUTE_CAPABILITY; leave --hardware-compatible out" in err
+        return
+    assert code == 0, err
+    simulated.setenv("SIMULATED_GPU", "NVIDIA Other, 8.9")
+    (sidecar,) = Bundle.open(bundle).manifest.engines.values()
+    assert sidecar["hardware"] == "AMPERE_PLUS"
+    assert run("run", bundle, bundle / "golden.npz", "--backend", "tensorrt")[0] in (0, 2)
+    simulated.setenv("SIMULATED_GPU", "NVIDIA Other, 7.2")
+    assert run("verify", bundle, "--backend", "tensorrt")[0] == 3
+
+
+def test_an_old_tensorrt_is_refused(run, simulated, bundle):
+    simulated.setenv("SIMULATED_TENSORRT", "8.6.2")
+    code, _, err = run("build", bundle, "--target", "tensorrt")
+    assert code == 3
+    assert err.splitlines()[-1].startswith(
+        "error: TensorRT 8.6.2 is too old, 10.3 is needed: JetPack 6.1 or later has it"
+    )
 
 
 @pytest.mark.parametrize(

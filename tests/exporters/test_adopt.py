@@ -64,6 +64,29 @@ def test_it_is_exported_and_matches(name, tmp_path):
     assert manifest.evidence[1].startswith("float64: all spikes agree with the original's, layer by layer")
 
 
+@pytest.mark.slow
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("name", list(own.NETWORKS))
+def test_it_is_exported_in_lower_precision(name, precision, tmp_path):
+    network, layout = made(name)
+    np.savez(tmp_path / "data.npz", frames=windows(6))
+    request = pipeline.Request(
+        model=network,
+        layout=layout,
+        data=tmp_path / "data.npz",
+        out=tmp_path / "own.bundle",
+        target="tensorrt-rtx",
+        precision=precision,
+        keep=("nothing",),
+    )
+    manifest, result = pipeline.export(request)
+    assert result.met
+    assert precision in {weight.type for weight in manifest.weights}
+    (sidecar,) = manifest.engines.values()
+    assert sidecar["products"][{"fp16": "HALF", "int8": "INT8"}[precision]] > 0
+
+
 @pytest.mark.parametrize("name", list(own.NETWORKS))
 def test_a_stale_membrane_changes_nothing(name):
     network, layout = made(name)

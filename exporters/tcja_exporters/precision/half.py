@@ -30,6 +30,7 @@ _KIND = {_FLOAT: "float", _HALF: "half"}
 
 def to_half(graph: gs.Graph, weights: Iterable[str]) -> Done:
     """Let products with some weights, given by tensor, and what lies between them, compute in half."""
+    _complete_types(graph)
     chosen = _chosen(graph, set(weights))
     casts: dict[tuple[str, str], gs.Variable] = {}
 
@@ -58,6 +59,16 @@ def to_half(graph: gs.Graph, weights: Iterable[str]) -> Done:
         if tensor.dtype == _HALF:
             graph.outputs[i] = _keep_name(cast(tensor, _FLOAT))
     return Done(len(chosen), exact=False, note=f"products and activations in half, {len(casts)} casts")
+
+
+def _complete_types(graph: gs.Graph) -> None:
+    """Say the type of results that an earlier rewriting left open: of a network in float32, floats make floats."""
+    for node in graph.nodes:
+        makes_floats = node.op in (*_PRODUCTS, *_ELEMENTWISE, custom_op.NAME) or (
+            node.op in _MOVES and all(tensor.dtype == _FLOAT for tensor in node.inputs[:1])
+        )
+        for tensor in node.outputs if makes_floats else ():
+            tensor.dtype = tensor.dtype or _FLOAT
 
 
 def _keep_name(tensor: gs.Variable) -> gs.Variable:

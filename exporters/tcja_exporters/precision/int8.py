@@ -8,6 +8,7 @@ Zero points are 0, of type int8, and written out: TensorRT takes an omitted one,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,9 +22,10 @@ from tcja_exporters.precision.calibration import LEVELS
 def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> Done:
     """Quantise products: the scale of what they multiply, by the tensor of their weight."""
     changes = 0
+    names = Counter[str]()
     for node in [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1].name in scales]:
         weight, scale = node.inputs[1], scales[node.inputs[1].name]
-        node.inputs[0] = _quantized(graph, node, scale)
+        node.inputs[0] = _quantized(graph, node, scale, names)
         if isinstance(weight, gs.Constant):
             axis = 0 if node.op == "Conv" or node.attrs.get("transB", 0) else weight.values.ndim - 1
             _dequantized(graph, weight, axis)
@@ -31,7 +33,8 @@ def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> Done:
     return Done(changes, exact=False, note="weights and inputs of products in 8 bits")
 
 
-def _quantized(graph: gs.Graph, node: gs.Node, scale: float) -> gs.Variable:
+def _quantized(graph: gs.Graph, node: gs.Node, scale: float, names: Counter[str]) -> gs.Variable:
+    """What a product takes, quantised. A network that loops over time uses a module once a step."""
     x = node.inputs[0]
     constants = [
         gs.Constant(f"{node.name}/scale", np.array(scale, np.float32)),
@@ -40,8 +43,10 @@ def _quantized(graph: gs.Graph, node: gs.Node, scale: float) -> gs.Variable:
     q = gs.Variable(f"{node.name}/quantized", np.int8, x.shape)
     y = gs.Variable(f"{node.name}/dequantized", np.float32, x.shape)
     module = node.name.rpartition("/")[0]
-    graph.nodes.append(gs.Node("QuantizeLinear", f"{module}/QuantizeLinear", {}, [x, *constants], [q]))
-    graph.nodes.append(gs.Node("DequantizeLinear", f"{module}/DequantizeLinear", {}, [q, *constants], [y]))
+    names[module] += 1
+    use = "" if names[module] == 1 else f"_{names[module]}"
+    graph.nodes.append(gs.Node("QuantizeLinear", f"{module}/QuantizeLinear{use}", {}, [x, *constants], [q]))
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{module}/DequantizeLinear{use}", {}, [q, *constants], [y]))
     return y
 
 

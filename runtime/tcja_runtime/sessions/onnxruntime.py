@@ -116,9 +116,9 @@ class OnnxRuntimeSession:
         # The arena keeps the largest run's memory, twice over when it grows; a board has none to spare.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
-        # Without it, sums of int8 products overflow on processors with AVX2 and no VNNI (onnxruntime,
-        # core/session/onnxruntime_session_options_config_keys.h).
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        # Quantised products are multiplied as floats, which is exact: in int8 their sums overflow on processors with
+        # AVX2 and no VNNI (onnxruntime_session_options_config_keys.h), and what avoids that cannot share a weight.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
         try:
             content = model.read_bytes()

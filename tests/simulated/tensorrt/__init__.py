@@ -77,7 +77,7 @@ class DataType(_Enum):
 
 
 class LayerType(_Enum):
-    CONVOLUTION, DECONVOLUTION, MATRIX_MULTIPLY, DEQUANTIZE, OTHER, PLUGIN_V3 = range(6)
+    CONVOLUTION, DECONVOLUTION, MATRIX_MULTIPLY, DEQUANTIZE, SHUFFLE, OTHER, PLUGIN_V3 = range(7)
 
 
 _LAYERS = {
@@ -304,7 +304,7 @@ class _Engine:
     def __init__(self, profile, model) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._profile = profile
         self._types = {v.name: v.type for v in (*self.session.get_inputs(), *self.session.get_outputs())}
