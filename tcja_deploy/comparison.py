@@ -199,7 +199,6 @@ class _Comparison:
                 if (other.spikes[layer.name] != forced.spikes[layer.name]).any():
                     self._unlike[twin.model].add(layer.name)
                     self._judge_flips(twin, layer, judge_spikes(layer, reference, other.spikes[layer.name]))
-            self._judge_free_run(twin, twin.free(inputs), inputs, reference)
         self._add_free_run(inputs, reference)
 
     def _add_free_run(self, inputs: Floats, reference: Reference) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -162,7 +163,7 @@ def test_another_precision_than_the_models_is_refused(tmp_path, exports):
     ("options", "message"),
     [
         ({"level": 6}, "--optimization-level 6 must be 0 to 5"),
-        ({"workspace": 1000}, "--workspace 0.000953674 must be at least 1 MiB"),
+        ({"workspace": 1000}, "--workspace 0.000953674 must be 1 to 1048576 MiB"),
         ({"hardware": "turing"}, "--hardware-compatible turing must be ampere-plus or same-compute-capability"),
     ],
 )
@@ -174,6 +175,7 @@ def test_impossible_options_are_refused(options, message):
 @RTX
 def test_the_child_answers_in_json(tmp_path):
     request = {
+        "parent": os.getpid(),
         "module": "tensorrt_rtx",
         "model": str(tmp_path / "none.onnx"),
         "log": str(tmp_path / "log"),
