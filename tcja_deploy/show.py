@@ -419,9 +419,12 @@ def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Tab
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+        said = ((key, _short(item)) for key, item in value.items())
+        return ", ".join(f"{key} {text}" for key, text in said if text)
     if isinstance(value, (list, tuple)):
         return "; ".join(map(_short, value))
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)

@@ -149,6 +149,8 @@ def build(
     """
     refuse_plugin(target, options)
     require(target)
+    if options.version_compatible and target == "tensorrt-rtx":
+        raise BadInput("--version-compatible is for full TensorRT; TensorRT-RTX cannot; leave it out")
     log = _log_file(target)
     request = {
         "parent": os.getpid(),

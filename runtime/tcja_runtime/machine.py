@@ -97,7 +97,8 @@ def _read(file: Path) -> str:
 
 def _driver() -> Gpu | None:
     name, found, capability = _asked("name,compute_cap").rpartition(", ")
-    return Gpu(name, capability.replace(".", "")) if found else None
+    sm = capability.strip().replace(".", "")
+    return Gpu(name, sm) if found and sm.isdecimal() else None
 
 
 def _asked(query: str, form: str = "") -> str:

@@ -465,3 +465,11 @@ def test_what_an_engine_says_of_itself_is_checked(run, built, entry, value):
     code, _, err = run("verify", built, "--trust-engine")
     assert code == 2
     assert f"{beside} is damaged (an engine's {entry} is {value!r}); remove {beside.parent}" in err
+
+
+@pytest.mark.parametrize("said", ["NVIDIA Simulated, [N/A]", "NVIDIA Simulated"])
+def test_a_driver_that_does_not_tell_is_no_gpu(run, simulated, bundle, said):
+    simulated.setenv("SIMULATED_GPU", said)
+    code, _, err = run("build", bundle, "--target", "tensorrt")
+    assert code == 3
+    assert "it needs a GPU" in err

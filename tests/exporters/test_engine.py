@@ -159,6 +159,12 @@ def test_another_precision_than_the_models_is_refused(tmp_path, exports):
         build(plain, tmp_path, products={"HALF": 2})
 
 
+@RTX
+def test_rtx_engines_are_for_their_own_version(tmp_path, exports):
+    with pytest.raises(BadInput, match="--version-compatible is for full TensorRT; TensorRT-RTX cannot; leave it out"):
+        build(exports["fashion_mnist"][1] / PLAIN_MODEL, tmp_path, version_compatible=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
