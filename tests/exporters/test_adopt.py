@@ -105,7 +105,7 @@ def test_a_stale_membrane_changes_nothing(name):
 def test_all_of_this_with_spikingjelly_2():
     """The second release, which cannot be installed beside the first, in a process of its own."""
     if not SECOND.exists():
-        pytest.skip("SpikingJelly 2 is not at hand; make setup installs it")
+        pytest.skip("SpikingJelly 2 is not at hand; make test installs it")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "activation_based", __file__],
         env={**os.environ, "PYTHONPATH": str(SECOND)},
@@ -114,7 +114,7 @@ def test_all_of_this_with_spikingjelly_2():
         cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 0, done.stdout
-    assert "4 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 def ties(spec: NeuronSpec, seed: int = 0) -> np.ndarray:
