@@ -86,13 +86,14 @@ def verify(
         backends=[],
         not_run=not_run,
     )
-    culprit, first = None, None
+    culprit: Culprit | None = None
+    first: _Answered | None = None
     for name in names:
         proof = _Proof(opened, vectors, name, trusted, steps)
         found = with_statistics(proof.found.parity, proof.statistics(windows))
-        report.backends.append(proof.beside(first, found) if first else found)
+        report.backends.append(_beside(first, proof.answered, found) if first and proof.answered else found)
         report.engines.extend(proof.engines)
-        first = first or proof
+        first = first or proof.answered
         if bisect and culprit is None and proof.found.parity.failures:
             with steps.step("find what is wrong"):
                 culprit = proof.culprit(report)
@@ -118,6 +119,31 @@ def _backends(opened: Bundle, backend: str, trusted: bool) -> tuple[list[str], l
     if not names:
         raise Unavailable("; and ".join([*not_run[:1], str(missing)]))
     return names, not_run
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answered:
+    """How a backend classified windows: their likeliest classes [N, k], and their labels [N] where known."""
+
+    backend: str
+    source: str
+    classes: Classes
+    labels: Labels | None
+
+
+def _beside(first: _Answered, second: _Answered, parity_: parity.Parity) -> parity.Parity:
+    """Compare how two backends classify, where how the trained network does is not known."""
+    if parity_.statistics and parity_.statistics.compared:
+        return parity_
+    found = agreement(second.source, first.classes, second.classes, second.labels)
+    if not found.worse:
+        return parity_
+    text = (
+        f"of {found.compared:,} windows {found.only_original:,} are right only in {first.backend} and "
+        f"{found.only_exported:,} only here, which no chance explains (p = {found.p_value:.1g})"
+    )
+    failure = parity.Failure(kind="accuracy", text=text, model=parity_.model)
+    return dataclasses.replace(parity_, failures=[*parity_.failures, failure])
 
 
 class _Proof:
@@ -147,7 +173,7 @@ class _Proof:
         with steps.counted(f"compare {name} with the golden vectors", n) as advance:
             self.found = compare(vectors.batches(size), self._probes, self._scenes, self._network, advance=advance)
         self.engines = [deployed.judge(engine, vectors, manifest, self.found.outputs) for engine in running]
-        self._rows: tuple[str, Classes, Labels | None] | None = None
+        self.answered: _Answered | None = None
 
     def statistics(self, windows: Data | None) -> Agreement | None:
         """How the network classifies the golden windows, or data; None without classes."""
@@ -165,23 +191,8 @@ class _Proof:
             original = vectors.answers.likeliest if known else original[:0]
             exported = self._classified(windows, exported[:0])
             source, labels = windows.source, windows.labels
-        self._rows = source, exported, labels
+        self.answered = _Answered(self.found.parity.backend, source, exported, labels)
         return agreement(source, original, exported, labels)
-
-    def beside(self, first: _Proof, parity_: parity.Parity) -> parity.Parity:
-        """Compare how it classifies with how another backend does, where how the trained network does is not known."""
-        if self._rows is None or first._rows is None or (parity_.statistics and parity_.statistics.compared):
-            return parity_
-        (source, rows, labels), (_, others, _) = self._rows, first._rows
-        found = agreement(source, others, rows, labels)
-        if not found.worse:
-            return parity_
-        text = (
-            f"of {found.compared:,} windows {found.only_original:,} are right only in {first.found.parity.backend} and "
-            f"{found.only_exported:,} only here, which no chance explains (p = {found.p_value:.1g})"
-        )
-        failure = parity.Failure(kind="accuracy", text=text, model=parity_.model)
-        return dataclasses.replace(parity_, failures=[*parity_.failures, failure])
 
     def _classified(self, windows: Data, none: Classes) -> Classes:
         probe = self._probes[0]
