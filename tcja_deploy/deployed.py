@@ -74,8 +74,8 @@ def judge(engine: Backend, golden: Golden, manifest: Manifest, parts: Values) ->
         fail("returns values that are NaN or infinite")
     elif len(output) > 1 and (output == output[:1]).all() and (reference.output != reference.output[:1]).any():
         fail(f"answers all {len(output):,} windows alike, which the trained network does not")
-    elif found.judged and (settled & beyond & ~excused).any():
-        worst = int(np.argmax(np.where(settled, own, -1.0)))
+    elif found.judged and (wrong := settled & beyond & ~excused).any():
+        worst = int(np.argmax(np.where(wrong, own, -1.0)))
         fail(
             f"answers {found.beyond:,} of {found.settled:,} windows in which rounding decides no spike otherwise than "
             f"the trained network, by {own[worst]:.2g} in window {worst + 1}"

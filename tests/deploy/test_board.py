@@ -473,3 +473,12 @@ def test_a_driver_that_does_not_tell_is_no_gpu(run, simulated, bundle, said):
     code, _, err = run("build", bundle, "--target", "tensorrt")
     assert code == 3
     assert "it needs a GPU" in err
+
+
+def test_odd_things_where_timings_and_logs_are_kept_do_not_stop_a_build(run, simulated, bundle, tmp_path):
+    simulated.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "tcja-deploy"
+    (folder / "timing" / "nvidia-simulated-sm87-tensorrt10.3.0.cache").mkdir(parents=True)
+    os.mkfifo(folder / "tensorrt-build.log")
+    code, _, err = run("build", bundle, "--target", "tensorrt")
+    assert code == 0, err

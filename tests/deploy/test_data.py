@@ -20,6 +20,7 @@ from tcja_runtime import golden
 from tcja_runtime.agreement import Agreement
 from tcja_runtime.bundle import Bundle, write_manifest
 from tcja_runtime.data import load
+from tcja_runtime.errors import BadInput
 
 from .. import networks
 
@@ -115,6 +116,26 @@ def test_an_export_that_was_cut_off_goes_on(request_, small_batches, cache, whol
     assert not list(cache.iterdir())
     (found,) = report.backends
     assert found.statistics == whole
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist"])  # which classifies windows otherwise than blank ones
+@pytest.mark.parametrize("killed", [False, True], ids=["found", "killed before"])
+def test_answers_to_damaged_data_do_not_outlive_their_mending(bundle, data, name, small_batches, tmp_path, killed):
+    """The checksums that a file says of itself stay the same, and the damage is found at its end."""
+    file = tmp_path / "data.npz"
+    with np.load(data[name]) as archive:
+        np.savez(file, **{key: np.concatenate([archive[key]] * 4) for key in archive.files})
+    expected = verify(bundle, data=file).report.backends[0].statistics
+    sound = file.read_bytes()
+    at, size = sound.index(b"images.npy") + 400, len(sound) // 2
+    file.write_bytes(sound[:at] + bytes(size) + sound[at + size :])  # half of the windows are blank
+    steps = Watched("ONNX", 12) if killed else Watched()
+    with pytest.raises(KeyboardInterrupt if killed else BadInput):
+        verify(bundle, steps, data=file)
+    assert steps.done["ONNX"] >= 12
+    assert bool(steps.notes) == killed
+    file.write_bytes(sound)
+    assert verify(bundle, data=file).report.backends[0].statistics == expected
 
 
 @pytest.mark.slow

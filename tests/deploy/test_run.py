@@ -186,3 +186,18 @@ def test_a_network_without_classes(run, one):
     assert err.splitlines()[-1] == (
         f"error: {bundle}: the network does not classify, so there is nothing to say of a window"
     )
+
+
+def test_scores_that_are_no_numbers_are_refused(run, bundle, data, name, monkeypatch):
+    opened = backends.opened
+
+    class Broken:
+        inputs = ("images",)
+
+        def run(self, feeds):
+            return {"rates": np.full((len(feeds["images"]), 10), np.nan, np.float32)}
+
+    monkeypatch.setattr(running, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Broken()))
+    code, out, err = run("run", bundle, data[name], "--json")
+    assert (code, out) == (2, "")
+    assert "returns scores that are NaN or infinite: run 'tcja-deploy verify" in err.splitlines()[-1]

@@ -249,3 +249,30 @@ def test_members_that_are_no_arrays_are_passed_over(tmp_path):
         archive.writestr("odd.npy", "no array")
     with pytest.raises(BadInput, match="not an .npz file, or a damaged one"):
         load(file, IMAGES, 10)
+
+
+def test_a_header_that_is_no_text_of_python_and_a_damaged_lzma_member_are_refused(tmp_path):
+    header = b"{'descr':'|u1'" + b" " * 50 + b"\n"
+    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
+        archive.writestr("frames.npy", b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(784))
+    np.savez(tmp_path / "sound.npz", frames=np.zeros((3, *FRAMES.shape), np.float32))
+    with zipfile.ZipFile(tmp_path / "sound.npz") as sound:
+        content = sound.read("frames.npy")
+    with zipfile.ZipFile(tmp_path / "lzma.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("frames.npy", content)
+        at = archive.infolist()[0].header_offset + 60
+    damaged = bytearray((tmp_path / "lzma.npz").read_bytes())
+    damaged[at : at + 8] = bytes(8)
+    (tmp_path / "lzma.npz").write_bytes(damaged)
+    for name in ("header.npz", "lzma.npz"):
+        with pytest.raises(BadInput, match=f"{name} is not an .npz file, or a damaged one"):
+            list(load(tmp_path / name, FRAMES, None).batches(1))
+
+
+def test_the_stamp_tells_when_a_file_was_written(tmp_path):
+    np.savez(tmp_path / "a.npz", frames=np.zeros((1, *FRAMES.shape), np.float32))
+    first = load(tmp_path / "a.npz", FRAMES, None)
+    os.utime(tmp_path / "a.npz", ns=(1, 1))
+    second = load(tmp_path / "a.npz", FRAMES, None)
+    assert first.digest == second.digest
+    assert first.stamp != second.stamp
