@@ -36,6 +36,7 @@ def onnxruntime_probes(
             output_name=output_name,
             layers=layers,
             taps=taps,
+            fuses=backend == "onnxruntime-tensorrt",
         )
         for file in (PLAIN_MODEL, MODEL)
     ]

@@ -102,15 +102,17 @@ def verify(
 
 def _backends(opened: Bundle, backend: str, trusted: bool) -> tuple[list[str], list[str]]:
     """What to prove, and why engines are left out, a line each."""
-    if backend != AUTO:
-        return [backend], []
     names, not_run = [], []
+    found = engines(opened, trusted=trusted)
+    if backend != AUTO:
+        refusals = [engine.refusal() for engine in found if engine.flavour == backend]
+        return [backend], [str(refusal) for refusal in refusals if refusal]
     try:
         onnxruntime.require()
         names.append("onnxruntime")
     except Unavailable as error:
         missing = error
-    for engine in engines(opened, trusted=trusted):
+    for engine in found:
         refusal = engine.refusal()
         if refusal:
             not_run.append(str(refusal))

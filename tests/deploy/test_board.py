@@ -211,6 +211,17 @@ def test_a_wrong_engine_fails_by_its_accuracy_beside_another_backend(run, simula
     assert "are right only in ONNX Runtime" in failures[0]
 
 
+def test_engines_that_are_left_out_are_named(run, simulated, bundle):
+    assert run("build", bundle, "--target", "tensorrt", "--hardware-compatible", "ampere-plus", "--tf32")[0] == 0
+    assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    simulated.setenv("SIMULATED_GPU", "NVIDIA Other, 8.9")
+    code, out, _ = run("verify", bundle, "--backend", "tensorrt", "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert [found["engine"] for found in said["engines"]] == ["nvidia-simulated-sm87-trt10.3.0-tf32"]
+    assert ["fp32 was built for nvidia-simulated-sm87, this is" in line for line in said["not_run"]] == [True]
+
+
 @pytest.mark.slow
 def test_every_engine_is_judged(run, simulated, bundle):
     """Not the last built alone."""
