@@ -157,9 +157,7 @@ def spikingjelly(asked: argparse.Namespace, window: Tensor) -> Offered:
 
         def made(name: str = name, backend: str = backend) -> Offered:
             model = network(asked.checkpoint, asked.device)
-            neurons = replaced(
-                model, lambda tau: neuron.MultiStepLIFNode(tau=tau, detach_reset=True, backend=backend)
-            )
+            neurons = replaced(model, lambda tau: neuron.MultiStepLIFNode(tau=tau, detach_reset=True, backend=backend))
 
             def run() -> Tensor:
                 functional.reset_net(model)
@@ -278,8 +276,8 @@ def medians(contestants: list[Contestant], seconds: float, wait: Callable[[], No
         during(contestant, WARM_UP, 3)
     taken: list[list[float]] = [[] for _ in contestants]
     for _ in range(TURNS):
-        for each, contestant in zip(taken, contestants, strict=True):
-            each += during(contestant, seconds / TURNS, 3)
+        for i, contestant in enumerate(contestants):
+            taken[i] += during(contestant, seconds / TURNS, 3)
     return [statistics.median(each) for each in taken]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +83,11 @@ def check_provider(onnxruntime: Any, backend: str) -> None:
             f"the installed ONNX Runtime has no {provider}: run 'pip uninstall onnxruntime', then "
             "'pip install onnxruntime-gpu' (for a Jetson, a build made for it)"
         )
+    if provider != PROVIDERS["onnxruntime"]:
+        # Where CUDA and cuDNN are packages of NVIDIA's, the dynamic linker does not know of them. What is not found is
+        # printed, and said again, as an error, by the session.
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
     if provider == "TensorrtExecutionProvider":
         # It has no option for TF32; this is read by all of NVIDIA's libraries.
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
