@@ -220,7 +220,7 @@ def of_onnxruntime(name: str, file: Path, window: Tensor, device: str, **options
 
     def answered() -> Floats:
         run()
-        return np.asarray(answer.numpy(), np.float64)
+        return np.asarray(binding.copy_outputs_to_cpu()[0], np.float64)
 
     return Contestant(name, run, answered)
 
@@ -250,7 +250,7 @@ def fired(asked: argparse.Namespace, window: Tensor) -> int:
     return int(sum(np.count_nonzero(each) for each in session.run({session.inputs[0]: window.cpu().numpy()}).values()))
 
 
-FAMILIES = {"spikingjelly": spikingjelly, "ours": ours, "spikingjelly-2": spikingjelly_2, "onnxruntime": in_onnxruntime}
+FAMILIES = {"spikingjelly": spikingjelly, "onnxruntime": in_onnxruntime, "spikingjelly-2": spikingjelly_2, "ours": ours}
 
 
 # Measuring
@@ -373,7 +373,7 @@ def main() -> None:
     parser.add_argument("--spikingjelly-2", type=Path)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--seconds", type=float, default=2.0, help="of measuring, each and batch")
-    parser.add_argument("--limit", type=float, default=120.0, help="seconds that a family may take")
+    parser.add_argument("--limit", type=float, default=200.0, help="seconds that a family may take")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--family", choices=FAMILIES, help=argparse.SUPPRESS)

@@ -1,13 +1,13 @@
 #!/bin/bash
 # What only a GPU can tell, part by part, each within its own time: one that fails leaves the others alone.
 #
-#     benchmarks/on_gpu.sh OUT BUNDLE CHECKPOINT PLAIN.onnx SPIKINGJELLY-2 [OTHER_BUNDLE DATA.npz]
+#     benchmarks/on_gpu.sh OUT BUNDLE [OTHER_BUNDLE DATA.npz]
 #
-# What all said is in OUT/log.txt, the figures are in OUT/*.json, and the tables are printed last. The arguments are
-# those of gpu.py beside this; OTHER_BUNDLE is verified too, and classifies DATA. Needs the packages of `export` but for
-# onnx-graphsurgeon, onnxruntime-gpu in place of onnxruntime, cuda-bindings, NVRTC and pytest.
+# The kernel's tests and its bandwidth, and `doctor`, `verify` and `bench` with ONNX Runtime's CUDA provider; the other
+# bundle classifies DATA, too. OUT/log.txt has all that was said. Needs numpy, typer, rich, onnxruntime-gpu,
+# cuda-bindings, NVRTC and pytest. The peers are compared by gpu.py beside this.
 
-out=$1 bundle=$2 checkpoint=$3 plain=$4 newer=$5 other=$6 data=$7
+out=$1 bundle=$2 other=$3 data=$4
 cd "$(dirname "$0")/.." || exit
 export PYTHONPATH="$PWD:$PWD/exporters:$PWD/runtime:$PYTHONPATH" PYTHONUNBUFFERED=1 NO_COLOR=1 COLUMNS=140
 deploy="python3 -m tcja_deploy"
@@ -33,6 +33,5 @@ part "verify on the GPU" 120 25 $deploy verify "$bundle" --backend onnxruntime-c
 part bench 40 20 $deploy bench "$bundle" --backend onnxruntime-cuda --seconds 3
 part "bench, batch 8" 40 20 $deploy bench "$bundle" --backend onnxruntime-cuda --seconds 3 --batch 8
 part "bandwidth of the kernel" 150 70 python3 benchmarks/neuron_kernel.py "$bundle" --ahead 1 4 8 --json "$out/kernel.json"
-part "the network" 420 40 python3 benchmarks/gpu.py "$bundle" "$checkpoint" --plain "$plain" --spikingjelly-2 "$newer" --json "$out/gpu.json"
 rm -f "$out/part.txt"
 printf '\n%s s; exit codes: %s\n' $((SECONDS - began)) "$passed"
