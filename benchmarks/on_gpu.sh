@@ -10,6 +10,7 @@
 out=$1 bundle=$2 other=$3 data=$4
 cd "$(dirname "$0")/.." || exit
 export PYTHONPATH="$PWD:$PWD/exporters:$PWD/runtime:$PYTHONPATH" PYTHONUNBUFFERED=1 NO_COLOR=1 COLUMNS=140
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 # warnings are errors in tests, those of others' plugins too
 deploy="python3 -m tcja_deploy"
 passed="" began=$SECONDS
 

@@ -32,7 +32,7 @@ _EXACT = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 """Options with which products of float32 are products of float32."""
 
 _REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
-"""What ONNX Runtime says where a library of CUDA's refuses to work: that of one which is too new for the driver, say."""
+"""What ONNX Runtime says where a library of CUDA's refuses to work: one that is too new for the driver, say."""
 
 _LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "CUDA")
 """What ONNX Runtime says where it, or the machine, is not enough."""
