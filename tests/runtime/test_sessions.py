@@ -69,6 +69,47 @@ def test_a_run_that_memory_does_not_suffice_for_blames_the_machine(tmp_path):
         sessions.OnnxRuntimeSession(tmp_path / "a.onnx").run({"x": np.zeros(1, np.float32)})
 
 
+@pytest.fixture
+def with_cuda(monkeypatch, tmp_path):
+    """An ONNX Runtime that says it has CUDA, and a file for its model; sets what it makes of the model."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load libcublas.so.13\n"))
+    (tmp_path / "model.onnx").write_bytes(b"a model")
+
+    def opened(made):
+        monkeypatch.setattr(onnxruntime, "InferenceSession", made)
+        return sessions.OnnxRuntimeSession(tmp_path / "model.onnx", backend="onnxruntime-cuda")
+
+    return opened
+
+
+def test_what_cuda_refuses_is_told_and_nothing_else_is_printed(with_cuda, capfd):
+    """The words are those of ONNX Runtime 1.31 beside a driver that is too old, and of its search for CUDA."""
+
+    def made(*_, providers, enable_fallback):
+        assert not enable_fallback  # or a run that fails would be done by the processor
+        assert providers == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+        raise RuntimeError(
+            "/src/cuda_call.cc:154 CudaCall CUDA failure 35: CUDA driver version is insufficient for CUDA runtime "
+            "version ; GPU=-1 ; hostname=vm ; expr=cudaSetDevice(info_.device_id);"
+        )
+
+    with pytest.raises(
+        Unavailable, match=r"\(CUDA failure 35: CUDA driver version .* runtime version\); choose --backend"
+    ):
+        with_cuda(made)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_that_is_wrong_is_not_blamed_on_cuda(with_cuda):
+    def made(*_, **__):
+        raise RuntimeError("INVALID_PROTOBUF")
+
+    with pytest.raises(BadInput, match=r"cannot load .*model.onnx: INVALID_PROTOBUF"):
+        with_cuda(made)
+
+
 @pytest.mark.parametrize("outputs", [(), ("y",)])
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_what_is_no_model_is_refused(tmp_path, content, outputs):

@@ -50,6 +50,8 @@ class Kernel:
         width: neurons side by side that a thread reads at once, as `width` says.
         pool: k of the k x k maximum pooling behind it; 1 for none.
         traced: whether the membranes before firing are written too, in float32.
+        ahead: time steps whose currents a thread asks for at once; with a pooling of more than 2 x 2 it is one, because
+            the registers hold no more.
     """
 
     spec: NeuronSpec
@@ -57,6 +59,7 @@ class Kernel:
     width: int = 1
     pool: int = 1
     traced: bool = False
+    ahead: int = 4
 
     def __post_init__(self) -> None:
         if self.pool not in _POOLS:
@@ -89,6 +92,7 @@ class Kernel:
             "TAU": _float(spec.tau or 1.0),
             "WIDTH": self.width,
             "POOL": self.pool,
+            "AHEAD": self.ahead if self.pool <= 2 else 1,
             "TRACED": int(self.traced),
             "KERNEL": self.name,
         }

@@ -72,6 +72,15 @@ def enqueue(
     done(cuda.cuLaunchKernel(function(ptx, kernel.name), blocks, 1, 1, THREADS, 1, 1, 0, stream, arguments, 0))
 
 
+@functools.lru_cache(1)
+def _sm() -> str:
+    """This machine's GPU; asking takes far longer than launching."""
+    found = gpu()
+    if found is None:
+        raise Unavailable("no GPU was found")
+    return found.sm
+
+
 def run(kernel: Kernel, current: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     """What a kernel computes on this machine's GPU.
 
@@ -85,9 +94,7 @@ def run(kernel: Kernel, current: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     Raises:
         Unavailable: the CUDA binding, a GPU or NVRTC is missing.
     """
-    cuda, found = Cuda(), gpu()
-    if found is None:
-        raise Unavailable("no GPU was found")
+    cuda = Cuda()
     sides = current.shape[-2:] if kernel.pool == 1 else tuple(size // kernel.pool for size in current.shape[-2:])
     results = [np.zeros((*current.shape[:-2], *sides), current.dtype)]
     results += [np.zeros(current.shape, np.float32)] if kernel.traced else []
@@ -97,7 +104,7 @@ def run(kernel: Kernel, current: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         buffer.host[: array.nbytes] = array.reshape(-1).view(np.uint8)
         buffer.to_gpu(array.nbytes, stream)
     first, *others = (buffer.address for buffer in buffers)
-    enqueue(kernel, kernel.ptx(found.sm), current.shape, first, others, stream.handle)
+    enqueue(kernel, kernel.ptx(_sm()), current.shape, first, others, stream.handle)
     for array, buffer in zip(results, buffers[1:], strict=True):
         buffer.from_gpu(array.nbytes, stream)
     stream.wait()

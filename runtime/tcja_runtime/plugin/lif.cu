@@ -8,8 +8,11 @@
 //
 // `tcja_runtime.plugin.kernel` writes what comes before this text: Io (float, or unsigned short, which holds the bits
 // of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, RATE, TAU
-// (floats in hexadecimal, so that not a bit of them is lost), WIDTH, POOL (k, or 1), TRACED (1 to write the membranes
-// before firing, too) and KERNEL, the name.
+// (floats in hexadecimal, so that not a bit of them is lost), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 to write the
+// membranes before firing, too) and KERNEL, the name.
+//
+// A thread asks for the currents of AHEAD steps before it computes the first of them: memory answers late, and a small
+// layer has too few threads for others to fill the time.
 
 #define LINEAR 0
 #define DECAYED 1
@@ -95,21 +98,27 @@ extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int
     const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
     if (at >= neurons) return;
     Neuron neuron[WIDTH];
-#pragma unroll 4
-    for (int t = 0; t < steps; ++t) {
-        const long long here = (long long)t * neurons + at;
-        const Group<Io> x = *reinterpret_cast<const Group<Io>*>(current + here);
-        Group<Io> s;
+    for (int t = 0; t < steps; t += AHEAD) {
+        Group<Io> x[AHEAD];
 #pragma unroll
-        for (int i = 0; i < WIDTH; ++i) {
-            const float h = neuron[i].step(widened(x.of[i]));
-            s.of[i] = neuron[i].fired ? ONE : (Io)0;
+        for (int a = 0; a < AHEAD; ++a)
+            if (t + a < steps) x[a] = *reinterpret_cast<const Group<Io>*>(current + (long long)(t + a) * neurons + at);
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a) {
+            if (t + a >= steps) break;
+            const long long here = (long long)(t + a) * neurons + at;
+            Group<Io> s;
+#pragma unroll
+            for (int i = 0; i < WIDTH; ++i) {
+                const float h = neuron[i].step(widened(x[a].of[i]));
+                s.of[i] = neuron[i].fired ? ONE : (Io)0;
 #if TRACED
-            membranes[here + i] = h;
+                membranes[here + i] = h;
 #endif
-            (void)h;
+                (void)h;
+            }
+            *reinterpret_cast<Group<Io>*>(spikes + here) = s;
         }
-        *reinterpret_cast<Group<Io>*>(spikes + here) = s;
     }
 }
 
@@ -131,28 +140,31 @@ extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int
     const long long at = ((line / rows) * height + line % rows * POOL) * width + output % columns * POOL;
     const long long neurons = (long long)planes * height * width;
     Neuron neuron[POOL * POOL];
-#pragma unroll 2
-    for (int t = 0; t < steps; ++t) {
-        bool any = false;
+    for (int t = 0; t < steps; t += AHEAD) {
+        Group<Io> x[AHEAD][POOL * POOL / WIDTH];
 #pragma unroll
-        for (int row = 0; row < POOL; ++row) {
+        for (int a = 0; a < AHEAD; ++a)
 #pragma unroll
-            for (int column = 0; column < POOL; column += WIDTH) {
-                const long long here = t * neurons + at + row * width + column;
-                const Group<Io> x = *reinterpret_cast<const Group<Io>*>(current + here);
-#pragma unroll
-                for (int i = 0; i < WIDTH; ++i) {
-                    Neuron& one = neuron[row * POOL + column + i];
-                    const float h = one.step(widened(x.of[i]));
-                    any |= one.fired;
-#if TRACED
-                    membranes[here + i] = h;
-#endif
-                    (void)h;
-                }
+            for (int g = 0; g < POOL * POOL / WIDTH; ++g) {
+                const int row = g * WIDTH / POOL, column = g * WIDTH % POOL;
+                const Io* from = current + (t + a) * neurons + at + row * width + column;
+                if (t + a < steps) x[a][g] = *reinterpret_cast<const Group<Io>*>(from);
             }
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a) {
+            if (t + a >= steps) break;
+            bool any = false;
+#pragma unroll
+            for (int i = 0; i < POOL * POOL; ++i) {
+                const float h = neuron[i].step(widened(x[a][i / WIDTH].of[i % WIDTH]));
+                any |= neuron[i].fired;
+#if TRACED
+                membranes[(t + a) * neurons + at + i / POOL * width + i % POOL] = h;
+#endif
+                (void)h;
+            }
+            spikes[(t + a) * outputs + output] = any ? ONE : (Io)0;
         }
-        spikes[t * outputs + output] = any ? ONE : (Io)0;
     }
 }
 

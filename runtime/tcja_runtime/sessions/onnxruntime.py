@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,9 @@ PROVIDERS = {
 """Execution provider by name of the backend."""
 _EXACT = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 """Options with which products of float32 are products of float32."""
+
+_REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
+"""What ONNX Runtime says where a library of CUDA's refuses to work: one that is too new for the driver, say."""
 
 _LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "CUDA")
 """What ONNX Runtime says where it, or the machine, is not enough."""
@@ -81,6 +87,11 @@ def check_provider(onnxruntime: Any, backend: str) -> None:
             f"the installed ONNX Runtime has no {provider}: run 'pip uninstall onnxruntime', then "
             "'pip install onnxruntime-gpu' (for a Jetson, a build made for it)"
         )
+    if provider != PROVIDERS["onnxruntime"]:
+        # Where CUDA and cuDNN are packages of NVIDIA's, the dynamic linker does not know of them. What is not found is
+        # printed, and said again, as an error, by the session.
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
     if provider == "TensorrtExecutionProvider":
         # It has no option for TF32; this is read by all of NVIDIA's libraries.
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
@@ -113,6 +124,7 @@ class OnnxRuntimeSession:
         self._model = model
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # nothing: its warnings are about its own rewriting, its errors are raised too
+        onnxruntime.set_default_logger_severity(4)  # of what is logged outside sessions: a provider that is not loaded
         # The arena keeps the largest run's memory, twice over when it grows; a board has none to spare.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
@@ -123,10 +135,15 @@ class OnnxRuntimeSession:
         try:
             content = model.read_bytes()
             content = part(content, outputs, given or {}) if outputs else content
+            # Where it may fall back it prints that it does, and runs on the processor, from any run on.
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=[(provider, _EXACT.get(provider, {}))]
+                content, options, providers=[(provider, _EXACT.get(provider, {}))], enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class
+            if refused := _REFUSED.search(str(error)):
+                raise Unavailable(
+                    f"ONNX Runtime cannot use {provider} ({refused[0]}); choose --backend onnxruntime for the CPU"
+                ) from error
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
         used = self._session.get_providers()[0]
         if used != provider:  # which it would else use without a word

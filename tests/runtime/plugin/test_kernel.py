@@ -46,10 +46,10 @@ def library(tmp_path_factory):
     return host.compiled(KERNELS, tmp_path_factory.mktemp("kernels"))
 
 
-def currents(rows_and_columns, dtype):
+def currents(rows_and_columns, dtype, others=(8, 3, 5), seed=0):
     """[T, N, C, H, W]: those that meet thresholds exactly, and those that come near them, from tiny to large."""
-    generator = np.random.default_rng(0)
-    shape = (8, 3, 5, *rows_and_columns)
+    generator = np.random.default_rng(seed)
+    shape = (*others, *rows_and_columns)
     ties = generator.integers(-8, 9, shape) / 4
     drawn = generator.standard_normal(shape) * 10 ** generator.uniform(-6, 2, shape)
     return np.where(generator.random((1, *shape[1:])) < 0.5, ties, drawn).astype(dtype)
