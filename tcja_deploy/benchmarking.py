@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ FEWEST, FEWEST_99 = 30, 100
 LARGEST_BATCH = 1024
 _WARM_RUNS = 3  # a CUDA graph is captured in the second run of a shape
 _PATIENCE = 10  # times the seconds asked for, or seconds if those are fewer, until `FEWEST` runs are done
+_PAUSE = 0.01  # seconds between the runs of different contestants
 _REST = 2.0  # seconds, to measure the power at rest
 _PARTS = 5  # of the runs; the first and the last are compared
 _PROCESS = Path("/proc/self")
@@ -215,7 +216,7 @@ def bench(
         found = Bundle.open(path, any_engine=trusted)
     manifest, free = found.manifest, free_memory()
     feeds: dict[str, Floats] = {manifest.input.name: _inputs(path, manifest, batch)}
-    peak = _peak()
+    most = peak()
     with steps.step("load the network"):
         running = opened(found, backend, trusted=trusted)
     for line in running.passed_over:
@@ -250,7 +251,7 @@ def bench(
         windows="the bundle's golden windows, over and over",
         warm_up=warm_up,
         latency=Latency.of(taken),
-        memory=Memory(**peak(), gpu=None if free is None or left is None else max(free - left, 0)),
+        memory=Memory(**most(), gpu=None if free is None or left is None else max(free - left, 0)),
         energy=Energy(source=source[0], rest=rest, runs=sampler.power) if source and sampler else None,
         before=before,
         after=after,
@@ -268,6 +269,24 @@ def timed(run: Callable[[], None], seconds: float, fewest: int) -> list[float]:
         ended = time.perf_counter()
         taken.append(ended - now)
         now = ended
+    return taken
+
+
+def alternated(runs: Mapping[str, Callable[[], object]], seconds: float, fewest: int) -> dict[str, list[float]]:
+    """Seconds of each run of several contestants: so many rounds at least, and for so many seconds.
+
+    In a round each runs once, so that whatever disturbs the machine disturbs all of them; who begins changes with every
+    round, and each rests until the threads of the one before it have stopped waiting for work.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    order, began, rounds = list(runs), time.perf_counter(), 0
+    while rounds < max(fewest, 1) or time.perf_counter() - began < seconds:
+        for name in order:
+            time.sleep(_PAUSE)
+            start = time.perf_counter()
+            runs[name]()
+            taken[name].append(time.perf_counter() - start)
+        order, rounds = order[1:] + order[:1], rounds + 1
     return taken
 
 
@@ -290,7 +309,7 @@ def _check_batch(running: Backend, batch: int, path: Path) -> None:
             )
 
 
-def _peak() -> Callable[[], dict[str, int | None]]:
+def peak() -> Callable[[], dict[str, int | None]]:
     """Returns what tells the most memory that this process had since, and how much more than now that is."""
     had = _kept("VmRSS")
     try:

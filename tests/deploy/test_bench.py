@@ -229,7 +229,7 @@ def test_power_that_is_not_told(run, bundle, session, monkeypatch):
 
 
 def test_memory_that_came_with_the_network_is_counted(monkeypatch):
-    peak = benchmarking._peak()
+    peak = benchmarking.peak()
     held = mmap.mmap(-1, 32 * 2**20)  # numpy may take memory that was used and freed before
     held.write(bytes([1]) * len(held))
     told = peak()
@@ -238,7 +238,7 @@ def test_memory_that_came_with_the_network_is_counted(monkeypatch):
         assert 30 * 2**20 < told["loaded"] < 100 * 2**20
     held.close()
     monkeypatch.setattr(benchmarking, "_PROCESS", Path("/none"))
-    assert benchmarking._peak()() == {"process": None, "loaded": None}
+    assert benchmarking.peak()() == {"process": None, "loaded": None}
 
 
 def test_every_backend_can_be_chosen():
