@@ -1,8 +1,7 @@
 """How time, memory and size of dvs128 grow with T and with the batch, for our export and the plain one.
 
-Frames are smaller than the published 128x128, so that T = 64 and a batch of 8 fit any machine; channels are as published.
-All cases of a sweep run in turn, in one process; memory is that of a fresh process each. An exponent e is the slope of a
-straight line through the logarithms: twice the T takes 2^e times as much.
+Frames are smaller than the published 128x128, so that T = 64 and a batch of 8 fit any machine; channels are as
+published. All cases of a sweep run in turn, in one process; memory is that of a fresh process each.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from typing import Any
 
 import contest
 import drawn
-import numpy as np
 import peers
 from contest import Subject
 from runners import OURS, PLAIN, InOnnxRuntime, Ours
 
 from tcja_deploy.benchmarking import alternated
+from tcja_deploy.sweeping import exponent
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import ShapeReader
@@ -95,11 +94,3 @@ def exponents(rows: Sequence[dict[str, Any]], along: str) -> dict[str, dict[str,
         }
         for name in (OURS, PLAIN)
     }
-
-
-def exponent(sizes: Sequence[int], values: Sequence[float | None]) -> float | None:
-    """The slope of log(value) against log(size)."""
-    known = [(size, value) for size, value in zip(sizes, values, strict=True) if value]
-    if len(known) < len(sizes) or len(set(sizes)) < 2:
-        return None
-    return float(np.polyfit(*np.log(np.array(known)).T, 1)[0])

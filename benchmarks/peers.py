@@ -9,8 +9,8 @@
                      faster convolutions
 
 The loops of TET's, MS-ResNet's and FSVAE's neurons are written from their equations. Where their codes write each step
-into a tensor made beforehand, the steps are stacked here, as an in-place write would cost the plain export a copy of the
-whole window at each step: what is measured against is the better plain way.
+into a tensor made beforehand, the steps are stacked here, as an in-place write would cost the plain export a copy of
+the whole window at each step: what is measured against is the better plain way.
 """
 
 from __future__ import annotations

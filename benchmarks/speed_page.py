@@ -26,7 +26,7 @@ class Sheet(NamedTuple):
 
 def show(result: dict[str, Any], *, markdown: bool) -> None:
     """Print all tables."""
-    lines, sheets = [machine(result), *failures(result)], tables(result)
+    lines, sheets = [machine(result), *remarks(result)], tables(result)
     if markdown:
         print("\n".join(lines), *map(_markdown, sheets), sep="\n\n")
         return
@@ -51,9 +51,12 @@ def machine(result: dict[str, Any]) -> str:
     )
 
 
-def failures(result: dict[str, Any]) -> list[str]:
-    """What could not be measured, and why."""
-    lines = [
+def remarks(result: dict[str, Any]) -> list[str]:
+    """What could not be measured, and why; and what to think of the rest."""
+    at = result["machine"]["before"]
+    busy = "The machine was busy with something else; PyTorch, whose threads wait for each other, loses most by that."
+    lines = [busy] if at["load"] >= at["cpus"] else []
+    lines += [
         f"{network['name']}: {name} does not work: {contestant['failed']}"
         for network in result["networks"]
         for name, contestant in network["contestants"].items()
