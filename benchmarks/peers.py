@@ -184,13 +184,19 @@ def compiled(model: nn.Module, windows: Floats, patience: float) -> InTorch:
 
 @contextlib.contextmanager
 def _no_longer_than(seconds: float) -> Iterator[None]:
+    late = TooLong(f"it took longer than {seconds:g} s")
+
     def stop(_signal: int, _frame: Any) -> None:
-        raise TooLong(f"it took longer than {seconds:.0f} s")
+        raise late
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    began = time.monotonic()
     try:
         yield
+    except Exception as error:
+        # A compiler that is interrupted makes an error of its own of it.
+        raise late if time.monotonic() - began >= seconds else error from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -207,13 +213,11 @@ def export(model: nn.Module, windows: Floats, out: Path) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what torch warns of in SpikingJelly's code and in its own."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silence what torch logs, and warns of in SpikingJelly's code and in its own."""
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(logging.NOTSET)

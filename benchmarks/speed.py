@@ -186,7 +186,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="windows a run, of the networks")
     parser.add_argument("--rounds", type=int, default=30, help="at least")
     parser.add_argument("--seconds", type=float, default=30.0, help="go on for so long, with each network")
-    parser.add_argument("--compile", type=float, default=600.0, help="seconds for torch.compile; 0 leaves it out")
+    parser.add_argument("--compile", type=float, default=120.0, help="seconds for torch.compile; 0 leaves it out")
     parser.add_argument("--engine", default=growth.NAME, help="the network whose engines are built")
     parser.add_argument("--builds", type=int, default=3, help="of each engine; 0 builds none")
     parser.add_argument("--time-steps", type=int, nargs="*", default=[4, 8, 16, 32, 64], help="T, for growth")

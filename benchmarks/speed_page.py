@@ -166,7 +166,7 @@ svg { font: 12px system-ui, sans-serif; --ink: #1a2230; --line: #dbe1e8; --ours:
       background: #fff; }
 text { fill: var(--ink); } .rule { stroke: var(--line); } .one { stroke: var(--ink); stroke-dasharray: 3 2; }
 .ours { fill: var(--ours); stroke: var(--ours); } .other { fill: none; stroke: var(--other); stroke-width: 1.5; }
-.line { fill: none; stroke-width: 2; } .title { font-weight: 600; }
+.line { fill: none; stroke-width: 2; } .line.other { stroke-dasharray: 5 3; } .title { font-weight: 600; }
 @media (prefers-color-scheme: dark) { svg { --ink: #e6eaf0; --line: #303946; --ours: #78b4ff; --other: #ff9a70;
       background: #12161c; } }
 """
@@ -236,10 +236,12 @@ def _lines(along: str, sweep: dict[str, Any]) -> list[Html]:
         drawn.append(tag("path", d=f"M0 {up(value):.1f}H{width}", class_="rule"))
         drawn.append(tag("text", f"{value:g}", x=-4, y=f"{up(value) + 4:.1f}", text_anchor="end"))
     drawn += [tag("text", str(size), x=f"{across(size):.1f}", y=PANEL + 16, text_anchor="middle") for size in sizes]
-    for name, values in times.items():
+    for i, (name, values) in enumerate(times.items()):
         points = " ".join(f"{across(s):.1f},{up(v):.1f}" for s, v in zip(sizes, values, strict=True))
-        drawn.append(tag("polyline", points=points, class_=f"line {'ours' if name == OURS else 'other'}"))
-        drawn.append(tag("text", name, x=f"{across(sizes[-1]) + 4:.1f}", y=f"{up(values[-1]) + 4:.1f}"))
+        class_ = f"line {'ours' if name == OURS else 'other'}"
+        drawn.append(tag("polyline", points=points, class_=class_))
+        drawn.append(tag("path", d=f"M{120 * i} {PANEL + 34}h24", class_=class_))
+        drawn.append(tag("text", name, x=120 * i + 30, y=PANEL + 38))
     return [joined(drawn)]
 
 
