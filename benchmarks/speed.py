@@ -144,6 +144,8 @@ def measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             subject = found(what, place)
             _say(f"{subject.name}, {batch} at a time")
             contestants = contest.held(subject, place, batch, args.rounds, args.seconds, args.compile)
+            told = (f"{name} {1e3 * each['median']:.1f} ms" for name, each in contestants.items() if "median" in each)
+            _say(f"    {', '.join(told)}")
             result["networks"].append(
                 {
                     "name": subject.name,
