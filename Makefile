@@ -53,7 +53,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
+bench: $(TESTABLE)
+	$(BIN)/python benchmarks/speed.py --json build/speed.json --plot build/speed.svg
 	$(BIN)/python benchmarks/export_cost.py
 
 clean:

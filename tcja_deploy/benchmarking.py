@@ -12,9 +12,10 @@ changed meanwhile shows in `Latency.drift`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,11 @@ FEWEST, FEWEST_99 = 30, 100
 """Runs that a percentile must rest on."""
 
 LARGEST_BATCH = 1024
-_WARM_RUNS = 3  # a CUDA graph is captured in the second run of a shape
-_PATIENCE = 10  # times the seconds asked for, or seconds if those are fewer, until `FEWEST` runs are done
+WARM_RUNS = 3
+"""At least: a CUDA graph is captured in the second run of a shape."""
+PATIENCE = 10
+"""Times the seconds asked for, or seconds if those are fewer, until `FEWEST` runs are done."""
+_PAUSE = 0.01  # seconds between the runs of different contestants
 _REST = 2.0  # seconds, to measure the power at rest
 _PARTS = 5  # of the runs; the first and the last are compared
 _PROCESS = Path("/proc/self")
@@ -214,13 +218,13 @@ def bench(
     with steps.step("check the hashes"):
         found = Bundle.open(path, any_engine=trusted)
     manifest, free = found.manifest, free_memory()
-    feeds: dict[str, Floats] = {manifest.input.name: _inputs(path, manifest, batch)}
-    peak = _peak()
+    feeds: dict[str, Floats] = {manifest.input.name: inputs(path, manifest, batch)}
+    most = peak()
     with steps.step("load the network"):
         running = opened(found, backend, trusted=trusted)
     for line in running.passed_over:
         steps.note(line)
-    _check_batch(running, batch, path)
+    check_batch(running, batch, path)
 
     def run() -> None:
         running.session.run(feeds)
@@ -232,7 +236,7 @@ def bench(
             time.sleep(_REST)
         rest = resting.power
     with steps.step("warm up"):
-        timed(run, warm_up, _WARM_RUNS)
+        timed(run, warm_up, WARM_RUNS)
     sampler = Sampler(source[1]) if source else None
     measuring: AbstractContextManager[Any] = sampler or nullcontext()
     with steps.step(f"measure in {running.title}"), measuring:
@@ -250,7 +254,7 @@ def bench(
         windows="the bundle's golden windows, over and over",
         warm_up=warm_up,
         latency=Latency.of(taken),
-        memory=Memory(**peak(), gpu=None if free is None or left is None else max(free - left, 0)),
+        memory=Memory(**most(), gpu=None if free is None or left is None else max(free - left, 0)),
         energy=Energy(source=source[0], rest=rest, runs=sampler.power) if source and sampler else None,
         before=before,
         after=after,
@@ -262,7 +266,7 @@ def timed(run: Callable[[], None], seconds: float, fewest: int) -> list[float]:
     """Seconds of each run: for so many seconds, and until there are enough or it takes far too long."""
     taken: list[float] = []
     began = now = time.perf_counter()
-    longest = _PATIENCE * max(seconds, 1.0)
+    longest = PATIENCE * max(seconds, 1.0)
     while not taken or now - began < seconds or (len(taken) < fewest and now - began < longest):
         run()
         ended = time.perf_counter()
@@ -271,7 +275,33 @@ def timed(run: Callable[[], None], seconds: float, fewest: int) -> list[float]:
     return taken
 
 
-def _inputs(path: Path, manifest: Manifest, batch: int) -> Floats:
+def alternated(
+    runs: Mapping[str, Callable[[], object]], seconds: float, fewest: int, longest: float = math.inf
+) -> dict[str, list[float]]:
+    """Seconds of each run of several contestants, round by round.
+
+    In a round each runs once, so that whatever disturbs the machine disturbs all of them; who begins changes with every
+    round, and each rests until the threads of the one before it have stopped waiting for work.
+
+    Args:
+        runs: what to time, by name.
+        seconds: to go on for at least, all together.
+        fewest: rounds to go on for at least.
+        longest: seconds after which fewer rounds must do.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    order, began, rounds, passed = list(runs), time.perf_counter(), 0, 0.0
+    while not rounds or passed < seconds or (rounds < fewest and passed < longest):
+        for name in order:
+            time.sleep(_PAUSE)
+            start = time.perf_counter()
+            runs[name]()
+            taken[name].append(time.perf_counter() - start)
+        order, rounds, passed = order[1:] + order[:1], rounds + 1, time.perf_counter() - began
+    return taken
+
+
+def inputs(path: Path, manifest: Manifest, batch: int) -> Floats:
     """A batch of golden windows, from the first again where they do not suffice."""
     windows = golden.load(path / GOLDEN, manifest.input).samples.inputs
     if windows.shape[1:] != manifest.input.shape or not len(windows):
@@ -279,7 +309,7 @@ def _inputs(path: Path, manifest: Manifest, batch: int) -> Floats:
     return np.ascontiguousarray(windows[np.arange(batch) % len(windows)], np.float32)
 
 
-def _check_batch(running: Backend, batch: int, path: Path) -> None:
+def check_batch(running: Backend, batch: int, path: Path) -> None:
     """Refuse a batch that an engine would take in parts, or filled up: its time would be of another number."""
     if running.engine:
         least, _, most = running.engine.sidecar["batch"]
@@ -290,7 +320,7 @@ def _check_batch(running: Backend, batch: int, path: Path) -> None:
             )
 
 
-def _peak() -> Callable[[], dict[str, int | None]]:
+def peak() -> Callable[[], dict[str, int | None]]:
     """Returns what tells the most memory that this process had since, and how much more than now that is."""
     had = _kept("VmRSS")
     try:

@@ -360,9 +360,17 @@ def verify(
 @app.command()
 def bench(
     bundle: Annotated[Path, typer.Argument(help="The bundle to measure.")],
-    backend: BackendChoice = BackendName.AUTO,
+    backend: Annotated[
+        list[BackendName], typer.Option("--backend", help="What to run; repeat it to measure several side by side.")
+    ] = [BackendName.AUTO],  # noqa: B006  # typer copies it
     trust_engine: TrustEngine = False,
-    batch: Annotated[int, typer.Option(min=1, max=1024, metavar="N", help="Windows at a time.")] = 1,
+    batch: Annotated[
+        list[int],
+        typer.Option(min=1, max=1024, metavar="N", help="Windows at a time; repeat it to see how throughput grows."),
+    ] = [1],  # noqa: B006
+    canonical: Annotated[
+        bool, typer.Option("--canonical", help="Measure model.onnx in ONNX Runtime on the CPU, too.")
+    ] = False,
     seconds: Annotated[
         float, typer.Option(min=0.1, max=86_400, help="Measure for so long, and longer if a run takes long.")
     ] = 5.0,
@@ -372,22 +380,23 @@ def bench(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Measure latency, throughput, memory and, where the board tells its power, energy on this machine."""
-    from tcja_deploy.benchmarking import bench as measured
+    """Measure latency, throughput, memory and, where the board tells its power, energy on this machine.
 
-    found = measured(
-        bundle,
-        Steps(err),
-        backend=backend.value,
-        trusted=trust_engine,
-        batch=batch,
-        seconds=seconds,
-        warm_up=warm_up,
-    )
+    Several backends or batch sizes are measured in turn, without energy, with ratios and how they grow.
+    """
+    from tcja_deploy import benchmarking, sweeping
+
+    names = [name.value for name in backend] + [sweeping.CANONICAL] * canonical
+    options: dict[str, Any] = {"trusted": trust_engine, "seconds": seconds, "warm_up": warm_up}
+    found: benchmarking.Benchmark | sweeping.Sweep
+    if len(names) == len(batch) == 1:
+        found = benchmarking.bench(bundle, Steps(err), backend=names[0], batch=batch[0], **options)
+    else:
+        found = sweeping.sweep(bundle, Steps(err), names=names, batches=sorted(set(batch)), **options)
     if as_json:
         _print_json(found.to_dict())
     else:
-        out.print(show.benchmark(found))
+        out.print(show.benchmark(found) if isinstance(found, benchmarking.Benchmark) else show.sweep(found))
     return _DONE
 
 

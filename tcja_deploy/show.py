@@ -20,8 +20,10 @@ from tcja_deploy.inspection import Facts
 from tcja_deploy.parity import DYADIC, EngineParity, Report
 from tcja_deploy.report import percent
 from tcja_deploy.running import Classified
+from tcja_deploy.sweeping import Growth, Sweep
 from tcja_runtime.boards import SOURCES
 from tcja_runtime.bundle import Manifest
+from tcja_runtime.conditions import Conditions
 from tcja_runtime.plugin import NEVER_RUN
 
 
@@ -306,6 +308,39 @@ def benchmark(found: Benchmark) -> RenderableType:
     return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in _doubts(found)))
 
 
+def sweep(found: Sweep) -> RenderableType:
+    """Backends and batch sizes side by side."""
+    numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
+    table = _table(f"{found.network}, {found.precision}", ["run by"], numbers)
+    for case in found.cases:
+        latency, memory = case.latency, case.memory.loaded
+        table.add_row(
+            case.title,
+            str(case.batch),
+            *(f"{si(seconds)}s" if seconds else "-" for seconds in (latency.p50, latency.p90, latency.p99)),
+            si(case.throughput).rstrip() if case.throughput else "-",
+            f"{case.ratio:.2f}" if case.ratio else "-",
+            f"{si(memory)}B" if memory else "-",
+        )
+    few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
+    lines = [
+        f"At least {few.runs:,} runs of each case, in turn, after {found.warm_up:g} s of others. How fast: compared "
+        "with the first of the same batch. Memory: came with the network, at most, in a process of its own.",
+        *(_grows(each, found) for each in found.growth),
+        *_conditions(found),
+    ]
+    doubts = [f"Times are {_too_few(few)}."] if few.p50 is None else []
+    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in [*doubts, *_busy(found.before)]))
+
+
+def _grows(growth: Growth, found: Sweep) -> str:
+    title = next(case.title for case in found.cases if case.backend == growth.backend)
+    times = [
+        f"{what} {2**e:.2f} times" for what, e in (("time", growth.time), ("memory", growth.memory)) if e is not None
+    ]
+    return f"Twice the batch takes in {title}: {', '.join(times) or 'not told'}."
+
+
 def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
     return f"not told: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
 
@@ -326,7 +361,7 @@ def _energy(found: Benchmark) -> list[tuple[str, str]]:
     ]
 
 
-def _conditions(found: Benchmark) -> list[str]:
+def _conditions(found: Benchmark | Sweep) -> list[str]:
     """The machine, as far as it tells."""
     at, after = found.before, found.after
     gpu = [f"{after.gpu_mhz[0]:,} MHz of {after.gpu_mhz[1]:,} after the runs"] if after.gpu_mhz else []
@@ -353,9 +388,7 @@ _DRIFT = 0.05
 
 def _doubts(found: Benchmark) -> list[str]:
     """Why the figures may not be met again."""
-    doubts, at, drift = [], found.before, found.latency.drift
-    if at.load >= at.cpus:
-        doubts.append(f"The machine was busy with something else: load {at.load:.2f} on {at.cpus} cores.")
+    doubts, drift = _busy(found.before), found.latency.drift
     if drift is not None and abs(drift) > _DRIFT:
         how = "slower" if drift > 0 else "faster"
         doubts.append(
@@ -363,6 +396,12 @@ def _doubts(found: Benchmark) -> list[str]:
             "power or other work. Give more --warm-up."
         )
     return doubts
+
+
+def _busy(at: Conditions) -> list[str]:
+    if at.load < at.cpus:
+        return []
+    return [f"The machine was busy with something else: load {at.load:.2f} on {at.cpus} cores."]
 
 
 _LISTED = 50

@@ -144,7 +144,7 @@ def test_more_windows_than_there_are(run, bundle, session, monkeypatch):
     with np.load(bundle / "golden.npz") as archive:
         windows = archive["images"]
     assert len(windows) < 30
-    given = benchmarking._inputs(bundle, Bundle.open(bundle).manifest, 30)
+    given = benchmarking.inputs(bundle, Bundle.open(bundle).manifest, 30)
     np.testing.assert_array_equal(given[len(windows)], windows[0])
     assert len(given) == 30
 
@@ -160,12 +160,12 @@ def test_a_batch_that_the_engine_does_not_take_is_refused(run, bundle, session):
 
 def test_few_runs_are_no_claim(run, bundle, session, monkeypatch):
     session.seconds = 0.02
-    monkeypatch.setattr(benchmarking, "_PATIENCE", 0.2)
+    monkeypatch.setattr(benchmarking, "PATIENCE", 0.2)
     out = run("bench", bundle, *BRIEF)[1]
     assert re.search(r"latency p50 not told: \d+ runs are too few, 30 are needed; give more --seconds", out)
     assert "throughput" not in out
     session.seconds = 0.001
-    monkeypatch.setattr(benchmarking, "_PATIENCE", 10)
+    monkeypatch.setattr(benchmarking, "PATIENCE", 10)
     out = run("bench", bundle, "--seconds", "0.1", "--warm-up", "0")[1]
     assert re.search(r"latency p99 not told: \d+ runs are too few, 100 are needed", out)
     assert re.search(r"latency p50 [\d.]+", out)
@@ -229,7 +229,7 @@ def test_power_that_is_not_told(run, bundle, session, monkeypatch):
 
 
 def test_memory_that_came_with_the_network_is_counted(monkeypatch):
-    peak = benchmarking._peak()
+    peak = benchmarking.peak()
     held = mmap.mmap(-1, 32 * 2**20)  # numpy may take memory that was used and freed before
     held.write(bytes([1]) * len(held))
     told = peak()
@@ -238,7 +238,7 @@ def test_memory_that_came_with_the_network_is_counted(monkeypatch):
         assert 30 * 2**20 < told["loaded"] < 100 * 2**20
     held.close()
     monkeypatch.setattr(benchmarking, "_PROCESS", Path("/none"))
-    assert benchmarking._peak()() == {"process": None, "loaded": None}
+    assert benchmarking.peak()() == {"process": None, "loaded": None}
 
 
 def test_every_backend_can_be_chosen():
@@ -264,4 +264,4 @@ def test_windows_of_another_network(run, bundle):
     manifest = Bundle.open(bundle).manifest
     other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
     with pytest.raises(benchmarking.BadInput, match=r"golden.npz is of another network than the manifest"):
-        benchmarking._inputs(bundle, other, 1)
+        benchmarking.inputs(bundle, other, 1)
