@@ -27,7 +27,7 @@ import torch
 from onnx import external_data_helper, helper
 from torch import nn
 
-from tcja_exporters import custom_op, passes, steps
+from tcja_exporters import custom_op, passes, steps, time_forms
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.fold_batch_norm import norm_of
@@ -115,7 +115,7 @@ def _models(graph: gs.Graph, metadata: dict[str, str]) -> tuple[onnx.ModelProto,
     model = _finished(gs.export_onnx(graph), metadata)
     custom_op.define(model)
     onnx.checker.check_model(model, full_check=True)
-    plain = _finished(custom_op.lower(model), metadata)
+    plain = _finished(time_forms.lower(model), metadata)
     onnx.checker.check_model(plain, full_check=True)
     return model, plain
 
