@@ -20,7 +20,7 @@ from tcja_runtime.diagnosis import Fired, Seen
 from tcja_runtime.frames import Floats
 from tcja_runtime.golden import Golden
 from tcja_runtime.judgement import Place, judge_signal
-from tcja_runtime.probe import current_tensor, makers
+from tcja_runtime.probe import current_tensor, makers, spikes_tensor
 from tcja_runtime.sessions import Probe
 from tcja_runtime.trace import Observation, Reference
 
@@ -82,7 +82,8 @@ def bisect(
         drawn = (stimulus.ties(layer, network.time_steps), stimulus.currents(layer, network.time_steps))
         fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in drawn]
         fits = diagnosis.of_neurons(layer.neuron, fired)
-        node = next((name for name, _, _ in made.values() if name in {f"{layer.name}/{op}" for op in _NEURONS}), "")
+        own = {f"{layer.name}/{op}" for op in _NEURONS}
+        node = next((name for name, _, _ in made.values() if name in own), made[spikes_tensor(layer.name)][0])
         return _culprit(first, layer.name, node, fits)
     window = first.place.window if first.place else 0
     part = slice(window, window + 1)

@@ -121,7 +121,9 @@ class Precision(str, enum.Enum):
 class TimeForm(str, enum.Enum):
     """How time is laid out in model.plain.onnx."""
 
+    AUTO = "auto"
     SCAN = "scan"
+    UNROLLED = "unrolled"
 
 
 BackendChoice = Annotated[
@@ -206,7 +208,14 @@ def export(
             "'advised', the layers whose margins say that they would flip most."
         ),
     ] = None,
-    time_form: Annotated[TimeForm, typer.Option(help="How time is laid out in the plain model.")] = TimeForm.SCAN,
+    time_form: Annotated[
+        TimeForm | None,
+        typer.Option(
+            help="How time is laid out in model.plain.onnx: a loop over the steps (scan), one step after the other "
+            "(unrolled), or for each layer whichever is faster here (auto). Default: scan for ONNX Runtime, unrolled "
+            "for TensorRT."
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
     ] = None,
@@ -232,7 +241,7 @@ def export(
         batch=Batch.parse(batch),
         precision=precision.value,
         keep=tuple(keep) if keep else pipeline.Request.keep,
-        time_form=time_form.value,
+        time_form=time_form.value if time_form else None,
         data=data,
         samples=samples,
         judge=judge,

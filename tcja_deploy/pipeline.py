@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tcja_deploy import parity, report
+from tcja_deploy import choosing, parity, report
 from tcja_deploy.building import chosen, with_engine
 from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
@@ -70,7 +70,8 @@ class Request:
         batch: batch sizes of the engine.
         precision: of weights and activations: "fp32", "fp16" or "int8".
         keep: what stays in float32 all the same: modules, spiking layers, or "advised" for what margins advise.
-        time_form: how time is laid out in the plain model; "scan" is the only one so far.
+        time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
+            by layer; None leaves it to the target (`tcja_deploy.choosing`).
         data: windows to compare on (`tcja_runtime.data.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
         judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
@@ -91,7 +92,7 @@ class Request:
     batch: Batch = Options.batch
     precision: str = "fp32"
     keep: tuple[str, ...] = (ADVISED,)
-    time_form: str = "scan"
+    time_form: str | None = None
     data: Path | None = None
     samples: int | None = None
     judge: int | None = None
@@ -144,7 +145,12 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         _check_used(exported, layers)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
     deployed, calibration, advice = _lowered(request, network, exported, layers, windows, steps)
-    onnx_export.save(deployed.exported, folder)
+    time_form = choosing.choose(
+        request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, steps
+    )
+    exported = onnx_export.laid_out(deployed.exported, time_form.forms)
+    deployed = dataclasses.replace(deployed, exported=exported)
+    onnx_export.save(exported, folder)
     result, vectors, portrait = certify(network, deployed, windows, layers, taps, folder, steps, judge, advice)
     manifest = Manifest(
         producer=producer(),
@@ -163,7 +169,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         taps=taps,
         weights=deployed.exported.weights,
         passes=deployed.exported.passes,
-        time_form=request.time_form,
+        time_form=dataclasses.asdict(time_form),
         precision=request.precision,
         calibration=calibration,
         targets=["onnx"],

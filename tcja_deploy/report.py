@@ -443,6 +443,7 @@ def _network(manifest: Manifest) -> Html:
         )
         for layer in manifest.layers
     ]
+    time_form = manifest.time_form
     passes = [(p["name"], str(p["changes"]), "yes" if p["exact"] else "no", p["note"]) for p in manifest.passes]
     engines = [
         (name, f"{e['bytes']:,}", ":".join(map(str, e["batch"])), str(e["layers"]))
@@ -458,7 +459,7 @@ def _network(manifest: Manifest) -> Html:
                 ("input", f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.scaling}"),
                 ("output", f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}]"),
                 ("classes", ", ".join(manifest.classes) or f"none: {_NO_CLASS}"),
-                ("exported as", f"{manifest.precision}, time form {manifest.time_form}"),
+                ("exported as", f"{manifest.precision}, time form {time_form['form']} ({time_form['why']})"),
                 ("built for", ", ".join(manifest.targets)),
             ]
         ),

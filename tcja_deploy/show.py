@@ -157,6 +157,7 @@ def exported(manifest: Manifest) -> RenderableType:
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
         *(f"  {line}" for line in manifest.evidence),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
+        f"Time form: {manifest.time_form['form']} ({manifest.time_form['why']})",
         *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
         *(engine(name, sidecar) for name, sidecar in manifest.engines.items()),
         *([] if manifest.engines else ["No engine was built."]),

@@ -54,7 +54,7 @@ from tcja_exporters import custom_op
 from tcja_runtime.boards import Board, Mode, Precision
 from tcja_runtime.errors import BadInput
 from tcja_runtime.golden import Golden
-from tcja_runtime.probe import spikes_tensor
+from tcja_runtime.probe import current_tensor, spikes_tensor
 
 E_MAC, E_AC = 4.6e-12, 0.9e-12
 """Joules."""
@@ -458,10 +458,11 @@ def _signals(graph: _Graph, spiking: bool) -> dict[str, Signal]:
 
 
 def _neurons(graph: _Graph) -> Iterator[str]:
-    """The modules of the spiking layers, whose node is a TcjaLif or the Scan that takes its place."""
-    for node in graph.nodes:
-        module, _, operator = node.name.rpartition("/")
-        if operator == node.op_type and node.op_type in (custom_op.NAME, "Scan"):
+    """The modules of the spiking layers, whatever the form of time: they have a current and make spikes of it."""
+    made = [tensor for node in graph.nodes for tensor in node.output]
+    for tensor in made:
+        module = tensor.rpartition("/")[0]
+        if tensor == spikes_tensor(module) and current_tensor(module) in {*made, *graph.inputs}:
             yield module
 
 

@@ -5,7 +5,7 @@
 Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 where nothing is divided by it), strict
 (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`. The operator is defined by a local
 function of the model, a Scan over time with the equations of that module, so any ONNX runtime can run it; a plugin may
-take its place by its name. `lower` replaces it by the same Scan in standard operators.
+take its place by its name, and `tcja_exporters.time_forms` puts standard operators in its place.
 
 TensorRT finds functions and plugins by the operator's name alone, so the name is unlike any standard one and the
 domain has no dot.
@@ -17,9 +17,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from tcja_runtime.neuron import NeuronSpec
 
@@ -62,7 +61,7 @@ def operations(step: Iterable[onnx.NodeProto]) -> int:
 
 def step_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """What a TcjaLif node does at a time step, in standard operators."""
-    return _step(spec_of(node), "v", "x", lambda name: name, "")[0]
+    return step_nodes(spec_of(node), "v", "x", lambda name: name, "")[0]
 
 
 def define(model: onnx.ModelProto) -> None:
@@ -82,33 +81,6 @@ def define(model: onnx.ModelProto) -> None:
             function.overload = overloads[content]
             model.functions.append(function)
         node.overload = overloads[content]
-
-
-def lower(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model in standard operators only: each TcjaLif becomes a Scan with its node's module in the names."""
-    plain = onnx.ModelProto()
-    plain.CopyFrom(model)
-    del plain.functions[:], plain.graph.node[:], plain.opset_import[:]
-    plain.opset_import.extend(opset for opset in model.opset_import if opset.domain != DOMAIN)
-    for node in model.graph.node:
-        if node.domain == DOMAIN:
-            scan, constants = _lowered(node)
-            plain.graph.node.extend(scan)
-            plain.graph.initializer.extend(constants)
-        else:
-            plain.graph.node.append(node)
-    return plain
-
-
-def _lowered(node: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    spec, prefix = spec_of(node), node.name.removesuffix(NAME)
-    used: dict[str, onnx.TensorProto] = {}
-
-    def constant(name: str) -> str:
-        used[name] = numpy_helper.from_array(np.array(getattr(spec, name), np.float32), prefix + name)
-        return prefix + name
-
-    return _scan(spec, node.input[0], node.output[0], constant, prefix), list(used.values())
 
 
 def _function(spec: NeuronSpec) -> onnx.FunctionProto:
@@ -133,14 +105,36 @@ def _function(spec: NeuronSpec) -> onnx.FunctionProto:
 
 
 def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
-    """Nodes that run the neuron over the first axis of `current`, from rest."""
     v, x = prefix + "v", prefix + "x"
-    step, v_next, s = _step(spec, v, x, constant, prefix)
+    step, v_next, s = step_nodes(spec, v, x, constant, prefix)
+    return scan_over(current, spikes, constant("v_reset"), step, (v, x), (v_next, s), prefix)
+
+
+def scan_over(
+    current: str,
+    spikes: str,
+    start: str,
+    step: list[onnx.NodeProto],
+    takes: tuple[str, str],
+    makes: tuple[str, str],
+    prefix: str,
+) -> list[onnx.NodeProto]:
+    """Nodes that run neurons over the first axis of their current.
+
+    Args:
+        current: [T, ...].
+        spikes: what they fire, [T, ...].
+        start: the membrane before the first step, a scalar.
+        step: nodes of a time step.
+        takes: the membrane and the current that they read.
+        makes: the next membrane and the spikes that they make.
+        prefix: what the names of nodes start with.
+    """
 
     def neurons(name: str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None])
 
-    body = helper.make_graph(step, prefix + "step", [neurons(v), neurons(x)], [neurons(v_next), neurons(s)])
+    body = helper.make_graph(step, prefix + "step", list(map(neurons, takes)), list(map(neurons, makes)))
     nodes: list[onnx.NodeProto] = []
 
     def op(kind: str, inputs: list[str], name: str, **attrs: Any) -> str:
@@ -150,7 +144,7 @@ def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, pref
     # The neurons of a step are one axis, so that the body has the same rank for every layer: ONNX Runtime up to 1.23
     # must be told the rank of what a Scan returns.
     flat = op("Reshape", [current, op("Constant", [], "rows", value_ints=[0, -1])], "flat")
-    v_0 = op("Expand", [constant("v_reset"), op("Shape", [flat], "width", start=1)], "v_0")
+    v_0 = op("Expand", [start, op("Shape", [flat], "width", start=1)], "v_0")
     last, fired = prefix + "v_last", prefix + "fired"
     nodes.append(
         helper.make_node("Scan", [v_0, flat], [last, fired], name=prefix + "Scan", body=body, num_scan_inputs=1)
@@ -160,8 +154,15 @@ def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, pref
     return nodes
 
 
-def _step(spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str) -> tuple[list[onnx.NodeProto], str, str]:
-    """One time step in standard operators: its nodes, the next membrane and the spikes."""
+def divides(spec: NeuronSpec) -> bool:
+    """Whether a neuron's leak must divide: by a power of two it is multiplied by the inverse, to the bit."""
+    return spec.tau is not None and math.frexp(spec.tau)[0] != 0.5
+
+
+def step_nodes(
+    spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str
+) -> tuple[list[onnx.NodeProto], str, str]:
+    """The time step that defines the operator, in standard operators: its nodes, the next membrane and the spikes."""
     nodes: list[onnx.NodeProto] = []
 
     def op(kind: str, inputs: list[str], name: str, **attrs: Any) -> str:
@@ -169,9 +170,7 @@ def _step(spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str) ->
         return prefix + name
 
     def leak(u: str) -> str:
-        # Dividing by a power of two is multiplying by its inverse, to the bit.
-        divides = spec.tau is not None and math.frexp(spec.tau)[0] != 0.5
-        return op(*(("Div", [u, constant("tau")]) if divides else ("Mul", [u, constant("rate")])), "leak")
+        return op(*(("Div", [u, constant("tau")]) if divides(spec) else ("Mul", [u, constant("rate")])), "leak")
 
     def fired(membrane: str, name: str) -> tuple[str, str]:
         fires = op("Greater" if spec.strict else "GreaterOrEqual", [membrane, constant("threshold")], f"{name}_fires")

@@ -16,7 +16,7 @@ import dataclasses
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ import torch
 from onnx import external_data_helper, helper
 from torch import nn
 
-from tcja_exporters import custom_op, passes, steps
+from tcja_exporters import custom_op, passes, steps, time_forms
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.fold_batch_norm import norm_of
+from tcja_exporters.time_forms import TimeForm
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Weight
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
@@ -110,14 +111,26 @@ def rewritten(exported: Exported, name: str, change: Callable[[gs.Graph], Done],
     return Exported(model, plain, report, weights)
 
 
+def laid_out(exported: Exported, forms: Mapping[str, TimeForm]) -> Exported:
+    """An exported network whose plain model has other time forms, by spiking layer; those left out are scans."""
+    metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
+    return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms))
+
+
+def _plain(
+    model: onnx.ModelProto, metadata: dict[str, str], forms: Mapping[str, TimeForm] | None = None
+) -> onnx.ModelProto:
+    plain = _finished(time_forms.lower(model, forms), metadata)
+    onnx.checker.check_model(plain, full_check=True)
+    return plain
+
+
 def _models(graph: gs.Graph, metadata: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The canonical and the plain model of a graph with TcjaLif nodes."""
     model = _finished(gs.export_onnx(graph), metadata)
     custom_op.define(model)
     onnx.checker.check_model(model, full_check=True)
-    plain = _finished(custom_op.lower(model), metadata)
-    onnx.checker.check_model(plain, full_check=True)
-    return model, plain
+    return model, _plain(model, metadata)
 
 
 def save(exported: Exported, folder: Path) -> None:

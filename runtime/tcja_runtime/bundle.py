@@ -27,7 +27,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
-SCHEMA = 3
+SCHEMA = 4
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLAIN_MODEL = "model.plain.onnx"
@@ -41,7 +41,11 @@ FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
 Json = dict[str, Any]
 
-_ENTRIES = {"checkpoint": ("name", "sha256", "bytes"), "parity": ("reference",)}
+_ENTRIES = {
+    "checkpoint": ("name", "sha256", "bytes"),
+    "parity": ("reference",),
+    "time_form": ("form", "why", "layers"),
+}
 """What is read of a manifest's dictionaries."""
 _LARGEST = 2**31
 """No size is as large."""
@@ -154,7 +158,8 @@ class Manifest:
         taps: what is looked at besides them.
         weights: of all convolutions and matrix products.
         passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
-        time_form: how time is laid out in the plain model.
+        time_form: how time is laid out in the plain model: `form` of all layers, or "mixed", `why`, and by layer its
+            form in `layers`.
         precision: of weights and activations, where a weight does not say otherwise.
         calibration: what scales were found on: source and number of windows; empty where there are none.
         targets: what was built: "onnx", and the TensorRT flavours of `engines`.
@@ -179,7 +184,7 @@ class Manifest:
     taps: list[Tap]
     weights: list[Weight]
     passes: list[Json]
-    time_form: str
+    time_form: Json
     precision: str
     calibration: Json
     targets: list[str]

@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from tcja_exporters import custom_op, time_forms
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, Layer, Manifest, write_manifest
+from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.probe import current_tensor, spikes_tensor
 
 Change = Callable[[onnx.ModelProto], None]
@@ -47,15 +49,17 @@ class Mutation:
 def of_neurons(manifest: Manifest) -> Iterator[Mutation]:
     """Of the layer in the middle."""
     layer = manifest.layers[len(manifest.layers) // 2]
-    rate = ("rate", 0.51) if layer.neuron.charge_order == "decayed" else ("decay", 0.49)
+    other = dataclasses.replace
+    rate = {"rate": 0.51, "tau": None} if layer.neuron.charge_order == "decayed" else {"decay": 0.49}
 
     def mutation(what: str, apply: Change, kind: str) -> Mutation:
         return Mutation(f"{layer.name}: {what}", apply, layer.name, kind)
 
-    yield mutation(">= for >", in_scan(layer, compared), "comparison")
-    yield mutation("soft reset", in_scan(layer, soft_reset), "reset")
-    yield mutation("decay 0.49", constant(layer, *rate), "decay")
-    yield mutation("threshold 1.001", constant(layer, "threshold", 1.001), "threshold")
+    neuron = layer.neuron
+    yield mutation(">= for >", of_another(layer, other(neuron, strict=not neuron.strict)), "comparison")
+    yield mutation("soft reset", of_another(layer, other(neuron, reset="soft")), "reset")
+    yield mutation("decay 0.49", of_another(layer, other(neuron, **rate)), "decay")
+    yield mutation("threshold 1.001", of_another(layer, other(neuron, threshold=1.001)), "threshold")
     yield mutation("windows run on", windows_run_on(layer), "windows")
     yield mutation("time reversed", reversed_time(layer), "time order")
 
@@ -106,36 +110,38 @@ def scan_of(model: onnx.ModelProto, layer: Layer) -> onnx.NodeProto:
     return next(node for node in model.graph.node if node.name == f"{layer.name}/Scan")
 
 
-def in_scan(layer: Layer, apply: Callable[[onnx.GraphProto], None]) -> Change:
-    """Change what a neuron does in a time step."""
-    return lambda model: apply(
-        next(helper.get_attribute_value(a) for a in scan_of(model, layer).attribute if a.name == "body")
-    )
-
-
-COMPARISONS = {"Greater": "GreaterOrEqual", "GreaterOrEqual": "Greater"}
-
-
-def compared(body: onnx.GraphProto) -> None:
-    for node in body.node:
-        node.op_type = COMPARISONS.get(node.op_type, node.op_type)
-
-
-def soft_reset(body: onnx.GraphProto) -> None:
-    """For a hard reset and a threshold of 1."""
-    where = next(node for node in body.node if node.op_type == "Where")
-    spikes = next(node for node in body.node if node.op_type == "Cast").output[0]
-    where.CopyFrom(helper.make_node("Sub", [where.input[2], spikes], [where.output[0]], name=where.name))
-
-
-def constant(layer: Layer, name: str, value: float) -> Change:
-    """Change a constant of a layer's neurons."""
+def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
+    """Put the nodes of another neuron in the place of a layer's."""
 
     def apply(model: onnx.ModelProto) -> None:
-        tensor = next(t for t in model.graph.initializer if t.name == f"{layer.name}/{name}")
-        tensor.CopyFrom(numpy_helper.from_array(np.float32(value), tensor.name))
+        own = [node for node in model.graph.node if of_neuron(node, layer)]
+        first = list(model.graph.node).index(own[0])
+        forms = {} if any(node.op_type == "Scan" for node in own) else {layer.name: "unrolled"}
+        kept = [node for node in model.graph.node if node not in own]
+        call = helper.make_node(
+            custom_op.NAME,
+            [current_tensor(layer.name)],
+            [spikes_tensor(layer.name)],
+            name=f"{layer.name}/{custom_op.NAME}",
+            domain=custom_op.DOMAIN,
+            **custom_op.attributes(neuron),
+        )
+        del model.graph.node[:]
+        model.graph.node.extend([*kept[:first], call, *kept[first:]])
+        constants = {
+            f"{layer.name}/{name}" for name in ("v_reset", "rate", "tau", "decay", "gain", "threshold", "bias")
+        }
+        kept_tensors = [tensor for tensor in model.graph.initializer if tensor.name not in constants]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept_tensors)
+        model.CopyFrom(time_forms.lower(model, forms))
 
     return apply
+
+
+def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
+    """Whether a node of a plain model belongs to a layer's neurons."""
+    return node.name.startswith(f"{layer.name}/") and current_tensor(layer.name) not in node.output
 
 
 def reversed_time(layer: Layer) -> Change:

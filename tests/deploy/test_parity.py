@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from tcja_deploy import comparison, parity
 from tcja_deploy.verification import verify
@@ -19,7 +19,7 @@ from tcja_runtime.neuron import membranes
 from tcja_runtime.probe import current_tensor
 from tcja_runtime.trace import Reference
 
-from .mutations import Change, change, compared, edited, in_scan, inserted, one_weight, reversed_time
+from .mutations import Change, change, edited, inserted, of_another, one_weight, reversed_time
 
 
 def test_a_correct_export_passes(bundle, name):
@@ -63,17 +63,6 @@ def test_spikes_are_counted_by_step(bundle):
     assert [layer.spikes for layer in report.backends[0].layers] == counts.sum(axis=1).tolist()
 
 
-def constant(name: str, value: float) -> Change:
-    """Change a constant of every neuron."""
-
-    def apply(model: onnx.ModelProto) -> None:
-        for tensor in model.graph.initializer:
-            if tensor.name.endswith(f"/{name}"):
-                tensor.CopyFrom(numpy_helper.from_array(np.float32(value), tensor.name))
-
-    return apply
-
-
 @pytest.mark.parametrize(
     ("which", "value"),
     [
@@ -86,7 +75,9 @@ def constant(name: str, value: float) -> Change:
     ],
 )
 def test_a_constant_that_is_a_little_wrong_fails(bundle, which, value):
-    change(bundle, constant(which, value))
+    for layer in Bundle.open(bundle).manifest.layers:
+        wrong = {which: value, "tau": None} if which == "rate" else {which: value}
+        change(bundle, of_another(layer, dataclasses.replace(layer.neuron, **wrong)))
     verified = verify(bundle)
     opened, report = verified.bundle, verified.report
     for layer in opened.manifest.layers:
@@ -233,11 +224,8 @@ def test_windows_are_run_together_too(bundle, monkeypatch, windows):
 def test_the_wrong_comparison_fails_where_no_data_shows_it(bundle):
     layers = Bundle.open(bundle).manifest.layers
 
-    def all_compared(model: onnx.ModelProto) -> None:
-        for layer in layers:
-            in_scan(layer, compared)(model)
-
-    change(bundle, all_compared)
+    for layer in layers:
+        change(bundle, of_another(layer, dataclasses.replace(layer.neuron, strict=True)))
     report = verify(bundle).report
     assert not report.backends[0].flips
     for layer in layers:

@@ -27,7 +27,7 @@ MANIFEST = Manifest(
     classes=["a", "b"],
     layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.leaky(decay_input=True, tau=2.0))],
     passes=[],
-    time_form="scan",
+    time_form={"form": "scan", "why": "asked for", "layers": {}},
     precision="fp32",
     calibration={},
     targets=["onnx"],

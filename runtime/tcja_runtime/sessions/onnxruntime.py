@@ -125,8 +125,9 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # nothing: its warnings are about its own rewriting, its errors are raised too
         onnxruntime.set_default_logger_severity(4)  # of what is logged outside sessions: a provider that is not loaded
-        # The arena keeps the largest run's memory, twice over when it grows; a board has none to spare.
-        options.enable_cpu_mem_arena = False
+        # A network is run many times, in memory that it keeps: fresh pages would take longer than its neurons. Planning
+        # that memory ahead would double it, and save nothing. Parts are run a few times, and give theirs back.
+        options.enable_cpu_mem_arena = not outputs
         options.enable_mem_pattern = False
         # Quantised products are multiplied as floats, which is exact: in int8 their sums overflow on processors with
         # AVX2 and no VNNI (onnxruntime_session_options_config_keys.h), and what avoids that cannot share a weight.

@@ -268,12 +268,14 @@ class Builder:
 
 
 def _changed(model):
-    """A TensorRT with a mistake: > for >=."""
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            for inner in attribute.g.node:
-                if inner.op_type == "GreaterOrEqual":
-                    inner.op_type = "Greater"
+    """A TensorRT with a mistake: > for >=, in spikes and resets as `tcja_exporters.fused_step` writes them."""
+    bodies = [attribute.g.node for node in model.graph.node for attribute in node.attribute]
+    for node in (node for nodes in (model.graph.node, *bodies) for node in nodes):
+        numbers = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "HardSigmoid":
+            numbers["beta"].f -= 1
+        elif node.op_type == "ThresholdedRelu":
+            numbers["alpha"].f = np.nextafter(np.float32(numbers["alpha"].f), np.float32(-np.inf))
     return model
 
 

@@ -1,0 +1,144 @@
+"""Which time form each spiking layer takes in the plain model (`tcja_exporters.time_forms`), and why.
+
+Without a wish the target decides: a Scan for ONNX Runtime, which runs its steps with least copying, and unrolled steps
+for TensorRT, which makes smaller engines of them than of loops. "auto" measures instead, layer by layer: the neurons of
+a layer alone, on drawn currents, in the backend that the network is for. Where that cannot be run on this machine, both
+forms are built and the smaller engine wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcja_deploy.console import Steps
+from tcja_exporters import engine, onnx_export
+from tcja_exporters.engine import Options
+from tcja_exporters.onnx_export import Exported
+from tcja_exporters.parts import BuiltPart
+from tcja_exporters.time_forms import FORMS, TimeForm
+from tcja_runtime import backends, machine
+from tcja_runtime.bundle import PLAIN_MODEL, Layer
+from tcja_runtime.probe import Dimensions, current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.sessions import Session
+from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+
+AUTO = "auto"
+WARM_RUNS, RUNS = 2, 5
+
+Opener = Callable[[Path, Sequence[str], Mapping[str, Dimensions]], Session]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The time forms of a network's layers.
+
+    Attributes:
+        form: that of all layers, or "mixed".
+        why: what decided, in a line.
+        layers: by layer, its form; where it was measured, milliseconds of a window in each form, too.
+    """
+
+    form: str
+    why: str
+    layers: dict[str, dict[str, Any]]
+
+    @property
+    def forms(self) -> dict[str, TimeForm]:
+        """By layer."""
+        return {name: said["form"] for name, said in self.layers.items()}
+
+
+def choose(
+    wish: str | None,
+    target: str | None,
+    exported: Exported,
+    layers: Sequence[Layer],
+    time_steps: int,
+    precision: str,
+    steps: Steps,
+) -> Chosen:
+    """Choose the time forms of a network.
+
+    Args:
+        wish: one of FORMS for all layers, "auto" to measure, None to leave it to the target.
+        target: the TensorRT flavour that engines are built with; None for ONNX Runtime alone.
+        exported: the network.
+        layers: its spiking layers.
+        time_steps: T.
+        precision: of its weights.
+        steps: where progress is shown.
+    """
+    if wish != AUTO:
+        form: TimeForm = next(each for each in FORMS if each == (wish or ("unrolled" if target else "scan")))
+        rule = "makes a smaller engine of it than of loops" if target else "runs it with least copying"
+        why = "asked for" if wish else f"{backends.title(target) if target else 'ONNX Runtime'} {rule}"
+        return _of({layer.name: {"form": form} for layer in layers}, why)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {form: _saved(exported, layers, form, Path(folder) / form) for form in FORMS}
+        if target is None:
+            opened: Opener = OnnxRuntimeSession
+        elif target == "tensorrt" or machine.gpu() is not None:
+            opened = functools.partial(BuiltPart, target=target, precision=precision)
+        else:
+            with steps.step("build an engine of each time form"):
+                return _smaller(files, target, precision, layers)
+        said = {}
+        with steps.counted("measure time forms", len(layers)) as advance:
+            for layer in layers:
+                said[layer.name] = _faster(files, opened, layer, time_steps)
+                advance(1)
+    return _of(said, f"the fastest in {backends.title(target or 'onnxruntime')} on this machine, layer by layer")
+
+
+def _of(layers: dict[str, dict[str, Any]], why: str) -> Chosen:
+    forms = {said["form"] for said in layers.values()}
+    return Chosen(forms.pop() if len(forms) == 1 else "mixed", why, layers)
+
+
+def _saved(exported: Exported, layers: Sequence[Layer], form: TimeForm, folder: Path) -> Path:
+    folder.mkdir()
+    onnx_export.save(onnx_export.laid_out(exported, {layer.name: form for layer in layers}), folder)
+    return folder / PLAIN_MODEL
+
+
+def _faster(files: Mapping[TimeForm, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
+    """The form in which a layer's neurons take less time, and the times."""
+    given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
+    current = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(layer.neuron.threshold or 1)
+    seconds: dict[TimeForm, list[float]] = {form: [] for form in files}
+    with contextlib.ExitStack() as stack:
+        sessions = {
+            form: stack.enter_context(contextlib.closing(opened(file, [spikes], {given: shape})))
+            for form, file in files.items()
+        }
+        for _ in range(WARM_RUNS + RUNS):
+            for form, session in sessions.items():
+                began = time.perf_counter()
+                session.run({given_tensor(given): current})
+                seconds[form].append(time.perf_counter() - began)
+    found = {form: statistics.median(each[WARM_RUNS:]) for form, each in seconds.items()}
+    return {"form": min(found, key=lambda form: found[form])} | {
+        f"{form}_ms": round(1000 * value, 4) for form, value in found.items()
+    }
+
+
+def _smaller(files: Mapping[TimeForm, Path], target: str, precision: str, layers: Sequence[Layer]) -> Chosen:
+    """The form whose engine has fewer bytes."""
+    sizes = {}
+    for form, file in files.items():
+        built = engine.build(file, file.parent / "engines", target, Options(), precision, {})
+        sizes[form] = built.sidecar["bytes"]
+    form = min(sizes, key=lambda form: sizes[form])
+    title, text = backends.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
+    why = f"no GPU to run {title} on was found here; the smaller engine ({text})"
+    return _of({layer.name: {"form": form} for layer in layers}, why)
