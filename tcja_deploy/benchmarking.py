@@ -41,7 +41,7 @@ WARM_RUNS = 3
 """At least: a CUDA graph is captured in the second run of a shape."""
 PATIENCE = 10
 """Times the seconds asked for, or seconds if those are fewer, until `FEWEST` runs are done."""
-_PAUSE = 0.01  # seconds between the runs of different contestants
+_PAUSE = 0.1  # seconds between the runs of different contestants: ONNX Runtime threads that wait spin as long
 _REST = 2.0  # seconds, to measure the power at rest
 _PARTS = 5  # of the runs; the first and the last are compared
 _PROCESS = Path("/proc/self")
