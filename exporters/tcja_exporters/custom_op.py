@@ -65,6 +65,22 @@ def step_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     return _step(spec_of(node), "v", "x", lambda name: name, "")[0]
 
 
+def step_with_state(node: onnx.NodeProto, v: str, v_next: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """What a TcjaLif node does at one step, with its membranes in the open, in standard operators, and their constants.
+
+    The nodes read the node's current, of that step alone [N, ...], and its membranes `v`, and make its spikes and
+    `v_next`, all of the same shape. A session starts from v_reset, which is 0 but for a hard reset.
+    """
+    spec, prefix = spec_of(node), node.name.removesuffix(NAME)
+    used: dict[str, onnx.TensorProto] = {}
+    nodes, last, fired = _step(spec, v, node.input[0], _stored(spec, prefix, used), prefix)
+    names = {last: v_next, fired: node.output[0]}
+    for each in nodes:
+        each.input[:] = [names.get(name, name) for name in each.input]
+        each.output[:] = [names.get(name, name) for name in each.output]
+    return nodes, list(used.values())
+
+
 def define(model: onnx.ModelProto) -> None:
     """Add to a model the functions that its TcjaLif nodes need.
 
@@ -103,12 +119,17 @@ def lower(model: onnx.ModelProto) -> onnx.ModelProto:
 def _lowered(node: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     spec, prefix = spec_of(node), node.name.removesuffix(NAME)
     used: dict[str, onnx.TensorProto] = {}
+    return _scan(spec, node.input[0], node.output[0], _stored(spec, prefix, used), prefix), list(used.values())
+
+
+def _stored(spec: NeuronSpec, prefix: str, used: dict[str, onnx.TensorProto]) -> Constants:
+    """Constants as a graph's own tensors, which `used` collects."""
 
     def constant(name: str) -> str:
         used[name] = numpy_helper.from_array(np.array(getattr(spec, name), np.float32), prefix + name)
         return prefix + name
 
-    return _scan(spec, node.input[0], node.output[0], constant, prefix), list(used.values())
+    return constant
 
 
 def _function(spec: NeuronSpec) -> onnx.FunctionProto:
