@@ -207,6 +207,10 @@ def export(
         ),
     ] = None,
     time_form: Annotated[TimeForm, typer.Option(help="How time is laid out in the plain model.")] = TimeForm.SCAN,
+    streaming: Annotated[
+        bool,
+        typer.Option("--streaming", help="Also split the network, to be run frame by frame as the frames come."),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
     ] = None,
@@ -233,6 +237,7 @@ def export(
         precision=precision.value,
         keep=tuple(keep) if keep else pipeline.Request.keep,
         time_form=time_form.value,
+        streaming=streaming,
         data=data,
         samples=samples,
         judge=judge,

@@ -42,6 +42,7 @@ def parity(report: Report) -> RenderableType:
         near = f"{100 * layer.share_near(report.windows):.2g} %"
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
     lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines)]
+    lines += [report.streamed.said] if report.streamed else []
     lines += [f"Not run: {why}" for why in report.not_run]
     return Group(*parts, flips, *map(Text, lines), verdict(report))
 

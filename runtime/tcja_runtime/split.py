@@ -10,6 +10,7 @@ open. The tail is the rest, from the first operation on that mixes steps.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,6 +65,11 @@ class Streaming:
 
     def __bool__(self) -> bool:
         return bool(self.frame)
+
+    def bytes(self, time_steps: int) -> int:
+        """What a stream keeps: its membranes, and the features of a window of so many steps."""
+        membranes = sum(math.prod(state.shape) for state in self.states)
+        return 4 * (membranes + time_steps * sum(math.prod(feature.shape) for feature in self.features))
 
     def check(self, layers: Mapping[str, tuple[tuple[int, ...], float]]) -> None:
         """Check it against a network's spiking layers: the shape of their neurons, and what their membranes start from.
