@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tcja_deploy.extras import needs
-from tcja_runtime.bundle import Bundle, Manifest, Layer
+from tcja_runtime.bundle import Bundle, Layer, Manifest
 from tcja_runtime.errors import BadInput
 
 Facts = dict[str, Any]

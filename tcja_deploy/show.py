@@ -294,6 +294,7 @@ def benchmark(found: Benchmark) -> RenderableType:
     if memory.gpu is not None:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
     rows.extend(_energy(found))
+    rows.extend(_streamed(found))
     table = _table(f"{found.network}, {found.precision}{per}, in {found.title}", ["", ""])
     table.show_header = False
     for row in rows:
@@ -309,6 +310,18 @@ def benchmark(found: Benchmark) -> RenderableType:
 
 def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
     return f"not told: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
+
+
+def _streamed(found: Benchmark) -> list[tuple[str, str]]:
+    """What is left to do after a window's last frame, and what a frame takes before."""
+    streamed = found.streamed
+    if streamed is None:
+        return []
+    if not (streamed.share and streamed.last.p50 and streamed.whole.p50):
+        return [("after last frame", _too_few(streamed.last))]
+    frame = f", {si(streamed.frame.p50)}s for each frame before it" if streamed.frame.p50 else ""
+    part = f"{100 * streamed.share:.1f} % of the whole window's {si(streamed.whole.p50)}s"
+    return [("after last frame", f"{si(streamed.last.p50)}s when streamed, {part}{frame} (medians, in turns)")]
 
 
 def _energy(found: Benchmark) -> list[tuple[str, str]]:

@@ -1,9 +1,9 @@
 """Which operations of a model act on each time step alone, and where time and batch are in what they return.
 
 Time and batch are two axes of a tensor, [T, N, ...] or [N, T, ...], or the first axis holds both, [T * N, ...] or
-[N * T, ...]. An operation acts on each step alone if every step of its result depends on the same step of its inputs and
-on constants that are the same for all steps. Whether one does is told by its operator and by where time is; an operator
-that is not known here is taken to mix steps. A spiking layer is the one operation with a state.
+[N * T, ...]. An operation acts on each step alone if every step of its result depends on the same step of its inputs
+and on constants that are the same for all steps. Whether one does is told by its operator and by where time is; an
+operator that is not known here is taken to mix steps. A spiking layer is the one operation with a state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,20 @@ MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten")
 """Operators that change no value."""
 _ELEMENTWISE = (
     *("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Where", "Clip", "PRelu", "Abs", "Neg", "Sqrt", "Exp", "Log"),
-    *("Relu", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "Tanh", "Erf", "Softplus", "Floor", "Ceil", "Round", "Sign"),
+    *(
+        "Relu",
+        "LeakyRelu",
+        "Elu",
+        "Sigmoid",
+        "HardSigmoid",
+        "Tanh",
+        "Erf",
+        "Softplus",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sign",
+    ),
     *("Identity", "Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
 )
 _OF_IMAGES = (
@@ -100,7 +113,7 @@ class Layouts:
                 self.of[node.output[0]] = layout
 
     def target(self, node: onnx.NodeProto) -> npt.NDArray[np.int64] | None:
-        """The constant integers that a node takes second, such as the shape or the axes it makes; None if it does not."""
+        """The constant integers that a node takes second, such as axes or a shape; None if it takes none."""
         return self._values.get(node.input[1]) if len(node.input) > 1 else None
 
     def _after(self, node: onnx.NodeProto, inputs: Sequence[str]) -> Layout | None:

@@ -1,11 +1,11 @@
 """Splits an exported network into the head and the tail with which it is streamed (`tcja_runtime.split`).
 
-    head    every operation that acts on each time step alone (`tcja_exporters.layouts`), at T = 1, a spiking layer being
-            one step of its equations with its membranes as input and output
+    head    every operation that acts on each time step alone (`tcja_exporters.layouts`), at T = 1, a spiking layer
+            being one step of its equations with its membranes as input and output
     tail    all others, as they are in model.plain.onnx
 
-What crosses is kept for T steps, so that it should be little. An attention block multiplies by a gate g that mixes steps
-and is constant over rows and columns. A maximum pooling behind it is done before it, in the head,
+What crosses is kept for T steps, so that it should be little. An attention block multiplies by a gate g that mixes
+steps and is constant over rows and columns. A maximum pooling behind it is done before it, in the head,
 
     max over i of fl(x_i * g)  =  fl(g * max over i of x_i)        to the bit, as g >= 0 and rounding is monotone,
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -64,7 +65,9 @@ def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) 
     if contract.name == "images":
         raise BadInput("--streaming: the network takes images, which have no frames to stream; leave it out")
     if contract.shape[0] < 2:
-        raise BadInput("--streaming: a window of the network is one time step, so there is nothing to stream; leave it out")
+        raise BadInput(
+            "--streaming: a window of the network is one time step, so there is nothing to stream; leave it out"
+        )
     graph = graph_of(exported)
     pool_before_gates(graph)
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
@@ -89,10 +92,12 @@ class _Split:
         self._stepwise = [node for node in self._graph.node if node.output[0] in in_head]
         self._streamed = [self._layers[n.output[0]] for n in self._stepwise if n.op_type == custom_op.NAME]
         if not self._streamed:
-            first = next(node for node in self._graph.node if not in_head.keys() & set(node.output) and self._varies(node))
+            first = next(
+                node for node in self._graph.node if not in_head.keys() & set(node.output) and self._varies(node)
+            )
             raise BadInput(
-                f"--streaming: node '{first.name}' takes several time steps at once, ahead of every spiking layer, so no "
-                "step can be done before the window is whole; leave it out"
+                f"--streaming: node '{first.name}' takes several time steps at once, ahead of every spiking layer, so "
+                "no step can be done before the window is whole; leave it out"
             )
         self._crossing: list[str] = []
         self._tail_nodes: list[onnx.NodeProto] = []
@@ -173,7 +178,9 @@ class _Split:
         elif layout.axes == (0, 1):
             part.op("Squeeze", made, kept, axes=[0])
         else:
-            made = part.op("Transpose", made, f"{kept}/windows", perm=_windows_first(layout, self._layouts.shapes[name]))
+            made = part.op(
+                "Transpose", made, f"{kept}/windows", perm=_windows_first(layout, self._layouts.shapes[name])
+            )
             part.op("Squeeze", made, kept, axes=[1])
 
     def _arrive(self, part: _Part, name: str) -> None:
@@ -191,7 +198,7 @@ class _Split:
             part.op("Transpose", made, name, perm=list(np.argsort(perm)))
 
     def _is_float32(self, name: str) -> bool:
-        return self._types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT
+        return bool(self._types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT)
 
     def _tail(self, streaming: Streaming) -> onnx.ModelProto:
         part = _Part()
@@ -230,7 +237,7 @@ class _Part:
     constants: list[TensorProto] = dataclasses.field(default_factory=list)
 
     def op(
-        self, kind: str, source: str, made: str, name: str = "", *, axes: Iterable[int] | None = None, **attrs: object
+        self, kind: str, source: str, made: str, name: str = "", *, axes: Iterable[int] | None = None, **attrs: Any
     ) -> str:
         """Add a node; `axes` are integers that it takes as a constant."""
         inputs = [source]

@@ -1,6 +1,6 @@
-"""Frame by frame: sessions that hold the state of many streams, so that little is left to do after a window's last frame.
+"""Frame by frame: sessions that hold the state of many streams, so that little is left to do after a last frame.
 
-    streams = Streams(bundle, 4)            # four cameras
+    streams = Streams.open(bundle, 4)       # four cameras
     answer = streams.push(frames)           # one frame of each, [4, P, H, W]
     answer = streams.push(frame, [2])       # one frame of the third alone, [1, P, H, W]
 
@@ -16,13 +16,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.bundle import Bundle, Manifest
+from tcja_runtime.bundle import Bundle
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats
+from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.probe import kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.sessions import Session
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.split import HEAD, TAIL
+from tcja_runtime.split import HEAD, TAIL, Streaming
 from tcja_runtime.trace import Values
 
 LARGEST = 2**36
@@ -48,7 +48,9 @@ class Streams:
     """Streams of frames, each at a step of its own.
 
     Args:
-        manifest: of a bundle that was exported with --streaming.
+        split: how the network is split.
+        contract: the network's input, T frames a window.
+        output: name of its output.
         head: its head, loaded.
         tail: its tail, loaded.
         count: how many streams. What they keep is allocated at once: `bytes`.
@@ -57,16 +59,17 @@ class Streams:
         steps: how many frames of its window each has seen, int64 [count].
 
     Raises:
-        BadInput: the bundle does not stream, or so many streams would keep more than `LARGEST` bytes.
+        BadInput: there are no streams, or they would keep more than `LARGEST` bytes.
     """
 
-    def __init__(self, manifest: Manifest, head: Session, tail: Session, count: int = 1) -> None:
-        self._split, self._time_steps, self._output = manifest.streaming, manifest.time_steps, manifest.output
-        if not self._split:
-            raise BadInput("the bundle was exported without --streaming, so it cannot stream; export it again")
+    def __init__(
+        self, split: Streaming, contract: InputContract, output: str, head: Session, tail: Session, count: int = 1
+    ) -> None:
+        self._split, self._output = split, output
+        self._time_steps, *frame = contract.shape
+        self._frame_shape = tuple(frame)
         if count < 1:
             raise BadInput(f"there must be at least 1 stream, not {count}")
-        self._frame_shape = manifest.input.shape[1:]
         self._head, self._tail = head, tail
         self.bytes = count * self._split.bytes(self._time_steps)
         if self.bytes > LARGEST:
@@ -74,9 +77,7 @@ class Streams:
         self.steps: Indices = np.zeros(count, np.int64)
         self._start = {state.layer: np.float32(state.start) for state in self._split.states}
         self._membranes = {s.layer: np.full((count, *s.shape), s.start, np.float32) for s in self._split.states}
-        self._kept = {
-            f.name: np.zeros((count, self._time_steps, *f.shape), np.float32) for f in self._split.features
-        }
+        self._kept = {f.name: np.zeros((count, self._time_steps, *f.shape), np.float32) for f in self._split.features}
 
     @classmethod
     def open(cls, bundle: Bundle, count: int = 1, *, backend: str = "onnxruntime") -> Streams:
@@ -88,13 +89,14 @@ class Streams:
             backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
 
         Raises:
-            BadInput: as above.
+            BadInput: as above, or the bundle was exported without.
             Unavailable: ONNX Runtime, or the provider, is missing.
         """
-        if not bundle.manifest.streaming:
+        manifest = bundle.manifest
+        if not manifest.streaming:
             raise BadInput(f"{bundle.path} was exported without --streaming, so it cannot stream; export it again")
         head, tail = (OnnxRuntimeSession(bundle.path / file, backend=backend) for file in (HEAD, TAIL))
-        return cls(bundle.manifest, head, tail, count)
+        return cls(manifest.streaming, manifest.input, manifest.output, head, tail, count)
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -21,7 +21,8 @@ def pool_before_gates(graph: gs.Graph) -> Done:
     """Exchange each product with a gate and the maximum pooling that alone reads it."""
     changes = 0
     for pool in [node for node in graph.nodes if node.op == "MaxPool" and len(node.outputs) == 1]:
-        product, way = pool.inputs[0], []
+        product = pool.inputs[0]
+        way: list[gs.Node] = []
         while _only_read(graph, product) and product.inputs[0].op in _ON_THE_WAY:
             way.insert(0, product.inputs[0])
             product = way[0].inputs[0]

@@ -49,19 +49,20 @@ class _Whole:
 
     def __init__(self, folder: Path, manifest: Manifest, backend: str) -> None:
         self._manifest = manifest
-        self._sessions = [OnnxRuntimeSession(folder / file, backend=backend) for file in (HEAD, TAIL)]
+        self._head, self._tail = (OnnxRuntimeSession(folder / file, backend=backend) for file in (HEAD, TAIL))
         self.inputs: Sequence[str] = [manifest.input.name]
 
     def run(self, feeds: Mapping[str, Floats]) -> Arrays:
         windows = feeds[self._manifest.input.name]
-        streams = Streams(self._manifest, *self._sessions, len(windows))
+        said = self._manifest
+        streams = Streams(said.streaming, said.input, said.output, self._head, self._tail, len(windows))
         for frames in np.moveaxis(windows, 1, 0):
             answered = streams.push(np.ascontiguousarray(frames))
         return {self._manifest.output: answered.outputs}
 
     def close(self) -> None:
-        for session in self._sessions:
-            session.close()
+        self._head.close()
+        self._tail.close()
 
 
 class _Part:
@@ -112,7 +113,10 @@ class _Part:
 
     def _steps(self, head: Session, feeds: Mapping[str, Floats]) -> Iterator[Arrays]:
         """What the head returns at each step."""
-        frame, constant = self._manifest.streaming.frame, {name: feeds[name] for name in self._constant & {*head.inputs}}
+        frame, constant = (
+            self._manifest.streaming.frame,
+            {name: feeds[name] for name in self._constant & {*head.inputs}},
+        )
         moving = {name: np.moveaxis(feeds[name], axis, 0) for name, axis in self._moving.items() if name in head.inputs}
         axes = {name: axis for name, axis in self._moving.items() if name in moving}
         if frame in head.inputs:
