@@ -42,10 +42,10 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     onnx_export.save(exported, folder, split.models)
     plain, head, tail = (OnnxRuntimeSession(folder / file) for file in (PLAIN_MODEL, HEAD, TAIL))
     window = frames.draw(contract, 1, seed=1).inputs
-    streams = Streams(split.streaming, contract, network.output, head, tail)
+    expected = plain.run({contract.name: window})[network.output]
+    streams = Streams(split.streaming, contract, network.output, expected.shape[1:], head, tail)
     for frame in window[0]:
         answered = streams.push(frame[None])
-    expected = plain.run({contract.name: window})[network.output]
     same = (
         "identical" if np.array_equal(answered.outputs, expected) else f"{abs(answered.outputs - expected).max():.2g}"
     )

@@ -141,20 +141,19 @@ class Layouts:
         return layout if layout.joined and data == [node.input[0]] else None
 
     def _reduced(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
+        without = self._squeezed(node, data, layout)
+        return layout if without and _attribute(node, "keepdims", 1) else without
+
+    def _squeezed(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
         axes = self.target(node)
         if axes is None or not axes.size:
             return None
         gone = {axis % len(self.shapes[data[0]]) for axis in axes.tolist()}
-        if gone.intersection(layout.axes):
-            return None
-        return layout if _attribute(node, "keepdims", 1) else layout.moved(lambda a: a - sum(g < a for g in gone))
+        return None if gone.intersection(layout.axes) else layout.moved(lambda a: a - sum(g < a for g in gone))
 
     def _transposed(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
         backwards = list(range(len(self.shapes[data[0]])))[::-1]
         return layout.moved(list(_attribute(node, "perm", backwards)).index)
-
-    def _squeezed(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        return self._reduced(node, data, layout) if self.target(node) is not None else None
 
     def _unsqueezed(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
         axes = self.target(node)

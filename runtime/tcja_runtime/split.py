@@ -77,6 +77,8 @@ class Streaming:
         Raises:
             ValueError: it is of another network.
         """
+        if not isinstance(self.frame, str):
+            raise ValueError(f"streaming's frame is {self.frame!r}")
         if not self and (self.states or self.features):
             raise ValueError("streaming has no frame")
         for state in self.states:

@@ -51,6 +51,7 @@ class Streams:
         split: how the network is split.
         contract: the network's input, T frames a window.
         output: name of its output.
+        output_shape: of that, without the batch.
         head: its head, loaded.
         tail: its tail, loaded.
         count: how many streams. What they keep is allocated at once: `bytes`.
@@ -63,9 +64,16 @@ class Streams:
     """
 
     def __init__(
-        self, split: Streaming, contract: InputContract, output: str, head: Session, tail: Session, count: int = 1
+        self,
+        split: Streaming,
+        contract: InputContract,
+        output: str,
+        output_shape: tuple[int, ...],
+        head: Session,
+        tail: Session,
+        count: int = 1,
     ) -> None:
-        self._split, self._output = split, output
+        self._split, self._output, self._output_shape = split, output, output_shape
         self._time_steps, *frame = contract.shape
         self._frame_shape = tuple(frame)
         if count < 1:
@@ -96,7 +104,8 @@ class Streams:
         if not manifest.streaming:
             raise BadInput(f"{bundle.path} was exported without --streaming, so it cannot stream; export it again")
         head, tail = (OnnxRuntimeSession(bundle.path / file, backend=backend) for file in (HEAD, TAIL))
-        return cls(manifest.streaming, manifest.input, manifest.output, head, tail, count)
+        answer = manifest.output, manifest.output_shape
+        return cls(manifest.streaming, manifest.input, *answer, head, tail, count)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -153,7 +162,7 @@ class Streams:
 
     def _answers(self, whole: Indices) -> Values:
         if not len(whole):
-            return np.zeros((0,), np.float32)
+            return np.zeros((0, *self._output_shape), np.float32)
         return self._tail.run({kept_tensor(name): kept[whole] for name, kept in self._kept.items()})[self._output]
 
     def _rest(self, at: Indices) -> None:

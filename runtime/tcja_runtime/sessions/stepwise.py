@@ -55,7 +55,8 @@ class _Whole:
     def run(self, feeds: Mapping[str, Floats]) -> Arrays:
         windows = feeds[self._manifest.input.name]
         said = self._manifest
-        streams = Streams(said.streaming, said.input, said.output, self._head, self._tail, len(windows))
+        answer = said.output, said.output_shape
+        streams = Streams(said.streaming, said.input, *answer, self._head, self._tail, len(windows))
         for frames in np.moveaxis(windows, 1, 0):
             answered = streams.push(np.ascontiguousarray(frames))
         return {self._manifest.output: answered.outputs}
