@@ -1,4 +1,4 @@
-"""What acts on each step alone, against ONNX Runtime: one step of the input is changed, and one of the result may change."""
+"""What acts on each step alone, against ONNX Runtime: where a step of the input changes, that of the result alone may."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def chain(*steps: Step) -> onnx.ModelProto:
     for i, (kind, more, *attributes) in enumerate(steps):
         inputs = [tensor if name == "data" else name for name in (more if "data" in more else ["data", *more])]
         tensor = "y" if i == len(steps) - 1 else f"t{i}"
-        nodes.append(helper.make_node(kind, inputs, [tensor], name=f"{kind} {i}", **(attributes[0] if attributes else {})))
+        nodes.append(
+            helper.make_node(kind, inputs, [tensor], name=f"{kind} {i}", **(attributes[0] if attributes else {}))
+        )
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in CONSTANTS.items()]
     constants += [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in INTEGERS.items()]
     used = {name for node in nodes for name in node.input}

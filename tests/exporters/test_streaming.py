@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from tcja_exporters import engine, onnx_export, streaming
+from tcja_exporters import custom_op, engine, onnx_export, streaming
 from tcja_exporters.attention import attention
 from tcja_exporters.engine import Options
 from tcja_exporters.layers import PerStep, Readout
-from tcja_exporters.neurons import SpikingNeuron
+from tcja_exporters.neurons import SpikingNeuron, spiking_neurons
+from tcja_exporters.onnx_export import Exported
+from tcja_exporters.passes.done import Done
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference import layers
 from tcja_runtime.bundle import WEIGHTS
@@ -73,10 +76,25 @@ def test_every_network_with_frames(small, tmp_path):
         np.testing.assert_array_equal(found[layer], spikes, err_msg=layer)
 
 
-@pytest.mark.parametrize("time_axis", [0, 1])
+@pytest.fixture(scope="module", params=[0, 1], ids=["time first", "windows first"])
+def exported(request) -> tuple[networks.Streamable, Exported]:
+    module = networks.streamable(LIF, time_axis=request.param)
+    return module, onnx_export.export(module, FRAMES, "logits", {"producer": "tests", "T": "5"})
+
+
 @pytest.mark.parametrize("spec", NEURONS.values(), ids=NEURONS)
-def test_every_reset(spec, time_axis, tmp_path):
-    both = split(networks.streamable(spec, time_axis=time_axis), FRAMES, tmp_path)
+def test_every_reset(spec, exported, tmp_path):
+    module, plain = exported
+
+    def with_neurons(graph: gs.Graph) -> Done:
+        for node in graph.nodes:
+            if node.op == custom_op.NAME:
+                node.attrs.update(custom_op.attributes(spec))
+        return Done(0)
+
+    for neuron in spiking_neurons(module).values():
+        neuron.spec = spec
+    both = split(module, FRAMES, tmp_path, onnx_export.rewritten(plain, "neurons", with_neurons, plain.weights))
     assert [state.start for state in both.split.streaming.states] == [spec.v_reset] * 2
     windows = counts(4)
     expected, found = both.spikes(windows), both.head_spikes(windows)
@@ -92,7 +110,7 @@ def test_every_reset(spec, time_axis, tmp_path):
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(2)], ids=["maximum", "average"])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_lower_precision(precision, pool, tmp_path):
-    """In onnx's evaluator: ONNX Runtime leaves roundings to half out, and others of the whole model than of its parts."""
+    """In onnx's evaluator: ONNX Runtime leaves some roundings to half out, in each model others."""
     module = networks.streamable(LIF, pool=pool)
     exported = onnx_export.export(module, FRAMES, "logits", {"producer": "tests"})
     modules = {weight.module for weight in exported.weights if ".conv" not in weight.module}

@@ -1,4 +1,4 @@
-"""Streams with a head and a tail that anyone can follow: each membrane sums its frames, and a window's sums are the answer.
+"""Streams with a head and a tail that are easy to follow: membranes sum their frames, a window's sums are the answer.
 
 v_t = v_{t-1} + x_t,   answer = (v_1, ..., v_T)
 """
@@ -140,7 +140,7 @@ FRAME = np.zeros((1, 2, 1, 2), np.float32)
     [
         (
             lambda s: s.push(FRAME[0]),
-            r"frames are float32 \[2, 1, 2\]; 3 streams take numbers \[3, 2, 1, 2\], one frame",
+            r"frames are float32 \[2, 1, 2\]; 3 streams take numbers \[3, 2, 1, 2\], ",
         ),
         (lambda s: s.push(FRAME, [0, 1]), r"frames are float32 \[1, 2, 1, 2\]; 2 streams take numbers \[2, 2, 1, 2\]"),
         (lambda s: s.push(FRAME.astype(np.complex64), [0]), "frames are complex64"),
@@ -150,7 +150,7 @@ FRAME = np.zeros((1, 2, 1, 2), np.float32)
         (lambda s: s.push(FRAME.repeat(2, 0), [1, 1]), "stream 1 is named twice; push its frames one after the other"),
         (
             lambda s: s.push(FRAME, [0.0]),
-            r"streams are float64 \[1\]; name at least one by its number, such as \[0, 2\]",
+            r"streams are float64 \[1\]; name at least one by its number, such as",
         ),
         (lambda s: s.push(FRAME, []), r"streams are float64 \[0\]; name at least one"),
         (lambda s: s.push(FRAME, [[0]]), r"streams are int64 \[1, 1\]; name at least one"),
