@@ -85,7 +85,7 @@ class Layouts:
     """The layouts of a model's tensors: of every one that is computed step by step from the input.
 
     Args:
-        model: whose value_info says the shapes of its tensors.
+        model: whose value_info says the shapes of its tensors; what is of no known shape counts as mixed.
         source: the model's input [N, T, ...].
         time_steps: T.
 
@@ -98,7 +98,8 @@ class Layouts:
     def __init__(self, model: onnx.ModelProto, source: str, time_steps: int) -> None:
         graph = model.graph
         self._time_steps = time_steps
-        self.shapes = {v.name: _shape(v) for v in (*graph.value_info, *graph.input, *graph.output)}
+        values = (*graph.value_info, *graph.input, *graph.output)
+        self.shapes = {v.name: _shape(v) for v in values if v.type.tensor_type.HasField("shape")}
         self.shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
         self._values = {
             t.name: numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.INT64
@@ -109,7 +110,11 @@ class Layouts:
             inputs = [name for name in node.input if name]
             if self.constants.issuperset(inputs):
                 self.constants.update(node.output)
-            elif len(node.output) == 1 and (layout := self._after(node, inputs)) is not None:
+            elif (
+                len(node.output) == 1
+                and node.output[0] in self.shapes
+                and (layout := self._after(node, inputs)) is not None
+            ):
                 self.of[node.output[0]] = layout
 
     def target(self, node: onnx.NodeProto) -> npt.NDArray[np.int64] | None:

@@ -71,7 +71,20 @@ def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) 
     graph = graph_of(exported)
     pool_before_gates(graph)
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
-    return _Split(gs.export_onnx(graph), metadata, contract, layers).result()
+    return _Split(_with_shapes(gs.export_onnx(graph)), metadata, contract, layers).result()
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the shapes of those tensors, too, that the exporter has not noted."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    for tensor in bare.graph.initializer:
+        if tensor.data_type != TensorProto.INT64:  # only shapes and axes are looked into
+            tensor.ClearField("raw_data")
+    inferred = onnx.shape_inference.infer_shapes(bare).graph.value_info
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(value for value in inferred if value.type.tensor_type.HasField("shape"))
+    return model
 
 
 class _Split:
@@ -96,8 +109,8 @@ class _Split:
                 node for node in self._graph.node if not in_head.keys() & set(node.output) and self._varies(node)
             )
             raise BadInput(
-                f"--streaming: node '{first.name}' takes several time steps at once, ahead of every spiking layer, so "
-                "no step can be done before the window is whole; leave it out"
+                f"--streaming: node '{first.name}' does not act on each time step alone, and is ahead of every spiking "
+                "layer, so that no step can be done before the window is whole; leave it out"
             )
         self._crossing: list[str] = []
         self._tail_nodes: list[onnx.NodeProto] = []

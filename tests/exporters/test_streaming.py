@@ -157,6 +157,15 @@ def test_without_attention_the_readout_is_what_is_left(tmp_path):
     np.testing.assert_array_equal(pushed(both.streams(2), windows), both.whole(windows)[0])
 
 
+def test_shapes_that_the_exporter_has_not_noted(tmp_path):
+    """Of a matrix product whose steps and windows are two axes, as networks of one's own have."""
+    body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2), nn.Linear(144, 3))
+    both = split(Frames(body, Readout()).eval(), FRAMES, tmp_path)
+    assert [feature.shape for feature in both.split.streaming.features] == [(3,)]
+    windows = counts(2)
+    np.testing.assert_array_equal(pushed(both.streams(2), windows), both.whole(windows)[0])
+
+
 def test_answers_of_each_step(tmp_path):
     """A network that returns what it answers at each step mixes none."""
     body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2), PerStep(nn.Linear(144, 3)))
@@ -220,8 +229,10 @@ def test_a_network_that_mixes_steps_first_is_refused():
     body = nn.Sequential(*attention("tcja", (3, 2), 5, 2), PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF))
     body.append(nn.Flatten(2))
     said = refused(Frames(body, Readout()), FRAMES)
-    assert said.startswith("--streaming: node 'body.0.conv/Conv' takes several time steps at once, ahead of every spik")
-    assert said.endswith("so no step can be done before the window is whole; leave it out")
+    assert said.startswith(
+        "--streaming: node 'body.0.conv/Conv' does not act on each time step alone, and is ahead of "
+    )
+    assert said.endswith("every spiking layer, so that no step can be done before the window is whole; leave it out")
 
 
 @pytest.mark.tensorrt
