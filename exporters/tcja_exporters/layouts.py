@@ -110,12 +110,9 @@ class Layouts:
             inputs = [name for name in node.input if name]
             if self.constants.issuperset(inputs):
                 self.constants.update(node.output)
-            elif (
-                len(node.output) == 1
-                and node.output[0] in self.shapes
-                and (layout := self._after(node, inputs)) is not None
-            ):
-                self.of[node.output[0]] = layout
+            elif len(node.output) == 1 and node.output[0] in self.shapes:
+                layout = self._after(node, inputs)
+                self.of |= {node.output[0]: layout} if layout else {}
 
     def target(self, node: onnx.NodeProto) -> npt.NDArray[np.int64] | None:
         """The constant integers that a node takes second, such as axes or a shape; None if it takes none."""

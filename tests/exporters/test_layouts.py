@@ -1,4 +1,4 @@
-"""What acts on each step alone, against ONNX Runtime: where one step of the input changes, so does one of the result."""
+"""What acts on each step alone, against ONNX Runtime: where a step of the input changes, so does one of the result."""
 
 from __future__ import annotations
 
