@@ -185,7 +185,7 @@ class Manifest:
     passes: list[Json]
     time_form: str
     precision: str
-    streaming: Streaming
+    streaming: Streaming = dataclasses.field(default_factory=Streaming)
     calibration: Json
     targets: list[str]
     engines: dict[str, Json]
