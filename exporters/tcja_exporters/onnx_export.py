@@ -98,17 +98,22 @@ def rewritten(exported: Exported, name: str, change: Callable[[gs.Graph], Done],
         change: the pass.
         weights: where the weights are then.
     """
+    graph = graph_of(exported)
+    done = change(graph)
+    graph.cleanup().toposort()
+    model, plain = _models(graph, {prop.key: prop.value for prop in exported.model.metadata_props})
+    report = [*exported.passes, {"name": name, **dataclasses.asdict(done)}]
+    return Exported(model, plain, report, weights)
+
+
+def graph_of(exported: Exported) -> gs.Graph:
+    """The canonical model as a graph to change, without the functions that define TcjaLif."""
     bare = onnx.ModelProto()
     bare.CopyFrom(exported.model)
     del bare.functions[:]
     for node in bare.graph.node:
         node.overload = ""
-    graph = gs.import_onnx(bare)
-    done = change(graph)
-    graph.cleanup().toposort()
-    model, plain = _models(graph, {prop.key: prop.value for prop in bare.metadata_props})
-    report = [*exported.passes, {"name": name, **dataclasses.asdict(done)}]
-    return Exported(model, plain, report, weights)
+    return gs.import_onnx(bare)
 
 
 def laid_out(exported: Exported, forms: Mapping[str, TimeForm]) -> Exported:
@@ -120,24 +125,24 @@ def laid_out(exported: Exported, forms: Mapping[str, TimeForm]) -> Exported:
 def _plain(
     model: onnx.ModelProto, metadata: dict[str, str], forms: Mapping[str, TimeForm] | None = None
 ) -> onnx.ModelProto:
-    plain = _finished(time_forms.lower(model, forms), metadata)
+    plain = finished(time_forms.lower(model, forms), metadata)
     onnx.checker.check_model(plain, full_check=True)
     return plain
 
 
 def _models(graph: gs.Graph, metadata: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The canonical and the plain model of a graph with TcjaLif nodes."""
-    model = _finished(gs.export_onnx(graph), metadata)
+    model = finished(gs.export_onnx(graph), metadata)
     custom_op.define(model)
     onnx.checker.check_model(model, full_check=True)
     return model, _plain(model, metadata)
 
 
-def save(exported: Exported, folder: Path) -> None:
-    """Write both models and the weights that they share."""
+def save(exported: Exported, folder: Path, more: Mapping[str, onnx.ModelProto] | None = None) -> None:
+    """Write both models, more that are made of the same weights, by the names of their files, and the weights."""
     stored: dict[bytes, tuple[int, int]] = {}
     with (folder / WEIGHTS).open("wb") as weights:
-        for name, model in ((MODEL, exported.model), (PLAIN_MODEL, exported.plain)):
+        for name, model in {MODEL: exported.model, PLAIN_MODEL: exported.plain, **(more or {})}.items():
             light = onnx.ModelProto()
             light.CopyFrom(model)
             for tensor in light.graph.initializer:
@@ -308,7 +313,8 @@ def _module(node: onnx.NodeProto) -> str:
     return modules[-1] if modules else ""
 
 
-def _finished(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+def finished(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+    """A model with the version and the properties that all models of a bundle have; it is changed in place."""
     model.ir_version = IR_VERSION
     model.producer_name = metadata["producer"]
     del model.metadata_props[:]

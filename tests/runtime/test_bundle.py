@@ -10,6 +10,7 @@ from tcja_runtime.bundle import Bundle, Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.split import Feature, State, Streaming
 from tcja_runtime.staging import staged
 
 MANIFEST = Manifest(
@@ -29,6 +30,11 @@ MANIFEST = Manifest(
     passes=[],
     time_form={"form": "scan", "why": "asked for", "layers": {}},
     precision="fp32",
+    streaming=Streaming(
+        frame="frame",
+        states=[State(layer="conv.1", shape=(2, 3), start=0.0)],
+        features=[Feature(name="conv.1/spikes", shape=(2, 3))],
+    ),
     calibration={},
     targets=["onnx"],
     engines={},
@@ -39,7 +45,7 @@ MANIFEST = Manifest(
 )
 
 
-FILES = ("model.onnx", "model.plain.onnx", "weights.bin", "golden.npz")
+FILES = ("model.onnx", "model.plain.onnx", "head.onnx", "tail.onnx", "weights.bin", "golden.npz")
 
 
 @pytest.fixture
