@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from tcja_exporters import engine, time_forms
+from tcja_exporters import custom_op, engine, time_forms
 from tcja_exporters.plugin_model import Fused, with_plugin
 from tcja_runtime import plugin
 from tcja_runtime.neuron import NeuronSpec
