@@ -108,11 +108,16 @@ def compare(
     comparison = _Comparison(probes, network)
     for name, (inputs, expected) in scenes.items():
         comparison.add_scene(name, inputs, expected)
-    for inputs, expected in itertools.chain([first], windows):
+    windows = itertools.chain([first], windows)
+    del first  # a reference is large, and the next one takes room to record
+    while batch := next(windows, None):
+        inputs, expected = batch
+        del batch
         if not np.isfinite(expected.output).all():
             raise BadInput("the trained network returns values that are NaN or infinite; scale the data down")
         comparison.add(inputs, expected)
         advance(len(expected))
+        del inputs, expected
     return comparison.result()
 
 
@@ -176,9 +181,14 @@ class _Comparison:
     def add_scene(self, scene: str, inputs: Floats, reference: Reference) -> None:
         """Judge every model on drawn windows; one does for drawn weights, which all of them are given."""
         weights = self._network.drawn_weights if scene == DYADIC else None
+        size = batch_size(self._network.layers, self._network.time_steps)
         for probe in (self._probe, *(self._twins if scene == DRAWN else ())):
-            observed = probe.stimulated(inputs, reference.spikes, weights)
-            self._judge_signals(probe, scene, reference, observed)
+            for start in range(0, len(inputs), size):
+                part = slice(start, start + size)
+                some = reference.windows(part)
+                observed = probe.stimulated(inputs[part], some.spikes, weights)
+                self._judge_signals(probe, scene, some, observed, start)
+                del observed  # its signals need not outlive the next run
 
     def add(self, inputs: Floats, reference: Reference) -> None:
         """Judge every model on a batch [N, ...], and let the first run free."""
@@ -192,13 +202,16 @@ class _Comparison:
             found.unexplained = _added(found.unexplained, flips.unexplained)
             found.margin = max(found.margin, flips.margin)
             self._judge_flips(self._probe, layer, flips)
+        spikes = forced.spikes
+        del forced  # its signals are large
         for twin in self._twins if not self._outputs else ():  # one batch tells: they are made of the same operations
             other = twin.forced(inputs, reference)
             self._judge_signals(twin, WINDOWS, reference, other)
             for layer in self._network.layers:
-                if (other.spikes[layer.name] != forced.spikes[layer.name]).any():
+                if (other.spikes[layer.name] != spikes[layer.name]).any():
                     self._unlike[twin.model].add(layer.name)
                     self._judge_flips(twin, layer, judge_spikes(layer, reference, other.spikes[layer.name]))
+            del other
         self._add_free_run(inputs, reference)
 
     def _add_free_run(self, inputs: Floats, reference: Reference) -> None:
@@ -245,7 +258,9 @@ class _Comparison:
         kept = np.where(flipped.reshape(-1, *(1,) * (free.output.ndim - 1)), reference.output, free.output)
         return judged, judge_output(reference, kept)
 
-    def _judge_signals(self, probe: Probe, scene: str, reference: Reference, observed: Observation) -> None:
+    def _judge_signals(
+        self, probe: Probe, scene: str, reference: Reference, observed: Observation, first_window: int = 0
+    ) -> None:
         judged = {}
         for signal, witnesses in reference.witnesses.items():
             if signal in observed.signals:
@@ -255,12 +270,12 @@ class _Comparison:
         for signal, deviation in judged.items():
             if probe is self._probe:
                 self._count(scene, signal, deviation)
-            self._judge_values(probe, scene, signal, deviation)
+            self._judge_values(probe, scene, signal, deviation, first_window)
 
-    def _judge_values(self, probe: Probe, scene: str, signal: str, deviation: Deviation) -> None:
-        first = deviation.first
-        if first is None:
+    def _judge_values(self, probe: Probe, scene: str, signal: str, deviation: Deviation, first_window: int = 0) -> None:
+        if deviation.first is None:
             return
+        first = dataclasses.replace(deviation.first, window=deviation.first.window + first_window)
         text = (
             f"{self._called(signal, scene)} is {first.found:.6g} instead of {first.expected:.6g} at {_place(first)}, "
             f"where rounding explains a difference of {first.bound:.2g}; {deviation.beyond:,} of {deviation.seen:,} "
@@ -331,8 +346,9 @@ class _Comparison:
 
 def _check_shape(probe: Probe, inputs: Floats, reference: Reference) -> None:
     """Run a model as it is, for one window and for several: it must return as many answers of the right shape."""
-    for n in sorted({1, min(2, len(inputs)), len(inputs)}):
-        found, expected = probe.output(inputs[:n]), (n, *reference.output.shape[1:])
+    for n in sorted({1, 2, len(inputs)}):
+        given = inputs[:n] if n <= len(inputs) else np.concatenate([inputs, inputs])
+        found, expected = probe.output(given), (n, *reference.output.shape[1:])
         if found.shape != expected or found.dtype not in (np.float32, np.float16):
             raise ParityNotMet(
                 f"{probe.backend}: {probe.model} returns {found.dtype} {list(found.shape)} for {n} windows, not "

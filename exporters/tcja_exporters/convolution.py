@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_BYTES = 2**25
-"""About what a few frames may take, so that they stay in the cache."""
+_BYTES = 2**26
+"""About what a few frames may take, so that what a batch takes on the way stays small."""
 _DENSE = 0.5
 """Share of channels from which on all of them are multiplied."""
 
