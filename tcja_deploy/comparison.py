@@ -181,14 +181,8 @@ class _Comparison:
     def add_scene(self, scene: str, inputs: Floats, reference: Reference) -> None:
         """Judge every model on drawn windows; one does for drawn weights, which all of them are given."""
         weights = self._network.drawn_weights if scene == DYADIC else None
-        size = batch_size(self._network.layers, self._network.time_steps)
         for probe in (self._probe, *(self._twins if scene == DRAWN else ())):
-            for start in range(0, len(inputs), size):
-                part = slice(start, start + size)
-                some = reference.windows(part)
-                observed = probe.stimulated(inputs[part], some.spikes, weights)
-                self._judge_signals(probe, scene, some, observed, start)
-                del observed  # its signals need not outlive the next run
+            self._judge_signals(probe, scene, reference, probe.stimulated(inputs, reference.spikes, weights))
 
     def add(self, inputs: Floats, reference: Reference) -> None:
         """Judge every model on a batch [N, ...], and let the first run free."""
@@ -258,9 +252,7 @@ class _Comparison:
         kept = np.where(flipped.reshape(-1, *(1,) * (free.output.ndim - 1)), reference.output, free.output)
         return judged, judge_output(reference, kept)
 
-    def _judge_signals(
-        self, probe: Probe, scene: str, reference: Reference, observed: Observation, first_window: int = 0
-    ) -> None:
+    def _judge_signals(self, probe: Probe, scene: str, reference: Reference, observed: Observation) -> None:
         judged = {}
         for signal, witnesses in reference.witnesses.items():
             if signal in observed.signals:
@@ -270,12 +262,12 @@ class _Comparison:
         for signal, deviation in judged.items():
             if probe is self._probe:
                 self._count(scene, signal, deviation)
-            self._judge_values(probe, scene, signal, deviation, first_window)
+            self._judge_values(probe, scene, signal, deviation)
 
-    def _judge_values(self, probe: Probe, scene: str, signal: str, deviation: Deviation, first_window: int = 0) -> None:
-        if deviation.first is None:
+    def _judge_values(self, probe: Probe, scene: str, signal: str, deviation: Deviation) -> None:
+        first = deviation.first
+        if first is None:
             return
-        first = dataclasses.replace(deviation.first, window=deviation.first.window + first_window)
         text = (
             f"{self._called(signal, scene)} is {first.found:.6g} instead of {first.expected:.6g} at {_place(first)}, "
             f"where rounding explains a difference of {first.bound:.2g}; {deviation.beyond:,} of {deviation.seen:,} "
@@ -346,9 +338,8 @@ class _Comparison:
 
 def _check_shape(probe: Probe, inputs: Floats, reference: Reference) -> None:
     """Run a model as it is, for one window and for several: it must return as many answers of the right shape."""
-    for n in sorted({1, 2, len(inputs)}):
-        given = inputs[:n] if n <= len(inputs) else np.concatenate([inputs, inputs])
-        found, expected = probe.output(given), (n, *reference.output.shape[1:])
+    for n in sorted({1, min(2, len(inputs)), len(inputs)}):
+        found, expected = probe.output(inputs[:n]), (n, *reference.output.shape[1:])
         if found.shape != expected or found.dtype not in (np.float32, np.float16):
             raise ParityNotMet(
                 f"{probe.backend}: {probe.model} returns {found.dtype} {list(found.shape)} for {n} windows, not "
