@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 START = time.monotonic()
-DEPTH = 0
+OPEN: list[str] = []
+"""The calls that have not ended."""
 
 
 def peak() -> float:
@@ -25,15 +26,14 @@ def peak() -> float:
 
 def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        global DEPTH
         wall, processor, before = time.monotonic(), time.process_time(), peak()
-        DEPTH += 1
+        OPEN.append(name)
         try:
             return call(*args, **kwargs)
         finally:
-            DEPTH -= 1
+            OPEN.pop()
             seconds, used = time.monotonic() - wall, time.process_time() - processor
-            shown = f"{'  ' * DEPTH}{name}"
+            shown = f"{'  ' * len(OPEN)}{name}"
             print(
                 f"{time.monotonic() - START:7.1f} s  {shown:34}{seconds:7.2f} s{used:7.2f} s cpu"
                 f"{peak() - before:+8.0f} MiB{peak():7.0f} MiB"
