@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from tcja_deploy.console import Steps, silent
+from tcja_deploy.stream_timing import in_turns
 from tcja_deploy.versions import tools
 from tcja_runtime import golden, power
 from tcja_runtime.backends import AUTO, Backend, opened
@@ -32,6 +33,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats
 from tcja_runtime.machine import free_memory
 from tcja_runtime.power import Power, Sampler
+from tcja_runtime.streaming import Streams
 
 FEWEST, FEWEST_99 = 30, 100
 """Runs that a percentile must rest on."""
@@ -41,7 +43,7 @@ WARM_RUNS = 3
 """At least: a CUDA graph is captured in the second run of a shape."""
 PATIENCE = 10
 """Times the seconds asked for, or seconds if those are fewer, until `FEWEST` runs are done."""
-_PAUSE = 0.01  # seconds between the runs of different contestants
+_PAUSE = 0.1  # seconds between the runs of different contestants: ONNX Runtime threads that wait spin as long
 _REST = 2.0  # seconds, to measure the power at rest
 _PARTS = 5  # of the runs; the first and the last are compared
 _PROCESS = Path("/proc/self")
@@ -125,6 +127,26 @@ class Energy:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Streamed:
+    """How long an answer takes where the network is streamed, against whole windows, run in turns.
+
+    Attributes:
+        whole: of a window, all of its frames at once.
+        frame: of one frame, but the last of a window.
+        last: of the last frame and the window's answer.
+    """
+
+    whole: Latency
+    frame: Latency
+    last: Latency
+
+    @property
+    def share(self) -> float | None:
+        """What is left of a whole window's time after its last frame has come, by the median runs."""
+        return self.last.p50 / self.whole.p50 if self.last.p50 and self.whole.p50 else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """A network's speed on a machine, and what belongs to it.
 
@@ -142,6 +164,7 @@ class Benchmark:
         latency: of a run.
         memory: that it took.
         energy: that it took; None where the board does not tell its power.
+        streamed: likewise frame by frame; None where the bundle does not stream, or an engine is measured.
         before: the machine, before the runs.
         after: the machine, right after them.
         versions: of what took part.
@@ -160,6 +183,7 @@ class Benchmark:
     latency: Latency
     memory: Memory
     energy: Energy | None
+    streamed: Streamed | None
     before: Conditions
     after: Conditions
     versions: dict[str, str]
@@ -186,7 +210,10 @@ class Benchmark:
     def to_dict(self) -> dict[str, Any]:
         """Plain values: seconds, bytes, watts, joules."""
         derived = {"throughput": self.throughput, "joules": self.joules, "joules_above_rest": self.joules_above_rest}
-        return {**dataclasses.asdict(self), **derived}
+        fields = {**dataclasses.asdict(self), **derived}
+        if self.streamed:
+            fields["streamed"]["share"] = self.streamed.share
+        return fields
 
 
 def bench(
@@ -242,6 +269,7 @@ def bench(
     with steps.step(f"measure in {running.title}"), measuring:
         taken = timed(run, seconds, FEWEST)
     after, left = conditions(), free_memory()
+    memory = Memory(**most(), gpu=None if free is None or left is None else max(free - left, 0))
     return Benchmark(
         bundle=str(path),
         network=manifest.network,
@@ -254,12 +282,25 @@ def bench(
         windows="the bundle's golden windows, over and over",
         warm_up=warm_up,
         latency=Latency.of(taken),
-        memory=Memory(**most(), gpu=None if free is None or left is None else max(free - left, 0)),
+        memory=memory,
         energy=Energy(source=source[0], rest=rest, runs=sampler.power) if source and sampler else None,
+        streamed=_streamed(found, running, feeds, seconds, steps),
         before=before,
         after=after,
         versions=tools(),
     )
+
+
+def _streamed(
+    bundle: Bundle, running: Backend, feeds: Mapping[str, Floats], seconds: float, steps: Steps
+) -> Streamed | None:
+    if not bundle.manifest.streaming or running.engine:
+        return None
+    (windows,) = feeds.values()
+    with steps.step("measure frame by frame"):
+        streams = Streams.open(bundle, len(windows), backend=running.name)
+        taken = in_turns(streams, lambda: running.session.run(feeds), windows, seconds, FEWEST)
+    return Streamed(**{name: Latency.of(each) for name, each in dataclasses.asdict(taken).items()})
 
 
 def timed(run: Callable[[], None], seconds: float, fewest: int) -> list[float]:

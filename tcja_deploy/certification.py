@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -75,12 +76,18 @@ def certify(
             advised.extend(advise(network.model, inputs, recorded, layers))
         return inputs, recorded
 
+    size = batch_size(layers, time_steps)
     scenes: dict[str, tuple[Floats, Reference]] = {}
 
     def draw(scene: str, model: nn.Module, n: int) -> None:
         inputs = stimulus.inputs(contract, n)
         spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, time_steps, n) for layer in layers}
-        scenes[scene] = inputs, record(model, inputs, taps, spikes=spikes, most=stimulus.DRAWN_PLACES)
+        parts = []
+        for part in (slice(start, start + size) for start in range(0, n, size)):
+            given = {name: fired[:, part] for name, fired in spikes.items()}
+            recorded = record(model, inputs[part], taps, spikes=given, most=stimulus.DRAWN_PLACES)
+            parts.append(dataclasses.replace(recorded, spikes={}))
+        scenes[scene] = inputs, dataclasses.replace(Reference.joined(parts), spikes=spikes)
         recorder.add_scene(scene, scenes[scene][1])
 
     with steps.step("record drawn stimuli"):
@@ -91,7 +98,7 @@ def certify(
     interface.check(folder, contract, network.output, shape, layers, taps, exported.weights)
     compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=drawn_weights)
     probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps)
-    size, judged = batch_size(layers, time_steps), windows.first(judge)
+    judged = windows.first(judge)
     with steps.counted("compare with PyTorch, spike by spike", len(judged)) as advance:
         found = compare(map(trained, judged.batches(size)), probes, scenes, compared, advance=advance)
 

@@ -216,6 +216,10 @@ def export(
             "for TensorRT."
         ),
     ] = None,
+    streaming: Annotated[
+        bool,
+        typer.Option("--streaming", help="Also split the network, to be run frame by frame as the frames come."),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
     ] = None,
@@ -242,6 +246,7 @@ def export(
         precision=precision.value,
         keep=tuple(keep) if keep else pipeline.Request.keep,
         time_form=time_form.value if time_form else None,
+        streaming=streaming,
         data=data,
         samples=samples,
         judge=judge,

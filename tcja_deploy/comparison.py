@@ -108,11 +108,16 @@ def compare(
     comparison = _Comparison(probes, network)
     for name, (inputs, expected) in scenes.items():
         comparison.add_scene(name, inputs, expected)
-    for inputs, expected in itertools.chain([first], windows):
+    windows = itertools.chain([first], windows)
+    del first  # a reference is large, and the next one takes room to record
+    while batch := next(windows, None):
+        inputs, expected = batch
+        del batch
         if not np.isfinite(expected.output).all():
             raise BadInput("the trained network returns values that are NaN or infinite; scale the data down")
         comparison.add(inputs, expected)
         advance(len(expected))
+        del inputs, expected
     return comparison.result()
 
 
@@ -177,8 +182,7 @@ class _Comparison:
         """Judge every model on drawn windows; one does for drawn weights, which all of them are given."""
         weights = self._network.drawn_weights if scene == DYADIC else None
         for probe in (self._probe, *(self._twins if scene == DRAWN else ())):
-            observed = probe.stimulated(inputs, reference.spikes, weights)
-            self._judge_signals(probe, scene, reference, observed)
+            self._judge_signals(probe, scene, reference, probe.stimulated(inputs, reference.spikes, weights))
 
     def add(self, inputs: Floats, reference: Reference) -> None:
         """Judge every model on a batch [N, ...], and let the first run free."""
@@ -192,13 +196,16 @@ class _Comparison:
             found.unexplained = _added(found.unexplained, flips.unexplained)
             found.margin = max(found.margin, flips.margin)
             self._judge_flips(self._probe, layer, flips)
+        spikes = forced.spikes
+        del forced  # its signals are large
         for twin in self._twins if not self._outputs else ():  # one batch tells: they are made of the same operations
             other = twin.forced(inputs, reference)
             self._judge_signals(twin, WINDOWS, reference, other)
             for layer in self._network.layers:
-                if (other.spikes[layer.name] != forced.spikes[layer.name]).any():
+                if (other.spikes[layer.name] != spikes[layer.name]).any():
                     self._unlike[twin.model].add(layer.name)
                     self._judge_flips(twin, layer, judge_spikes(layer, reference, other.spikes[layer.name]))
+            del other
         self._add_free_run(inputs, reference)
 
     def _add_free_run(self, inputs: Floats, reference: Reference) -> None:

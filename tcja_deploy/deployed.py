@@ -46,8 +46,26 @@ def judge(engine: Backend, golden: Golden, manifest: Manifest, parts: Values) ->
     """
     if engine.engine is None:
         raise ValueError(f"{engine.name} has no engine")
-    reference = golden.recorded
+    name, strict = engine.engine.name, not engine.engine.sidecar["tf32"]
     output = answered(engine, golden.samples.inputs, manifest.output)
+    return weigh(output, golden, parts, name=name, backend=engine.title, model=ENGINE, judged=strict)
+
+
+def weigh(
+    output: Floats, golden: Golden, parts: Values, *, name: str, backend: str, model: str, judged: bool = True
+) -> EngineParity:
+    """Judge answers of which nothing else is known.
+
+    Args:
+        output: what was answered to the golden windows, [N, ...].
+        golden: the vectors.
+        parts: what proven parts of the same network returned for them, running free, [N, ...].
+        name: of what answered.
+        backend: what ran it, for people.
+        model: its file.
+        judged: whether the bounds hold for it.
+    """
+    reference = golden.recorded
     difference, of_parts = (np.abs(each - reference.output).reshape(len(output), -1) for each in (output, parts))
     bound = reference.output_bound.reshape(difference.shape)
     beyond, excused = (~(each <= bound).all(axis=1) for each in (difference, of_parts))
@@ -55,8 +73,8 @@ def judge(engine: Backend, golden: Golden, manifest: Manifest, parts: Values) ->
     own, theirs = (np.nan_to_num(each.max(axis=1), nan=np.inf) for each in (difference, of_parts))
     slack = bound.max(axis=1)
     found = EngineParity(
-        engine=engine.engine.name,
-        backend=engine.title,
+        engine=name,
+        backend=backend,
         windows=len(output),
         settled=int(settled.sum()),
         beyond=int((settled & beyond).sum()),
@@ -64,11 +82,13 @@ def judge(engine: Backend, golden: Golden, manifest: Manifest, parts: Values) ->
         further=int((~settled & (own > theirs + slack)).sum()),
         nearer=int((~settled & (theirs > own + slack)).sum()),
         output_difference=float(own.max()),
-        judged=not engine.engine.sidecar["tf32"],
+        judged=judged,
     )
 
+    called = f"engine {name}" if model == ENGINE else name
+
     def fail(text: str) -> None:
-        found.failures.append(Failure(kind="engine", text=f"engine {found.engine} {text}", model=ENGINE))
+        found.failures.append(Failure(kind="engine", text=f"{called} {text}", model=model))
 
     if not np.isfinite(output).all():
         fail("returns values that are NaN or infinite")

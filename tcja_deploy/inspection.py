@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tcja_deploy.extras import needs
-from tcja_runtime.bundle import Bundle, Layer
+from tcja_runtime.bundle import Bundle, Layer, Manifest
 from tcja_runtime.errors import BadInput
 
 Facts = dict[str, Any]
@@ -58,6 +58,7 @@ def _bundle(path: Path) -> Facts:
         "classes": manifest.classes,
         "precision": manifest.precision,
         "targets": manifest.targets,
+        "streaming": _streaming(manifest),
         "parity": {k: v for k, v in manifest.parity.items() if k != "backends"},
         "created": manifest.created,
         "producer": manifest.producer,
@@ -68,6 +69,16 @@ def _bundle(path: Path) -> Facts:
         ],
         "files": [{"file": name, **fact} for name, fact in bundle.files.items()],
     }
+
+
+def _streaming(manifest: Manifest) -> str:
+    split = manifest.streaming
+    if not split:
+        return "no"
+    return (
+        f"{len(split.states)} of {len(manifest.layers)} spiking layers frame by frame, "
+        f"{split.bytes(manifest.time_steps):,} bytes a stream"
+    )
 
 
 def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | None, trusted: bool) -> Facts:

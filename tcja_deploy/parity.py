@@ -227,6 +227,48 @@ class EngineParity:
 
 
 @dataclasses.dataclass(kw_only=True)
+class StreamedParity:
+    """A network that is streamed, frame by frame, compared with the reference and with itself over whole windows.
+
+    Attributes:
+        backend: what ran it, for people.
+        windows: how many were streamed.
+        spikes: how many the whole-window model fired in them, running free.
+        unlike: how many spikes differ from its.
+        output_difference: largest difference of an output from its.
+        flips: how many spikes differ from the reference's where every layer is fed the reference's spikes.
+        unexplained: how many of them rounding does not explain.
+        failures: what was not met.
+    """
+
+    backend: str
+    windows: int
+    spikes: int
+    unlike: int
+    output_difference: float
+    flips: int
+    unexplained: int
+    failures: list[Failure]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every spike and every output is the whole-window model's, to the bit."""
+        return not self.unlike and self.output_difference == 0.0
+
+    @property
+    def said(self) -> str:
+        """The comparison in a line, for people."""
+        line = f"Streamed frame by frame in {self.backend}: {self.windows:,} windows, {self.spikes:,} spikes"
+        if self.identical:
+            return f"{line}; every spike and every answer is that of the whole windows, to the bit."
+        return (
+            f"{line}, of which {self.unlike:,} differ from those of the whole windows, and answers by up to "
+            f"{self.output_difference:.2g}; fed the trained network's spikes, {self.flips:,} differ from its, "
+            f"{self.unexplained:,} of them unexplained."
+        )
+
+
+@dataclasses.dataclass(kw_only=True)
 class Report:
     """The comparison of the exported network with the reference, in every backend.
 
@@ -238,6 +280,7 @@ class Report:
         estimated: signals whose bounds are estimates, and the operations that no bound is known for.
         backends: one comparison a backend.
         engines: what engines answer.
+        streamed: how the network is when it is streamed; None where it is not.
         not_run: why the bundle's other engines were not run, a line each.
     """
 
@@ -248,6 +291,7 @@ class Report:
     estimated: dict[str, list[str]]
     backends: list[Parity]
     engines: list[EngineParity] = dataclasses.field(default_factory=list)
+    streamed: StreamedParity | None = None
     not_run: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -264,7 +308,8 @@ class Report:
     @property
     def failures(self) -> list[str]:
         """What was not met in any backend, a line each."""
-        judged: list[Parity | EngineParity] = [*self.backends, *self.engines]
+        judged: list[Parity | EngineParity | StreamedParity] = [*self.backends, *self.engines]
+        judged += [self.streamed] if self.streamed else []
         return [f"{found.backend}: {failure.text}" for found in judged for failure in found.failures]
 
     @property

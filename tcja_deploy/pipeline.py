@@ -11,14 +11,14 @@ from typing import Any
 
 from torch import nn
 
-from tcja_deploy import choosing, parity, report
+from tcja_deploy import choosing, parity, report, streamed
 from tcja_deploy.building import chosen, with_engine
 from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import producer, tools
 from tcja_exporters import checkpoint as checkpoints
-from tcja_exporters import onnx_export, reference
+from tcja_exporters import onnx_export, reference, streaming
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.advice import advise
@@ -46,6 +46,7 @@ from tcja_runtime.frames import InputContract, Windows
 from tcja_runtime.portrait import Advice
 from tcja_runtime.probe import spikes_tensor
 from tcja_runtime.sessions import onnxruntime
+from tcja_runtime.split import Streaming
 from tcja_runtime.staging import staged
 
 DRAWN_WINDOWS = 2
@@ -72,6 +73,7 @@ class Request:
         keep: what stays in float32 all the same: modules, spiking layers, or "advised" for what margins advise.
         time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
             by layer; None leaves it to the target (`tcja_deploy.choosing`).
+        streaming: whether to split the network so that it can be streamed frame by frame (`tcja_exporters.streaming`).
         data: windows to compare on (`tcja_runtime.data.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
         judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
@@ -93,6 +95,7 @@ class Request:
     precision: str = "fp32"
     keep: tuple[str, ...] = (ADVISED,)
     time_form: str | None = None
+    streaming: bool = False
     data: Path | None = None
     samples: int | None = None
     judge: int | None = None
@@ -150,7 +153,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     )
     exported = onnx_export.laid_out(deployed.exported, time_form.forms)
     deployed = dataclasses.replace(deployed, exported=exported)
-    onnx_export.save(exported, folder)
+    split = streaming.split(exported, contract, layers) if request.streaming else None
+    onnx_export.save(exported, folder, split.models if split else {})
     result, vectors, portrait = certify(network, deployed, windows, layers, taps, folder, steps, judge, advice)
     manifest = Manifest(
         producer=producer(),
@@ -171,12 +175,16 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         passes=deployed.exported.passes,
         time_form=dataclasses.asdict(time_form),
         precision=request.precision,
+        streaming=split.streaming if split else Streaming(),
         calibration=calibration,
         targets=["onnx"],
         engines={},
         parity=result.summary(),
         tools=tools(),
     )
+    if split:
+        result.streamed = streamed.judge(folder, manifest, vectors, steps, "onnxruntime")
+        manifest = dataclasses.replace(manifest, parity=result.summary())
     if target and result.met:
         with steps.step(f"build the {target} engine"):
             manifest = with_engine(manifest, folder, target, Options(batch=request.batch))

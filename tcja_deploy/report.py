@@ -40,7 +40,7 @@ def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
         _gates(portrait, report.windows),
         *(_signals(report, found) for found in report.backends),
         *_advice(portrait),
-        _network(manifest),
+        _network(manifest, report),
         _origin(manifest),
     )
     page = f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
@@ -431,7 +431,7 @@ def _advice(portrait: Portrait) -> list[Html]:
     ]
 
 
-def _network(manifest: Manifest) -> Html:
+def _network(manifest: Manifest, report: Report) -> Html:
     contract = manifest.input
     layers = [
         (
@@ -461,6 +461,7 @@ def _network(manifest: Manifest) -> Html:
                 ("classes", ", ".join(manifest.classes) or f"none: {_NO_CLASS}"),
                 ("exported as", f"{manifest.precision}, time form {time_form['form']} ({time_form['why']})"),
                 ("built for", ", ".join(manifest.targets)),
+                *([("streaming", report.streamed.said)] if report.streamed else []),
             ]
         ),
         tag("h3", "Spiking layers"),

@@ -44,6 +44,7 @@ def parity(report: Report) -> RenderableType:
         near = f"{100 * layer.share_near(report.windows):.2g} %"
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
     lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines)]
+    lines += [report.streamed.said] if report.streamed else []
     lines += [f"Not run: {why}" for why in report.not_run]
     return Group(*parts, flips, *map(Text, lines), verdict(report))
 
@@ -296,6 +297,7 @@ def benchmark(found: Benchmark) -> RenderableType:
     if memory.gpu is not None:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
     rows.extend(_energy(found))
+    rows.extend(_streamed(found))
     table = _table(f"{found.network}, {found.precision}{per}, in {found.title}", ["", ""])
     table.show_header = False
     for row in rows:
@@ -344,6 +346,18 @@ def _grows(growth: Growth, found: Sweep) -> str:
 
 def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
     return f"not told: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
+
+
+def _streamed(found: Benchmark) -> list[tuple[str, str]]:
+    """What is left to do after a window's last frame, and what a frame takes before."""
+    streamed = found.streamed
+    if streamed is None:
+        return []
+    if not (streamed.share and streamed.last.p50 and streamed.whole.p50):
+        return [("after last frame", _too_few(streamed.last))]
+    frame = f", {si(streamed.frame.p50)}s for each frame before it" if streamed.frame.p50 else ""
+    part = f"{100 * streamed.share:.1f} % of the whole window's {si(streamed.whole.p50)}s"
+    return [("after last frame", f"{si(streamed.last.p50)}s when streamed, {part}{frame} (medians, in turns)")]
 
 
 def _energy(found: Benchmark) -> list[tuple[str, str]]:

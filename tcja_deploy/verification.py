@@ -6,7 +6,7 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
-from tcja_deploy import bisection, deployed, parity
+from tcja_deploy import bisection, deployed, parity, streamed
 from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
@@ -22,6 +22,8 @@ from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats, Labels
 from tcja_runtime.golden import Golden
 from tcja_runtime.sessions import onnxruntime
+from tcja_runtime.sessions.onnxruntime import PROVIDERS
+from tcja_runtime.split import HEAD, TAIL
 from tcja_runtime.trace import Values
 
 
@@ -97,6 +99,12 @@ def verify(
         if bisect and culprit is None and proof.found.parity.failures:
             with steps.step("find what is wrong"):
                 culprit = proof.culprit(report)
+    if manifest.streaming:
+        runner = next((name for name in names if name in PROVIDERS), None)
+        if runner:
+            report.streamed = streamed.judge(path, manifest, vectors, steps, runner)
+        else:
+            report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with --backend onnxruntime")
     return Verified(opened, report, culprit)
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tcja_exporters.attention import attention
+from tcja_exporters.layers import PerStep, Readout
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.fashion_mnist import Sizes as FashionMnistSizes
 from tcja_exporters.networks.network import AnyNetwork, Attention
-from tcja_exporters.neurons import spiking_neurons
+from tcja_exporters.neurons import SpikingNeuron, spiking_neurons
+from tcja_runtime.neuron import NeuronSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,3 +140,45 @@ def firing_rates(module: nn.Module, batch: Tensor) -> dict[str, float]:
     with torch.no_grad():
         module(batch)
     return rates
+
+
+class Streamable(nn.Module):
+    """Frames [N, T, P, H, W] -> logits [N, classes]: two spiking convolutions with a neuron of choice, TCJA, a pooling.
+
+    The third spiking layer is behind the attention, where every step depends on all.
+    """
+
+    def __init__(self, spec: NeuronSpec, *, time_axis: int = 0, pool: nn.Module | None = None) -> None:
+        super().__init__()
+        self.time_axis = time_axis
+        self.body = nn.Sequential(
+            PerStep(nn.Conv2d(2, 8, 3, padding=1)),
+            SpikingNeuron(spec, time_axis=time_axis),
+            PerStep(nn.Conv2d(8, 8, 3, padding=1)),
+            SpikingNeuron(spec, time_axis=time_axis),
+            *attention("tcja", (3, 2), STREAMED[0], 8, time_axis=time_axis),
+            PerStep(pool or nn.MaxPool2d(2)),
+            PerStep(nn.Conv2d(8, 8, 3, padding=1)),
+            SpikingNeuron(spec, time_axis=time_axis),
+            nn.Flatten(2),
+            PerStep(nn.Linear(8 * 16, 3)),
+        )
+        self.readout = Readout(time_axis=time_axis)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        logits: Tensor = self.readout(self.body(frames.transpose(0, 1) if self.time_axis == 0 else frames))
+        return logits
+
+
+STREAMED = (5, 2, 8, 8)
+"""A window of a `Streamable` network: T, P, H, W."""
+
+
+def streamable(spec: NeuronSpec, seed: int = 0, **options: Any) -> Streamable:
+    """One with drawn weights that make it fire."""
+    generator = torch.Generator().manual_seed(seed)
+    module = Streamable(spec, **options).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 2 / max(1, parameter[0].numel()) ** 0.5)
+    return module

@@ -47,6 +47,7 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/jetson.md",
+    "docs/streaming.md",
     *(str(p.relative_to(ROOT)) for p in (ROOT / "examples").glob("*/README.md")),
 ]
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +38,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from tcja_exporters.convolution import batches, convolution, frames
 from tcja_exporters.quantizer import quantized
 from tcja_runtime.rounding import CONFIDENCE, FLOAT32, Arithmetic
 
@@ -66,12 +67,10 @@ class Shadow(NamedTuple):
     Attributes:
         error: how far a backend's value may be from it, float32 of its shape; None where it cannot be.
         grid: g, where all its values are multiples of 2^-g; None where that is not known.
-        size: its magnitudes in float32, where they are at hand.
     """
 
     error: Tensor | None = None
     grid: int | None = None
-    size: Tensor | None = None
 
 
 EXACT = Shadow()
@@ -121,7 +120,7 @@ class Bounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__
         changes_in_place = func._schema.is_mutable and name.endswith("_")
         before = (_copy(self, args[0]), *args[1:]) if changes_in_place else args
-        result = func(*args, **kwargs)
+        result = convolution(args[0], args[1], args[2], args[3:]) if name == "convolution" else func(*args, **kwargs)
         values = [value for value in _flat(result) if isinstance(value, Tensor) and value.is_floating_point()]
         if name in _FRESH or not values:
             return result
@@ -138,12 +137,10 @@ class Bounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The unit roundoff of a sum that is stored."""
         return max(self.arithmetic.total, self.arithmetic.stored)
 
-    def stored(self, value: Tensor, error: Tensor, grid: int | None = None) -> Shadow:
-        """A result with its error, after it was rounded to what is stored."""
+    def stored(self, value: Tensor, error: Tensor) -> Tensor:
+        """The error of a result after it was rounded to what is stored."""
         extra = self.arithmetic.stored - self.arithmetic.total
-        return Shadow(
-            error + extra * (_size(value) + error) + self.arithmetic.stored_tiny if extra > 0 else error, grid
-        )
+        return error + extra * (_size(value) + error) + self.arithmetic.stored_tiny if extra > 0 else error
 
     def grid_of(self, tensor: Tensor) -> int | None:
         """The grid of a tensor's values, looked at once if it was not computed here."""
@@ -165,7 +162,7 @@ class Bounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensor: what is multiplied.
             weight_axis: of the output channels, if the tensor is a weight.
         """
-        arithmetic, (error, grid, _) = self.arithmetic, self.of(tensor)
+        arithmetic, (error, grid) = self.arithmetic, self.of(tensor)
         size = _size(tensor)
         rounding: Tensor | None = None
         if arithmetic.levels and grid != 0:  # spikes and counts are integers, whose scale is 1
@@ -221,7 +218,10 @@ def _over(bounds: Bounds, x: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class _Products:
-    """A sum of products: its operands, how to compute it of others, and how many terms each result has."""
+    """A sum of products: its operands, how to compute it of others, and how many terms each result has.
+
+    It is looked at in parts of its first axis, where they are given.
+    """
 
     x: Tensor
     weight: Tensor
@@ -229,6 +229,7 @@ class _Products:
     compute: Callable[[Tensor, Tensor], Tensor]
     terms: Callable[[Tensor, Tensor], Tensor]
     bias: Tensor | None
+    parts: Sequence[slice] = (slice(None),)
 
 
 def _products(bounds: Bounds, of: _Products, y: Tensor) -> Shadow:
@@ -238,33 +239,44 @@ def _products(bounds: Bounds, of: _Products, y: Tensor) -> Shadow:
     d_w = bounds.operand(of.weight, weight_axis=of.weight_axis)
     grown_x = x if d_x is None else x + d_x
     grown_w = weight if d_w is None else weight + d_w
-    total = of.compute(grown_x, grown_w)
     bias = None if of.bias is None else _size(of.bias)
     if None not in grids and d_x is None and d_w is None and (of.bias is None or not of.bias.any()):
         grid = sum(g for g in grids if g is not None)
-        if bounds.is_exact(grid, total, bounds.coarsest):
+        if all(bounds.is_exact(grid, of.compute(x[part], weight), bounds.coarsest) for part in of.parts):
             return Shadow(None, grid)
-    if bias is not None:
-        total = total + bias
-    size, counted = y.to(torch.float32).abs_(), steps(of.terms(grown_x, grown_w), bounds.arithmetic)
-    error = torch.addcmul(total * (unit * (SINGLE + counted / 2)), size, unit * counted / 2)
-    if d_x is not None:
-        error = error + of.compute(d_x, grown_w)
-    if d_w is not None:
-        error = error + of.compute(x, d_w)
+
+    def error(part: slice) -> Tensor:
+        total = of.compute(grown_x[part], grown_w)
         if bias is not None:
-            error = error + bounds.arithmetic.operand * bias
-    return bounds.stored(y, error)._replace(size=size)
+            total += bias
+        counted = steps(of.terms(grown_x[part], grown_w), bounds.arithmetic)
+        size = y[part].to(torch.float32).abs_()
+        error = total.mul_(unit * (SINGLE + counted / 2)).addcmul_(size, unit * counted / 2)
+        if d_x is not None:
+            error += of.compute(d_x[part], grown_w)
+        if d_w is not None:
+            error += of.compute(x[part], d_w)
+            if bias is not None:
+                error += bounds.arithmetic.operand * bias
+        return bounds.stored(y[part], error)
+
+    return Shadow(_by_parts(of.parts, error, y))
+
+
+def _by_parts(parts: Iterable[slice], error: Callable[[slice], Tensor], y: Tensor) -> Tensor:
+    """The error of a result, part by part of its first axis, so that what it takes on the way stays small."""
+    whole = torch.empty(y.shape, dtype=torch.float32)
+    for part in parts:
+        whole[part] = error(part)
+    return whole
 
 
 def _convolution(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
-    x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args
+    x, weight, bias, *options, groups = args
+    transposed = options[3]
 
     def compute(x: Tensor, weight: Tensor, groups: int = groups) -> Tensor:
-        result: Tensor = torch.ops.aten.convolution(
-            x, weight, None, stride, padding, dilation, transposed, output_padding, groups
-        )
-        return result
+        return convolution(x, weight, None, (*options, groups))
 
     def terms(x: Tensor, weight: Tensor) -> Tensor:
         if groups > 1:  # at most all of a group
@@ -273,8 +285,8 @@ def _convolution(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any],
         return compute((x != 0).sum(1, keepdim=True, dtype=torch.float32), kernel, 1)
 
     along = (-1, *(1,) * (y.ndim - 2))
-    shaped = None if bias is None else bias.reshape(along)
-    return _products(bounds, _Products(x, weight, int(transposed), compute, terms, shaped), y)
+    shaped, parts = None if bias is None else bias.reshape(along), list(frames(x, weight))
+    return _products(bounds, _Products(x, weight, int(transposed), compute, terms, shaped, parts), y)
 
 
 def _matmul(bounds: Bounds, a: Tensor, b: Tensor, bias: Tensor | None, y: Tensor) -> Shadow:
@@ -315,28 +327,31 @@ def _batch_norm(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y
 
     factor = sized(scale, 1.0) / (variance + epsilon).sqrt().to(torch.float32).reshape(along)
     own = NORM * bounds.arithmetic.total + bounds.arithmetic.operand
-    error, _, size = bounds.of(x)
-    size = _size(x) if size is None else size
-    moved = torch.addcmul(own * (factor * sized(mean, 0.0) + sized(shift, 0.0)), own * factor, size)
-    return bounds.stored(y, moved if error is None else moved.addcmul_((1 + own) * factor, error))
+    error, fixed = bounds.of(x).error, own * (factor * sized(mean, 0.0) + sized(shift, 0.0))
+
+    def moved(part: slice) -> Tensor:
+        found = torch.addcmul(fixed, own * factor, _size(x[part]))
+        return bounds.stored(y[part], found if error is None else found.addcmul_((1 + own) * factor, error[part]))
+
+    return Shadow(_by_parts(batches(y), moved, y))
 
 
 def _max_pool(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], _y: Tensor) -> Shadow:
-    error, grid, _ = bounds.of(args[0])
+    error, grid = bounds.of(args[0])
     return Shadow(None if error is None else functional.max_pool2d(error, *args[1:]), grid)
 
 
 def _averaged(bounds: Bounds, x: Tensor, y: Tensor, average: Callable[[Tensor], Tensor], terms: float) -> Shadow:
     """A mean of at most `terms` values; of a whole grid cell's worth, if it is a power of two."""
-    unit, (error, grid, _) = bounds.arithmetic.total, bounds.of(x)
+    unit, (error, grid) = bounds.arithmetic.total, bounds.of(x)
     size = average(_over(bounds, x))
     if error is None and bounds.is_exact(grid, size * terms, unit):
         shift = math.log2(terms)
         if grid is not None and shift.is_integer() and bounds.is_exact(grid + int(shift), size, bounds.coarsest):
             return Shadow(None, grid + int(shift))
-        return bounds.stored(y, 2 * unit * size)
+        return Shadow(bounds.stored(y, 2 * unit * size))
     own = (terms + 1) * unit * size
-    return bounds.stored(y, own if error is None else own + average(error))
+    return Shadow(bounds.stored(y, own if error is None else own + average(error)))
 
 
 def _mean(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> Shadow:
@@ -350,12 +365,12 @@ def _sum(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tenso
     x = args[0]
     axes: Any = args[1] if len(args) > 1 and args[1] else list(range(x.ndim))
     keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
-    unit, (error, grid, _) = bounds.arithmetic.total, bounds.of(x)
+    unit, (error, grid) = bounds.arithmetic.total, bounds.of(x)
     size = _over(bounds, x).sum(axes, keepdim=keepdim)
     if error is None and bounds.is_exact(grid, size, bounds.coarsest):
         return Shadow(None, grid)
     own = x.numel() / max(y.numel(), 1) * unit * size
-    return bounds.stored(y, own if error is None else own + error.sum(axes, keepdim=keepdim))
+    return Shadow(bounds.stored(y, own if error is None else own + error.sum(axes, keepdim=keepdim)))
 
 
 def _avg_pool(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
@@ -395,7 +410,7 @@ def _add(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tenso
         if bounds.is_exact(grid, _size(y), bounds.coarsest):
             return Shadow(None, grid)
     error = max(abs(alpha), 1) * (e_a + e_b)
-    return bounds.stored(y, error + 3 * bounds.arithmetic.total * (_size(y) + error))
+    return Shadow(bounds.stored(y, error + 3 * bounds.arithmetic.total * (_size(y) + error)))
 
 
 def _mul(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
@@ -404,7 +419,7 @@ def _mul(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tens
     if exact and not isinstance(args[1], Tensor) and math.frexp(float(args[1]))[0] in (0.5, -0.5):
         return Shadow(None, None)
     error = a * e_b + b * e_a + e_a * e_b if not exact else torch.zeros(())
-    return bounds.stored(y, error + 2 * bounds.arithmetic.total * (_size(y) + error))
+    return Shadow(bounds.stored(y, error + 2 * bounds.arithmetic.total * (_size(y) + error)))
 
 
 def _div(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tensor) -> Shadow:
@@ -414,17 +429,17 @@ def _div(bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], y: Tenso
     if isinstance(e_a, float) and b.ndim == 0 and math.frexp(float(b))[0] == 0.5:
         return Shadow(None, None)
     error = e_a / b
-    return bounds.stored(y, error + 3 * bounds.arithmetic.total * (_size(y) + error))
+    return Shadow(bounds.stored(y, error + 3 * bounds.arithmetic.total * (_size(y) + error)))
 
 
 def _same(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], _y: Tensor) -> Shadow:
-    return bounds.of(args[0])._replace(size=None)
+    return bounds.of(args[0])
 
 
 def _quantized(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
     """A quantiser, which only ever rises."""
     x, scale = args
-    error, grid, _ = bounds.of(x)
+    error, grid = bounds.of(x)
     if error is None and bool((y == x).all()):
         return Shadow(None, grid)
     e = (_size(x) * DIVISION + (0.0 if error is None else error) * OWN_ROUNDING).to(x.dtype)
@@ -436,7 +451,7 @@ def _function(slope: float) -> Rule:
     def rule(bounds: Bounds, args: tuple[Any, ...], _kwargs: dict[str, Any], y: Tensor) -> Shadow:
         error = bounds.of(args[0]).error
         own = torch.full_like(y, FUNCTION * bounds.arithmetic.total, dtype=torch.float32)
-        return bounds.stored(y, own if error is None else own + slope * error)
+        return Shadow(bounds.stored(y, own if error is None else own + slope * error))
 
     return rule
 

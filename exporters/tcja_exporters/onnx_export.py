@@ -14,7 +14,9 @@ import ast
 import contextlib
 import dataclasses
 import gc
+import hashlib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -83,9 +85,13 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
     _spell_out_constants(raw)
 
     graph = gs.import_onnx(raw)
+    del raw
     report = passes.run(graph)
     _refuse_random(graph)
-    model, plain = _models(graph, metadata)
+    made = gs.export_onnx(graph)
+    del graph
+    gc.collect()  # its nodes are cycles, which hold the weights that it was made of
+    model, plain = _models(made, metadata)
     return Exported(model, plain, report, _weights(network, model))
 
 
@@ -98,17 +104,22 @@ def rewritten(exported: Exported, name: str, change: Callable[[gs.Graph], Done],
         change: the pass.
         weights: where the weights are then.
     """
+    graph = graph_of(exported)
+    done = change(graph)
+    graph.cleanup().toposort()
+    model, plain = _models(gs.export_onnx(graph), {prop.key: prop.value for prop in exported.model.metadata_props})
+    report = [*exported.passes, {"name": name, **dataclasses.asdict(done)}]
+    return Exported(model, plain, report, weights)
+
+
+def graph_of(exported: Exported) -> gs.Graph:
+    """The canonical model as a graph to change, without the functions that define TcjaLif."""
     bare = onnx.ModelProto()
     bare.CopyFrom(exported.model)
     del bare.functions[:]
     for node in bare.graph.node:
         node.overload = ""
-    graph = gs.import_onnx(bare)
-    done = change(graph)
-    graph.cleanup().toposort()
-    model, plain = _models(graph, {prop.key: prop.value for prop in bare.metadata_props})
-    report = [*exported.passes, {"name": name, **dataclasses.asdict(done)}]
-    return Exported(model, plain, report, weights)
+    return gs.import_onnx(bare)
 
 
 def laid_out(exported: Exported, forms: Mapping[str, TimeForm]) -> Exported:
@@ -120,35 +131,72 @@ def laid_out(exported: Exported, forms: Mapping[str, TimeForm]) -> Exported:
 def _plain(
     model: onnx.ModelProto, metadata: dict[str, str], forms: Mapping[str, TimeForm] | None = None
 ) -> onnx.ModelProto:
-    plain = _finished(time_forms.lower(model, forms), metadata)
-    onnx.checker.check_model(plain, full_check=True)
+    plain = finished(time_forms.lower(model, forms), metadata)
+    _check(plain)
     return plain
 
 
-def _models(graph: gs.Graph, metadata: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The canonical and the plain model of a graph with TcjaLif nodes."""
-    model = _finished(gs.export_onnx(graph), metadata)
+def _models(made: onnx.ModelProto, metadata: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The canonical and the plain model of one with TcjaLif nodes."""
+    model = finished(made, metadata)
     custom_op.define(model)
-    onnx.checker.check_model(model, full_check=True)
+    _check(model)
     return model, _plain(model, metadata)
 
 
-def save(exported: Exported, folder: Path) -> None:
-    """Write both models and the weights that they share."""
+def _check(model: onnx.ModelProto) -> None:
+    """Check a model as if its weights were inputs: the checker makes two more copies of what it is given."""
+    light, weights = _light(model)
+    for tensor, _ in weights:
+        light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        light.graph.initializer.remove(tensor)
+    onnx.checker.check_model(light, full_check=True)
+
+
+def _light(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[onnx.TensorProto, onnx.TensorProto]]]:
+    """A copy of a model whose weights hold no values, and each of these weights with that which holds them."""
+    light, without = _copied(model, "graph"), []
+    light.graph.CopyFrom(_copied(model.graph, "initializer"))
+    for tensor in model.graph.initializer:
+        size = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        if not tensor.HasField("raw_data") or size < EXTERNAL_FROM_BYTES:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.initializer.append(_copied(tensor, "raw_data"))
+            without.append((light.graph.initializer[-1], tensor))
+    return light, without
+
+
+def _copied(message: Any, without: str) -> Any:
+    """A copy of a protobuf message that lacks a field."""
+    copy = type(message)()
+    for field, value in message.ListFields():
+        if field.name == without:
+            continue
+        if field.is_repeated:
+            getattr(copy, field.name).extend(value)
+        elif field.message_type:
+            getattr(copy, field.name).CopyFrom(value)
+        else:
+            setattr(copy, field.name, value)
+    return copy
+
+
+def save(exported: Exported, folder: Path, more: Mapping[str, onnx.ModelProto] | None = None) -> None:
+    """Write both models, more that are made of the same weights, by the names of their files, and the weights."""
     stored: dict[bytes, tuple[int, int]] = {}
     with (folder / WEIGHTS).open("wb") as weights:
-        for name, model in ((MODEL, exported.model), (PLAIN_MODEL, exported.plain)):
-            light = onnx.ModelProto()
-            light.CopyFrom(model)
-            for tensor in light.graph.initializer:
-                content = tensor.raw_data
-                if len(content) < EXTERNAL_FROM_BYTES:
-                    continue
-                if content not in stored:
+        for name, model in {MODEL: exported.model, PLAIN_MODEL: exported.plain, **(more or {})}.items():
+            light, tensors = _light(model)
+            for tensor, whole in tensors:
+                content = whole.raw_data
+                digest = hashlib.sha256(content).digest()
+                if digest not in stored:
                     weights.write(b"\0" * (-weights.tell() % ALIGNMENT))
-                    stored[content] = (weights.tell(), len(content))
+                    stored[digest] = (weights.tell(), len(content))
                     weights.write(content)
-                external_data_helper.set_external_data(tensor, WEIGHTS, *stored[content])
+                tensor.raw_data = b""  # what is stored elsewhere must be there
+                external_data_helper.set_external_data(tensor, WEIGHTS, *stored[digest])
                 tensor.ClearField("raw_data")
             (folder / name).write_bytes(light.SerializeToString())
 
@@ -308,7 +356,8 @@ def _module(node: onnx.NodeProto) -> str:
     return modules[-1] if modules else ""
 
 
-def _finished(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+def finished(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+    """A model with the version and the properties that all models of a bundle have; it is changed in place."""
     model.ir_version = IR_VERSION
     model.producer_name = metadata["producer"]
     del model.metadata_props[:]

@@ -3,9 +3,10 @@
     scan        one Scan over the steps: as many nodes for any number of steps
     unrolled    the operations of every step one after the other: nothing that a backend could not fuse
 
-In both the currents of all steps come from one convolution or matrix product over T * N, and the steps are those of
-`tcja_exporters.fused_step`. The third form of time, `stepwise`, has the state of a step as inputs and outputs
-(`tcja_exporters.streaming`).
+    stepwise    one step alone, its membranes as input and output: what `tcja_exporters.streaming` runs frame by frame
+
+In the first two the currents of all steps come from one convolution or matrix product over T * N. The steps of all
+three are those of `tcja_exporters.fused_step`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,23 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, TimeForm] | None = None) -
         plain.graph.node.extend(made.nodes)
         plain.graph.initializer.extend(made.constants.values())
     return plain
+
+
+def stepwise(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
+    """What a TcjaLif node does at one step, its membranes in the open.
+
+    The nodes read the node's current of that step alone, [N, ...], and its membranes `v`, and make its spikes and
+    `v_next`, all of the same shape. A session starts from the neuron's v_reset; what it keeps are the membranes, or the
+    membranes with their sign turned (`tcja_exporters.fused_step`), for it alone to read.
+    """
+    neuron, prefix = FusedStep(custom_op.spec_of(node)), node.name.removesuffix(custom_op.NAME)
+    at = Nodes(prefix, prefix)
+    h, s, last = neuron.step(at, v, node.input[0])
+    names = {last: v_next, s or neuron.fire(at, h): node.output[0]}
+    for each in at.nodes:
+        each.input[:] = [names.get(name, name) for name in each.input]
+        each.output[:] = [names.get(name, name) for name in each.output]
+    return at
 
 
 def _scan(at: Nodes, node: onnx.NodeProto) -> None:

@@ -3,7 +3,9 @@
     manifest.json      what everything is, and the sha256 and size of every other file
     model.onnx         canonical model: one TcjaLif node a spiking layer, defined by a local function
     model.plain.onnx   the same in standard operators, what TensorRT builds from
-    weights.bin        the weights of both, as ONNX external data
+    weights.bin        the weights of all models, as ONNX external data
+    head.onnx          of a network that is streamed: one time step (`tcja_runtime.split`)
+    tail.onnx          likewise: what is left when a window is whole
     golden.npz         inputs and the reference's spikes (`tcja_runtime.golden`)
     parity.json        the comparison of exported and trained network
     report.html        the same for people
@@ -26,6 +28,7 @@ import numpy as np
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.split import HEAD, TAIL, Streaming
 
 SCHEMA = 4
 MANIFEST = "manifest.json"
@@ -161,6 +164,7 @@ class Manifest:
         time_form: how time is laid out in the plain model: `form` of all layers, or "mixed", `why`, and by layer its
             form in `layers`.
         precision: of weights and activations, where a weight does not say otherwise.
+        streaming: how it is streamed; empty where it is not.
         calibration: what scales were found on: source and number of windows; empty where there are none.
         targets: what was built: "onnx", and the TensorRT flavours of `engines`.
         engines: folder below engines/ and sidecar of each engine.
@@ -186,6 +190,7 @@ class Manifest:
     passes: list[Json]
     time_form: Json
     precision: str
+    streaming: Streaming = dataclasses.field(default_factory=Streaming)
     calibration: Json
     targets: list[str]
     engines: dict[str, Json]
@@ -203,7 +208,7 @@ class Manifest:
         weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
         shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
         kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "weights": weights}
-        manifest = cls(**{**fields, **kept})
+        manifest = cls(**{**fields, **kept, "streaming": Streaming.from_dict(fields["streaming"])})
         _check_types(manifest)
         return manifest
 
@@ -253,9 +258,13 @@ class Bundle:
         _check_nothing_added(path, files, any_engine=any_engine)
         fields = {name: value for name, value in content.items() if name not in ("schema", "files")}
         try:
-            return cls(path, Manifest.from_dict(fields), files)
+            manifest = Manifest.from_dict(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{file} is no manifest of schema {SCHEMA} ({error}); export the bundle again") from error
+        for name in (HEAD, TAIL) if manifest.streaming else ():
+            if name not in files:
+                raise BadInput(f"{file} does not list {name}; export the bundle again")
+        return cls(path, manifest, files)
 
     def sound_engines(self) -> list[str]:
         """Names of the engines whose every file is as the manifest says, with none added."""
@@ -323,6 +332,7 @@ def _check_types(manifest: Manifest) -> None:
             raise ValueError(f"{layer.name} has shape {layer.shape}")
     if not 0 < manifest.time_steps < _LARGEST:
         raise ValueError(f"time_steps is {manifest.time_steps}")
+    manifest.streaming.check({layer.name: (layer.shape, layer.neuron.v_reset) for layer in manifest.layers})
 
 
 def _lists_files(files: Any) -> bool:

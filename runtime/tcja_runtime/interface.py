@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime import wire
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer, Tap, Weight
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer, Manifest, Tap, Weight
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.probe import current_tensor, spikes_tensor
+from tcja_runtime.probe import current_tensor, kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
+from tcja_runtime.split import HEAD, TAIL
 
 _ELEMENTS = {
     wire.FLOAT: "float32",
@@ -81,6 +82,34 @@ def check(
             raise BadInput(f"{folder / file} is no model that can be read: {error}; export the bundle again") from error
         if found:
             raise ParityNotMet(f"{file} is not the network that the bundle describes: it {'; it '.join(found)}")
+
+
+def check_streaming(folder: Path, manifest: Manifest) -> None:
+    """Check what head and tail of a folder take and return.
+
+    Raises:
+        BadInput: a file is no model.
+        ParityNotMet: it is not what the manifest says.
+    """
+    split, steps = manifest.streaming, manifest.time_steps
+    kept = [(kept_tensor(feature.name), feature.shape) for feature in split.features]
+    before = [(membrane_tensor(state.layer), state.shape) for state in split.states]
+    after = [(next_membrane_tensor(state.layer), state.shape) for state in split.states]
+    expected = {
+        HEAD: ([(split.frame, manifest.input.shape[1:]), *before], [*after, *kept]),
+        TAIL: ([(name, (steps, *shape)) for name, shape in kept], [(manifest.output, manifest.output_shape)]),
+    }
+    for file, sides in expected.items():
+        try:
+            graph = list(wire.fields(wire.inside((folder / file).read_bytes(), wire.MODEL_GRAPH)))
+            found = [_values(graph, kind) for kind in (wire.GRAPH_INPUT, wire.GRAPH_OUTPUT)]
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{folder / file} is no model that can be read: {error}; export the bundle again") from error
+        for verb, values, side in zip(("takes", "returns"), found, sides, strict=True):
+            wanted = [Value(name, wire.FLOAT, (None, *shape)) for name, shape in side]
+            if values != wanted:
+                said, meant = (", ".join(map(str, each)) or "nothing" for each in (values, wanted))
+                raise ParityNotMet(f"{file} is not what the bundle describes: it {verb} {said}, not {meant}")
 
 
 def departures(

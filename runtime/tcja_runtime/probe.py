@@ -115,6 +115,21 @@ def current_tensor(layer: str) -> str:
     return f"{layer}/current"
 
 
+def membrane_tensor(layer: str) -> str:
+    """The input of a streamed network's head that holds a spiking layer's membranes after the step before, [N, ...]."""
+    return f"{layer}/v"
+
+
+def next_membrane_tensor(layer: str) -> str:
+    """The output of a head that holds a spiking layer's membranes after the step, [N, ...]."""
+    return f"{layer}/v_next"
+
+
+def kept_tensor(name: str) -> str:
+    """An output of a head, [N, ...]: a tensor at one step, which the tail takes for all steps [N, T, ...]."""
+    return f"{name}/kept"
+
+
 def given_tensor(name: str) -> str:
     """The input of a part of a model through which a tensor is given."""
     return f"{name}/given"

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from tcja_exporters import custom_op, engine
+from tcja_exporters import custom_op, engine, time_forms
 from tcja_exporters.plugin_model import Fused, with_plugin
 from tcja_runtime import plugin
 from tcja_runtime.neuron import NeuronSpec
@@ -128,7 +128,7 @@ def run_both(model, kernel_op):
     (value,) = model.graph.input
     kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     x = (np.random.default_rng(0).integers(-6, 9, (4, 3, 2, 6, 6)) / 4).astype(kind)
-    expected = ReferenceEvaluator(custom_op.lower(model)).run(None, {"x": x})
+    expected = ReferenceEvaluator(time_forms.lower(model)).run(None, {"x": x})
     got = ReferenceEvaluator(changed, new_ops=[kernel_op]).run(None, {"x": x})
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -10,6 +10,7 @@ from tcja_runtime.bundle import Bundle, Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.split import Feature, State, Streaming
 from tcja_runtime.staging import staged
 
 MANIFEST = Manifest(
@@ -29,6 +30,11 @@ MANIFEST = Manifest(
     passes=[],
     time_form={"form": "scan", "why": "asked for", "layers": {}},
     precision="fp32",
+    streaming=Streaming(
+        frame="frame",
+        states=[State(layer="conv.1", shape=(2, 3), start=0.0)],
+        features=[Feature(name="conv.1/spikes", shape=(2, 3))],
+    ),
     calibration={},
     targets=["onnx"],
     engines={},
@@ -39,7 +45,7 @@ MANIFEST = Manifest(
 )
 
 
-FILES = ("model.onnx", "model.plain.onnx", "weights.bin", "golden.npz")
+FILES = ("model.onnx", "model.plain.onnx", "head.onnx", "tail.onnx", "weights.bin", "golden.npz")
 
 
 @pytest.fixture
@@ -94,7 +100,7 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: (b / "manifest.json").unlink(), "is not a bundle: it has no manifest.json"),
         (lambda b: (b / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
-        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 3"),
+        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 4"),
         (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: \.\./x"),
         (
             lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),
@@ -104,15 +110,15 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: (b / "manifest.json").write_text("[" * 200_000), "manifest.json is damaged"),
         (lambda b: reseal(b, files=[]), "has no list of files with sha256 and bytes; export the bundle again"),
         (lambda b: reseal(b, files={"model.onnx": [1]}), "has no list of files with sha256 and bytes"),
-        (lambda b: reseal(b, parity=None), "is no manifest of schema 3 .parity is a NoneType, not a dict"),
-        (lambda b: reseal(b, parity={}), "is no manifest of schema 3 .*parity.reference is missing"),
-        (lambda b: reseal(b, evidence="all"), "is no manifest of schema 3 .evidence is a str, not a list"),
-        (lambda b: reseal(b, engines={"x": {}}), "is no manifest of schema 3 .*an engine's module is None"),
+        (lambda b: reseal(b, parity=None), "is no manifest of schema 4 .parity is a NoneType, not a dict"),
+        (lambda b: reseal(b, parity={}), "is no manifest of schema 4 .*parity.reference is missing"),
+        (lambda b: reseal(b, evidence="all"), "is no manifest of schema 4 .evidence is a str, not a list"),
+        (lambda b: reseal(b, engines={"x": {}}), "is no manifest of schema 4 .*an engine's module is None"),
         (lambda b: (b / "evil.sh").write_text(""), "evil.sh is not in the manifest: it was added later; remove it, or"),
         (lambda b: (b / "engines" / "x" / "link").symlink_to("/"), "link is not in the manifest: it was added later"),
-        (lambda b: reseal(b, future=1), "is no manifest of schema 3 .*unexpected keyword argument 'future'"),
-        (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 3"),
-        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 3 .*decay must be in \[0, 1\]"),
+        (lambda b: reseal(b, future=1), "is no manifest of schema 4 .*unexpected keyword argument 'future'"),
+        (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 4"),
+        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 4 .*decay must be in \[0, 1\]"),
     ],
 )
 def test_damage_is_named(folder, damage, message):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from tcja_exporters.passes.done import Done
@@ -16,11 +18,14 @@ def merge_duplicates(graph: gs.Graph) -> Done:
     Nodes with subgraphs, random nodes and nodes that make a promised tensor are left alone.
     """
     changes = 0
+    alike: Counter[object] = Counter(
+        _kind(tensor) for tensor in graph.tensors().values() if isinstance(tensor, gs.Constant)
+    )
     seen: dict[object, gs.Node] = {}
     for node in graph.toposort().nodes:
         if node.op.startswith("Random") or any(isinstance(value, gs.Graph) for value in node.attrs.values()):
             continue
-        key = (node.domain, node.op, _plain(node.attrs), tuple(_identity(tensor) for tensor in node.inputs))
+        key = (node.domain, node.op, _plain(node.attrs), tuple(_identity(tensor, alike) for tensor in node.inputs))
         first = seen.setdefault(key, node)
         if first is node or any(is_promised(graph, tensor) for tensor in node.outputs):
             continue
@@ -35,8 +40,11 @@ def _plain(attrs: dict[str, object]) -> str:
     return repr(sorted((name, str(value)) for name, value in attrs.items()))
 
 
-def _identity(tensor: gs.Tensor) -> object:
-    if isinstance(tensor, gs.Constant):
-        values = tensor.values
-        return values.dtype.str, values.shape, hashlib.sha256(values.tobytes()).digest()
+def _identity(tensor: gs.Tensor, alike: Counter[object]) -> object:
+    if isinstance(tensor, gs.Constant) and alike[_kind(tensor)] > 1:  # else nothing can equal it; it is not even read
+        return *_kind(tensor), hashlib.sha256(np.ascontiguousarray(tensor.values).data).digest()
     return tensor.name
+
+
+def _kind(constant: gs.Constant) -> tuple[object, ...]:
+    return constant.dtype, tuple(constant.shape)

@@ -8,7 +8,7 @@ import json
 import onnx
 from onnx import helper
 
-from tcja_exporters import custom_op
+from tcja_exporters import custom_op, time_forms
 from tcja_runtime.neuron import NeuronSpec
 
 
@@ -73,7 +73,7 @@ def without_plugin(model):
     del changed.graph.node[:]
     for node in model.graph.node:
         changed.graph.node.extend(_computing(node) if node.domain else [node])
-    return custom_op.lower(changed)
+    return time_forms.lower(changed)
 
 
 def _computing(node):

@@ -1,0 +1,22 @@
+"""Ours for the first ratio of `export_cost.py`: from a checkpoint to the two models of a bundle, nothing proven yet.
+
+python benchmarks/onnx_stage.py CHECKPOINT FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tcja_exporters import checkpoint, onnx_export
+from tcja_exporters.identify import identify
+
+
+def main() -> None:
+    found, folder = identify(checkpoint.load(Path(sys.argv[1]))), Path(sys.argv[2])
+    folder.mkdir()
+    onnx_export.save(onnx_export.export(found.model, found.contract, found.output, {"producer": "benchmark"}), folder)
+
+
+if __name__ == "__main__":
+    main()

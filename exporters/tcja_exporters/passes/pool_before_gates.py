@@ -1,0 +1,76 @@
+"""An attention block's gate is applied behind the maximum pooling that follows it, where there is less to multiply.
+
+    max over i of fl(x_i * g)  =  fl(g * max over i of x_i)
+
+to the bit, for a gate g >= 0 that is constant over what is pooled: rounding is monotone, and so are casts on the way.
+It is no part of `PASSES`: it pays where pooling is done long before the gate is known (`tcja_exporters.streaming`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from tcja_exporters.passes.done import Done
+
+_ON_THE_WAY = ("Reshape", "Cast")
+_FROM_SIGMOID = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast")
+
+
+def pool_before_gates(graph: gs.Graph) -> Done:
+    """Exchange each product with a gate and the maximum pooling that alone reads it."""
+    changes = 0
+    for pool in [node for node in graph.nodes if node.op == "MaxPool" and len(node.outputs) == 1]:
+        product = pool.inputs[0]
+        way: list[gs.Node] = []
+        while _only_read(graph, product) and product.inputs[0].op in _ON_THE_WAY:
+            way.insert(0, product.inputs[0])
+            product = way[0].inputs[0]
+        if _only_read(graph, product) and product.inputs[0].op == "Mul":
+            changes += _exchange(graph, product.inputs[0], way, pool)
+    graph.cleanup().toposort()
+    return Done(changes, exact=True, note="gates applied behind maximum pooling")
+
+
+def _exchange(graph: gs.Graph, product: gs.Node, way: list[gs.Node], pool: gs.Node) -> bool:
+    images = pool.inputs[0].shape
+    operands = [(product.inputs[i], product.inputs[1 - i]) for i in (0, 1)]
+    found = [(x, gate) for x, gate in operands if _is_gate(gate, x) and x.shape[-3:] == images[-3:]]
+    if len(images) != 4 or len(found) != 1:
+        return False
+    ((x, gate),) = found
+    if any(node.op == "Reshape" for node in way):
+        x = _joined(graph, x, images, f"{pool.name}/ungated/joined")
+        gate = _joined(graph, gate, [*images[:2], 1, 1], f"{pool.name}/gate")
+    result = pool.outputs[0]
+    pooled = gs.Variable(f"{pool.name}/ungated", x.dtype, result.shape)
+    pool.inputs[0], pool.outputs = x, [pooled]
+    product.inputs, way = [pooled, gate], [node for node in way if node.op == "Cast"]
+    for node in (product, *way):
+        node.outputs = [gs.Variable(f"{pool.name}/{node.name}", node.outputs[0].dtype, result.shape)]
+    for before, after in zip((product, *way), way, strict=False):
+        after.inputs = list(before.outputs)
+    (product, *way)[-1].outputs = [result]
+    return True
+
+
+def _is_gate(tensor: gs.Tensor, of: gs.Tensor) -> bool:
+    """Whether a tensor is a sigmoid's result, and constant over the last two axes of what it is multiplied with."""
+    if not tensor.shape or not of.shape or [*tensor.shape] != [*of.shape[:-2], 1, 1]:
+        return False
+    while tensor.inputs and tensor.inputs[0].op in _FROM_SIGMOID:
+        tensor = tensor.inputs[0].inputs[0]
+    return bool(tensor.inputs) and tensor.inputs[0].op == "Sigmoid"
+
+
+def _only_read(graph: gs.Graph, tensor: gs.Tensor) -> bool:
+    """Whether a node makes a tensor, and another one alone reads it."""
+    return len(tensor.inputs) == 1 and len(tensor.outputs) == 1 and all(tensor is not out for out in graph.outputs)
+
+
+def _joined(graph: gs.Graph, tensor: gs.Tensor, shape: list[int | str], name: str) -> gs.Variable:
+    """The tensor with its first axes as one."""
+    target = gs.Constant(f"{name}/target", np.array([-1, *shape[1:]], np.int64))
+    made = gs.Variable(name, tensor.dtype, shape)
+    graph.nodes.append(gs.Node("Reshape", name, {"allowzero": 1}, [tensor, target], [made]))
+    return made

@@ -1,0 +1,185 @@
+"""Frame by frame: sessions that hold the state of many streams, so that little is left to do after a last frame.
+
+    streams = Streams.open(bundle, 4)       # four cameras
+    answer = streams.push(frames)           # one frame of each, [4, P, H, W]
+    answer = streams.push(frame, [2])       # one frame of the third alone, [1, P, H, W]
+
+With each frame the head does one step of the network for the streams that it is of, whichever step each of them is at.
+Where it was the last of a stream's window, the tail answers the window, and the stream's next begins from rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.bundle import Bundle
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import Floats, InputContract
+from tcja_runtime.probe import kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.sessions import Session
+from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.split import HEAD, TAIL, Streaming
+from tcja_runtime.trace import Values
+
+LARGEST = 2**36
+"""Bytes that streams may keep at most."""
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """The windows that a frame completed.
+
+    Attributes:
+        streams: whose, int64 [K], in the order in which they were pushed.
+        outputs: the network's of each, [K, ...].
+    """
+
+    streams: Indices
+    outputs: Values
+
+
+class Streams:
+    """Streams of frames, each at a step of its own.
+
+    Args:
+        split: how the network is split.
+        contract: the network's input, T frames a window.
+        output: name of its output.
+        output_shape: of that, without the batch.
+        head: its head, loaded.
+        tail: its tail, loaded.
+        count: how many streams. What they keep is allocated at once: `bytes`.
+
+    Attributes:
+        steps: how many frames of its window each has seen, int64 [count].
+
+    Raises:
+        BadInput: there are no streams, or they would keep more than `LARGEST` bytes.
+    """
+
+    def __init__(
+        self,
+        split: Streaming,
+        contract: InputContract,
+        output: str,
+        output_shape: tuple[int, ...],
+        head: Session,
+        tail: Session,
+        count: int = 1,
+    ) -> None:
+        self._split, self._output, self._output_shape = split, output, output_shape
+        self._time_steps, *frame = contract.shape
+        self._frame_shape = tuple(frame)
+        if count < 1:
+            raise BadInput(f"there must be at least 1 stream, not {count}")
+        self._head, self._tail = head, tail
+        self.bytes = count * self._split.bytes(self._time_steps)
+        if self.bytes > LARGEST:
+            raise BadInput(f"{count:,} streams would keep {self.bytes:,} bytes, more than {LARGEST:,}; take fewer")
+        self.steps: Indices = np.zeros(count, np.int64)
+        self._start = {state.layer: np.float32(state.start) for state in self._split.states}
+        self._membranes = {s.layer: np.full((count, *s.shape), s.start, np.float32) for s in self._split.states}
+        self._kept = {f.name: np.zeros((count, self._time_steps, *f.shape), np.float32) for f in self._split.features}
+
+    @classmethod
+    def open(cls, bundle: Bundle, count: int = 1, *, backend: str = "onnxruntime") -> Streams:
+        """Streams of a bundle, in ONNX Runtime.
+
+        Args:
+            bundle: exported with --streaming.
+            count: how many streams.
+            backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
+
+        Raises:
+            BadInput: as above, or the bundle was exported without.
+            Unavailable: ONNX Runtime, or the provider, is missing.
+        """
+        manifest = bundle.manifest
+        if not manifest.streaming:
+            raise BadInput(f"{bundle.path} was exported without --streaming, so it cannot stream; export it again")
+        head, tail = (OnnxRuntimeSession(bundle.path / file, backend=backend) for file in (HEAD, TAIL))
+        answer = manifest.output, manifest.output_shape
+        return cls(manifest.streaming, manifest.input, *answer, head, tail, count)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def push(self, frames: Floats, streams: Sequence[int] | Indices | None = None) -> Answered:
+        """Take a frame of each of some streams.
+
+        Args:
+            frames: one time step of the network's input, [S, P, H, W].
+            streams: of which each is, [S], none twice; None for all, in order.
+
+        Returns:
+            The answers of the streams whose window is whole with it; their next window starts from rest.
+
+        Raises:
+            BadInput: the frames or the streams are not such. Nothing has changed then.
+            Unavailable: this machine's memory is not enough. The frames can be pushed again.
+        """
+        at = self._indices(streams)
+        frames = np.asarray(frames)
+        wanted = (len(at), *self._frame_shape)
+        if frames.shape != wanted or frames.dtype.kind not in "fiub":
+            raise BadInput(
+                f"frames are {frames.dtype} {list(frames.shape)}; {len(at)} streams take numbers {list(wanted)}, one "
+                "frame each"
+            )
+        feeds = {self._split.frame: np.ascontiguousarray(frames, np.float32)}
+        every = len(at) == len(self) and bool((at == np.arange(len(self))).all())
+        for layer, membranes in self._membranes.items():
+            feeds[membrane_tensor(layer)] = membranes if every else membranes[at]
+        made = self._head.run(feeds)
+        steps = self.steps[at]
+        for name, kept in self._kept.items():
+            kept[at, steps] = made[kept_tensor(name)]
+        whole = at[steps + 1 == self._time_steps]
+        outputs = self._answers(whole)
+        for layer, membranes in self._membranes.items():
+            after = made[next_membrane_tensor(layer)]
+            if every and after.flags.writeable:
+                self._membranes[layer] = after
+            else:
+                membranes[at] = after
+        self.steps[at] += 1
+        self._rest(whole)
+        return Answered(whole, outputs)
+
+    def reset(self, streams: Sequence[int] | Indices | None = None) -> None:
+        """Let some streams, or all, begin a window anew, whatever they have seen.
+
+        Raises:
+            BadInput: there are no such streams.
+        """
+        self._rest(self._indices(streams))
+
+    def _answers(self, whole: Indices) -> Values:
+        if not len(whole):
+            return np.zeros((0, *self._output_shape), np.float32)
+        return self._tail.run({kept_tensor(name): kept[whole] for name, kept in self._kept.items()})[self._output]
+
+    def _rest(self, at: Indices) -> None:
+        self.steps[at] = 0
+        for layer, membranes in self._membranes.items():
+            membranes[at] = self._start[layer]
+
+    def _indices(self, streams: Sequence[int] | Indices | None) -> Indices:
+        if streams is None:
+            return np.arange(len(self))
+        at = np.asarray(streams)
+        if at.ndim != 1 or not len(at) or at.dtype.kind not in "iu":
+            raise BadInput(f"streams are {at.dtype} {list(at.shape)}; name at least one by its number, such as [0, 2]")
+        if at.min() < 0 or at.max() >= len(self):
+            wrong = int(at[(at < 0) | (at >= len(self))][0])
+            raise BadInput(f"there is no stream {wrong}; the {len(self)} streams are 0 to {len(self) - 1}")
+        if len(np.unique(at)) < len(at):
+            twice = next(int(i) for i in at if (at == i).sum() > 1)
+            raise BadInput(f"stream {twice} is named twice; push its frames one after the other")
+        return at.astype(np.int64)

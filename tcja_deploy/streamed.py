@@ -1,0 +1,84 @@
+"""Is a streamed network the network? Head and tail are judged as its models are, and compared with them to the bit.
+
+    judged      every layer and signal of head and tail, step by step, by the bounds on rounding, on the golden windows
+                and on drawn ones, and every layer's neurons alone to the bit (`tcja_deploy.parity`)
+    answers     of the sessions themselves, as those of an engine (`tcja_deploy.deployed`)
+    identical   spikes and outputs are those of model.plain.onnx on the golden windows, both running free
+
+Two runs of the same operations are identical, unless a product of one step is summed in another order than that of a
+whole window. Then rounding may decide a spike, which is a failure where the bounds do not explain it.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from tcja_deploy.comparison import Compared, batch_size, compare
+from tcja_deploy.console import Steps
+from tcja_deploy.deployed import weigh
+from tcja_deploy.parity import StreamedParity
+from tcja_deploy.probes import onnxruntime_probes
+from tcja_runtime import backends, interface, stimulus
+from tcja_runtime.bundle import Manifest
+from tcja_runtime.golden import Golden
+from tcja_runtime.sessions import Probe, stepwise
+from tcja_runtime.sessions.stepwise import FILES
+
+
+def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backend: str) -> StreamedParity:
+    """Judge head and tail of a bundle's folder.
+
+    Args:
+        folder: of the models.
+        manifest: of a network that is streamed.
+        vectors: its golden vectors.
+        steps: where progress is shown.
+        backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
+
+    Raises:
+        ParityNotMet: they do not take or return what the manifest says.
+        BadInput: a file is no model.
+    """
+    interface.check_streaming(folder, manifest)
+    looked_at = (manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+    whole = onnxruntime_probes(folder, *looked_at, backend)[0]
+    streamed = Probe(
+        FILES,
+        backends.title(backend),
+        functools.partial(stepwise.opened, folder, manifest, backend),
+        input_name=manifest.input.name,
+        output_name=manifest.output,
+        layers=manifest.layers,
+        taps=manifest.taps,
+        fuses=whole.fuses,
+    )
+    scenes = {
+        scene: (stimulus.inputs(manifest.input, len(recorded)), recorded) for scene, recorded in vectors.scenes.items()
+    }
+    size, n = batch_size(manifest.layers, manifest.time_steps), len(vectors.samples)
+    with steps.counted("stream the golden windows", n) as advance:
+        found = compare(vectors.batches(size), [streamed], scenes, Compared.of(manifest), advance=advance)
+    spikes, unlike, answers, expected = 0, 0, [], []
+    with steps.counted("compare with the whole windows", n) as advance:
+        for inputs, _ in vectors.batches(size):
+            ours, theirs = streamed.free(inputs), whole.free(inputs)
+            spikes += sum(int(np.count_nonzero(each)) for each in theirs.spikes.values())
+            unlike += sum(int(np.count_nonzero(ours.spikes[name] != each)) for name, each in theirs.spikes.items())
+            answers.append(streamed.output(inputs))
+            expected.append(whole.output(inputs))
+            advance(len(inputs))
+    output = np.concatenate(answers)
+    answered = weigh(output, vectors, found.outputs, name="what is streamed", backend=found.parity.backend, model=FILES)
+    return StreamedParity(
+        backend=found.parity.backend,
+        windows=n,
+        spikes=spikes,
+        unlike=unlike,
+        output_difference=float(np.abs(output - np.concatenate(expected)).max()),
+        flips=found.parity.flips,
+        unexplained=found.parity.unexplained,
+        failures=[*found.parity.failures, *answered.failures],
+    )

@@ -1,0 +1,76 @@
+"""A network split for streaming, in ONNX Runtime, beside the same network over whole windows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from tcja_exporters import onnx_export, reference, streaming
+from tcja_exporters.onnx_export import Exported
+from tcja_exporters.streaming import Streamed
+from tcja_runtime.bundle import PLAIN_MODEL
+from tcja_runtime.frames import Floats, InputContract
+from tcja_runtime.probe import spikes_tensor
+from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.split import HEAD, TAIL
+from tcja_runtime.streaming import Streams
+
+
+@dataclasses.dataclass(frozen=True)
+class Both:
+    """Head, tail and the plain model in a folder."""
+
+    folder: Path
+    contract: InputContract
+    exported: Exported
+    split: Streamed
+
+    def streams(self, count: int = 1) -> Streams:
+        head, tail = (OnnxRuntimeSession(self.folder / file) for file in (HEAD, TAIL))
+        (output,) = self.split.tail.graph.output
+        shape = tuple(size.dim_value for size in output.type.tensor_type.shape.dim[1:])
+        return Streams(self.split.streaming, self.contract, output.name, shape, head, tail, count)
+
+    def whole(self, windows: Floats, *tensors: str) -> list[Floats]:
+        """The output of the plain model, or tensors of it."""
+        session = OnnxRuntimeSession(self.folder / PLAIN_MODEL, tensors)
+        found = session.run({self.contract.name: windows})
+        return [found[name] for name in tensors or ("logits",)]
+
+    def spikes(self, windows: Floats) -> dict[str, Floats]:
+        """By layer of the head [T, N, ...], of the plain model."""
+        names = [state.layer for state in self.split.streaming.states]
+        return dict(zip(names, self.whole(windows, *map(spikes_tensor, names)), strict=True))
+
+    def head_spikes(self, windows: Floats) -> dict[str, Floats]:
+        """The same of the head, whose states are carried here by hand."""
+        states = self.split.streaming.states
+        names = [spikes_tensor(state.layer) for state in states]
+        nexts = [f"{state.layer}/v_next" for state in states]
+        session = OnnxRuntimeSession(self.folder / HEAD, [*names, *nexts])
+        v = {f"{s.layer}/v": np.full((len(windows), *s.shape), s.start, np.float32) for s in states}
+        found: dict[str, list[Floats]] = {state.layer: [] for state in states}
+        for frame in np.moveaxis(windows, 1, 0):
+            made = session.run({self.split.streaming.frame: frame, **v})
+            for state in states:
+                found[state.layer].append(made[spikes_tensor(state.layer)])
+                v[f"{state.layer}/v"] = made[f"{state.layer}/v_next"]
+        return {layer: np.concatenate(steps) for layer, steps in found.items()}
+
+
+def split(module: nn.Module, contract: InputContract, folder: Path, exported: Exported | None = None) -> Both:
+    exported = exported or onnx_export.export(module, contract, "logits", {"producer": "tests", "T": "5"})
+    parts = streaming.split(exported, contract, reference.layers(module, contract))
+    onnx_export.save(exported, folder, parts.models)
+    return Both(folder, contract, exported, parts)
+
+
+def pushed(streams: Streams, windows: Floats) -> Floats:
+    """The answers to windows [N, T, ...], a stream each."""
+    for frame in np.moveaxis(windows, 1, 0):
+        answered = streams.push(np.ascontiguousarray(frame))
+    assert answered.streams.tolist() == list(range(len(windows)))
+    return answered.outputs
