@@ -46,7 +46,7 @@ def modules() -> dict[str, Any]:
     import onnx
 
     from tcja_deploy import certification, pipeline
-    from tcja_exporters import custom_op, onnx_export, passes, reference
+    from tcja_exporters import onnx_export, passes, reference, time_forms
     from tcja_runtime import golden
     from tcja_runtime.sessions import Probe
 
@@ -56,7 +56,7 @@ def modules() -> dict[str, Any]:
         "onnx_export": onnx_export,
         "passes": passes,
         "checker": onnx.checker,
-        "custom_op": custom_op,
+        "time_forms": time_forms,
         "reference": reference,
         "golden": golden,
         "probe": Probe,
@@ -68,7 +68,7 @@ STEPS = (
     ("onnx_export", "_torch_export"),
     ("passes", "run"),
     ("checker", "check_model"),
-    ("custom_op", "lower"),
+    ("time_forms", "lower"),
     ("onnx_export", "export"),
     ("onnx_export", "save"),
     ("reference", "layers"),

@@ -86,7 +86,7 @@ def choose(
     with tempfile.TemporaryDirectory() as folder:
         files = {form: _saved(exported, layers, form, Path(folder) / form) for form in FORMS}
         if target is None:
-            opened: Opener = OnnxRuntimeSession
+            opened: Opener = functools.partial(OnnxRuntimeSession, keeps_memory=True)
         elif target == "tensorrt" or machine.gpu() is not None:
             opened = functools.partial(BuiltPart, target=target, precision=precision)
         else:

@@ -221,7 +221,7 @@ def _opened(found: Bundle, name: str, trusted: bool) -> Backend:
     if name != CANONICAL:
         return backends.opened(found, name, trusted=trusted)
     title = f"{backends.title('onnxruntime')}, {MODEL}"
-    return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession(found.path / MODEL))
+    return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession(found.path / MODEL, keeps_memory=True))
 
 
 def _memory(path: Path, name: str, batch: int, trusted: bool) -> Memory:

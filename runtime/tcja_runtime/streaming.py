@@ -103,7 +103,9 @@ class Streams:
         manifest = bundle.manifest
         if not manifest.streaming:
             raise BadInput(f"{bundle.path} was exported without --streaming, so it cannot stream; export it again")
-        head, tail = (OnnxRuntimeSession(bundle.path / file, backend=backend) for file in (HEAD, TAIL))
+        head, tail = (
+            OnnxRuntimeSession(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
+        )
         answer = manifest.output, manifest.output_shape
         return cls(manifest.streaming, manifest.input, *answer, head, tail, count)
 

@@ -141,16 +141,39 @@ def without_input_state(layer: str) -> Change:
     return change
 
 
-def strictly(layer: str) -> Change:
-    """The other comparison."""
-    other = {"Greater": "GreaterOrEqual", "GreaterOrEqual": "Greater"}
+def compared(layer: str, change_of: Callable[[onnx.NodeProto, str], None]) -> Change:
+    """Change the numbers that a layer's spikes and resets are told by (`tcja_exporters.fused_step`)."""
 
     def change(model: onnx.ModelProto) -> None:
-        for node in model.graph.node:
-            if node.name.startswith(f"{layer}/"):
-                node.op_type = other.get(node.op_type, node.op_type)
+        bodies = [attribute.g.node for node in model.graph.node for attribute in node.attribute]
+        changed_ = 0
+        for node in (node for nodes in (model.graph.node, *bodies) for node in nodes):
+            if node.name.startswith(f"{layer}/") and node.op_type in ("HardSigmoid", "ThresholdedRelu"):
+                change_of(node, {"HardSigmoid": "beta", "ThresholdedRelu": "alpha"}[node.op_type])
+                changed_ += 1
+        assert changed_
 
     return change
+
+
+def strictly(layer: str) -> Change:
+    """> for >=."""
+
+    def change(node: onnx.NodeProto, name: str) -> None:
+        number = next(attribute for attribute in node.attribute if attribute.name == name)
+        number.f = number.f - 1 if name == "beta" else np.nextafter(np.float32(number.f), np.float32(-np.inf))
+
+    return compared(layer, change)
+
+
+def higher(layer: str) -> Change:
+    """A threshold of 1.001 for 1."""
+
+    def change(node: onnx.NodeProto, name: str) -> None:
+        number = next(attribute for attribute in node.attribute if attribute.name == name)
+        number.f *= 1.001
+
+    return compared(layer, change)
 
 
 def exchanged_steps(feature: str) -> Change:
@@ -172,13 +195,13 @@ def test_a_wrong_part_is_caught(run, bundle):
     first, late = streamed[0], next(layer.name for layer in manifest.layers if layer.name not in streamed)
     head_weight, tail_weight = manifest.weights[0].tensor, manifest.weights[-1].tensor
     mistakes = {
-        "threshold": (HEAD, scaled(f"{first}/threshold", 1.001)),
+        "threshold": (HEAD, higher(first)),
         "strict": (HEAD, strictly(first)),
         "state not carried": (HEAD, forgotten(first)),
         "state not read": (HEAD, without_input_state(first)),
         "a weight": (HEAD, scaled(head_weight, 1.1)),
         "a weight of the tail": (TAIL, scaled(tail_weight, 1.1)),
-        "threshold of the tail": (TAIL, scaled(f"{late}/threshold", 1.001)),
+        "threshold of the tail": (TAIL, higher(late)),
         **{f"steps of {f.name}": (TAIL, exchanged_steps(f.name)) for f in manifest.streaming.features},
     }
     kept, missed = bundle.with_name("kept.bundle"), []

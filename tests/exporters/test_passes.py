@@ -365,3 +365,54 @@ def test_what_is_not_the_same_is_left(before):
     if before.graph.node[-1].op_type == "Relu":
         before.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, None))
     assert applied(pool_before_gates, before)[0].changes == 0
+
+
+def repeated(axis: int, *, steps: int = 3, behind: list[onnx.NodeProto] | None = None, **constants) -> onnx.ModelProto:
+    """An image x [N, 2, 6, 6] at every step, then a convolution and a pooling of each."""
+    first, all_ = (["steps", 1], ["steps", "n"]) if axis == 0 else ([1, "steps"], ["n", "steps"])
+    ones = [steps if size == "steps" else 1 for size in first] + [1, 1, 1]
+    full = [steps if size == "steps" else size for size in all_] + [2, 6, 6]
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axis"], ["open"], name="open"),
+        helper.make_node("Expand", ["open", "ones"], ["many"], name="many"),
+        helper.make_node("Reshape", ["many", "images"], ["joined"], name="joined", allowzero=1),
+        helper.make_node("Conv", ["joined", "w"], ["conv"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["conv"], ["pooled"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        *(behind or [helper.make_node("Neg", ["pooled"], ["y"], name="y")]),
+    ]
+    constants = {
+        "axis": np.array([axis]),
+        "ones": np.array(ones),
+        "images": np.array([-1, 2, 6, 6]),
+        "w": floats(4, 2, 3, 3),
+        **constants,
+    }
+    values = {"many": full, "joined": ["m", 2, 6, 6], "conv": ["m", 4, 6, 6], "pooled": ["m", 4, 3, 3]}
+    return model(nodes, ["n", 2, 6, 6], values=values, **constants)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_hoist_repeats(axis):
+    before = repeated(axis)
+    done, after = applied(passes.hoist_repeats, before)
+    assert done == Done(2)
+    assert operators(after) == ["Conv", "MaxPool", "Unsqueeze", "Expand", "Reshape", "Neg"]
+    x = floats(2, 2, 6, 6)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"images": np.array([-1, 2, 3, 12])}, {"images": np.array([-1, 4, 6, 3])}],
+    ids=["other rows", "other channels"],
+)
+def test_hoist_repeats_leaves_images_of_another_shape(changed):
+    assert applied(passes.hoist_repeats, repeated(0, **changed))[0] == Done(0)
+
+
+def test_hoist_repeats_leaves_what_is_computed_at_every_step():
+    proto = repeated(0)
+    proto.graph.node.insert(2, helper.make_node("Mul", ["many", "factors"], ["other"], name="other"))
+    proto.graph.node[3].input[0] = "other"
+    proto.graph.initializer.append(numpy_helper.from_array(floats(3, 1, 1, 1, 1), "factors"))
+    assert applied(passes.hoist_repeats, proto)[0] == Done(0)

@@ -35,7 +35,6 @@ from tcja_exporters.networks.network import Attention, Network, ShapeReader, nam
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.frames import InputContract
 
-TIME_AXIS = 1
 SIDE = 32
 """Height and width of the images; the network takes any, its last pooling is over the whole map."""
 BLOCKS = (3, 3, 2)
@@ -74,7 +73,7 @@ class Sizes(NamedTuple):
 
 
 class Block(nn.Module):
-    """A residual block: [N, T, inputs, H, W] -> [N, T, outputs, H / stride, W / stride]."""
+    """A residual block: [T, N, inputs, H, W] -> [T, N, outputs, H / stride, W / stride]."""
 
     def __init__(self, sizes: Sizes, kernels: Kernels, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ class Block(nn.Module):
             conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
             self.downsample = _named(layer=_named(module=conv), bn=_norm(outputs))
         channels = inputs if sizes.position == "start" else outputs
-        gates = attention(kind, kernels, time_steps, channels, time_axis=TIME_AXIS, combine=combine)
+        gates = attention(kind, kernels, time_steps, channels, combine=combine)
         self.tcja = gates[0] if gates else nn.Identity()
         # The published block calls one neuron twice; as it keeps nothing between calls, these two are the same.
         self.spike1 = _neuron(sizes)
@@ -124,11 +123,11 @@ class MsResNet(nn.Module):
         self.layer3 = _stage(sizes, 2)
         self.spike = _neuron(sizes)
         self.fc1 = nn.Linear(sizes.width * 2 ** len(BLOCKS), sizes.classes)
-        self.readout = Readout(time_axis=TIME_AXIS)
+        self.readout = Readout()
 
     def forward(self, images: Tensor) -> Tensor:
         current = self.bn1(self.conv1(images))
-        x = current.unsqueeze(TIME_AXIS).expand(-1, self.time_steps, -1, -1, -1)
+        x = current.unsqueeze(0).expand(self.time_steps, -1, -1, -1, -1)
         x = self.spike(self.layer3(self.layer2(self.layer1(x))))
         logits: Tensor = self.readout(_per_step(x.mean(dim=(3, 4)), self.fc1))
         return logits
@@ -148,7 +147,7 @@ def _stage(sizes: Sizes, stage: int) -> nn.Sequential:
 
 
 def _neuron(sizes: Sizes) -> SpikingNeuron:
-    return SpikingNeuron(NEURONS[sizes.neuron].neuron, time_axis=TIME_AXIS)
+    return SpikingNeuron(NEURONS[sizes.neuron].neuron)
 
 
 def _norm(channels: int) -> nn.Module:
@@ -161,7 +160,7 @@ def _named(**layers: nn.Module) -> nn.Module:
 
 
 def _per_step(x: Tensor, *layers: nn.Module) -> Tensor:
-    """[N, T, ...] through layers without state, one after the other; they stay where their keys put them."""
+    """[T, N, ...] through layers without state, one after the other; they stay where their keys put them."""
     y = x.flatten(0, 1)
     for layer in layers:
         y = layer(y)

@@ -15,7 +15,7 @@ from tcja_exporters.layers import Readout, TetPerStep
 from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
-from tcja_exporters.networks.vggsnn import TIME_AXIS, SpikingConv, tet_attention
+from tcja_exporters.networks.vggsnn import SpikingConv, tet_attention
 from tcja_runtime.frames import InputContract
 
 POOLINGS = ("average", "stride")
@@ -66,10 +66,10 @@ class TetCifar10DvsNet(nn.Module):
         units = inputs * (event.height // shrink) * (event.width // shrink)
         self.features = nn.Sequential(*features)
         self.classifier = TetPerStep(nn.Linear(units, event.classes))
-        self.readout = Readout(time_axis=TIME_AXIS)
+        self.readout = Readout()
 
     def forward(self, frames: Tensor) -> Tensor:
-        answer: Tensor = self.readout(self.classifier(self.features(frames).flatten(2)))
+        answer: Tensor = self.readout(self.classifier(self.features(frames.transpose(0, 1)).flatten(2)))
         return answer
 
 

@@ -8,7 +8,7 @@ from tcja_exporters.dialects import TET
 from tcja_exporters.layers import Readout, TetPerStep, WindowDropout
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
-from tcja_exporters.networks.vggsnn import TIME_AXIS, SpikingConv, lif, tet_attention
+from tcja_exporters.networks.vggsnn import SpikingConv, lif, tet_attention
 from tcja_runtime.frames import InputContract
 
 POOLINGS = 5
@@ -41,16 +41,16 @@ class TetNCaltech101VggNet(nn.Module):
             inputs = width
         shrink = 2**POOLINGS
         units = inputs * (sizes.height // shrink) * (sizes.width // shrink)
-        dropout = WindowDropout(0.5, time_axis=TIME_AXIS)
+        dropout = WindowDropout(0.5)
         self.features = nn.Sequential(*features)
         # The published dropout of the first layer is inside its container, which numbers the layer 1.
         self.classifier_1 = nn.Sequential(TetPerStep(nn.Dropout(0.5), nn.Linear(units, sizes.hidden)))
         self.act = lif()
         self.classifier_2 = nn.Sequential(dropout, TetPerStep(nn.Linear(sizes.hidden, sizes.classes)))
-        self.readout = Readout(time_axis=TIME_AXIS)
+        self.readout = Readout()
 
     def forward(self, frames: Tensor) -> Tensor:
-        hidden = self.act(self.classifier_1(self.features(frames).flatten(2)))
+        hidden = self.act(self.classifier_1(self.features(frames.transpose(0, 1)).flatten(2)))
         answer: Tensor = self.readout(self.classifier_2(hidden))
         return answer
 

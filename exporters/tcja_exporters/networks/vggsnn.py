@@ -1,6 +1,7 @@
 """What the networks of TET's code have in common (``VGGSNN...`` in ridgerchu/TCJA, ``src/tet/models/``).
 
-Arrays are [N, T, ...] inside; a spiking convolution is one layer with keys ``fwd.module.0``, ``fwd.module.1``.
+Arrays are [T, N, ...] inside, where the published code has [N, T, ...]: neurons run over the first axis, and what acts
+on each step alone does not mind. A spiking convolution is one layer with keys ``fwd.module.0``, ``fwd.module.1``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,9 @@ from tcja_exporters.layers import TetPerStep
 from tcja_exporters.networks.network import Attention
 from tcja_exporters.neurons import SpikingNeuron
 
-TIME_AXIS = 1
-
 
 class SpikingConv(nn.Module):
-    """Convolution, batch norm and neuron: [N, T, inputs, H, W] -> [N, T, outputs, H / stride, W / stride]."""
+    """Convolution, batch norm and neuron: [T, N, inputs, H, W] -> [T, N, outputs, H / stride, W / stride]."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -31,13 +30,13 @@ class SpikingConv(nn.Module):
 
 def lif() -> SpikingNeuron:
     """TET's neuron."""
-    return SpikingNeuron(TET.neuron, time_axis=TIME_AXIS)
+    return SpikingNeuron(TET.neuron)
 
 
 def tet_attention(sizes: Attention, block: int, channels: int) -> list[nn.Module]:
     """An attention block with TET's keys, whose ``conv`` is a Sequential of one."""
     kind, combine, time_steps, kernels = sizes
-    blocks = attention(kind, kernels[block], time_steps, channels, time_axis=TIME_AXIS, combine=combine)
+    blocks = attention(kind, kernels[block], time_steps, channels, combine=combine)
     for gate in blocks:
         if isinstance(gate, (TCJA, CLA)):
             gate.conv = nn.Sequential(gate.conv)

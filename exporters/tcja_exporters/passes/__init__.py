@@ -18,6 +18,7 @@ from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.fold_batch_norm import fold_batch_norm
 from tcja_exporters.passes.fold_constants import fold_constants
 from tcja_exporters.passes.fold_padding import fold_padding
+from tcja_exporters.passes.hoist_repeats import hoist_repeats
 from tcja_exporters.passes.merge_duplicates import merge_duplicates
 from tcja_exporters.passes.remove_dead import remove_dead
 from tcja_exporters.passes.resolve_shapes import resolve_shapes
@@ -27,6 +28,7 @@ PASSES: tuple[Callable[[gs.Graph], Done], ...] = (
     fold_constants,
     fold_batch_norm,
     fold_padding,
+    hoist_repeats,
     merge_duplicates,
     remove_dead,
 )

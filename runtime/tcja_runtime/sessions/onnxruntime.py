@@ -105,6 +105,7 @@ class OnnxRuntimeSession:
         outputs: tensors to compute; none are the model's own outputs.
         given: tensors to take as inputs, each with its dimensions (`tcja_runtime.probe.part`).
         backend: one of `PROVIDERS`.
+        keeps_memory: whether it keeps the memory of a run for the next.
 
     Raises:
         Unavailable: ONNX Runtime, the provider, or what it needs is missing; nothing else is run in its place.
@@ -118,6 +119,7 @@ class OnnxRuntimeSession:
         given: Mapping[str, Dimensions] | None = None,
         *,
         backend: str = "onnxruntime",
+        keeps_memory: bool = False,
     ) -> None:
         onnxruntime, provider = require(), PROVIDERS[backend]
         check_provider(onnxruntime, backend)
@@ -125,9 +127,9 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # nothing: its warnings are about its own rewriting, its errors are raised too
         onnxruntime.set_default_logger_severity(4)  # of what is logged outside sessions: a provider that is not loaded
-        # A network is run many times, in memory that it keeps: fresh pages would take longer than its neurons. Planning
-        # that memory ahead would double it, and save nothing. Parts are run a few times, and give theirs back.
-        options.enable_cpu_mem_arena = not outputs
+        # Fresh pages take longer than a network's neurons, so what is run for long keeps them; what looks inside a
+        # network lies in memory beside others. Planning the memory ahead would double it, and save nothing.
+        options.enable_cpu_mem_arena = keeps_memory
         options.enable_mem_pattern = False
         # Quantised products are multiplied as floats, which is exact: in int8 their sums overflow on processors with
         # AVX2 and no VNNI (onnxruntime_session_options_config_keys.h), and what avoids that cannot share a weight.

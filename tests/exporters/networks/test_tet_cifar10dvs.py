@@ -25,6 +25,7 @@ EVENT = EventSizes(
 class TestTetCifar10Dvs(Conformance):
     small = networks.Small("tet_cifar10dvs", Sizes(EVENT), scale=1.4)
     published = TetCifar10Dvs
+    time_axis = 1
     parameters = 9_304_466
     per_step = 1
     recorded = True

@@ -20,6 +20,7 @@ class TestTetNCaltech101Vgg(Conformance):
         scale=1.4,
     )
     published = TetNCaltech101Vgg
+    time_axis = 1
     parameters = 21_909_829
     per_step = 1
     recorded = True
