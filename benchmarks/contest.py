@@ -19,11 +19,12 @@ from runners import COMPILED, FLOOR, OURS, PLAIN, TORCH, InOnnxRuntime, Ours, Ru
 from torch import nn
 
 from tcja_deploy.benchmarking import Latency, alternated
-from tcja_exporters import onnx_export
+from tcja_exporters import onnx_export, reference
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.frames import Floats, InputContract
 
 PEAK = Path(__file__).with_name("peak.py")
+FOR_ENGINES = "unrolled"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,10 +53,15 @@ class Subject:
 
 
 def exported(subject: Subject, folder: Path) -> dict[str, int]:
-    """Export by this tool, for any batch; returns the nodes of the main graph of each model."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Export by this tool, for any batch; returns the nodes of the main graph of each model.
+
+    In the folder itself time has the form that ONNX Runtime is given, in `FOR_ENGINES` that which TensorRT is given.
+    """
+    (folder / FOR_ENGINES).mkdir(parents=True, exist_ok=True)
     found = onnx_export.export(subject.model, subject.contract, subject.output, {"producer": "benchmark"})
     onnx_export.save(found, folder)
+    layers = [layer.name for layer in reference.layers(subject.model, subject.contract)]
+    onnx_export.save(onnx_export.laid_out(found, dict.fromkeys(layers, "unrolled")), folder / FOR_ENGINES)
     return {name: nodes(folder / name) for name in (MODEL, PLAIN_MODEL)}
 
 

@@ -124,6 +124,7 @@ class TimeForm(str, enum.Enum):
     AUTO = "auto"
     SCAN = "scan"
     UNROLLED = "unrolled"
+    STEPWISE = "stepwise"
 
 
 BackendChoice = Annotated[
@@ -212,8 +213,8 @@ def export(
         TimeForm | None,
         typer.Option(
             help="How time is laid out in model.plain.onnx: a loop over the steps (scan), one step after the other "
-            "(unrolled), or for each layer whichever is faster here (auto). Default: scan for ONNX Runtime, unrolled "
-            "for TensorRT."
+            "(unrolled), or for each layer whichever is faster here (auto); stepwise is --streaming. Default: scan for "
+            "ONNX Runtime, unrolled for TensorRT."
         ),
     ] = None,
     streaming: Annotated[
@@ -245,8 +246,8 @@ def export(
         batch=Batch.parse(batch),
         precision=precision.value,
         keep=tuple(keep) if keep else pipeline.Request.keep,
-        time_form=time_form.value if time_form else None,
-        streaming=streaming,
+        time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
+        streaming=streaming or time_form is TimeForm.STEPWISE,
         data=data,
         samples=samples,
         judge=judge,

@@ -66,5 +66,5 @@ def test_the_readme_names_every_option(capsys):
         cli.run([command, "--help"])
     options = set(re.findall(r"--[a-z]+[a-z0-9-]*", capsys.readouterr().out))
     explained = set(re.findall(r"--[a-z]+[a-z0-9-]*", (ROOT / "README.md").read_text()))
-    assert options - explained <= {"--help", "--time-form"}  # which has one value so far
+    assert options - explained <= {"--help"}
     assert explained <= options
