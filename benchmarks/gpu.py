@@ -42,7 +42,7 @@ from tcja_runtime.bundle import GOLDEN, PLAIN_MODEL, Bundle
 from tcja_runtime.conditions import conditions
 from tcja_runtime.frames import Floats
 from tcja_runtime.machine import gpu, gpu_clocks
-from tcja_runtime.probe import spikes_tensor
+from tcja_runtime.names import spikes_tensor
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 TURNS = 5

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op, time_forms
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, Layer, Manifest, write_manifest
+from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.probe import current_tensor, spikes_tensor
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -99,11 +99,19 @@ def of_input(manifest: Manifest) -> Iterator[Mutation]:
 
 def of_pooling(model: onnx.ModelProto) -> Iterator[Mutation]:
     """The other kind of pooling in every pool."""
-    for node in model.graph.node:
+    for node in all_nodes(model):
         if node.op_type in POOLING:
             yield Mutation(
                 f"{node.name}: other pooling", other_pooling(node.name), node.name.rpartition("/")[0], "pooling"
             )
+
+
+def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Those of a model's graph, and of the bodies of its Scans."""
+    for node in model.graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from attribute.g.node
 
 
 def scan_of(model: onnx.ModelProto, layer: Layer) -> onnx.NodeProto:
@@ -272,7 +280,7 @@ def other_pooling(name: str) -> Change:
     """Average instead of taking the largest, or the other way round, in one node."""
 
     def apply(model: onnx.ModelProto) -> None:
-        node = next(node for node in model.graph.node if node.name == name)
+        node = next(node for node in all_nodes(model) if node.name == name)
         node.op_type = POOLING[node.op_type]
         kept = [a for a in node.attribute if a.name in ("kernel_shape", "strides", "pads", "ceil_mode")]
         del node.attribute[:]
