@@ -52,8 +52,6 @@ def test_it_pools_what_is_only_pooled(name, folder):
     assert pooled_layers(plain) == {"dvs128": ["conv.1", "conv.4", "conv.7"], "fashion_mnist": ["conv.0"]}[name]
     made = {output for node in plain.graph.node for output in node.output}
     assert not made.intersection(map(spikes_tensor, pooled_layers(plain)))
-        o for n in plain.graph.node for o in n.output
-    }
 
 
 def test_the_answer_is_the_same_to_the_bit(folder, feeds):
