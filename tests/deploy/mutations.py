@@ -106,10 +106,6 @@ def of_pooling(model: onnx.ModelProto) -> Iterator[Mutation]:
             )
 
 
-def scan_of(model: onnx.ModelProto, layer: Layer) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if node.name == f"{layer.name}/Scan")
-
-
 def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
     """Put the nodes of another neuron in the place of a layer's."""
 
@@ -145,10 +141,16 @@ def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
 
 
 def reversed_time(layer: Layer) -> Change:
+    """Take the last step first, in either time form."""
+
     def apply(model: onnx.ModelProto) -> None:
-        scan = scan_of(model, layer)
-        scan.attribute.append(helper.make_attribute("scan_input_directions", [1]))
-        scan.attribute.append(helper.make_attribute("scan_output_directions", [1]))
+        own = {node.op_type: node for node in model.graph.node if of_neuron(node, layer)}
+        if "Scan" in own:
+            for which in ("scan_input_directions", "scan_output_directions"):
+                own["Scan"].attribute.append(helper.make_attribute(which, [1]))
+        else:
+            own["Split"].output[:] = own["Split"].output[::-1]
+            own["Concat"].input[:] = own["Concat"].input[::-1]
 
     return apply
 
