@@ -233,3 +233,16 @@ class TestTensorRtRtx:
         assert set(forms(bundle).values()) == {said["form"]}
         assert {frozenset(each) for each in said["layers"].values()} == {frozenset({"form"})}
         assert run("verify", bundle)[0] == 0
+
+
+@pytest.mark.slow
+def test_where_tensorrt_runs_it_is_measured_there(run, simulated, export):
+    """Each layer as an engine of its own, on a GPU that is simulated (tests/simulated/README.md)."""
+    bundle = export("fashion_mnist", "--target", "tensorrt", "--time-form", "auto")
+    said = manifest(bundle).time_form
+    title = r"TensorRT 10\.3\.0, NVIDIA Simulated"
+    assert re.fullmatch(rf"the fastest in {title} on this machine, layer by layer", said["why"])
+    for layer in said["layers"].values():
+        assert layer[f"{layer['form']}_ms"] == min(layer["scan_ms"], layer["unrolled_ms"]) > 0
+    assert forms(bundle) == {layer: each["form"] for layer, each in said["layers"].items()}
+    assert len(manifest(bundle).engines) == 1
