@@ -14,14 +14,24 @@ from tcja_exporters import custom_op, time_forms
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, Layer, Manifest, write_manifest
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.pooling import opened
 
 Change = Callable[[onnx.ModelProto], None]
 
 
-def change(bundle: Path, apply: Change, *, both: bool = True) -> None:
-    """Change both models of a bundle, or the plain one, and put the hashes right, as a faulty exporter would."""
+def change(bundle: Path, apply: Change, *, both: bool = True, inside: bool = True) -> None:
+    """Change both models of a bundle, or the plain one, and put the hashes right, as a faulty exporter would.
+
+    Args:
+        bundle: to be changed.
+        apply: changes a model.
+        both: whether model.onnx becomes the changed one, too.
+        inside: whether every layer's spikes are to be in it (`tcja_runtime.pooling`).
+    """
     manifest = Bundle.open(bundle).manifest
     model = onnx.load(bundle / PLAIN_MODEL)
+    if inside:
+        model = onnx.ModelProto.FromString(opened(model.SerializeToString()))
     apply(model)
     onnx.save(model, bundle / PLAIN_MODEL)
     if both:
@@ -114,10 +124,6 @@ def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
             yield from attribute.g.node
 
 
-def scan_of(model: onnx.ModelProto, layer: Layer) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if node.name == f"{layer.name}/Scan")
-
-
 def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
     """Put the nodes of another neuron in the place of a layer's."""
 
@@ -153,10 +159,16 @@ def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
 
 
 def reversed_time(layer: Layer) -> Change:
+    """Take the last step first, in either time form."""
+
     def apply(model: onnx.ModelProto) -> None:
-        scan = scan_of(model, layer)
-        scan.attribute.append(helper.make_attribute("scan_input_directions", [1]))
-        scan.attribute.append(helper.make_attribute("scan_output_directions", [1]))
+        own = {node.op_type: node for node in model.graph.node if of_neuron(node, layer)}
+        if "Scan" in own:
+            for which in ("scan_input_directions", "scan_output_directions"):
+                own["Scan"].attribute.append(helper.make_attribute(which, [1]))
+        else:
+            own["Split"].output[:] = own["Split"].output[::-1]
+            own["Concat"].input[:] = own["Concat"].input[::-1]
 
     return apply
 
