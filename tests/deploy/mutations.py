@@ -11,10 +11,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op, time_forms
+from tcja_runtime import pooling
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, Layer, Manifest, write_manifest
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.pooling import opened
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -30,13 +30,17 @@ def change(bundle: Path, apply: Change, *, both: bool = True, inside: bool = Tru
     """
     manifest = Bundle.open(bundle).manifest
     model = onnx.load(bundle / PLAIN_MODEL)
-    if inside:
-        model = onnx.ModelProto.FromString(opened(model.SerializeToString()))
+    model = opened(model) if inside else model
     apply(model)
     onnx.save(model, bundle / PLAIN_MODEL)
     if both:
         onnx.save(model, bundle / MODEL)
     write_manifest(bundle, manifest)
+
+
+def opened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model with every layer's spikes in it."""
+    return onnx.ModelProto.FromString(pooling.opened(model.SerializeToString()))
 
 
 @dataclasses.dataclass(frozen=True)

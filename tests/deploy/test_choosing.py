@@ -194,7 +194,7 @@ def test_it_is_told_to_people(run, tmp_path):
 
 def test_a_form_that_there_is_not(run, tmp_path):
     checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
-    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--time-form", "stepwise")
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--time-form", "sideways")
     assert code == 2
     assert "Invalid value for '--time-form'" in err
     assert not (tmp_path / "a.bundle").exists()
