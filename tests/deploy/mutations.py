@@ -158,8 +158,9 @@ def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
 
 
 def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
-    """Whether a node of a plain model belongs to a layer's neurons."""
-    return node.name.startswith(f"{layer.name}/") and current_tensor(layer.name) not in node.output
+    """Whether a node of a plain model belongs to a layer's neurons, and not to the pooling behind them."""
+    pools = {f"{layer.name}/split", f"{layer.name}/maps"} & set(node.output) or node.name == f"{layer.name}/maps"
+    return node.name.startswith(f"{layer.name}/") and current_tensor(layer.name) not in node.output and not pools
 
 
 def reversed_time(layer: Layer) -> Change:
