@@ -59,7 +59,7 @@ def exported(subject: Subject, folder: Path) -> dict[str, int]:
     """
     (folder / FOR_ENGINES).mkdir(parents=True, exist_ok=True)
     found = onnx_export.export(subject.model, subject.contract, subject.output, {"producer": "benchmark"})
-    onnx_export.save(found, folder)
+    onnx_export.save(onnx_export.laid_out(found, {}, pooled=True), folder)
     layers = [layer.name for layer in reference.layers(subject.model, subject.contract)]
     onnx_export.save(onnx_export.laid_out(found, dict.fromkeys(layers, "unrolled")), folder / FOR_ENGINES)
     return {name: nodes(folder / name) for name in (MODEL, PLAIN_MODEL)}

@@ -8,15 +8,18 @@ compared with. PLAIN.onnx is the network with SpikingJelly's neurons, exported t
 batch). FOLDER holds SpikingJelly 2, which cannot be installed beside the first.
 
 A time is the median of single runs by the processor's clock, from a window in the GPU's memory until the answer lies
-there. The runs of a family, a process of its own, take turns; all products are of float32 (no TF32), and convolutions
-are searched for exhaustively, which is ONNX Runtime's default. "CUDA graph" launches the same work at once.
+there. The runs of a family, a process of its own, take turns; all products are of float32 (no TF32). Convolutions are
+searched for exhaustively, which is ONNX Runtime's default; ours are what `verify` and `run` take. "CUDA graph" launches
+the same work at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib.metadata
+import itertools
 import json
 import os
 import statistics
@@ -42,8 +45,8 @@ from tcja_runtime.bundle import GOLDEN, PLAIN_MODEL, Bundle
 from tcja_runtime.conditions import conditions
 from tcja_runtime.frames import Floats
 from tcja_runtime.machine import gpu, gpu_clocks
-from tcja_runtime.probe import spikes_tensor
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.names import spikes_tensor
+from tcja_runtime.sessions.onnxruntime import EXACT, OnnxRuntimeSession
 
 TURNS = 5
 WARM_UP = 0.5
@@ -192,17 +195,18 @@ def spikingjelly_2(asked: argparse.Namespace, window: Tensor) -> Offered:
 # ONNX Runtime
 
 
-def of_onnxruntime(name: str, file: Path, window: Tensor, device: str, **options: str) -> Contestant:
+def of_onnxruntime(name: str, file: Path, window: Tensor, device: str, options: dict[str, str]) -> Contestant:
     import onnxruntime
 
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
     if device == "cuda":
-        provider, chosen = "CUDAExecutionProvider", {"use_tf32": "0", **options}
+        provider = "CUDAExecutionProvider"
         onnxruntime.preload_dlls()
+        onnxruntime.set_default_logger_severity(4)  # it says that its default convolutions may be slow
     else:
-        provider, chosen = "CPUExecutionProvider", {}
-    session = onnxruntime.InferenceSession(str(file), quiet, providers=[(provider, chosen)])
+        provider, options = "CPUExecutionProvider", {}
+    session = onnxruntime.InferenceSession(str(file), quiet, providers=[(provider, options)])
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"ONNX Runtime has no {provider} here")
     (given,), (asked,) = session.get_inputs(), session.get_outputs()
@@ -226,19 +230,16 @@ def of_onnxruntime(name: str, file: Path, window: Tensor, device: str, **options
 
 
 def in_onnxruntime(asked: argparse.Namespace, window: Tensor) -> Offered:
-    models = {"tcja-deploy": asked.bundle / PLAIN_MODEL} | ({"plain export": asked.plain} if asked.plain else {})
-    for title, file in models.items():
-        name = f"ONNX Runtime, {title}"
-        found = attempted(name, lambda name=name, file=file: of_onnxruntime(name, file, window, asked.device))
-        if title == "tcja-deploy" and isinstance(found, Contestant):
+    models = {"tcja-deploy": (asked.bundle / PLAIN_MODEL, EXACT["CUDAExecutionProvider"])}
+    if asked.plain:
+        models["plain export"] = asked.plain, {"use_tf32": "0"}
+    kinds = {"": {}} | ({", CUDA graph": {"enable_cuda_graph": "1"}} if asked.device == "cuda" else {})
+    for (title, (file, options)), (kind, more) in itertools.product(models.items(), kinds.items()):
+        name, chosen = f"ONNX Runtime, {title}{kind}", {**options, **more}
+        found = attempted(name, functools.partial(of_onnxruntime, name, file, window, asked.device, chosen))
+        if title == "tcja-deploy" and not more and isinstance(found, Contestant):
             found.spikes = lambda: fired(asked, window)
         yield found
-        if asked.device == "cuda":
-            again = f"{name}, CUDA graph"
-            yield attempted(
-                again,
-                lambda again=again, file=file: of_onnxruntime(again, file, window, "cuda", enable_cuda_graph="1"),
-            )
 
 
 def fired(asked: argparse.Namespace, window: Tensor) -> int:

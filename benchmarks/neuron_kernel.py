@@ -34,10 +34,10 @@ from tcja_runtime.bundle import GOLDEN, PLAIN_MODEL, Bundle, Layer
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.frames import Floats
 from tcja_runtime.machine import gpu
+from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import fire, membranes
 from tcja_runtime.plugin import launch
 from tcja_runtime.plugin.kernel import Kernel, width
-from tcja_runtime.probe import current_tensor, spikes_tensor
 from tcja_runtime.sessions.cuda import Cuda, Graph, Stream
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 

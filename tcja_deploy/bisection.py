@@ -20,7 +20,8 @@ from tcja_runtime.diagnosis import Fired, Seen
 from tcja_runtime.frames import Floats
 from tcja_runtime.golden import Golden
 from tcja_runtime.judgement import Place, judge_signal
-from tcja_runtime.probe import current_tensor, makers, spikes_tensor
+from tcja_runtime.names import current_tensor, spikes_tensor
+from tcja_runtime.probe import makers
 from tcja_runtime.sessions import Probe
 from tcja_runtime.trace import Observation, Reference
 

@@ -28,7 +28,8 @@ from tcja_exporters.parts import BuiltPart
 from tcja_exporters.time_forms import FORMS, TimeForm
 from tcja_runtime import backends, machine
 from tcja_runtime.bundle import PLAIN_MODEL, Layer
-from tcja_runtime.probe import Dimensions, current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.probe import Dimensions
 from tcja_runtime.sessions import Session
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 

@@ -268,8 +268,9 @@ class _Comparison:
         first = deviation.first
         if first is None:
             return
+        found, expected = _apart(first)
         text = (
-            f"{self._called(signal, scene)} is {first.found:.6g} instead of {first.expected:.6g} at {_place(first)}, "
+            f"{self._called(signal, scene)} is {found} instead of {expected} at {_place(first)}, "
             f"where rounding explains a difference of {first.bound:.2g}; {deviation.beyond:,} of {deviation.seen:,} "
             f"values in {probe.model} differ so"
         )
@@ -385,6 +386,15 @@ def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:
 def _place(place: Place) -> str:
     """A place for people."""
     return f"window {place.window + 1}, time step {place.time_step}, neuron {place.element}"
+
+
+def _apart(place: Place) -> tuple[str, str]:
+    """The value that was found and the expected one, with as many digits as tell them apart."""
+    for digits in (6, 9, 17):
+        found, expected = f"{place.found:.{digits}g}", f"{place.expected:.{digits}g}"
+        if found != expected:
+            break
+    return found, expected
 
 
 def _added(so_far: list[int], more: npt.NDArray[Any]) -> list[int]:

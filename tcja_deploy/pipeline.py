@@ -43,8 +43,8 @@ from tcja_runtime import bundle, data, frames, golden
 from tcja_runtime.bundle import Layer, Manifest, write_manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import InputContract, Windows
+from tcja_runtime.names import spikes_tensor
 from tcja_runtime.portrait import Advice
-from tcja_runtime.probe import spikes_tensor
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.split import Streaming
 from tcja_runtime.staging import staged
@@ -151,7 +151,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     time_form = choosing.choose(
         request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, steps
     )
-    exported = onnx_export.laid_out(deployed.exported, time_form.forms)
+    exported = onnx_export.laid_out(deployed.exported, time_form.forms, pooled=target is None)
     deployed = dataclasses.replace(deployed, exported=exported)
     split = streaming.split(exported, contract, layers) if request.streaming else None
     onnx_export.save(exported, folder, split.models if split else {})

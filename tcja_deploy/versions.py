@@ -29,7 +29,7 @@ def version(distribution: str) -> str | None:
 
 def producer() -> str:
     """This tool and its version."""
-    return f"{PACKAGE} {version(PACKAGE)}"
+    return f"{PACKAGE} {version(PACKAGE) or 'from its source'}"
 
 
 def tools() -> dict[str, str]:

@@ -54,7 +54,8 @@ from tcja_exporters import custom_op
 from tcja_runtime.boards import Board, Mode, Precision
 from tcja_runtime.errors import BadInput
 from tcja_runtime.golden import Golden
-from tcja_runtime.probe import current_tensor, spikes_tensor
+from tcja_runtime.names import current_tensor, spikes_tensor
+from tcja_runtime.pooling import opened
 
 E_MAC, E_AC = 4.6e-12, 0.9e-12
 """Joules."""
@@ -325,9 +326,8 @@ class _Graph:
 
 
 def _inferred(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """The model with its batch fixed, and all shapes that follow."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    """The model with its batch fixed, all shapes that follow, and the spikes of every layer."""
+    fixed = onnx.ModelProto.FromString(opened(model.SerializeToString()))
     axes = [dim for value in fixed.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param]
     if len({dim.dim_param for dim in axes}) > 1:
         names = ", ".join(sorted({dim.dim_param for dim in axes}))

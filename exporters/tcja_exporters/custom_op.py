@@ -56,7 +56,7 @@ def spec_of(node: onnx.NodeProto) -> NeuronSpec:
 
 def operations(step: Iterable[onnx.NodeProto]) -> int:
     """Arithmetic operations a neuron of a time step, whose nodes these are: all but constants, copies and casts."""
-    return sum(node.op_type not in ("Constant", "Identity", "Cast") for node in step)
+    return sum(node.op_type not in ("Constant", "Identity", "Cast", "Reshape") for node in step)
 
 
 def step_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -105,52 +105,58 @@ def _function(spec: NeuronSpec) -> onnx.FunctionProto:
 
 
 def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
+    """Nodes that run the neuron over the first axis of `current`, from rest."""
     v, x = prefix + "v", prefix + "x"
     step, v_next, s = step_nodes(spec, v, x, constant, prefix)
-    return scan_over(current, spikes, constant("v_reset"), step, (v, x), (v_next, s), prefix)
+    return scan(current, spikes, constant("v_reset"), body(step, (v, x), (v_next, s), prefix), prefix)
 
 
-def scan_over(
-    current: str,
-    spikes: str,
-    start: str,
-    step: list[onnx.NodeProto],
-    takes: tuple[str, str],
-    makes: tuple[str, str],
-    prefix: str,
+def body(
+    step: list[onnx.NodeProto], takes: tuple[str, str], makes: tuple[str, str], prefix: str, *, rank: int = 1
+) -> onnx.GraphProto:
+    """The body of a Scan over time steps.
+
+    Args:
+        step: nodes of a time step.
+        takes: the membrane and the current that they read.
+        makes: the next membrane and what else they make.
+        prefix: what names start with.
+        rank: of what else they make. ONNX Runtime up to 1.23 must be told the rank of what a Scan returns; neurons are
+            one axis, so that it is the same for every layer.
+    """
+
+    def value(name: str, axes: int = 1) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * axes)
+
+    return helper.make_graph(step, prefix + "step", list(map(value, takes)), [value(makes[0]), value(makes[1], rank)])
+
+
+def scan(
+    current: str, made: str, start: str, step: onnx.GraphProto, prefix: str, *, flat: bool = False
 ) -> list[onnx.NodeProto]:
-    """Nodes that run neurons over the first axis of their current.
+    """Nodes that run a body over the first axis of a current.
 
     Args:
         current: [T, ...].
-        spikes: what they fire, [T, ...].
+        made: what it makes: of the current's shape, unless it is left flat.
         start: the membrane before the first step, a scalar.
-        step: nodes of a time step.
-        takes: the membrane and the current that they read.
-        makes: the next membrane and the spikes that they make.
+        step: the body.
         prefix: what the names of nodes start with.
+        flat: whether `made` is left as the Scan returns it.
     """
-
-    def neurons(name: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None])
-
-    body = helper.make_graph(step, prefix + "step", list(map(neurons, takes)), list(map(neurons, makes)))
     nodes: list[onnx.NodeProto] = []
 
     def op(kind: str, inputs: list[str], name: str, **attrs: Any) -> str:
         nodes.append(helper.make_node(kind, inputs, [prefix + name], name=prefix + name, **attrs))
         return prefix + name
 
-    # The neurons of a step are one axis, so that the body has the same rank for every layer: ONNX Runtime up to 1.23
-    # must be told the rank of what a Scan returns.
-    flat = op("Reshape", [current, op("Constant", [], "rows", value_ints=[0, -1])], "flat")
-    v_0 = op("Expand", [start, op("Shape", [flat], "width", start=1)], "v_0")
-    last, fired = prefix + "v_last", prefix + "fired"
-    nodes.append(
-        helper.make_node("Scan", [v_0, flat], [last, fired], name=prefix + "Scan", body=body, num_scan_inputs=1)
-    )
-    shape = op("Shape", [current], "shape")
-    nodes.append(helper.make_node("Reshape", [fired, shape], [spikes], name=prefix + "spikes"))
+    rows = op("Reshape", [current, op("Constant", [], "rows", value_ints=[0, -1])], "flat")
+    v_0 = op("Expand", [start, op("Shape", [rows], "width", start=1)], "v_0")
+    results = [prefix + "v_last", made if flat else prefix + "fired"]
+    nodes.append(helper.make_node("Scan", [v_0, rows], results, name=prefix + "Scan", body=step, num_scan_inputs=1))
+    if not flat:
+        shape = op("Shape", [current], "shape")
+        nodes.append(helper.make_node("Reshape", [results[1], shape], [made], name=prefix + "spikes"))
     return nodes
 
 

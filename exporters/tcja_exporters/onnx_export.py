@@ -37,7 +37,7 @@ from tcja_exporters.time_forms import TimeForm
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, WEIGHTS, Weight
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
-from tcja_runtime.probe import current_tensor, spikes_tensor
+from tcja_runtime.names import current_tensor, spikes_tensor
 
 EXTERNAL_FROM_BYTES = 1024
 """Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""
@@ -122,16 +122,20 @@ def graph_of(exported: Exported) -> gs.Graph:
     return gs.import_onnx(bare)
 
 
-def laid_out(exported: Exported, forms: Mapping[str, TimeForm]) -> Exported:
-    """An exported network whose plain model has other time forms, by spiking layer; those left out are scans."""
+def laid_out(exported: Exported, forms: Mapping[str, TimeForm], *, pooled: bool = False) -> Exported:
+    """An exported network whose plain model has other time forms; the arguments are those of `time_forms.lower`."""
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
-    return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms))
+    return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms, pooled=pooled))
 
 
 def _plain(
-    model: onnx.ModelProto, metadata: dict[str, str], forms: Mapping[str, TimeForm] | None = None
+    model: onnx.ModelProto,
+    metadata: dict[str, str],
+    forms: Mapping[str, TimeForm] | None = None,
+    *,
+    pooled: bool = False,
 ) -> onnx.ModelProto:
-    plain = finished(time_forms.lower(model, forms), metadata)
+    plain = finished(time_forms.lower(model, forms, pooled=pooled), metadata)
     _check(plain)
     return plain
 

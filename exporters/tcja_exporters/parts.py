@@ -19,7 +19,8 @@ from tcja_exporters.engine import Options
 from tcja_runtime.bundle import ENGINES, WEIGHTS
 from tcja_runtime.engines import ENGINE
 from tcja_runtime.frames import Floats
-from tcja_runtime.probe import Dimensions, given_tensor, inputs, part
+from tcja_runtime.names import given_tensor
+from tcja_runtime.probe import Dimensions, inputs, part
 from tcja_runtime.sessions.tensorrt import TensorRtEngine, TensorRtSession
 
 

@@ -33,7 +33,7 @@ from tcja_exporters.passes.pool_before_gates import pool_before_gates
 from tcja_runtime.bundle import Layer
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
-from tcja_runtime.probe import kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
+from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
 from tcja_runtime.split import HEAD, TAIL, Feature, State, Streaming
 
 

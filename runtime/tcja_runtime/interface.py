@@ -16,8 +16,9 @@ from tcja_runtime import wire
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer, Manifest, Tap, Weight
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import InputContract
+from tcja_runtime.names import current_tensor, kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.probe import current_tensor, kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
+from tcja_runtime.pooling import opened
 from tcja_runtime.split import HEAD, TAIL
 
 _ELEMENTS = {
@@ -122,7 +123,7 @@ def departures(
     weights: Sequence[Weight],
 ) -> list[str]:
     """How a model departs from what is said of it, a phrase each: "returns 'rates' [N, 10], not 'scores' [N, 10]"."""
-    graph = list(wire.fields(wire.inside(model, wire.MODEL_GRAPH)))
+    graph = list(wire.fields(wire.inside(opened(model), wire.MODEL_GRAPH)))
     stored = {
         name for number, _, c in graph if number == wire.GRAPH_INITIALIZER for name in wire.texts(c, wire.STORED_NAME)
     }

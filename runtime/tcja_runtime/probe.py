@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tcja_runtime import wire
+from tcja_runtime.names import given_tensor
+from tcja_runtime.pooling import opened
 
 Dimensions = Sequence[int | None]
 """Of a tensor; None where any size will do."""
@@ -28,7 +30,7 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) 
         ValueError: it is not a model.
     """
     before, graph, after = b"", b"", b""
-    for number, field, content in wire.fields(model):
+    for number, field, content in wire.fields(opened(model)):
         if number == wire.MODEL_GRAPH:
             graph += content
         elif graph:
@@ -48,7 +50,7 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dim
         reads = wire.texts(content, wire.NODE_INPUT)
         read |= reads
         needed |= reads - given.keys()
-        kept.append(wire.embedded(wire.GRAPH_NODE, _reading(content, given)))
+        kept.append(wire.embedded(wire.GRAPH_NODE, wire.reading(content, {name: given_tensor(name) for name in given})))
     kept.reverse()
     inputs = [
         field
@@ -56,27 +58,15 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dim
         if number == wire.GRAPH_INPUT and not needed.isdisjoint(wire.texts(content, wire.VALUE_NAME))
     ]
     inputs += [
-        wire.embedded(wire.GRAPH_INPUT, _value(given_tensor(name), types.get(name) or wire.FLOAT, dimensions))
+        wire.embedded(wire.GRAPH_INPUT, wire.value(given_tensor(name), types.get(name) or wire.FLOAT, dimensions))
         for name, dimensions in given.items()
         if name in read
     ]
     rest = [
         field for number, field, _ in fields if number not in (wire.GRAPH_NODE, wire.GRAPH_INPUT, wire.GRAPH_OUTPUT)
     ]
-    results = [wire.embedded(wire.GRAPH_OUTPUT, _value(name, types.get(name))) for name in outputs]
+    results = [wire.embedded(wire.GRAPH_OUTPUT, wire.value(name, types.get(name))) for name in outputs]
     return b"".join([*kept, *rest, *inputs, *results])
-
-
-def _reading(node: bytes, given: Mapping[str, Dimensions]) -> bytes:
-    """A node that reads what is given in place of what it read."""
-
-    def reads(content: bytes) -> bytes:
-        name = content.decode()
-        return wire.embedded(wire.NODE_INPUT, given_tensor(name).encode() if name in given else content)
-
-    return b"".join(
-        reads(content) if number == wire.NODE_INPUT else field for number, field, content in wire.fields(node)
-    )
 
 
 def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
@@ -89,50 +79,6 @@ def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
             kind = wire.inside(wire.inside(content, wire.VALUE_TYPE), wire.TYPE_TENSOR)
             types |= dict.fromkeys(wire.texts(content, wire.VALUE_NAME), wire.number(kind, wire.TENSOR_ELEMENT))
     return types
-
-
-def _value(name: str, element: int | None, dimensions: Dimensions | None = None) -> bytes:
-    """A ValueInfoProto: a tensor's name, and what is known of its type of elements and its dimensions."""
-    tensor = b""
-    if dimensions is not None:
-        sizes = (
-            b"" if n is None else wire.varint(wire.DIM_VALUE << 3 | wire.VARINT) + wire.varint(n) for n in dimensions
-        )
-        tensor = wire.embedded(wire.TENSOR_SHAPE, b"".join(wire.embedded(wire.SHAPE_DIM, size) for size in sizes))
-    if element:
-        tensor = wire.varint(wire.TENSOR_ELEMENT << 3 | wire.VARINT) + wire.varint(element) + tensor
-    kind = wire.embedded(wire.VALUE_TYPE, wire.embedded(wire.TYPE_TENSOR, tensor)) if tensor else b""
-    return wire.embedded(wire.VALUE_NAME, name.encode()) + kind
-
-
-def spikes_tensor(layer: str) -> str:
-    """The tensor of an exported model that holds a spiking layer's spikes, [T, N, ...]."""
-    return f"{layer}/spikes"
-
-
-def current_tensor(layer: str) -> str:
-    """The tensor of an exported model that holds a spiking layer's input current, [T, N, ...]."""
-    return f"{layer}/current"
-
-
-def membrane_tensor(layer: str) -> str:
-    """The input of a streamed network's head that holds a spiking layer's membranes after the step before, [N, ...]."""
-    return f"{layer}/v"
-
-
-def next_membrane_tensor(layer: str) -> str:
-    """The output of a head that holds a spiking layer's membranes after the step, [N, ...]."""
-    return f"{layer}/v_next"
-
-
-def kept_tensor(name: str) -> str:
-    """An output of a head, [N, ...]: a tensor at one step, which the tail takes for all steps [N, T, ...]."""
-    return f"{name}/kept"
-
-
-def given_tensor(name: str) -> str:
-    """The input of a part of a model through which a tensor is given."""
-    return f"{name}/given"
 
 
 def inputs(model: bytes) -> list[str]:
@@ -157,7 +103,7 @@ def makers(model: bytes) -> dict[str, tuple[str, str, list[str]]]:
         ValueError: it is not a model.
     """
     found = {}
-    for number, _, node in wire.fields(wire.inside(model, wire.MODEL_GRAPH)):
+    for number, _, node in wire.fields(wire.inside(opened(model), wire.MODEL_GRAPH)):
         if number == wire.GRAPH_NODE:
             texts: dict[int, list[str]] = {
                 field: [] for field in (wire.NODE_INPUT, wire.NODE_OUTPUT, wire.NODE_NAME, wire.NODE_TYPE)

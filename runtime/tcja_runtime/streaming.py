@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract
-from tcja_runtime.probe import kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.sessions import Session
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.split import HEAD, TAIL, Streaming

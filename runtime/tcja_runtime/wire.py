@@ -7,7 +7,7 @@ What is known of the protobuf encoding (https://protobuf.dev/programming-guides/
     GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
     TensorProto     data_type = 2, name = 8
     NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7, overload = 8
-    AttributeProto  name = 1, f = 2, i = 3, s = 4, ints = 8, type = 20
+    AttributeProto  name = 1, f = 2, i = 3, s = 4, g = 6, ints = 8, type = 20
     ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
     Dimension       dim_value = 1
 """
@@ -15,12 +15,13 @@ What is known of the protobuf encoding (https://protobuf.dev/programming-guides/
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 MODEL_GRAPH, MODEL_FUNCTION = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11, 12, 13
 STORED_TYPE, STORED_NAME = 2, 8
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
+ATTRIBUTE_GRAPH = 6
 ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT, ATTRIBUTE_INTEGERS, ATTRIBUTE_TYPE = (
     1,
     2,
@@ -96,6 +97,35 @@ def varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def value(name: str, element: int | None, dimensions: Sequence[int | None] | None = None) -> bytes:
+    """A ValueInfoProto: a tensor's name, and what is known of its type of elements and its dimensions."""
+    tensor = b""
+    if dimensions is not None:
+        sizes = (b"" if n is None else varint(DIM_VALUE << 3 | VARINT) + varint(n) for n in dimensions)
+        tensor = embedded(TENSOR_SHAPE, b"".join(embedded(SHAPE_DIM, size) for size in sizes))
+    if element:
+        tensor = varint(TENSOR_ELEMENT << 3 | VARINT) + varint(element) + tensor
+    kind = embedded(VALUE_TYPE, embedded(TYPE_TENSOR, tensor)) if tensor else b""
+    return embedded(VALUE_NAME, name.encode()) + kind
+
+
+def node(kind: str, inputs: Sequence[str], output: str) -> bytes:
+    """A NodeProto of one output, called as it, without attributes."""
+    read = b"".join(embedded(NODE_INPUT, name.encode()) for name in inputs)
+    made = embedded(NODE_OUTPUT, output.encode()) + embedded(NODE_NAME, output.encode())
+    return read + made + embedded(NODE_TYPE, kind.encode())
+
+
+def reading(node: bytes, others: Mapping[str, str]) -> bytes:
+    """A NodeProto that reads other tensors in place of some, by name."""
+
+    def read(content: bytes) -> bytes:
+        name = content.decode()
+        return embedded(NODE_INPUT, others.get(name, name).encode())
+
+    return b"".join(read(content) if number == NODE_INPUT else field for number, field, content in fields(node))
 
 
 Value = int | float | str | list[int]

@@ -11,22 +11,36 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op, time_forms
+from tcja_runtime import pooling
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, Layer, Manifest, write_manifest
+from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.probe import current_tensor, spikes_tensor
 
 Change = Callable[[onnx.ModelProto], None]
 
 
-def change(bundle: Path, apply: Change, *, both: bool = True) -> None:
-    """Change both models of a bundle, or the plain one, and put the hashes right, as a faulty exporter would."""
+def change(bundle: Path, apply: Change, *, both: bool = True, inside: bool = True) -> None:
+    """Change both models of a bundle, or the plain one, and put the hashes right, as a faulty exporter would.
+
+    Args:
+        bundle: to be changed.
+        apply: changes a model.
+        both: whether model.onnx becomes the changed one, too.
+        inside: whether every layer's spikes are to be in it (`tcja_runtime.pooling`).
+    """
     manifest = Bundle.open(bundle).manifest
     model = onnx.load(bundle / PLAIN_MODEL)
+    model = opened(model) if inside else model
     apply(model)
     onnx.save(model, bundle / PLAIN_MODEL)
     if both:
         onnx.save(model, bundle / MODEL)
     write_manifest(bundle, manifest)
+
+
+def opened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model with every layer's spikes in it."""
+    return onnx.ModelProto.FromString(pooling.opened(model.SerializeToString()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +113,19 @@ def of_input(manifest: Manifest) -> Iterator[Mutation]:
 
 def of_pooling(model: onnx.ModelProto) -> Iterator[Mutation]:
     """The other kind of pooling in every pool."""
-    for node in model.graph.node:
+    for node in all_nodes(model):
         if node.op_type in POOLING:
             yield Mutation(
                 f"{node.name}: other pooling", other_pooling(node.name), node.name.rpartition("/")[0], "pooling"
             )
 
 
-def scan_of(model: onnx.ModelProto, layer: Layer) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if node.name == f"{layer.name}/Scan")
+def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Those of a model's graph, and of the bodies of its Scans."""
+    for node in model.graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from attribute.g.node
 
 
 def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
@@ -140,15 +158,22 @@ def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
 
 
 def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
-    """Whether a node of a plain model belongs to a layer's neurons."""
-    return node.name.startswith(f"{layer.name}/") and current_tensor(layer.name) not in node.output
+    """Whether a node of a plain model belongs to a layer's neurons, and not to the pooling behind them."""
+    pools = {f"{layer.name}/split", f"{layer.name}/maps"} & set(node.output) or node.name == f"{layer.name}/maps"
+    return node.name.startswith(f"{layer.name}/") and current_tensor(layer.name) not in node.output and not pools
 
 
 def reversed_time(layer: Layer) -> Change:
+    """Take the last step first, in either time form."""
+
     def apply(model: onnx.ModelProto) -> None:
-        scan = scan_of(model, layer)
-        scan.attribute.append(helper.make_attribute("scan_input_directions", [1]))
-        scan.attribute.append(helper.make_attribute("scan_output_directions", [1]))
+        own = {node.op_type: node for node in model.graph.node if of_neuron(node, layer)}
+        if "Scan" in own:
+            for which in ("scan_input_directions", "scan_output_directions"):
+                own["Scan"].attribute.append(helper.make_attribute(which, [1]))
+        else:
+            own["Split"].output[:] = own["Split"].output[::-1]
+            own["Concat"].input[:] = own["Concat"].input[::-1]
 
     return apply
 
@@ -272,7 +297,7 @@ def other_pooling(name: str) -> Change:
     """Average instead of taking the largest, or the other way round, in one node."""
 
     def apply(model: onnx.ModelProto) -> None:
-        node = next(node for node in model.graph.node if node.name == name)
+        node = next(node for node in all_nodes(model) if node.name == name)
         node.op_type = POOLING[node.op_type]
         kept = [a for a in node.attribute if a.name in ("kernel_shape", "strides", "pads", "ceil_mode")]
         del node.attribute[:]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tcja_deploy import versions
 from tcja_exporters import engine
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle import Bundle, write_manifest
@@ -303,6 +304,11 @@ def test_without_arguments_the_help_is_shown(run):
 
 def test_version(run):
     assert run("--version") == (0, f"tcja-deploy {importlib.metadata.version('tcja-deploy')}\n", "")
+
+
+def test_version_where_it_runs_from_its_source(run, monkeypatch):
+    monkeypatch.setattr(versions, "version", lambda _: None)
+    assert run("--version") == (0, "tcja-deploy from its source\n", "")
 
 
 @pytest.mark.parametrize("arguments", [["inspect"], ["inspect", "--json"], ["verify"], ["verify", "--json"]])

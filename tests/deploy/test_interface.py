@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from tcja_deploy import cli
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 
-from .mutations import inserted, node_of
+from .mutations import inserted, node_of, opened
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def verified(bundle, capsys):
     def verify(change, *files: str) -> tuple[int, str]:
         manifest = Bundle.open(bundle).manifest
         for file in files:
-            model = onnx.load(bundle / file)
+            model = opened(onnx.load(bundle / file))
             change(model)
             onnx.save(model, bundle / file)
         write_manifest(bundle, manifest)

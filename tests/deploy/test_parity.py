@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -15,8 +16,8 @@ from tcja_deploy import comparison, parity
 from tcja_deploy.verification import verify
 from tcja_runtime import golden
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.names import current_tensor
 from tcja_runtime.neuron import membranes
-from tcja_runtime.probe import current_tensor
 from tcja_runtime.trace import Reference
 
 from .mutations import Change, change, edited, inserted, of_another, one_weight, reversed_time
@@ -275,6 +276,16 @@ def test_wrong_outputs_fail_without_a_flip(bundle):
     assert not report.backends[0].flips
     assert {failure.signal for failure in report.backends[0].failures} == {parity.OUTPUT}
     assert any("the output is " in failure for failure in report.failures)
+
+
+def test_values_that_differ_in_their_last_bits_are_told_apart(bundle):
+    """As where a convolution by Fourier transforms makes exact sums inexact."""
+    first = Bundle.open(bundle).manifest.layers[0]
+    change(bundle, lambda model: inserted(model, current_tensor(first.name), "Mul", np.float32(1 + 2**-22)))
+    (failure, *_) = (each for each in verify(bundle).report.failures if "where rounding explains" in each)
+    found, expected = re.search(r" is (\S+) instead of (\S+) at ", failure).groups()
+    assert f"{float(found):.6g}" == f"{float(expected):.6g}"
+    assert found != expected
 
 
 def test_outputs_that_are_no_numbers_fail(bundle):

@@ -18,7 +18,7 @@ from tcja_runtime import golden
 from tcja_runtime.backends import opened
 from tcja_runtime.bundle import GOLDEN, Bundle, sha256, write_manifest
 from tcja_runtime.errors import BadInput
-from tcja_runtime.probe import kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.split import HEAD, TAIL
 from tcja_runtime.streaming import Streams
 

@@ -4,7 +4,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_runtime.probe import given_tensor, inputs, part
+from tcja_runtime.names import given_tensor
+from tcja_runtime.probe import inputs, part
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from tcja_runtime.bundle import Layer, Tap
 from tcja_runtime.frames import Floats
-from tcja_runtime.probe import Dimensions, current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.probe import Dimensions
 from tcja_runtime.trace import Observation, Reference, Spikes, Values
 
 

@@ -28,8 +28,9 @@ PROVIDERS = {
     "onnxruntime-tensorrt": "TensorrtExecutionProvider",
 }
 """Execution provider by name of the backend."""
-_EXACT = {"CUDAExecutionProvider": {"use_tf32": "0"}}
-"""Options with which products of float32 are products of float32."""
+EXACT = {"CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}}
+"""Options with which products of float32 are products of float32, and convolutions sums of them: whatever else cuDNN is
+asked to choose by, it also takes Fourier transforms (docs/gpu.md), which make exact sums inexact."""
 
 _REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
 """What ONNX Runtime says where a library of CUDA's refuses to work: one that is too new for the driver, say."""
@@ -140,7 +141,7 @@ class OnnxRuntimeSession:
             content = part(content, outputs, given or {}) if outputs else content
             # Where it may fall back it prints that it does, and runs on the processor, from any run on.
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=[(provider, _EXACT.get(provider, {}))], enable_fallback=0
+                content, options, providers=[(provider, EXACT.get(provider, {}))], enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if refused := _REFUSED.search(str(error)):

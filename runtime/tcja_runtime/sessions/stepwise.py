@@ -17,7 +17,8 @@ import numpy.typing as npt
 from tcja_runtime import probe
 from tcja_runtime.bundle import Manifest
 from tcja_runtime.frames import Floats
-from tcja_runtime.probe import Dimensions, given_tensor, kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.names import given_tensor, kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.probe import Dimensions
 from tcja_runtime.sessions import Session
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.split import HEAD, TAIL

@@ -1,0 +1,102 @@
+"""Scans that pool their spikes themselves: the same network, and the same inside once it is opened."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from tcja_exporters import onnx_export
+from tcja_exporters.networks import NETWORKS
+from tcja_runtime import pooling
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+from tests import networks
+
+NAMES = ("dvs128", "fashion_mnist")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(name, tmp_path_factory):
+    small, network, path = networks.SMALL[name], NETWORKS[name], tmp_path_factory.mktemp(name)
+    contract = network.contract(small.sizes)
+    exported = onnx_export.export(small.module(), contract, network.output, {"producer": "tests"})
+    onnx_export.save(onnx_export.laid_out(exported, {}, pooled=True), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def feeds(name):
+    small = networks.SMALL[name]
+    return {NETWORKS[name].contract(small.sizes).name: small.inputs(3).numpy()}
+
+
+def layers(folder):
+    model = onnx.load(folder / MODEL, load_external_data=False)
+    return [node.name.rpartition("/")[0] for node in model.graph.node if node.op_type == "TcjaLif"]
+
+
+def pooled_layers(model):
+    bodies = {node.name: attribute.g.node for node in model.graph.node for attribute in node.attribute}
+    return [name.rpartition("/")[0] for name, body in bodies.items() if any(n.op_type == "MaxPool" for n in body)]
+
+
+def test_it_pools_what_is_only_pooled(name, folder):
+    """Spikes that attention looks at, too, or that a matrix product takes, are returned."""
+    plain = onnx.load(folder / PLAIN_MODEL, load_external_data=False)
+    assert pooled_layers(plain) == {"dvs128": ["conv.1", "conv.4", "conv.7"], "fashion_mnist": ["conv.0"]}[name]
+    made = {output for node in plain.graph.node for output in node.output}
+    assert not made.intersection(map(spikes_tensor, pooled_layers(plain)))
+
+
+def test_the_answer_is_the_same_to_the_bit(folder, feeds):
+    whole, plain = (OnnxRuntimeSession(folder / file).run(feeds) for file in (MODEL, PLAIN_MODEL))
+    for output, answer in whole.items():
+        np.testing.assert_array_equal(plain[output], answer)
+
+
+def test_probes_see_every_spike_and_current(folder, feeds):
+    asked = [f(layer) for layer in layers(folder) for f in (spikes_tensor, current_tensor)]
+    whole, plain = (OnnxRuntimeSession(folder / file, asked).run(feeds) for file in (MODEL, PLAIN_MODEL))
+    for tensor in asked:
+        np.testing.assert_array_equal(plain[tensor], whole[tensor])
+    assert all(0 < whole[spikes_tensor(layer)].mean() < 1 for layer in layers(folder))
+
+
+def test_layers_can_be_fed_other_spikes(folder, feeds):
+    """What is behind a layer is computed from the spikes that are given in its place."""
+    first, second = layers(folder)[:2]
+    asked, given = [current_tensor(second)], {spikes_tensor(first): (None,) * 5}
+    spikes = OnnxRuntimeSession(folder / MODEL, [spikes_tensor(first)]).run(feeds)[spikes_tensor(first)]
+    other = np.random.default_rng(0).integers(0, 2, spikes.shape).astype(np.float32)
+    results = [
+        OnnxRuntimeSession(folder / file, asked, given).run({given_tensor(spikes_tensor(first)): fed})[asked[0]]
+        for file in (MODEL, PLAIN_MODEL)
+        for fed in (spikes, other)
+    ]
+    np.testing.assert_array_equal(results[0], results[2])
+    np.testing.assert_array_equal(results[1], results[3])
+    assert (results[0] != results[1]).any()
+
+
+def test_a_model_without_such_scans_is_left_as_it_is(folder):
+    whole = (folder / MODEL).read_bytes()
+    assert pooling.opened(whole) is whole
+
+
+def test_a_body_that_does_something_else_is_left_as_it_is(folder):
+    """What is moved out of a body must be what the Scan returns, or a proof would be of another model."""
+    model = onnx.load(folder / PLAIN_MODEL, load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if any(inner.op_type == "MaxPool" for inner in attribute.g.node):
+                made = attribute.g.output[1].name
+                attribute.g.node.append(helper.make_node("Neg", [made], [f"{made}/negated"], name="negated"))
+                attribute.g.output[1].name = f"{made}/negated"
+    changed = model.SerializeToString()
+    assert pooling.opened(changed) is changed
