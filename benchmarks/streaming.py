@@ -67,10 +67,13 @@ def main() -> None:
     with_frames = [
         n for n, known in NETWORKS.items() if known.contract(known.sizes(ShapeReader({}, {}))).name != "images"
     ]
-    parser.add_argument("networks", nargs="*", default=with_frames)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--fewest", type=int, default=10)
+    parser.add_argument("networks", nargs="*", default=with_frames, help=f"of {', '.join(with_frames)}")
+    parser.add_argument("--seconds", type=float, default=20.0, help="to go on for, with each")
+    parser.add_argument("--fewest", type=int, default=10, help="rounds, however long they take")
     args = parser.parse_args()
+    for name in args.networks:
+        if name not in with_frames:
+            parser.error(f"'{name}' is no network with frames: choose among {', '.join(with_frames)}")
     table = Table(*COLUMNS, title=f"onnxruntime {' '.join(installed().values())}, medians")
     for name in args.networks:
         with tempfile.TemporaryDirectory() as folder:

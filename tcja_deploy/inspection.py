@@ -58,6 +58,7 @@ def _bundle(path: Path) -> Facts:
         "classes": manifest.classes,
         "precision": manifest.precision,
         "targets": manifest.targets,
+        "time_form": f"{manifest.time_form['form']} ({manifest.time_form['why']})",
         "streaming": _streaming(manifest),
         "parity": {k: v for k, v in manifest.parity.items() if k != "backends"},
         "created": manifest.created,

@@ -129,6 +129,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         if request.per_step:
             network = answering_each_step(network)
     contract = network.contract
+    if request.streaming:
+        streaming.check(contract)
     classes = _classes(network, request.classes)
     layers = reference.layers(network.model, contract)
     enough = max(DRAWN_WINDOWS, batch_size(layers, network.time_steps))

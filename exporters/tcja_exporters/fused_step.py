@@ -14,6 +14,8 @@ a is the largest number that does not fire and b the smallest that does: the thr
 below it if it is inclusive, above it if it is strict. They are 1 / k apart, a power of two, so k h and k a are exact:
 k h - k a is at least 1 where h >= b and at most 0 where h <= a, however it is rounded.
 
+Both are for membranes that are finite: what is no number, or infinite, spreads.
+
 A soft, a late or no reset keeps the sign, and fires alike. A v_reset other than 0, and a threshold so near to 0 that
 float32 does not hold k, take the steps that define the operator (`custom_op`).
 """
@@ -78,7 +80,7 @@ class FusedStep:
     def __init__(self, spec: NeuronSpec) -> None:
         self._spec = spec
         self._k, self._a, self._b = _spike(spec)
-        self._defined = self._k > _LARGEST or bool(spec.v_reset)
+        self._defined = not 0 < self._k <= _LARGEST or bool(spec.v_reset)
         self._negated = spec.reset == "hard" and not self._defined
         self.fires_apart = self._negated or (spec.reset in ("late", "none") and not self._defined)
 

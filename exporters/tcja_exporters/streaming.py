@@ -2,7 +2,7 @@
 
     head    every operation that acts on each time step alone (`tcja_exporters.layouts`), at T = 1, a spiking layer
             being one step of its equations with its membranes as input and output
-    tail    all others, as they are in model.plain.onnx
+    tail    all others, spiking layers as scans: it is run in ONNX Runtime
 
 What crosses is kept for T steps, so that it should be little. An attention block multiplies by a gate g that mixes
 steps and is constant over rows and columns. A maximum pooling behind it is done before it, in the head,
@@ -51,6 +51,18 @@ class Streamed:
         return {HEAD: self.head, TAIL: self.tail}
 
 
+def check(contract: InputContract) -> None:
+    """Refuse what has no frames to stream.
+
+    Raises:
+        BadInput: it is images, or windows of one step.
+    """
+    if contract.name == "images":
+        raise BadInput("the network takes images, which have no frames to stream; leave --streaming out")
+    if contract.shape[0] < 2:
+        raise BadInput("a window of the network is one time step, with nothing to stream; leave --streaming out")
+
+
 def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) -> Streamed:
     """Split a network at the first operation that mixes time steps.
 
@@ -62,12 +74,7 @@ def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) 
     Raises:
         BadInput: it takes images or windows of one step, or mixes steps before its first spiking layer.
     """
-    if contract.name == "images":
-        raise BadInput("--streaming: the network takes images, which have no frames to stream; leave it out")
-    if contract.shape[0] < 2:
-        raise BadInput(
-            "--streaming: a window of the network is one time step, so there is nothing to stream; leave it out"
-        )
+    check(contract)
     graph = graph_of(exported)
     pool_before_gates(graph)
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}

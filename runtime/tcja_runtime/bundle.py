@@ -261,9 +261,10 @@ class Bundle:
             manifest = Manifest.from_dict(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{file} is no manifest of schema {SCHEMA} ({error}); export the bundle again") from error
-        for name in (HEAD, TAIL) if manifest.streaming else ():
-            if name not in files:
-                raise BadInput(f"{file} does not list {name}; export the bundle again")
+        for name in (HEAD, TAIL):
+            if (name in files) != bool(manifest.streaming):
+                lists = "lists" if name in files else "does not list"
+                raise BadInput(f"{file} {lists} {name}, and says otherwise of streaming; export the bundle again")
         return cls(path, manifest, files)
 
     def sound_engines(self) -> list[str]:
@@ -316,6 +317,8 @@ def _check_types(manifest: Manifest) -> None:
     for name, there in entries:
         if not there:
             raise KeyError(f"{name} is missing")
+    if manifest.time_form["form"] not in ("scan", "unrolled", "mixed") or type(manifest.time_form["why"]) is not str:
+        raise ValueError(f"time_form is {manifest.time_form}")
     for name, sidecar in manifest.engines.items():
         if len(PurePosixPath(name).parts) != 1 or name == "..":
             raise ValueError(f"'{name}' is no engine's name")

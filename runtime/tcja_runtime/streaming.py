@@ -21,7 +21,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.sessions import Session
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.sessions.onnxruntime import PROVIDERS, OnnxRuntimeSession
 from tcja_runtime.split import HEAD, TAIL, Streaming
 from tcja_runtime.trace import Values
 
@@ -76,8 +76,8 @@ class Streams:
         self._split, self._output, self._output_shape = split, output, output_shape
         self._time_steps, *frame = contract.shape
         self._frame_shape = tuple(frame)
-        if count < 1:
-            raise BadInput(f"there must be at least 1 stream, not {count}")
+        if type(count) is not int or count < 1:
+            raise BadInput(f"there must be at least 1 stream, not {count!r}; give a whole number")
         self._head, self._tail = head, tail
         self.bytes = count * self._split.bytes(self._time_steps)
         if self.bytes > LARGEST:
@@ -103,6 +103,8 @@ class Streams:
         manifest = bundle.manifest
         if not manifest.streaming:
             raise BadInput(f"{bundle.path} was exported without --streaming, so it cannot stream; export it again")
+        if backend not in PROVIDERS:
+            raise BadInput(f"backend {backend!r} cannot stream; choose {', '.join(PROVIDERS)}")
         head, tail = (
             OnnxRuntimeSession(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
         )
@@ -134,7 +136,11 @@ class Streams:
                 f"frames are {frames.dtype} {list(frames.shape)}; {len(at)} streams take numbers {list(wanted)}, one "
                 "frame each"
             )
-        feeds = {self._split.frame: np.ascontiguousarray(frames, np.float32)}
+        with np.errstate(over="ignore"):
+            numbers = np.ascontiguousarray(frames, np.float32)
+        if not np.isfinite(numbers).all():
+            raise BadInput("frames hold values that are NaN, infinite or too large for float32; push others")
+        feeds = {self._split.frame: numbers}
         every = len(at) == len(self) and bool((at == np.arange(len(self))).all())
         for layer, membranes in self._membranes.items():
             feeds[membrane_tensor(layer)] = membranes if every else membranes[at]

@@ -246,7 +246,7 @@ def test_images_are_refused(run, tmp_path):
     checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
     code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--streaming")
     assert code == 2
-    assert "error: --streaming: the network takes images, which have no frames to stream; leave it out" in err
+    assert "error: the network takes images, which have no frames to stream; leave --streaming out" in err
     assert not (tmp_path / "a.bundle").exists()
 
 

@@ -9,10 +9,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from torch import Tensor, nn
 
-from tcja_exporters import passes
+from tcja_exporters import onnx_export, passes
+from tcja_exporters.neurons import SpikingNeuron
 from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
+from tcja_runtime.frames import InputContract
+from tcja_runtime.neuron import NeuronSpec
 
 RNG = np.random.default_rng(0)
 
@@ -399,6 +403,25 @@ def test_hoist_repeats(axis):
     assert operators(after) == ["Conv", "MaxPool", "Unsqueeze", "Expand", "Reshape", "Neg"]
     x = floats(2, 2, 6, 6)
     np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_images_that_a_network_repeats_are_convolved_once():
+    """As torch exports it: a tensor that is expanded is copied before it is reshaped."""
+
+    class Repeats(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.neuron = nn.Conv2d(2, 4, 3), SpikingNeuron(NeuronSpec.linear(decay=0.5, strict=True))
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = images.unsqueeze(0).expand(3, *images.shape)
+            y = self.conv(x.flatten(0, 1)).relu()
+            return self.neuron(y.unflatten(0, (3, -1))).mean(0)
+
+    exported = onnx_export.export(Repeats(), InputContract.images(2, 6, 6), "rates", {"producer": "tests"})
+    (conv,) = (node for node in exported.model.graph.node if node.op_type == "Conv")
+    assert conv.input[0] == "images"
+    assert next(said["changes"] for said in exported.passes if said["name"] == "hoist_repeats") == 2
 
 
 @pytest.mark.parametrize(

@@ -216,13 +216,13 @@ def refused(module: nn.Module, contract: InputContract) -> str:
 
 def test_images_are_refused():
     said = refused(IMAGES.module(), IMAGES.network.contract(IMAGES.sizes))
-    assert said == "--streaming: the network takes images, which have no frames to stream; leave it out"
+    assert said == "the network takes images, which have no frames to stream; leave --streaming out"
 
 
 def test_a_window_of_one_step_is_refused():
     body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2))
     said = refused(Frames(body, Readout()), InputContract.frames(1, 8, 8))
-    assert said == "--streaming: a window of the network is one time step, so there is nothing to stream; leave it out"
+    assert said == "a window of the network is one time step, with nothing to stream; leave --streaming out"
 
 
 def test_a_network_that_mixes_steps_first_is_refused():

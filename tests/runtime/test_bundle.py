@@ -118,6 +118,10 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: (b / "engines" / "x" / "link").symlink_to("/"), "link is not in the manifest: it was added later"),
         (lambda b: reseal(b, future=1), "is no manifest of schema 4 .*unexpected keyword argument 'future'"),
         (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 4"),
+        (
+            lambda b: reseal(b, time_form={"form": "loops", "why": "asked for", "layers": {}}),
+            "is no manifest of schema 4 .time_form is .*loops",
+        ),
         (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 4 .*decay must be in \[0, 1\]"),
     ],
 )

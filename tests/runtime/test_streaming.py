@@ -145,6 +145,8 @@ FRAME = np.zeros((1, 2, 1, 2), np.float32)
         (lambda s: s.push(FRAME, [0, 1]), r"frames are float32 \[1, 2, 1, 2\]; 2 streams take numbers \[2, 2, 1, 2\]"),
         (lambda s: s.push(FRAME.astype(np.complex64), [0]), "frames are complex64"),
         (lambda s: s.push(FRAME.astype(str), [0]), "frames are <U"),
+        (lambda s: s.push(FRAME * np.nan, [0]), "frames hold values that are NaN, infinite or too large for float32"),
+        (lambda s: s.push(FRAME.astype(float) + 1e300, [0]), "too large for float32; push others"),
         (lambda s: s.push(FRAME, [3]), "there is no stream 3; the 3 streams are 0 to 2"),
         (lambda s: s.push(FRAME, [-1]), "there is no stream -1; the 3 streams are 0 to 2"),
         (lambda s: s.push(FRAME.repeat(2, 0), [1, 1]), "stream 1 is named twice; push its frames one after the other"),
@@ -178,5 +180,6 @@ def test_what_streams_keep_is_bounded_and_told(monkeypatch):
     monkeypatch.setattr(streaming, "LARGEST", streams.bytes - 1)
     with pytest.raises(BadInput, match="5 streams would keep 320 bytes, more than 319; take fewer"):
         made(5)
-    with pytest.raises(BadInput, match="there must be at least 1 stream, not 0"):
-        made(0)
+    for count in (0, "3", 2.5, True):
+        with pytest.raises(BadInput, match=f"there must be at least 1 stream, not {count!r}; give a whole number"):
+            made(count)

@@ -28,9 +28,9 @@ PASSES: tuple[Callable[[gs.Graph], Done], ...] = (
     fold_constants,
     fold_batch_norm,
     fold_padding,
-    hoist_repeats,
     merge_duplicates,
     remove_dead,
+    hoist_repeats,
 )
 
 G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about colours and nodes that another pass folds
