@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from tcja_runtime.backends import opened
 from tcja_runtime.bundle import GOLDEN, Bundle, sha256, write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
-from tcja_runtime.split import HEAD, TAIL
+from tcja_runtime.split import HEAD, TAIL, Streaming
 from tcja_runtime.streaming import Streams
 
 from .. import networks
@@ -262,13 +263,16 @@ def test_bench_tells_what_is_left_after_the_last_frame(run, one):
 
 
 def test_bundles_that_do_not_stream_say_so(run, bundle, tmp_path):
-    manifest = Bundle.open(bundle).manifest
+    manifest, silent = Bundle.open(bundle).manifest, {"frame": "", "states": [], "features": []}
+    write_manifest(bundle, dataclasses.replace(manifest, streaming=Streaming()))
+    with pytest.raises(BadInput, match=rf"manifest.json lists {HEAD}, and says otherwise of streaming; export"):
+        Bundle.open(bundle)
     for file in (HEAD, TAIL):
         (bundle / file).unlink()
     write_manifest(bundle, manifest)
-    with pytest.raises(BadInput, match=rf"manifest.json does not list {HEAD}; export the bundle again"):
+    with pytest.raises(BadInput, match=rf"manifest.json does not list {HEAD}, and says otherwise of streaming; export"):
         Bundle.open(bundle)
-    reseal(bundle, streaming={"frame": "", "states": [], "features": []})
+    reseal(bundle, streaming=silent)
     found = Bundle.open(bundle)
     assert not found.manifest.streaming
     with pytest.raises(
