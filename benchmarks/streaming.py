@@ -40,7 +40,7 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     exported = onnx_export.export(network.model, contract, network.output, {"producer": "benchmark"})
     split = streaming.split(exported, contract, layers)
     onnx_export.save(exported, folder, split.models)
-    plain, head, tail = (OnnxRuntimeSession(folder / file) for file in (PLAIN_MODEL, HEAD, TAIL))
+    plain, head, tail = (OnnxRuntimeSession(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL))
     window = frames.draw(contract, 1, seed=1).inputs
     expected = plain.run({contract.name: window})[network.output]
     streams = Streams(split.streaming, contract, network.output, expected.shape[1:], head, tail)

@@ -20,6 +20,7 @@ from onnx import helper
 
 from tcja_exporters import custom_op
 from tcja_exporters.fused_step import FusedStep, Nodes
+from tcja_runtime.errors import BadInput
 
 TimeForm: TypeAlias = Literal["scan", "unrolled"]
 FORMS: tuple[TimeForm, ...] = get_args(TimeForm)
@@ -37,6 +38,9 @@ def lower(
         forms: of spiking layers; the others are scans.
         pooled: whether a Scan does the maximum pooling of its spikes that alone reads them, step by step: a quarter of
             the memory is written (`tcja_runtime.pooling`).
+
+    Raises:
+        BadInput: the model does not tell how many steps are to be unrolled.
     """
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
@@ -53,7 +57,7 @@ def lower(
         made = Nodes(f"{layer}/", f"{layer}/")
         behind = _pooling(model.graph, node.output[0], shapes) if pooled else None
         if (forms or {}).get(layer, "scan") == "unrolled":
-            _unrolled(made, node, shapes[node.input[0]].dim[0].dim_value)
+            _unrolled(made, node, _time_steps(model, node.input[0], shapes))
         elif behind:
             inside |= {each.name for each in behind}
             _pooled_scan(made, node, behind[1], shapes)
@@ -113,6 +117,16 @@ def _step(neuron: FusedStep, body: Nodes) -> tuple[tuple[str, str], tuple[str, s
     v, x = body.prefix + "v", body.prefix + "x"
     h, s, v_next = neuron.step(body, v, x)
     return (v, x), (v_next, s or neuron.fire(body, h))
+
+
+def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:
+    """T, from a current's shape, or where that is not noted (networks that loop over time), from the metadata."""
+    sizes = _sizes(shapes[current]) if current in shapes else []
+    said = next((prop.value for prop in model.metadata_props if prop.key == "T"), "0")
+    steps = sizes[0] if sizes and sizes[0] else int(said)
+    if not steps:
+        raise BadInput(f"nothing tells the number of time steps of '{current}'; export with --time-form scan")
+    return steps
 
 
 def _sizes(shape: onnx.TensorShapeProto) -> list[int]:
