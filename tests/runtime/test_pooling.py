@@ -42,8 +42,8 @@ def layers(folder):
 
 
 def pooled_layers(model):
-    bodies = {node.name: attribute.g.node for node in model.graph.node for attribute in node.attribute}
-    return [name.rpartition("/")[0] for name, body in bodies.items() if any(n.op_type == "MaxPool" for n in body)]
+    bodies = [(node.name, attribute.g.node) for node in model.graph.node for attribute in node.attribute]
+    return [name.rpartition("/")[0] for name, body in bodies if any(node.op_type == "MaxPool" for node in body)]
 
 
 def test_it_pools_what_is_only_pooled(name, folder):
