@@ -38,6 +38,7 @@ from tcja_exporters.precision import (
     lowered,
     quantizable,
 )
+from tcja_exporters.time_forms import FORMS
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
 from tcja_runtime import bundle, data, frames, golden
 from tcja_runtime.bundle import Layer, Manifest, write_manifest
@@ -114,6 +115,8 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
     steps = steps or silent()
     if request.precision not in PRECISIONS:
         raise BadInput(f"--precision {request.precision} must be {', '.join(PRECISIONS)}")
+    if request.time_form not in (None, choosing.AUTO, *FORMS):
+        raise BadInput(f"--time-form {request.time_form} must be {choosing.AUTO}, {', '.join(FORMS)}")
     if request.keep != Request.keep and request.precision == "fp32":
         raise BadInput("--keep says what stays in float32 in a lower precision; give --precision too, or leave it out")
     target = chosen(request.target)

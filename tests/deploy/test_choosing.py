@@ -15,11 +15,12 @@ import numpy as np
 import onnx
 import pytest
 
-from tcja_deploy import choosing
+from tcja_deploy import choosing, pipeline
 from tcja_exporters import engine
 from tcja_exporters.time_forms import FORMS
 from tcja_runtime import machine
 from tcja_runtime.bundle import PLAIN_MODEL, Bundle, Manifest
+from tcja_runtime.errors import BadInput
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
@@ -190,6 +191,11 @@ def test_it_is_told_to_people(run, tmp_path):
     assert "Time form: unrolled (asked for)" in out
     page = html.unescape((tmp_path / "a.bundle" / "report.html").read_text())
     assert "fp32, time form unrolled (asked for)" in page
+
+
+def test_a_form_that_there_is_not_from_python(tmp_path):
+    with pytest.raises(BadInput, match="--time-form sideways must be auto, scan, unrolled"):
+        pipeline.export(pipeline.Request(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways"))
 
 
 def test_a_form_that_there_is_not(run, tmp_path):
