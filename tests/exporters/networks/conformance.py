@@ -43,6 +43,7 @@ class Conformance:
         per_step: axis of time in what the published code returns, where it leaves the mean to its caller.
         recorded: whether its float64 answers were recorded.
         time_axis: of what the published code's neurons return.
+        hoisted: whether the model convolves once what PyTorch convolves at every step.
     """
 
     small: ClassVar[networks.Small]
@@ -51,6 +52,7 @@ class Conformance:
     per_step: ClassVar[int | None] = None
     recorded: ClassVar[bool] = False
     time_axis: ClassVar[int] = 0
+    hoisted: ClassVar[bool] = False
 
     def published_shapes(self, variant: dict[str, str]) -> Any:
         return self.small.network.sizes(ShapeReader({}, variant))
@@ -146,7 +148,8 @@ class Conformance:
             found.model(batch)
         for file in (MODEL, PLAIN_MODEL):
             model = onnx.load(tmp_path / "bundle" / file, load_external_data=False)
-            assert 2 * Costs(model, batch=2).total().macs == counter.get_total_flops()
+            flops = 2 * Costs(model, batch=2).total().macs
+            assert flops < counter.get_total_flops() if self.hoisted else flops == counter.get_total_flops()
 
     @pytest.mark.slow
     def test_float64_spike_counts_are_the_recorded_ones(self, monkeypatch):
