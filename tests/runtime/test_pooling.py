@@ -89,14 +89,29 @@ def test_a_model_without_such_scans_is_left_as_it_is(folder):
     assert pooling.opened(whole) is whole
 
 
-def test_a_body_that_does_something_else_is_left_as_it_is(folder):
+def negated_behind(body):
+    made = body.output[1].name
+    body.node.append(helper.make_node("Neg", [made], [f"{made}/negated"], name="negated"))
+    body.output[1].name = f"{made}/negated"
+
+
+def negated_before(body):
+    split, pool = body.node[-2:]
+    body.node.insert(len(body.node) - 1, helper.make_node("Neg", [split.output[0]], ["negated"], name="negated"))
+    pool.input[0] = "negated"
+
+
+def returned_unpooled(body):
+    body.output[1].name = body.node[-2].output[0]
+
+
+@pytest.mark.parametrize("wrong", [negated_behind, negated_before, returned_unpooled])
+def test_a_body_that_does_something_else_is_left_as_it_is(folder, wrong):
     """What is moved out of a body must be what the Scan returns, or a proof would be of another model."""
     model = onnx.load(folder / PLAIN_MODEL, load_external_data=False)
     for node in model.graph.node:
         for attribute in node.attribute:
             if any(inner.op_type == "MaxPool" for inner in attribute.g.node):
-                made = attribute.g.output[1].name
-                attribute.g.node.append(helper.make_node("Neg", [made], [f"{made}/negated"], name="negated"))
-                attribute.g.output[1].name = f"{made}/negated"
+                wrong(attribute.g)
     changed = model.SerializeToString()
     assert pooling.opened(changed) is changed
