@@ -4,6 +4,8 @@ BIN := .venv/bin
 BESIDE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv
 INSTALLED := .venv/.installed
 TESTABLE := .venv/.testable
+# A process a core, as the tests compute on one thread each; a file is one process's, so that what it makes is made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
 .PHONY: setup demo test test-slow lint bench clean
@@ -43,10 +45,10 @@ demo: setup
 	$(BIN)/tcja-deploy export $(EXAMPLE)/checkpoint.pth --data $(EXAMPLE)/test_1000.npz --out build/fashion_mnist.bundle
 
 test: $(TESTABLE)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(TESTABLE)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: setup
 	$(BIN)/ruff check .
