@@ -28,6 +28,12 @@ class Damaged(BadInput):
         super().__init__(f"byte {offset:,}: {what}")
         self.offset, self.what = offset, what
 
+    def of(self, path: Path) -> Damaged:
+        """The same, said of a file."""
+        named = Damaged(self.offset, self.what)
+        named.args = (f"{path}: {self}",)
+        return named
+
 
 @dataclasses.dataclass(frozen=True)
 class Events:
@@ -75,7 +81,13 @@ class Decoder(Protocol):
     """Turns the bytes of one recording into events, however they are cut on their way.
 
     What it keeps between calls is less than one packet of its format.
+
+    Attributes:
+        sensor: rows and columns of the camera, where the format or the bytes so far tell.
     """
+
+    @property
+    def sensor(self) -> tuple[int, int] | None: ...
 
     def feed(self, data: bytes) -> Events:
         """The events that are whole with these bytes.

@@ -1,0 +1,50 @@
+"""AEDAT 2.0 of a DVS128 camera, the format of CIFAR10-DVS.
+
+Lines that begin with '#', then 8 bytes an event: an address and a time in microseconds, both big-endian. The address
+is bits 14 to 8 Y, bits 7 to 1 X, bit 0 P. Events are given as SpikingJelly stores them for its CIFAR10-DVS, with axes
+swapped and mirrored: x = 127 - Y, y = 127 - X, p = 1 - P. Bit 15 marks what was triggered from outside; like
+SpikingJelly this takes it as an event. An address beyond 16 bits is of another camera, which reads it differently.
+
+Source: `CIFAR10DVS.load_origin_data` of SpikingJelly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcja_runtime.events.event import Damaged, Events
+from tcja_runtime.events.header import Header, Whole
+
+FIRST = b"#!AER-DAT2.0"
+SENSOR = (128, 128)
+
+
+class Aedat2:
+    """A `Decoder`."""
+
+    sensor = SENSOR
+
+    def __init__(self) -> None:
+        self._header = Header(b"#", first=FIRST)
+        self._records: Whole | None = None
+
+    def feed(self, data: bytes) -> Events:
+        data = self._header.feed(data)
+        if not self._header.over:
+            return Events.none()
+        if self._records is None:
+            self._records = Whole(8, self._header.size)
+        table = np.frombuffer(self._records.feed(data), ">u4").reshape(-1, 2)
+        address = table[:, 0].astype(np.uint32)
+        if len(address) and address.max() >> 16:
+            row = int(np.argmax(address >= 2**16))
+            what = f"address {address[row]:#x} is beyond the 16 bits of a DVS128 camera, the only one that is read"
+            raise Damaged(self._records.at + 8 * row, what)
+        y = (127 - (address >> 1 & 127)).astype(np.uint16)
+        x = (127 - (address >> 8 & 127)).astype(np.uint16)
+        return Events(table[:, 1].astype(np.int64), x, y, (address & 1) == 0)
+
+    def finish(self) -> None:
+        self._header.finish()
+        if self._records is not None:
+            self._records.finish()

@@ -1,0 +1,137 @@
+"""AEDAT 3.1, the format of DVS128 Gesture: lines that begin with '#', then packets of events, all little-endian.
+
+    header of a packet, 28 bytes: type, source (u16 each), size, offset, overflow, capacity, number, valid (u32 each)
+    then capacity events of size bytes, of which the first `number` are meant
+    a polarity event (type 1), 8 bytes: address, time in microseconds (u32 each)
+    address: bits 31 to 17 x, bits 16 to 2 y, bit 1 polarity, bit 0 valid        time + overflow * 2^31
+
+Only polarity events are given; packets of other types are skipped. Like SpikingJelly this does not ask whether an event
+is marked as valid. SpikingJelly reads all `capacity` events of a packet; where there are more than `number`, which no
+recorder writes, those behind are not meant, and are skipped.
+
+Source: iniVation's description of AEDAT 3.1; `load_aedat_v3` of SpikingJelly.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from tcja_runtime.events.event import Damaged, Events
+from tcja_runtime.events.header import Header
+
+FIRST, LAST = b"#!AER-DAT3.1", b"#!END-HEADER"
+SENSORS = {b"DVS128": (128, 128), b"DAVIS128": (128, 128), b"DAVIS240": (180, 240), b"DAVIS346": (260, 346)}
+"""Rows and columns of the cameras that headers name."""
+
+_HEADER = struct.Struct("<2H6I")
+_POLARITY, _SIZE, _OFFSET = 1, 8, 4
+_TYPES = 13  # 0 to 12 are described
+_LARGEST = 2**28
+"""Bytes of a packet, at most: recorders write some hundred events into one."""
+
+
+class Aedat3:
+    """A `Decoder`."""
+
+    def __init__(self) -> None:
+        self._header = Header(b"#", first=FIRST, last=LAST)
+        self.sensor: tuple[int, int] | None = None
+        self._at = 0  # of the first byte of _rest
+        self._rest = b""  # less than an event or a packet's header
+        self._events = 0  # of this packet that are still to come
+        self._skipped = 0  # bytes that are passed over next
+        self._behind = 0  # bytes that are passed over behind the events
+        self._overflow = 0
+
+    def feed(self, data: bytes) -> Events:
+        if not self._header.over:
+            data = self._header.feed(data)
+            if not self._header.over:
+                return Events.none()
+            self._at = self._header.size
+            self._begin()
+        data = self._rest + data if self._rest else data
+        runs: list[tuple[int, int, int]] = []  # begin, end, overflow of events in data
+        at = 0
+        while at < len(data):
+            if self._skipped:
+                passed = min(self._skipped, len(data) - at)
+                self._skipped -= passed
+                at += passed
+            elif self._events:
+                count = min(self._events, (len(data) - at) // _SIZE)
+                if not count:
+                    break
+                runs.append((at, at + _SIZE * count, self._overflow))
+                self._events -= count
+                at += _SIZE * count
+                self._skipped = 0 if self._events else self._behind
+            elif len(data) - at >= _HEADER.size:
+                self._packet(data, at)
+                at += _HEADER.size
+            else:
+                break
+        events = self._decoded(data, runs)
+        self._rest, self._at = data[at:], self._at + at
+        return events
+
+    def finish(self) -> None:
+        self._header.finish()
+        if self._events or self._skipped:
+            missing = _SIZE * self._events + (self._behind if self._events else self._skipped) - len(self._rest)
+            raise Damaged(self._at + len(self._rest), f"the last packet is cut off {missing:,} bytes before its end")
+        if self._rest:
+            raise Damaged(self._at, f"the last packet has {len(self._rest)} of the {_HEADER.size} bytes of its header")
+
+    def _begin(self) -> None:
+        """Look at the lines of the header."""
+        form = self._header.value(b"#Format:")
+        if form not in (b"RAW", None):
+            raise Damaged(0, f"packets of format {form.decode(errors='replace')}; RAW is read")
+        for line in self._header.lines:
+            name = line.partition(b":")[2].strip()
+            if line.startswith(b"#Source"):
+                self.sensor = next((size for camera, size in SENSORS.items() if name.startswith(camera)), None)
+
+    def _packet(self, data: bytes, at: int) -> None:
+        """Look at the header of a packet."""
+        kind, _, size, offset, overflow, capacity, number, valid = _HEADER.unpack_from(data, at)
+        wrong = None
+        if kind >= _TYPES:
+            wrong = f"a packet of type {kind}; there are 0 to {_TYPES - 1}"
+        elif not size or capacity * size > _LARGEST:
+            wrong = f"a packet of {capacity:,} events of {size:,} bytes"
+        elif not valid <= number <= capacity:
+            wrong = f"a packet for {capacity:,} events that holds {number:,}, of which {valid:,} are valid"
+        elif kind == _POLARITY and (size, offset) != (_SIZE, _OFFSET):
+            wrong = f"polarity events of {size} bytes with their time at byte {offset}; they have 8 and 4"
+        if wrong:
+            raise Damaged(self._at + at, wrong)
+        meant = number if kind == _POLARITY else 0
+        self._events, self._overflow, self._behind = meant, overflow, size * (capacity - meant)
+        self._skipped = 0 if meant else self._behind
+
+    def _decoded(self, data: bytes, runs: list[tuple[int, int, int]]) -> Events:
+        if not runs:
+            return Events.none()
+        held = b"".join([data[begin:end] for begin, end, _ in runs])
+        table = np.frombuffer(held, "<u4").reshape(-1, 2)
+        address = table[:, 0]
+        x, y = (address >> 17).astype(np.uint16), (address >> 2 & 0x7FFF).astype(np.uint16)
+        t = table[:, 1].astype(np.int64)
+        height, width = self.sensor or (2**15, 2**15)
+        if t.max() >= 2**31 or x.max() >= width or y.max() >= height:
+            wrong = (t >= 2**31) | (x >= width) | (y >= height)
+            row = int(np.argmax(wrong))
+            ends = np.cumsum([end - begin for begin, end, _ in runs])
+            run = int(np.searchsorted(ends, _SIZE * row, "right"))
+            place = self._at + runs[run][1] - int(ends[run]) + _SIZE * row
+            if t[row] >= 2**31:
+                raise Damaged(place, f"an event of the negative time {t[row] - 2**32}")
+            raise Damaged(place, f"an event at row {y[row]}, column {x[row]} of a sensor of {height} x {width}")
+        if any(overflow for _, _, overflow in runs):
+            counts = [(end - begin) // _SIZE for begin, end, _ in runs]
+            t += np.repeat(np.array([overflow for _, _, overflow in runs], np.int64) << 31, counts)
+        return Events(t, x, y, (address & 2) != 0)

@@ -1,0 +1,83 @@
+"""Prophesee .dat, the format of N-Cars and Gen1: lines that begin with '%', two bytes, then 8 bytes an event.
+
+    type of event (0 or 12), size of one (8)    then each: time in microseconds, word; both little-endian
+    word: bits 13 to 0 x, bits 27 to 14 y, bit 28 polarity
+
+The sensor is told by the lines `% Width` and `% Height`, which older files do not have.
+Source: Prophesee's description of the DAT format, version 2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcja_runtime.events.event import Damaged, Events
+from tcja_runtime.events.header import Header, Whole
+
+KINDS = (b"\x00\x08", b"\x0c\x08")
+"""Type and size of events that are read: changes of contrast, as older and newer files number them."""
+
+
+_EDGE = 2**14
+"""Rows and columns that words can name."""
+
+
+class Dat:
+    """A `Decoder`."""
+
+    def __init__(self) -> None:
+        self._header = Header(b"%")
+        self._kind = b""
+        self._records: Whole | None = None
+        self.sensor: tuple[int, int] | None = None
+
+    def feed(self, data: bytes) -> Events:
+        data = self._header.feed(data)
+        if not self._header.over:
+            return Events.none()
+        if self._records is None:
+            data = self._kind + data
+            self._kind, data = data[:2], data[2:]
+            if len(self._kind) < 2:
+                return Events.none()
+            self._look()
+            self._records = Whole(8, self._header.size + 2)
+        table = np.frombuffer(self._records.feed(data), "<u4").reshape(-1, 2)
+        word = table[:, 1]
+        x, y = (word & 0x3FFF).astype(np.uint16), (word >> 14 & 0x3FFF).astype(np.uint16)
+        height, width = self.sensor or (_EDGE, _EDGE)
+        wrong = (x >= width) | (y >= height) | (word >= 2**29)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            what = f"an event at row {y[row]}, column {x[row]} of a sensor of {height} x {width}"
+            if word[row] >= 2**29:
+                what = f"an event of polarity {word[row] >> 28}; it can be 0 or 1"
+            raise Damaged(self._records.at + 8 * row, what)
+        return Events(table[:, 0].astype(np.int64), x, y, word >= 2**28)
+
+    def finish(self) -> None:
+        self._header.finish()
+        if self._records is None:
+            raise Damaged(self._header.size, "the file ends before it says the type of its events")
+        self._records.finish()
+
+    def _look(self) -> None:
+        """Look at what is said ahead of the events."""
+        if self._kind not in KINDS:
+            kind, size = self._kind
+            what = f"events of type {kind} and {size} bytes; what is read has type 0 or 12 and 8 bytes"
+            raise Damaged(self._header.size, what)
+        version = self._header.value(b"% Version")
+        if version not in (b"2", None):
+            raise Damaged(0, f"version {version.decode(errors='replace')} of the format; version 2 is read")
+        height, width = self._header.value(b"% Height"), self._header.value(b"% Width")
+        if height is None and width is None:
+            return
+        self.sensor = _edge(height), _edge(width)
+
+
+def _edge(text: bytes | None) -> int:
+    if text is None or not text.isdigit() or not 0 < int(text) <= _EDGE:
+        said = "nothing" if text is None else text.decode(errors="replace")
+        raise Damaged(0, f"the header says {said} for the sensor's height or width, which is no number up to {_EDGE:,}")
+    return int(text)

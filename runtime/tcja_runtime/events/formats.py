@@ -1,0 +1,121 @@
+"""The formats of events, and how a file's is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import aedat2, aedat3, spikingjelly
+from tcja_runtime.events.aedat2 import Aedat2
+from tcja_runtime.events.aedat3 import Aedat3
+from tcja_runtime.events.atis import Atis
+from tcja_runtime.events.dat import Dat
+from tcja_runtime.events.event import Damaged, Decoder, Recording
+from tcja_runtime.events.file import File, beginning
+from tcja_runtime.events.header import LONGEST
+
+_TOLD = LONGEST + 2
+"""Bytes that tell a format: a header and what follows it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of events.
+
+    Attributes:
+        name: as options and `FORMATS` have it.
+        title: for people.
+        suffixes: that its files have.
+        decoder: makes what turns its bytes into events; None where it can only be read as a whole file.
+        opened: makes a recording of a file.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    decoder: Callable[[], Decoder] | None
+    opened: Callable[[Path], Recording]
+
+
+def _bytes(name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder]) -> Format:
+    """A format that is bytes in a row."""
+
+    def opened(path: Path) -> Recording:
+        first = decoder()
+        try:
+            first.feed(beginning(path, _TOLD))
+        except Damaged as damaged:
+            raise damaged.of(path) from None
+        return File(path, name, first.sensor, decoder)
+
+    return Format(name, title, suffixes, decoder, opened)
+
+
+def _spikingjelly(path: Path) -> Recording:
+    beginning(path, 1)
+    found = spikingjelly.keys(path)
+    if found >= set(spikingjelly.KEYS):
+        return spikingjelly.SpikingJelly(path)
+    if "frames" in found or "images" in found:
+        raise BadInput(f"{path} holds frames, not events; it is data as it is, for --data")
+    raise BadInput(f"{path} has no arrays t, x, y and p, as events have; it has {', '.join(sorted(found)) or 'none'}")
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        _bytes("aedat2", "AEDAT 2.0 of a DVS128 camera, as CIFAR10-DVS", (".aedat",), Aedat2),
+        _bytes("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3),
+        _bytes("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
+        _bytes("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
+        Format("spikingjelly", "SpikingJelly's events, an .npz of t, x, y, p", (".npz",), None, _spikingjelly),
+    )
+}
+
+
+def told(head: bytes) -> str | None:
+    """The format of bytes that begin like this; None if they do not say."""
+    if head.startswith(aedat2.FIRST):
+        return "aedat2"
+    if head.startswith(aedat3.FIRST):
+        return "aedat3"
+    if head.startswith(b"PK\x03\x04"):
+        return "spikingjelly"
+    if head.startswith(b"%"):
+        return "dat"
+    return None
+
+
+def recording(path: str | os.PathLike[str], format: str | None = None) -> Recording:  # noqa: A002
+    """A file of events, whose format its content tells, or else its suffix.
+
+    Nothing but its beginning is read, so whether there are events, and what is damaged behind it, is found by whoever
+    reads its chunks.
+
+    Args:
+        path: of the file.
+        format: its name in `FORMATS`, if known.
+
+    Raises:
+        BadInput: there is no such file, or nothing tells its format.
+        Damaged: its header is damaged.
+        Unavailable: a package that reads the format is not installed.
+    """
+    path = Path(path)
+    if format is None:
+        head = beginning(path, _TOLD)
+        format = told(head) or _by_suffix(path)  # noqa: A001
+    if format not in FORMATS:
+        raise BadInput(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
+    return FORMATS[format].opened(path)
+
+
+def _by_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix == ".bin":  # the one format whose content says nothing
+        return "atis"
+    known = ", ".join(f"{each.title} ({each.name})" for each in FORMATS.values())
+    raise BadInput(f"{path}: neither its content nor its suffix {suffix!r} tells a format of events; read are {known}")
