@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from tcja_runtime.events.event import Damaged, Events
-from tcja_runtime.events.header import Header, Whole
+from tcja_runtime.events.header import Header, Records
 
 FIRST = b"#!AER-DAT2.0"
 SENSOR = (128, 128)
@@ -26,14 +26,14 @@ class Aedat2:
 
     def __init__(self) -> None:
         self._header = Header(b"#", first=FIRST)
-        self._records: Whole | None = None
+        self._records: Records | None = None
 
     def feed(self, data: bytes) -> Events:
         data = self._header.feed(data)
         if not self._header.over:
             return Events.none()
         if self._records is None:
-            self._records = Whole(8, self._header.size)
+            self._records = Records(8, self._header.size)
         table = np.frombuffer(self._records.feed(data), ">u4").reshape(-1, 2)
         address = table[:, 0].astype(np.uint32)
         if len(address) and address.max() >> 16:

@@ -36,7 +36,7 @@ class Aedat3:
     """A `Decoder`."""
 
     def __init__(self) -> None:
-        self._header = Header(b"#", first=FIRST, last=LAST)
+        self._header = Header(b"#", first=FIRST, last=LAST, closed=True)
         self.sensor: tuple[int, int] | None = None
         self._at = 0  # of the first byte of _rest
         self._rest = b""  # less than an event or a packet's header

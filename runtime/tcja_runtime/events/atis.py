@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tcja_runtime.events.event import Damaged, Events
-from tcja_runtime.events.header import Whole
+from tcja_runtime.events.header import Records
 
 _ROWS = 240
 _LATER = 2**13  # microseconds
@@ -24,7 +24,7 @@ class Atis:
     sensor = None
 
     def __init__(self) -> None:
-        self._records = Whole(5)
+        self._records = Records(5)
         self._later = 0
 
     def feed(self, data: bytes) -> Events:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tcja_runtime.events.event import Damaged, Events
-from tcja_runtime.events.header import Header, Whole
+from tcja_runtime.events.header import Header, Records, edge
 
 KINDS = (b"\x00\x08", b"\x0c\x08")
 """Type and size of events that are read: changes of contrast, as older and newer files number them."""
@@ -26,9 +26,9 @@ class Dat:
     """A `Decoder`."""
 
     def __init__(self) -> None:
-        self._header = Header(b"%")
+        self._header = Header(b"% ", last=b"% end")
         self._kind = b""
-        self._records: Whole | None = None
+        self._records: Records | None = None
         self.sensor: tuple[int, int] | None = None
 
     def feed(self, data: bytes) -> Events:
@@ -41,7 +41,7 @@ class Dat:
             if len(self._kind) < 2:
                 return Events.none()
             self._look()
-            self._records = Whole(8, self._header.size + 2)
+            self._records = Records(8, self._header.size + 2)
         table = np.frombuffer(self._records.feed(data), "<u4").reshape(-1, 2)
         word = table[:, 1]
         x, y = (word & 0x3FFF).astype(np.uint16), (word >> 14 & 0x3FFF).astype(np.uint16)
@@ -71,13 +71,5 @@ class Dat:
         if version not in (b"2", None):
             raise Damaged(0, f"version {version.decode(errors='replace')} of the format; version 2 is read")
         height, width = self._header.value(b"% Height"), self._header.value(b"% Width")
-        if height is None and width is None:
-            return
-        self.sensor = _edge(height), _edge(width)
-
-
-def _edge(text: bytes | None) -> int:
-    if text is None or not text.isdigit() or not 0 < int(text) <= _EDGE:
-        said = "nothing" if text is None else text.decode(errors="replace")
-        raise Damaged(0, f"the header says {said} for the sensor's height or width, which is no number up to {_EDGE:,}")
-    return int(text)
+        if height is not None or width is not None:
+            self.sensor = edge(height, _EDGE), edge(width, _EDGE)

@@ -9,8 +9,8 @@ from pathlib import Path
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events.event import CHUNK, Damaged, Decoder, Events
 
-BLOCK = 2**20
-"""Bytes that are read at a time: no more than `CHUNK` events of any format."""
+BLOCK = 2**18
+"""Bytes that are read at a time."""
 
 
 @dataclasses.dataclass(frozen=True)

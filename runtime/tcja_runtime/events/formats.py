@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import aedat2, aedat3, spikingjelly
+from tcja_runtime.events import aedat2, aedat3, evt, spikingjelly
 from tcja_runtime.events.aedat2 import Aedat2
 from tcja_runtime.events.aedat3 import Aedat3
 from tcja_runtime.events.atis import Atis
 from tcja_runtime.events.dat import Dat
 from tcja_runtime.events.event import Damaged, Decoder, Recording
+from tcja_runtime.events.evt import Evt2, Evt3
 from tcja_runtime.events.file import File, beginning
-from tcja_runtime.events.header import LONGEST
+from tcja_runtime.events.header import LONGEST, Header
 
 _TOLD = LONGEST + 2
 """Bytes that tell a format: a header and what follows it."""
@@ -71,6 +72,8 @@ FORMATS = {
         _bytes("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3),
         _bytes("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
         _bytes("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
+        _bytes("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
+        _bytes("evt3", "Prophesee .raw, EVT3", (".raw",), Evt3),
         Format("spikingjelly", "SpikingJelly's events, an .npz of t, x, y, p", (".npz",), None, _spikingjelly),
     )
 }
@@ -84,9 +87,19 @@ def told(head: bytes) -> str | None:
         return "aedat3"
     if head.startswith(b"PK\x03\x04"):
         return "spikingjelly"
-    if head.startswith(b"%"):
-        return "dat"
+    if head.startswith(b"% "):
+        return _prophesee(head)
     return None
+
+
+def _prophesee(head: bytes) -> str:
+    """The format of what begins with lines as Prophesee's have."""
+    header = Header(b"% ")
+    header.feed(head)
+    version = evt.version(header)
+    if version is None:
+        return "dat"
+    return "evt3" if version.startswith("3") else "evt2"
 
 
 def recording(path: str | os.PathLike[str], format: str | None = None) -> Recording:  # noqa: A002

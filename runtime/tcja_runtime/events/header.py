@@ -1,4 +1,4 @@
-"""Lines of text ahead of the events, as most formats have them."""
+"""What byte formats share: lines of text ahead of the events, and events of one size behind them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ class Header:
     """Collects the lines of a header from bytes that are cut anywhere.
 
     Args:
-        mark: what every line begins with. The header ends where another byte is at the begin of a line.
+        mark: what every line begins with. The header ends where something else is at the begin of a line.
         first: the line that it must begin with, if it must.
-        last: the line that ends it instead, whatever follows; the header must have it.
+        last: a line that ends it, whatever follows.
+        closed: whether it must have that last line.
 
     Attributes:
         lines: so far, without their ends.
@@ -22,11 +23,13 @@ class Header:
         over: whether it is whole.
     """
 
-    def __init__(self, mark: bytes, first: bytes | None = None, last: bytes | None = None) -> None:
+    def __init__(
+        self, mark: bytes, *, first: bytes | None = None, last: bytes | None = None, closed: bool = False
+    ) -> None:
         self.lines: list[bytes] = []
         self.size = 0
         self.over = False
-        self._mark, self._first, self._last = mark, first, last
+        self._mark, self._first, self._last, self._closed = mark, first, last, closed
         self._begun = b""  # a line that is not whole
 
     def feed(self, data: bytes) -> bytes:
@@ -41,7 +44,7 @@ class Header:
         at = 0
         while at < len(data) and not self.over:
             end = data.find(b"\n", at)
-            if not data.startswith(self._mark, at):
+            if not self._mark.startswith(data[at : at + len(self._mark)]):
                 self._end()
             elif end < 0:
                 self._begun = data[at:]
@@ -77,12 +80,12 @@ class Header:
 
     def _end(self) -> None:
         self._begin()
-        if self._last is not None:
+        if self._closed and self._last is not None:
             raise Damaged(self.size, f"the header ends without its line {self._last.decode()}")
         self.over = True
 
 
-class Whole:
+class Records:
     """Cuts bytes into whole records.
 
     Args:
@@ -113,3 +116,15 @@ class Whole:
         """
         if self._rest:
             raise Damaged(self._next, f"the last event has {len(self._rest)} of its {self._size} bytes")
+
+
+def edge(text: bytes | None, most: int) -> int:
+    """Rows or columns of a sensor, as a header says them.
+
+    Raises:
+        Damaged: it says nothing, no number, or one that is not from 1 to `most`.
+    """
+    if text is None or not text.isdigit() or not 0 < int(text[:9]) <= most:
+        said = "does not say" if text is None else f"says {text.decode(errors='replace')!r} for"
+        raise Damaged(0, f"the header {said} the sensor's height or width, a number up to {most:,}")
+    return int(text)
