@@ -26,6 +26,7 @@ from tcja_runtime import staging
 from tcja_runtime.bundle import REPORT
 from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.frames import LARGEST
+from tcja_runtime.windows import Window
 
 _DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -63,6 +64,23 @@ Set = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="What the checkpoint does not tell of its network, such as T=10 where it has no attention; repeatable.",
+    ),
+]
+
+
+WindowLength = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="LENGTH",
+        help="Cut recordings into windows of so long, such as 500ms or 1s, or of so many events, such as 20000events. "
+        "Default: a recording, or a labelled segment of it, is one window.",
+    ),
+]
+Hop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LENGTH", help="From the beginning of a window to the next, in the same unit. Default: its length."
     ),
 ]
 
@@ -428,21 +446,45 @@ def bench(
 def run_(
     bundle: Annotated[Path, typer.Argument(help="The bundle whose network classifies.")],
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Windows: .npz files as for --data of export, or folders.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Recordings of events, .npz files of windows as for --data of export, or folders."
+        ),
     ],
     backend: BackendChoice = BackendName.AUTO,
     trust_engine: TrustEngine = False,
     top: Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")] = 2,
+    window: WindowLength = None,
+    hop: Hop = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Draw frames, scores and attention of the first windows on this new page."
+        ),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a line of values a window on stdout.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Classify windows of frames or images, any number of them; labels tell the accuracy."""
-    from tcja_deploy.running import classify
+    """Classify recordings of events, frames or images, any number of them; labels tell the accuracy."""
+    from tcja_deploy.picture import MOST, page
+    from tcja_deploy.running import classify, seen
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
-    found = classify(bundle, files, Steps(err), backend=backend.value, trusted=trust_engine, top=top)
+    if picture is not None:
+        staging.check_new_file(picture, "--picture")
+    options: dict[str, Any] = {
+        "backend": backend.value,
+        "trusted": trust_engine,
+        "top": top,
+        "window": _window(window, hop),
+        "pictured": 0 if picture is None else MOST,
+    }
+    found = classify(bundle, files, Steps(err), **options)
+    if picture is not None:
+        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
+        picture.write_text(drawn, encoding="utf-8")
     if as_json:
         _print_json(found.to_dict())
     elif as_csv:
@@ -516,6 +558,12 @@ def _shape(given: str | None) -> tuple[int, ...] | None:
     if any(len(size.strip()) > 9 for size in sizes):
         raise BadInput(f"--shape {given} is too large; windows have at most {LARGEST:,} values")
     return tuple(map(int, sizes))
+
+
+def _window(length: str | None, hop: str | None) -> Window | None:
+    if length is None and hop is not None:
+        raise BadInput(f"--hop {hop} says where the next window begins; say with --window how long windows are")
+    return None if length is None else Window.parse(length, hop)
 
 
 def _settings(given: list[str] | None) -> dict[str, str]:

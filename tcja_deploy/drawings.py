@@ -1,4 +1,4 @@
-"""What report.html is made of: elements, tables and plots, as HTML and SVG that need no script.
+"""What pages for people are made of: elements, tables and plots, as HTML and SVG that need no script.
 
 Text is escaped where it becomes markup, in `tag`, and nowhere else. Plots have one hue, whose opacity says how much, so
 that the same drawing suits light paper and dark; what colour says is said by a number or a sign as well.
@@ -99,6 +99,14 @@ class Html(str):
     __slots__ = ()
 
 
+# The policy lets a browser load nothing and run nothing, whatever a bundle's names say; pictures are in the page.
+_META = Html(
+    '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+)
+
+
 def tag(name: str, *children: str, **attributes: object) -> Html:
     """An element. Text in it is escaped; `class_` and `aria_label` are its attributes class and aria-label."""
     written = (
@@ -108,6 +116,14 @@ def tag(name: str, *children: str, **attributes: object) -> Html:
     )
     content = (child if isinstance(child, Html) else escape(child) for child in children)
     return Html(f"<{name}{''.join(written)}>{''.join(content)}</{name}>")
+
+
+def page(title: str, *content: Html) -> str:
+    """An HTML document."""
+    head = tag("head", _META, tag("title", title), tag("style", Html(STYLE)))
+    document = tag("html", head, tag("body", tag("main", *content)), lang="en")
+    # The name of a file may hold bytes that are no text, which UTF-8 cannot write.
+    return f"<!doctype html>\n{document}\n".encode("utf-8", "replace").decode("utf-8")
 
 
 def joined(parts: Sequence[Html]) -> Html:

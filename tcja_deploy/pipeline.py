@@ -48,7 +48,7 @@ from tcja_runtime.names import spikes_tensor
 from tcja_runtime.portrait import Advice
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.split import Streaming
-from tcja_runtime.staging import staged
+from tcja_runtime.staging import check_new_file, staged
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""
@@ -141,7 +141,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     classes = _classes(network, request.classes)
     layers = reference.layers(network.model, contract)
     enough = max(DRAWN_WINDOWS, batch_size(layers, network.time_steps))
-    windows = _windows(request, contract, len(classes), enough)
+    windows = _windows(request, contract, classes, enough)
     judge = request.judge or judged_windows(layers, network.time_steps)
 
     with steps.step("export to ONNX"):
@@ -279,17 +279,9 @@ def _trained(request: Request) -> TrainedNetwork:
 def _check_report(request: Request) -> None:
     if request.report is None:
         return
-    if request.report.exists():
-        raise BadInput(f"--report {request.report} exists; choose another file or remove it")
-    if not request.report.absolute().parent.is_dir():
-        raise BadInput(f"--report {request.report}: its folder does not exist")
     if request.report.absolute() == request.out.absolute():
         raise BadInput(f"--report {request.report} is where the bundle goes; choose another file")
-    try:
-        request.report.touch(exist_ok=False)
-        request.report.unlink()
-    except OSError as error:
-        raise BadInput(f"--report {request.report} cannot be written: {error.strerror}; choose another file") from error
+    check_new_file(request.report, "--report")
 
 
 def _check_used(exported: Exported, layers: list[Layer]) -> None:
@@ -309,7 +301,7 @@ def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[st
     return given or own
 
 
-def _windows(request: Request, contract: InputContract, classes: int, enough: int) -> Windows:
+def _windows(request: Request, contract: InputContract, classes: tuple[str, ...], enough: int) -> Windows:
     for option, n in (("--samples", request.samples), ("--judge", request.judge)):
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")

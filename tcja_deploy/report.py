@@ -18,19 +18,12 @@ _SCENES = {WINDOWS: "on the windows", DRAWN: "on drawn spikes", DYADIC: "on draw
 _NO_CLASS = "it does not classify"
 _NBSP = "\N{NO-BREAK SPACE}"
 
-# The policy lets a browser load nothing and run nothing, whatever a bundle's names say.
-_META = Html(
-    '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-)
-
 
 def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
     """The report of a bundle as an HTML document."""
     title = f"{manifest.network}: exported from {manifest.checkpoint['name']}"
-    head = tag("head", _META, tag("title", title), tag("style", Html(drawings.STYLE)))
-    main = tag(
-        "main",
+    return drawings.page(
+        title,
         tag("h1", title),
         _verdict(report),
         *(_tiles(report, found) for found in report.backends),
@@ -43,9 +36,6 @@ def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
         _network(manifest, report),
         _origin(manifest),
     )
-    page = f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
-    # The name of a file may hold bytes that are no text, which UTF-8 cannot write.
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def percent(share: float | None) -> str:

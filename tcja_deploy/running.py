@@ -1,12 +1,12 @@
-"""Classifying files of any size with a bundle's network: windows are read a batch at a time, only classes are kept."""
+"""Classifying windows and recordings with a bundle's network: read a batch at a time, and only classes are kept."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,19 @@ import numpy.typing as npt
 
 from tcja_deploy.comparison import batch_size
 from tcja_deploy.console import Steps, silent
+from tcja_deploy.picture import Seen
+from tcja_deploy.probes import onnxruntime_probes
 from tcja_runtime.agreement import Classes, Interval, wilson
 from tcja_runtime.backends import AUTO, Backend, opened
 from tcja_runtime.bundle import Bundle
-from tcja_runtime.data import Data, load
-from tcja_runtime.errors import BadInput
+from tcja_runtime.data import Part, load
+from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
+from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.trace import Values
+from tcja_runtime.windows import Window
 
-_RECORDINGS = frozenset((".aedat", ".aedat4", ".bag", ".bin", ".dat", ".h5", ".hdf5", ".mat", ".raw"))
+_REMARKED = 3  # files that are named with a remark
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class Classified:
         likeliest: the k likeliest classes of each window, int32 [N, k], the likeliest first.
         scores: of these, float32 [N, k].
         labels: of each window, int64 [N]; -1 where it has none.
+        pictured: the first windows as the network took them, float32 [K, ...], if any were asked for.
     """
 
     bundle: str
@@ -53,6 +58,7 @@ class Classified:
     likeliest: Classes
     scores: Floats
     labels: npt.NDArray[np.int64]
+    pictured: Floats
 
     @property
     def labelled(self) -> int:
@@ -73,6 +79,16 @@ class Classified:
     def accuracy_interval(self) -> Interval:
         """Of the accuracy."""
         return wilson(self.right, self.labelled)
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64] | None:
+        """How many windows of each class [rows] are taken for each [columns]; None without labels."""
+        known = self.labels >= 0
+        if not known.any():
+            return None
+        n = len(self.classes)
+        pairs = self.labels[known] * n + self.likeliest[known, 0]
+        return np.bincount(pairs, minlength=n * n).reshape(n, n)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each window: its file, its place in that, its label if it has one, its likeliest classes and their scores."""
@@ -96,6 +112,7 @@ class Classified:
             "labelled": self.labelled,
             "accuracy": self.accuracy,
             "accuracy_interval": list(self.accuracy_interval) if self.labelled else None,
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
         }
 
     def to_csv(self) -> str:
@@ -118,16 +135,20 @@ def classify(
     backend: str = AUTO,
     trusted: bool = False,
     top: int = 2,
+    window: Window | None = None,
+    pictured: int = 0,
 ) -> Classified:
     """Classify the windows of files.
 
     Args:
         path: of the bundle.
-        files: .npz files, or folders of them (`tcja_runtime.data.load`).
+        files: of windows or recordings, or folders of them (`tcja_runtime.data.load`).
         steps: where progress is shown, and why engines are passed over.
         backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`.
         trusted: whether to load engines that the bundle's manifest does not know.
         top: how many classes to name of each window, at most.
+        window: how recordings are cut; None takes each as one window, or as the network's contract has it.
+        pictured: how many windows, the first, to keep for a picture.
 
     Raises:
         BadInput: the bundle or a file cannot be used, or the network does not classify.
@@ -139,15 +160,17 @@ def classify(
     manifest = found.manifest
     if not manifest.classes:
         raise BadInput(f"{path}: the network does not classify, so there is nothing to say of a window")
-    with _unprefixed():
-        data = [_data(file, found) for file in files]
+    with steps.step("look through the files"):
+        data = [load(file, manifest.input, manifest.classes, window) for file in files]
     with steps.step("load the network"):
         running = opened(found, backend, trusted=trusted)
     for line in running.passed_over:
         steps.note(line)
     size, total = batch_size(manifest.layers, manifest.time_steps), sum(map(len, data))
-    likeliest, scores = [], []
-    with _unprefixed(), steps.counted(f"classify in {running.title}", total) as advance:
+    likeliest: list[Classes] = []
+    scores: list[Floats] = []
+    kept: list[Floats] = []
+    with steps.counted(f"classify in {running.title}", total) as advance:
         for each in data:
             for inputs in each.batches(size):
                 output = _output(running, found, inputs)
@@ -159,8 +182,12 @@ def classify(
                 order = np.argsort(-output, axis=1, kind="stable")[:, :top].astype(np.int32)
                 likeliest.append(order)
                 scores.append(np.take_along_axis(output, order, axis=1).astype(np.float32))
+                kept.append(inputs[: max(0, pictured - sum(map(len, kept)))].copy())
                 advance(len(inputs))
-    arrays = [array for each in data for array in each.arrays]
+    parts = [part for each in data for part in each.parts]
+    for line in _remarks(parts):
+        steps.note(line)
+    counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
     labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
     return Classified(
         bundle=str(path),
@@ -168,34 +195,56 @@ def classify(
         backend=running.title,
         output=manifest.output,
         classes=list(manifest.classes),
-        files=[str(array.file) for array in arrays],
-        counts=[array.shape[0] for array in arrays],
+        files=[str(file) for file, _ in counts],
+        counts=[count for _, count in counts],
         likeliest=np.concatenate(likeliest),
         scores=np.concatenate(scores),
         labels=np.concatenate(labels),
+        pictured=np.concatenate(kept),
     )
 
 
-def _data(file: Path, bundle: Bundle) -> Data:
-    if file.suffix.lower() in _RECORDINGS:
-        contract = bundle.manifest.input
-        raise BadInput(
-            f"{file}: recordings of event cameras are not read by this version; cut it into windows and save them as "
-            f"'{contract.name}' [{contract.axes}] in an .npz"
+def seen(path: Path, found: Classified, steps: Steps | None = None) -> list[Seen]:
+    """The windows that were kept for a picture, with what attention lets through of them in ONNX Runtime.
+
+    Args:
+        path: of the bundle.
+        found: what `classify` says of them.
+        steps: where it is said if there is no ONNX Runtime; then gates are left out.
+    """
+    steps = steps or silent()
+    manifest = Bundle.open(path, any_engine=True).manifest
+    gates: Mapping[str, Values] = {}
+    try:
+        onnxruntime.require()
+        probe, *_ = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+        gates = probe.gates(found.pictured)
+    except Unavailable as error:
+        steps.note(f"the picture has no gates: {error}")
+    return [
+        Seen(
+            title=f"{row['file']}, window {row['window']}",
+            label=row["label"],
+            top=[(each["class"], each["score"]) for each in row["top"]],
+            inputs=inputs,
+            gates={name: values[:, at].reshape(len(values), -1) for name, values in gates.items()},
         )
-    return load(file, bundle.manifest.input, len(bundle.manifest.classes))
+        for at, (row, inputs) in enumerate(zip(found.rows(), found.pictured, strict=False))
+    ]
+
+
+def _remarks(parts: Sequence[Part]) -> Iterator[str]:
+    """What a user should know of recordings, a line for each thing and not for each file."""
+    files: dict[str, list[str]] = {}
+    for part in parts:
+        for remark in part.remarks:
+            files.setdefault(remark, []).append(str(part.file))
+    for remark, of in files.items():
+        more = f" and {len(of) - _REMARKED:,} more" if len(of) > _REMARKED else ""
+        yield f"{', '.join(of[:_REMARKED])}{more}: {remark}"
 
 
 def _output(running: Backend, bundle: Bundle, inputs: Floats) -> Values:
     """Scores [N, classes]; of a network that answers at each step, their mean over time."""
     output = running.session.run({bundle.manifest.input.name: inputs})[bundle.manifest.output]
     return output if output.ndim == 2 else output.mean(1)
-
-
-@contextlib.contextmanager
-def _unprefixed() -> Iterator[None]:
-    """Within, what is wrong with a file is said without the name of an option, for here it is an argument."""
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(str(error).removeprefix("--data ")) from error

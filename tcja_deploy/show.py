@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -420,6 +422,7 @@ def _busy(at: Conditions) -> list[str]:
 
 
 _LISTED = 50
+_CROSSED = 12  # classes whose confusion fits a terminal
 """Windows that a table has at most; more of them are for programs."""
 
 
@@ -446,7 +449,26 @@ def classified(found: Classified) -> RenderableType:
             f"Accuracy: {percent(found.accuracy)} of {_windows(found.labelled)} with a label "
             f"({percent(low)} to {percent(high)} with 95 % confidence)."
         )
-    return Group(table, *map(Text, lines))
+    confused = [] if found.confusion is None else _confusion(found.classes, found.confusion)
+    return Group(table, *confused, *map(Text, lines))
+
+
+def _confusion(classes: Sequence[str], counts: npt.NDArray[np.int64]) -> list[RenderableType]:
+    """Labels against classes: all of them where they fit a terminal, else the pairs that are confused most."""
+    if len(classes) <= _CROSSED:
+        table = _table("", ["label", ""], [str(i) for i in range(len(classes))])
+        table.padding = (0, 0)
+        for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
+            cells = (Text(str(n) if n else "·", style="bold" if i == j else "") for j, n in enumerate(row))
+            table.add_row(name, str(i), *cells)
+        return [Text("Confusion: labels down, classes across", style="bold"), table]
+    wrong = counts - np.diag(np.diag(counts))
+    pairs = [divmod(int(at), len(classes)) for at in np.argsort(-wrong, axis=None, kind="stable")[:_CROSSED]]
+    table = _table("", ["label", "class"], ["windows", "of"])
+    for label, taken in pairs:
+        if wrong[label, taken]:
+            table.add_row(classes[label], classes[taken], f"{wrong[label, taken]:,}", f"{counts[label].sum():,}")
+    return [Text("Most confused", style="bold"), table] if wrong.any() else []
 
 
 def findings(found: list[Finding]) -> RenderableType:

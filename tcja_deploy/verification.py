@@ -239,7 +239,7 @@ def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | 
         return None
     if not manifest.classes:
         raise BadInput(f"--data {path}: the network does not classify, so there is nothing to count; leave it out")
-    windows = load(path, manifest.input, len(manifest.classes))
+    windows = load(path, manifest.input, manifest.classes)
     return windows if samples is None else windows.first(samples)
 
 

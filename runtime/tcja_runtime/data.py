@@ -1,161 +1,81 @@
 """Data files: windows that are read as they are needed, however many there are.
 
-An .npz is a zip archive of .npy files (numpy.lib.format): a header that says type, shape and order, then the values. A
-header is read without the values, and windows one batch at a time.
+Files of windows (`tcja_runtime.archives`) and recordings of events (`tcja_runtime.recorded`) may be mixed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
-import lzma
-import math
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime import archives, events, folders, recorded
+from tcja_runtime.archives import Array
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract, Labels
+from tcja_runtime.windows import Window
 
-_BLOCK = 2**20  # bytes
-_DAMAGED = (
-    *(OSError, ValueError, EOFError, TypeError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),  # a header is read as Python's text
-)
 _LOOKED_AT = 16  # windows that tell whether the values are unusual
 _RANKS = {"frames": (5, "N, T, P, H, W"), "images": (4, "N, C, H, W")}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Array:
-    """An array in an .npz, as its header says.
+class Part(Protocol):
+    """Windows of one file, or of a segment of it.
 
     Attributes:
-        file: the .npz.
-        name: of the array.
-        shape: all of it.
-        dtype: of its values.
-        straight: whether the values are in the order of the axes.
-        begin: where the values begin, in bytes.
-        check: size and CRC-32 of its .npy.
+        file: that holds them.
+        count: how many.
+        labels: class indices int64 [count], where the file tells.
+        checks: tell its content from others.
+        remarks: what a user should know of it, once its windows were read, a line each.
     """
 
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    straight: bool
-    begin: int
-    check: tuple[int, int]
+    @property
+    def file(self) -> Path: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def labels(self) -> Labels | None: ...
+    @property
+    def checks(self) -> Sequence[object]: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
 
-    def rows(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
-        """Those from `start` on, at most `size` at a time."""
-        if not self.straight:  # its rows lie scattered
-            whole = self.whole()
-            yield from (whole[at : at + size] for at in range(start, len(whole), size))
-            return
-        shape = self.shape[1:]
-        stride = math.prod(shape) * self.dtype.itemsize
-        with _opened(self.file) as archive, archive.open(f"{self.name}.npy") as stream:
-            # Read, for whoever skips bytes is not told that they are damaged.
-            for at in range(0, self.begin + start * stride, _BLOCK):
-                stream.read(min(_BLOCK, self.begin + start * stride - at))
-            for at in range(start, self.shape[0], size):
-                n = min(size, self.shape[0] - at)
-                yield np.frombuffer(_exactly(stream, n * stride), self.dtype).reshape(n, *shape)
-
-    def whole(self) -> npt.NDArray[Any]:
-        """All of it."""
-        with _opened(self.file) as archive, archive.open(f"{self.name}.npy") as stream:
-            array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-            return array
+    def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
+        """Those from `start` on as the network takes them, at most `size` at a time."""
+        ...
 
 
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive; what is wrong with it, found while it is read, is said in a line."""
-    try:
-        if not file.is_file():  # a pipe or a device might never end
-            missing = "is not a file" if file.exists() else "does not exist"
-            raise BadInput(f"--data {file} {missing}")
-        with zipfile.ZipFile(file) as archive:
-            yield archive
-    except PermissionError as error:
-        raise BadInput(f"--data {file} cannot be read: {error.strerror}") from error
-    except _DAMAGED as error:
-        if "Object arrays" in str(error):
-            raise BadInput(f"--data {file} holds an array of Python objects; save arrays of numbers") from error
-        raise BadInput(f"--data {file} is not an .npz file, or a damaged one") from error
+@dataclasses.dataclass(frozen=True)
+class _Windows:
+    """An array of windows in an .npz; `single` is one without an axis for the batch, as SpikingJelly saves frames."""
 
+    array: Array
+    contract: InputContract
+    labels: Labels | None
+    checks: tuple[object, ...]
+    single: bool
 
-def _exactly(stream: IO[bytes], size: int) -> bytes:
-    content = stream.read(size)
-    if len(content) != size:
-        raise EOFError
-    return content
+    remarks = ()
 
+    @property
+    def file(self) -> Path:
+        return self.array.file
 
-def _arrays(file: Path) -> dict[str, _Array]:
-    """The arrays of an .npz by name; members that are no arrays are passed over."""
-    found = {}
-    with _opened(file) as archive:
-        for info in archive.infolist():
-            name, dot, kind = info.filename.rpartition(".")
-            if (dot, kind) != (".", "npy"):
-                continue
-            with archive.open(info) as stream:
-                version = np.lib.format.read_magic(stream)
-                if version > (2, 0):  # for names of fields, which no numbers have
-                    raise ValueError(version)
-                read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-                shape, fortran, dtype = read(stream)
-                if dtype.hasobject:
-                    raise ValueError("Object arrays")
-                if min(shape, default=0) < 0 or stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-                    raise ValueError(shape)  # more than there is, for which memory would be asked
-                straight = not fortran or len(shape) < 2
-                check = info.file_size, info.CRC
-                found[name] = _Array(file, name, shape, dtype, straight, stream.tell(), check)
-    return found
+    @property
+    def count(self) -> int:
+        return 1 if self.single else self.array.shape[0]
 
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(path.glob("*.npz"))
-    if not files:
-        raise BadInput(f"--data {path} is a folder without .npz files")
-    return files
-
-
-def shape_of(path: Path | None) -> tuple[int, ...]:
-    """Shape of the windows in a data file, or in the first of a folder.
-
-    Raises:
-        BadInput: there is no data, or none that says it.
-    """
-    if path is None:
-        raise BadInput("the shape of the network's windows is not known; say it with --shape, or give --data")
-    file = _files(path)[0]
-    arrays = _arrays(file)
-    for name, (rank, axes) in _RANKS.items():
-        if name in arrays:
-            shape = arrays[name].shape
-            if len(shape) != rank:
-                raise BadInput(f"--data {file}: '{name}' has shape {shape}, it should be [{axes}]")
-            return shape[1:]
-    raise BadInput(f"--data {file} has neither 'frames' nor 'images' (it has: {_names(arrays)})")
-
-
-def _names(arrays: dict[str, _Array]) -> str:
-    return ", ".join(arrays) or "nothing"
+    def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
+        rows = iter([self.array.whole()[None]]) if self.single else self.array.rows(size, start)
+        for each in rows:
+            yield _checked(each, self.contract, self.file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,20 +83,16 @@ class Data:
     """Windows in files.
 
     Attributes:
-        arrays: of windows, one a file, in their order.
-        contract: that they meet.
+        parts: the files, in their order.
         labels: class indices int64 [N], where known.
         source: where they come from, for reports.
-        digest: tells these data from others, by their checksums.
-        stamp: when their files were written.
+        stamp: when the files were written.
         count: how many windows are taken.
     """
 
-    arrays: tuple[_Array, ...]
-    contract: InputContract
+    parts: tuple[Part, ...]
     labels: Labels | None
     source: str
-    digest: str
     stamp: str
     count: int
 
@@ -184,6 +100,11 @@ class Data:
 
     def __len__(self) -> int:
         return self.count
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Tells these data from others, by checksums of their content."""
+        return hashlib.sha256(repr([check for part in self.parts for check in part.checks]).encode()).hexdigest()
 
     def first(self, n: int) -> Data:
         """The first n of them, or all."""
@@ -194,7 +115,7 @@ class Data:
         """Those from `start` on, float32 [size, ...] at a time and fewer at the end.
 
         Raises:
-            BadInput: a file is damaged, or holds values that are not finite.
+            BadInput: a file is damaged, or holds what the network cannot take.
         """
         held: list[Floats] = []
         wanted = self.count - start
@@ -212,64 +133,120 @@ class Data:
 
     def _pieces(self, size: int, start: int) -> Iterator[Floats]:
         """Those from `start` on, at most `size` at a time; none is of two files."""
-        for array in self.arrays:
-            n = array.shape[0]
-            for rows in array.rows(size, start) if start < n else ():
-                yield _checked(rows, self.contract, array.file)
-            start = max(0, start - n)
+        for part in self.parts:
+            yield from part.windows(size, start) if start < part.count else ()
+            start = max(0, start - part.count)
 
 
-def load(path: Path, contract: InputContract, classes: int | None) -> Data:
-    """Open data: an .npz with the array the contract names and, where known, `labels` [N]; or a folder of such files.
+def load(path: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None = None) -> Data:
+    """Open data.
+
+    A file is an .npz with the array the contract names and, where known, `labels` [N]; one with `frames` [T, P, H, W]
+    of one window, as SpikingJelly saves it; or a recording of events, whose labels may stand beside it
+    (`tcja_runtime.recorded`). Of a folder all such files below it are taken in the order of their names, and the
+    folders in it may say the classes of what they hold (`tcja_runtime.folders`).
 
     Args:
-        path: the file, or the folder, whose files are taken in the order of their names.
+        path: the file or folder.
         contract: what the network takes in.
-        classes: how many classes it tells apart; None if that is not known yet.
+        classes: names of those it tells apart; None if they are not known yet.
+        window: how recordings are cut into windows; None takes each as one, or as the contract has it.
 
     Raises:
         BadInput: a file is missing, is not such a file, or holds what the network cannot take.
     """
-    windows: list[_Array] = []
-    labels: list[Labels] = []
-    checks: list[tuple[int, int]] = []
-    files = _files(path)
-    for file in files:
-        arrays = _arrays(file)
-        if contract.name not in arrays:
-            raise BadInput(f"--data {file} has no array '{contract.name}' (it has: {_names(arrays)})")
-        windows.append(arrays[contract.name])
-        checks.append(windows[-1].check)
-        _check_array(windows[-1], contract)
-        if "labels" in arrays:
-            checks.append(arrays["labels"].check)
-            labels.append(_checked_labels(arrays["labels"].whole(), windows[-1].shape[0], classes, file))
-    if labels and len(labels) != len(files):
-        raise BadInput(f"--data {path}: some of its files have 'labels' and some have not")
-    data = Data(
-        arrays=tuple(windows),
-        contract=contract,
-        labels=np.concatenate(labels) if labels else None,
-        source=f"{path.name}/ ({len(files)} file{'' if len(files) == 1 else 's'})" if path.is_dir() else path.name,
-        digest=hashlib.sha256(repr(checks).encode()).hexdigest(),
-        stamp=" ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in files),
-        count=sum(array.shape[0] for array in windows),
+    files = folders.files(path)
+    parts = [part for file in files for part in _parts(file, contract, classes, window)]
+    named = folders.labels(path, [part.file for part in parts], classes)
+    labels = np.concatenate(
+        [
+            np.full(part.count, label, np.int64) if part.labels is None else part.labels
+            for part, label in zip(parts, named, strict=True)
+        ]
     )
-    remark = _remark(next(data.batches(_LOOKED_AT)), contract)
-    return dataclasses.replace(data, source=data.source + remark)
+    known = labels >= 0
+    if known.any() and not known.all():
+        raise BadInput(f"{path}: some of its files have labels and some have not")
+    return Data(
+        parts=tuple(parts),
+        labels=labels if known.any() else None,
+        source=_source(path, files, parts, contract),
+        stamp=" ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in files),
+        count=len(labels),
+    )
 
 
-def _check_array(array: _Array, contract: InputContract) -> None:
+def shape_of(path: Path | None) -> tuple[int, ...]:
+    """Shape of the windows in a data file, or in the first of a folder.
+
+    Raises:
+        BadInput: there is no data, or none that says it.
+    """
+    if path is None:
+        raise BadInput("the shape of the network's windows is not known; say it with --shape, or give --data")
+    file = folders.files(path)[0]
+    if not _archived(file):
+        raise BadInput(f"{file} is a recording, which does not say the shape of windows; say it with --shape T,P,H,W")
+    found = archives.arrays(file)
+    for name, (rank, axes) in _RANKS.items():
+        if name in found:
+            shape = found[name].shape
+            if name == "frames" and len(shape) == rank - 1 and shape[1] == 2:  # one window
+                return shape
+            if len(shape) != rank:
+                raise BadInput(f"{file}: '{name}' has shape {shape}, it should be [{axes}]")
+            return shape[1:]
+    raise BadInput(f"{file} has neither 'frames' nor 'images' (it has: {_names(found)})")
+
+
+def _parts(file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None) -> Sequence[Part]:
+    of_events = contract.name == "frames"
+    found = archives.arrays(file) if _archived(file) or not of_events else None
+    if found is None or (of_events and found.keys() >= set(events.spikingjelly.KEYS)):
+        return recorded.parts(file, contract, classes, window)
+    if window is not None:
+        raise BadInput(f"{file} holds windows already, which --window cannot cut; leave it out")
+    if contract.name not in found:
+        raise BadInput(f"{file} has no array '{contract.name}' (it has: {_names(found)})")
+    array = found[contract.name]
+    single = contract.name == "frames" and array.shape == contract.shape
+    _check_array(array, contract, single)
+    checks, labels = [array.check], None
+    if "labels" in found and not single:
+        checks.append(found["labels"].check)
+        labels = _checked_labels(found["labels"].whole(), array.shape[0], classes, file)
+    return [_Windows(array, contract, labels, tuple(checks), single)]
+
+
+def _archived(file: Path) -> bool:
+    return file.suffix.lower() == ".npz"
+
+
+def _source(path: Path, files: Sequence[Path], parts: Sequence[Part], contract: InputContract) -> str:
+    """Where windows come from, with what a reader should know of values that are unusual."""
+    said = f"{path.name}/ ({len(files)} file{'' if len(files) == 1 else 's'})" if path.is_dir() else path.name
+    archived = tuple(part for part in parts if isinstance(part, _Windows))
+    if not archived:
+        return said
+    looked_at = Data(archived, None, said, "", sum(part.count for part in archived))
+    return said + _remark(next(looked_at.batches(_LOOKED_AT)), contract)
+
+
+def _names(found: Mapping[str, Array]) -> str:
+    return ", ".join(found) or "nothing"
+
+
+def _check_array(array: Array, contract: InputContract, single: bool) -> None:
     wanted = ", ".join(map(str, contract.shape))
-    if array.shape[1:] != contract.shape or not array.shape:
+    if not single and (array.shape[1:] != contract.shape or not array.shape):
         raise BadInput(
-            f"--data {array.file}: '{contract.name}' has shape {array.shape}, the network takes [N, {wanted}] "
+            f"{array.file}: '{contract.name}' has shape {array.shape}, the network takes [N, {wanted}] "
             f"({contract.axes})"
         )
     if array.shape[0] == 0:
-        raise BadInput(f"--data {array.file}: '{contract.name}' is empty")
+        raise BadInput(f"{array.file}: '{contract.name}' is empty")
     if array.dtype.kind not in "biuf":
-        raise BadInput(f"--data {array.file}: '{contract.name}' has type {array.dtype}, numbers are needed")
+        raise BadInput(f"{array.file}: '{contract.name}' has type {array.dtype}, numbers are needed")
 
 
 def _checked(rows: npt.NDArray[Any], contract: InputContract, file: Path) -> Floats:
@@ -279,7 +256,7 @@ def _checked(rows: npt.NDArray[Any], contract: InputContract, file: Path) -> Flo
     if contract.scaling == "unit" and rows.dtype.kind in "iu":
         inputs /= np.float32(255)
     if not np.isfinite(inputs).all():
-        raise BadInput(f"--data {file}: '{contract.name}' holds values that are NaN, infinite or too large for float32")
+        raise BadInput(f"{file}: '{contract.name}' holds values that are NaN, infinite or too large for float32")
     return inputs
 
 
@@ -296,14 +273,16 @@ def _remark(inputs: Floats, contract: InputContract) -> str:
     return f", values from {least:g} to {most:g} although {usual}"
 
 
-def _checked_labels(labels: npt.NDArray[Any], n: int, classes: int | None, path: Path) -> Labels:
+def _checked_labels(labels: npt.NDArray[Any], n: int, classes: Sequence[str] | None, path: Path) -> Labels:
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        raise BadInput(f"--data {path}: 'labels' must be {n} integers, it is {labels.dtype} of shape {labels.shape}")
+        raise BadInput(f"{path}: 'labels' must be {n} integers, it is {labels.dtype} of shape {labels.shape}")
     if classes is None:
         return labels.astype(np.int64)
-    if classes == 0:
-        raise BadInput(f"--data {path} has 'labels', but the network does not classify")
-    if labels.min() < 0 or labels.max() >= classes:
-        outside = labels[(labels < 0) | (labels >= classes)][0]
-        raise BadInput(f"--data {path}: label {outside} is outside the network's {classes} classes (0..{classes - 1})")
+    if not classes:
+        raise BadInput(f"{path} has 'labels', but the network does not classify")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        outside = labels[(labels < 0) | (labels >= len(classes))][0]
+        raise BadInput(
+            f"{path}: label {outside} is outside the network's {len(classes)} classes (0..{len(classes) - 1})"
+        )
     return labels.astype(np.int64)

@@ -53,6 +53,23 @@ def staged(destination: Path) -> Iterator[Path]:
         sweeper.communicate()
 
 
+def check_new_file(path: Path, option: str) -> None:
+    """Check, before long work, that a file can be written where an option says.
+
+    Raises:
+        BadInput: it cannot, or exists.
+    """
+    if path.exists():
+        raise BadInput(f"{option} {path} exists; choose another file or remove it")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"{option} {path}: its folder does not exist")
+    try:
+        path.touch(exist_ok=False)
+        path.unlink()
+    except OSError as error:
+        raise BadInput(f"{option} {path} cannot be written: {error.strerror}; choose another file") from error
+
+
 @contextlib.contextmanager
 def restaged(folder: Path) -> Iterator[Path]:
     """A copy of a folder to change, which takes its place if the block ends well and disappears if it does not.

@@ -84,6 +84,11 @@ class Probe:
         """Whether the network has attention blocks."""
         return any(tap.is_gate for tap in self._taps.values())
 
+    def gates(self, inputs: Floats) -> Mapping[str, Values]:
+        """What each attention block of the network as it is lets through, [T, N, ...], for a batch [N, ...]."""
+        gates = [tap.tensor for tap in self._taps.values() if tap.is_gate]
+        return self._observed([self.output_name, *gates], {}, {self._input: inputs}).signals
+
     def gated(self, inputs: Floats, reference: Reference) -> Observation:
         """Output and spikes of the network where its gates, and nothing else, are the reference's."""
         return self._forced(list(self._spikes.values()), [], inputs, {}, self._gates(reference))

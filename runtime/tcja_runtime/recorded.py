@@ -1,0 +1,134 @@
+"""Recordings of events as windows: each whole, in its labelled segments, or cut into windows of one length."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tcja_runtime import folders
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import Recording, recording, segments
+from tcja_runtime.frames import Floats, InputContract, Labels
+from tcja_runtime.integration import integrate
+from tcja_runtime.windows import Collector, Cutter, Frame, Window
+
+_BLOCK = 2**20  # bytes
+
+
+@dataclasses.dataclass
+class Recorded:
+    """A recording or a segment of it, whose windows are made as they are needed (`tcja_runtime.data.Part`).
+
+    Attributes:
+        recording: the file.
+        contract: of the network that takes its windows.
+        window: how it is cut into windows; None integrates it as a whole.
+        begin: of the segment, in microseconds; None for all of the recording.
+        end: behind the segment.
+        label: its class; None where the file does not tell.
+        remarks: what a user should know of it, once its windows were read.
+    """
+
+    recording: Recording
+    contract: InputContract
+    window: Window | None
+    begin: int | None = None
+    end: int | None = None
+    label: int | None = None
+    remarks: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def file(self) -> Path:
+        return self.recording.path
+
+    @functools.cached_property
+    def count(self) -> int:
+        if self.window is None and self.contract.split in ("number", "time"):
+            return 1
+        return sum(map(len, self._windows()))  # how many there are is known when all were seen
+
+    @property
+    def labels(self) -> Labels | None:
+        return None if self.label is None else np.full(self.count, self.label, np.int64)
+
+    @property
+    def checks(self) -> Sequence[object]:
+        size = check = 0
+        with self.file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                size, check = size + len(block), zlib.crc32(block, check)
+        return [size, check, self.begin, self.end, self.contract.split, self.contract.duration, self.window]
+
+    def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
+        passed = 0
+        for found in self._windows():
+            wanted = found[max(0, start - passed) :]
+            passed += len(found)
+            yield from (wanted[at : at + size] for at in range(0, len(wanted), size))
+
+    def _windows(self) -> Iterator[Floats]:
+        """All of them, [n, T, P, H, W] at a time."""
+        if self.window is None:
+            made = integrate(self.recording, self.contract, self.begin, self.end)
+            self.remarks[:] = made.remarks
+            yield made.windows
+        else:
+            yield from self._cut(self.window)
+
+    def _cut(self, window: Window) -> Iterator[Floats]:
+        cutter, collector = Cutter(self.contract, window), Collector(self.contract)
+        short = set[int]()
+        for frame in self._frames(cutter):
+            made = collector.add(frame)
+            if not frame.whole:
+                short.add(frame.window)
+            if made is not None:
+                yield made[None]
+        if cutter.outside or cutter.dropped:
+            what = "are not on the network's sensor" if cutter.outside else "have no room in their windows"
+            raise BadInput(f"{self.file}: {cutter.outside or cutter.dropped:,} events {what}; give other windows")
+        if not cutter.events:
+            raise BadInput(f"{self.file} has no events; give another")
+        late = f"{cutter.late:,} events were left out, as they are older than their windows"
+        ends = f"the recording ends within the last {len(short)} of its windows"
+        self.remarks[:] = [*([late] if cutter.late else []), *([ends] if short else [])]
+
+    def _frames(self, cutter: Cutter) -> Iterator[Frame]:
+        begin = -(2**63) if self.begin is None else self.begin
+        end = 2**63 - 1 if self.end is None else self.end
+        for events in self.recording.chunks():
+            yield from cutter.push(events.where((events.t >= begin) & (events.t < end)))
+        yield from cutter.finish()
+
+
+def parts(file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None) -> list[Recorded]:
+    """A recording as windows: one part, or one for each segment of a label file beside it.
+
+    Raises:
+        BadInput: it is no recording, or its labels are of other classes.
+    """
+    opened, found = recording(file), segments(file)
+    if found is None:
+        return [Recorded(opened, contract, window)]
+    if not found:
+        raise BadInput(f"{file}: its label file names no segment; mend it, or remove it")
+    return [
+        Recorded(opened, contract, window, each.begin, each.end, _label(file, each.label, classes)) for each in found
+    ]
+
+
+def _label(file: Path, label: int, classes: Sequence[str] | None) -> int | None:
+    """The network's number of a data set's class, whose folder is called by it."""
+    if classes is None:
+        return None
+    known = folders.of_folder(str(label), classes)
+    if known is None:
+        raise BadInput(
+            f"{file}: its label file names class {label + 1}; the network tells {len(classes)} apart, 1 to {len(classes)}"
+        )
+    return known
