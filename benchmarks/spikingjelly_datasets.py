@@ -11,7 +11,6 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Sequence
 from typing import Any
 
 NEEDLESS = ("h5py", "matplotlib", "requests", "scipy", "torchaudio", "torchvision", "tqdm")
@@ -31,9 +30,7 @@ class StandIn(types.ModuleType):
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds what nothing else found and is not needed."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, fullname: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
         if fullname.partition(".")[0] not in NEEDLESS:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
