@@ -133,12 +133,18 @@ def test_frames_of_a_duration_make_whole_windows():
 
 def test_a_segment_is_what_its_times_are_in():
     events = drawn(900, 3000)
-    within = (events.t >= 1_000_700) & (events.t < 1_001_900)
+    begin, end = int(events.t[200]), int(events.t[600])
+    within = (events.t >= begin) & (events.t < end)
+    assert np.count_nonzero((events.t >= begin) & (events.t <= end)) > np.count_nonzero(within)
     for rule in ("number", "time", "duration:100us", "duration-grid:100us"):
         wanted = integrate(InMemory(events.where(within)), contract(3, rule))
-        done = integrate(InMemory(events, 11), contract(3, rule), 1_000_700, 1_001_900)
+        done = integrate(InMemory(events, 11), contract(3, rule), begin, end)
         np.testing.assert_array_equal(done.windows, wanted.windows)
         assert done.events == np.count_nonzero(within)
+    events.x[250] = 99
+    number = 250 - int(np.flatnonzero(within)[0])
+    with pytest.raises(BadInput, match=rf"aedat from {begin:,} us to {end:,} us: event {number} is at row"):
+        integrate(InMemory(events, 11), contract(3, "number"), begin, end)
     with pytest.raises(BadInput, match=r"waving\.aedat from 9,000,000 us has no events"):
         integrate(InMemory(events), contract(3, "number"), begin=9_000_000)
 
