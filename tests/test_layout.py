@@ -46,6 +46,7 @@ def test_engines_need_neither_torch_nor_onnx():
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
+    "docs/frames.md",
     "docs/gpu.md",
     "docs/jetson.md",
     "docs/plugin.md",
