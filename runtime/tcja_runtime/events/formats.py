@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import aedat2, aedat3, evt, spikingjelly
+from tcja_runtime.events import aedat2, aedat3, aedat4, aedat4_child, evt, spikingjelly
 from tcja_runtime.events.aedat2 import Aedat2
 from tcja_runtime.events.aedat3 import Aedat3
 from tcja_runtime.events.atis import Atis
@@ -32,6 +32,7 @@ class Format:
         suffixes: that its files have.
         decoder: makes what turns its bytes into events; None where it can only be read as a whole file.
         opened: makes a recording of a file.
+        package: that reads it; None where numpy is enough.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Format:
     suffixes: tuple[str, ...]
     decoder: Callable[[], Decoder] | None
     opened: Callable[[Path], Recording]
+    package: str | None = None
 
 
 def _bytes(name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder]) -> Format:
@@ -53,6 +55,11 @@ def _bytes(name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[
         return File(path, name, first.sensor, decoder)
 
     return Format(name, title, suffixes, decoder, opened)
+
+
+def _aedat4(path: Path) -> Recording:
+    beginning(path, 1)
+    return aedat4.opened(path)
 
 
 def _spikingjelly(path: Path) -> Recording:
@@ -70,6 +77,7 @@ FORMATS = {
     for each in (
         _bytes("aedat2", "AEDAT 2.0 of a DVS128 camera, as CIFAR10-DVS", (".aedat",), Aedat2),
         _bytes("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3),
+        Format("aedat4", "AEDAT 4, as DV and dv-processing write it", (".aedat4",), None, _aedat4, aedat4.PACKAGE),
         _bytes("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
         _bytes("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
         _bytes("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
@@ -85,6 +93,8 @@ def told(head: bytes) -> str | None:
         return "aedat2"
     if head.startswith(aedat3.FIRST):
         return "aedat3"
+    if head.startswith(aedat4_child.FIRST):
+        return "aedat4"
     if head.startswith(b"PK\x03\x04"):
         return "spikingjelly"
     if head.startswith(b"% "):
