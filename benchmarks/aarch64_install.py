@@ -4,7 +4,8 @@
 
 For the Python and the CUDA of each supported JetPack (`tcja_runtime.jetpack`), pip resolves the dependencies of
 pyproject.toml with the extra `events`, the CUDA binding and ONNX Runtime for aarch64, and the wheels it would take are
-printed. Nothing is installed. pip takes the wheels of the other Python, but decides by this one which conditional requirements hold.
+printed. Nothing is installed. pip takes the wheels of the other Python, but decides by this one which conditional
+requirements hold.
 """
 
 from __future__ import annotations

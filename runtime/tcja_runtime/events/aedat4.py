@@ -20,6 +20,7 @@ import numpy as np
 
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.events.aedat4_child import DAMAGED, END, SIZES
+from tcja_runtime.events.aedat4_layout import Layout
 from tcja_runtime.events.event import CHUNK, Damaged, Events
 
 PACKAGE = "aedat"
@@ -37,11 +38,11 @@ class Aedat4:
     """A `Recording`."""
 
     path: Path
-    sensor: tuple[int, int] | None
+    sensor: tuple[int, int]
     format: str = "aedat4"
 
     def chunks(self) -> Iterator[Events]:
-        with _Reader(self.path) as reader:
+        with _Reader(self.path, self.sensor) as reader:
             held: list[Events] = []
             for events in reader.events():
                 held.append(events)
@@ -61,19 +62,18 @@ def opened(path: Path) -> Aedat4:
     """
     if importlib.util.find_spec(PACKAGE) is None:
         raise Unavailable(f"{path} is AEDAT 4, and {PACKAGE}, which reads it, is not installed: pip install {PACKAGE}")
-    with _Reader(path) as reader:
-        return Aedat4(path, reader.sensor)
+    try:
+        with path.open("rb") as stream:
+            return Aedat4(path, Layout(stream).sensor)
+    except Damaged as damaged:
+        raise damaged.of(path) from None
 
 
 class _Reader(contextlib.AbstractContextManager["_Reader"]):
-    """The process that reads a file.
+    """The process that reads a file."""
 
-    Attributes:
-        sensor: rows and columns, as the file says.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._at = path, 0
+    def __init__(self, path: Path, sensor: tuple[int, int]) -> None:
+        self._path, self._at, self._sensor = path, 0, sensor
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(path), *(folder or str(Path.cwd()) for folder in sys.path)],
             stdin=subprocess.DEVNULL,
@@ -81,14 +81,12 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
-        try:
-            self.sensor = self._sizes()
-        except BaseException:
-            self._stop()
-            raise
 
     def __exit__(self, *_: object) -> None:
-        self._stop()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def events(self) -> Iterator[Events]:
         """A run for each packet.
@@ -96,20 +94,17 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
         Raises:
             Damaged: the file is damaged.
         """
-        height, width = self.sensor
+        height, width = self._sensor
         while True:
-            begin = self._at
             self._at, count = self._sizes()
             if count == END:
                 return
             table = np.frombuffer(self._bytes(count * _EVENT.itemsize), _EVENT)
-            if not count:
-                continue
             wrong = (table["x"] >= width) | (table["y"] >= height) | (table["t"] >= 2**63)
             if wrong.any():
                 t, x, y, _ = table[int(np.argmax(wrong))].tolist()
                 what = f"the packet has an event at row {y}, column {x}, time {t}, on a sensor of {height} x {width}"
-                raise Damaged(begin, what).of(self._path)
+                raise Damaged(self._at, what).of(self._path)
             yield Events(table["t"].astype(np.int64), table["x"].copy(), table["y"].copy(), table["p"].copy())
 
     def _sizes(self) -> tuple[int, int]:
@@ -125,16 +120,14 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
         while pipe is not None and len(held) < count:
             ready, _, _ = select.select([pipe], [], [], _PATIENCE)
             if not ready:
-                raise Damaged(self._at, f"the reader 'aedat' is stuck here for {_PATIENCE:g} s").of(self._path)
+                raise Damaged(self._at, f"the reader hangs at this packet or behind it, since {_PATIENCE:g} s").of(
+                    self._path
+                )
             got = os.read(pipe.fileno(), min(count - len(held), 2**20))
             if not got:
                 status = self._process.wait()
-                raise Damaged(self._at, f"the reader 'aedat' crashed behind here (status {status})").of(self._path)
+                raise Damaged(self._at, f"the reader crashed at this packet or behind it (status {status})").of(
+                    self._path
+                )
             held += got
         return bytes(held)
-
-    def _stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import aedat2, aedat3, aedat4, aedat4_child, evt, spikingjelly
+from tcja_runtime.events import aedat2, aedat3, aedat4, aedat4_layout, evt, spikingjelly
 from tcja_runtime.events.aedat2 import Aedat2
 from tcja_runtime.events.aedat3 import Aedat3
 from tcja_runtime.events.atis import Atis
@@ -93,7 +93,7 @@ def told(head: bytes) -> str | None:
         return "aedat2"
     if head.startswith(aedat3.FIRST):
         return "aedat3"
-    if head.startswith(aedat4_child.FIRST):
+    if head.startswith(aedat4_layout.FIRST):
         return "aedat4"
     if head.startswith(b"PK\x03\x04"):
         return "spikingjelly"
