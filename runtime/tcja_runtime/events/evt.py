@@ -55,7 +55,7 @@ class Evt2:
             return Events.none()
         if self._words is None:
             self.sensor = sensor(self._header, self.version)
-            self._words = Records(self.size, self._header.size)
+            self._words = Records(self.size, self._header.size, "word")
         words = np.frombuffer(self._words.feed(data), f"<u{self.size}")
         kind = (words >> (8 * self.size - 4)).astype(np.uint8)
         known = np.isin(np.arange(16), self.kinds)[kind]
