@@ -46,6 +46,7 @@ def test_engines_need_neither_torch_nor_onnx():
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
+    "docs/events.md",
     "docs/gpu.md",
     "docs/jetson.md",
     "docs/plugin.md",

@@ -245,7 +245,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, monkeypatch, name):
     events = writers.some(made, 3000)
     nothing = len(made.write([]))
     peaks = []
-    for times in (50, 200):
+    for times in (100, 300):
         file = tmp_path / f"{times}{made.suffix}"
         if name == "spikingjelly":
             file.write_bytes(writers.spikingjelly(events * times, compressed=False))
