@@ -72,14 +72,14 @@ class Evt2:
             self._words.finish()
 
     def _decoded(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8]) -> Events:
-        rows, said = np.flatnonzero(kind <= 1), np.flatnonzero(kind == 8)
-        high, self._high = self._highs(words[said], 28)
+        rows, said = np.flatnonzero(kind <= 1), kind == 8
+        high = self._highs(words[said], 28)
         found = words[rows]
-        t = (_spread(high, said, rows) << 6) + (found >> 22 & 0x3F)
+        t = (_held(high, said, rows) << 6) + (found >> 22 & 0x3F)
         return self._events(rows, t, found >> 11 & 0x7FF, found & 0x7FF, kind[rows] == 1)
 
-    def _highs(self, words: npt.NDArray[Any], bits: int) -> tuple[Ints, int]:
-        """The high time ahead of these words, then from each of them on, which say it, and the last."""
+    def _highs(self, words: npt.NDArray[Any], bits: int) -> Ints:
+        """The high time ahead of these words, then from each of them on, which say it."""
         said = (words & (2**bits - 1)).astype(np.int64)
         known = np.concatenate([[self._high], said])
         if self._high == _UNKNOWN:
@@ -88,7 +88,8 @@ class Evt2:
             begun, before = self._high >> bits, known[:1] & (2**bits - 1)
         anew = np.concatenate([before, said[:-1]])[: len(said)] >= said + 2 ** (bits - 1)
         known[1:] += (begun + np.cumsum(anew)) << bits
-        return known, int(known[-1])
+        self._high = int(known[-1])
+        return known
 
     def _events(self, rows: Ints, t: Ints, x: Any, y: Any, p: npt.NDArray[np.bool_]) -> Events:
         """Those that have a time and a place, which must be on the sensor."""
@@ -118,24 +119,24 @@ class Evt3(Evt2):
         self._base, self._on = _NOWHERE, False  # of the next vector
 
     def _decoded(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8]) -> Events:
-        rows, said = np.flatnonzero((kind == 2) | (kind == 4) | (kind == 5)), np.flatnonzero(kind == 0)
+        rows, said = np.flatnonzero((kind == 2) | (kind == 4) | (kind == 5)), kind == 0
         found, kinds = words[rows], kind[rows]
         ys = np.concatenate([[self._row], (words[said] & 0x7FF).astype(np.int64)])
-        y, t = _spread(ys, said, rows), self._times(words, kind, rows)
-        x, p = (found & 0x7FF).astype(np.int64), (found & 0x800) != 0
-        vectors = np.flatnonzero(kinds != 2)
-        x[vectors], p[vectors] = self._vectors(words, np.flatnonzero(kind == 3), rows[vectors], kinds[vectors])
         self._row = int(ys[-1])
-
-        # Each as often as it has events, and which of a vector's they are.
-        masks = found[vectors] & np.where(kinds[vectors] == 4, 0xFFF, 0xFF).astype(np.uint16)
-        bits = (masks[:, None] >> np.arange(12, dtype=np.uint16) & 1).astype(np.bool_)
-        counts, first = np.ones(len(rows), np.int64), np.zeros(len(rows), np.bool_)
-        counts[vectors], first[vectors] = bits.sum(1), True
-        each = np.repeat(np.arange(len(rows)), counts)
-        x = x[each]
-        x[first[each]] += np.nonzero(bits)[1]
-        return self._events(rows[each], t[each], x, y[each], p[each])
+        y, t = _held(ys, said, rows), self._times(words, kind, rows)
+        x, p = (found & 0x7FF).astype(np.int64), (found & 0x800) != 0
+        bases, vectors = np.flatnonzero(kind == 3), np.flatnonzero(kinds != 2)
+        if len(bases) or len(vectors):
+            x[vectors], p[vectors] = self._vectors(words, bases, rows[vectors], kinds[vectors])
+        if len(vectors):  # each as often as it has events
+            masks = found[vectors] & np.where(kinds[vectors] == 4, 0xFFF, 0xFF).astype(np.uint16)
+            bits = (masks[:, None] >> np.arange(12, dtype=np.uint16) & 1).astype(np.bool_)
+            counts, beside = np.ones(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+            counts[vectors], beside[vectors] = bits.sum(1), True
+            each = np.repeat(np.arange(len(rows)), counts)
+            rows, t, x, y, p = rows[each], t[each], x[each], y[each], p[each]
+            x[beside[each]] += np.nonzero(bits)[1]
+        return self._events(rows, t, x, y, p)
 
     def _vectors(
         self, words: npt.NDArray[Any], said: Ints, rows: Ints, kinds: npt.NDArray[np.uint8]
@@ -147,27 +148,33 @@ class Evt3(Evt2):
         begins = np.concatenate([[self._base], bases])
         ons = np.concatenate([[self._on], (words[said] & 0x800) != 0])
         self._base, self._on = max(int(begins[-1] + behind[-1]), _NOWHERE), bool(ons[-1])
-        return _spread(begins, said, rows) + behind[:-1], _spread(ons, said, rows)
+        base = np.searchsorted(said, rows)
+        return begins[base] + behind[:-1], ons[base]
 
     def _times(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8], rows: Ints) -> Ints:
         """When the words of these rows were."""
-        said = np.flatnonzero((kind == 8) | (kind == 6))
-        halves, is_high = words[said], kind[said] == 8
-        high, self._high = self._highs(halves[is_high], 12)
-        # A new high half makes the low one zero, until that is said.
-        changed = np.flatnonzero(is_high)[high[1:] != high[:-1]]
-        fresh = np.sort(np.concatenate([np.flatnonzero(~is_high), changed]))
-        known = np.where(is_high, 0, halves & 0xFFF)[fresh].astype(np.int64)
-        low = _spread(np.concatenate([[self._low], known]), fresh, np.arange(len(said)))
-        low = np.concatenate([[self._low], low])
-        self._low = int(low[-1])
-        return _spread((high[np.concatenate([[0], np.cumsum(is_high)])] << 12) + low, said, rows)
+        said = (kind == 8) | (kind == 6)
+        before = (self._high << 12) + self._low
+        low = (words[said] & 0xFFF).astype(np.int64)
+        highs = np.flatnonzero(kind[said] == 8)
+        high = self._highs(low[highs], 12)
+        # A new high half makes the low one zero, until that is said; the same again leaves it.
+        low[highs] = 0
+        again = highs[high[1:] == high[:-1]]
+        if len(again):
+            last = np.arange(1, len(low) + 1)
+            last[again] = 0
+            low = np.concatenate([[self._low], low])[np.maximum.accumulate(last)]
+        times = (np.repeat(high, np.diff(highs, prepend=0, append=len(low))) << 12) + low
+        if len(low):
+            self._low = int(low[-1])
+        return _held(np.concatenate([[before], times]), said, rows)
 
 
-def _spread(values: npt.NDArray[Any], said: Ints, rows: Ints) -> npt.NDArray[Any]:
-    """The value that holds in each row: the first ahead of all places where one is said, and the next from each on."""
-    counts = np.diff(np.searchsorted(rows, said), prepend=0, append=len(rows))
-    return np.repeat(values, counts)
+def _held(values: Ints, said: npt.NDArray[np.bool_], rows: Ints) -> Ints:
+    """The value that holds in each row: the first until one is said, and the next from each on."""
+    held: Ints = values[np.cumsum(said, dtype=np.int32)[rows]]
+    return held
 
 
 def version(header: Header) -> str | None:

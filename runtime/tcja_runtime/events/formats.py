@@ -88,7 +88,11 @@ FORMATS = {
 
 
 def told(head: bytes) -> str | None:
-    """The format of bytes that begin like this; None if they do not say."""
+    """The format of bytes that begin like this, a whole header of lines at least; None if they do not say.
+
+    Raises:
+        Damaged: a header has no end.
+    """
     if head.startswith(aedat2.FIRST):
         return "aedat2"
     if head.startswith(aedat3.FIRST):
@@ -102,13 +106,13 @@ def told(head: bytes) -> str | None:
     return None
 
 
-def _prophesee(head: bytes) -> str:
+def _prophesee(head: bytes) -> str | None:
     """The format of what begins with lines as Prophesee's have."""
     header = Header(b"% ")
     header.feed(head)
     version = evt.version(header)
     if version is None:
-        return "dat"
+        return "dat" if header.over else None
     return "evt3" if version.startswith("3") else "evt2"
 
 
@@ -130,7 +134,10 @@ def recording(path: str | os.PathLike[str], format: str | None = None) -> Record
     path = Path(path)
     if format is None:
         head = beginning(path, _TOLD)
-        format = told(head) or _by_suffix(path)  # noqa: A001
+        try:
+            format = told(head) or _by_suffix(path)  # noqa: A001
+        except Damaged as damaged:
+            raise damaged.of(path) from None
     if format not in FORMATS:
         raise BadInput(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
     return FORMATS[format].opened(path)

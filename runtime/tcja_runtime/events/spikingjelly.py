@@ -28,7 +28,17 @@ KEYS = ("t", "x", "y", "p")
 _MOST = {"t": 2**63 - 1, "x": 2**16 - 1, "y": 2**16 - 1, "p": 1}
 _STEP = CHUNK // 4
 _UNREADABLE = (
-    *(ValueError, EOFError, TypeError, RuntimeError, NotImplementedError, OverflowError, SyntaxError, RecursionError),
+    *(
+        ValueError,
+        KeyError,
+        EOFError,
+        TypeError,
+        RuntimeError,
+        NotImplementedError,
+        OverflowError,
+        SyntaxError,
+        RecursionError,
+    ),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),  # a header is read as Python's text
 )
 

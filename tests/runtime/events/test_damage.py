@@ -367,7 +367,7 @@ def test_packets_of_aedat4(tmp_path):
         ("os.abort()", "the reader crashed at this packet or behind it (status -6)"),
         ("raise SystemExit(3)", "the packet that begins here is damaged: 3"),
         ("raise Panic('one\\ntwo')", "the packet that begins here is damaged: one two"),
-        ("bytearray(2**40)", "the packet that begins here is damaged: MemoryError"),
+        ("bytearray(2**33)", "the packet that begins here is damaged: MemoryError"),
         ("time.sleep(60)", "the reader hangs at this packet or behind it, since 0.5 s"),
     ],
 )

@@ -46,6 +46,19 @@ def test_headers_of_prophesee(header, name):
     FORMATS[name].decoder().feed(header)
 
 
+@pytest.mark.parametrize("name", ["evt2", "evt3", "dat"])
+def test_half_a_header_tells_nothing_wrong(name):
+    made = writers.FORMATS[name]
+    data = made.write(writers.some(made, 3))
+    assert {told(data[:size]) for size in range(len(data) + 1)} == {None, name}
+
+
+def test_a_header_without_an_end(tmp_path):
+    (tmp_path / "a.dat").write_bytes(b"% " * 2**16)
+    with pytest.raises(BadInput, match=r"a\.dat: byte 0: a header of more than 65,536 bytes$"):
+        recording(tmp_path / "a.dat")
+
+
 def test_the_suffix_tells_what_the_content_does_not(tmp_path):
     (tmp_path / "a.BIN").write_bytes(writers.atis([(1, 2, 3, 1)]))
     assert recording(tmp_path / "a.BIN").format == "atis"
