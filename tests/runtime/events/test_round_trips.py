@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 import tracemalloc
 
 import numpy as np
@@ -130,7 +131,14 @@ def test_aedat3_events_behind_the_number_are_skipped():
 
 
 @pytest.mark.parametrize(
-    ("camera", "sensor"), [(b"DVS128", (128, 128)), (b"DAVIS240C", (180, 240)), (b"DAVIS346", (260, 346)), (b"X", None)]
+    ("camera", "sensor"),
+    [
+        (b"DVS128\n#Source 2: DAVIS346", None),
+        (b"DVS128", (128, 128)),
+        (b"DAVIS240C", (180, 240)),
+        (b"DAVIS346", (260, 346)),
+        (b"X", None),
+    ],
 )
 def test_aedat3_cameras(camera, sensor):
     decoder = FORMATS["aedat3"].decoder()
@@ -205,12 +213,17 @@ def test_words_in_any_order(name):
         assert listed(fed(name, data, cuts)) == plain_evt(name, data)
 
 
-def test_evt_clocks_begin_anew():
-    jump = [(2**28 - 1, 1), (0, 2), (2**27 - 1, 3), (2**28 - 1, 4), (1, 5)]
-    words = b"".join((8 << 28 | high).to_bytes(4, "little") + (x << 11).to_bytes(4, "little") for high, x in jump)
-    found = fed("evt2", words, list(range(len(words))))
-    highs = [2**28 - 1, 2**28, 2**28 + 2**27 - 1, 2**29 - 1, 2**29 + 1]
-    assert found.t.tolist() == [high << 6 for high in highs]
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ([2**28 - 1, 0, 2**27 - 1, 2**28 - 1, 1], [2**28 - 1, 2**28, 2**28 + 2**27 - 1, 2**29 - 1, 2**29 + 1]),
+        ([2**27, 0], [2**27, 2**28]),  # half of what it can say
+        ([2**27 - 1, 0], [2**27 - 1, 0]),
+    ],
+)
+def test_evt_clocks_begin_anew(said, meant):
+    words = b"".join(struct.pack("<II", 8 << 28 | high, 5 << 11) for high in said)
+    assert fed("evt2", words, list(range(len(words)))).t.tolist() == [high << 6 for high in meant]
 
 
 @pytest.mark.parametrize("compressed", [True, False])
