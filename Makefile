@@ -14,16 +14,16 @@ setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export,rtx,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export,rtx,events,dev]'
 	mkdir -p build
 	touch $@
 
 # What the tests compare with.
 $(TESTABLE): $(INSTALLED)
-	# Other people's neurons; their own requirements would replace torch. The second SpikingJelly cannot
+	# Other people's neurons and readers of events; what the former require would replace torch. The second SpikingJelly cannot
 	# be installed beside the first.
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
-		spikingjelly snntorch norse nir nirtorch h5py
+		spikingjelly snntorch norse nir nirtorch h5py evio faery
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 			--target .venv/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi

@@ -3,8 +3,9 @@
     python benchmarks/aarch64_install.py
 
 For the Python and the CUDA of each supported JetPack (`tcja_runtime.jetpack`), pip resolves the dependencies of
-pyproject.toml, the CUDA binding and ONNX Runtime for aarch64, and the wheels it would take are printed. Nothing is
-installed. pip takes the wheels of the other Python, but decides by this one which conditional requirements hold.
+pyproject.toml with the extra `events`, the CUDA binding and ONNX Runtime for aarch64, and the wheels it would take are
+printed. Nothing is installed. pip takes the wheels of the other Python, but decides by this one which conditional
+requirements hold.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ def systems() -> list[tuple[str, str, str]]:
     return list(dict.fromkeys((row.python, row.ubuntu, row.cuda_binding) for row in JETPACKS if row.supported))
 
 
-def dependencies() -> list[str]:
-    """What the base install needs."""
-    needed: list[str] = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
-    return needed
+def dependencies(*extras: str) -> list[str]:
+    """What the base install needs, and these extras beside it."""
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    needed: list[str] = project["dependencies"]
+    return needed + [each for extra in extras for each in project["optional-dependencies"][extra]]
 
 
 def resolved(python: str, ubuntu: str, requirements: list[str]) -> list[str]:
@@ -57,7 +59,7 @@ def resolved(python: str, ubuntu: str, requirements: list[str]) -> list[str]:
 
 def main() -> None:
     for python, ubuntu, binding in systems():
-        wheels = resolved(python, ubuntu, [*dependencies(), binding, "onnxruntime"])
+        wheels = resolved(python, ubuntu, [*dependencies("events"), binding, "onnxruntime"])
         print(f"Python {python}, Ubuntu {ubuntu}, {binding}: {len(wheels)} wheels")
         print(*(f"  {wheel}" for wheel in wheels), sep="\n")
 

@@ -10,6 +10,7 @@ from tcja_deploy.versions import producer, version
 from tcja_runtime import jetpack
 from tcja_runtime.bundle import FLAVOURS
 from tcja_runtime.conditions import power_mode
+from tcja_runtime.events import FORMATS
 from tcja_runtime.jetpack import OLDEST_TENSORRT, System
 from tcja_runtime.machine import free_memory, gpu, gpu_clocks, swap
 from tcja_runtime.plugin import NEVER_RUN, nvrtc
@@ -46,6 +47,7 @@ def examine() -> list[Finding]:
         _plugin(),
         _device(),
         _run_engines(),
+        *_recordings(),
         *_board(),
     ]
 
@@ -103,6 +105,19 @@ def _device() -> Finding:
     if found is None:
         return Finding("use a GPU", False, "none was found, so no engine can be run")
     return Finding("use a GPU", True, f"{found.name}, compute capability {found.sm[:-1]}.{found.sm[-1]}")
+
+
+def _recordings() -> list[Finding]:
+    """Formats of event recordings, by what they need."""
+    alone = [each.title for each in FORMATS.values() if each.package is None]
+    found = [Finding("read event recordings", True, f"with numpy alone: {'; '.join(alone)}")]
+    for each in FORMATS.values():
+        if each.package is not None:
+            number = version(each.package)
+            detail = f"{each.package} {number}" if number else f"{each.package} is not installed"
+            fix = "" if number else f"pip install {each.package}"
+            found.append(Finding(f"read {each.title}", number is not None, detail, fix))
+    return found
 
 
 def _tensorrt(package: str) -> str | None:

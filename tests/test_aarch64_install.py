@@ -36,11 +36,12 @@ def test_the_base_install_is_small(script):
 @pytest.mark.parametrize("at", [0, 1])
 def test_wheels_are_enough_on_a_board(script, at):
     python, ubuntu, binding = script.systems()[at]
-    wheels = script.resolved(python, ubuntu, [*script.dependencies(), binding])
+    wheels = script.resolved(python, ubuntu, [*script.dependencies("events"), binding])
     compiled = [wheel for wheel in wheels if not wheel.endswith("-none-any.whl")]
     assert all(wheel.endswith("_aarch64.whl") for wheel in compiled)
     tag = f"cp{python.replace('.', '')}"
     assert any(wheel.startswith("numpy-") and tag in wheel for wheel in compiled)
+    assert any(wheel.startswith("aedat-") and tag in wheel for wheel in compiled)
     assert any(wheel.startswith("cuda_bindings-") and tag in wheel for wheel in compiled)
     assert not [wheel for wheel in wheels if wheel.startswith(("torch-", "onnx-", "tensorrt"))]
 

@@ -55,7 +55,7 @@ class Evt2:
             return Events.none()
         if self._words is None:
             self.sensor = sensor(self._header, self.version)
-            self._words = Records(self.size, self._header.size)
+            self._words = Records(self.size, self._header.size, "word")
         words = np.frombuffer(self._words.feed(data), f"<u{self.size}")
         kind = (words >> (8 * self.size - 4)).astype(np.uint8)
         known = np.isin(np.arange(16), self.kinds)[kind]
@@ -72,15 +72,15 @@ class Evt2:
             self._words.finish()
 
     def _decoded(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8]) -> Events:
-        rows = np.flatnonzero(kind <= 1)
-        high, self._high = self._highs(words, kind, 28)
+        rows, said = np.flatnonzero(kind <= 1), kind == 8
+        high = self._highs(words[said], 28)
         found = words[rows]
-        t = (high[np.cumsum(kind == 8)[rows]] << 6) + (found >> 22 & 0x3F)
+        t = (_held(high, said, rows) << 6) + (found >> 22 & 0x3F)
         return self._events(rows, t, found >> 11 & 0x7FF, found & 0x7FF, kind[rows] == 1)
 
-    def _highs(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8], bits: int) -> tuple[Ints, int]:
-        """The high time ahead of these words and from each word on that says it, and the last of them."""
-        said = (words[kind == 8] & (2**bits - 1)).astype(np.int64)
+    def _highs(self, words: npt.NDArray[Any], bits: int) -> Ints:
+        """The high time ahead of these words, then from each of them on, which say it."""
+        said = (words & (2**bits - 1)).astype(np.int64)
         known = np.concatenate([[self._high], said])
         if self._high == _UNKNOWN:
             begun, before = 0, known[1:2]
@@ -88,7 +88,8 @@ class Evt2:
             begun, before = self._high >> bits, known[:1] & (2**bits - 1)
         anew = np.concatenate([before, said[:-1]])[: len(said)] >= said + 2 ** (bits - 1)
         known[1:] += (begun + np.cumsum(anew)) << bits
-        return known, int(known[-1])
+        self._high = int(known[-1])
+        return known
 
     def _events(self, rows: Ints, t: Ints, x: Any, y: Any, p: npt.NDArray[np.bool_]) -> Events:
         """Those that have a time and a place, which must be on the sensor."""
@@ -118,51 +119,62 @@ class Evt3(Evt2):
         self._base, self._on = _NOWHERE, False  # of the next vector
 
     def _decoded(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8]) -> Events:
-        place, on = (words & 0x7FF).astype(np.int64), (words & 0x800) != 0
-        is_row, is_base = kind == 0, kind == 3
-        rows = np.flatnonzero((kind == 2) | (kind == 4) | (kind == 5))
-        found, single = kind[rows], kind[rows] == 2
+        rows, said = np.flatnonzero((kind == 2) | (kind == 4) | (kind == 5)), kind == 0
+        found, kinds = words[rows], kind[rows]
+        ys = np.concatenate([[self._row], (words[said] & 0x7FF).astype(np.int64)])
+        self._row = int(ys[-1])
+        y, t = _held(ys, said, rows), self._times(words, kind, rows)
+        x, p = (found & 0x7FF).astype(np.int64), (found & 0x800) != 0
+        bases, vectors = np.flatnonzero(kind == 3), np.flatnonzero(kinds != 2)
+        if len(bases) or len(vectors):
+            x[vectors], p[vectors] = self._vectors(words, bases, rows[vectors], kinds[vectors])
+        if len(vectors):  # each as often as it has events
+            masks = found[vectors] & np.where(kinds[vectors] == 4, 0xFFF, 0xFF).astype(np.uint16)
+            bits = (masks[:, None] >> np.arange(12, dtype=np.uint16) & 1).astype(np.bool_)
+            counts, beside = np.ones(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+            counts[vectors], beside[vectors] = bits.sum(1), True
+            each = np.repeat(np.arange(len(rows)), counts)
+            rows, t, x, y, p = rows[each], t[each], x[each], y[each], p[each]
+            x[beside[each]] += np.nonzero(bits)[1]
+        return self._events(rows, t, x, y, p)
 
-        # A vector begins as far behind its base as the vectors between are long.
-        lengths = np.array([0, 0, 0, 0, 12, 8, *[0] * 10])
-        behind = np.cumsum(lengths[kind])
-        begins = np.concatenate([[self._base], place[is_base] - behind[is_base]])
-        ons = np.concatenate([[self._on], on[is_base]])
-        base = np.cumsum(is_base)[rows]
-        x = np.where(single, place[rows], begins[base] + behind[rows] - lengths[found])
-        p = np.where(single, on[rows], ons[base])
-        ys = np.concatenate([[self._row], place[is_row]])
-        y = ys[np.cumsum(is_row)[rows]]
-        t = self._times(words, kind, rows)
-        if len(words):
-            self._row, self._on = int(ys[-1]), bool(ons[-1])
-            self._base = max(int(begins[-1] + behind[-1]), _NOWHERE)
-
-        # Each as often as it has events, and which of a vector's they are.
-        vectors = words[rows[~single]] & np.where(found[~single] == 4, 0xFFF, 0xFF).astype(np.uint16)
-        bits = (vectors[:, None] >> np.arange(12, dtype=np.uint16) & 1).astype(np.bool_)
-        counts = np.ones(len(rows), np.int64)
-        counts[~single] = bits.sum(1)
-        each = np.repeat(np.arange(len(rows)), counts)
-        x = x[each]
-        x[~single[each]] += np.nonzero(bits)[1]
-        return self._events(rows[each], t[each], x, y[each], p[each])
+    def _vectors(
+        self, words: npt.NDArray[Any], said: Ints, rows: Ints, kinds: npt.NDArray[np.uint8]
+    ) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """Column of the first event of each vector, which is as far behind its base as those between are long."""
+        lengths = np.where(kinds == 4, 12, 8)
+        behind = np.concatenate([[0], np.cumsum(lengths)])  # ahead of each vector, and of what comes next
+        bases = (words[said] & 0x7FF).astype(np.int64) - behind[np.searchsorted(rows, said)]
+        begins = np.concatenate([[self._base], bases])
+        ons = np.concatenate([[self._on], (words[said] & 0x800) != 0])
+        self._base, self._on = max(int(begins[-1] + behind[-1]), _NOWHERE), bool(ons[-1])
+        base = np.searchsorted(said, rows)
+        return begins[base] + behind[:-1], ons[base]
 
     def _times(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8], rows: Ints) -> Ints:
         """When the words of these rows were."""
-        high, last = self._highs(words, kind, 12)
-        said = kind[(kind == 8) | (kind == 6)]
-        halves = (words[(kind == 8) | (kind == 6)] & 0xFFF).astype(np.int64)
-        # A new high half makes the low one zero, until that is said.
-        changed = np.zeros(len(said), np.bool_)
-        changed[said == 8] = high[1:] != high[:-1]
-        fresh = (said == 6) | changed
-        lows = np.concatenate([[self._low], np.where(said == 6, halves, 0)[fresh]])
-        low = np.concatenate([[self._low], lows[np.cumsum(fresh)]])
-        self._high, self._low = last, int(low[-1])
-        times = (high[np.concatenate([[0], np.cumsum(said == 8)])] << 12) + low
-        when: Ints = times[np.cumsum((kind == 8) | (kind == 6))[rows]]
-        return when
+        said = (kind == 8) | (kind == 6)
+        before = (self._high << 12) + self._low
+        low = (words[said] & 0xFFF).astype(np.int64)
+        highs = np.flatnonzero(kind[said] == 8)
+        high = self._highs(low[highs], 12)
+        # A new high half makes the low one zero, until that is said; the same again leaves it.
+        low[highs] = 0
+        again = highs[high[1:] == high[:-1]]
+        if len(again):
+            last = np.arange(1, len(low) + 1)
+            last[again] = 0
+            low = np.concatenate([[self._low], low])[np.maximum.accumulate(last)]
+        times = (np.repeat(high, np.diff(highs, prepend=0, append=len(low))) << 12) + low
+        if len(low):
+            self._low = int(low[-1])
+        return _held(np.concatenate([[before], times]), said, rows)
+
+
+def _held(values: Ints, said: npt.NDArray[np.bool_], rows: Ints) -> Ints:
+    """The value that holds in each row: the first until one is said, and the next from each on."""
+    held: Ints = values[np.cumsum(said, dtype=np.int32)[rows]]
+    return held
 
 
 def version(header: Header) -> str | None:

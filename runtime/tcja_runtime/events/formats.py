@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import aedat2, aedat3, evt, spikingjelly
+from tcja_runtime.events import aedat2, aedat3, aedat4, aedat4_layout, evt, spikingjelly
 from tcja_runtime.events.aedat2 import Aedat2
 from tcja_runtime.events.aedat3 import Aedat3
 from tcja_runtime.events.atis import Atis
@@ -32,6 +32,7 @@ class Format:
         suffixes: that its files have.
         decoder: makes what turns its bytes into events; None where it can only be read as a whole file.
         opened: makes a recording of a file.
+        package: that reads it; None where numpy is enough.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Format:
     suffixes: tuple[str, ...]
     decoder: Callable[[], Decoder] | None
     opened: Callable[[Path], Recording]
+    package: str | None = None
 
 
 def _bytes(name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder]) -> Format:
@@ -53,6 +55,11 @@ def _bytes(name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[
         return File(path, name, first.sensor, decoder)
 
     return Format(name, title, suffixes, decoder, opened)
+
+
+def _aedat4(path: Path) -> Recording:
+    beginning(path, 1)
+    return aedat4.opened(path)
 
 
 def _spikingjelly(path: Path) -> Recording:
@@ -70,6 +77,7 @@ FORMATS = {
     for each in (
         _bytes("aedat2", "AEDAT 2.0 of a DVS128 camera, as CIFAR10-DVS", (".aedat",), Aedat2),
         _bytes("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3),
+        Format("aedat4", "AEDAT 4, as DV and dv-processing write it", (".aedat4",), None, _aedat4, aedat4.PACKAGE),
         _bytes("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
         _bytes("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
         _bytes("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
@@ -80,11 +88,17 @@ FORMATS = {
 
 
 def told(head: bytes) -> str | None:
-    """The format of bytes that begin like this; None if they do not say."""
+    """The format of bytes that begin like this, a whole header of lines at least; None if they do not say.
+
+    Raises:
+        Damaged: a header has no end.
+    """
     if head.startswith(aedat2.FIRST):
         return "aedat2"
     if head.startswith(aedat3.FIRST):
         return "aedat3"
+    if head.startswith(aedat4_layout.FIRST):
+        return "aedat4"
     if head.startswith(b"PK\x03\x04"):
         return "spikingjelly"
     if head.startswith(b"% "):
@@ -92,13 +106,13 @@ def told(head: bytes) -> str | None:
     return None
 
 
-def _prophesee(head: bytes) -> str:
+def _prophesee(head: bytes) -> str | None:
     """The format of what begins with lines as Prophesee's have."""
     header = Header(b"% ")
     header.feed(head)
     version = evt.version(header)
     if version is None:
-        return "dat"
+        return "dat" if header.over else None
     return "evt3" if version.startswith("3") else "evt2"
 
 
@@ -120,7 +134,10 @@ def recording(path: str | os.PathLike[str], format: str | None = None) -> Record
     path = Path(path)
     if format is None:
         head = beginning(path, _TOLD)
-        format = told(head) or _by_suffix(path)  # noqa: A001
+        try:
+            format = told(head) or _by_suffix(path)  # noqa: A001
+        except Damaged as damaged:
+            raise damaged.of(path) from None
     if format not in FORMATS:
         raise BadInput(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
     return FORMATS[format].opened(path)

@@ -91,14 +91,15 @@ class Records:
     Args:
         size: of a record, in bytes.
         begin: of the first, in bytes from the start of the recording.
+        name: what a record is.
 
     Attributes:
         at: where the records given last begin.
     """
 
-    def __init__(self, size: int, begin: int = 0) -> None:
+    def __init__(self, size: int, begin: int = 0, name: str = "event") -> None:
         self.at = self._next = begin
-        self._size, self._rest = size, b""
+        self._size, self._name, self._rest = size, name, b""
 
     def feed(self, data: bytes) -> bytes:
         """As many records as are whole."""
@@ -115,7 +116,7 @@ class Records:
             Damaged: the last record is not whole.
         """
         if self._rest:
-            raise Damaged(self._next, f"the last event has {len(self._rest)} of its {self._size} bytes")
+            raise Damaged(self._next, f"the last {self._name} has {len(self._rest)} of its {self._size} bytes")
 
 
 def edge(text: bytes | None, most: int) -> int:

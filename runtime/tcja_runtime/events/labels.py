@@ -57,7 +57,7 @@ def _segment(labels: Path, at: int, row: list[str]) -> Segment:
     try:
         kind, begin, end = (int(cell) for cell in row)
     except ValueError:
-        raise BadInput(f"{labels}, line {at}: {','.join(row)!r} is not a class, a start and an end") from None
+        raise BadInput(f"{labels}, line {at}: {','.join(row)[:60]!r} is not a class, a start and an end") from None
     if kind < 1 or not 0 <= begin < end < 2**63:
         raise BadInput(f"{labels}, line {at}: class {kind} from {begin} to {end}; classes count from 1 and times rise")
     return Segment(begin, end, kind - 1)

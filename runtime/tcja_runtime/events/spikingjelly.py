@@ -28,7 +28,17 @@ KEYS = ("t", "x", "y", "p")
 _MOST = {"t": 2**63 - 1, "x": 2**16 - 1, "y": 2**16 - 1, "p": 1}
 _STEP = CHUNK // 4
 _UNREADABLE = (
-    *(ValueError, EOFError, TypeError, RuntimeError, NotImplementedError, OverflowError, SyntaxError, RecursionError),
+    *(
+        ValueError,
+        KeyError,
+        EOFError,
+        TypeError,
+        RuntimeError,
+        NotImplementedError,
+        OverflowError,
+        SyntaxError,
+        RecursionError,
+    ),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),  # a header is read as Python's text
 )
 
@@ -44,9 +54,10 @@ class SpikingJelly:
     def chunks(self) -> Iterator[Events]:
         with contextlib.ExitStack() as stack:
             archive = stack.enter_context(_archive(self.path))
-            members = [_Member(self.path, archive, key) for key in KEYS]
-            for member in members:
-                stack.callback(member.stream.close)
+            members = [
+                _Member(self.path, archive.getinfo(f"{key}.npy"), stack.enter_context(archive.open(f"{key}.npy")))
+                for key in KEYS
+            ]
             lengths = [member.length for member in members]
             if len(set(lengths)) > 1:
                 counts = ", ".join(f"{n:,} {key}" for key, n in zip(KEYS, lengths, strict=True))
@@ -81,22 +92,20 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 class _Member:
     """An array, whose values are read a run at a time."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, key: str) -> None:
-        self._path, self._key = path, key
-        info = archive.getinfo(f"{key}.npy")
-        self._begin = info.header_offset
-        self.stream: IO[bytes] = archive.open(info)
+    def __init__(self, path: Path, info: zipfile.ZipInfo, stream: IO[bytes]) -> None:
+        key = info.filename.removesuffix(".npy")
+        self._path, self._key, self._begin, self._stream = path, key, info.header_offset, stream
         with self._damage():
-            version = np.lib.format.read_magic(self.stream)
+            version = np.lib.format.read_magic(self._stream)
             if version not in ((1, 0), (2, 0)):
                 raise ValueError(f"version {version} of .npy")
             read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-            shape, _, dtype = read(self.stream)
+            shape, _, dtype = read(self._stream)
             if dtype.hasobject or dtype.kind not in "iub":
                 raise BadInput(f"{path}: {key} is of type {dtype}; events are whole numbers")
             if len(shape) != 1:
                 raise BadInput(f"{path}: {key} has shape {list(shape)}; events are one number each")
-            if shape[0] < 0 or self.stream.tell() + shape[0] * dtype.itemsize != info.file_size:
+            if shape[0] < 0 or self._stream.tell() + shape[0] * dtype.itemsize != info.file_size:
                 raise ValueError(f"its header promises {shape[0]:,} values, which is not what there is")
         self.length: int = shape[0]
         self._dtype: np.dtype[Any] = dtype
@@ -104,7 +113,7 @@ class _Member:
     def next(self, at: int, count: int) -> npt.NDArray[Any]:
         """The values from event `at` on, which are the next ones."""
         with self._damage():
-            content = self.stream.read(count * self._dtype.itemsize)
+            content = self._stream.read(count * self._dtype.itemsize)
             if len(content) != count * self._dtype.itemsize:
                 raise EOFError("it ends too early")
         values = np.frombuffer(content, self._dtype)

@@ -1,0 +1,408 @@
+"""Damaged recordings: refused with the byte, or read as what they say; never anything else, and never in part."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import signal
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import FORMATS, Damaged, Events, recording
+
+from . import writers
+from .test_round_trips import fed, listed
+
+BYTES = [name for name, each in FORMATS.items() if each.decoder is not None]
+
+
+@contextlib.contextmanager
+def no_hang(seconds: int = 20) -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise AssertionError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    """One of the ways in which files are damaged."""
+    out = bytearray(data)
+    at = rng.randrange(len(out)) if rng.random() < 0.6 else rng.randrange(min(len(out), 400))
+    how = rng.choice(["flip", "overwrite", "insert", "delete", "splice", "repeat", "empty"])
+    if how == "flip":
+        for _ in range(rng.randrange(1, 6)):
+            out[min(at + rng.randrange(40), len(out) - 1)] ^= 1 << rng.randrange(8)
+    elif how == "overwrite":
+        out[at : at + rng.randrange(1, 20)] = rng.choice([b"\xff", b"\0", b"\n", b"#", b"%"]) * rng.randrange(1, 20)
+    elif how == "insert":
+        out[at:at] = rng.randbytes(rng.randrange(1, 20))
+    elif how == "delete":
+        del out[at : at + rng.randrange(1, 20)]
+    elif how == "splice":
+        other = rng.randrange(len(out))
+        out[at : at + 64] = out[other : other + rng.randrange(1, 64)]
+    elif how == "repeat":
+        out[at:at] = out[at : at + rng.randrange(1, 200)]
+    else:
+        out[at : at + rng.randrange(1, 200)] = b""
+    return bytes(out)
+
+
+def checked(file: Path, name: str) -> list[writers.Event] | None:
+    """Its events; None where it is refused, in one line that names it and, of bytes, where."""
+    try:
+        return listed(Events.joined(recording(file, name).chunks()))
+    except BadInput as error:
+        refused = error
+    size, said = file.stat().st_size, re.escape(str(file))
+    if isinstance(refused, Damaged):
+        assert re.fullmatch(rf"{said}: byte {refused.offset:,}: \S.*", str(refused))
+        assert 0 <= refused.offset <= size
+    else:
+        assert re.fullmatch(rf".*{said}.*", str(refused))
+        assert name == "spikingjelly" or size == 0
+    return None
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "aedat4"])
+def test_mutations(tmp_path, name):
+    made = writers.FORMATS[name]
+    data = made.write(writers.some(made, 300))
+    file = tmp_path / f"a{made.suffix}"
+    refused = 0
+    for seed in range(250):
+        garbled = mutated(random.Random(seed), data)
+        file.write_bytes(garbled)
+        with no_hang():
+            found = checked(file, name)
+        refused += found is None
+        if found is None or name == "spikingjelly":
+            continue
+        # Read whole, and so read the same whichever way its bytes come.
+        assert listed(fed(name, garbled, random.Random(seed).choices(range(len(garbled) + 1), k=9))) == found
+        assert all(x < made.columns and y < 2**15 and t >= 0 for t, x, y, _ in found)
+    assert refused > {"atis": 40, "evt2": 90, "evt3": 75}.get(name, 125)
+
+
+@pytest.mark.slow
+def test_mutations_of_aedat4(tmp_path):
+    """The process that reads takes the time."""
+    pytest.importorskip("aedat")
+    made = writers.FORMATS["aedat4"]
+    data = made.write(writers.some(made, 120))
+    refused = 0
+    for seed in range(220):
+        file = tmp_path / "a.aedat4"
+        file.write_bytes(mutated(random.Random(seed), data))
+        with no_hang():
+            refused += checked(file, "aedat4") is None
+    assert refused > 100
+
+
+def untold(name: str, data: bytes, events: list[writers.Event]) -> set[int]:
+    """Where a file may be cut without anybody being able to tell."""
+    nothing = len(writers.FORMATS[name].write([]))
+    if name == "aedat3":
+        ends, at = {nothing}, nothing
+        while at < len(data):
+            size, capacity = struct.unpack_from("<I8xI", data, at + 4)
+            at += 28 + size * capacity
+            ends.add(at)
+        return ends
+    size = {"atis": 5, "aedat2": 8, "dat": 8, "evt2": 4, "evt3": 2}[name]
+    ends = set(range(nothing, len(data) + 1, size))
+    if name == "aedat2":  # whose header is over where its events begin
+        ends |= {len(b"#!AER-DAT2.0\r\n")}
+    if name in ("evt2", "evt3"):
+        header = data[:nothing]
+        ends |= {at + 1 for at, byte in enumerate(header) if byte == ord("\n")}
+    return ends - {0}
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_cut_off_anywhere(name):
+    made = writers.FORMATS[name]
+    events = writers.some(made, 60)
+    data = made.write(events)
+    whole = untold(name, data, events)
+    for cut in range(1, len(data)):
+        if cut in whole:
+            found = listed(fed(name, data[:cut], []))
+            assert found == events[: len(found)]
+        else:
+            with pytest.raises(Damaged) as caught:
+                fed(name, data[:cut], [cut // 2])
+            assert caught.value.offset <= cut
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_arrays_cut_off_or_flipped_anywhere(tmp_path, compressed):
+    data = writers.spikingjelly(writers.some(writers.FORMATS["spikingjelly"], 40), compressed)
+    file = tmp_path / "a.npz"
+    for cut in range(1, len(data), 7):
+        file.write_bytes(data[:cut])
+        assert checked(file, "spikingjelly") is None
+    file.write_bytes(data)
+    with zipfile.ZipFile(file) as archive:
+        first, second, *_ = archive.infolist()
+    for at in range(second.header_offset - first.compress_size, second.header_offset, 7):
+        flipped = bytearray(data)
+        flipped[at] ^= 16
+        file.write_bytes(flipped)
+        assert checked(file, "spikingjelly") is None
+
+
+def test_arrays_say_where_the_damaged_one_begins(tmp_path):
+    data = bytearray(writers.spikingjelly([(1, 2, 3, 1)] * 9, compressed=False))
+    file = tmp_path / "a.npz"
+    file.write_bytes(data)
+    with zipfile.ZipFile(file) as archive:
+        offset = archive.getinfo("y.npy").header_offset
+    data[data.index(b"\x03\x00\x00\x00\x00\x00\x00\x00\x03\x00", offset)] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(Damaged, match=rf"byte {offset:,}: array y, which begins here, is damaged: Bad CRC-32"):
+        list(recording(file).chunks())
+
+
+def test_aedat4_cut_off(tmp_path):
+    pytest.importorskip("aedat")
+    data = writers.aedat4(writers.some(writers.FORMATS["aedat4"], 120))
+    table = data.index(b"a table of what")
+    file = tmp_path / "a.aedat4"
+    for cut in (1, 14, 17, 18, 30, 300, table - 900, table - 1):
+        file.write_bytes(data[:cut])
+        assert checked(file, "aedat4") is None
+    with pytest.raises(Damaged, match=rf"byte {cut:,}: the file ends here, .* should end at byte {table:,}$"):
+        recording(file)
+    file.write_bytes(data[: table + 3])
+    assert len(checked(file, "aedat4")) == 120
+    open_ended = writers.aedat4(writers.some(writers.FORMATS["aedat4"], 120), closed=False)
+    file.write_bytes(open_ended[:-9])
+    assert checked(file, "aedat4") is None
+
+
+def in_aedat3(kind=1, size=8, offset=4, overflow=0, capacity=1, number=1, valid=1, body=bytes(8)) -> bytes:
+    return (
+        writers.AEDAT3_HEADER
+        + struct.pack("<HHIIIIII", kind, 1, size, offset, overflow, capacity, number, valid)
+        + body
+    )
+
+
+START = len(writers.AEDAT3_HEADER)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("atis", writers.atis([(1, 2, 239, 1), (1, 2, 241, 1)]), "byte 5: an event in row 241 of a sensor of 240 rows"),
+        ("atis", b"123456", "byte 5: the last event has 1 of its 5 bytes"),
+        ("aedat2", b"", "byte 0: the first line is not #!AER-DAT2.0"),
+        ("aedat2", b"#!AER-DAT3.1\n", "byte 0: the first line is not #!AER-DAT2.0"),
+        ("aedat2", b"#!AER-DAT2.0\r\n#", "byte 14: the header is cut off in its line 2"),
+        ("aedat2", b"#!AER-DAT2.0\r\n" + bytes(12), "byte 22: the last event has 4 of its 8 bytes"),
+        (
+            "aedat2",
+            b"#!AER-DAT2.0\r\n" + bytes(9) + b"\x01" + bytes(6),
+            "byte 22: address 0x10000 is beyond the 16 bits of a DVS128 camera, the only one that is read",
+        ),
+        ("aedat2", b"#!AER-DAT2.0\n" + b"#" * 2**16, "byte 0: a header of more than 65,536 bytes"),
+        ("aedat2", b"#!AER-DAT2.0\n" + b"#\n" * 2**15, "byte 0: a header of more than 65,536 bytes"),
+        ("aedat3", b"#!AER-DAT3.1\n#\n\0", "byte 15: the header ends without its line #!END-HEADER"),
+        ("aedat3", b"#!AER-DAT3.1\n#\n", "byte 15: the header ends without its line #!END-HEADER"),
+        (
+            "aedat3",
+            b"#!AER-DAT3.1\n#Format: Serial-TS\n#!END-HEADER\n",
+            "byte 0: packets of format Serial-TS; RAW is read",
+        ),
+        ("aedat3", in_aedat3(kind=13), f"byte {START}: a packet of type 13; there are 0 to 12"),
+        (
+            "aedat3",
+            in_aedat3(size=9),
+            f"byte {START}: polarity events of 9 bytes with their time at byte 4; they have 8 and 4",
+        ),
+        (
+            "aedat3",
+            in_aedat3(offset=0),
+            f"byte {START}: polarity events of 8 bytes with their time at byte 0; they have 8 and 4",
+        ),
+        (
+            "aedat3",
+            in_aedat3(number=2),
+            f"byte {START}: a packet for 1 events that holds 2, of which 1 are valid",
+        ),
+        (
+            "aedat3",
+            in_aedat3(valid=2),
+            f"byte {START}: a packet for 1 events that holds 1, of which 2 are valid",
+        ),
+        ("aedat3", in_aedat3(capacity=2**32 - 1), f"byte {START}: a packet of 4,294,967,295 events of 8 bytes"),
+        ("aedat3", in_aedat3(kind=2, size=0), f"byte {START}: a packet of 1 events of 0 bytes"),
+        ("aedat3", in_aedat3(body=bytes(7)), f"byte {START + 35}: the last packet is cut off 1 bytes before its end"),
+        ("aedat3", in_aedat3(capacity=3), f"byte {START + 36}: the last packet is cut off 16 bytes before its end"),
+        ("aedat3", in_aedat3(body=bytes(9)), f"byte {START + 36}: the last packet has 1 of the 28 bytes of its header"),
+        (
+            "aedat3",
+            in_aedat3() + in_aedat3(body=b"\0\0\0\1" + bytes(4))[START:],
+            f"byte {START + 36 + 28}: an event at row 0, column 128 of a sensor of 128 x 128",
+        ),
+        (
+            "aedat3",
+            in_aedat3(body=bytes(4) + b"\xff" * 4),
+            f"byte {START + 28}: an event of the negative time -1",
+        ),
+        ("dat", b"% Version 2\n\x0c", "byte 12: the file ends before it says the type of its events"),
+        (
+            "dat",
+            b"% Version 2\n\x0e\x08",
+            "byte 12: events of type 14 and 8 bytes; what is read has type 0 or 12 and 8 bytes",
+        ),
+        ("dat", b"% Version 1\n\x00\x08", "byte 0: version 1 of the format; version 2 is read"),
+        (
+            "dat",
+            b"% Height 720\n\x00\x08",
+            "byte 0: the header does not say the sensor's height or width, a number up to 16,384",
+        ),
+        (
+            "dat",
+            b"% Height 720\n% Width 99999999999999999999\n\x00\x08",
+            "byte 0: the header says '99999999999999999999' for the sensor's height or width, a number up to 16,384",
+        ),
+        (
+            "dat",
+            writers.dat([(1, 5, 719, 0), (1, 5, 720, 0)]),
+            f"byte {len(writers.DAT_HEADER) + 10}: an event at row 720, column 5 of a sensor of 720 x 1280",
+        ),
+        (
+            "dat",
+            writers.dat([(1, 2, 3, 2)]),
+            f"byte {len(writers.DAT_HEADER) + 2}: an event of polarity 2; it can be 0 or 1",
+        ),
+        ("evt2", b"% evt 3.0\nab", "byte 0: words of EVT 3; EVT2 and EVT3 are read, and this was to be EVT2"),
+        (
+            "evt2",
+            b"% format EVT21;height=1;width=1\nab",
+            "byte 0: words of EVT 2.1; EVT2 and EVT3 are read, and this was to be EVT2",
+        ),
+        ("evt2", b"% evt 2.0\nabc\x80a", "byte 14: the last word has 1 of its 4 bytes"),
+        ("evt2", b"% evt 2.0\nabc\x80abc\x90", "byte 14: a word of type 9, which EVT2 has not"),
+        ("evt3", b"% evt 3.0\na\x80a\x10", "byte 12: a word of type 1, which EVT3 has not"),
+        (
+            "evt2",
+            writers.evt2([(70, 1279, 719, 1), (70, 1280, 0, 1)]),
+            f"byte {len(writers.EVT2_HEADER) + 20}: an event at row 0, column 1280 of a sensor of 720 x 1280",
+        ),
+        (
+            "evt3",
+            writers.EVT3_HEADER + struct.pack("<5H", 0x8001, 0x0001, 0x34F8, 0x4003, 0x4F00),
+            f"byte {len(writers.EVT3_HEADER) + 8}: an event at row 1, column 1292 of a sensor of 720 x 1280",
+        ),
+    ],
+)
+def test_what_is_wrong_and_where(name, data, said):
+    """Fed whole, and byte after byte."""
+    for cuts in ([], list(range(len(data)))[-2000:]):
+        with pytest.raises(Damaged) as caught:
+            fed(name, data, cuts)
+        assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"IOHE", b"IOHX", "byte 18: the header is damaged"),
+        (b"EVTS</attr>", b"FRME</attr>", "byte 18: the header tells of no stream of events"),
+        (b">640<", b">6x0<", "byte 0: the header says '6x0' for the sensor's height or width, a number up to 32,768"),
+        (b"</dv>", b"</dw>", "byte 18: the header's description of the streams is damaged"),
+        (b'<dv version="2.0">', b"<!DOCTYPE lolz><dv", "byte 18: the header's description of the streams is damaged"),
+        (b"\r\n", b"\n\n", r"byte 0: the file does not begin with the line #!AER-DAT4.0 and the size of a header"),
+    ],
+)
+def test_headers_of_aedat4(tmp_path, old, new, said):
+    pytest.importorskip("aedat")
+    file = tmp_path / "a.aedat4"
+    file.write_bytes(writers.aedat4(writers.some(writers.FORMATS["aedat4"], 60)).replace(old, new))
+    with pytest.raises(Damaged) as caught:
+        recording(file, "aedat4")
+    assert str(caught.value) == f"{file}: {said}"
+
+
+def test_packets_of_aedat4(tmp_path):
+    pytest.importorskip("aedat")
+    file = tmp_path / "a.aedat4"
+    events = [(5, 6, 7, 1)] * 60 + [(5, 640, 7, 1)]
+    data = writers.aedat4(events)
+    second = data.index(struct.pack("<I", 2), data.index(struct.pack("<I", 5), data.index(b"</dv>")) + 4)
+    file.write_bytes(data)
+    said = f"{file}: byte {second:,}: the packet has an event at row 7, column 640, time 5, on a sensor of 480 x 640"
+    with pytest.raises(Damaged, match=re.escape(said)):
+        list(recording(file).chunks())
+    garbled = bytearray(data)
+    garbled[second + 8 + 8 : second + 8 + 12] = b"EVTX"
+    file.write_bytes(garbled)
+    with pytest.raises(Damaged, match=rf"byte {second:,}: the packet that begins here is damaged: .* do not match"):
+        list(recording(file).chunks())
+    garbled = bytearray(data)
+    garbled[second + 4 : second + 8] = b"\xff" * 4
+    file.write_bytes(garbled)
+    with pytest.raises(Damaged, match=rf"byte {second:,}: a packet of 4,294,967,295 bytes, and [0-9,]+ are left"):
+        list(recording(file).chunks())
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("os.abort()", "the reader crashed at this packet or behind it (status -6)"),
+        ("raise SystemExit(3)", "the packet that begins here is damaged: 3"),
+        ("raise Panic('one\\ntwo')", "the packet that begins here is damaged: one two"),
+        ("bytearray(2**33)", "the packet that begins here is damaged: MemoryError"),
+        ("time.sleep(60)", "the reader hangs at this packet or behind it, since 0.5 s"),
+    ],
+)
+def test_a_package_that_fails(tmp_path, monkeypatch, does, said):
+    """Whatever the compiled reader does, this process goes on and says it."""
+    (tmp_path / "aedat.py").write_text(f"""import os, time
+class Panic(BaseException): pass
+class Decoder:
+    def __init__(self, path): pass
+    def __iter__(self): return self
+    def __next__(self):
+        {does}
+""")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("tcja_runtime.events.aedat4._PATIENCE", 0.5 if "sleep" in does else 30)
+    file = tmp_path / "a.aedat4"
+    file.write_bytes(writers.aedat4([(1, 2, 3, 1)]))
+    with pytest.raises(Damaged) as caught:
+        list(recording(file).chunks())
+    assert str(caught.value).endswith(said)
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_nothing_is_asked_of_memory_that_a_recording_promises(name):
+    data = {
+        "aedat3": in_aedat3(kind=2, size=4, capacity=2**25, number=1),
+        "dat": b"% Height 16384\n% Width 16384\n\x0c\x08",
+    }.get(name, writers.FORMATS[name].write([(1, 2, 3, 1)]))
+    decoder = FORMATS[name].decoder()
+    tracemalloc.start()
+    decoder.feed(data)
+    for _ in range(3):
+        decoder.feed(np.zeros(1000, np.uint8).tobytes())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20

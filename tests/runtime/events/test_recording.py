@@ -1,0 +1,203 @@
+"""Which file is of which format, and what is said of files that are of none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tcja_deploy import doctor
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.events import FORMATS, Segment, recording, segments, told
+
+from . import writers
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_content_tells_the_format_whatever_the_file_is_called(tmp_path, name):
+    made = writers.FORMATS[name]
+    data = made.write(writers.some(made, 5))
+    assert told(data) == (None if name == "atis" else name)
+    if name == "atis":
+        return
+    if FORMATS[name].package is not None:
+        pytest.importorskip(FORMATS[name].package)
+    for file in (tmp_path / "a", tmp_path / "a.bin"):
+        file.write_bytes(data)
+        assert recording(file).format == name
+        assert recording(str(file), name).format == name
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (b"% Date 2020\n% evt 2.0\n", "evt2"),
+        (b"% Date 2020\n% evt 3.0\n", "evt3"),
+        (b"% format EVT2;height=480;width=640\n% end\n", "evt2"),
+        (b"% format EVT3;height=480;width=640\n% end\n", "evt3"),
+        (b"% Data file containing CD events.\n% Version 2\n\x0c\x08", "dat"),
+    ],
+)
+def test_headers_of_prophesee(header, name):
+    assert told(header) == name
+    FORMATS[name].decoder().feed(header)
+
+
+@pytest.mark.parametrize("name", ["evt2", "evt3", "dat"])
+def test_half_a_header_tells_nothing_wrong(name):
+    made = writers.FORMATS[name]
+    data = made.write(writers.some(made, 3))
+    assert {told(data[:size]) for size in range(len(data) + 1)} == {None, name}
+
+
+def test_a_header_without_an_end(tmp_path):
+    (tmp_path / "a.dat").write_bytes(b"% " * 2**16)
+    with pytest.raises(BadInput, match=r"a\.dat: byte 0: a header of more than 65,536 bytes$"):
+        recording(tmp_path / "a.dat")
+
+
+def test_the_suffix_tells_what_the_content_does_not(tmp_path):
+    (tmp_path / "a.BIN").write_bytes(writers.atis([(1, 2, 3, 1)]))
+    assert recording(tmp_path / "a.BIN").format == "atis"
+    (tmp_path / "a.txt").write_bytes(writers.atis([(1, 2, 3, 1)]))
+    assert recording(tmp_path / "a.txt", "atis").format == "atis"
+    with pytest.raises(BadInput, match=r"a\.txt: neither its content nor its suffix '\.txt' tells a format") as caught:
+        recording(tmp_path / "a.txt")
+    assert all(f"({name})" in str(caught.value) for name in FORMATS)
+
+
+@pytest.mark.parametrize("name", [None, *FORMATS])
+def test_what_is_no_file(tmp_path, name):
+    if name == "aedat4":
+        pytest.importorskip("aedat")
+    for path, said in (
+        (tmp_path / "none.bin", "does not exist"),
+        (tmp_path, "is a folder, not a recording"),
+        (tmp_path / "fifo.bin", "is no file, and a recording has an end"),
+        (tmp_path / "empty.bin", "is empty"),
+        (tmp_path / ("n" * 300), "cannot be read: File name too long"),
+        ("null\0byte", "cannot be read: embedded null byte"),
+    ):
+        if getattr(path, "name", "") == "fifo.bin" and not path.exists():
+            os.mkfifo(path)
+        (tmp_path / "empty.bin").touch()
+        with pytest.raises(BadInput) as caught:
+            recording(path, name)
+        assert str(caught.value) in (f"{path} {said}", f"{path} does not exist")
+
+
+def test_a_format_that_there_is_not(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    with pytest.raises(BadInput, match=r"^there is no format 'h5'; there are aedat2, aedat3, aedat4, atis, "):
+        recording(tmp_path / "a", "h5")
+
+
+def test_a_file_that_is_gone_when_it_is_read(tmp_path):
+    (tmp_path / "a.bin").write_bytes(writers.atis([(1, 2, 3, 1)]))
+    found = recording(tmp_path / "a.bin")
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(BadInput, match=r"a\.bin cannot be read: No such file or directory"):
+        list(found.chunks())
+
+
+def test_frames_are_no_events(tmp_path):
+    np.savez(tmp_path / "a.npz", frames=np.zeros((4, 2, 8, 8)))
+    with pytest.raises(BadInput, match=r"a\.npz holds frames, not events; .* --data$"):
+        recording(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", t=[1], x=[1])
+    with pytest.raises(BadInput, match=r"b\.npz has no arrays t, x, y and p, as events have; it has t, x$"):
+        recording(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"t": [1.5]}, "t is of type float64; events are whole numbers"),
+        ({"t": np.array([None])}, "t is of type object; events are whole numbers"),
+        ({"x": [[1]]}, r"x has shape \[1, 1\]; events are one number each"),
+        ({"x": [1, 2]}, "its arrays are of different lengths: 1 t, 2 x, 1 y, 1 p"),
+        ({"x": [-1]}, "x of event 0 is -1; it can be 0 to 65,535"),
+        ({"y": [65536]}, "y of event 0 is 65536; it can be 0 to 65,535"),
+        ({"p": [2]}, "p of event 0 is 2; it can be 0 to 1"),
+        ({"t": np.array([2**63], np.uint64)}, "t of event 0 is 9223372036854775808"),
+    ],
+)
+def test_arrays_that_are_no_events(tmp_path, arrays, said):
+    np.savez(tmp_path / "a.npz", **({"t": [1], "x": [1], "y": [1], "p": [1]} | arrays))
+    with pytest.raises(BadInput, match=rf"a\.npz: {said}"):
+        list(recording(tmp_path / "a.npz").chunks())
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("tcja_runtime.events.aedat4.importlib.util.find_spec", lambda _: None)
+    (tmp_path / "a.aedat4").write_bytes(writers.aedat4([(1, 2, 3, 1)]))
+    with pytest.raises(Unavailable, match=r"is AEDAT 4, and aedat, .*, is not installed: pip install aedat$"):
+        recording(tmp_path / "a.aedat4")
+
+
+@pytest.mark.parametrize("number", ["2.3.0", None])
+def test_doctor_names_what_is_read_by_what(monkeypatch, number):
+    monkeypatch.setattr(doctor, "version", lambda package: number if package == "aedat" else "1.0")
+    found = {finding.what: finding for finding in doctor.examine()}
+    alone = found["read event recordings"]
+    assert alone.able
+    assert all(each.title in alone.detail for each in FORMATS.values() if each.package is None)
+    other = found["read AEDAT 4, as DV and dv-processing write it"]
+    assert (other.able, other.fix) == ((True, "") if number else (False, "pip install aedat"))
+
+
+def test_numpy_is_all_that_is_imported():
+    code = """import sys
+before = set(sys.modules)
+import tcja_runtime.events
+names = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(names - set(sys.stdlib_module_names)))"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "['numpy', 'tcja_runtime']\n"
+
+
+LABELS = "class,startTime_usec,endTime_usec\n1,80048239,85092709\n8,150717639,157362334\n8,157300000,164029864\n"
+
+
+def test_labels_beside_a_recording(tmp_path):
+    file = tmp_path / "user01_lab.aedat"
+    assert segments(file) is None
+    for text in (LABELS, LABELS.replace("\n", "\r\n"), "\ufeff" + LABELS, LABELS.replace(",", ", ") + "\n\n"):
+        (tmp_path / "user01_lab_labels.csv").write_text(text, encoding="utf-8", newline="")
+        assert segments(file) == [
+            Segment(80048239, 85092709, 0),
+            Segment(150717639, 157362334, 7),
+            Segment(157300000, 164029864, 7),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", r"a_labels\.csv is empty$"),
+        ("class,start,end\n1,2\n", r"line 2: '1,2' is not a class, a start and an end$"),
+        ("class,start,end\n1,2,3\n\n1,2,x\n", r"line 4: '1,2,x' is not a class, a start and an end$"),
+        ("class,start,end\n0,2,3\n", "line 2: class 0 from 2 to 3; classes count from 1 and times rise$"),
+        ("class,start,end\n1,3,3\n", "line 2: class 1 from 3 to 3; "),
+        ("class,start,end\n1,-3,3\n", "line 2: class 1 from -3 to 3; "),
+        ("class,start,end\n1,3,9223372036854775808\n", "line 2: class 1 from 3 to 9223372036854775808; "),
+        ("class,start,end\n" + "1," * 70000, "field larger|is not a class"),
+        ("class,start,end\n" + "1,2,3\n" * 200000, "more than 1,048,576"),
+        ("class,start,end\n" + "1" * 5000 + ",2,3\n", "is not a class"),
+        ("class\x00,start\n\x00,1,2\n", "is not a class|is no label file"),
+    ],
+)
+def test_files_of_labels_that_are_none(tmp_path, text, said):
+    (tmp_path / "a_labels.csv").write_text(text)
+    with pytest.raises(BadInput, match=said) as caught:
+        segments(tmp_path / "a.aedat")
+    assert len(str(caught.value)) < 400
+
+
+def test_labels_that_are_no_text(tmp_path):
+    (tmp_path / "a_labels.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match=r"a_labels\.csv cannot be read: 'utf-8'"):
+        segments(tmp_path / "a.aedat")
