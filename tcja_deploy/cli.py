@@ -217,6 +217,14 @@ def export(
             "ONNX Runtime, unrolled for TensorRT."
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="How training cut recordings into frames: number, time, duration:50ms (SpikingJelly up to 0.0.0.0.14) "
+            "or duration-grid:50ms (2.0). Default: the network's own, number as published; unknown for --model.",
+        ),
+    ] = None,
     streaming: Annotated[
         bool,
         typer.Option("--streaming", help="Also split the network, to be run frame by frame as the frames come."),
@@ -247,6 +255,7 @@ def export(
         precision=precision.value,
         keep=tuple(keep) if keep else pipeline.Request.keep,
         time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
+        split=split,
         streaming=streaming or time_form is TimeForm.STEPWISE,
         data=data,
         samples=samples,

@@ -74,6 +74,7 @@ class Request:
         keep: what stays in float32 all the same: modules, spiking layers, or "advised" for what margins advise.
         time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
             by layer; None leaves it to the target (`tcja_deploy.choosing`).
+        split: how recordings are cut into frames (`tcja_runtime.frames.RULES`); None leaves it to the network.
         streaming: whether to split the network so that it can be streamed frame by frame (`tcja_exporters.streaming`).
         data: windows to compare on (`tcja_runtime.data.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
@@ -96,6 +97,7 @@ class Request:
     precision: str = "fp32"
     keep: tuple[str, ...] = (ADVISED,)
     time_form: str | None = None
+    split: str | None = None
     streaming: bool = False
     data: Path | None = None
     samples: int | None = None
@@ -131,6 +133,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         network = _trained(request)
         if request.per_step:
             network = answering_each_step(network)
+        if request.split is not None:
+            network = dataclasses.replace(network, contract=network.contract.cut_by(request.split))
     contract = network.contract
     if request.streaming:
         streaming.check(contract)

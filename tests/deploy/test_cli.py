@@ -105,6 +105,31 @@ def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
     assert "No real data was used" in (tmp_path / "a.bundle" / "report.html").read_text()
 
 
+def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
+    options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
+    code, out, _ = run("export", checkpoint, *options, "--split", "duration:20ms", "--json")
+    assert code == 0
+    taken = Bundle.open(tmp_path / "a.bundle").manifest.input
+    assert (taken.split, taken.duration, taken.polarity) == ("duration", 20_000, ("off", "on"))
+    assert json.loads(out)["input"]["duration"] == 20_000
+
+
+@pytest.mark.parametrize(
+    ("network", "rule", "said"),
+    [
+        ("dvs128", "frames", "--split frames must be number, time, duration:TIME or duration-grid:TIME, such as"),
+        ("fashion_mnist", "time", "--split time says how recordings become frames, the network takes images; leave it"),
+    ],
+)
+def test_how_recordings_cannot_be_cut(run, tmp_path, network, rule, said):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", network)
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx", "--split", rule)
+    assert code == 2
+    assert said in err
+    assert not (tmp_path / "a.bundle").exists()
+
+
 def test_silent_layers_are_named(run, tmp_path):
     """Without input nothing fires, and that nothing differs then says little."""
     checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist", fc__1__0__weight=torch.zeros(32, 392))

@@ -92,15 +92,18 @@ def test_export_and_verify(folder, capsys):
     assert "2 spiking layers of mynet.Net replaced: lif1 (mynet.LIF), lif2 (mynet.LIF)" in out
     manifest = Bundle.open(folder / "own.bundle").manifest
     assert (manifest.network, manifest.dialect, manifest.time_steps) == ("Net", "own", 5)
+    assert (manifest.input.split, manifest.input.polarity) == (None, None)
     assert [layer.neuron.decay for layer in manifest.layers] == [0.5, 0.75]
     assert run(capsys, "verify", "own.bundle")[0] == 0
 
 
 def test_per_step(folder, capsys):
     arguments = ["--model", "mynet:build", "--layout", "TN", "--shape", "4,2,4,4", "--target", "onnx", "--json"]
-    code, out, err = run(capsys, "export", "w.pth", *arguments, "--per-step", "--out", "steps.bundle")
+    options = ["--per-step", "--split", "time", "--out", "steps.bundle"]
+    code, out, err = run(capsys, "export", "w.pth", *arguments, *options)
     assert code == 0, err
     said = json.loads(out)
+    assert (said["input"]["split"], said["input"]["polarity"]) == ("time", ["off", "on"])
     assert (said["output"], said["output_shape"], said["parity"]["met"]) == ("rates_per_step", [4, 3], True)
     assert run(capsys, "verify", "steps.bundle")[0] == 0
 

@@ -1,10 +1,12 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
-from tcja_runtime.frames import InputContract, draw
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import InputContract, draw, spoken
 
 FRAMES = InputContract.frames(3, 4, 5)
 IMAGES = InputContract.images(1, 4, 4)
@@ -25,6 +27,104 @@ def test_drawn_windows_meet_the_contract_and_repeat(contract):
         assert samples.inputs.max() <= 1
 
 
-@pytest.mark.parametrize("contract", [FRAMES, IMAGES])
+@pytest.mark.parametrize(
+    "contract",
+    [
+        FRAMES,
+        IMAGES,
+        InputContract.latents(3, 4),
+        InputContract.of((4, 2, 5, 6)),
+        InputContract.frames(3, 4, 5, sensor=(128, 200)),
+        FRAMES.cut_by("time"),
+        FRAMES.cut_by("duration-grid:50ms"),
+    ],
+)
 def test_contract_json_round_trip(contract):
     assert InputContract.from_dict(json.loads(json.dumps(dataclasses.asdict(contract)))) == contract
+
+
+def test_contracts_from_before_there_were_durations_are_read():
+    fields = {name: value for name, value in dataclasses.asdict(FRAMES).items() if value is not None}
+    assert sorted(fields) == ["name", "polarity", "scaling", "shape", "split"]
+    assert InputContract.from_dict(fields) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"name": "sounds"}, "no 'sounds' of 'counts'"),
+        ({"scaling": "unit"}, "no 'frames' of 'unit'"),
+        ({"shape": [3, 2, 4]}, r"no shape \[3, 2, 4\]"),
+        ({"shape": [3, 2, 4, 5.0]}, "no shape"),
+        ({"shape": [3, 2, 4, 0]}, "no shape"),
+        ({"shape": [3, 2, True, 5]}, "no shape"),
+        ({"shape": [2, 2, 2**14, 2**14]}, "no shape"),
+        ({"shape": [3, 1, 4, 5]}, "no frames .* are cut from recordings"),
+        ({"polarity": None}, "no frames .* are cut from recordings"),
+        ({"polarity": ["on", "on"]}, "not cut by 'number', with polarities"),
+        ({"split": "size"}, "not cut by 'size'"),
+        ({"split": ["number"]}, "not cut by"),
+        ({"split": "duration"}, "cut by 'duration' have no duration None"),
+        ({"duration": 50}, "cut by 'number' have no duration 50"),
+        ({"split": "duration", "duration": 0}, "takes no 0 microseconds"),
+        ({"split": "duration", "duration": 1.5}, "takes no 1.5 microseconds"),
+        ({"split": "duration-grid", "duration": 2**41}, "takes no 2199023255552 microseconds"),
+        ({"sensor": [4, 5]}, "not resized by None from"),
+        ({"resize": "bilinear"}, "not resized by 'bilinear' from None"),
+        ({"resize": "nearest", "sensor": [4, 5]}, "not resized by 'nearest'"),
+        ({"resize": "bilinear", "sensor": [4]}, r"no frames come from a sensor of \[4\]"),
+        ({"resize": "bilinear", "sensor": [4, 2**15]}, "no frames come from a sensor"),
+        ({"resize": "bilinear", "sensor": [4, 5.0]}, "no frames come from a sensor"),
+    ],
+)
+def test_contracts_that_cannot_be_are_refused(changed, said):
+    with pytest.raises(ValueError, match=said):
+        InputContract.from_dict({**dataclasses.asdict(FRAMES), **changed})
+
+
+def test_images_are_neither_cut_nor_resized():
+    for changed in ({"split": "number", "polarity": ["off", "on"]}, {"resize": "bilinear", "sensor": [4, 5]}):
+        with pytest.raises(ValueError, match="no images"):
+            InputContract.from_dict({**dataclasses.asdict(InputContract.images(2, 4, 4)), **changed})
+
+
+@pytest.mark.parametrize(
+    ("rule", "split", "duration"),
+    [
+        ("number", "number", None),
+        ("time", "time", None),
+        ("duration:50ms", "duration", 50_000),
+        ("duration-grid:0.5s", "duration-grid", 500_000),
+        ("duration:1us", "duration", 1),
+    ],
+)
+def test_rules_of_cutting(rule, split, duration):
+    cut = FRAMES.cut_by(rule)
+    assert (cut.split, cut.duration) == (split, duration)
+    assert dataclasses.replace(cut, split="number", duration=None) == FRAMES
+    assert cut.cut_by("number") == FRAMES
+    assert InputContract.of((3, 2, 4, 5)).cut_by(rule).polarity == ("off", "on")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["", "size", "number:50ms", "time:", "duration", "duration:", "duration:50", "duration:0us", "duration:1.5us"],
+)
+def test_rules_that_are_none_are_refused(rule):
+    said = f"--split {rule} must be number, time, duration:TIME or duration-grid:TIME, such as duration:50ms"
+    with pytest.raises(BadInput, match=re.escape(said)):
+        FRAMES.cut_by(rule)
+
+
+def test_what_is_not_cut_from_recordings_has_no_rule():
+    with pytest.raises(
+        BadInput, match="--split time says how recordings become frames, the network takes images; leave"
+    ):
+        IMAGES.cut_by("time")
+    with pytest.raises(BadInput, match="--split time: events have 2 polarities, the network takes frames of 3; leave"):
+        InputContract.of((4, 3, 5, 5)).cut_by("time")
+
+
+@pytest.mark.parametrize(("time", "said"), [(50_000, "50 ms"), (1_500_000, "1.5 s"), (7, "7 us"), (0, "0 us")])
+def test_times_are_spoken(time, said):
+    assert spoken(time) == said

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tcja_exporters.attention import ATTENTIONS
 from tcja_exporters.dialects import TET
 from tcja_exporters.layers import Readout, TetPerStep
-from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES
+from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES, SENSOR
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.networks.vggsnn import SpikingConv, tet_attention
@@ -74,7 +74,11 @@ class TetCifar10DvsNet(nn.Module):
 
 
 class TetCifar10Dvs(Network[Sizes]):
-    """Takes frames already resized to 48x48, as its training's loader makes them (``src/data_loaders.py``)."""
+    """Takes frames resized to 48x48 from the sensor's 128x128 (``src/data_loaders.py``).
+
+    Its training resizes 8-bit images. What counts become there is not known, so frames of recordings are not known to
+    equal what it was trained on, not even in scale.
+    """
 
     name = "tet_cifar10dvs"
     summary = "CIFAR10-DVS at 48x48, TET's neuron: eight spiking convolutions, TCJA before the first pooling, logits"
@@ -100,7 +104,10 @@ class TetCifar10Dvs(Network[Sizes]):
         return TetCifar10DvsNet(sizes)
 
     def contract(self, sizes: Sizes) -> InputContract:
-        return InputContract.frames(sizes.time_steps, sizes.event.height, sizes.event.width)
+        event = sizes.event
+        published = (event.height, event.width) == (PUBLISHED.height, PUBLISHED.width)
+        sensor = (SENSOR, SENSOR) if published else None
+        return InputContract.frames(sizes.time_steps, event.height, event.width, sensor=sensor)
 
     def classes(self, sizes: Sizes) -> tuple[str, ...]:
         return named_or_numbered(CLASSES, sizes.event.classes)

@@ -58,6 +58,10 @@ class Events:
         """Some of them, without a copy."""
         return Events(self.t[at], self.x[at], self.y[at], self.p[at])
 
+    def where(self, mask: npt.NDArray[np.bool_]) -> Events:
+        """Those that a mask [E] says; without a copy if it is all of them."""
+        return self if mask.all() else Events(self.t[mask], self.x[mask], self.y[mask], self.p[mask])
+
     @classmethod
     def none(cls) -> Events:
         """No events."""

@@ -59,3 +59,11 @@ def test_parameters_without_attention():
             network = networks.NETWORKS["tet_cifar10dvs"].build(sizes)
         assert sum(p.numel() for p in network.parameters()) == 9_271_498
         assert len(network.state_dict()) == 58
+
+
+def test_frames_of_the_published_size_are_resized_from_the_sensors():
+    network = networks.NETWORKS["tet_cifar10dvs"]
+    taken = network.contract(Sizes(EVENT))
+    assert (taken.shape, taken.sensor, taken.resize) == ((4, 2, 48, 48), (128, 128), "bilinear")
+    larger = network.contract(Sizes(EVENT._replace(height=64, width=64)))
+    assert (larger.shape, larger.sensor, larger.resize) == ((4, 2, 64, 64), None, None)
