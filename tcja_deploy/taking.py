@@ -11,11 +11,10 @@ from tcja_runtime import backends
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.engines import engines
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats
 from tcja_runtime.sessions.onnxruntime import PROVIDERS
 from tcja_runtime.streaming import Streams
 from tcja_runtime.trace import Values
-from tcja_runtime.windows import Frame
+from tcja_runtime.windows import Collector, Frame
 
 
 class Taking(Protocol):
@@ -52,17 +51,13 @@ class Whole:
 
     def __init__(self, bundle: Bundle, running: backends.Backend) -> None:
         self._bundle, self._running, self.title = bundle, running, running.title
-        self._begun: dict[int, Floats] = {}
+        self._collector = Collector(bundle.manifest.input)
 
     def take(self, frame: Frame) -> Values | None:
-        manifest = self._bundle.manifest
-        if frame.step == 0:
-            self._begun[frame.window] = np.empty((1, *manifest.input.shape), np.float32)
-        self._begun[frame.window][0, frame.step] = frame.counts
-        if not frame.last:
+        window, manifest = self._collector.add(frame), self._bundle.manifest
+        if window is None:
             return None
-        windows = self._begun.pop(frame.window)
-        output = self._running.session.run({manifest.input.name: windows})[manifest.output]
+        output = self._running.session.run({manifest.input.name: window[None]})[manifest.output]
         return _scores(output[0], self._bundle, self.title)
 
 

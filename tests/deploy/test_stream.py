@@ -303,6 +303,18 @@ def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run
     assert "engine old was built with another" in err.splitlines()
 
 
+def test_an_engine_runs_whole_windows(run, bundle, recording, monkeypatch):
+    """Where frames could be taken one by one, too: what is in the engine stands for all that was built for speed."""
+    opened = backends.opened
+    monkeypatch.setattr(taking, "engines", lambda *_, **__: ["an engine"])
+    monkeypatch.setattr(backends, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), engine=object()))
+    windows = (*MAX, *ALL, "--window", "3000events")
+    rows, summary = told(run("stream", bundle, recording, *windows)[1])
+    streamed, _ = told(run("stream", bundle, recording, *windows, "--backend", "onnxruntime")[1])
+    assert not summary["stepwise"]
+    check(rows, [{each["class"]: each["score"] for each in row["top"]} for row in streamed])
+
+
 def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[live.Summary, list[live.Answer]]:
     answers: list[live.Answer] = []
     stream = live.Stream(bundle, source, live.Options(**options), silent())
