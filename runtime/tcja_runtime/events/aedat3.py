@@ -90,10 +90,9 @@ class Aedat3:
         form = self._header.value(b"#Format:")
         if form not in (b"RAW", None):
             raise Damaged(0, f"packets of format {form.decode(errors='replace')}; RAW is read")
-        for line in self._header.lines:
-            name = line.partition(b":")[2].strip()
-            if line.startswith(b"#Source"):
-                self.sensor = next((size for camera, size in SENSORS.items() if name.startswith(camera)), None)
+        sources = [line.partition(b":")[2].strip() for line in self._header.lines if line.startswith(b"#Source")]
+        if len(sources) == 1:
+            self.sensor = next((size for camera, size in SENSORS.items() if sources[0].startswith(camera)), None)
 
     def _packet(self, data: bytes, at: int) -> None:
         """Look at the header of a packet."""

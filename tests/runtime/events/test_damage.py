@@ -84,7 +84,7 @@ def test_mutations(tmp_path, name):
     data = made.write(writers.some(made, 300))
     file = tmp_path / f"a{made.suffix}"
     refused = 0
-    for seed in range(400):
+    for seed in range(250):
         garbled = mutated(random.Random(seed), data)
         file.write_bytes(garbled)
         with no_hang():
@@ -95,7 +95,7 @@ def test_mutations(tmp_path, name):
         # Read whole, and so read the same whichever way its bytes come.
         assert listed(fed(name, garbled, random.Random(seed).choices(range(len(garbled) + 1), k=9))) == found
         assert all(x < made.columns and y < 2**15 and t >= 0 for t, x, y, _ in found)
-    assert refused > {"atis": 60, "evt2": 150, "evt3": 120}.get(name, 200)
+    assert refused > {"atis": 40, "evt2": 90, "evt3": 75}.get(name, 125)
 
 
 @pytest.mark.slow
@@ -153,13 +153,13 @@ def test_cut_off_anywhere(name):
 def test_arrays_cut_off_or_flipped_anywhere(tmp_path, compressed):
     data = writers.spikingjelly(writers.some(writers.FORMATS["spikingjelly"], 40), compressed)
     file = tmp_path / "a.npz"
-    for cut in range(1, len(data), 3):
+    for cut in range(1, len(data), 7):
         file.write_bytes(data[:cut])
         assert checked(file, "spikingjelly") is None
     file.write_bytes(data)
     with zipfile.ZipFile(file) as archive:
         first, second, *_ = archive.infolist()
-    for at in range(second.header_offset - first.compress_size, second.header_offset, 3):
+    for at in range(second.header_offset - first.compress_size, second.header_offset, 7):
         flipped = bytearray(data)
         flipped[at] ^= 16
         file.write_bytes(flipped)
@@ -313,7 +313,7 @@ START = len(writers.AEDAT3_HEADER)
 )
 def test_what_is_wrong_and_where(name, data, said):
     """Fed whole, and byte after byte."""
-    for cuts in ([], list(range(len(data)))):
+    for cuts in ([], list(range(len(data)))[-2000:]):
         with pytest.raises(Damaged) as caught:
             fed(name, data, cuts)
         assert str(caught.value) == said
