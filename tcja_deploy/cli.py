@@ -27,6 +27,7 @@ from tcja_runtime import staging
 from tcja_runtime.bundle import REPORT
 from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.frames import LARGEST
+from tcja_runtime.windows import Window
 
 _DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -64,6 +65,23 @@ Set = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="What the checkpoint does not tell of its network, such as T=10 where it has no attention; repeatable.",
+    ),
+]
+
+
+WindowLength = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="LENGTH",
+        help="Cut recordings into windows of so long, such as 500ms or 1s, or of so many events, such as 20000events. "
+        "Default: a recording, or a labelled segment of it, is one window.",
+    ),
+]
+Hop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LENGTH", help="From the beginning of a window to the next, in the same unit. Default: its length."
     ),
 ]
 
@@ -464,18 +482,8 @@ def stream(
             "udp://127.0.0.1:PORT.",
         ),
     ],
-    window: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LENGTH",
-            help="What is answered: a time such as 500ms or 2s, or a number such as 50000events. Default: the whole "
-            "source, cut as 'run' does, where it has an end.",
-        ),
-    ] = None,
-    hop: Annotated[
-        str | None,
-        typer.Option(metavar="LENGTH", help="How far a window begins behind the one before. Default: where that ends."),
-    ] = None,
+    window: WindowLength = None,
+    hop: Hop = None,
     format_: Annotated[
         str | None,
         typer.Option("--format", metavar="NAME", help="Of the events, where no file tells it, such as atis."),
@@ -513,14 +521,11 @@ def stream(
     """Classify events as they come, until the source ends or Ctrl-C."""
     from tcja_deploy import live, live_lines, live_view
     from tcja_runtime import sources
-    from tcja_runtime.windows import Window
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
-    if hop is not None and window is None:
-        raise BadInput(f"--hop {hop} is between windows; give their --window, too")
     options = live.Options(
-        window=None if window is None else Window.parse(window, hop),
+        window=_window(window, hop),
         buffer=buffer,
         lossless=lossless,
         seconds=seconds,
@@ -604,16 +609,10 @@ def _shape(given: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, sizes))
 
 
-def _speed(given: str | None) -> float | None:
-    if given is None:
-        return None
-    try:
-        speed = math.inf if given == "max" else float(given)
-    except ValueError:
-        speed = math.nan
-    if not speed > 0 or (given != "max" and math.isinf(speed)):
-        raise BadInput(f"--speed {given} is neither a number above 0 nor max")
-    return speed
+def _window(length: str | None, hop: str | None) -> Window | None:
+    if length is None and hop is not None:
+        raise BadInput(f"--hop {hop} says where the next window begins; say with --window how long windows are")
+    return None if length is None else Window.parse(length, hop)
 
 
 def _settings(given: list[str] | None) -> dict[str, str]:
@@ -648,6 +647,18 @@ def _class_names(given: str | None) -> tuple[str, ...] | None:
         if classes.count(name) > 1:
             raise BadInput(f"--classes names '{name}' twice; each class needs a name of its own")
     return tuple(classes)
+
+
+def _speed(given: str | None) -> float | None:
+    if given is None:
+        return None
+    try:
+        speed = math.inf if given == "max" else float(given)
+    except ValueError:
+        speed = math.nan
+    if not speed > 0 or (given != "max" and math.isinf(speed)):
+        raise BadInput(f"--speed {given} is neither a number above 0 nor max")
+    return speed
 
 
 def _print_json(value: Any) -> None:

@@ -518,7 +518,7 @@ def test_a_source_that_cannot_be_kept(run, bundle, recording, events, tmp_path, 
     ("arguments", "message"),
     [
         (["a.bin", "--csv", "--json"], "--csv and --json both ask for stdout; give one of them"),
-        (["a.bin", "--hop", "5ms"], "--hop 5ms is between windows; give their --window, too"),
+        (["a.bin", "--hop", "5ms"], "--hop 5ms says where the next window begins; say with --window how"),
         (["a.bin", "--lossy"], "--lossy is for windows: a source that is answered as a whole lacks nothing; give --w"),
         (["a.bin", "--speed", "fast"], "--speed fast is neither a number above 0 nor max"),
         (["a.bin", "--speed", "0"], "--speed 0 is neither a number above 0 nor max"),
