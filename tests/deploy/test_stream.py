@@ -214,6 +214,13 @@ def test_a_whole_source_is_one_window(run, bundle, recording, events, tmp_path, 
     assert (summary["stepwise"], summary["events"], summary["latency_median"]) == (False, N, None)
 
 
+@pytest.mark.parametrize("windows", [(), ("--window", "200ms", "--hop", "100ms"), ("--window", "1000events")])
+def test_the_classes_are_those_of_run(run, bundle, recording, windows):
+    rows, _ = told(run("stream", bundle, recording, *MAX, *ALL, *windows)[1])
+    expected = json.loads(run("run", bundle, recording, *ALL, *windows)[1])["windows"]
+    check(rows, [{each["class"]: each["score"] for each in row["top"]} for row in expected])
+
+
 def test_labelled_segments_are_a_window_each(run, bundle, recording, events, tmp_path):
     shutil.copy(recording, tmp_path)
     spans = [(100_000, 250_000), (200_000, 600_000)]
