@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import io
 import json
+import math
 import sys
 import traceback
 from pathlib import Path
@@ -495,6 +496,78 @@ def run_(
 
 
 @app.command()
+def stream(
+    bundle: Annotated[Path, typer.Argument(help="The bundle whose network classifies.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Where events come from: a recording, a FIFO, - for standard input, tcp://127.0.0.1:PORT or "
+            "udp://127.0.0.1:PORT.",
+        ),
+    ],
+    window: WindowLength = None,
+    hop: Hop = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="Of the events, where no file tells it, such as atis."),
+    ] = None,
+    speed: Annotated[
+        str | None,
+        typer.Option(metavar="TIMES", help="Of a recording: 2 is twice as fast as it was, max as fast as it goes."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait at the end of a file for what is added.")] = False,
+    buffer: Annotated[
+        int, typer.Option(min=1, max=2**28, metavar="EVENTS", help="How many events may wait to be looked at.")
+    ] = 2**22,
+    lossless: Annotated[
+        bool | None,
+        typer.Option(
+            "--lossless/--lossy",
+            help="Where more come, make the source wait, or drop the oldest and count them. Default: dropped, but not "
+            "with --speed max or without --window.",
+        ),
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long. Default: with the source.")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="Stop after so many answers.")] = None,
+    backend: BackendChoice = BackendName.AUTO,
+    trust_engine: TrustEngine = False,
+    top: Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")] = 2,
+    view: Annotated[
+        bool, typer.Option("--view/--no-view", help="Show events and classes on a terminal while they come.")
+    ] = True,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line of values a window on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print an object a line on stdout: one a window, then a summary.")
+    ] = False,
+    verbose: Verbose = False,
+) -> int:
+    """Classify events as they come, until the source ends or Ctrl-C."""
+    from tcja_deploy import live, live_lines, live_view
+    from tcja_runtime import sources
+
+    if as_csv and as_json:
+        raise BadInput("--csv and --json both ask for stdout; give one of them")
+    options = live.Options(
+        window=_window(window, hop),
+        buffer=buffer,
+        lossless=lossless,
+        seconds=seconds,
+        windows=windows,
+        backend=backend.value,
+        trusted=trust_engine,
+    )
+    steps = Steps(err)
+    with contextlib.closing(sources.opened(source, form=format_, speed=_speed(speed), follow=follow)) as opened:
+        if opened.address:
+            steps.note(f"listening at {opened.address}")
+        streaming = live.Stream(bundle, opened, options, steps)
+        form = live_lines.JSON if as_json else live_lines.CSV if as_csv else live_lines.PLAIN
+        live_view.run(streaming, form, top=top, view=view)
+    return _DONE
+
+
+@app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="A checkpoint, an .onnx file or a bundle.")],
     device: Annotated[
@@ -598,6 +671,18 @@ def _class_names(given: str | None) -> tuple[str, ...] | None:
         if classes.count(name) > 1:
             raise BadInput(f"--classes names '{name}' twice; each class needs a name of its own")
     return tuple(classes)
+
+
+def _speed(given: str | None) -> float | None:
+    if given is None:
+        return None
+    try:
+        speed = math.inf if given == "max" else float(given)
+    except ValueError:
+        speed = math.nan
+    if not speed > 0 or (given != "max" and math.isinf(speed)):
+        raise BadInput(f"--speed {given} is neither a number above 0 nor max")
+    return speed
 
 
 def _print_json(value: Any) -> None:

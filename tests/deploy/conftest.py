@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tcja_deploy import cli
+from tcja_deploy import cli, pipeline
+
+from .. import networks
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,3 +23,17 @@ def run(capsys) -> Run:
         return code, captured.out, captured.err
 
     return command
+
+
+@pytest.fixture(scope="session")
+def streamed(tmp_path_factory) -> Callable[[networks.Small], Path]:
+    """Export a small network with --streaming, once; the bundle is to be read alone."""
+
+    @functools.cache
+    def export(small: networks.Small) -> Path:
+        folder = tmp_path_factory.mktemp(small.name)
+        checkpoint, bundle = small.checkpoint(folder / "model.pth"), folder / "original.bundle"
+        pipeline.export(pipeline.Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True))
+        return bundle
+
+    return export

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .. import networks
+from ..streams import atis, drawn
 
 BLOCKED = ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "tensorrt", "tensorrt_rtx", "spikingjelly")
 
@@ -34,6 +35,15 @@ def test_bundles_are_measured_and_run(bundle, data, name):
         done = lean(*arguments)
         assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
         assert bundle.stem in done.stdout
+
+
+def test_events_are_classified(bundle, name, tmp_path):
+    if name != "dvs128":
+        pytest.skip("takes no events")
+    (tmp_path / "a.bin").write_bytes(atis(drawn(500)))
+    done = lean("stream", bundle, tmp_path / "a.bin", "--speed", "max", "--window", "200ms")
+    assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
+    assert "5 windows of 500 events" in done.stdout
 
 
 def test_doctor_runs():

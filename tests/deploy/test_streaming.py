@@ -32,12 +32,8 @@ del TestTetCifar10Dvs  # or it is collected here, too
 
 
 @pytest.fixture(scope="module", params=SMALL, ids=lambda small: small.name)
-def exported(request, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param.name)
-    checkpoint = request.param.checkpoint(folder / "model.pth")
-    bundle = folder / "original.bundle"
-    pipeline.export(pipeline.Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True))
-    return bundle
+def exported(request, streamed) -> Path:
+    return streamed(request.param)
 
 
 @pytest.fixture

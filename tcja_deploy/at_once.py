@@ -1,0 +1,113 @@
+"""A whole source as what `run` makes of a recording: for sources that end, where no windows are asked for.
+
+A recording with a label file beside it is answered segment by segment, as `run` does it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import Events, Recording, Segment, segments
+from tcja_runtime.frames import InputContract
+from tcja_runtime.integration import integrate
+from tcja_runtime.planes import Planes
+from tcja_runtime.sources import Source
+from tcja_runtime.windows import Frame
+
+KEPT = 2**24
+"""Events that are kept, at most, of a source that cannot be read again: some 220 MB."""
+
+
+class AtOnce:
+    """What `tcja_runtime.windows.Cutter` is for windows. A recording is read again in the end, all else is kept.
+
+    Args:
+        contract: of the network.
+        source: where the events come from.
+
+    Raises:
+        BadInput: the contract does not say how recordings are cut into frames.
+    """
+
+    late = outside = dropped = silent = 0
+
+    def __init__(self, contract: InputContract, source: Source) -> None:
+        Planes(contract)
+        self._contract, self._source = contract, source
+        self._kept: list[Events] = []
+        self._times: tuple[int, int] | None = None
+        self.events = 0
+        self.remarks: list[str] = []
+
+    def push(self, events: Events) -> Iterator[Frame]:
+        """Take events; nothing is answered before the end.
+
+        Raises:
+            BadInput: they are too many to be kept.
+        """
+        self.events += len(events)
+        begin, end = int(events.t.min()), int(events.t.max()) + 1
+        self._times = (min(begin, self._times[0]), max(end, self._times[1])) if self._times else (begin, end)
+        if not self._source.recording:
+            self._kept.append(events)
+        if not self._source.recording and self.events > KEPT:
+            raise BadInput(
+                f"{self._source.title} has more than {KEPT:,} events, too many to be kept until its end: "
+                "give --window, or save it as a file"
+            )
+        return iter(())
+
+    def finish(self) -> Iterator[Frame]:
+        """The frames of all of it.
+
+        Raises:
+            BadInput: as `tcja_runtime.integration.integrate`.
+        """
+        recording = self._source.recording
+        if recording is None:
+            kept = _Kept(Path(self._source.title), "", self._source.sensor, self._kept)
+            yield from self._cut(kept, 0, None)
+            return
+        parts, done = segments(recording.path), 0
+        for segment in [None] if parts is None else parts:
+            for frame in self._cut(recording, done, segment):
+                yield frame
+                done = max(done, frame.window + 1)
+
+    def _cut(self, recording: Recording, first: int, segment: Segment | None) -> Iterator[Frame]:
+        """The frames of a recording, or a segment of it, whose windows are numbered from `first` on."""
+        contract = self._contract
+        begin, end = (segment.begin, segment.end) if segment else self._times or (0, 0)
+        found = integrate(recording, contract, *((begin, end) if segment else ()))
+        self.remarks += found.remarks
+        # Where frames have a length, windows follow each other.
+        length = contract.duration * contract.shape[0] if contract.duration else end - begin
+        for k, window in enumerate(found.windows):
+            for step, counts in enumerate(window):
+                # A part of the recording has the events that are counted in it; resized, they are not quite whole.
+                yield Frame(
+                    window=first + k,
+                    step=step,
+                    counts=counts,
+                    begin=begin + k * length,
+                    end=begin + (k + 1) * length,
+                    events=round(float(counts.sum())) if len(found.windows) > 1 else found.events * (step == 0),
+                    last=step == len(window) - 1,
+                    whole=True,
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """A `Recording` in memory."""
+
+    path: Path
+    format: str
+    sensor: tuple[int, int] | None
+    events: list[Events]
+
+    def chunks(self) -> Iterator[Events]:
+        yield from self.events

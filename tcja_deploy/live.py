@@ -1,0 +1,410 @@
+"""Classifying events as they come: a source in one thread, windows and network in another, a bounded queue between.
+
+What grows with time is nothing: events are let go once they are counted into frames, latencies are kept in bins, and
+answers are handed on. The queue is what bounds the wait: an event is answered late, or dropped and counted.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import contextlib
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcja_deploy import taking
+from tcja_deploy.at_once import AtOnce
+from tcja_deploy.console import Steps
+from tcja_runtime.backends import AUTO
+from tcja_runtime.buffer import Buffer, Gap, Run
+from tcja_runtime.bundle import Bundle
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import Events
+from tcja_runtime.frames import Floats
+from tcja_runtime.sources import Source
+from tcja_runtime.steady import Steady
+from tcja_runtime.windows import Cutter, Frame, Window
+
+BUFFER = 2**22
+"""Events that wait at most, unless said otherwise."""
+
+_TICK = 0.1  # seconds after which whoever waits looks whether to stop
+_BINS = [1e-5 * 1.02**i for i in range(1000)]  # seconds; up to an hour
+_GAPS = 64  # that are told apart
+_RUNS, _OF_A_RUN = 32, 8192  # whose events, and how many of each, are kept to be seen
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to stream.
+
+    Attributes:
+        window: what is answered; None for the whole source at once.
+        buffer: events that wait at most.
+        lossless: whether a source waits where the queue is full, as one that is answered as a whole always does; None
+            for whether nobody minds.
+        seconds: when to stop; None for at the end.
+        windows: after how many answers to stop.
+        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`.
+        trusted: whether to load engines that the bundle's manifest does not know.
+    """
+
+    window: Window | None = None
+    buffer: int = BUFFER
+    lossless: bool | None = None
+    seconds: float | None = None
+    windows: int | None = None
+    backend: str = AUTO
+    trusted: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the network says of a window.
+
+    Attributes:
+        window: its number; windows without an event have one, too, and no answer.
+        begin: in microseconds, as the camera counts.
+        end: likewise; events of that time are behind it.
+        events: in it.
+        whole: whether the source went on to its end.
+        dropped: events that it lacks because they were dropped, at most.
+        latency: seconds from the arrival of the event that ended it to the answer; None where the source's end did.
+        scores: of each class.
+        likeliest: classes by their scores, the likeliest first.
+    """
+
+    window: int
+    begin: int
+    end: int
+    events: int
+    whole: bool
+    dropped: int
+    latency: float | None
+    scores: Floats
+    likeliest: list[int]
+
+
+class Latencies:
+    """Seconds, in bins that are 2 % wide, so that an hour of them takes no more than a minute's."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_BINS) + 1)
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self._counts[bisect.bisect_left(_BINS, seconds)] += 1
+
+    def quantile(self, share: float) -> float | None:
+        """What that share of them is at most; None without any."""
+        wanted, past = math.ceil(share * sum(self._counts)), 0
+        for count, most in zip(self._counts, [*_BINS, math.inf], strict=True):
+            past += count
+            if count and past >= wanted:
+                return most
+        return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What came of a stream.
+
+    Attributes:
+        source: what it was.
+        network: the network's name.
+        backend: what ran it.
+        stepwise: whether frame by frame.
+        ended: why: "end" of the source, "stopped", "seconds", "windows" or "error"; None while it goes on.
+        seconds: that it took.
+        windows: that were answered.
+        cut_short: of them, those that the source's end cut short.
+        silent: windows without an event, which have no answer.
+        events: that arrived.
+        rate: of them a second.
+        dropped: of them, because the queue was full, or a window would have held too many.
+        left: of them, that nobody had looked at when the stream was stopped.
+        late: of them, older than every window that was open.
+        outside: of them, beside the sensor.
+        resets: how often the camera's clock was set back; it goes on from there.
+        damaged: pieces of the source that were no events.
+        lost: pieces of it that the system dropped before they were read.
+        latency_median: seconds, as in `Answer`; to 2 %.
+        latency_99: seconds that 99 % of the answers took at most.
+        remarks: what else is to be known of a source that was answered as a whole.
+    """
+
+    source: str
+    network: str
+    backend: str
+    stepwise: bool
+    ended: str | None
+    seconds: float
+    windows: int
+    cut_short: int
+    silent: int
+    events: int
+    rate: float
+    dropped: int
+    left: int
+    late: int
+    outside: int
+    resets: int
+    damaged: int
+    lost: int
+    latency_median: float | None
+    latency_99: float | None
+    remarks: list[str]
+
+
+class Stream:
+    """A source that is classified as its events come.
+
+    Args:
+        path: of the bundle.
+        source: where events come from; it is closed by whoever opened it.
+        options: how.
+        steps: where progress is shown until it begins, and why engines are passed over.
+
+    Attributes:
+        network: its name.
+        classes: their names, in the order of the output.
+        contract: what the network takes in.
+        source: as given.
+        buffer: the queue.
+        taking: the network.
+        recent: the last of the events of runs that were looked at last, and when these arrived.
+        answer: the last of them.
+        latencies: of all.
+        windows: how many were answered.
+
+    Raises:
+        BadInput: the bundle, or the options for this bundle and source, cannot be used.
+        Unavailable: this machine lacks what the backend needs.
+    """
+
+    def __init__(self, path: Path, source: Source, options: Options, steps: Steps) -> None:
+        if not (options.window or source.ends):
+            raise BadInput(f"{source.title} has no end, so say what to answer: --window 500ms or --window 50000events")
+        if options.lossless is False and not options.window:
+            raise BadInput("--lossy is for windows: a source that is answered as a whole lacks nothing; give --window")
+        with steps.step("check the hashes"):
+            bundle = Bundle.open(path, any_engine=options.trusted)
+        self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
+        self.contract = bundle.manifest.input
+        if not self.classes:
+            raise BadInput(f"{path}: the network does not classify, so there is nothing to say of a window")
+        window = options.window
+        self._cutter = AtOnce(self.contract, source) if window is None else Cutter(self.contract, window)
+        with steps.step("load the network"):
+            self.taking = taking.opened(
+                bundle,
+                options.backend,
+                steps,
+                trusted=options.trusted,
+                overlapping=window.overlap if window else 1,
+                apart=window is not None and (window.unit == "events" or self.contract.split != "number"),
+            )
+        waits = window is None or (source.waits if options.lossless is None else options.lossless)
+        self.source, self._options, self.buffer = source, options, Buffer(options.buffer, waits=waits)
+        self.recent: collections.deque[tuple[float, Events]] = collections.deque(maxlen=_RUNS)
+        self.latencies = Latencies()
+        self.answer: Answer | None = None
+        self.windows = self._cut_short = self._turned_away = self._looked = 0
+        self._begun: dict[int, Frame] = {}
+        self._gaps: list[Gap] = []
+        self._steady = Steady()
+        self._began = time.monotonic()
+        self._ended: str | None = None
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End it soon, as Ctrl-C does."""
+        self._ended = self._ended or "stopped"
+
+    def run(self, show: Callable[[Answer], None]) -> Summary:
+        """Classify until the source ends, or one of the limits is reached, or SIGINT or SIGTERM comes.
+
+        Args:
+            show: called with each answer.
+
+        Raises:
+            BadInput: the source is damaged, or the network returns no numbers. The answers before it stand.
+        """
+        self._began = time.monotonic()
+        feeding = threading.Thread(target=self._feed, daemon=True)
+        with self._until_signalled():
+            feeding.start()
+            try:
+                self._classify(show)
+            except BaseException:
+                self._ended = "error"
+                raise
+            finally:
+                self._stopped.set()
+                self.buffer.close()
+                feeding.join()
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """What came of it so far."""
+        seconds = time.monotonic() - self._began
+        looked_at = self._cutter.events
+        return Summary(
+            source=self.source.title,
+            network=self.network,
+            backend=self.taking.title,
+            stepwise=self.taking.stepwise,
+            ended=self._ended,
+            seconds=seconds,
+            windows=self.windows,
+            cut_short=self._cut_short,
+            silent=self._cutter.silent,
+            events=self.buffer.arrived,
+            rate=self.buffer.arrived / max(seconds, 1e-9),
+            dropped=self.buffer.dropped + self._cutter.dropped,
+            left=self.buffer.arrived - self.buffer.dropped - looked_at,
+            late=self._cutter.late,
+            outside=self._cutter.outside,
+            resets=self._steady.resets,
+            damaged=self.source.damaged,
+            lost=self.source.lost,
+            latency_median=self.latencies.quantile(0.5),
+            latency_99=self.latencies.quantile(0.99),
+            remarks=self._cutter.remarks if isinstance(self._cutter, AtOnce) else [],
+        )
+
+    def _feed(self) -> None:
+        """Read the source into the queue."""
+        try:
+            for events in self.source.runs(self._stopped):
+                if not self.buffer.put(events):
+                    return
+        except BaseException as error:
+            self.buffer.close(error)
+        else:
+            self.buffer.close()
+
+    def _classify(self, show: Callable[[Answer], None]) -> None:
+        while not self._over():
+            run = self.buffer.take(_TICK)
+            if run is not None:
+                self.recent.append((run.arrived, _copied(run.events[-_OF_A_RUN:])))
+                run = self._steadied(run)
+                if run.gap:
+                    self._lacks(run.gap)
+                self._take(self._cutter.push(run.events), run, show)
+                self._crowded(run, int(run.events.t[-1]) + 1)
+            elif self.buffer.over:
+                self._take(self._cutter.finish(), None, show)
+                self._ended = self._ended or "end"
+
+    def _steadied(self, run: Run) -> Run:
+        """A run for windows, which follow each other however the camera counts."""
+        if isinstance(self._cutter, AtOnce):
+            return run
+        events, gap = self._steady(run.events), run.gap
+        moved = int(events.t[0]) - int(run.events.t[0])
+        if gap:
+            gap = dataclasses.replace(gap, begin=gap.begin + moved, end=gap.end + moved)
+        return dataclasses.replace(run, events=events, gap=gap)
+
+    def _take(self, frames: Iterator[Frame], run: Run | None, show: Callable[[Answer], None]) -> None:
+        for frame in frames:
+            window = _joined(self._begun.pop(frame.window, None), frame)
+            scores = self.taking.take(frame)
+            if scores is None:
+                self._begun[frame.window] = window
+                continue
+            latency = None
+            if run is not None:
+                latency = time.monotonic() - run.arrived
+                self.latencies.add(latency)
+                self._crowded(run, window.end)
+            self.answer = Answer(
+                window=window.window,
+                begin=window.begin,
+                end=window.end,
+                events=window.events,
+                whole=window.whole,
+                dropped=self._missing(window),
+                latency=latency,
+                scores=scores,
+                likeliest=np.argsort(-scores, kind="stable").tolist(),
+            )
+            self.windows += 1
+            self._cut_short += not window.whole
+            show(self.answer)
+            if self._over():
+                return
+
+    def _over(self) -> bool:
+        options = self._options
+        if self._ended is None and options.windows is not None and self.windows >= options.windows:
+            self._ended = "windows"
+        if self._ended is None and options.seconds is not None and time.monotonic() - self._began >= options.seconds:
+            self._ended = "seconds"
+        return self._ended is not None
+
+    def _lacks(self, gap: Gap) -> None:
+        """Keep what windows lack, the last of it together where it is much."""
+        if len(self._gaps) == _GAPS:
+            gap |= self._gaps.pop()
+        self._gaps.append(gap)
+
+    def _crowded(self, run: Run, until: int) -> None:
+        """Notice that windows had no room for some of these events, from the last such look to a time."""
+        lost = self._cutter.dropped - self._turned_away
+        if lost:
+            self._turned_away += lost
+            times = run.events.t
+            self._lacks(Gap(lost, max(int(times.min()), self._looked), min(int(times.max()), until - 1)))
+        self._looked = until
+
+    def _missing(self, window: Frame) -> int:
+        """How many events of a window were dropped, at most."""
+        self._gaps = [gap for gap in self._gaps if gap.end >= window.begin]  # windows begin one after the other
+        return sum(gap.events for gap in self._gaps if gap.begin < window.end)
+
+    @contextlib.contextmanager
+    def _until_signalled(self) -> Iterator[None]:
+        """Within, SIGINT and SIGTERM end it; a second one interrupts."""
+        before: dict[int, Any] = {}
+
+        def end(*_: object) -> None:
+            restore()
+            self.stop()
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if handler not in (None, signal.SIG_IGN):  # what the caller ignores stays ignored
+                    before[number] = signal.signal(number, end)
+        try:
+            yield
+        finally:
+            restore()
+
+
+def _copied(events: Events) -> Events:
+    """Events without the rest of the run that they are of."""
+    return Events(events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy())
+
+
+def _joined(window: Frame | None, frame: Frame) -> Frame:
+    """A frame as one from its window's begin on."""
+    if window is None:
+        return frame
+    whole, events = window.whole and frame.whole, window.events + frame.events
+    return dataclasses.replace(frame, begin=window.begin, events=events, whole=whole)

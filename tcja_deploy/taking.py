@@ -1,0 +1,120 @@
+"""A bundle's network for windows whose frames come one by one, in whichever way answers them soonest."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from tcja_deploy.console import Steps
+from tcja_runtime import backends
+from tcja_runtime.bundle import Bundle
+from tcja_runtime.engines import engines
+from tcja_runtime.errors import BadInput
+from tcja_runtime.sessions.onnxruntime import PROVIDERS
+from tcja_runtime.streaming import Streams
+from tcja_runtime.trace import Values
+from tcja_runtime.windows import Collector, Frame
+
+
+class Taking(Protocol):
+    """A network that is given frames.
+
+    Attributes:
+        title: what runs it, for people.
+        stepwise: whether it works on each frame when it comes, not on all when the last has come.
+    """
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def stepwise(self) -> bool: ...
+
+    def take(self, frame: Frame) -> Values | None:
+        """The scores [classes] of the frame's window, if it is its last.
+
+        Raises:
+            BadInput: they are no numbers.
+        """
+        ...
+
+
+class Whole:
+    """Windows are run when they are whole.
+
+    Args:
+        bundle: whose network it is.
+        running: the network.
+    """
+
+    stepwise = False
+
+    def __init__(self, bundle: Bundle, running: backends.Backend) -> None:
+        self._bundle, self._running, self.title = bundle, running, running.title
+        self._collector = Collector(bundle.manifest.input)
+
+    def take(self, frame: Frame) -> Values | None:
+        window, manifest = self._collector.add(frame), self._bundle.manifest
+        if window is None:
+            return None
+        output = self._running.session.run({manifest.input.name: window[None]})[manifest.output]
+        return _scores(output[0], self._bundle, self.title)
+
+
+class Stepwise:
+    """Each frame is run when it comes.
+
+    Args:
+        bundle: exported with --streaming.
+        backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
+        overlapping: how many windows are open at a time.
+    """
+
+    stepwise = True
+
+    def __init__(self, bundle: Bundle, backend: str, overlapping: int) -> None:
+        self._bundle, self.title = bundle, f"{backends.title(backend)}, frame by frame"
+        self._streams = Streams.open(bundle, overlapping, backend=backend)
+
+    def take(self, frame: Frame) -> Values | None:
+        # A window is over before the one begins that comes as many later as there are streams.
+        answered = self._streams.push(frame.counts[None], [frame.window % len(self._streams)])
+        return _scores(answered.outputs[0], self._bundle, self.title) if len(answered.streams) else None
+
+
+def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlapping: int, apart: bool) -> Taking:
+    """Load a bundle's network.
+
+    Args:
+        bundle: opened.
+        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`: an engine, else frame by frame where that can be.
+        steps: where it is said why engines are passed over.
+        trusted: whether to load engines that the manifest does not know.
+        overlapping: how many windows are open at a time.
+        apart: whether the frames of a window come apart, not all at once when it is over.
+
+    Raises:
+        BadInput: the bundle has no engine of that name, or it was changed.
+        Unavailable: this machine lacks what the backend needs.
+    """
+    stepwise = apart and bool(bundle.manifest.streaming)
+    if stepwise and (backend in PROVIDERS or (backend == backends.AUTO and not engines(bundle, trusted=trusted))):
+        return Stepwise(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
+    running = backends.opened(bundle, backend, trusted=trusted)
+    for line in running.passed_over:
+        steps.note(line)
+    if stepwise and running.engine is None:
+        running.session.close()
+        return Stepwise(bundle, running.name, overlapping)
+    return Whole(bundle, running)
+
+
+def _scores(output: Values, bundle: Bundle, title: str) -> Values:
+    """Scores [classes]; of a network that answers at each step, their mean over time."""
+    scores: Values = output if output.ndim == 1 else output.mean(0)
+    if not np.isfinite(scores).all():
+        raise BadInput(
+            f"{title} returns scores that are NaN or infinite: run 'tcja-deploy verify {bundle.path}', or scale the "
+            "events down"
+        )
+    return scores

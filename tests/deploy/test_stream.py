@@ -1,0 +1,620 @@
+"""`stream`: what the network says of windows of events, against ONNX Runtime on frames that are counted here."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tcja_deploy import at_once, live, taking
+from tcja_deploy.console import silent
+from tcja_runtime import backends
+from tcja_runtime.buffer import Gap
+from tcja_runtime.bundle import PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import Events
+from tcja_runtime.frames import InputContract
+from tcja_runtime.split import HEAD, TAIL, Streaming
+from tcja_runtime.windows import Window
+
+from .. import networks
+from ..streams import Fed, atis, drawn
+
+T, SIZE, N = 5, 64, 6000
+SECONDS = 0.6
+
+
+@pytest.fixture(scope="module")
+def events() -> Events:
+    return drawn(N, seconds=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def recording(events, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("recording") / "a.bin"
+    file.write_bytes(atis(events))
+    return file
+
+
+@pytest.fixture(scope="module")
+def bundle(streamed) -> Path:
+    """A network of 5 steps, whose training cut recordings by number."""
+    return streamed(networks.SMALL["dvs128"])
+
+
+@pytest.fixture
+def timed(bundle, tmp_path) -> Path:
+    """The same, cut by time."""
+    copy = Path(shutil.copytree(bundle, tmp_path / "timed.bundle"))
+    manifest = Bundle.open(copy).manifest
+    write_manifest(copy, dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, split="time")))
+    return copy
+
+
+def counted(events: Events) -> np.ndarray:
+    frame = np.zeros((2, SIZE, SIZE), np.float32)
+    np.add.at(frame, (events.p.astype(int), events.y, events.x), 1)
+    return frame
+
+
+def by_number(events: Events) -> np.ndarray:
+    """[T, P, H, W]: as many events each, the rest in the last."""
+    n = len(events) // T
+    edges = [*(i * n for i in range(T)), len(events)]
+    return np.stack([counted(events[a:b]) for a, b in itertools.pairwise(edges)])
+
+
+def by_time(events: Events, begin: int, length: int) -> np.ndarray:
+    """[T, P, H, W]: as long each, the rest in the last."""
+    edges = [*(begin + i * (length // T) for i in range(T)), begin + length]
+    cuts = np.searchsorted(events.t, edges)
+    return np.stack([counted(events[a:b]) for a, b in itertools.pairwise(cuts.tolist())])
+
+
+def within(events: Events, begin: int, length: int) -> Events:
+    a, b = np.searchsorted(events.t, [begin, begin + length])
+    return events[int(a) : int(b)]
+
+
+def said(bundle: Path, windows: list[np.ndarray]) -> list[dict[str, float]]:
+    """Score by class of each window, of all classes."""
+    manifest = Bundle.open(bundle).manifest
+    session = onnxruntime.InferenceSession(str(bundle / PLAIN_MODEL))
+    scores = session.run([manifest.output], {manifest.input.name: np.stack(windows)})[0]
+    return [dict(zip(manifest.classes, row.tolist(), strict=True)) for row in scores]
+
+
+def told(out: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows and the summary of --json."""
+    *rows, last = map(json.loads, out.splitlines())
+    return rows, last["summary"]
+
+
+def check(rows: list[dict[str, Any]], expected: list[dict[str, float]]) -> None:
+    assert len(rows) == len(expected)
+    for row, scores in zip(rows, expected, strict=True):
+        assert {each["class"]: each["score"] for each in row["top"]} == pytest.approx(scores, abs=1e-5)
+        assert [each["score"] for each in row["top"]] == sorted((each["score"] for each in row["top"]), reverse=True)
+
+
+ALL = ("--json", "--top", "9")
+MAX = ("--speed", "max")
+
+
+def unmeasured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "latency": None} for row in rows]
+
+
+@contextlib.contextmanager
+def sent(kind: str, recording: Path, tmp_path: Path, monkeypatch) -> Iterator[list[str]]:
+    """Within, the bytes of the recording are sent in another thread to the source that these arguments name."""
+    data = recording.read_bytes()
+    address: list[int] = []
+    if kind in ("tcp", "udp"):
+        opened = live.Stream.__init__
+
+        def noted(self, path, source, *rest) -> None:
+            address.append(int(source.address.rpartition(":")[2]))
+            opened(self, path, source, *rest)
+            ready.set()
+
+        monkeypatch.setattr(live.Stream, "__init__", noted)
+    ready = threading.Event()
+    file = tmp_path / "source.bin"
+    arguments = {
+        "tcp": ["tcp://127.0.0.1:0"],
+        "udp": ["udp://127.0.0.1:0"],
+        "stdin": ["-"],
+        "follow": [str(file), "--follow"],
+    }
+    out, into = os.pipe() if kind == "stdin" else (-1, -1)
+
+    def send() -> None:
+        if kind == "tcp":
+            assert ready.wait(10)
+            with socket.create_connection(("127.0.0.1", address[0])) as sender:
+                sender.sendall(data)
+        elif kind == "udp":
+            assert ready.wait(10)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                for at in range(0, len(data), 1400):
+                    sender.sendto(data[at : at + 1400], ("127.0.0.1", address[0]))
+        elif kind == "stdin":
+            os.write(into, data)
+            os.close(into)
+        else:
+            with file.open("ab", buffering=0) as writer:
+                for at in range(0, len(data), 999):
+                    writer.write(data[at : at + 999])
+
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "follow":
+        file.touch()
+    thread = threading.Thread(target=send)
+    thread.start()
+    with contextlib.ExitStack() as stack:
+        if kind == "stdin":
+            monkeypatch.setattr("sys.stdin", stack.enter_context(os.fdopen(out)))
+        yield [*arguments.get(kind, [str(file)]), "--format", "atis"]
+    thread.join()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "stdin", "tcp", "udp", "follow"])
+def test_every_source_answers_as_the_file(run, bundle, recording, events, tmp_path, monkeypatch, kind):
+    windows = ("--window", "200ms")
+    code, out, err = run("stream", bundle, recording, *MAX, *ALL, *windows)
+    assert code == 0, err
+    expected, _ = told(out)
+    begin = int(events.t[0])
+    check(expected, said(bundle, [by_number(within(events, begin + k * 200_000, 200_000)) for k in range(3)]))
+    assert [row["whole"] for row in expected] == [True, True, False]
+    endless = kind in ("udp", "follow")
+    with sent(kind, recording, tmp_path, monkeypatch) as source:
+        code, out, err = run("stream", bundle, *source, *ALL, *windows, *(["--windows", "2"] if endless else []))
+    assert code == 0, err
+    rows, summary = told(out)
+    assert unmeasured(rows) == unmeasured(expected[: 2 if endless else 3])
+    assert (summary["windows"], summary["dropped"], summary["damaged"]) == (len(rows), 0, 0)
+    assert summary["ended"] == ("windows" if endless else "end")
+    if not endless:
+        assert (summary["events"], summary["left"], summary["cut_short"]) == (N, 0, 1)
+
+
+@pytest.mark.parametrize("kind", ["max", "20", "fifo", "stdin", "tcp"])
+def test_a_whole_source_is_one_window(run, bundle, recording, events, tmp_path, monkeypatch, kind):
+    if kind in ("max", "20"):
+        code, out, err = run("stream", bundle, recording, *ALL, "--speed", kind)
+    else:
+        with sent(kind, recording, tmp_path, monkeypatch) as source:
+            code, out, err = run("stream", bundle, *source, *ALL)
+    assert code == 0, err
+    rows, summary = told(out)
+    check(rows, said(bundle, [by_number(events)]))
+    (row,) = rows
+    begin, end = int(events.t[0]), int(events.t[-1]) + 1
+    assert [row[name] for name in ("begin", "end", "events", "whole")] == [begin, end, N, True]
+    assert (summary["stepwise"], summary["events"], summary["latency_median"]) == (False, N, None)
+
+
+@pytest.mark.parametrize("windows", [(), ("--window", "200ms", "--hop", "100ms"), ("--window", "1000events")])
+def test_the_classes_are_those_of_run(run, bundle, recording, windows):
+    rows, _ = told(run("stream", bundle, recording, *MAX, *ALL, *windows)[1])
+    expected = json.loads(run("run", bundle, recording, *ALL, *windows)[1])["windows"]
+    check(rows, [{each["class"]: each["score"] for each in row["top"]} for row in expected])
+
+
+def test_labelled_segments_are_a_window_each(run, bundle, recording, events, tmp_path):
+    shutil.copy(recording, tmp_path)
+    spans = [(100_000, 250_000), (200_000, 600_000)]
+    rows = "".join(f"{k + 1},{begin},{end}\n" for k, (begin, end) in enumerate(spans))
+    (tmp_path / "a_labels.csv").write_text(f"class,startTime_usec,endTime_usec\n{rows}")
+    _, out, _ = run("stream", bundle, tmp_path / recording.name, *MAX, *ALL)
+    rows, _ = told(out)
+    check(rows, said(bundle, [by_number(within(events, begin, end - begin)) for begin, end in spans]))
+    assert [(row["window"], row["begin"], row["end"]) for row in rows] == [(k, *span) for k, span in enumerate(spans)]
+
+
+def test_frames_of_a_duration_make_windows_of_a_recording(run, bundle, recording, events, tmp_path):
+    copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
+    manifest = Bundle.open(copy).manifest
+    grid = dataclasses.replace(manifest.input, split="duration-grid", duration=40_000)
+    write_manifest(copy, dataclasses.replace(manifest, input=grid))
+    _, out, _ = run("stream", copy, recording, *MAX, *ALL)
+    rows, summary = told(out)
+    begin = int(events.t[0])
+    # Three windows of 200 ms, of which the last 40 ms of the last end with the recording.
+    check(rows, said(copy, [by_time(events, begin + k * 200_000, 200_000) for k in range(3)]))
+    assert [row["events"] for row in rows] == [len(within(events, row["begin"], 200_000)) for row in rows]
+    assert len(rows) == 3
+    assert summary["remarks"] == []
+
+
+def test_windows_that_overlap_are_each_as_if_alone(run, bundle, recording, events):
+    _, out, _ = run("stream", bundle, recording, *MAX, *ALL, "--window", "200ms", "--hop", "50ms")
+    rows, summary = told(out)
+    begin = int(events.t[0])
+    spans = [within(events, begin + k * 50_000, 200_000) for k in range(12)]
+    check(rows, said(bundle, [by_number(span) for span in spans]))
+    assert [row["window"] for row in rows] == list(range(12))
+    assert [row["begin"] for row in rows] == [begin + k * 50_000 for k in range(12)]
+    assert [row["end"] - row["begin"] for row in rows] == [200_000] * 12
+    assert [row["events"] for row in rows] == [len(span) for span in spans]
+    assert [row["whole"] for row in rows] == [True] * 8 + [False] * 4
+    assert (summary["cut_short"], summary["stepwise"]) == (4, False)
+
+
+@pytest.mark.parametrize("hop", [1000, 300])
+def test_windows_of_events_frame_by_frame(run, bundle, recording, events, hop):
+    _, out, _ = run("stream", bundle, recording, *MAX, *ALL, "--window", "1000events", "--hop", f"{hop}events")
+    rows, summary = told(out)
+    spans = [events[at : at + 1000] for at in range(0, N - 999, hop)]
+    check([row for row in rows if row["whole"]], said(bundle, [by_number(span) for span in spans]))
+    assert (summary["stepwise"], summary["backend"].endswith(", frame by frame")) == (True, True)
+    assert [row["begin"] for row in rows if row["whole"]] == [span.t[0] for span in spans]
+
+
+@pytest.mark.parametrize(("hop", "backend"), [(200, "auto"), (50, "onnxruntime")])
+def test_windows_of_time_frame_by_frame(run, timed, recording, events, hop, backend):
+    windows = ("--window", "200ms", "--hop", f"{hop}ms", "--backend", backend)
+    _, out, _ = run("stream", timed, recording, *MAX, *ALL, *windows)
+    rows, summary = told(out)
+    begin, last = int(events.t[0]), int(events.t[-1])
+    begins = range(begin, last + 1, hop * 1000)
+    check(rows, said(timed, [by_time(events, at, 200_000) for at in begins]))
+    assert summary["stepwise"]
+
+
+def test_without_a_split_network_windows_are_run_whole(run, timed, recording, events):
+    manifest = Bundle.open(timed).manifest
+    for part in (HEAD, TAIL):
+        (timed / part).unlink()
+    write_manifest(timed, dataclasses.replace(manifest, streaming=Streaming()))
+    _, out, _ = run("stream", timed, recording, *MAX, *ALL, "--window", "200ms", "--hop", "100ms")
+    rows, summary = told(out)
+    begin = int(events.t[0])
+    check(rows, said(timed, [by_time(events, begin + k * 100_000, 200_000) for k in range(6)]))
+    assert not summary["stepwise"]
+
+
+def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run, bundle, recording, monkeypatch):
+    opened, closed = backends.opened, []
+
+    def passing_over(*arguments, **options):
+        found = opened(*arguments, **options)
+        monkeypatch.setattr(found.session, "close", lambda: closed.append(True))
+        return dataclasses.replace(found, passed_over=["engine old was built with another"])
+
+    monkeypatch.setattr(taking, "engines", lambda *_, **__: ["an engine"])
+    monkeypatch.setattr(backends, "opened", passing_over)
+    code, out, err = run("stream", bundle, recording, *MAX, *ALL, "--window", "3000events")
+    rows, summary = told(out)
+    assert (code, len(rows), summary["stepwise"], closed) == (0, 2, True, [True])
+    assert "engine old was built with another" in err.splitlines()
+
+
+def test_an_engine_runs_whole_windows(run, bundle, recording, monkeypatch):
+    """Where frames could be taken one by one, too: what is in the engine stands for all that was built for speed."""
+    opened = backends.opened
+    monkeypatch.setattr(taking, "engines", lambda *_, **__: ["an engine"])
+    monkeypatch.setattr(backends, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), engine=object()))
+    windows = (*MAX, *ALL, "--window", "3000events")
+    rows, summary = told(run("stream", bundle, recording, *windows)[1])
+    streamed, _ = told(run("stream", bundle, recording, *windows, "--backend", "onnxruntime")[1])
+    assert not summary["stepwise"]
+    check(rows, [{each["class"]: each["score"] for each in row["top"]} for row in streamed])
+
+
+def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[live.Summary, list[live.Answer]]:
+    answers: list[live.Answer] = []
+    stream = live.Stream(bundle, source, live.Options(**options), silent())
+    return stream.run(answers.append), answers
+
+
+@pytest.fixture
+def stalled(monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """A network that says when it has begun on its first frame, and goes on when it is let."""
+    begun, go_on = threading.Event(), threading.Event()
+    take = taking.Stepwise.take
+
+    def wait(self, frame):
+        begun.set()
+        assert go_on.wait(10)
+        return take(self, frame)
+
+    monkeypatch.setattr(taking.Stepwise, "take", wait)
+    return begun, go_on
+
+
+@pytest.mark.parametrize("limit", [100, 250, 1000])
+def test_what_a_stalled_network_leaves_is_dropped_and_counted(bundle, events, stalled, limit):
+    begun, go_on = stalled
+
+    def before(k: int) -> None:
+        if k == 1:
+            assert begun.wait(10)
+        if k == 60:
+            go_on.set()
+
+    runs = [events[at : at + 100] for at in range(0, N, 100)]
+    summary, answers = streaming(bundle, Fed(*runs, before=before), window=Window(100, "events"), buffer=limit)
+    dropped = N - 100 - limit
+    assert (summary.events, summary.dropped, summary.left) == (N, dropped, 0)
+    assert summary.windows == len(answers) == 1 + -(-limit // 100)
+    # The window whose first events are behind the gap is as whole as the others: none of its own are missing.
+    assert [answer.events for answer in answers] == [100] * (1 + limit // 100) + [50] * (limit == 250)
+    assert sum(answer.dropped for answer in answers) == 0
+    assert answers[1].begin == events.t[100 + dropped]
+
+
+def test_what_nobody_looked_at_is_counted(bundle, events, stalled):
+    begun, go_on = stalled
+
+    def before(k: int) -> None:
+        if k == 1:
+            assert begun.wait(10)
+        if k == 60:
+            go_on.set()
+
+    runs = [events[at : at + 100] for at in range(0, N, 100)]
+    window = Window(100, "events")
+    summary, _ = streaming(bundle, Fed(*runs, before=before), window=window, windows=1)
+    assert (summary.ended, summary.windows, summary.dropped, summary.left) == ("windows", 1, 0, N - 100)
+
+
+def test_windows_that_lack_events_say_so(timed, events, stalled):
+    """Frames of 20 ms; what is dropped lies in the second window of 100 ms, and there alone."""
+    begun, go_on = stalled
+    t = events.t - events.t[0]
+    first, held, end = np.searchsorted(t, [30_000, 160_000, 250_000])
+
+    def before(k: int) -> None:
+        if k == 1:
+            assert begun.wait(10)
+        if k == 2:
+            go_on.set()
+
+    runs = events[: int(first)], events[int(np.searchsorted(t, 110_000)) : int(end)]
+    summary, answers = streaming(timed, Fed(*runs, before=before), window=Window(100_000), buffer=int(end - held))
+    lost = int(held - np.searchsorted(t, 110_000))
+    assert summary.dropped == lost
+    assert [answer.dropped for answer in answers] == [0, lost, 0]
+    assert [answer.whole for answer in answers] == [True, True, False]
+
+
+def test_what_windows_lack_is_kept_in_few_pieces(bundle, events):
+    """Gaps in a window without end stay a bounded number, and none of their events is forgotten."""
+    stream = live.Stream(bundle, Fed(events), live.Options(window=Window(10**12)), silent())
+    for at in range(0, N, 10):
+        stream._lacks(Gap.of(events[at : at + 10]))
+    assert len(stream._gaps) == live._GAPS
+    assert sum(gap.events for gap in stream._gaps) == N
+    assert (stream._gaps[0].begin, stream._gaps[-1].end) == (events.t[0], events.t[-1])
+
+
+@pytest.mark.parametrize("lossless", [True, None])
+def test_a_source_that_can_wait_loses_nothing(bundle, events, lossless):
+    source = Fed(*(events[at : at + 700] for at in range(0, N, 700)))
+    source.waits = lossless is None
+    summary, answers = streaming(bundle, source, window=Window(500, "events"), buffer=50, lossless=lossless)
+    assert (summary.dropped, summary.windows, summary.events) == (0, 12, N)
+    assert [answer.events for answer in answers] == [500] * 12
+
+
+def test_events_that_a_window_has_no_room_for(bundle, events, monkeypatch):
+    cutter = live.Cutter
+    monkeypatch.setattr(live, "Cutter", lambda *arguments: cutter(*arguments, most=1500))
+    summary, answers = streaming(bundle, Fed(events), window=Window(200_000))
+    over = [len(within(events, int(events.t[0]) + k * 200_000, 200_000)) - 1500 for k in range(3)]
+    assert min(over) > 0
+    assert [answer.dropped for answer in answers] == over
+    assert summary.dropped == sum(over)
+
+
+def test_a_clock_that_is_set_back_goes_on(bundle, events):
+    again = [dataclasses.replace(events, t=events.t + 3_000_000 * (k == 0)) for k in range(2)]
+    summary, _ = streaming(bundle, Fed(*again), window=Window(200_000))
+    assert (summary.resets, summary.late, summary.windows) == (1, 0, 6)
+
+
+def test_a_network_that_returns_no_numbers(bundle, events, monkeypatch):
+    class Broken:
+        inputs = ("frames",)
+
+        def run(self, _):
+            return {"rates": np.full((1, 3), np.nan, np.float32)}
+
+    opened = backends.opened
+    monkeypatch.setattr(backends, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Broken()))
+    with pytest.raises(BadInput, match=r"returns scores that are NaN or infinite: run 'tcja-deploy verify .*bundle'"):
+        streaming(bundle, Fed(events), window=Window(200_000))
+
+
+def test_events_late_and_beside_the_sensor_are_counted(bundle, events):
+    beside = dataclasses.replace(events[:50], x=np.full(50, SIZE, np.uint16))
+    late = events[:70]
+    summary, _ = streaming(bundle, Fed(events, beside, late), window=Window(10_000))
+    assert (summary.outside, summary.late, summary.silent) == (50, 70, 0)
+
+
+def test_limits(run, bundle, recording):
+    def summary(*arguments: object) -> dict[str, Any]:
+        code, out, _ = run("stream", bundle, recording, *ALL, "--window", "500events", *arguments)
+        assert code == 0
+        return told(out)[1]
+
+    found = summary(*MAX, "--windows", "3")
+    assert (found["ended"], found["windows"]) == ("windows", 3)
+    found = summary("--speed", "0.001", "--seconds", "0.2")
+    assert (found["ended"], found["windows"], found["cut_short"]) == ("seconds", 0, 0)
+
+
+def test_a_line_a_window(run, bundle, recording):
+    code, out, _ = run("stream", bundle, recording, *MAX, "--window", "200ms")
+    assert code == 0
+    first, _, third, whole, where, latency, cut = out.replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert first.startswith("     0  0.000 to 0.200 s  1,9")
+    assert first.endswith(" ms")
+    assert third.endswith("  cut short by the source's end")
+    assert whole.startswith(f"a.bin: 3 windows of {N:,} events in ")
+    assert whole.endswith(" events a second; the source ended.")
+    assert where.startswith("dvs128 in ONNX Runtime ")
+    assert latency.startswith("Latency: ")
+    assert cut == "Windows cut short by the source's end: 1."
+
+
+def test_csv(run, bundle, recording):
+    windows = (*MAX, "--window", "200ms", "--top", "2")
+    code, out, err = run("stream", bundle, recording, *windows, "--csv")
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    expected, _ = told(run("stream", bundle, recording, *windows, "--json")[1])
+    assert [row["class_2"] for row in rows] == [row["top"][1]["class"] for row in expected]
+    assert [float(row["score_1"]) for row in rows] == pytest.approx([row["top"][0]["score"] for row in expected])
+    assert [int(row["events"]) for row in rows] == [row["events"] for row in expected]
+    assert [row["whole"] for row in rows] == ["yes", "yes", "no"]
+    assert [row["latency"] == "" for row in rows] == [False, False, True]
+    assert "a.bin: 3 windows" in err
+
+
+@pytest.mark.parametrize(("window", "kept"), [("500events", 7), (None, 0)])
+def test_what_is_damaged_midway_is_not_passed_off_as_whole(run, bundle, recording, tmp_path, window, kept):
+    cut = tmp_path / "cut.bin"
+    cut.write_bytes(recording.read_bytes()[: 5 * 3600 + 2])
+    windows = () if window is None else ("--window", window)
+    expected = told(run("stream", bundle, recording, *MAX, *ALL, *windows)[1])[0] if window else []
+    code, out, err = run("stream", bundle, cut, *MAX, *ALL, *windows)
+    rows, summary = told(out)
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"error: {cut}: byte 18,000: ")
+    assert "Traceback" not in err
+    assert unmeasured(rows) == unmeasured(expected[:kept])
+    assert (summary["ended"], summary["windows"]) == ("error", kept)
+
+
+def test_a_source_that_cannot_be_kept(run, bundle, recording, events, tmp_path, monkeypatch):
+    monkeypatch.setattr(at_once, "KEPT", N - 1)
+    assert told(run("stream", bundle, recording, *MAX, *ALL)[1])[1]["windows"] == 1
+    with sent("stdin", recording, tmp_path, monkeypatch) as source:
+        code, _, err = run("stream", bundle, *source, *ALL)
+    assert code == 2
+    assert err.splitlines()[-1] == (
+        f"error: standard input has more than {N - 1:,} events, too many to be kept until its end: give --window, or "
+        "save it as a file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.bin", "--csv", "--json"], "--csv and --json both ask for stdout; give one of them"),
+        (["a.bin", "--hop", "5ms"], "--hop 5ms says where the next window begins; say with --window how"),
+        (["a.bin", "--lossy"], "--lossy is for windows: a source that is answered as a whole lacks nothing; give --w"),
+        (["a.bin", "--speed", "fast"], "--speed fast is neither a number above 0 nor max"),
+        (["a.bin", "--speed", "0"], "--speed 0 is neither a number above 0 nor max"),
+        (["a.bin", "--speed", "inf"], "--speed inf is neither a number above 0 nor max"),
+        (["a.bin", "--window", "5"], "a window or hop of '5' must be a time or a number of events, such as 500ms or"),
+        (["a.bin", "--follow"], "a.bin as it grows has no end, so say what to answer: --window 500ms or --window"),
+        (["udp://127.0.0.1:0", "--format", "atis"], "UDP 127.0.0.1:"),
+        (["a.bin", "--window", "3events"], "a window of 3 events cannot be cut into 5 frames"),
+        (["nowhere"], "nowhere does not exist; sources are files, FIFOs"),
+        (["tcp://10.1.1.1:80"], "tcp://10.1.1.1:80: events are taken from this machine alone"),
+        (["a.bin", "--buffer", "0"], "Invalid value for '--buffer'"),
+        ([], "Missing argument 'SOURCE'"),
+    ],
+)
+def test_what_cannot_be_streamed_is_said(run, bundle, recording, monkeypatch, arguments, message):
+    monkeypatch.chdir(recording.parent)
+    code, out, err = run("stream", bundle, *arguments)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"input": InputContract.images(2, SIZE, SIZE)}, "the network takes images, not events"),
+        ({"classes": []}, "the network does not classify, so there is nothing to say of a window"),
+    ],
+)
+def test_networks_that_cannot_say_what_is_seen(run, bundle, recording, tmp_path, changed, message):
+    copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
+    write_manifest(copy, dataclasses.replace(Bundle.open(copy).manifest, **changed))
+    code, out, err = run("stream", copy, recording)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("windows", "code"), [((), 2), (("--window", "5ms"), 0)])
+def test_a_source_without_an_event(run, bundle, tmp_path, monkeypatch, windows, code):
+    (tmp_path / "none.bin").touch()
+    with sent("fifo", tmp_path / "none.bin", tmp_path, monkeypatch) as source:
+        found, out, err = run("stream", bundle, *source, "--json", *windows)
+    rows, summary = told(out)
+    assert (found, rows, summary["ended"], summary["events"]) == (code, [], "error" if code else "end", 0)
+    assert err.splitlines()[-1].endswith("source.bin has no events; give another") or not code
+
+
+def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-m", "tcja_deploy", "stream", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_is_stopped_cleanly(bundle, recording, tmp_path, number):
+    os.mkfifo(tmp_path / "events")
+    process = started(bundle, tmp_path / "events", "--format", "atis", "--window", "500events", "--json")
+    with (tmp_path / "events").open("wb", buffering=0) as writer:
+        writer.write(recording.read_bytes()[: 5 * 700])
+        first = process.stdout.readline()  # and there will be no second
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    rows, summary = told(first + out)
+    assert (len(rows), rows[0]["events"]) == (1, 500)
+    assert (summary["ended"], summary["windows"], summary["events"], summary["cut_short"]) == ("stopped", 1, 700, 0)
+    assert "Traceback" not in err
+
+
+def test_it_ends_when_nobody_reads(bundle, recording, tmp_path):
+    os.mkfifo(tmp_path / "events")
+    process = started(bundle, tmp_path / "events", "--format", "atis", "--window", "50events", "--json")
+    with (tmp_path / "events").open("wb", buffering=0) as writer:
+        writer.write(recording.read_bytes()[: 5 * 70])
+        assert '"window": 0' in process.stdout.readline()
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            while process.poll() is None:
+                writer.write(recording.read_bytes()[: 5 * 700])
+    assert process.wait(20) == 0
+    assert "error" not in process.stderr.read()
+    process.stderr.close()
+
+
+def test_latencies_are_told_to_two_percent():
+    rng = np.random.default_rng(0)
+    seconds = 10 ** rng.uniform(-4.5, 2, 5000)
+    latencies = live.Latencies()
+    assert latencies.quantile(0.5) is None
+    for each in seconds:
+        latencies.add(float(each))
+    for share in (0.01, 0.5, 0.99, 1.0):
+        exact = np.quantile(seconds, share, method="inverted_cdf")
+        assert exact <= latencies.quantile(share) <= 1.0201 * exact

@@ -1,0 +1,143 @@
+"""The view of a stream on a terminal: it fits, says what there is, and gives the terminal back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tcja_deploy import live, live_view
+from tcja_deploy.console import silent
+from tcja_runtime.events import Events
+from tcja_runtime.windows import Window
+
+from .. import networks
+from ..streams import Fed, atis, drawn
+
+
+@pytest.fixture(scope="module")
+def events() -> Events:
+    return drawn(6000, seconds=0.6)
+
+
+@pytest.fixture(scope="module")
+def bundle(streamed) -> Path:
+    return streamed(networks.SMALL["dvs128"])
+
+
+@pytest.fixture
+def seen(bundle, events) -> live.Stream:
+    """A stream that has ended."""
+    stream = live.Stream(bundle, Fed(events), live.Options(window=Window(200_000)), silent())
+    stream.run(lambda _: None)
+    return stream
+
+
+def drawing(stream: live.Stream, width: int, height: int, **options: Any) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, **options)
+    view = live_view.View(console, stream)
+    lines = console.render_lines(view.drawn(), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (48, 14), (47, 40), (80, 13), (20, 5), (10, 2), (1, 1)])
+@pytest.mark.parametrize("classes", [3, 300])
+def test_the_view_fits(seen, size, classes):
+    seen.classes = [f"a class with quite a long name, {index}" for index in range(classes)]
+    scores = np.linspace(-1, 3, classes)
+    order = np.argsort(-scores).tolist()
+    for answer in (None, dataclasses.replace(seen.answer, scores=scores, likeliest=order)):
+        seen.answer = answer
+        lines = drawing(seen, *size)
+        assert len(lines) <= size[1]
+        assert max(map(len, lines)) <= size[0]
+
+
+def test_the_view_says_what_there_is(seen, events):
+    seen.buffer.dropped = 1234
+    seen.recent.append((time.monotonic(), events))
+    lines = drawing(seen, 120, 30)
+    assert lines[0].startswith("a test → dvs128, ONNX Runtime ")
+    assert sum("▀" in line or "▄" in line for line in lines) > 10
+    best, *others = (
+        next(line for line in lines if f" {score:.3g} " in line) for score in sorted(seen.answer.scores)[::-1]
+    )
+    assert best.count("█") > max((line.count("█") for line in others), default=0)
+    state = lines[-3]
+    assert "events a second" in state
+    assert "queue 0 %" in state
+    assert "1,234 dropped" in state
+    assert lines[-2].startswith("window 2   0.400 to 0.600 s   ")
+    assert lines[-2].endswith("cut short by the source's end")
+    assert lines[-1] == "Ctrl-C ends"
+
+
+def test_without_colour_signs_tell_polarities(seen):
+    one = Events(*(np.array(a) for a in ([1, 2, 3], [0, 63, 63])), np.array([0, 0, 63]), np.array([True, False, True]))
+    seen.recent.clear()
+    seen.recent.append((time.monotonic(), one))
+    lines = drawing(seen, 120, 36, color_system=None)
+    picture = "\n".join(lines[1:-4])
+    assert (picture.count("+"), picture.count("-")) == (2, 1)
+    assert lines[1].startswith("+")
+
+
+@pytest.mark.parametrize(
+    ("most", "size"), [((24, 16), (24, 16)), ((25, 100), (24, 16)), ((150, 100), (150, 100)), ((1, 1), (2, 1))]
+)
+def test_pictures_tell_what_most_events_of_a_pixel_are(most, size):
+    """A sensor of 60 x 40 at 0.4, and at 2.5 times its size."""
+    events = drawn(3000, sensor=(60, 40))
+    found = live_view.polarities(events, (60, 40), most)
+    assert found.shape == size
+    rows, columns = (np.arange(n) * side // n for n, side in zip(size, (60, 40), strict=True))
+    more = np.zeros((60, 40))
+    np.add.at(more, (events.y, events.x), np.where(events.p, 1, -1))
+    some = np.zeros((60, 40), bool)
+    some[events.y, events.x] = True
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            part = slice(row, max(row + 1, [*rows, 60][y + 1])), slice(column, max(column + 1, [*columns, 40][x + 1]))
+            assert found[y, x] == (0 if not some[part].any() else 1 if more[part].sum() < 0 else 2)
+    beside = dataclasses.replace(events, x=events.x + np.uint16(40))
+    assert not live_view.polarities(beside, (60, 40), most).any()
+
+
+@pytest.mark.parametrize("terminal", ["xterm-256color", "dumb"])
+def test_a_terminal_is_given_back_as_it_was(bundle, events, tmp_path, terminal):
+    recording = tmp_path / "a.bin"
+    recording.write_bytes(atis(events))
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "TERM": terminal, "COLUMNS": "100", "LINES": "30"}
+    arguments = (bundle, recording, "--window", "200ms", "--speed", "2")
+    command = [sys.executable, "-m", "tcja_deploy", "stream", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment)
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # what reading a terminal ends with
+        while piece := os.read(ours, 2**16):
+            text += piece
+    os.close(ours)
+    assert process.wait(20) == 0
+    shown = text.decode()
+    assert shown.rstrip().endswith("Windows cut short by the source's end: 1.")
+    if terminal == "dumb":
+        assert shown.count(" events  ") == 3
+        return
+    before, _, rest = shown.partition("\x1b[?1049h")
+    within_, _, after = rest.partition("\x1b[?1049l")
+    assert "check the hashes" in before
+    assert "events a second" in within_
+    assert "▀" in within_
+    assert within_.count("\x1b[?25l") <= (within_ + after).count("\x1b[?25h")
+    assert "3 windows of 6,000 events" in after
