@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
 import io
 import json
-import math
 import sys
 import traceback
 from pathlib import Path
@@ -19,15 +17,32 @@ from typing import Annotated, Any
 
 import typer
 
-from tcja_deploy import show
+from tcja_deploy import options, show
 from tcja_deploy.console import Steps, err, out
 from tcja_deploy.extras import needs
+from tcja_deploy.options import (
+    BackendChoice,
+    BackendName,
+    BatchSizes,
+    Builder,
+    Hardware,
+    Hop,
+    Json,
+    LayoutName,
+    NetworkName,
+    Precision,
+    Set,
+    Target,
+    TimeForm,
+    Trust,
+    TrustEngine,
+    Verbose,
+    WindowLength,
+)
 from tcja_deploy.versions import producer
 from tcja_runtime import staging
 from tcja_runtime.bundle import REPORT
 from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
-from tcja_runtime.frames import LARGEST
-from tcja_runtime.windows import Window
 
 _DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -38,120 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
-Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust-checkpoint/--weights-only",
-        help="Load a checkpoint that holds more than weights; loading it runs any code in it. Default: weights only.",
-    ),
-]
-NetworkName = Annotated[
-    str | None,
-    typer.Option(help="The checkpoint's network, where it does not tell. Default: found from its keys and shapes."),
-]
-BatchSizes = Annotated[
-    str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes; one number for all three.")
-]
-TrustEngine = Annotated[
-    bool,
-    typer.Option("--trust-engine", help="Load engines that the manifest does not know; loading one runs its code."),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="What the checkpoint does not tell of its network, such as T=10 where it has no attention; repeatable.",
-    ),
-]
-
-
-WindowLength = Annotated[
-    str | None,
-    typer.Option(
-        "--window",
-        metavar="LENGTH",
-        help="Cut recordings into windows of so long, such as 500ms or 1s, or of so many events, such as 20000events. "
-        "Default: a recording, or a labelled segment of it, is one window.",
-    ),
-]
-Hop = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LENGTH", help="From the beginning of a window to the next, in the same unit. Default: its length."
-    ),
-]
-
-
-class Target(str, enum.Enum):
-    """What to build besides the ONNX models."""
-
-    AUTO = "auto"
-    ONNX = "onnx"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
-
-
-class Builder(str, enum.Enum):
-    """What to build an engine with."""
-
-    AUTO = "auto"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
-
-
-class Hardware(str, enum.Enum):
-    """Which other GPUs an engine is for."""
-
-    AMPERE_PLUS = "ampere-plus"
-    SAME_COMPUTE_CAPABILITY = "same-compute-capability"
-
-
-class BackendName(str, enum.Enum):
-    """What to run a bundle with."""
-
-    AUTO = "auto"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
-    ONNXRUNTIME = "onnxruntime"
-    ONNXRUNTIME_CUDA = "onnxruntime-cuda"
-    ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
-
-
-class LayoutName(str, enum.Enum):
-    """How a network of one's own takes frames."""
-
-    NT = "NT"
-    TN = "TN"
-    STEP = "step"
-
-
-class Precision(str, enum.Enum):
-    """Of weights and activations."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
-
-
-class TimeForm(str, enum.Enum):
-    """How time is laid out in model.plain.onnx."""
-
-    AUTO = "auto"
-    SCAN = "scan"
-    UNROLLED = "unrolled"
-    STEPWISE = "stepwise"
-
-
-BackendChoice = Annotated[
-    BackendName,
-    typer.Option(
-        "--backend", help="What to run: auto takes the last built engine that fits this machine, else the CPU."
-    ),
-]
 
 
 def _show_version(asked: bool) -> None:
@@ -264,11 +165,11 @@ def export(
         out=out_path or Path(checkpoint.stem + ".bundle"),
         network=network,
         model=model,
-        shape=_shape(shape),
+        shape=options.shape(shape),
         layout=layout.value,
-        settings=_settings(set_),
+        settings=options.settings(set_),
         per_step=per_step,
-        classes=_class_names(classes),
+        classes=options.class_names(classes),
         target=target.value,
         batch=Batch.parse(batch),
         precision=precision.value,
@@ -334,7 +235,7 @@ def build(
     from tcja_deploy.building import build as built
     from tcja_exporters.engine import Batch, Options
 
-    options = Options(
+    how = Options(
         batch=Batch.parse(batch),
         tf32=tf32,
         level=level,
@@ -343,7 +244,7 @@ def build(
         hardware=hardware and hardware.value,
         plugin=plugin,
     )
-    engine = built(bundle, target.value, options, Steps(err))
+    engine = built(bundle, target.value, how, Steps(err))
     if as_json:
         _print_json({"bundle": str(bundle), "engine": engine.name, **engine.sidecar})
     else:
@@ -430,12 +331,12 @@ def bench(
     from tcja_deploy import benchmarking, sweeping
 
     names = [name.value for name in backend] + [sweeping.CANONICAL] * canonical
-    options: dict[str, Any] = {"trusted": trust_engine, "seconds": seconds, "warm_up": warm_up}
+    how: dict[str, Any] = {"trusted": trust_engine, "seconds": seconds, "warm_up": warm_up}
     found: benchmarking.Benchmark | sweeping.Sweep
     if len(names) == len(batch) == 1:
-        found = benchmarking.bench(bundle, Steps(err), backend=names[0], batch=batch[0], **options)
+        found = benchmarking.bench(bundle, Steps(err), backend=names[0], batch=batch[0], **how)
     else:
-        found = sweeping.sweep(bundle, Steps(err), names=names, batches=sorted(set(batch)), **options)
+        found = sweeping.sweep(bundle, Steps(err), names=names, batches=sorted(set(batch)), **how)
     if as_json:
         _print_json(found.to_dict())
     else:
@@ -475,14 +376,14 @@ def run_(
         raise BadInput("--csv and --json both ask for stdout; give one of them")
     if picture is not None:
         staging.check_new_file(picture, "--picture")
-    options: dict[str, Any] = {
+    how: dict[str, Any] = {
         "backend": backend.value,
         "trusted": trust_engine,
         "top": top,
-        "window": _window(window, hop),
+        "window": options.window(window, hop),
         "pictured": 0 if picture is None else MOST,
     }
-    found = classify(bundle, files, Steps(err), **options)
+    found = classify(bundle, files, Steps(err), **how)
     if picture is not None:
         drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
         picture.write_text(drawn, encoding="utf-8")
@@ -548,8 +449,8 @@ def stream(
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
-    options = live.Options(
-        window=_window(window, hop),
+    how = live.Options(
+        window=options.window(window, hop),
         buffer=buffer,
         lossless=lossless,
         seconds=seconds,
@@ -558,10 +459,10 @@ def stream(
         trusted=trust_engine,
     )
     steps = Steps(err)
-    with contextlib.closing(sources.opened(source, form=format_, speed=_speed(speed), follow=follow)) as opened:
+    with contextlib.closing(sources.opened(source, form=format_, speed=options.speed(speed), follow=follow)) as opened:
         if opened.address:
             steps.note(f"listening at {opened.address}")
-        streaming = live.Stream(bundle, opened, options, steps)
+        streaming = live.Stream(bundle, opened, how, steps)
         form = live_lines.JSON if as_json else live_lines.CSV if as_csv else live_lines.PLAIN
         live_view.run(streaming, form, top=top, view=view)
     return _DONE
@@ -595,7 +496,7 @@ def inspect(
     if batch is not None and device is None:
         raise BadInput("--batch says how many windows a board takes at a time; name the board with --device")
     at = None if device is None else board(device)
-    told = _settings(set_)
+    told = options.settings(set_)
     facts = inspected(file, network=network, settings=told, trusted=trust_checkpoint)
     costs = None
     if at is not None:
@@ -620,69 +521,6 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
     else:
         out.print(show.findings(found), soft_wrap=True)
     return _DONE
-
-
-def _shape(given: str | None) -> tuple[int, ...] | None:
-    if given is None:
-        return None
-    sizes = given.replace("x", ",").split(",")
-    if not all(size.strip().isdecimal() for size in sizes):
-        raise BadInput(f"--shape {given} is not T,P,H,W or C,H,W, such as 10,2,128,128")
-    if any(len(size.strip()) > 9 for size in sizes):
-        raise BadInput(f"--shape {given} is too large; windows have at most {LARGEST:,} values")
-    return tuple(map(int, sizes))
-
-
-def _window(length: str | None, hop: str | None) -> Window | None:
-    if length is None and hop is not None:
-        raise BadInput(f"--hop {hop} says where the next window begins; say with --window how long windows are")
-    return None if length is None else Window.parse(length, hop)
-
-
-def _settings(given: list[str] | None) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    for said in given or ():
-        name, equals, value = said.partition("=")
-        if not (name and equals and value):
-            raise BadInput(f"--set {said} is not NAME=VALUE, such as T=10")
-        if settings.setdefault(name, value) != value:
-            raise BadInput(f"--set {name} is given twice, as {settings[name]} and as {value}")
-    return settings
-
-
-def _class_names(given: str | None) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    if "," in given or not given.strip():
-        names = given.split(",")
-    else:
-        try:
-            names = Path(given).read_text(encoding="utf-8-sig").splitlines()
-        except FileNotFoundError as error:
-            raise BadInput(f"--classes {given} is neither a file nor a comma list of names") from error
-        except UnicodeDecodeError as error:
-            raise BadInput(f"--classes {given} is not a text file in UTF-8") from error
-        except OSError as error:
-            raise BadInput(f"--classes {given!r} cannot be read: {error.strerror}") from error
-    classes = [name.strip() for name in names if name.strip()]
-    if not classes:
-        raise BadInput(f"--classes {given!r} names no classes")
-    for name in classes:
-        if classes.count(name) > 1:
-            raise BadInput(f"--classes names '{name}' twice; each class needs a name of its own")
-    return tuple(classes)
-
-
-def _speed(given: str | None) -> float | None:
-    if given is None:
-        return None
-    try:
-        speed = math.inf if given == "max" else float(given)
-    except ValueError:
-        speed = math.nan
-    if not speed > 0 or (given != "max" and math.isinf(speed)):
-        raise BadInput(f"--speed {given} is neither a number above 0 nor max")
-    return speed
 
 
 def _print_json(value: Any) -> None:

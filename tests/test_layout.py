@@ -61,9 +61,10 @@ def test_documents_link_to_files_and_targets_that_exist(document):
 
 
 def test_the_readme_names_every_option(capsys):
-    for command in ("export", "build", "verify", "bench", "run", "inspect"):
+    for command in ("export", "build", "verify", "bench", "run", "stream", "inspect"):
         cli.run([command, "--help"])
     options = set(re.findall(r"--[a-z]+[a-z0-9-]*", capsys.readouterr().out))
-    explained = set(re.findall(r"--[a-z]+[a-z0-9-]*", (ROOT / "README.md").read_text()))
+    text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/live.md"))
+    explained = set(re.findall(r"--[a-z]+[a-z0-9-]*", text))
     assert options - explained <= {"--help"}
     assert explained <= options

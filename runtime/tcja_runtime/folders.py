@@ -47,7 +47,7 @@ def labels(path: Path, files: Sequence[Path], classes: Sequence[str] | None) -> 
 
 
 def of_folder(name: str, classes: Sequence[str]) -> int | None:
-    """The class that a data set whose folders are numbers from 0 on keeps in this one; None if it has no such folder."""
+    """The class that a data set whose folders are numbered from 0 keeps in this one; None if it has no such folder."""
     ordered = sorted(map(str, range(len(classes))))
     return ordered.index(name) if name in ordered else None
 

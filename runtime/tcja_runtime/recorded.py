@@ -129,6 +129,7 @@ def _label(file: Path, label: int, classes: Sequence[str] | None) -> int | None:
     known = folders.of_folder(str(label), classes)
     if known is None:
         raise BadInput(
-            f"{file}: its label file names class {label + 1}; the network tells {len(classes)} apart, 1 to {len(classes)}"
+            f"{file}: its label file names class {label + 1}; the network tells {len(classes)} apart, "
+            f"1 to {len(classes)}"
         )
     return known

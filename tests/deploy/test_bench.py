@@ -15,7 +15,7 @@ import pytest
 
 from tcja_deploy import benchmarking
 from tcja_deploy.benchmarking import Latency, timed
-from tcja_deploy.cli import BackendName
+from tcja_deploy.options import BackendName
 from tcja_runtime import backends, power
 from tcja_runtime.backends import Backend
 from tcja_runtime.bundle import Bundle

@@ -1,0 +1,216 @@
+"""The options that commands share, and what is said with them."""
+
+from __future__ import annotations
+
+import enum
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.frames import LARGEST
+from tcja_runtime.windows import Window
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-checkpoint/--weights-only",
+        help="Load a checkpoint that holds more than weights; loading it runs any code in it. Default: weights only.",
+    ),
+]
+NetworkName = Annotated[
+    str | None,
+    typer.Option(help="The checkpoint's network, where it does not tell. Default: found from its keys and shapes."),
+]
+BatchSizes = Annotated[
+    str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes; one number for all three.")
+]
+TrustEngine = Annotated[
+    bool,
+    typer.Option("--trust-engine", help="Load engines that the manifest does not know; loading one runs its code."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="What the checkpoint does not tell of its network, such as T=10 where it has no attention; repeatable.",
+    ),
+]
+
+
+WindowLength = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="LENGTH",
+        help="Cut recordings into windows of so long, such as 500ms or 1s, or of so many events, such as 20000events. "
+        "Default: a recording, or a labelled segment of it, is one window.",
+    ),
+]
+Hop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LENGTH", help="From the beginning of a window to the next, in the same unit. Default: its length."
+    ),
+]
+
+
+class Target(str, enum.Enum):
+    """What to build besides the ONNX models."""
+
+    AUTO = "auto"
+    ONNX = "onnx"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+class Builder(str, enum.Enum):
+    """What to build an engine with."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+class Hardware(str, enum.Enum):
+    """Which other GPUs an engine is for."""
+
+    AMPERE_PLUS = "ampere-plus"
+    SAME_COMPUTE_CAPABILITY = "same-compute-capability"
+
+
+class BackendName(str, enum.Enum):
+    """What to run a bundle with."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+    ONNXRUNTIME = "onnxruntime"
+    ONNXRUNTIME_CUDA = "onnxruntime-cuda"
+    ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
+
+
+class LayoutName(str, enum.Enum):
+    """How a network of one's own takes frames."""
+
+    NT = "NT"
+    TN = "TN"
+    STEP = "step"
+
+
+class Precision(str, enum.Enum):
+    """Of weights and activations."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class TimeForm(str, enum.Enum):
+    """How time is laid out in model.plain.onnx."""
+
+    AUTO = "auto"
+    SCAN = "scan"
+    UNROLLED = "unrolled"
+    STEPWISE = "stepwise"
+
+
+BackendChoice = Annotated[
+    BackendName,
+    typer.Option(
+        "--backend", help="What to run: auto takes the last built engine that fits this machine, else the CPU."
+    ),
+]
+
+
+def shape(given: str | None) -> tuple[int, ...] | None:
+    """The shape that --shape says, such as 10,2,128,128.
+
+    Raises:
+        BadInput: it is not said so.
+    """
+    if given is None:
+        return None
+    sizes = given.replace("x", ",").split(",")
+    if not all(size.strip().isdecimal() for size in sizes):
+        raise BadInput(f"--shape {given} is not T,P,H,W or C,H,W, such as 10,2,128,128")
+    if any(len(size.strip()) > 9 for size in sizes):
+        raise BadInput(f"--shape {given} is too large; windows have at most {LARGEST:,} values")
+    return tuple(map(int, sizes))
+
+
+def window(length: str | None, hop: str | None) -> Window | None:
+    """The windows that --window and --hop say; None without.
+
+    Raises:
+        BadInput: it is not said so.
+    """
+    if length is None and hop is not None:
+        raise BadInput(f"--hop {hop} says where the next window begins; say with --window how long windows are")
+    return None if length is None else Window.parse(length, hop)
+
+
+def settings(given: list[str] | None) -> dict[str, str]:
+    """What --set says, by name.
+
+    Raises:
+        BadInput: it is not said so.
+    """
+    settings: dict[str, str] = {}
+    for said in given or ():
+        name, equals, value = said.partition("=")
+        if not (name and equals and value):
+            raise BadInput(f"--set {said} is not NAME=VALUE, such as T=10")
+        if settings.setdefault(name, value) != value:
+            raise BadInput(f"--set {name} is given twice, as {settings[name]} and as {value}")
+    return settings
+
+
+def class_names(given: str | None) -> tuple[str, ...] | None:
+    """The names that --classes says, or that are in the file it names.
+
+    Raises:
+        BadInput: it is not said so.
+    """
+    if given is None:
+        return None
+    if "," in given or not given.strip():
+        names = given.split(",")
+    else:
+        try:
+            names = Path(given).read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError as error:
+            raise BadInput(f"--classes {given} is neither a file nor a comma list of names") from error
+        except UnicodeDecodeError as error:
+            raise BadInput(f"--classes {given} is not a text file in UTF-8") from error
+        except OSError as error:
+            raise BadInput(f"--classes {given!r} cannot be read: {error.strerror}") from error
+    classes = [name.strip() for name in names if name.strip()]
+    if not classes:
+        raise BadInput(f"--classes {given!r} names no classes")
+    for name in classes:
+        if classes.count(name) > 1:
+            raise BadInput(f"--classes names '{name}' twice; each class needs a name of its own")
+    return tuple(classes)
+
+
+def speed(given: str | None) -> float | None:
+    """What --speed says; infinite for "max", None without.
+
+    Raises:
+        BadInput: it is not said so.
+    """
+    if given is None:
+        return None
+    try:
+        speed = math.inf if given == "max" else float(given)
+    except ValueError:
+        speed = math.nan
+    if not speed > 0 or (given != "max" and math.isinf(speed)):
+        raise BadInput(f"--speed {given} is neither a number above 0 nor max")
+    return speed
