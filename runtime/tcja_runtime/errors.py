@@ -3,11 +3,13 @@
 TcjaError
 ├── ParityNotMet   1  the deployed network does not do what the trained one does
 ├── BadInput       2  the user passed something that cannot be right
+│   └── Damaged        a file of theirs is not what it says it is, from some byte on
 └── Unavailable    3  this machine lacks something
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -35,6 +37,25 @@ class BadInput(TcjaError):
     """A file, an option or a value that cannot be used."""
 
     exit_code = 2
+
+
+class Damaged(BadInput):
+    """Bytes that are nothing of their format.
+
+    Args:
+        offset: of the first byte that is wrong, from the start of the file.
+        what: is wrong there, with its value.
+    """
+
+    def __init__(self, offset: int, what: str) -> None:
+        super().__init__(f"byte {offset:,}: {what}")
+        self.offset, self.what = offset, what
+
+    def of(self, path: Path) -> Damaged:
+        """The same, said of a file."""
+        named = Damaged(self.offset, self.what)
+        named.args = (f"{path}: {self}",)
+        return named
 
 
 class Unavailable(TcjaError):

@@ -8,7 +8,8 @@ Every format that is bytes in a row is one `Decoder`, for files and for what is 
 
 from __future__ import annotations
 
-from tcja_runtime.events.event import CHUNK, Damaged, Decoder, Events, Recording
+from tcja_runtime.errors import Damaged
+from tcja_runtime.events.event import CHUNK, Decoder, Events, Recording
 from tcja_runtime.events.formats import FORMATS, Format, recording, told
 from tcja_runtime.events.labels import Segment, segments
 

@@ -18,7 +18,8 @@ import struct
 
 import numpy as np
 
-from tcja_runtime.events.event import Damaged, Events
+from tcja_runtime.errors import Damaged
+from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Header
 
 FIRST, LAST = b"#!AER-DAT3.1", b"#!END-HEADER"

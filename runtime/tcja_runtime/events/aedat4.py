@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_runtime.errors import Unavailable
+from tcja_runtime.errors import Damaged, Unavailable
 from tcja_runtime.events.aedat4_child import DAMAGED, END, SIZES
 from tcja_runtime.events.aedat4_layout import Layout
-from tcja_runtime.events.event import CHUNK, Damaged, Events
+from tcja_runtime.events.event import CHUNK, Events
 
 PACKAGE = "aedat"
 _EVENT = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])

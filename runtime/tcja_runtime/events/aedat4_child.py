@@ -12,8 +12,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from tcja_runtime.errors import Damaged
 from tcja_runtime.events.aedat4_layout import Layout
-from tcja_runtime.events.event import Damaged
 
 SIZES = struct.Struct("<qq")
 EVENT = 13  # bytes, of `aedat`'s arrays

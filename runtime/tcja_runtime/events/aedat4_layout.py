@@ -14,7 +14,7 @@ import xml.etree.ElementTree as Xml
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from tcja_runtime.events.event import Damaged
+from tcja_runtime.errors import Damaged
 from tcja_runtime.events.header import edge
 
 FIRST = b"#!AER-DAT4.0\r\n"

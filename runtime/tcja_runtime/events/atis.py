@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcja_runtime.events.event import Damaged, Events
+from tcja_runtime.errors import Damaged
+from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Records
 
 _ROWS = 240

@@ -10,29 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.errors import BadInput
-
 CHUNK = 2**20
 """Events at a time, at most."""
-
-
-class Damaged(BadInput):
-    """Bytes that are no events of their format.
-
-    Args:
-        offset: of the first byte that is wrong, from the start of the recording.
-        what: is wrong there, with its value.
-    """
-
-    def __init__(self, offset: int, what: str) -> None:
-        super().__init__(f"byte {offset:,}: {what}")
-        self.offset, self.what = offset, what
-
-    def of(self, path: Path) -> Damaged:
-        """The same, said of a file."""
-        named = Damaged(self.offset, self.what)
-        named.args = (f"{path}: {self}",)
-        return named
 
 
 @dataclasses.dataclass(frozen=True)

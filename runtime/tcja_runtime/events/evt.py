@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.events.event import Damaged, Events
+from tcja_runtime.errors import Damaged
+from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Header, Records, edge
 
 _EDGE = 2**11

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tcja_runtime.errors import BadInput
-from tcja_runtime.events.event import CHUNK, Damaged, Decoder, Events
+from tcja_runtime.errors import BadInput, Damaged
+from tcja_runtime.events.event import CHUNK, Decoder, Events
 
 BLOCK = 2**18
 """Bytes that are read at a time."""

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tcja_runtime.errors import BadInput
+from tcja_runtime import archives
+from tcja_runtime.errors import BadInput, Damaged
 from tcja_runtime.events import aedat2, aedat3, aedat4, aedat4_layout, evt, spikingjelly
 from tcja_runtime.events.aedat2 import Aedat2
 from tcja_runtime.events.aedat3 import Aedat3
 from tcja_runtime.events.atis import Atis
 from tcja_runtime.events.dat import Dat
-from tcja_runtime.events.event import Damaged, Decoder, Recording
+from tcja_runtime.events.event import Decoder, Recording
 from tcja_runtime.events.evt import Evt2, Evt3
 from tcja_runtime.events.file import File, beginning
 from tcja_runtime.events.header import LONGEST, Header
@@ -64,7 +65,7 @@ def _aedat4(path: Path) -> Recording:
 
 def _spikingjelly(path: Path) -> Recording:
     beginning(path, 1)
-    found = spikingjelly.keys(path)
+    found = archives.arrays(path).keys()
     if found >= set(spikingjelly.KEYS):
         return spikingjelly.SpikingJelly(path)
     if "frames" in found or "images" in found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcja_runtime.events.event import Damaged
+from tcja_runtime.errors import Damaged
 
 LONGEST = 2**16
 """Bytes of a header, at most. Real ones have hundreds."""

@@ -116,7 +116,7 @@ def test_frames_are_no_events(tmp_path):
     ("arrays", "said"),
     [
         ({"t": [1.5]}, "t is of type float64; events are whole numbers"),
-        ({"t": np.array([None])}, "t is of type object; events are whole numbers"),
+        ({"t": np.array([None])}, "holds an array of Python objects; save arrays of numbers"),
         ({"x": [[1]]}, r"x has shape \[1, 1\]; events are one number each"),
         ({"x": [1, 2]}, "its arrays are of different lengths: 1 t, 2 x, 1 y, 1 p"),
         ({"x": [-1]}, "x of event 0 is -1; it can be 0 to 65,535"),
@@ -127,7 +127,7 @@ def test_frames_are_no_events(tmp_path):
 )
 def test_arrays_that_are_no_events(tmp_path, arrays, said):
     np.savez(tmp_path / "a.npz", **({"t": [1], "x": [1], "y": [1], "p": [1]} | arrays))
-    with pytest.raises(BadInput, match=rf"a\.npz: {said}"):
+    with pytest.raises(BadInput, match=rf"a\.npz:? {said}"):
         list(recording(tmp_path / "a.npz").chunks())
 
 
