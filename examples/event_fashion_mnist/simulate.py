@@ -49,7 +49,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -156,7 +156,7 @@ def simulate(
             )
 
 
-def _key(recording: Integers | int, t: Integers | int, pixel: Integers | int, p: Integers | int) -> Integers:
+def _key(recording: Integers | int, t: Integers | int, pixel: Integers | int, p: npt.NDArray[Any] | int) -> Integers:
     """An event as one integer, whose order is that of recording, time, pixel and polarity."""
     return np.asarray(((recording * _TIMES + t) * (SIDE * SIDE) + pixel) * 2 + p, np.int64)
 
