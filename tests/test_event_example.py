@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -49,7 +50,8 @@ def read_atis(content: bytes) -> list[tuple[int, int, int, int]]:
 
 
 def rows(events) -> list[tuple[int, int, int, int]]:
-    return list(zip(*(column.tolist() for column in events), strict=True))
+    columns = events.t, events.x, events.y, events.p.astype(int)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def test_a_recording_is_sorted_within_the_sensor_and_the_saccades(model, pictures):
@@ -83,7 +85,7 @@ def test_what_ships_was_simulated_so(model):
         shipped = np.array(read_atis(file.read_bytes()))
         assert len(shipped) == len(events.t)
         np.testing.assert_allclose(events.t, shipped[:, 0], atol=1, rtol=0)
-        assert sorted(rows(events[1:])) == sorted(map(tuple, shipped[:, 1:].tolist()))
+        assert sorted(row[1:] for row in rows(events)) == sorted(map(tuple, shipped[:, 1:].tolist()))
 
 
 def test_the_scene_moves_as_the_camera_does(model, pictures):
@@ -165,15 +167,12 @@ def test_a_higher_threshold_has_fewer_events(model, pictures):
     assert 1.8 < counts[0] / counts[1] < 3
 
 
-@pytest.mark.parametrize("count", [2000, 83, 5])
-def test_frames_have_as_many_events_each_and_the_last_the_rest(model, pictures, count):
-    """As SpikingJelly's split_by="number" has it, fewer events than frames included."""
-    events = model.Events(*(column[:count] for column in next(model.simulate(pictures))))
-    frames, each = np.zeros((8, 2, 32, 32)), count // 8
-    for i in range(8):
-        for _, x, y, p in rows(events)[i * each : None if i == 7 else (i + 1) * each]:
-            frames[i, p, y, x] += 1
-    assert np.array_equal(model.by_number(events, 8), frames)
+def by_number(events) -> np.ndarray:
+    """Frames [8, 2, 32, 32] of as many events each, the last with the rest."""
+    frames, each = np.zeros((8, 2, 32, 32), np.float32), len(events.t) // 8
+    frame = np.minimum(np.arange(len(events.t)) // each, 7)
+    np.add.at(frames, (frame, events.p.astype(int), events.y, events.x), 1)
+    return frames
 
 
 def run(*command: object) -> str:
@@ -182,12 +181,12 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def of_readme(command: str, tmp_path: Path) -> str:
-    """Run the one command of the README that is like this, with build/ in tmp_path."""
+def of_readme(command: str, tmp_path: Path, *more: str) -> str:
+    """Run the one command of the README that is like this, and more options, with build/ in tmp_path."""
     (line,) = re.findall(rf"^    (\.venv/bin/{command})$", README, re.MULTILINE)
     words = [word.replace("build/", f"{tmp_path}/") for word in shlex.split(line)]
     program = {".venv/bin/python": [], ".venv/bin/tcja-deploy": ["-m", "tcja_deploy"]}[words[0]]
-    return run(*program, *(ROOT / word if word.startswith("examples/") else word for word in words[1:]))
+    return run(*program, *(ROOT / word if word.startswith("examples/") else word for word in words[1:]), *more)
 
 
 def test_the_command_writes_recordings_in_a_folder_a_class(model, tmp_path):
@@ -199,16 +198,6 @@ def test_the_command_writes_recordings_in_a_folder_a_class(model, tmp_path):
     assert sorted(out.rglob("*.bin")) == sorted(files)
     for file, events in zip(files, model.simulate(images), strict=True):
         assert read_atis(file.read_bytes()) == rows(events)
-
-
-def test_the_command_writes_frames(model, tmp_path):
-    run(EVENT / "simulate.py", "--images", IMAGES, "--count", 4, "--seed", 9, "--time-steps", 5, tmp_path / "a.npz")
-    with np.load(IMAGES) as data:
-        images, labels = data["images"][:4, 0], data["labels"][:4]
-    with np.load(tmp_path / "a.npz") as data:
-        assert data["labels"].tolist() == labels.tolist()
-        expected = [model.by_number(events, 5) for events in model.simulate(images, seed=9)]
-        assert np.array_equal(data["frames"], expected)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +231,9 @@ def test_the_shipped_network_is_as_accurate_as_its_readme_says(model):
     assert (found.name, found.contract.shape) == ("dvs128", (8, 2, 32, 32))
     assert f"{found.parameters:,} parameters" in README
     images, labels = model.labelled_images(IMAGES, 500)
-    frames = np.stack([model.by_number(events, 8) for events in model.simulate(images)])
+    frames = np.stack([by_number(events) for events in model.simulate(images)])
     with torch.no_grad():
-        answers = torch.cat([found.model(x.float()) for x in torch.from_numpy(frames.astype(np.int16)).split(100)])
+        answers = torch.cat([found.model(x) for x in torch.from_numpy(frames).split(100)])
     found_classes = answers.argmax(1).numpy()
     classes = (EVENT / "classes.txt").read_text().lower().splitlines()
     for file in (EVENT / "recordings").glob("*.bin"):
@@ -261,9 +250,15 @@ def test_the_shipped_network_is_as_accurate_as_its_readme_says(model):
 def test_the_commands_of_the_readme_run(tmp_path):
     of_readme("python .*simulate.py .* --count 500 build/event_recordings", tmp_path)
     assert len(list((tmp_path / "event_recordings").glob("*/*.bin"))) == 500
-    of_readme("python .*simulate.py .* --count 500 build/event_frames.npz", tmp_path)
-    printed = of_readme("tcja-deploy export .*", tmp_path)
-    assert "Parity met" in printed
+    assert "Parity met" in of_readme("tcja-deploy export .*", tmp_path)
+    said = re.search(r"first 500[^|]*\|\s*([\d.]+) %", README)
+    found = json.loads(of_readme("tcja-deploy run .*", tmp_path, "--json"))
+    assert (found["labelled"], len(found["windows"])) == (500, 500)
+    assert 100 * found["accuracy"] == pytest.approx(float(said[1]), abs=0.25)
+    streamed = of_readme("tcja-deploy stream .*", tmp_path, "--json", "--speed", "max")
+    answer, summary = map(json.loads, streamed.splitlines())
+    assert answer["top"][0]["class"] == "Sandal"
+    assert summary["summary"]["windows"] == 1
 
 
 @pytest.mark.slow

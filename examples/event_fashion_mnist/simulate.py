@@ -2,8 +2,7 @@
 
     python examples/event_fashion_mnist/simulate.py --images examples/fashion_mnist/test_1000.npz --count 500 OUT
 
-OUT is a folder, which receives a recording an image, CLASS/NUMBER.bin (ATIS), or an .npz file, which receives frames
-and labels for `tcja-deploy export --data`.
+OUT is a folder, which receives a recording an image, CLASS/NUMBER.bin (ATIS), as `tcja-deploy` reads them.
 
 **Scene.** An image I(c, r), 28x28 grey values 0..255 on black, is seen by a sensor of 32x32 pixels. At time t the
 camera's saccades have displaced it by u(t), v(t) pixels from the middle of the sensor, so that pixel (x, y) sees
@@ -54,6 +53,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.events import Events
+
 Floats = npt.NDArray[np.float64]
 Images = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
@@ -85,17 +86,6 @@ class Sensor(NamedTuple):
     """Standard deviation of the thresholds."""
     noise_hz: float = 0.5
     """Noise events a pixel and second."""
-
-
-class Events(NamedTuple):
-    """A recording, sorted by time; arrays [events]."""
-
-    t: Integers
-    """Microseconds since the recording's begin."""
-    x: Images
-    y: Images
-    p: Images
-    """1 = on (brighter), 0 = off."""
 
 
 def displacements(corners: Sequence[tuple[float, float]] = CORNERS) -> Floats:
@@ -150,9 +140,9 @@ def simulate(
             pixel = each // 2 % (SIDE * SIDE)
             yield Events(
                 t=each // (2 * SIDE * SIDE) % _TIMES,
-                x=(pixel % SIDE).astype(np.uint8),
-                y=(pixel // SIDE).astype(np.uint8),
-                p=(each & 1).astype(np.uint8),
+                x=(pixel % SIDE).astype(np.uint16),
+                y=(pixel // SIDE).astype(np.uint16),
+                p=(each & 1).astype(np.bool_),
             )
 
 
@@ -199,22 +189,10 @@ def _noise(recording: int, random: np.random.RandomState, sensor: Sensor) -> Int
     return _key(recording, t, pixel, p)
 
 
-def by_number(events: Events, time_steps: int) -> npt.NDArray[np.uint16]:
-    """Frames [T, 2, 32, 32] of as many events each, the last with the rest; counts of off and on events.
-
-    As SpikingJelly's ``split_by="number"`` has it, fewer events than frames are all in the last.
-    """
-    each = len(events.t) // time_steps
-    step = np.arange(len(events.t)) // each if each else np.full(len(events.t), time_steps)
-    place = ((np.minimum(step, time_steps - 1) * 2 + events.p) * SIDE + events.y) * SIDE + events.x
-    counts = np.bincount(place, minlength=time_steps * 2 * SIDE * SIDE)
-    return counts.reshape(time_steps, 2, SIDE, SIDE).astype(np.uint16)
-
-
 def atis(events: Events) -> bytes:
     """A recording as the content of an ATIS .bin file, 5 bytes an event: x, y, polarity and 23 bits of time."""
-    t = events.t
-    return np.stack([events.x, events.y, events.p << 7 | t >> 16, t >> 8 & 255, t & 255], 1).astype(np.uint8).tobytes()
+    t, p = events.t, events.p.astype(np.int64)
+    return np.stack([events.x, events.y, p << 7 | t >> 16, t >> 8 & 255, t & 255], 1).astype(np.uint8).tobytes()
 
 
 def labelled_images(path: Path, count: int | None) -> tuple[Images, Integers]:
@@ -237,25 +215,16 @@ def labelled_images(path: Path, count: int | None) -> tuple[Images, Integers]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=Path, help="folder for recordings, or an .npz file for frames")
+    parser.add_argument("out", type=Path, help="folder for the recordings")
     parser.add_argument("--images", type=Path, required=True, help=".npz of images and labels")
     parser.add_argument("--count", type=int, help="how many, from the first on (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of thresholds and noise (default: %(default)s)")
-    parser.add_argument(
-        "--time-steps", type=int, default=8, help="frames a recording in an .npz (default: %(default)s)"
-    )
     args = parser.parse_args()
     images, labels = labelled_images(args.images, args.count)
-    recordings = simulate(images, seed=args.seed)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if args.out.suffix == ".npz":
-        frames = [by_number(events, args.time_steps) for events in recordings]
-        np.savez_compressed(args.out, frames=np.stack(frames), labels=labels)
-    else:
-        for number, (label, events) in enumerate(zip(labels, recordings, strict=True)):
-            file = args.out / str(label) / f"{number:05}.bin"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(atis(events))
+    for number, (label, events) in enumerate(zip(labels, simulate(images, seed=args.seed), strict=True)):
+        file = args.out / str(label) / f"{number:05}.bin"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(atis(events))
     print(f"{args.out}: {len(labels)} recordings")
 
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from simulate import SIDE, by_number, simulate
+from simulate import SIDE, simulate
 from torch import Tensor, nn
 
 from tcja_exporters.layers import WindowDropout
@@ -30,6 +31,9 @@ from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import Attention
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.surrogates import ATan
+from tcja_runtime.events import Events
+from tcja_runtime.frames import InputContract
+from tcja_runtime.integration import integrate
 
 sys.path.append(str(Path(__file__).parents[1] / "fashion_mnist"))
 from idx import DEBIAN, load
@@ -66,6 +70,18 @@ COLUMNS = (
 )
 
 
+class Seen(NamedTuple):
+    """A recording that is in no file."""
+
+    events: Events
+    path: Path = Path("simulated")
+    format: str = "simulated"
+    sensor: tuple[int, int] | None = (SIDE, SIDE)
+
+    def chunks(self) -> Iterator[Events]:
+        yield self.events
+
+
 def frames(
     path: Path, images: npt.NDArray[np.uint8], seed: int, time_steps: int, console: Console
 ) -> npt.NDArray[np.uint8]:
@@ -74,11 +90,12 @@ def frames(
         found: npt.NDArray[np.uint8] = np.load(path)
         if found.shape[:2] == (len(images), time_steps):
             return found
+    contract = InputContract.frames(time_steps, SIDE, SIDE)
     counts = np.empty((len(images), time_steps, 2, SIDE, SIDE), np.uint8)
     with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as progress:
         recordings = progress.track(simulate(images, seed=seed), total=len(images), description=f"simulating {path}")
         for recording, events in enumerate(recordings):
-            counts[recording] = by_number(events, time_steps)
+            counts[recording] = integrate(Seen(events), contract).windows[0]
     np.save(path, counts)
     return counts
 
