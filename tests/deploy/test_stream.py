@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -601,9 +602,13 @@ def test_it_ends_when_nobody_reads(bundle, recording, tmp_path):
         assert '"window": 0' in process.stdout.readline()
         process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
-            while process.poll() is None:
+            for _ in range(500):  # and then it has ended, or never will
                 writer.write(recording.read_bytes()[: 5 * 700])
-    assert process.wait(20) == 0
+                time.sleep(0.01)
+    try:
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
     assert "error" not in process.stderr.read()
     process.stderr.close()
 
