@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -435,17 +435,32 @@ def test_a_clock_that_is_set_back_goes_on(bundle, events):
     assert (summary.resets, summary.late, summary.windows) == (1, 0, 6)
 
 
-def test_a_network_that_returns_no_numbers(bundle, events, monkeypatch):
-    class Broken:
-        inputs = ("frames",)
+@pytest.fixture
+def answering(monkeypatch) -> Callable[[np.ndarray], None]:
+    """Let the network return what it is told to."""
 
-        def run(self, _):
-            return {"rates": np.full((1, 3), np.nan, np.float32)}
+    def answer(output: np.ndarray) -> None:
+        class Told:
+            def run(self, _) -> dict[str, np.ndarray]:
+                return {"rates": output}
 
-    opened = backends.opened
-    monkeypatch.setattr(backends, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Broken()))
+        opened = backends.opened
+        monkeypatch.setattr(backends, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Told()))
+
+    return answer
+
+
+def test_a_network_that_returns_no_numbers(bundle, events, answering):
+    answering(np.full((1, 3), np.nan, np.float32))
     with pytest.raises(BadInput, match=r"returns scores that are NaN or infinite: run 'tcja-deploy verify .*bundle'"):
         streaming(bundle, Fed(events), window=Window(200_000))
+
+
+def test_a_network_that_answers_at_each_step(bundle, events, answering):
+    answering(np.arange(T * 3, dtype=np.float32).reshape(1, T, 3) * [[[1, -1, 0]]])
+    _, answers = streaming(bundle, Fed(events), window=Window(200_000))
+    assert [answer.scores.tolist() for answer in answers] == [[6, -7, 0]] * 3
+    assert answers[0].likeliest == [0, 2, 1]
 
 
 def test_events_late_and_beside_the_sensor_are_counted(bundle, events):
