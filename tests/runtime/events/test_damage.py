@@ -186,6 +186,8 @@ def test_aedat4_cut_off(tmp_path):
     for cut in (1, 14, 17, 18, 30, 300, table - 900, table - 1):
         file.write_bytes(data[:cut])
         assert checked(file, "aedat4") is None
+    with pytest.raises(Damaged, match=rf"byte {cut:,}: the file ends here, .* should end at byte {table:,}$"):
+        recording(file)
     file.write_bytes(data[: table + 3])
     assert len(checked(file, "aedat4")) == 120
     open_ended = writers.aedat4(writers.some(writers.FORMATS["aedat4"], 120), closed=False)

@@ -208,6 +208,7 @@ def test_words_in_any_order(name):
         else:
             kinds = rng.choice([0, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15], 300)
             values = np.where(np.isin(kinds, (2, 3)), rng.integers(0, 1000, 300), rng.integers(0, 4096, 300))
+            values = np.where(kinds == 8, rng.choice([5, 5, 6, 4000], 300), values)
             data = (kinds.astype(np.int64) << 12 | values).astype("<u2").tobytes()
         cuts = rng.integers(0, len(data), 8).tolist()
         assert listed(fed(name, data, cuts)) == plain_evt(name, data)
