@@ -11,6 +11,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 NEEDLESS = ("h5py", "matplotlib", "requests", "scipy", "torchaudio", "torchvision", "tqdm")
@@ -42,15 +43,21 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
-def datasets() -> Any:
-    """The module ``spikingjelly.datasets``."""
-    finder = StandIns()
-    before = set(sys.modules)
+def datasets(folder: Path | None = None) -> Any:
+    """The module ``spikingjelly.datasets`` of a release.
+
+    Args:
+        folder: where it is installed; None for that on the path.
+    """
+    finder, before = StandIns(), set(sys.modules)
     sys.meta_path.append(finder)
+    sys.path[:0] = [str(folder)] if folder else []
     try:
         return importlib.import_module("spikingjelly.datasets")
     finally:
         sys.meta_path.remove(finder)
-        for name in set(sys.modules) - before:
-            if isinstance(sys.modules[name], StandIn):
+        if folder:
+            sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:  # so that another release can be imported beside it
+            if isinstance(sys.modules[name], StandIn) or name.partition(".")[0] == "spikingjelly":
                 del sys.modules[name]

@@ -433,6 +433,7 @@ def _advice(portrait: Portrait) -> list[Html]:
 
 def _network(manifest: Manifest, report: Report) -> Html:
     contract = manifest.input
+    cut = f", recordings cut by {contract.rule}" if contract.rule else ""
     layers = [
         (
             layer.name,
@@ -456,7 +457,10 @@ def _network(manifest: Manifest, report: Report) -> Html:
                 ("network", f"{manifest.network}, neurons of {manifest.dialect}"),
                 ("time steps", str(manifest.time_steps)),
                 ("parameters", f"{manifest.parameters:,}"),
-                ("input", f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.scaling}"),
+                (
+                    "input",
+                    f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.scaling}{cut}",
+                ),
                 ("output", f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}]"),
                 ("classes", ", ".join(manifest.classes) or f"none: {_NO_CLASS}"),
                 ("exported as", f"{manifest.precision}, time form {time_form['form']} ({time_form['why']})"),

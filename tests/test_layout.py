@@ -47,6 +47,7 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/events.md",
+    "docs/frames.md",
     "docs/gpu.md",
     "docs/jetson.md",
     "docs/live.md",

@@ -186,6 +186,11 @@ class InputContract:
         )
 
     @property
+    def rule(self) -> str | None:
+        """How recordings are cut into frames, as `cut_by` takes it; None where that is not known."""
+        return f"{self.split}:{self.duration}us" if self.duration else self.split
+
+    @property
     def pixels(self) -> tuple[int, int]:
         """Rows and columns that events come in."""
         return self.sensor or (self.shape[-2], self.shape[-1])

@@ -113,6 +113,7 @@ def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
     taken = Bundle.open(tmp_path / "a.bundle").manifest.input
     assert (taken.split, taken.duration, taken.polarity) == ("duration", 20_000, ("off", "on"))
     assert json.loads(out)["input"]["duration"] == 20_000
+    assert "recordings cut by duration:20000us" in (tmp_path / "a.bundle" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_images_are_neither_cut_nor_resized():
 def test_rules_of_cutting(rule, split, duration):
     cut = FRAMES.cut_by(rule)
     assert (cut.split, cut.duration) == (split, duration)
+    assert FRAMES.cut_by(cut.rule) == cut
     assert dataclasses.replace(cut, split="number", duration=None) == FRAMES
     assert cut.cut_by("number") == FRAMES
     assert InputContract.of((3, 2, 4, 5)).cut_by(rule).polarity == ("off", "on")
