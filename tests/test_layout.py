@@ -46,13 +46,7 @@ def test_engines_need_neither_torch_nor_onnx():
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
-    "docs/events.md",
-    "docs/frames.md",
-    "docs/gpu.md",
-    "docs/jetson.md",
-    "docs/live.md",
-    "docs/plugin.md",
-    "docs/streaming.md",
+    *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").glob("*.md"))),
     *(str(p.relative_to(ROOT)) for p in (ROOT / "examples").glob("*/README.md")),
 ]
 
