@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
+from tcja_runtime.bundle import Bundle, write_manifest
 from tcja_runtime.events import Events
 
 
@@ -60,3 +64,17 @@ class Fed:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def within(events: Events, begin: int, length: int) -> Events:
+    """The events of [begin, begin + length)."""
+    a, b = np.searchsorted(events.t, [begin, begin + length])
+    return events[int(a) : int(b)]
+
+
+def cut_by_time(bundle: Path, copy: Path) -> Path:
+    """A copy of a bundle whose training cut recordings into frames of equal times."""
+    shutil.copytree(bundle, copy)
+    manifest = Bundle.open(copy).manifest
+    write_manifest(copy, dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, split="time")))
+    return copy
