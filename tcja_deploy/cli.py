@@ -57,6 +57,15 @@ TrustEngine = Annotated[
     bool,
     typer.Option("--trust-engine", help="Load engines that the manifest does not know; loading one runs its code."),
 ]
+Anytime = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        max=1_000_000,
+        help="Show the network the first N windows frame by frame, to tell how early an answer can be had; a window "
+        "takes T runs. Default: as many real ones as cost little, 64 at most.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -195,6 +204,7 @@ def export(
         int | None,
         typer.Option(help="Judge the first windows spike by spike, at most so many. Default: what takes minutes."),
     ] = None,
+    anytime: Anytime = None,
     target: Annotated[
         Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
     ] = Target.AUTO,
@@ -251,6 +261,7 @@ def export(
         data=data,
         samples=samples,
         judge=judge,
+        anytime=anytime,
         report=report,
         trusted=trust_checkpoint,
     )
@@ -343,6 +354,7 @@ def verify(
         ),
     ] = BackendName.AUTO,
     trust_engine: TrustEngine = False,
+    anytime: Anytime = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -357,6 +369,7 @@ def verify(
         bisect=bisect,
         backend=backend.value,
         trusted=trust_engine,
+        show=anytime,
     )
     opened, result = verified.bundle, verified.report
     if as_json:
