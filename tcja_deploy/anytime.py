@@ -11,7 +11,7 @@ from tcja_deploy import drawings
 from tcja_deploy.console import Steps, table
 from tcja_deploy.drawings import Html, figure, joined, percent, tag
 from tcja_runtime import anytime
-from tcja_runtime.agreement import Classes
+from tcja_runtime.agreement import Classes, Interval
 from tcja_runtime.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve, Predicted, curve, told
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract, Labels, Windows
@@ -142,7 +142,6 @@ def section(found: Sequence[Curve]) -> Html:
     """Curves for the report; empty for none."""
     if not found:
         return Html()
-    steps = range(1, len(found[0].same) + 1)
     same = [_line(each, found[0].network, each.agreement, None) for each in found]
     right = [
         _line(each, found[0].network, each.accuracy, each.accuracy_interval)
@@ -150,12 +149,48 @@ def section(found: Sequence[Curve]) -> Html:
         if each.accuracy is not None
     ]
     charts = {"Windows that have their final class": same, "Accuracy, with 95 % confidence": right}
-    panels = [
-        figure(drawings.chart(title, lines, _some(len(steps)), "time step"), title)
-        for title, lines in charts.items()
-        if lines
-    ]
-    heads, columns = ["after step"], [[str(t) for t in steps]]
+    marks = _some(len(found[0].same))
+    panels = [figure(drawings.chart(title, each, marks, "time step"), title) for title, each in charts.items() if each]
+    heads, rows = _numbers(found)
+    return tag(
+        "section",
+        tag("h2", "How early an answer can be had"),
+        figure(joined([tag("div", *panels, class_="small charts"), drawings.legend(same)]), _meaning(found)),
+        drawings.table("When answers are settled", *_settled(found), numbers=range(1, 5)),
+        tag(
+            "details",
+            tag("summary", "After every step"),
+            drawings.table("Answers after every step", heads, rows, numbers=range(len(heads))),
+        ),
+    )
+
+
+def _line(each: Curve, reference: str, shares: Sequence[float], intervals: Sequence[Interval] | None) -> drawings.Line:
+    """A curve in a chart: the reference's wide, so that others, which should lie on it, do not hide it."""
+    under = each.network == reference
+    return drawings.Line(
+        name=f"{each.network}, {each.counted}",
+        shares=shares,
+        bands=None if under else intervals,
+        other=each.counted == FRAMES_SHOWN,
+        under=under,
+    )
+
+
+def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a table that says from which step on answers hardly change."""
+    heads = ["", "windows", f"{100 * SETTLED:g} % settled from step"]
+    rows = [[f"{each.network}, {each.counted}", f"{each.windows:,}", str(each.settled)] for each in found]
+    if any(each.accuracy is not None for each in found):
+        heads += ["accuracy there", "accuracy after all"]
+        for each, row in zip(found, rows, strict=True):
+            row += [percent(each.accuracy[t - 1]) if each.accuracy else "-" for t in (each.settled, len(each.same))]
+    return heads, rows
+
+
+def _numbers(found: Sequence[Curve]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Heads and rows of a table of everything."""
+    heads, columns = ["step"], [[str(t + 1) for t in range(len(found[0].same))]]
     for each in found:
         called = f"{each.network}, {each.counted}"
         heads.append(f"{called}: final class")
@@ -164,39 +199,4 @@ def section(found: Sequence[Curve]) -> Html:
             heads.append(f"{called}: accuracy")
             shares = zip(each.accuracy, each.accuracy_interval, strict=True)
             columns.append([f"{percent(share)} ({percent(low)} to {percent(high)})" for share, (low, high) in shares])
-    rows = list(zip(*columns, strict=True))
-    numbers = range(len(heads))
-    return tag(
-        "section",
-        tag("h2", "How early an answer can be had"),
-        *(tag("p", _settled(each)) for each in found),
-        figure(joined([tag("div", *panels, class_="small"), drawings.legend(same)]), _meaning(found)),
-        tag("details", tag("summary", "All numbers"), drawings.table("Answers after each step", heads, rows, numbers)),
-    )
-
-
-def _settled(each: Curve) -> str:
-    """When a network's answers are settled, in a line."""
-    share, last = f"{100 * SETTLED:g}\N{NO-BREAK SPACE}%", len(each.same)
-    line = (
-        f"{each.network}, {each.counted}: from step {each.settled} of {last} on, at least {share} of {each.windows:,} "
-        "windows have their final class"
-    )
-    if each.accuracy is None:
-        return f"{line}."
-    return (
-        f"{line}; {percent(each.accuracy[each.settled - 1])} are right there, {percent(each.accuracy[-1])} in the end."
-    )
-
-
-def _line(
-    each: Curve, reference: str, shares: Sequence[float], bands: Sequence[tuple[float, float]] | None
-) -> drawings.Line:
-    """A curve in a chart: the reference's wide, so that others, which should lie on it, do not hide it."""
-    return drawings.Line(
-        name=f"{each.network}, {each.counted}",
-        shares=shares,
-        bands=bands,
-        other=each.counted == FRAMES_SHOWN,
-        under=each.network == reference,
-    )
+    return heads, list(zip(*columns, strict=True))

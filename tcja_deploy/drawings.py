@@ -20,7 +20,7 @@ LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make l
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _FEW = 10  # flips in a cell: fewer are never drawn in full colour, or one would look like thousands
 _BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # of a histogram, in units of its view box
-_WIDTH = 190  # of a line chart
+_WIDTH, _RISE = 300, 110  # of a line chart
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # shares between two lines of a grid
 
 STYLE = """
@@ -75,6 +75,7 @@ svg { display: block; width: 100%; } svg text { font-size: 9.5px; fill: var(--so
 svg .heat-fill { fill: rgb(var(--heat)); } svg .rule { stroke: var(--line); }
 svg .mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 2; }
 .columns { height: 1.4rem; }
+.charts { grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); }
 .line { fill: none; stroke: rgb(var(--heat)); stroke-width: 1.4; } .line.other { stroke: rgb(var(--other)); }
 .line.other { stroke-dasharray: 4 2; } .line.under { stroke-width: 5; stroke-opacity: .3; stroke-dasharray: none; }
 .band { fill: rgb(var(--heat) / .14); } .band.other { fill: rgb(var(--other) / .14); }
@@ -298,7 +299,7 @@ def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) 
         marks: steps whose numbers are written.
         across: what a step is.
     """
-    steps, foot, right = len(lines[0].shares), _TOP + _HEIGHT, _LEFT + _WIDTH
+    steps, foot, right = len(lines[0].shares), _TOP + _RISE, _LEFT + _WIDTH
     low = min(min(line.shares) for line in lines)
     low = min([low, *(least for line in lines for least, _ in line.bands or ())])
     tick = next((tick for tick in _TICKS if 1 - low <= 5 * tick), _TICKS[-1])
@@ -306,14 +307,14 @@ def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) 
 
     def at(step: int, share: float) -> str:
         x = _LEFT + _WIDTH * (step - 1) / (steps - 1)
-        return f"{x:.1f} {_TOP + _HEIGHT * (1 - share) / (count * tick):.1f}"
+        return f"{x:.1f} {_TOP + _RISE * (1 - share) / (count * tick):.1f}"
 
     def path(shares: Sequence[float]) -> str:
         return "L".join(at(step, share) for step, share in enumerate(shares, 1))
 
     drawn = []
     for i in range(count + 1):
-        y = f"{_TOP + _HEIGHT * i / count:.1f}"
+        y = f"{_TOP + _RISE * i / count:.1f}"
         drawn.append(tag("path", d=f"M{_LEFT} {y}H{right}", class_="rule"))
         drawn.append(
             tag("text", f"{100 * (1 - i * tick):.0f} %", x=_LEFT - 4, y=f"{float(y) + 3:.1f}", text_anchor="end")

@@ -123,7 +123,7 @@ def _cautions(report: Report) -> list[str]:
         lines.append(
             f"What rounding explains is an estimate, not a bound, where there is no rule for an operation: {each}."
         )
-    return lines
+    return [*lines, *report.untold]
 
 
 def _classified(report: Report) -> list[str]:

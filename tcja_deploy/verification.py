@@ -20,7 +20,7 @@ from tcja_runtime.bundle import FLAVOURS, Bundle, Manifest
 from tcja_runtime.data import Data, load
 from tcja_runtime.engines import engines
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import Floats, Labels, Windows
+from tcja_runtime.frames import Floats, Labels
 from tcja_runtime.golden import Golden
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.sessions.onnxruntime import PROVIDERS
@@ -96,11 +96,8 @@ def verify(
     )
     culprit: Culprit | None = None
     first: _Answered | None = None
-    seen = windows or vectors.samples
-    network = manifest.layers, manifest.time_steps
-    runs = max(quick_runs(*network), len(windows or ()))
-    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(*network), steps=steps)
-    report.anytime += _recorded_curves(vectors, seen, manifest, some.count)
+    some, early = _early(vectors, windows, manifest, show, steps)
+    report.anytime += early
     for name in names:
         proof = _Proof(opened, vectors, name, trusted, steps)
         found = with_statistics(proof.found.parity, proof.statistics(windows))
@@ -145,20 +142,24 @@ def _backends(opened: Bundle, backend: str, trusted: bool) -> tuple[list[str], l
     return names, not_run
 
 
-def _recorded_curves(vectors: Golden, seen: Windows, manifest: Manifest, shown: int) -> list[Curve]:
-    """How early the trained network's answers to windows can be had, where the export saw them.
+def _early(
+    vectors: Golden, windows: Data | None, manifest: Manifest, show: int | None, steps: Steps
+) -> tuple[anytime.Shown, list[Curve]]:
+    """Windows to show backends frame by frame, and how early the trained network's answers can be had.
 
-    Args:
-        vectors: what the export saw.
-        seen: the windows.
-        manifest: of the bundle.
-        shown: how many of them backends are shown frame by frame; where they are shown none, all that are known count.
+    That is known of windows that the export saw; backends are then shown as many of them as it was.
     """
-    answers, n = vectors.answers, len(seen)
-    if seen is not vectors.samples and answers.data != seen.digest:
-        return []
-    early = answers.shown[: shown or n]
-    return anytime.curves(manifest.parity["reference"], answers.predicted.first(n), early, seen.labels)
+    seen = windows or vectors.samples
+    known = vectors.answers if windows is None or windows.digest == vectors.answers.data else None
+    network = manifest.layers, manifest.time_steps
+    runs = max(quick_runs(*network), len(windows or ()))
+    if show is None and known and 0 < len(known.shown) * manifest.time_steps <= runs:
+        show = len(known.shown)
+    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(*network), steps=steps)
+    if known is None:
+        return some, []
+    shown = known.shown[: some.count or len(seen)]
+    return some, anytime.curves(manifest.parity["reference"], known.predicted.first(len(seen)), shown, seen.labels)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from tcja_deploy import pipeline
 from tcja_deploy.anytime import Shown
+from tcja_deploy.building import build
 from tcja_deploy.console import silent
 from tcja_deploy.verification import verify
+from tcja_exporters.engine import Batch, Options
 from tcja_exporters.layers import Readout
 from tcja_exporters.libraries import register
 from tcja_runtime.frames import InputContract, Samples
@@ -137,9 +139,12 @@ def test_curves_are_those_counted_in_pytorch(kind, recordings, tmp_path):
     assert [each["same"] for each in said["anytime"]] == [same] * 4
     page = (tmp_path / "a.bundle" / "report.html").read_text()
     assert "How early an answer can be had" in page
-    assert f"{onnxruntime}, frames shown: from step {report.anytime[-1].settled} of 5 on, at least 99\u00a0%" in page
+    settled = f'{onnxruntime}, frames shown</th><td class="n">{N}</td><td class="n">{report.anytime[-1].settled}</td>'
+    assert settled in page
+    drawn = ", ".join(f"{100 * each / N:.3g} %" for each in same)
+    assert f"Windows that have their final class. {pytorch}, steps read: {drawn}; {pytorch}, frames shown" in page
     again = verify(tmp_path / "a.bundle", show=10).report.anytime
-    kept = min(N, 16)
+    kept = min(N, 16)  # golden windows
     assert [(each.network, each.windows) for each in again] == [
         (who, n) for who in (pytorch, onnxruntime) for n in (kept, 10)
     ]
@@ -160,7 +165,19 @@ def test_a_network_whose_steps_are_not_found(recordings, tmp_path, capsys):
     assert cli.run(["verify", str(tmp_path / "a.bundle")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "How early an answer can be had is not known: no mean over time was found that the network answers" in said
-    assert "How early" not in (tmp_path / "a.bundle" / "report.html").read_text()
+    assert report.untold[0] in (tmp_path / "a.bundle" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_an_engine_that_returns_its_steps_tells_them(recordings, simulated, tmp_path):
+    path, frames, labels = recordings
+    net, _, _ = exported("per step", path, tmp_path / "a.bundle")
+    build(tmp_path / "a.bundle", "tensorrt", Options(batch=Batch(1, 8, 16)))
+    report = verify(tmp_path / "a.bundle", backend="tensorrt", data=path, show=9).report
+    assert report.met
+    read, shown = (each for each in report.anytime if each.network == report.backends[0].backend)
+    assert (read.windows, read.same, read.right) == (N, *counts(net.steps(frames), labels))
+    assert (shown.windows, shown.same) == (9, counts(net.steps(frames[:9]), labels[:9])[0])
 
 
 def per_step(name: str):
