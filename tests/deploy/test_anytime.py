@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tcja_deploy import pipeline
+from tcja_deploy import drawings, pipeline
 from tcja_deploy.anytime import Shown
 from tcja_deploy.building import build
 from tcja_deploy.console import silent
@@ -270,3 +271,18 @@ def test_how_many_windows_are_shown(n, runs, real, count, left_out):
     windows = Samples(inputs=np.zeros((100, T, 1, 1, 1), np.float32), labels=None, source="", real=real)
     some = Shown(windows, InputContract.of((T, 1, 1, 1)), n, runs=runs, size=8, steps=silent())
     assert (some.count, some.left_out) == (count, left_out)
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.03, 0.5, 0.81, 0.985, 1.0])
+@pytest.mark.parametrize("bands", [None, [(0.0, 1.0), (0.9, 1.0)]])
+def test_a_chart_has_room_for_its_lowest_point(lowest, bands):
+    page = drawings.chart("Shares", [drawings.Line(name="a", shares=[lowest, 1.0], bands=bands)], [1, 2], "step")
+    ticks = [float(tick) for tick in re.findall(r">(\d+) %<", page)]
+    assert 2 <= len(ticks) <= 6
+    assert len(set(ticks)) == len(ticks)
+    assert ticks[0] == 100
+    assert ticks[-1] <= 100 * (0.0 if bands else lowest)
+    (x1, y1), (x2, y2) = re.findall(r"[ML]([\d.]+) ([\d.]+)", page.split('class="line"')[0].rpartition("<path")[2])
+    top, foot = 6, 6 + 110
+    assert (float(x2) - float(x1), float(y2)) == (300, top)
+    assert float(y1) == pytest.approx(top + (foot - top) * (100 - 100 * lowest) / (100 - ticks[-1]), abs=0.06)
