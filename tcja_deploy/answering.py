@@ -10,50 +10,47 @@ import numpy as np
 
 from tcja_deploy.console import Steps
 from tcja_runtime import bundle, journal
-from tcja_runtime.agreement import Classes, likeliest
+from tcja_runtime.anytime import Predicted
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, Windows
-from tcja_runtime.trace import Values
 
 
 def answers(
-    run: Callable[[Floats], Values],
+    run: Callable[[Floats], Predicted],
     windows: Windows,
     size: int,
     *,
-    known: Classes,
+    known: Predicted,
     who: str,
     title: str,
     steps: Steps,
     until: ExitStack,
-) -> Classes:
-    """The likeliest classes of all windows, [N, k].
+) -> Predicted:
+    """The classes of all windows.
 
     Args:
-        run: what the network returns, scores of classes, for windows [n, ...].
+        run: those that the network gives windows [n, ...].
         windows: the data.
         size: how many to run at once.
-        known: the answers to the first windows, [n, k], that are known already.
+        known: the answers to the first windows that are known already.
         who: says all that the answers depend on besides the data, so that those that an earlier process left are taken.
         title: for people, while it runs.
         steps: where progress is shown.
         until: ends when the answers need not be kept any more.
     """
     if len(known) >= len(windows):
-        return known[: len(windows)]
-    found = [known]
+        return known.first(len(windows))
+    found = [known.rows]
     # Checksums are those that a file says of itself, which damage does not change: what was read before it was found
     # must not outlive the file's mending.
     work = f"{who}, {windows.digest} {windows.stamp}, from {len(known)}" if windows.digest else None
-    kept = until.enter_context(journal.opened(work, known.shape[1]))
+    kept = until.enter_context(journal.opened(work, found[0].shape[1]))
     found.append(kept.kept[: len(windows) - len(known)])
     done = sum(map(len, found))
     try:
         with steps.counted(title, len(windows), done) as advance:
             for inputs in windows.batches(size, done):
-                rows = likeliest(run(inputs))
-                if rows is None:
-                    raise ValueError("the network answers with images, not with scores of classes")
+                rows = run(inputs).rows
                 found.append(rows)
                 kept.add(rows)
                 done += len(rows)
@@ -65,7 +62,7 @@ def answers(
         if kept.keeps and done:
             steps.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
         raise
-    return np.concatenate(found)
+    return Predicted.from_rows(np.concatenate(found), known)
 
 
 def identity(folder: Path, model: str) -> str:

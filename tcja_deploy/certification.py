@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from tcja_deploy import anytime
 from tcja_deploy.answering import answers, identity
 from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
 from tcja_deploy.console import Steps
@@ -23,12 +23,13 @@ from tcja_exporters.advice import advise
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime import golden, interface, stimulus
-from tcja_runtime.agreement import Classes, agreement
+from tcja_runtime.agreement import agreement
+from tcja_runtime.anytime import Curve, Predicted
 from tcja_runtime.bundle import PLAIN_MODEL, Layer, Tap
 from tcja_runtime.frames import Floats, Windows
 from tcja_runtime.golden import Golden
 from tcja_runtime.portrait import Advice, Painter, Portrait
-from tcja_runtime.trace import Reference, Values
+from tcja_runtime.trace import Reference
 
 
 def certify(
@@ -37,9 +38,11 @@ def certify(
     windows: Windows,
     layers: list[Layer],
     taps: list[Tap],
+    answer: Tap | None,
     folder: Path,
     steps: Steps,
     judge: int,
+    show: int | None,
     advice: Sequence[Advice] = (),
 ) -> tuple[Report, Golden, Portrait]:
     """Parity of both models, golden vectors of the first few windows, and a portrait.
@@ -50,9 +53,11 @@ def certify(
         windows: the data. All are classified, running free; the first are judged spike by spike.
         layers: its spiking layers.
         taps: what else is looked at.
+        answer: what it answers with the mean over time of.
         folder: of the exported models.
         steps: where progress is shown.
         judge: how many windows to judge.
+        show: how many to show frame by frame; None for as many real ones as cost little.
         advice: for the portrait; if none is given, it is derived, which only a network in float32 allows.
     """
     contract, time_steps = network.contract, network.time_steps
@@ -69,7 +74,7 @@ def certify(
         return recorded.reference
 
     def trained(inputs: Floats) -> tuple[Floats, Reference]:
-        recorded = record(deployed.network, inputs, [tap for tap in taps if tap.attends])
+        recorded = record(deployed.network, inputs, [tap for tap in taps if tap.attends], answer=answer)
         recorder.add(recorded)
         painter.add(recorded)
         if not advised:  # a batch is enough to tell
@@ -95,9 +100,10 @@ def certify(
         drawn_weights = stimulus.dyadic(exported.weights)
         draw(stimulus.DYADIC, reference.with_weights(deployed.network, exported.weights, drawn_weights), 1)
     shape = scenes[stimulus.DRAWN][1].output.shape[1:]
-    interface.check(folder, contract, network.output, shape, layers, taps, exported.weights)
+    named = [*taps, answer] if answer else taps
+    interface.check(folder, contract, network.output, shape, layers, named, exported.weights)
     compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=drawn_weights)
-    probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps)
+    probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps, answer=answer)
     judged = windows.first(judge)
     with steps.counted("compare with PyTorch, spike by spike", len(judged)) as advance:
         found = compare(map(trained, judged.batches(size)), probes, scenes, compared, advance=advance)
@@ -105,20 +111,31 @@ def certify(
     # A network that is not the trained one need not classify the rest.
     answered = judged if found.parity.failures else windows
 
-    def classes(who: str, run: Callable[[Floats], Values], known: Classes, until: ExitStack) -> Classes:
+    def classes(who: str, run: Callable[[Floats], Predicted], known: Predicted, until: ExitStack) -> Predicted:
         which, title = f"{who} of {identity(folder, PLAIN_MODEL)}", f"classify with {who}"
         return answers(run, answered, size, known=known, who=which, title=title, steps=steps, until=until)
 
-    def original(inputs: Floats) -> Values:
-        return reference.run(network.model, inputs, torch.float64).output
+    def original(inputs: Floats) -> Predicted:
+        return Predicted.seen(reference.run(network.model, inputs, torch.float64, answer))
 
-    called, statistics, likeliest = f"PyTorch {tools()['torch']}, float64", None, np.zeros((0, 0), np.int32)
+    def exported_(inputs: Floats) -> Predicted:
+        return Predicted.seen(probes[0].answered(inputs))
+
+    called, ours, labels = f"PyTorch {tools()['torch']}, float64", probes[0].backend, answered.labels
+    statistics, predicted, shown = None, Predicted.nothing(), Predicted.nothing().early
+    curves: list[Curve] = []
+    untold: list[str] = []
     if found.original is not None and found.exported is not None:
         with ExitStack() as until:
-            known = found.original if deployed.network is network.model else found.original[:0]
-            likeliest = classes(called, original, known, until)
-            exported_ = classes(probes[0].backend, probes[0].output, found.exported, until)
-        statistics = agreement(windows.source, likeliest, exported_, answered.labels)
+            known = found.original if deployed.network is network.model else found.original.first(0)
+            predicted = classes(called, original, known, until)
+            theirs = classes(ours, exported_, found.exported, until)
+        statistics = agreement(windows.source, predicted.likeliest, theirs.likeliest, labels)
+        some = anytime.Shown(answered, contract, show, runs=len(judged), size=size, steps=steps)
+        shown = some.classes(called, original, predicted)
+        curves += anytime.curves(called, predicted, shown, labels)
+        curves += anytime.curves(ours, theirs, some.classes(ours, exported_, theirs), labels)
+        untold += anytime.untold(curves, time_steps, some)
     report = Report(
         reference=called,
         source=windows.source,
@@ -126,5 +143,7 @@ def certify(
         windows=len(judged),
         estimated=estimated,
         backends=[with_statistics(found.parity, statistics)],
+        anytime=curves,
+        untold=untold,
     )
-    return report, recorder.golden(windows, likeliest), painter.portrait(advised)
+    return report, recorder.golden(windows, predicted, shown), painter.portrait(advised)

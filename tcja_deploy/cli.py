@@ -21,6 +21,7 @@ from tcja_deploy import options, show
 from tcja_deploy.console import Steps, err, out
 from tcja_deploy.extras import needs
 from tcja_deploy.options import (
+    Anytime,
     BackendChoice,
     BackendName,
     BatchSizes,
@@ -115,6 +116,7 @@ def export(
         int | None,
         typer.Option(help="Judge the first windows spike by spike, at most so many. Default: what takes minutes."),
     ] = None,
+    anytime: Anytime = None,
     target: Annotated[
         Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
     ] = Target.AUTO,
@@ -180,6 +182,7 @@ def export(
         data=data,
         samples=samples,
         judge=judge,
+        anytime=anytime,
         report=report,
         trusted=trust_checkpoint,
     )
@@ -272,6 +275,7 @@ def verify(
         ),
     ] = BackendName.AUTO,
     trust_engine: TrustEngine = False,
+    anytime: Anytime = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -286,6 +290,7 @@ def verify(
         bisect=bisect,
         backend=backend.value,
         trusted=trust_engine,
+        show=anytime,
     )
     opened, result = verified.bundle, verified.report
     if as_json:

@@ -23,7 +23,8 @@ from tcja_deploy.parity import (
     SignalParity,
 )
 from tcja_runtime import stimulus
-from tcja_runtime.agreement import Agreement, Classes, likeliest
+from tcja_runtime.agreement import Agreement
+from tcja_runtime.anytime import Predicted
 from tcja_runtime.bundle import Layer, Manifest
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.frames import Floats
@@ -37,6 +38,7 @@ _BATCH_BYTES = 256 * 2**20
 _BATCH_WINDOWS = 64
 _JUDGED_STEPS = 2**32
 _JUDGED_WINDOWS = 1024
+_RUN_STEPS = 2**27
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,14 +71,14 @@ class Judged:
 
     Attributes:
         parity: without statistics.
-        original: the likeliest classes that the reference gave each window, [N, k]; None without classes.
+        original: the classes that the reference gave each window; None without classes.
         exported: those that the network gave it, running free.
         outputs: what the network returned, running free, [N, ...].
     """
 
     parity: Parity
-    original: Classes | None
-    exported: Classes | None
+    original: Predicted | None
+    exported: Predicted | None
     outputs: Values
 
 
@@ -131,6 +133,11 @@ def judged_windows(layers: Sequence[Layer], time_steps: int) -> int:
     return int(np.clip(_JUDGED_STEPS // _neuron_steps(layers, time_steps), 1, _JUDGED_WINDOWS))
 
 
+def quick_runs(layers: Sequence[Layer], time_steps: int) -> int:
+    """How many windows ONNX Runtime runs, looking at nothing, in a matter of seconds."""
+    return _RUN_STEPS // _neuron_steps(layers, time_steps)
+
+
 def _neuron_steps(layers: Sequence[Layer], time_steps: int) -> int:
     return sum(int(np.prod(layer.shape)) for layer in layers) * time_steps
 
@@ -168,6 +175,8 @@ class _Comparison:
         self._signals: dict[tuple[str, str], SignalParity] = {}
         self._outputs: list[npt.NDArray[Any]] = []
         self._expected: list[npt.NDArray[Any]] = []
+        self._original: list[Predicted | None] = []
+        self._exported: list[Predicted | None] = []
         self._flipped: list[npt.NDArray[np.bool_]] = []
         self._divergence: Divergence | None = None
         self._unlike: dict[str, set[str]] = {twin.model: set() for twin in self._twins}
@@ -224,6 +233,8 @@ class _Comparison:
                 )
         self._judge_free_run(self._probe, free, inputs, reference)
         self._expected.append(reference.output)
+        self._original.append(Predicted.of(reference.output, reference.steps))
+        self._exported.append(Predicted.of(free.output, free.steps))
         self._outputs.append(free.output)
         self._flipped.append(np.logical_or.reduce([_by_window(each) for each in differs.values()]))
 
@@ -334,7 +345,7 @@ class _Comparison:
             signals=list(self._signals.values()),
             failures=failures,
         )
-        return Judged(parity, likeliest(expected), likeliest(outputs), outputs)
+        return Judged(parity, Predicted.joined(self._original), Predicted.joined(self._exported), outputs)
 
 
 def _check_shape(probe: Probe, inputs: Floats, reference: Reference) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.progress import TimeElapsedColumn as ElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 
@@ -68,3 +70,14 @@ class Steps:
 def silent() -> Steps:
     """Steps that say nothing."""
     return Steps(Console(quiet=True))
+
+
+def table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """An empty table with columns of text, then columns of numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
+    for head in texts:
+        made.add_column(head, overflow="fold")
+    for head in numbers:
+        made.add_column(head, justify="right", overflow="fold", min_width=max(map(len, head.split()), default=None))
+    return made

@@ -1,7 +1,8 @@
 """What pages for people are made of: elements, tables and plots, as HTML and SVG that need no script.
 
 Text is escaped where it becomes markup, in `tag`, and nowhere else. Plots have one hue, whose opacity says how much, so
-that the same drawing suits light paper and dark; what colour says is said by a number or a sign as well.
+that the same drawing suits light paper and dark, and line charts an orange beside it, which all tell from blue; what
+colour says is said by a number, a sign or dashes as well.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make l
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _FEW = 10  # flips in a cell: fewer are never drawn in full colour, or one would look like thousands
 _BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # of a histogram, in units of its view box
+_WIDTH, _RISE = 300, 110  # of a line chart
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # shares between two lines of a grid
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a2230; --paper: #fff; --panel: #f4f6f9; --line: #dbe1e8; --soft: #556172;
-        --faint: #8a95a3; --heat: 8 81 156; --alert: #b8401a; --good: #00704f; }
+        --faint: #8a95a3; --heat: 8 81 156; --alert: #b8401a; --good: #00704f; --other: 178 84 0; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --paper: #12161c; --panel: #1b212a; --line: #303946;
-        --soft: #a0acba; --faint: #6f7b8a; --heat: 120 180 255; --alert: #ff9a70; --good: #4fd1a5; } }
+        --soft: #a0acba; --faint: #6f7b8a; --heat: 120 180 255; --alert: #ff9a70; --good: #4fd1a5;
+        --other: 255 176 82; } }
 * { box-sizing: border-box; }
 body { margin: 0; font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
        overflow-wrap: anywhere; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
@@ -71,6 +75,12 @@ svg { display: block; width: 100%; } svg text { font-size: 9.5px; fill: var(--so
 svg .heat-fill { fill: rgb(var(--heat)); } svg .rule { stroke: var(--line); }
 svg .mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 2; }
 .columns { height: 1.4rem; }
+.charts { grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); }
+.line { fill: none; stroke: rgb(var(--heat)); stroke-width: 1.4; } .line.other { stroke: rgb(var(--other)); }
+.line.other { stroke-dasharray: 4 2; } .line.under { stroke-width: 5; stroke-opacity: .3; stroke-dasharray: none; }
+.band { fill: rgb(var(--heat) / .14); } .band.other { fill: rgb(var(--other) / .14); }
+.legend { list-style: none; padding: 0; font-size: .8rem; color: var(--soft); }
+.legend li { display: flex; align-items: center; gap: .5rem; } .legend svg { width: 2rem; flex: none; }
 .map { display: grid; grid-template-columns: auto 1fr; gap: .15rem .4rem; font-size: .75rem; color: var(--soft); }
 .map svg { border: 1px solid var(--line); } .ends { display: flex; justify-content: space-between; }
 .down { flex-direction: column; text-align: right; } .map > :nth-child(3) { grid-column: 2; }
@@ -270,6 +280,96 @@ def histogram(label: str, counts: Sequence[int], edges: Sequence[float], least: 
         at = _LEFT + _BIN * min(max(position + 1, 0.0), len(counts))
         drawn.append(tag("path", d=f"M{at:.1f} {_TOP}V{foot}", class_="mark"))
     return _svg(label, joined(drawn), f"0 0 {right + 6} {foot + 18}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of a chart.
+
+    Attributes:
+        name: of it.
+        shares: in [0, 1], one a step.
+        bands: from where to where each may lie; None where nothing is known of that.
+        other: whether it has the second colour, and dashes.
+        under: whether it lies, wide and pale, under the others.
+    """
+
+    name: str
+    shares: Sequence[float]
+    bands: Sequence[tuple[float, float]] | None = None
+    other: bool = False
+    under: bool = False
+
+    @property
+    def look(self) -> str:
+        """Its classes."""
+        return "line" + " other" * self.other + " under" * self.under
+
+
+def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) -> Html:
+    """Shares by step, from 1, up to 100 %.
+
+    Args:
+        label: what is seen.
+        lines: of as many steps, two at least.
+        marks: steps whose numbers are written.
+        across: what a step is.
+    """
+    steps, foot, right = len(lines[0].shares), _TOP + _RISE, _LEFT + _WIDTH
+    low = min(min(line.shares) for line in lines)
+    low = min([low, *(least for line in lines for least, _ in line.bands or ())])
+    tick = next((tick for tick in _TICKS if 1 - low <= 5 * tick), _TICKS[-1])
+    count = max(1, math.ceil(round((1 - low) / tick, 6)))
+
+    def at(step: int, share: float) -> str:
+        x = _LEFT + _WIDTH * (step - 1) / (steps - 1)
+        return f"{x:.1f} {_TOP + _RISE * (1 - share) / (count * tick):.1f}"
+
+    def path(shares: Sequence[float]) -> str:
+        return "L".join(at(step, share) for step, share in enumerate(shares, 1))
+
+    drawn = []
+    for i in range(count + 1):
+        y = f"{_TOP + _RISE * i / count:.1f}"
+        drawn.append(tag("path", d=f"M{_LEFT} {y}H{right}", class_="rule"))
+        drawn.append(
+            tag("text", f"{100 * (1 - i * tick):.0f} %", x=_LEFT - 4, y=f"{float(y) + 3:.1f}", text_anchor="end")
+        )
+    for mark in marks:
+        x = at(mark, 0).split()[0]
+        drawn.append(tag("path", d=f"M{x} {foot}v3", class_="rule"))
+        drawn.append(tag("text", str(mark), x=x, y=foot + 13, text_anchor="middle"))
+    drawn.append(tag("text", across, x=_LEFT + _WIDTH / 2, y=foot + 25, text_anchor="middle"))
+    for line in lines:
+        if line.bands:
+            lows = [at(step, least) for step, (least, _) in enumerate(line.bands, 1)]
+            area = f"M{path([most for _, most in line.bands])}L{'L'.join(reversed(lows))}z"
+            drawn.append(tag("path", d=area, class_="band other" if line.other else "band"))
+    upwards = sorted(lines, key=lambda line: not line.under)
+    drawn += [tag("path", d=f"M{path(line.shares)}", class_=line.look) for line in upwards]
+    told = "; ".join(f"{line.name}: {', '.join(f'{100 * share:.3g} %' for share in line.shares)}" for line in lines)
+    return _svg(f"{label}. {told}", joined(drawn), f"0 0 {right + 6} {foot + 30}")
+
+
+def legend(lines: Sequence[Line]) -> Html:
+    """Which line of a chart is which."""
+    return tag(
+        "ul",
+        *(
+            tag(
+                "li",
+                tag("svg", tag("path", d="M0 4H32", class_=line.look), viewBox="0 0 32 8", aria_hidden="true"),
+                line.name,
+            )
+            for line in lines
+        ),
+        class_="legend",
+    )
+
+
+def percent(share: float | None) -> str:
+    """A share as people read it; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
 
 
 def power(exponent: int) -> str:

@@ -33,6 +33,15 @@ TrustEngine = Annotated[
     bool,
     typer.Option("--trust-engine", help="Load engines that the manifest does not know; loading one runs its code."),
 ]
+Anytime = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        max=1_000_000,
+        help="Show the network the first N windows frame by frame, to tell how early an answer can be had; a window "
+        "takes T runs. Default: as many real ones as cost little, 64 at most.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

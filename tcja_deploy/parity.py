@@ -38,6 +38,7 @@ from typing import Any
 
 from tcja_runtime import stimulus
 from tcja_runtime.agreement import Agreement
+from tcja_runtime.anytime import Curve
 from tcja_runtime.judgement import Place
 
 OUTPUT = "the output"
@@ -282,6 +283,8 @@ class Report:
         engines: what engines answer.
         streamed: how the network is when it is streamed; None where it is not.
         not_run: why the bundle's other engines were not run, a line each.
+        anytime: how early answers can be had, from the reference and from each backend.
+        untold: why that is not known, a line each.
     """
 
     reference: str
@@ -293,6 +296,8 @@ class Report:
     engines: list[EngineParity] = dataclasses.field(default_factory=list)
     streamed: StreamedParity | None = None
     not_run: list[str] = dataclasses.field(default_factory=list)
+    anytime: list[Curve] = dataclasses.field(default_factory=list)
+    untold: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def accuracy(self) -> float | None:
@@ -328,6 +333,7 @@ class Report:
         figures: dict[str, Any] = _finite(dataclasses.asdict(self))
         for found, parity in zip(figures["backends"], self.backends, strict=True):
             found |= {"agreement": parity.agreement, "accuracy": parity.accuracy}
+        figures["anytime"] = [curve.to_dict() for curve in self.anytime]
         return {"met": self.met, "accuracy": self.accuracy, "silent": self.silent, **figures}
 
     def summary(self) -> dict[str, Any]:

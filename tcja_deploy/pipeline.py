@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tcja_deploy import choosing, parity, report, streamed
+from tcja_deploy import anytime, choosing, parity, report, streamed
 from tcja_deploy.building import chosen, with_engine
 from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
@@ -79,6 +79,8 @@ class Request:
         data: windows to compare on (`tcja_runtime.data.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
         judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
+        anytime: how many of them, the first, to show the network frame by frame; None for as many real ones as cost
+            little (`tcja_runtime.anytime`).
         report: where to write the report too, even if parity is not met; must not exist.
         trusted: whether to unpickle a checkpoint that can run code.
     """
@@ -102,6 +104,7 @@ class Request:
     data: Path | None = None
     samples: int | None = None
     judge: int | None = None
+    anytime: int | None = None
     report: Path | None = None
     trusted: bool = False
 
@@ -136,6 +139,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         if request.split is not None:
             network = dataclasses.replace(network, contract=network.contract.cut_by(request.split))
     contract = network.contract
+    anytime.check(request.anytime, contract)
     if request.streaming:
         streaming.check(contract)
     classes = _classes(network, request.classes)
@@ -156,6 +160,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         exported = onnx_export.export(network.model, contract, network.output, metadata)
         _check_used(exported, layers)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
+        enough_to_tell = next(windows.batches(DRAWN_WINDOWS))
+        answer = reference.answer(network.model, exported.model, layers, enough_to_tell) if classes else None
     deployed, calibration, advice = _lowered(request, network, exported, layers, windows, steps)
     time_form = choosing.choose(
         request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, steps
@@ -164,7 +170,9 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     deployed = dataclasses.replace(deployed, exported=exported)
     split = streaming.split(exported, contract, layers) if request.streaming else None
     onnx_export.save(exported, folder, split.models if split else {})
-    result, vectors, portrait = certify(network, deployed, windows, layers, taps, folder, steps, judge, advice)
+    result, vectors, portrait = certify(
+        network, deployed, windows, layers, taps, answer, folder, steps, judge, request.anytime, advice
+    )
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -180,6 +188,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         classes=list(classes),
         layers=layers,
         taps=taps,
+        answer=answer,
         weights=deployed.exported.weights,
         passes=deployed.exported.passes,
         time_form=dataclasses.asdict(time_form),

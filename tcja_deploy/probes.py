@@ -20,6 +20,7 @@ def onnxruntime_probes(
     layers: Sequence[Layer],
     taps: Sequence[Tap],
     backend: str = "onnxruntime",
+    answer: Tap | None = None,
 ) -> list[Probe]:
     """Both models of a bundle's folder in ONNX Runtime, the plain one first, as engines are built from it.
 
@@ -36,6 +37,7 @@ def onnxruntime_probes(
             output_name=output_name,
             layers=layers,
             taps=taps,
+            answer=answer,
             fuses=backend == "onnxruntime-tensorrt",
         )
         for file in (PLAIN_MODEL, MODEL)
@@ -50,6 +52,7 @@ def tensorrt_probes(
     taps: Sequence[Tap],
     flavour: str,
     precision: str,
+    answer: Tap | None,
 ) -> list[Probe]:
     """The plain model of a bundle's folder in TensorRT, which each part is built with when it is first run."""
     opened = functools.partial(BuiltPart, folder / PLAIN_MODEL, target=flavour, precision=precision)
@@ -62,6 +65,7 @@ def tensorrt_probes(
             output_name=output_name,
             layers=layers,
             taps=taps,
+            answer=answer,
             fuses=True,
         )
     ]

@@ -6,8 +6,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from tcja_deploy import drawings
-from tcja_deploy.drawings import Counted, Html, figure, joined, table, tag
+from tcja_deploy import anytime, drawings
+from tcja_deploy.drawings import Counted, Html, figure, joined, percent, table, tag
 from tcja_deploy.parity import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
 from tcja_runtime.agreement import Agreement
 from tcja_runtime.bundle import Manifest
@@ -28,6 +28,7 @@ def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
         _verdict(report),
         *(_tiles(report, found) for found in report.backends),
         *(_flips(report, found, bool(portrait.gates)) for found in report.backends),
+        anytime.section(report.anytime),
         _margins(report, portrait),
         _rates(report.backends[0].layers, report.windows),
         _gates(portrait, report.windows),
@@ -36,11 +37,6 @@ def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
         _network(manifest, report),
         _origin(manifest),
     )
-
-
-def percent(share: float | None) -> str:
-    """A share as people read it; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.2f}{_NBSP}%"
 
 
 def _about(share: float) -> str:
@@ -117,7 +113,7 @@ def _cautions(report: Report) -> list[str]:
         lines.append(
             f"What rounding explains is an estimate, not a bound, where there is no rule for an operation: {each}."
         )
-    return lines
+    return [*lines, *report.untold]
 
 
 def _classified(report: Report) -> list[str]:

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tcja_deploy import anytime
 from tcja_deploy.benchmarking import FEWEST, FEWEST_99, Benchmark, Latency
 from tcja_deploy.bisection import Culprit
+from tcja_deploy.console import table as _table
 from tcja_deploy.doctor import Finding
+from tcja_deploy.drawings import percent
 from tcja_deploy.estimation import Estimate
 from tcja_deploy.inspection import Facts
 from tcja_deploy.parity import DYADIC, EngineParity, Report
-from tcja_deploy.report import percent
 from tcja_deploy.running import Classified
 from tcja_deploy.sweeping import Growth, Sweep
 from tcja_runtime.boards import SOURCES
@@ -45,10 +46,11 @@ def parity(report: Report) -> RenderableType:
         counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.unexplained, each.running_flips))
         near = f"{100 * layer.share_near(report.windows):.2g} %"
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
-    lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines)]
+    early = [anytime.overview(report.anytime)] if report.anytime else []
+    lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines), *report.untold]
     lines += [report.streamed.said] if report.streamed else []
     lines += [f"Not run: {why}" for why in report.not_run]
-    return Group(*parts, flips, *map(Text, lines), verdict(report))
+    return Group(*parts, *early, flips, *map(Text, lines), verdict(report))
 
 
 def _engine_parity(found: EngineParity) -> str:
@@ -480,17 +482,6 @@ def findings(found: list[Finding]) -> RenderableType:
         text.append(f"         {finding.fix}\n" if finding.fix else "")
     text.rstrip()
     return text
-
-
-def _table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    """An empty table with columns of text, then columns of numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
-    for head in texts:
-        table.add_column(head, overflow="fold")
-    for head in numbers:
-        table.add_column(head, justify="right", overflow="fold", min_width=max(map(len, head.split()), default=None))
-    return table
 
 
 def _short(value: Any) -> str:

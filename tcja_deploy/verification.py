@@ -6,14 +6,15 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
-from tcja_deploy import bisection, deployed, parity, streamed
+from tcja_deploy import anytime, bisection, deployed, parity, streamed
 from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
-from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
+from tcja_deploy.comparison import Compared, batch_size, compare, quick_runs, with_statistics
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.probes import onnxruntime_probes, tensorrt_probes
 from tcja_runtime import backends, bundle, golden, interface, stimulus
-from tcja_runtime.agreement import TOP, Agreement, Classes, agreement, likeliest
+from tcja_runtime.agreement import TOP, Agreement, agreement
+from tcja_runtime.anytime import Curve, Predicted
 from tcja_runtime.backends import AUTO, Backend
 from tcja_runtime.bundle import FLAVOURS, Bundle, Manifest
 from tcja_runtime.data import Data, load
@@ -24,7 +25,7 @@ from tcja_runtime.golden import Golden
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.sessions.onnxruntime import PROVIDERS
 from tcja_runtime.split import HEAD, TAIL
-from tcja_runtime.trace import Values
+from tcja_runtime.trace import Observation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ def verify(
     bisect: bool = False,
     backend: str = AUTO,
     trusted: bool = False,
+    show: int | None = None,
 ) -> Verified:
     """Check a bundle's hashes and run it on its golden vectors; numpy and ONNX Runtime or TensorRT suffice.
 
@@ -64,6 +66,8 @@ def verify(
         backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT of each
             engine that this machine can run.
         trusted: whether to load engines that the manifest does not know.
+        show: how many windows, the first, to show the network frame by frame (`tcja_runtime.anytime`); None for as many
+            real ones as cost little.
 
     Raises:
         BadInput: the bundle is damaged, its files do not belong together, or the data cannot be used.
@@ -73,10 +77,12 @@ def verify(
     with steps.step("check the hashes"):
         opened = Bundle.open(path, any_engine=trusted)
     manifest = opened.manifest
+    anytime.check(show, manifest.input)
     windows = _data(data, samples, manifest)
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
     _check_fit(vectors, manifest, path)
-    held = (manifest.layers, manifest.taps, manifest.weights)
+    named = [*manifest.taps, manifest.answer] if manifest.answer else manifest.taps
+    held = (manifest.layers, named, manifest.weights)
     interface.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
     names, not_run = _backends(opened, backend, trusted)
     report = parity.Report(
@@ -90,15 +96,20 @@ def verify(
     )
     culprit: Culprit | None = None
     first: _Answered | None = None
+    some, early = _early(vectors, windows, manifest, show, steps)
+    report.anytime += early
     for name in names:
         proof = _Proof(opened, vectors, name, trusted, steps)
         found = with_statistics(proof.found.parity, proof.statistics(windows))
         report.backends.append(_beside(first, proof.answered, found) if first and proof.answered else found)
         report.engines.extend(proof.engines)
         first = first or proof.answered
+        report.anytime += proof.curves(some)
         if bisect and culprit is None and proof.found.parity.failures:
             with steps.step("find what is wrong"):
                 culprit = proof.culprit(report)
+    if manifest.classes:
+        report.untold += anytime.untold(report.anytime, manifest.time_steps, some)
     if manifest.streaming:
         runner = next((name for name in names if name in PROVIDERS), None)
         if runner:
@@ -131,13 +142,33 @@ def _backends(opened: Bundle, backend: str, trusted: bool) -> tuple[list[str], l
     return names, not_run
 
 
+def _early(
+    vectors: Golden, windows: Data | None, manifest: Manifest, show: int | None, steps: Steps
+) -> tuple[anytime.Shown, list[Curve]]:
+    """Windows to show backends frame by frame, and how early the trained network's answers can be had.
+
+    That is known of windows that the export saw; backends are then shown as many of them as it was.
+    """
+    seen = windows or vectors.samples
+    known = vectors.answers if windows is None or windows.digest == vectors.answers.data else None
+    network = manifest.layers, manifest.time_steps
+    runs = max(quick_runs(*network), len(windows or ()))
+    if show is None and known and 0 < len(known.shown) * manifest.time_steps <= runs:
+        show = len(known.shown)
+    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(*network), steps=steps)
+    if known is None:
+        return some, []
+    shown = known.shown[: some.count or len(seen)]
+    return some, anytime.curves(manifest.parity["reference"], known.predicted.first(len(seen)), shown, seen.labels)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Answered:
-    """How a backend classified windows: their likeliest classes [N, k], and their labels [N] where known."""
+    """How a backend classified windows, and their labels [N] where known."""
 
     backend: str
     source: str
-    classes: Classes
+    predicted: Predicted
     labels: Labels | None
 
 
@@ -145,7 +176,7 @@ def _beside(first: _Answered, second: _Answered, parity_: parity.Parity) -> pari
     """Compare how two backends classify, where how the trained network does is not known."""
     if parity_.statistics and parity_.statistics.compared:
         return parity_
-    found = agreement(second.source, first.classes, second.classes, second.labels)
+    found = agreement(second.source, first.predicted.likeliest, second.predicted.likeliest, second.labels)
     if not found.worse:
         return parity_
     text = (
@@ -167,10 +198,10 @@ class _Proof:
         if name in FLAVOURS:
             running = backends.all_opened(opened, name, trusted=trusted)
             self._deployed = running[0]
-            self._probes = tensorrt_probes(*looked_at, name, manifest.precision)
+            self._probes = tensorrt_probes(*looked_at, name, manifest.precision, manifest.answer)
         else:
             running = []
-            self._probes = onnxruntime_probes(*looked_at, name)
+            self._probes = onnxruntime_probes(*looked_at, name, manifest.answer)
         self._scenes = {
             scene: (stimulus.inputs(manifest.input, len(recorded)), recorded)
             for scene, recorded in vectors.scenes.items()
@@ -192,33 +223,40 @@ class _Proof:
         # The golden vectors are of the network in its precision; what is counted is how the trained one classifies.
         vectors, exported = self._vectors, self.found.exported
         if self._deployed and not windows:
-            found = likeliest(self._answer(vectors.samples.inputs))
-            exported = exported if found is None else found
-        original = vectors.answers.likeliest[: len(vectors.samples)]
+            exported = self._answer(vectors.samples.inputs)
+        known = vectors.answers.predicted.likeliest
+        original = known[: len(vectors.samples)]
         source, labels = vectors.samples.source, vectors.samples.labels
         if windows:
-            known = vectors.answers.data == windows.digest
-            original = vectors.answers.likeliest if known else original[:0]
-            exported = self._classified(windows, exported[:0])
+            original = known if vectors.answers.data == windows.digest else known[:0]
+            exported = self._classified(windows)
             source, labels = windows.source, windows.labels
         self.answered = _Answered(self.found.parity.backend, source, exported, labels)
-        return agreement(source, original, exported, labels)
+        return agreement(source, original, exported.likeliest, labels)
 
-    def _classified(self, windows: Data, none: Classes) -> Classes:
+    def curves(self, some: anytime.Shown) -> list[Curve]:
+        """How early the answers of `statistics` can be had, windows being shown frame by frame."""
+        if self.answered is None:
+            return []
+        who, predicted = self.answered.backend, self.answered.predicted
+        return anytime.curves(who, predicted, some.classes(who, self._answer, predicted), self.answered.labels)
+
+    def _classified(self, windows: Data) -> Predicted:
         probe = self._probes[0]
         who = f"{probe.backend} of {identity(self._bundle.path, probe.model)}"
         if self._deployed and self._deployed.engine:
             who += f" in {self._deployed.engine.sidecar['sha256']}"
-        title = f"classify with {probe.backend}"
+        title, none = f"classify with {probe.backend}", self._answer(self._vectors.samples.inputs[:1]).first(0)
         with ExitStack() as until:
             return answers(
                 self._answer, windows, self._size, known=none, who=who, title=title, steps=self._steps, until=until
             )
 
-    def _answer(self, inputs: Floats) -> Values:
-        if self._deployed:
-            return deployed.answered(self._deployed, inputs, self._bundle.manifest.output)
-        return self._probes[0].output(inputs)
+    def _answer(self, inputs: Floats) -> Predicted:
+        if self._deployed:  # an engine shows nothing but its output
+            output = deployed.answered(self._deployed, inputs, self._bundle.manifest.output)
+            return Predicted.seen(Observation(output=output, spikes={}, signals={}))
+        return Predicted.seen(self._probes[0].answered(inputs))
 
     def culprit(self, report: parity.Report) -> Culprit | None:
         """Where it first goes wrong; None where no signal shows it."""
@@ -246,6 +284,8 @@ def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | 
 def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     """Refuse golden vectors of another network, so that what is compared is what the manifest describes."""
     n, labels = len(vectors.samples), vectors.samples.labels
+    predicted, shown = vectors.answers.predicted, vectors.answers.shown
+    counted = predicted.early.shape[1:]
     found = {layer: (len(packed.rows), *packed.shape) for layer, packed in vectors.spikes.items()}
     layers = {layer.name for layer in manifest.layers}
     taps = {tap.name for tap in manifest.taps}
@@ -262,8 +302,10 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
         and vectors.recorded.output.shape == (n, *manifest.output_shape)
         and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}
         and (labels is None or labels.shape == (n,))
-        and vectors.answers.likeliest.ndim == 2
-        and vectors.answers.likeliest.shape[1] == min(TOP, len(manifest.classes))
+        and predicted.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
+        and predicted.early.shape == (len(predicted), *counted)
+        and shown.shape == (len(shown), *counted)
+        and counted in ((0,), (manifest.time_steps,))
     )
     if not fits:
         raise BadInput(f"{path / bundle.GOLDEN} is of another network than the manifest; export the bundle again")

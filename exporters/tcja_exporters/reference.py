@@ -12,31 +12,37 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tcja_exporters.bounds import OWN_ROUNDING, Bounds
+from tcja_exporters.layers import Readout
 from tcja_exporters.neurons import spiking_neurons
-from tcja_exporters.taps import tapped
+from tcja_exporters.taps import answer_read, fired_answer, read_steps, tapped
 from tcja_runtime import stimulus
+from tcja_runtime.anytime import Predicted, told
 from tcja_runtime.bundle import Layer, Tap, Weight
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
-from tcja_runtime.trace import Observation, Reference, Spikes, Witnesses
+from tcja_runtime.trace import Observation, Reference, Spikes, Values, Witnesses
 
 _TILE = 2**15
 """Neurons whose membranes are computed at once: their state stays in the cache over all time steps."""
 
 
-def run(network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32) -> Observation:
+def run(
+    network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32, answer: Tap | None = None
+) -> Observation:
     """Run a network over windows [N, ...] and note every spike.
 
     Args:
         network: in eval mode; its weights are converted to `dtype` and stay so.
         inputs: float32.
         dtype: the precision to compute in.
+        answer: what its output is the mean over time of, where that is to be noted too.
     """
     network.to(dtype)
     calls: dict[str, list[Spikes]] = {}
@@ -44,10 +50,10 @@ def run(network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32) 
     def note(name: str, fired: Tensor) -> None:
         calls.setdefault(name, []).append(fired.bool().numpy())
 
-    with torch.inference_mode(), _observed(network, note):
+    with torch.inference_mode(), _observed(network, note), read_steps(network, answer) as read:
         output = network(torch.from_numpy(inputs).to(dtype))
     spikes = {name: fired[0] if len(fired) == 1 else np.concatenate(fired) for name, fired in calls.items()}
-    return Observation(output=output.numpy(), spikes=spikes, signals={})
+    return Observation(output=output.numpy(), spikes=spikes, signals={}, steps=_steps(answer, read, spikes))
 
 
 def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
@@ -78,6 +84,7 @@ def record(
     time_steps: int,
     taps: Sequence[Tap],
     *,
+    answer: Tap | None = None,
     spikes: Mapping[str, Spikes] | None = None,
     most: int = stimulus.REAL_PLACES,
     arithmetic: Arithmetic = FLOAT32,
@@ -91,6 +98,7 @@ def record(
         time_steps: T.
         taps: what else to record. Where no spikes are given, backends are given the gates among them, as they are the
             reference's spikes: what follows from a gate's rounding is not counted again behind it.
+        answer: what the output is the mean over time of, where that is to be noted too.
         spikes: what each layer is made to fire, [T, N, ...]; None for what its neurons fire.
         most: how many elements of a signal to take as witnesses in a window, besides those near a threshold.
         arithmetic: of the backends.
@@ -109,12 +117,12 @@ def record(
     }
     witnesses: dict[str, Witnesses] = {}
 
-    def answer(name: str) -> Callable[[Tensor], Tensor]:
-        def stand_in(current: Tensor) -> Tensor:
+    def stand_in(name: str) -> Callable[[Tensor], Tensor]:
+        def fire(current: Tensor) -> Tensor:
             noted(name)
             return recorders[name].answer(current)
 
-        return stand_in
+        return fire
 
     def keep(tap: Tap, value: Tensor) -> Tensor | None:
         error = bounds.error(value)
@@ -131,18 +139,26 @@ def record(
 
     frames = torch.from_numpy(inputs).to(torch.float64)
     bounds.given(frames)
-    with torch.no_grad(), _answered(network, answer), tapped(network, taps, keep), bounds:
+    with (
+        torch.no_grad(),
+        _answered(network, stand_in),
+        tapped(network, taps, keep),
+        read_steps(network, answer) as read,
+        bounds,
+    ):
         output = network(frames)
         bound = bounds.error(output) * OWN_ROUNDING
         noted("the output")
+    fired = {name: recorder.spikes() for name, recorder in recorders.items()}
     found = {name: recorder.recorded() for name, recorder in recorders.items()}
     witnesses |= {name: chosen for name, (_, chosen) in found.items()}
     reference = Reference(
         output=output.numpy(),
         output_bound=bound.numpy(),
-        spikes={name: recorder.spikes() for name, recorder in recorders.items()},
+        spikes=fired,
         near={} if spikes is not None else {name: near for name, (near, _) in found.items()},
         witnesses={name: witnesses[name] for name in estimated if name != "the output"},
+        steps=_steps(answer, read, fired),
     )
     return Recorded(reference, {name: operations for name, operations in estimated.items() if operations})
 
@@ -167,6 +183,31 @@ def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[
             parent, _, name = weight.norm.rpartition(".")
             setattr(changed.get_submodule(parent), name, nn.Identity())
     return changed
+
+
+def _steps(answer: Tap | None, read: Sequence[Tensor], spikes: Mapping[str, Spikes]) -> Values | None:
+    """What the output is the mean over time of, [T, N, units]: read at the readout, or fired by the last layer."""
+    if answer is None:
+        return None
+    return spikes[answer.name].astype(np.float64) if answer.name in spikes else read[0].numpy()
+
+
+def answer(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Layer], inputs: Floats) -> Tap | None:
+    """What a network's answer is the mean over time of; None where that is not found, or is what it returns.
+
+    Args:
+        network: in eval mode; if it has no `tcja_exporters.layers.Readout`, its weights are converted to float64.
+        model: its model.
+        layers: its spiking layers.
+        inputs: windows that tell whether it answers with the firing rates of the last of them.
+    """
+    if any(isinstance(module, Readout) for module in network.modules()):
+        return answer_read(network, model)
+    last = fired_answer(layers[-1])
+    ran = run(network, inputs, torch.float64, last)
+    fits = ran.output.ndim == 2 and len(layers[-1].shape) == 1 and layers[-1].shape[0] % ran.output.shape[1] == 0
+    predicted = Predicted.of(ran.output, ran.steps) if fits else None
+    return last if predicted and told(predicted.early) and ran.output.any() else None
 
 
 class _LayerRecorder:

@@ -1,4 +1,8 @@
-"""What of a network is looked at besides its spiking layers: parts of attention blocks, pools, and what answers."""
+"""What of a network is looked at besides its spiking layers: parts of attention blocks, pools, and what answers.
+
+What answers is read at the network's `Readout`. A user's network that takes the mean over time in its own forward has
+none; where that is the mean of its last spiking layer, this is what answers.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ from typing import Any
 
 import onnx
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from tcja_exporters import attention, custom_op
-from tcja_exporters.layers import PerStep, TetPerStep
+from tcja_exporters.layers import PerStep, Readout, TetPerStep
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.bundle import Tap
+from tcja_runtime.bundle import Layer, Tap
+from tcja_runtime.names import spikes_tensor
 
 _PER_STEP = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Linear)
 _OPERATORS = ("Conv", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "Gemm", "MatMul")
@@ -37,6 +43,41 @@ def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Ta
         if len(tensors) == 1 and not _is_current(model, tensors[0]):
             found.append(Tap(name=name, tensor=tensors[0], unfold=unfold, axes=axes))
     return found
+
+
+def answer_read(network: nn.Module, model: onnx.ModelProto) -> Tap | None:
+    """What a network's output is the mean over time of; None where it has no `Readout`, or returns the steps itself."""
+    readouts = [(name, each) for name, each in network.named_modules() if isinstance(each, Readout)]
+    if len(readouts) != 1 or readouts[0][1].per_step:
+        return None
+    ((name, readout),) = readouts
+    tensors = [node.input[0] for node in model.graph.node if node.name == f"{name}/ReduceMean"]
+    axes = (0, 1, 2) if readout.time_axis == 0 else (1, 0, 2)
+    return Tap(name=name, tensor=tensors[0], unfold=(), axes=axes) if len(tensors) == 1 else None
+
+
+def fired_answer(layer: Layer) -> Tap:
+    """What the output would be the mean over time of if it were a layer's firing rates."""
+    return Tap(name=layer.name, tensor=spikes_tensor(layer.name), unfold=(), axes=(0, 1, 2))
+
+
+@contextmanager
+def read_steps(network: nn.Module, answer: Tap | None) -> Iterator[list[Tensor]]:
+    """Within, what the output is made of is kept as [T, N, units], if it is read at a `Readout`."""
+    kept: list[Tensor] = []
+    if answer is None or not isinstance(readout := network.get_submodule(answer.name), Readout):
+        yield kept
+        return
+
+    def keep(_module: nn.Module, inputs: tuple[Tensor]) -> None:
+        with _disable_current_modes():
+            kept.append(answer.in_time(inputs[0]))
+
+    handle = readout.register_forward_pre_hook(keep)
+    try:
+        yield kept
+    finally:
+        handle.remove()
 
 
 @contextmanager

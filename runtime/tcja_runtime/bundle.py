@@ -21,6 +21,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path, PurePosixPath
+from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
 import numpy as np
@@ -30,7 +31,7 @@ from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.split import HEAD, TAIL, Streaming
 
-SCHEMA = 4
+SCHEMA = 5
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLAIN_MODEL = "model.plain.onnx"
@@ -91,6 +92,11 @@ class Tap:
     tensor: str
     unfold: tuple[int, ...]
     axes: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, fields: Json) -> Tap:
+        """The inverse of `dataclasses.asdict`, from JSON too."""
+        return cls(**{**fields, "unfold": tuple(fields["unfold"]), "axes": tuple(fields["axes"])})
 
     @property
     def attends(self) -> bool:
@@ -159,6 +165,8 @@ class Manifest:
         classes: their names, in the order of the output.
         layers: the spiking layers in the order they fire.
         taps: what is looked at besides them.
+        answer: what the output is the mean over time of, and consecutive units' votes; None where it is not known, or
+            where the output has the steps itself.
         weights: of all convolutions and matrix products.
         passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
         time_form: how time is laid out in the plain model: `form` of all layers, or "mixed", `why`, and by layer its
@@ -186,6 +194,7 @@ class Manifest:
     classes: list[str]
     layers: list[Layer]
     taps: list[Tap]
+    answer: Tap | None
     weights: list[Weight]
     passes: list[Json]
     time_form: Json
@@ -204,11 +213,12 @@ class Manifest:
             Layer(name=f["name"], shape=tuple(f["shape"]), neuron=NeuronSpec.from_dict(f["neuron"]))
             for f in fields["layers"]
         ]
-        taps = [Tap(**{**f, "unfold": tuple(f["unfold"]), "axes": tuple(f["axes"])}) for f in fields["taps"]]
+        taps = [Tap.from_dict(f) for f in fields["taps"]]
+        answer = fields["answer"] and Tap.from_dict(fields["answer"])
         weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
         shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
-        kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "weights": weights}
-        manifest = cls(**{**fields, **kept, "streaming": Streaming.from_dict(fields["streaming"])})
+        kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "answer": answer}
+        manifest = cls(**{**fields, **kept, "weights": weights, "streaming": Streaming.from_dict(fields["streaming"])})
         _check_types(manifest)
         return manifest
 
@@ -308,9 +318,9 @@ def check_sidecar(sidecar: Any) -> None:
 
 def _check_types(manifest: Manifest) -> None:
     for name, kind in get_type_hints(Manifest).items():
-        value, wanted = getattr(manifest, name), get_origin(kind) or kind
+        value, wanted = getattr(manifest, name), kind if isinstance(kind, UnionType) else get_origin(kind) or kind
         if not isinstance(value, wanted):
-            raise TypeError(f"{name} is a {type(value).__name__}, not a {wanted.__name__}")
+            raise TypeError(f"{name} is a {type(value).__name__}, not a {getattr(wanted, '__name__', wanted)}")
     entries = [
         (f"{name}.{entry}", entry in getattr(manifest, name)) for name, all_ in _ENTRIES.items() for entry in all_
     ]
@@ -323,7 +333,7 @@ def _check_types(manifest: Manifest) -> None:
         if len(PurePosixPath(name).parts) != 1 or name == "..":
             raise ValueError(f"'{name}' is no engine's name")
         check_sidecar(sidecar)
-    for tap in manifest.taps:
+    for tap in (*manifest.taps, *([manifest.answer] if manifest.answer else [])):
         rank = len(tap.axes)
         if sorted(tap.axes) != list(range(rank)) or len(tap.unfold) not in (0, 2) or rank < 2:
             raise ValueError(f"{tap.name} has axes {tap.axes} of {tap.unfold}")

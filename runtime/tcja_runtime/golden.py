@@ -4,7 +4,8 @@ Real windows (or drawn ones, where there was no data), in these arrays:
 
     the inputs under the contract's name, float32 [N, ...]; `labels` int64 [N] where known; `source`, `real`
     `answered`, which data the reference classified (`tcja_runtime.frames.Windows.digest`), and how: `likeliest` int32
-    [windows, k], the classes of each, the likeliest first; the windows above are the first of them
+    [windows, k], the classes of each, the likeliest first, and `early` int32 [windows, T] and `shown` int32
+    [some windows, T], the class after each number of steps (`tcja_runtime.anytime`); the windows above are the first
     `layers`, their names in order; `spike_counts` int64 [layers, N, T]
     ``spikes:LAYER`` uint8 [N, bytes], a row a window, its spikes [T, ...] packed by `numpy.packbits`
     ``shape:LAYER`` [T, ...], the shape of a row
@@ -30,6 +31,7 @@ import numpy.typing as npt
 
 from tcja_runtime import stimulus
 from tcja_runtime.agreement import Classes
+from tcja_runtime.anytime import Predicted
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract, Samples, Windows
 from tcja_runtime.trace import Reference, Spikes, Witnesses
@@ -71,11 +73,13 @@ class Answers:
 
     Attributes:
         data: which; empty for windows that cannot be met again.
-        likeliest: the likeliest classes of each window, int32 [N, k]; k = 0 where it does not classify.
+        predicted: the classes of each window; k = 0 where it does not classify.
+        shown: the class of some of them, the first, when the first frames have come, int32 [n, T]; n = 0 for none.
     """
 
     data: str
-    likeliest: Classes
+    predicted: Predicted
+    shown: Classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,12 +142,13 @@ class Recorder:
         """Keep what the reference did with a drawn scene."""
         self._scenes[name] = reference
 
-    def golden(self, windows: Windows, likeliest: Classes) -> Golden:
+    def golden(self, windows: Windows, predicted: Predicted, shown: Classes) -> Golden:
         """The golden vectors.
 
         Args:
             windows: that the batches were taken from.
-            likeliest: the classes that the reference gave all of them, [N, k].
+            predicted: the classes that the reference gave all of them.
+            shown: those that it gave the first of them when the first frames had come, [n, T].
         """
         packed, references = zip(*self._parts, strict=True)
         spikes = {
@@ -155,7 +160,7 @@ class Recorder:
         samples = Samples(
             inputs=next(first.batches(len(first))), labels=first.labels, source=windows.source, real=windows.real
         )
-        return Golden(samples, spikes, recorded, self._scenes, Answers(windows.digest, likeliest))
+        return Golden(samples, spikes, recorded, self._scenes, Answers(windows.digest, predicted, shown))
 
 
 def save(path: Path, golden: Golden, contract: InputContract) -> None:
@@ -167,7 +172,9 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
         "source": np.array(golden.samples.source),
         "real": np.array(golden.samples.real),
         "answered": np.array(golden.answers.data),
-        "likeliest": golden.answers.likeliest,
+        "likeliest": golden.answers.predicted.likeliest,
+        "early": golden.answers.predicted.early,
+        "shown": golden.answers.shown,
         "scenes": np.array(list(golden.scenes), dtype=np.str_),
         **_arrays(golden.recorded),
     }
@@ -208,7 +215,8 @@ def load(path: Path, contract: InputContract) -> Golden:
             n = len(arrays[f"{scene}/output"])
             drawn = {layer: stimulus.spikes(layer, p.shape[1:], p.shape[0], n) for layer, p in spikes.items()}
             scenes[scene] = _reference(arrays, f"{scene}/", drawn, {})
-        answers = Answers(str(arrays["answered"]), arrays["likeliest"])
+        predicted = Predicted(arrays["likeliest"], arrays["early"])
+        answers = Answers(str(arrays["answered"]), predicted, arrays["shown"])
         return Golden(samples, spikes, _reference(arrays, "", {}, near), scenes, answers)
     except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} holds no golden vectors ({error}); export the bundle again") from error

@@ -64,6 +64,7 @@ class Reference:
     Attributes:
         output: what it returns, float64 [N, ...].
         output_bound: how far rounding may move it where all spikes agree, float32 [N, ...].
+        steps: what the output is the mean over time of, [T, N, units]; None where it was not looked at.
         spikes: by layer, in the order of the network: what it fired, or was made to fire.
         near: by layer, neurons so near their threshold that rounding decides, [N, T]; none where spikes were given.
         witnesses: by signal. Those of a layer include every neuron that is near at any time step.
@@ -74,6 +75,7 @@ class Reference:
     spikes: Mapping[str, Spikes]
     near: Mapping[str, npt.NDArray[np.int64]]
     witnesses: Mapping[str, Witnesses]
+    steps: Values | None = None
 
     def __len__(self) -> int:
         return len(self.output)
@@ -90,6 +92,7 @@ class Reference:
             output_bound=self.output_bound[part],
             spikes={layer: spikes[:, part] for layer, spikes in self.spikes.items()},
             near={layer: near[part] for layer, near in self.near.items()},
+            steps=None if self.steps is None else self.steps[:, part],
             witnesses={name: found.windows(part, len(self)) for name, found in self.witnesses.items()},
         )
 
@@ -105,6 +108,7 @@ class Reference:
             witnesses={
                 name: Witnesses.joined([part.witnesses[name] for part in parts], sizes) for name in parts[0].witnesses
             },
+            steps=np.concatenate(steps, 1) if (steps := [p.steps for p in parts if p.steps is not None]) else None,
         )
 
 
@@ -116,8 +120,10 @@ class Observation:
         output: what it returns, [N, ...].
         spikes: by layer.
         signals: by name; only those asked for.
+        steps: what the output is the mean over time of, [T, N, units]; None where it was not looked at.
     """
 
     output: Values
     spikes: Mapping[str, Spikes]
     signals: Mapping[str, Values]
+    steps: Values | None = None

@@ -18,6 +18,7 @@ from tcja_deploy.console import Steps
 from tcja_deploy.verification import verify
 from tcja_runtime import golden
 from tcja_runtime.agreement import Agreement
+from tcja_runtime.anytime import Predicted
 from tcja_runtime.bundle import Bundle, write_manifest
 from tcja_runtime.data import load
 from tcja_runtime.errors import BadInput
@@ -97,7 +98,7 @@ def test_all_windows_are_classified_and_the_first_are_judged(request_, cache):
     assert manifest.parity["backends"][0]["statistics"]["windows"] == 12
     kept = golden.load(request_.out / "golden.npz", manifest.input)
     assert len(kept.samples) == 2
-    assert kept.answers.likeliest.shape == (12, 3)
+    assert kept.answers.predicted.likeliest.shape == (12, 3)
     assert not list(cache.iterdir())
 
 
@@ -188,13 +189,14 @@ def test_less_accurate_than_any_chance_fails(bundle, tmp_path, data, capsys):
         frames = np.concatenate([archive["frames"]] * 4)[:40]
     opened = Bundle.open(bundle)
     vectors = golden.load(bundle / "golden.npz", opened.manifest.input)
-    classes = vectors.answers.likeliest[:, 0]
+    classes = vectors.answers.predicted.likeliest[:, 0]
     labels = (np.concatenate([classes] * 4)[:40] + 1) % len(opened.manifest.classes)
     np.savez(tmp_path / "data.npz", frames=frames, labels=labels)
     (report,) = verify(bundle, data=tmp_path / "data.npz").report.backends
     assert report.accuracy == 0
     digest = load(tmp_path / "data.npz", opened.manifest.input, None).digest
-    found = golden.Answers(digest, np.repeat(labels[:, None], 3, axis=1))
+    said = Predicted(np.repeat(labels[:, None], 3, axis=1), np.repeat(labels[:, None], 5, axis=1))
+    found = golden.Answers(digest, said, said.early[:0])
     golden.save(bundle / "golden.npz", dataclasses.replace(vectors, answers=found), opened.manifest.input)
     write_manifest(bundle, opened.manifest)
     assert run(["verify", str(bundle), "--data", str(tmp_path / "data.npz"), "--json"]) == 1

@@ -127,7 +127,11 @@ def replaced(bundle, **changes) -> None:
     recorder.add(dataclasses.replace(vectors.reference(slice(None)), **changes))
     for scene, recorded in vectors.scenes.items():
         recorder.add_scene(scene, recorded)
-    golden.save(bundle / "golden.npz", recorder.golden(vectors.samples, vectors.answers.likeliest), manifest.input)
+    golden.save(
+        bundle / "golden.npz",
+        recorder.golden(vectors.samples, vectors.answers.predicted, vectors.answers.shown),
+        manifest.input,
+    )
     write_manifest(bundle, manifest)
 
 
@@ -199,7 +203,7 @@ def test_windows_are_run_together_too(bundle, monkeypatch, windows):
         recorder.add_scene(scene, recorded)
     golden.save(
         bundle / "golden.npz",
-        recorder.golden(vectors.samples.first(windows), vectors.answers.likeliest),
+        recorder.golden(vectors.samples.first(windows), vectors.answers.predicted, vectors.answers.shown),
         manifest.input,
     )
     write_manifest(bundle, manifest)

@@ -36,6 +36,7 @@ MANIFEST = Manifest(
     classes=["clap", "wave", "roll"],
     layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.leaky(decay_input=True, tau=2.0))],
     taps=[],
+    answer=None,
     weights=[],
     passes=[{"name": "fold_batch_norm", "changes": 5, "exact": False, "note": "rounds differently"}],
     time_form={"form": "scan", "why": "asked for", "layers": {}},

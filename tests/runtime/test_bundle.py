@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime import bundle
-from tcja_runtime.bundle import Bundle, Layer, Manifest, write_manifest
+from tcja_runtime.bundle import Bundle, Layer, Manifest, Tap, write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
@@ -39,6 +39,7 @@ MANIFEST = Manifest(
     targets=["onnx"],
     engines={},
     taps=[],
+    answer=Tap(name="readout", tensor="fc/Reshape", unfold=(), axes=(1, 0, 2)),
     weights=[],
     parity={"met": True, "reference": "PyTorch"},
     tools={"python": "3"},
@@ -100,7 +101,7 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: (b / "manifest.json").unlink(), "is not a bundle: it has no manifest.json"),
         (lambda b: (b / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
-        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 4"),
+        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 5"),
         (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: \.\./x"),
         (
             lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),
@@ -110,19 +111,24 @@ def reseal(folder: Path, **changes: object) -> None:
         (lambda b: (b / "manifest.json").write_text("[" * 200_000), "manifest.json is damaged"),
         (lambda b: reseal(b, files=[]), "has no list of files with sha256 and bytes; export the bundle again"),
         (lambda b: reseal(b, files={"model.onnx": [1]}), "has no list of files with sha256 and bytes"),
-        (lambda b: reseal(b, parity=None), "is no manifest of schema 4 .parity is a NoneType, not a dict"),
-        (lambda b: reseal(b, parity={}), "is no manifest of schema 4 .*parity.reference is missing"),
-        (lambda b: reseal(b, evidence="all"), "is no manifest of schema 4 .evidence is a str, not a list"),
-        (lambda b: reseal(b, engines={"x": {}}), "is no manifest of schema 4 .*an engine's module is None"),
+        (lambda b: reseal(b, parity=None), "is no manifest of schema 5 .parity is a NoneType, not a dict"),
+        (lambda b: reseal(b, parity={}), "is no manifest of schema 5 .*parity.reference is missing"),
+        (lambda b: reseal(b, evidence="all"), "is no manifest of schema 5 .evidence is a str, not a list"),
+        (lambda b: reseal(b, engines={"x": {}}), "is no manifest of schema 5 .*an engine's module is None"),
         (lambda b: (b / "evil.sh").write_text(""), "evil.sh is not in the manifest: it was added later; remove it, or"),
         (lambda b: (b / "engines" / "x" / "link").symlink_to("/"), "link is not in the manifest: it was added later"),
-        (lambda b: reseal(b, future=1), "is no manifest of schema 4 .*unexpected keyword argument 'future'"),
-        (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 4"),
+        (lambda b: reseal(b, future=1), "is no manifest of schema 5 .*unexpected keyword argument 'future'"),
+        (lambda b: reseal(b, layers=[{}]), "is no manifest of schema 5"),
         (
             lambda b: reseal(b, time_form={"form": "loops", "why": "asked for", "layers": {}}),
-            "is no manifest of schema 4 .time_form is .*loops",
+            "is no manifest of schema 5 .time_form is .*loops",
         ),
-        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 4 .*decay must be in \[0, 1\]"),
+        (lambda b: reseal(b, answer=[]), r"is no manifest of schema 5 .answer is a list, not a .*Tap \| None"),
+        (
+            lambda b: reseal(b, answer={**dataclasses.asdict(MANIFEST)["answer"], "axes": [0, 2]}),
+            r"is no manifest of schema 5 .readout has axes \(0, 2\)",
+        ),
+        (lambda b: reseal(b, layers=[neuron_of_decay(7)]), r"is no manifest of schema 5 .*decay must be in \[0, 1\]"),
     ],
 )
 def test_damage_is_named(folder, damage, message):

@@ -48,6 +48,7 @@ class Probe:
         output_name: of its output.
         layers: its spiking layers.
         taps: what else is looked at.
+        answer: what the network's output is the mean over time of; None where it is not known.
         fuses: whether the backend may round a product and a sum at once.
     """
 
@@ -61,6 +62,7 @@ class Probe:
         output_name: str,
         layers: Sequence[Layer],
         taps: Sequence[Tap],
+        answer: Tap | None = None,
         fuses: bool = False,
     ) -> None:
         self.model = model
@@ -73,11 +75,22 @@ class Probe:
         self._spikes = {layer.name: spikes_tensor(layer.name) for layer in layers}
         self._currents = {layer.name: current_tensor(layer.name) for layer in layers}
         self._taps = {tap.name: tap for tap in taps}
+        self._answer = answer
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def free(self, inputs: Floats) -> Observation:
-        """Output and spikes of the network as it is, for a batch [N, ...]."""
-        return self._observed([self.output_name, *self._spikes.values()], {}, {self._input: inputs})
+        """Output, its steps and spikes of the network as it is, for a batch [N, ...]."""
+        outputs = dict.fromkeys([self.output_name, *self._steps, *self._spikes.values()])
+        return self._observed([*outputs], {}, {self._input: inputs})
+
+    def answered(self, inputs: Floats) -> Observation:
+        """Output and its steps of the network as it is, for a batch [N, ...]."""
+        return self._observed([self.output_name, *self._steps], {}, {self._input: inputs})
+
+    @property
+    def _steps(self) -> list[str]:
+        """The tensor that the output is the mean over time of, where it is known."""
+        return [self._answer.tensor] if self._answer else []
 
     @property
     def has_gates(self) -> bool:
@@ -157,6 +170,8 @@ class Probe:
         results = session.run({name: array for name, array in feeds.items() if name in session.inputs})
         if once:
             session.close()
+        answer = self._answer
+        steps = answer.in_time(results[answer.tensor]) if answer and answer.tensor in results else None
         # Taken out one by one, so that the floats of a layer are gone before the next is converted.
         return Observation(
             output=results[self.output_name],
@@ -164,6 +179,7 @@ class Probe:
             spikes={layer: results.pop(tensor) == 1 for layer, tensor in self._spikes.items() if tensor in results},
             signals={layer: results[tensor] for layer, tensor in self._currents.items() if tensor in results}
             | {name: tap.in_time(results[tap.tensor]) for name, tap in self._taps.items() if tap.tensor in results},
+            steps=steps,
         )
 
     def _session(self, outputs: list[str], given: Mapping[str, Dimensions]) -> Session:
