@@ -30,7 +30,7 @@ import numpy as np
 from tcja_deploy.benchmarking import peak
 from tcja_deploy.console import Steps, err, silent
 from tcja_deploy.drawings import Html, joined, tag
-from tcja_deploy.live import BUFFER, Answer, Options, Stream, Summary
+from tcja_deploy.live.stream import BUFFER, Answer, Options, Stream, Summary
 from tcja_runtime.conditions import conditions
 from tcja_runtime.events import Events
 from tcja_runtime.events.atis import Atis

@@ -439,7 +439,7 @@ def stream(
     backend: BackendChoice = BackendName.AUTO,
     trust_engine: TrustEngine = False,
     top: Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")] = 2,
-    view: Annotated[
+    shown: Annotated[
         bool, typer.Option("--view/--no-view", help="Show events and classes on a terminal while they come.")
     ] = True,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a line of values a window on stdout.")] = False,
@@ -449,12 +449,13 @@ def stream(
     verbose: Verbose = False,
 ) -> int:
     """Classify events as they come, until the source ends or Ctrl-C."""
-    from tcja_deploy import live, live_lines, live_view
-    from tcja_runtime import sources
+    from tcja_deploy.live import lines, view
+    from tcja_deploy.live.stream import Options, Stream
+    from tcja_runtime.live import sources
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
-    how = live.Options(
+    how = Options(
         window=options.window(window, hop),
         buffer=buffer,
         lossless=lossless,
@@ -467,9 +468,8 @@ def stream(
     with contextlib.closing(sources.opened(source, form=format_, speed=options.speed(speed), follow=follow)) as opened:
         if opened.address:
             steps.note(f"listening at {opened.address}")
-        streaming = live.Stream(bundle, opened, how, steps)
-        form = live_lines.JSON if as_json else live_lines.CSV if as_csv else live_lines.PLAIN
-        live_view.run(streaming, form, top=top, view=view)
+        form = lines.JSON if as_json else lines.CSV if as_csv else lines.PLAIN
+        view.run(Stream(bundle, opened, how, steps), form, top=top, view=shown)
     return _DONE
 
 

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcja_deploy import live, taking
 from tcja_deploy.console import silent
+from tcja_deploy.live import stream as live
+from tcja_deploy.live import taking
 from tcja_runtime import backends
-from tcja_runtime.buffer import Gap
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
+from tcja_runtime.live.buffer import Gap
 from tcja_runtime.windows import Window
 
-from .. import networks
-from ..streams import Fed, cut_by_time, drawn, within
+from ... import networks
+from ...streams import Fed, cut_by_time, drawn, within
 
 T, SIZE, N = 5, 64, 6000
 

@@ -13,8 +13,8 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, Recording, Segment, segments
 from tcja_runtime.frames import InputContract
 from tcja_runtime.integration import integrate
+from tcja_runtime.live.sources import Source
 from tcja_runtime.planes import Planes
-from tcja_runtime.sources import Source
 from tcja_runtime.windows import Frame
 
 KEPT = 2**24

@@ -20,17 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from tcja_deploy import taking
-from tcja_deploy.at_once import AtOnce
 from tcja_deploy.console import Steps
+from tcja_deploy.live import taking
+from tcja_deploy.live.at_once import AtOnce
 from tcja_runtime.backends import AUTO
-from tcja_runtime.buffer import Buffer, Gap, Run
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.frames import Floats
-from tcja_runtime.sources import Source
-from tcja_runtime.steady import Steady
+from tcja_runtime.live.buffer import Buffer, Gap, Run
+from tcja_runtime.live.sources import Source
+from tcja_runtime.live.steady import Steady
 from tcja_runtime.windows import Cutter, Frame, Window
 
 BUFFER = 2**22

@@ -24,15 +24,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tcja_deploy import at_once, live, taking
+from tcja_deploy.live import at_once, taking
+from tcja_deploy.live import stream as live
 from tcja_runtime import backends
 from tcja_runtime.bundle import PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.events import Events
 from tcja_runtime.frames import InputContract
 from tcja_runtime.split import HEAD, TAIL, Streaming
 
-from .. import networks
-from ..streams import atis, cut_by_time, drawn, within
+from ... import networks
+from ...streams import atis, cut_by_time, drawn, within
 
 T, SIZE, N = 5, 64, 6000
 SECONDS = 0.6

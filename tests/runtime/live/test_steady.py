@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tcja_runtime.events import Events
-from tcja_runtime.steady import BACK, Steady
+from tcja_runtime.live.steady import BACK, Steady
 
-from ..streams import drawn, same
+from ...streams import drawn, same
 
 
 def steady(events: Events, size: int) -> tuple[Events, int]:

@@ -19,9 +19,9 @@ import pytest
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.sources import Source, opened
+from tcja_runtime.live.sources import Source, opened
 
-from ..streams import aedat2, atis, drawn, same
+from ...streams import aedat2, atis, drawn, same
 
 SENSOR = (128, 128)
 
@@ -114,7 +114,7 @@ def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter):
             now += seconds
             return False
 
-    monkeypatch.setattr("tcja_runtime.sources.time.monotonic", lambda: now)
+    monkeypatch.setattr("tcja_runtime.live.sources.time.monotonic", lambda: now)
     events = drawn(2000, sensor=SENSOR, seconds=8.0)
     if jitter:  # some times go back, whose events come right behind those before them
         events.t[1:] -= np.minimum(np.random.default_rng(0).integers(0, jitter, 1999), events.t[1:])
@@ -276,7 +276,7 @@ def test_a_damaged_datagram_is_passed_over(read):
 
 
 def test_datagrams_that_the_system_drops_are_counted(monkeypatch):
-    monkeypatch.setattr("tcja_runtime.sources._RECEIVED", 4096)
+    monkeypatch.setattr("tcja_runtime.live.sources._RECEIVED", 4096)
     events, stop = drawn(1000, sensor=SENSOR), threading.Event()
     with contextlib.closing(opened("udp://127.0.0.1:0", form="atis")) as source:
         address = ("127.0.0.1", int(source.address.rpartition(":")[2]))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from tcja_deploy.live import Answer, Summary
+from tcja_deploy.live.stream import Answer, Summary
 from tcja_deploy.show import si
 
 _FACTS = ("window", "begin", "end", "events", "whole", "dropped", "latency")  # of an answer

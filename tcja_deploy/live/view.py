@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tcja_deploy.console import err, out
-from tcja_deploy.live import Answer, Stream
-from tcja_deploy.live_lines import PLAIN, Lines, doubts, milliseconds
+from tcja_deploy.live.lines import PLAIN, Lines, doubts, milliseconds
+from tcja_deploy.live.stream import Answer, Stream
 from tcja_deploy.show import si
 from tcja_runtime.events import Events
 

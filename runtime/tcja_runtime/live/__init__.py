@@ -1,0 +1,1 @@
+"""Events that are still coming: where they come from, a bounded queue, and times that go on."""
