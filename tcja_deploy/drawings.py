@@ -109,12 +109,9 @@ class Html(str):
     __slots__ = ()
 
 
-# The policy lets a browser load nothing and run nothing, whatever a bundle's names say; pictures are in the page.
-_META = Html(
-    '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-)
+# The policy lets a browser load nothing and run nothing, whatever a bundle's names say.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_PICTURES = "; img-src data:"
 
 
 def tag(name: str, *children: str, **attributes: object) -> Html:
@@ -128,9 +125,13 @@ def tag(name: str, *children: str, **attributes: object) -> Html:
     return Html(f"<{name}{''.join(written)}>{''.join(content)}</{name}>")
 
 
-def page(title: str, *content: Html) -> str:
-    """An HTML document."""
-    head = tag("head", _META, tag("title", title), tag("style", Html(STYLE)))
+def page(title: str, *content: Html, pictures: bool = False) -> str:
+    """An HTML document; `pictures` says whether it has any, which must be in the page itself."""
+    meta = Html(
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}{_PICTURES * pictures}">'
+    )
+    head = tag("head", meta, tag("title", title), tag("style", Html(STYLE)))
     document = tag("html", head, tag("body", tag("main", *content)), lang="en")
     # The name of a file may hold bytes that are no text, which UTF-8 cannot write.
     return f"<!doctype html>\n{document}\n".encode("utf-8", "replace").decode("utf-8")

@@ -51,7 +51,7 @@ def page(title: str, windows: Sequence[Seen]) -> str:
         title: of the page.
         windows: `MOST` at most.
     """
-    return drawings.page(title, tag("h1", title), *(_window(seen) for seen in windows))
+    return drawings.page(title, tag("h1", title), *(_window(seen) for seen in windows), pictures=True)
 
 
 def _window(seen: Seen) -> Html:

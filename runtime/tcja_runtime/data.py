@@ -161,7 +161,7 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
     labels = np.concatenate(
         [
             np.full(part.count, label, np.int64) if part.labels is None else part.labels
-            for part, label in zip(parts, named, strict=True)
+            for part, label in zip(parts, named.classes, strict=True)
         ]
     )
     known = labels >= 0

@@ -126,7 +126,7 @@ def _label(file: Path, label: int, classes: Sequence[str] | None) -> int | None:
     """The network's number of a data set's class, whose folder is called by it."""
     if classes is None:
         return None
-    known = folders.of_folder(str(label), classes)
+    known = folders.of_number(str(label), classes)
     if known is None:
         raise BadInput(
             f"{file}: its label file names class {label + 1}; the network tells {len(classes)} apart, "

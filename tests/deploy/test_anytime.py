@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tcja_deploy import drawings, pipeline
 from tcja_deploy.anytime import Shown
 from tcja_deploy.building import build
-from tcja_deploy.console import silent
+from tcja_deploy.console import out, silent
 from tcja_deploy.verification import verify
 from tcja_exporters.engine import Batch, Options
 from tcja_exporters.layers import Readout
@@ -229,10 +229,10 @@ def test_other_data_have_the_deployed_networks_curve_alone(bundle, name, data, t
 
 @pytest.mark.parametrize("name", ["dvs128"])
 def test_it_is_said_for_people(run, bundle, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-    code, out, _ = run("verify", bundle, "--anytime", "3")
+    monkeypatch.setattr(out, "_width", 160)
+    code, printed, _ = run("verify", bundle, "--anytime", "3")
     assert code == 0
-    said = " ".join(out.split())
+    said = " ".join(printed.split())
     assert (
         "Windows that have their final class after the first t steps, and accuracy t = 1 t = 2 t = 4 t = 5 99" in said
     )

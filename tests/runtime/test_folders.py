@@ -27,25 +27,55 @@ def test_data_files_are_found_below_a_folder_in_the_order_of_their_names(tmp_pat
     [
         (["cat", "dog"], ["dog", "cat"], [1, 0]),  # by name
         (["cat"], ["dog", "cat"], [1]),
-        (["0", "1", "2", "10"], [f"c{i}" for i in range(11)], [0, 1, 2, 3]),  # text sorts 0, 1, 10, 2
+        (["Ankle-boot", "t_shirt top"], ["T-shirt/top", "Trouser", "Ankle boot"], [2, 0]),  # however it is written
+        (["0", "1", "10", "2"], [f"c{i}" for i in range(11)], [0, 1, 2, 3]),  # text sorts 0, 1, 10, 2
         (["10"], [f"c{i}" for i in range(11)], [2]),
-        (["b", "a"], ["x", "y"], [0, 1]),  # as many as classes: in their order
-        (["monday"], ["x", "y"], [-1]),  # none is a class
+        (["10", "9"], [f"{i}" for i in range(11)], [2, 10]),  # numbers are no names
+        (["3"], [f"{i}" for i in range(10)], [3]),
     ],
 )
 def test_folders_say_classes(tmp_path, names, classes, expected):
     files = made(tmp_path, *(f"{name}/a.bin" for name in names))
-    assert folders.labels(tmp_path, files, classes) == expected
-    assert folders.labels(tmp_path, files, None) == [-1] * len(files)
+    assert folders.labels(tmp_path, files, classes) == folders.Labelled(expected, "")
+    assert folders.labels(tmp_path, files, None).classes == [-1] * len(files)
+
+
+def test_label_files_number_classes_as_folders_do():
+    """Which is what `tcja_runtime.recorded` asks for."""
+    for classes in ([f"c{i}" for i in range(12)], [str(i) for i in range(12)]):
+        assert [folders.of_number(str(i), classes) for i in range(13)] == [0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 2, 3, None]
+
+
+def test_as_many_folders_as_nameless_classes_are_taken_in_their_order(tmp_path):
+    files = made(tmp_path, "b/a.bin", "a/b.bin")
+    found = folders.labels(tmp_path, files, ["0", "1"])
+    assert found.classes == [0, 1]
+    assert found.remark.endswith("its folders are taken for the network's classes in their order: 0 = a, 1 = b")
+
+
+@pytest.mark.parametrize("names", [["monday"], ["bag", "boot"], ["a", "b", "c"]])
+def test_folders_that_are_no_classes_label_nothing(tmp_path, names):
+    """Not even if there are as many as named classes: their order would be a guess."""
+    files = made(tmp_path, *(f"{name}/a.bin" for name in names))
+    found = folders.labels(tmp_path, files, ["Shirt", "Trouser"])
+    assert found.classes == [-1] * len(files)
+    assert found.remark.endswith("its folders are not called as the network's classes (Shirt, Trouser): no labels")
 
 
 def test_files_that_are_in_no_folder_have_no_class(tmp_path):
     (file,) = made(tmp_path, "0/a.bin")
-    assert folders.labels(file, [file], ["x"]) == [-1]
-    assert folders.labels(tmp_path / "0", [file], ["x"]) == [-1]
+    assert folders.labels(file, [file], ["x"]) == folders.Labelled([-1], "")
+    assert folders.labels(tmp_path / "0", [file], ["x"]) == folders.Labelled([-1], "")
 
 
-def test_a_folder_that_is_no_class_among_some_that_are_is_refused(tmp_path):
-    files = made(tmp_path, "cat/a.bin", "dgo/a.bin")
-    with pytest.raises(BadInput, match=r"the folder 'dgo' is none of the network's classes \(dog, cat\)"):
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cat", "dgo"], r"the folder 'dgo' is none of the network's classes \(dog, cat\)"),
+        (["cat", "Cat"], "two of its folders, Cat and cat, are called as the same class"),
+    ],
+)
+def test_folders_that_cannot_be_told_are_refused(tmp_path, names, message):
+    files = made(tmp_path, *(f"{name}/a.bin" for name in names))
+    with pytest.raises(BadInput, match=message):
         folders.labels(tmp_path, files, ["dog", "cat"])
