@@ -58,6 +58,7 @@ lint: setup
 bench: $(TESTABLE)
 	$(BIN)/python benchmarks/speed.py --json build/speed.json --plot build/speed.svg
 	$(BIN)/python benchmarks/export_cost.py
+	$(BIN)/python benchmarks/integration.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
