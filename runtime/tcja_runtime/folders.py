@@ -8,7 +8,7 @@ number them as its folders.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
@@ -19,17 +19,35 @@ SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix i
 
 
 def files(path: Path) -> list[Path]:
-    """A file, or the data files below a folder in the order of their names.
+    """A file, or the data files below a folder in the order of their names; links are followed.
 
     Raises:
-        BadInput: the folder holds none.
+        BadInput: the folder holds none, or one in it cannot be read or leads back to itself.
     """
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = sorted(file for file in _below(path, ()) if file.suffix.lower() in SUFFIXES and file.is_file())
     if not found:
         raise BadInput(f"{path} is a folder without data; these are: {', '.join(sorted(SUFFIXES))}")
     return found
+
+
+def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """The files in a folder and in those below it; what is hidden is passed over."""
+    place = folder.resolve()
+    if place in above:
+        raise BadInput(f"{folder} leads back to {place}; remove the link")
+    try:
+        within = sorted(folder.iterdir())
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be read: {error.strerror}") from error
+    for each in within:
+        if each.name.startswith("."):
+            continue
+        if each.is_dir():
+            yield from _below(each, (*above, place))
+        else:
+            yield each
 
 
 @dataclasses.dataclass(frozen=True)

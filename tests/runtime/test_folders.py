@@ -22,6 +22,30 @@ def test_data_files_are_found_below_a_folder_in_the_order_of_their_names(tmp_pat
     assert [str(file.relative_to(tmp_path)) for file in found] == ["a/x/y.aedat", "b/10.bin", "b/2.BIN", "c.npz"]
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    made(tmp_path / "elsewhere", "a.bin", "._a.bin", ".hidden/b.bin")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "3").symlink_to(tmp_path / "elsewhere")
+    assert folders.files(tmp_path / "set") == [tmp_path / "set" / "3" / "a.bin"]
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set")
+    with pytest.raises(BadInput, match=r"set/3/back leads back to .*/set; remove the link"):
+        folders.files(tmp_path / "set")
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    made(tmp_path, "3/a.bin", "4/a.bin")
+    read = Path.iterdir
+
+    def denied(folder):
+        if folder.name == "4":
+            raise PermissionError(13, "Permission denied")
+        return read(folder)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(BadInput, match="4 cannot be read: Permission denied"):
+        folders.files(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("names", "classes", "expected"),
     [
