@@ -30,6 +30,7 @@ import numpy as np
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, Recording, recording, told
+from tcja_runtime.events.formats import undecided
 
 _BLOCK = 2**20  # bytes that are read at once, at most
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
@@ -37,7 +38,6 @@ _FRAME = 0.01  # seconds of a recording that is played, at once
 _GROWS = 0.05  # seconds between looks at a file that may have grown
 _RECEIVED = 2**23  # bytes that the kernel is asked to keep of datagrams
 _OVERFLOW = 40  # SO_RXQ_OVFL: each datagram says how many the kernel has dropped so far (socket(7))
-_TELLING = 16  # bytes that tell a format, if any do
 _TOGETHER = 256  # datagrams at once, at most
 _ADDRESSES = "tcp://127.0.0.1:PORT and udp://127.0.0.1:PORT"
 _ADDRESS = re.compile(r"(tcp|udp)://(?:\[([^\]]*)\]|([^:\[\]]*)):(\d{1,5})")
@@ -201,7 +201,7 @@ class _Flowing:
         try:
             for block in self._blocks(stop):
                 head += block
-                if self._decoder is None and len(head) >= _TELLING:
+                if self._decoder is None and not undecided(head):
                     self._decoder = self._told(head)
                 if self._decoder:
                     yield self._decoder.feed(head)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
-import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Events
+from tcja_runtime.events import FORMATS, Events
 from tcja_runtime.live.sources import Source, opened
 
 from ...streams import aedat2, atis, drawn, same
+from ..events import writers
 
 SENSOR = (128, 128)
 
@@ -82,11 +79,6 @@ def fifo(tmp_path) -> Path:
 
 def port(reading: Reading) -> tuple[str, int]:
     return "127.0.0.1", int(reading.source.address.rpartition(":")[2])
-
-
-def unread(pipe: IO[bytes]) -> int:
-    """Bytes in a pipe."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:
@@ -157,18 +149,19 @@ def test_a_fifo_without_a_writer_can_be_stopped(read, fifo):
     assert len(read(str(fifo), form="atis").until(0)) == 0
 
 
-@pytest.mark.parametrize("size", [1, 50, 4096])
-def test_formats_are_told_by_the_bytes(read, fifo, size):
-    events = drawn(200, sensor=SENSOR)
-    reading = read(str(fifo))
-    with fifo.open("wb", buffering=0) as writer:
-        for piece in pieces(aedat2(events), size)[:20]:
-            writer.write(piece)
-            while unread(writer):
-                time.sleep(0.001)
-        writer.write(aedat2(events)[20 * size :])
-    assert same(reading.ended(), events)
-    assert reading.source.sensor == SENSOR
+@pytest.mark.parametrize("size", [1, 7, 40, 4096])
+@pytest.mark.parametrize("form", ["aedat2", "aedat3", "dat", "evt2", "evt3"])
+def test_formats_are_told_by_the_bytes(monkeypatch, fifo, form, size):
+    """However they are cut."""
+    made = writers.FORMATS[form]
+    data = made.write(writers.some(made, 40))
+    decoder = FORMATS[form].decoder()
+    given = iter([*pieces(data, size), b""])
+    monkeypatch.setattr("tcja_runtime.live.sources._readable", lambda _: True)
+    monkeypatch.setattr("tcja_runtime.live.sources.os.read", lambda *_: next(given))
+    with contextlib.closing(opened(str(fifo))) as source:
+        assert same(Events.joined(source.runs(threading.Event())), decoder.feed(data))
+        assert source.sensor == decoder.sensor
 
 
 def test_standard_input(read, monkeypatch):
