@@ -269,6 +269,8 @@ def _flowing(given: str, form: str | None) -> Source:
     """A FIFO, or standard input."""
     held = contextlib.ExitStack()
     if given == "-":
+        if sys.stdin is None:
+            raise BadInput("standard input is closed; pipe events into it, or name another source")
         title, descriptor = "standard input", sys.stdin.fileno()
         if os.isatty(descriptor):
             raise BadInput("standard input is a terminal; pipe events into it, or name another source")

@@ -183,6 +183,12 @@ def test_a_terminal_is_not_waited_for(read, monkeypatch):
             read("-", form="atis")
 
 
+def test_standard_input_that_is_closed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(BadInput, match="^standard input is closed; pipe events into it, or name another source"):
+        opened("-", form="atis")
+
+
 @pytest.mark.parametrize(("suffix", "encoded"), [(".bin", atis), (".aedat", aedat2)])
 def test_a_growing_file(read, tmp_path, suffix, encoded):
     events = drawn(900, sensor=SENSOR)
