@@ -245,6 +245,25 @@ def test_frames_of_a_duration_make_windows_of_a_recording(run, bundle, recording
     assert summary["remarks"] == []
 
 
+@pytest.mark.parametrize("duration", [40_000, 70_000])
+def test_windows_of_frames_that_begin_with_an_event(run, bundle, recording, events, tmp_path, duration):
+    """Three of five frames, or one, behind which four are left over."""
+    copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
+    manifest = Bundle.open(copy).manifest
+    write_manifest(
+        copy,
+        dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, split="duration", duration=duration)),
+    )
+    rows, _ = told(run("stream", copy, recording, *MAX, *ALL)[1])
+    begins = [int(events.t[0])]
+    while (later := events.t[events.t > begins[-1] + duration]).size:
+        begins.append(int(later[0]))
+    spans = [(begins[k], begins[k + T - 1] + duration + 1) for k in range(0, len(begins) - T + 1, T)]
+    assert len(spans) == (3 if duration == 40_000 else 1)
+    assert [(row["begin"], row["end"]) for row in rows] == spans
+    assert [row["events"] for row in rows] == [len(within(events, begin, end - begin)) for begin, end in spans]
+
+
 def test_windows_that_overlap_are_each_as_if_alone(run, bundle, recording, events):
     _, out, _ = run("stream", bundle, recording, *MAX, *ALL, "--window", "200ms", "--hop", "50ms")
     rows, summary = told(out)
