@@ -310,10 +310,12 @@ class Stream:
         """A run for windows, which follow each other however the camera counts."""
         if isinstance(self._cutter, AtOnce):
             return run
+        before = self._steady.shift
         events, gap = self._steady(run.events), run.gap
-        moved = int(events.t[0]) - int(run.events.t[0])
-        if gap:
-            gap = dataclasses.replace(gap, begin=gap.begin + moved, end=gap.end + moved)
+        if gap:  # the clock may have been set back before it, within it or behind it
+            first = int(events.t[0])
+            moved = first - int(run.events.t[0])
+            gap = dataclasses.replace(gap, begin=min(gap.begin + before, first), end=min(gap.end + moved, first))
         return dataclasses.replace(run, events=events, gap=gap)
 
     def _take(self, frames: Iterator[Frame], run: Run | None, show: Callable[[Answer], None]) -> None:

@@ -120,6 +120,25 @@ def test_windows_that_lack_events_say_so(timed, events, stalled):
     assert [answer.whole for answer in answers] == [True, True, False]
 
 
+@pytest.mark.parametrize("behind", [True, False])
+def test_events_dropped_where_the_clock_is_set_back_are_lacking(timed, events, stalled, behind):
+    """Just behind them, or just before: the stream goes on from the last event that was looked at, and so do they."""
+    begun, go_on = stalled
+
+    def before(k: int) -> None:
+        if k == 1:
+            assert begun.wait(10)
+        if k == 3:
+            go_on.set()
+
+    later = dataclasses.replace(events, t=events.t + 3_000_000)
+    first, held, end = np.searchsorted(events.t - events.t[0], [30_000, 160_000, 250_000]).tolist()
+    runs = later[:first], (later if behind else events)[first:held], events[held:end]
+    summary, answers = streaming(timed, Fed(*runs, before=before), window=Window(100_000), buffer=end - held)
+    assert (summary.dropped, summary.resets) == (held - first, 1)
+    assert [answer.dropped for answer in answers] == [held - first, 0]
+
+
 def test_what_windows_lack_is_kept_in_few_pieces(bundle, events):
     """Gaps in a window without end stay a bounded number, and none of their events is forgotten."""
     stream = live.Stream(bundle, Fed(events), live.Options(window=Window(10**12)), silent())
