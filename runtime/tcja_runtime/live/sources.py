@@ -31,6 +31,7 @@ import numpy as np
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, Recording, recording, told
 from tcja_runtime.events.formats import undecided
+from tcja_runtime.live.steady import Steady
 
 _BLOCK = 2**20  # bytes that are read at once, at most
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
@@ -136,6 +137,7 @@ class _Played:
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         begin = latest = None
+        steady = Steady()
         began = time.monotonic()
         for chunk in self.recording.chunks():
             if stop.is_set():
@@ -143,11 +145,13 @@ class _Played:
             if self.waits or not len(chunk):
                 yield chunk
                 continue
-            due = np.maximum.accumulate(chunk.t)  # an event whose time goes back comes right behind the one before
+            # An event whose time goes back comes right behind the one before.
+            due = np.maximum.accumulate(steady(chunk).t)
             if begin is None or latest is None:
                 begin = latest = int(due[0])
-            due = (np.maximum(due, latest) - begin) / (1e6 * self._speed)
-            latest = max(latest, int(chunk.t.max()))
+            due = np.maximum(due, latest)
+            latest = int(due[-1])
+            due = (due - begin) / (1e6 * self._speed)
             at = 0
             while at < len(chunk):
                 past = time.monotonic() - began

@@ -95,8 +95,8 @@ def test_a_recording_at_any_speed(read, tmp_path):
         assert reading.source.recording.path == tmp_path / "a.bin"
 
 
-@pytest.mark.parametrize("jitter", [0, 1_000_000])
-def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter):
+@pytest.mark.parametrize(("jitter", "reset"), [(0, 0), (1_000_000, 0), (0, 7_000_000)])
+def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter, reset):
     """With a clock of the test's own: no event before its time, and none long behind it."""
     now = 100.0
 
@@ -110,12 +110,17 @@ def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter):
     events = drawn(2000, sensor=SENSOR, seconds=8.0)
     if jitter:  # some times go back, whose events come right behind those before them
         events.t[1:] -= np.minimum(np.random.default_rng(0).integers(0, jitter, 1999), events.t[1:])
-    (tmp_path / "a.bin").write_bytes(atis(events))
     due = 100.0 + (np.maximum.accumulate(events.t) - events.t[0]) / 4e6
+    if reset:  # the camera's clock begins anew, and the events go on from there
+        at = int(np.searchsorted(events.t, reset))
+        due[at:] -= (events.t[at] - events.t[at - 1]) / 4e6
+        events.t[at:] -= events.t[at]
+    (tmp_path / "a.bin").write_bytes(atis(events))
     at = 0
     for run in opened(str(tmp_path / "a.bin"), speed=4.0).runs(Clock()):
         assert (due[at : at + len(run)] <= now + 1e-9).all()
         assert due[at] > now - 0.2
+        assert same(run, events[at : at + len(run)])
         at += len(run)
     assert at == 2000
     assert now == pytest.approx(due[-1], abs=0.11)
