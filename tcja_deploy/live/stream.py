@@ -104,9 +104,9 @@ class Latencies:
         self._counts[bisect.bisect_left(_BINS, seconds)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """What that share of them is at most; None without any."""
+        """What that share of them is at most, or the last bin where they are longer; None without any."""
         wanted, past = math.ceil(share * sum(self._counts)), 0
-        for count, most in zip(self._counts, [*_BINS, math.inf], strict=True):
+        for count, most in zip(self._counts, [*_BINS, _BINS[-1]], strict=True):
             past += count
             if count and past >= wanted:
                 return most

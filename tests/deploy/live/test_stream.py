@@ -219,3 +219,9 @@ def test_latencies_are_told_to_two_percent():
     for share in (0.01, 0.5, 0.99, 1.0):
         exact = np.quantile(seconds, share, method="inverted_cdf")
         assert exact <= latencies.quantile(share) <= 1.0201 * exact
+
+
+def test_a_latency_of_hours_is_a_number():
+    latencies = live.Latencies()
+    latencies.add(1e6)
+    assert 3600 < latencies.quantile(0.5) < 4000
