@@ -466,10 +466,11 @@ def stream(
     )
     steps = Steps(err)
     with contextlib.closing(sources.opened(source, form=format_, speed=options.speed(speed), follow=follow)) as opened:
+        found = Stream(bundle, opened, how, steps)
         if opened.address:
             steps.note(f"listening at {opened.address}")
         form = lines.JSON if as_json else lines.CSV if as_csv else lines.PLAIN
-        view.run(Stream(bundle, opened, how, steps), form, top=top, view=shown)
+        view.run(found, form, top=top, view=shown)
     return _DONE
 
 

@@ -349,7 +349,6 @@ def _listening(given: str, form: str | None) -> Source:
     except OSError as error:
         held.close()
         raise BadInput(f"{given}: {error.strerror}; name another port, or 0 for any that is free") from error
-    bound = listener.getsockname()[1]
     bound = f"{f'[{address}]' if local.version == 6 else address}:{listener.getsockname()[1]}"
     named, title = f"{kind}://{bound}", f"{kind.upper()} {bound}"
     if form is not None and not tcp:

@@ -457,6 +457,15 @@ def test_a_source_without_an_event(run, bundle, tmp_path, monkeypatch, windows, 
     assert err.splitlines()[-1].endswith("source.bin has no events; give another") or not code
 
 
+def test_a_socket_is_said_to_listen_once_there_is_a_network(run, bundle, recording, tmp_path, monkeypatch):
+    said = "listening at tcp://127.0.0.1:"
+    with sent("tcp", recording, tmp_path, monkeypatch) as source:
+        assert said in run("stream", bundle, *source)[2]
+    code, _, err = run("stream", tmp_path, "tcp://127.0.0.1:0")
+    assert code == 2
+    assert said not in err
+
+
 def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "error", "-m", "tcja_deploy", "stream", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
