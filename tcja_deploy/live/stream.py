@@ -28,13 +28,10 @@ from tcja_runtime.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.frames import Floats
-from tcja_runtime.live.buffer import Buffer, Gap, Run
+from tcja_runtime.live.buffer import LIMIT, Buffer, Gap, Run
 from tcja_runtime.live.sources import Source
 from tcja_runtime.live.steady import Steady
 from tcja_runtime.windows import Cutter, Frame, Window
-
-BUFFER = 2**22
-"""Events that wait at most, unless said otherwise."""
 
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
 _BINS = [1e-5 * 1.02**i for i in range(1000)]  # seconds; up to an hour
@@ -58,7 +55,7 @@ class Options:
     """
 
     window: Window | None = None
-    buffer: int = BUFFER
+    buffer: int = LIMIT
     lossless: bool | None = None
     seconds: float | None = None
     windows: int | None = None
