@@ -148,17 +148,20 @@ def recording(path: str | os.PathLike[str], format: str | None = None) -> Record
     if format is None:
         head = beginning(path, _TOLD)
         try:
-            format = told(head) or _by_suffix(path)  # noqa: A001
+            format = told(head) or by_suffix(path)  # noqa: A001
         except Damaged as damaged:
             raise damaged.of(path) from None
+    if format is None:
+        known = ", ".join(f"{each.title} ({each.name})" for each in FORMATS.values())
+        raise BadInput(
+            f"{path}: neither its content nor its suffix {path.suffix.lower()!r} tells a format of events; read are "
+            f"{known}"
+        )
     if format not in FORMATS:
         raise BadInput(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
     return FORMATS[format].opened(path)
 
 
-def _by_suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix == ".bin":  # the one format whose content says nothing
-        return "atis"
-    known = ", ".join(f"{each.title} ({each.name})" for each in FORMATS.values())
-    raise BadInput(f"{path}: neither its content nor its suffix {suffix!r} tells a format of events; read are {known}")
+def by_suffix(path: Path) -> str | None:
+    """The format of a file whose content does not tell; None if its name does not, either."""
+    return "atis" if path.suffix.lower() == ".bin" else None  # the one format whose content says nothing

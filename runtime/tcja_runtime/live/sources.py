@@ -30,7 +30,7 @@ import numpy as np
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, Recording, recording, told
-from tcja_runtime.events.formats import undecided
+from tcja_runtime.events.formats import by_suffix, undecided
 from tcja_runtime.live.steady import Steady
 
 _BLOCK = 2**20  # bytes that are read at once, at most
@@ -291,7 +291,7 @@ def _flowing(given: str, form: str | None) -> Source:
                     return
                 yield block
 
-    return _Flowing(title, form, _by_suffix(Path(given)), blocks, held, ends=True)
+    return _Flowing(title, form, by_suffix(Path(given)), blocks, held, ends=True)
 
 
 def _growing(path: Path, form: str | None) -> Source:
@@ -309,7 +309,7 @@ def _growing(path: Path, form: str | None) -> Source:
             else:
                 stop.wait(_GROWS)
 
-    return _Flowing(f"{path} as it grows", form, _by_suffix(path), blocks, held, ends=False)
+    return _Flowing(f"{path} as it grows", form, by_suffix(path), blocks, held, ends=False)
 
 
 def _listening(given: str, form: str | None) -> Source:
@@ -373,12 +373,6 @@ def _listening(given: str, form: str | None) -> Source:
 def _readable(file: int | socket.socket) -> bool:
     """Whether there is something to read, or nothing any more, within a tick."""
     return bool(select.select([file], [], [], _TICK)[0])
-
-
-def _by_suffix(path: Path) -> str | None:
-    """The one format that has files of this name, if it can be read while it comes."""
-    found = [each for each in FORMATS.values() if path.suffix.lower() in each.suffixes]
-    return found[0].name if len(found) == 1 and found[0].decoder else None
 
 
 def _formats() -> str:
