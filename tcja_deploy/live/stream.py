@@ -214,7 +214,7 @@ class Stream:
         self.recent: collections.deque[tuple[float, Events]] = collections.deque(maxlen=_RUNS)
         self.latencies = Latencies()
         self.answer: Answer | None = None
-        self.windows = self._cut_short = self._turned_away = self._looked = 0
+        self.windows = self._cut_short = self._turned_away = 0
         self._begun: dict[int, Frame] = {}
         self._gaps: list[Gap] = []
         self._steady = Steady()
@@ -359,13 +359,11 @@ class Stream:
         self._gaps.append(gap)
 
     def _crowded(self, run: Run, until: int) -> None:
-        """Notice that windows had no room for some of these events, from the last such look to a time."""
+        """Notice that windows had no room for some of these events, which came before a time."""
         lost = self._cutter.dropped - self._turned_away
         if lost:
             self._turned_away += lost
-            times = run.events.t
-            self._lacks(Gap(lost, max(int(times.min()), self._looked), min(int(times.max()), until - 1)))
-        self._looked = until
+            self._lacks(Gap(lost, int(run.events.t.min()), until - 1))
 
     def _missing(self, window: Frame) -> int:
         """How many events of a window were dropped, at most."""

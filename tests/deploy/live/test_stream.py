@@ -21,7 +21,7 @@ from tcja_runtime.live.buffer import Gap
 from tcja_runtime.windows import Window
 
 from ... import networks
-from ...streams import Fed, cut_by_time, drawn, within
+from ...streams import Fed, cut_by_time, drawn, same, within
 
 T, SIZE, N = 5, 64, 6000
 
@@ -166,6 +166,27 @@ def test_events_that_a_window_has_no_room_for(bundle, events, monkeypatch):
     assert min(over) > 0
     assert [answer.dropped for answer in answers] == over
     assert summary.dropped == sum(over)
+
+
+def test_a_window_has_no_room_for_events_of_the_time_that_was_looked_at_last(bundle, events, monkeypatch):
+    """The second run begins at the first window's last microsecond, where the first run ends."""
+    cutter = live.Cutter
+    monkeypatch.setattr(live, "Cutter", lambda *arguments: cutter(*arguments, most=5))
+    runs = [
+        dataclasses.replace(events[: len(times)], t=np.array(times)) for times in ([0, 10, 20, 30, 40, 99], [99, 150])
+    ]
+    _, answers = streaming(bundle, Fed(*runs), window=Window(100), buffer=6, lossless=True)
+    assert [answer.dropped for answer in answers] == [2, 0]
+
+
+def test_little_is_kept_of_runs_to_be_seen(bundle, events, monkeypatch):
+    monkeypatch.setattr(live, "_OF_A_RUN", 100)
+    stream = live.Stream(bundle, Fed(*[events] * 40), live.Options(window=Window(200_000)), silent())
+    stream.run(lambda _: None)
+    assert len(stream.recent) == live._RUNS
+    for _, kept in stream.recent:
+        assert same(kept, events[-100:])
+        assert kept.t.base is None  # which would be all of the run
 
 
 def test_a_clock_that_is_set_back_goes_on(bundle, events):
