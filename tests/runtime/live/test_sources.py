@@ -48,12 +48,16 @@ class Reading:
             raise self.failed
         return Events.joined(self.runs)
 
-    def until(self, n: int) -> Events:
-        """All of them, stopped when there are n."""
+    def comes(self, n: int) -> None:
+        """Wait until there are n, ten seconds at most."""
         for _ in range(1000):
             if sum(map(len, self.runs)) >= n or self.failed:
                 break
             time.sleep(0.01)
+
+    def until(self, n: int) -> Events:
+        """All of them, stopped when there are n."""
+        self.comes(n)
         self.stop.set()
         return self.ended()
 
@@ -204,8 +208,7 @@ def test_a_growing_file(read, tmp_path, suffix, encoded):
     with file.open("ab", buffering=0) as writer:
         for piece in pieces(data[:-2], 1001):
             writer.write(piece)
-        while sum(map(len, reading.runs)) < 899:
-            time.sleep(0.01)
+        reading.comes(899)
         writer.write(data[-2:])
     assert same(reading.until(900), events)
 
@@ -214,8 +217,7 @@ def test_a_file_that_is_cut_off_while_it_is_followed(read, tmp_path):
     file = tmp_path / "a.bin"
     file.write_bytes(atis(drawn(10)))
     reading = read(str(file), follow=True)
-    while sum(map(len, reading.runs)) < 10:
-        time.sleep(0.01)
+    reading.comes(10)
     file.write_bytes(b"")
     with pytest.raises(BadInput, match="a.bin was cut off while it was followed; what had been read of it stands"):
         reading.ended()
@@ -229,8 +231,7 @@ def test_one_connection(read, given):
     with socket.create_connection((host, int(number))) as sender:
         for piece in pieces(atis(events), 999):
             sender.sendall(piece)
-        while not reading.runs:
-            time.sleep(0.01)
+        reading.comes(1)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, int(number)))
     assert same(reading.ended(), events)
@@ -245,8 +246,7 @@ def test_a_connection_that_breaks_off(read):
     reading = read("tcp://127.0.0.1:0", form="atis")
     with socket.create_connection(port(reading)) as sender:
         sender.sendall(atis(drawn(5)))
-        while not reading.runs:
-            time.sleep(0.01)
+        reading.comes(1)
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not an end
     with pytest.raises(BadInput, match=r"^TCP 127.0.0.1:\d+ broke off: Connection reset by peer"):
         reading.ended()
