@@ -30,11 +30,12 @@ import numpy as np
 from tcja_deploy.benchmarking import peak
 from tcja_deploy.console import Steps, err, silent
 from tcja_deploy.drawings import Html, joined, tag
-from tcja_deploy.live.stream import BUFFER, Answer, Options, Stream, Summary
+from tcja_deploy.live.stream import Answer, Options, Stream, Summary
 from tcja_runtime.conditions import conditions
 from tcja_runtime.events import Events
 from tcja_runtime.events.atis import Atis
 from tcja_runtime.frames import Floats
+from tcja_runtime.live.buffer import LIMIT
 from tcja_runtime.windows import Window
 
 NAME, SIDE, CHANNELS = "dvs128", 128, 4
@@ -207,7 +208,7 @@ def main() -> None:
     print(
         f"Burst: {bursted.events:,} events in {bursted.seconds:.2f} s, {bursted.dropped:,} dropped, {answered:,} in "
         f"{bursted.windows:,} windows, together {answered + bursted.dropped:,}; memory grew by {grown / MIB:.1f} MiB "
-        f"at most; queue of {BUFFER:,} events."
+        f"at most; queue of {LIMIT:,} events."
     )
 
 

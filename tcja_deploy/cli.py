@@ -44,6 +44,7 @@ from tcja_deploy.versions import producer
 from tcja_runtime import staging
 from tcja_runtime.bundle import REPORT
 from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
+from tcja_runtime.live.buffer import LIMIT
 
 _DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -425,7 +426,7 @@ def stream(
     follow: Annotated[bool, typer.Option("--follow", help="Wait at the end of a file for what is added.")] = False,
     buffer: Annotated[
         int, typer.Option(min=1, max=2**28, metavar="EVENTS", help="How many events may wait to be looked at.")
-    ] = 2**22,
+    ] = LIMIT,
     lossless: Annotated[
         bool | None,
         typer.Option(
@@ -466,10 +467,11 @@ def stream(
     )
     steps = Steps(err)
     with contextlib.closing(sources.opened(source, form=format_, speed=options.speed(speed), follow=follow)) as opened:
+        found = Stream(bundle, opened, how, steps)
         if opened.address:
             steps.note(f"listening at {opened.address}")
         form = lines.JSON if as_json else lines.CSV if as_csv else lines.PLAIN
-        view.run(Stream(bundle, opened, how, steps), form, top=top, view=shown)
+        view.run(found, form, top=top, view=shown)
     return _DONE
 
 

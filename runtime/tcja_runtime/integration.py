@@ -40,11 +40,16 @@ class Integrated:
 
     Attributes:
         windows: float32 [K, T, P, H, W]; K is 1 for "number" and "time".
+        times: int64 [K, 2], in microseconds: where each begins, and what is behind its end. One window of all is as
+            long as the segment where that was asked for, else from its first event to its last.
+        counts: int64 [K], events of each.
         events: how many the recording or segment has.
         remarks: what a user should know of it, a line each.
     """
 
     windows: Floats
+    times: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
     events: int
     remarks: list[str]
 
@@ -75,15 +80,24 @@ def integrate(
             kept.append(chunk)
             kept = kept if seen.events <= _FEW else None
     seen.check()
-    windows, occupied = _counted(segment.chunks() if kept is None else kept, contract, planes, seen)
-    return Integrated(windows=windows, events=seen.events, remarks=_remarks(segment, contract, seen, occupied))
+    windows, counts = _counted(segment.chunks() if kept is None else kept, contract, planes, seen)
+    return Integrated(
+        windows=windows,
+        times=seen.times(begin, end),
+        counts=counts.sum(1),
+        events=seen.events,
+        remarks=_remarks(segment, contract, seen, int(np.count_nonzero(counts))),
+    )
 
 
-def _counted(chunks: Iterable[Events], contract: InputContract, planes: Planes, seen: _Seen) -> tuple[Floats, int]:
-    """The second pass: whole windows [K, T, P, H, W], and how many of their frames have events."""
+def _counted(
+    chunks: Iterable[Events], contract: InputContract, planes: Planes, seen: _Seen
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """The second pass: whole windows [K, T, P, H, W], and how many events each of their frames has, [K, T]."""
     frames = np.zeros((seen.frames - seen.left, *planes.shape), np.float32)
+    held = np.zeros(len(frames), np.int64)
     edges, counts = seen.edges(), Counts(planes)
-    at = first = occupied = 0
+    at = first = 0
     for chunk in chunks:
         positions = planes.positions(chunk)
         cuts = edges[at:] - first if contract.split == "number" else np.searchsorted(chunk.t, edges[at:])
@@ -92,7 +106,7 @@ def _counted(chunks: Iterable[Events], contract: InputContract, planes: Planes, 
             if cut >= len(chunk):
                 break
             counts.add(positions[done:cut])
-            occupied += counts.events > 0
+            held[at] = counts.events
             frames[at] = counts.frame()
             done, at = int(cut), at + 1
         if at == len(frames):
@@ -102,9 +116,9 @@ def _counted(chunks: Iterable[Events], contract: InputContract, planes: Planes, 
     else:
         if first != seen.events:
             raise BadInput(f"{seen.said} changed while it was read; wait until it is written, then try again")
-        occupied += counts.events > 0
+        held[at] = counts.events
         frames[at] = counts.frame()
-    return frames.reshape(-1, *contract.shape), occupied
+    return frames.reshape(-1, *contract.shape), held.reshape(-1, contract.shape[0])
 
 
 class _Segment:
@@ -161,19 +175,21 @@ class _Seen:
         self._duration = contract.duration or 0
         self._most = max(self._steps, LARGEST // math.prod(contract.shape[1:]))
         self.events = self.backs = self.first_back = 0
-        self._begin = self._end = 0
+        self._begin = self._end = 0  # by the order of events
+        self._earliest = self._latest = 0
         self._starts: list[int] = []  # of the frames of "duration"
 
     def see(self, times: npt.NDArray[np.int64]) -> None:
         """Take the times of the next events."""
         if not self.events:
-            self._begin = self._end = int(times[0])
+            self._begin = self._end = self._earliest = self._latest = int(times[0])
             self._starts.append(self._begin)
         later = np.empty(len(times), np.bool_)
         later[0], later[1:] = times[0] >= self._end, times[1:] >= times[:-1]
         if not later.all():
             self._goes_back(times, later)
         self._end = int(times[-1])
+        self._earliest, self._latest = min(self._earliest, int(times.min())), max(self._latest, int(times.max()))
         if self._split != "number" and not -FARTHEST < self._begin <= self._end < FARTHEST:
             raise BadInput(f"{self.said}: times from {self._begin:,} to {self._end:,} us are none; record it again")
         if self._split == "duration":
@@ -223,6 +239,20 @@ class _Seen:
         if self._split == "duration":
             return np.array(self._starts[1:], np.int64)
         return self._begin + inner * self._duration
+
+    def times(self, begin: int | None, end: int | None) -> npt.NDArray[np.int64]:
+        """When whole windows begin and are over, int64 [K, 2], of a segment from one time to another."""
+        if self._split in ("number", "time"):
+            first = self._earliest if begin is None else begin
+            return np.array([[first, self._latest + 1 if end is None else end]], np.int64)
+        begins = np.array(self._starts, np.int64)
+        ends = begins + self._duration + 1  # both ends of such a frame are in it
+        if self._split == "duration-grid":
+            begins = self._begin + np.arange(self.frames) * self._duration
+            ends = begins + self._duration
+            ends[-1] = max(ends[-1], self._end + 1)  # an event just there is in the last
+        firsts = np.arange(0, self.frames - self.left, self._steps)
+        return np.stack([begins[firsts], ends[firsts + self._steps - 1]], 1)
 
     def check(self) -> None:
         """Refuse events that make no window, or too many."""

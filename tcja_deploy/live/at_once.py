@@ -38,7 +38,6 @@ class AtOnce:
         Planes(contract)
         self._contract, self._source = contract, source
         self._kept: list[Events] = []
-        self._times: tuple[int, int] | None = None
         self.events = 0
         self.remarks: list[str] = []
 
@@ -49,8 +48,6 @@ class AtOnce:
             BadInput: they are too many to be kept.
         """
         self.events += len(events)
-        begin, end = int(events.t.min()), int(events.t.max()) + 1
-        self._times = (min(begin, self._times[0]), max(end, self._times[1])) if self._times else (begin, end)
         if not self._source.recording:
             self._kept.append(events)
         if not self._source.recording and self.events > KEPT:
@@ -79,22 +76,18 @@ class AtOnce:
 
     def _cut(self, recording: Recording, first: int, segment: Segment | None) -> Iterator[Frame]:
         """The frames of a recording, or a segment of it, whose windows are numbered from `first` on."""
-        contract = self._contract
-        begin, end = (segment.begin, segment.end) if segment else self._times or (0, 0)
-        found = integrate(recording, contract, *((begin, end) if segment else ()))
+        found = integrate(recording, self._contract, *((segment.begin, segment.end) if segment else ()))
         self.remarks += found.remarks
-        # Where frames have a length, windows follow each other.
-        length = contract.duration * contract.shape[0] if contract.duration else end - begin
-        for k, window in enumerate(found.windows):
+        each = zip(found.windows, found.times.tolist(), found.counts.tolist(), strict=True)
+        for number, (window, (begin, end), events) in enumerate(each, first):
             for step, counts in enumerate(window):
-                # A part of the recording has the events that are counted in it; resized, they are not quite whole.
                 yield Frame(
-                    window=first + k,
+                    window=number,
                     step=step,
                     counts=counts,
-                    begin=begin + k * length,
-                    end=begin + (k + 1) * length,
-                    events=round(float(counts.sum())) if len(found.windows) > 1 else found.events * (step == 0),
+                    begin=begin,
+                    end=end,
+                    events=events * (step == 0),
                     last=step == len(window) - 1,
                     whole=True,
                 )

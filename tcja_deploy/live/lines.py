@@ -43,7 +43,7 @@ class Lines:
         self._top = min(top, len(classes))
         if form == CSV:
             heads = [f"{head}_{place}" for place in range(1, self._top + 1) for head in ("class", "score")]
-            self._say(_row(["window", "begin", "end", "events", "whole", "dropped", "latency", *heads]))
+            self._say(_row([*_FACTS, *heads]))
 
     def answer(self, answer: Answer) -> None:
         """Say what the network says of a window."""

@@ -28,13 +28,10 @@ from tcja_runtime.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.frames import Floats
-from tcja_runtime.live.buffer import Buffer, Gap, Run
+from tcja_runtime.live.buffer import LIMIT, Buffer, Gap, Run
 from tcja_runtime.live.sources import Source
 from tcja_runtime.live.steady import Steady
 from tcja_runtime.windows import Cutter, Frame, Window
-
-BUFFER = 2**22
-"""Events that wait at most, unless said otherwise."""
 
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
 _BINS = [1e-5 * 1.02**i for i in range(1000)]  # seconds; up to an hour
@@ -58,7 +55,7 @@ class Options:
     """
 
     window: Window | None = None
-    buffer: int = BUFFER
+    buffer: int = LIMIT
     lossless: bool | None = None
     seconds: float | None = None
     windows: int | None = None
@@ -104,9 +101,9 @@ class Latencies:
         self._counts[bisect.bisect_left(_BINS, seconds)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """What that share of them is at most; None without any."""
+        """What that share of them is at most, or the last bin where they are longer; None without any."""
         wanted, past = math.ceil(share * sum(self._counts)), 0
-        for count, most in zip(self._counts, [*_BINS, math.inf], strict=True):
+        for count, most in zip(self._counts, [*_BINS, _BINS[-1]], strict=True):
             past += count
             if count and past >= wanted:
                 return most
@@ -217,7 +214,7 @@ class Stream:
         self.recent: collections.deque[tuple[float, Events]] = collections.deque(maxlen=_RUNS)
         self.latencies = Latencies()
         self.answer: Answer | None = None
-        self.windows = self._cut_short = self._turned_away = self._looked = 0
+        self.windows = self._cut_short = self._turned_away = 0
         self._begun: dict[int, Frame] = {}
         self._gaps: list[Gap] = []
         self._steady = Steady()
@@ -310,10 +307,12 @@ class Stream:
         """A run for windows, which follow each other however the camera counts."""
         if isinstance(self._cutter, AtOnce):
             return run
+        before = self._steady.shift
         events, gap = self._steady(run.events), run.gap
-        moved = int(events.t[0]) - int(run.events.t[0])
-        if gap:
-            gap = dataclasses.replace(gap, begin=gap.begin + moved, end=gap.end + moved)
+        if gap:  # the clock may have been set back before it, within it or behind it
+            first = int(events.t[0])
+            moved = first - int(run.events.t[0])
+            gap = dataclasses.replace(gap, begin=min(gap.begin + before, first), end=min(gap.end + moved, first))
         return dataclasses.replace(run, events=events, gap=gap)
 
     def _take(self, frames: Iterator[Frame], run: Run | None, show: Callable[[Answer], None]) -> None:
@@ -360,13 +359,11 @@ class Stream:
         self._gaps.append(gap)
 
     def _crowded(self, run: Run, until: int) -> None:
-        """Notice that windows had no room for some of these events, from the last such look to a time."""
+        """Notice that windows had no room for some of these events, which came before a time."""
         lost = self._cutter.dropped - self._turned_away
         if lost:
             self._turned_away += lost
-            times = run.events.t
-            self._lacks(Gap(lost, max(int(times.min()), self._looked), min(int(times.max()), until - 1)))
-        self._looked = until
+            self._lacks(Gap(lost, int(run.events.t.min()), until - 1))
 
     def _missing(self, window: Frame) -> int:
         """How many events of a window were dropped, at most."""

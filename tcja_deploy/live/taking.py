@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-
 from tcja_deploy.console import Steps
+from tcja_deploy.scores import scores
 from tcja_runtime import backends
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.engines import engines
-from tcja_runtime.errors import BadInput
 from tcja_runtime.sessions.onnxruntime import PROVIDERS
 from tcja_runtime.streaming import Streams
 from tcja_runtime.trace import Values
@@ -58,7 +56,8 @@ class Whole:
         if window is None:
             return None
         output = self._running.session.run({manifest.input.name: window[None]})[manifest.output]
-        return _scores(output[0], self._bundle, self.title)
+        found: Values = scores(output, self._bundle, self.title)[0]
+        return found
 
 
 class Stepwise:
@@ -79,7 +78,7 @@ class Stepwise:
     def take(self, frame: Frame) -> Values | None:
         # A window is over before the one begins that comes as many later as there are streams.
         answered = self._streams.push(frame.counts[None], [frame.window % len(self._streams)])
-        return _scores(answered.outputs[0], self._bundle, self.title) if len(answered.streams) else None
+        return scores(answered.outputs, self._bundle, self.title)[0] if len(answered.streams) else None
 
 
 def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlapping: int, apart: bool) -> Taking:
@@ -107,14 +106,3 @@ def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlap
         running.session.close()
         return Stepwise(bundle, running.name, overlapping)
     return Whole(bundle, running)
-
-
-def _scores(output: Values, bundle: Bundle, title: str) -> Values:
-    """Scores [classes]; of a network that answers at each step, their mean over time."""
-    scores: Values = output if output.ndim == 1 else output.mean(0)
-    if not np.isfinite(scores).all():
-        raise BadInput(
-            f"{title} returns scores that are NaN or infinite: run 'tcja-deploy verify {bundle.path}', or scale the "
-            "events down"
-        )
-    return scores

@@ -111,7 +111,7 @@ class View:
         now = time.monotonic()
         recent = [events for arrived, events in list(self._stream.recent) if now - arrived < _LASTS]
         pixels = polarities(Events.joined(recent), self._sensor, (2 * rows, columns))
-        coloured = self._blocks and self._console.color_system is not None
+        coloured = self._blocks and self._console.color_system is not None and not self._console.no_color
         return half_blocks(pixels) if coloured else signs(pixels)
 
     def _classes(self, columns: int, rows: int) -> list[Text]:

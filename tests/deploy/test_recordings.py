@@ -206,7 +206,7 @@ def test_a_picture(run, bundle, folder, tmp_path):
         (["half"], "half: the folder 'else' is none of the network's classes"),
         (["nothing"], "nothing is a folder without data; these are: "),
         (["labelled.bin"], "labelled.bin: its label file names class 4; the network tells 3 apart, 1 to 3"),
-        (["unlabelled.bin"], "unlabelled.bin: its label file names no segment; mend it, or remove it"),
+        (["unlabelled.bin"], "unlabelled_labels.csv names no segment; mend it, or remove it"),
     ],
 )
 def test_what_cannot_be_classified_is_said(run, bundle, tmp_path, monkeypatch, arguments, message):

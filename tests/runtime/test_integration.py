@@ -131,6 +131,24 @@ def test_frames_of_a_duration_make_whole_windows():
     assert done.events == 500
 
 
+@pytest.mark.parametrize("rule", ["number", "time", "duration:30us", "duration-grid:30us"])
+@pytest.mark.parametrize("case", ["drawn", "gap", "exactly", "early"])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_windows_have_the_events_of_their_times(case, rule, steps):
+    events = CASES[case]
+    done = integrate(InMemory(events, 11), contract(steps, rule))
+    within = [np.count_nonzero((events.t >= begin) & (events.t < end)) for begin, end in done.times]
+    assert within == done.counts.tolist() == done.windows.sum((1, 2, 3, 4)).tolist()
+    assert done.times[0, 0] == events.t[0]
+    if not rule.startswith("duration"):
+        assert done.times.tolist() == [[events.t[0], events.t[-1] + 1]]
+
+
+def test_a_segment_of_one_window_is_as_long_as_was_asked_for():
+    done = integrate(InMemory(drawn(900, 3000)), contract(3, "time"), 1_000_100, 1_002_000)
+    assert done.times.tolist() == [[1_000_100, 1_002_000]]
+
+
 def test_a_segment_is_what_its_times_are_in():
     events = drawn(900, 3000)
     begin, end = int(events.t[200]), int(events.t[600])

@@ -88,28 +88,40 @@ FORMATS = {
 }
 
 
+_FIRST = {
+    aedat2.FIRST: "aedat2",
+    aedat3.FIRST: "aedat3",
+    aedat4_layout.FIRST: "aedat4",
+    b"PK\x03\x04": "spikingjelly",
+}
+_LINE = b"% "
+"""What each line of Prophesee's headers begins with."""
+
+
 def told(head: bytes) -> str | None:
     """The format of bytes that begin like this, a whole header of lines at least; None if they do not say.
 
     Raises:
         Damaged: a header has no end.
     """
-    if head.startswith(aedat2.FIRST):
-        return "aedat2"
-    if head.startswith(aedat3.FIRST):
-        return "aedat3"
-    if head.startswith(aedat4_layout.FIRST):
-        return "aedat4"
-    if head.startswith(b"PK\x03\x04"):
-        return "spikingjelly"
-    if head.startswith(b"% "):
-        return _prophesee(head)
-    return None
+    for first, name in _FIRST.items():
+        if head.startswith(first):
+            return name
+    return _prophesee(head) if head.startswith(_LINE) else None
+
+
+def undecided(head: bytes) -> bool:
+    """Whether bytes that begin like this do not say their format yet, but may with those behind them."""
+    if head.startswith(_LINE) and len(head) < LONGEST:
+        header = Header(_LINE)
+        header.feed(head)
+        return not header.over and evt.version(header) is None
+    return any(len(head) < len(first) and first.startswith(head) for first in (*_FIRST, _LINE))
 
 
 def _prophesee(head: bytes) -> str | None:
     """The format of what begins with lines as Prophesee's have."""
-    header = Header(b"% ")
+    header = Header(_LINE)
     header.feed(head)
     version = evt.version(header)
     if version is None:
@@ -136,17 +148,20 @@ def recording(path: str | os.PathLike[str], format: str | None = None) -> Record
     if format is None:
         head = beginning(path, _TOLD)
         try:
-            format = told(head) or _by_suffix(path)  # noqa: A001
+            format = told(head) or by_suffix(path)  # noqa: A001
         except Damaged as damaged:
             raise damaged.of(path) from None
+    if format is None:
+        known = ", ".join(f"{each.title} ({each.name})" for each in FORMATS.values())
+        raise BadInput(
+            f"{path}: neither its content nor its suffix {path.suffix.lower()!r} tells a format of events; read are "
+            f"{known}"
+        )
     if format not in FORMATS:
         raise BadInput(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
     return FORMATS[format].opened(path)
 
 
-def _by_suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix == ".bin":  # the one format whose content says nothing
-        return "atis"
-    known = ", ".join(f"{each.title} ({each.name})" for each in FORMATS.values())
-    raise BadInput(f"{path}: neither its content nor its suffix {suffix!r} tells a format of events; read are {known}")
+def by_suffix(path: Path) -> str | None:
+    """The format of a file whose content does not tell; None if its name does not, either."""
+    return "atis" if path.suffix.lower() == ".bin" else None  # the one format whose content says nothing

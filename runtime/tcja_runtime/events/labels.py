@@ -27,12 +27,12 @@ class Segment:
 
 
 def segments(path: Path) -> list[Segment] | None:
-    """What the label file beside a recording says of it; None without such a file.
+    """What the label file beside a recording says of it, at least one; None without such a file.
 
     Segments are in the file's order and may overlap, as some of the data set do.
 
     Raises:
-        BadInput: the label file cannot be read, or is no such file.
+        BadInput: the label file cannot be read, is no such file, or names no segment.
     """
     labels = path.with_name(f"{path.stem}_labels.csv")
     if not labels.is_file():
@@ -50,7 +50,10 @@ def segments(path: Path) -> list[Segment] | None:
         raise BadInput(f"{labels} is no label file: {error}") from error
     if not rows:
         raise BadInput(f"{labels} is empty")
-    return [_segment(labels, at, row) for at, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row)]
+    found = [_segment(labels, at, row) for at, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row)]
+    if not found:
+        raise BadInput(f"{labels} names no segment; mend it, or remove it")
+    return found
 
 
 def _segment(labels: Path, at: int, row: list[str]) -> Segment:

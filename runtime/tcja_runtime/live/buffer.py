@@ -16,6 +16,9 @@ import time
 
 from tcja_runtime.events.event import CHUNK, Events
 
+LIMIT = 2**22
+"""Events that wait at most, unless said otherwise."""
+
 _SMALL = 1024  # events: shorter runs are joined while they wait, for a run costs as much memory as fifty events
 
 

@@ -30,6 +30,8 @@ import numpy as np
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, Recording, recording, told
+from tcja_runtime.events.formats import by_suffix, undecided
+from tcja_runtime.live.steady import Steady
 
 _BLOCK = 2**20  # bytes that are read at once, at most
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
@@ -37,7 +39,6 @@ _FRAME = 0.01  # seconds of a recording that is played, at once
 _GROWS = 0.05  # seconds between looks at a file that may have grown
 _RECEIVED = 2**23  # bytes that the kernel is asked to keep of datagrams
 _OVERFLOW = 40  # SO_RXQ_OVFL: each datagram says how many the kernel has dropped so far (socket(7))
-_TELLING = 16  # bytes that tell a format, if any do
 _TOGETHER = 256  # datagrams at once, at most
 _ADDRESSES = "tcp://127.0.0.1:PORT and udp://127.0.0.1:PORT"
 _ADDRESS = re.compile(r"(tcp|udp)://(?:\[([^\]]*)\]|([^:\[\]]*)):(\d{1,5})")
@@ -136,6 +137,7 @@ class _Played:
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         begin = latest = None
+        steady = Steady()
         began = time.monotonic()
         for chunk in self.recording.chunks():
             if stop.is_set():
@@ -143,11 +145,13 @@ class _Played:
             if self.waits or not len(chunk):
                 yield chunk
                 continue
-            due = np.maximum.accumulate(chunk.t)  # an event whose time goes back comes right behind the one before
+            # An event whose time goes back comes right behind the one before.
+            due = np.maximum.accumulate(steady(chunk).t)
             if begin is None or latest is None:
                 begin = latest = int(due[0])
-            due = (np.maximum(due, latest) - begin) / (1e6 * self._speed)
-            latest = max(latest, int(chunk.t.max()))
+            due = np.maximum(due, latest)
+            latest = int(due[-1])
+            due = (due - begin) / (1e6 * self._speed)
             at = 0
             while at < len(chunk):
                 past = time.monotonic() - began
@@ -201,7 +205,7 @@ class _Flowing:
         try:
             for block in self._blocks(stop):
                 head += block
-                if self._decoder is None and len(head) >= _TELLING:
+                if self._decoder is None and not undecided(head):
                     self._decoder = self._told(head)
                 if self._decoder:
                     yield self._decoder.feed(head)
@@ -269,6 +273,8 @@ def _flowing(given: str, form: str | None) -> Source:
     """A FIFO, or standard input."""
     held = contextlib.ExitStack()
     if given == "-":
+        if sys.stdin is None:
+            raise BadInput("standard input is closed; pipe events into it, or name another source")
         title, descriptor = "standard input", sys.stdin.fileno()
         if os.isatty(descriptor):
             raise BadInput("standard input is a terminal; pipe events into it, or name another source")
@@ -285,7 +291,7 @@ def _flowing(given: str, form: str | None) -> Source:
                     return
                 yield block
 
-    return _Flowing(title, form, _by_suffix(Path(given)), blocks, held, ends=True)
+    return _Flowing(title, form, by_suffix(Path(given)), blocks, held, ends=True)
 
 
 def _growing(path: Path, form: str | None) -> Source:
@@ -303,7 +309,7 @@ def _growing(path: Path, form: str | None) -> Source:
             else:
                 stop.wait(_GROWS)
 
-    return _Flowing(f"{path} as it grows", form, _by_suffix(path), blocks, held, ends=False)
+    return _Flowing(f"{path} as it grows", form, by_suffix(path), blocks, held, ends=False)
 
 
 def _listening(given: str, form: str | None) -> Source:
@@ -343,7 +349,6 @@ def _listening(given: str, form: str | None) -> Source:
     except OSError as error:
         held.close()
         raise BadInput(f"{given}: {error.strerror}; name another port, or 0 for any that is free") from error
-    bound = listener.getsockname()[1]
     bound = f"{f'[{address}]' if local.version == 6 else address}:{listener.getsockname()[1]}"
     named, title = f"{kind}://{bound}", f"{kind.upper()} {bound}"
     if form is not None and not tcp:
@@ -368,12 +373,6 @@ def _listening(given: str, form: str | None) -> Source:
 def _readable(file: int | socket.socket) -> bool:
     """Whether there is something to read, or nothing any more, within a tick."""
     return bool(select.select([file], [], [], _TICK)[0])
-
-
-def _by_suffix(path: Path) -> str | None:
-    """The one format that has files of this name, if it can be read while it comes."""
-    found = [each for each in FORMATS.values() if path.suffix.lower() in each.suffixes]
-    return found[0].name if len(found) == 1 and found[0].decoder else None
 
 
 def _formats() -> str:

@@ -23,12 +23,12 @@ class Steady:
 
     Attributes:
         resets: how often time was set back.
+        shift: microseconds by which the times are moved that come now.
     """
 
     def __init__(self) -> None:
-        self.resets = 0
+        self.resets = self.shift = 0
         self._latest: int | None = None  # as it came
-        self._moved = 0
 
     def __call__(self, events: Events) -> Events:
         """The same events, at least one, with times that never go back far."""
@@ -37,8 +37,8 @@ class Steady:
         self._latest = int(times[-1])
         back = steps < -BACK
         if back.any():
-            moved = self._moved + np.cumsum(np.where(back, -steps, 0))
+            moved = self.shift + np.cumsum(np.where(back, -steps, 0))
             self.resets += int(np.count_nonzero(back))
-            self._moved = int(moved[-1])
+            self.shift = int(moved[-1])
             return dataclasses.replace(events, t=times + moved)
-        return dataclasses.replace(events, t=times + self._moved) if self._moved else events
+        return dataclasses.replace(events, t=times + self.shift) if self.shift else events

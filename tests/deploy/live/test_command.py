@@ -222,6 +222,14 @@ def test_labelled_segments_are_a_window_each(run, bundle, recording, events, tmp
     assert [(row["window"], row["begin"], row["end"]) for row in rows] == [(k, *span) for k, span in enumerate(spans)]
 
 
+def test_a_label_file_without_a_segment_is_refused(run, bundle, recording, tmp_path):
+    shutil.copy(recording, tmp_path)
+    (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n")
+    code, out, err = run("stream", bundle, tmp_path / recording.name, *MAX, *ALL)
+    assert (code, told(out)[0]) == (2, [])
+    assert err.splitlines()[-1] == f"error: {tmp_path / 'a_labels.csv'} names no segment; mend it, or remove it"
+
+
 def test_frames_of_a_duration_make_windows_of_a_recording(run, bundle, recording, events, tmp_path):
     copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
     manifest = Bundle.open(copy).manifest
@@ -235,6 +243,25 @@ def test_frames_of_a_duration_make_windows_of_a_recording(run, bundle, recording
     assert [row["events"] for row in rows] == [len(within(events, row["begin"], 200_000)) for row in rows]
     assert len(rows) == 3
     assert summary["remarks"] == []
+
+
+@pytest.mark.parametrize("duration", [40_000, 70_000])
+def test_windows_of_frames_that_begin_with_an_event(run, bundle, recording, events, tmp_path, duration):
+    """Three of five frames, or one, behind which four are left over."""
+    copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
+    manifest = Bundle.open(copy).manifest
+    write_manifest(
+        copy,
+        dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, split="duration", duration=duration)),
+    )
+    rows, _ = told(run("stream", copy, recording, *MAX, *ALL)[1])
+    begins = [int(events.t[0])]
+    while (later := events.t[events.t > begins[-1] + duration]).size:
+        begins.append(int(later[0]))
+    spans = [(begins[k], begins[k + T - 1] + duration + 1) for k in range(0, len(begins) - T + 1, T)]
+    assert len(spans) == (3 if duration == 40_000 else 1)
+    assert [(row["begin"], row["end"]) for row in rows] == spans
+    assert [row["events"] for row in rows] == [len(within(events, begin, end - begin)) for begin, end in spans]
 
 
 def test_windows_that_overlap_are_each_as_if_alone(run, bundle, recording, events):
@@ -428,6 +455,15 @@ def test_a_source_without_an_event(run, bundle, tmp_path, monkeypatch, windows, 
     rows, summary = told(out)
     assert (found, rows, summary["ended"], summary["events"]) == (code, [], "error" if code else "end", 0)
     assert err.splitlines()[-1].endswith("source.bin has no events; give another") or not code
+
+
+def test_a_socket_is_said_to_listen_once_there_is_a_network(run, bundle, recording, tmp_path, monkeypatch):
+    said = "listening at tcp://127.0.0.1:"
+    with sent("tcp", recording, tmp_path, monkeypatch) as source:
+        assert said in run("stream", bundle, *source)[2]
+    code, _, err = run("stream", tmp_path, "tcp://127.0.0.1:0")
+    assert code == 2
+    assert said not in err
 
 
 def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:

@@ -21,7 +21,7 @@ from tcja_runtime.live.buffer import Gap
 from tcja_runtime.windows import Window
 
 from ... import networks
-from ...streams import Fed, cut_by_time, drawn, within
+from ...streams import Fed, cut_by_time, drawn, same, within
 
 T, SIZE, N = 5, 64, 6000
 
@@ -120,6 +120,25 @@ def test_windows_that_lack_events_say_so(timed, events, stalled):
     assert [answer.whole for answer in answers] == [True, True, False]
 
 
+@pytest.mark.parametrize("behind", [True, False])
+def test_events_dropped_where_the_clock_is_set_back_are_lacking(timed, events, stalled, behind):
+    """Just behind them, or just before: the stream goes on from the last event that was looked at, and so do they."""
+    begun, go_on = stalled
+
+    def before(k: int) -> None:
+        if k == 1:
+            assert begun.wait(10)
+        if k == 3:
+            go_on.set()
+
+    later = dataclasses.replace(events, t=events.t + 3_000_000)
+    first, held, end = np.searchsorted(events.t - events.t[0], [30_000, 160_000, 250_000]).tolist()
+    runs = later[:first], (later if behind else events)[first:held], events[held:end]
+    summary, answers = streaming(timed, Fed(*runs, before=before), window=Window(100_000), buffer=end - held)
+    assert (summary.dropped, summary.resets) == (held - first, 1)
+    assert [answer.dropped for answer in answers] == [held - first, 0]
+
+
 def test_what_windows_lack_is_kept_in_few_pieces(bundle, events):
     """Gaps in a window without end stay a bounded number, and none of their events is forgotten."""
     stream = live.Stream(bundle, Fed(events), live.Options(window=Window(10**12)), silent())
@@ -147,6 +166,27 @@ def test_events_that_a_window_has_no_room_for(bundle, events, monkeypatch):
     assert min(over) > 0
     assert [answer.dropped for answer in answers] == over
     assert summary.dropped == sum(over)
+
+
+def test_a_window_has_no_room_for_events_of_the_time_that_was_looked_at_last(bundle, events, monkeypatch):
+    """The second run begins at the first window's last microsecond, where the first run ends."""
+    cutter = live.Cutter
+    monkeypatch.setattr(live, "Cutter", lambda *arguments: cutter(*arguments, most=5))
+    runs = [
+        dataclasses.replace(events[: len(times)], t=np.array(times)) for times in ([0, 10, 20, 30, 40, 99], [99, 150])
+    ]
+    _, answers = streaming(bundle, Fed(*runs), window=Window(100), buffer=6, lossless=True)
+    assert [answer.dropped for answer in answers] == [2, 0]
+
+
+def test_little_is_kept_of_runs_to_be_seen(bundle, events, monkeypatch):
+    monkeypatch.setattr(live, "_OF_A_RUN", 100)
+    stream = live.Stream(bundle, Fed(*[events] * 40), live.Options(window=Window(200_000)), silent())
+    stream.run(lambda _: None)
+    assert len(stream.recent) == live._RUNS
+    for _, kept in stream.recent:
+        assert same(kept, events[-100:])
+        assert kept.t.base is None  # which would be all of the run
 
 
 def test_a_clock_that_is_set_back_goes_on(bundle, events):
@@ -200,3 +240,9 @@ def test_latencies_are_told_to_two_percent():
     for share in (0.01, 0.5, 0.99, 1.0):
         exact = np.quantile(seconds, share, method="inverted_cdf")
         assert exact <= latencies.quantile(share) <= 1.0201 * exact
+
+
+def test_a_latency_of_hours_is_a_number():
+    latencies = live.Latencies()
+    latencies.add(1e6)
+    assert 3600 < latencies.quantile(0.5) < 4000

@@ -83,11 +83,12 @@ def test_the_view_says_what_there_is(seen, events):
     assert lines[-1] == "Ctrl-C ends"
 
 
-def test_without_colour_signs_tell_polarities(seen):
+@pytest.mark.parametrize("without", [{"color_system": None}, {"color_system": "256", "no_color": True}])
+def test_without_colour_signs_tell_polarities(seen, without):
     one = Events(*(np.array(a) for a in ([1, 2, 3], [0, 63, 63])), np.array([0, 0, 63]), np.array([True, False, True]))
     seen.recent.clear()
     seen.recent.append((time.monotonic(), one))
-    lines = drawing(seen, 120, 36, color_system=None)
+    lines = drawing(seen, 120, 36, **without)
     picture = "\n".join(lines[1:-4])
     assert (picture.count("+"), picture.count("-")) == (2, 1)
     assert lines[1].startswith("+")

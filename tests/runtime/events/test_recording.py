@@ -178,6 +178,7 @@ def test_labels_beside_a_recording(tmp_path):
     ("text", "said"),
     [
         ("", r"a_labels\.csv is empty$"),
+        ("class,start,end\n\n , ,\n", r"a_labels\.csv names no segment; mend it, or remove it$"),
         ("class,start,end\n1,2\n", r"line 2: '1,2' is not a class, a start and an end$"),
         ("class,start,end\n1,2,3\n\n1,2,x\n", r"line 4: '1,2,x' is not a class, a start and an end$"),
         ("class,start,end\n0,2,3\n", "line 2: class 0 from 2 to 3; classes count from 1 and times rise$"),

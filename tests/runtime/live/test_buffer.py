@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -115,11 +116,13 @@ def test_a_source_that_waits_is_let_go_when_nobody_wants_more():
     buffer, wanted = Buffer(10, waits=True), []
     thread = threading.Thread(target=lambda: wanted.append(buffer.put(drawn(11))))
     thread.start()
-    while buffer.held < 10:
-        pass
+    for _ in range(1000):
+        if buffer.held == 10:
+            break
+        time.sleep(0.01)
     buffer.close()
     thread.join()
-    assert wanted == [False]
+    assert (buffer.held, wanted) == (10, [False])
     assert not buffer.put(drawn(1))
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
-import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Events
+from tcja_runtime.events import FORMATS, Events
 from tcja_runtime.live.sources import Source, opened
 
 from ...streams import aedat2, atis, drawn, same
+from ..events import writers
 
 SENSOR = (128, 128)
 
@@ -51,12 +48,16 @@ class Reading:
             raise self.failed
         return Events.joined(self.runs)
 
-    def until(self, n: int) -> Events:
-        """All of them, stopped when there are n."""
+    def comes(self, n: int) -> None:
+        """Wait until there are n, ten seconds at most."""
         for _ in range(1000):
             if sum(map(len, self.runs)) >= n or self.failed:
                 break
             time.sleep(0.01)
+
+    def until(self, n: int) -> Events:
+        """All of them, stopped when there are n."""
+        self.comes(n)
         self.stop.set()
         return self.ended()
 
@@ -84,11 +85,6 @@ def port(reading: Reading) -> tuple[str, int]:
     return "127.0.0.1", int(reading.source.address.rpartition(":")[2])
 
 
-def unread(pipe: IO[bytes]) -> int:
-    """Bytes in a pipe."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
 def pieces(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
@@ -103,8 +99,8 @@ def test_a_recording_at_any_speed(read, tmp_path):
         assert reading.source.recording.path == tmp_path / "a.bin"
 
 
-@pytest.mark.parametrize("jitter", [0, 1_000_000])
-def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter):
+@pytest.mark.parametrize(("jitter", "reset"), [(0, 0), (1_000_000, 0), (0, 7_000_000)])
+def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter, reset):
     """With a clock of the test's own: no event before its time, and none long behind it."""
     now = 100.0
 
@@ -118,12 +114,17 @@ def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter):
     events = drawn(2000, sensor=SENSOR, seconds=8.0)
     if jitter:  # some times go back, whose events come right behind those before them
         events.t[1:] -= np.minimum(np.random.default_rng(0).integers(0, jitter, 1999), events.t[1:])
-    (tmp_path / "a.bin").write_bytes(atis(events))
     due = 100.0 + (np.maximum.accumulate(events.t) - events.t[0]) / 4e6
+    if reset:  # the camera's clock begins anew, and the events go on from there
+        at = int(np.searchsorted(events.t, reset))
+        due[at:] -= (events.t[at] - events.t[at - 1]) / 4e6
+        events.t[at:] -= events.t[at]
+    (tmp_path / "a.bin").write_bytes(atis(events))
     at = 0
     for run in opened(str(tmp_path / "a.bin"), speed=4.0).runs(Clock()):
         assert (due[at : at + len(run)] <= now + 1e-9).all()
         assert due[at] > now - 0.2
+        assert same(run, events[at : at + len(run)])
         at += len(run)
     assert at == 2000
     assert now == pytest.approx(due[-1], abs=0.11)
@@ -157,18 +158,19 @@ def test_a_fifo_without_a_writer_can_be_stopped(read, fifo):
     assert len(read(str(fifo), form="atis").until(0)) == 0
 
 
-@pytest.mark.parametrize("size", [1, 50, 4096])
-def test_formats_are_told_by_the_bytes(read, fifo, size):
-    events = drawn(200, sensor=SENSOR)
-    reading = read(str(fifo))
-    with fifo.open("wb", buffering=0) as writer:
-        for piece in pieces(aedat2(events), size)[:20]:
-            writer.write(piece)
-            while unread(writer):
-                time.sleep(0.001)
-        writer.write(aedat2(events)[20 * size :])
-    assert same(reading.ended(), events)
-    assert reading.source.sensor == SENSOR
+@pytest.mark.parametrize("size", [1, 7, 40, 4096])
+@pytest.mark.parametrize("form", ["aedat2", "aedat3", "dat", "evt2", "evt3"])
+def test_formats_are_told_by_the_bytes(monkeypatch, fifo, form, size):
+    """However they are cut."""
+    made = writers.FORMATS[form]
+    data = made.write(writers.some(made, 40))
+    decoder = FORMATS[form].decoder()
+    given = iter([*pieces(data, size), b""])
+    monkeypatch.setattr("tcja_runtime.live.sources._readable", lambda _: True)
+    monkeypatch.setattr("tcja_runtime.live.sources.os.read", lambda *_: next(given))
+    with contextlib.closing(opened(str(fifo))) as source:
+        assert same(Events.joined(source.runs(threading.Event())), decoder.feed(data))
+        assert source.sensor == decoder.sensor
 
 
 def test_standard_input(read, monkeypatch):
@@ -190,6 +192,12 @@ def test_a_terminal_is_not_waited_for(read, monkeypatch):
             read("-", form="atis")
 
 
+def test_standard_input_that_is_closed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(BadInput, match="^standard input is closed; pipe events into it, or name another source"):
+        opened("-", form="atis")
+
+
 @pytest.mark.parametrize(("suffix", "encoded"), [(".bin", atis), (".aedat", aedat2)])
 def test_a_growing_file(read, tmp_path, suffix, encoded):
     events = drawn(900, sensor=SENSOR)
@@ -200,8 +208,7 @@ def test_a_growing_file(read, tmp_path, suffix, encoded):
     with file.open("ab", buffering=0) as writer:
         for piece in pieces(data[:-2], 1001):
             writer.write(piece)
-        while sum(map(len, reading.runs)) < 899:
-            time.sleep(0.01)
+        reading.comes(899)
         writer.write(data[-2:])
     assert same(reading.until(900), events)
 
@@ -210,8 +217,7 @@ def test_a_file_that_is_cut_off_while_it_is_followed(read, tmp_path):
     file = tmp_path / "a.bin"
     file.write_bytes(atis(drawn(10)))
     reading = read(str(file), follow=True)
-    while sum(map(len, reading.runs)) < 10:
-        time.sleep(0.01)
+    reading.comes(10)
     file.write_bytes(b"")
     with pytest.raises(BadInput, match="a.bin was cut off while it was followed; what had been read of it stands"):
         reading.ended()
@@ -225,8 +231,7 @@ def test_one_connection(read, given):
     with socket.create_connection((host, int(number))) as sender:
         for piece in pieces(atis(events), 999):
             sender.sendall(piece)
-        while not reading.runs:
-            time.sleep(0.01)
+        reading.comes(1)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, int(number)))
     assert same(reading.ended(), events)
@@ -241,8 +246,7 @@ def test_a_connection_that_breaks_off(read):
     reading = read("tcp://127.0.0.1:0", form="atis")
     with socket.create_connection(port(reading)) as sender:
         sender.sendall(atis(drawn(5)))
-        while not reading.runs:
-            time.sleep(0.01)
+        reading.comes(1)
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not an end
     with pytest.raises(BadInput, match=r"^TCP 127.0.0.1:\d+ broke off: Connection reset by peer"):
         reading.ended()
