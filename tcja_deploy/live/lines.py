@@ -102,9 +102,10 @@ def milliseconds(seconds: float) -> str:
 
 def said(summary: Summary) -> str:
     """What came of a stream, in a few lines."""
+    source = "".join(c if c.isprintable() else "?" for c in summary.source)
     windows = "1 window" if summary.windows == 1 else f"{summary.windows:,} windows"
     lines = [
-        f"{summary.source}: {windows} of {summary.events:,} events in {summary.seconds:.1f} s, "
+        f"{source}: {windows} of {summary.events:,} events in {summary.seconds:.1f} s, "
         f"{si(summary.rate)} events a second; {_ENDS.get(summary.ended or '', 'goes on')}.",
         f"{summary.network} in {summary.backend}.",
     ]

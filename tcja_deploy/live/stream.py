@@ -33,6 +33,7 @@ from tcja_runtime.live.sources import Source
 from tcja_runtime.live.steady import Steady
 from tcja_runtime.windows import Cutter, Frame, Window
 
+_AT_ONCE = 1.0  # seconds within which signals are one
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
 _BINS = [1e-5 * 1.02**i for i in range(1000)]  # seconds; up to an hour
 _GAPS = 64  # that are told apart
@@ -372,12 +373,19 @@ class Stream:
 
     @contextlib.contextmanager
     def _until_signalled(self) -> Iterator[None]:
-        """Within, SIGINT and SIGTERM end it; a second one interrupts."""
-        before: dict[int, Any] = {}
+        """Within, SIGINT and SIGTERM end it; one that comes later interrupts.
 
-        def end(*_: object) -> None:
-            restore()
+        Who stops a program may signal its group and itself, so that two come at once.
+        """
+        before: dict[int, Any] = {}
+        first: list[float] = []
+
+        def end(number: int, _: object) -> None:
+            first.append(time.monotonic())
             self.stop()
+            if first[-1] - first[0] > _AT_ONCE:
+                restore()
+                signal.raise_signal(number)
 
         def restore() -> None:
             for number, handler in before.items():

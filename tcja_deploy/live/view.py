@@ -29,6 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 _A_SECOND = 12  # pictures
 _LASTS = 0.15  # seconds that an event is seen
 _RATED = 2.0  # seconds over which the rate is taken
+_KEPT = 10  # answers that are said when the view is gone
 _LEAST = (14, 48)  # rows and columns below which there is no picture
 
 _COLOURS = ("", "yellow", "bright_blue")  # of a pixel without an event, with more off, and with more on
@@ -38,8 +39,8 @@ _SIGNS = " -+"  # of the same where there is no colour
 def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
     """Classify a stream and say what is found, in lines on stdout and, on a terminal, a view on stderr.
 
-    Lines and a view of the whole screen would disturb each other on one terminal: there people get the view, and
-    programs the lines.
+    Lines and a view of the whole screen would disturb each other on one terminal: there people get the view, and the
+    last lines behind it, and programs the lines.
 
     Args:
         stream: that has not begun.
@@ -55,8 +56,12 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
     shared = terminal and out.is_terminal
     seen, silent = terminal and not (shared and form != PLAIN), shared and form == PLAIN
 
+    last: collections.deque[Answer] = collections.deque(maxlen=_KEPT)
+
     def show(answer: Answer) -> None:
-        if not silent:
+        if silent:
+            last.append(answer)
+        else:
             lines.answer(answer)
         if out.quiet:  # whoever read the lines has gone
             stream.stop()
@@ -65,6 +70,8 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
         with _shown(stream) if seen else contextlib.nullcontext():
             stream.run(show)
     finally:
+        for answer in last:
+            lines.answer(answer)
         lines.summary(stream.summary())
 
 

@@ -471,6 +471,13 @@ def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
+def test_names_do_not_reach_the_terminal_as_they_are(run, bundle, recording, tmp_path):
+    odd = shutil.copy(recording, tmp_path / "a\x1b[31m\n.bin")
+    out = run("stream", bundle, odd, "--speed", "max", "--window", "500events")[1]
+    assert "a?[31m?.bin: " in out
+    assert "\x1b" not in out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_is_stopped_cleanly(bundle, recording, tmp_path, number):
     os.mkfifo(tmp_path / "events")
@@ -479,6 +486,7 @@ def test_it_is_stopped_cleanly(bundle, recording, tmp_path, number):
         writer.write(recording.read_bytes()[: 5 * 700])
         first = process.stdout.readline()  # and there will be no second
         process.send_signal(number)
+        process.send_signal(number)  # as one who stops a group and its leader does
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     rows, summary = told(first + out)

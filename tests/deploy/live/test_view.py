@@ -142,4 +142,5 @@ def test_a_terminal_is_given_back_as_it_was(bundle, events, tmp_path, terminal):
     assert "events a second" in within_
     assert "▀" in within_
     assert within_.count("\x1b[?25l") <= (within_ + after).count("\x1b[?25h")
+    assert after.count(" events  ") == 3  # the answers, which the view has shown, are there to be read
     assert "3 windows of 6,000 events" in after
