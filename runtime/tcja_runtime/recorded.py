@@ -15,6 +15,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Recording, recording, segments
 from tcja_runtime.frames import Floats, InputContract, Labels
 from tcja_runtime.integration import integrate
+from tcja_runtime.live.steady import Steady
 from tcja_runtime.windows import Collector, Cutter, Frame, Window
 
 _BLOCK = 2**20  # bytes
@@ -81,9 +82,9 @@ class Recorded:
             yield from self._cut(self.window)
 
     def _cut(self, window: Window) -> Iterator[Floats]:
-        cutter, collector = Cutter(self.contract, window), Collector(self.contract)
+        cutter, collector, clock = Cutter(self.contract, window), Collector(self.contract), Steady()
         short = set[int]()
-        for frame in self._frames(cutter):
+        for frame in self._frames(cutter, clock):
             made = collector.add(frame)
             if not frame.whole:
                 short.add(frame.window)
@@ -94,15 +95,20 @@ class Recorded:
             raise BadInput(f"{self.file}: {cutter.outside or cutter.dropped:,} events {what}; give other windows")
         if not cutter.events:
             raise BadInput(f"{self.file} has no events; give another")
+        times = "once" if clock.resets == 1 else f"{clock.resets:,} times"
+        anew = f"its clock begins anew {times}; what follows is taken to go on from where it was"
         late = f"{cutter.late:,} events were left out, as they are older than their windows"
         ends = f"the recording ends within the last {len(short)} of its windows"
-        self.remarks[:] = [*([late] if cutter.late else []), *([ends] if short else [])]
+        said = (anew, clock.resets), (late, cutter.late), (ends, len(short))
+        self.remarks[:] = [remark for remark, count in said if count]
 
-    def _frames(self, cutter: Cutter) -> Iterator[Frame]:
+    def _frames(self, cutter: Cutter, clock: Steady) -> Iterator[Frame]:
         begin = -(2**63) if self.begin is None else self.begin
         end = 2**63 - 1 if self.end is None else self.end
         for events in self.recording.chunks():
-            yield from cutter.push(events.where((events.t >= begin) & (events.t < end)))
+            inside = events.where((events.t >= begin) & (events.t < end))  # labels tell times as they were recorded
+            if len(inside):
+                yield from cutter.push(clock(inside))
         yield from cutter.finish()
 
 
