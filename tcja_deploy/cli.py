@@ -389,15 +389,15 @@ def run_(
         "pictured": 0 if picture is None else MOST,
     }
     found = classify(bundle, files, Steps(err), **how)
-    if picture is not None:
-        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
-        picture.write_text(drawn, encoding="utf-8")
     if as_json:
         _print_json(found.to_dict())
     elif as_csv:
         out.print(found.to_csv(), soft_wrap=True, end="")
     else:
         out.print(show.classified(found))
+    if picture is not None:
+        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
+        picture.write_text(drawn, encoding="utf-8")
     return _DONE
 
 

@@ -227,6 +227,7 @@ def seen(path: Path, found: Classified, steps: Steps | None = None) -> list[Seen
             label=row["label"],
             top=[(each["class"], each["score"]) for each in row["top"]],
             inputs=inputs,
+            polarity=manifest.input.polarity,
             gates={name: values[:, at].reshape(len(values), -1) for name, values in gates.items()},
         )
         for at, (row, inputs) in enumerate(zip(found.rows(), found.pictured, strict=False))

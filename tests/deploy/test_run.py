@@ -16,6 +16,7 @@ from tcja_deploy import running
 from tcja_runtime import backends
 from tcja_runtime.agreement import wilson
 from tcja_runtime.bundle import Bundle, write_manifest
+from tcja_runtime.errors import BadInput
 
 from .. import networks
 
@@ -103,6 +104,16 @@ def test_a_name_with_a_comma_stays_one_cell(run, one, tmp_path):
     shutil.copy(file, tmp_path / 'a, "b".npz')
     (row, *_) = csv.DictReader(io.StringIO(run("run", bundle, tmp_path / 'a, "b".npz', "--csv")[1]))
     assert row["file"] == str(tmp_path / 'a, "b".npz')
+
+
+def test_what_was_found_is_said_before_it_is_drawn(run, one, tmp_path, monkeypatch):
+    def refused(*_):
+        raise BadInput("no page today")
+
+    monkeypatch.setattr("tcja_deploy.picture.page", refused)
+    code, out, err = run("run", *one, "--json", "--picture", tmp_path / "a.html")
+    assert (code, err.splitlines()[-1]) == (2, "error: no page today")
+    assert len(json.loads(out)["windows"]) == 12
 
 
 def test_more_classes_than_there_are(run, one):
