@@ -60,9 +60,12 @@ def page(title: str, windows: Sequence[Seen]) -> str:
 def _window(seen: Seen) -> Html:
     most = max((score for _, score in seen.top), default=0.0)
     rows = [
-        [f"{name} (the label)" if name == seen.label else name, f"{score:.4g}", drawings.bar(score / most)]
+        [
+            f"{name} (the label)" if name == seen.label else name,
+            f"{score:.4g}",
+            drawings.bar(score / most) if score > 0 else Html(),
+        ]
         for name, score in seen.top
-        if most > 0
     ]
     gates = [
         figure(
@@ -75,7 +78,7 @@ def _window(seen: Seen) -> Html:
         "section",
         tag("h2", seen.title),
         tag("p", f"Label: {seen.label}.") if seen.label else Html(),
-        drawings.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}) if rows else Html(),
+        drawings.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}),
         figure(_frames(seen), _told(seen)),
         *([drawings.scale("0, shut", "1, open")] if gates else []),
         *gates,

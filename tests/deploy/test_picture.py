@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 
 import numpy as np
 import pytest
@@ -67,3 +68,12 @@ def test_values_below_zero_are_paper():
     first, *_ = decoded(page("a page", [seen(inputs, ("off", "on"))]))
     assert (first[0] == 255).all()
     assert (first[5, 5] == BLUE).all()
+
+
+@pytest.mark.parametrize(
+    ("scores", "widths"), [((-0.5, -2.0), []), ((0.0, 0.0), []), ((4.0, 1.0), [100.0, 25.0]), ((4.0, -1.0), [100.0])]
+)
+def test_scores_are_listed_whatever_their_sign(scores, widths):
+    text = page("a page", [seen(frames(2), ("off", "on"), list(zip("ab", scores, strict=True)))])
+    assert re.findall(r"<td[^>]*>([^<]+)</td>", text) == [f"{value:.4g}" for value in scores]
+    assert [float(width) for width in re.findall(r'class="bar" style="width: ([\d.]+)%"', text)] == widths
