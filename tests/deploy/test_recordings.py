@@ -58,8 +58,12 @@ def scores(windows: list[np.ndarray]) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Nine recordings, in folders whose names are the classes that PyTorch says, but for one."""
+    """Nine recordings, in folders whose names are the classes that PyTorch says, but for one.
+
+    In one of them the second event comes first.
+    """
     every = [drawn(seed) for seed in range(9)]
+    every[3][:2] = every[3][1::-1]
     for at, (events, said) in enumerate(zip(every, scores([counted(each) for each in every]).argmax(1), strict=True)):
         write(tmp_path / "set" / str((said + (at == 4)) % 3) / f"{at}.bin", events)
     for missing in range(3):
@@ -67,11 +71,18 @@ def folder(tmp_path) -> Path:
     return tmp_path / "set"
 
 
+def swapped(folder: Path) -> str:
+    """What is to be remarked of the recording in which time goes back."""
+    (file,) = folder.rglob("3.bin")
+    return f"{file}: time goes back at 1 events, first at event 1; frames are cut by number"
+
+
 def test_recordings_are_classified_as_by_pytorch(run, bundle, folder):
-    code, out, _ = run("run", bundle, folder, "--json", "--top", "3")
+    code, out, err = run("run", bundle, folder, "--json", "--top", "3")
     found = json.loads(out)
     classes = Bundle.open(bundle).manifest.classes
     assert code == 0
+    assert swapped(folder) in err
     assert [row["file"] for row in found["windows"]] == [str(file) for file in sorted(folder.rglob("*.bin"))]
     for row in found["windows"]:
         (expected,) = scores([counted(drawn(int(Path(row["file"]).stem)))])
@@ -105,6 +116,7 @@ def test_verify_takes_them(run, bundle, folder):
     code, out, err = run("verify", bundle, "--data", folder, "--json")
     assert code == 0, err
     assert json.loads(out)["backends"][0]["statistics"]["labelled"] == 9
+    assert err.count(swapped(folder)) == 1
 
 
 def test_export_takes_them(run, folder, tmp_path):
@@ -113,6 +125,7 @@ def test_export_takes_them(run, folder, tmp_path):
         "export", checkpoint, "--data", folder, "--target", "onnx", "--out", tmp_path / "of_recordings.bundle"
     )
     assert code == 0, err
+    assert err.count(swapped(folder)) == 1
     with np.load(tmp_path / "of_recordings.bundle" / "golden.npz") as golden:
         assert golden["frames"].shape == (9, STEPS, 2, SIDE, SIDE)
         np.testing.assert_array_equal(
