@@ -90,9 +90,14 @@ class Recorded:
                 short.add(frame.window)
             if made is not None:
                 yield made[None]
-        if cutter.outside or cutter.dropped:
-            what = "are not on the network's sensor" if cutter.outside else "have no room in their windows"
-            raise BadInput(f"{self.file}: {cutter.outside or cutter.dropped:,} events {what}; give other windows")
+        if cutter.outside:
+            rows, columns = self.contract.pixels
+            raise BadInput(
+                f"{self.file}: {cutter.outside:,} events are not on the network's sensor of {rows} rows and {columns} "
+                "columns; give a recording of such a sensor"
+            )
+        if cutter.dropped:
+            raise BadInput(f"{self.file}: a window holds more than {cutter.most:,} events; take shorter windows")
         if not cutter.events:
             raise BadInput(f"{self.file} has no events; give another")
         times = "once" if clock.resets == 1 else f"{clock.resets:,} times"

@@ -184,6 +184,7 @@ class Cutter:
         most: events that a window of time holds if it is cut by number; those behind them are dropped.
 
     Attributes:
+        most: as given.
         events: how many came.
         outside: how many of them are not on the sensor; left out.
         late: how many are older than every window that was open; left out.
@@ -195,7 +196,7 @@ class Cutter:
     """
 
     def __init__(self, contract: InputContract, window: Window, most: int = 2**24) -> None:
-        self._planes, self._window, self._most = Planes(contract), window, most
+        self._planes, self._window, self.most = Planes(contract), window, most
         self._steps = contract.shape[0]
         self._timed = window.unit == "us"
         self._kept = self._timed and contract.split == "number"
@@ -284,7 +285,7 @@ class Cutter:
         first, last = max((now - length) // hop + 1, 0), now // hop
         self.silent += max(first - self._next, 0)
         for number in range(max(first, self._next), last + 1):
-            tray = _Kept(self._planes, self._most) if self._kept else Counts(self._planes)
+            tray = _Kept(self._planes, self.most) if self._kept else Counts(self._planes)
             self._open.append(_Open(number, number * hop, tray))
         self._next = max(self._next, last + 1)
 

@@ -209,6 +209,10 @@ def test_a_picture(run, bundle, folder, tmp_path):
     [
         (["cut.bin"], "cut.bin: byte 895: "),
         (["outside.bin"], "outside.bin: event 3 is at row 7, column 64; the network takes events of 64 rows and 64"),
+        (
+            ["outside.bin", "--window", "1s"],
+            "outside.bin: 1 events are not on the network's sensor of 64 rows and 64 columns; give a recording of such",
+        ),
         (["empty.bin"], "empty.bin is empty"),
         (["good.bin", "--hop", "1s"], "--hop 1s says where the next window begins; say with --window how long"),
         (
