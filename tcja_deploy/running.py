@@ -167,7 +167,8 @@ def classify(
     size, total = batch_size(manifest.layers, manifest.time_steps), sum(map(len, data))
     likeliest: list[Classes] = []
     scores: list[Floats] = []
-    kept: list[Floats] = []
+    kept = [np.empty((0, *manifest.input.shape), np.float32)]
+    room = pictured
     with steps.counted(f"classify in {running.title}", total) as advance:
         for each in data:
             for inputs in each.batches(size):
@@ -180,7 +181,9 @@ def classify(
                 order = np.argsort(-output, axis=1, kind="stable")[:, :top].astype(np.int32)
                 likeliest.append(order)
                 scores.append(np.take_along_axis(output, order, axis=1).astype(np.float32))
-                kept.append(inputs[: max(0, pictured - sum(map(len, kept)))].copy())
+                if room:
+                    kept.append(inputs[:room].copy())
+                    room -= len(kept[-1])
                 advance(len(inputs))
     parts = [part for each in data for part in each.parts]
     for line in remarks(parts):

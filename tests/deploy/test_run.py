@@ -143,6 +143,16 @@ def test_files_and_folders_are_read_a_batch_at_a_time(run, one, tmp_path, monkey
     assert [row["label"] is None for row in found["windows"]] == [True] * 6 + [False]
 
 
+@pytest.mark.parametrize("pictured", [0, 3, 7, 40])
+def test_the_first_windows_are_kept_for_a_picture(one, monkeypatch, pictured):
+    bundle, file = one
+    monkeypatch.setattr(running, "batch_size", lambda *_: 5)
+    with np.load(file) as archive:
+        images = archive["images"]
+    kept = running.classify(bundle, [file], pictured=pictured).pictured
+    np.testing.assert_array_equal(kept, images[:pictured])
+
+
 def test_engines_that_are_not_run_are_named(run, one, monkeypatch):
     opened = backends.opened
 
