@@ -21,12 +21,29 @@ from tcja_runtime.windows import Collector, Cutter, Frame, Window
 _BLOCK = 2**20  # bytes
 
 
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What tells a file from others; asked by each of its segments, and read once."""
+
+    file: Path
+
+    @functools.cached_property
+    def checks(self) -> tuple[int, int]:
+        """Its bytes, and their CRC-32."""
+        size = check = 0
+        with self.file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                size, check = size + len(block), zlib.crc32(block, check)
+        return size, check
+
+
 @dataclasses.dataclass
 class Recorded:
     """A recording or a segment of it, whose windows are made as they are needed (`tcja_runtime.data.Part`).
 
     Attributes:
         recording: the file.
+        content: of it.
         contract: of the network that takes its windows.
         window: how it is cut into windows; None integrates it as a whole.
         begin: of the segment, in microseconds; None for all of the recording.
@@ -36,6 +53,7 @@ class Recorded:
     """
 
     recording: Recording
+    content: _Content
     contract: InputContract
     window: Window | None
     begin: int | None = None
@@ -59,11 +77,7 @@ class Recorded:
 
     @property
     def checks(self) -> Sequence[object]:
-        size = check = 0
-        with self.file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                size, check = size + len(block), zlib.crc32(block, check)
-        return [size, check, self.begin, self.end, self.contract.split, self.contract.duration, self.window]
+        return [*self.content.checks, self.begin, self.end, self.contract.split, self.contract.duration, self.window]
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
         passed = 0
@@ -123,13 +137,14 @@ def parts(file: Path, contract: InputContract, classes: Sequence[str] | None, wi
     Raises:
         BadInput: it is no recording, or its labels are of other classes.
     """
-    opened, found = recording(file), segments(file)
+    opened, content, found = recording(file), _Content(file), segments(file)
     if found is None:
-        return [Recorded(opened, contract, window)]
+        return [Recorded(opened, content, contract, window)]
     if not found:
         raise BadInput(f"{file}: its label file names no segment; mend it, or remove it")
     return [
-        Recorded(opened, contract, window, each.begin, each.end, _label(file, each.label, classes)) for each in found
+        Recorded(opened, content, contract, window, each.begin, each.end, _label(file, each.label, classes))
+        for each in found
     ]
 
 
