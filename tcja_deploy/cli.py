@@ -105,7 +105,8 @@ def export(
         Path | None,
         typer.Option(
             help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
-            "known, 'labels' [N]; or a folder of such files. Default: 2 to 64 drawn windows, which give no accuracy."
+            "known, 'labels' [N]; a recording of events; or a folder of such files. Default: 2 to 64 drawn windows, "
+            "which give no accuracy."
         ),
     ] = None,
     samples: Annotated[
