@@ -106,7 +106,8 @@ def export(
         Path | None,
         typer.Option(
             help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
-            "known, 'labels' [N]; or a folder of such files. Default: 2 to 64 drawn windows, which give no accuracy."
+            "known, 'labels' [N]; a recording of events; or a folder of such files. Default: 2 to 64 drawn windows, "
+            "which give no accuracy."
         ),
     ] = None,
     samples: Annotated[
@@ -390,15 +391,15 @@ def run_(
         "pictured": 0 if picture is None else MOST,
     }
     found = classify(bundle, files, Steps(err), **how)
-    if picture is not None:
-        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
-        picture.write_text(drawn, encoding="utf-8")
     if as_json:
         _print_json(found.to_dict())
     elif as_csv:
         out.print(found.to_csv(), soft_wrap=True, end="")
     else:
         out.print(show.classified(found))
+    if picture is not None:
+        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
+        picture.write_text(drawn, encoding="utf-8")
     return _DONE
 
 

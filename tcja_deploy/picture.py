@@ -20,7 +20,8 @@ MOST = 12
 """Windows on a page, at most."""
 
 _PAPER = 255.0
-_INKS = np.array([(184, 64, 26), (8, 81, 156)], np.float32)  # off, on
+_INKS = {"off": (184, 64, 26), "on": (8, 81, 156)}
+_INK = (40, 40, 40)  # of events whose polarity is not known
 _FRAMES = "display: flex; flex-wrap: wrap; gap: .4rem; font-size: .75rem"
 _FRAME = "width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--line)"
 
@@ -33,7 +34,8 @@ class Seen:
         title: where it is from.
         label: its class, where known.
         top: names and scores of its likeliest classes, the likeliest first.
-        inputs: as the network took it, [T, 2, H, W] or an image [C, H, W].
+        inputs: as the network took it, [T, P, H, W] or an image [C, H, W].
+        polarity: what index 0 and 1 of P are (`tcja_runtime.frames.InputContract`); None where that is not known.
         gates: by attention block, [T, C].
     """
 
@@ -41,6 +43,7 @@ class Seen:
     label: str | None
     top: Sequence[tuple[str, float]]
     inputs: Floats
+    polarity: tuple[str, str] | None
     gates: Mapping[str, Values]
 
 
@@ -57,9 +60,12 @@ def page(title: str, windows: Sequence[Seen]) -> str:
 def _window(seen: Seen) -> Html:
     most = max((score for _, score in seen.top), default=0.0)
     rows = [
-        [f"{name} (the label)" if name == seen.label else name, f"{score:.4g}", drawings.bar(score / most)]
+        [
+            f"{name} (the label)" if name == seen.label else name,
+            f"{score:.4g}",
+            drawings.bar(score / most) if score > 0 else Html(),
+        ]
         for name, score in seen.top
-        if most > 0
     ]
     gates = [
         figure(
@@ -72,25 +78,32 @@ def _window(seen: Seen) -> Html:
         "section",
         tag("h2", seen.title),
         tag("p", f"Label: {seen.label}.") if seen.label else Html(),
-        drawings.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}) if rows else Html(),
-        figure(_frames(seen.inputs), _told(seen.inputs)),
+        drawings.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}),
+        figure(_frames(seen), _told(seen)),
         *([drawings.scale("0, shut", "1, open")] if gates else []),
         *gates,
     )
 
 
-def _told(inputs: Floats) -> str:
+def _told(seen: Seen) -> str:
+    inputs = seen.inputs
     if inputs.ndim == 3:
         return f"The image, {inputs.shape[1]} x {inputs.shape[2]}."
-    off, on = (int(inputs[:, polarity].sum()) for polarity in (0, 1))
-    return (
-        f"Frames 1 to {len(inputs)} of {inputs.shape[2]} x {inputs.shape[3]}: {on:,} on events in blue, {off:,} off "
-        "events in red; the more, the darker."
-    )
+    if seen.polarity is None:
+        events = f"{int(inputs.sum()):,} events"
+    else:
+        counts = dict(zip(seen.polarity, inputs.sum((0, 2, 3)).astype(int).tolist(), strict=True))
+        events = f"{counts['on']:,} on events in blue, {counts['off']:,} off events in red"
+    return f"Frames 1 to {len(inputs)} of {inputs.shape[2]} x {inputs.shape[3]}: {events}; the more, the darker."
 
 
-def _frames(inputs: Floats) -> Html:
-    pictures = _colours(inputs) if inputs.ndim == 4 else _greys(inputs)
+def _frames(seen: Seen) -> Html:
+    if seen.inputs.ndim == 3:
+        pictures = _greys(seen.inputs)
+    elif seen.polarity is None:
+        pictures = _colours(seen.inputs.sum(1, keepdims=True), [_INK])
+    else:
+        pictures = _colours(seen.inputs, [_INKS[name] for name in seen.polarity])
     shown = (
         tag("span", Html(f'<img src="{_png(picture)}" alt="frame {t}" style="{_FRAME}"><br>'), str(t))
         for t, picture in enumerate(pictures, 1)
@@ -98,10 +111,10 @@ def _frames(inputs: Floats) -> Html:
     return tag("div", joined(list(shown)), style=_FRAMES)
 
 
-def _colours(frames: Floats) -> npt.NDArray[np.uint8]:
-    """Pictures [T, H, W, 3] of event counts [T, 2, H, W], on one scale."""
-    strength = np.sqrt(frames / max(float(frames.max()), 1.0)).clip(0, 1)
-    taken = (np.float32(_PAPER) - _INKS)[None, :, None, None, :] * strength[..., None]
+def _colours(frames: Floats, inks: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.uint8]:
+    """Pictures [T, H, W, 3] of event counts [T, P, H, W], on one scale, each of P in its ink."""
+    strength = np.sqrt(frames.clip(0) / max(float(frames.max()), 1.0))
+    taken = (np.float32(_PAPER) - np.array(inks, np.float32))[None, :, None, None, :] * strength[..., None]
     pictures: npt.NDArray[np.uint8] = (np.float32(_PAPER) - taken.sum(1)).clip(0, 255).astype(np.uint8)
     return pictures
 

@@ -173,6 +173,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     result, vectors, portrait = certify(
         network, deployed, windows, layers, taps, answer, folder, steps, judge, request.anytime, advice
     )
+    for line in data.remarks(windows.parts) if isinstance(windows, data.Data) else ():
+        steps.note(line)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

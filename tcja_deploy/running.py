@@ -20,14 +20,12 @@ from tcja_deploy.probes import onnxruntime_probes
 from tcja_runtime.agreement import Classes, Interval, wilson
 from tcja_runtime.backends import AUTO, Backend, opened
 from tcja_runtime.bundle import Bundle
-from tcja_runtime.data import Part, load
+from tcja_runtime.data import load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.trace import Values
 from tcja_runtime.windows import Window
-
-_REMARKED = 3  # files that are named with a remark
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,7 +167,8 @@ def classify(
     size, total = batch_size(manifest.layers, manifest.time_steps), sum(map(len, data))
     likeliest: list[Classes] = []
     scores: list[Floats] = []
-    kept: list[Floats] = []
+    kept = [np.empty((0, *manifest.input.shape), np.float32)]
+    room = pictured
     with steps.counted(f"classify in {running.title}", total) as advance:
         for each in data:
             for inputs in each.batches(size):
@@ -182,10 +181,12 @@ def classify(
                 order = np.argsort(-output, axis=1, kind="stable")[:, :top].astype(np.int32)
                 likeliest.append(order)
                 scores.append(np.take_along_axis(output, order, axis=1).astype(np.float32))
-                kept.append(inputs[: max(0, pictured - sum(map(len, kept)))].copy())
+                if room:
+                    kept.append(inputs[:room].copy())
+                    room -= len(kept[-1])
                 advance(len(inputs))
     parts = [part for each in data for part in each.parts]
-    for line in _remarks(parts):
+    for line in remarks(parts):
         steps.note(line)
     counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
     labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
@@ -227,21 +228,11 @@ def seen(path: Path, found: Classified, steps: Steps | None = None) -> list[Seen
             label=row["label"],
             top=[(each["class"], each["score"]) for each in row["top"]],
             inputs=inputs,
+            polarity=manifest.input.polarity,
             gates={name: values[:, at].reshape(len(values), -1) for name, values in gates.items()},
         )
         for at, (row, inputs) in enumerate(zip(found.rows(), found.pictured, strict=False))
     ]
-
-
-def _remarks(parts: Sequence[Part]) -> Iterator[str]:
-    """What a user should know of recordings, a line for each thing and not for each file."""
-    files: dict[str, list[str]] = {}
-    for part in parts:
-        for remark in part.remarks:
-            files.setdefault(remark, []).append(str(part.file))
-    for remark, of in files.items():
-        more = f" and {len(of) - _REMARKED:,} more" if len(of) > _REMARKED else ""
-        yield f"{', '.join(of[:_REMARKED])}{more}: {remark}"
 
 
 def _output(running: Backend, bundle: Bundle, inputs: Floats) -> Values:

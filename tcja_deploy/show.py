@@ -424,8 +424,9 @@ def _busy(at: Conditions) -> list[str]:
 
 
 _LISTED = 50
-_CROSSED = 12  # classes whose confusion fits a terminal
 """Windows that a table has at most; more of them are for programs."""
+_CROSSED = 12
+"""Classes whose confusion fits a terminal; of more, that many pairs."""
 
 
 def classified(found: Classified) -> RenderableType:
@@ -444,15 +445,19 @@ def classified(found: Classified) -> RenderableType:
         label = [row["label"] or ""] if labels else []
         cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.4g}")]
         table.add_row(names[row["file"]] if short else row["file"], str(row["window"]), *label, *cells)
-    lines = [f"{_windows(n - _LISTED)} more; --csv or --json has all."] if n > _LISTED else []
+    parts: list[RenderableType] = [table]
+    if n > _LISTED:
+        parts.append(Text(f"{_windows(n - _LISTED)} more; --csv or --json has all."))
+    if found.confusion is not None:
+        parts += _confusion(found.classes, found.confusion)
     if found.accuracy is not None:
         low, high = found.accuracy_interval
-        lines.append(
+        accuracy = (
             f"Accuracy: {percent(found.accuracy)} of {_windows(found.labelled)} with a label "
             f"({percent(low)} to {percent(high)} with 95 % confidence)."
         )
-    confused = [] if found.confusion is None else _confusion(found.classes, found.confusion)
-    return Group(table, *confused, *map(Text, lines))
+        parts.append(Text(accuracy))
+    return Group(*parts)
 
 
 def _confusion(classes: Sequence[str], counts: npt.NDArray[np.int64]) -> list[RenderableType]:

@@ -17,7 +17,7 @@ from tcja_runtime.agreement import TOP, Agreement, agreement
 from tcja_runtime.anytime import Curve, Predicted
 from tcja_runtime.backends import AUTO, Backend
 from tcja_runtime.bundle import FLAVOURS, Bundle, Manifest
-from tcja_runtime.data import Data, load
+from tcja_runtime.data import Data, load, remarks
 from tcja_runtime.engines import engines
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats, Labels
@@ -108,6 +108,8 @@ def verify(
         if bisect and culprit is None and proof.found.parity.failures:
             with steps.step("find what is wrong"):
                 culprit = proof.culprit(report)
+    for line in remarks(windows.parts) if windows else ():
+        steps.note(line)
     if manifest.classes:
         report.untold += anytime.untold(report.anytime, manifest.time_steps, some)
     if manifest.streaming:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from tcja_runtime.frames import Floats, InputContract, Labels
 from tcja_runtime.windows import Window
 
 _LOOKED_AT = 16  # windows that tell whether the values are unusual
+_REMARKED = 3  # files that are named with a remark
 _RANKS = {"frames": (5, "N, T, P, H, W"), "images": (4, "N, C, H, W")}
 
 
@@ -174,6 +175,18 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
         stamp=" ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in files),
         count=len(labels),
     )
+
+
+def remarks(parts: Iterable[Part]) -> list[str]:
+    """What a user should know of files whose windows were read: a line for each thing, and not for each file."""
+    files: dict[str, list[str]] = {}
+    for part in parts:
+        for remark in part.remarks:
+            files.setdefault(remark, []).append(str(part.file))
+    return [
+        f"{', '.join(of[:_REMARKED])}{f' and {len(of) - _REMARKED:,} more' if len(of) > _REMARKED else ''}: {remark}"
+        for remark, of in files.items()
+    ]
 
 
 def shape_of(path: Path | None) -> tuple[int, ...]:

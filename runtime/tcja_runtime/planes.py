@@ -26,7 +26,7 @@ Positions = npt.NDArray[np.unsignedinteger[Any]]
 Mask = npt.NDArray[np.bool_]
 
 _MANY = 2**16
-"""Positions kept at most until they are counted."""
+"""Positions that are enough to be counted; fewer wait for more."""
 
 
 class Planes:

@@ -15,9 +15,26 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Recording, recording, segments
 from tcja_runtime.frames import Floats, InputContract, Labels
 from tcja_runtime.integration import integrate
+from tcja_runtime.live.steady import Steady
 from tcja_runtime.windows import Collector, Cutter, Frame, Window
 
 _BLOCK = 2**20  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What tells a file from others; asked by each of its segments, and read once."""
+
+    file: Path
+
+    @functools.cached_property
+    def checks(self) -> tuple[int, int]:
+        """Its bytes, and their CRC-32."""
+        size = check = 0
+        with self.file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                size, check = size + len(block), zlib.crc32(block, check)
+        return size, check
 
 
 @dataclasses.dataclass
@@ -26,6 +43,7 @@ class Recorded:
 
     Attributes:
         recording: the file.
+        content: of it.
         contract: of the network that takes its windows.
         window: how it is cut into windows; None integrates it as a whole.
         begin: of the segment, in microseconds; None for all of the recording.
@@ -35,6 +53,7 @@ class Recorded:
     """
 
     recording: Recording
+    content: _Content
     contract: InputContract
     window: Window | None
     begin: int | None = None
@@ -58,11 +77,7 @@ class Recorded:
 
     @property
     def checks(self) -> Sequence[object]:
-        size = check = 0
-        with self.file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                size, check = size + len(block), zlib.crc32(block, check)
-        return [size, check, self.begin, self.end, self.contract.split, self.contract.duration, self.window]
+        return [*self.content.checks, self.begin, self.end, self.contract.split, self.contract.duration, self.window]
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
         passed = 0
@@ -81,28 +96,38 @@ class Recorded:
             yield from self._cut(self.window)
 
     def _cut(self, window: Window) -> Iterator[Floats]:
-        cutter, collector = Cutter(self.contract, window), Collector(self.contract)
+        cutter, collector, clock = Cutter(self.contract, window), Collector(self.contract), Steady()
         short = set[int]()
-        for frame in self._frames(cutter):
+        for frame in self._frames(cutter, clock):
             made = collector.add(frame)
             if not frame.whole:
                 short.add(frame.window)
             if made is not None:
                 yield made[None]
-        if cutter.outside or cutter.dropped:
-            what = "are not on the network's sensor" if cutter.outside else "have no room in their windows"
-            raise BadInput(f"{self.file}: {cutter.outside or cutter.dropped:,} events {what}; give other windows")
+        if cutter.outside:
+            rows, columns = self.contract.pixels
+            raise BadInput(
+                f"{self.file}: {cutter.outside:,} events are not on the network's sensor of {rows} rows and {columns} "
+                "columns; give a recording of such a sensor"
+            )
+        if cutter.dropped:
+            raise BadInput(f"{self.file}: a window holds more than {cutter.most:,} events; take shorter windows")
         if not cutter.events:
             raise BadInput(f"{self.file} has no events; give another")
+        times = "once" if clock.resets == 1 else f"{clock.resets:,} times"
+        anew = f"its clock begins anew {times}; what follows is taken to go on from where it was"
         late = f"{cutter.late:,} events were left out, as they are older than their windows"
         ends = f"the recording ends within the last {len(short)} of its windows"
-        self.remarks[:] = [*([late] if cutter.late else []), *([ends] if short else [])]
+        said = (anew, clock.resets), (late, cutter.late), (ends, len(short))
+        self.remarks[:] = [remark for remark, count in said if count]
 
-    def _frames(self, cutter: Cutter) -> Iterator[Frame]:
+    def _frames(self, cutter: Cutter, clock: Steady) -> Iterator[Frame]:
         begin = -(2**63) if self.begin is None else self.begin
         end = 2**63 - 1 if self.end is None else self.end
         for events in self.recording.chunks():
-            yield from cutter.push(events.where((events.t >= begin) & (events.t < end)))
+            inside = events.where((events.t >= begin) & (events.t < end))  # labels tell times as they were recorded
+            if len(inside):
+                yield from cutter.push(clock(inside))
         yield from cutter.finish()
 
 
@@ -112,13 +137,14 @@ def parts(file: Path, contract: InputContract, classes: Sequence[str] | None, wi
     Raises:
         BadInput: it is no recording, or its labels are of other classes.
     """
-    opened, found = recording(file), segments(file)
+    opened, content, found = recording(file), _Content(file), segments(file)
     if found is None:
-        return [Recorded(opened, contract, window)]
+        return [Recorded(opened, content, contract, window)]
     if not found:
         raise BadInput(f"{file}: its label file names no segment; mend it, or remove it")
     return [
-        Recorded(opened, contract, window, each.begin, each.end, _label(file, each.label, classes)) for each in found
+        Recorded(opened, content, contract, window, each.begin, each.end, _label(file, each.label, classes))
+        for each in found
     ]
 
 

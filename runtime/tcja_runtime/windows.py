@@ -113,7 +113,7 @@ class Frame:
         counts: as the network takes them, float32 [P, H, W].
         begin: of the frame in microseconds. Where a window of time is cut by number that of the window, and of a window
             of events the time of its first event since the frame before.
-        end: behind the frame in microseconds, or behind the window; of a window of events the time of the latest.
+        end: behind the frame in microseconds, or behind the window; of a window of events its latest time until then.
         events: how many it has.
         last: whether it is the window's last.
         whole: False if the stream ended before the frame did.
@@ -164,7 +164,7 @@ class _Open:
         tray: what its events are counted or kept in.
         step: of the frame that is being counted.
         since: time of the first event of that frame.
-        latest: time of the window's latest event.
+        latest: time that an event of the window has.
     """
 
     number: int
@@ -172,7 +172,7 @@ class _Open:
     tray: Counts | _Kept
     step: int = 0
     since: int | None = None
-    latest: int = 0
+    latest: int = -(2**63)
 
 
 class Cutter:
@@ -184,6 +184,7 @@ class Cutter:
         most: events that a window of time holds if it is cut by number; those behind them are dropped.
 
     Attributes:
+        most: as given.
         events: how many came.
         outside: how many of them are not on the sensor; left out.
         late: how many are older than every window that was open; left out.
@@ -195,7 +196,7 @@ class Cutter:
     """
 
     def __init__(self, contract: InputContract, window: Window, most: int = 2**24) -> None:
-        self._planes, self._window, self._most = Planes(contract), window, most
+        self._planes, self._window, self.most = Planes(contract), window, most
         self._steps = contract.shape[0]
         self._timed = window.unit == "us"
         self._kept = self._timed and contract.split == "number"
@@ -245,8 +246,9 @@ class Cutter:
             yield from self._until(now)
             mark = min([self._next * self._window.hop, *map(self._end, self._open)])
             to = at + int(np.searchsorted(clock[at:], mark))
+            first, latest = int(events.t[at]), int(events.t[at:to].max())
             for window in self._open:
-                self._add(window, positions[at:to], int(events.t[at]), int(events.t[to - 1]))
+                self._add(window, positions[at:to], first, latest)
             at = to
         self._clock = int(clock[-1])
         if not self._timed:
@@ -276,7 +278,7 @@ class Cutter:
         else:
             window.tray.add(positions)
         window.since = first if window.since is None else window.since
-        window.latest = latest
+        window.latest = max(window.latest, latest)
 
     def _begin(self, now: int) -> None:
         """Open the windows that an event is in."""
@@ -284,7 +286,7 @@ class Cutter:
         first, last = max((now - length) // hop + 1, 0), now // hop
         self.silent += max(first - self._next, 0)
         for number in range(max(first, self._next), last + 1):
-            tray = _Kept(self._planes, self._most) if self._kept else Counts(self._planes)
+            tray = _Kept(self._planes, self.most) if self._kept else Counts(self._planes)
             self._open.append(_Open(number, number * hop, tray))
         self._next = max(self._next, last + 1)
 

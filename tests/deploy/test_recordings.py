@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from tcja_deploy.drawings import LEVELS
+from tcja_deploy.probes import onnxruntime_probes
 from tcja_runtime.bundle import Bundle
 
 from .. import networks
+from ..pictures import decoded
 
 SIDE, STEPS = 64, 5
 
@@ -58,8 +61,12 @@ def scores(windows: list[np.ndarray]) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Nine recordings, in folders whose names are the classes that PyTorch says, but for one."""
+    """Nine recordings, in folders whose names are the classes that PyTorch says, but for one.
+
+    In one of them the second event comes first.
+    """
     every = [drawn(seed) for seed in range(9)]
+    every[3][:2] = every[3][1::-1]
     for at, (events, said) in enumerate(zip(every, scores([counted(each) for each in every]).argmax(1), strict=True)):
         write(tmp_path / "set" / str((said + (at == 4)) % 3) / f"{at}.bin", events)
     for missing in range(3):
@@ -67,11 +74,18 @@ def folder(tmp_path) -> Path:
     return tmp_path / "set"
 
 
+def swapped(folder: Path) -> str:
+    """What is to be remarked of the recording in which time goes back."""
+    (file,) = folder.rglob("3.bin")
+    return f"{file}: time goes back at 1 events, first at event 1; frames are cut by number"
+
+
 def test_recordings_are_classified_as_by_pytorch(run, bundle, folder):
-    code, out, _ = run("run", bundle, folder, "--json", "--top", "3")
+    code, out, err = run("run", bundle, folder, "--json", "--top", "3")
     found = json.loads(out)
     classes = Bundle.open(bundle).manifest.classes
     assert code == 0
+    assert swapped(folder) in err
     assert [row["file"] for row in found["windows"]] == [str(file) for file in sorted(folder.rglob("*.bin"))]
     for row in found["windows"]:
         (expected,) = scores([counted(drawn(int(Path(row["file"]).stem)))])
@@ -89,8 +103,16 @@ def test_recordings_are_classified_as_by_pytorch(run, bundle, folder):
 
 def test_the_confusion_is_a_table(run, bundle, folder):
     out = run("run", bundle, folder)[1]
-    assert "Confusion: labels down, classes across" in out
     assert "Accuracy: 88.89" in out
+    table = out.partition("Confusion: labels down, classes across")[2]
+    rows = [line.split() for line in table.splitlines() if line.strip()]
+    classes = Bundle.open(bundle).manifest.classes
+    assert [row[-3:] for row in rows[:1]] == [["0", "1", "2"]]
+    expected = np.array(json.loads(run("run", bundle, folder, "--json")[1])["confusion"])
+    cells = {row[0]: row[1:] for row in rows if row[0] in classes}
+    assert [cells[name] for name in classes] == [
+        [str(i), *(str(n) if n else "\N{MIDDLE DOT}" for n in counts)] for i, counts in enumerate(expected.tolist())
+    ]
 
 
 def test_many_classes_are_confused_in_pairs(run, bundle, folder, monkeypatch):
@@ -105,6 +127,7 @@ def test_verify_takes_them(run, bundle, folder):
     code, out, err = run("verify", bundle, "--data", folder, "--json")
     assert code == 0, err
     assert json.loads(out)["backends"][0]["statistics"]["labelled"] == 9
+    assert err.count(swapped(folder)) == 1
 
 
 def test_export_takes_them(run, folder, tmp_path):
@@ -113,6 +136,7 @@ def test_export_takes_them(run, folder, tmp_path):
         "export", checkpoint, "--data", folder, "--target", "onnx", "--out", tmp_path / "of_recordings.bundle"
     )
     assert code == 0, err
+    assert err.count(swapped(folder)) == 1
     with np.load(tmp_path / "of_recordings.bundle" / "golden.npz") as golden:
         assert golden["frames"].shape == (9, STEPS, 2, SIDE, SIDE)
         np.testing.assert_array_equal(
@@ -177,13 +201,45 @@ def test_windows_of_a_recording(run, bundle, tmp_path):
     assert [row["top"][0]["score"] for row in by_events] == pytest.approx(best.tolist(), abs=1e-5)
 
 
-def test_a_picture(run, bundle, folder, tmp_path):
+def drawn_gates(section: str) -> list[np.ndarray]:
+    """The shades [T, C] of each map in a section of a page."""
+    found = []
+    for box, content in re.findall(r'<svg viewBox="([^"]+)" role="img" aria-label="conv\.(?:.*?)>(.*?)</svg>', section):
+        *_, channels, steps = map(int, box.split())
+        shades = np.zeros((steps, channels))
+        for path, shade in re.findall(r'd="([^"]+)" fill-opacity="([^"]+)"', content):
+            for x, y, length in re.findall(r"M(\d+) (\d+)h(\d+)", path):
+                shades[int(y), int(x) : int(x) + int(length)] = float(shade)
+        found.append(shades)
+    return found
+
+
+def test_a_picture(run, bundle, folder, tmp_path, monkeypatch):
+    """Of each of the first windows, two at a time, where its events are and what its gates let through."""
+    monkeypatch.setattr("tcja_deploy.picture.MOST", 7)
+    monkeypatch.setattr("tcja_deploy.running.batch_size", lambda *_: 2)
     page = tmp_path / "seen.html"
     code, _, err = run("run", bundle, folder, "--picture", page)
     assert code == 0, err
     text = page.read_text()
-    assert text.count("data:image/png;base64,") == 9 * STEPS
-    assert text.count("What conv.11 lets through") == text.count("What conv.15 lets through") == 9
+    _, *sections = text.split("<section")
+    manifest = Bundle.open(bundle).manifest
+    probe, *_ = onnxruntime_probes(bundle, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+    files = sorted(folder.rglob("*.bin"))[:7]
+    for section, file in zip(sections, files, strict=True):
+        frames = counted(drawn(int(file.stem)))
+        pictures = np.stack(decoded(section)).astype(int)
+        off, on = frames.transpose(1, 0, 2, 3) > 0
+        red, _, blue = pictures.transpose(3, 0, 1, 2)
+        np.testing.assert_array_equal((pictures < 255).any(-1), off | on)
+        assert (red > blue)[off & ~on].all()
+        assert (blue > red)[on & ~off].all()
+        assert f"<h2>{file}, window 0</h2>" in section
+        gates = [gate.reshape(STEPS, -1) for gate in probe.gates(frames[None]).values()]
+        assert min(gate.std() for gate in gates) > 0.05
+        for shown, gate in zip(drawn_gates(section), gates, strict=True):
+            np.testing.assert_allclose(shown, gate, atol=0.5 / (LEVELS - 1) + 0.006)
+    assert text.count("What conv.11 lets through") == text.count("What conv.15 lets through") == 7
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
     code, out, err = run("run", bundle, folder, "--picture", page)
@@ -196,6 +252,10 @@ def test_a_picture(run, bundle, folder, tmp_path):
     [
         (["cut.bin"], "cut.bin: byte 895: "),
         (["outside.bin"], "outside.bin: event 3 is at row 7, column 64; the network takes events of 64 rows and 64"),
+        (
+            ["outside.bin", "--window", "1s"],
+            "outside.bin: 1 events are not on the network's sensor of 64 rows and 64 columns; give a recording of such",
+        ),
         (["empty.bin"], "empty.bin is empty"),
         (["good.bin", "--hop", "1s"], "--hop 1s says where the next window begins; say with --window how long"),
         (

@@ -16,6 +16,7 @@ from tcja_deploy import running
 from tcja_runtime import backends
 from tcja_runtime.agreement import wilson
 from tcja_runtime.bundle import Bundle, write_manifest
+from tcja_runtime.errors import BadInput
 
 from .. import networks
 
@@ -69,7 +70,10 @@ def test_a_table(run, one):
 def test_a_long_table_is_cut_off(run, one, monkeypatch):
     monkeypatch.setattr("tcja_deploy.show._LISTED", 5)
     out = run("run", *one)[1]
-    assert "7 windows more; --csv or --json has all." in out
+    table, more, confusion = out.partition("7 windows more; --csv or --json has all.")
+    assert more
+    assert "Confusion: labels down" in confusion
+    assert table.rstrip().splitlines()[-1].split()[:2] == ["fashion_mnist.npz", "4"]
     assert out.count(" fashion_mnist.npz ") == 5  # and is not folded
 
 
@@ -105,6 +109,16 @@ def test_a_name_with_a_comma_stays_one_cell(run, one, tmp_path):
     assert row["file"] == str(tmp_path / 'a, "b".npz')
 
 
+def test_what_was_found_is_said_before_it_is_drawn(run, one, tmp_path, monkeypatch):
+    def refused(*_):
+        raise BadInput("no page today")
+
+    monkeypatch.setattr("tcja_deploy.picture.page", refused)
+    code, out, err = run("run", *one, "--json", "--picture", tmp_path / "a.html")
+    assert (code, err.splitlines()[-1]) == (2, "error: no page today")
+    assert len(json.loads(out)["windows"]) == 12
+
+
 def test_more_classes_than_there_are(run, one):
     bundle, file = one
     classes = Bundle.open(bundle).manifest.classes
@@ -130,6 +144,16 @@ def test_files_and_folders_are_read_a_batch_at_a_time(run, one, tmp_path, monkey
     assert places == [("a.npz", 0), ("a.npz", 1), *(("b.npz", at) for at in range(4)), ("c.npz", 0)]
     assert (found["labelled"], found["accuracy"]) == (1, 1.0)
     assert [row["label"] is None for row in found["windows"]] == [True] * 6 + [False]
+
+
+@pytest.mark.parametrize("pictured", [0, 3, 7, 40])
+def test_the_first_windows_are_kept_for_a_picture(one, monkeypatch, pictured):
+    bundle, file = one
+    monkeypatch.setattr(running, "batch_size", lambda *_: 5)
+    with np.load(file) as archive:
+        images = archive["images"]
+    kept = running.classify(bundle, [file], pictured=pictured).pictured
+    np.testing.assert_array_equal(kept, images[:pictured])
 
 
 def test_engines_that_are_not_run_are_named(run, one, monkeypatch):

@@ -102,7 +102,7 @@ class Plain:
         if self.timed:
             begin, end = begin + self.origin, end + self.origin
         else:
-            end = int(held[-1][1].t[0])
+            end = max(int(event.t[0]) for _, event in held)
             begin = int(inside[0][1].t[0]) if inside else end
         counts = counted(Events.joined([event for _, event in inside]))
         last = step + 1 == self.steps

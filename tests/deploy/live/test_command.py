@@ -211,6 +211,20 @@ def test_the_classes_are_those_of_run(run, bundle, recording, windows):
     check(rows, [{each["class"]: each["score"] for each in row["top"]} for row in expected])
 
 
+def test_a_clock_that_begins_anew_is_no_other_stream(run, bundle, tmp_path):
+    """ATIS times have 23 bits: after 8.4 s they are 0 again, which loses no window of a recording."""
+    whole = drawn(N, seconds=4.0)
+    wrapped = dataclasses.replace(whole, t=(whole.t + 2**23 - 1_700_000) % 2**23)
+    file, windows = tmp_path / "wrapped.bin", (*ALL, "--window", "500ms")
+    file.write_bytes(atis(wrapped))
+    rows, summary = told(run("stream", bundle, file, *MAX, *windows)[1])
+    _, out, err = run("run", bundle, file, *windows)
+    expected = json.loads(out)["windows"]
+    check(rows, [{each["class"]: each["score"] for each in row["top"]} for row in expected])
+    assert (len(rows), summary["resets"], summary["late"]) == (8, 1, 0)
+    assert f"{file}: its clock begins anew once; what follows is taken to go on from where it was" in err
+
+
 def test_labelled_segments_are_a_window_each(run, bundle, recording, events, tmp_path):
     shutil.copy(recording, tmp_path)
     spans = [(100_000, 250_000), (200_000, 600_000)]

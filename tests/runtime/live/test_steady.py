@@ -49,4 +49,4 @@ def test_small_steps_back_are_left_alone(back):
     times[300:] -= back
     jittered = dataclasses.replace(events, t=times)
     found, resets = steady(jittered, 77)
-    assert (same(found, jittered), resets) == (events.t[300] - events.t[299] - back >= -BACK, 0)
+    assert (same(found, jittered), resets) == (True, 0)
