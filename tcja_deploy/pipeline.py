@@ -173,7 +173,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     result, vectors, portrait = certify(
         network, deployed, windows, layers, taps, answer, folder, steps, judge, request.anytime, advice
     )
-    for line in data.remarks(windows.parts) if isinstance(windows, data.Data) else ():
+    for line in data.remarks([windows]) if isinstance(windows, data.Data) else ():
         steps.note(line)
     manifest = Manifest(
         producer=producer(),

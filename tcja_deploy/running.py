@@ -17,15 +17,19 @@ from tcja_deploy.comparison import batch_size
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.picture import Seen
 from tcja_deploy.probes import onnxruntime_probes
+from tcja_deploy.scores import scores as scores_of
 from tcja_runtime.agreement import Classes, Interval, wilson
-from tcja_runtime.backends import AUTO, Backend, opened
+from tcja_runtime.backends import AUTO, opened
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.data import load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
+from tcja_runtime.recorded import Span
 from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.trace import Values
 from tcja_runtime.windows import Window
+
+_HELD = tuple(field.name for field in dataclasses.fields(Span))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,7 @@ class Classified:
         likeliest: the k likeliest classes of each window, int32 [N, k], the likeliest first.
         scores: of these, float32 [N, k].
         labels: of each window, int64 [N]; -1 where it has none.
+        spans: of each window, what of a recording it holds; None where it is of none.
         pictured: the first windows as the network took them, float32 [K, ...], if any were asked for.
     """
 
@@ -56,6 +61,7 @@ class Classified:
     likeliest: Classes
     scores: Floats
     labels: npt.NDArray[np.int64]
+    spans: list[Span | None]
     pictured: Floats
 
     @property
@@ -89,18 +95,23 @@ class Classified:
         return np.bincount(pairs, minlength=n * n).reshape(n, n)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Each window: its file, its place in that, its label if it has one, its likeliest classes and their scores."""
+        """Each window: its file, its place in that, its label if it has one, its likeliest classes and their scores.
+
+        Of a recording also what of it the window holds (`tcja_runtime.recorded.Span`).
+        """
         places = (
             (file, window) for file, count in zip(self.files, self.counts, strict=True) for window in range(count)
         )
-        for (file, window), classes, scores, label in zip(
-            places, self.likeliest, self.scores, self.labels, strict=True
+        for (file, window), classes, scores, label, span in zip(
+            places, self.likeliest, self.scores, self.labels, self.spans, strict=True
         ):
             top = [
                 {"class": self.classes[index], "score": float(score)}
                 for index, score in zip(classes, scores, strict=True)
             ]
-            yield {"file": file, "window": window, "label": self.classes[label] if label >= 0 else None, "top": top}
+            named = self.classes[label] if label >= 0 else None
+            held = dict.fromkeys(_HELD) if span is None else dataclasses.asdict(span)
+            yield {"file": file, "window": window, "label": named, "top": top, **held}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -118,10 +129,11 @@ class Classified:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         heads = [f"{head}_{place}" for place in range(1, self.likeliest.shape[1] + 1) for head in ("class", "score")]
-        writer.writerow(["file", "window", "label", *heads])
+        writer.writerow(["file", "window", "label", *heads, *_HELD])
         for row in self.rows():
             cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.9g}")]
-            writer.writerow([row["file"], row["window"], row["label"] or "", *cells])
+            held = (_cell(row[name]) for name in _HELD)
+            writer.writerow([row["file"], row["window"], row["label"] or "", *cells, *held])
         return text.getvalue()
 
 
@@ -172,12 +184,8 @@ def classify(
     with steps.counted(f"classify in {running.title}", total) as advance:
         for each in data:
             for inputs in each.batches(size):
-                output = _output(running, found, inputs)
-                if not np.isfinite(output).all():
-                    raise BadInput(
-                        f"{running.title} returns scores that are NaN or infinite: run 'tcja-deploy verify {path}', or "
-                        "scale the data down"
-                    )
+                made = running.session.run({manifest.input.name: inputs})[manifest.output]
+                output = scores_of(made, found, running.title)
                 order = np.argsort(-output, axis=1, kind="stable")[:, :top].astype(np.int32)
                 likeliest.append(order)
                 scores.append(np.take_along_axis(output, order, axis=1).astype(np.float32))
@@ -186,9 +194,12 @@ def classify(
                     room -= len(kept[-1])
                 advance(len(inputs))
     parts = [part for each in data for part in each.parts]
-    for line in remarks(parts):
+    for line in remarks(data):
         steps.note(line)
     counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
+    spans: list[Span | None] = []
+    for part in parts:
+        spans += part.spans or [None] * part.count
     labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
     return Classified(
         bundle=str(path),
@@ -201,6 +212,7 @@ def classify(
         likeliest=np.concatenate(likeliest),
         scores=np.concatenate(scores),
         labels=np.concatenate(labels),
+        spans=spans,
         pictured=np.concatenate(kept),
     )
 
@@ -235,7 +247,8 @@ def seen(path: Path, found: Classified, steps: Steps | None = None) -> list[Seen
     ]
 
 
-def _output(running: Backend, bundle: Bundle, inputs: Floats) -> Values:
-    """Scores [N, classes]; of a network that answers at each step, their mean over time."""
-    output = running.session.run({bundle.manifest.input.name: inputs})[bundle.manifest.output]
-    return output if output.ndim == 2 else output.mean(1)
+def _cell(value: object) -> object:
+    """A value as a cell says it."""
+    if value is None:
+        return ""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

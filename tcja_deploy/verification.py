@@ -108,7 +108,7 @@ def verify(
         if bisect and culprit is None and proof.found.parity.failures:
             with steps.step("find what is wrong"):
                 culprit = proof.culprit(report)
-    for line in remarks(windows.parts) if windows else ():
+    for line in remarks([windows]) if windows else ():
         steps.note(line)
     if manifest.classes:
         report.untold += anytime.untold(report.anytime, manifest.time_steps, some)

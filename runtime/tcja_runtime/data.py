@@ -19,6 +19,7 @@ from tcja_runtime import archives, events, folders, recorded
 from tcja_runtime.archives import Array
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract, Labels
+from tcja_runtime.recorded import Span
 from tcja_runtime.windows import Window
 
 _LOOKED_AT = 16  # windows that tell whether the values are unusual
@@ -35,6 +36,7 @@ class Part(Protocol):
         labels: class indices int64 [count], where the file tells.
         checks: tell its content from others.
         remarks: what a user should know of it, once its windows were read, a line each.
+        spans: what of a recording each window holds, once they were read; empty where they are of none.
     """
 
     @property
@@ -47,6 +49,8 @@ class Part(Protocol):
     def checks(self) -> Sequence[object]: ...
     @property
     def remarks(self) -> Sequence[str]: ...
+    @property
+    def spans(self) -> Sequence[Span]: ...
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
         """Those from `start` on as the network takes them, at most `size` at a time."""
@@ -63,7 +67,7 @@ class _Windows:
     checks: tuple[object, ...]
     single: bool
 
-    remarks = ()
+    remarks = spans = ()
 
     @property
     def file(self) -> Path:
@@ -89,6 +93,7 @@ class Data:
         source: where they come from, for reports.
         stamp: when the files were written.
         count: how many windows are taken.
+        remark: what a user should know of how labels were found; empty if there is nothing.
     """
 
     parts: tuple[Part, ...]
@@ -96,6 +101,7 @@ class Data:
     source: str
     stamp: str
     count: int
+    remark: str = ""
 
     real = True
 
@@ -174,19 +180,21 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
         source=_source(path, files, parts, contract),
         stamp=" ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in files),
         count=len(labels),
+        remark=named.remark,
     )
 
 
-def remarks(parts: Iterable[Part]) -> list[str]:
-    """What a user should know of files whose windows were read: a line for each thing, and not for each file."""
-    files: dict[str, list[str]] = {}
-    for part in parts:
+def remarks(data: Iterable[Data]) -> list[str]:
+    """What a user should know of data whose windows were read: a line for each thing, and not for each file."""
+    files: dict[str, dict[str, None]] = {}
+    found = [each.remark for each in data if each.remark]
+    for part in (part for each in data for part in each.parts):
         for remark in part.remarks:
-            files.setdefault(remark, []).append(str(part.file))
-    return [
-        f"{', '.join(of[:_REMARKED])}{f' and {len(of) - _REMARKED:,} more' if len(of) > _REMARKED else ''}: {remark}"
-        for remark, of in files.items()
-    ]
+            files.setdefault(remark, {})[str(part.file)] = None
+    for remark, of in files.items():
+        more = f" and {len(of) - _REMARKED:,} more" if len(of) > _REMARKED else ""
+        found.append(f"{', '.join(list(of)[:_REMARKED])}{more}: {remark}")
+    return found
 
 
 def shape_of(path: Path | None) -> tuple[int, ...]:

@@ -37,6 +37,23 @@ class _Content:
         return size, check
 
 
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """What of a recording a window holds.
+
+    Attributes:
+        begin: in microseconds of the recording, which goes on where its clock begins anew.
+        end: behind it.
+        events: how many.
+        whole: whether the recording goes on to its end.
+    """
+
+    begin: int
+    end: int
+    events: int
+    whole: bool
+
+
 @dataclasses.dataclass
 class Recorded:
     """A recording or a segment of it, whose windows are made as they are needed (`tcja_runtime.data.Part`).
@@ -50,6 +67,7 @@ class Recorded:
         end: behind the segment.
         label: its class; None where the file does not tell.
         remarks: what a user should know of it, once its windows were read.
+        spans: of its windows, once they were read.
     """
 
     recording: Recording
@@ -60,6 +78,7 @@ class Recorded:
     end: int | None = None
     label: int | None = None
     remarks: list[str] = dataclasses.field(default_factory=list)
+    spans: list[Span] = dataclasses.field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -88,21 +107,27 @@ class Recorded:
 
     def _windows(self) -> Iterator[Floats]:
         """All of them, [n, T, P, H, W] at a time."""
+        self.spans.clear()
         if self.window is None:
             made = integrate(self.recording, self.contract, self.begin, self.end)
             self.remarks[:] = made.remarks
+            for (begin, end), events in zip(made.times.tolist(), made.counts.tolist(), strict=True):
+                self.spans.append(Span(begin, end, events, True))
             yield made.windows
         else:
             yield from self._cut(self.window)
 
     def _cut(self, window: Window) -> Iterator[Floats]:
         cutter, collector, clock = Cutter(self.contract, window), Collector(self.contract), Steady()
-        short = set[int]()
+        begun: dict[int, Span] = {}
         for frame in self._frames(cutter, clock):
+            before = begun.pop(frame.window, Span(frame.begin, frame.end, 0, True))
+            span = Span(before.begin, frame.end, before.events + frame.events, before.whole and frame.whole)
             made = collector.add(frame)
-            if not frame.whole:
-                short.add(frame.window)
-            if made is not None:
+            if made is None:
+                begun[frame.window] = span
+            else:
+                self.spans.append(span)
                 yield made[None]
         if cutter.outside:
             rows, columns = self.contract.pixels
@@ -113,19 +138,23 @@ class Recorded:
         if cutter.dropped:
             raise BadInput(f"{self.file}: a window holds more than {cutter.most:,} events; take shorter windows")
         if not cutter.events:
-            raise BadInput(f"{self.file} has no events; give another")
+            where = "" if self.begin is None else f" from {self.begin:,} to {self.end:,} us"
+            raise BadInput(f"{self.file} has no events{where}; give another")
         times = "once" if clock.resets == 1 else f"{clock.resets:,} times"
         anew = f"its clock begins anew {times}; what follows is taken to go on from where it was"
         late = f"{cutter.late:,} events were left out, as they are older than their windows"
-        ends = f"the recording ends within the last {len(short)} of its windows"
-        said = (anew, clock.resets), (late, cutter.late), (ends, len(short))
+        short = sum(not span.whole for span in self.spans)
+        ends = "the recording ends within its last window" + (f"s, {short:,} of them" if short > 1 else "")
+        said = (anew, clock.resets), (late, cutter.late), (ends, short)
         self.remarks[:] = [remark for remark, count in said if count]
 
     def _frames(self, cutter: Cutter, clock: Steady) -> Iterator[Frame]:
-        begin = -(2**63) if self.begin is None else self.begin
-        end = 2**63 - 1 if self.end is None else self.end
         for events in self.recording.chunks():
-            inside = events.where((events.t >= begin) & (events.t < end))  # labels tell times as they were recorded
+            inside = events  # labels tell times as they were recorded
+            if self.begin is not None:
+                inside = inside.where(inside.t >= self.begin)
+            if self.end is not None:
+                inside = inside.where(inside.t < self.end)
             if len(inside):
                 yield from cutter.push(clock(inside))
         yield from cutter.finish()
@@ -140,8 +169,6 @@ def parts(file: Path, contract: InputContract, classes: Sequence[str] | None, wi
     opened, content, found = recording(file), _Content(file), segments(file)
     if found is None:
         return [Recorded(opened, content, contract, window)]
-    if not found:
-        raise BadInput(f"{file}: its label file names no segment; mend it, or remove it")
     return [
         Recorded(opened, content, contract, window, each.begin, each.end, _label(file, each.label, classes))
         for each in found

@@ -174,6 +174,14 @@ def test_label_files_cut_a_recording_into_gestures(run, bundle, tmp_path):
     assert found["accuracy"] == 1.0
 
 
+def test_folders_that_are_no_classes_are_said(run, bundle, tmp_path):
+    write(tmp_path / "set" / "monday" / "a.bin", drawn(0))
+    code, out, err = run("run", bundle, tmp_path / "set")
+    assert code == 0
+    assert "Accuracy" not in out
+    assert "its folders are not called as the network's classes" in " ".join(err.split())
+
+
 def test_frames_as_spikingjelly_saves_them(run, bundle, tmp_path):
     """One window a file, without an axis for the batch, in a folder a class."""
     for at in range(3):
@@ -194,6 +202,12 @@ def test_windows_of_a_recording(run, bundle, tmp_path):
     pieces = [events[(since >= at * 250_000) & (since < (at + 1) * 250_000)] for at in range(4)]
     best = scores([counted(piece) for piece in pieces]).max(1)
     assert [row["top"][0]["score"] for row in found] == pytest.approx(best.tolist(), abs=1e-5)
+    first = int(events[0, 0])
+    assert [(row["begin"] - first, row["end"] - first) for row in found] == [
+        (at * 250_000, (at + 1) * 250_000) for at in range(4)
+    ]
+    assert [row["events"] for row in found] == [len(piece) for piece in pieces]
+    assert [row["whole"] for row in found] == [True] * 3 + [False]
     sliding = json.loads(run("run", bundle, file, "--window", "250ms", "--hop", "125ms", "--json")[1])["windows"]
     assert [row["top"][0]["score"] for row in sliding[::2]] == pytest.approx(best.tolist(), abs=1e-5)
     by_events = json.loads(run("run", bundle, file, "--window", "900events", "--json")[1])["windows"]

@@ -95,6 +95,7 @@ def test_csv(run, one):
     assert len(rows) == 12
     assert list(rows[0]) == [
         *("file", "window", "label", "class_1", "score_1", "class_2", "score_2", "class_3", "score_3"),
+        *("begin", "end", "events", "whole"),  # of recordings
     ]
     found = json.loads(run("run", bundle, file, "--json", "--top", "3")[1])["windows"]
     assert [row["class_3"] for row in rows] == [row["top"][2]["class"] for row in found]

@@ -50,7 +50,9 @@ def segments(path: Path) -> list[Segment] | None:
         raise BadInput(f"{labels} is no label file: {error}") from error
     if not rows:
         raise BadInput(f"{labels} is empty")
-    found = [_segment(labels, at, row) for at, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row)]
+    numbered = [(at, row) for at, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
+    headed = numbered and not any(cell.strip().isdecimal() for cell in numbered[0][1])
+    found = [_segment(labels, at, row) for at, row in numbered[bool(headed) :]]
     if not found:
         raise BadInput(f"{labels} names no segment; mend it, or remove it")
     return found
