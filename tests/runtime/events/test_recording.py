@@ -165,7 +165,8 @@ LABELS = "class,startTime_usec,endTime_usec\n1,80048239,85092709\n8,150717639,15
 def test_labels_beside_a_recording(tmp_path):
     file = tmp_path / "user01_lab.aedat"
     assert segments(file) is None
-    for text in (LABELS, LABELS.replace("\n", "\r\n"), "\ufeff" + LABELS, LABELS.replace(",", ", ") + "\n\n"):
+    spelt = LABELS, LABELS.replace("\n", "\r\n"), "\ufeff" + LABELS, LABELS.replace(",", ", ") + "\n\n"
+    for text in (*spelt, LABELS.partition("\n")[2]):  # the last without heads
         (tmp_path / "user01_lab_labels.csv").write_text(text, encoding="utf-8", newline="")
         assert segments(file) == [
             Segment(80048239, 85092709, 0),
