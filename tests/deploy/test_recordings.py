@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from tcja_deploy.drawings import LEVELS
 from tcja_deploy.probes import onnxruntime_probes
-from tcja_runtime.bundle import Bundle
+from tcja_runtime.bundle import Bundle, write_manifest
 
 from .. import networks
 from ..pictures import decoded
@@ -228,16 +229,19 @@ def drawn_gates(section: str) -> list[np.ndarray]:
     return found
 
 
-def test_a_picture(run, bundle, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("polarity", [("off", "on"), ("on", "off")])
+def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     """Of each of the first windows, two at a time, where its events are and what its gates let through."""
     monkeypatch.setattr("tcja_deploy.picture.MOST", 7)
     monkeypatch.setattr("tcja_deploy.running.batch_size", lambda *_: 2)
+    manifest = Bundle.open(bundle).manifest
+    contract = dataclasses.replace(manifest.input, polarity=polarity)
+    write_manifest(bundle, dataclasses.replace(manifest, input=contract))
     page = tmp_path / "seen.html"
     code, _, err = run("run", bundle, folder, "--picture", page)
     assert code == 0, err
     text = page.read_text()
     _, *sections = text.split("<section")
-    manifest = Bundle.open(bundle).manifest
     probe, *_ = onnxruntime_probes(bundle, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
     files = sorted(folder.rglob("*.bin"))[:7]
     for section, file in zip(sections, files, strict=True):
@@ -249,7 +253,8 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch):
         assert (red > blue)[off & ~on].all()
         assert (blue > red)[on & ~off].all()
         assert f"<h2>{file}, window 0</h2>" in section
-        gates = [gate.reshape(STEPS, -1) for gate in probe.gates(frames[None]).values()]
+        taken = (frames if polarity == ("off", "on") else frames[:, ::-1])[None]
+        gates = [gate.reshape(STEPS, -1) for gate in probe.gates(taken).values()]
         assert min(gate.std() for gate in gates) > 0.05
         for shown, gate in zip(drawn_gates(section), gates, strict=True):
             np.testing.assert_allclose(shown, gate, atol=0.5 / (LEVELS - 1) + 0.006)
