@@ -89,8 +89,9 @@ def _currents(network: nn.Module, inputs: Floats, reference: Reference) -> dict[
 
         return stand_in
 
-    for name, neuron in spiking_neurons(network).items():
-        neuron.stand_in = answer(name, reference.witnesses[name])
+    neurons = spiking_neurons(network)
+    for name in reference.spikes:  # those of a layer that is never called are none of them
+        neurons[name].stand_in = answer(name, reference.witnesses[name])
     with torch.inference_mode():
         network(torch.from_numpy(inputs))
     return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -609,6 +609,14 @@ def test_a_spiking_layer_that_leads_nowhere_is_named(tmp_path):
         )
 
 
+def test_neurons_that_are_never_called_do_no_harm(tmp_path):
+    network = own.awake(own.Window(*own.activation_based("m")))
+    network.spare = own.activation_based("m")[0]
+    request = pipeline.Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+    manifest, _ = pipeline.export(request)
+    assert not any("spare" in layer.name for layer in manifest.layers)
+
+
 class Layered(own.Window):
     """With a layer on each step's features."""
 
