@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 
 def decoded(page: str) -> list[npt.NDArray[np.uint8]]:
-    """Each picture [H, W, 3] of a page, whose PNG files must be sound and of 8 bits a channel, unfiltered."""
-    return [_pixels(base64.b64decode(data)) for data in re.findall(r'"data:image/png;base64,([^"]+)"', page)]
+    """Each picture [H, W, 3] of a page."""
+    return [pixels(base64.b64decode(data)) for data in re.findall(r'"data:image/png;base64,([^"]+)"', page)]
 
 
-def _pixels(png: bytes) -> npt.NDArray[np.uint8]:
+def pixels(png: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels [H, W, 3], grey ones [H, W, 1], of a PNG file, which must be sound, of 8 bits a channel and unfiltered."""
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     chunks, at = {}, 8
     while at < len(png):
@@ -26,8 +27,9 @@ def _pixels(png: bytes) -> npt.NDArray[np.uint8]:
         chunks[kind] = content
         at += 12 + length
     assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
-    width, height, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    assert rest == [8, 2, 0, 0, 0]
-    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, 1 + 3 * width)
+    width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    assert (depth, rest) == (8, [0, 0, 0])
+    channels = {0: 1, 2: 3}[colour]
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, 1 + channels * width)
     assert not rows[:, 0].any()
-    return rows[:, 1:].reshape(height, width, 3)
+    return rows[:, 1:].reshape(height, width, channels)

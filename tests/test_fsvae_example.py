@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,8 @@ import torch
 from tcja_deploy.pipeline import Request, export
 from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters.identify import identify
+
+from .pictures import pixels
 
 FSVAE = Path(__file__).parents[1] / "examples" / "fsvae"
 README = (FSVAE / "README.md").read_text()
@@ -29,27 +29,9 @@ def sample(*options: object) -> str:
     return done.stdout
 
 
-def pixels(picture: bytes) -> np.ndarray:
-    """Grey values of a PNG file whose rows are not filtered; its checksums must be right."""
-    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    chunks, at = {}, 8
-    while at < len(picture):
-        (length,) = struct.unpack_from(">I", picture, at)
-        kind, content = picture[at + 4 : at + 8], picture[at + 8 : at + 8 + length]
-        assert struct.unpack_from(">I", picture, at + 8 + length) == (zlib.crc32(kind + content),)
-        chunks[kind] = content
-        at += 12 + length
-    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
-    width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    assert (depth, colour, rest) == (8, 0, [0, 0, 0])
-    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
-    assert not rows[:, 0].any()
-    return rows[:, 1:]
-
-
 def halves(picture: bytes) -> tuple[np.ndarray, np.ndarray]:
     """PyTorch's images and ONNX Runtime's."""
-    grey = pixels(picture)
+    grey = pixels(picture)[..., 0]
     middle = len(grey) // 2
     assert (grey[middle - 4 : middle + 4] == 255).all()
     return grey[: middle - 4], grey[middle + 4 :]

@@ -37,9 +37,8 @@ def test_bundles_are_measured_and_run(bundle, data, name):
         assert bundle.stem in done.stdout
 
 
-def test_events_are_classified(bundle, name, tmp_path):
-    if name != "dvs128":
-        pytest.skip("takes no events")
+@pytest.mark.parametrize("name", ["dvs128"])
+def test_events_are_classified(bundle, tmp_path):
     (tmp_path / "a.bin").write_bytes(atis(drawn(500)))
     done = lean("stream", bundle, tmp_path / "a.bin", "--speed", "max", "--window", "200ms")
     assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
