@@ -11,12 +11,11 @@ pieces, for which SpikingJelly has nothing.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ import spikingjelly_datasets
 from rich.console import Console
 from rich.table import Table
 
-from tcja_runtime.events import Events
-from tcja_runtime.events.event import CHUNK
+from tcja_runtime.events import CHUNK, Events, InMemory
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.integration import integrate
 from tcja_runtime.windows import Cutter, Window
@@ -42,20 +40,9 @@ RELEASES = {"duration": "0.0.0.0.14", "duration-grid": "2"}
 RULES = ("number", "time", f"duration:{DURATION}us", f"duration-grid:{DURATION}us")
 
 
-@dataclasses.dataclass
-class InMemory:
-    """A recording that gives its events `size` at a time."""
-
-    events: Events
-    size: int = CHUNK
-
-    path = Path("drawn")
-    format = "memory"
-    sensor = None
-
-    def chunks(self) -> Iterator[Events]:
-        for at in range(0, len(self.events), self.size):
-            yield self.events[at : at + self.size]
+def in_chunks(events: Events, size: int) -> InMemory:
+    """A recording that gives its events `size` at a time, CHUNK at most."""
+    return InMemory([events[at : at + size] for at in range(0, len(events), size)])
 
 
 def drawn(n: int, rows: int, columns: int) -> Events:
@@ -105,7 +92,7 @@ def recordings(libraries: dict[str, Any], n: int, rounds: int) -> Table:
             (SMALL, CHUNK),
         ):
             rates = measured(
-                libraries, contract, InMemory(drawn(size, rows, columns), chunk), max(n // size, 1), rounds
+                libraries, contract, in_chunks(drawn(size, rows, columns), chunk), max(n // size, 1), rounds
             )
             table.add_row(
                 *(
@@ -155,7 +142,7 @@ def streams(n: int, rounds: int) -> Table:
         if (window.unit, rule) == ("events", "time"):
             continue  # there is one rule for windows of events
         contract = InputContract.frames(10, *pixels).cut_by(rule)
-        pieces, given = list(InMemory(events[pixels], piece).chunks()), []
+        pieces, given = list(in_chunks(events[pixels], piece).chunks()), []
 
         def run(
             contract: InputContract = contract,

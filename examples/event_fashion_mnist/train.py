@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,7 @@ from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import Attention
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.surrogates import ATan
-from tcja_runtime.events import Events
+from tcja_runtime.events import InMemory
 from tcja_runtime.frames import InputContract
 from tcja_runtime.integration import integrate
 
@@ -70,18 +69,6 @@ COLUMNS = (
 )
 
 
-class Seen(NamedTuple):
-    """A recording that is in no file."""
-
-    events: Events
-    path: Path = Path("simulated")
-    format: str = "simulated"
-    sensor: tuple[int, int] | None = (SIDE, SIDE)
-
-    def chunks(self) -> Iterator[Events]:
-        yield self.events
-
-
 def frames(
     path: Path, images: npt.NDArray[np.uint8], seed: int, time_steps: int, console: Console
 ) -> npt.NDArray[np.uint8]:
@@ -95,7 +82,7 @@ def frames(
     with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as progress:
         recordings = progress.track(simulate(images, seed=seed), total=len(images), description=f"simulating {path}")
         for recording, events in enumerate(recordings):
-            counts[recording] = integrate(Seen(events), contract).windows[0]
+            counts[recording] = integrate(InMemory([events]), contract).windows[0]
     np.save(path, counts)
     return counts
 

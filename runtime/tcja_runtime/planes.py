@@ -111,17 +111,18 @@ class Counts:
         """The frame, float32 [P, H, W]. The next begins empty."""
         if not self.events:
             return np.zeros(self._planes.shape, np.float32)
-        if self._held:
-            self._count()
-        assert self._counted is not None  # noqa: S101  # there are events
-        counts, self._counted, self.events = self._counted, None, 0
+        counts = self._count()
+        self._counted, self.events = None, 0
         return self._planes.frame(counts)
 
-    def _count(self) -> None:
-        held = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
-        counts = self._planes.count(held)
-        self._counted = counts if self._counted is None else self._counted + counts
-        self._held, self._waiting = [], 0
+    def _count(self) -> npt.NDArray[np.int64]:
+        """What is counted of the frame's events with those that were held until now."""
+        counts = self._counted
+        if self._held or counts is None:
+            more = self._planes.count(self._held[0] if len(self._held) == 1 else np.concatenate(self._held))
+            counts = more if counts is None else counts + more
+        self._counted, self._held, self._waiting = counts, [], 0
+        return counts
 
 
 def _triangles(before: int, after: int) -> Floats:

@@ -5,12 +5,11 @@ A recording with a label file beside it is answered segment by segment, as `run`
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Events, Recording, Segment, segments
+from tcja_runtime.events import Events, InMemory, Recording, Segment, segments
 from tcja_runtime.frames import InputContract
 from tcja_runtime.integration import integrate
 from tcja_runtime.live.sources import Source
@@ -65,7 +64,7 @@ class AtOnce:
         """
         recording = self._source.recording
         if recording is None:
-            kept = _Kept(Path(self._source.title), "", self._source.sensor, self._kept)
+            kept = InMemory(self._kept, Path(self._source.title), self._source.sensor)
             yield from self._cut(kept, 0, None)
             return
         parts, done = segments(recording.path), 0
@@ -91,16 +90,3 @@ class AtOnce:
                     last=step == len(window) - 1,
                     whole=True,
                 )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Kept:
-    """A `Recording` in memory."""
-
-    path: Path
-    format: str
-    sensor: tuple[int, int] | None
-    events: list[Events]
-
-    def chunks(self) -> Iterator[Events]:
-        yield from self.events

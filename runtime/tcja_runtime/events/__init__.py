@@ -9,7 +9,7 @@ Every format that is bytes in a row is one `Decoder`, for files and for what is 
 from __future__ import annotations
 
 from tcja_runtime.errors import Damaged
-from tcja_runtime.events.event import CHUNK, Decoder, Events, Recording
+from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, Recording
 from tcja_runtime.events.formats import FORMATS, Format, recording, told
 from tcja_runtime.events.labels import Segment, segments
 
@@ -20,6 +20,7 @@ __all__ = [
     "Decoder",
     "Events",
     "Format",
+    "InMemory",
     "Recording",
     "Segment",
     "recording",

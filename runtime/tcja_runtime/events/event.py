@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -114,3 +114,24 @@ class Recording(Protocol):
                 the file.
         """
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class InMemory:
+    """A `Recording` that is in no file.
+
+    Attributes:
+        runs: its events, in their order.
+        path: what it is called in messages.
+        sensor: rows and columns of the camera, where known.
+        format: of none in `tcja_runtime.events.FORMATS`.
+    """
+
+    runs: Sequence[Events]
+    path: Path = Path("events")
+    sensor: tuple[int, int] | None = None
+    format: str = "memory"
+
+    def chunks(self) -> Iterator[Events]:
+        for run in self.runs:
+            yield from (run[at : at + CHUNK] for at in range(0, len(run), CHUNK))
