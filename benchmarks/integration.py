@@ -115,17 +115,16 @@ def measured(
     """Million events a second of each, which integrates the recording so many times a round."""
     windows = integrate(recording, contract).windows.reshape(-1, *contract.shape[1:])
     contestants = {"ours": lambda: [integrate(recording, contract) for _ in range(times)]}
+    events = Events.joined(recording.runs)
     for name, library in libraries.items():
         if RELEASES.get(str(contract.split), name) != name:
             continue
-        frames = by_spikingjelly(library, recording.events, contract)
+        frames = by_spikingjelly(library, events, contract)
         if not np.array_equal(frames[: len(windows)], windows):
             raise SystemExit(f"{name} makes other frames of {contract.split}")
-        contestants[name] = lambda library=library: [
-            by_spikingjelly(library, recording.events, contract) for _ in range(times)
-        ]
+        contestants[name] = lambda library=library: [by_spikingjelly(library, events, contract) for _ in range(times)]
     taken = in_turns(contestants, rounds)
-    return {name: len(recording.events) * times / seconds / 1e6 for name, seconds in taken.items()}
+    return {name: len(events) * times / seconds / 1e6 for name, seconds in taken.items()}
 
 
 def streams(n: int, rounds: int) -> Table:
