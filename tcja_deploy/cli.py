@@ -23,18 +23,11 @@ from tcja_deploy.extras import needs
 from tcja_deploy.options import (
     Anytime,
     BackendChoice,
-    BackendName,
     BatchSizes,
-    Builder,
-    Hardware,
     Hop,
     Json,
-    LayoutName,
     NetworkName,
-    Precision,
     Set,
-    Target,
-    TimeForm,
     Trust,
     TrustEngine,
     Verbose,
@@ -43,10 +36,9 @@ from tcja_deploy.options import (
 from tcja_deploy.versions import producer
 from tcja_runtime import staging
 from tcja_runtime.bundle import REPORT
-from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
+from tcja_runtime.choices import BackendName, Builder, Hardware, LayoutName, Precision, Target, TimeForm
+from tcja_runtime.errors import BAD_USAGE, BUG, DONE, INTERRUPTED, UNMET, BadInput, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.live.buffer import LIMIT
-
-_DONE, _UNMET, _BAD_USAGE, _BUG, _INTERRUPTED = 0, 1, 2, 70, 130
 
 app = typer.Typer(
     help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
@@ -201,7 +193,7 @@ def export(
         out.print(show.parity(result))
         out.print(f"Bundle: {request.out}  (report: {request.out / REPORT})", soft_wrap=True)
         out.print(f"Next, here or on the board: tcja-deploy verify {request.out}", soft_wrap=True)
-    return _DONE
+    return DONE
 
 
 @app.command()
@@ -254,7 +246,7 @@ def build(
         _print_json({"bundle": str(bundle), "engine": engine.name, **engine.sidecar})
     else:
         out.print(show.engine(engine.name, engine.sidecar), soft_wrap=True)
-    return _DONE
+    return DONE
 
 
 @app.command()
@@ -304,8 +296,8 @@ def verify(
             out.print(show.culprit(verified.culprit))
     if not result.met:
         err.print(f"error: {result.why_not}", soft_wrap=True)
-        return _UNMET
-    return _DONE
+        return UNMET
+    return DONE
 
 
 @app.command()
@@ -348,7 +340,7 @@ def bench(
         _print_json(found.to_dict())
     else:
         out.print(show.benchmark(found) if isinstance(found, benchmarking.Benchmark) else show.sweep(found))
-    return _DONE
+    return DONE
 
 
 @app.command("run")
@@ -400,7 +392,7 @@ def run_(
     if picture is not None:
         drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
         picture.write_text(drawn, encoding="utf-8")
-    return _DONE
+    return DONE
 
 
 @app.command()
@@ -473,7 +465,7 @@ def stream(
             steps.note(f"listening at {opened.address}")
         form = lines.JSON if as_json else lines.CSV if as_csv else lines.PLAIN
         view.run(found, form, top=top, view=shown)
-    return _DONE
+    return DONE
 
 
 @app.command()
@@ -515,7 +507,7 @@ def inspect(
         out.print(show.facts(facts))
         if costs is not None:
             out.print(show.estimate(costs))
-    return _DONE
+    return DONE
 
 
 @app.command()
@@ -528,7 +520,7 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
         _print_json([dataclasses.asdict(finding) for finding in found])
     else:
         out.print(show.findings(found), soft_wrap=True)
-    return _DONE
+    return DONE
 
 
 def _print_json(value: Any) -> None:
@@ -557,11 +549,11 @@ def run(arguments: list[str]) -> int:
         return _failed(message, Unavailable.exit_code, arguments)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer, whose class has moved between versions
-            return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", _BAD_USAGE, arguments)
+            return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", BAD_USAGE, arguments)
         bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with --verbose's output"
-        return _failed(" ".join(bug.split()), _BUG, arguments)
-    if code == _INTERRUPTED:  # typer's answer to Ctrl-C
-        return _failed("interrupted; nothing was written", _INTERRUPTED, arguments)
+        return _failed(" ".join(bug.split()), BUG, arguments)
+    if code == INTERRUPTED:  # typer's answer to Ctrl-C
+        return _failed("interrupted; nothing was written", INTERRUPTED, arguments)
     return int(code or 0)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import LARGEST
 from tcja_runtime.windows import Window
@@ -67,66 +67,6 @@ Hop = Annotated[
         metavar="LENGTH", help="From the beginning of a window to the next, in the same unit. Default: its length."
     ),
 ]
-
-
-class Target(str, enum.Enum):
-    """What to build besides the ONNX models."""
-
-    AUTO = "auto"
-    ONNX = "onnx"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
-
-
-class Builder(str, enum.Enum):
-    """What to build an engine with."""
-
-    AUTO = "auto"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
-
-
-class Hardware(str, enum.Enum):
-    """Which other GPUs an engine is for."""
-
-    AMPERE_PLUS = "ampere-plus"
-    SAME_COMPUTE_CAPABILITY = "same-compute-capability"
-
-
-class BackendName(str, enum.Enum):
-    """What to run a bundle with."""
-
-    AUTO = "auto"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
-    ONNXRUNTIME = "onnxruntime"
-    ONNXRUNTIME_CUDA = "onnxruntime-cuda"
-    ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
-
-
-class LayoutName(str, enum.Enum):
-    """How a network of one's own takes frames."""
-
-    NT = "NT"
-    TN = "TN"
-    STEP = "step"
-
-
-class Precision(str, enum.Enum):
-    """Of weights and activations."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
-
-
-class TimeForm(str, enum.Enum):
-    """How time is laid out in model.plain.onnx."""
-
-    AUTO = "auto"
-    SCAN = "scan"
-    UNROLLED = "unrolled"
-    STEPWISE = "stepwise"
 
 
 BackendChoice = Annotated[

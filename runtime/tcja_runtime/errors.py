@@ -12,6 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+DONE, UNMET, BAD_USAGE, MISSING, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
+"""The exit codes of the command line."""
+
 
 class TcjaError(Exception):
     """A failure the user can act on. Its text is one line: what is wrong with which value, and what to do."""
@@ -26,7 +29,7 @@ class ParityNotMet(TcjaError):
         figures: of the comparison, as parity.json would have them; None if it did not come to one.
     """
 
-    exit_code = 1
+    exit_code = UNMET
 
     def __init__(self, message: str, figures: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -36,7 +39,7 @@ class ParityNotMet(TcjaError):
 class BadInput(TcjaError):
     """A file, an option or a value that cannot be used."""
 
-    exit_code = 2
+    exit_code = BAD_USAGE
 
 
 class Damaged(BadInput):
@@ -61,4 +64,4 @@ class Damaged(BadInput):
 class Unavailable(TcjaError):
     """A package, a device or room on the disk is missing on this machine."""
 
-    exit_code = 3
+    exit_code = MISSING

@@ -15,10 +15,10 @@ import pytest
 
 from tcja_deploy import benchmarking
 from tcja_deploy.benchmarking import Latency, timed
-from tcja_deploy.options import BackendName
 from tcja_runtime import backends, power
 from tcja_runtime.backends import Backend
 from tcja_runtime.bundle import Bundle
+from tcja_runtime.choices import BackendName
 from tcja_runtime.conditions import Conditions
 from tcja_runtime.engines import Engine
 
