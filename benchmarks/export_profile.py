@@ -48,7 +48,7 @@ def modules() -> dict[str, Any]:
     from tcja_deploy import certification, pipeline
     from tcja_exporters import onnx_export, passes, reference, time_forms
     from tcja_runtime import golden
-    from tcja_runtime.sessions import Probe
+    from tcja_runtime.backends.probe import Probe
 
     return {
         "pipeline": pipeline,

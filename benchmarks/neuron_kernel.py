@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tcja_runtime import golden
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle import GOLDEN, PLAIN_MODEL, Bundle, Layer
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.frames import Floats
@@ -39,7 +40,6 @@ from tcja_runtime.neuron import fire, membranes
 from tcja_runtime.plugin import launch
 from tcja_runtime.plugin.kernel import Kernel, width
 from tcja_runtime.sessions.cuda import Cuda, Graph, Stream
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 TYPES = (np.float32, np.float16)
 WARM_RUNS = 3

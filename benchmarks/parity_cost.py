@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 
 from tcja_deploy.comparison import Compared, batch_size, compare
-from tcja_deploy.probes import onnxruntime_probes
 from tcja_exporters import checkpoint, onnx_export, reference
 from tcja_exporters.identify import identify
 from tcja_exporters.taps import taps as network_taps
 from tcja_runtime import frames, golden, stimulus
+from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.trace import Reference
 
 

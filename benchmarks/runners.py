@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 import onnxruntime
 
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle import PLAIN_MODEL
 from tcja_runtime.frames import Floats
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 OURS, PLAIN, FLOOR, TORCH, COMPILED = "tcja-deploy", "plain export", "floor", "PyTorch", "torch.compile"
 """The contestants."""

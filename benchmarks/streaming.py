@@ -25,10 +25,10 @@ from tcja_exporters.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime import frames
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
+from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle import PLAIN_MODEL
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.split import HEAD, TAIL
-from tcja_runtime.streaming import Streams
 
 COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame ms", "last ms", "last/whole", "answer")
 

@@ -26,14 +26,14 @@ from tcja_deploy.console import Steps, silent
 from tcja_deploy.stream_timing import in_turns
 from tcja_deploy.versions import tools
 from tcja_runtime import golden, power
-from tcja_runtime.backends import AUTO, Backend, opened
+from tcja_runtime.backends.select import AUTO, Backend, opened
+from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle import GOLDEN, Bundle, Manifest
 from tcja_runtime.conditions import Conditions, conditions
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats
 from tcja_runtime.machine import free_memory
 from tcja_runtime.power import Power, Sampler
-from tcja_runtime.streaming import Streams
 
 FEWEST, FEWEST_99 = 30, 100
 """Runs that a percentile must rest on."""
@@ -154,7 +154,7 @@ class Benchmark:
         bundle: its path.
         network: its name.
         precision: of the bundle's models.
-        backend: one of `tcja_runtime.backends.BACKENDS`.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`.
         title: what ran it.
         engine: the engine's name; None for ONNX Runtime.
         cuda_graph: whether the runs were launched as a CUDA graph; None where there is no such thing.
@@ -231,7 +231,7 @@ def bench(
     Args:
         path: of the bundle.
         steps: where progress is shown, and why engines are passed over.
-        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
         trusted: whether to load engines that the bundle's manifest does not know.
         batch: windows a run, 1 to `LARGEST_BATCH`.
         seconds: to measure for at least.

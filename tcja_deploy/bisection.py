@@ -15,6 +15,7 @@ import numpy as np
 from tcja_deploy.comparison import Compared
 from tcja_deploy.parity import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
 from tcja_runtime import diagnosis, stimulus
+from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle import Tap
 from tcja_runtime.diagnosis import Fired, Seen
 from tcja_runtime.frames import Floats
@@ -22,7 +23,6 @@ from tcja_runtime.golden import Golden
 from tcja_runtime.judgement import Place, judge_signal
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.probe import makers
-from tcja_runtime.sessions import Probe
 from tcja_runtime.trace import Observation, Reference
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")

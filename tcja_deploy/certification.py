@@ -16,7 +16,6 @@ from tcja_deploy.answering import answers, identity
 from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
 from tcja_deploy.console import Steps
 from tcja_deploy.parity import Report
-from tcja_deploy.probes import onnxruntime_probes
 from tcja_deploy.versions import tools
 from tcja_exporters import reference
 from tcja_exporters.advice import advise
@@ -25,6 +24,7 @@ from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime import golden, interface, stimulus
 from tcja_runtime.agreement import agreement
 from tcja_runtime.anytime import Curve, Predicted
+from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import PLAIN_MODEL, Layer, Tap
 from tcja_runtime.frames import Floats, Windows
 from tcja_runtime.golden import Golden

@@ -26,12 +26,13 @@ from tcja_exporters.engine import Options
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.parts import BuiltPart
 from tcja_exporters.time_forms import FORMS, TimeForm
-from tcja_runtime import backends, machine
+from tcja_runtime import machine
+from tcja_runtime.backends import select
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle import PLAIN_MODEL, Layer
 from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
 from tcja_runtime.probe import Dimensions
-from tcja_runtime.sessions import Session
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 AUTO = "auto"
 WARM_RUNS, RUNS = 2, 5
@@ -82,7 +83,7 @@ def choose(
     if wish != AUTO:
         form: TimeForm = next(each for each in FORMS if each == (wish or ("unrolled" if target else "scan")))
         rule = "makes a smaller engine of it than of loops" if target else "runs it with least copying"
-        why = "asked for" if wish else f"{backends.title(target) if target else 'ONNX Runtime'} {rule}"
+        why = "asked for" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
         return _of({layer.name: {"form": form} for layer in layers}, why)
     with tempfile.TemporaryDirectory() as folder:
         files = {form: _saved(exported, layers, form, Path(folder) / form) for form in FORMS}
@@ -98,7 +99,7 @@ def choose(
             for layer in layers:
                 said[layer.name] = _faster(files, opened, layer, time_steps)
                 advance(1)
-    return _of(said, f"the fastest in {backends.title(target or 'onnxruntime')} on this machine, layer by layer")
+    return _of(said, f"the fastest in {select.title(target or 'onnxruntime')} on this machine, layer by layer")
 
 
 def _of(layers: dict[str, dict[str, Any]], why: str) -> Chosen:
@@ -140,6 +141,6 @@ def _smaller(files: Mapping[TimeForm, Path], target: str, precision: str, layers
         built = engine.build(file, file.parent / "engines", target, Options(), precision, {})
         sizes[form] = built.sidecar["bytes"]
     form = min(sizes, key=lambda form: sizes[form])
-    title, text = backends.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
+    title, text = select.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
     why = f"no GPU to run {title} on was found here; the smaller engine ({text})"
     return _of({layer.name: {"form": form} for layer in layers}, why)

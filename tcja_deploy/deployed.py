@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from tcja_deploy.parity import EngineParity, Failure
-from tcja_runtime.backends import Backend
+from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle import Manifest
 from tcja_runtime.engines import ENGINE
 from tcja_runtime.frames import Floats

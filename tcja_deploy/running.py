@@ -16,16 +16,16 @@ import numpy.typing as npt
 from tcja_deploy.comparison import batch_size
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.picture import Seen
-from tcja_deploy.probes import onnxruntime_probes
 from tcja_deploy.scores import scores as scores_of
 from tcja_runtime.agreement import Classes, Interval, wilson
-from tcja_runtime.backends import AUTO, opened
+from tcja_runtime.backends import onnxruntime
+from tcja_runtime.backends.probe import onnxruntime_probes
+from tcja_runtime.backends.select import AUTO, opened
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.data import load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.recorded import Span
-from tcja_runtime.sessions import onnxruntime
 from tcja_runtime.trace import Values
 from tcja_runtime.windows import Window
 
@@ -154,7 +154,7 @@ def classify(
         path: of the bundle.
         files: of windows or recordings, or folders of them (`tcja_runtime.data.load`).
         steps: where progress is shown, and why engines are passed over.
-        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
         trusted: whether to load engines that the bundle's manifest does not know.
         top: how many classes to name of each window, at most.
         window: how recordings are cut; None takes each as one window, or as the network's contract has it.

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.frames import Floats
-from tcja_runtime.streaming import Streams
 
 
 @dataclasses.dataclass(frozen=True)

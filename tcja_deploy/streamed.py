@@ -20,12 +20,12 @@ from tcja_deploy.comparison import Compared, batch_size, compare
 from tcja_deploy.console import Steps
 from tcja_deploy.deployed import weigh
 from tcja_deploy.parity import StreamedParity
-from tcja_deploy.probes import onnxruntime_probes
-from tcja_runtime import backends, interface, stimulus
+from tcja_runtime import interface, stimulus
+from tcja_runtime.backends import select, stepwise_session
+from tcja_runtime.backends.probe import Probe, onnxruntime_probes
+from tcja_runtime.backends.stepwise_session import FILES
 from tcja_runtime.bundle import Manifest
 from tcja_runtime.golden import Golden
-from tcja_runtime.sessions import Probe, stepwise
-from tcja_runtime.sessions.stepwise import FILES
 
 
 def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backend: str) -> StreamedParity:
@@ -36,7 +36,7 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backe
         manifest: of a network that is streamed.
         vectors: its golden vectors.
         steps: where progress is shown.
-        backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
+        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
 
     Raises:
         ParityNotMet: they do not take or return what the manifest says.
@@ -47,8 +47,8 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backe
     whole = onnxruntime_probes(folder, *looked_at, backend)[0]
     streamed = Probe(
         FILES,
-        backends.title(backend),
-        functools.partial(stepwise.opened, folder, manifest, backend),
+        select.title(backend),
+        functools.partial(stepwise_session.opened, folder, manifest, backend),
         input_name=manifest.input.name,
         output_name=manifest.output,
         layers=manifest.layers,

@@ -30,14 +30,14 @@ from tcja_deploy.benchmarking import (
 )
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import tools
-from tcja_runtime import backends
-from tcja_runtime.backends import Backend
+from tcja_runtime.backends import select
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle import MODEL, Bundle
 from tcja_runtime.conditions import Conditions, conditions
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.machine import free_memory
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 CANONICAL = MODEL
 """What stands for a backend's name where model.onnx, with its functions, is run by ONNX Runtime on the CPU."""
@@ -48,7 +48,7 @@ class Case:
     """One of the measurements.
 
     Attributes:
-        backend: one of `tcja_runtime.backends.BACKENDS`, or `CANONICAL`.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `CANONICAL`.
         title: what ran it.
         engine: the engine's name; None for ONNX Runtime.
         batch: windows a run.
@@ -133,7 +133,7 @@ def sweep(
     Args:
         path: of the bundle.
         steps: where progress is shown.
-        names: backends, `tcja_runtime.backends.AUTO`, or `CANONICAL`; the first is what others are compared with.
+        names: backends, `tcja_runtime.backends.select.AUTO`, or `CANONICAL`; the first is what others are compared with.
         batches: windows a run.
         trusted: whether to load engines that the bundle's manifest does not know.
         seconds: to measure each case for at least.
@@ -219,8 +219,8 @@ def _growth(name: str, cases: Sequence[Case]) -> Growth:
 
 def _opened(found: Bundle, name: str, trusted: bool) -> Backend:
     if name != CANONICAL:
-        return backends.opened(found, name, trusted=trusted)
-    title = f"{backends.title('onnxruntime')}, {MODEL}"
+        return select.opened(found, name, trusted=trusted)
+    title = f"{select.title('onnxruntime')}, {MODEL}"
     return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession(found.path / MODEL, keeps_memory=True))
 
 

@@ -11,19 +11,19 @@ from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.comparison import Compared, batch_size, compare, quick_runs, with_statistics
 from tcja_deploy.console import Steps, silent
-from tcja_deploy.probes import onnxruntime_probes, tensorrt_probes
-from tcja_runtime import backends, bundle, golden, interface, stimulus
+from tcja_runtime import bundle, golden, interface, stimulus
 from tcja_runtime.agreement import TOP, Agreement, agreement
 from tcja_runtime.anytime import Curve, Predicted
-from tcja_runtime.backends import AUTO, Backend
+from tcja_runtime.backends import onnxruntime, select
+from tcja_runtime.backends.onnxruntime import PROVIDERS
+from tcja_runtime.backends.probe import onnxruntime_probes, tensorrt_probes
+from tcja_runtime.backends.select import AUTO, Backend
 from tcja_runtime.bundle import FLAVOURS, Bundle, Manifest
 from tcja_runtime.data import Data, load, remarks
 from tcja_runtime.engines import engines
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats, Labels
 from tcja_runtime.golden import Golden
-from tcja_runtime.sessions import onnxruntime
-from tcja_runtime.sessions.onnxruntime import PROVIDERS
 from tcja_runtime.split import HEAD, TAIL
 from tcja_runtime.trace import Observation
 
@@ -63,7 +63,7 @@ def verify(
             them is known where it was exported with the same.
         samples: how many of these to take, at most; None takes all.
         bisect: whether to find what is wrong, if anything is.
-        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT of each
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT of each
             engine that this machine can run.
         trusted: whether to load engines that the manifest does not know.
         show: how many windows, the first, to show the network frame by frame (`tcja_runtime.anytime`); None for as many
@@ -198,7 +198,7 @@ class _Proof:
         looked_at = (path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
         self._deployed: Backend | None = None
         if name in FLAVOURS:
-            running = backends.all_opened(opened, name, trusted=trusted)
+            running = select.all_opened(opened, name, trusted=trusted)
             self._deployed = running[0]
             self._probes = tensorrt_probes(*looked_at, name, manifest.precision, manifest.answer)
         else:

@@ -20,8 +20,8 @@ from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters.identify import identify
 from tcja_exporters.networks.fsvae import NETWORK
 from tcja_exporters.networks.network import ShapeReader
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle import MODEL
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 CHECKPOINT = Path(__file__).with_name("checkpoint.pth")
 COLUMNS = 8

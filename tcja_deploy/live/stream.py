@@ -23,7 +23,7 @@ import numpy as np
 from tcja_deploy.console import Steps
 from tcja_deploy.live import taking
 from tcja_deploy.live.at_once import AtOnce
-from tcja_runtime.backends import AUTO
+from tcja_runtime.backends.select import AUTO
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
@@ -51,7 +51,7 @@ class Options:
             for whether nobody minds.
         seconds: when to stop; None for at the end.
         windows: after how many answers to stop.
-        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
         trusted: whether to load engines that the bundle's manifest does not know.
     """
 

@@ -6,11 +6,11 @@ from typing import Protocol
 
 from tcja_deploy.console import Steps
 from tcja_deploy.scores import scores
-from tcja_runtime import backends
+from tcja_runtime.backends import select
+from tcja_runtime.backends.onnxruntime import PROVIDERS
+from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.engines import engines
-from tcja_runtime.sessions.onnxruntime import PROVIDERS
-from tcja_runtime.streaming import Streams
 from tcja_runtime.trace import Values
 from tcja_runtime.windows import Collector, Frame
 
@@ -47,7 +47,7 @@ class Whole:
 
     stepwise = False
 
-    def __init__(self, bundle: Bundle, running: backends.Backend) -> None:
+    def __init__(self, bundle: Bundle, running: select.Backend) -> None:
         self._bundle, self._running, self.title = bundle, running, running.title
         self._collector = Collector(bundle.manifest.input)
 
@@ -65,14 +65,14 @@ class Stepwise:
 
     Args:
         bundle: exported with --streaming.
-        backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
+        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
         overlapping: how many windows are open at a time.
     """
 
     stepwise = True
 
     def __init__(self, bundle: Bundle, backend: str, overlapping: int) -> None:
-        self._bundle, self.title = bundle, f"{backends.title(backend)}, frame by frame"
+        self._bundle, self.title = bundle, f"{select.title(backend)}, frame by frame"
         self._streams = Streams.open(bundle, overlapping, backend=backend)
 
     def take(self, frame: Frame) -> Values | None:
@@ -86,7 +86,7 @@ def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlap
 
     Args:
         bundle: opened.
-        backend: one of `tcja_runtime.backends.BACKENDS`, or `AUTO`: an engine, else frame by frame where that can be.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: an engine, else frame by frame where that can be.
         steps: where it is said why engines are passed over.
         trusted: whether to load engines that the manifest does not know.
         overlapping: how many windows are open at a time.
@@ -97,9 +97,9 @@ def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlap
         Unavailable: this machine lacks what the backend needs.
     """
     stepwise = apart and bool(bundle.manifest.streaming)
-    if stepwise and (backend in PROVIDERS or (backend == backends.AUTO and not engines(bundle, trusted=trusted))):
+    if stepwise and (backend in PROVIDERS or (backend == select.AUTO and not engines(bundle, trusted=trusted))):
         return Stepwise(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
-    running = backends.opened(bundle, backend, trusted=trusted)
+    running = select.opened(bundle, backend, trusted=trusted)
     for line in running.passed_over:
         steps.note(line)
     if stepwise and running.engine is None:

@@ -15,8 +15,9 @@ import pytest
 
 from tcja_deploy import benchmarking
 from tcja_deploy.benchmarking import Latency, timed
-from tcja_runtime import backends, power
-from tcja_runtime.backends import Backend
+from tcja_runtime import power
+from tcja_runtime.backends import select
+from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.choices import BackendName
 from tcja_runtime.conditions import Conditions
@@ -242,7 +243,7 @@ def test_memory_that_came_with_the_network_is_counted(monkeypatch):
 
 
 def test_every_backend_can_be_chosen():
-    assert [name.value for name in BackendName] == [backends.AUTO, *backends.BACKENDS]
+    assert [name.value for name in BackendName] == [select.AUTO, *select.BACKENDS]
 
 
 @pytest.mark.parametrize(

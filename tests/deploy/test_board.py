@@ -97,8 +97,8 @@ def test_it_is_said_for_people(run, built):
 
 @pytest.mark.slow
 def test_without_onnxruntime_the_engine_is_proven_alone(run, built, monkeypatch):
+    from tcja_runtime.backends import onnxruntime
     from tcja_runtime.errors import Unavailable
-    from tcja_runtime.sessions import onnxruntime
 
     def missing():
         raise Unavailable("onnxruntime cannot be imported: run 'pip install onnxruntime'")

@@ -19,10 +19,10 @@ from tcja_deploy import choosing, pipeline
 from tcja_exporters import engine
 from tcja_exporters.time_forms import FORMS
 from tcja_runtime import machine
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle import PLAIN_MODEL, Bundle, Manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.names import current_tensor, spikes_tensor
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 from .. import networks
 from .mutations import change, of_another, of_neuron, reversed_time

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tcja_deploy.drawings import LEVELS
-from tcja_deploy.probes import onnxruntime_probes
+from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import Bundle, write_manifest
 
 from .. import networks

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from tcja_deploy import running
-from tcja_runtime import backends
 from tcja_runtime.agreement import wilson
+from tcja_runtime.backends import select
 from tcja_runtime.bundle import Bundle, write_manifest
 from tcja_runtime.errors import BadInput
 
@@ -158,7 +158,7 @@ def test_the_first_windows_are_kept_for_a_picture(one, monkeypatch, pictured):
 
 
 def test_engines_that_are_not_run_are_named(run, one, monkeypatch):
-    opened = backends.opened
+    opened = select.opened
 
     def passing_over(*arguments, **options):
         return dataclasses.replace(opened(*arguments, **options), passed_over=["engine old was built with another"])
@@ -214,7 +214,7 @@ def test_a_network_without_classes(run, one):
 
 
 def test_scores_that_are_no_numbers_are_refused(run, bundle, data, name, monkeypatch):
-    opened = backends.opened
+    opened = select.opened
 
     class Broken:
         inputs = ("images",)

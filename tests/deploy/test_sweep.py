@@ -12,7 +12,7 @@ import pytest
 
 from tcja_deploy import benchmarking, sweeping
 from tcja_deploy.benchmarking import alternated
-from tcja_runtime import backends
+from tcja_runtime.backends import select
 
 BRIEF = ("--seconds", "0.1", "--warm-up", "0")
 
@@ -75,7 +75,7 @@ def test_a_case_that_ends_in_its_own_process_is_an_error(run, bundle, monkeypatc
 
 
 def test_few_runs_are_no_claim(run, bundle, monkeypatch):
-    opened = backends.opened
+    opened = select.opened
 
     class Slow:
         def __init__(self, session) -> None:
@@ -89,7 +89,7 @@ def test_few_runs_are_no_claim(run, bundle, monkeypatch):
         running = opened(*args, **kwargs)
         return dataclasses.replace(running, session=Slow(running.session))
 
-    monkeypatch.setattr(backends, "opened", slow)
+    monkeypatch.setattr(select, "opened", slow)
     monkeypatch.setattr(sweeping, "PATIENCE", 0.2)
     code, out, _ = run("bench", bundle, "--backend", "onnxruntime", "--batch", "1", "--batch", "2", *BRIEF)
     out = " ".join(out.split())

@@ -11,12 +11,12 @@ from torch import nn
 from tcja_exporters import onnx_export, reference, streaming
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.streaming import Streamed
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle import PLAIN_MODEL
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.names import spikes_tensor
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.split import HEAD, TAIL
-from tcja_runtime.streaming import Streams
 
 
 @dataclasses.dataclass(frozen=True)

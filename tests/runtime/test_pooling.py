@@ -8,9 +8,9 @@ from onnx import helper
 from tcja_exporters import onnx_export
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime import pooling
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 from tests import networks
 
 NAMES = ("dvs128", "fashion_mnist")

@@ -6,8 +6,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tcja_runtime.backends import onnxruntime as sessions
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.sessions import onnxruntime as sessions
 
 
 def distribution(folder, name: str, version: str = "9.9") -> None:

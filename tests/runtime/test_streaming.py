@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tcja_runtime import streaming
+from tcja_runtime.backends import stepwise
+from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import InputContract
 from tcja_runtime.split import Feature, State, Streaming
-from tcja_runtime.streaming import Streams
 
 STEPS, REST = 3, -1.0
 CONTRACT = InputContract.frames(STEPS, 1, 2)
@@ -177,7 +177,7 @@ def test_what_streams_keep_is_bounded_and_told(monkeypatch):
     for _ in range(4 * STEPS):
         streams.push(np.zeros((5, 2, 1, 2), np.float32))
     assert sum(array.nbytes for array in (*streams._membranes.values(), *streams._kept.values())) == streams.bytes
-    monkeypatch.setattr(streaming, "LARGEST", streams.bytes - 1)
+    monkeypatch.setattr(stepwise, "LARGEST", streams.bytes - 1)
     with pytest.raises(BadInput, match="5 streams would keep 320 bytes, more than 319; take fewer"):
         made(5)
     for count in (0, "3", 2.5, True):

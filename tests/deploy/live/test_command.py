@@ -26,7 +26,7 @@ import pytest
 
 from tcja_deploy.live import at_once, taking
 from tcja_deploy.live import stream as live
-from tcja_runtime import backends
+from tcja_runtime.backends import select
 from tcja_runtime.bundle import PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.events import Events
 from tcja_runtime.frames import InputContract
@@ -326,7 +326,7 @@ def test_without_a_split_network_windows_are_run_whole(run, timed, recording, ev
 
 
 def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run, bundle, recording, monkeypatch):
-    opened, closed = backends.opened, []
+    opened, closed = select.opened, []
 
     def passing_over(*arguments, **options):
         found = opened(*arguments, **options)
@@ -334,7 +334,7 @@ def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run
         return dataclasses.replace(found, passed_over=["engine old was built with another"])
 
     monkeypatch.setattr(taking, "engines", lambda *_, **__: ["an engine"])
-    monkeypatch.setattr(backends, "opened", passing_over)
+    monkeypatch.setattr(select, "opened", passing_over)
     code, out, err = run("stream", bundle, recording, *MAX, *ALL, "--window", "3000events")
     rows, summary = told(out)
     assert (code, len(rows), summary["stepwise"], closed) == (0, 2, True, [True])
@@ -343,9 +343,9 @@ def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run
 
 def test_an_engine_runs_whole_windows(run, bundle, recording, monkeypatch):
     """Where frames could be taken one by one, too: what is in the engine stands for all that was built for speed."""
-    opened = backends.opened
+    opened = select.opened
     monkeypatch.setattr(taking, "engines", lambda *_, **__: ["an engine"])
-    monkeypatch.setattr(backends, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), engine=object()))
+    monkeypatch.setattr(select, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), engine=object()))
     windows = (*MAX, *ALL, "--window", "3000events")
     rows, summary = told(run("stream", bundle, recording, *windows)[1])
     streamed, _ = told(run("stream", bundle, recording, *windows, "--backend", "onnxruntime")[1])

@@ -14,7 +14,7 @@ import pytest
 from tcja_deploy.console import silent
 from tcja_deploy.live import stream as live
 from tcja_deploy.live import taking
-from tcja_runtime import backends
+from tcja_runtime.backends import select
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.live.buffer import Gap
@@ -204,8 +204,8 @@ def answering(monkeypatch) -> Callable[[np.ndarray], None]:
             def run(self, _) -> dict[str, np.ndarray]:
                 return {"rates": output}
 
-        opened = backends.opened
-        monkeypatch.setattr(backends, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Told()))
+        opened = select.opened
+        monkeypatch.setattr(select, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Told()))
 
     return answer
 

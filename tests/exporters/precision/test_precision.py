@@ -15,9 +15,9 @@ from tcja_exporters.onnx_export import Exported, save
 from tcja_exporters.precision import Lowered, calibrate, keep_in_float32, lowered, quantizable
 from tcja_exporters.quantizer import quantized
 from tcja_exporters.reference import layers
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.errors import BadInput
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 from ... import networks
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from tcja_runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeSession, installed
+from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle import FLAVOURS, PLAIN_MODEL, Bundle
 from tcja_runtime.engines import Engine, engines, require
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import gpu
 from tcja_runtime.plugin import AT_RUN_TIME
-from tcja_runtime.sessions import Session
-from tcja_runtime.sessions.onnxruntime import PROVIDERS, OnnxRuntimeSession, installed
 from tcja_runtime.sessions.tensorrt import TensorRtEngine
 
 AUTO = "auto"

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeSession
+from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
-from tcja_runtime.sessions import Session
-from tcja_runtime.sessions.onnxruntime import PROVIDERS, OnnxRuntimeSession
 from tcja_runtime.split import HEAD, TAIL, Streaming
 from tcja_runtime.trace import Values
 
@@ -94,7 +94,7 @@ class Streams:
         Args:
             bundle: exported with --streaming.
             count: how many streams.
-            backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
+            backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
 
         Raises:
             BadInput: as above, or the bundle was exported without.

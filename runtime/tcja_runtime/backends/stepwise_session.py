@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime import probe
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.backends.session import Session
+from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle import Manifest
 from tcja_runtime.frames import Floats
 from tcja_runtime.names import given_tensor, kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.probe import Dimensions
-from tcja_runtime.sessions import Session
-from tcja_runtime.sessions.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.split import HEAD, TAIL
-from tcja_runtime.streaming import Streams
 
 FILES = f"{HEAD} and {TAIL}"
 Arrays = dict[str, npt.NDArray[Any]]
@@ -36,7 +36,7 @@ def opened(
     Args:
         folder: of the models.
         manifest: of the bundle.
-        backend: one of `tcja_runtime.sessions.onnxruntime.PROVIDERS`.
+        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
         outputs: tensors to compute.
         given: tensors to take as inputs, each with its dimensions.
     """

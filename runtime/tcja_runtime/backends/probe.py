@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from tcja_runtime.bundle import Layer, Tap
+from tcja_exporters.parts import BuiltPart
+from tcja_runtime.backends import select
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.backends.session import Opener, Session
+from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer, Tap
 from tcja_runtime.frames import Floats
 from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
 from tcja_runtime.probe import Dimensions
 from tcja_runtime.trace import Observation, Reference, Spikes, Values
-
-
-class Session(Protocol):
-    """A network, or a part of one, loaded in a backend and ready to run batches of any size."""
-
-    @property
-    def inputs(self) -> Sequence[str]:
-        """Names of the tensors it takes."""
-        ...
-
-    def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Its results by name, from its inputs by name."""
-        ...
-
-    def close(self) -> None:
-        """Give its memory back; it cannot run any more."""
-        ...
-
-
-Opener = Callable[[Sequence[str], Mapping[str, Dimensions]], Session]
-"""Loads the part of a network that computes some tensors, given others (`tcja_runtime.probe.part`)."""
 
 
 class Probe:
@@ -187,3 +170,61 @@ class Probe:
         if key not in self._sessions:
             self._sessions[key] = self._opened(outputs, given)
         return self._sessions[key]
+
+
+def onnxruntime_probes(
+    folder: Path,
+    input_name: str,
+    output_name: str,
+    layers: Sequence[Layer],
+    taps: Sequence[Tap],
+    backend: str = "onnxruntime",
+    answer: Tap | None = None,
+) -> list[Probe]:
+    """Both models of a bundle's folder in ONNX Runtime, the plain one first, as engines are built from it.
+
+    Raises:
+        Unavailable: ONNX Runtime, or the provider of the backend, is missing.
+        BadInput: it cannot load a model.
+    """
+    return [
+        Probe(
+            file,
+            select.title(backend),
+            functools.partial(OnnxRuntimeSession, folder / file, backend=backend),
+            input_name=input_name,
+            output_name=output_name,
+            layers=layers,
+            taps=taps,
+            answer=answer,
+            fuses=backend == "onnxruntime-tensorrt",
+        )
+        for file in (PLAIN_MODEL, MODEL)
+    ]
+
+
+def tensorrt_probes(
+    folder: Path,
+    input_name: str,
+    output_name: str,
+    layers: Sequence[Layer],
+    taps: Sequence[Tap],
+    flavour: str,
+    precision: str,
+    answer: Tap | None,
+) -> list[Probe]:
+    """The plain model of a bundle's folder in TensorRT, which each part is built with when it is first run."""
+    opened = functools.partial(BuiltPart, folder / PLAIN_MODEL, target=flavour, precision=precision)
+    return [
+        Probe(
+            PLAIN_MODEL,
+            select.title(flavour),
+            opened,
+            input_name=input_name,
+            output_name=output_name,
+            layers=layers,
+            taps=taps,
+            answer=answer,
+            fuses=True,
+        )
+    ]
