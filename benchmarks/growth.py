@@ -22,7 +22,7 @@ from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime import frames
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 
 NAME, SIDE = "dvs128", 64
 

@@ -31,7 +31,8 @@ from rich.table import Table
 
 from tcja_runtime import golden
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle import GOLDEN, PLAIN_MODEL, Bundle, Layer
+from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.frames import Floats
 from tcja_runtime.machine import gpu

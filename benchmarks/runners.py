@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.frames import Floats
 
 OURS, PLAIN, FLOOR, TORCH, COMPILED = "tcja-deploy", "plain export", "floor", "PyTorch", "torch.compile"

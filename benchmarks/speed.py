@@ -35,7 +35,7 @@ from tcja_exporters import engine
 from tcja_exporters.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime import data, frames
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.conditions import conditions
 from tcja_runtime.errors import TcjaError
 

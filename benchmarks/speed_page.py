@@ -11,7 +11,7 @@ from rich.table import Table
 from runners import COMPILED, FLOOR, OURS, PLAIN, TORCH
 
 from tcja_deploy.drawings import Html, joined, tag
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 
 PEERS = (PLAIN, FLOOR, TORCH, COMPILED)
 

@@ -27,8 +27,8 @@ from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime import frames
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle import PLAIN_MODEL
-from tcja_runtime.split import HEAD, TAIL
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
 
 COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame ms", "last ms", "last/whole", "answer")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.console import Steps
-from tcja_runtime import bundle, journal
+from tcja_runtime import journal
 from tcja_runtime.anytime import Predicted
+from tcja_runtime.bundle import bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, Windows
 

@@ -28,7 +28,8 @@ from tcja_deploy.versions import tools
 from tcja_runtime import golden, power
 from tcja_runtime.backends.select import AUTO, Backend, opened
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle import GOLDEN, Bundle, Manifest
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.conditions import Conditions, conditions
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats

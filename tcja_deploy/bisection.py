@@ -16,7 +16,7 @@ from tcja_deploy.comparison import Compared
 from tcja_deploy.parity import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
 from tcja_runtime import diagnosis, stimulus
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle import Tap
+from tcja_runtime.bundle.manifest import Tap
 from tcja_runtime.diagnosis import Fired, Seen
 from tcja_runtime.frames import Floats
 from tcja_runtime.golden import Golden

@@ -10,8 +10,9 @@ from pathlib import Path
 from tcja_deploy.console import Steps, silent
 from tcja_exporters import engine as engines
 from tcja_exporters.engine import Engine, Options
-from tcja_runtime import bundle
-from tcja_runtime.bundle import Bundle, Manifest, write_manifest
+from tcja_runtime.bundle import bundle
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.staging import restaged
 

@@ -21,11 +21,13 @@ from tcja_exporters import reference
 from tcja_exporters.advice import advise
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.trained import TrainedNetwork
-from tcja_runtime import golden, interface, stimulus
+from tcja_runtime import golden, stimulus
 from tcja_runtime.agreement import agreement
 from tcja_runtime.anytime import Curve, Predicted
 from tcja_runtime.backends.probe import onnxruntime_probes
-from tcja_runtime.bundle import PLAIN_MODEL, Layer, Tap
+from tcja_runtime.bundle import conformance
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.frames import Floats, Windows
 from tcja_runtime.golden import Golden
 from tcja_runtime.portrait import Advice, Painter, Portrait
@@ -101,7 +103,7 @@ def certify(
         draw(stimulus.DYADIC, reference.with_weights(deployed.network, exported.weights, drawn_weights), 1)
     shape = scenes[stimulus.DRAWN][1].output.shape[1:]
     named = [*taps, answer] if answer else taps
-    interface.check(folder, contract, network.output, shape, layers, named, exported.weights)
+    conformance.check(folder, contract, network.output, shape, layers, named, exported.weights)
     compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=drawn_weights)
     probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps, answer=answer)
     judged = windows.first(judge)

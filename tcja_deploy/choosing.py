@@ -30,7 +30,8 @@ from tcja_runtime import machine
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
-from tcja_runtime.bundle import PLAIN_MODEL, Layer
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
 from tcja_runtime.probe import Dimensions
 

@@ -35,7 +35,7 @@ from tcja_deploy.options import (
 )
 from tcja_deploy.versions import producer
 from tcja_runtime import staging
-from tcja_runtime.bundle import REPORT
+from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.choices import BackendName, Builder, Hardware, LayoutName, Precision, Target, TimeForm
 from tcja_runtime.errors import BAD_USAGE, BUG, DONE, INTERRUPTED, UNMET, BadInput, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.live.buffer import LIMIT

@@ -26,7 +26,7 @@ from tcja_runtime import stimulus
 from tcja_runtime.agreement import Agreement
 from tcja_runtime.anytime import Predicted
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle import Layer, Manifest
+from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes

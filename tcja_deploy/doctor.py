@@ -9,7 +9,7 @@ import platform
 from tcja_deploy.versions import producer, version
 from tcja_runtime import jetpack
 from tcja_runtime.backends import onnxruntime
-from tcja_runtime.bundle import FLAVOURS
+from tcja_runtime.bundle.manifest import FLAVOURS
 from tcja_runtime.conditions import power_mode
 from tcja_runtime.events import FORMATS
 from tcja_runtime.jetpack import OLDEST_TENSORRT, System

@@ -13,7 +13,7 @@ from tcja_deploy.extras import needs
 from tcja_deploy.versions import producer
 from tcja_runtime import golden
 from tcja_runtime.boards import SOURCES, Board, Mode, Precision
-from tcja_runtime.bundle import GOLDEN, MODEL, Bundle
+from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.golden import Golden
 

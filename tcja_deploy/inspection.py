@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tcja_deploy.extras import needs
-from tcja_runtime.bundle import Bundle, Layer, Manifest
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.errors import BadInput
 
 Facts = dict[str, Any]

@@ -40,14 +40,16 @@ from tcja_exporters.precision import (
 )
 from tcja_exporters.time_forms import FORMS
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
-from tcja_runtime import bundle, data, frames, golden
+from tcja_runtime import data, frames, golden
 from tcja_runtime.backends import onnxruntime
-from tcja_runtime.bundle import Layer, Manifest, write_manifest
+from tcja_runtime.bundle import bundle
+from tcja_runtime.bundle.bundle import write_manifest
+from tcja_runtime.bundle.manifest import Layer, Manifest
+from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.frames import InputContract, Windows
 from tcja_runtime.names import spikes_tensor
 from tcja_runtime.portrait import Advice
-from tcja_runtime.split import Streaming
 from tcja_runtime.staging import check_new_file, staged
 
 DRAWN_WINDOWS = 2

@@ -21,7 +21,7 @@ from tcja_runtime.agreement import Classes, Interval, wilson
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.backends.select import AUTO, opened
-from tcja_runtime.bundle import Bundle
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data import load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcja_runtime.bundle import Bundle
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.trace import Values
 

@@ -20,11 +20,12 @@ from tcja_deploy.comparison import Compared, batch_size, compare
 from tcja_deploy.console import Steps
 from tcja_deploy.deployed import weigh
 from tcja_deploy.parity import StreamedParity
-from tcja_runtime import interface, stimulus
+from tcja_runtime import stimulus
 from tcja_runtime.backends import select, stepwise_session
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.backends.stepwise_session import FILES
-from tcja_runtime.bundle import Manifest
+from tcja_runtime.bundle import conformance
+from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.golden import Golden
 
 
@@ -42,7 +43,7 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backe
         ParityNotMet: they do not take or return what the manifest says.
         BadInput: a file is no model.
     """
-    interface.check_streaming(folder, manifest)
+    conformance.check_streaming(folder, manifest)
     looked_at = (manifest.input.name, manifest.output, manifest.layers, manifest.taps)
     whole = onnxruntime_probes(folder, *looked_at, backend)[0]
     streamed = Probe(

@@ -33,7 +33,7 @@ from tcja_deploy.versions import tools
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.select import Backend
-from tcja_runtime.bundle import MODEL, Bundle
+from tcja_runtime.bundle.bundle import MODEL, Bundle
 from tcja_runtime.conditions import Conditions, conditions
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.frames import Floats

@@ -11,20 +11,22 @@ from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.comparison import Compared, batch_size, compare, quick_runs, with_statistics
 from tcja_deploy.console import Steps, silent
-from tcja_runtime import bundle, golden, interface, stimulus
+from tcja_runtime import golden, stimulus
 from tcja_runtime.agreement import TOP, Agreement, agreement
 from tcja_runtime.anytime import Curve, Predicted
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.probe import onnxruntime_probes, tensorrt_probes
 from tcja_runtime.backends.select import AUTO, Backend
-from tcja_runtime.bundle import FLAVOURS, Bundle, Manifest
+from tcja_runtime.bundle import bundle, conformance
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.engines import engines
+from tcja_runtime.bundle.manifest import FLAVOURS, Manifest
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data import Data, load, remarks
-from tcja_runtime.engines import engines
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats, Labels
 from tcja_runtime.golden import Golden
-from tcja_runtime.split import HEAD, TAIL
 from tcja_runtime.trace import Observation
 
 
@@ -83,7 +85,7 @@ def verify(
     _check_fit(vectors, manifest, path)
     named = [*manifest.taps, manifest.answer] if manifest.answer else manifest.taps
     held = (manifest.layers, named, manifest.weights)
-    interface.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
+    conformance.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
     names, not_run = _backends(opened, backend, trusted)
     report = parity.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_runtime.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.events import Events
 
 

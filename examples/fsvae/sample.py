@@ -21,7 +21,7 @@ from tcja_exporters.identify import identify
 from tcja_exporters.networks.fsvae import NETWORK
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle import MODEL
+from tcja_runtime.bundle.bundle import MODEL
 
 CHECKPOINT = Path(__file__).with_name("checkpoint.pth")
 COLUMNS = 8

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcja_runtime.bundle import sha256
+from tcja_runtime.bundle.bundle import sha256
 from tcja_runtime.errors import BadInput
 
 WRAPPERS = ("net", "model", "state_dict", "model_state_dict")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime import cache
-from tcja_runtime.bundle import FLAVOURS
+from tcja_runtime.bundle.manifest import FLAVOURS
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 
 LARGEST_BATCH = 1024

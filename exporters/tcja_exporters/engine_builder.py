@@ -25,7 +25,7 @@ from typing import Any
 
 from tcja_exporters.plugin_model import with_plugin
 from tcja_runtime import plugin
-from tcja_runtime.bundle import WEIGHTS, sha256
+from tcja_runtime.bundle.bundle import WEIGHTS, sha256
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.jetpack import OLDEST_TENSORRT
 from tcja_runtime.machine import free_memory, gpu

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from tcja_exporters import engine
 from tcja_exporters.engine import Options
-from tcja_runtime.bundle import ENGINES, WEIGHTS
-from tcja_runtime.engines import ENGINE
+from tcja_runtime.bundle.bundle import ENGINES, WEIGHTS
+from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.frames import Floats
 from tcja_runtime.names import given_tensor
 from tcja_runtime.probe import Dimensions, inputs, part
@@ -31,7 +31,7 @@ class BuiltPart:
         model: path of the .onnx file in standard operators; its weights are beside it.
         outputs: tensors to compute; none are the model's own outputs, of the model as it is.
         given: tensors to take as inputs, each with its dimensions.
-        target: one of `tcja_runtime.engines.FLAVOURS`.
+        target: one of `tcja_runtime.bundle.engines.FLAVOURS`.
         precision: of the model.
 
     Attributes:

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from tcja_runtime import wire
-from tcja_runtime.interface import spec_of
+from tcja_runtime.bundle.conformance import spec_of
 from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, VERSION, described
 
 _FLOAT, _HALF = 1, 10

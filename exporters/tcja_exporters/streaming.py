@@ -1,4 +1,4 @@
-"""Splits an exported network into the head and the tail with which it is streamed (`tcja_runtime.split`).
+"""Splits an exported network into the head and the tail with which it is streamed (`tcja_runtime.bundle.stepwise`).
 
     head    every operation that acts on each time step alone (`tcja_exporters.layouts`), at T = 1, a spiking layer
             being one step of its equations with its membranes as input and output
@@ -30,11 +30,11 @@ from tcja_exporters import custom_op, time_forms
 from tcja_exporters.layouts import MOVES, Layout, Layouts, Shape
 from tcja_exporters.onnx_export import Exported, finished, graph_of
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
-from tcja_runtime.bundle import Layer
+from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
-from tcja_runtime.split import HEAD, TAIL, Feature, State, Streaming
 
 
 @dataclasses.dataclass(frozen=True)

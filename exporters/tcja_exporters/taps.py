@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from tcja_exporters import attention, custom_op
 from tcja_exporters.layers import PerStep, Readout, TetPerStep
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.bundle import Layer, Tap
+from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.names import spikes_tensor
 
 _PER_STEP = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Linear)

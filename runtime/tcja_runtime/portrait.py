@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime import stimulus
-from tcja_runtime.bundle import Layer
+from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.neuron import membranes
 from tcja_runtime.trace import Reference
 

@@ -24,7 +24,7 @@ from tcja_deploy.console import Steps
 from tcja_deploy.live import taking
 from tcja_deploy.live.at_once import AtOnce
 from tcja_runtime.backends.select import AUTO
-from tcja_runtime.bundle import Bundle
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.frames import Floats

@@ -9,8 +9,8 @@ from tcja_deploy.scores import scores
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle import Bundle
-from tcja_runtime.engines import engines
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.engines import engines
 from tcja_runtime.trace import Values
 from tcja_runtime.windows import Collector, Frame
 

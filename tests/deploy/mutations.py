@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op, time_forms
 from tcja_runtime import pooling
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, Layer, Manifest, write_manifest
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tcja_deploy import pipeline
-from tcja_runtime.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
 
 from .. import networks
 

@@ -10,7 +10,7 @@ import pytest
 from tcja_deploy.building import with_engine
 from tcja_exporters import engine
 from tcja_exporters.engine import Options
-from tcja_runtime.bundle import Bundle, sha256
+from tcja_runtime.bundle.bundle import Bundle, sha256
 
 pytestmark = [
     pytest.mark.tensorrt,
@@ -55,7 +55,7 @@ def broken(bundle):
     manifest = Bundle.open(bundle).manifest
     model = (bundle / "model.plain.onnx").read_bytes().replace(b"\x22\x04Gemm", b"\x22\x04Gemn")
     (bundle / "model.plain.onnx").write_bytes(model)
-    from tcja_runtime.bundle import write_manifest
+    from tcja_runtime.bundle.bundle import write_manifest
 
     write_manifest(bundle, manifest)
 

@@ -20,7 +20,8 @@ from tcja_exporters import engine
 from tcja_exporters.time_forms import FORMS
 from tcja_runtime import machine
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle import PLAIN_MODEL, Bundle, Manifest
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.names import current_tensor, spikes_tensor
 

@@ -14,7 +14,7 @@ import torch
 from tcja_deploy import versions
 from tcja_exporters import engine
 from tcja_exporters.networks import NETWORKS
-from tcja_runtime.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
 
 from .. import networks
 

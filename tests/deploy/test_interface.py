@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tcja_deploy import cli
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 
 from .mutations import inserted, node_of, opened
 

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from tcja_deploy import cli, pipeline
-from tcja_runtime.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 
 from .. import networks
 from ..exporters.networks.test_tet_cifar10dvs import TestTetCifar10Dvs

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tcja_deploy import cli
-from tcja_runtime.bundle import Bundle
+from tcja_runtime.bundle.bundle import Bundle
 
 MODULE = """
 import torch

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tcja_deploy import cli
-from tcja_runtime.bundle import Bundle, sha256
+from tcja_runtime.bundle.bundle import Bundle, sha256
 
 from ..runtime.plugin import toolkits
 

@@ -13,7 +13,7 @@ import torch
 
 from tcja_deploy.drawings import LEVELS
 from tcja_runtime.backends.probe import onnxruntime_probes
-from tcja_runtime.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
 
 from .. import networks
 from ..pictures import decoded

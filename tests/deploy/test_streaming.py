@@ -18,10 +18,10 @@ from tcja_exporters import engine
 from tcja_runtime import golden
 from tcja_runtime.backends.select import opened
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle import GOLDEN, Bundle, sha256, write_manifest
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle, sha256, write_manifest
+from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
-from tcja_runtime.split import HEAD, TAIL, Streaming
 
 from .. import networks
 from ..exporters.networks.test_tet_cifar10dvs import TestTetCifar10Dvs

@@ -13,10 +13,10 @@ from tcja_exporters.onnx_export import Exported
 from tcja_exporters.streaming import Streamed
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.names import spikes_tensor
-from tcja_runtime.split import HEAD, TAIL
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from tcja_exporters import engine, engine_builder
 from tcja_exporters.engine import Batch, Options
-from tcja_runtime.bundle import PLAIN_MODEL, sha256
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, sha256
 from tcja_runtime.errors import BadInput, Unavailable
 
 pytestmark = pytest.mark.tensorrt

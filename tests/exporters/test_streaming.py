@@ -19,11 +19,11 @@ from tcja_exporters.onnx_export import Exported
 from tcja_exporters.passes.done import Done
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference import layers
-from tcja_runtime.bundle import WEIGHTS
+from tcja_runtime.bundle.bundle import WEIGHTS
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.split import HEAD, TAIL
 
 from .. import networks
 from .networks.test_cifar10dvs import TestCifar10Dvs

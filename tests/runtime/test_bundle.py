@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tcja_runtime import bundle
-from tcja_runtime.bundle import Bundle, Layer, Manifest, Tap, write_manifest
+from tcja_runtime.bundle import bundle
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.manifest import Layer, Manifest, Tap
+from tcja_runtime.bundle.stepwise import Feature, State, Streaming
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.split import Feature, State, Streaming
 from tcja_runtime.staging import staged
 
 MANIFEST = Manifest(

@@ -9,7 +9,7 @@ from tcja_exporters import onnx_export
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime import pooling
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
 from tests import networks
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime import stimulus
-from tcja_runtime.bundle import Weight
+from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.frames import InputContract
 
 

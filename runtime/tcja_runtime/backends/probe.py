@@ -13,7 +13,8 @@ from tcja_exporters.parts import BuiltPart
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Opener, Session
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL, Layer, Tap
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.frames import Floats
 from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
 from tcja_runtime.probe import Dimensions

@@ -6,8 +6,9 @@ import dataclasses
 
 from tcja_runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeSession, installed
 from tcja_runtime.backends.session import Session
-from tcja_runtime.bundle import FLAVOURS, PLAIN_MODEL, Bundle
-from tcja_runtime.engines import Engine, engines, require
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.engines import Engine, engines, require
+from tcja_runtime.bundle.manifest import FLAVOURS
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import gpu
 from tcja_runtime.plugin import AT_RUN_TIME

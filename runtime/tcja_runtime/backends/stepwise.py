@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from tcja_runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
-from tcja_runtime.bundle import Bundle
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput
 from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
-from tcja_runtime.split import HEAD, TAIL, Streaming
 from tcja_runtime.trace import Values
 
 LARGEST = 2**36

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.engines import require
+from tcja_runtime.bundle.engines import require
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.frames import Floats
 from tcja_runtime.plugin import register

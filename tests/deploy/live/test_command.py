@@ -27,10 +27,10 @@ import pytest
 from tcja_deploy.live import at_once, taking
 from tcja_deploy.live import stream as live
 from tcja_runtime.backends import select
-from tcja_runtime.bundle import PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.events import Events
 from tcja_runtime.frames import InputContract
-from tcja_runtime.split import HEAD, TAIL, Streaming
 
 from ... import networks
 from ...streams import atis, cut_by_time, drawn, within

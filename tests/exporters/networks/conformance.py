@@ -23,7 +23,7 @@ from tcja_exporters import reference
 from tcja_exporters.costs import Costs
 from tcja_exporters.identify import identify
 from tcja_exporters.networks.network import ShapeReader
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 
 from ... import networks
 from ..published import LIFSpike

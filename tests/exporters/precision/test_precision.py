@@ -16,7 +16,7 @@ from tcja_exporters.precision import Lowered, calibrate, keep_in_float32, lowere
 from tcja_exporters.quantizer import quantized
 from tcja_exporters.reference import layers
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.errors import BadInput
 
 from ... import networks

@@ -17,7 +17,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle import ENGINES, FLAVOURS, MODEL, PLAIN_MODEL, Bundle, check_sidecar, sha256
+from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
+from tcja_runtime.bundle.manifest import FLAVOURS, check_sidecar
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine import Gpu, gpu
 

@@ -1,0 +1,1 @@
+"""The folder that travels to the board: manifest, models, golden vectors, engines."""

@@ -1,0 +1,178 @@
+"""The bundle: a folder that holds an exported network and the evidence for it.
+
+    manifest.json      what everything is, and the sha256 and size of every other file
+    model.onnx         canonical model: one TcjaLif node a spiking layer, defined by a local function
+    model.plain.onnx   the same in standard operators, what TensorRT builds from
+    weights.bin        the weights of all models, as ONNX external data
+    head.onnx          of a network that is streamed: one time step (`tcja_runtime.bundle.stepwise`)
+    tail.onnx          likewise: what is left when a window is whole
+    golden.npz         inputs and the reference's spikes (`tcja_runtime.golden`)
+    parity.json        the comparison of exported and trained network
+    report.html        the same for people
+    engines/NAME/      model.engine and engine.json, one folder an engine
+
+A bundle is written whole or not at all (`tcja_runtime.staging`), and read only if every hash fits and nothing was
+added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tcja_runtime.bundle.manifest import Json, Manifest
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.errors import BadInput
+
+SCHEMA = 5
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+PLAIN_MODEL = "model.plain.onnx"
+WEIGHTS = "weights.bin"
+GOLDEN = "golden.npz"
+PARITY = "parity.json"
+REPORT = "report.html"
+ENGINES = "engines"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose every file has the hash its manifest gives."""
+
+    path: Path
+    manifest: Manifest
+    files: dict[str, Json]
+
+    @classmethod
+    def open(cls, path: Path, *, any_engine: bool = False) -> Bundle:
+        """Read a bundle and check it.
+
+        Args:
+            path: its folder.
+            any_engine: whether its engines may be others than its manifest says; they are then not to be trusted.
+
+        Raises:
+            BadInput: it is not a bundle, of another schema, or a file is missing, changed, added or misnamed.
+        """
+        file = path / MANIFEST
+        if not path.exists():
+            raise BadInput(f"{path} does not exist")
+        if not file.is_file():
+            raise BadInput(f"{path} is not a bundle: it has no {MANIFEST}")
+        try:
+            content = json.loads(file.read_bytes())
+            seal, sealed, files = content.pop("seal"), _seal(content), content["files"]
+            schema = content["schema"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"{file} is damaged ({error}); export the bundle again") from error
+        if seal != sealed:
+            raise BadInput(f"{file} was changed after it was written; export the bundle again")
+        if schema != SCHEMA:
+            raise BadInput(f"{file} has schema {schema}, this version reads {SCHEMA}; use a matching tcja-deploy")
+        if not _lists_files(files):
+            raise BadInput(f"{file} has no list of files with sha256 and bytes; export the bundle again")
+        for name, fact in files.items():
+            if not (any_engine and is_of_engine(name)):
+                _check_file(path, name, fact)
+        for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
+            if name not in files:
+                raise BadInput(f"{file} does not list {name}; export the bundle again")
+        _check_nothing_added(path, files, any_engine=any_engine)
+        fields = {name: value for name, value in content.items() if name not in ("schema", "files")}
+        try:
+            manifest = Manifest.from_dict(fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{file} is no manifest of schema {SCHEMA} ({error}); export the bundle again") from error
+        for name in (HEAD, TAIL):
+            if (name in files) != bool(manifest.streaming):
+                lists = "lists" if name in files else "does not list"
+                raise BadInput(f"{file} {lists} {name}, and says otherwise of streaming; export the bundle again")
+        return cls(path, manifest, files)
+
+    def sound_engines(self) -> list[str]:
+        """Names of the engines whose every file is as the manifest says, with none added."""
+        found = []
+        for name in self.manifest.engines:
+            prefix = f"{ENGINES}/{name}/"
+            files = {file: fact for file, fact in self.files.items() if file.startswith(prefix)}
+            there = {file.relative_to(self.path).as_posix() for file in (self.path / prefix).rglob("*")}
+            try:
+                for file, fact in files.items():
+                    _check_file(self.path, file, fact)
+            except BadInput:
+                continue
+            if there == files.keys():
+                found.append(name)
+        return found
+
+
+def _lists_files(files: Any) -> bool:
+    return isinstance(files, dict) and all(
+        isinstance(fact, dict) and isinstance(fact.get("sha256"), str) and isinstance(fact.get("bytes"), int)
+        for fact in files.values()
+    )
+
+
+def is_of_engine(name: str) -> bool:
+    """Whether a file of a bundle belongs to an engine."""
+    return PurePosixPath(name).parts[0] == ENGINES
+
+
+def _check_nothing_added(folder: Path, files: Json, *, any_engine: bool) -> None:
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if name == MANIFEST or name in files or (file.is_dir() and not file.is_symlink()):
+            continue
+        if not is_of_engine(name):
+            raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or export the bundle again")
+        if not any_engine:
+            raise BadInput(
+                f"{file} is not in the manifest: it was added later; run 'tcja-deploy build {folder}', which takes it "
+                "out, or pass --trust-engine if you trust where it comes from"
+            )
+
+
+def _check_file(folder: Path, name: str, fact: Json) -> None:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise BadInput(f"{folder / MANIFEST} names a file outside the bundle: {name}")
+    file = folder / name
+    again = f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else "export the bundle again"
+    if not file.is_file():
+        raise BadInput(f"{file} is missing; {again}")
+    size = file.stat().st_size
+    if size != fact["bytes"]:
+        raise BadInput(f"{file} has {size} bytes, the manifest says {fact['bytes']}; {again}")
+    if sha256(file) != fact["sha256"]:
+        raise BadInput(f"{file} was changed: its sha256 is not the manifest's; {again}")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a folder whose other files are final."""
+    files = {
+        file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file != folder / MANIFEST
+    }
+    content: Json = {"schema": SCHEMA, **dataclasses.asdict(manifest), "files": files}
+    # The seal covers the manifest itself, so that no byte of a bundle can change unnoticed.
+    sealed = {**content, "seal": _seal(content)}
+    (folder / MANIFEST).unlink(missing_ok=True)  # it may be the same file as that of a bundle which is left as it is
+    (folder / MANIFEST).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
+
+
+def _seal(content: Json) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
