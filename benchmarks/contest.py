@@ -21,7 +21,7 @@ from torch import nn
 from tcja_deploy.benchmarking import Latency, alternated
 from tcja_exporters import onnx_export, reference
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.frames import Floats, InputContract
+from tcja_runtime.data.contract import Floats, InputContract
 
 PEAK = Path(__file__).with_name("peak.py")
 FOR_ENGINES = "unrolled"

@@ -21,8 +21,8 @@ from tcja_deploy.sweeping import exponent
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import ShapeReader
-from tcja_runtime import frames
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.data import samples
 
 NAME, SIDE = "dvs128", 64
 
@@ -43,7 +43,7 @@ def subject(time_steps: int, side: int = SIDE, channels: int | None = None) -> S
         contract=contract,
         output=network.output,
         time_steps=time_steps,
-        windows=lambda n: frames.draw(contract, n).inputs,
+        windows=lambda n: samples.draw(contract, n).inputs,
     )
 
 

@@ -24,10 +24,10 @@ import spikingjelly_datasets
 from rich.console import Console
 from rich.table import Table
 
+from tcja_runtime.data.contract import Floats, InputContract
+from tcja_runtime.data.integration import integrate
+from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.events import CHUNK, Events, InMemory
-from tcja_runtime.frames import Floats, InputContract
-from tcja_runtime.integration import integrate
-from tcja_runtime.windows import Cutter, Window
 
 DURATION = 50_000  # microseconds
 SPAN = 2_000_000

@@ -22,8 +22,10 @@ from tcja_deploy.comparison import Compared, batch_size, compare
 from tcja_exporters import checkpoint, onnx_export, reference
 from tcja_exporters.identify import identify
 from tcja_exporters.taps import taps as network_taps
-from tcja_runtime import frames, golden, stimulus
+from tcja_runtime import golden, stimulus
 from tcja_runtime.backends.probe import onnxruntime_probes
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.data.samples import Samples, draw
 from tcja_runtime.trace import Reference
 
 
@@ -47,7 +49,7 @@ def main() -> None:
     layers = reference.layers(model, contract)
     exported = onnx_export.export(model, contract, network.output, {"producer": "benchmark"})
     taps = network_taps(model, exported.model, steps)
-    samples = frames.draw(contract, args.windows)
+    samples = draw(contract, args.windows)
 
     with tempfile.TemporaryDirectory() as folder:
         onnx_export.save(exported, Path(folder))
@@ -60,10 +62,10 @@ def main() -> None:
                 for start in range(0, len(samples), size):
                     model(torch.from_numpy(samples.inputs[start : start + size]).to(torch.float64))
 
-        def certified(windows: frames.Samples) -> None:
+        def certified(windows: Samples) -> None:
             recorder = golden.Recorder()
 
-            def trained(inputs: frames.Floats) -> tuple[frames.Floats, Reference]:
+            def trained(inputs: Floats) -> tuple[Floats, Reference]:
                 attending = [tap for tap in taps if tap.attends]
                 found = reference.record(model, inputs, layers, steps, attending).reference
                 recorder.add(found)

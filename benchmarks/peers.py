@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from tcja_exporters.attention import CLA, TCJA, TLA
 from tcja_exporters.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.neuron import NeuronSpec
 
 

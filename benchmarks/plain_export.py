@@ -18,7 +18,7 @@ from spikingjelly.clock_driven import functional, neuron
 from tcja_exporters import checkpoint
 from tcja_exporters.identify import identify
 from tcja_exporters.neurons import spiking_neurons
-from tcja_runtime.frames import draw
+from tcja_runtime.data.samples import draw
 
 
 def main() -> None:

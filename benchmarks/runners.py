@@ -10,7 +10,7 @@ import onnxruntime
 
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 
 OURS, PLAIN, FLOOR, TORCH, COMPILED = "tcja-deploy", "plain export", "floor", "PyTorch", "torch.compile"
 """The contestants."""

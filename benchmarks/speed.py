@@ -34,9 +34,9 @@ from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters import engine
 from tcja_exporters.identify import identify
 from tcja_exporters.networks import NETWORKS
-from tcja_runtime import data, frames
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.conditions import conditions
+from tcja_runtime.data import dataset, samples
 from tcja_runtime.errors import TcjaError
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
@@ -57,7 +57,7 @@ def found(what: str, folder: Path) -> Subject:
         path if is_drawn else None,
     )
     contract = network.contract
-    windows = data.load(Path(file), contract, None) if file else None
+    windows = dataset.load(Path(file), contract, None) if file else None
     return Subject(
         name=network.name if is_drawn else f"{network.name}, trained" if file else f"{network.name}, {Path(path).name}",
         source=f"{'drawn' if is_drawn else 'trained'} weights, {'data' if file else 'drawn windows'}",
@@ -66,7 +66,7 @@ def found(what: str, folder: Path) -> Subject:
         contract=contract,
         output=network.output,
         time_steps=network.time_steps,
-        windows=lambda n: next(windows.batches(n)) if windows else frames.draw(contract, n).inputs,
+        windows=lambda n: next(windows.batches(n)) if windows else samples.draw(contract, n).inputs,
     )
 
 

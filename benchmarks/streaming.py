@@ -24,11 +24,11 @@ from tcja_exporters import checkpoint, onnx_export, reference, streaming
 from tcja_exporters.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.network import ShapeReader
-from tcja_runtime import frames
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.data import samples
 
 COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame ms", "last ms", "last/whole", "answer")
 
@@ -41,7 +41,7 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     split = streaming.split(exported, contract, layers)
     onnx_export.save(exported, folder, split.models)
     plain, head, tail = (OnnxRuntimeSession(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL))
-    window = frames.draw(contract, 1, seed=1).inputs
+    window = samples.draw(contract, 1, seed=1).inputs
     expected = plain.run({contract.name: window})[network.output]
     streams = Streams(split.streaming, contract, network.output, expected.shape[1:], head, tail)
     for frame in window[0]:

@@ -13,8 +13,9 @@ from tcja_deploy.drawings import Html, figure, joined, percent, tag
 from tcja_runtime import anytime
 from tcja_runtime.agreement import Classes, Interval
 from tcja_runtime.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve, Predicted, curve, told
+from tcja_runtime.data.contract import Floats, InputContract, Labels
+from tcja_runtime.data.samples import Windows
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats, InputContract, Labels, Windows
 
 _MOST, _FEWEST = 64, 8
 """Windows that are shown unless others are asked for."""

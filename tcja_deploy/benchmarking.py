@@ -31,8 +31,8 @@ from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.conditions import Conditions, conditions
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats
 from tcja_runtime.machine import free_memory
 from tcja_runtime.power import Power, Sampler
 

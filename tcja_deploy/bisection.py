@@ -17,8 +17,8 @@ from tcja_deploy.parity import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
 from tcja_runtime import diagnosis, stimulus
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.manifest import Tap
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.diagnosis import Fired, Seen
-from tcja_runtime.frames import Floats
 from tcja_runtime.golden import Golden
 from tcja_runtime.judgement import Place, judge_signal
 from tcja_runtime.names import current_tensor, spikes_tensor

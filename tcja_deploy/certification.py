@@ -28,7 +28,8 @@ from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer, Tap
-from tcja_runtime.frames import Floats, Windows
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.data.samples import Windows
 from tcja_runtime.golden import Golden
 from tcja_runtime.portrait import Advice, Painter, Portrait
 from tcja_runtime.trace import Reference

@@ -27,8 +27,8 @@ from tcja_runtime.agreement import Agreement
 from tcja_runtime.anytime import Predicted
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.manifest import Layer, Manifest
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
-from tcja_runtime.frames import Floats
 from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
 from tcja_runtime.neuron import fire
 from tcja_runtime.rounding import FLOAT32, membranes_within

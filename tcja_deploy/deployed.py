@@ -21,7 +21,7 @@ from tcja_deploy.parity import EngineParity, Failure
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.golden import Golden
 from tcja_runtime.trace import Values
 

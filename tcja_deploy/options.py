@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from tcja_runtime.choices import BackendName
+from tcja_runtime.data.contract import LARGEST
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import LARGEST
-from tcja_runtime.windows import Window
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]

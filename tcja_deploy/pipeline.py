@@ -40,14 +40,16 @@ from tcja_exporters.precision import (
 )
 from tcja_exporters.time_forms import FORMS
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
-from tcja_runtime import data, frames, golden
+from tcja_runtime import golden
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.bundle.stepwise import Streaming
+from tcja_runtime.data import dataset
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.samples import Windows, draw
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.frames import InputContract, Windows
 from tcja_runtime.names import spikes_tensor
 from tcja_runtime.portrait import Advice
 from tcja_runtime.staging import check_new_file, staged
@@ -76,9 +78,9 @@ class Request:
         keep: what stays in float32 all the same: modules, spiking layers, or "advised" for what margins advise.
         time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
             by layer; None leaves it to the target (`tcja_deploy.choosing`).
-        split: how recordings are cut into frames (`tcja_runtime.frames.RULES`); None leaves it to the network.
+        split: how recordings are cut into frames (`tcja_runtime.data.contract.RULES`); None leaves it to the network.
         streaming: whether to split the network so that it can be streamed frame by frame (`tcja_exporters.streaming`).
-        data: windows to compare on (`tcja_runtime.data.load`); None draws some.
+        data: windows to compare on (`tcja_runtime.data.dataset.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
         judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
         anytime: how many of them, the first, to show the network frame by frame; None for as many real ones as cost
@@ -103,7 +105,7 @@ class Request:
     time_form: str | None = None
     split: str | None = None
     streaming: bool = False
-    data: Path | None = None
+    dataset: Path | None = None
     samples: int | None = None
     judge: int | None = None
     anytime: int | None = None
@@ -175,7 +177,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     result, vectors, portrait = certify(
         network, deployed, windows, layers, taps, answer, folder, steps, judge, request.anytime, advice
     )
-    for line in data.remarks([windows]) if isinstance(windows, data.Data) else ():
+    for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
         steps.note(line)
     manifest = Manifest(
         producer=producer(),
@@ -275,11 +277,11 @@ def _trained(request: Request) -> TrainedNetwork:
     model = from_factory(request.model) if isinstance(request.model, str) else request.model
     if checkpoint:
         load_weights(model, checkpoint)
-    shape = request.shape or data.shape_of(request.data)
+    shape = request.shape or dataset.shape_of(request.data)
     contract = InputContract.of(shape)
-    windows: Windows = frames.draw(contract, DRAWN_WINDOWS)
+    windows: Windows = draw(contract, DRAWN_WINDOWS)
     if request.data:
-        windows = data.load(request.data, contract, None)
+        windows = dataset.load(request.data, contract, None)
     return adopt(
         model,
         contract,
@@ -319,6 +321,6 @@ def _windows(request: Request, contract: InputContract, classes: tuple[str, ...]
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:
-        return frames.draw(contract, request.samples or enough)
-    windows = data.load(request.data, contract, classes)
+        return draw(contract, request.samples or enough)
+    windows = dataset.load(request.data, contract, classes)
     return windows if request.samples is None else windows.first(request.samples)

@@ -22,12 +22,12 @@ from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.backends.select import AUTO, opened
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.data import load, remarks
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.data.dataset import load, remarks
+from tcja_runtime.data.recordings import Span
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import Floats
-from tcja_runtime.recorded import Span
 from tcja_runtime.trace import Values
-from tcja_runtime.windows import Window
 
 _HELD = tuple(field.name for field in dataclasses.fields(Span))
 
@@ -97,7 +97,7 @@ class Classified:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each window: its file, its place in that, its label if it has one, its likeliest classes and their scores.
 
-        Of a recording also what of it the window holds (`tcja_runtime.recorded.Span`).
+        Of a recording also what of it the window holds (`tcja_runtime.data.recordings.Span`).
         """
         places = (
             (file, window) for file, count in zip(self.files, self.counts, strict=True) for window in range(count)
@@ -152,7 +152,7 @@ def classify(
 
     Args:
         path: of the bundle.
-        files: of windows or recordings, or folders of them (`tcja_runtime.data.load`).
+        files: of windows or recordings, or folders of them (`tcja_runtime.data.dataset.load`).
         steps: where progress is shown, and why engines are passed over.
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
         trusted: whether to load engines that the bundle's manifest does not know.

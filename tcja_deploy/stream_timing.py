@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,8 +35,8 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import MODEL, Bundle
 from tcja_runtime.conditions import Conditions, conditions
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.frames import Floats
 from tcja_runtime.machine import free_memory
 
 CANONICAL = MODEL

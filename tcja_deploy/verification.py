@@ -23,9 +23,9 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.manifest import FLAVOURS, Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
-from tcja_runtime.data import Data, load, remarks
+from tcja_runtime.data.contract import Floats, Labels
+from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import Floats, Labels
 from tcja_runtime.golden import Golden
 from tcja_runtime.trace import Observation
 
@@ -61,7 +61,7 @@ def verify(
     Args:
         path: of the bundle.
         steps: where progress is shown.
-        data: windows to classify besides, running free (`tcja_runtime.data.load`). How the trained network classifies
+        data: windows to classify besides, running free (`tcja_runtime.data.dataset.load`). How the trained network classifies
             them is known where it was exported with the same.
         samples: how many of these to take, at most; None takes all.
         bisect: whether to find what is wrong, if anything is.

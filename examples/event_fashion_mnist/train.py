@@ -30,9 +30,9 @@ from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import Attention
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.surrogates import ATan
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.integration import integrate
 from tcja_runtime.events import InMemory
-from tcja_runtime.frames import InputContract
-from tcja_runtime.integration import integrate
 
 sys.path.append(str(Path(__file__).parents[1] / "fashion_mnist"))
 from idx import DEBIAN, load

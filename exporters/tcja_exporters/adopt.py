@@ -23,8 +23,8 @@ from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognised import Recognised, class_name
 from tcja_exporters.neurons import SpikingNeuron, SteppedNeuron, spiking_neurons
 from tcja_exporters.trained import TrainedNetwork
+from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.neuron import fire
 from tcja_runtime.trace import Spikes
 

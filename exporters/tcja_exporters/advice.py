@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tcja_exporters.neurons import spiking_neurons
 from tcja_runtime import stimulus
 from tcja_runtime.bundle.manifest import Layer
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.neuron import membranes
 from tcja_runtime.portrait import Advice
 from tcja_runtime.trace import Reference, Witnesses

@@ -36,8 +36,8 @@ from tcja_exporters.passes.fold_batch_norm import norm_of
 from tcja_exporters.time_forms import TimeForm
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
 from tcja_runtime.bundle.manifest import Weight
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
 from tcja_runtime.names import current_tensor, spikes_tensor
 
 EXTERNAL_FROM_BYTES = 1024

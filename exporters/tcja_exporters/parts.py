@@ -18,7 +18,7 @@ from tcja_exporters import engine
 from tcja_exporters.engine import Options
 from tcja_runtime.bundle.bundle import ENGINES, WEIGHTS
 from tcja_runtime.bundle.engines import ENGINE
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.names import given_tensor
 from tcja_runtime.probe import Dimensions, inputs, part
 from tcja_runtime.sessions.tensorrt import TensorRtEngine, TensorRtSession

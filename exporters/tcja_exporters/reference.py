@@ -24,8 +24,8 @@ from tcja_exporters.taps import answer_read, fired_answer, read_steps, tapped
 from tcja_runtime import stimulus
 from tcja_runtime.anytime import Predicted, told
 from tcja_runtime.bundle.manifest import Layer, Tap, Weight
+from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
 from tcja_runtime.trace import Observation, Reference, Spikes, Values, Witnesses
 

@@ -32,8 +32,8 @@ from tcja_exporters.onnx_export import Exported, finished, graph_of
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
 from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
 
 

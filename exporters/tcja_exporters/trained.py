@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from tcja_exporters.layers import Readout
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

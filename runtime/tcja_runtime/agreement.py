@@ -15,7 +15,7 @@ import statistics
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.frames import Labels
+from tcja_runtime.data.contract import Labels
 from tcja_runtime.trace import Values
 
 CONFIDENCE = 0.95

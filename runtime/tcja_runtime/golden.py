@@ -3,7 +3,7 @@
 Real windows (or drawn ones, where there was no data), in these arrays:
 
     the inputs under the contract's name, float32 [N, ...]; `labels` int64 [N] where known; `source`, `real`
-    `answered`, which data the reference classified (`tcja_runtime.frames.Windows.digest`), and how: `likeliest` int32
+    `answered`, which data the reference classified (`tcja_runtime.data.samples.Windows.digest`), and how: `likeliest` int32
     [windows, k], the classes of each, the likeliest first, and `early` int32 [windows, T] and `shown` int32
     [some windows, T], the class after each number of steps (`tcja_runtime.anytime`); the windows above are the first
     `layers`, their names in order; `spike_counts` int64 [layers, N, T]
@@ -32,8 +32,9 @@ import numpy.typing as npt
 from tcja_runtime import stimulus
 from tcja_runtime.agreement import Classes
 from tcja_runtime.anytime import Predicted
+from tcja_runtime.data.contract import Floats, InputContract
+from tcja_runtime.data.samples import Samples, Windows
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats, InputContract, Samples, Windows
 from tcja_runtime.trace import Reference, Spikes, Witnesses
 
 MAX_WINDOWS = 16

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.bundle.manifest import Layer, Weight
-from tcja_runtime.frames import Floats, InputContract
+from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.trace import Spikes
 
 Bytes = npt.NDArray[np.uint8]

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.event_counts import Planes
+from tcja_runtime.data.integration import integrate
+from tcja_runtime.data.sliding_windows import Frame
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, InMemory, Recording, Segment, segments
-from tcja_runtime.frames import InputContract
-from tcja_runtime.integration import integrate
 from tcja_runtime.live.sources import Source
-from tcja_runtime.planes import Planes
-from tcja_runtime.windows import Frame
 
 KEPT = 2**24
 """Events that are kept, at most, of a source that cannot be read again: some 220 MB."""
 
 
 class AtOnce:
-    """What `tcja_runtime.windows.Cutter` is for windows. A recording is read again in the end, all else is kept.
+    """What `tcja_runtime.data.sliding_windows.Cutter` is for windows. A recording is read again in the end, all else is kept.
 
     Args:
         contract: of the network.
@@ -60,7 +60,7 @@ class AtOnce:
         """The frames of all of it.
 
         Raises:
-            BadInput: as `tcja_runtime.integration.integrate`.
+            BadInput: as `tcja_runtime.data.integration.integrate`.
         """
         recording = self._source.recording
         if recording is None:

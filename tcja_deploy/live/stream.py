@@ -25,13 +25,13 @@ from tcja_deploy.live import taking
 from tcja_deploy.live.at_once import AtOnce
 from tcja_runtime.backends.select import AUTO
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.data.sliding_windows import Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.frames import Floats
 from tcja_runtime.live.buffer import LIMIT, Buffer, Gap, Run
 from tcja_runtime.live.sources import Source
 from tcja_runtime.live.steady import Steady
-from tcja_runtime.windows import Cutter, Frame, Window
 
 _AT_ONCE = 1.0  # seconds within which signals are one
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop

@@ -11,8 +11,8 @@ from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
+from tcja_runtime.data.sliding_windows import Collector, Frame
 from tcja_runtime.trace import Values
-from tcja_runtime.windows import Collector, Frame
 
 
 class Taking(Protocol):

@@ -18,7 +18,8 @@ from tcja_deploy.verification import verify
 from tcja_exporters.engine import Batch, Options
 from tcja_exporters.layers import Readout
 from tcja_exporters.libraries import register
-from tcja_runtime.frames import InputContract, Samples
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.samples import Samples
 from tcja_runtime.neuron import NeuronSpec
 
 from .. import networks

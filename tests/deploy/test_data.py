@@ -20,7 +20,7 @@ from tcja_runtime import golden
 from tcja_runtime.agreement import Agreement
 from tcja_runtime.anytime import Predicted
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
-from tcja_runtime.data import load
+from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput
 
 from .. import networks

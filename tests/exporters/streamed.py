@@ -15,7 +15,7 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
-from tcja_runtime.frames import Floats, InputContract
+from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.names import spikes_tensor
 
 

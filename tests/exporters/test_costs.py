@@ -16,8 +16,8 @@ from tcja_exporters.networks import NETWORKS
 from tcja_runtime import golden
 from tcja_runtime.boards import board
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
 from .. import networks

@@ -8,7 +8,7 @@ import torch
 from tcja_exporters import onnx_export
 from tcja_exporters.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET, Dialect
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 T = 12
 

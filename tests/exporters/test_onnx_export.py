@@ -19,8 +19,8 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
 from tcja_runtime.bundle.manifest import Layer, Tap
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.trace import Reference, Witnesses
 

@@ -15,7 +15,7 @@ from tcja_exporters import onnx_export, passes
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
 RNG = np.random.default_rng(0)

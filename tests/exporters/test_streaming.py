@@ -21,8 +21,8 @@ from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference import layers
 from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
 from .. import networks

@@ -5,7 +5,7 @@ import pytest
 
 from tcja_runtime.agreement import wilson
 from tcja_runtime.anytime import STEPS_READ, Predicted, curve, shown
-from tcja_runtime.frames import Samples
+from tcja_runtime.data.samples import Samples
 
 # One window, three steps, two classes with two voters each: the votes are 2:0, 0:1, 0:2, so 2:0, 2:1, 2:3 in all.
 VOTES = np.array([[[1, 1, 0, 0]], [[0, 0, 1, 0]], [[0, 0, 1, 1]]], np.float32)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcja_runtime.data import load, shape_of
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.dataset import load, shape_of
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
 
 FRAMES = InputContract.frames(3, 4, 5)
 IMAGES = InputContract.images(1, 4, 4)

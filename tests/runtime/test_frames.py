@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from tcja_runtime.data.contract import InputContract, spoken
+from tcja_runtime.data.samples import draw
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract, draw, spoken
 
 FRAMES = InputContract.frames(3, 4, 5)
 IMAGES = InputContract.images(1, 4, 4)

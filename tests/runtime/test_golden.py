@@ -5,7 +5,8 @@ import pytest
 
 from tcja_runtime import golden, stimulus
 from tcja_runtime.anytime import Predicted
-from tcja_runtime.frames import InputContract, draw
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.samples import draw
 from tcja_runtime.golden import Recorder
 from tcja_runtime.trace import Reference, Witnesses
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcja_runtime import integration
+from tcja_runtime.data import integration
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.integration import integrate
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.frames import InputContract
-from tcja_runtime.integration import integrate
 
 from .recordings import COLUMNS, ROWS, InMemory, at_times, counted, drawn
 from .spikingjelly_frames import DURATIONS, FRAMES

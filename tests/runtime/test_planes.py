@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_runtime import planes
-from tcja_runtime.frames import InputContract
-from tcja_runtime.planes import Counts, Planes
+from tcja_runtime.data import event_counts
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.event_counts import Counts, Planes
 
 from .recordings import at_times, counted
 
@@ -54,7 +54,7 @@ def test_a_frame_of_the_sensors_size_is_not_touched():
 @pytest.mark.parametrize("polarity", [("off", "on"), ("on", "off")])
 def test_every_event_is_counted_once(monkeypatch, size, polarity):
     """Where positions fill 16 bits to the last, and where they need more."""
-    monkeypatch.setattr(planes, "_MANY", 100)
+    monkeypatch.setattr(event_counts, "_MANY", 100)
     events = at_times(np.zeros(1000), rows=size[0], columns=size[1])
     events.x[-1], events.y[-1], events.p[-1] = size[1] - 1, size[0] - 1, True
     taken = Planes(InputContract.from_dict({**vars(InputContract.frames(2, *size)), "polarity": polarity}))
@@ -70,7 +70,7 @@ def test_every_event_is_counted_once(monkeypatch, size, polarity):
 
 
 def test_more_events_than_float32_counts_one_by_one(monkeypatch):
-    monkeypatch.setattr(planes, "_MANY", 1)
+    monkeypatch.setattr(event_counts, "_MANY", 1)
     taken = Planes(InputContract.frames(1, 1, 1))
     counts = Counts(taken)
     pixel = taken.positions(at_times(np.zeros(2**22), rows=1, columns=1)) * 0

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tcja_runtime import recorded
-from tcja_runtime.data import load
+from tcja_runtime.data import recordings
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.dataset import load
+from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import InputContract
-from tcja_runtime.windows import Cutter, Window
 
 from ..streams import atis, drawn
 
@@ -28,7 +28,7 @@ def file(tmp_path) -> Path:
 
 
 def test_windows_of_more_events_than_can_be_kept_are_refused(file, monkeypatch):
-    monkeypatch.setattr(recorded, "Cutter", functools.partial(Cutter, most=150))
+    monkeypatch.setattr(recordings, "Cutter", functools.partial(Cutter, most=150))
     with pytest.raises(BadInput, match=r"a.bin: a window holds more than 150 events; take shorter windows$"):
         load(file, CONTRACT, CLASSES, Window.parse("500ms"))
     assert len(load(file, CONTRACT, CLASSES, Window.parse("250ms"))) == 4
@@ -60,7 +60,7 @@ def test_what_is_cut_otherwise_is_told_apart(file):
 
 
 def test_a_file_is_read_once_however_many_segments_it_has(file, monkeypatch):
-    crc32, read = recorded.zlib.crc32, []
-    monkeypatch.setattr(recorded.zlib, "crc32", lambda block, check: read.append(len(block)) or crc32(block, check))
+    crc32, read = recordings.zlib.crc32, []
+    monkeypatch.setattr(recordings.zlib, "crc32", lambda block, check: read.append(len(block)) or crc32(block, check))
     digest(file, "1,0,300000\n2,300000,600000\n1,600000,900000")
     assert sum(read) == file.stat().st_size

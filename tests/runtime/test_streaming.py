@@ -11,8 +11,8 @@ import pytest
 from tcja_runtime.backends import stepwise
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import InputContract
 
 STEPS, REST = 3, -1.0
 CONTRACT = InputContract.frames(STEPS, 1, 2)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.integration import integrate
+from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.frames import InputContract
-from tcja_runtime.integration import integrate
-from tcja_runtime.windows import Collector, Cutter, Frame, Window
 
 from .recordings import COLUMNS, ROWS, InMemory, at_times, counted, drawn
 
@@ -181,8 +181,8 @@ def test_it_cuts_like_the_plain_one_however_the_events_come(rule, window):
 def test_it_works_on_as_many_at_a_time_as_it_likes(monkeypatch, block):
     events, taken, window = wild(5), contract("time"), Window(103, hop=40)
     wanted = cut(Plain(taken, window), events)
-    monkeypatch.setattr("tcja_runtime.windows._BLOCK", block)
-    monkeypatch.setattr("tcja_runtime.planes._MANY", 5)
+    monkeypatch.setattr("tcja_runtime.data.sliding_windows._BLOCK", block)
+    monkeypatch.setattr("tcja_runtime.data.event_counts._MANY", 5)
     assert_same(cut(Cutter(taken, window), events), wanted)
 
 

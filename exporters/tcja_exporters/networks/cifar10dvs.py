@@ -11,7 +11,7 @@ from tcja_exporters.layers import PerStep, Readout
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

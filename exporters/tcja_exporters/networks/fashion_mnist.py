@@ -16,7 +16,7 @@ from tcja_exporters.dialects import SPIKINGJELLY
 from tcja_exporters.layers import PerStep, Readout, WindowDropout
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron
 CLASSES = (

@@ -37,7 +37,7 @@ from tcja_exporters.dialects import FSVAE
 from tcja_exporters.layers import Readout
 from tcja_exporters.networks.network import Attention, Network, ShapeReader
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 READOUTS = ("mean", "membrane")
 START = 2

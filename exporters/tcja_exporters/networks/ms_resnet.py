@@ -33,7 +33,7 @@ from tcja_exporters.layers import Readout
 from tcja_exporters.networks.cifar10dvs import CLASSES
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.neurons import SpikingNeuron
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 SIDE = 32
 """Height and width of the images; the network takes any, its last pooling is over the whole map."""

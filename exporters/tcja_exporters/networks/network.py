@@ -11,7 +11,7 @@ from torch import nn
 
 from tcja_exporters.attention import ATTENTIONS, COMBINATIONS, Kernels
 from tcja_exporters.dialects import Dialect
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of a state_dict's tensors by key."""

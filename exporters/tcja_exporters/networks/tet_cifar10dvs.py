@@ -16,7 +16,7 @@ from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES, SENSOR
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.networks.vggsnn import SpikingConv, tet_attention
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 POOLINGS = ("average", "stride")
 PUBLISHED = EventSizes(

@@ -9,7 +9,7 @@ from tcja_exporters.layers import Readout, TetPerStep, WindowDropout
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.networks.vggsnn import SpikingConv, lif, tet_attention
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 
 POOLINGS = 5
 PUBLISHED = EventSizes(

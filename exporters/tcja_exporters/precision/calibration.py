@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 
 LEVELS = 127
 CALIBRATION_WINDOWS = 256

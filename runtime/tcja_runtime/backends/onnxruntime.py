@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import Floats
 from tcja_runtime.probe import Dimensions, part
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")

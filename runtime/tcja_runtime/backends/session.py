@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.probe import Dimensions
 
 

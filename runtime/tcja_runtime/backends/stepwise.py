@@ -20,8 +20,8 @@ from tcja_runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
+from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats, InputContract
 from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.trace import Values
 

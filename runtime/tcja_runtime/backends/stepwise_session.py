@@ -20,7 +20,7 @@ from tcja_runtime.backends.session import Session
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
-from tcja_runtime.frames import Floats
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.names import given_tensor, kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.probe import Dimensions
 

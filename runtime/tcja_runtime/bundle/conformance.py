@@ -16,8 +16,8 @@ from tcja_runtime import wire
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer, Manifest, Tap, Weight
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.frames import InputContract
 from tcja_runtime.names import current_tensor, kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.pooling import opened

@@ -10,7 +10,7 @@ from typing import Any, get_origin, get_type_hints
 import numpy as np
 
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.frames import InputContract
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
 FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.bundle.engines import require
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.frames import Floats
 from tcja_runtime.plugin import register
 from tcja_runtime.sessions.cuda import Buffer, Cuda, Graph
 

@@ -29,8 +29,8 @@ from tcja_deploy.live import stream as live
 from tcja_runtime.backends import select
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.events import Events
-from tcja_runtime.frames import InputContract
 
 from ... import networks
 from ...streams import atis, cut_by_time, drawn, within

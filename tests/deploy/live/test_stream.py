@@ -15,10 +15,10 @@ from tcja_deploy.console import silent
 from tcja_deploy.live import stream as live
 from tcja_deploy.live import taking
 from tcja_runtime.backends import select
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.live.buffer import Gap
-from tcja_runtime.windows import Window
 
 from ... import networks
 from ...streams import Fed, cut_by_time, drawn, same, within

@@ -19,8 +19,8 @@ from rich.console import Console
 from tcja_deploy.console import silent
 from tcja_deploy.live import stream as live
 from tcja_deploy.live import view as live_view
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
-from tcja_runtime.windows import Window
 
 from ... import networks
 from ...streams import Fed, atis, drawn

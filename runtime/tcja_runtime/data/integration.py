@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.data.contract import FARTHEST, LARGEST, Floats, InputContract, spoken
+from tcja_runtime.data.event_counts import Counts, Planes
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.events.event import Recording
-from tcja_runtime.frames import FARTHEST, LARGEST, Floats, InputContract, spoken
-from tcja_runtime.planes import Counts, Planes
 
 _FEW = 2**21
 """Events that are kept between the two passes, at most."""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_runtime import folders
+from tcja_runtime.data import class_folders
+from tcja_runtime.data.contract import Floats, InputContract, Labels
+from tcja_runtime.data.integration import integrate
+from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Recording, recording, segments
-from tcja_runtime.frames import Floats, InputContract, Labels
-from tcja_runtime.integration import integrate
 from tcja_runtime.live.steady import Steady
-from tcja_runtime.windows import Collector, Cutter, Frame, Window
 
 _BLOCK = 2**20  # bytes
 
@@ -56,7 +56,7 @@ class Span:
 
 @dataclasses.dataclass
 class Recorded:
-    """A recording or a segment of it, whose windows are made as they are needed (`tcja_runtime.data.Part`).
+    """A recording or a segment of it, whose windows are made as they are needed (`tcja_runtime.data.dataset.Part`).
 
     Attributes:
         recording: the file.
@@ -179,7 +179,7 @@ def _label(file: Path, label: int, classes: Sequence[str] | None) -> int | None:
     """The network's number of a data set's class, whose folder is called by it."""
     if classes is None:
         return None
-    known = folders.of_number(str(label), classes)
+    known = class_folders.of_number(str(label), classes)
     if known is None:
         raise BadInput(
             f"{file}: its label file names class {label + 1}; the network tells {len(classes)} apart, "

@@ -25,10 +25,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.data.contract import FARTHEST, LONGEST, Floats, InputContract, microseconds
+from tcja_runtime.data.event_counts import Counts, Planes, Positions
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.frames import FARTHEST, LONGEST, Floats, InputContract, microseconds
-from tcja_runtime.planes import Counts, Planes, Positions
 
 MOST_OVERLAP = 64
 """Windows that an event may be in."""

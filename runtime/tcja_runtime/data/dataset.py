@@ -1,6 +1,6 @@
 """Data files: windows that are read as they are needed, however many there are.
 
-Files of windows (`tcja_runtime.archives`) and recordings of events (`tcja_runtime.recorded`) may be mixed.
+Files of windows (`tcja_runtime.archives`) and recordings of events (`tcja_runtime.data.recordings`) may be mixed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime import archives, events, folders, recorded
+from tcja_runtime import archives, events
 from tcja_runtime.archives import Array
+from tcja_runtime.data import class_folders, recordings
+from tcja_runtime.data.contract import Floats, InputContract, Labels
+from tcja_runtime.data.recordings import Span
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
-from tcja_runtime.frames import Floats, InputContract, Labels
-from tcja_runtime.recorded import Span
-from tcja_runtime.windows import Window
 
 _LOOKED_AT = 16  # windows that tell whether the values are unusual
 _REMARKED = 3  # files that are named with a remark
@@ -150,8 +151,8 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
 
     A file is an .npz with the array the contract names and, where known, `labels` [N]; one with `frames` [T, P, H, W]
     of one window, as SpikingJelly saves it; or a recording of events, whose labels may stand beside it
-    (`tcja_runtime.recorded`). Of a folder all such files below it are taken in the order of their names, and the
-    folders in it may say the classes of what they hold (`tcja_runtime.folders`).
+    (`tcja_runtime.data.recordings`). Of a folder all such files below it are taken in the order of their names, and the
+    folders in it may say the classes of what they hold (`tcja_runtime.data.class_folders`).
 
     Args:
         path: the file or folder.
@@ -162,9 +163,9 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
     Raises:
         BadInput: a file is missing, is not such a file, or holds what the network cannot take.
     """
-    files = folders.files(path)
+    files = class_folders.files(path)
     parts = [part for file in files for part in _parts(file, contract, classes, window)]
-    named = folders.labels(path, [part.file for part in parts], classes)
+    named = class_folders.labels(path, [part.file for part in parts], classes)
     labels = np.concatenate(
         [
             np.full(part.count, label, np.int64) if part.labels is None else part.labels
@@ -205,7 +206,7 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     """
     if path is None:
         raise BadInput("the shape of the network's windows is not known; say it with --shape, or give --data")
-    file = folders.files(path)[0]
+    file = class_folders.files(path)[0]
     if not _archived(file):
         raise BadInput(f"{file} is a recording, which does not say the shape of windows; say it with --shape T,P,H,W")
     found = archives.arrays(file)
@@ -224,7 +225,7 @@ def _parts(file: Path, contract: InputContract, classes: Sequence[str] | None, w
     of_events = contract.name == "frames"
     found = archives.arrays(file) if _archived(file) or not of_events else None
     if found is None or (of_events and found.keys() >= set(events.spikingjelly.KEYS)):
-        return recorded.parts(file, contract, classes, window)
+        return recordings.parts(file, contract, classes, window)
     if window is not None:
         raise BadInput(f"{file} holds windows already, which --window cannot cut; leave it out")
     if contract.name not in found:

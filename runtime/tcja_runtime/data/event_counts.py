@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.frames import Floats, InputContract
 
 Positions = npt.NDArray[np.unsignedinteger[Any]]
 Mask = npt.NDArray[np.bool_]

@@ -1,0 +1,1 @@
+"""Windows that a network takes: their contract, and where they come from."""
