@@ -38,7 +38,7 @@ from tcja_runtime import staging
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.choices import BackendName, Builder, Hardware, LayoutName, Precision, Target, TimeForm
 from tcja_runtime.errors import BAD_USAGE, BUG, DONE, INTERRUPTED, UNMET, BadInput, ParityNotMet, TcjaError, Unavailable
-from tcja_runtime.live.buffer import LIMIT
+from tcja_runtime.events.buffer import LIMIT
 
 app = typer.Typer(
     help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
@@ -445,7 +445,7 @@ def stream(
     """Classify events as they come, until the source ends or Ctrl-C."""
     from tcja_deploy.live import lines, view
     from tcja_deploy.live.stream import Options, Stream
-    from tcja_runtime.live import sources
+    from tcja_runtime.events import sources
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")

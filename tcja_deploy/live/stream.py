@@ -29,9 +29,9 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.sliding_windows import Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.live.buffer import LIMIT, Buffer, Gap, Run
-from tcja_runtime.live.sources import Source
-from tcja_runtime.live.steady import Steady
+from tcja_runtime.events.buffer import LIMIT, Buffer, Gap, Run
+from tcja_runtime.events.clock import Steady
+from tcja_runtime.events.sources import Source
 
 _AT_ONCE = 1.0  # seconds within which signals are one
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop

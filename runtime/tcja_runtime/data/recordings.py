@@ -16,7 +16,7 @@ from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Recording, recording, segments
-from tcja_runtime.live.steady import Steady
+from tcja_runtime.events.clock import Steady
 
 _BLOCK = 2**20  # bytes
 

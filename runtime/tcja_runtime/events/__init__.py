@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, Recording
-from tcja_runtime.events.formats import FORMATS, Format, recording, told
 from tcja_runtime.events.labels import Segment, segments
+from tcja_runtime.events.registry import FORMATS, Format, recording, told
 
 __all__ = [
     "CHUNK",

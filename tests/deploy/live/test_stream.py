@@ -18,7 +18,7 @@ from tcja_runtime.backends import select
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.live.buffer import Gap
+from tcja_runtime.events.buffer import Gap
 
 from ... import networks
 from ...streams import Fed, cut_by_time, drawn, same, within

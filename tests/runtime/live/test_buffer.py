@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.events import Events
-from tcja_runtime.live.buffer import Buffer, Gap, Run
+from tcja_runtime.events.buffer import Buffer, Gap, Run
 
 from ...streams import drawn, same
 
@@ -84,7 +84,7 @@ def test_few_runs_are_held_however_small_they_are():
 
 
 def test_large_runs_are_cut(monkeypatch):
-    monkeypatch.setattr("tcja_runtime.live.buffer.CHUNK", 1100)
+    monkeypatch.setattr("tcja_runtime.events.buffer.CHUNK", 1100)
     buffer = Buffer(3000, waits=True)
     buffer.put(drawn(3000))
     assert [len(run.events) for run in taken(buffer)] == [1100, 1100, 800]
@@ -138,7 +138,7 @@ def test_a_failure_comes_behind_what_came_before_it():
 
 def test_arrivals_are_when_they_came(monkeypatch):
     now = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr("tcja_runtime.live.buffer.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("tcja_runtime.events.buffer.time.monotonic", lambda: next(now))
     buffer = Buffer(10_000, waits=False)
     for size in (10, 10, 2000):
         buffer.put(drawn(size))

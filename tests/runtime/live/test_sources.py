@@ -15,7 +15,7 @@ import pytest
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Events
-from tcja_runtime.live.sources import Source, opened
+from tcja_runtime.events.sources import Source, opened
 
 from ...streams import aedat2, atis, drawn, same
 from ..events import writers
@@ -110,7 +110,7 @@ def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter, r
             now += seconds
             return False
 
-    monkeypatch.setattr("tcja_runtime.live.sources.time.monotonic", lambda: now)
+    monkeypatch.setattr("tcja_runtime.events.sources.time.monotonic", lambda: now)
     events = drawn(2000, sensor=SENSOR, seconds=8.0)
     if jitter:  # some times go back, whose events come right behind those before them
         events.t[1:] -= np.minimum(np.random.default_rng(0).integers(0, jitter, 1999), events.t[1:])
@@ -166,8 +166,8 @@ def test_formats_are_told_by_the_bytes(monkeypatch, fifo, form, size):
     data = made.write(writers.some(made, 40))
     decoder = FORMATS[form].decoder()
     given = iter([*pieces(data, size), b""])
-    monkeypatch.setattr("tcja_runtime.live.sources._readable", lambda _: True)
-    monkeypatch.setattr("tcja_runtime.live.sources.os.read", lambda *_: next(given))
+    monkeypatch.setattr("tcja_runtime.events.sources._readable", lambda _: True)
+    monkeypatch.setattr("tcja_runtime.events.sources.os.read", lambda *_: next(given))
     with contextlib.closing(opened(str(fifo))) as source:
         assert same(Events.joined(source.runs(threading.Event())), decoder.feed(data))
         assert source.sensor == decoder.sensor
@@ -280,7 +280,7 @@ def test_a_damaged_datagram_is_passed_over(read):
 
 
 def test_datagrams_that_the_system_drops_are_counted(monkeypatch):
-    monkeypatch.setattr("tcja_runtime.live.sources._RECEIVED", 4096)
+    monkeypatch.setattr("tcja_runtime.events.sources._RECEIVED", 4096)
     events, stop = drawn(1000, sensor=SENSOR), threading.Event()
     with contextlib.closing(opened("udp://127.0.0.1:0", form="atis")) as source:
         address = ("127.0.0.1", int(source.address.rpartition(":")[2]))

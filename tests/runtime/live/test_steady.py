@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.events import Events
-from tcja_runtime.live.steady import BACK, Steady
+from tcja_runtime.events.clock import BACK, Steady
 
 from ...streams import drawn, same
 

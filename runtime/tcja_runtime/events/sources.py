@@ -30,8 +30,8 @@ import numpy as np
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, Recording, recording, told
-from tcja_runtime.events.formats import by_suffix, undecided
-from tcja_runtime.live.steady import Steady
+from tcja_runtime.events.clock import Steady
+from tcja_runtime.events.registry import by_suffix, undecided
 
 _BLOCK = 2**20  # bytes that are read at once, at most
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
