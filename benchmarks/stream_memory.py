@@ -35,8 +35,8 @@ from tcja_runtime.conditions import conditions
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
-from tcja_runtime.events.atis import Atis
 from tcja_runtime.events.buffer import LIMIT
+from tcja_runtime.events.formats.atis import Atis
 
 NAME, SIDE, CHANNELS = "dvs128", 128, 4
 RATE = 1_000_000  # events a second of the stream

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tcja_runtime import archives
 from tcja_runtime.errors import BadInput, Damaged
-from tcja_runtime.events import aedat2, aedat3, aedat4, aedat4_layout, evt, spikingjelly
-from tcja_runtime.events.aedat2 import Aedat2
-from tcja_runtime.events.aedat3 import Aedat3
-from tcja_runtime.events.atis import Atis
-from tcja_runtime.events.dat import Dat
 from tcja_runtime.events.event import Decoder, Recording
-from tcja_runtime.events.evt import Evt2, Evt3
 from tcja_runtime.events.file import File, beginning
+from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_layout, evt, spikingjelly
+from tcja_runtime.events.formats.aedat2 import Aedat2
+from tcja_runtime.events.formats.aedat3 import Aedat3
+from tcja_runtime.events.formats.atis import Atis
+from tcja_runtime.events.formats.dat import Dat
+from tcja_runtime.events.formats.evt import Evt2, Evt3
 from tcja_runtime.events.header import LONGEST, Header
 
 _TOLD = LONGEST + 2

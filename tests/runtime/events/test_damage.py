@@ -384,7 +384,7 @@ class Decoder:
         {does}
 """)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("tcja_runtime.events.aedat4._PATIENCE", 0.5 if "sleep" in does else 30)
+    monkeypatch.setattr("tcja_runtime.events.formats.aedat4._PATIENCE", 0.5 if "sleep" in does else 30)
     file = tmp_path / "a.aedat4"
     file.write_bytes(writers.aedat4([(1, 2, 3, 1)]))
     with pytest.raises(Damaged) as caught:

@@ -132,7 +132,7 @@ def test_arrays_that_are_no_events(tmp_path, arrays, said):
 
 
 def test_without_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("tcja_runtime.events.aedat4.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tcja_runtime.events.formats.aedat4.importlib.util.find_spec", lambda _: None)
     (tmp_path / "a.aedat4").write_bytes(writers.aedat4([(1, 2, 3, 1)]))
     with pytest.raises(Unavailable, match=r"is AEDAT 4, and aedat, .*, is not installed: pip install aedat$"):
         recording(tmp_path / "a.aedat4")

@@ -230,7 +230,7 @@ def test_evt_clocks_begin_anew(said, meant):
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("dtype", ["<i8", ">u4", "<u2", "u1"])
 def test_arrays_of_any_whole_numbers(tmp_path, monkeypatch, dtype, compressed):
-    monkeypatch.setattr("tcja_runtime.events.spikingjelly._STEP", 7)
+    monkeypatch.setattr("tcja_runtime.events.formats.spikingjelly._STEP", 7)
     events = [(n, 255 - n, n // 2, n % 2) for n in range(100)]
     (tmp_path / "a.npz").write_bytes(writers.spikingjelly(events, compressed, dtype))
     assert listed(read(tmp_path / "a.npz")) == events
@@ -260,7 +260,7 @@ def test_a_reader_that_is_left_early_leaves_no_process(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "aedat4"])
 def test_memory_does_not_grow_with_the_recording(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("tcja_runtime.events.spikingjelly._STEP", 2**15)
+    monkeypatch.setattr("tcja_runtime.events.formats.spikingjelly._STEP", 2**15)
     made = writers.FORMATS[name]
     events = writers.some(made, 3000)
     nothing = len(made.write([]))

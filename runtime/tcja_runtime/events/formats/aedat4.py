@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from tcja_runtime.errors import Damaged, Unavailable
-from tcja_runtime.events.aedat4_child import DAMAGED, END, SIZES
-from tcja_runtime.events.aedat4_layout import Layout
 from tcja_runtime.events.event import CHUNK, Events
+from tcja_runtime.events.formats.aedat4_child import DAMAGED, END, SIZES
+from tcja_runtime.events.formats.aedat4_layout import Layout
 
 PACKAGE = "aedat"
 _EVENT = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
@@ -29,7 +29,7 @@ _TOGETHER = CHUNK // 4  # events
 _PATIENCE = 60.0  # seconds without a byte: reading a packet takes thousandths of one
 _PROGRAM = """import sys
 path, *sys.path = sys.argv[1:]
-from tcja_runtime.events.aedat4_child import main
+from tcja_runtime.events.formats.aedat4_child import main
 main(path)"""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tcja_runtime.errors import Damaged
-from tcja_runtime.events.aedat4_layout import Layout
+from tcja_runtime.events.formats.aedat4_layout import Layout
 
 SIZES = struct.Struct("<qq")
 EVENT = 13  # bytes, of `aedat`'s arrays
