@@ -47,8 +47,8 @@ def modules() -> dict[str, Any]:
 
     from tcja_deploy import certification, pipeline
     from tcja_exporters import onnx_export, passes, reference, time_forms
-    from tcja_runtime import golden
     from tcja_runtime.backends.probe import Probe
+    from tcja_runtime.evidence import golden
 
     return {
         "pipeline": pipeline,

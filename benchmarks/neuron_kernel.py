@@ -29,12 +29,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tcja_runtime import golden
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import TcjaError
+from tcja_runtime.evidence import golden
 from tcja_runtime.machine import gpu
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import fire, membranes

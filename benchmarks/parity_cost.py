@@ -22,11 +22,11 @@ from tcja_deploy.comparison import Compared, batch_size, compare
 from tcja_exporters import checkpoint, onnx_export, reference
 from tcja_exporters.identify import identify
 from tcja_exporters.taps import taps as network_taps
-from tcja_runtime import golden, stimulus
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Samples, draw
-from tcja_runtime.trace import Reference
+from tcja_runtime.evidence import golden, stimulus
+from tcja_runtime.evidence.trace import Reference
 
 
 def seconds(work: Callable[[], object], runs: int) -> float:

@@ -1,4 +1,4 @@
-"""How early answers can be had (`tcja_runtime.anytime`): found for a network, and shown to people."""
+"""How early answers can be had (`tcja_runtime.evidence.anytime`): found for a network, and shown to people."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.text import Text
 from tcja_deploy import drawings
 from tcja_deploy.console import Steps, table
 from tcja_deploy.drawings import Html, figure, joined, percent, tag
-from tcja_runtime import anytime
-from tcja_runtime.agreement import Classes, Interval
-from tcja_runtime.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve, Predicted, curve, told
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import anytime
+from tcja_runtime.evidence.agreement import Classes, Interval
+from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve, Predicted, curve, told
 
 _MOST, _FEWEST = 64, 8
 """Windows that are shown unless others are asked for."""

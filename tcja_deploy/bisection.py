@@ -14,16 +14,17 @@ import numpy as np
 
 from tcja_deploy.comparison import Compared
 from tcja_deploy.parity import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
-from tcja_runtime import diagnosis, stimulus
+from tcja_runtime import diagnosis
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.manifest import Tap
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.diagnosis import Fired, Seen
-from tcja_runtime.golden import Golden
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.trace import Observation, Reference
 from tcja_runtime.judgement import Place, judge_signal
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.probe import makers
-from tcja_runtime.trace import Observation, Reference
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")

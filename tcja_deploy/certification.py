@@ -21,18 +21,18 @@ from tcja_exporters import reference
 from tcja_exporters.advice import advise
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.trained import TrainedNetwork
-from tcja_runtime import golden, stimulus
-from tcja_runtime.agreement import agreement
-from tcja_runtime.anytime import Curve, Predicted
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Windows
-from tcja_runtime.golden import Golden
+from tcja_runtime.evidence import golden, stimulus
+from tcja_runtime.evidence.agreement import agreement
+from tcja_runtime.evidence.anytime import Curve, Predicted
+from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.portrait import Advice, Painter, Portrait
-from tcja_runtime.trace import Reference
 
 
 def certify(

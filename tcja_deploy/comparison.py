@@ -22,17 +22,17 @@ from tcja_deploy.parity import (
     Parity,
     SignalParity,
 )
-from tcja_runtime import stimulus
-from tcja_runtime.agreement import Agreement
-from tcja_runtime.anytime import Predicted
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.agreement import Agreement
+from tcja_runtime.evidence.anytime import Predicted
+from tcja_runtime.evidence.rounding import FLOAT32, membranes_within
+from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
 from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
 from tcja_runtime.neuron import fire
-from tcja_runtime.rounding import FLOAT32, membranes_within
-from tcja_runtime.trace import Observation, Reference, Spikes, Values, Witnesses
 
 _BATCH_BYTES = 256 * 2**20
 _BATCH_WINDOWS = 64

@@ -22,8 +22,8 @@ from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.golden import Golden
-from tcja_runtime.trace import Values
+from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.trace import Values
 
 CHANCE = 1e-4
 """Of the sign test: golden vectors are few, and 14 windows on one side are needed for it."""

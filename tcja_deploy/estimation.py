@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from tcja_deploy.console import Steps
 from tcja_deploy.extras import needs
 from tcja_deploy.versions import producer
-from tcja_runtime import golden
 from tcja_runtime.boards import SOURCES, Board, Mode, Precision
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.errors import BadInput
-from tcja_runtime.golden import Golden
+from tcja_runtime.evidence import golden
+from tcja_runtime.evidence.golden import Golden
 
 if TYPE_CHECKING:
     from onnx import ModelProto

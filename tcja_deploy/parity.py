@@ -3,7 +3,7 @@
 A spike is a comparison, so the last bit of a sum can flip it, and a flip changes everything behind it. Two correct
 implementations therefore differ now and then, and how much they differ at the end says little. So each layer of the
 exported network is fed the spikes that the reference fired before it, and its attention's gates (teacher forcing): then
-only rounding may separate the two, and how much rounding may do is known (`tcja_runtime.rounding`,
+only rounding may separate the two, and how much rounding may do is known (`tcja_runtime.evidence.rounding`,
 `tcja_exporters.bounds`).
 
     flips           spikes that differ where every layer is fed the reference's spikes
@@ -24,7 +24,7 @@ Parity is met if, for every model,
         rounding explains, and the output of a window without any flip is within its bound;
     an engine, of which nothing but the output is seen, answers as `tcja_deploy.deployed` says;
     running free on all data, of which only the first windows are judged, the network is right less often than the
-        reference by no more than chance explains (`tcja_runtime.agreement.CHANCE`).
+        reference by no more than chance explains (`tcja_runtime.evidence.agreement.CHANCE`).
 
 What follows from an explained flip, even another class, is rounding too: PyTorch itself in another precision, or on
 another machine, does no better. How often it happens is reported.
@@ -36,9 +36,9 @@ import dataclasses
 import math
 from typing import Any
 
-from tcja_runtime import stimulus
-from tcja_runtime.agreement import Agreement
-from tcja_runtime.anytime import Curve
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.agreement import Agreement
+from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.judgement import Place
 
 OUTPUT = "the output"

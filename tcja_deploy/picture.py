@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tcja_deploy import drawings
 from tcja_deploy.drawings import Html, figure, joined, tag
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.trace import Values
+from tcja_runtime.evidence.trace import Values
 
 MOST = 12
 """Windows on a page, at most."""

@@ -40,7 +40,6 @@ from tcja_exporters.precision import (
 )
 from tcja_exporters.time_forms import FORMS
 from tcja_exporters.trained import TrainedNetwork, answering_each_step
-from tcja_runtime import golden
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
@@ -50,6 +49,7 @@ from tcja_runtime.data import dataset
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import Windows, draw
 from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.evidence import golden
 from tcja_runtime.names import spikes_tensor
 from tcja_runtime.portrait import Advice
 from tcja_runtime.staging import check_new_file, staged
@@ -84,7 +84,7 @@ class Request:
         samples: how many windows to compare on; None takes all of the data.
         judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
         anytime: how many of them, the first, to show the network frame by frame; None for as many real ones as cost
-            little (`tcja_runtime.anytime`).
+            little (`tcja_runtime.evidence.anytime`).
         report: where to write the report too, even if parity is not met; must not exist.
         trusted: whether to unpickle a checkpoint that can run code.
     """

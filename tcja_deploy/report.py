@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from tcja_deploy import anytime, drawings
 from tcja_deploy.drawings import Counted, Html, figure, joined, percent, table, tag
 from tcja_deploy.parity import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
-from tcja_runtime.agreement import Agreement
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.portrait import MARGIN_EDGES, Portrait
 
 _SHOWN = 8  # failures before the rest is folded away

@@ -17,7 +17,6 @@ from tcja_deploy.comparison import batch_size
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.picture import Seen
 from tcja_deploy.scores import scores as scores_of
-from tcja_runtime.agreement import Classes, Interval, wilson
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.backends.select import AUTO, opened
@@ -27,7 +26,8 @@ from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.trace import Values
+from tcja_runtime.evidence.agreement import Classes, Interval, wilson
+from tcja_runtime.evidence.trace import Values
 
 _HELD = tuple(field.name for field in dataclasses.fields(Span))
 

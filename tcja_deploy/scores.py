@@ -6,7 +6,7 @@ import numpy as np
 
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
-from tcja_runtime.trace import Values
+from tcja_runtime.evidence.trace import Values
 
 
 def scores(output: Values, bundle: Bundle, title: str) -> Values:

@@ -20,13 +20,13 @@ from tcja_deploy.comparison import Compared, batch_size, compare
 from tcja_deploy.console import Steps
 from tcja_deploy.deployed import weigh
 from tcja_deploy.parity import StreamedParity
-from tcja_runtime import stimulus
 from tcja_runtime.backends import select, stepwise_session
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.backends.stepwise_session import FILES
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.golden import Golden
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.golden import Golden
 
 
 def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backend: str) -> StreamedParity:

@@ -11,9 +11,6 @@ from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.comparison import Compared, batch_size, compare, quick_runs, with_statistics
 from tcja_deploy.console import Steps, silent
-from tcja_runtime import golden, stimulus
-from tcja_runtime.agreement import TOP, Agreement, agreement
-from tcja_runtime.anytime import Curve, Predicted
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.probe import onnxruntime_probes, tensorrt_probes
@@ -26,8 +23,11 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.golden import Golden
-from tcja_runtime.trace import Observation
+from tcja_runtime.evidence import golden, stimulus
+from tcja_runtime.evidence.agreement import TOP, Agreement, agreement
+from tcja_runtime.evidence.anytime import Curve, Predicted
+from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.trace import Observation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def verify(
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT of each
             engine that this machine can run.
         trusted: whether to load engines that the manifest does not know.
-        show: how many windows, the first, to show the network frame by frame (`tcja_runtime.anytime`); None for as many
+        show: how many windows, the first, to show the network frame by frame (`tcja_runtime.evidence.anytime`); None for as many
             real ones as cost little.
 
     Raises:

@@ -25,8 +25,8 @@ from tcja_exporters.neurons import SpikingNeuron, SteppedNeuron, spiking_neurons
 from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.evidence.trace import Spikes
 from tcja_runtime.neuron import fire
-from tcja_runtime.trace import Spikes
 
 Layout: TypeAlias = Literal["NT", "TN", "step"]
 """What a network's forward takes of frames: windows [N, T, ...], steps [T, N, ...], or [N, ...] once a time step."""

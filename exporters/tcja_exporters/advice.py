@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters.neurons import spiking_neurons
-from tcja_runtime import stimulus
 from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.trace import Reference, Witnesses
 from tcja_runtime.neuron import membranes
 from tcja_runtime.portrait import Advice
-from tcja_runtime.trace import Reference, Witnesses
 
 FLIPS_PER_SPIKE = {"fp16": 1e-3, "int8": 1e-1}
 """Layers that would flip more often, by precision, are better kept in float32: what is behind them then sees few other

@@ -3,7 +3,7 @@ r"""How far rounding may move what a network computes: a bound for every tensor,
 Within `Bounds`, every operation of PyTorch on float64 tensors also yields an error tensor e, such that a backend which
 computes the same function in an `Arithmetic` differs from the exact value by no more than e. With X = |x|, primes for
 what a backend may hold instead (X' = X + e_x, rounded to operands), u the unit roundoff of sums, and n the number of
-terms that are not zero (`tcja_runtime.rounding` has the theorem):
+terms that are not zero (`tcja_runtime.evidence.rounding` has the theorem):
 
     convolution, product     e_y = d_x * W' + X * d_w + u (SINGLE A + steps(n) (A + |y|) / 2),   A = X' * W' + |bias|
         d_x = e_x + rounding of X + e_x to an operand,  d_w = e_w + rounding of W;  SINGLE is for what every product
@@ -18,7 +18,7 @@ terms that are not zero (`tcja_runtime.rounding` has the theorem):
 
 What is stored in less than float64 is rounded once more. Sums of numbers on a common grid are exact: if all terms are
 multiples of 2^-g and their magnitudes add up to at most 2^-g / u, nothing is rounded, in any order. Spikes are such
-numbers, and so are the weights of `tcja_runtime.stimulus`.
+numbers, and so are the weights of `tcja_runtime.evidence.stimulus`.
 
 The bounds hold for backends that add up products, in any order, fused or not; not for Winograd's or Fourier transforms.
 They are computed in float32; OWN_ROUNDING makes up for that. The float64 values' own errors, some 1e-16,
@@ -40,7 +40,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from tcja_exporters.convolution import batches, convolution, frames
 from tcja_exporters.quantizer import quantized
-from tcja_runtime.rounding import CONFIDENCE, FLOAT32, Arithmetic
+from tcja_runtime.evidence.rounding import CONFIDENCE, FLOAT32, Arithmetic
 
 SINGLE = 5
 NORM = 8
@@ -57,7 +57,7 @@ _FEW = 64
 
 
 def steps(n: Tensor, arithmetic: Arithmetic) -> Tensor:
-    """Roundings that count in a sum of n terms (`tcja_runtime.rounding`)."""
+    """Roundings that count in a sum of n terms (`tcja_runtime.evidence.rounding`)."""
     return torch.minimum(n, CONFIDENCE * n.sqrt()) if arithmetic.unbiased else n
 
 

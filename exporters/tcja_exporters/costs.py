@@ -53,7 +53,7 @@ from torch.nn import functional
 from tcja_exporters import custom_op
 from tcja_runtime.boards import Board, Mode, Precision
 from tcja_runtime.errors import BadInput
-from tcja_runtime.golden import Golden
+from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.names import current_tensor, spikes_tensor
 from tcja_runtime.pooling import opened
 

@@ -21,13 +21,13 @@ from tcja_exporters.bounds import OWN_ROUNDING, Bounds
 from tcja_exporters.layers import Readout
 from tcja_exporters.neurons import spiking_neurons
 from tcja_exporters.taps import answer_read, fired_answer, read_steps, tapped
-from tcja_runtime import stimulus
-from tcja_runtime.anytime import Predicted, told
 from tcja_runtime.bundle.manifest import Layer, Tap, Weight
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
-from tcja_runtime.trace import Observation, Reference, Spikes, Values, Witnesses
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.anytime import Predicted, told
+from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
+from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
 
 _TILE = 2**15
 """Neurons whose membranes are computed at once: their state stays in the cache over all time steps."""

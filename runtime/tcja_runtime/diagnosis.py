@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.evidence.trace import Reference, Spikes, Witnesses
 from tcja_runtime.neuron import NeuronSpec, Reset, fire
-from tcja_runtime.trace import Reference, Spikes, Witnesses
 
 Array = npt.NDArray[Any]
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.bundle.manifest import Layer
-from tcja_runtime.rounding import FLOAT32, Arithmetic, membranes_within
-from tcja_runtime.trace import Reference, Spikes, Values, Witnesses
+from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic, membranes_within
+from tcja_runtime.evidence.trace import Reference, Spikes, Values, Witnesses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime import stimulus
 from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.neuron import membranes
-from tcja_runtime.trace import Reference
 
 MARGIN_EDGES = 10.0 ** (np.arange(-16, 5) / 2)
 """Edges of the margins' histogram, 1e-8 to 100; there is a bin below them and one above."""

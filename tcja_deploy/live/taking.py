@@ -12,7 +12,7 @@ from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
 from tcja_runtime.data.sliding_windows import Collector, Frame
-from tcja_runtime.trace import Values
+from tcja_runtime.evidence.trace import Values
 
 
 class Taking(Protocol):

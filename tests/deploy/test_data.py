@@ -16,12 +16,12 @@ from tcja_deploy import comparison, pipeline
 from tcja_deploy.cli import run
 from tcja_deploy.console import Steps
 from tcja_deploy.verification import verify
-from tcja_runtime import golden
-from tcja_runtime.agreement import Agreement
-from tcja_runtime.anytime import Predicted
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import golden
+from tcja_runtime.evidence.agreement import Agreement
+from tcja_runtime.evidence.anytime import Predicted
 
 from .. import networks
 

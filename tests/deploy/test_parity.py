@@ -14,11 +14,11 @@ from onnx import helper
 
 from tcja_deploy import comparison, parity
 from tcja_deploy.verification import verify
-from tcja_runtime import golden
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.evidence import golden
+from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.names import current_tensor
 from tcja_runtime.neuron import membranes
-from tcja_runtime.trace import Reference
 
 from .mutations import Change, change, edited, inserted, of_another, one_weight, reversed_time
 

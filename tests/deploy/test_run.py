@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from tcja_deploy import running
-from tcja_runtime.agreement import wilson
 from tcja_runtime.backends import select
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence.agreement import wilson
 
 from .. import networks
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from tcja_exporters.attention import CLA, TCJA, TLA
 from tcja_exporters.bounds import FUNCTION, OWN_ROUNDING, Bounds, grid_of
 from tcja_exporters.layers import Voting
-from tcja_runtime.rounding import (
+from tcja_runtime.evidence.rounding import (
     ARITHMETICS,
     BFLOAT16,
     FLOAT16,

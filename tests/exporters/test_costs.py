@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tcja_exporters import custom_op, onnx_export
 from tcja_exporters.costs import E_AC, E_MAC, Costs, Synapses
 from tcja_exporters.networks import NETWORKS
-from tcja_runtime import golden
 from tcja_runtime.boards import board
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import golden
 from tcja_runtime.neuron import NeuronSpec
 
 from .. import networks

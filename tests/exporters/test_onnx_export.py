@@ -21,8 +21,8 @@ from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
 from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence.trace import Reference, Witnesses
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.trace import Reference, Witnesses
 
 from .. import networks
 

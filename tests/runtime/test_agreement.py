@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tcja_runtime.agreement import Agreement, agreement, likeliest, mcnemar, wilson
+from tcja_runtime.evidence.agreement import Agreement, agreement, likeliest, mcnemar, wilson
 
 
 @pytest.mark.parametrize(

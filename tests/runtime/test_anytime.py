@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tcja_runtime.agreement import wilson
-from tcja_runtime.anytime import STEPS_READ, Predicted, curve, shown
 from tcja_runtime.data.samples import Samples
+from tcja_runtime.evidence.agreement import wilson
+from tcja_runtime.evidence.anytime import STEPS_READ, Predicted, curve, shown
 
 # One window, three steps, two classes with two voters each: the votes are 2:0, 0:1, 0:2, so 2:0, 2:1, 2:3 in all.
 VOTES = np.array([[[1, 1, 0, 0]], [[0, 0, 1, 0]], [[0, 0, 1, 1]]], np.float32)

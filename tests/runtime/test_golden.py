@@ -3,12 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tcja_runtime import golden, stimulus
-from tcja_runtime.anytime import Predicted
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import draw
-from tcja_runtime.golden import Recorder
-from tcja_runtime.trace import Reference, Witnesses
+from tcja_runtime.evidence import golden, stimulus
+from tcja_runtime.evidence.anytime import Predicted
+from tcja_runtime.evidence.golden import Recorder
+from tcja_runtime.evidence.trace import Reference, Witnesses
 
 CONTRACT = InputContract.frames(3, 8, 8)
 SHAPES = {"a.1": (13,), "b": (2, 2, 2)}

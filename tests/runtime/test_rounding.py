@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from tcja_runtime.evidence.rounding import FLOAT16, FLOAT32, membranes_within
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
-from tcja_runtime.rounding import FLOAT16, FLOAT32, membranes_within
 
 SPECS = {
     "lif": NeuronSpec.leaky(decay_input=True, tau=2.0),

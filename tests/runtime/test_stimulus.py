@@ -3,9 +3,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from tcja_runtime import stimulus
 from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.evidence import stimulus
 
 
 @pytest.mark.parametrize("shape", [(128, 9, 7), (6, 4, 4), (200,), (1, 5, 5)])

@@ -19,7 +19,7 @@ from tcja_exporters.precision.int8 import to_int8
 from tcja_exporters.quantizer import quantized
 from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.rounding import FLOAT16_VALUES, FLOAT32
+from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32
 
 ARITHMETICS = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
 """How a model of a precision computes, its constants being what they are: products of 8 bits are exact."""

@@ -16,9 +16,9 @@ from tcja_runtime.backends.session import Opener, Session
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values
 from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
 from tcja_runtime.probe import Dimensions
-from tcja_runtime.trace import Observation, Reference, Spikes, Values
 
 
 class Probe:

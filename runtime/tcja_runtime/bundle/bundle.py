@@ -6,7 +6,7 @@
     weights.bin        the weights of all models, as ONNX external data
     head.onnx          of a network that is streamed: one time step (`tcja_runtime.bundle.stepwise`)
     tail.onnx          likewise: what is left when a window is whole
-    golden.npz         inputs and the reference's spikes (`tcja_runtime.golden`)
+    golden.npz         inputs and the reference's spikes (`tcja_runtime.evidence.golden`)
     parity.json        the comparison of exported and trained network
     report.html        the same for people
     engines/NAME/      model.engine and engine.json, one folder an engine

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.data.contract import Labels
-from tcja_runtime.trace import Values
+from tcja_runtime.evidence.trace import Values
 
 CONFIDENCE = 0.95
 TOP = 5

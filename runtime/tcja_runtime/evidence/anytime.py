@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from tcja_runtime.agreement import Classes, Interval, likeliest, wilson
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.samples import Windows
-from tcja_runtime.trace import Observation, Values
+from tcja_runtime.evidence.agreement import Classes, Interval, likeliest, wilson
+from tcja_runtime.evidence.trace import Observation, Values
 
 STEPS_READ, FRAMES_SHOWN = "steps read", "frames shown"
 SETTLED = 0.99

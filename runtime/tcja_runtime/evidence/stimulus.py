@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tcja_runtime.bundle.manifest import Layer, Weight
 from tcja_runtime.data.contract import Floats, InputContract
-from tcja_runtime.trace import Spikes
+from tcja_runtime.evidence.trace import Spikes
 
 Bytes = npt.NDArray[np.uint8]
 
