@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.console import Steps
-from tcja_runtime import journal
 from tcja_runtime.bundle import bundle
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.anytime import Predicted
+from tcja_runtime.files import journal
 
 
 def answers(

@@ -14,7 +14,7 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.staging import restaged
+from tcja_runtime.files.staging import restaged
 
 
 def build(path: Path, target: str, options: Options, steps: Steps | None = None) -> Engine:

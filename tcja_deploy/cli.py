@@ -34,11 +34,11 @@ from tcja_deploy.options import (
     WindowLength,
 )
 from tcja_deploy.versions import producer
-from tcja_runtime import staging
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.choices import BackendName, Builder, Hardware, LayoutName, Precision, Target, TimeForm
 from tcja_runtime.errors import BAD_USAGE, BUG, DONE, INTERRUPTED, UNMET, BadInput, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.events.buffer import LIMIT
+from tcja_runtime.files import staging
 
 app = typer.Typer(
     help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",

@@ -50,9 +50,9 @@ from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import Windows, draw
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
+from tcja_runtime.files.staging import check_new_file, staged
 from tcja_runtime.names import spikes_tensor
 from tcja_runtime.portrait import Advice
-from tcja_runtime.staging import check_new_file, staged
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime import cache
 from tcja_runtime.bundle.manifest import FLAVOURS
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+from tcja_runtime.files import journal
 
 LARGEST_BATCH = 1024
 """More windows than this at once exceed any board's memory, and soon TensorRT's limits on a tensor."""
@@ -161,7 +161,7 @@ def build(
         "products": dict(products),
         "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
         "log": str(log),
-        "cache": str(cache.folder() / "timing"),
+        "cache": str(journal.folder() / "timing"),
         **dataclasses.asdict(options),
         "hardware": options.hardware and HARDWARE[options.hardware],
         "batch": dataclasses.astuple(options.batch),
@@ -192,7 +192,7 @@ def build(
 
 def _log_file(target: str) -> Path:
     """Where the builder's log is kept while it works, and after it fails; nowhere if that cannot be written."""
-    file = cache.folder() / f"{target}-build.log"
+    file = journal.folder() / f"{target}-build.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)  # a pipe in its place would never end

@@ -11,8 +11,8 @@ from tcja_runtime.bundle.manifest import Layer, Manifest, Tap
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files.staging import staged
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.staging import staged
 
 MANIFEST = Manifest(
     producer="test",

@@ -3,7 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from tcja_runtime import cache, journal
+from tcja_runtime.files import journal
+from tcja_runtime.files import journal as cache
 
 ROWS = np.arange(12, dtype=np.int32).reshape(4, 3)
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.staging import restaged, staged
+from tcja_runtime.files.staging import restaged, staged
 
 
 def test_it_is_renamed_when_whole(tmp_path):
@@ -38,7 +38,7 @@ def test_parents_are_made_only_in_the_end(tmp_path):
 def test_a_killed_process_leaves_nothing(tmp_path, with_signal):
     code = (
         "import pathlib, sys, time\n"
-        "from tcja_runtime.staging import staged\n"
+        "from tcja_runtime.files.staging import staged\n"
         "with staged(pathlib.Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').write_text('x')\n"
         "    print('ready', flush=True)\n"

@@ -11,7 +11,7 @@
     report.html        the same for people
     engines/NAME/      model.engine and engine.json, one folder an engine
 
-A bundle is written whole or not at all (`tcja_runtime.staging`), and read only if every hash fits and nothing was
+A bundle is written whole or not at all (`tcja_runtime.files.staging`), and read only if every hash fits and nothing was
 added.
 """
 

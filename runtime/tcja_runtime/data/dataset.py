@@ -1,6 +1,6 @@
 """Data files: windows that are read as they are needed, however many there are.
 
-Files of windows (`tcja_runtime.archives`) and recordings of events (`tcja_runtime.data.recordings`) may be mixed.
+Files of windows (`tcja_runtime.files.npz`) and recordings of events (`tcja_runtime.data.recordings`) may be mixed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime import archives, events
-from tcja_runtime.archives import Array
+from tcja_runtime import events
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files import npz
+from tcja_runtime.files.npz import Array
 
 _LOOKED_AT = 16  # windows that tell whether the values are unusual
 _REMARKED = 3  # files that are named with a remark
@@ -209,7 +210,7 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     file = class_folders.files(path)[0]
     if not _archived(file):
         raise BadInput(f"{file} is a recording, which does not say the shape of windows; say it with --shape T,P,H,W")
-    found = archives.arrays(file)
+    found = npz.arrays(file)
     for name, (rank, axes) in _RANKS.items():
         if name in found:
             shape = found[name].shape
@@ -223,7 +224,7 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
 
 def _parts(file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None) -> Sequence[Part]:
     of_events = contract.name == "frames"
-    found = archives.arrays(file) if _archived(file) or not of_events else None
+    found = npz.arrays(file) if _archived(file) or not of_events else None
     if found is None or (of_events and found.keys() >= set(events.spikingjelly.KEYS)):
         return recordings.parts(file, contract, classes, window)
     if window is not None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tcja_runtime import archives
 from tcja_runtime.errors import BadInput, Damaged
 from tcja_runtime.events.event import Decoder, Recording
 from tcja_runtime.events.file import File, beginning
@@ -18,6 +17,7 @@ from tcja_runtime.events.formats.atis import Atis
 from tcja_runtime.events.formats.dat import Dat
 from tcja_runtime.events.formats.evt import Evt2, Evt3
 from tcja_runtime.events.header import LONGEST, Header
+from tcja_runtime.files import npz
 
 _TOLD = LONGEST + 2
 """Bytes that tell a format: a header and what follows it."""
@@ -65,7 +65,7 @@ def _aedat4(path: Path) -> Recording:
 
 def _spikingjelly(path: Path) -> Recording:
     beginning(path, 1)
-    found = archives.arrays(path).keys()
+    found = npz.arrays(path).keys()
     if found >= set(spikingjelly.KEYS):
         return spikingjelly.SpikingJelly(path)
     if "frames" in found or "images" in found:

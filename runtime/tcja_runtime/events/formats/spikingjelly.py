@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime import archives
-from tcja_runtime.archives import Array
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events.event import CHUNK, Events
+from tcja_runtime.files import npz
+from tcja_runtime.files.npz import Array
 
 KEYS = ("t", "x", "y", "p")
 _MOST = {"t": 2**63 - 1, "x": 2**16 - 1, "y": 2**16 - 1, "p": 1}
@@ -35,7 +35,7 @@ class SpikingJelly:
     sensor: tuple[int, int] | None = None
 
     def chunks(self) -> Iterator[Events]:
-        found = archives.arrays(self.path)
+        found = npz.arrays(self.path)
         arrays = [self._checked(found[key]) for key in KEYS]
         if len({array.shape for array in arrays}) > 1:
             counts = ", ".join(f"{array.shape[0]:,} {array.name}" for array in arrays)

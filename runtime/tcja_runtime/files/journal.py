@@ -12,11 +12,10 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
-from tcja_runtime import cache
 
 Rows = npt.NDArray[np.int32]
 
@@ -82,7 +81,7 @@ def opened(work: str | None, columns: int) -> Iterator[Journal]:
     try:
         yield Journal(descriptor, columns)
         if descriptor is not None:
-            (cache.folder() / name).unlink(missing_ok=True)
+            (folder() / name).unlink(missing_ok=True)
     finally:
         if descriptor is not None:
             os.close(descriptor)
@@ -90,7 +89,7 @@ def opened(work: str | None, columns: int) -> Iterator[Journal]:
 
 def _locked(name: str) -> int | None:
     try:
-        path = cache.folder() / name
+        path = folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except (OSError, RuntimeError):  # a home that cannot be found is a RuntimeError
@@ -101,3 +100,9 @@ def _locked(name: str) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def folder() -> Path:
+    """The folder of all caches, which may not exist yet (XDG Base Directory Specification)."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (home if home.is_absolute() else Path.home() / ".cache") / "tcja-deploy"
