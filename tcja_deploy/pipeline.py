@@ -105,7 +105,7 @@ class Request:
     time_form: str | None = None
     split: str | None = None
     streaming: bool = False
-    dataset: Path | None = None
+    data: Path | None = None
     samples: int | None = None
     judge: int | None = None
     anytime: int | None = None

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tcja_runtime.files import journal
-from tcja_runtime.files import journal as cache
 
 ROWS = np.arange(12, dtype=np.int32).reshape(4, 3)
 
@@ -96,4 +95,4 @@ def test_where_nothing_can_be_written_nothing_is_kept(folder):
 def test_without_a_cache_folder_of_ones_own_it_is_in_the_home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", os.fspath(tmp_path))
-    assert cache.folder() == tmp_path / ".cache" / "tcja-deploy"
+    assert journal.folder() == tmp_path / ".cache" / "tcja-deploy"

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime import events
+from tcja_runtime.events.formats import spikingjelly
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.recordings import Span
@@ -225,7 +226,7 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
 def _parts(file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None) -> Sequence[Part]:
     of_events = contract.name == "frames"
     found = npz.arrays(file) if _archived(file) or not of_events else None
-    if found is None or (of_events and found.keys() >= set(events.spikingjelly.KEYS)):
+    if found is None or (of_events and found.keys() >= set(spikingjelly.KEYS)):
         return recordings.parts(file, contract, classes, window)
     if window is not None:
         raise BadInput(f"{file} holds windows already, which --window cannot cut; leave it out")
