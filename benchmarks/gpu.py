@@ -46,7 +46,7 @@ from tcja_runtime.conditions import conditions
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import golden
 from tcja_runtime.machine import gpu, gpu_clocks
-from tcja_runtime.names import spikes_tensor
+from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 TURNS = 5
 WARM_UP = 0.5

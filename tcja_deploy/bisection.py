@@ -23,8 +23,8 @@ from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Observation, Reference
 from tcja_runtime.judgement import Place, judge_signal
-from tcja_runtime.names import current_tensor, spikes_tensor
-from tcja_runtime.probe import makers
+from tcja_runtime.model_file.subgraph import makers
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")

@@ -32,8 +32,8 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer
-from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
-from tcja_runtime.probe import Dimensions
+from tcja_runtime.model_file.subgraph import Dimensions
+from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
 
 AUTO = "auto"
 WARM_RUNS, RUNS = 2, 5

@@ -51,7 +51,7 @@ from tcja_runtime.data.samples import Windows, draw
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged
-from tcja_runtime.names import spikes_tensor
+from tcja_runtime.model_file.tensor_names import spikes_tensor
 from tcja_runtime.portrait import Advice
 
 DRAWN_WINDOWS = 2

@@ -54,8 +54,8 @@ from tcja_exporters import custom_op
 from tcja_runtime.boards import Board, Mode, Precision
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.golden import Golden
-from tcja_runtime.names import current_tensor, spikes_tensor
-from tcja_runtime.pooling import opened
+from tcja_runtime.model_file.scan_pooling import opened
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 E_MAC, E_AC = 4.6e-12, 0.9e-12
 """Joules."""

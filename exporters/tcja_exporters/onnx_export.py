@@ -38,7 +38,7 @@ from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
 from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.names import current_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 EXTERNAL_FROM_BYTES = 1024
 """Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""
@@ -258,7 +258,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _name_after_modules(model: onnx.ModelProto) -> None:
-    """Name each node MODULE/OPERATOR, its outputs alike, and a spiking layer's tensors as `tcja_runtime.probe` says.
+    """Name each node MODULE/OPERATOR, its outputs alike, and a spiking layer's tensors as `tcja_runtime.model_file.subgraph` says.
 
     Whatever a runtime or an engine builder says of a node then names the PyTorch module it comes from.
     """

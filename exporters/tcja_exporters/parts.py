@@ -1,6 +1,6 @@
 """Parts of a network in TensorRT: what looks inside an engine, which shows nothing but its output.
 
-A part (`tcja_runtime.probe.part`) is built like the engine itself, of the same operations in the same types, but with
+A part (`tcja_runtime.model_file.subgraph.part`) is built like the engine itself, of the same operations in the same types, but with
 the signals and spikes of interest as outputs, and with the reference's spikes as inputs. TensorRT may join operations
 otherwise around them, so a part proves what TensorRT computes, not each instruction of the engine that is deployed.
 """
@@ -19,8 +19,8 @@ from tcja_exporters.engine import Options
 from tcja_runtime.bundle.bundle import ENGINES, WEIGHTS
 from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.names import given_tensor
-from tcja_runtime.probe import Dimensions, inputs, part
+from tcja_runtime.model_file.subgraph import Dimensions, inputs, part
+from tcja_runtime.model_file.tensor_names import given_tensor
 from tcja_runtime.sessions.tensorrt import TensorRtEngine, TensorRtSession
 
 

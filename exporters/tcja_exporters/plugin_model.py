@@ -16,8 +16,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from tcja_runtime import wire
 from tcja_runtime.bundle.conformance import spec_of
+from tcja_runtime.model_file import protobuf
 from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, VERSION, described
 
 _FLOAT, _HALF = 1, 10
@@ -39,21 +39,25 @@ class _Node:
 
     @classmethod
     def read(cls, message: bytes) -> _Node:
-        fields = list(wire.fields(message))
-        names: dict[int, list[str]] = {wire.NODE_INPUT: [], wire.NODE_OUTPUT: [], wire.NODE_TYPE: []}
+        fields = list(protobuf.fields(message))
+        names: dict[int, list[str]] = {protobuf.NODE_INPUT: [], protobuf.NODE_OUTPUT: [], protobuf.NODE_TYPE: []}
         for number, _, content in fields:
             if number in names:
                 names[number].append(content.decode())
-        rest = b"".join(field for number, field, _ in fields if number not in (wire.NODE_INPUT, wire.NODE_OUTPUT))
-        return cls(names[wire.NODE_TYPE][0], names[wire.NODE_INPUT], names[wire.NODE_OUTPUT], rest)
+        rest = b"".join(
+            field for number, field, _ in fields if number not in (protobuf.NODE_INPUT, protobuf.NODE_OUTPUT)
+        )
+        return cls(names[protobuf.NODE_TYPE][0], names[protobuf.NODE_INPUT], names[protobuf.NODE_OUTPUT], rest)
 
     def written(self) -> bytes:
-        named = [(wire.NODE_INPUT, name) for name in self.inputs] + [(wire.NODE_OUTPUT, name) for name in self.outputs]
-        return b"".join(wire.embedded(number, name.encode()) for number, name in named) + self.others
+        named = [(protobuf.NODE_INPUT, name) for name in self.inputs] + [
+            (protobuf.NODE_OUTPUT, name) for name in self.outputs
+        ]
+        return b"".join(protobuf.embedded(number, name.encode()) for number, name in named) + self.others
 
     @property
-    def attributes(self) -> dict[str, wire.Value]:
-        return wire.attributes(self.others)
+    def attributes(self) -> dict[str, protobuf.Value]:
+        return protobuf.attributes(self.others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,18 +85,22 @@ def with_plugin(model: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
     Raises:
         ValueError: it is not a model.
     """
-    parts = [(number, field, content) for number, field, content in wire.fields(model) if number != wire.MODEL_FUNCTION]
-    graph = b"".join(content for number, _, content in parts if number == wire.MODEL_GRAPH)
+    parts = [
+        (number, field, content)
+        for number, field, content in protobuf.fields(model)
+        if number != protobuf.MODEL_FUNCTION
+    ]
+    graph = b"".join(content for number, _, content in parts if number == protobuf.MODEL_GRAPH)
     changed, fused = _changed(graph, ahead_of_time)
-    rest = b"".join(field for number, field, _ in parts if number != wire.MODEL_GRAPH)
-    return rest + wire.embedded(wire.MODEL_GRAPH, changed), fused
+    rest = b"".join(field for number, field, _ in parts if number != protobuf.MODEL_GRAPH)
+    return rest + protobuf.embedded(protobuf.MODEL_GRAPH, changed), fused
 
 
 def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
-    fields = list(wire.fields(graph))
+    fields = list(protobuf.fields(graph))
     shapes = _types(fields)
-    results = {name for number, _, content in fields if number == wire.GRAPH_OUTPUT for name in _name(content)}
-    nodes = [_Node.read(content) for number, _, content in fields if number == wire.GRAPH_NODE]
+    results = {name for number, _, content in fields if number == protobuf.GRAPH_OUTPUT for name in _name(content)}
+    nodes = [_Node.read(content) for number, _, content in fields if number == protobuf.GRAPH_NODE]
     neurons = [node for node in nodes if node.kind == NAME]
     halves = pools = 0
     for node in neurons:
@@ -102,12 +110,16 @@ def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
         pools += pool > 1
         said: dict[str, int | str] = {"plugin_namespace": NAMESPACE, "plugin_version": VERSION}
         said |= {FIELD: described(spec, pool)} | ({"aot": 1} if ahead_of_time else {})
-        own = (field for number, field, _ in wire.fields(node.others) if number in (wire.NODE_NAME, wire.NODE_TYPE))
-        node.others = b"".join([*own, *(wire.attribute(name, value) for name, value in said.items())])
-        node.others += wire.embedded(wire.NODE_DOMAIN, NAMESPACE.encode())
-    made = b"".join(wire.embedded(wire.GRAPH_NODE, node.written()) for node in nodes)
+        own = (
+            field
+            for number, field, _ in protobuf.fields(node.others)
+            if number in (protobuf.NODE_NAME, protobuf.NODE_TYPE)
+        )
+        node.others = b"".join([*own, *(protobuf.attribute(name, value) for name, value in said.items())])
+        node.others += protobuf.embedded(protobuf.NODE_DOMAIN, NAMESPACE.encode())
+    made = b"".join(protobuf.embedded(protobuf.GRAPH_NODE, node.written()) for node in nodes)
     # Types of tensors inside are left to be inferred: those around the plugin's nodes have changed.
-    kept = b"".join(field for number, field, _ in fields if number not in (wire.GRAPH_NODE, wire.GRAPH_VALUE))
+    kept = b"".join(field for number, field, _ in fields if number not in (protobuf.GRAPH_NODE, protobuf.GRAPH_VALUE))
     return made + kept, Fused(len(neurons), halves, pools)
 
 
@@ -133,8 +145,10 @@ def _take_half(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[s
     neuron.outputs = [fired]
     shapes[fired] = _HALF, shapes.get(spikes, (0, []))[1]
     if len(readers) > len(to_half) or spikes in results:
-        back = wire.embedded(wire.NODE_NAME, f"{spikes}/Cast".encode()) + wire.embedded(wire.NODE_TYPE, b"Cast")
-        back += wire.attribute("to", _FLOAT)
+        back = protobuf.embedded(protobuf.NODE_NAME, f"{spikes}/Cast".encode()) + protobuf.embedded(
+            protobuf.NODE_TYPE, b"Cast"
+        )
+        back += protobuf.attribute("to", _FLOAT)
         nodes.insert(nodes.index(neuron) + 1, _Node("Cast", [fired], [spikes], back))
     return True
 
@@ -186,13 +200,17 @@ def _rename(nodes: Iterable[_Node], old: str, new: str) -> None:
 def _types(fields: Iterable[tuple[int, bytes, bytes]]) -> _Types:
     found: _Types = {}
     for number, _, content in fields:
-        if number in (wire.GRAPH_VALUE, wire.GRAPH_INPUT, wire.GRAPH_OUTPUT):
-            tensor = wire.inside(wire.inside(content, wire.VALUE_TYPE), wire.TYPE_TENSOR)
-            shape = wire.inside(tensor, wire.TENSOR_SHAPE)
-            sizes = [wire.number(size, wire.DIM_VALUE) for dim, _, size in wire.fields(shape) if dim == wire.SHAPE_DIM]
-            found |= dict.fromkeys(_name(content), (wire.number(tensor, wire.TENSOR_ELEMENT), sizes))
+        if number in (protobuf.GRAPH_VALUE, protobuf.GRAPH_INPUT, protobuf.GRAPH_OUTPUT):
+            tensor = protobuf.inside(protobuf.inside(content, protobuf.VALUE_TYPE), protobuf.TYPE_TENSOR)
+            shape = protobuf.inside(tensor, protobuf.TENSOR_SHAPE)
+            sizes = [
+                protobuf.number(size, protobuf.DIM_VALUE)
+                for dim, _, size in protobuf.fields(shape)
+                if dim == protobuf.SHAPE_DIM
+            ]
+            found |= dict.fromkeys(_name(content), (protobuf.number(tensor, protobuf.TENSOR_ELEMENT), sizes))
     return found
 
 
 def _name(value: bytes) -> set[str]:
-    return wire.texts(value, wire.VALUE_NAME)
+    return protobuf.texts(value, protobuf.VALUE_NAME)

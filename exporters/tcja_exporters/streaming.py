@@ -34,7 +34,7 @@ from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tcja_exporters import attention, custom_op
 from tcja_exporters.layers import PerStep, Readout, TetPerStep
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.bundle.manifest import Layer, Tap
-from tcja_runtime.names import spikes_tensor
+from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 _PER_STEP = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Linear)
 _OPERATORS = ("Conv", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "Gemm", "MatMul")

@@ -37,7 +37,7 @@ def lower(
         model: with TcjaLif nodes.
         forms: of spiking layers; the others are scans.
         pooled: whether a Scan does the maximum pooling of its spikes that alone reads them, step by step: a quarter of
-            the memory is written (`tcja_runtime.pooling`).
+            the memory is written (`tcja_runtime.model_file.scan_pooling`).
 
     Raises:
         BadInput: the model does not tell how many steps are to be unrolled.

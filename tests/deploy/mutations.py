@@ -11,10 +11,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op, time_forms
-from tcja_runtime import pooling
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Layer, Manifest
-from tcja_runtime.names import current_tensor, spikes_tensor
+from tcja_runtime.model_file import scan_pooling
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
 
 Change = Callable[[onnx.ModelProto], None]
@@ -27,7 +27,7 @@ def change(bundle: Path, apply: Change, *, both: bool = True, inside: bool = Tru
         bundle: to be changed.
         apply: changes a model.
         both: whether model.onnx becomes the changed one, too.
-        inside: whether every layer's spikes are to be in it (`tcja_runtime.pooling`).
+        inside: whether every layer's spikes are to be in it (`tcja_runtime.model_file.scan_pooling`).
     """
     manifest = Bundle.open(bundle).manifest
     model = onnx.load(bundle / PLAIN_MODEL)
@@ -41,7 +41,7 @@ def change(bundle: Path, apply: Change, *, both: bool = True, inside: bool = Tru
 
 def opened(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model with every layer's spikes in it."""
-    return onnx.ModelProto.FromString(pooling.opened(model.SerializeToString()))
+    return onnx.ModelProto.FromString(scan_pooling.opened(model.SerializeToString()))
 
 
 @dataclasses.dataclass(frozen=True)

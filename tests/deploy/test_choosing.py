@@ -23,7 +23,7 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import BadInput
-from tcja_runtime.names import current_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 from .. import networks
 from .mutations import change, of_another, of_neuron, reversed_time

@@ -17,7 +17,7 @@ from tcja_deploy.verification import verify
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.trace import Reference
-from tcja_runtime.names import current_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor
 from tcja_runtime.neuron import membranes
 
 from .mutations import Change, change, edited, inserted, of_another, one_weight, reversed_time

@@ -21,7 +21,7 @@ from tcja_runtime.bundle.bundle import GOLDEN, Bundle, sha256, write_manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
-from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
 
 from .. import networks
 from ..exporters.networks.test_tet_cifar10dvs import TestTetCifar10Dvs

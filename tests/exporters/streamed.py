@@ -16,7 +16,7 @@ from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import Floats, InputContract
-from tcja_runtime.names import spikes_tensor
+from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,10 @@ from onnx import helper
 
 from tcja_exporters import onnx_export
 from tcja_exporters.networks import NETWORKS
-from tcja_runtime import pooling
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.model_file import scan_pooling
+from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
 from tests import networks
 
 NAMES = ("dvs128", "fashion_mnist")
@@ -86,7 +86,7 @@ def test_layers_can_be_fed_other_spikes(folder, feeds):
 
 def test_a_model_without_such_scans_is_left_as_it_is(folder):
     whole = (folder / MODEL).read_bytes()
-    assert pooling.opened(whole) is whole
+    assert scan_pooling.opened(whole) is whole
 
 
 def negated_behind(body):
@@ -114,4 +114,4 @@ def test_a_body_that_does_something_else_is_left_as_it_is(folder, wrong):
             if any(inner.op_type == "MaxPool" for inner in attribute.g.node):
                 wrong(attribute.g)
     changed = model.SerializeToString()
-    assert pooling.opened(changed) is changed
+    assert scan_pooling.opened(changed) is changed

@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_runtime.names import given_tensor
-from tcja_runtime.probe import inputs, part
+from tcja_runtime.model_file.subgraph import inputs, part
+from tcja_runtime.model_file.tensor_names import given_tensor
 
 
 @pytest.fixture

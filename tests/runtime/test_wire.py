@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tcja_runtime import wire
+from tcja_runtime.model_file import protobuf
 
 SAID = {"a": -3, "b": 2**40, "c": 0.1, "d": "text", "e": [1, -2, 300], "f": 0, "g": ""}
 
@@ -15,21 +15,21 @@ def test_attributes_are_read_as_onnx_reads_them():
     node = helper.make_node("Op", [], [], **SAID, floats=[1.0, 2.0])
     expected = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name != "floats"}
     expected = {name: value.decode() if isinstance(value, bytes) else value for name, value in expected.items()}
-    assert wire.attributes(node.SerializeToString()) == expected
+    assert protobuf.attributes(node.SerializeToString()) == expected
 
 
 def test_integers_that_are_packed_are_read_too():
     (attribute,) = helper.make_node("Op", [], [], kernel_shape=[2, -1]).attribute
-    packed = wire.embedded(wire.ATTRIBUTE_NAME, b"kernel_shape")
-    packed += wire.embedded(wire.ATTRIBUTE_INTEGERS, wire.varint(2) + wire.varint(2**64 - 1))
-    packed += wire.varint(wire.ATTRIBUTE_TYPE << 3 | wire.VARINT) + wire.varint(attribute.type)
-    assert wire.attributes(wire.embedded(wire.NODE_ATTRIBUTE, packed)) == {"kernel_shape": [2, -1]}
+    packed = protobuf.embedded(protobuf.ATTRIBUTE_NAME, b"kernel_shape")
+    packed += protobuf.embedded(protobuf.ATTRIBUTE_INTEGERS, protobuf.varint(2) + protobuf.varint(2**64 - 1))
+    packed += protobuf.varint(protobuf.ATTRIBUTE_TYPE << 3 | protobuf.VARINT) + protobuf.varint(attribute.type)
+    assert protobuf.attributes(protobuf.embedded(protobuf.NODE_ATTRIBUTE, packed)) == {"kernel_shape": [2, -1]}
 
 
 @pytest.mark.parametrize("value", [0, 1, 2**40, "", "text"])
 def test_attributes_are_written_as_onnx_reads_them(value):
     node = onnx.NodeProto()
-    node.MergeFromString(wire.attribute("name", value))
+    node.MergeFromString(protobuf.attribute("name", value))
     (attribute,) = node.attribute
     read = helper.get_attribute_value(attribute)
     assert (attribute.name, read.decode() if isinstance(read, bytes) else read) == ("name", value)
@@ -39,4 +39,4 @@ def test_attributes_are_written_as_onnx_reads_them(value):
 @pytest.mark.parametrize("content", [b"\x0a\x05ab", b"\x0b", b"\xff\xff"])
 def test_what_is_no_message_is_refused(content):
     with pytest.raises(ValueError, match="it is (cut off|not an ONNX model)"):
-        list(wire.fields(content))
+        list(protobuf.fields(content))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.probe import Dimensions, part
+from tcja_runtime.model_file.subgraph import Dimensions, part
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """Distributions that install the module `onnxruntime`; two of them overwrite each other's files."""
@@ -104,7 +104,7 @@ class OnnxRuntimeSession:
     Args:
         model: path of the .onnx file; weights stored beside it are found.
         outputs: tensors to compute; none are the model's own outputs.
-        given: tensors to take as inputs, each with its dimensions (`tcja_runtime.probe.part`).
+        given: tensors to take as inputs, each with its dimensions (`tcja_runtime.model_file.subgraph.part`).
         backend: one of `PROVIDERS`.
         keeps_memory: whether it keeps the memory of a run for the next.
 

@@ -17,8 +17,8 @@ from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values
-from tcja_runtime.names import current_tensor, given_tensor, spikes_tensor
-from tcja_runtime.probe import Dimensions
+from tcja_runtime.model_file.subgraph import Dimensions
+from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
 
 
 class Probe:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.probe import Dimensions
+from tcja_runtime.model_file.subgraph import Dimensions
 
 
 class Session(Protocol):
@@ -29,4 +29,4 @@ class Session(Protocol):
 
 
 Opener = Callable[[Sequence[str], Mapping[str, Dimensions]], Session]
-"""Loads the part of a network that computes some tensors, given others (`tcja_runtime.probe.part`)."""
+"""Loads the part of a network that computes some tensors, given others (`tcja_runtime.model_file.subgraph.part`)."""

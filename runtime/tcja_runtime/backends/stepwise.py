@@ -23,7 +23,7 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Values
-from tcja_runtime.names import kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
 
 LARGEST = 2**36
 """Bytes that streams may keep at most."""

@@ -1,7 +1,7 @@
 """Head and tail of a streamed network as one session of whole windows, so that whatever judges a network judges them.
 
 Each step of a window is a run of the head, and the tail is run on what they leave. As with any session, parts can be
-looked at and be given (`tcja_runtime.probe`): the head's tensors have the axes of the whole model's, at T = 1, so that
+looked at and be given (`tcja_runtime.model_file.subgraph`): the head's tensors have the axes of the whole model's, at T = 1, so that
 what is asked for is joined along time, and what is given is cut.
 """
 
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime import probe
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.names import given_tensor, kept_tensor, membrane_tensor, next_membrane_tensor
-from tcja_runtime.probe import Dimensions
+from tcja_runtime.model_file import subgraph
+from tcja_runtime.model_file.subgraph import Dimensions
+from tcja_runtime.model_file.tensor_names import given_tensor, kept_tensor, membrane_tensor, next_membrane_tensor
 
 FILES = f"{HEAD} and {TAIL}"
 Arrays = dict[str, npt.NDArray[Any]]
@@ -88,7 +88,7 @@ class _Part:
             return OnnxRuntimeSession(folder / file, asked, taken, backend=backend) if asked else None
 
         head = (folder / HEAD).read_bytes()
-        made = probe.makers(head).keys() - {manifest.output}
+        made = subgraph.makers(head).keys() - {manifest.output}
         self._tail = session(TAIL, [name for name in outputs if name not in made], given)
         kept = [kept_tensor(feature.name) for feature in manifest.streaming.features]
         self._kept = [name for name in kept if self._tail and name in self._tail.inputs]
@@ -96,7 +96,7 @@ class _Part:
         # Membranes are given, too, so that they can be of any size, as currents are on which neurons are run alone.
         states = {membrane_tensor(s.layer): (None,) * (len(s.shape) + 1) for s in manifest.streaming.states}
         asked, taken = [*self._early, *self._kept], {**given, **states}
-        needed = probe.inputs(probe.part(head, asked, taken)) if asked else []
+        needed = subgraph.inputs(subgraph.part(head, asked, taken)) if asked else []
         self._states = [s for s in manifest.streaming.states if given_tensor(membrane_tensor(s.layer)) in needed]
         self._head = session(HEAD, [*asked, *(next_membrane_tensor(s.layer) for s in self._states)], taken)
         inside = {*self._kept, *map(given_tensor, states), manifest.streaming.frame}

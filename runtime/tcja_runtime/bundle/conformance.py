@@ -12,18 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from tcja_runtime import wire
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer, Manifest, Tap, Weight
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.names import current_tensor, kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
+from tcja_runtime.model_file import protobuf
+from tcja_runtime.model_file.scan_pooling import opened
+from tcja_runtime.model_file.tensor_names import (
+    current_tensor,
+    kept_tensor,
+    membrane_tensor,
+    next_membrane_tensor,
+    spikes_tensor,
+)
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.pooling import opened
 
 _ELEMENTS = {
-    wire.FLOAT: "float32",
+    protobuf.FLOAT: "float32",
     10: "float16",
     11: "float64",
     2: "uint8",
@@ -103,12 +109,12 @@ def check_streaming(folder: Path, manifest: Manifest) -> None:
     }
     for file, sides in expected.items():
         try:
-            graph = list(wire.fields(wire.inside((folder / file).read_bytes(), wire.MODEL_GRAPH)))
-            found = [_values(graph, kind) for kind in (wire.GRAPH_INPUT, wire.GRAPH_OUTPUT)]
+            graph = list(protobuf.fields(protobuf.inside((folder / file).read_bytes(), protobuf.MODEL_GRAPH)))
+            found = [_values(graph, kind) for kind in (protobuf.GRAPH_INPUT, protobuf.GRAPH_OUTPUT)]
         except (ValueError, TypeError) as error:
             raise BadInput(f"{folder / file} is no model that can be read: {error}; export the bundle again") from error
         for verb, values, side in zip(("takes", "returns"), found, sides, strict=True):
-            wanted = [Value(name, wire.FLOAT, (None, *shape)) for name, shape in side]
+            wanted = [Value(name, protobuf.FLOAT, (None, *shape)) for name, shape in side]
             if values != wanted:
                 said, meant = (", ".join(map(str, each)) or "nothing" for each in (values, wanted))
                 raise ParityNotMet(f"{file} is not what the bundle describes: it {verb} {said}, not {meant}")
@@ -124,22 +130,25 @@ def departures(
     weights: Sequence[Weight],
 ) -> list[str]:
     """How a model departs from what is said of it, a phrase each: "returns 'rates' [N, 10], not 'scores' [N, 10]"."""
-    graph = list(wire.fields(wire.inside(opened(model), wire.MODEL_GRAPH)))
+    graph = list(protobuf.fields(protobuf.inside(opened(model), protobuf.MODEL_GRAPH)))
     stored = {
-        name for number, _, c in graph if number == wire.GRAPH_INITIALIZER for name in wire.texts(c, wire.STORED_NAME)
+        name
+        for number, _, c in graph
+        if number == protobuf.GRAPH_INITIALIZER
+        for name in protobuf.texts(c, protobuf.STORED_NAME)
     }
-    taken = [value for value in _values(graph, wire.GRAPH_INPUT) if value.name not in stored]
-    returned = _values(graph, wire.GRAPH_OUTPUT)
+    taken = [value for value in _values(graph, protobuf.GRAPH_INPUT) if value.name not in stored]
+    returned = _values(graph, protobuf.GRAPH_OUTPUT)
     found = []
     for verb, values, name, shape in (
         ("takes", taken, contract.name, contract.shape),
         ("returns", returned, output, output_shape),
     ):
-        expected = Value(name, wire.FLOAT, (None, *shape))
+        expected = Value(name, protobuf.FLOAT, (None, *shape))
         if values != [expected]:
             found.append(f"{verb} {' and '.join(map(str, values)) or 'nothing'}, not {expected}")
-    nodes = [content for number, _, content in graph if number == wire.GRAPH_NODE]
-    made = {name for node in nodes for name in wire.texts(node, wire.NODE_OUTPUT)}
+    nodes = [content for number, _, content in graph if number == protobuf.GRAPH_NODE]
+    made = {name for node in nodes for name in protobuf.texts(node, protobuf.NODE_OUTPUT)}
     wanted = {tensor for layer in layers for tensor in (current_tensor(layer.name), spikes_tensor(layer.name))}
     wanted |= {tap.tensor for tap in taps}
     held = {name for weight in weights for name in (weight.tensor, weight.bias) if name}
@@ -148,9 +157,9 @@ def departures(
             found.append(f"{what} no {', '.join(sorted(lacking)[:3])}")
     neurons = {layer.name: layer.neuron for layer in layers}
     for node in nodes:
-        if wire.texts(node, wire.NODE_TYPE) == {"TcjaLif"}:
-            (name,) = (spikes.removesuffix("/spikes") for spikes in wire.texts(node, wire.NODE_OUTPUT))
-            said = spec_of(wire.attributes(node))
+        if protobuf.texts(node, protobuf.NODE_TYPE) == {"TcjaLif"}:
+            (name,) = (spikes.removesuffix("/spikes") for spikes in protobuf.texts(node, protobuf.NODE_OUTPUT))
+            said = spec_of(protobuf.attributes(node))
             if name not in neurons:
                 found.append(f"has neurons {name} that the manifest does not know")
             elif unlike := _unlike(said, neurons[name]):
@@ -158,7 +167,7 @@ def departures(
     return found
 
 
-def spec_of(attributes: dict[str, wire.Value]) -> NeuronSpec:
+def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
     """The neuron that the attributes of a TcjaLif node describe, its constants rounded to float32.
 
     Raises:
@@ -185,9 +194,13 @@ def _values(graph: Sequence[tuple[int, bytes, bytes]], kind: int) -> list[Value]
     found = []
     for number, _, content in graph:
         if number == kind:
-            tensor = wire.inside(wire.inside(content, wire.VALUE_TYPE), wire.TYPE_TENSOR)
-            shape = wire.inside(tensor, wire.TENSOR_SHAPE)
-            sizes = [wire.number(c, wire.DIM_VALUE) for n, _, c in wire.fields(shape) if n == wire.SHAPE_DIM]
-            (name,) = wire.texts(content, wire.VALUE_NAME)
-            found.append(Value(name, wire.number(tensor, wire.TENSOR_ELEMENT), tuple(size or None for size in sizes)))
+            tensor = protobuf.inside(protobuf.inside(content, protobuf.VALUE_TYPE), protobuf.TYPE_TENSOR)
+            shape = protobuf.inside(tensor, protobuf.TENSOR_SHAPE)
+            sizes = [
+                protobuf.number(c, protobuf.DIM_VALUE) for n, _, c in protobuf.fields(shape) if n == protobuf.SHAPE_DIM
+            ]
+            (name,) = protobuf.texts(content, protobuf.VALUE_NAME)
+            found.append(
+                Value(name, protobuf.number(tensor, protobuf.TENSOR_ELEMENT), tuple(size or None for size in sizes))
+            )
     return found

@@ -46,7 +46,7 @@ class Layer:
     """One spiking layer.
 
     Attributes:
-        name: its PyTorch module, which its tensors in the models are named after (`tcja_runtime.probe`).
+        name: its PyTorch module, which its tensors in the models are named after (`tcja_runtime.model_file.subgraph`).
         shape: of its neurons, without time and batch.
         neuron: its constants.
     """

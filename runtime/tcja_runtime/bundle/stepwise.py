@@ -26,7 +26,7 @@ class State:
     """What a streamed network keeps from step to step: the membranes of a spiking layer.
 
     Attributes:
-        layer: its name, which the head's input and output of them are named after (`tcja_runtime.probe`).
+        layer: its name, which the head's input and output of them are named after (`tcja_runtime.model_file.subgraph`).
         shape: without the batch.
         start: what each is before the first step of a window.
     """
@@ -41,7 +41,7 @@ class Feature:
     """What a streamed network's head returns at each step, [N, *shape], and its tail takes at once, [N, T, *shape].
 
     Attributes:
-        name: of the tensor, which the head's output and the tail's input are named after (`tcja_runtime.probe`).
+        name: of the tensor, which the head's output and the tail's input are named after (`tcja_runtime.model_file.subgraph`).
         shape: without time and batch.
     """
 

@@ -15,13 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime import events
-from tcja_runtime.events.formats import spikingjelly
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
+from tcja_runtime.events.formats import spikingjelly
 from tcja_runtime.files import npz
 from tcja_runtime.files.npz import Array
 

@@ -1,0 +1,1 @@
+"""ONNX files read and cut without the onnx package."""

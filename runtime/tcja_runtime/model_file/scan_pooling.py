@@ -1,0 +1,108 @@
+"""Spiking layers whose pooling is done step by step, inside the Scan that runs them: what a probe must see of them.
+
+A Scan over the steps of a layer may pool each step's spikes before it returns them (`tcja_exporters.time_forms`), so
+that the spikes of a window never lie in memory at once:
+
+    pooled, in the body      s [N * C * H * W]  ->  Reshape [N * C, 1, H, W]  ->  MaxPool
+    behind the Scan          scanned [T, N * C, 1, h, w]  ->  Reshape [T * N, C, h, w]
+
+Such a model has no tensor of the layer's spikes. `opened` moves the two operations of the body, as they are, behind the
+Scan, where they read the spikes:
+
+    fired [T, N * C * H * W]  ->  Reshape  ->  spikes [T, N, C, H, W]  ->  Reshape [T * N * C, 1, H, W]  ->  MaxPool
+"""
+
+from __future__ import annotations
+
+from tcja_runtime.model_file import protobuf
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
+
+_POOLING = {"MaxPool", "AveragePool"}
+
+
+def opened(model: bytes) -> bytes:
+    """A serialised model whose spiking layers all return their spikes.
+
+    Raises:
+        ValueError: it is not a model.
+    """
+    graph = protobuf.inside(model, protobuf.MODEL_GRAPH)
+    nodes = [content for number, _, content in protobuf.fields(graph) if number == protobuf.GRAPH_NODE]
+    if not any(_pooling(node) for node in nodes):
+        return model
+    renamed: dict[str, str] = {}
+    fields = []
+    for number, field, content in protobuf.fields(graph):
+        if number != protobuf.GRAPH_NODE:
+            fields.append(field)
+        elif inside := _pooling(content):
+            scan, behind, names = _without(content, *inside)
+            renamed |= names
+            fields += [protobuf.embedded(protobuf.GRAPH_NODE, node) for node in (scan, *behind)]
+        else:
+            fields.append(protobuf.embedded(protobuf.GRAPH_NODE, protobuf.reading(content, renamed)))
+    others = b"".join(field for number, field, _ in protobuf.fields(model) if number != protobuf.MODEL_GRAPH)
+    return others + protobuf.embedded(protobuf.MODEL_GRAPH, b"".join(fields))
+
+
+def _pooling(node: bytes) -> tuple[bytes, bytes] | None:
+    """The Reshape and the pooling inside a Scan; None if there are none."""
+    if protobuf.texts(node, protobuf.NODE_TYPE) != {"Scan"}:
+        return None
+    body = list(protobuf.fields(_body(node)))
+    nodes = [content for number, _, content in body if number == protobuf.GRAPH_NODE]
+    if len(nodes) < 2 or not protobuf.texts(nodes[-1], protobuf.NODE_TYPE) & _POOLING:
+        return None
+    reshape, pool = nodes[-2:]
+    split, results = _ordered(reshape, protobuf.NODE_OUTPUT), _ordered(node, protobuf.NODE_OUTPUT)
+    returned = [
+        protobuf.texts(content, protobuf.VALUE_NAME) for number, _, content in body if number == protobuf.GRAPH_OUTPUT
+    ]
+    alone = _ordered(pool, protobuf.NODE_INPUT) == split and protobuf.texts(reshape, protobuf.NODE_TYPE) == {"Reshape"}
+    asked = returned[1:] == [{*_ordered(pool, protobuf.NODE_OUTPUT)}] and len(results) == 2
+    return (reshape, pool) if alone and asked and len(_ordered(reshape, protobuf.NODE_INPUT)) == 2 else None
+
+
+def _body(node: bytes) -> bytes:
+    attributes = (content for number, _, content in protobuf.fields(node) if number == protobuf.NODE_ATTRIBUTE)
+    return b"".join(protobuf.inside(attribute, protobuf.ATTRIBUTE_GRAPH) for attribute in attributes)
+
+
+def _without(scan: bytes, reshape: bytes, pool: bytes) -> tuple[bytes, list[bytes], dict[str, str]]:
+    """A Scan without its pooling, the nodes that do it behind it, and what now has another name."""
+    (name,) = protobuf.texts(scan, protobuf.NODE_NAME)
+    layer = name.rpartition("/")[0]
+    fired, spikes, shape = f"{layer}/fired", spikes_tensor(layer), f"{layer}/shape"
+    (one_step, planes), (split,) = _ordered(reshape, protobuf.NODE_INPUT), _ordered(reshape, protobuf.NODE_OUTPUT)
+    (_, scanned), (pooled,) = _ordered(scan, protobuf.NODE_OUTPUT), _ordered(pool, protobuf.NODE_OUTPUT)
+
+    def field_of_body(number: int, field: bytes, content: bytes) -> bytes:
+        if number == protobuf.GRAPH_NODE and content in (reshape, pool):
+            return b""
+        if number == protobuf.GRAPH_OUTPUT and protobuf.texts(content, protobuf.VALUE_NAME) == {pooled}:
+            return protobuf.embedded(number, protobuf.value(one_step, protobuf.FLOAT, [None]))
+        return field
+
+    def field_of_scan(number: int, field: bytes, content: bytes) -> bytes:
+        if number == protobuf.NODE_OUTPUT and content.decode() == scanned:
+            return protobuf.embedded(number, fired.encode())
+        if number == protobuf.NODE_ATTRIBUTE and protobuf.inside(content, protobuf.ATTRIBUTE_GRAPH):
+            body = b"".join(
+                field_of_body(*each) for each in protobuf.fields(protobuf.inside(content, protobuf.ATTRIBUTE_GRAPH))
+            )
+            kept = b"".join(f for n, f, _ in protobuf.fields(content) if n != protobuf.ATTRIBUTE_GRAPH)
+            return protobuf.embedded(number, kept + protobuf.embedded(protobuf.ATTRIBUTE_GRAPH, body))
+        return field
+
+    behind = [
+        protobuf.node("Shape", [current_tensor(layer)], shape),
+        protobuf.node("Reshape", [fired, shape], spikes),
+        protobuf.node("Reshape", [spikes, planes], split),
+        pool,
+    ]
+    return b"".join(field_of_scan(*each) for each in protobuf.fields(scan)), behind, {scanned: pooled}
+
+
+def _ordered(node: bytes, kind: int) -> list[str]:
+    """Names of a node's inputs or outputs, in order."""
+    return [content.decode() for number, _, content in protobuf.fields(node) if number == kind]
