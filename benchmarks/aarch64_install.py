@@ -2,7 +2,7 @@
 
     python benchmarks/aarch64_install.py
 
-For the Python and the CUDA of each supported JetPack (`tcja_runtime.jetpack`), pip resolves the dependencies of
+For the Python and the CUDA of each supported JetPack (`tcja_runtime.machine.jetpack`), pip resolves the dependencies of
 pyproject.toml with the extra `events`, the CUDA binding and ONNX Runtime for aarch64, and the wheels it would take are
 printed. Nothing is installed. pip takes the wheels of the other Python, but decides by this one which conditional
 requirements hold.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import tomllib
 
-from tcja_runtime.jetpack import JETPACKS
+from tcja_runtime.machine.jetpack import JETPACKS
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 GLIBC = {"22.04": 35, "24.04": 39}

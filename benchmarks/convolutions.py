@@ -31,7 +31,7 @@ from tcja_exporters.attention import SameConv1d
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime.data import samples
-from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import gpu
 
 SEARCHES = ("EXHAUSTIVE", "HEURISTIC", "DEFAULT")
 RATE = 0.15

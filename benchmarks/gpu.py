@@ -42,10 +42,10 @@ from tcja_exporters.identify import identify
 from tcja_exporters.neurons import spiking_neurons
 from tcja_runtime.backends.onnxruntime import EXACT, OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
-from tcja_runtime.conditions import conditions
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import golden
-from tcja_runtime.machine import gpu, gpu_clocks
+from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.machine.gpu import gpu, gpu_clocks
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 TURNS = 5

@@ -35,7 +35,7 @@ from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.evidence import golden
-from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import fire, membranes
 from tcja_runtime.plugin import launch

@@ -35,9 +35,9 @@ from tcja_exporters import engine
 from tcja_exporters.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.conditions import conditions
 from tcja_runtime.data import dataset, samples
 from tcja_runtime.errors import TcjaError
+from tcja_runtime.machine.conditions import conditions
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
 TRAINED = f"{EXAMPLE / 'checkpoint.pth'}:{EXAMPLE / 'test_1000.npz'}"

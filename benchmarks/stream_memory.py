@@ -31,12 +31,12 @@ from tcja_deploy.benchmarking import peak
 from tcja_deploy.console import Steps, err, silent
 from tcja_deploy.drawings import Html, joined, tag
 from tcja_deploy.live.stream import Answer, Options, Stream, Summary
-from tcja_runtime.conditions import conditions
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
 from tcja_runtime.events.buffer import LIMIT
 from tcja_runtime.events.formats.atis import Atis
+from tcja_runtime.machine.conditions import conditions
 
 NAME, SIDE, CHANNELS = "dvs128", 128, 4
 RATE = 1_000_000  # events a second of the stream

@@ -25,17 +25,17 @@ import numpy as np
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.stream_timing import in_turns
 from tcja_deploy.versions import tools
-from tcja_runtime import power
 from tcja_runtime.backends.select import AUTO, Backend, opened
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.conditions import Conditions, conditions
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
-from tcja_runtime.machine import free_memory
-from tcja_runtime.power import Power, Sampler
+from tcja_runtime.machine import power
+from tcja_runtime.machine.conditions import Conditions, conditions
+from tcja_runtime.machine.gpu import free_memory
+from tcja_runtime.machine.power import Power, Sampler
 
 FEWEST, FEWEST_99 = 30, 100
 """Runs that a percentile must rest on."""

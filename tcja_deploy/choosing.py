@@ -26,12 +26,12 @@ from tcja_exporters.engine import Options
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.parts import BuiltPart
 from tcja_exporters.time_forms import FORMS, TimeForm
-from tcja_runtime import machine
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
 
@@ -90,7 +90,7 @@ def choose(
         files = {form: _saved(exported, layers, form, Path(folder) / form) for form in FORMS}
         if target is None:
             opened: Opener = functools.partial(OnnxRuntimeSession, keeps_memory=True)
-        elif target == "tensorrt" or machine.gpu() is not None:
+        elif target == "tensorrt" or gpu.gpu() is not None:
             opened = functools.partial(BuiltPart, target=target, precision=precision)
         else:
             with steps.step("build an engine of each time form"):

@@ -7,13 +7,13 @@ import importlib.util
 import platform
 
 from tcja_deploy.versions import producer, version
-from tcja_runtime import jetpack
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle.manifest import FLAVOURS
-from tcja_runtime.conditions import power_mode
 from tcja_runtime.events import FORMATS
-from tcja_runtime.jetpack import OLDEST_TENSORRT, System
-from tcja_runtime.machine import free_memory, gpu, gpu_clocks, swap
+from tcja_runtime.machine import jetpack
+from tcja_runtime.machine.conditions import power_mode
+from tcja_runtime.machine.gpu import free_memory, gpu, gpu_clocks, swap
+from tcja_runtime.machine.jetpack import OLDEST_TENSORRT, System
 from tcja_runtime.plugin import NEVER_RUN, nvrtc
 
 _EXPORT = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon")

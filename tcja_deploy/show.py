@@ -26,7 +26,7 @@ from tcja_deploy.running import Classified
 from tcja_deploy.sweeping import Growth, Sweep
 from tcja_runtime.boards import SOURCES
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.conditions import Conditions
+from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.plugin import NEVER_RUN
 
 

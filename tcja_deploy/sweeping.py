@@ -34,10 +34,10 @@ from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import MODEL, Bundle
-from tcja_runtime.conditions import Conditions, conditions
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.machine import free_memory
+from tcja_runtime.machine.conditions import Conditions, conditions
+from tcja_runtime.machine.gpu import free_memory
 
 CANONICAL = MODEL
 """What stands for a backend's name where model.onnx, with its functions, is run by ONNX Runtime on the CPU."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tcja_deploy import cli
-from tcja_runtime.jetpack import JETPACKS, ORIN, THOR, XAVIER
+from tcja_runtime.machine.jetpack import JETPACKS, ORIN, THOR, XAVIER
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "jetson.md").read_text()

@@ -15,13 +15,13 @@ import pytest
 
 from tcja_deploy import benchmarking
 from tcja_deploy.benchmarking import Latency, timed
-from tcja_runtime import power
 from tcja_runtime.backends import select
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.choices import BackendName
-from tcja_runtime.conditions import Conditions
+from tcja_runtime.machine import power
+from tcja_runtime.machine.conditions import Conditions
 
 BRIEF = ("--seconds", "0.2", "--warm-up", "0")
 

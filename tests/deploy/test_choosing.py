@@ -18,11 +18,11 @@ import pytest
 from tcja_deploy import choosing, pipeline
 from tcja_exporters import engine
 from tcja_exporters.time_forms import FORMS
-from tcja_runtime import machine
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import BadInput
+from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 from .. import networks
@@ -214,7 +214,7 @@ class TestTensorRtRtx:
 
     @pytest.fixture(autouse=True)
     def _no_gpu(self, monkeypatch):
-        monkeypatch.setattr(machine, "gpu", lambda: None)
+        monkeypatch.setattr(gpu, "gpu", lambda: None)
 
     def test_without_a_wish_it_gets_unrolled_steps(self, run, export):
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx")

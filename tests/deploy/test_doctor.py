@@ -10,8 +10,8 @@ import pytest
 
 from tcja_deploy import cli, doctor
 from tcja_deploy.doctor import Finding
-from tcja_runtime import conditions, jetpack, machine
-from tcja_runtime.machine import Gpu
+from tcja_runtime.machine import conditions, gpu, jetpack
+from tcja_runtime.machine.gpu import Gpu
 
 MEMINFO = "MemAvailable:    5347738 kB\nSwapTotal:       {swap} kB\nSwapFree:        {swap} kB\n"
 
@@ -45,8 +45,8 @@ def board(tmp_path, monkeypatch) -> Board:
     monkeypatch.setattr(jetpack, "RELEASE", tmp_path / "release")
     monkeypatch.setattr(jetpack, "_SYSTEM_PACKAGES", tmp_path / "lib")
     for name, file in (("_MODEL", "model"), ("_COMPATIBLE", "compatible"), ("_MEMORY", "meminfo")):
-        monkeypatch.setattr(machine, name, tmp_path / file)
-    monkeypatch.setattr(machine, "_DEVFREQ", tmp_path / "none")
+        monkeypatch.setattr(gpu, name, tmp_path / file)
+    monkeypatch.setattr(gpu, "_DEVFREQ", tmp_path / "none")
     monkeypatch.setattr(doctor, "version", made.versions.get)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda module: made.versions.get(module.replace("_", "-")))
     monkeypatch.setattr(doctor, "power_mode", lambda: "15W")

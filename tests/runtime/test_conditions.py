@@ -3,8 +3,9 @@ import time
 
 import pytest
 
-from tcja_runtime import conditions, jetpack, machine
-from tcja_runtime.machine import Gpu
+from tcja_runtime.machine import conditions, jetpack
+from tcja_runtime.machine import gpu as machine
+from tcja_runtime.machine.gpu import Gpu
 
 from .test_machine import ORIN
 

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from tcja_runtime import jetpack, machine
-from tcja_runtime.jetpack import JETPACKS, ORIN, THOR, XAVIER, System
+from tcja_runtime.machine import gpu, jetpack
+from tcja_runtime.machine.jetpack import JETPACKS, ORIN, THOR, XAVIER, System
 
 from .test_machine import ORIN as ORIN_NANO
 
@@ -20,7 +20,7 @@ def board(tmp_path, monkeypatch):
         (tmp_path / "nv_tegra_release").write_text(SAID.format(release))
         (tmp_path / "compatible").write_text(f"nvidia,p3701-0005\0nvidia,{chip}\0")
         monkeypatch.setattr(jetpack, "RELEASE", tmp_path / "nv_tegra_release")
-        monkeypatch.setattr(machine, "_COMPATIBLE", tmp_path / "compatible")
+        monkeypatch.setattr(gpu, "_COMPATIBLE", tmp_path / "compatible")
         found = jetpack.system()
         assert found is not None
         return found
@@ -74,7 +74,7 @@ def test_the_table_is_in_order():
     """No release is of two rows, and every chip is one whose compute capability is known."""
     for one, other in itertools.pairwise(JETPACKS):
         assert one.first <= one.last < other.first <= other.last
-    assert {chip for row in JETPACKS for chip in row.chips} == {XAVIER, ORIN, THOR} == set(machine.TEGRA_SM)
+    assert {chip for row in JETPACKS for chip in row.chips} == {XAVIER, ORIN, THOR} == set(gpu.TEGRA_SM)
 
 
 def test_another_machine_has_none(tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ def test_the_system_s_tensorrt_is_found_though_this_python_does_not_see_it(tmp_p
 
 def test_the_chip_is_in_the_device_tree(tmp_path, monkeypatch):
     (tmp_path / "compatible").write_text(ORIN_NANO[1])
-    monkeypatch.setattr(machine, "_COMPATIBLE", tmp_path / "compatible")
-    assert machine.chip() == ORIN
-    monkeypatch.setattr(machine, "_COMPATIBLE", tmp_path / "none")
-    assert machine.chip() is None
+    monkeypatch.setattr(gpu, "_COMPATIBLE", tmp_path / "compatible")
+    assert gpu.chip() == ORIN
+    monkeypatch.setattr(gpu, "_COMPATIBLE", tmp_path / "none")
+    assert gpu.chip() is None

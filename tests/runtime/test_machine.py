@@ -1,7 +1,7 @@
 import pytest
 
-from tcja_runtime import machine
-from tcja_runtime.machine import Gpu
+from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import Gpu
 
 # The device tree of a Jetson Orin Nano, as its kernel gives it: strings that end in a null byte.
 ORIN = ("NVIDIA Jetson Orin Nano Developer Kit\0", "nvidia,p3768-0000+p3767-0005\0nvidia,p3767-0005\0nvidia,tegra234\0")
@@ -15,9 +15,9 @@ def no_driver(monkeypatch):
 def test_a_jetson_is_known_by_its_device_tree(tmp_path, monkeypatch, no_driver):
     for name, content in zip(("_MODEL", "_COMPATIBLE"), ORIN, strict=True):
         (tmp_path / name).write_text(content)
-        monkeypatch.setattr(machine, name, tmp_path / name)
-    assert machine.gpu() == Gpu("NVIDIA Jetson Orin Nano Developer Kit", "87")
-    assert machine.gpu().slug == "nvidia-jetson-orin-nano-developer-kit-sm87"
+        monkeypatch.setattr(gpu, name, tmp_path / name)
+    assert gpu.gpu() == Gpu("NVIDIA Jetson Orin Nano Developer Kit", "87")
+    assert gpu.gpu().slug == "nvidia-jetson-orin-nano-developer-kit-sm87"
 
 
 @pytest.mark.parametrize(
@@ -34,20 +34,20 @@ def test_a_workstation_is_known_by_its_driver(tmp_path, monkeypatch, answer, exp
     command.write_text(f'#!/bin/sh\necho "{answer}"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(machine, "_MODEL", tmp_path / "none")
-    assert machine.gpu() == expected
+    monkeypatch.setattr(gpu, "_MODEL", tmp_path / "none")
+    assert gpu.gpu() == expected
 
 
 def test_no_gpu(tmp_path, monkeypatch, no_driver):
-    monkeypatch.setattr(machine, "_MODEL", tmp_path / "none")
-    assert machine.gpu() is None
+    monkeypatch.setattr(gpu, "_MODEL", tmp_path / "none")
+    assert gpu.gpu() is None
 
 
 def test_swap(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text(
         "MemAvailable:    1024 kB\nSwapTotal:       3902464 kB\nSwapFree:        2048 kB\n"
     )
-    monkeypatch.setattr(machine, "_MEMORY", tmp_path / "meminfo")
-    assert machine.swap() == (2 * 2**20, 3902464 * 2**10)
-    monkeypatch.setattr(machine, "_MEMORY", tmp_path / "none")
-    assert machine.swap() is None
+    monkeypatch.setattr(gpu, "_MEMORY", tmp_path / "meminfo")
+    assert gpu.swap() == (2 * 2**20, 3902464 * 2**10)
+    monkeypatch.setattr(gpu, "_MEMORY", tmp_path / "none")
+    assert gpu.swap() is None

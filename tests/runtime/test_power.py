@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tcja_runtime import power
-from tcja_runtime.power import Sampler, average, sensors, total, whole
-from tcja_runtime.tegrastats import parse
+from tcja_runtime.machine import power
+from tcja_runtime.machine.power import Sampler, average, parse, sensors, total, whole
 
 from .test_tegrastats import AGX_ORIN_7, NANO_4, ORIN_NANO_6, THOR_7
 

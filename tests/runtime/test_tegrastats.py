@@ -1,6 +1,6 @@
 import pytest
 
-from tcja_runtime.tegrastats import Amount, Load, Rail, parse
+from tcja_runtime.machine.power import Amount, Load, Rail, parse
 
 # The forms that tegrastats has on real boards, by board and JetPack.
 XAVIER_NX_5 = (

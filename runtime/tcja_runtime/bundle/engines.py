@@ -20,7 +20,7 @@ from typing import Any
 from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
 from tcja_runtime.bundle.manifest import FLAVOURS, check_sidecar
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
-from tcja_runtime.machine import Gpu, gpu
+from tcja_runtime.machine.gpu import Gpu, gpu
 
 ENGINE, SIDECAR = "model.engine", "engine.json"
 _AMPERE = 80

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.plugin.kernel import Kernel, width
 

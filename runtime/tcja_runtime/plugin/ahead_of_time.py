@@ -16,7 +16,7 @@ from types import GenericAlias
 from typing import Any
 
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, kernel_of, pool_of
 from tcja_runtime.plugin.kernel import THREADS
 

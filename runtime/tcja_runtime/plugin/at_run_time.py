@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, VERSION, kernel_of, launch, pool_of
 from tcja_runtime.plugin.kernel import Kernel
 

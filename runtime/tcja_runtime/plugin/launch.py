@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.plugin.kernel import THREADS, Kernel
 from tcja_runtime.sessions.cuda import Cuda
 

@@ -10,7 +10,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from tcja_runtime.machine import gpu
+from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
 from tcja_runtime.plugin import launch, nvrtc
 from tcja_runtime.plugin.kernel import Kernel, width

@@ -35,7 +35,7 @@ class Numbers:
             trt.DimensionOperation.CEIL_DIV: lambda: -(-a.value // b.value),
         }[kind]())
 
-from tcja_runtime.machine import Gpu
+from tcja_runtime.machine.gpu import Gpu
 """
 
 

@@ -13,7 +13,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from tcja_runtime.machine import chip
+from tcja_runtime.machine.gpu import chip
 
 RELEASE = Path("/etc/nv_tegra_release")
 OLDEST_TENSORRT = (10, 3)

@@ -13,8 +13,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tcja_runtime import jetpack
-from tcja_runtime.machine import gpu, gpu_clocks
+from tcja_runtime.machine import jetpack
+from tcja_runtime.machine.gpu import gpu, gpu_clocks
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BOARD = Path("/proc/device-tree/model")

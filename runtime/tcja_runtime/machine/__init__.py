@@ -1,0 +1,1 @@
+"""What this machine is: its GPU, its clocks, its power, its JetPack."""
