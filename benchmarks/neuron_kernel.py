@@ -38,9 +38,9 @@ from tcja_runtime.evidence import golden
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import fire, membranes
-from tcja_runtime.plugin import launch
-from tcja_runtime.plugin.kernel import Kernel, width
-from tcja_runtime.sessions.cuda import Cuda, Graph, Stream
+from tcja_runtime.tensorrt.cuda import Cuda, Graph, Stream
+from tcja_runtime.tensorrt.plugin import launch
+from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
 
 TYPES = (np.float32, np.float16)
 WARM_RUNS = 3

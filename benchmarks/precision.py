@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tcja_deploy import pipeline
-from tcja_exporters.engine import Batch
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.precision import PRECISIONS
 from tcja_runtime.errors import TcjaError
+from tcja_runtime.tensorrt.build import Batch
 
 COLUMNS = (
     *("network", "precision", "lowered", "layers", "build s", "bytes"),

@@ -31,13 +31,13 @@ from runners import FLOOR, OURS, PLAIN
 
 from tcja_deploy.versions import tools, version
 from tcja_exporters import checkpoint as checkpoints
-from tcja_exporters import engine
 from tcja_exporters.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.data import dataset, samples
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.tensorrt import build
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
 TRAINED = f"{EXAMPLE / 'checkpoint.pth'}:{EXAMPLE / 'test_1000.npz'}"
@@ -73,14 +73,14 @@ def found(what: str, folder: Path) -> Subject:
 def engines(subject: Subject, folder: Path, builds: int) -> dict[str, Any]:
     """Layers, bytes and seconds of the engines of both exports in `folder`, built in turn for one window."""
     files = {OURS: folder / contest.FOR_ENGINES / PLAIN_MODEL, PLAIN: folder / "plain.onnx"}
-    options = engine.Options(batch=engine.Batch(1, 1, 1))
+    options = build.Options(batch=build.Batch(1, 1, 1))
     built: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
     try:
         for i in range(builds):
             for name, file in files.items():
                 place = folder / "engines" / f"{i} {name}"
                 place.mkdir(parents=True)
-                built[name].append(engine.build(file, place, RTX, options, "fp32", {}).sidecar)
+                built[name].append(build.build(file, place, RTX, options, "fp32", {}).sidecar)
     except TcjaError as error:
         return {"failed": str(error)}
     return {

@@ -8,13 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 from tcja_deploy.console import Steps, silent
-from tcja_exporters import engine as engines
-from tcja_exporters.engine import Engine, Options
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.files.staging import restaged
+from tcja_runtime.tensorrt import build as engines
+from tcja_runtime.tensorrt.build import Engine, Options
 
 
 def build(path: Path, target: str, options: Options, steps: Steps | None = None) -> Engine:

@@ -21,10 +21,8 @@ from typing import Any
 import numpy as np
 
 from tcja_deploy.console import Steps
-from tcja_exporters import engine, onnx_export
-from tcja_exporters.engine import Options
+from tcja_exporters import onnx_export
 from tcja_exporters.onnx_export import Exported
-from tcja_exporters.parts import BuiltPart
 from tcja_exporters.time_forms import FORMS, TimeForm
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
@@ -34,6 +32,9 @@ from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.tensorrt import build
+from tcja_runtime.tensorrt.build import Options
+from tcja_runtime.tensorrt.part_session import BuiltPart
 
 AUTO = "auto"
 WARM_RUNS, RUNS = 2, 5
@@ -139,7 +140,7 @@ def _smaller(files: Mapping[TimeForm, Path], target: str, precision: str, layers
     """The form whose engine has fewer bytes."""
     sizes = {}
     for form, file in files.items():
-        built = engine.build(file, file.parent / "engines", target, Options(), precision, {})
+        built = build.build(file, file.parent / "engines", target, Options(), precision, {})
         sizes[form] = built.sidecar["bytes"]
     form = min(sizes, key=lambda form: sizes[form])
     title, text = select.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())

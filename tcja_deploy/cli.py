@@ -155,7 +155,7 @@ def export(
     """Turn a checkpoint into a verified bundle: ONNX models, an engine, and the proof that they fire its spikes."""
     with needs("export"):
         from tcja_deploy import pipeline
-        from tcja_exporters.engine import Batch
+        from tcja_runtime.tensorrt.build import Batch
     request = pipeline.Request(
         checkpoint=checkpoint,
         out=out_path or Path(checkpoint.stem + ".bundle"),
@@ -230,7 +230,7 @@ def build(
 ) -> int:
     """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run it on the board."""
     from tcja_deploy.building import build as built
-    from tcja_exporters.engine import Batch, Options
+    from tcja_runtime.tensorrt.build import Batch, Options
 
     how = Options(
         batch=Batch.parse(batch),

@@ -14,7 +14,7 @@ from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.conditions import power_mode
 from tcja_runtime.machine.gpu import free_memory, gpu, gpu_clocks, swap
 from tcja_runtime.machine.jetpack import OLDEST_TENSORRT, System
-from tcja_runtime.plugin import NEVER_RUN, nvrtc
+from tcja_runtime.tensorrt.plugin import NEVER_RUN, nvrtc
 
 _EXPORT = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon")
 

@@ -23,7 +23,6 @@ from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.advice import advise
 from tcja_exporters.attention import parts
-from tcja_exporters.engine import Batch, Options
 from tcja_exporters.factory import from_factory, load_weights
 from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
@@ -53,6 +52,7 @@ from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 from tcja_runtime.portrait import Advice
+from tcja_runtime.tensorrt.build import Batch, Options
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""

@@ -27,7 +27,7 @@ from tcja_deploy.sweeping import Growth, Sweep
 from tcja_runtime.boards import SOURCES
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.machine.conditions import Conditions
-from tcja_runtime.plugin import NEVER_RUN
+from tcja_runtime.tensorrt.plugin import NEVER_RUN
 
 
 def parity(report: Report) -> RenderableType:

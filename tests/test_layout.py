@@ -38,11 +38,6 @@ def test_dependencies_point_one_way(package):
         assert ours <= MAY_IMPORT[package], file
 
 
-def test_engines_need_neither_torch_nor_onnx():
-    for name in ("engine.py", "engine_builder.py", "parts.py", "plugin_model.py"):
-        assert not imported(ROOT / "exporters/tcja_exporters" / name) & {"torch", "onnx", "onnx_graphsurgeon"}
-
-
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",

@@ -8,13 +8,13 @@ import shutil
 import pytest
 
 from tcja_deploy.building import with_engine
-from tcja_exporters import engine
-from tcja_exporters.engine import Options
 from tcja_runtime.bundle.bundle import Bundle, sha256
+from tcja_runtime.tensorrt import build
+from tcja_runtime.tensorrt.build import Options
 
 pytestmark = [
     pytest.mark.tensorrt,
-    pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed"),
+    pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed"),
 ]
 
 
@@ -77,7 +77,7 @@ def test_a_damaged_bundle_is_not_built(run, bundle):
 
 
 def test_without_tensorrt_it_says_what_to_install(run, bundle, monkeypatch):
-    monkeypatch.setattr(engine, "FLAVOURS", {"tensorrt": "no_such_tensorrt"})
+    monkeypatch.setattr(build, "FLAVOURS", {"tensorrt": "no_such_tensorrt"})
     code, _, err = run("build", bundle)
     assert code == 3
     assert "no TensorRT is installed for this Python: on a Jetson use a virtual environment" in err
@@ -107,9 +107,9 @@ def test_the_plugin_is_built_from_the_model_with_its_operator(bundle, monkeypatc
     def note(model, folder, *rest):
         asked[rest[1].plugin] = model.name
         (folder / "e").mkdir(parents=True)
-        return engine.Engine("e", {})
+        return build.Engine("e", {})
 
-    monkeypatch.setattr(engine, "build", note)
+    monkeypatch.setattr(build, "build", note)
     manifest = Bundle.open(bundle).manifest
     for plugin in (False, True):
         with_engine(manifest, bundle, "tensorrt", Options(plugin=plugin))

@@ -16,7 +16,6 @@ import onnx
 import pytest
 
 from tcja_deploy import choosing, pipeline
-from tcja_exporters import engine
 from tcja_exporters.time_forms import FORMS
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
@@ -24,6 +23,7 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
+from tcja_runtime.tensorrt import build
 
 from .. import networks
 from .mutations import change, of_another, of_neuron, reversed_time
@@ -32,7 +32,7 @@ Export = Callable[..., Path]
 
 rtx = [
     pytest.mark.tensorrt,
-    pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed"),
+    pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed"),
 ]
 
 

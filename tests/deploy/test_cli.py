@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tcja_deploy import versions
-from tcja_exporters import engine
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.tensorrt import build
 
 from .. import networks
 
@@ -57,7 +57,7 @@ def test_export_as_json(run, tmp_path, name, data):
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
 def test_export_with_an_engine(run, tmp_path):
     checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
     code, out, _ = run(

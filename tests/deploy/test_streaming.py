@@ -14,7 +14,6 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tcja_deploy import pipeline
-from tcja_exporters import engine
 from tcja_runtime.backends.select import opened
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle, sha256, write_manifest
@@ -22,6 +21,7 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.tensorrt import build
 
 from .. import networks
 from ..exporters.networks.test_tet_cifar10dvs import TestTetCifar10Dvs
@@ -320,7 +320,7 @@ def test_parts_of_another_network_are_refused(run, one):
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
 def test_an_engine_is_added_beside_them(run, one):
     before = {file: sha256(one / file) for file in (HEAD, TAIL)}
     assert run("build", one)[0] == 0

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tcja_exporters import engine, engine_builder
-from tcja_exporters.engine import Batch, Options
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, sha256
 from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.tensorrt import build as engine
+from tcja_runtime.tensorrt import builder_process
+from tcja_runtime.tensorrt.build import Batch, Options
 
 pytestmark = pytest.mark.tensorrt
 
@@ -143,10 +144,10 @@ def test_options_reach_the_builder(tmp_path, exports):
 def test_a_build_that_memory_does_not_suffice_for_is_not_begun(tmp_path, free, enough):
     (tmp_path / "a.onnx").write_bytes(bytes(10 * 2**20))
     if enough:
-        engine_builder.check_memory(free, tmp_path / "a.onnx")
+        builder_process.check_memory(free, tmp_path / "a.onnx")
         return
-    with pytest.raises(engine_builder.Refused) as caught:
-        engine_builder.check_memory(free, tmp_path / "a.onnx")
+    with pytest.raises(builder_process.Refused) as caught:
+        builder_process.check_memory(free, tmp_path / "a.onnx")
     assert caught.value.answer == {"stage": "memory", "log": ["256 MiB are free, about 286 MiB are needed"]}
 
 
@@ -188,7 +189,7 @@ def test_the_child_answers_in_json(tmp_path):
         "plugin": False,
     }
     child = subprocess.run(
-        [sys.executable, "-m", "tcja_exporters.engine_builder"],
+        [sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"],
         input=json.dumps(request),
         capture_output=True,
         text=True,
@@ -213,7 +214,7 @@ def test_impossible_batches_are_refused(text):
 def test_the_builder_dies_with_its_parent(tmp_path):
     child = (
         "import os, pathlib, sys, time\n"
-        "from tcja_exporters.engine_builder import _die_with_parent\n"
+        "from tcja_runtime.tensorrt.builder_process import _die_with_parent\n"
         "_die_with_parent()\n"
         "pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\n"
         "time.sleep(60)\n"

@@ -19,10 +19,10 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from tcja_exporters import custom_op, engine, time_forms
-from tcja_exporters.plugin_model import Fused, with_plugin
-from tcja_runtime import plugin
+from tcja_exporters import custom_op, time_forms
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.tensorrt import build, plugin
+from tcja_runtime.tensorrt.plugin.model import Fused, with_plugin
 
 from .. import networks
 from ..runtime.plugin import host
@@ -236,11 +236,11 @@ def test_what_is_no_model_is_refused():
         with_plugin(b"\xff\xff", ahead_of_time=True)
 
 
-RTX = pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+RTX = pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
 PARSE = """
 import sys
 import tensorrt_rtx as trt
-from tcja_runtime.plugin import at_run_time
+from tcja_runtime.tensorrt.plugin import at_run_time
 
 class Logger(trt.ILogger):
     def log(self, severity, message): print(message, flush=True)

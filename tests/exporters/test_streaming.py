@@ -10,9 +10,8 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from tcja_exporters import custom_op, engine, onnx_export, streaming
+from tcja_exporters import custom_op, onnx_export, streaming
 from tcja_exporters.attention import attention
-from tcja_exporters.engine import Options
 from tcja_exporters.layers import PerStep, Readout
 from tcja_exporters.neurons import SpikingNeuron, spiking_neurons
 from tcja_exporters.onnx_export import Exported
@@ -24,6 +23,8 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.tensorrt import build
+from tcja_runtime.tensorrt.build import Options
 
 from .. import networks
 from .networks.test_cifar10dvs import TestCifar10Dvs
@@ -236,9 +237,9 @@ def test_a_network_that_mixes_steps_first_is_refused():
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
 @pytest.mark.parametrize("file", [HEAD, TAIL])
 def test_nvidias_builder_takes_both(file, tmp_path):
     split(networks.streamable(LIF), FRAMES, tmp_path)
-    built = engine.build(tmp_path / file, tmp_path / "engines", "tensorrt-rtx", Options(), "fp32", {})
+    built = build.build(tmp_path / file, tmp_path / "engines", "tensorrt-rtx", Options(), "fp32", {})
     assert built.sidecar["layers"] > 5

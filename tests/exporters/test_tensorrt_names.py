@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 ALL = (1 << len(API["versions"])) - 1
 
-BUILDER, SESSION = "exporters/tcja_exporters/engine_builder.py", "runtime/tcja_runtime/sessions/tensorrt.py"
+BUILDER, SESSION = "runtime/tcja_runtime/tensorrt/builder_process.py", "runtime/tcja_runtime/tensorrt/session.py"
 TYPES_IN_BUILDER = {
     "builder": "Builder",
     "network": "INetworkDefinition",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = (Path(__file__).parents[2] / "runtime" / "tcja_runtime" / "sessions" / "cuda.py").read_text()
+SOURCE = (Path(__file__).parents[2] / "runtime" / "tcja_runtime" / "tensorrt" / "cuda.py").read_text()
 
 
 def names() -> set[str]:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime.machine import power
-from tcja_runtime.machine.power import Sampler, average, parse, sensors, total, whole
+from tcja_runtime.machine.power import Sampler, average, rails_of, sensors, total, whole
 
 from .test_tegrastats import AGX_ORIN_7, NANO_4, ORIN_NANO_6, THOR_7
 
 
 def rails(line: str) -> dict[str, float]:
-    return {name: rail.now for name, rail in parse(line).rails.items()}
+    return rails_of(line)
 
 
 @pytest.mark.parametrize(

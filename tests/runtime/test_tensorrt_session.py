@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.sessions.tensorrt import TensorRtEngine
+from tcja_runtime.tensorrt.session import TensorRtEngine
 
 
 def plan(least: int = 1, most: int = 4, kind: int = TensorProto.FLOAT) -> bytes:
@@ -143,7 +143,7 @@ def test_without_a_gpu_the_real_binding_says_so():
     runtime = pytest.importorskip("cuda.bindings.runtime")
     if runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaSuccess:
         pytest.skip("this machine has a GPU")
-    from tcja_runtime.sessions.cuda import Cuda
+    from tcja_runtime.tensorrt.cuda import Cuda
 
     with pytest.raises(Unavailable, match=r"CUDA cannot do cudaGetDeviceCount: .*driver.* \(error \d+\)"):
         Cuda()

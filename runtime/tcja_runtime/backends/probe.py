@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_exporters.parts import BuiltPart
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Opener, Session
@@ -19,6 +18,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.tensorrt.part_session import BuiltPart
 
 
 class Probe:

@@ -11,8 +11,8 @@ from tcja_runtime.bundle.engines import Engine, engines, require
 from tcja_runtime.bundle.manifest import FLAVOURS
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine.gpu import gpu
-from tcja_runtime.plugin import AT_RUN_TIME
-from tcja_runtime.sessions.tensorrt import TensorRtEngine
+from tcja_runtime.tensorrt.plugin import AT_RUN_TIME
+from tcja_runtime.tensorrt.session import TensorRtEngine
 
 AUTO = "auto"
 BACKENDS = (*FLAVOURS, *PROVIDERS)

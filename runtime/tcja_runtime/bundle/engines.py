@@ -52,7 +52,7 @@ class Engine:
 
     @property
     def plugin(self) -> str | None:
-        """Which form of the plugin it has (`tcja_runtime.plugin`); None for none."""
+        """Which form of the plugin it has (`tcja_runtime.tensorrt.plugin`); None for none."""
         return (self.sidecar.get("plugin") or {}).get("form")
 
     def plan(self) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_runtime.plugin.kernel import THREADS, Kernel
+from tcja_runtime.tensorrt.plugin.kernel import THREADS, Kernel
 
 SHIM = """
 #include <cstring>

@@ -12,7 +12,7 @@ from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
 from tcja_runtime.evidence import golden
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import fire, membranes
-from tcja_runtime.plugin.kernel import Kernel, width
+from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
 
 from . import host
 

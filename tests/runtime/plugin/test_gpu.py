@@ -12,8 +12,8 @@ import pytest
 
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
-from tcja_runtime.plugin import launch, nvrtc
-from tcja_runtime.plugin.kernel import Kernel, width
+from tcja_runtime.tensorrt.plugin import launch, nvrtc
+from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
 
 from .test_kernel import KERNELS, POOLS, SPECS, VARIANTS, currents, pooled
 

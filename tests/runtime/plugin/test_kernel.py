@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
-from tcja_runtime.plugin.kernel import Kernel, width
+from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
 
 from . import host
 

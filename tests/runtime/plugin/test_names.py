@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import tcja_runtime.plugin
+import tcja_runtime.tensorrt.plugin
 
 from ...exporters.test_tensorrt_names import ALL, API, chain, missing
 
-FOLDER = Path(tcja_runtime.plugin.__file__).parent
+FOLDER = Path(tcja_runtime.tensorrt.plugin.__file__).parent
 SINCE_10_9 = sum(1 << i for i, v in enumerate(API["versions"]) if v not in ("10.3.0", "rtx-1.7.1"))
 
 

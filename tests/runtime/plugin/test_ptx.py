@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.plugin import nvrtc
-from tcja_runtime.plugin.kernel import ISA, Kernel, width
+from tcja_runtime.tensorrt.plugin import nvrtc
+from tcja_runtime.tensorrt.plugin.kernel import ISA, Kernel, width
 
 from . import toolkits
 from .test_kernel import SPECS

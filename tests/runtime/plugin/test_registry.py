@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.neuron import fire
-from tcja_runtime.plugin import described, kernel_of
+from tcja_runtime.tensorrt.plugin import described, kernel_of
 
 from . import host, registry, test_kernel
 from .test_kernel import SPECS
@@ -58,7 +58,7 @@ def tensorrt(tmp_path_factory):
 @pytest.mark.parametrize("version", registry.LEAN)
 def test_it_is_registered_by_the_name_of_the_operator(tensorrt, version):
     code = """
-from tcja_runtime.plugin import register
+from tcja_runtime.tensorrt.plugin import register
 before = trt.get_plugin_registry().get_creator("TcjaLif", "1", "tcja")
 form = [register(trt), register(trt)]
 creator = trt.get_plugin_registry().get_creator("TcjaLif", "1", "tcja")
@@ -76,7 +76,7 @@ said = [trt.__version__, before is None, form, creator.name, creator.plugin_name
 def test_bindings_that_this_numpy_breaks_are_refused(tensorrt, version):
     code = """
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.plugin import register
+from tcja_runtime.tensorrt.plugin import register
 try: said = register(trt)
 except Unavailable as error: said = str(error)
 """
@@ -97,7 +97,7 @@ def test_ahead_of_time_it_describes_and_compiles_a_node(tensorrt, version, pool,
         version,
         f"""
 {NUMBERS}
-from tcja_runtime.plugin import ahead_of_time, register
+from tcja_runtime.tensorrt.plugin import ahead_of_time, register
 ahead_of_time.gpu = lambda: Gpu("Orin", "87")
 register(trt)
 text = {text!r}.encode()
@@ -160,7 +160,7 @@ def test_at_run_time_it_is_built_serialised_and_launched(tensorrt, tmp_path, mon
         f"""
 {NUMBERS}
 import numpy as np
-from tcja_runtime.plugin import at_run_time
+from tcja_runtime.tensorrt.plugin import at_run_time
 at_run_time.gpu = lambda: Gpu("Orin", "87")
 at_run_time.register(trt)
 creator = trt.get_plugin_registry().get_creator("TcjaLif", "1", "tcja")
@@ -220,7 +220,7 @@ def test_the_builder_comes_as_far_as_it_can_without_a_gpu(tensorrt, tmp_path, mo
         (tmp_path / "nvidia-smi").chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     request = {"module": "tensorrt", "plugin": True, "log": str(tmp_path / "log")}
-    said = tensorrt("11.4", f"from tcja_exporters.engine_builder import _answer; said = _answer({request!r})")
+    said = tensorrt("11.4", f"from tcja_runtime.tensorrt.builder_process import _answer; said = _answer({request!r})")
     if gpu:
         assert said["stage"] == "start"
     else:

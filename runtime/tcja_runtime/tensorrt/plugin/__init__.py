@@ -27,7 +27,7 @@ import numpy as np
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.plugin.kernel import Kernel, width
+from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
 
 NAME, NAMESPACE, VERSION = "TcjaLif", "tcja", "1"
 FIELD = "kernel"
@@ -49,7 +49,7 @@ def register(trt: Any) -> str:
     Raises:
         Unavailable: this NumPy is too new for TensorRT's bindings.
     """
-    from tcja_runtime.plugin import ahead_of_time, at_run_time
+    from tcja_runtime.tensorrt.plugin import ahead_of_time, at_run_time
 
     _check_fields(trt)
     form = AHEAD_OF_TIME if hasattr(trt, "QuickPluginCreationRequest") else AT_RUN_TIME
@@ -69,7 +69,7 @@ def check(form: str) -> None:
         raise Unavailable("the neuron's kernel is compiled for this machine's GPU, and none was found")
     Kernel(NeuronSpec.linear(decay=0.5, strict=True)).ptx(found.sm)
     if form == AT_RUN_TIME:
-        from tcja_runtime.plugin import launch
+        from tcja_runtime.tensorrt.plugin import launch
 
         launch.driver()
 

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tcja_exporters import engine
-from tcja_exporters.engine import Options
 from tcja_runtime.bundle.bundle import ENGINES, WEIGHTS
 from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.model_file.subgraph import Dimensions, inputs, part
 from tcja_runtime.model_file.tensor_names import given_tensor
-from tcja_runtime.sessions.tensorrt import TensorRtEngine, TensorRtSession
+from tcja_runtime.tensorrt import build
+from tcja_runtime.tensorrt.session import TensorRtEngine, TensorRtSession
 
 
 class BuiltPart:
@@ -61,13 +60,13 @@ class BuiltPart:
             self._shapes = shapes
         return self._session.run(feeds)
 
-    def build(self, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> engine.Engine:
+    def build(self, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> build.Engine:
         """Build the part for inputs of some shapes, into a folder of its own."""
         known = {name: shapes.get(given_tensor(name), dimensions) for name, dimensions in self._given.items()}
         file = folder / "part.onnx"
         file.write_bytes(self._cut(known))
         (folder / WEIGHTS).symlink_to(self._model.resolve().parent / WEIGHTS)
-        return engine.build(file, folder / ENGINES, self._target, Options(), self._precision, {}, shapes)
+        return build.build(file, folder / ENGINES, self._target, build.Options(), self._precision, {}, shapes)
 
     def _cut(self, given: Mapping[str, Dimensions]) -> bytes:
         whole = self._model.read_bytes()

@@ -17,8 +17,8 @@ from typing import Any
 
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import gpu
-from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, kernel_of, pool_of
-from tcja_runtime.plugin.kernel import THREADS
+from tcja_runtime.tensorrt.plugin import FIELD, NAME, NAMESPACE, kernel_of, pool_of
+from tcja_runtime.tensorrt.plugin.kernel import THREADS
 
 
 def register(trt: Any) -> None:

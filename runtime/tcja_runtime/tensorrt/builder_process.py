@@ -23,12 +23,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tcja_exporters.plugin_model import with_plugin
-from tcja_runtime import plugin
 from tcja_runtime.bundle.bundle import WEIGHTS, sha256
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import free_memory, gpu
 from tcja_runtime.machine.jetpack import OLDEST_TENSORRT
+from tcja_runtime.tensorrt import plugin
+from tcja_runtime.tensorrt.plugin.model import with_plugin
 
 RTX_TARGETS = ("SM80", "SM86", "SM89", "SM120")
 """What TensorRT-RTX builds for by default: Ampere, Ada and Blackwell."""

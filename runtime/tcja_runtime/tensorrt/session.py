@@ -17,8 +17,8 @@ import numpy.typing as npt
 from tcja_runtime.bundle.engines import require
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.plugin import register
-from tcja_runtime.sessions.cuda import Buffer, Cuda, Graph
+from tcja_runtime.tensorrt.cuda import Buffer, Cuda, Graph
+from tcja_runtime.tensorrt.plugin import register
 
 _TYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
 
@@ -46,7 +46,7 @@ class TensorRtEngine:
         module: the Python module of the TensorRT that built it.
         title: what it is, for messages.
         compatible: whether it was built to be loaded by later versions, and so holds a runtime of its own.
-        plugin: whether it has the plugin in the form that Python launches (`tcja_runtime.plugin.AT_RUN_TIME`).
+        plugin: whether it has the plugin in the form that Python launches (`tcja_runtime.tensorrt.plugin.AT_RUN_TIME`).
 
     Raises:
         Unavailable: TensorRT, the CUDA binding or a GPU is missing, or TensorRT refuses the plan.

@@ -17,8 +17,8 @@ import numpy as np
 
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import gpu
-from tcja_runtime.plugin import FIELD, NAME, NAMESPACE, VERSION, kernel_of, launch, pool_of
-from tcja_runtime.plugin.kernel import Kernel
+from tcja_runtime.tensorrt.plugin import FIELD, NAME, NAMESPACE, VERSION, kernel_of, launch, pool_of
+from tcja_runtime.tensorrt.plugin.kernel import Kernel
 
 _PTX, _WINDOW = "ptx", "window"
 """Fields that the plugin adds when it is serialised: its code, and the shape that the code is for."""

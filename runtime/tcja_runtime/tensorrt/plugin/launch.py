@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import gpu
-from tcja_runtime.plugin.kernel import THREADS, Kernel
-from tcja_runtime.sessions.cuda import Cuda
+from tcja_runtime.tensorrt.cuda import Cuda
+from tcja_runtime.tensorrt.plugin.kernel import THREADS, Kernel
 
 
 def driver() -> Any:

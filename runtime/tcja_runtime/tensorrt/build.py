@@ -1,7 +1,7 @@
 """TensorRT engines: built from model.plain.onnx in a child process, with whichever TensorRT is installed.
 
 A native builder can abort its process and keeps the GPU's memory until it ends, hence the child
-(`tcja_exporters.engine_builder`). Neither needs torch or onnx, so the same code builds on a board.
+(`tcja_runtime.tensorrt.builder_process`). Neither needs torch or onnx, so the same code builds on a board.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Options:
         workspace: bytes of the GPU's memory a layer may use; None takes part of what is free.
         version_compatible: whether later TensorRT versions of the same major one may load the engine.
         hardware: one of `HARDWARE`; None for this GPU alone.
-        plugin: whether spiking layers are the plugin's CUDA kernel (`tcja_runtime.plugin`), not standard operators.
+        plugin: whether spiking layers are the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`), not standard operators.
     """
 
     batch: Batch = Batch(1, 1, 8)
@@ -167,7 +167,7 @@ def build(
         "batch": dataclasses.astuple(options.batch),
     }
     child = subprocess.run(
-        [sys.executable, "-m", "tcja_exporters.engine_builder"],
+        [sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"],
         input=json.dumps(request),
         capture_output=True,
         text=True,

@@ -26,7 +26,7 @@ import numpy as np
 
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.plugin import nvrtc
+from tcja_runtime.tensorrt.plugin import nvrtc
 
 THREADS = 256
 """A block's, on every GPU: a kernel that waits for memory is as fast with any number that fills the GPU."""
