@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 
 from tcja_deploy.comparison import Compared, batch_size, compare
-from tcja_exporters import checkpoint, onnx_export, reference
-from tcja_exporters.identify import identify
+from tcja_exporters import onnx_export, reference
+from tcja_exporters.checkpoint import load
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.taps import taps as network_taps
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.data.contract import Floats
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    network = identify(checkpoint.load(args.checkpoint))
+    network = identify(load.load(args.checkpoint))
     model, contract, steps = network.model, network.contract, network.time_steps
     layers = reference.layers(model, contract)
     exported = onnx_export.export(model, contract, network.output, {"producer": "benchmark"})

@@ -30,8 +30,8 @@ from contest import Subject
 from runners import FLOOR, OURS, PLAIN
 
 from tcja_deploy.versions import tools, version
-from tcja_exporters import checkpoint as checkpoints
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint import load as checkpoints
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.data import dataset, samples

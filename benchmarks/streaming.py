@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tcja_deploy.stream_timing import in_turns
-from tcja_exporters import checkpoint, onnx_export, reference, streaming
-from tcja_exporters.identify import identify
+from tcja_exporters import onnx_export, reference, streaming
+from tcja_exporters.checkpoint import load
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
@@ -35,7 +36,7 @@ COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame 
 
 def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str, ...]:
     """The row of a network."""
-    network = identify(checkpoint.load(drawn.checkpoint(name, 0, folder / "model.pth")), name)
+    network = identify(load.load(drawn.checkpoint(name, 0, folder / "model.pth")), name)
     contract, layers = network.contract, reference.layers(network.model, network.contract)
     exported = onnx_export.export(network.model, contract, network.output, {"producer": "benchmark"})
     split = streaming.split(exported, contract, layers)

@@ -19,8 +19,8 @@ from tcja_deploy.parity import Report
 from tcja_deploy.versions import tools
 from tcja_exporters import reference
 from tcja_exporters.advice import advise
+from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import ARITHMETICS, Lowered
-from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL

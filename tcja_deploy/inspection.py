@@ -85,9 +85,10 @@ def _streaming(manifest: Manifest) -> str:
 
 def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | None, trusted: bool) -> Facts:
     with needs("export"):
-        from tcja_exporters import checkpoint, reference
-        from tcja_exporters.identify import identify
-    loaded = checkpoint.load(path, trusted=trusted)
+        from tcja_exporters import reference
+        from tcja_exporters.checkpoint import load
+        from tcja_exporters.checkpoint.identify import identify
+    loaded = load.load(path, trusted=trusted)
     trained = identify(loaded, network, settings)
     return {
         "kind": "checkpoint",

@@ -17,14 +17,15 @@ from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import producer, tools
-from tcja_exporters import checkpoint as checkpoints
 from tcja_exporters import onnx_export, reference, streaming
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.advice import advise
 from tcja_exporters.attention import parts
+from tcja_exporters.checkpoint import load as checkpoints
+from tcja_exporters.checkpoint.identify import Settings, identify
+from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
 from tcja_exporters.factory import from_factory, load_weights
-from tcja_exporters.identify import Settings, identify
 from tcja_exporters.onnx_export import Exported
 from tcja_exporters.precision import (
     ADVISED,
@@ -38,7 +39,6 @@ from tcja_exporters.precision import (
     quantizable,
 )
 from tcja_exporters.time_forms import FORMS
-from tcja_exporters.trained import TrainedNetwork, answering_each_step
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest

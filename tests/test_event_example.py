@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_exporters import checkpoint as checkpoints
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint import load as checkpoints
+from tcja_exporters.checkpoint.identify import identify
 
 ROOT = Path(__file__).parents[1]
 EVENT = ROOT / "examples" / "event_fashion_mnist"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tcja_deploy.pipeline import Request, export
-from tcja_exporters import checkpoint as checkpoints
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint import load as checkpoints
+from tcja_exporters.checkpoint.identify import identify
 
 from .pictures import pixels
 

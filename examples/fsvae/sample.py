@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from model import Fsvae
 
-from tcja_exporters import checkpoint as checkpoints
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint import load as checkpoints
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks.fsvae import NETWORK
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from tcja_exporters.checkpoint import Checkpoint, look_here, stripped
+from tcja_exporters.checkpoint.load import Checkpoint, look_here, stripped
 from tcja_exporters.libraries.recognised import class_name
 from tcja_runtime.errors import BadInput
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tcja_exporters.checkpoint import Checkpoint
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import Checkpoint
 from tcja_runtime.errors import BadInput
 
 from .. import networks

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks.ms_resnet import NETWORK, Sizes
 from tcja_exporters.networks.network import Attention
 from tcja_runtime.errors import BadInput

@@ -2,7 +2,7 @@ import functools
 
 import pytest
 
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import Attention
 from tcja_runtime.errors import BadInput

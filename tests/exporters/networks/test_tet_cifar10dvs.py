@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tcja_exporters.identify import identify
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import Attention
 from tcja_exporters.networks.tet_cifar10dvs import Sizes

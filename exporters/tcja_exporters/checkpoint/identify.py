@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.checkpoint import Checkpoint, stripped
+from tcja_exporters.checkpoint.load import Checkpoint, stripped
+from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.layers import PerStep
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.network import AnyNetwork, ShapeReader, Sizes, T
-from tcja_exporters.trained import TrainedNetwork
 from tcja_runtime.errors import BadInput
 
 Settings = Mapping[str, str]
