@@ -491,7 +491,7 @@ def inspect(
     """Say what a checkpoint, an ONNX file or a bundle is: network, layers, neurons, T, and what it costs."""
     from tcja_deploy.estimation import estimate
     from tcja_deploy.inspection import inspect as inspected
-    from tcja_runtime.boards import board
+    from tcja_exporters.costs.boards import board
 
     if batch is not None and device is None:
         raise BadInput("--batch says how many windows a board takes at a time; name the board with --device")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from tcja_deploy.console import Steps
 from tcja_deploy.extras import needs
 from tcja_deploy.versions import producer
-from tcja_runtime.boards import SOURCES, Board, Mode, Precision
+from tcja_exporters.costs.boards import SOURCES, Board, Mode, Precision
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
@@ -20,7 +20,8 @@ from tcja_runtime.evidence.golden import Golden
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from tcja_exporters.costs import Layer, Synapses
+    from tcja_exporters.costs.roofline import Layer
+    from tcja_exporters.costs.synapses import Synapses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Estimate:
         return None if self.synapses is None else math.fsum(each.joules for each in self.synapses)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, in the units that their names and `tcja_exporters.costs` say."""
+        """Plain values, in the units that their names and `tcja_exporters.costs.roofline` say."""
         published = {
             "modes": [mode.name for mode in self.board.modes],
             "sources": [SOURCES[source] for source in self.board.sources],
@@ -92,7 +93,8 @@ def estimate(
         Unavailable: onnx or torch is not installed.
     """
     with needs("export"):
-        from tcja_exporters.costs import E_MAC, Costs
+        from tcja_exporters.costs.roofline import Costs
+        from tcja_exporters.costs.synapses import E_MAC
     vectors: Golden | None = None
     spiking = False
     if path.is_dir():

@@ -24,7 +24,7 @@ from tcja_deploy.inspection import Facts
 from tcja_deploy.parity import DYADIC, EngineParity, Report
 from tcja_deploy.running import Classified
 from tcja_deploy.sweeping import Growth, Sweep
-from tcja_runtime.boards import SOURCES
+from tcja_exporters.costs.boards import SOURCES
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.tensorrt.plugin import NEVER_RUN

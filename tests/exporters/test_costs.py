@@ -11,9 +11,10 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from tcja_exporters import custom_op, onnx_export
-from tcja_exporters.costs import E_AC, E_MAC, Costs, Synapses
+from tcja_exporters.costs.boards import board
+from tcja_exporters.costs.roofline import Costs
+from tcja_exporters.costs.synapses import E_AC, E_MAC, Synapses
 from tcja_exporters.networks import NETWORKS
-from tcja_runtime.boards import board
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput

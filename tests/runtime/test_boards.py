@@ -1,6 +1,6 @@
 import pytest
 
-from tcja_runtime.boards import BOARDS, SOURCES, board
+from tcja_exporters.costs.boards import BOARDS, SOURCES, board
 from tcja_runtime.errors import BadInput
 
 # The totals that NVIDIA prints, in 10^12 operations or 10^9 bytes a second, and how finely. They are kept apart from
