@@ -19,7 +19,9 @@ from runners import COMPILED, FLOOR, OURS, PLAIN, TORCH, InOnnxRuntime, Ours, Ru
 from torch import nn
 
 from tcja_deploy.benchmarking import Latency, alternated
-from tcja_exporters import onnx_export, reference
+from tcja_exporters import reference
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import save
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.data.contract import Floats, InputContract
 
@@ -58,10 +60,10 @@ def exported(subject: Subject, folder: Path) -> dict[str, int]:
     In the folder itself time has the form that ONNX Runtime is given, in `FOR_ENGINES` that which TensorRT is given.
     """
     (folder / FOR_ENGINES).mkdir(parents=True, exist_ok=True)
-    found = onnx_export.export(subject.model, subject.contract, subject.output, {"producer": "benchmark"})
-    onnx_export.save(onnx_export.laid_out(found, {}, pooled=True), folder)
+    found = export.export(subject.model, subject.contract, subject.output, {"producer": "benchmark"})
+    save(export.laid_out(found, {}, pooled=True), folder)
     layers = [layer.name for layer in reference.layers(subject.model, subject.contract)]
-    onnx_export.save(onnx_export.laid_out(found, dict.fromkeys(layers, "unrolled")), folder / FOR_ENGINES)
+    save(export.laid_out(found, dict.fromkeys(layers, "unrolled")), folder / FOR_ENGINES)
     return {name: nodes(folder / name) for name in (MODEL, PLAIN_MODEL)}
 
 

@@ -46,14 +46,15 @@ def modules() -> dict[str, Any]:
     import onnx
 
     from tcja_deploy import certification, pipeline
-    from tcja_exporters import onnx_export, passes, reference, time_forms
+    from tcja_exporters import passes, reference
+    from tcja_exporters.graph import export, time_forms
     from tcja_runtime.backends.probe import Probe
     from tcja_runtime.evidence import golden
 
     return {
         "pipeline": pipeline,
         "certification": certification,
-        "onnx_export": onnx_export,
+        "onnx_export": export,
         "passes": passes,
         "checker": onnx.checker,
         "time_forms": time_forms,

@@ -8,15 +8,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tcja_exporters import onnx_export
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.graph import export, exported
 
 
 def main() -> None:
     found, folder = identify(load.load(Path(sys.argv[1]))), Path(sys.argv[2])
     folder.mkdir()
-    onnx_export.save(onnx_export.export(found.model, found.contract, found.output, {"producer": "benchmark"}), folder)
+    exported.save(export.export(found.model, found.contract, found.output, {"producer": "benchmark"}), folder)
 
 
 if __name__ == "__main__":

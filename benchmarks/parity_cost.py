@@ -19,9 +19,11 @@ from pathlib import Path
 import torch
 
 from tcja_deploy.comparison import Compared, batch_size, compare
-from tcja_exporters import onnx_export, reference
+from tcja_exporters import reference
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import save
 from tcja_exporters.taps import taps as network_taps
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.data.contract import Floats
@@ -48,12 +50,12 @@ def main() -> None:
     network = identify(load.load(args.checkpoint))
     model, contract, steps = network.model, network.contract, network.time_steps
     layers = reference.layers(model, contract)
-    exported = onnx_export.export(model, contract, network.output, {"producer": "benchmark"})
+    exported = export.export(model, contract, network.output, {"producer": "benchmark"})
     taps = network_taps(model, exported.model, steps)
     samples = draw(contract, args.windows)
 
     with tempfile.TemporaryDirectory() as folder:
-        onnx_export.save(exported, Path(folder))
+        save(exported, Path(folder))
         probes = onnxruntime_probes(Path(folder), contract.name, network.output, layers, taps)
         size = batch_size(layers, steps)
 

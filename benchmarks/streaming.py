@@ -20,9 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tcja_deploy.stream_timing import in_turns
-from tcja_exporters import onnx_export, reference, streaming
+from tcja_exporters import reference
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.graph import export, stepwise
+from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
@@ -38,9 +40,9 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     """The row of a network."""
     network = identify(load.load(drawn.checkpoint(name, 0, folder / "model.pth")), name)
     contract, layers = network.contract, reference.layers(network.model, network.contract)
-    exported = onnx_export.export(network.model, contract, network.output, {"producer": "benchmark"})
-    split = streaming.split(exported, contract, layers)
-    onnx_export.save(exported, folder, split.models)
+    exported = export.export(network.model, contract, network.output, {"producer": "benchmark"})
+    split = stepwise.split(exported, contract, layers)
+    save(exported, folder, split.models)
     plain, head, tail = (OnnxRuntimeSession(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL))
     window = samples.draw(contract, 1, seed=1).inputs
     expected = plain.run({contract.name: window})[network.output]

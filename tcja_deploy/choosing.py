@@ -1,4 +1,4 @@
-"""Which time form each spiking layer takes in the plain model (`tcja_exporters.time_forms`), and why.
+"""Which time form each spiking layer takes in the plain model (`tcja_exporters.graph.time_forms`), and why.
 
 Without a wish the target decides: a Scan for ONNX Runtime, which runs its steps with least copying, and unrolled steps
 for TensorRT, which makes smaller engines of them than of loops. "auto" measures instead, layer by layer: the neurons of
@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from tcja_deploy.console import Steps
-from tcja_exporters import onnx_export
-from tcja_exporters.onnx_export import Exported
-from tcja_exporters.time_forms import FORMS, TimeForm
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import Exported, save
+from tcja_exporters.graph.time_forms import FORMS, TimeForm
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
@@ -111,7 +111,7 @@ def _of(layers: dict[str, dict[str, Any]], why: str) -> Chosen:
 
 def _saved(exported: Exported, layers: Sequence[Layer], form: TimeForm, folder: Path) -> Path:
     folder.mkdir()
-    onnx_export.save(onnx_export.laid_out(exported, {layer.name: form for layer in layers}), folder)
+    save(export.laid_out(exported, {layer.name: form for layer in layers}), folder)
     return folder / PLAIN_MODEL
 
 

@@ -142,8 +142,8 @@ def _load(path: Path) -> ModelProto:
 
 def _export(path: Path, network: str | None, settings: Mapping[str, str] | None, trusted: bool) -> ModelProto:
     with needs("export"):
-        from tcja_exporters import onnx_export
         from tcja_exporters.checkpoint import load
         from tcja_exporters.checkpoint.identify import identify
+        from tcja_exporters.graph import export
     trained = identify(load.load(path, trusted=trusted), network, settings)
-    return onnx_export.export(trained.model, trained.contract, trained.output, {"producer": producer()}).model
+    return export.export(trained.model, trained.contract, trained.output, {"producer": producer()}).model

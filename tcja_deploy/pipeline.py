@@ -17,7 +17,7 @@ from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import producer, tools
-from tcja_exporters import onnx_export, reference, streaming
+from tcja_exporters import reference
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.advice import advise
@@ -26,7 +26,10 @@ from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import Settings, identify
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
 from tcja_exporters.factory import from_factory, load_weights
-from tcja_exporters.onnx_export import Exported
+from tcja_exporters.graph import export as onnx_export
+from tcja_exporters.graph import stepwise
+from tcja_exporters.graph.exported import Exported, save
+from tcja_exporters.graph.time_forms import FORMS
 from tcja_exporters.precision import (
     ADVISED,
     CALIBRATION_WINDOWS,
@@ -38,7 +41,6 @@ from tcja_exporters.precision import (
     lowered,
     quantizable,
 )
-from tcja_exporters.time_forms import FORMS
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
@@ -79,7 +81,7 @@ class Request:
         time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
             by layer; None leaves it to the target (`tcja_deploy.choosing`).
         split: how recordings are cut into frames (`tcja_runtime.data.contract.RULES`); None leaves it to the network.
-        streaming: whether to split the network so that it can be streamed frame by frame (`tcja_exporters.streaming`).
+        streaming: whether to split the network so that it can be streamed frame by frame (`tcja_exporters.graph.stepwise`).
         data: windows to compare on (`tcja_runtime.data.dataset.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
         judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
@@ -145,7 +147,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     contract = network.contract
     anytime.check(request.anytime, contract)
     if request.streaming:
-        streaming.check(contract)
+        stepwise.check(contract)
     classes = _classes(network, request.classes)
     layers = reference.layers(network.model, contract)
     enough = max(DRAWN_WINDOWS, batch_size(layers, network.time_steps))
@@ -172,8 +174,8 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     )
     exported = onnx_export.laid_out(deployed.exported, time_form.forms, pooled=target is None)
     deployed = dataclasses.replace(deployed, exported=exported)
-    split = streaming.split(exported, contract, layers) if request.streaming else None
-    onnx_export.save(exported, folder, split.models if split else {})
+    split = stepwise.split(exported, contract, layers) if request.streaming else None
+    save(exported, folder, split.models if split else {})
     result, vectors, portrait = certify(
         network, deployed, windows, layers, taps, answer, folder, steps, judge, request.anytime, advice
     )

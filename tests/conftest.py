@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from tcja_deploy import pipeline
-from tcja_exporters import onnx_export
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.networks import NETWORKS
 
 from . import networks
@@ -55,15 +56,15 @@ def name(request) -> str:
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory) -> dict[str, tuple[onnx_export.Exported, Path]]:
+def exports(tmp_path_factory) -> dict[str, tuple[Exported, Path]]:
     """The small networks exported: both models in memory, and the folder they were saved to."""
     done = {}
     for name, small in networks.SMALL.items():
         network = small.network
         contract = network.contract(networks.SMALL[name].sizes)
-        exported = onnx_export.export(networks.network(name), contract, network.output, {"producer": "tests", "T": "5"})
+        exported = export.export(networks.network(name), contract, network.output, {"producer": "tests", "T": "5"})
         folder = tmp_path_factory.mktemp(name)
-        onnx_export.save(exported, folder)
+        save(exported, folder)
         done[name] = exported, folder
     return done
 

@@ -5,7 +5,7 @@
 Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 where nothing is divided by it), strict
 (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`. The operator is defined by a local
 function of the model, a Scan over time with the equations of that module, so any ONNX runtime can run it; a plugin may
-take its place by its name, and `tcja_exporters.time_forms` puts standard operators in its place.
+take its place by its name, and `tcja_exporters.graph.time_forms` puts standard operators in its place.
 
 TensorRT finds functions and plugins by the operator's name alone, so the name is unlike any standard one and the
 domain has no dot.

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tcja_exporters import custom_op, time_forms
+from tcja_exporters import custom_op
+from tcja_exporters.graph import time_forms
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.model_file import scan_pooling

@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from tcja_deploy import choosing, pipeline
-from tcja_exporters.time_forms import FORMS
+from tcja_exporters.graph.time_forms import FORMS
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest

@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from tcja_exporters import custom_op, onnx_export
+from tcja_exporters import custom_op
 from tcja_exporters.costs.boards import board
 from tcja_exporters.costs.roofline import Costs
 from tcja_exporters.costs.synapses import E_AC, E_MAC, Synapses
+from tcja_exporters.graph import export
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.data.contract import InputContract
@@ -68,7 +69,7 @@ class Products(nn.Module):
 
 def test_multiply_adds_of_all_products():
     network = Products()
-    exported = onnx_export.export(network, InputContract.images(2, 10, 18), "logits", {"producer": "tests"})
+    exported = export.export(network, InputContract.images(2, 10, 18), "logits", {"producer": "tests"})
     layers = {layer.module: layer for layer in Costs(exported.model, 2).layers()}
     expected = counted(network, torch.zeros(2, 2, 10, 18))
     assert set(expected) == {"strided", "grouped", "transposed", "linear", "head"}
@@ -81,7 +82,7 @@ def test_multiply_adds_of_all_products():
 def published() -> onnx.ModelProto:
     network = NETWORKS["dvs128"]
     sizes = network.published
-    return onnx_export.export(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
+    return export.export(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
 
 
 def test_the_published_network():

@@ -5,8 +5,9 @@ import onnxruntime
 import pytest
 import torch
 
-from tcja_exporters import onnx_export
 from tcja_exporters.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET, Dialect
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import save
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.data.contract import InputContract
 
@@ -41,8 +42,8 @@ def test_strict_and_inclusive_thresholds_are_told_apart(dialect, tmp_path):
     assert (expected != other).mean() > 0.01  # else this data would prove nothing
     np.testing.assert_array_equal(neuron(torch.from_numpy(x)).numpy(), expected)
 
-    exported = onnx_export.export(neuron, InputContract.latents(T, 2000), "spikes", {"producer": "tests"})
-    onnx_export.save(exported, tmp_path)
+    exported = export.export(neuron, InputContract.latents(T, 2000), "spikes", {"producer": "tests"})
+    save(exported, tmp_path)
     for name in ("model.onnx", "model.plain.onnx"):
         session = onnxruntime.InferenceSession(tmp_path / name)
         (fired,) = session.run(None, {"latents": x})

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tcja_exporters.layouts import Layout, Layouts
+from tcja_exporters.graph.time_axes import Layout, Layouts
 
 T, N = 3, 2
 WINDOW = (4, 5, 6)

@@ -10,8 +10,10 @@ import torch
 from onnx import helper
 from torch import Tensor, nn
 
-from tcja_exporters import custom_op, onnx_export, reference
+from tcja_exporters import custom_op, reference
 from tcja_exporters import taps as tapping
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.neurons import SpikingNeuron, set_surrogate, spiking_neurons
 from tcja_exporters.surrogates import ATan
@@ -127,9 +129,7 @@ def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
     for time_steps in (4, 9):
         network = NETWORKS[name]
         sizes = networks.with_time_steps(networks.SMALL[name].sizes, time_steps)
-        model = onnx_export.export(
-            network.build(sizes), network.contract(sizes), network.output, {"producer": ""}
-        ).model
+        model = export.export(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
         neurons = [node for node in model.graph.node if (node.domain, node.op_type) == ("tcja", "TcjaLif")]
         assert [node.name for node in neurons] == [f"{layer.name}/TcjaLif" for layer in layers(name)]
         counts.add(len(model.graph.node))
@@ -266,9 +266,9 @@ NEURONS = {
 }
 
 
-def saved(folder, module: nn.Module, contract: InputContract) -> onnx_export.Exported:
-    exported = onnx_export.export(module, contract, "spikes", {"producer": "tests"})
-    onnx_export.save(exported, folder)
+def saved(folder, module: nn.Module, contract: InputContract) -> Exported:
+    exported = export.export(module, contract, "spikes", {"producer": "tests"})
+    save(exported, folder)
     return exported
 
 
@@ -314,24 +314,24 @@ def test_neurons_at_the_edge_of_a_model_can_be_probed(tmp_path, module):
 
 def test_a_neuron_that_is_used_twice_is_refused():
     with pytest.raises(BadInput, match="the neuron 'first' is used more than once in a forward pass"):
-        onnx_export.export(Twice(), InputContract.images(2, 3, 3), "spikes", {"producer": ""})
+        export.export(Twice(), InputContract.images(2, 3, 3), "spikes", {"producer": ""})
 
 
 def test_surrogates_are_replaced(tmp_path):
     """A network in the middle of its training exports as one that never was trained with a surrogate."""
     network, contract_ = networks.network("fashion_mnist"), contract("fashion_mnist")
-    plain = onnx_export.export(network, contract_, "rates", {"producer": ""})
+    plain = export.export(network, contract_, "rates", {"producer": ""})
     set_surrogate(network.train(), ATan())
-    assert onnx_export.export(network, contract_, "rates", {"producer": ""}).model == plain.model
+    assert export.export(network, contract_, "rates", {"producer": ""}).model == plain.model
     assert not network.training
 
 
 def test_a_forward_pass_before_the_export_changes_nothing():
     network, contract_ = networks.network("dvs128"), contract("dvs128")
-    before = onnx_export.export(network, contract_, "rates", {"producer": ""})
+    before = export.export(network, contract_, "rates", {"producer": ""})
     with torch.no_grad():
         network(networks.inputs("dvs128", 3) * 7)
-    assert onnx_export.export(network, contract_, "rates", {"producer": ""}).model == before.model
+    assert export.export(network, contract_, "rates", {"producer": ""}).model == before.model
 
 
 def test_a_second_run_starts_from_rest(name, exports):
@@ -349,7 +349,7 @@ class FixedBatch(nn.Module):
 
 def test_a_network_that_fixes_its_batch_is_refused():
     with pytest.raises(BadInput, match="fixes the batch size"):
-        onnx_export.export(FixedBatch(), InputContract.images(1, 4, 4), "y", {"producer": ""})
+        export.export(FixedBatch(), InputContract.images(1, 4, 4), "y", {"producer": ""})
 
 
 def test_the_reference_evaluator_agrees(tmp_path):
@@ -377,5 +377,5 @@ def test_weights_that_are_computed_are_not_drawn():
     )
     plain = nn.Sequential(nn.Linear(4, 3), SpikingNeuron(NeuronSpec.linear(decay=0.5, strict=True)))
     contract = InputContract.latents(5, 4)
-    found = [onnx_export.export(each, contract, "rates", {"producer": ""}).weights for each in (network, plain)]
+    found = [export.export(each, contract, "rates", {"producer": ""}).weights for each in (network, plain)]
     assert [[weight.module for weight in weights] for weights in found] == [[], ["0"]]

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from tcja_exporters import onnx_export, passes
+from tcja_exporters import passes
+from tcja_exporters.graph import export
 from tcja_exporters.neurons import SpikingNeuron
 from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
@@ -418,7 +419,7 @@ def test_images_that_a_network_repeats_are_convolved_once():
             y = self.conv(x.flatten(0, 1)).relu()
             return self.neuron(y.unflatten(0, (3, -1))).mean(0)
 
-    exported = onnx_export.export(Repeats(), InputContract.images(2, 6, 6), "rates", {"producer": "tests"})
+    exported = export.export(Repeats(), InputContract.images(2, 6, 6), "rates", {"producer": "tests"})
     (conv,) = (node for node in exported.model.graph.node if node.op_type == "Conv")
     assert conv.input[0] == "images"
     assert next(said["changes"] for said in exported.passes if said["name"] == "hoist_repeats") == 2

@@ -10,11 +10,12 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from tcja_exporters import custom_op, onnx_export, streaming
+from tcja_exporters import custom_op
 from tcja_exporters.attention import attention
+from tcja_exporters.graph import export, stepwise
+from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.layers import PerStep, Readout
 from tcja_exporters.neurons import SpikingNeuron, spiking_neurons
-from tcja_exporters.onnx_export import Exported
 from tcja_exporters.passes.done import Done
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference import layers
@@ -80,7 +81,7 @@ def test_every_network_with_frames(small, tmp_path):
 @pytest.fixture(scope="module", params=[0, 1], ids=["time first", "windows first"])
 def exported(request) -> tuple[networks.Streamable, Exported]:
     module = networks.streamable(LIF, time_axis=request.param)
-    return module, onnx_export.export(module, FRAMES, "logits", {"producer": "tests", "T": "5"})
+    return module, export.export(module, FRAMES, "logits", {"producer": "tests", "T": "5"})
 
 
 @pytest.mark.parametrize("spec", NEURONS.values(), ids=NEURONS)
@@ -95,7 +96,7 @@ def test_every_reset(spec, exported, tmp_path):
 
     for neuron in spiking_neurons(module).values():
         neuron.spec = spec
-    both = split(module, FRAMES, tmp_path, onnx_export.rewritten(plain, "neurons", with_neurons, plain.weights))
+    both = split(module, FRAMES, tmp_path, export.rewritten(plain, "neurons", with_neurons, plain.weights))
     assert [state.start for state in both.split.streaming.states] == [spec.v_reset] * 2
     windows = counts(4)
     expected, found = both.spikes(windows), both.head_spikes(windows)
@@ -113,7 +114,7 @@ def test_every_reset(spec, exported, tmp_path):
 def test_lower_precision(precision, pool, tmp_path):
     """In onnx's evaluator: ONNX Runtime leaves some roundings to half out, in each model others."""
     module = networks.streamable(LIF, pool=pool)
-    exported = onnx_export.export(module, FRAMES, "logits", {"producer": "tests"})
+    exported = export.export(module, FRAMES, "logits", {"producer": "tests"})
     modules = {weight.module for weight in exported.weights if ".conv" not in weight.module}
     scales = calibrate(module, modules, [counts(4)], lambda _n: None) if precision == "int8" else {}
     both = split(module, FRAMES, tmp_path, lowered(module, exported, precision, set(), scales).exported)
@@ -194,7 +195,7 @@ def test_both_models_are_as_the_others(tmp_path):
     both = split(networks.streamable(LIF), FRAMES, tmp_path)
     stored = (tmp_path / WEIGHTS).read_bytes()
     (tmp_path / "alone").mkdir()
-    onnx_export.save(both.exported, tmp_path / "alone")
+    save(both.exported, tmp_path / "alone")
     assert stored == (tmp_path / "alone" / WEIGHTS).read_bytes()
     for file, part in ((HEAD, "head"), (TAIL, "tail")):
         onnx.checker.check_model(tmp_path / file, full_check=True)
@@ -209,9 +210,9 @@ def test_both_models_are_as_the_others(tmp_path):
 
 
 def refused(module: nn.Module, contract: InputContract) -> str:
-    exported = onnx_export.export(module.eval(), contract, "logits", {"producer": "tests"})
+    exported = export.export(module.eval(), contract, "logits", {"producer": "tests"})
     with pytest.raises(BadInput) as caught:
-        streaming.split(exported, contract, layers(module, contract))
+        stepwise.split(exported, contract, layers(module, contract))
     return str(caught.value)
 
 

@@ -6,8 +6,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from tcja_exporters import custom_op, time_forms
-from tcja_exporters.time_forms import FORMS
+from tcja_exporters import custom_op
+from tcja_exporters.graph import time_forms
+from tcja_exporters.graph.time_forms import FORMS
 from tcja_runtime.neuron import NeuronSpec, fire
 
 STEPS = 9

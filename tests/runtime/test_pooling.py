@@ -5,7 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from tcja_exporters import onnx_export
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
@@ -25,8 +26,8 @@ def name(request):
 def folder(name, tmp_path_factory):
     small, network, path = networks.SMALL[name], NETWORKS[name], tmp_path_factory.mktemp(name)
     contract = network.contract(small.sizes)
-    exported = onnx_export.export(small.module(), contract, network.output, {"producer": "tests"})
-    onnx_export.save(onnx_export.laid_out(exported, {}, pooled=True), path)
+    exported = export.export(small.module(), contract, network.output, {"producer": "tests"})
+    save(export.laid_out(exported, {}, pooled=True), path)
     return path
 
 

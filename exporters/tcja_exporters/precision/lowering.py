@@ -12,8 +12,9 @@ import onnx
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from tcja_exporters import onnx_export, reference
-from tcja_exporters.onnx_export import Exported
+from tcja_exporters import reference
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import Exported
 from tcja_exporters.precision.half import to_half
 from tcja_exporters.precision.int8 import to_int8
 from tcja_exporters.quantizer import quantized
@@ -62,7 +63,7 @@ def lowered(
         dataclasses.replace(weight, type=precision, scale=scales.get(weight.module)) if weight in chosen else weight
         for weight in exported.weights
     ]
-    changed = onnx_export.rewritten(exported, f"to_{precision}", change, weights)
+    changed = export.rewritten(exported, f"to_{precision}", change, weights)
     twin = reference.with_weights(network, chosen, _constants(changed.model, chosen))
     for weight in chosen if precision == "int8" else ():
         twin.get_submodule(weight.module).register_forward_pre_hook(_Quantizes(scales[weight.module]))

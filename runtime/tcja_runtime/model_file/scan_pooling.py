@@ -1,6 +1,6 @@
 """Spiking layers whose pooling is done step by step, inside the Scan that runs them: what a probe must see of them.
 
-A Scan over the steps of a layer may pool each step's spikes before it returns them (`tcja_exporters.time_forms`), so
+A Scan over the steps of a layer may pool each step's spikes before it returns them (`tcja_exporters.graph.time_forms`), so
 that the spikes of a window never lie in memory at once:
 
     pooled, in the body      s [N * C * H * W]  ->  Reshape [N * C, 1, H, W]  ->  MaxPool

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from tcja_exporters import attention
-from tcja_exporters.onnx_export import Exported, save
+from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.precision import Lowered, calibrate, keep_in_float32, lowered, quantizable
 from tcja_exporters.quantizer import quantized
 from tcja_exporters.reference import layers

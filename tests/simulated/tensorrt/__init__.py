@@ -268,7 +268,7 @@ class Builder:
 
 
 def _changed(model):
-    """A TensorRT with a mistake: > for >=, in spikes and resets as `tcja_exporters.fused_step` writes them."""
+    """A TensorRT with a mistake: > for >=, in spikes and resets as `tcja_exporters.graph.neuron_step` writes them."""
     bodies = [attribute.g.node for node in model.graph.node for attribute in node.attribute]
     for node in (node for nodes in (model.graph.node, *bodies) for node in nodes):
         numbers = {attribute.name: attribute for attribute in node.attribute}

@@ -3,10 +3,10 @@
     scan        one Scan over the steps: as many nodes for any number of steps
     unrolled    the operations of every step one after the other: nothing that a backend could not fuse
 
-    stepwise    one step alone, its membranes as input and output: what `tcja_exporters.streaming` runs frame by frame
+    stepwise    one step alone, its membranes as input and output: what `tcja_exporters.graph.stepwise` runs frame by frame
 
 In the first two the currents of all steps come from one convolution or matrix product over T * N. The steps of all
-three are those of `tcja_exporters.fused_step`.
+three are those of `tcja_exporters.graph.neuron_step`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnx
 from onnx import helper
 
 from tcja_exporters import custom_op
-from tcja_exporters.fused_step import FusedStep, Nodes
+from tcja_exporters.graph.neuron_step import FusedStep, Nodes
 from tcja_runtime.errors import BadInput
 
 TimeForm: TypeAlias = Literal["scan", "unrolled"]
@@ -73,7 +73,7 @@ def stepwise(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
 
     The nodes read the node's current of that step alone, [N, ...], and its membranes `v`, and make its spikes and
     `v_next`, all of the same shape. A session starts from the neuron's v_reset; what it keeps are the membranes, or the
-    membranes with their sign turned (`tcja_exporters.fused_step`), for it alone to read.
+    membranes with their sign turned (`tcja_exporters.graph.neuron_step`), for it alone to read.
     """
     neuron, prefix = FusedStep(custom_op.spec_of(node)), node.name.removesuffix(custom_op.NAME)
     at = Nodes(prefix, prefix)

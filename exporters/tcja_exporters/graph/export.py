@@ -10,42 +10,35 @@ model.plain.onnx           the functions' place taken by standard operators
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import gc
-import hashlib
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import torch
-from onnx import external_data_helper, helper
+from onnx import helper
 from torch import nn
 
-from tcja_exporters import custom_op, passes, steps, time_forms
+from tcja_exporters import custom_op, passes
+from tcja_exporters.graph import step_joining, time_forms
+from tcja_exporters.graph.exported import Exported, check
+from tcja_exporters.graph.naming import _module, name_after_modules
+from tcja_exporters.graph.time_forms import TimeForm
 from tcja_exporters.neurons import set_surrogate
 from tcja_exporters.passes.done import Done
 from tcja_exporters.passes.fold_batch_norm import norm_of
-from tcja_exporters.time_forms import TimeForm
-from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
 from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
-EXTERNAL_FROM_BYTES = 1024
-"""Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""
-ALIGNMENT = 64
 IR_VERSION = 10
 """The newest that TensorRT 10.3 (JetPack 6) reads."""
-
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _SHORT_CONSTANTS = {
     "value_float": np.float32,
@@ -54,16 +47,6 @@ _SHORT_CONSTANTS = {
     "value_ints": np.int64,
 }
 """How a Constant may hold numbers besides a tensor, and their type: graphsurgeon takes floats for float64."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    """Both models of a network, what the passes did to it, and where its weights are in them."""
-
-    model: onnx.ModelProto
-    plain: onnx.ModelProto
-    passes: list[dict[str, Any]]
-    weights: list[Weight]
 
 
 def export(network: nn.Module, contract: InputContract, output: str, metadata: dict[str, str]) -> Exported:
@@ -81,8 +64,8 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
     """
     set_surrogate(network, None)
     raw = _torch_export(network.eval(), contract, output)
-    steps.join(raw, _module)
-    _name_after_modules(raw)
+    step_joining.join(raw, _module)
+    name_after_modules(raw)
     _spell_out_constants(raw)
 
     graph = gs.import_onnx(raw)
@@ -137,7 +120,7 @@ def _plain(
     pooled: bool = False,
 ) -> onnx.ModelProto:
     plain = finished(time_forms.lower(model, forms, pooled=pooled), metadata)
-    _check(plain)
+    check(plain)
     return plain
 
 
@@ -145,65 +128,8 @@ def _models(made: onnx.ModelProto, metadata: dict[str, str]) -> tuple[onnx.Model
     """The canonical and the plain model of one with TcjaLif nodes."""
     model = finished(made, metadata)
     custom_op.define(model)
-    _check(model)
+    check(model)
     return model, _plain(model, metadata)
-
-
-def _check(model: onnx.ModelProto) -> None:
-    """Check a model as if its weights were inputs: the checker makes two more copies of what it is given."""
-    light, weights = _light(model)
-    for tensor, _ in weights:
-        light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        light.graph.initializer.remove(tensor)
-    onnx.checker.check_model(light, full_check=True)
-
-
-def _light(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[onnx.TensorProto, onnx.TensorProto]]]:
-    """A copy of a model whose weights hold no values, and each of these weights with that which holds them."""
-    light, without = _copied(model, "graph"), []
-    light.graph.CopyFrom(_copied(model.graph, "initializer"))
-    for tensor in model.graph.initializer:
-        size = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        if not tensor.HasField("raw_data") or size < EXTERNAL_FROM_BYTES:
-            light.graph.initializer.append(tensor)
-        else:
-            light.graph.initializer.append(_copied(tensor, "raw_data"))
-            without.append((light.graph.initializer[-1], tensor))
-    return light, without
-
-
-def _copied(message: Any, without: str) -> Any:
-    """A copy of a protobuf message that lacks a field."""
-    copy = type(message)()
-    for field, value in message.ListFields():
-        if field.name == without:
-            continue
-        if field.is_repeated:
-            getattr(copy, field.name).extend(value)
-        elif field.message_type:
-            getattr(copy, field.name).CopyFrom(value)
-        else:
-            setattr(copy, field.name, value)
-    return copy
-
-
-def save(exported: Exported, folder: Path, more: Mapping[str, onnx.ModelProto] | None = None) -> None:
-    """Write both models, more that are made of the same weights, by the names of their files, and the weights."""
-    stored: dict[bytes, tuple[int, int]] = {}
-    with (folder / WEIGHTS).open("wb") as weights:
-        for name, model in {MODEL: exported.model, PLAIN_MODEL: exported.plain, **(more or {})}.items():
-            light, tensors = _light(model)
-            for tensor, whole in tensors:
-                content = whole.raw_data
-                digest = hashlib.sha256(content).digest()
-                if digest not in stored:
-                    weights.write(b"\0" * (-weights.tell() % ALIGNMENT))
-                    stored[digest] = (weights.tell(), len(content))
-                    weights.write(content)
-                tensor.raw_data = b""  # what is stored elsewhere must be there
-                external_data_helper.set_external_data(tensor, WEIGHTS, *stored[digest])
-                tensor.ClearField("raw_data")
-            (folder / name).write_bytes(light.SerializeToString())
 
 
 def _torch_export(network: nn.Module, contract: InputContract, output: str) -> onnx.ModelProto:
@@ -257,38 +183,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _name_after_modules(model: onnx.ModelProto) -> None:
-    """Name each node MODULE/OPERATOR, its outputs alike, and a spiking layer's tensors as `tcja_runtime.model_file.subgraph` says.
-
-    Whatever a runtime or an engine builder says of a node then names the PyTorch module it comes from.
-    """
-    kept = {value.name for value in (*model.graph.input, *model.graph.output)}
-    kept |= {tensor.name for tensor in model.graph.initializer}
-    _separate_neurons(model, kept)
-    renamed: dict[str, str] = {}
-    used: dict[str, int] = {}
-    for node in model.graph.node:
-        module = _module(node)
-        name = f"{module}/{node.op_type}" if module else node.op_type
-        used[name] = used.get(name, 0) + 1
-        node.name = name if used[name] == 1 else f"{name}_{used[name]}"
-        if node.op_type == custom_op.NAME:
-            if used[name] > 1:
-                raise BadInput(f"the neuron '{module}' is used more than once in a forward pass; give each use its own")
-            renamed[node.input[0]] = current_tensor(module)
-            renamed[node.output[0]] = spikes_tensor(module)
-            continue
-        for i, tensor in enumerate(node.output):
-            if tensor and tensor not in kept:
-                renamed[tensor] = f"{node.name}:{i}" if i else node.name
-
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(tensor, tensor) for tensor in node.input]
-        node.output[:] = [renamed.get(tensor, tensor) for tensor in node.output]
-    for value in model.graph.value_info:
-        value.name = renamed.get(value.name, value.name)
-
-
 def _spell_out_constants(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         for attribute in node.attribute:
@@ -304,27 +198,6 @@ def _refuse_random(graph: gs.Graph) -> None:
                 f"the network draws random numbers ({node.name}), so no two runs agree; take that out of its forward "
                 "(a random encoding belongs before the network)"
             )
-
-
-def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
-    """Give each neuron a current and spikes of its own: neither kept under their names nor another neuron's."""
-    nodes: list[onnx.NodeProto] = []
-    taken = set(kept)
-    for node in model.graph.node:
-        if node.op_type != custom_op.NAME:
-            nodes.append(node)
-            continue
-        (current,), (spikes,) = node.input, node.output
-        if current in taken:
-            node.input[0] = f"{current} of {spikes}"
-            nodes.append(helper.make_node("Identity", [current], [node.input[0]]))
-        taken.add(current)
-        nodes.append(node)
-        if spikes in kept:
-            node.output[0] = f"{spikes} fired"
-            nodes.append(helper.make_node("Identity", [node.output[0]], [spikes]))
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
 
 
 def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
@@ -353,12 +226,6 @@ def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
             )
         )
     return found
-
-
-def _module(node: onnx.NodeProto) -> str:
-    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
-    modules: list[str] = ast.literal_eval(scopes)[:-1]  # the last is the operation itself
-    return modules[-1] if modules else ""
 
 
 def finished(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:

@@ -1,6 +1,6 @@
 """Splits an exported network into the head and the tail with which it is streamed (`tcja_runtime.bundle.stepwise`).
 
-    head    every operation that acts on each time step alone (`tcja_exporters.layouts`), at T = 1, a spiking layer
+    head    every operation that acts on each time step alone (`tcja_exporters.graph.time_axes`), at T = 1, a spiking layer
             being one step of its equations with its membranes as input and output
     tail    all others, spiking layers as scans: it is run in ONNX Runtime
 
@@ -26,9 +26,11 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, numpy_helper
 
-from tcja_exporters import custom_op, time_forms
-from tcja_exporters.layouts import MOVES, Layout, Layouts, Shape
-from tcja_exporters.onnx_export import Exported, finished, graph_of
+from tcja_exporters import custom_op
+from tcja_exporters.graph import time_forms
+from tcja_exporters.graph.export import finished, graph_of
+from tcja_exporters.graph.exported import Exported
+from tcja_exporters.graph.time_axes import MOVES, Layout, Layouts, Shape
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
 from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming

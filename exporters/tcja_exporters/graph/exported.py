@@ -1,0 +1,89 @@
+"""An exported network: both models and the weights that they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import external_data_helper, helper
+
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
+from tcja_runtime.bundle.manifest import Weight
+
+EXTERNAL_FROM_BYTES = 1024
+"""Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""
+
+
+ALIGNMENT = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """Both models of a network, what the passes did to it, and where its weights are in them."""
+
+    model: onnx.ModelProto
+    plain: onnx.ModelProto
+    passes: list[dict[str, Any]]
+    weights: list[Weight]
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Check a model as if its weights were inputs: the checker makes two more copies of what it is given."""
+    light, weights = _light(model)
+    for tensor, _ in weights:
+        light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        light.graph.initializer.remove(tensor)
+    onnx.checker.check_model(light, full_check=True)
+
+
+def _light(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[onnx.TensorProto, onnx.TensorProto]]]:
+    """A copy of a model whose weights hold no values, and each of these weights with that which holds them."""
+    light, without = _copied(model, "graph"), []
+    light.graph.CopyFrom(_copied(model.graph, "initializer"))
+    for tensor in model.graph.initializer:
+        size = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        if not tensor.HasField("raw_data") or size < EXTERNAL_FROM_BYTES:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.initializer.append(_copied(tensor, "raw_data"))
+            without.append((light.graph.initializer[-1], tensor))
+    return light, without
+
+
+def _copied(message: Any, without: str) -> Any:
+    """A copy of a protobuf message that lacks a field."""
+    copy = type(message)()
+    for field, value in message.ListFields():
+        if field.name == without:
+            continue
+        if field.is_repeated:
+            getattr(copy, field.name).extend(value)
+        elif field.message_type:
+            getattr(copy, field.name).CopyFrom(value)
+        else:
+            setattr(copy, field.name, value)
+    return copy
+
+
+def save(exported: Exported, folder: Path, more: Mapping[str, onnx.ModelProto] | None = None) -> None:
+    """Write both models, more that are made of the same weights, by the names of their files, and the weights."""
+    stored: dict[bytes, tuple[int, int]] = {}
+    with (folder / WEIGHTS).open("wb") as weights:
+        for name, model in {MODEL: exported.model, PLAIN_MODEL: exported.plain, **(more or {})}.items():
+            light, tensors = _light(model)
+            for tensor, whole in tensors:
+                content = whole.raw_data
+                digest = hashlib.sha256(content).digest()
+                if digest not in stored:
+                    weights.write(b"\0" * (-weights.tell() % ALIGNMENT))
+                    stored[digest] = (weights.tell(), len(content))
+                    weights.write(content)
+                tensor.raw_data = b""  # what is stored elsewhere must be there
+                external_data_helper.set_external_data(tensor, WEIGHTS, *stored[digest])
+                tensor.ClearField("raw_data")
+            (folder / name).write_bytes(light.SerializeToString())

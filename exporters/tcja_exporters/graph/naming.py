@@ -1,0 +1,71 @@
+"""Names of an exported graph's nodes and tensors, after the modules that they come from."""
+
+from __future__ import annotations
+
+import ast
+
+import onnx
+from onnx import helper
+
+from tcja_exporters import custom_op
+from tcja_runtime.errors import BadInput
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
+
+
+def name_after_modules(model: onnx.ModelProto) -> None:
+    """Name each node MODULE/OPERATOR, its outputs alike, and a spiking layer's tensors as `tcja_runtime.model_file.subgraph` says.
+
+    Whatever a runtime or an engine builder says of a node then names the PyTorch module it comes from.
+    """
+    kept = {value.name for value in (*model.graph.input, *model.graph.output)}
+    kept |= {tensor.name for tensor in model.graph.initializer}
+    _separate_neurons(model, kept)
+    renamed: dict[str, str] = {}
+    used: dict[str, int] = {}
+    for node in model.graph.node:
+        module = _module(node)
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        used[name] = used.get(name, 0) + 1
+        node.name = name if used[name] == 1 else f"{name}_{used[name]}"
+        if node.op_type == custom_op.NAME:
+            if used[name] > 1:
+                raise BadInput(f"the neuron '{module}' is used more than once in a forward pass; give each use its own")
+            renamed[node.input[0]] = current_tensor(module)
+            renamed[node.output[0]] = spikes_tensor(module)
+            continue
+        for i, tensor in enumerate(node.output):
+            if tensor and tensor not in kept:
+                renamed[tensor] = f"{node.name}:{i}" if i else node.name
+
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [renamed.get(tensor, tensor) for tensor in node.output]
+    for value in model.graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+
+
+def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
+    """Give each neuron a current and spikes of its own: neither kept under their names nor another neuron's."""
+    nodes: list[onnx.NodeProto] = []
+    taken = set(kept)
+    for node in model.graph.node:
+        if node.op_type != custom_op.NAME:
+            nodes.append(node)
+            continue
+        (current,), (spikes,) = node.input, node.output
+        if current in taken:
+            node.input[0] = f"{current} of {spikes}"
+            nodes.append(helper.make_node("Identity", [current], [node.input[0]]))
+        taken.add(current)
+        nodes.append(node)
+        if spikes in kept:
+            node.output[0] = f"{spikes} fired"
+            nodes.append(helper.make_node("Identity", [node.output[0]], [spikes]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _module(node: onnx.NodeProto) -> str:
+    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+    modules: list[str] = ast.literal_eval(scopes)[:-1]  # the last is the operation itself
+    return modules[-1] if modules else ""
