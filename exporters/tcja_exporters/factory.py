@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from tcja_exporters.checkpoint.load import Checkpoint, look_here, stripped
-from tcja_exporters.libraries.recognised import class_name
+from tcja_exporters.libraries.recognition import class_name
 from tcja_runtime.errors import BadInput
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from tcja_exporters.libraries import norse, snntorch, spikingjelly
-from tcja_exporters.libraries.recognised import Calls, Recognised, class_name
+from tcja_exporters.libraries.recognition import Calls, Recognised, class_name
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from tcja_exporters.libraries.recognised import Recognised, ancestors, scalar
+from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_runtime.neuron import NeuronSpec, Reset
 
 _STATEFUL = {"SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell"}

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tcja_exporters.libraries.recognised import Recognised, ancestors, scalar
+from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_runtime.neuron import NeuronSpec, Reset
 
 _RESETS: dict[str, Reset] = {"subtract": "late", "zero": "hard", "none": "none"}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tcja_exporters.libraries.recognised import Recognised, ancestors, scalar
+from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_runtime.neuron import NeuronSpec, Reset
 
 _NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode")
