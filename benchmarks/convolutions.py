@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from tcja_exporters.attention import SameConv1d
+from tcja_exporters.modules.attention import SameConv1d
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime.data import samples

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.neurons import spiking_neurons
+from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.backends.onnxruntime import EXACT, OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
 from tcja_runtime.data.contract import Floats

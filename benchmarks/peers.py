@@ -29,9 +29,9 @@ import torch
 from spikingjelly.clock_driven import functional, neuron
 from torch import Tensor, nn
 
-from tcja_exporters.attention import CLA, TCJA, TLA
-from tcja_exporters.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET
-from tcja_exporters.neurons import SpikingNeuron
+from tcja_exporters.modules.attention import CLA, TCJA, TLA
+from tcja_exporters.modules.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET
+from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.neuron import NeuronSpec
 

@@ -17,7 +17,7 @@ from spikingjelly.clock_driven import functional, neuron
 
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.neurons import spiking_neurons
+from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.data.samples import draw
 
 

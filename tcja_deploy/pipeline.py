@@ -21,7 +21,6 @@ from tcja_exporters import reference
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.advice import advise
-from tcja_exporters.attention import parts
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import Settings, identify
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
@@ -30,6 +29,7 @@ from tcja_exporters.graph import export as onnx_export
 from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.graph.time_forms import FORMS
+from tcja_exporters.modules.attention import parts
 from tcja_exporters.precision import (
     ADVISED,
     CALIBRATION_WINDOWS,

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.attention import attention
-from tcja_exporters.layers import PerStep, Readout
+from tcja_exporters.modules.attention import attention
+from tcja_exporters.modules.layers import PerStep, Readout
+from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.fashion_mnist import Sizes as FashionMnistSizes
 from tcja_exporters.networks.network import AnyNetwork, Attention
-from tcja_exporters.neurons import SpikingNeuron, spiking_neurons
 from tcja_runtime.neuron import NeuronSpec
 
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import nn
 
+from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.networks import fsvae, ms_resnet, tet_cifar10dvs
 from tcja_exporters.networks.network import Attention
-from tcja_exporters.neurons import spiking_neurons
 
 from . import networks
 

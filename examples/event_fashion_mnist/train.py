@@ -23,13 +23,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simulate import SIDE, simulate
 from torch import Tensor, nn
 
-from tcja_exporters.layers import WindowDropout
+from tcja_exporters.modules.layers import WindowDropout
+from tcja_exporters.modules.neurons import set_surrogate
+from tcja_exporters.modules.surrogates import ATan
 from tcja_exporters.networks.cextnet import CextNet
 from tcja_exporters.networks.dvs128 import Dvs128
 from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.network import Attention
-from tcja_exporters.neurons import set_surrogate
-from tcja_exporters.surrogates import ATan
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.events import InMemory

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from tcja_exporters.layers import WindowDropout
+from tcja_exporters.modules.layers import WindowDropout
+from tcja_exporters.modules.neurons import set_surrogate
+from tcja_exporters.modules.surrogates import ATan
 from tcja_exporters.networks.fashion_mnist import FashionMnistNet, Sizes
 from tcja_exporters.networks.network import Attention
-from tcja_exporters.neurons import set_surrogate
-from tcja_exporters.surrogates import ATan
 
 
 def arguments() -> argparse.Namespace:

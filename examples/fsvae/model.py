@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.dialects import FSVAE
+from tcja_exporters.modules.dialects import FSVAE
+from tcja_exporters.modules.neurons import SpikingNeuron
+from tcja_exporters.modules.surrogates import heaviside
 from tcja_exporters.networks.fsvae import FsvaeGenerator, Sizes, SpikingLinear, ThresholdNorm
-from tcja_exporters.neurons import SpikingNeuron
-from tcja_exporters.surrogates import heaviside
 
 
 class Rectangle(nn.Module):

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.networks.fsvae import Sizes
 from tcja_exporters.networks.network import Attention
-from tcja_exporters.neurons import set_surrogate
 
 sys.path.append(str(Path(__file__).parents[1] / "fashion_mnist"))
 from idx import DEBIAN, load

@@ -22,7 +22,7 @@ from tcja_exporters import answers, reference
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
-from tcja_exporters.neurons import SpikingNeuron, SteppedNeuron, spiking_neurons
+from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron, spiking_neurons
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.neurons import spiking_neurons
+from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tcja_exporters.layers import Readout
+from tcja_exporters.modules.layers import Readout
 from tcja_runtime.errors import BadInput
 
 Shape = tuple[int, ...]

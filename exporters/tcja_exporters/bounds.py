@@ -39,7 +39,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from tcja_exporters.convolution import batches, convolution, frames
-from tcja_exporters.quantizer import quantized
+from tcja_exporters.modules.quantizer import quantized
 from tcja_runtime.evidence.rounding import CONFIDENCE, FLOAT32, Arithmetic
 
 SINGLE = 5

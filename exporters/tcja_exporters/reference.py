@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tcja_exporters.bounds import OWN_ROUNDING, Bounds
-from tcja_exporters.layers import Readout
-from tcja_exporters.neurons import spiking_neurons
+from tcja_exporters.modules.layers import Readout
+from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.taps import answer_read, fired_answer, read_steps, tapped
 from tcja_runtime.bundle.manifest import Layer, Tap, Weight
 from tcja_runtime.data.contract import Floats, InputContract
@@ -196,7 +196,7 @@ def answer(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Layer], 
     """What a network's answer is the mean over time of; None where that is not found, or is what it returns.
 
     Args:
-        network: in eval mode; if it has no `tcja_exporters.layers.Readout`, its weights are converted to float64.
+        network: in eval mode; if it has no `tcja_exporters.modules.layers.Readout`, its weights are converted to float64.
         model: its model.
         layers: its spiking layers.
         inputs: windows that tell whether it answers with the firing rates of the last of them.

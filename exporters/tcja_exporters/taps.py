@@ -14,9 +14,10 @@ import onnx
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tcja_exporters import attention, custom_op
-from tcja_exporters.layers import PerStep, Readout, TetPerStep
-from tcja_exporters.neurons import SpikingNeuron
+from tcja_exporters import custom_op
+from tcja_exporters.modules import attention
+from tcja_exporters.modules.layers import PerStep, Readout, TetPerStep
+from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_runtime.bundle.manifest import Layer, Tap
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 

@@ -15,8 +15,8 @@ from tcja_deploy.anytime import Shown
 from tcja_deploy.building import build
 from tcja_deploy.console import out, silent
 from tcja_deploy.verification import verify
-from tcja_exporters.layers import Readout
 from tcja_exporters.libraries import register
+from tcja_exporters.modules.layers import Readout
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import Samples
 from tcja_runtime.neuron import NeuronSpec

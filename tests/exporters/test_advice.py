@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tcja_exporters import reference
 from tcja_exporters.advice import FLIPS_PER_SPIKE, advise
-from tcja_exporters.neurons import spiking_neurons
+from tcja_exporters.modules.neurons import spiking_neurons
 
 from .. import networks
 from .networks.test_tet_cifar10dvs import TestTetCifar10Dvs

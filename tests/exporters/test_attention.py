@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_exporters.attention import CLA, TCJA, TLA, SameConv1d, attention
+from tcja_exporters.modules.attention import CLA, TCJA, TLA, SameConv1d, attention
 
 
 def equations(x: np.ndarray, w_t: np.ndarray | None, w_c: np.ndarray | None, join=np.multiply) -> np.ndarray:

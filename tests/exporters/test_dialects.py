@@ -5,10 +5,10 @@ import onnxruntime
 import pytest
 import torch
 
-from tcja_exporters.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET, Dialect
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import save
-from tcja_exporters.neurons import SpikingNeuron
+from tcja_exporters.modules.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET, Dialect
+from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_runtime.data.contract import InputContract
 
 T = 12

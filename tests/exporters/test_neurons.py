@@ -5,8 +5,8 @@ import pytest
 import torch
 from spikingjelly.clock_driven import functional, neuron, surrogate
 
-from tcja_exporters.neurons import SpikingNeuron, set_surrogate
-from tcja_exporters.surrogates import ATan
+from tcja_exporters.modules.neurons import SpikingNeuron, set_surrogate
+from tcja_exporters.modules.surrogates import ATan
 from tcja_runtime.neuron import NeuronSpec, membranes
 
 SPIKINGJELLY = [

@@ -14,9 +14,9 @@ from tcja_exporters import custom_op, reference
 from tcja_exporters import taps as tapping
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported, save
+from tcja_exporters.modules.neurons import SpikingNeuron, set_surrogate, spiking_neurons
+from tcja_exporters.modules.surrogates import ATan
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.neurons import SpikingNeuron, set_surrogate, spiking_neurons
-from tcja_exporters.surrogates import ATan
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS

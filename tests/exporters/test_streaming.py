@@ -11,11 +11,11 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from tcja_exporters import custom_op
-from tcja_exporters.attention import attention
 from tcja_exporters.graph import export, stepwise
 from tcja_exporters.graph.exported import Exported, save
-from tcja_exporters.layers import PerStep, Readout
-from tcja_exporters.neurons import SpikingNeuron, spiking_neurons
+from tcja_exporters.modules.attention import attention
+from tcja_exporters.modules.layers import PerStep, Readout
+from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
 from tcja_exporters.passes.done import Done
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference import layers

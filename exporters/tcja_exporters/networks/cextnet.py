@@ -6,12 +6,12 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from tcja_exporters.attention import attention
-from tcja_exporters.dialects import SPIKINGJELLY
-from tcja_exporters.layers import PerStep, Readout, Voting, WindowDropout
+from tcja_exporters.modules.attention import attention
+from tcja_exporters.modules.dialects import SPIKINGJELLY
+from tcja_exporters.modules.layers import PerStep, Readout, Voting, WindowDropout
+from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Network, ShapeReader, named_or_numbered
-from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.attention import attention
-from tcja_exporters.dialects import SPIKINGJELLY
-from tcja_exporters.layers import PerStep, Readout
+from tcja_exporters.modules.attention import attention
+from tcja_exporters.modules.dialects import SPIKINGJELLY
+from tcja_exporters.modules.layers import PerStep, Readout
+from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
-from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron

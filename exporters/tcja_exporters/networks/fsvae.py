@@ -32,11 +32,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tcja_exporters.attention import ATTENTIONS, attention
-from tcja_exporters.dialects import FSVAE
-from tcja_exporters.layers import Readout
+from tcja_exporters.modules.attention import ATTENTIONS, attention
+from tcja_exporters.modules.dialects import FSVAE
+from tcja_exporters.modules.layers import Readout
+from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.network import Attention, Network, ShapeReader
-from tcja_exporters.neurons import SpikingNeuron
 from tcja_runtime.data.contract import InputContract
 
 READOUTS = ("mean", "membrane")

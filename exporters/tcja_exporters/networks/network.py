@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from torch import nn
 
-from tcja_exporters.attention import ATTENTIONS, COMBINATIONS, Kernels
-from tcja_exporters.dialects import Dialect
+from tcja_exporters.modules.attention import ATTENTIONS, COMBINATIONS, Kernels
+from tcja_exporters.modules.dialects import Dialect
 from tcja_runtime.data.contract import InputContract
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from tcja_exporters.attention import ATTENTIONS
-from tcja_exporters.dialects import TET
-from tcja_exporters.layers import Readout, TetPerStep
+from tcja_exporters.modules.attention import ATTENTIONS
+from tcja_exporters.modules.dialects import TET
+from tcja_exporters.modules.layers import Readout, TetPerStep
 from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES, SENSOR
 from tcja_exporters.networks.event import EventSizes, read_sizes
 from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered

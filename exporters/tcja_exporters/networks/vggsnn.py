@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tcja_exporters.attention import CLA, TCJA, attention
-from tcja_exporters.dialects import TET
-from tcja_exporters.layers import TetPerStep
+from tcja_exporters.modules.attention import CLA, TCJA, attention
+from tcja_exporters.modules.dialects import TET
+from tcja_exporters.modules.layers import TetPerStep
+from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.network import Attention
-from tcja_exporters.neurons import SpikingNeuron
 
 
 class SpikingConv(nn.Module):

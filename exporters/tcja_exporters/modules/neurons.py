@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters import custom_op
-from tcja_exporters.surrogates import Surrogate
+from tcja_exporters.modules.surrogates import Surrogate
 from tcja_runtime.neuron import NeuronSpec
 
 

@@ -1,0 +1,1 @@
+"""The PyTorch modules that networks of the registry are made of."""
