@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.modules.attention import SameConv1d
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.networks.network import ShapeReader
+from tcja_exporters.networks.base import ShapeReader
 from tcja_runtime.data import samples
 from tcja_runtime.machine.gpu import gpu
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.networks.network import ShapeReader
+from tcja_exporters.networks.base import ShapeReader
 from tcja_runtime.data import samples
 
 GAIN = {2: 8.0, 3: 6.0}

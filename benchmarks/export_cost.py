@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.networks.network import ShapeReader
+from tcja_exporters.networks.base import ShapeReader
 
 HERE = Path(__file__).parent
 OUT = "OUT"

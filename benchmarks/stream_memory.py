@@ -95,7 +95,7 @@ def export(folder: Path) -> None:
 
     from tcja_deploy import pipeline
     from tcja_exporters.networks import NETWORKS
-    from tcja_exporters.networks.network import ShapeReader
+    from tcja_exporters.networks.base import ShapeReader
 
     sizes = NETWORKS[NAME].sizes(ShapeReader({}, {}))
     sizes = sizes._replace(height=SIDE, width=SIDE, widths=(CHANNELS,) * len(sizes.widths), hidden=4 * CHANNELS)

@@ -26,7 +26,7 @@ from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export, stepwise
 from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.networks.network import ShapeReader
+from tcja_exporters.networks.base import ShapeReader
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL

@@ -17,7 +17,7 @@ from torch import nn
 
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.networks import fsvae, ms_resnet, tet_cifar10dvs
-from tcja_exporters.networks.network import Attention
+from tcja_exporters.networks.base import Attention
 
 from . import networks
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from tcja_exporters.modules.layers import WindowDropout
 from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.modules.surrogates import ATan
+from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.fashion_mnist import FashionMnistNet, Sizes
-from tcja_exporters.networks.network import Attention
 
 
 def arguments() -> argparse.Namespace:

@@ -18,8 +18,8 @@ from model import Fsvae
 
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.networks.base import ShapeReader
 from tcja_exporters.networks.fsvae import NETWORK
-from tcja_exporters.networks.network import ShapeReader
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import MODEL
 

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from tcja_exporters.modules.neurons import set_surrogate
+from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.fsvae import Sizes
-from tcja_exporters.networks.network import Attention
 
 sys.path.append(str(Path(__file__).parents[1] / "fashion_mnist"))
 from idx import DEBIAN, load

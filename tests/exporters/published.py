@@ -10,8 +10,8 @@ import torch
 from spikingjelly.clock_driven import functional, layer, neuron
 from torch import Tensor, nn
 
+from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.event import EventSizes
-from tcja_exporters.networks.network import Attention
 
 
 class TCJA(nn.Module):

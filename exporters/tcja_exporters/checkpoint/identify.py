@@ -20,7 +20,7 @@ from tcja_exporters.checkpoint.load import Checkpoint, stripped
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.modules.layers import PerStep
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.networks.network import AnyNetwork, ShapeReader, Sizes, T
+from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
 from tcja_runtime.errors import BadInput
 
 Settings = Mapping[str, str]

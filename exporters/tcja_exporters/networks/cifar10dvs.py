@@ -9,8 +9,8 @@ from tcja_exporters.modules.attention import attention
 from tcja_exporters.modules.dialects import SPIKINGJELLY
 from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron
+from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.networks.event import EventSizes, read_sizes
-from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron

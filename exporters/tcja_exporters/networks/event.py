@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tcja_exporters.networks.network import Attention, ShapeReader
+from tcja_exporters.networks.base import Attention, ShapeReader
 
 
 class EventSizes(NamedTuple):

@@ -36,7 +36,7 @@ from tcja_exporters.modules.attention import ATTENTIONS, attention
 from tcja_exporters.modules.dialects import FSVAE
 from tcja_exporters.modules.layers import Readout
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_exporters.networks.network import Attention, Network, ShapeReader
+from tcja_exporters.networks.base import Attention, Network, ShapeReader
 from tcja_runtime.data.contract import InputContract
 
 READOUTS = ("mean", "membrane")

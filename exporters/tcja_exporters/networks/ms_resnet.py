@@ -31,8 +31,8 @@ from tcja_exporters.modules.attention import COMBINATIONS, Kernels, attention
 from tcja_exporters.modules.dialects import MS_RESNET, TET, Dialect
 from tcja_exporters.modules.layers import Readout
 from tcja_exporters.modules.neurons import SpikingNeuron
+from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.networks.cifar10dvs import CLASSES
-from tcja_exporters.networks.network import Attention, Network, ShapeReader, named_or_numbered
 from tcja_runtime.data.contract import InputContract
 
 SIDE = 32

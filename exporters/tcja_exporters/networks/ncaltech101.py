@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.cextnet import CextNetwork, Head
 from tcja_exporters.networks.event import EventSizes
-from tcja_exporters.networks.network import Attention
 
 
 class NCaltech101(CextNetwork):

@@ -12,7 +12,7 @@ from tcja_exporters.modules.attention import CLA, TCJA, attention
 from tcja_exporters.modules.dialects import TET
 from tcja_exporters.modules.layers import TetPerStep
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_exporters.networks.network import Attention
+from tcja_exporters.networks.base import Attention
 
 
 class SpikingConv(nn.Module):

@@ -21,7 +21,7 @@ from tcja_exporters import reference
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.costs.roofline import Costs
-from tcja_exporters.networks.network import ShapeReader
+from tcja_exporters.networks.base import ShapeReader
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.tensorrt import build as engines
 

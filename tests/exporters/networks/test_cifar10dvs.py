@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.cifar10dvs import AdaptiveAverage
 from tcja_exporters.networks.event import EventSizes
-from tcja_exporters.networks.network import Attention
 
 from ... import networks
 from ..published import Cifar10Dvs

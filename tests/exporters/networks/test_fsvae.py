@@ -4,8 +4,8 @@ from torch import Tensor, nn
 
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.trained_network import answering_each_step
+from tcja_exporters.networks.base import Attention, ShapeReader
 from tcja_exporters.networks.fsvae import NETWORK, Fsvae, Sizes
-from tcja_exporters.networks.network import Attention, ShapeReader
 from tcja_runtime.errors import BadInput
 
 from ... import networks

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.ms_resnet import NETWORK, Sizes
-from tcja_exporters.networks.network import Attention
 from tcja_runtime.errors import BadInput
 
 from ... import networks

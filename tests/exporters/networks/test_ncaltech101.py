@@ -3,8 +3,8 @@ import functools
 import pytest
 
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.event import EventSizes
-from tcja_exporters.networks.network import Attention
 from tcja_runtime.errors import BadInput
 
 from ... import networks
