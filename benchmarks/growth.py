@@ -20,7 +20,7 @@ from tcja_deploy.benchmarking import alternated
 from tcja_deploy.sweeping import exponent
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.data import samples
 

@@ -15,8 +15,8 @@ from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import AnyNetwork, Attention
-from tcja_exporters.networks.event import EventSizes
 from tcja_exporters.networks.fashion_mnist import Sizes as FashionMnistSizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.neuron import NeuronSpec
 
 

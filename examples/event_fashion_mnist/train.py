@@ -27,9 +27,9 @@ from tcja_exporters.modules.layers import WindowDropout
 from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.modules.surrogates import ATan
 from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.cextnet import CextNet
 from tcja_exporters.networks.dvs128 import Dvs128
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.cextnet import CextNet
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.events import InMemory

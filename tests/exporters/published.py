@@ -11,7 +11,7 @@ from spikingjelly.clock_driven import functional, layer, neuron
 from torch import Tensor, nn
 
 from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 
 class TCJA(nn.Module):

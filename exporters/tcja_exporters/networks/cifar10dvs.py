@@ -10,7 +10,7 @@ from tcja_exporters.modules.dialects import SPIKINGJELLY
 from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
-from tcja_exporters.networks.event import EventSizes, read_sizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes, read_sizes
 from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.cextnet import CextNetwork, Head
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.cextnet import CextNetwork, Head
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 
 class NCaltech101(CextNetwork):

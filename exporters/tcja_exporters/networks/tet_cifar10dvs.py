@@ -14,8 +14,8 @@ from tcja_exporters.modules.dialects import TET
 from tcja_exporters.modules.layers import Readout, TetPerStep
 from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES, SENSOR
-from tcja_exporters.networks.event import EventSizes, read_sizes
-from tcja_exporters.networks.vggsnn import SpikingConv, tet_attention
+from tcja_exporters.networks.shared.event_sizes import EventSizes, read_sizes
+from tcja_exporters.networks.shared.vggsnn import SpikingConv, tet_attention
 from tcja_runtime.data.contract import InputContract
 
 POOLINGS = ("average", "stride")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tcja_exporters.networks.cextnet import Head
 from tcja_exporters.networks.ncaltech101 import NCaltech101
+from tcja_exporters.networks.shared.cextnet import Head
 
 _TCJA = NCaltech101.published.attention
 

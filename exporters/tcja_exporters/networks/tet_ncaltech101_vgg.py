@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from tcja_exporters.modules.dialects import TET
 from tcja_exporters.modules.layers import Readout, TetPerStep, WindowDropout
 from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
-from tcja_exporters.networks.event import EventSizes, read_sizes
-from tcja_exporters.networks.vggsnn import SpikingConv, lif, tet_attention
+from tcja_exporters.networks.shared.event_sizes import EventSizes, read_sizes
+from tcja_exporters.networks.shared.vggsnn import SpikingConv, lif, tet_attention
 from tcja_runtime.data.contract import InputContract
 
 POOLINGS = 5

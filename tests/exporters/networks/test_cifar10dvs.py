@@ -3,7 +3,7 @@ import torch
 
 from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.cifar10dvs import AdaptiveAverage
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 from ... import networks
 from ..published import Cifar10Dvs

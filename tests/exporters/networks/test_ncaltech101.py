@@ -4,7 +4,7 @@ import pytest
 
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks

@@ -3,7 +3,7 @@ import torch
 
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_exporters.networks.tet_cifar10dvs import Sizes
 from tcja_runtime.errors import BadInput
 

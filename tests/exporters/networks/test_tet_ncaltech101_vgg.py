@@ -1,5 +1,5 @@
 from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.event import EventSizes
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 from ... import networks
 from ..published import TetNCaltech101Vgg
