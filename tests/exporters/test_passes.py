@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tcja_exporters import passes
 from tcja_exporters.graph import export
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec

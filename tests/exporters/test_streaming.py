@@ -16,7 +16,7 @@ from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.attention import attention
 from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference import layers
 from tcja_runtime.bundle.bundle import WEIGHTS

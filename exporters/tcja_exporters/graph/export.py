@@ -31,7 +31,7 @@ from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import _module, name_after_modules
 from tcja_exporters.graph.time_forms import TimeForm
 from tcja_exporters.modules.neurons import set_surrogate
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 from tcja_exporters.passes.fold_batch_norm import norm_of
 from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.data.contract import InputContract

@@ -14,7 +14,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 from tcja_exporters.passes.fold_batch_norm import fold_batch_norm
 from tcja_exporters.passes.fold_constants import fold_constants
 from tcja_exporters.passes.fold_padding import fold_padding

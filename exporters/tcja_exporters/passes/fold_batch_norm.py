@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 from tcja_runtime.errors import BadInput
 
 Array = npt.NDArray[Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 import onnxruntime
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 
 
 def fold_constants(graph: gs.Graph) -> Done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 
 
 def fold_padding(graph: gs.Graph) -> Done:

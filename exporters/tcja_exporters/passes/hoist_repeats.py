@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 
 _OF_AN_IMAGE = ("Conv", "MaxPool", "AveragePool", "BatchNormalization", "Relu")
 

@@ -8,8 +8,7 @@ from collections import Counter
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
-from tcja_exporters.passes.promised import is_promised
+from tcja_exporters.passes.base import Done, is_promised
 
 
 def merge_duplicates(graph: gs.Graph) -> Done:

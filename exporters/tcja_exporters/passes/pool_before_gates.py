@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 
 _ON_THE_WAY = ("Reshape", "Cast")
 _FROM_SIGMOID = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
-from tcja_exporters.passes.promised import is_promised
+from tcja_exporters.passes.base import Done, is_promised
 
 
 def remove_dead(graph: gs.Graph) -> Done:

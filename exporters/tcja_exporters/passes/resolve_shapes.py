@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 
 
 def resolve_shapes(graph: gs.Graph) -> Done:

@@ -15,7 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from tcja_exporters import custom_op
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "AveragePool", "GlobalAveragePool")

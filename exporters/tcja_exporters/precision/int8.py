@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.done import Done
+from tcja_exporters.passes.base import Done
 from tcja_exporters.precision.calibration import LEVELS
 
 
