@@ -18,9 +18,9 @@ from tcja_deploy.console import Steps
 from tcja_deploy.parity import Report
 from tcja_deploy.versions import tools
 from tcja_exporters import reference
-from tcja_exporters.advice import advise
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import ARITHMETICS, Lowered
+from tcja_exporters.precision.advice import Advice, advise
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
@@ -32,7 +32,7 @@ from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve, Predicted
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Reference
-from tcja_runtime.portrait import Advice, Painter, Portrait
+from tcja_runtime.portrait import Painter, Portrait
 
 
 def certify(

@@ -20,7 +20,6 @@ from tcja_deploy.versions import producer, tools
 from tcja_exporters import reference
 from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
-from tcja_exporters.advice import advise
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import Settings, identify
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
@@ -41,6 +40,7 @@ from tcja_exporters.precision import (
     lowered,
     quantizable,
 )
+from tcja_exporters.precision.advice import Advice, advise
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
@@ -53,7 +53,6 @@ from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged
 from tcja_runtime.model_file.tensor_names import spikes_tensor
-from tcja_runtime.portrait import Advice
 from tcja_runtime.tensorrt.build import Batch, Options
 
 DRAWN_WINDOWS = 2

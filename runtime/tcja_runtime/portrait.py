@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import Layer
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.trace import Reference
@@ -18,21 +19,6 @@ from tcja_runtime.neuron import membranes
 
 MARGIN_EDGES = 10.0 ** (np.arange(-16, 5) / 2)
 """Edges of the margins' histogram, 1e-8 to 100; there is a bin below them and one above."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Advice:
-    """What a precision would do to a network.
-
-    Attributes:
-        precision: "fp16" or "int8".
-        flips: by layer, the predicted share of neurons and time steps that fire otherwise.
-        keep: layers that are better kept in float32.
-    """
-
-    precision: str
-    flips: dict[str, float]
-    keep: list[str]
 
 
 @dataclasses.dataclass(kw_only=True)

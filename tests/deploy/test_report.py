@@ -15,11 +15,12 @@ import pytest
 from tcja_deploy import drawings, report
 from tcja_deploy.drawings import tag
 from tcja_deploy.parity import Divergence, Failure, LayerParity, Parity, Report, SignalParity
+from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.portrait import MARGIN_EDGES, Advice, Portrait
+from tcja_runtime.portrait import MARGIN_EDGES, Portrait
 
 MANIFEST = Manifest(
     producer="test",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters import reference
-from tcja_exporters.advice import FLIPS_PER_SPIKE, advise
 from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.precision.advice import FLIPS_PER_SPIKE, advise
 
 from .. import networks
 from .networks.test_tet_cifar10dvs import TestTetCifar10Dvs

@@ -11,8 +11,8 @@ bounded (`tcja_runtime.evidence.rounding`); what the constants cost is measured 
 from __future__ import annotations
 
 from tcja_exporters.precision.calibration import CALIBRATION_WINDOWS, calibrate
-from tcja_exporters.precision.choice import ADVISED, NOTHING, keep_in_float32, quantizable
 from tcja_exporters.precision.lowering import ARITHMETICS, PRECISIONS, Lowered, lowered
+from tcja_exporters.precision.selection import ADVISED, NOTHING, keep_in_float32, quantizable
 
 __all__ = [
     "ADVISED",

@@ -16,7 +16,7 @@ from tcja_exporters import reference
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported
 from tcja_exporters.modules.quantizer import quantized
-from tcja_exporters.precision.half import to_half
+from tcja_exporters.precision.fp16 import to_half
 from tcja_exporters.precision.int8 import to_int8
 from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.data.contract import Floats

@@ -11,7 +11,7 @@ from tcja_runtime.bundle.manifest import Layer, Weight
 from tcja_runtime.errors import BadInput
 
 ADVISED, NOTHING = "advised", "nothing"
-"""In place of names: what the advice of the margins keeps (`tcja_exporters.advice`), or nothing at all."""
+"""In place of names: what the advice of the margins keeps (`tcja_exporters.precision.advice`), or nothing at all."""
 
 
 def keep_in_float32(

@@ -16,6 +16,7 @@ where near is NEAR of the threshold or more, so that enough of the sampled membr
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,7 +32,6 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.trace import Reference, Witnesses
 from tcja_runtime.neuron import membranes
-from tcja_runtime.portrait import Advice
 
 FLIPS_PER_SPIKE = {"fp16": 1e-3, "int8": 1e-1}
 """Layers that would flip more often, by precision, are better kept in float32: what is behind them then sees few other
@@ -123,3 +123,18 @@ def _int8(values: Tensor, axis: int | None) -> Tensor:
 
 
 _ROUNDINGS: Mapping[str, _Rounding] = {"fp16": _half, "int8": _int8}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What a precision would do to a network.
+
+    Attributes:
+        precision: "fp16" or "int8".
+        flips: by layer, the predicted share of neurons and time steps that fire otherwise.
+        keep: layers that are better kept in float32.
+    """
+
+    precision: str
+    flips: dict[str, float]
+    keep: list[str]
