@@ -19,9 +19,9 @@ from runners import COMPILED, FLOOR, OURS, PLAIN, TORCH, InOnnxRuntime, Ours, Ru
 from torch import nn
 
 from tcja_deploy.benchmarking import Latency, alternated
-from tcja_exporters import reference
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import save
+from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.data.contract import Floats, InputContract
 
@@ -62,7 +62,7 @@ def exported(subject: Subject, folder: Path) -> dict[str, int]:
     (folder / FOR_ENGINES).mkdir(parents=True, exist_ok=True)
     found = export.export(subject.model, subject.contract, subject.output, {"producer": "benchmark"})
     save(export.laid_out(found, {}, pooled=True), folder)
-    layers = [layer.name for layer in reference.layers(subject.model, subject.contract)]
+    layers = [layer.name for layer in recorder.layers(subject.model, subject.contract)]
     save(export.laid_out(found, dict.fromkeys(layers, "unrolled")), folder / FOR_ENGINES)
     return {name: nodes(folder / name) for name in (MODEL, PLAIN_MODEL)}
 

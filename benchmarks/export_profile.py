@@ -46,8 +46,9 @@ def modules() -> dict[str, Any]:
     import onnx
 
     from tcja_deploy import certification, pipeline
-    from tcja_exporters import passes, reference
+    from tcja_exporters import passes
     from tcja_exporters.graph import export, time_forms
+    from tcja_exporters.reference import recorder
     from tcja_runtime.backends.probe import Probe
     from tcja_runtime.evidence import golden
 
@@ -58,7 +59,7 @@ def modules() -> dict[str, Any]:
         "passes": passes,
         "checker": onnx.checker,
         "time_forms": time_forms,
-        "reference": reference,
+        "reference": recorder,
         "golden": golden,
         "probe": Probe,
     }

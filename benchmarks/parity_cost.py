@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from tcja_deploy.comparison import Compared, batch_size, compare
-from tcja_exporters import reference
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import save
-from tcja_exporters.taps import taps as network_taps
+from tcja_exporters.reference import recorder as reference
+from tcja_exporters.reference.taps import taps as network_taps
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Samples, draw

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tcja_deploy.stream_timing import in_turns
-from tcja_exporters import reference
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export, stepwise
 from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
+from tcja_exporters.reference import recorder
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
@@ -39,7 +39,7 @@ COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame 
 def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str, ...]:
     """The row of a network."""
     network = identify(load.load(drawn.checkpoint(name, 0, folder / "model.pth")), name)
-    contract, layers = network.contract, reference.layers(network.model, network.contract)
+    contract, layers = network.contract, recorder.layers(network.model, network.contract)
     exported = export.export(network.model, contract, network.output, {"producer": "benchmark"})
     split = stepwise.split(exported, contract, layers)
     save(exported, folder, split.models)

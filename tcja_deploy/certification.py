@@ -17,10 +17,10 @@ from tcja_deploy.comparison import Compared, batch_size, compare, with_statistic
 from tcja_deploy.console import Steps
 from tcja_deploy.parity import Report
 from tcja_deploy.versions import tools
-from tcja_exporters import reference
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.precision.advice import Advice, advise
+from tcja_exporters.reference import recorder as reference
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL

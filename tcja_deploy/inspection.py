@@ -85,9 +85,9 @@ def _streaming(manifest: Manifest) -> str:
 
 def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | None, trusted: bool) -> Facts:
     with needs("export"):
-        from tcja_exporters import reference
         from tcja_exporters.checkpoint import load
         from tcja_exporters.checkpoint.identify import identify
+        from tcja_exporters.reference import recorder
     loaded = load.load(path, trusted=trusted)
     trained = identify(loaded, network, settings)
     return {
@@ -103,7 +103,7 @@ def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | N
         "input": dataclasses.asdict(trained.contract),
         "output": trained.output,
         "classes": list(trained.classes),
-        "layers": [_layer(layer) for layer in reference.layers(trained.model, trained.contract)],
+        "layers": [_layer(layer) for layer in recorder.layers(trained.model, trained.contract)],
         "tensors": [
             {"key": key, "shape": "x".join(map(str, value.shape)) or "scalar", "type": str(value.dtype)}
             for key, value in loaded.state.items()

@@ -4,7 +4,7 @@ A spike is a comparison, so the last bit of a sum can flip it, and a flip change
 implementations therefore differ now and then, and how much they differ at the end says little. So each layer of the
 exported network is fed the spikes that the reference fired before it, and its attention's gates (teacher forcing): then
 only rounding may separate the two, and how much rounding may do is known (`tcja_runtime.evidence.rounding`,
-`tcja_exporters.bounds`).
+`tcja_exporters.reference.bounds`).
 
     flips           spikes that differ where every layer is fed the reference's spikes
     unexplained     flips whose exact membrane is further from the threshold than rounding can move it

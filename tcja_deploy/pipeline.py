@@ -17,8 +17,6 @@ from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import producer, tools
-from tcja_exporters import reference
-from tcja_exporters import taps as tapping
 from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import Settings, identify
@@ -41,6 +39,8 @@ from tcja_exporters.precision import (
     quantizable,
 )
 from tcja_exporters.precision.advice import Advice, advise
+from tcja_exporters.reference import recorder
+from tcja_exporters.reference import taps as tapping
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
@@ -148,7 +148,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     if request.streaming:
         stepwise.check(contract)
     classes = _classes(network, request.classes)
-    layers = reference.layers(network.model, contract)
+    layers = recorder.layers(network.model, contract)
     enough = max(DRAWN_WINDOWS, batch_size(layers, network.time_steps))
     windows = _windows(request, contract, classes, enough)
     judge = request.judge or judged_windows(layers, network.time_steps)
@@ -166,7 +166,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         _check_used(exported, layers)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
         enough_to_tell = next(windows.batches(DRAWN_WINDOWS))
-        answer = reference.answer(network.model, exported.model, layers, enough_to_tell) if classes else None
+        answer = recorder.answer(network.model, exported.model, layers, enough_to_tell) if classes else None
     deployed, calibration, advice = _lowered(request, network, exported, layers, windows, steps)
     time_form = choosing.choose(
         request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, steps
@@ -240,7 +240,7 @@ def _lowered(
     size = batch_size(layers, network.time_steps)
     with steps.step("predict flips in lower precision"):
         inputs = next(windows.batches(size))
-        recorded = reference.record(network.model, inputs, layers, network.time_steps, []).reference
+        recorded = recorder.record(network.model, inputs, layers, network.time_steps, []).reference
         advice = advise(network.model, inputs, recorded, layers)
     advised = next(found.keep for found in advice if found.precision == request.precision)
     said = {ADVISED: advised, NOTHING: []}

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters import answers, reference
+from tcja_exporters import answers
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron, spiking_neurons
+from tcja_exporters.reference import recorder
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
@@ -72,7 +73,7 @@ def adopt(
     proven = _proven(original, replaced, inputs, found, contract)
     replaced.float().readout = proven.readout
     try:
-        reference.layers(replaced, contract)
+        recorder.layers(replaced, contract)
     except Exception as error:  # a user's code can fail in any way
         raise _untraceable(replaced.net, error) from error
     with torch.no_grad():

@@ -228,9 +228,9 @@ def test_values_beyond_float32(failed, tmp_path):
 
 def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, capsys):
     """With no room for rounding at all, the last bit of a sum is a failure; the export must stop and say where."""
-    from tcja_exporters import reference
+    from tcja_exporters.reference import recorder
 
-    monkeypatch.setattr(reference, "OWN_ROUNDING", 0.0)
+    monkeypatch.setattr(recorder, "OWN_ROUNDING", 0.0)
     networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
     code, message = failed("a.pth", "--target", "onnx")
     assert code == 1

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from tcja_exporters import reference
 from tcja_exporters.graph import export, stepwise
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.graph.stepwise import Streamed
+from tcja_exporters.reference import recorder
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
@@ -64,7 +64,7 @@ class Both:
 
 def split(module: nn.Module, contract: InputContract, folder: Path, exported: Exported | None = None) -> Both:
     exported = exported or export.export(module, contract, "logits", {"producer": "tests", "T": "5"})
-    parts = stepwise.split(exported, contract, reference.layers(module, contract))
+    parts = stepwise.split(exported, contract, recorder.layers(module, contract))
     save(exported, folder, parts.models)
     return Both(folder, contract, exported, parts)
 

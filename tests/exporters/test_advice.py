@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters import reference
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.precision.advice import FLIPS_PER_SPIKE, advise
+from tcja_exporters.reference import recorder
 
 from .. import networks
 from .networks.test_tet_cifar10dvs import TestTetCifar10Dvs
@@ -55,8 +55,8 @@ def flips(network: nn.Module, inputs: np.ndarray, expected: dict[str, np.ndarray
 @pytest.mark.parametrize(("precision", "rounded"), [("fp16", half), ("int8", int8)])
 def test_flips_are_as_predicted(small, precision, rounded):
     network, inputs = small.module(), small.inputs(12).numpy()
-    layers = reference.layers(network, small.network.contract(small.sizes))
-    recorded = reference.record(network, inputs, layers, small.sizes.time_steps, []).reference
+    layers = recorder.layers(network, small.network.contract(small.sizes))
+    recorded = recorder.record(network, inputs, layers, small.sizes.time_steps, []).reference
     (advice,) = (each for each in advise(network, inputs, recorded, layers) if each.precision == precision)
     measured = flips(small.module(), inputs, dict(recorded.spikes), rounded)
     compared = 0

@@ -13,9 +13,9 @@ from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tcja_exporters.bounds import FUNCTION, OWN_ROUNDING, Bounds, grid_of
 from tcja_exporters.modules.attention import CLA, TCJA, TLA
 from tcja_exporters.modules.layers import Voting
+from tcja_exporters.reference.bounds import FUNCTION, OWN_ROUNDING, Bounds, grid_of
 from tcja_runtime.evidence.rounding import (
     ARITHMETICS,
     BFLOAT16,

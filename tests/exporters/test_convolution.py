@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tcja_exporters import convolution
+from tcja_exporters.reference import convolution
 
 OPTIONS = {
     "plain": ((4, 6, 3, 3), ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)),

@@ -10,13 +10,14 @@ import torch
 from onnx import helper
 from torch import Tensor, nn
 
-from tcja_exporters import custom_op, reference
-from tcja_exporters import taps as tapping
+from tcja_exporters import custom_op
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.neurons import SpikingNeuron, set_surrogate, spiking_neurons
 from tcja_exporters.modules.surrogates import ATan
 from tcja_exporters.networks import NETWORKS
+from tcja_exporters.reference import recorder
+from tcja_exporters.reference import taps as tapping
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
@@ -32,7 +33,7 @@ MODELS = pytest.mark.parametrize("file", [MODEL, PLAIN_MODEL])
 
 
 def layers(name: str) -> list[Layer]:
-    return reference.layers(networks.network(name), contract(name))
+    return recorder.layers(networks.network(name), contract(name))
 
 
 def contract(name: str) -> InputContract:
@@ -50,7 +51,7 @@ def probe(folder, file: str, name: str, taps: Sequence[Tap] = ()) -> Probe:
 def test_onnx_runtime_fires_pytorchs_spikes(name, exports, file, batch):
     folder = exports[name][1]
     inputs = networks.inputs(name, batch).numpy()
-    expected = reference.run(networks.network(name), inputs)
+    expected = recorder.run(networks.network(name), inputs)
     actual = probe(folder, file, name).free(inputs)
     assert sum((expected.spikes[layer] != actual.spikes[layer]).sum() for layer in expected.spikes) == 0
     np.testing.assert_allclose(actual.output, expected.output, rtol=0, atol=1e-6)
@@ -113,7 +114,7 @@ def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
 def test_networks_run_free_with_given_gates(name, exports, file):
     network, inputs, steps = networks.network(name), networks.inputs(name, 3), networks.SMALL[name].sizes.time_steps
     gates, witnesses = gated_at_random(network, exports[name][0].model, steps, torch.Generator().manual_seed(3))
-    expected = reference.run(network, inputs.numpy())
+    expected = recorder.run(network, inputs.numpy())
     known = Reference(
         output=expected.output, output_bound=expected.output, spikes=expected.spikes, near={}, witnesses=witnesses
     )

@@ -18,7 +18,7 @@ from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
 from tcja_exporters.passes.base import Done
 from tcja_exporters.precision import calibrate, lowered
-from tcja_exporters.reference import layers
+from tcja_exporters.reference.recorder import layers
 from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import InputContract

@@ -1,4 +1,4 @@
-"""The quantiser as an operator of PyTorch, so that its bound can be derived (`tcja_exporters.bounds`).
+"""The quantiser as an operator of PyTorch, so that its bound can be derived (`tcja_exporters.reference.bounds`).
 
 q(x) = s * clip(round(x / s), -128, 127)
 """

@@ -12,12 +12,12 @@ import onnx
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from tcja_exporters import reference
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported
 from tcja_exporters.modules.quantizer import quantized
 from tcja_exporters.precision.fp16 import to_half
 from tcja_exporters.precision.int8 import to_int8
+from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.manifest import Weight
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32
@@ -64,7 +64,7 @@ def lowered(
         for weight in exported.weights
     ]
     changed = export.rewritten(exported, f"to_{precision}", change, weights)
-    twin = reference.with_weights(network, chosen, _constants(changed.model, chosen))
+    twin = recorder.with_weights(network, chosen, _constants(changed.model, chosen))
     for weight in chosen if precision == "int8" else ():
         twin.get_submodule(weight.module).register_forward_pre_hook(_Quantizes(scales[weight.module]))
     return Lowered(changed, twin, precision)

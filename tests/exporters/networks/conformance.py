@@ -17,11 +17,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tcja_deploy import pipeline
-from tcja_exporters import reference
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.costs.roofline import Costs
 from tcja_exporters.networks.base import ShapeReader
+from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.tensorrt import build as engines
 
@@ -77,7 +77,7 @@ class Conformance:
         with torch.no_grad():
             output = theirs(batch.to(dtype)).numpy()
         for _ in range(2):  # nothing is kept between runs
-            trace = reference.run(ours, batch.numpy(), dtype)
+            trace = recorder.run(ours, batch.numpy(), dtype)
             assert list(trace.spikes) == list(expected)
             for layer, spikes in expected.items():
                 in_time = spikes.movedim(self.time_axis, 0).bool().numpy()
@@ -121,8 +121,8 @@ class Conformance:
     def test_layers_are_those_that_fire(self):
         module, contract = self.small.module(), self.small.network.contract(self.small.sizes)
         batch = self.small.inputs(2)
-        trace = reference.run(module, batch.numpy())
-        layers = reference.layers(module, contract)
+        trace = recorder.run(module, batch.numpy())
+        layers = recorder.layers(module, contract)
         assert [layer.name for layer in layers] == list(trace.spikes)
         for layer in layers:
             assert trace.spikes[layer.name].shape == (self.small.sizes.time_steps, 2, *layer.shape)
@@ -165,7 +165,7 @@ class Conformance:
         state = {key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}
         found = identify(checkpoints.Checkpoint(path=Path("x"), sha256="", bytes=1, wrapper=None, state=state))
         assert found.name == self.small.name
-        trace = reference.run(found.model, recipe.frames(case), torch.float64)
+        trace = recorder.run(found.model, recipe.frames(case), torch.float64)
         assert list(trace.spikes) == case["spiking_layers"]
         with np.load(REFERENCE / f"{self.small.name}.npz") as recorded:
             counts = [spikes.reshape(*spikes.shape[:2], -1).sum(axis=2).T for spikes in trace.spikes.values()]

@@ -14,7 +14,7 @@ from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules import attention
 from tcja_exporters.modules.quantizer import quantized
 from tcja_exporters.precision import Lowered, calibrate, keep_in_float32, lowered, quantizable
-from tcja_exporters.reference import layers
+from tcja_exporters.reference.recorder import layers
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.errors import BadInput

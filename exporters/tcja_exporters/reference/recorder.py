@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tcja_exporters.bounds import OWN_ROUNDING, Bounds
 from tcja_exporters.modules.layers import Readout
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.taps import answer_read, fired_answer, read_steps, tapped
+from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
+from tcja_exporters.reference.taps import answer_read, fired_answer, read_steps, tapped
 from tcja_runtime.bundle.manifest import Layer, Tap, Weight
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput

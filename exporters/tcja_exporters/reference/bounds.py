@@ -38,8 +38,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from tcja_exporters.convolution import batches, convolution, frames
 from tcja_exporters.modules.quantizer import quantized
+from tcja_exporters.reference.convolution import batches, convolution, frames
 from tcja_runtime.evidence.rounding import CONFIDENCE, FLOAT32, Arithmetic
 
 SINGLE = 5
