@@ -17,11 +17,9 @@ from tcja_deploy.certification import certify
 from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.versions import producer, tools
-from tcja_exporters.adopt import Layout, adopt
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import Settings, identify
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
-from tcja_exporters.factory import from_factory, load_weights
 from tcja_exporters.graph import export as onnx_export
 from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.exported import Exported, save
@@ -41,6 +39,9 @@ from tcja_exporters.precision import (
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference import taps as tapping
+from tcja_exporters.user_models.conversion import adopt
+from tcja_exporters.user_models.equivalence import Layout
+from tcja_exporters.user_models.factory import from_factory, load_weights
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
@@ -67,7 +68,7 @@ class Request:
         checkpoint: the trained network's file; None where `model` has its weights.
         model: a network of one's own, as a module or as ``pkg.mod:factory``; None for one of the registry.
         shape: of its windows, (T, P, H, W) or of images (C, H, W); None takes that of the data.
-        layout: how it takes frames (`tcja_exporters.adopt.Layout`).
+        layout: how it takes frames (`tcja_exporters.user_models.equivalence.Layout`).
         out: where the bundle goes; must not exist.
         network: its name, where the checkpoint does not tell.
         settings: what else the checkpoint does not tell of the network, by name.

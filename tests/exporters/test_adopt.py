@@ -13,8 +13,8 @@ from torch import nn
 
 from tcja_deploy import pipeline
 from tcja_exporters import libraries
-from tcja_exporters.adopt import adopt
-from tcja_exporters.factory import from_factory
+from tcja_exporters.user_models.conversion import adopt
+from tcja_exporters.user_models.factory import from_factory
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.neuron import NeuronSpec, fire
