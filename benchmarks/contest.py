@@ -18,7 +18,7 @@ import torch
 from runners import COMPILED, FLOOR, OURS, PLAIN, TORCH, InOnnxRuntime, Ours, Runner
 from torch import nn
 
-from tcja_deploy.benchmarking import Latency, alternated
+from tcja_deploy.bench.measure import Latency, alternated
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import save
 from tcja_exporters.reference import recorder

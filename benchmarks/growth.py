@@ -16,8 +16,8 @@ import peers
 from contest import Subject
 from runners import OURS, PLAIN, InOnnxRuntime, Ours
 
-from tcja_deploy.benchmarking import alternated
-from tcja_deploy.sweeping import exponent
+from tcja_deploy.bench.measure import alternated
+from tcja_deploy.bench.sweep import exponent
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
 from tcja_exporters.networks.shared.event_sizes import EventSizes

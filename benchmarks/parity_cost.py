@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from tcja_deploy.comparison import Compared, batch_size, compare
+from tcja_deploy.budget import batch_size
+from tcja_deploy.comparison import Compared, compare
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export

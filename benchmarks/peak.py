@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from runners import OURS, TORCH, InOnnxRuntime, Ours, Runner
 
-from tcja_deploy.benchmarking import peak
+from tcja_deploy.bench.measure import peak
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ import torch
 from contest import Subject
 from runners import FLOOR, OURS, PLAIN
 
-from tcja_deploy.versions import tools, version
+from tcja_deploy.packages import tools, version
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks import NETWORKS

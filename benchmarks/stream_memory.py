@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_deploy.benchmarking import peak
+from tcja_deploy.bench.measure import peak
 from tcja_deploy.console import Steps, err, silent
 from tcja_deploy.drawings import Html, joined, tag
 from tcja_deploy.live.stream import Answer, Options, Stream, Summary

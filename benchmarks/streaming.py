@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tcja_deploy.stream_timing import in_turns
+from tcja_deploy.bench.stepwise import in_turns
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export, stepwise

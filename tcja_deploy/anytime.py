@@ -9,7 +9,8 @@ from rich.text import Text
 
 from tcja_deploy import drawings
 from tcja_deploy.console import Steps, table
-from tcja_deploy.drawings import Html, figure, joined, percent, tag
+from tcja_deploy.drawings import Html, figure, joined, tag
+from tcja_deploy.formatting import percent
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.errors import BadInput

@@ -13,10 +13,11 @@ from torch import nn
 
 from tcja_deploy import anytime
 from tcja_deploy.answering import answers, identity
-from tcja_deploy.comparison import Compared, batch_size, compare, with_statistics
+from tcja_deploy.budget import batch_size
+from tcja_deploy.comparison import Compared, compare, with_statistics
 from tcja_deploy.console import Steps
+from tcja_deploy.packages import tools
 from tcja_deploy.parity import Report
-from tcja_deploy.versions import tools
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.precision.advice import Advice, advise

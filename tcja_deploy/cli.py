@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
 import sys
 import traceback
 from pathlib import Path
@@ -18,8 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tcja_deploy import options, show
-from tcja_deploy.console import Steps, err, out
-from tcja_deploy.extras import needs
+from tcja_deploy.console import Steps, err, out, print_json
 from tcja_deploy.options import (
     Anytime,
     BackendChoice,
@@ -33,7 +31,7 @@ from tcja_deploy.options import (
     Verbose,
     WindowLength,
 )
-from tcja_deploy.versions import producer
+from tcja_deploy.packages import needs, producer
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.choices import BackendName, Builder, Hardware, LayoutName, Precision, Target, TimeForm
 from tcja_runtime.errors import BAD_USAGE, BUG, DONE, INTERRUPTED, UNMET, BadInput, ParityNotMet, TcjaError, Unavailable
@@ -184,10 +182,10 @@ def export(
         manifest, result = pipeline.export(request, Steps(err))
     except ParityNotMet as error:
         if as_json:
-            _print_json({"bundle": None, "parity": error.figures})
+            print_json({"bundle": None, "parity": error.figures})
         raise
     if as_json:
-        _print_json({"bundle": str(request.out), **dataclasses.asdict(manifest)})
+        print_json({"bundle": str(request.out), **dataclasses.asdict(manifest)})
     else:
         out.print(show.exported(manifest))
         out.print(show.parity(result))
@@ -229,7 +227,7 @@ def build(
     verbose: Verbose = False,
 ) -> int:
     """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run it on the board."""
-    from tcja_deploy.building import build as built
+    from tcja_deploy.build import build as built
     from tcja_runtime.tensorrt.build import Batch, Options
 
     how = Options(
@@ -243,7 +241,7 @@ def build(
     )
     engine = built(bundle, target.value, how, Steps(err))
     if as_json:
-        _print_json({"bundle": str(bundle), "engine": engine.name, **engine.sidecar})
+        print_json({"bundle": str(bundle), "engine": engine.name, **engine.sidecar})
     else:
         out.print(show.engine(engine.name, engine.sidecar), soft_wrap=True)
     return DONE
@@ -274,7 +272,7 @@ def verify(
     verbose: Verbose = False,
 ) -> int:
     """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
-    from tcja_deploy.verification import verify as proven
+    from tcja_deploy.verify import verify as proven
 
     verified = proven(
         bundle,
@@ -289,7 +287,7 @@ def verify(
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
-        _print_json({"bundle": str(bundle), "network": opened.manifest.network, **culprit, **result.to_dict()})
+        print_json({"bundle": str(bundle), "network": opened.manifest.network, **culprit, **result.to_dict()})
     else:
         out.print(show.parity(result))
         if verified.culprit:
@@ -327,19 +325,19 @@ def bench(
 
     Several backends or batch sizes are measured in turn, without energy, with ratios and how they grow.
     """
-    from tcja_deploy import benchmarking, sweeping
+    from tcja_deploy.bench import benchmark, sweep
 
-    names = [name.value for name in backend] + [sweeping.CANONICAL] * canonical
+    names = [name.value for name in backend] + [sweep.CANONICAL] * canonical
     how: dict[str, Any] = {"trusted": trust_engine, "seconds": seconds, "warm_up": warm_up}
-    found: benchmarking.Benchmark | sweeping.Sweep
+    found: benchmark.Benchmark | sweep.Sweep
     if len(names) == len(batch) == 1:
-        found = benchmarking.bench(bundle, Steps(err), backend=names[0], batch=batch[0], **how)
+        found = benchmark.bench(bundle, Steps(err), backend=names[0], batch=batch[0], **how)
     else:
-        found = sweeping.sweep(bundle, Steps(err), names=names, batches=sorted(set(batch)), **how)
+        found = sweep.sweep(bundle, Steps(err), names=names, batches=sorted(set(batch)), **how)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
-        out.print(show.benchmark(found) if isinstance(found, benchmarking.Benchmark) else show.sweep(found))
+        out.print(show.benchmark(found) if isinstance(found, benchmark.Benchmark) else show.sweep(found))
     return DONE
 
 
@@ -384,7 +382,7 @@ def run_(
     }
     found = classify(bundle, files, Steps(err), **how)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     elif as_csv:
         out.print(found.to_csv(), soft_wrap=True, end="")
     else:
@@ -502,7 +500,7 @@ def inspect(
     if at is not None:
         costs = estimate(file, at, batch or 1, Steps(err), network=network, settings=told, trusted=trust_checkpoint)
     if as_json:
-        _print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
+        print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
     else:
         out.print(show.facts(facts))
         if costs is not None:
@@ -517,14 +515,10 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
 
     found = examine()
     if as_json:
-        _print_json([dataclasses.asdict(finding) for finding in found])
+        print_json([dataclasses.asdict(finding) for finding in found])
     else:
         out.print(show.findings(found), soft_wrap=True)
     return DONE
-
-
-def _print_json(value: Any) -> None:
-    out.print(json.dumps(value, indent=1), soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -34,12 +34,6 @@ from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, 
 from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
 from tcja_runtime.neuron import fire
 
-_BATCH_BYTES = 256 * 2**20
-_BATCH_WINDOWS = 64
-_JUDGED_STEPS = 2**32
-_JUDGED_WINDOWS = 1024
-_RUN_STEPS = 2**27
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compared:
@@ -121,25 +115,6 @@ def compare(
         advance(len(expected))
         del inputs, expected
     return comparison.result()
-
-
-def batch_size(layers: Sequence[Layer], time_steps: int) -> int:
-    """How many windows to run at once, so that the recorded spikes stay small."""
-    return int(np.clip(_BATCH_BYTES // (4 * _neuron_steps(layers, time_steps)), 1, _BATCH_WINDOWS))
-
-
-def judged_windows(layers: Sequence[Layer], time_steps: int) -> int:
-    """How many windows to judge spike by spike, so that it is a matter of minutes."""
-    return int(np.clip(_JUDGED_STEPS // _neuron_steps(layers, time_steps), 1, _JUDGED_WINDOWS))
-
-
-def quick_runs(layers: Sequence[Layer], time_steps: int) -> int:
-    """How many windows ONNX Runtime runs, looking at nothing, in a matter of seconds."""
-    return _RUN_STEPS // _neuron_steps(layers, time_steps)
-
-
-def _neuron_steps(layers: Sequence[Layer], time_steps: int) -> int:
-    return sum(int(np.prod(layer.shape)) for layer in layers) * time_steps
 
 
 def with_statistics(parity: Parity, statistics: Agreement | None) -> Parity:

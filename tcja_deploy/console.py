@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -81,3 +83,7 @@ def table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Tabl
     for head in numbers:
         made.add_column(head, justify="right", overflow="fold", min_width=max(map(len, head.split()), default=None))
     return made
+
+
+def print_json(value: Any) -> None:
+    out.print(json.dumps(value, indent=1), soft_wrap=True)

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 import platform
 
-from tcja_deploy.versions import producer, version
+from tcja_deploy.packages import producer, version
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle.manifest import FLAVOURS
 from tcja_runtime.events import FORMATS

@@ -15,14 +15,13 @@ from html import escape
 
 import numpy as np
 
-LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make longer runs
+from tcja_deploy.formatting import compact, power
 
-_SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make longer runs
 _FEW = 10  # flips in a cell: fewer are never drawn in full colour, or one would look like thousands
 _BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # of a histogram, in units of its view box
 _WIDTH, _RISE = 300, 110  # of a line chart
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # shares between two lines of a grid
-
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a2230; --paper: #fff; --panel: #f4f6f9; --line: #dbe1e8; --soft: #556172;
         --faint: #8a95a3; --heat: 8 81 156; --alert: #b8401a; --good: #00704f; --other: 178 84 0; }
@@ -223,15 +222,6 @@ def _cell(row: Counted, t: int, most: int) -> Html:
     return tag("td", compact(count), class_=kind, title=place, style=f"--much: {much:.2f}")
 
 
-def compact(count: int) -> str:
-    """A count in no more than five characters: 9999, 10k, 1.2M."""
-    if count < 10_000:
-        return str(count)
-    if count < 999_500:
-        return f"{count / 1e3:.0f}k"
-    return f"{count / 1e6:.1f}M" if count < 99_950_000 else f"{count / 1e9:.1f}G"
-
-
 def bar(share: float) -> Html:
     """A horizontal bar, the share of its column that it fills."""
     return tag("span", class_="bar", style=f"width: {100 * min(max(share, 0.0), 1.0):.1f}%")
@@ -366,16 +356,6 @@ def legend(lines: Sequence[Line]) -> Html:
         ),
         class_="legend",
     )
-
-
-def percent(share: float | None) -> str:
-    """A share as people read it; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
-
-
-def power(exponent: int) -> str:
-    """A power of ten, as it is written."""
-    return {0: "1", 1: "10", 2: "100"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))
 
 
 def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:

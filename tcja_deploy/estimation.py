@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from tcja_deploy.console import Steps
-from tcja_deploy.extras import needs
-from tcja_deploy.versions import producer
+from tcja_deploy.packages import needs, producer
 from tcja_exporters.costs.boards import SOURCES, Board, Mode, Precision
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.errors import BadInput

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tcja_deploy.extras import needs
+from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.errors import BadInput

@@ -12,11 +12,11 @@ from typing import Any
 from torch import nn
 
 from tcja_deploy import anytime, choosing, parity, report, streamed
-from tcja_deploy.building import chosen, with_engine
+from tcja_deploy.budget import batch_size, judged_windows
+from tcja_deploy.build import chosen, with_engine
 from tcja_deploy.certification import certify
-from tcja_deploy.comparison import batch_size, judged_windows
 from tcja_deploy.console import Steps, silent
-from tcja_deploy.versions import producer, tools
+from tcja_deploy.packages import producer, tools
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import Settings, identify
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step

@@ -6,8 +6,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from tcja_deploy import anytime, drawings
-from tcja_deploy.drawings import Counted, Html, figure, joined, percent, table, tag
+from tcja_deploy import anytime, drawings, formatting
+from tcja_deploy.drawings import Counted, Html, figure, joined, table, tag
+from tcja_deploy.formatting import percent
 from tcja_deploy.parity import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.evidence.agreement import Agreement
@@ -53,7 +54,7 @@ def _number(n: int, noun: str) -> str:
 
 def _short(n: int) -> str:
     """A count that fits a tile."""
-    return f"{n:,}" if n < 1_000_000 else drawings.compact(n)
+    return f"{n:,}" if n < 1_000_000 else formatting.compact(n)
 
 
 def _section(title: str, *content: Html) -> Html:
@@ -282,7 +283,7 @@ def _margins(report: Report, portrait: Portrait) -> Html:
         figure(
             tag("div", *panels, class_="small"),
             "Across: how far membranes are from the threshold before they fire or not, as a share of it; at 1 they are "
-            f"at zero or at twice the threshold, at {drawings.power(-4)} one part in ten thousand decides. Up: the "
+            f"at zero or at twice the threshold, at {formatting.power(-4)} one part in ten thousand decides. Up: the "
             "share of the membranes that were sampled; each line is ten times the one below. Dashed: the furthest flip "
             "that rounding explained. The outer bars are all that is nearer or further.",
         ),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.comparison import batch_size
+from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Steps, silent
 from tcja_deploy.picture import Seen
 from tcja_deploy.scores import scores as scores_of

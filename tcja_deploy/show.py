@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from tcja_deploy import anytime
-from tcja_deploy.benchmarking import FEWEST, FEWEST_99, Benchmark, Latency
+from tcja_deploy.bench.benchmark import Benchmark
+from tcja_deploy.bench.measure import FEWEST, FEWEST_99, Latency
+from tcja_deploy.bench.sweep import Growth, Sweep
 from tcja_deploy.bisection import Culprit
 from tcja_deploy.console import table as _table
 from tcja_deploy.doctor import Finding
-from tcja_deploy.drawings import percent
 from tcja_deploy.estimation import Estimate
+from tcja_deploy.formatting import percent, si, windows
 from tcja_deploy.inspection import Facts
 from tcja_deploy.parity import DYADIC, EngineParity, Report
 from tcja_deploy.running import Classified
-from tcja_deploy.sweeping import Growth, Sweep
 from tcja_exporters.costs.boards import SOURCES
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.machine.conditions import Conditions
@@ -32,7 +32,7 @@ from tcja_runtime.tensorrt.plugin import NEVER_RUN
 
 def parity(report: Report) -> RenderableType:
     """Agreement, flips by layer, and the verdict."""
-    judged = f"{_windows(report.windows)} ({report.source})"
+    judged = f"{windows(report.windows)} ({report.source})"
     parts = [_classes(report)] if any(found.statistics for found in report.backends) else []
     heads = [head for found in report.backends for head in (found.backend, "unexplained", "running free")]
     flips = _table(
@@ -68,14 +68,10 @@ def _engine_parity(found: EngineParity) -> str:
     )
 
 
-def _windows(n: int) -> str:
-    return "1 window" if n == 1 else f"{n:,} windows"
-
-
 def _classes(report: Report) -> Table:
     """How the networks classify."""
     found = next(found.statistics for found in report.backends if found.statistics)
-    table = _table(f"Classes of {_windows(found.windows)} ({found.source})", [""], ["accuracy", "same class"])
+    table = _table(f"Classes of {windows(found.windows)} ({found.source})", [""], ["accuracy", "same class"])
     table.add_row(report.reference, percent(report.accuracy))
     for parity in report.backends:
         table.add_row(parity.backend, percent(parity.accuracy), percent(parity.agreement))
@@ -94,7 +90,7 @@ def _exactness(report: Report) -> list[str]:
             at = found.divergence
             last = list(at.spikes.values())[-1]
             lines.append(
-                f"Running free, {found.changed_windows:,} of {_windows(report.windows)} have a flip in "
+                f"Running free, {found.changed_windows:,} of {windows(report.windows)} have a flip in "
                 f"{found.backend}; the first is in {at.layer}, window {at.window + 1}, time step {at.time_step}, and "
                 f"{last:,} spikes of the last layer then differ."
             )
@@ -221,7 +217,7 @@ def estimate(found: Estimate) -> RenderableType:
     peaks = [f"{si(board.peak('fp32', mode))}FLOPS fp32", f"{si(board.peak('fp16', mode))}FLOPS fp16"]
     at_most = ", ".join([*peaks, f"{si(board.peak('int8', mode))}OPS int8", f"{si(board.bandwidth(mode))}B/s"])
     heads = ["FLOPs", "weights", "moved", "kept", "time", "bound", "energy"]
-    table = _table(f"Costs of {_windows(found.batch)} at a time", ["layer"], heads)
+    table = _table(f"Costs of {windows(found.batch)} at a time", ["layer"], heads)
     for layer in [*found.layers, total]:
         table.add_row(
             "total" if layer is total else layer.module or "(other)",
@@ -275,16 +271,6 @@ def _synapses(found: Estimate) -> list[RenderableType]:
         "that skips zeros; a GPU does not."
     )
     return [table, Text(summary)]
-
-
-def si(value: float) -> str:
-    """A number to three digits, a space that does not break, and the prefix of its unit."""
-    power = 0 if value == 0 else min(max(math.floor(math.log10(abs(value)) / 3), -4), 4)
-    scaled = value / 1000.0**power
-    digits = (
-        0 if value == 0 or (power == 0 and value == int(value)) else max(0, 2 - math.floor(math.log10(abs(scaled))))
-    )
-    return f"{scaled:.{digits}f}\N{NO-BREAK SPACE}{('p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T')[power + 4]}"
 
 
 def benchmark(found: Benchmark) -> RenderableType:
@@ -447,13 +433,13 @@ def classified(found: Classified) -> RenderableType:
         table.add_row(names[row["file"]] if short else row["file"], str(row["window"]), *label, *cells)
     parts: list[RenderableType] = [table]
     if n > _LISTED:
-        parts.append(Text(f"{_windows(n - _LISTED)} more; --csv or --json has all."))
+        parts.append(Text(f"{windows(n - _LISTED)} more; --csv or --json has all."))
     if found.confusion is not None:
         parts += _confusion(found.classes, found.confusion)
     if found.accuracy is not None:
         low, high = found.accuracy_interval
         accuracy = (
-            f"Accuracy: {percent(found.accuracy)} of {_windows(found.labelled)} with a label "
+            f"Accuracy: {percent(found.accuracy)} of {windows(found.labelled)} with a label "
             f"({percent(low)} to {percent(high)} with 95 % confidence)."
         )
         parts.append(Text(accuracy))

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_deploy.comparison import Compared, batch_size, compare
+from tcja_deploy.budget import batch_size
+from tcja_deploy.comparison import Compared, compare
 from tcja_deploy.console import Steps
 from tcja_deploy.deployed import weigh
 from tcja_deploy.parity import StreamedParity

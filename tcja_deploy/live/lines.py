@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from tcja_deploy.formatting import si
 from tcja_deploy.live.stream import Answer, Summary
-from tcja_deploy.show import si
 
 _FACTS = ("window", "begin", "end", "events", "whole", "dropped", "latency")  # of an answer
 _ENDS = {

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from tcja_deploy import drawings, pipeline
 from tcja_deploy.anytime import Shown
-from tcja_deploy.building import build
+from tcja_deploy.build import build
 from tcja_deploy.console import out, silent
-from tcja_deploy.verification import verify
+from tcja_deploy.verify import verify
 from tcja_exporters.libraries import register
 from tcja_exporters.modules.layers import Readout
 from tcja_runtime.data.contract import InputContract

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcja_deploy import benchmarking
-from tcja_deploy.benchmarking import Latency, timed
+from tcja_deploy.bench import benchmark, measure
+from tcja_deploy.bench.measure import Latency, timed
 from tcja_runtime.backends import select
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
@@ -66,7 +66,7 @@ def session(monkeypatch) -> Recorded:
     running = Backend(
         name="tensorrt", title="TensorRT 10.3, fp16", session=recorded, engine=engine, passed_over=["engine old is old"]
     )
-    monkeypatch.setattr(benchmarking, "opened", lambda *_, **__: running)
+    monkeypatch.setattr(benchmark, "opened", lambda *_, **__: running)
     return recorded
 
 
@@ -84,7 +84,7 @@ def still(monkeypatch, **changed: Any) -> None:
         jetpack="JetPack 6.2 (Jetson Linux 36.4.3)",
         load=0.25,
     )
-    monkeypatch.setattr(benchmarking, "conditions", lambda: dataclasses.replace(quiet, **changed))
+    monkeypatch.setattr(benchmark, "conditions", lambda: dataclasses.replace(quiet, **changed))
 
 
 def test_a_network_is_measured(run, bundle):
@@ -92,7 +92,7 @@ def test_a_network_is_measured(run, bundle):
     assert code == 0
     found = json.loads(out)
     latency = found["latency"]
-    assert latency["runs"] >= benchmarking.FEWEST
+    assert latency["runs"] >= measure.FEWEST
     assert 0 < latency["least"] <= latency["p50"] <= latency["p90"] <= latency["most"] < 5
     assert (found["batch"], found["backend"], found["engine"], found["cuda_graph"]) == (3, "onnxruntime", None, None)
     assert found["throughput"] == pytest.approx(3 / latency["p50"])
@@ -145,7 +145,7 @@ def test_more_windows_than_there_are(run, bundle, session, monkeypatch):
     with np.load(bundle / "golden.npz") as archive:
         windows = archive["images"]
     assert len(windows) < 30
-    given = benchmarking.inputs(bundle, Bundle.open(bundle).manifest, 30)
+    given = measure.inputs(bundle, Bundle.open(bundle).manifest, 30)
     np.testing.assert_array_equal(given[len(windows)], windows[0])
     assert len(given) == 30
 
@@ -161,12 +161,12 @@ def test_a_batch_that_the_engine_does_not_take_is_refused(run, bundle, session):
 
 def test_few_runs_are_no_claim(run, bundle, session, monkeypatch):
     session.seconds = 0.02
-    monkeypatch.setattr(benchmarking, "PATIENCE", 0.2)
+    monkeypatch.setattr(measure, "PATIENCE", 0.2)
     out = run("bench", bundle, *BRIEF)[1]
     assert re.search(r"latency p50 not told: \d+ runs are too few, 30 are needed; give more --seconds", out)
     assert "throughput" not in out
     session.seconds = 0.001
-    monkeypatch.setattr(benchmarking, "PATIENCE", 10)
+    monkeypatch.setattr(measure, "PATIENCE", 10)
     out = run("bench", bundle, "--seconds", "0.1", "--warm-up", "0")[1]
     assert re.search(r"latency p99 not told: \d+ runs are too few, 100 are needed", out)
     assert re.search(r"latency p50 [\d.]+", out)
@@ -190,9 +190,9 @@ def test_a_run_that_is_disturbed_does_not_move_the_median():
 def test_runs_that_become_slower_are_remarked(run, bundle, session, monkeypatch):
     still(monkeypatch)
     assert Latency.of([0.001] * 50 + [0.0012] * 50).drift == pytest.approx(0.2)
-    monkeypatch.setattr(benchmarking, "timed", lambda *_: [0.001] * 50 + [0.0012] * 50)
+    monkeypatch.setattr(measure, "timed", lambda *_: [0.001] * 50 + [0.0012] * 50)
     assert "The last fifth of the runs was 20 % slower than the first" in run("bench", bundle)[1]
-    monkeypatch.setattr(benchmarking, "timed", lambda *_: [0.001] * 50 + [0.00104] * 50)
+    monkeypatch.setattr(measure, "timed", lambda *_: [0.001] * 50 + [0.00104] * 50)
     assert "The last fifth" not in run("bench", bundle)[1]
 
 
@@ -210,9 +210,9 @@ def test_energy_is_the_power_times_the_time(run, bundle, session, monkeypatch):
     drawn = iter((5.0, 9.0))
     source = "hwmon", lambda _: iter([{"VDD_IN": watts, "VDD_SOC": 1.0} for watts in [next(drawn)] * 20])
     monkeypatch.setattr(power, "source", lambda: source)
-    monkeypatch.setattr(benchmarking, "_REST", 0.0)
-    monkeypatch.setattr(benchmarking, "timed", lambda *_: [0.001] * 40)
-    found = benchmarking.bench(bundle, batch=2)
+    monkeypatch.setattr(benchmark, "_REST", 0.0)
+    monkeypatch.setattr(measure, "timed", lambda *_: [0.001] * 40)
+    found = benchmark.bench(bundle, batch=2)
     assert found.joules == pytest.approx(9.0 * 0.001 / 2)
     assert found.joules_above_rest == pytest.approx(4.0 * 0.001 / 2)
     drawn = iter((5.0, 9.0))
@@ -225,12 +225,12 @@ def test_power_that_is_not_told(run, bundle, session, monkeypatch):
     monkeypatch.setattr(power, "source", lambda: None)
     assert "energy not told: this machine does not measure its power" in run("bench", bundle, *BRIEF)[1]
     monkeypatch.setattr(power, "source", lambda: ("tegrastats", lambda _: iter(())))
-    monkeypatch.setattr(benchmarking, "_REST", 0.0)
+    monkeypatch.setattr(benchmark, "_REST", 0.0)
     assert "not told: too few samples of tegrastats; give more --seconds" in run("bench", bundle, *BRIEF)[1]
 
 
 def test_memory_that_came_with_the_network_is_counted(monkeypatch):
-    peak = benchmarking.peak()
+    peak = measure.peak()
     held = mmap.mmap(-1, 32 * 2**20)  # numpy may take memory that was used and freed before
     held.write(bytes([1]) * len(held))
     told = peak()
@@ -238,8 +238,8 @@ def test_memory_that_came_with_the_network_is_counted(monkeypatch):
     if told["loaded"] is not None:  # where the peak can be counted anew
         assert 30 * 2**20 < told["loaded"] < 100 * 2**20
     held.close()
-    monkeypatch.setattr(benchmarking, "_PROCESS", Path("/none"))
-    assert benchmarking.peak()() == {"process": None, "loaded": None}
+    monkeypatch.setattr(measure, "_PROCESS", Path("/none"))
+    assert measure.peak()() == {"process": None, "loaded": None}
 
 
 def test_every_backend_can_be_chosen():
@@ -264,5 +264,5 @@ def test_what_cannot_be_measured(run, bundle, options, code, message):
 def test_windows_of_another_network(run, bundle):
     manifest = Bundle.open(bundle).manifest
     other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
-    with pytest.raises(benchmarking.BadInput, match=r"golden.npz is of another network than the manifest"):
-        benchmarking.inputs(bundle, other, 1)
+    with pytest.raises(benchmark.BadInput, match=r"golden.npz is of another network than the manifest"):
+        measure.inputs(bundle, other, 1)

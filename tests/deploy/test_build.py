@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tcja_deploy.building import with_engine
+from tcja_deploy.build import with_engine
 from tcja_runtime.bundle.bundle import Bundle, sha256
 from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.build import Options

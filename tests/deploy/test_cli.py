@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy import versions
+from tcja_deploy import packages
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.tensorrt import build
@@ -333,7 +333,7 @@ def test_version(run):
 
 
 def test_version_where_it_runs_from_its_source(run, monkeypatch):
-    monkeypatch.setattr(versions, "version", lambda _: None)
+    monkeypatch.setattr(packages, "version", lambda _: None)
     assert run("--version") == (0, "tcja-deploy from its source\n", "")
 
 

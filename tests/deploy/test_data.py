@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tcja_deploy import comparison, pipeline
+from tcja_deploy import budget, pipeline
 from tcja_deploy.cli import run
 from tcja_deploy.console import Steps
-from tcja_deploy.verification import verify
+from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput
@@ -63,7 +63,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def small_batches(monkeypatch) -> None:
-    monkeypatch.setattr(comparison, "_BATCH_WINDOWS", 3)
+    monkeypatch.setattr(budget, "_BATCH_WINDOWS", 3)
 
 
 @pytest.fixture

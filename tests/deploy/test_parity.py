@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from tcja_deploy import comparison, parity
-from tcja_deploy.verification import verify
+from tcja_deploy import budget, parity
+from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.trace import Reference
@@ -194,7 +194,7 @@ def test_a_flip_far_from_any_threshold_fails(bundle):
 @pytest.mark.parametrize("windows", [1, 3])
 def test_windows_are_run_together_too(bundle, monkeypatch, windows):
     """A network too large to run two windows at once everywhere may still confuse them."""
-    monkeypatch.setattr(comparison, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(budget, "_BATCH_BYTES", 1)
     manifest = Bundle.open(bundle).manifest
     vectors = golden.load(bundle / "golden.npz", manifest.input)
     recorder = golden.Recorder()

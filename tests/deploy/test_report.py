@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tcja_deploy import drawings, report
+from tcja_deploy import drawings, formatting, report
 from tcja_deploy.drawings import tag
 from tcja_deploy.parity import Divergence, Failure, LayerParity, Parity, Report, SignalParity
 from tcja_exporters.precision.advice import Advice
@@ -477,7 +477,7 @@ def test_signals():
     [(9999, "9999"), (10_000, "10k"), (999_499, "999k"), (999_500, "1.0M"), (99_949_999, "99.9M"), (10**9, "1.0G")],
 )
 def test_counts_in_cells_are_short(count, text):
-    assert drawings.compact(count) == text
+    assert formatting.compact(count) == text
 
 
 def test_facts_and_provenance():

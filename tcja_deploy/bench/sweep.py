@@ -1,7 +1,7 @@
 """Several measurements of a bundle's network side by side: backends, models and batch sizes, in turn in one run.
 
-What `tcja_deploy.benchmarking` says of a run holds here too. Memory is that of a process of its own for each case, as
-what one leaves behind would count for the next: ``python -m tcja_deploy.sweeping``.
+What `tcja_deploy.bench.benchmark` says of a run holds here too. Memory is that of a process of its own for each case, as
+what one leaves behind would count for the next: ``python -m tcja_deploy.bench.sweep``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tcja_deploy.benchmarking import (
+from tcja_deploy.bench.measure import (
     FEWEST,
     PATIENCE,
     WARM_RUNS,
@@ -29,7 +29,7 @@ from tcja_deploy.benchmarking import (
     timed,
 )
 from tcja_deploy.console import Steps, silent
-from tcja_deploy.versions import tools
+from tcja_deploy.packages import tools
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.select import Backend
@@ -226,7 +226,7 @@ def _opened(found: Bundle, name: str, trusted: bool) -> Backend:
 
 def _memory(path: Path, name: str, batch: int, trusted: bool) -> Memory:
     request = json.dumps({"path": str(path), "name": name, "batch": batch, "trusted": trusted})
-    command = [sys.executable, "-m", "tcja_deploy.sweeping"]
+    command = [sys.executable, "-m", "tcja_deploy.bench.sweep"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]

@@ -9,7 +9,8 @@ from pathlib import Path
 from tcja_deploy import anytime, bisection, deployed, parity, streamed
 from tcja_deploy.answering import answers, identity
 from tcja_deploy.bisection import Culprit
-from tcja_deploy.comparison import Compared, batch_size, compare, quick_runs, with_statistics
+from tcja_deploy.budget import batch_size, quick_runs
+from tcja_deploy.comparison import Compared, compare, with_statistics
 from tcja_deploy.console import Steps, silent
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.onnxruntime import PROVIDERS

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
+from collections.abc import Iterator
+
+from tcja_runtime.errors import Unavailable
 
 PACKAGE = "tcja-deploy"
 TOOLS = (
@@ -36,3 +40,16 @@ def tools() -> dict[str, str]:
     """Version by name: Python, and those of TOOLS that are installed."""
     found = {name: version(name) for name in TOOLS}
     return {"python": platform.python_version(), **{name: value for name, value in found.items() if value}}
+
+
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Within, a package that is not installed is named together with the extra that installs it.
+
+    Raises:
+        Unavailable: an import failed for that.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"this needs the package {error.name}: run \"pip install 'tcja-deploy[{extra}]'\"") from error

@@ -1,0 +1,1 @@
+"""`bench`: latency, throughput, memory and energy on this machine."""

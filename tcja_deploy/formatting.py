@@ -1,0 +1,41 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+
+def windows(n: int) -> str:
+    return "1 window" if n == 1 else f"{n:,} windows"
+
+
+def si(value: float) -> str:
+    """A number to three digits, a space that does not break, and the prefix of its unit."""
+    power = 0 if value == 0 else min(max(math.floor(math.log10(abs(value)) / 3), -4), 4)
+    scaled = value / 1000.0**power
+    digits = (
+        0 if value == 0 or (power == 0 and value == int(value)) else max(0, 2 - math.floor(math.log10(abs(scaled))))
+    )
+    return f"{scaled:.{digits}f}\N{NO-BREAK SPACE}{('p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T')[power + 4]}"
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+
+
+def compact(count: int) -> str:
+    """A count in no more than five characters: 9999, 10k, 1.2M."""
+    if count < 10_000:
+        return str(count)
+    if count < 999_500:
+        return f"{count / 1e3:.0f}k"
+    return f"{count / 1e6:.1f}M" if count < 99_950_000 else f"{count / 1e9:.1f}G"
+
+
+def percent(share: float | None) -> str:
+    """A share as people read it; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
+
+
+def power(exponent: int) -> str:
+    """A power of ten, as it is written."""
+    return {0: "1", 1: "10", 2: "100"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))
