@@ -8,9 +8,9 @@ import sys
 def main() -> None:
     """Entry point of the command."""
     try:
-        from tcja_deploy import cli
+        from tcja_deploy.cli import app
 
-        cli.main()
+        app.main()
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted; nothing was written\n")
         sys.exit(130)

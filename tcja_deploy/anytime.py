@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from tcja_deploy import drawings
-from tcja_deploy.console import Steps, table
+from tcja_deploy.console import Steps
 from tcja_deploy.drawings import Html, figure, joined, tag
 from tcja_deploy.formatting import percent
 from tcja_runtime.data.contract import Floats, InputContract, Labels
@@ -20,7 +17,6 @@ from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Cur
 
 _MOST, _FEWEST = 64, 8
 """Windows that are shown unless others are asked for."""
-
 _UNTOLD = (
     "How early an answer can be had is not known: no mean over time was found that the network answers with. One that "
     "returns [T, N, classes] tells."
@@ -37,7 +33,7 @@ _MEANING = {
 }
 
 
-def _meaning(found: Sequence[Curve]) -> str:
+def meaning(found: Sequence[Curve]) -> str:
     counted = {each.counted for each in found}
     return " ".join(f"{how.capitalize()}: {said}" for how, said in _MEANING.items() if how in counted)
 
@@ -114,27 +110,6 @@ def curves(network: str, predicted: Predicted, shown: Classes, labels: Labels | 
     return [each for each in found if each]
 
 
-def overview(found: Sequence[Curve]) -> RenderableType:
-    """Curves at a few numbers of steps, for a terminal."""
-    some = _some(len(found[0].same))
-    made = table(
-        "Windows that have their final class after the first t steps, and accuracy",
-        [""],
-        [*(f"t = {t}" for t in some), f"{100 * SETTLED:g} % from"],
-    )
-    for each in found:
-        name = f"{each.network}, {each.counted}, {each.windows:,} windows"
-        made.add_row(name, *(_short(each.agreement[t - 1]) for t in some), str(each.settled))
-        if each.accuracy is not None:
-            made.add_row("  accuracy", *(_short(each.accuracy[t - 1]) for t in some))
-    return Group(made, Text(_meaning(found)))
-
-
-def _short(share: float) -> str:
-    """A share in a column of many."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-
-
 def _some(steps: int) -> list[int]:
     """The first step, the last, and the quarters between."""
     return sorted({1, *(max(1, round(steps * quarter / 4)) for quarter in (1, 2, 3)), steps})
@@ -157,7 +132,7 @@ def section(found: Sequence[Curve]) -> Html:
     return tag(
         "section",
         tag("h2", "How early an answer can be had"),
-        figure(joined([tag("div", *panels, class_="small charts"), drawings.legend(same)]), _meaning(found)),
+        figure(joined([tag("div", *panels, class_="small charts"), drawings.legend(same)]), meaning(found)),
         drawings.table("When answers are settled", *_settled(found), numbers=range(1, 5)),
         tag(
             "details",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tcja_deploy import cli
+from tcja_deploy.cli import app
 from tcja_runtime.machine.jetpack import JETPACKS, ORIN, THOR, XAVIER
 
 ROOT = Path(__file__).parents[1]
@@ -68,13 +68,13 @@ def test_every_refusal_is_one_of_the_code_s(refusal):
 
 def test_every_option_and_command_is_one(capsys):
     for command in ("build", "verify", "bench", "run", "doctor", "export"):
-        cli.run([command, "--help"])
+        app.run([command, "--help"])
     known = set(re.findall(r"--[a-z]+[a-z0-9-]*", capsys.readouterr().out))
     others = {"--system-site-packages", "--runtime", "--show"}  # of venv, docker and jetson_clocks
     assert set(re.findall(r"(?<![\w-])--[a-z]+[a-z0-9-]*", GUIDE)) - others <= known
     used = set(re.findall(r"tcja-deploy ([a-z]+)\b", GUIDE))
     assert {"build", "verify", "bench", "run", "doctor"} <= used
-    cli.run(["--help"])
+    app.run(["--help"])
     listed = capsys.readouterr().out
     assert all(re.search(rf"^  {command} ", listed, re.MULTILINE) for command in used - {"onnxruntime"})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tcja_deploy import cli
+from tcja_deploy.cli import app
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -57,7 +57,7 @@ def test_documents_link_to_files_and_targets_that_exist(document):
 
 def test_the_readme_names_every_option(capsys):
     for command in ("export", "build", "verify", "bench", "run", "stream", "inspect"):
-        cli.run([command, "--help"])
+        app.run([command, "--help"])
     options = set(re.findall(r"--[a-z]+[a-z0-9-]*", capsys.readouterr().out))
     text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/live.md"))
     explained = set(re.findall(r"--[a-z]+[a-z0-9-]*", text))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tcja_deploy import cli, pipeline
+from tcja_deploy import pipeline
+from tcja_deploy.cli import app
 
 from .. import networks
 
@@ -18,7 +19,7 @@ def run(capsys) -> Run:
     """Run a command: its exit code, stdout and stderr."""
 
     def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.run([str(argument) for argument in arguments])
+        code = app.run([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

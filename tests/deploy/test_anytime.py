@@ -158,13 +158,13 @@ def test_curves_are_those_counted_in_pytorch(kind, recordings, tmp_path):
 
 
 def test_a_network_whose_steps_are_not_found(recordings, tmp_path, capsys):
-    from tcja_deploy import cli
+    from tcja_deploy.cli import app
 
     path, _, _ = recordings
     _, manifest, report = exported("mean of logits", path, tmp_path / "a.bundle", anytime=4)
     assert manifest.answer is None
     assert report.anytime == []
-    assert cli.run(["verify", str(tmp_path / "a.bundle")]) == 0
+    assert app.run(["verify", str(tmp_path / "a.bundle")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "How early an answer can be had is not known: no mean over time was found that the network answers" in said
     assert report.untold[0] in (tmp_path / "a.bundle" / "report.html").read_text()

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from tcja_deploy import budget, pipeline
-from tcja_deploy.cli import run
+from tcja_deploy.cli.app import run
 from tcja_deploy.console import Steps
 from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import Bundle, write_manifest

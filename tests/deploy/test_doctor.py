@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tcja_deploy import cli, doctor
+from tcja_deploy import doctor
+from tcja_deploy.cli import app
 from tcja_deploy.doctor import Finding
 from tcja_runtime.machine import conditions, gpu, jetpack
 from tcja_runtime.machine.gpu import Gpu
@@ -71,7 +72,7 @@ def test_a_board_that_lacks_nothing(board):
 
 
 def test_doctor_as_json(board, capsys):
-    assert cli.run(["doctor", "--json"]) == 0
+    assert app.run(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"what", "able", "detail", "fix"} == set(found[0])
     assert "use JetPack's TensorRT" in [finding["what"] for finding in found]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy import cli
+from tcja_deploy.cli import app
 from tcja_exporters.networks import NETWORKS
 
 from .. import networks
@@ -33,7 +33,7 @@ def failed(tmp_path, capsys, monkeypatch):
 
     def export(checkpoint: Path | str, *options: object) -> tuple[int, str]:
         before = lines(tmp_path)
-        code = cli.run(["export", str(checkpoint), *map(str, options)])
+        code = app.run(["export", str(checkpoint), *map(str, options)])
         captured = capsys.readouterr()
         assert captured.out == ""
         assert lines(tmp_path) == before
@@ -206,7 +206,7 @@ def test_a_bundle_with_one_byte_changed(bundle, capsys):
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     for command in ("verify", "inspect"):
-        assert cli.run([command, str(bundle)]) == 2
+        assert app.run([command, str(bundle)]) == 2
         message = capsys.readouterr().err.splitlines()[-1]
         assert message == f"error: {weights} was changed: its sha256 is not the manifest's; export the bundle again"
 
@@ -235,7 +235,7 @@ def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, c
     code, message = failed("a.pth", "--target", "onnx")
     assert code == 1
     assert "the exported network is not the trained one: ONNX Runtime" in message
-    code = cli.run(["export", "a.pth", "--target", "onnx", "--report", "report.html", "--json"])
+    code = app.run(["export", "a.pth", "--target", "onnx", "--report", "report.html", "--json"])
     figures = json.loads(capsys.readouterr().out)
     assert (code, figures["bundle"], figures["parity"]["met"]) == (1, None, False)
     assert "Parity not met" in (tmp_path / "report.html").read_text()

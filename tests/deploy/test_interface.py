@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tcja_deploy import cli
+from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 
 from .mutations import inserted, node_of, opened
@@ -33,7 +33,7 @@ def verified(bundle, capsys):
             change(model)
             onnx.save(model, bundle / file)
         write_manifest(bundle, manifest)
-        code = cli.run(["verify", str(bundle)])
+        code = app.run(["verify", str(bundle)])
         return code, capsys.readouterr().err.splitlines()[-1]
 
     return verify
@@ -214,7 +214,7 @@ def test_manifests_that_cannot_be_are_refused(bundle, capsys, path, value):
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     manifest["seal"] = hashlib.sha256(canonical.encode()).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    code = cli.run(["verify", str(bundle), "--bisect"])
+    code = app.run(["verify", str(bundle), "--bisect"])
     said = capsys.readouterr().err.splitlines()
     assert code in (1, 2)
     assert len([line for line in said if not line.startswith("✓")]) == 1

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tcja_deploy import cli, pipeline
+from tcja_deploy import pipeline
+from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 
 from .. import networks
@@ -61,7 +62,7 @@ def test_every_mistake_fails(exported, name, tmp_path, capsys):
         shutil.rmtree(bundle, ignore_errors=True)
         shutil.copytree(exported.bundle, bundle)
         change(bundle, mutation.apply)
-        code = cli.run(["verify", str(bundle), "--bisect", "--json"])
+        code = app.run(["verify", str(bundle), "--bisect", "--json"])
         captured = capsys.readouterr()
         culprit = json.loads(captured.out)["culprit"]
         fits = any(mutation.kind in fit for fit in culprit["fits"])
@@ -76,7 +77,7 @@ def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):
     bundle = Path(shutil.copytree(exported.bundle, tmp_path / "changed.bundle"))
     weight = Bundle.open(bundle).manifest.weights[1]
     change(bundle, mutations.one_weight(weight.tensor, 1.5))
-    assert cli.run(["verify", str(bundle), "--bisect"]) == 1
+    assert app.run(["verify", str(bundle), "--bisect"]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert f"First wrong: {weight.module}, node {weight.module}/Conv of model.plain.onnx" in said
     assert re.search(r"is \S+ instead of \S+ at window \d+, time step \d+, neuron \(\d+", said)
@@ -84,5 +85,5 @@ def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):
 
 
 def test_nothing_is_said_of_a_correct_export(exported, capsys):
-    assert cli.run(["verify", str(exported.bundle), "--bisect", "--json"]) == 0
+    assert app.run(["verify", str(exported.bundle), "--bisect", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["culprit"] is None

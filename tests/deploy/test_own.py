@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy import cli
+from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import Bundle
 
 MODULE = """
@@ -77,7 +77,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    code = cli.run(list(arguments))
+    code = app.run(list(arguments))
     said = capsys.readouterr()
     return code, said.out, said.err
 

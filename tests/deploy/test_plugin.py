@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tcja_deploy import cli
+from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import Bundle, sha256
 
 from ..runtime.plugin import toolkits
@@ -23,7 +23,7 @@ def name(request) -> str:
 @pytest.fixture
 def run(capsys):
     def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.run([str(argument) for argument in arguments])
+        code = app.run([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

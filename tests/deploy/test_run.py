@@ -68,7 +68,7 @@ def test_a_table(run, one):
 
 
 def test_a_long_table_is_cut_off(run, one, monkeypatch):
-    monkeypatch.setattr("tcja_deploy.show._LISTED", 5)
+    monkeypatch.setattr("tcja_deploy.cli.run._LISTED", 5)
     out = run("run", *one)[1]
     table, more, confusion = out.partition("7 windows more; --csv or --json has all.")
     assert more

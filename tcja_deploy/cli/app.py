@@ -1,0 +1,94 @@
+"""The command line: it parses, calls the library, prints, and turns failures into one line and an exit code.
+
+Exit codes: 0 done, 1 parity or accuracy not met, 2 bad usage or bad input, 3 something this machine lacks, 70 a bug,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from tcja_deploy.cli.bench import bench
+from tcja_deploy.cli.build import build
+from tcja_deploy.cli.doctor import doctor
+from tcja_deploy.cli.export import export
+from tcja_deploy.cli.inspect import inspect
+from tcja_deploy.cli.run import run_
+from tcja_deploy.cli.stream import stream
+from tcja_deploy.cli.verify import verify
+from tcja_deploy.console import err, out
+from tcja_deploy.packages import producer
+from tcja_runtime.errors import BAD_USAGE, BUG, INTERRUPTED, BadInput, TcjaError, Unavailable
+from tcja_runtime.files import staging
+
+app = typer.Typer(
+    help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        out.print(producer())
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes."""
+
+
+for _command in (export, build, verify, bench, run_, stream, inspect, doctor):
+    app.command(_command.__name__.rstrip("_"))(_command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command with these arguments, those of the process by default, and exit."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # rather a question mark than no output on an ASCII terminal
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; a failure is one line on stderr."""
+    try:
+        code = app(arguments or ["--help"], prog_name="tcja-deploy", standalone_mode=False)
+    except TcjaError as error:
+        return _failed(str(error), error.exit_code, arguments)
+    except OSError as error:
+        kind = Unavailable if error.errno in staging.NO_ROOM else BadInput
+        return _failed(f"{error.filename or 'the output'}: {error.strerror or error}", kind.exit_code, arguments)
+    except MemoryError as error:
+        message = f"the memory of this machine is not enough ({error}); take fewer windows (--samples, --batch)"
+        return _failed(message, Unavailable.exit_code, arguments)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of typer, whose class has moved between versions
+            return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", BAD_USAGE, arguments)
+        bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with --verbose's output"
+        return _failed(" ".join(bug.split()), BUG, arguments)
+    if code == INTERRUPTED:  # typer's answer to Ctrl-C
+        return _failed("interrupted; nothing was written", INTERRUPTED, arguments)
+    return int(code or 0)
+
+
+def _failed(message: str, code: int, arguments: list[str]) -> int:
+    if "--verbose" in arguments:
+        traceback.print_exc()
+    line = "".join(c if c.isprintable() else " " for c in f"error: {message}")
+    with contextlib.suppress(OSError):  # the exit code tells, even where stderr cannot be written
+        err.print(line, soft_wrap=True)
+    return code

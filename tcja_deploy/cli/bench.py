@@ -1,0 +1,199 @@
+"""`tcja-deploy bench`: its options, and the figures as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from tcja_deploy.bench.benchmark import Benchmark
+from tcja_deploy.bench.measure import FEWEST, FEWEST_99, Latency
+from tcja_deploy.bench.sweep import Growth, Sweep
+from tcja_deploy.cli.options import Json, TrustEngine, Verbose
+from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import table as _table
+from tcja_deploy.formatting import si
+from tcja_runtime.choices import BackendName
+from tcja_runtime.errors import DONE
+from tcja_runtime.machine.conditions import Conditions
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to measure.")],
+    backend: Annotated[
+        list[BackendName], typer.Option("--backend", help="What to run; repeat it to measure several side by side.")
+    ] = [BackendName.AUTO],  # noqa: B006  # typer copies it
+    trust_engine: TrustEngine = False,
+    batch: Annotated[
+        list[int],
+        typer.Option(min=1, max=1024, metavar="N", help="Windows at a time; repeat it to see how throughput grows."),
+    ] = [1],  # noqa: B006
+    canonical: Annotated[
+        bool, typer.Option("--canonical", help="Measure model.onnx in ONNX Runtime on the CPU, too.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Measure for so long, and longer if a run takes long.")
+    ] = 5.0,
+    warm_up: Annotated[
+        float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="Run for so long before that.")
+    ] = 1.0,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Measure latency, throughput, memory and, where the board tells its power, energy on this machine.
+
+    Several backends or batch sizes are measured in turn, without energy, with ratios and how they grow.
+    """
+    from tcja_deploy.bench import benchmark, sweep
+
+    names = [name.value for name in backend] + [sweep.CANONICAL] * canonical
+    how: dict[str, Any] = {"trusted": trust_engine, "seconds": seconds, "warm_up": warm_up}
+    found: benchmark.Benchmark | sweep.Sweep
+    if len(names) == len(batch) == 1:
+        found = benchmark.bench(bundle, Steps(err), backend=names[0], batch=batch[0], **how)
+    else:
+        found = sweep.sweep(bundle, Steps(err), names=names, batches=sorted(set(batch)), **how)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        out.print(benchmark_text(found) if isinstance(found, benchmark.Benchmark) else sweep_text(found))
+    return DONE
+
+
+def benchmark_text(found: Benchmark) -> RenderableType:
+    """How fast a network is on a machine, and under which conditions."""
+    latency, memory, per = found.latency, found.memory, "" if found.batch == 1 else f", {found.batch} at a time"
+    times = ((share, seconds, _too_few(latency)) for share, seconds in (("p50", latency.p50), ("p90", latency.p90)))
+    rows = [(f"latency {share}", f"{si(seconds)}s" if seconds else few) for share, seconds, few in times]
+    rows.append(("latency p99", f"{si(latency.p99)}s" if latency.p99 else _too_few(latency, FEWEST_99)))
+    if found.throughput:
+        rows.append(("throughput", f"{si(found.throughput)} windows/s"))
+    if memory.process is not None:
+        came = f", {si(memory.loaded)}B of it with the network" if memory.loaded is not None else ""
+        rows.append(("memory", f"{si(memory.process)}B of this process at most{came}"))
+    if memory.gpu is not None:
+        rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
+    rows.extend(_energy(found))
+    rows.extend(_streamed(found))
+    table = _table(f"{found.network}, {found.precision}{per}, in {found.title}", ["", ""])
+    table.show_header = False
+    for row in rows:
+        table.add_row(*row)
+    graph = "" if found.cuda_graph is None else f", {'as' if found.cuda_graph else 'not as'} a CUDA graph"
+    lines = [
+        f"{latency.runs:,} runs of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of others"
+        f"{graph}. A run begins and ends in the machine's memory: copies to a GPU and back are in it.",
+        *_conditions(found),
+    ]
+    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in _doubts(found)))
+
+
+def sweep_text(found: Sweep) -> RenderableType:
+    """Backends and batch sizes side by side."""
+    numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
+    table = _table(f"{found.network}, {found.precision}", ["run by"], numbers)
+    for case in found.cases:
+        latency, memory = case.latency, case.memory.loaded
+        table.add_row(
+            case.title,
+            str(case.batch),
+            *(f"{si(seconds)}s" if seconds else "-" for seconds in (latency.p50, latency.p90, latency.p99)),
+            si(case.throughput).rstrip() if case.throughput else "-",
+            f"{case.ratio:.2f}" if case.ratio else "-",
+            f"{si(memory)}B" if memory else "-",
+        )
+    few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
+    lines = [
+        f"At least {few.runs:,} runs of each case, in turn, after {found.warm_up:g} s of others. How fast: compared "
+        "with the first of the same batch. Memory: came with the network, at most, in a process of its own.",
+        *(_grows(each, found) for each in found.growth),
+        *_conditions(found),
+    ]
+    doubts = [f"Times are {_too_few(few)}."] if few.p50 is None else []
+    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in [*doubts, *_busy(found.before)]))
+
+
+def _grows(growth: Growth, found: Sweep) -> str:
+    title = next(case.title for case in found.cases if case.backend == growth.backend)
+    times = [
+        f"{what} {2**e:.2f} times" for what, e in (("time", growth.time), ("memory", growth.memory)) if e is not None
+    ]
+    return f"Twice the batch takes in {title}: {', '.join(times) or 'not told'}."
+
+
+def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
+    return f"not told: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
+
+
+def _streamed(found: Benchmark) -> list[tuple[str, str]]:
+    """What is left to do after a window's last frame, and what a frame takes before."""
+    streamed = found.streamed
+    if streamed is None:
+        return []
+    if not (streamed.share and streamed.last.p50 and streamed.whole.p50):
+        return [("after last frame", _too_few(streamed.last))]
+    frame = f", {si(streamed.frame.p50)}s for each frame before it" if streamed.frame.p50 else ""
+    part = f"{100 * streamed.share:.1f} % of the whole window's {si(streamed.whole.p50)}s"
+    return [("after last frame", f"{si(streamed.last.p50)}s when streamed, {part}{frame} (medians, in turns)")]
+
+
+def _energy(found: Benchmark) -> list[tuple[str, str]]:
+    energy = found.energy
+    if energy is None:
+        return [("energy", "not told: this machine does not measure its power")]
+    if energy.runs is None or found.joules is None:
+        return [("energy", f"not told: too few samples of {energy.source}; give more --seconds")]
+    of = energy.runs.whole or f"the sum of {', '.join(energy.runs.rails)}"
+    above = found.joules_above_rest
+    rest = f", {energy.rest.watts:.2f} W at rest" if energy.rest else ""
+    more = f", {si(above)}J above rest" if above is not None else ""
+    return [
+        ("power", f"{energy.runs.watts:.2f} W{rest} ({of}, {energy.source}, {energy.runs.samples:,} samples)"),
+        ("energy", f"{si(found.joules)}J a window{more}"),
+    ]
+
+
+def _conditions(found: Benchmark | Sweep) -> list[str]:
+    """The machine, as far as it tells."""
+    at, after = found.before, found.after
+    gpu = [f"{after.gpu_mhz[0]:,} MHz of {after.gpu_mhz[1]:,} after the runs"] if after.gpu_mhz else []
+    cpu = [f"{after.cpu_mhz[0]:,} MHz of {after.cpu_mhz[1]:,}"] if after.cpu_mhz else []
+    governed = [f"governor {', '.join(at.governors)}"] if at.governors else []
+    unknown = [
+        *([] if at.governors else ["the processor's governor"]),
+        *([] if after.cpu_mhz else ["its clock"]),
+        *(["the GPU's clock"] if at.gpu and not after.gpu_mhz else []),
+        *(["the power mode"] if at.jetpack and not at.power_mode else []),
+        *(["jetson_clocks (root asks 'jetson_clocks --show')"] if at.jetpack and not at.jetson_clocks else []),
+    ]
+    return [
+        ", ".join([f"Processor: {at.processor}", f"{at.cpus} cores", f"load {at.load:.2f}", *cpu, *governed]),
+        *([", ".join([f"GPU: {at.gpu}", *gpu])] if at.gpu else []),
+        *([f"Board: {at.jetpack}, power mode {at.power_mode or 'unknown'}"] if at.jetpack else []),
+        *([f"Not known: {', '.join(unknown)}."] if unknown else []),
+    ]
+
+
+_DRIFT = 0.05
+"""Share by which runs may become slower or faster before it is remarked."""
+
+
+def _doubts(found: Benchmark) -> list[str]:
+    """Why the figures may not be met again."""
+    doubts, drift = _busy(found.before), found.latency.drift
+    if drift is not None and abs(drift) > _DRIFT:
+        how = "slower" if drift > 0 else "faster"
+        doubts.append(
+            f"The last fifth of the runs was {100 * abs(drift):.0f} % {how} than the first: a clock changed, by heat, "
+            "power or other work. Give more --warm-up."
+        )
+    return doubts
+
+
+def _busy(at: Conditions) -> list[str]:
+    if at.load < at.cpus:
+        return []
+    return [f"The machine was busy with something else: load {at.load:.2f} on {at.cpus} cores."]

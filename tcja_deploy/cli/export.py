@@ -1,0 +1,179 @@
+"""`tcja-deploy export`: its options, and the exported network as text."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from tcja_deploy.cli import options
+from tcja_deploy.cli.build import engine_text
+from tcja_deploy.cli.options import Anytime, BatchSizes, Json, NetworkName, Set, Trust, Verbose
+from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.packages import needs
+from tcja_runtime.bundle.bundle import REPORT
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.choices import LayoutName, Precision, Target, TimeForm
+from tcja_runtime.errors import DONE, ParityNotMet
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="The trained network, as training saved it (.pth, .pt).")],
+    out_path: Annotated[
+        Path | None, typer.Option("--out", help="The bundle to write. Default: CHECKPOINT's name with .bundle, here.")
+    ] = None,
+    network: NetworkName = None,
+    set_: Set = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FACTORY",
+            help="A network of one's own: what makes it, without weights. Its neurons are replaced, and the result is "
+            "compared with it in float64.",
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(metavar="T,P,H,W", help="Windows that --model takes, or C,H,W. Default: the data's.")
+    ] = None,
+    layout: Annotated[
+        LayoutName, typer.Option(help="What --model takes of frames: [N, T, ...], [T, N, ...], or a step at a time.")
+    ] = LayoutName.NT,
+    per_step: Annotated[
+        bool,
+        typer.Option("--per-step", help="Return the answer of each step [N, T, classes], not the mean."),
+    ] = False,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Class names in the order of the output: a text file with one a line, or a comma list."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
+            "known, 'labels' [N]; a recording of events; or a folder of such files. Default: 2 to 64 drawn windows, "
+            "which give no accuracy."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(max=1_000_000, help="Compare on the first windows only, at most so many. Default: all."),
+    ] = None,
+    judge: Annotated[
+        int | None,
+        typer.Option(help="Judge the first windows spike by spike, at most so many. Default: what takes minutes."),
+    ] = None,
+    anytime: Anytime = None,
+    target: Annotated[
+        Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
+    ] = Target.AUTO,
+    batch: BatchSizes = "1:1:8",
+    precision: Annotated[
+        Precision, typer.Option(help="Of weights and activations; membranes and thresholds stay in float32.")
+    ] = Precision.FP32,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What stays in float32 all the same: a module, a spiking layer, or 'nothing'; repeatable. Default: "
+            "'advised', the layers whose margins say that they would flip most."
+        ),
+    ] = None,
+    time_form: Annotated[
+        TimeForm | None,
+        typer.Option(
+            help="How time is laid out in model.plain.onnx: a loop over the steps (scan), one step after the other "
+            "(unrolled), or for each layer whichever is faster here (auto); stepwise is --streaming. Default: scan for "
+            "ONNX Runtime, unrolled for TensorRT."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="How training cut recordings into frames: number, time, duration:50ms (SpikingJelly up to 0.0.0.0.14) "
+            "or duration-grid:50ms (2.0). Default: the network's own, number as published; unknown for --model.",
+        ),
+    ] = None,
+    streaming: Annotated[
+        bool,
+        typer.Option("--streaming", help="Also split the network, to be run frame by frame as the frames come."),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
+    ] = None,
+    trust_checkpoint: Trust = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Turn a checkpoint into a verified bundle: ONNX models, an engine, and the proof that they fire its spikes."""
+    with needs("export"):
+        from tcja_deploy import pipeline
+        from tcja_runtime.tensorrt.build import Batch
+    request = pipeline.Request(
+        checkpoint=checkpoint,
+        out=out_path or Path(checkpoint.stem + ".bundle"),
+        network=network,
+        model=model,
+        shape=options.shape(shape),
+        layout=layout.value,
+        settings=options.settings(set_),
+        per_step=per_step,
+        classes=options.class_names(classes),
+        target=target.value,
+        batch=Batch.parse(batch),
+        precision=precision.value,
+        keep=tuple(keep) if keep else pipeline.Request.keep,
+        time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
+        split=split,
+        streaming=streaming or time_form is TimeForm.STEPWISE,
+        data=data,
+        samples=samples,
+        judge=judge,
+        anytime=anytime,
+        report=report,
+        trusted=trust_checkpoint,
+    )
+    try:
+        manifest, result = pipeline.export(request, Steps(err))
+    except ParityNotMet as error:
+        if as_json:
+            print_json({"bundle": None, "parity": error.figures})
+        raise
+    if as_json:
+        print_json({"bundle": str(request.out), **dataclasses.asdict(manifest)})
+    else:
+        out.print(exported_text(manifest))
+        out.print(parity_text(result))
+        out.print(f"Bundle: {request.out}  (report: {request.out / REPORT})", soft_wrap=True)
+        out.print(f"Next, here or on the board: tcja-deploy verify {request.out}", soft_wrap=True)
+    return DONE
+
+
+def exported_text(manifest: Manifest) -> RenderableType:
+    """What was exported, and the engines."""
+    lines = [
+        f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
+        f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
+        *(f"  {line}" for line in manifest.evidence),
+        *([] if manifest.precision == "fp32" else [_precision(manifest)]),
+        f"Time form: {manifest.time_form['form']} ({manifest.time_form['why']})",
+        *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
+        *(engine_text(name, sidecar) for name, sidecar in manifest.engines.items()),
+        *([] if manifest.engines else ["No engine was built."]),
+    ]
+    return Text("\n".join(lines))
+
+
+def _precision(manifest: Manifest) -> str:
+    """How much is in lower precision."""
+    lowered = [weight for weight in manifest.weights if weight.type == manifest.precision]
+    kept = [weight.module for weight in manifest.weights if weight.type != manifest.precision]
+    scales = manifest.calibration
+    return (
+        f"{manifest.precision.upper()}: {len(lowered)} of {len(manifest.weights)} layers with weights"
+        + (f"; in float32: {', '.join(kept)}" if kept else "")
+        + (f"; scales from {scales['windows']} windows ({scales['source']})" if scales else "")
+    )

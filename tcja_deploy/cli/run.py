@@ -1,0 +1,131 @@
+"""`tcja-deploy run`: its options, and the classes as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from tcja_deploy.cli import options
+from tcja_deploy.cli.options import BackendChoice, Hop, Json, TrustEngine, Verbose, WindowLength
+from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import table as _table
+from tcja_deploy.formatting import percent, windows
+from tcja_deploy.running import Classified
+from tcja_runtime.choices import BackendName
+from tcja_runtime.errors import DONE, BadInput
+from tcja_runtime.files import staging
+
+
+def run_(
+    bundle: Annotated[Path, typer.Argument(help="The bundle whose network classifies.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Recordings of events, .npz files of windows as for --data of export, or folders."
+        ),
+    ],
+    backend: BackendChoice = BackendName.AUTO,
+    trust_engine: TrustEngine = False,
+    top: Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")] = 2,
+    window: WindowLength = None,
+    hop: Hop = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Draw frames, scores and attention of the first windows on this new page."
+        ),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line of values a window on stdout.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Classify recordings of events, frames or images, any number of them; labels tell the accuracy."""
+    from tcja_deploy.picture import MOST, page
+    from tcja_deploy.running import classify, seen
+
+    if as_csv and as_json:
+        raise BadInput("--csv and --json both ask for stdout; give one of them")
+    if picture is not None:
+        staging.check_new_file(picture, "--picture")
+    how: dict[str, Any] = {
+        "backend": backend.value,
+        "trusted": trust_engine,
+        "top": top,
+        "window": options.window(window, hop),
+        "pictured": 0 if picture is None else MOST,
+    }
+    found = classify(bundle, files, Steps(err), **how)
+    if as_json:
+        print_json(found.to_dict())
+    elif as_csv:
+        out.print(found.to_csv(), soft_wrap=True, end="")
+    else:
+        out.print(classified_text(found))
+    if picture is not None:
+        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
+        picture.write_text(drawn, encoding="utf-8")
+    return DONE
+
+
+_LISTED = 50
+"""Windows that a table has at most; more of them are for programs."""
+
+
+_CROSSED = 12
+"""Classes whose confusion fits a terminal; of more, that many pairs."""
+
+
+def classified_text(found: Classified) -> RenderableType:
+    """Classes of windows, and how many are right."""
+    n, places = len(found.likeliest), found.likeliest.shape[1]
+    heads = ["class", "score", "runner-up", "score"][: 2 * places]
+    heads += [head for place in range(3, places + 1) for head in (f"{place}.", "score")]
+    labels = ["label"] if found.labelled else []
+    names = {file: Path(file).name for file in found.files}
+    short = len(set(names.values())) == len(names)  # paths of many folders do not fit into a terminal
+    table = _table(
+        f"{found.network} in {found.backend}; scores are {found.output}", ["file", "window", *labels, *heads]
+    )
+    table.padding = (0, 0)  # so that a terminal of 80 columns is enough
+    for row, _ in zip(found.rows(), range(_LISTED), strict=False):
+        label = [row["label"] or ""] if labels else []
+        cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.4g}")]
+        table.add_row(names[row["file"]] if short else row["file"], str(row["window"]), *label, *cells)
+    parts: list[RenderableType] = [table]
+    if n > _LISTED:
+        parts.append(Text(f"{windows(n - _LISTED)} more; --csv or --json has all."))
+    if found.confusion is not None:
+        parts += _confusion(found.classes, found.confusion)
+    if found.accuracy is not None:
+        low, high = found.accuracy_interval
+        accuracy = (
+            f"Accuracy: {percent(found.accuracy)} of {windows(found.labelled)} with a label "
+            f"({percent(low)} to {percent(high)} with 95 % confidence)."
+        )
+        parts.append(Text(accuracy))
+    return Group(*parts)
+
+
+def _confusion(classes: Sequence[str], counts: npt.NDArray[np.int64]) -> list[RenderableType]:
+    """Labels against classes: all of them where they fit a terminal, else the pairs that are confused most."""
+    if len(classes) <= _CROSSED:
+        table = _table("", ["label", ""], [str(i) for i in range(len(classes))])
+        table.padding = (0, 0)
+        for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
+            cells = (Text(str(n) if n else "·", style="bold" if i == j else "") for j, n in enumerate(row))
+            table.add_row(name, str(i), *cells)
+        return [Text("Confusion: labels down, classes across", style="bold"), table]
+    wrong = counts - np.diag(np.diag(counts))
+    pairs = [divmod(int(at), len(classes)) for at in np.argsort(-wrong, axis=None, kind="stable")[:_CROSSED]]
+    table = _table("", ["label", "class"], ["windows", "of"])
+    for label, taken in pairs:
+        if wrong[label, taken]:
+            table.add_row(classes[label], classes[taken], f"{wrong[label, taken]:,}", f"{counts[label].sum():,}")
+    return [Text("Most confused", style="bold"), table] if wrong.any() else []

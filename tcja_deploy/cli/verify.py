@@ -1,0 +1,77 @@
+"""`tcja-deploy verify`: its options, and where a network first goes wrong as text."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from tcja_deploy.bisection import Culprit
+from tcja_deploy.cli.options import Anytime, Json, TrustEngine, Verbose
+from tcja_deploy.cli.parity import parity_text
+from tcja_deploy.console import Steps, err, out, print_json
+from tcja_runtime.choices import BackendName
+from tcja_runtime.errors import DONE, UNMET
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Windows to classify too, as in export, any number; labels tell the accuracy."),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(max=1_000_000_000, help="Classify the first windows only, at most so many.")
+    ] = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="If it fails, name where it first goes wrong and what mistake would fit.")
+    ] = False,
+    backend: Annotated[
+        BackendName,
+        typer.Option(
+            help="What to prove. Default: ONNX Runtime on the CPU, and every engine that this machine can run."
+        ),
+    ] = BackendName.AUTO,
+    trust_engine: TrustEngine = False,
+    anytime: Anytime = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
+    from tcja_deploy.verify import verify as proven
+
+    verified = proven(
+        bundle,
+        Steps(err),
+        data=data,
+        samples=samples,
+        bisect=bisect,
+        backend=backend.value,
+        trusted=trust_engine,
+        show=anytime,
+    )
+    opened, result = verified.bundle, verified.report
+    if as_json:
+        culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
+        print_json({"bundle": str(bundle), "network": opened.manifest.network, **culprit, **result.to_dict()})
+    else:
+        out.print(parity_text(result))
+        if verified.culprit:
+            out.print(culprit_text(verified.culprit))
+    if not result.met:
+        err.print(f"error: {result.why_not}", soft_wrap=True)
+        return UNMET
+    return DONE
+
+
+def culprit_text(found: Culprit) -> RenderableType:
+    """Where a network first goes wrong, and what would explain it."""
+    text = Text("First wrong: ", style="bold")
+    text.append(f"{found.module or 'the output'}, node {found.node or 'unknown'} of {found.model}\n", style="bold red")
+    text.append(f"  {found.seen}\n", style="default")
+    text.append(f"  It fits: {'; or '.join(found.fits) or 'no mistake that is known'}", style="default")
+    return text
