@@ -45,7 +45,7 @@ def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
 def modules() -> dict[str, Any]:
     import onnx
 
-    from tcja_deploy import certification, pipeline
+    from tcja_deploy.export import certify, pipeline
     from tcja_exporters import passes
     from tcja_exporters.graph import export, time_forms
     from tcja_exporters.reference import recorder
@@ -54,7 +54,7 @@ def modules() -> dict[str, Any]:
 
     return {
         "pipeline": pipeline,
-        "certification": certification,
+        "certification": certify,
         "onnx_export": export,
         "passes": passes,
         "checker": onnx.checker,
@@ -91,9 +91,10 @@ def main() -> None:
     found = timed("import", modules)()
     for owner, name in STEPS:
         setattr(found[owner], name, timed(f"{owner}.{name}", getattr(found[owner], name)))
-    pipeline = found["pipeline"]
-    request = pipeline.Request(checkpoint=Path(sys.argv[1]), out=Path(sys.argv[2]), target="onnx")
-    timed("pipeline.export", pipeline.export)(request)
+    from tcja_deploy.export.request import Request
+
+    request = Request(checkpoint=Path(sys.argv[1]), out=Path(sys.argv[2]), target="onnx")
+    timed("pipeline.export", found["pipeline"].export)(request)
 
 
 if __name__ == "__main__":

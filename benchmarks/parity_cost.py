@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from tcja_deploy.budget import batch_size
-from tcja_deploy.comparison import Compared, compare
+from tcja_deploy.parity.compare import Compared, compare
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export

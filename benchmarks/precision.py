@@ -18,7 +18,8 @@ import drawn
 from rich.console import Console
 from rich.table import Table
 
-from tcja_deploy import pipeline
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.precision import PRECISIONS
 from tcja_runtime.errors import TcjaError
@@ -34,7 +35,7 @@ def row(what: str, precision: str, samples: int | None, batch: Batch, folder: Pa
     """Export a network and say what became of it."""
     path, _, data = what.partition(":")
     network = path if path in NETWORKS else None
-    request = pipeline.Request(
+    request = Request(
         checkpoint=drawn.checkpoint(path, 0, folder / f"{path}.pth") if network else Path(path),
         network=network,
         data=Path(data) if data else None,

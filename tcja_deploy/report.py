@@ -6,10 +6,11 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from tcja_deploy import anytime, drawings, formatting
+from tcja_deploy import drawings, formatting
 from tcja_deploy.drawings import Counted, Html, figure, joined, table, tag
 from tcja_deploy.formatting import percent
-from tcja_deploy.parity import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
+from tcja_deploy.parity import anytime
+from tcja_deploy.parity.verdict import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.portrait import MARGIN_EDGES, Portrait

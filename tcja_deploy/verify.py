@@ -6,12 +6,13 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
-from tcja_deploy import anytime, bisection, deployed, parity, streamed
-from tcja_deploy.answering import answers, identity
-from tcja_deploy.bisection import Culprit
 from tcja_deploy.budget import batch_size, quick_runs
-from tcja_deploy.comparison import Compared, compare, with_statistics
 from tcja_deploy.console import Steps, silent
+from tcja_deploy.parity import anytime, bisect, stepwise, verdict
+from tcja_deploy.parity.bisect import Culprit
+from tcja_deploy.parity.classify import answers, identity
+from tcja_deploy.parity.compare import Compared, compare, with_statistics
+from tcja_deploy.parity.engine import answered, judge
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.probe import onnxruntime_probes, tensorrt_probes
@@ -42,7 +43,7 @@ class Verified:
     """
 
     bundle: Bundle
-    report: parity.Report
+    report: verdict.Report
     culprit: Culprit | None
 
 
@@ -88,7 +89,7 @@ def verify(
     held = (manifest.layers, named, manifest.weights)
     conformance.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
     names, not_run = _backends(opened, backend, trusted)
-    report = parity.Report(
+    report = verdict.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",
         source=vectors.samples.source,
         real=vectors.samples.real,
@@ -118,7 +119,7 @@ def verify(
     if manifest.streaming:
         runner = next((name for name in names if name in PROVIDERS), None)
         if runner:
-            report.streamed = streamed.judge(path, manifest, vectors, steps, runner)
+            report.streamed = stepwise.judge(path, manifest, vectors, steps, runner)
         else:
             report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with --backend onnxruntime")
     return Verified(opened, report, culprit)
@@ -177,7 +178,7 @@ class _Answered:
     labels: Labels | None
 
 
-def _beside(first: _Answered, second: _Answered, parity_: parity.Parity) -> parity.Parity:
+def _beside(first: _Answered, second: _Answered, parity_: verdict.Parity) -> verdict.Parity:
     """Compare how two backends classify, where how the trained network does is not known."""
     if parity_.statistics and parity_.statistics.compared:
         return parity_
@@ -188,7 +189,7 @@ def _beside(first: _Answered, second: _Answered, parity_: parity.Parity) -> pari
         f"of {found.compared:,} windows {found.only_original:,} are right only in {first.backend} and "
         f"{found.only_exported:,} only here, which no chance explains (p = {found.p_value:.1g})"
     )
-    failure = parity.Failure(kind="accuracy", text=text, model=parity_.model)
+    failure = verdict.Failure(kind="accuracy", text=text, model=parity_.model)
     return dataclasses.replace(parity_, failures=[*parity_.failures, failure])
 
 
@@ -218,7 +219,7 @@ class _Proof:
         size = max(k for k in range(1, self._size + 1) if n % k == 0) if self._deployed else self._size
         with steps.counted(f"compare {name} with the golden vectors", n) as advance:
             self.found = compare(vectors.batches(size), self._probes, self._scenes, self._network, advance=advance)
-        self.engines = [deployed.judge(engine, vectors, manifest, self.found.outputs) for engine in running]
+        self.engines = [judge(engine, vectors, manifest, self.found.outputs) for engine in running]
         self.answered: _Answered | None = None
 
     def statistics(self, windows: Data | None) -> Agreement | None:
@@ -259,15 +260,15 @@ class _Proof:
 
     def _answer(self, inputs: Floats) -> Predicted:
         if self._deployed:  # an engine shows nothing but its output
-            output = deployed.answered(self._deployed, inputs, self._bundle.manifest.output)
+            output = answered(self._deployed, inputs, self._bundle.manifest.output)
             return Predicted.seen(Observation(output=output, spikes={}, signals={}))
         return Predicted.seen(self._probes[0].answered(inputs))
 
-    def culprit(self, report: parity.Report) -> Culprit | None:
+    def culprit(self, report: verdict.Report) -> Culprit | None:
         """Where it first goes wrong; None where no signal shows it."""
         alone = dataclasses.replace(report, backends=[self.found.parity])
         taps = self._bundle.manifest.taps
-        return bisection.bisect(
+        return bisect.bisect(
             alone, self._bundle.path, self._probes, self._scenes, self._vectors, self._network, taps
         )
 

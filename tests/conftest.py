@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy import pipeline
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.networks import NETWORKS
@@ -89,9 +90,7 @@ def _bundles(tmp_path_factory, data) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
     for name in networks.SMALL:
         checkpoint = networks.checkpoint(folder / f"{name}.pth", name)
-        pipeline.export(
-            pipeline.Request(checkpoint=checkpoint, out=folder / f"{name}.bundle", data=data[name], target="onnx")
-        )
+        pipeline.export(Request(checkpoint=checkpoint, out=folder / f"{name}.bundle", data=data[name], target="onnx"))
     return {name: folder / f"{name}.bundle" for name in networks.SMALL}
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy.pipeline import Request, export
+from tcja_deploy.export.pipeline import export
+from tcja_deploy.export.request import Request
 
 FASHION = Path(__file__).parents[1] / "examples" / "fashion_mnist"
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy.pipeline import Request, export
+from tcja_deploy.export.pipeline import export
+from tcja_deploy.export.request import Request
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from tcja_deploy.cli import options
 from tcja_deploy.cli.build import engine_text
 from tcja_deploy.cli.options import Anytime, BatchSizes, Json, NetworkName, Set, Trust, Verbose
+from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import Steps, err, out, print_json
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import REPORT
@@ -110,9 +111,10 @@ def export(
 ) -> int:
     """Turn a checkpoint into a verified bundle: ONNX models, an engine, and the proof that they fire its spikes."""
     with needs("export"):
-        from tcja_deploy import pipeline
+        from tcja_deploy.export import pipeline
+        from tcja_deploy.export.request import Request
         from tcja_runtime.tensorrt.build import Batch
-    request = pipeline.Request(
+    request = Request(
         checkpoint=checkpoint,
         out=out_path or Path(checkpoint.stem + ".bundle"),
         network=network,
@@ -125,7 +127,7 @@ def export(
         target=target.value,
         batch=Batch.parse(batch),
         precision=precision.value,
-        keep=tuple(keep) if keep else pipeline.Request.keep,
+        keep=tuple(keep) if keep else Request.keep,
         time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
         split=split,
         streaming=streaming or time_form is TimeForm.STEPWISE,

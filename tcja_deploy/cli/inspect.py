@@ -13,9 +13,9 @@ from tcja_deploy.cli import options
 from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose
 from tcja_deploy.console import Steps, err, out, print_json
 from tcja_deploy.console import table as _table
-from tcja_deploy.estimation import Estimate
 from tcja_deploy.formatting import percent, si, windows
-from tcja_deploy.inspection import Facts
+from tcja_deploy.inspect.describe import Facts
+from tcja_deploy.inspect.estimate import Estimate
 from tcja_exporters.costs.boards import SOURCES
 from tcja_runtime.errors import DONE, BadInput
 
@@ -40,8 +40,8 @@ def inspect(
     verbose: Verbose = False,
 ) -> int:
     """Say what a checkpoint, an ONNX file or a bundle is: network, layers, neurons, T, and what it costs."""
-    from tcja_deploy.estimation import estimate
-    from tcja_deploy.inspection import inspect as inspected
+    from tcja_deploy.inspect.describe import inspect as inspected
+    from tcja_deploy.inspect.estimate import estimate
     from tcja_exporters.costs.boards import board
 
     if batch is not None and device is None:

@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tcja_deploy.anytime import _some, meaning
 from tcja_deploy.console import table
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
-from tcja_deploy.parity import DYADIC, EngineParity, Report
+from tcja_deploy.parity.anytime import _some, meaning
+from tcja_deploy.parity.verdict import DYADIC, EngineParity, Report
 from tcja_runtime.evidence.anytime import SETTLED, Curve
 
 

@@ -10,10 +10,10 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from tcja_deploy.bisection import Culprit
 from tcja_deploy.cli.options import Anytime, Json, TrustEngine, Verbose
 from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.parity.bisect import Culprit
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, UNMET
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tcja_deploy import pipeline
 from tcja_deploy.cli import app
+from tcja_deploy.export import pipeline, request
 
 from .. import networks
 
@@ -34,7 +34,7 @@ def streamed(tmp_path_factory) -> Callable[[networks.Small], Path]:
     def export(small: networks.Small) -> Path:
         folder = tmp_path_factory.mktemp(small.name)
         checkpoint, bundle = small.checkpoint(folder / "model.pth"), folder / "original.bundle"
-        pipeline.export(pipeline.Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True))
+        pipeline.export(request.Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True))
         return bundle
 
     return export

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tcja_deploy import drawings, pipeline
-from tcja_deploy.anytime import Shown
+from tcja_deploy import drawings
 from tcja_deploy.build import build
 from tcja_deploy.console import out, silent
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
+from tcja_deploy.parity.anytime import Shown
 from tcja_deploy.verify import verify
 from tcja_exporters.libraries import register
 from tcja_exporters.modules.layers import Readout
@@ -113,9 +115,7 @@ def kind(request) -> str:
 
 def exported(kind: str, path, out, **options):
     net = trained(kind)
-    request = pipeline.Request(
-        model=net, layout="TN", data=path, out=out, target="onnx", per_step=kind == "per step", **options
-    )
+    request = Request(model=net, layout="TN", data=path, out=out, target="onnx", per_step=kind == "per step", **options)
     return net.double(), *pipeline.export(request)
 
 

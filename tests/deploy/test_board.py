@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcja_deploy import pipeline
+from tcja_deploy.export import pipeline, request
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 
 from .. import networks
@@ -68,7 +68,7 @@ def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, p
     checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
     out = tmp_path / "a.bundle"
     pipeline.export(
-        pipeline.Request(
+        request.Request(
             checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision=precision, keep=("nothing",)
         )
     )
@@ -177,7 +177,7 @@ def unsettled(data, name, tmp_path) -> Path:
     """A bundle in fp16, in which rounding decides in most windows."""
     checkpoint, out = networks.checkpoint(tmp_path / "model.pth", name), tmp_path / "unsettled.bundle"
     pipeline.export(
-        pipeline.Request(
+        request.Request(
             checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision="fp16", keep=("nothing",)
         )
     )

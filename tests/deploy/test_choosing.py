@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tcja_deploy import choosing, pipeline
+from tcja_deploy.export import pipeline, request, time_form
 from tcja_exporters.graph.time_forms import FORMS
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
@@ -115,13 +115,13 @@ def test_every_layer_takes_the_form_in_which_it_is_faster(run, export, monkeypat
             nonlocal now
             (current,) = feeds.values()
             assert current.std() > 0.5
-            warm = self._runs >= choosing.WARM_RUNS
+            warm = self._runs >= time_form.WARM_RUNS
             now += (self._took if warm else 1000 / self._took) / 1000  # the first runs tell the opposite
             self._runs += 1
             return super().run(feeds)
 
-    monkeypatch.setattr(choosing, "OnnxRuntimeSession", Timed)
-    monkeypatch.setattr(choosing, "time", types.SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(time_form, "OnnxRuntimeSession", Timed)
+    monkeypatch.setattr(time_form, "time", types.SimpleNamespace(perf_counter=lambda: now))
     bundle = export("fashion_mnist", "--target", "onnx", "--time-form", "auto", "--samples", "4")
     expected = {"conv.0": "scan", "conv.2": "scan", "fc.2": "scan", "fc.5": "unrolled"}
     assert forms(bundle) == expected
@@ -196,7 +196,7 @@ def test_it_is_told_to_people(run, tmp_path):
 
 def test_a_form_that_there_is_not_from_python(tmp_path):
     with pytest.raises(BadInput, match="--time-form sideways must be auto, scan, unrolled"):
-        pipeline.export(pipeline.Request(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways"))
+        pipeline.export(request.Request(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways"))
 
 
 def test_a_form_that_there_is_not(run, tmp_path):

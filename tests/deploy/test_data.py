@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tcja_deploy import budget, pipeline
+from tcja_deploy import budget
 from tcja_deploy.cli.app import run
 from tcja_deploy.console import Steps
+from tcja_deploy.export import pipeline, request
 from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.data.dataset import load
@@ -67,8 +68,8 @@ def small_batches(monkeypatch) -> None:
 
 
 @pytest.fixture
-def request_(tmp_path, data) -> pipeline.Request:
-    return pipeline.Request(
+def request_(tmp_path, data) -> request.Request:
+    return request.Request(
         checkpoint=networks.checkpoint(tmp_path / "a.pth", NAME),
         out=tmp_path / "a.bundle",
         data=data[NAME],

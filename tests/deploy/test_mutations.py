@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from tcja_deploy import pipeline
 from tcja_deploy.cli import app
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 
 from .. import networks
@@ -39,7 +40,7 @@ def exported(request, tmp_path_factory) -> Exported:
     small, folder = request.param, tmp_path_factory.mktemp(request.param.name)
     checkpoint = small.checkpoint(folder / "model.pth")
     bundle = folder / "original.bundle"
-    pipeline.export(pipeline.Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4))
+    pipeline.export(Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4))
     norms = {key: value.numpy() for key, value in small.state().items() if key.endswith(".running_var")}
     return Exported(bundle, {key.removesuffix(".running_var"): value for key, value in norms.items()})
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tcja_deploy import pipeline
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
 
 from .. import networks
 
@@ -18,7 +19,7 @@ def test_no_false_alarm_in_fifty_networks(name, tmp_path):
     flips = near = 0
     for seed in range(SEEDS // len(networks.SMALL)):
         checkpoint = networks.checkpoint(tmp_path / f"{seed}.pth", name, seed=seed + 100)
-        request = pipeline.Request(checkpoint=checkpoint, out=tmp_path / f"{seed}.bundle", target="onnx", samples=4)
+        request = Request(checkpoint=checkpoint, out=tmp_path / f"{seed}.bundle", target="onnx", samples=4)
         _, report = pipeline.export(request)
         (found,) = report.backends
         assert found.unexplained == 0

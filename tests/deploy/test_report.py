@@ -14,7 +14,7 @@ import pytest
 
 from tcja_deploy import drawings, formatting, report
 from tcja_deploy.drawings import tag
-from tcja_deploy.parity import Divergence, Failure, LayerParity, Parity, Report, SignalParity
+from tcja_deploy.parity.verdict import Divergence, Failure, LayerParity, Parity, Report, SignalParity
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.data.contract import InputContract

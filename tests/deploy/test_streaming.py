@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_deploy import pipeline
+from tcja_deploy.export import pipeline
 from tcja_runtime.backends.select import opened
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle, sha256, write_manifest

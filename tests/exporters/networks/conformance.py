@@ -16,7 +16,8 @@ from spikingjelly.clock_driven import neuron
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tcja_deploy import pipeline
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.costs.roofline import Costs
@@ -137,7 +138,7 @@ class Conformance:
         batch = self.small.inputs(2)
         with torch.no_grad():
             assert torch.equal(found.model(batch), self.small.module()(batch))
-        request = pipeline.Request(checkpoint=checkpoint, out=tmp_path / "bundle", samples=4, target="tensorrt-rtx")
+        request = Request(checkpoint=checkpoint, out=tmp_path / "bundle", samples=4, target="tensorrt-rtx")
         manifest, result = pipeline.export(request)
         assert result.met
         assert result.backends[0].twins == ["model.onnx"]

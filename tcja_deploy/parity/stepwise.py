@@ -1,8 +1,8 @@
 """Is a streamed network the network? Head and tail are judged as its models are, and compared with them to the bit.
 
     judged      every layer and signal of head and tail, step by step, by the bounds on rounding, on the golden windows
-                and on drawn ones, and every layer's neurons alone to the bit (`tcja_deploy.parity`)
-    answers     of the sessions themselves, as those of an engine (`tcja_deploy.deployed`)
+                and on drawn ones, and every layer's neurons alone to the bit (`tcja_deploy.parity.verdict`)
+    answers     of the sessions themselves, as those of an engine (`tcja_deploy.parity.engine`)
     identical   spikes and outputs are those of model.plain.onnx on the golden windows, both running free
 
 Two runs of the same operations are identical, unless a product of one step is summed in another order than that of a
@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.budget import batch_size
-from tcja_deploy.comparison import Compared, compare
 from tcja_deploy.console import Steps
-from tcja_deploy.deployed import weigh
-from tcja_deploy.parity import StreamedParity
+from tcja_deploy.parity.compare import Compared, compare
+from tcja_deploy.parity.engine import weigh
+from tcja_deploy.parity.verdict import StreamedParity
 from tcja_runtime.backends import select, stepwise_session
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.backends.stepwise_session import FILES

@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from tcja_deploy import anytime, choosing, parity, report, streamed
+from tcja_deploy import report
 from tcja_deploy.budget import batch_size, judged_windows
 from tcja_deploy.build import chosen, with_engine
-from tcja_deploy.certification import certify
 from tcja_deploy.console import Steps, silent
+from tcja_deploy.export.certify import certify
+from tcja_deploy.export.request import Request
+from tcja_deploy.export.time_form import AUTO, choose
 from tcja_deploy.packages import producer, tools
+from tcja_deploy.parity import anytime, verdict
+from tcja_deploy.parity.stepwise import judge as judge_stepwise
 from tcja_exporters.checkpoint import load as checkpoints
-from tcja_exporters.checkpoint.identify import Settings, identify
+from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
 from tcja_exporters.graph import export as onnx_export
 from tcja_exporters.graph import stepwise
@@ -40,7 +42,6 @@ from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference import taps as tapping
 from tcja_exporters.user_models.conversion import adopt
-from tcja_exporters.user_models.equivalence import Layout
 from tcja_exporters.user_models.factory import from_factory, load_weights
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
@@ -54,68 +55,13 @@ from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged
 from tcja_runtime.model_file.tensor_names import spikes_tensor
-from tcja_runtime.tensorrt.build import Batch, Options
+from tcja_runtime.tensorrt.build import Options
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to export, and how.
-
-    Attributes:
-        checkpoint: the trained network's file; None where `model` has its weights.
-        model: a network of one's own, as a module or as ``pkg.mod:factory``; None for one of the registry.
-        shape: of its windows, (T, P, H, W) or of images (C, H, W); None takes that of the data.
-        layout: how it takes frames (`tcja_exporters.user_models.equivalence.Layout`).
-        out: where the bundle goes; must not exist.
-        network: its name, where the checkpoint does not tell.
-        settings: what else the checkpoint does not tell of the network, by name.
-        per_step: whether it should return what it answers at each step instead of the mean.
-        classes: class names in the order of the output; None takes the network's own.
-        target: "auto" (whichever TensorRT is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
-        batch: batch sizes of the engine.
-        precision: of weights and activations: "fp32", "fp16" or "int8".
-        keep: what stays in float32 all the same: modules, spiking layers, or "advised" for what margins advise.
-        time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
-            by layer; None leaves it to the target (`tcja_deploy.choosing`).
-        split: how recordings are cut into frames (`tcja_runtime.data.contract.RULES`); None leaves it to the network.
-        streaming: whether to split the network so that it can be streamed frame by frame (`tcja_exporters.graph.stepwise`).
-        data: windows to compare on (`tcja_runtime.data.dataset.load`); None draws some.
-        samples: how many windows to compare on; None takes all of the data.
-        judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
-        anytime: how many of them, the first, to show the network frame by frame; None for as many real ones as cost
-            little (`tcja_runtime.evidence.anytime`).
-        report: where to write the report too, even if parity is not met; must not exist.
-        trusted: whether to unpickle a checkpoint that can run code.
-    """
-
-    checkpoint: Path | None = None
-    out: Path
-    model: nn.Module | str | None = None
-    shape: tuple[int, ...] | None = None
-    layout: Layout = "NT"
-    network: str | None = None
-    settings: Settings = dataclasses.field(default_factory=dict)
-    per_step: bool = False
-    classes: tuple[str, ...] | None = None
-    target: str = "auto"
-    batch: Batch = Options.batch
-    precision: str = "fp32"
-    keep: tuple[str, ...] = (ADVISED,)
-    time_form: str | None = None
-    split: str | None = None
-    streaming: bool = False
-    data: Path | None = None
-    samples: int | None = None
-    judge: int | None = None
-    anytime: int | None = None
-    report: Path | None = None
-    trusted: bool = False
-
-
-def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, parity.Report]:
+def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, verdict.Report]:
     """Export a checkpoint and write its bundle.
 
     Raises:
@@ -126,8 +72,8 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
     steps = steps or silent()
     if request.precision not in PRECISIONS:
         raise BadInput(f"--precision {request.precision} must be {', '.join(PRECISIONS)}")
-    if request.time_form not in (None, choosing.AUTO, *FORMS):
-        raise BadInput(f"--time-form {request.time_form} must be {choosing.AUTO}, {', '.join(FORMS)}")
+    if request.time_form not in (None, AUTO, *FORMS):
+        raise BadInput(f"--time-form {request.time_form} must be {AUTO}, {', '.join(FORMS)}")
     if request.keep != Request.keep and request.precision == "fp32":
         raise BadInput("--keep says what stays in float32 in a lower precision; give --precision too, or leave it out")
     target = chosen(request.target)
@@ -137,7 +83,7 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, pari
         return _export(request, target, folder, steps)
 
 
-def _export(request: Request, target: str | None, folder: Path, steps: Steps) -> tuple[Manifest, parity.Report]:
+def _export(request: Request, target: str | None, folder: Path, steps: Steps) -> tuple[Manifest, verdict.Report]:
     with steps.step("read the checkpoint" if request.model is None else "replace the neurons"):
         network = _trained(request)
         if request.per_step:
@@ -169,7 +115,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         enough_to_tell = next(windows.batches(DRAWN_WINDOWS))
         answer = recorder.answer(network.model, exported.model, layers, enough_to_tell) if classes else None
     deployed, calibration, advice = _lowered(request, network, exported, layers, windows, steps)
-    time_form = choosing.choose(
+    time_form = choose(
         request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, steps
     )
     exported = onnx_export.laid_out(deployed.exported, time_form.forms, pooled=target is None)
@@ -209,7 +155,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         tools=tools(),
     )
     if split:
-        result.streamed = streamed.judge(folder, manifest, vectors, steps, "onnxruntime")
+        result.streamed = judge_stepwise(folder, manifest, vectors, steps, "onnxruntime")
         manifest = dataclasses.replace(manifest, parity=result.summary())
     if target and result.met:
         with steps.step(f"build the {target} engine"):

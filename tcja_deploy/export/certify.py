@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from tcja_deploy import anytime
-from tcja_deploy.answering import answers, identity
 from tcja_deploy.budget import batch_size
-from tcja_deploy.comparison import Compared, compare, with_statistics
 from tcja_deploy.console import Steps
 from tcja_deploy.packages import tools
-from tcja_deploy.parity import Report
+from tcja_deploy.parity import anytime
+from tcja_deploy.parity.classify import answers, identity
+from tcja_deploy.parity.compare import Compared, compare, with_statistics
+from tcja_deploy.parity.verdict import Report
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.precision.advice import Advice, advise

@@ -1,4 +1,4 @@
-"""Compares an exported network with its reference, batch by batch; what must hold is said in `tcja_deploy.parity`."""
+"""Compares an exported network with its reference, batch by batch; what must hold is said in `tcja_deploy.parity.verdict`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.parity import (
+from tcja_deploy.parity.judge import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
+from tcja_deploy.parity.verdict import (
     DRAWN,
     DYADIC,
     OUTPUT,
@@ -31,7 +32,6 @@ from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.anytime import Predicted
 from tcja_runtime.evidence.rounding import FLOAT32, membranes_within
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
-from tcja_runtime.judgement import Deviation, Flips, Place, judge_output, judge_signal, judge_spikes
 from tcja_runtime.neuron import fire
 
 

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from tcja_deploy.parity import EngineParity, Failure
+from tcja_deploy.parity.verdict import EngineParity, Failure
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.bundle.manifest import Manifest

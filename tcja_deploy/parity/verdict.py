@@ -22,7 +22,7 @@ Parity is met if, for every model,
     all models fire the same spikes;
     running free, the first layer with a flip in a window, fed the reference's spikes until then, has only flips that
         rounding explains, and the output of a window without any flip is within its bound;
-    an engine, of which nothing but the output is seen, answers as `tcja_deploy.deployed` says;
+    an engine, of which nothing but the output is seen, answers as `tcja_deploy.parity.engine` says;
     running free on all data, of which only the first windows are judged, the network is right less often than the
         reference by no more than chance explains (`tcja_runtime.evidence.agreement.CHANCE`).
 
@@ -36,10 +36,10 @@ import dataclasses
 import math
 from typing import Any
 
+from tcja_deploy.parity.judge import Place
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.anytime import Curve
-from tcja_runtime.judgement import Place
 
 OUTPUT = "the output"
 WINDOWS, DRAWN, DYADIC = "windows", stimulus.DRAWN, stimulus.DYADIC

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_deploy.comparison import Compared
-from tcja_deploy.parity import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
-from tcja_runtime import diagnosis
+from tcja_deploy.parity import diagnose
+from tcja_deploy.parity.compare import Compared
+from tcja_deploy.parity.diagnose import Fired, Seen
+from tcja_deploy.parity.judge import Place, judge_signal
+from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.manifest import Tap
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.diagnosis import Fired, Seen
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Observation, Reference
-from tcja_runtime.judgement import Place, judge_signal
 from tcja_runtime.model_file.subgraph import makers
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
@@ -83,7 +83,7 @@ def bisect(
     if layer and first.kind == "neurons":
         drawn = (stimulus.ties(layer, network.time_steps), stimulus.currents(layer, network.time_steps))
         fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in drawn]
-        fits = diagnosis.of_neurons(layer.neuron, fired)
+        fits = diagnose.of_neurons(layer.neuron, fired)
         own = {f"{layer.name}/{op}" for op in _NEURONS}
         node = next((name for name, _, _ in made.values() if name in own), made[spikes_tensor(layer.name)][0])
         return _culprit(first, layer.name, node, fits)
@@ -104,7 +104,7 @@ def bisect(
         tap = next((tap for tap in taps if tap.name == first.signal), None)
         tensor = tap.tensor if tap else current_tensor(str(first.signal))
     name, operator = _computed(made, tensor)
-    fits = diagnosis.of_signal(seen)
+    fits = diagnose.of_signal(seen)
     if operator in _POOLS:
         fits = ["pooling"]
     elif first.signal == order[0] and inputs.ndim == 5 and inputs.shape[2] == 2:

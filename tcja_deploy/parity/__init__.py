@@ -1,0 +1,1 @@
+"""Is the deployed network the trained one? Every comparison and its verdict."""
