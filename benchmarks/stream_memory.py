@@ -30,7 +30,8 @@ import numpy as np
 from tcja_deploy.bench.measure import peak
 from tcja_deploy.console import Steps, err, silent
 from tcja_deploy.drawings import Html, joined, tag
-from tcja_deploy.live.stream import Answer, Options, Stream, Summary
+from tcja_deploy.stream.results import Answer, Summary
+from tcja_deploy.stream.stream import Options, Stream
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events

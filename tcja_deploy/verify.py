@@ -268,9 +268,7 @@ class _Proof:
         """Where it first goes wrong; None where no signal shows it."""
         alone = dataclasses.replace(report, backends=[self.found.parity])
         taps = self._bundle.manifest.taps
-        return bisect.bisect(
-            alone, self._bundle.path, self._probes, self._scenes, self._vectors, self._network, taps
-        )
+        return bisect.bisect(alone, self._bundle.path, self._probes, self._scenes, self._vectors, self._network, taps)
 
 
 def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:

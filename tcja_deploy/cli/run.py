@@ -17,7 +17,7 @@ from tcja_deploy.cli.options import BackendChoice, Hop, Json, TrustEngine, Verbo
 from tcja_deploy.console import Steps, err, out, print_json
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
-from tcja_deploy.running import Classified
+from tcja_deploy.run.classify import Classified
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.files import staging
@@ -48,7 +48,7 @@ def run_(
 ) -> int:
     """Classify recordings of events, frames or images, any number of them; labels tell the accuracy."""
     from tcja_deploy.picture import MOST, page
-    from tcja_deploy.running import classify, seen
+    from tcja_deploy.run.classify import classify, seen
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")

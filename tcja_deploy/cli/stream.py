@@ -69,8 +69,8 @@ def stream(
     verbose: Verbose = False,
 ) -> int:
     """Classify events as they come, until the source ends or Ctrl-C."""
-    from tcja_deploy.live import lines, view
-    from tcja_deploy.live.stream import Options, Stream
+    from tcja_deploy.stream import output, view
+    from tcja_deploy.stream.stream import Options, Stream
     from tcja_runtime.events import sources
 
     if as_csv and as_json:
@@ -89,6 +89,6 @@ def stream(
         found = Stream(bundle, opened, how, steps)
         if opened.address:
             steps.note(f"listening at {opened.address}")
-        form = lines.JSON if as_json else lines.CSV if as_csv else lines.PLAIN
+        form = output.JSON if as_json else output.CSV if as_csv else output.PLAIN
         view.run(found, form, top=top, view=shown)
     return DONE

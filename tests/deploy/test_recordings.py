@@ -233,7 +233,7 @@ def drawn_gates(section: str) -> list[np.ndarray]:
 def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     """Of each of the first windows, two at a time, where its events are and what its gates let through."""
     monkeypatch.setattr("tcja_deploy.picture.MOST", 7)
-    monkeypatch.setattr("tcja_deploy.running.batch_size", lambda *_: 2)
+    monkeypatch.setattr("tcja_deploy.run.classify.batch_size", lambda *_: 2)
     manifest = Bundle.open(bundle).manifest
     contract = dataclasses.replace(manifest.input, polarity=polarity)
     write_manifest(bundle, dataclasses.replace(manifest, input=contract))

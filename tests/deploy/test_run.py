@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy import running
+from tcja_deploy.run import classify
 from tcja_runtime.backends import select
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.errors import BadInput
@@ -137,7 +137,7 @@ def test_files_and_folders_are_read_a_batch_at_a_time(run, one, tmp_path, monkey
     np.savez(tmp_path / "folder" / "b.npz", images=images[2:6])
     np.savez(tmp_path / "folder" / "a.npz", images=images[:2])
     np.savez(tmp_path / "c.npz", images=images[6:7], labels=labels[6:7])
-    monkeypatch.setattr(running, "batch_size", lambda *_: 3)
+    monkeypatch.setattr(classify, "batch_size", lambda *_: 3)
     found = json.loads(run("run", bundle, tmp_path / "folder", tmp_path / "c.npz", "--json")[1])
     whole = json.loads(run("run", bundle, file, "--json")[1])
     assert [row["top"] for row in found["windows"]] == [row["top"] for row in whole["windows"][:7]]
@@ -150,10 +150,10 @@ def test_files_and_folders_are_read_a_batch_at_a_time(run, one, tmp_path, monkey
 @pytest.mark.parametrize("pictured", [0, 3, 7, 40])
 def test_the_first_windows_are_kept_for_a_picture(one, monkeypatch, pictured):
     bundle, file = one
-    monkeypatch.setattr(running, "batch_size", lambda *_: 5)
+    monkeypatch.setattr(classify, "batch_size", lambda *_: 5)
     with np.load(file) as archive:
         images = archive["images"]
-    kept = running.classify(bundle, [file], pictured=pictured).pictured
+    kept = classify.classify(bundle, [file], pictured=pictured).pictured
     np.testing.assert_array_equal(kept, images[:pictured])
 
 
@@ -163,7 +163,7 @@ def test_engines_that_are_not_run_are_named(run, one, monkeypatch):
     def passing_over(*arguments, **options):
         return dataclasses.replace(opened(*arguments, **options), passed_over=["engine old was built with another"])
 
-    monkeypatch.setattr(running, "opened", passing_over)
+    monkeypatch.setattr(classify, "opened", passing_over)
     code, out, err = run("run", *one, "--json")
     assert code == 0
     assert json.loads(out)["accuracy"]
@@ -222,7 +222,7 @@ def test_scores_that_are_no_numbers_are_refused(run, bundle, data, name, monkeyp
         def run(self, feeds):
             return {"rates": np.full((len(feeds["images"]), 10), np.nan, np.float32)}
 
-    monkeypatch.setattr(running, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Broken()))
+    monkeypatch.setattr(classify, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), session=Broken()))
     code, out, err = run("run", bundle, data[name], "--json")
     assert (code, out) == (2, "")
     assert "returns scores that are NaN or infinite: run 'tcja-deploy verify" in err.splitlines()[-1]

@@ -24,8 +24,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tcja_deploy.live import at_once, taking
-from tcja_deploy.live import stream as live
+from tcja_deploy.stream import runner, single_window
+from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
@@ -333,7 +333,7 @@ def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run
         monkeypatch.setattr(found.session, "close", lambda: closed.append(True))
         return dataclasses.replace(found, passed_over=["engine old was built with another"])
 
-    monkeypatch.setattr(taking, "engines", lambda *_, **__: ["an engine"])
+    monkeypatch.setattr(runner, "engines", lambda *_, **__: ["an engine"])
     monkeypatch.setattr(select, "opened", passing_over)
     code, out, err = run("stream", bundle, recording, *MAX, *ALL, "--window", "3000events")
     rows, summary = told(out)
@@ -344,7 +344,7 @@ def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run
 def test_an_engine_runs_whole_windows(run, bundle, recording, monkeypatch):
     """Where frames could be taken one by one, too: what is in the engine stands for all that was built for speed."""
     opened = select.opened
-    monkeypatch.setattr(taking, "engines", lambda *_, **__: ["an engine"])
+    monkeypatch.setattr(runner, "engines", lambda *_, **__: ["an engine"])
     monkeypatch.setattr(select, "opened", lambda *a, **o: dataclasses.replace(opened(*a, **o), engine=object()))
     windows = (*MAX, *ALL, "--window", "3000events")
     rows, summary = told(run("stream", bundle, recording, *windows)[1])
@@ -409,7 +409,7 @@ def test_what_is_damaged_midway_is_not_passed_off_as_whole(run, bundle, recordin
 
 
 def test_a_source_that_cannot_be_kept(run, bundle, recording, events, tmp_path, monkeypatch):
-    monkeypatch.setattr(at_once, "KEPT", N - 1)
+    monkeypatch.setattr(single_window, "KEPT", N - 1)
     assert told(run("stream", bundle, recording, *MAX, *ALL)[1])[1]["windows"] == 1
     with sent("stdin", recording, tmp_path, monkeypatch) as source:
         code, _, err = run("stream", bundle, *source, *ALL)

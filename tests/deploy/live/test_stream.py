@@ -1,4 +1,4 @@
-"""`tcja_deploy.live`: what is dropped, late or lacking is counted, and said of the windows that lack it."""
+"""`tcja_deploy.stream.stream`: what is dropped, late or lacking is counted, and said of the windows that lack it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tcja_deploy.console import silent
-from tcja_deploy.live import stream as live
-from tcja_deploy.live import taking
+from tcja_deploy.stream import results, runner
+from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
@@ -43,8 +43,8 @@ def timed(bundle, tmp_path) -> Path:
     return cut_by_time(bundle, tmp_path / "timed.bundle")
 
 
-def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[live.Summary, list[live.Answer]]:
-    answers: list[live.Answer] = []
+def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[results.Summary, list[results.Answer]]:
+    answers: list[results.Answer] = []
     stream = live.Stream(bundle, source, live.Options(**options), silent())
     return stream.run(answers.append), answers
 
@@ -53,14 +53,14 @@ def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[live.Summary, 
 def stalled(monkeypatch) -> tuple[threading.Event, threading.Event]:
     """A network that says when it has begun on its first frame, and goes on when it is let."""
     begun, go_on = threading.Event(), threading.Event()
-    take = taking.Stepwise.take
+    take = runner.Stepwise.take
 
     def wait(self, frame):
         begun.set()
         assert go_on.wait(10)
         return take(self, frame)
 
-    monkeypatch.setattr(taking.Stepwise, "take", wait)
+    monkeypatch.setattr(runner.Stepwise, "take", wait)
     return begun, go_on
 
 
@@ -233,7 +233,7 @@ def test_events_late_and_beside_the_sensor_are_counted(bundle, events):
 def test_latencies_are_told_to_two_percent():
     rng = np.random.default_rng(0)
     seconds = 10 ** rng.uniform(-4.5, 2, 5000)
-    latencies = live.Latencies()
+    latencies = results.Latencies()
     assert latencies.quantile(0.5) is None
     for each in seconds:
         latencies.add(float(each))
@@ -243,6 +243,6 @@ def test_latencies_are_told_to_two_percent():
 
 
 def test_a_latency_of_hours_is_a_number():
-    latencies = live.Latencies()
+    latencies = results.Latencies()
     latencies.add(1e6)
     assert 3600 < latencies.quantile(0.5) < 4000

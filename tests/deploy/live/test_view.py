@@ -17,8 +17,8 @@ import pytest
 from rich.console import Console
 
 from tcja_deploy.console import silent
-from tcja_deploy.live import stream as live
-from tcja_deploy.live import view as live_view
+from tcja_deploy.stream import stream as live
+from tcja_deploy.stream import view as live_view
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tcja_deploy.console import Steps
-from tcja_deploy.scores import scores
+from tcja_deploy.run.scores import scores
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.stepwise import Streams

@@ -20,8 +20,9 @@ from rich.text import Text
 
 from tcja_deploy.console import err, out
 from tcja_deploy.formatting import si
-from tcja_deploy.live.lines import PLAIN, Lines, doubts, milliseconds
-from tcja_deploy.live.stream import Answer, Stream
+from tcja_deploy.stream.output import PLAIN, Lines, doubts, milliseconds
+from tcja_deploy.stream.results import Answer
+from tcja_deploy.stream.stream import Stream
 from tcja_runtime.events import Events
 
 Pixels = npt.NDArray[np.uint8]

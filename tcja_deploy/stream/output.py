@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from tcja_deploy.formatting import si
-from tcja_deploy.live.stream import Answer, Summary
+from tcja_deploy.stream.results import Answer, Summary
 
 _FACTS = ("window", "begin", "end", "events", "whole", "dropped", "latency")  # of an answer
 _ENDS = {

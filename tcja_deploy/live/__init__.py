@@ -1,1 +1,0 @@
-"""Classifying events as they come: `stream`."""

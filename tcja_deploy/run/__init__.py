@@ -1,0 +1,1 @@
+"""`run`: recordings and windows classified."""

@@ -1,0 +1,1 @@
+"""`stream`: events classified as they come."""
