@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from runners import COMPILED, FLOOR, OURS, PLAIN, TORCH
 
-from tcja_deploy.drawings import Html, joined, tag
+from tcja_deploy.report.html import Html, joined, tag
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 
 PEERS = (PLAIN, FLOOR, TORCH, COMPILED)

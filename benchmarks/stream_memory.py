@@ -29,7 +29,7 @@ import numpy as np
 
 from tcja_deploy.bench.measure import peak
 from tcja_deploy.console import Steps, err, silent
-from tcja_deploy.drawings import Html, joined, tag
+from tcja_deploy.report.html import Html, joined, tag
 from tcja_deploy.stream.results import Answer, Summary
 from tcja_deploy.stream.stream import Options, Stream
 from tcja_runtime.data.contract import Floats

@@ -11,8 +11,8 @@ from rich.text import Text
 from tcja_deploy.console import table
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
-from tcja_deploy.parity.anytime import _some, meaning
 from tcja_deploy.parity.verdict import DYADIC, EngineParity, Report
+from tcja_deploy.report.anytime import meaning, quarters
 from tcja_runtime.evidence.anytime import SETTLED, Curve
 
 
@@ -130,7 +130,7 @@ def _accuracy(report: Report) -> list[str]:
 
 def overview(found: Sequence[Curve]) -> RenderableType:
     """Curves at a few numbers of steps, for a terminal."""
-    some = _some(len(found[0].same))
+    some = quarters(len(found[0].same))
     made = table(
         "Windows that have their final class after the first t steps, and accuracy",
         [""],

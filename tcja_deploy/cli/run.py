@@ -47,7 +47,7 @@ def run_(
     verbose: Verbose = False,
 ) -> int:
     """Classify recordings of events, frames or images, any number of them; labels tell the accuracy."""
-    from tcja_deploy.picture import MOST, page
+    from tcja_deploy.report.picture import MOST, page
     from tcja_deploy.run.classify import classify, seen
 
     if as_csv and as_json:

@@ -18,6 +18,7 @@ from tcja_deploy.parity import anytime
 from tcja_deploy.parity.classify import answers, identity
 from tcja_deploy.parity.compare import Compared, compare, with_statistics
 from tcja_deploy.parity.verdict import Report
+from tcja_deploy.report.network_profile import Painter, Portrait
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.precision.advice import Advice, advise
@@ -33,7 +34,6 @@ from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve, Predicted
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Reference
-from tcja_runtime.portrait import Painter, Portrait
 
 
 def certify(

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tcja_deploy import report
 from tcja_deploy.budget import batch_size, judged_windows
 from tcja_deploy.build import chosen, with_engine
 from tcja_deploy.console import Steps, silent
@@ -19,6 +18,7 @@ from tcja_deploy.export.time_form import AUTO, choose
 from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
 from tcja_deploy.parity.stepwise import judge as judge_stepwise
+from tcja_deploy.report.page import render
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
@@ -161,7 +161,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         with steps.step(f"build the {target} engine"):
             manifest = with_engine(manifest, folder, target, Options(batch=request.batch))
 
-    page = report.render(manifest, result, portrait)
+    page = render(manifest, result, portrait)
     if request.report:
         request.report.write_text(page, encoding="utf-8")
     if not result.met:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Steps, silent
-from tcja_deploy.picture import Seen
+from tcja_deploy.report.picture import Seen
 from tcja_deploy.run.scores import scores as scores_of
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tcja_deploy import drawings
 from tcja_deploy.build import build
 from tcja_deploy.console import out, silent
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
 from tcja_deploy.parity.anytime import Shown
+from tcja_deploy.report import plots
 from tcja_deploy.verify import verify
 from tcja_exporters.libraries import register
 from tcja_exporters.modules.layers import Readout
@@ -277,7 +277,7 @@ def test_how_many_windows_are_shown(n, runs, real, count, left_out):
 @pytest.mark.parametrize("lowest", [0.0, 0.03, 0.5, 0.81, 0.985, 1.0])
 @pytest.mark.parametrize("bands", [None, [(0.0, 1.0), (0.9, 1.0)]])
 def test_a_chart_has_room_for_its_lowest_point(lowest, bands):
-    page = drawings.chart("Shares", [drawings.Line(name="a", shares=[lowest, 1.0], bands=bands)], [1, 2], "step")
+    page = plots.chart("Shares", [plots.Line(name="a", shares=[lowest, 1.0], bands=bands)], [1, 2], "step")
     ticks = [float(tick) for tick in re.findall(r">(\d+) %<", page)]
     assert 2 <= len(ticks) <= 6
     assert len(set(ticks)) == len(ticks)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tcja_deploy.picture import Seen, page
+from tcja_deploy.report.picture import Seen, page
 
 from ..pictures import decoded
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy.drawings import LEVELS
+from tcja_deploy.report.plots import LEVELS
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 
@@ -232,7 +232,7 @@ def drawn_gates(section: str) -> list[np.ndarray]:
 @pytest.mark.parametrize("polarity", [("off", "on"), ("on", "off")])
 def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     """Of each of the first windows, two at a time, where its events are and what its gates let through."""
-    monkeypatch.setattr("tcja_deploy.picture.MOST", 7)
+    monkeypatch.setattr("tcja_deploy.report.picture.MOST", 7)
     monkeypatch.setattr("tcja_deploy.run.classify.batch_size", lambda *_: 2)
     manifest = Bundle.open(bundle).manifest
     contract = dataclasses.replace(manifest.input, polarity=polarity)

@@ -12,15 +12,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tcja_deploy import drawings, formatting, report
-from tcja_deploy.drawings import tag
+from tcja_deploy import formatting
 from tcja_deploy.parity.verdict import Divergence, Failure, LayerParity, Parity, Report, SignalParity
+from tcja_deploy.report.html import tag
+from tcja_deploy.report.network_profile import MARGIN_EDGES, Portrait
+from tcja_deploy.report.page import render
+from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.portrait import MARGIN_EDGES, Portrait
 
 MANIFEST = Manifest(
     producer="test",
@@ -168,7 +170,7 @@ class Page(HTMLParser):
 
 
 def page(found: Report, manifest: Manifest = MANIFEST, portrait: Portrait = PORTRAIT) -> Page:
-    return Page(report.render(manifest, found, portrait))
+    return Page(render(manifest, found, portrait))
 
 
 def big() -> str:
@@ -191,7 +193,7 @@ def big() -> str:
         margins={found.layer: random.integers(0, 9999, len(MARGIN_EDGES) + 1).tolist() for found in layers},
         gates={name: random.uniform(size=(20, 512)).tolist() for name in ("a.gate", "b.gate")},
     )
-    return report.render(MANIFEST, compared(parity(layers, failures=failures, divergence=diverged)), portrait)
+    return render(MANIFEST, compared(parity(layers, failures=failures, divergence=diverged)), portrait)
 
 
 def generator() -> str:
@@ -202,7 +204,7 @@ def generator() -> str:
         real=False,
         source="drawn at random, seed 0",
     )
-    return report.render(manifest, found, Portrait(margins={}, gates={}))
+    return render(manifest, found, Portrait(margins={}, gates={}))
 
 
 def long_names() -> str:
@@ -219,16 +221,16 @@ def long_names() -> str:
     diverged = Divergence(layer=name, window=0, time_step=1, spikes={name: 1})
     found = parity([layer(name, running_flips=[1] * 4)], model=name, signals=[signal], divergence=diverged)
     portrait = Portrait(margins={name: margins(3)}, gates={name: PORTRAIT.gates["att.gate"]})
-    return report.render(manifest, compared(found, source=name), portrait)
+    return render(manifest, compared(found, source=name), portrait)
 
 
 PAGES = {
-    "met": lambda: report.render(MANIFEST, MET, PORTRAIT),
-    "not met": lambda: report.render(MANIFEST, NAMED, PORTRAIT),
+    "met": lambda: render(MANIFEST, MET, PORTRAIT),
+    "not met": lambda: render(MANIFEST, NAMED, PORTRAIT),
     "big": big,
     "generator": generator,
     "long names": long_names,
-    "two backends": lambda: report.render(MANIFEST, compared(*MET.backends, *NAMED.backends), PORTRAIT),
+    "two backends": lambda: render(MANIFEST, compared(*MET.backends, *NAMED.backends), PORTRAIT),
 }
 
 
@@ -299,7 +301,7 @@ def test_names_stay_text():
 
 def test_a_file_name_that_is_no_text_can_be_written():
     manifest = dataclasses.replace(MANIFEST, checkpoint={**MANIFEST.checkpoint, "name": "a\udcff.pth"})
-    assert "exported from a?.pth" in report.render(manifest, MET, PORTRAIT).encode().decode()
+    assert "exported from a?.pth" in render(manifest, MET, PORTRAIT).encode().decode()
 
 
 def test_text_is_escaped_and_markup_is_not():
@@ -445,7 +447,7 @@ def test_firing_rates():
 
 
 def test_gates_are_runs_of_equal_shade():
-    drawn = Page(drawings.map_of("gate", PORTRAIT.gates["att.gate"]))
+    drawn = Page(map_of("gate", PORTRAIT.gates["att.gate"]))
     paths = {a["fill-opacity"]: a["d"] for name, a in drawn.tags if name == "path"}
     assert paths == {
         "0.26": "M0 1h4v1h-4z",
@@ -457,7 +459,7 @@ def test_gates_are_runs_of_equal_shade():
 
 
 def test_a_gate_that_is_no_number_is_left_out():
-    assert "M0 0" not in drawings.map_of("gate", [[float("nan"), 1.0]])
+    assert "M0 0" not in map_of("gate", [[float("nan"), 1.0]])
 
 
 def test_signals():
@@ -543,7 +545,7 @@ def test_what_lower_precisions_would_do():
         Advice(precision="fp16", flips={"conv.1": 1.5e-5, "fc": 0.0}, keep=[]),
         Advice(precision="int8", flips={"conv.1": 0.02, "fc": 1e-4}, keep=["conv.1"]),
     ]
-    found = Page(report.render(MANIFEST, compared(parity([layer()])), Portrait(margins={}, gates={}, advice=advice)))
+    found = Page(render(MANIFEST, compared(parity([layer()])), Portrait(margins={}, gates={}, advice=advice)))
     said = found.text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Layers better kept in float32. fp16: none. int8: conv.1." in said
     assert "2.0 % (keep)" in said

@@ -114,7 +114,7 @@ def test_what_was_found_is_said_before_it_is_drawn(run, one, tmp_path, monkeypat
     def refused(*_):
         raise BadInput("no page today")
 
-    monkeypatch.setattr("tcja_deploy.picture.page", refused)
+    monkeypatch.setattr("tcja_deploy.report.picture.page", refused)
     code, out, err = run("run", *one, "--json", "--picture", tmp_path / "a.html")
     assert (code, err.splitlines()[-1]) == (2, "error: no page today")
     assert len(json.loads(out)["windows"]) == 12

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy import drawings
-from tcja_deploy.drawings import Html, figure, joined, tag
+from tcja_deploy.report import html, plots
+from tcja_deploy.report.html import Html, figure, joined, tag
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Values
 
@@ -54,7 +54,7 @@ def page(title: str, windows: Sequence[Seen]) -> str:
         title: of the page.
         windows: `MOST` at most.
     """
-    return drawings.page(title, tag("h1", title), *(_window(seen) for seen in windows), pictures=True)
+    return html.page(title, tag("h1", title), *(_window(seen) for seen in windows), pictures=True)
 
 
 def _window(seen: Seen) -> Html:
@@ -63,13 +63,13 @@ def _window(seen: Seen) -> Html:
         [
             f"{name} (the label)" if name == seen.label else name,
             f"{score:.4g}",
-            drawings.bar(score / most) if score > 0 else Html(),
+            plots.bar(score / most) if score > 0 else Html(),
         ]
         for name, score in seen.top
     ]
     gates = [
         figure(
-            drawings.map_of(f"{name}: its gate by time step and channel", gate.tolist()),
+            plots.map_of(f"{name}: its gate by time step and channel", gate.tolist()),
             f"What {name.removesuffix('.gate')} lets through. Across: channels, from 0. Down: time steps, from 1.",
         )
         for name, gate in seen.gates.items()
@@ -78,9 +78,9 @@ def _window(seen: Seen) -> Html:
         "section",
         tag("h2", seen.title),
         tag("p", f"Label: {seen.label}.") if seen.label else Html(),
-        drawings.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}),
+        html.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}),
         figure(_frames(seen), _told(seen)),
-        *([drawings.scale("0, shut", "1, open")] if gates else []),
+        *([plots.scale("0, shut", "1, open")] if gates else []),
         *gates,
     )
 

@@ -10,169 +10,18 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Collection, Sequence
-from html import escape
+from collections.abc import Sequence
 
 import numpy as np
 
 from tcja_deploy.formatting import compact, power
+from tcja_deploy.report.html import Html, joined, tag, wide
 
 LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make longer runs
 _FEW = 10  # flips in a cell: fewer are never drawn in full colour, or one would look like thousands
 _BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # of a histogram, in units of its view box
 _WIDTH, _RISE = 300, 110  # of a line chart
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # shares between two lines of a grid
-STYLE = """
-:root { color-scheme: light dark; --ink: #1a2230; --paper: #fff; --panel: #f4f6f9; --line: #dbe1e8; --soft: #556172;
-        --faint: #8a95a3; --heat: 8 81 156; --alert: #b8401a; --good: #00704f; --other: 178 84 0; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --paper: #12161c; --panel: #1b212a; --line: #303946;
-        --soft: #a0acba; --faint: #6f7b8a; --heat: 120 180 255; --alert: #ff9a70; --good: #4fd1a5;
-        --other: 255 176 82; } }
-* { box-sizing: border-box; }
-body { margin: 0; font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       overflow-wrap: anywhere; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-table { overflow-wrap: normal; }
-main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1.25rem 3rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; } h3 { font-size: 1rem; margin: 1.8rem 0 .4rem; }
-h2 { font-size: 1.2rem; margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-p { margin: .4rem 0; max-width: 48rem; } ul { margin: .4rem 0; padding-left: 1.2rem; }
-figure { margin: 1rem 0 0; } figcaption { color: var(--soft); font-size: .875rem; margin-top: .5rem; max-width: 48rem; }
-.verdict { padding: 1rem 1.25rem; border-radius: .5rem; background: var(--panel); border-left: .4rem solid; }
-.verdict p { max-width: 60rem; }
-.verdict p:first-child { font-size: 1.2rem; font-weight: 600; line-height: 1.35; margin-top: 0; }
-.met { border-color: var(--good); } .unmet { border-color: var(--alert); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
-.tiles > div { padding: .7rem .8rem; border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
-.tiles dt, .tiles dd { margin: 0; color: var(--soft); font-size: .78rem; line-height: 1.35; }
-.tiles dt { color: var(--ink); } .tiles .value { color: var(--ink); font-size: 1.35rem; font-weight: 600; }
-.tiles .wrong { border: 2px solid var(--alert); } .tiles .wrong .value { color: var(--alert); }
-.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 1.2rem 1.5rem; }
-.small figure { margin: 0; min-width: 0; display: flex; flex-direction: column-reverse; justify-content: flex-end; }
-.small figcaption { color: var(--ink); font-weight: 500; margin: 0 0 .2rem; }
-.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.5rem; font-size: .9rem; }
-.facts dt { color: var(--soft); } .facts dd { margin: 0; }
-.soft { color: var(--soft); } .alert { color: var(--alert); font-weight: 700; }
-.wide { overflow-x: auto; } .wide:focus-visible { outline: 2px solid rgb(var(--heat)); }
-table { border-collapse: collapse; width: 100%; font-size: .875rem; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; } thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
-tbody th { font-weight: 500; } tr:last-child > * { border-bottom: 0; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.n + :not(.n) { padding-left: 1.2rem; }
-.heat { border-collapse: separate; border-spacing: 2px; width: auto; }
-.heat th, .heat td { border: 0; padding: .25rem .4rem; vertical-align: middle; }
-.heat th:first-child { position: sticky; left: 0; background: var(--paper); }
-.name { display: block; width: max-content; max-width: 12rem; overflow-wrap: anywhere; }
-.heat .step { text-align: center; min-width: 2.25rem; padding: .25rem .1rem; font-variant-numeric: tabular-nums; }
-.heat td.step { border-radius: .2rem; background: rgb(var(--heat) / var(--much)); }
-.heat .none { color: var(--faint); --much: .04; } .heat .deep { color: var(--paper); }
-.heat .wrong { background: none; box-shadow: inset 0 0 0 2px var(--alert); color: var(--alert); font-weight: 700; }
-.bar { display: block; height: .8rem; min-width: 1px; border-radius: .15rem; background: rgb(var(--heat)); }
-.bars td:nth-child(n + 4) { width: 32%; min-width: 4.5rem; vertical-align: middle; }
-.shares td { width: 24%; } .shares .bar { height: .2rem; margin: .1rem 0 .2rem; }
-svg { display: block; width: 100%; } svg text { font-size: 9.5px; fill: var(--soft); }
-svg .heat-fill { fill: rgb(var(--heat)); } svg .rule { stroke: var(--line); }
-svg .mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 2; }
-.columns { height: 1.4rem; }
-.charts { grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); }
-.line { fill: none; stroke: rgb(var(--heat)); stroke-width: 1.4; } .line.other { stroke: rgb(var(--other)); }
-.line.other { stroke-dasharray: 4 2; } .line.under { stroke-width: 5; stroke-opacity: .3; stroke-dasharray: none; }
-.band { fill: rgb(var(--heat) / .14); } .band.other { fill: rgb(var(--other) / .14); }
-.legend { list-style: none; padding: 0; font-size: .8rem; color: var(--soft); }
-.legend li { display: flex; align-items: center; gap: .5rem; } .legend svg { width: 2rem; flex: none; }
-.map { display: grid; grid-template-columns: auto 1fr; gap: .15rem .4rem; font-size: .75rem; color: var(--soft); }
-.map svg { border: 1px solid var(--line); } .ends { display: flex; justify-content: space-between; }
-.down { flex-direction: column; text-align: right; } .map > :nth-child(3) { grid-column: 2; }
-.scale { display: flex; align-items: center; gap: .5rem; font-size: .8rem; color: var(--soft); margin: .3rem 0 .8rem; }
-.scale i { width: 10rem; height: .8rem; border: 1px solid var(--line);
-           background: linear-gradient(to right, rgb(var(--heat) / 0), rgb(var(--heat))); }
-@media (max-width: 40rem) {
-  main { padding: 1rem .9rem 2rem; }
-  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; } .facts dd { margin-bottom: .5rem; }
-  th, td { padding: .3rem .35rem; } .heat .step { min-width: 1.6rem; } .name { max-width: 7rem; }
-  .bars :is(th, td):nth-child(2) { display: none; } .bars td:nth-child(n + 4) { width: 28%; }
-}
-@media print {
-  html { font-size: 11px; } main { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
-  .small figure, .map, .tiles, tr, h2, h3 { break-inside: avoid; }
-  details::details-content { content-visibility: visible; block-size: auto; }
-  .wide { overflow: visible; } .heat { font-size: .7rem; } .heat .step { min-width: 0; }
-  .heat th, .heat td { padding: .1rem; } .map { min-width: 0 !important; }
-}
-"""
-
-
-class Html(str):
-    """Markup. Any other string is text."""
-
-    __slots__ = ()
-
-
-# The policy lets a browser load nothing and run nothing, whatever a bundle's names say.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_PICTURES = "; img-src data:"
-
-
-def tag(name: str, *children: str, **attributes: object) -> Html:
-    """An element. Text in it is escaped; `class_` and `aria_label` are its attributes class and aria-label."""
-    written = (
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    content = (child if isinstance(child, Html) else escape(child) for child in children)
-    return Html(f"<{name}{''.join(written)}>{''.join(content)}</{name}>")
-
-
-def page(title: str, *content: Html, pictures: bool = False) -> str:
-    """An HTML document; `pictures` says whether it has any, which must be in the page itself."""
-    meta = Html(
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}{_PICTURES * pictures}">'
-    )
-    head = tag("head", meta, tag("title", title), tag("style", Html(STYLE)))
-    document = tag("html", head, tag("body", tag("main", *content)), lang="en")
-    # The name of a file may hold bytes that are no text, which UTF-8 cannot write.
-    return f"<!doctype html>\n{document}\n".encode("utf-8", "replace").decode("utf-8")
-
-
-def joined(parts: Sequence[Html]) -> Html:
-    """Elements one after another."""
-    return Html("".join(parts))
-
-
-def figure(drawing: Html, caption: str, class_: str | None = None) -> Html:
-    """A drawing and what is seen in it."""
-    return tag("figure", drawing, tag("figcaption", caption), class_=class_)
-
-
-def table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> Html:
-    """A table in a box of its own that scrolls where it is too wide.
-
-    Args:
-        label: what it holds, for those who do not see it.
-        head: names of the columns.
-        rows: their cells; the first is the row's name.
-        numbers: the columns that hold numbers.
-    """
-
-    def cells(kind: str, row: Sequence[str]) -> list[Html]:
-        return [
-            tag("th" if i == 0 else kind, cell, class_="n" if i in numbers else None, scope=_scope(kind, i))
-            for i, cell in enumerate(row)
-        ]
-
-    top = tag("thead", tag("tr", *cells("th", head)))
-    return _wide(label, tag("table", top, tag("tbody", *(tag("tr", *cells("td", row)) for row in rows))))
-
-
-def _scope(kind: str, column: int) -> str | None:
-    return "col" if kind == "th" else "row" if column == 0 else None
-
-
-def _wide(label: str, content: Html) -> Html:
-    """A box that scrolls, by keyboard too."""
-    return tag("div", content, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,7 +55,7 @@ def heat_map(label: str, rows: Sequence[Counted], heads: Sequence[str]) -> Html:
         )
         for row in rows
     )
-    return _wide(label, tag("table", tag("thead", head), tag("tbody", *body), class_="heat"))
+    return wide(label, tag("table", tag("thead", head), tag("tbody", *body), class_="heat"))
 
 
 def _cell(row: Counted, t: int, most: int) -> Html:
@@ -386,7 +235,7 @@ def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:
         preserveAspectRatio="none",
         style=look,
     )
-    return _wide(
+    return wide(
         label,
         tag(
             "div",

@@ -6,14 +6,15 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from tcja_deploy import drawings, formatting
-from tcja_deploy.drawings import Counted, Html, figure, joined, table, tag
+from tcja_deploy import formatting
 from tcja_deploy.formatting import percent
-from tcja_deploy.parity import anytime
 from tcja_deploy.parity.verdict import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
+from tcja_deploy.report import anytime, html, plots
+from tcja_deploy.report.html import Html, figure, joined, table, tag
+from tcja_deploy.report.network_profile import MARGIN_EDGES, Portrait
+from tcja_deploy.report.plots import Counted
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.evidence.agreement import Agreement
-from tcja_runtime.portrait import MARGIN_EDGES, Portrait
 
 _SHOWN = 8  # failures before the rest is folded away
 _SCENES = {WINDOWS: "on the windows", DRAWN: "on drawn spikes", DYADIC: "on drawn spikes and weights"}
@@ -24,7 +25,7 @@ _NBSP = "\N{NO-BREAK SPACE}"
 def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
     """The report of a bundle as an HTML document."""
     title = f"{manifest.network}: exported from {manifest.checkpoint['name']}"
-    return drawings.page(
+    return html.page(
         title,
         tag("h1", title),
         _verdict(report),
@@ -216,7 +217,7 @@ def _flips(report: Report, found: Parity, mixes: bool) -> Html:
             "the trained network's spikes, so that only rounding may separate the two.",
         ),
         figure(
-            drawings.heat_map("Flips by layer and time step", forced, ["all", "unexplained", "rounding decides"]),
+            plots.heat_map("Flips by layer and time step", forced, ["all", "unexplained", "rounding decides"]),
             "Flips by layer and time step, stronger in colour where there are more; a dot is none. \u201c5 !2\u201d in "
             "a frame: 5 flips, of which rounding does not explain 2. Rounding decides: the share of neurons, over all "
             "time steps, so near their threshold that the last bits say whether they fire; the smaller, the more the "
@@ -256,7 +257,7 @@ def _running(found: Parity, mixes: bool) -> list[Html]:
     return [
         tag("p", cascade),
         figure(
-            drawings.heat_map(
+            plots.heat_map(
                 "Flips by layer and time step, running free", rows, ["all", f"in window {start.window + 1}"]
             ),
             f"Flips of all windows where the network runs free: how a flip spreads, not where one arises.{mixed}",
@@ -276,7 +277,7 @@ def _margins(report: Report, portrait: Portrait) -> Html:
     # A third of a decade below the smallest share, or its bar would have no height.
     floor = min(math.floor(math.log10(least) - 1 / 3), -1)
     panels = (
-        figure(drawings.histogram(_near(layer, found), found, edges, floor, furthest.get(layer, 0.0)), layer)
+        figure(plots.histogram(_near(layer, found), found, edges, floor, furthest.get(layer, 0.0)), layer)
         for layer, found in counts.items()
     )
     return _section(
@@ -312,8 +313,8 @@ def _rates(layers: Sequence[LayerParity], windows: int) -> Html:
             layer.layer,
             f"{layer.neurons:,}",
             percent(mean),
-            drawings.bar(mean / highest if highest else 0.0),
-            drawings.columns(
+            plots.bar(mean / highest if highest else 0.0),
+            plots.columns(
                 f"{layer.layer} by time step: {', '.join(f'{100 * each:.3g} %' for each in rate)}",
                 rate,
             ),
@@ -338,7 +339,7 @@ def _gates(portrait: Portrait, windows: int) -> Html:
     return _section(
         "What attention lets through",
         tag("p", "An attention block multiplies every channel, at every time step, by its gate."),
-        drawings.scale("0, shut", "1, open"),
+        plots.scale("0, shut", "1, open"),
         *(_gate(name, gate, windows) for name, gate in gates.items()),
     )
 
@@ -354,9 +355,7 @@ def _gate(name: str, gate: Sequence[Sequence[float]], windows: int) -> Html:
         [
             tag("h3", name.removesuffix(".gate")),
             figure(
-                drawings.map_of(
-                    f"{name}, {_number(steps, 'time step')} x {_number(channels, 'channel')}: {told}", gate
-                ),
+                plots.map_of(f"{name}, {_number(steps, 'time step')} x {_number(channels, 'channel')}: {told}", gate),
                 f"Across: channels, from 0. Down: time steps, from 1. The mean of {_number(windows, 'window')}, {told}"
                 f"{between if steps > 1 else ''}.",
             ),
@@ -393,7 +392,7 @@ def _deviation(signal: SignalParity) -> Html:
         return tag("span", f"! {signal.beyond:,} of {signal.seen:,} beyond", class_="alert")
     if signal.exact:
         return tag("span", "to the bit", class_="soft")
-    return joined([tag("span", _about(signal.share)), drawings.bar(signal.share)])
+    return joined([tag("span", _about(signal.share)), plots.bar(signal.share)])
 
 
 def _advice(portrait: Portrait) -> list[Html]:
