@@ -56,9 +56,9 @@ lint: setup
 	$(BIN)/mypy
 
 bench: $(TESTABLE)
-	$(BIN)/python benchmarks/speed.py --json build/speed.json --plot build/speed.svg
-	$(BIN)/python benchmarks/export_cost.py
-	$(BIN)/python benchmarks/integration.py
+	$(BIN)/python -m benchmarks.speed.speed --json build/speed.json --plot build/speed.svg
+	$(BIN)/python -m benchmarks.export.cost
+	$(BIN)/python -m benchmarks.events.integration
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -86,4 +86,5 @@ def table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Tabl
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout."""
     out.print(json.dumps(value, indent=1), soft_wrap=True)

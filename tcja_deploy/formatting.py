@@ -6,6 +6,7 @@ import math
 
 
 def windows(n: int) -> str:
+    """A number of windows in words: ``1 window``, ``1,024 windows``."""
     return "1 window" if n == 1 else f"{n:,} windows"
 
 

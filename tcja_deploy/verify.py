@@ -63,15 +63,15 @@ def verify(
     Args:
         path: of the bundle.
         steps: where progress is shown.
-        data: windows to classify besides, running free (`tcja_runtime.data.dataset.load`). How the trained network classifies
-            them is known where it was exported with the same.
+        data: windows to classify besides, running free (`tcja_runtime.data.dataset.load`). How the trained network
+            classifies them is known where it was exported with the same.
         samples: how many of these to take, at most; None takes all.
         bisect: whether to find what is wrong, if anything is.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT of each
-            engine that this machine can run.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT
+            of each engine that this machine can run.
         trusted: whether to load engines that the manifest does not know.
-        show: how many windows, the first, to show the network frame by frame (`tcja_runtime.evidence.anytime`); None for as many
-            real ones as cost little.
+        show: how many windows, the first, to show the network frame by frame (`tcja_runtime.evidence.anytime`); None
+            for as many real ones as cost little.
 
     Raises:
         BadInput: the bundle is damaged, its files do not belong together, or the data cannot be used.

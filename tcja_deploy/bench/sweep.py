@@ -1,7 +1,7 @@
 """Several measurements of a bundle's network side by side: backends, models and batch sizes, in turn in one run.
 
-What `tcja_deploy.bench.benchmark` says of a run holds here too. Memory is that of a process of its own for each case, as
-what one leaves behind would count for the next: ``python -m tcja_deploy.bench.sweep``.
+What `tcja_deploy.bench.benchmark` says of a run holds here too. Memory is that of a process of its own for each case,
+as what one leaves behind would count for the next: ``python -m tcja_deploy.bench.sweep``.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def sweep(
     Args:
         path: of the bundle.
         steps: where progress is shown.
-        names: backends, `tcja_runtime.backends.select.AUTO`, or `CANONICAL`; the first is what others are compared with.
+        names: backends, `tcja_runtime.backends.select.AUTO`, or `CANONICAL`; the first is what others are compared
+            with.
         batches: windows a run.
         trusted: whether to load engines that the bundle's manifest does not know.
         seconds: to measure each case for at least.

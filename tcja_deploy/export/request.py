@@ -36,7 +36,8 @@ class Request:
         time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
             by layer; None leaves it to the target (`tcja_deploy.export.time_form`).
         split: how recordings are cut into frames (`tcja_runtime.data.contract.RULES`); None leaves it to the network.
-        streaming: whether to split the network so that it can be streamed frame by frame (`tcja_exporters.graph.stepwise`).
+        streaming: whether to split the network so that it can be streamed frame by frame
+            (`tcja_exporters.graph.stepwise`).
         data: windows to compare on (`tcja_runtime.data.dataset.load`); None draws some.
         samples: how many windows to compare on; None takes all of the data.
         judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.

@@ -1,4 +1,7 @@
-"""Compares an exported network with its reference, batch by batch; what must hold is said in `tcja_deploy.parity.verdict`."""
+"""Compares an exported network with its reference, batch by batch.
+
+`tcja_deploy.parity.verdict` says what must hold.
+"""
 
 from __future__ import annotations
 

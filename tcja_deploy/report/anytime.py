@@ -19,6 +19,7 @@ _MEANING = {
 
 
 def meaning(found: Sequence[Curve]) -> str:
+    """What each kind of curve counts, in words."""
     counted = {each.counted for each in found}
     return " ".join(f"{how.capitalize()}: {said}" for how, said in _MEANING.items() if how in counted)
 

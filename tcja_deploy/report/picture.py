@@ -35,7 +35,8 @@ class Seen:
         label: its class, where known.
         top: names and scores of its likeliest classes, the likeliest first.
         inputs: as the network took it, [T, P, H, W] or an image [C, H, W].
-        polarity: what index 0 and 1 of P are (`tcja_runtime.data.contract.InputContract`); None where that is not known.
+        polarity: what index 0 and 1 of P are (`tcja_runtime.data.contract.InputContract`); None where that is not
+            known.
         gates: by attention block, [T, C].
     """
 

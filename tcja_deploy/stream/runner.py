@@ -86,7 +86,8 @@ def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlap
 
     Args:
         bundle: opened.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: an engine, else frame by frame where that can be.
+        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: an engine, else frame by frame where that
+            can be.
         steps: where it is said why engines are passed over.
         trusted: whether to load engines that the manifest does not know.
         overlapping: how many windows are open at a time.

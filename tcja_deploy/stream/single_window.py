@@ -21,7 +21,9 @@ KEPT = 2**24
 
 
 class AtOnce:
-    """What `tcja_runtime.data.sliding_windows.Cutter` is for windows. A recording is read again in the end, all else is kept.
+    """A whole stream as one window; it has the methods of `tcja_runtime.data.sliding_windows.Cutter`.
+
+    A recording is read again in the end. Events of any other source are kept in memory.
 
     Args:
         contract: of the network.

@@ -14,7 +14,7 @@ DURATIONS = (7, 30, 50)
 
 
 def main() -> None:
-    from spikingjelly_datasets import datasets  # in benchmarks/, on the path of the process
+    from benchmarks.events.spikingjelly_datasets import datasets  # with the project's root on the process's path
 
     library = datasets()
     rows, columns = map(int, sys.argv[3:])

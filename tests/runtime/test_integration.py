@@ -53,7 +53,7 @@ def published(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
     for release, path in RELEASES.items():
         if path and not path.is_dir():
             continue
-        paths = [str(ROOT / "benchmarks"), *([str(path)] if path else [])]
+        paths = [str(ROOT), *([str(path)] if path else [])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         command = [sys.executable, script, folder / "events.npz", folder / f"{release}.npz", str(ROWS), str(COLUMNS)]
         started[release] = subprocess.Popen(command, env=environment)

@@ -13,7 +13,9 @@ from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 
 def name_after_modules(model: onnx.ModelProto) -> None:
-    """Name each node MODULE/OPERATOR, its outputs alike, and a spiking layer's tensors as `tcja_runtime.model_file.subgraph` says.
+    """Name each node MODULE/OPERATOR, and its outputs alike.
+
+    The tensors of a spiking layer get the names of `tcja_runtime.model_file.tensor_names`.
 
     Whatever a runtime or an engine builder says of a node then names the PyTorch module it comes from.
     """

@@ -1,6 +1,7 @@
 """Splits an exported network into the head and the tail with which it is streamed (`tcja_runtime.bundle.stepwise`).
 
-    head    every operation that acts on each time step alone (`tcja_exporters.graph.time_axes`), at T = 1, a spiking layer
+    head    every operation that acts on each time step alone (`tcja_exporters.graph.time_axes`), at T = 1, a spiking
+    layer
             being one step of its equations with its membranes as input and output
     tail    all others, spiking layers as scans: it is run in ONNX Runtime
 

@@ -3,7 +3,8 @@
     scan        one Scan over the steps: as many nodes for any number of steps
     unrolled    the operations of every step one after the other: nothing that a backend could not fuse
 
-    stepwise    one step alone, its membranes as input and output: what `tcja_exporters.graph.stepwise` runs frame by frame
+    stepwise    one step alone, its membranes as input and output: what `tcja_exporters.graph.stepwise` runs frame by
+    frame
 
 In the first two the currents of all steps come from one convolution or matrix product over T * N. The steps of all
 three are those of `tcja_exporters.graph.neuron_step`.

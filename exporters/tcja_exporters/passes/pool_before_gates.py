@@ -3,7 +3,8 @@
     max over i of fl(x_i * g)  =  fl(g * max over i of x_i)
 
 to the bit, for a gate g >= 0 that is constant over what is pooled: rounding is monotone, and so are casts on the way.
-It is no part of `PASSES`: it pays where pooling is done long before the gate is known (`tcja_exporters.graph.stepwise`).
+It is no part of `PASSES`: it pays where pooling is done long before the gate is known
+(`tcja_exporters.graph.stepwise`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 
 What the precision makes of the constants (rounded weights, scales) is part of the network that is deployed: `lowered`
 also returns it in PyTorch, and its spikes in float64 are what an engine is judged by. What rounding then adds is
-bounded (`tcja_runtime.evidence.rounding`); what the constants cost is measured against the trained network, as accuracy.
+bounded (`tcja_runtime.evidence.rounding`); what the constants cost is measured against the trained network, as
+accuracy.
 """
 
 from __future__ import annotations

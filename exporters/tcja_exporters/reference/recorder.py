@@ -196,7 +196,8 @@ def answer(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Layer], 
     """What a network's answer is the mean over time of; None where that is not found, or is what it returns.
 
     Args:
-        network: in eval mode; if it has no `tcja_exporters.modules.layers.Readout`, its weights are converted to float64.
+        network: in eval mode; if it has no `tcja_exporters.modules.layers.Readout`, its weights are converted to
+            float64.
         model: its model.
         layers: its spiking layers.
         inputs: windows that tell whether it answers with the firing rates of the last of them.

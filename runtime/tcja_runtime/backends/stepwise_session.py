@@ -1,8 +1,8 @@
 """Head and tail of a streamed network as one session of whole windows, so that whatever judges a network judges them.
 
 Each step of a window is a run of the head, and the tail is run on what they leave. As with any session, parts can be
-looked at and be given (`tcja_runtime.model_file.subgraph`): the head's tensors have the axes of the whole model's, at T = 1, so that
-what is asked for is joined along time, and what is given is cut.
+looked at and be given (`tcja_runtime.model_file.subgraph`): the head's tensors have the axes of the whole model's, at
+T = 1, so that what is asked for is joined along time, and what is given is cut.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ class Feature:
     """What a streamed network's head returns at each step, [N, *shape], and its tail takes at once, [N, T, *shape].
 
     Attributes:
-        name: of the tensor, which the head's output and the tail's input are named after (`tcja_runtime.model_file.subgraph`).
+        name: of the tensor, which the head's output and the tail's input are named after
+            (`tcja_runtime.model_file.subgraph`).
         shape: without time and batch.
     """
 

@@ -55,10 +55,10 @@ class InputContract:
         shape: without the batch, (T, P, H, W), (C, H, W) or (T, units).
         scaling: what the values are; "counts" are event counts as integrated, "unit" are intensities in [0, 1], for
             which integer data is divided by 255, "spikes" are 0 or 1.
-        split: how a recording is cut into frames (`tcja_runtime.data.integration`), as SpikingJelly does it: "number" (an
-            equal number of events each), "time" (an equal time each), "duration" (a fixed time each, from an event on;
-            its versions up to 0.0.0.0.14) or "duration-grid" (likewise, on a grid; its version 2). None but for frames,
-            and where it is not known.
+        split: how a recording is cut into frames (`tcja_runtime.data.integration`), as SpikingJelly does it: "number"
+            (an equal number of events each), "time" (an equal time each), "duration" (a fixed time each, from an event
+            on; its versions up to 0.0.0.0.14) or "duration-grid" (likewise, on a grid; its version 2). None but for
+            frames, and where it is not known.
         polarity: what index 0 and 1 of P are: "off" (darker) and "on" (brighter), in either order; None likewise.
         duration: of a frame in microseconds, for the splits that have one.
         sensor: rows and columns that events come in, where those of frames are made from more or fewer.

@@ -3,16 +3,16 @@
 Real windows (or drawn ones, where there was no data), in these arrays:
 
     the inputs under the contract's name, float32 [N, ...]; `labels` int64 [N] where known; `source`, `real`
-    `answered`, which data the reference classified (`tcja_runtime.data.samples.Windows.digest`), and how: `likeliest` int32
-    [windows, k], the classes of each, the likeliest first, and `early` int32 [windows, T] and `shown` int32
-    [some windows, T], the class after each number of steps (`tcja_runtime.evidence.anytime`); the windows above are the first
-    `layers`, their names in order; `spike_counts` int64 [layers, N, T]
+    `answered`, which data the reference classified (`tcja_runtime.data.samples.Windows.digest`), and how: `likeliest`
+    int32 [windows, k], the classes of each, the likeliest first, and `early` int32 [windows, T] and `shown` int32
+    [some windows, T], the class after each number of steps (`tcja_runtime.evidence.anytime`); the windows above are
+    the first `layers`, their names in order; `spike_counts` int64 [layers, N, T]
     ``spikes:LAYER`` uint8 [N, bytes], a row a window, its spikes [T, ...] packed by `numpy.packbits`
     ``shape:LAYER`` [T, ...], the shape of a row
     ``near:LAYER`` int64 [N, T], and the arrays of a reference
 
-Scenes, named in `scenes`: windows that `tcja_runtime.evidence.stimulus` draws again, so only the arrays of their references are
-kept, behind ``SCENE/``. The arrays of a reference (`tcja_runtime.evidence.trace.Reference`):
+Scenes, named in `scenes`: windows that `tcja_runtime.evidence.stimulus` draws again, so only the arrays of their
+references are kept, behind ``SCENE/``. The arrays of a reference (`tcja_runtime.evidence.trace.Reference`):
 
     `output`, `output_bound` [N, ...], `signals`, their names, and for each
     ``window:SIGNAL`` [K], ``element:SIGNAL`` [K], ``values:SIGNAL`` [T, K], ``bounds:SIGNAL`` [T, K]

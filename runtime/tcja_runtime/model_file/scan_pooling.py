@@ -1,7 +1,7 @@
 """Spiking layers whose pooling is done step by step, inside the Scan that runs them: what a probe must see of them.
 
-A Scan over the steps of a layer may pool each step's spikes before it returns them (`tcja_exporters.graph.time_forms`), so
-that the spikes of a window never lie in memory at once:
+A Scan over the steps of a layer may pool each step's spikes before it returns them
+(`tcja_exporters.graph.time_forms`), so that the spikes of a window never lie in memory at once:
 
     pooled, in the body      s [N * C * H * W]  ->  Reshape [N * C, 1, H, W]  ->  MaxPool
     behind the Scan          scanned [T, N * C, 1, h, w]  ->  Reshape [T * N, C, h, w]

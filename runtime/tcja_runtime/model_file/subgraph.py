@@ -2,7 +2,8 @@
 
 A probe looks inside a network with them: all spikes of a free run, or one layer alone, fed whatever it should be fed.
 
-They are cut without the onnx package, so that a board can do it; `tcja_runtime.model_file.protobuf` reads and writes the messages.
+They are cut without the onnx package, so that a board can do it; `tcja_runtime.model_file.protobuf` reads and writes
+the messages.
 """
 
 from __future__ import annotations

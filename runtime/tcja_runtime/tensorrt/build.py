@@ -66,7 +66,8 @@ class Options:
         workspace: bytes of the GPU's memory a layer may use; None takes part of what is free.
         version_compatible: whether later TensorRT versions of the same major one may load the engine.
         hardware: one of `HARDWARE`; None for this GPU alone.
-        plugin: whether spiking layers are the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`), not standard operators.
+        plugin: whether spiking layers are the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`), not standard
+            operators.
     """
 
     batch: Batch = Batch(1, 1, 8)

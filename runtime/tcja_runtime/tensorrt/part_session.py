@@ -1,8 +1,9 @@
 """Parts of a network in TensorRT: what looks inside an engine, which shows nothing but its output.
 
-A part (`tcja_runtime.model_file.subgraph.part`) is built like the engine itself, of the same operations in the same types, but with
-the signals and spikes of interest as outputs, and with the reference's spikes as inputs. TensorRT may join operations
-otherwise around them, so a part proves what TensorRT computes, not each instruction of the engine that is deployed.
+A part (`tcja_runtime.model_file.subgraph.part`) is built like the engine itself, of the same operations in the same
+types, but with the signals and spikes of interest as outputs, and with the reference's spikes as inputs. TensorRT may
+join operations otherwise around them, so a part proves what TensorRT computes, not each instruction of the engine that
+is deployed.
 """
 
 from __future__ import annotations

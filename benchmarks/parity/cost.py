@@ -1,0 +1,103 @@
+"""What certified parity costs, against a plain float64 forward pass of the same windows in the same run.
+
+    python -m benchmarks.parity.cost CHECKPOINT [--windows 8] [--runs 3]
+
+Ours is all that an export does with the windows: the float64 reference with its bounds, the recording, and both models
+in ONNX Runtime, fed the reference's spikes and running free. What does not grow with the windows, the neurons alone and
+the drawn scenes, is measured apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tcja_deploy.budget import batch_size
+from tcja_deploy.parity.compare import Compared, compare
+from tcja_exporters.checkpoint import load
+from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.graph import export
+from tcja_exporters.graph.exported import save
+from tcja_exporters.reference import recorder as reference
+from tcja_exporters.reference.taps import taps as network_taps
+from tcja_runtime.backends.probe import onnxruntime_probes
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.data.samples import Samples, draw
+from tcja_runtime.evidence import golden, stimulus
+from tcja_runtime.evidence.trace import Reference
+
+
+def seconds(work: Callable[[], object], runs: int) -> float:
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--runs", type=int, default=3)
+    args = parser.parse_args()
+    network = identify(load.load(args.checkpoint))
+    model, contract, steps = network.model, network.contract, network.time_steps
+    layers = reference.layers(model, contract)
+    exported = export.export(model, contract, network.output, {"producer": "benchmark"})
+    taps = network_taps(model, exported.model, steps)
+    samples = draw(contract, args.windows)
+
+    with tempfile.TemporaryDirectory() as folder:
+        save(exported, Path(folder))
+        probes = onnxruntime_probes(Path(folder), contract.name, network.output, layers, taps)
+        size = batch_size(layers, steps)
+
+        def plain() -> None:
+            model.to(torch.float64)
+            with torch.inference_mode():
+                for start in range(0, len(samples), size):
+                    model(torch.from_numpy(samples.inputs[start : start + size]).to(torch.float64))
+
+        def certified(windows: Samples) -> None:
+            recorder = golden.Recorder()
+
+            def trained(inputs: Floats) -> tuple[Floats, Reference]:
+                attending = [tap for tap in taps if tap.attends]
+                found = reference.record(model, inputs, layers, steps, attending).reference
+                recorder.add(found)
+                return inputs, found
+
+            compared = Compared(layers=layers, time_steps=steps, drawn_weights={})
+            found = compare(map(trained, windows.batches(size)), probes, {}, compared, advance=lambda _: None)
+            if found.parity.failures:
+                raise SystemExit(found.parity.failures[0].text)
+
+        def drawn() -> None:
+            other = reference.with_weights(model, exported.weights, stimulus.dyadic(exported.weights))
+            for network_, n in ((model, stimulus.windows([layer.shape for layer in layers], steps)), (other, 1)):
+                inputs = stimulus.inputs(contract, n)
+                spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, steps, n) for layer in layers}
+                reference.record(network_, inputs, layers, steps, taps, spikes=spikes, most=stimulus.DRAWN_PLACES)
+                for probe in probes[:n]:  # both models on the drawn spikes, one on the drawn weights
+                    probe.stimulated(inputs, spikes, stimulus.dyadic(exported.weights) if n == 1 else None)
+
+        plain()
+        forward = seconds(plain, args.runs)
+        whole = seconds(lambda: certified(samples), args.runs)
+        fixed = seconds(drawn, 1)
+    print(f"{network.name}, {args.windows} windows, {torch.get_num_threads()} threads, median of {args.runs}")
+    print(f"plain float64 forward   {forward:8.2f} s")
+    print(f"certified parity        {whole:8.2f} s   {whole / forward:.2f} x")
+    print(f"drawn scenes, once      {fixed:8.2f} s   {(whole + fixed) / forward:.2f} x with them")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""After-last-frame latency of a streamed network against that of its whole window, for every network with frames.
+
+    python -m benchmarks.speed.stepwise [NETWORK...] [--seconds 20]
+
+Networks are of their published sizes with drawn weights, in ONNX Runtime on the CPU, one window at a time; both run in
+turns in one process. "frame" is a step of the head, "last" the last frame's step and the tail. Every answer is compared
+with the whole window's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import drawn
+from tcja_deploy.bench.stepwise import in_turns
+from tcja_exporters.checkpoint import load
+from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.graph import export, stepwise
+from tcja_exporters.graph.exported import save
+from tcja_exporters.networks import NETWORKS
+from tcja_exporters.networks.base import ShapeReader
+from tcja_exporters.reference import recorder
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
+from tcja_runtime.backends.stepwise import Streams
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.data import samples
+
+COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame ms", "last ms", "last/whole", "answer")
+
+
+def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str, ...]:
+    """The row of a network."""
+    network = identify(load.load(drawn.checkpoint(name, 0, folder / "model.pth")), name)
+    contract, layers = network.contract, recorder.layers(network.model, network.contract)
+    exported = export.export(network.model, contract, network.output, {"producer": "benchmark"})
+    split = stepwise.split(exported, contract, layers)
+    save(exported, folder, split.models)
+    plain, head, tail = (OnnxRuntimeSession(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL))
+    window = samples.draw(contract, 1, seed=1).inputs
+    expected = plain.run({contract.name: window})[network.output]
+    streams = Streams(split.streaming, contract, network.output, expected.shape[1:], head, tail)
+    for frame in window[0]:
+        answered = streams.push(frame[None])
+    same = (
+        "identical" if np.array_equal(answered.outputs, expected) else f"{abs(answered.outputs - expected).max():.2g}"
+    )
+    taken = in_turns(streams, lambda: plain.run({contract.name: window}), window, seconds, fewest)
+    whole, one, last = (statistics.median(each) for each in (taken.whole, taken.frame, taken.last))
+    return (
+        name,
+        str(contract.shape[0]),
+        f"{len(split.streaming.states)} of {len(layers)}",
+        f"{streams.bytes / 2**20:.1f}",
+        *(f"{1000 * each:.1f}" for each in (whole, one, last)),
+        f"1/{whole / last:.1f}",
+        same,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    with_frames = [
+        n for n, known in NETWORKS.items() if known.contract(known.sizes(ShapeReader({}, {}))).name != "images"
+    ]
+    parser.add_argument("networks", nargs="*", default=with_frames, help=f"of {', '.join(with_frames)}")
+    parser.add_argument("--seconds", type=float, default=20.0, help="to go on for, with each")
+    parser.add_argument("--fewest", type=int, default=10, help="rounds, however long they take")
+    args = parser.parse_args()
+    for name in args.networks:
+        if name not in with_frames:
+            parser.error(f"'{name}' is no network with frames: choose among {', '.join(with_frames)}")
+    table = Table(*COLUMNS, title=f"onnxruntime {' '.join(installed().values())}, medians")
+    for name in args.networks:
+        with tempfile.TemporaryDirectory() as folder:
+            table.add_row(*measured(name, Path(folder), args.seconds, args.fewest))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
