@@ -27,7 +27,7 @@ part() { # NAME SECONDS LINES COMMAND...: runs it, and says its last lines
 }
 
 part machine 20 2 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,temperature.gpu --format=csv
-part "kernel to the bit" 150 4 python3 -m pytest --noconftest -q -p no:cacheprovider -m gpu tests/runtime/plugin/test_gpu.py
+part "kernel to the bit" 150 4 python3 -m pytest --noconftest -q -p no:cacheprovider -m gpu tests/runtime/tensorrt/plugin/test_gpu.py
 part doctor 30 30 $deploy doctor
 part "verify on the GPU" 120 25 $deploy verify "$bundle" --backend onnxruntime-cuda
 [ -n "$other" ] && part "verify real data" 60 14 $deploy verify "$other" --backend onnxruntime-cuda --data "$data"

@@ -12,7 +12,7 @@ import pytest
 from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import Bundle, sha256
 
-from ..runtime.plugin import toolkits
+from ..runtime.tensorrt.plugin import toolkits
 
 
 @pytest.fixture(params=["fashion_mnist", "dvs128"])

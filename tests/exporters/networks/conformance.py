@@ -27,7 +27,7 @@ from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.tensorrt import build as engines
 
 from ... import networks
-from ..published import LIFSpike
+from ..peers.published import LIFSpike
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
 THEIR_NEURONS = (neuron.MultiStepLIFNode, LIFSpike)

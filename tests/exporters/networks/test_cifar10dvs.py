@@ -6,7 +6,7 @@ from tcja_exporters.networks.cifar10dvs import AdaptiveAverage
 from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 from ... import networks
-from ..published import Cifar10Dvs
+from ..peers.published import Cifar10Dvs
 from .conformance import Conformance
 
 

@@ -1,5 +1,5 @@
 from ... import networks
-from ..published import Dvs128
+from ..peers.published import Dvs128
 from .conformance import Conformance
 
 

@@ -1,5 +1,5 @@
 from ... import networks
-from ..published import FashionMnist
+from ..peers.published import FashionMnist
 from .conformance import Conformance
 
 

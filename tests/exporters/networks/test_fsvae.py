@@ -9,8 +9,8 @@ from tcja_exporters.networks.fsvae import NETWORK, Fsvae, Sizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..published import TCJA, LIFSpike
-from ..test_identify import wrapped
+from ..checkpoint.test_identify import wrapped
+from ..peers.published import TCJA, LIFSpike
 from .conformance import SAME_PADDING, Conformance
 
 SMALL = Sizes(Attention("tcja", "product", 4, ((2, 3),)), latent=12, widths=(16, 12, 10, 8), channels=3)

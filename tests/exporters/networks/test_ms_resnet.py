@@ -8,8 +8,8 @@ from tcja_exporters.networks.ms_resnet import NETWORK, Sizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..published import TCJA, LIFSpike, TetSteps
-from ..test_identify import wrapped
+from ..checkpoint.test_identify import wrapped
+from ..peers.published import TCJA, LIFSpike, TetSteps
 from .conformance import SAME_PADDING, Conformance
 
 KERNELS = ((2, 3), (3, 2), (4, 2), (2, 4), (1, 1), (3, 3), (2, 2), (4, 3))

@@ -8,8 +8,8 @@ from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..published import CextNet
-from ..test_identify import wrapped
+from ..checkpoint.test_identify import wrapped
+from ..peers.published import CextNet
 from .conformance import Conformance
 
 

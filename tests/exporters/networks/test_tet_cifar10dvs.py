@@ -8,8 +8,8 @@ from tcja_exporters.networks.tet_cifar10dvs import Sizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..published import TetCifar10Dvs
-from ..test_identify import wrapped
+from ..checkpoint.test_identify import wrapped
+from ..peers.published import TetCifar10Dvs
 from .conformance import Conformance
 
 EVENT = EventSizes(

@@ -2,7 +2,7 @@ from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 from ... import networks
-from ..published import TetNCaltech101Vgg
+from ..peers.published import TetNCaltech101Vgg
 from .conformance import Conformance
 
 

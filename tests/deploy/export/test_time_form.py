@@ -1,0 +1,282 @@
+"""`export --time-form`: what is chosen, what is said of it, and that no form is another network."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import re
+import shutil
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tcja_deploy.export import pipeline, request, time_form
+from tcja_exporters.graph.time_forms import FORMS
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.errors import BadInput
+from tcja_runtime.machine import gpu
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
+from tcja_runtime.tensorrt import build
+
+from ... import networks
+from ..parity.mutations import change, of_another, of_neuron, reversed_time
+
+Export = Callable[..., Path]
+
+rtx = [
+    pytest.mark.tensorrt,
+    pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def _made() -> dict[tuple[str, ...], Path]:
+    return {}
+
+
+@pytest.fixture
+def export(run, data, _made, tmp_path_factory) -> Export:
+    """Export a small network with some options, once; the bundle is only to be read."""
+
+    def exported(name: str, *options: str) -> Path:
+        key = name, *options
+        if key not in _made:
+            folder = tmp_path_factory.mktemp("exported")
+            checkpoint = networks.checkpoint(folder / "model.pth", name)
+            code, _, err = run("export", checkpoint, "--data", data[name], "--out", folder / "a.bundle", *options)
+            assert code == 0, err
+            _made[key] = folder / "a.bundle"
+        return _made[key]
+
+    return exported
+
+
+def manifest(bundle: Path) -> Manifest:
+    return Bundle.open(bundle).manifest
+
+
+def forms(bundle: Path) -> dict[str, str]:
+    """By layer, whether its nodes in the plain model are a loop."""
+    nodes = onnx.load(bundle / PLAIN_MODEL, load_external_data=False).graph.node
+    loops = {
+        layer.name: any(node.op_type == "Scan" for node in nodes if of_neuron(node, layer))
+        for layer in manifest(bundle).layers
+    }
+    return {name: "scan" if loop else "unrolled" for name, loop in loops.items()}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_that_was_asked_for(run, export, name, form):
+    bundle = export(name, "--target", "onnx", "--time-form", form)
+    layers = [layer.name for layer in manifest(bundle).layers]
+    assert manifest(bundle).time_form == {
+        "form": form,
+        "why": "asked for",
+        "layers": {layer: {"form": form} for layer in layers},
+    }
+    assert forms(bundle) == dict.fromkeys(layers, form)
+    code, out, err = run("verify", bundle)
+    assert code == 0, err
+    assert "Parity met" in out
+
+
+def test_forms_that_are_measured(run, export):
+    bundle = export("dvs128", "--target", "onnx", "--time-form", "auto")
+    said = manifest(bundle).time_form
+    assert re.fullmatch(r"the fastest in ONNX Runtime [\d.]+ on this machine, layer by layer", said["why"])
+    assert list(said["layers"]) == [layer.name for layer in manifest(bundle).layers]
+    for layer in said["layers"].values():
+        assert layer.keys() == {"form", "scan_ms", "unrolled_ms"}
+        assert layer[f"{layer['form']}_ms"] == min(layer["scan_ms"], layer["unrolled_ms"]) > 0
+    chosen = {layer: each["form"] for layer, each in said["layers"].items()}
+    assert said["form"] == (min(chosen.values()) if len(set(chosen.values())) == 1 else "mixed")
+    assert forms(bundle) == chosen
+    assert run("verify", bundle)[0] == 0
+
+
+def test_every_layer_takes_the_form_in_which_it_is_faster(run, export, monkeypatch):
+    """By a clock that only sessions move: a loop takes 1 ms, unrolled steps 2, but in the last layer half of one."""
+    now = 0.0
+
+    class Timed(OnnxRuntimeSession):
+        def __init__(self, model, outputs, given, **options):
+            super().__init__(model, outputs, given, **options)
+            self._took = 1.0 if model.parent.name == "scan" else 0.5 if outputs == [spikes_tensor("fc.5")] else 2.0
+            self._runs = 0
+
+        def run(self, feeds):
+            nonlocal now
+            (current,) = feeds.values()
+            assert current.std() > 0.5
+            warm = self._runs >= time_form.WARM_RUNS
+            now += (self._took if warm else 1000 / self._took) / 1000  # the first runs tell the opposite
+            self._runs += 1
+            return super().run(feeds)
+
+    monkeypatch.setattr(time_form, "OnnxRuntimeSession", Timed)
+    monkeypatch.setattr(time_form, "time", types.SimpleNamespace(perf_counter=lambda: now))
+    bundle = export("fashion_mnist", "--target", "onnx", "--time-form", "auto", "--samples", "4")
+    expected = {"conv.0": "scan", "conv.2": "scan", "fc.2": "scan", "fc.5": "unrolled"}
+    assert forms(bundle) == expected
+    said = manifest(bundle).time_form
+    assert said["form"] == "mixed"
+    assert said["layers"] == {
+        layer: {"form": form, "scan_ms": 1.0, "unrolled_ms": 2.0 if form == "scan" else 0.5}
+        for layer, form in expected.items()
+    }
+    assert run("verify", bundle)[0] == 0
+
+
+def test_without_a_wish_onnx_runtime_gets_loops(bundle):
+    """The bundle that the other tests share was exported without an option."""
+    said = manifest(bundle).time_form
+    assert (said["form"], said["why"]) == ("scan", "ONNX Runtime runs it with least copying")
+    assert set(forms(bundle).values()) == {"scan"}
+
+
+@pytest.mark.parametrize("windows", [1, 5])
+def test_both_forms_answer_to_the_bit(export, name, windows):
+    """The answer, and every current and spike on the way."""
+    given = networks.inputs(name, windows, seed=3).numpy()
+    found = []
+    for form in FORMS:
+        bundle = export(name, "--target", "onnx", "--time-form", form)
+        said = manifest(bundle)
+        inner = [tensor(layer.name) for layer in said.layers for tensor in (current_tensor, spikes_tensor)]
+        session = OnnxRuntimeSession(bundle / PLAIN_MODEL, [said.output, *inner], {})
+        found.append(session.run({said.input.name: given}))
+    scan, unrolled = found
+    assert scan.keys() == unrolled.keys()
+    for tensor in scan:
+        np.testing.assert_array_equal(scan[tensor], unrolled[tensor], err_msg=tensor)
+    assert all(scan[spikes_tensor(layer.name)].any() for layer in said.layers)
+
+
+@pytest.mark.parametrize("mistake", ["comparison", "reset", "decay", "threshold", "time order"])
+def test_a_mistake_in_unrolled_steps_is_found(run, export, tmp_path, mistake):
+    exported = export("fashion_mnist", "--target", "onnx", "--time-form", "unrolled")
+    bundle = Path(shutil.copytree(exported, tmp_path / "changed.bundle"))
+    layer = manifest(bundle).layers[2]
+    wrong = {
+        "comparison": {"strict": True},
+        "reset": {"reset": "soft"},
+        "decay": {"rate": 0.51, "tau": None},
+        "threshold": {"threshold": 1.001},
+    }
+    if mistake == "time order":
+        change(bundle, reversed_time(layer))
+    else:
+        change(bundle, of_another(layer, dataclasses.replace(layer.neuron, **wrong[mistake])))
+    assert forms(bundle)[layer.name] == "unrolled"
+    code, out, err = run("verify", bundle, "--bisect", "--json")
+    assert code == 1
+    assert "error: " in err
+    culprit = json.loads(out)["culprit"]
+    assert culprit["module"] == layer.name
+    assert culprit["node"].startswith(f"{layer.name}/")
+    assert any(mistake in fit for fit in culprit["fits"])
+
+
+def test_it_is_told_to_people(run, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    options = ("--target", "onnx", "--samples", "2", "--time-form", "unrolled")
+    code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
+    assert code == 0
+    assert "Time form: unrolled (asked for)" in out
+    page = html.unescape((tmp_path / "a.bundle" / "report.html").read_text())
+    assert "fp32, time form unrolled (asked for)" in page
+
+
+def test_a_form_that_there_is_not_from_python(tmp_path):
+    with pytest.raises(BadInput, match="--time-form sideways must be auto, scan, unrolled"):
+        pipeline.export(request.Request(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways"))
+
+
+def test_a_form_that_there_is_not(run, tmp_path):
+    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--time-form", "sideways")
+    assert code == 2
+    assert "Invalid value for '--time-form'" in err
+    assert not (tmp_path / "a.bundle").exists()
+
+
+class TestTensorRtRtx:
+    """What it builds, it can run only on a GPU; that there is none is made sure of."""
+
+    pytestmark = rtx
+
+    @pytest.fixture(autouse=True)
+    def _no_gpu(self, monkeypatch):
+        monkeypatch.setattr(gpu, "gpu", lambda: None)
+
+    def test_without_a_wish_it_gets_unrolled_steps(self, run, export):
+        bundle = export("fashion_mnist", "--target", "tensorrt-rtx")
+        said = manifest(bundle).time_form
+        assert said["form"] == "unrolled"
+        assert re.fullmatch(r"TensorRT-RTX [\d.]+ makes a smaller engine of it than of loops", said["why"])
+        assert set(forms(bundle).values()) == {"unrolled"}
+        assert run("verify", bundle)[0] == 0
+
+    def test_where_it_cannot_run_the_smaller_engine_wins(self, run, export):
+        bundle = export("fashion_mnist", "--target", "tensorrt-rtx", "--time-form", "auto")
+        said = manifest(bundle).time_form
+        told = re.fullmatch(
+            r"no GPU to run TensorRT-RTX [\d.]+ on was found here; "
+            r"the smaller engine \(scan ([\d.]+) MB, unrolled ([\d.]+) MB\)",
+            said["why"],
+        )
+        assert told
+        megabytes = dict(zip(FORMS, map(float, told.groups()), strict=True))
+        assert megabytes[said["form"]] == min(megabytes.values()) > 0
+        (sidecar,) = manifest(bundle).engines.values()
+        assert round(sidecar["bytes"] / 1e6, 1) == megabytes[said["form"]]
+        assert set(forms(bundle).values()) == {said["form"]}
+        assert {frozenset(each) for each in said["layers"].values()} == {frozenset({"form"})}
+        assert run("verify", bundle)[0] == 0
+
+
+@pytest.mark.slow
+def test_where_tensorrt_runs_it_is_measured_there(run, simulated, export):
+    """Each layer as an engine of its own, on a GPU that is simulated (tests/simulated/README.md)."""
+    bundle = export("fashion_mnist", "--target", "tensorrt", "--time-form", "auto")
+    said = manifest(bundle).time_form
+    title = r"TensorRT 10\.3\.0, NVIDIA Simulated"
+    assert re.fullmatch(rf"the fastest in {title} on this machine, layer by layer", said["why"])
+    for layer in said["layers"].values():
+        assert layer[f"{layer['form']}_ms"] == min(layer["scan_ms"], layer["unrolled_ms"]) > 0
+    assert forms(bundle) == {layer: each["form"] for layer, each in said["layers"].items()}
+    assert len(manifest(bundle).engines) == 1
+
+
+def average(node: onnx.NodeProto) -> None:
+    node.op_type = "AveragePool"
+    kept = [attribute for attribute in node.attribute if attribute.name in ("kernel_shape", "strides", "pads")]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+
+
+def strictly(node: onnx.NodeProto) -> None:
+    next(attribute for attribute in node.attribute if attribute.name == "beta").f -= 1
+
+
+@pytest.mark.parametrize(("operator", "wrong"), [("MaxPool", average), ("HardSigmoid", strictly)])
+def test_a_scan_that_pools_its_spikes_is_judged_inside(run, export, tmp_path, operator, wrong):
+    bundle = tmp_path / "wrong.bundle"
+    shutil.copytree(export("fashion_mnist", "--target", "onnx"), bundle)
+
+    def apply(model: onnx.ModelProto) -> None:
+        bodies = [a.g.node for node in model.graph.node for a in node.attribute]
+        (pooled,) = (body for body in bodies if any(node.op_type == "MaxPool" for node in body))
+        wrong(next(node for node in pooled if node.op_type == operator))
+
+    change(bundle, apply, both=False, inside=False)
+    code, _, err = run("verify", bundle)
+    assert code == 1
+    assert f"in {PLAIN_MODEL}" in err or f"of {PLAIN_MODEL}" in err, err

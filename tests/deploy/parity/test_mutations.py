@@ -1,0 +1,90 @@
+"""Every mistake that an exporter could make fails verification, whatever the data shows, and is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tcja_deploy.cli import app
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
+
+from ... import networks
+from ...exporters.networks.test_tet_cifar10dvs import TestTetCifar10Dvs
+from . import mutations
+from .mutations import Mutation, change
+
+SMALL = (*networks.SMALL.values(), TestTetCifar10Dvs.small)
+del TestTetCifar10Dvs  # or it is collected here, too
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A small network's bundle, made without data, and the running variances of its batch norms by module."""
+
+    bundle: Path
+    variances: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module", params=SMALL, ids=lambda small: small.name)
+def exported(request, tmp_path_factory) -> Exported:
+    small, folder = request.param, tmp_path_factory.mktemp(request.param.name)
+    checkpoint = small.checkpoint(folder / "model.pth")
+    bundle = folder / "original.bundle"
+    pipeline.export(Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4))
+    norms = {key: value.numpy() for key, value in small.state().items() if key.endswith(".running_var")}
+    return Exported(bundle, {key.removesuffix(".running_var"): value for key, value in norms.items()})
+
+
+def family(exported: Exported, name: str) -> Iterator[Mutation]:
+    manifest = Bundle.open(exported.bundle).manifest
+    if name == "norms":
+        return mutations.of_norms(manifest, exported.variances)
+    if name == "pooling":
+        return mutations.of_pooling(onnx.load(exported.bundle / PLAIN_MODEL, load_external_data=False))
+    return getattr(mutations, f"of_{name}")(manifest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["neurons", "weights", "norms", "attention", "input", "pooling"])
+def test_every_mistake_fails(exported, name, tmp_path, capsys):
+    missed = []
+    for mutation in family(exported, name):
+        bundle = tmp_path / "changed.bundle"
+        shutil.rmtree(bundle, ignore_errors=True)
+        shutil.copytree(exported.bundle, bundle)
+        change(bundle, mutation.apply)
+        code = app.run(["verify", str(bundle), "--bisect", "--json"])
+        captured = capsys.readouterr()
+        culprit = json.loads(captured.out)["culprit"]
+        fits = any(mutation.kind in fit for fit in culprit["fits"])
+        found = culprit["module"] == mutation.module and culprit["node"].startswith(f"{mutation.module}/")
+        if code != 1 or "error: " not in captured.err or not fits or not found:
+            missed.append((mutation.name, code, culprit))
+    assert not missed
+
+
+def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):
+    """In words, with both values and their place."""
+    bundle = Path(shutil.copytree(exported.bundle, tmp_path / "changed.bundle"))
+    weight = Bundle.open(bundle).manifest.weights[1]
+    change(bundle, mutations.one_weight(weight.tensor, 1.5))
+    assert app.run(["verify", str(bundle), "--bisect"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"First wrong: {weight.module}, node {weight.module}/Conv of model.plain.onnx" in said
+    assert re.search(r"is \S+ instead of \S+ at window \d+, time step \d+, neuron \(\d+", said)
+    assert "It fits: weights of output channel" in said
+
+
+def test_nothing_is_said_of_a_correct_export(exported, capsys):
+    assert app.run(["verify", str(exported.bundle), "--bisect", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["culprit"] is None

@@ -1,0 +1,246 @@
+"""Head and tail against the whole network in ONNX Runtime: the same spikes and the same answers, to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+from torch import nn
+
+from tcja_exporters import custom_op
+from tcja_exporters.graph import export, stepwise
+from tcja_exporters.graph.exported import Exported, save
+from tcja_exporters.modules.attention import attention
+from tcja_exporters.modules.layers import PerStep, Readout
+from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
+from tcja_exporters.passes.base import Done
+from tcja_exporters.precision import calibrate, lowered
+from tcja_exporters.reference.recorder import layers
+from tcja_runtime.bundle.bundle import WEIGHTS
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.errors import BadInput
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.tensorrt import build
+from tcja_runtime.tensorrt.build import Options
+
+from ... import networks
+from ..networks.test_cifar10dvs import TestCifar10Dvs
+from ..networks.test_dvs128 import TestDvs128
+from ..networks.test_fsvae import TestFsvae
+from ..networks.test_ms_resnet import TestMsResNet
+from ..networks.test_ncaltech101 import TestNCaltech101, TestTetNCaltech101
+from ..networks.test_tet_cifar10dvs import TestTetCifar10Dvs
+from ..networks.test_tet_ncaltech101_vgg import TestTetNCaltech101Vgg
+from ..peers.streamed import pushed, split
+
+FAMILIES = {
+    test.small.name: test.small
+    for test in (
+        *(TestCifar10Dvs, TestDvs128, TestFsvae, TestNCaltech101),
+        *(TestTetNCaltech101, TestTetCifar10Dvs, TestTetNCaltech101Vgg),
+    )
+}
+IMAGES = TestMsResNet.small
+del TestCifar10Dvs, TestDvs128, TestFsvae, TestMsResNet, TestNCaltech101  # or they are collected here, too
+del TestTetNCaltech101, TestTetCifar10Dvs, TestTetNCaltech101Vgg
+
+FRAMES = InputContract.frames(5, 8, 8)
+LIF = NeuronSpec.leaky(decay_input=True, tau=2.0)
+NEURONS = {
+    "hard": LIF,
+    "hard, strict": NeuronSpec.linear(decay=0.5, strict=True),
+    "hard to -0.5": NeuronSpec.leaky(decay_input=True, tau=3.0, v_reset=-0.5),
+    "hard to 0.25, leaky": NeuronSpec.leaky(decay_input=False, rate=0.3, v_reset=0.25),
+    "soft": NeuronSpec.linear(decay=0.9, gain=0.7, bias=0.1, strict=False, reset="soft"),
+    "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late"),
+    "none": NeuronSpec.linear(decay=0.6, strict=False, reset="none", threshold=0.7),
+}
+
+
+def counts(n: int, contract: InputContract = FRAMES, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(1.0, (n, *contract.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("small", FAMILIES.values(), ids=FAMILIES)
+def test_every_network_with_frames(small, tmp_path):
+    contract = small.network.contract(small.sizes)
+    both = split(small.module(), contract, tmp_path)
+    windows = small.inputs(3).numpy()
+    np.testing.assert_array_equal(pushed(both.streams(3), windows), both.whole(windows)[0])
+    expected, found = both.spikes(windows), both.head_spikes(windows)
+    assert len(found) >= 2
+    for layer, spikes in expected.items():
+        assert spikes.any()
+        np.testing.assert_array_equal(found[layer], spikes, err_msg=layer)
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["time first", "windows first"])
+def exported(request) -> tuple[networks.Streamable, Exported]:
+    module = networks.streamable(LIF, time_axis=request.param)
+    return module, export.export(module, FRAMES, "logits", {"producer": "tests", "T": "5"})
+
+
+@pytest.mark.parametrize("spec", NEURONS.values(), ids=NEURONS)
+def test_every_reset(spec, exported, tmp_path):
+    module, plain = exported
+
+    def with_neurons(graph: gs.Graph) -> Done:
+        for node in graph.nodes:
+            if node.op == custom_op.NAME:
+                node.attrs.update(custom_op.attributes(spec))
+        return Done(0)
+
+    for neuron in spiking_neurons(module).values():
+        neuron.spec = spec
+    both = split(module, FRAMES, tmp_path, export.rewritten(plain, "neurons", with_neurons, plain.weights))
+    assert [state.start for state in both.split.streaming.states] == [spec.v_reset] * 2
+    windows = counts(4)
+    expected, found = both.spikes(windows), both.head_spikes(windows)
+    for layer, spikes in expected.items():
+        assert 0.02 < spikes.mean() < 0.98
+        np.testing.assert_array_equal(found[layer], spikes, err_msg=layer)
+    streams = both.streams(4)
+    for again in range(2):  # the second window of a stream starts from rest, too
+        windows = counts(4, seed=again)
+        np.testing.assert_array_equal(pushed(streams, windows), both.whole(windows)[0])
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(2)], ids=["maximum", "average"])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_lower_precision(precision, pool, tmp_path):
+    """In onnx's evaluator: ONNX Runtime leaves some roundings to half out, in each model others."""
+    module = networks.streamable(LIF, pool=pool)
+    exported = export.export(module, FRAMES, "logits", {"producer": "tests"})
+    modules = {weight.module for weight in exported.weights if ".conv" not in weight.module}
+    scales = calibrate(module, modules, [counts(4)], lambda _n: None) if precision == "int8" else {}
+    both = split(module, FRAMES, tmp_path, lowered(module, exported, precision, set(), scales).exported)
+    states = both.split.streaming.states
+    windows = counts(2)
+    v = {f"{s.layer}/v": np.full((2, *s.shape), s.start, np.float32) for s in states}
+    steps = []
+    for frame in np.moveaxis(windows, 1, 0):
+        steps.append(evaluated(both.split.head, {"frame": frame, **v}))
+        v = {f"{s.layer}/v": steps[-1][f"{s.layer}/v_next"] for s in states}
+    kept = {name: np.stack([made[name] for made in steps], 1) for name in steps[0] if name.endswith("/kept")}
+    expected = evaluated(both.exported.plain, {"frames": windows})["logits"]
+    np.testing.assert_array_equal(evaluated(both.split.tail, kept)["logits"], expected)
+    kinds = {tensor.data_type for part in both.split.models.values() for tensor in part.graph.initializer}
+    assert {"fp16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}[precision] in kinds
+
+
+def evaluated(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = [value.name for value in model.graph.output]
+    model.opset_import[0].version = 19  # it has no older DequantizeLinear, which is the same
+    return dict(zip(names, ReferenceEvaluator(model).run(names, feeds), strict=True))
+
+
+def test_a_maximum_pooling_is_done_ahead_of_the_gate_and_another_one_is_not(tmp_path):
+    pooled = split(networks.streamable(LIF), FRAMES, tmp_path).split.streaming
+    assert [feature.shape for feature in pooled.features] == [(8, 4, 4), (8,)]
+    (tmp_path / "average").mkdir()
+    average = split(networks.streamable(LIF, pool=nn.AvgPool2d(2)), FRAMES, tmp_path / "average")
+    assert [feature.shape for feature in average.split.streaming.features] == [(8, 8, 8), (8,)]
+    windows = counts(2)
+    np.testing.assert_array_equal(pushed(average.streams(2), windows), average.whole(windows)[0])
+
+
+def test_without_attention_the_readout_is_what_is_left(tmp_path):
+    body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2), PerStep(nn.Linear(144, 3)))
+    module = Frames(body, Readout()).eval()
+    both = split(module, FRAMES, tmp_path)
+    assert [feature.shape for feature in both.split.streaming.features] == [(3,)]
+    assert [node.op_type for node in both.split.tail.graph.node][-1] == "ReduceMean"
+    assert len(both.split.tail.graph.node) <= 5
+    windows = counts(2)
+    np.testing.assert_array_equal(pushed(both.streams(2), windows), both.whole(windows)[0])
+
+
+def test_shapes_that_the_exporter_has_not_noted(tmp_path):
+    """Of a matrix product whose steps and windows are two axes, as networks of one's own have."""
+    body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2), nn.Linear(144, 3))
+    both = split(Frames(body, Readout()).eval(), FRAMES, tmp_path)
+    assert [feature.shape for feature in both.split.streaming.features] == [(3,)]
+    windows = counts(2)
+    np.testing.assert_array_equal(pushed(both.streams(2), windows), both.whole(windows)[0])
+
+
+def test_answers_of_each_step(tmp_path):
+    """A network that returns what it answers at each step mixes none."""
+    body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2), PerStep(nn.Linear(144, 3)))
+    module = Frames(body, Readout()).eval()
+    module.readout.per_step = True  # as --per-step does
+    both = split(module, FRAMES, tmp_path)
+    windows = counts(2)
+    np.testing.assert_array_equal(pushed(both.streams(2), windows), both.whole(windows)[0])
+
+
+class Frames(nn.Module):
+    """Takes [N, T, ...], and is [T, N, ...] inside."""
+
+    def __init__(self, body: nn.Module, readout: nn.Module) -> None:
+        super().__init__()
+        self.body, self.readout = body, readout
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.readout(self.body(frames.transpose(0, 1)))
+        return answer
+
+
+def test_both_models_are_as_the_others(tmp_path):
+    """Standard operators, IR version, metadata, and every weight stored once."""
+    both = split(networks.streamable(LIF), FRAMES, tmp_path)
+    stored = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / "alone").mkdir()
+    save(both.exported, tmp_path / "alone")
+    assert stored == (tmp_path / "alone" / WEIGHTS).read_bytes()
+    for file, part in ((HEAD, "head"), (TAIL, "tail")):
+        onnx.checker.check_model(tmp_path / file, full_check=True)
+        model = onnx.load(tmp_path / file, load_external_data=False)
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+        assert {node.domain for node in model.graph.node} == {""}
+        assert not model.functions
+        assert model.ir_version == 10
+        assert {p.key: p.value for p in model.metadata_props} == {"producer": "tests", "T": "5", "part": part}
+        assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert all(node.op_type != "Scan" for node in both.split.head.graph.node)
+
+
+def refused(module: nn.Module, contract: InputContract) -> str:
+    exported = export.export(module.eval(), contract, "logits", {"producer": "tests"})
+    with pytest.raises(BadInput) as caught:
+        stepwise.split(exported, contract, layers(module, contract))
+    return str(caught.value)
+
+
+def test_images_are_refused():
+    said = refused(IMAGES.module(), IMAGES.network.contract(IMAGES.sizes))
+    assert said == "the network takes images, which have no frames to stream; leave --streaming out"
+
+
+def test_a_window_of_one_step_is_refused():
+    body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2))
+    said = refused(Frames(body, Readout()), InputContract.frames(1, 8, 8))
+    assert said == "a window of the network is one time step, with nothing to stream; leave --streaming out"
+
+
+def test_a_network_that_mixes_steps_first_is_refused():
+    body = nn.Sequential(*attention("tcja", (3, 2), 5, 2), PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF))
+    body.append(nn.Flatten(2))
+    said = refused(Frames(body, Readout()), FRAMES)
+    assert said.startswith(
+        "--streaming: node 'body.0.conv/Conv' does not act on each time step alone, and is ahead of "
+    )
+    assert said.endswith("every spiking layer, so that no step can be done before the window is whole; leave it out")
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.parametrize("file", [HEAD, TAIL])
+def test_nvidias_builder_takes_both(file, tmp_path):
+    split(networks.streamable(LIF), FRAMES, tmp_path)
+    built = build.build(tmp_path / file, tmp_path / "engines", "tensorrt-rtx", Options(), "fp32", {})
+    assert built.sidecar["layers"] > 5

@@ -1,0 +1,66 @@
+"""Recordings as windows: what tells them from others, and what is wrong with them."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from tcja_runtime.data import recordings
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.dataset import load
+from tcja_runtime.data.sliding_windows import Cutter, Window
+from tcja_runtime.errors import BadInput
+
+from ...streams import atis, drawn
+
+CONTRACT = InputContract.frames(4, 64, 64)
+CLASSES = ("a", "b")
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    """A second of 400 events."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(atis(drawn(400)))
+    return path
+
+
+def test_windows_of_more_events_than_can_be_kept_are_refused(file, monkeypatch):
+    monkeypatch.setattr(recordings, "Cutter", functools.partial(Cutter, most=150))
+    with pytest.raises(BadInput, match=r"a.bin: a window holds more than 150 events; take shorter windows$"):
+        load(file, CONTRACT, CLASSES, Window.parse("500ms"))
+    assert len(load(file, CONTRACT, CLASSES, Window.parse("250ms"))) == 4
+
+
+def digest(file: Path, rows: str | None = None, window: str | None = None) -> str:
+    """Of a recording, cut at the times of a label file, or into windows."""
+    labels = file.with_name("a_labels.csv")
+    labels.unlink(missing_ok=True)
+    if rows:
+        labels.write_text(f"class,startTime_usec,endTime_usec\n{rows}\n")
+    return load(file, CONTRACT, CLASSES, None if window is None else Window.parse(window)).digest
+
+
+def test_what_is_cut_otherwise_is_told_apart(file):
+    """The answers to data that an export saw are those to just the same windows."""
+    cuts = [
+        (None, None),
+        (None, "500ms"),
+        (None, "250ms"),
+        ("1,0,500000", None),
+        ("1,1000,500000", None),
+        ("1,0,400000", None),
+        ("1,0,500000\n2,500000,900000", None),
+    ]
+    found = [digest(file, *cut) for cut in cuts]
+    assert len(set(found)) == len(cuts)
+    assert found == [digest(file, *cut) for cut in cuts]
+
+
+def test_a_file_is_read_once_however_many_segments_it_has(file, monkeypatch):
+    crc32, read = recordings.zlib.crc32, []
+    monkeypatch.setattr(recordings.zlib, "crc32", lambda block, check: read.append(len(block)) or crc32(block, check))
+    digest(file, "1,0,300000\n2,300000,600000\n1,600000,900000")
+    assert sum(read) == file.stat().st_size

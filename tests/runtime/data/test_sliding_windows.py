@@ -1,0 +1,357 @@
+"""Endless streams cut into windows, held to a plain cutter that goes from event to event."""
+
+from __future__ import annotations
+
+import dataclasses
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.integration import integrate
+from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import Events
+
+from ..recordings import COLUMNS, ROWS, InMemory, at_times, counted, drawn
+
+STEPS = 4
+COUNTERS = ("events", "outside", "late", "dropped", "silent")
+
+
+def contract(rule: str, steps: int = STEPS) -> InputContract:
+    return InputContract.frames(steps, ROWS, COLUMNS).cut_by(rule)
+
+
+class Plain:
+    """The same as `Cutter`, one event after the other: every window's events are a list."""
+
+    def __init__(self, taken: InputContract, window: Window, most: int = 2**24) -> None:
+        self.steps, self.window, self.most = taken.shape[0], window, most
+        self.timed = window.unit == "us"
+        self.at_once = self.timed and taken.split == "number"
+        self.events = self.outside = self.late = self.dropped = self.silent = 0
+        self.origin: int | None = None
+        self.clock = 0
+        self.open: dict[int, list[tuple[int, Events]]] = {}
+        self.given: dict[int, int] = {}
+        self.seen = -1
+
+    def edges(self, number: int) -> list[int]:
+        begin, each = number * self.window.hop, self.window.length // self.steps
+        return [*(begin + i * each for i in range(self.steps)), begin + self.window.length]
+
+    def push(self, events: Events) -> Iterator[Frame]:
+        for i in range(len(events)):
+            yield from self.one(events[i : i + 1])
+
+    def one(self, event: Events) -> Iterator[Frame]:
+        self.events += 1
+        if event.x[0] >= COLUMNS or event.y[0] >= ROWS:
+            self.outside += 1
+            return
+        if self.timed:
+            if self.origin is None:
+                self.origin = int(event.t[0])
+            own = int(event.t[0]) - self.origin
+            clock = max(own, self.clock)
+        else:
+            own = clock = self.clock
+        numbers = [k for k in range(clock // self.window.hop + 1) if self.edges(k)[-1] > clock]
+        if own < self.edges(numbers[0])[0]:
+            self.late += 1
+            return
+        self.clock = clock
+        self.silent += max(numbers[0] - self.seen - 1, 0)
+        for k in numbers:
+            if k > self.seen:
+                self.open[k], self.given[k], self.seen = [], 0, k
+        yield from self.until(clock)
+        for k in numbers:
+            if self.at_once and len(self.open[k]) == self.most:
+                self.dropped += 1
+            else:
+                self.open[k].append((clock, event))
+        if not self.timed:
+            self.clock += 1
+            yield from self.until(self.clock)
+
+    def until(self, clock: int | None) -> Iterator[Frame]:
+        while self.open:
+            ends = {k: self.edges(k)[-1 if self.at_once else self.given[k] + 1] for k in self.open}
+            k = min(ends, key=lambda k: (ends[k], k))
+            if clock is not None and ends[k] > clock:
+                return
+            for _ in range(self.steps if self.at_once else 1):
+                yield self.frame(k, whole=clock is not None)
+            if self.given[k] == self.steps:
+                del self.open[k]
+
+    def frame(self, k: int, *, whole: bool) -> Frame:
+        step, edges, held = self.given[k], self.edges(k), self.open[k]
+        self.given[k] += 1
+        if self.at_once:
+            each = len(held) // self.steps
+            inside = held[step * each :] if step + 1 == self.steps else held[step * each : (step + 1) * each]
+            begin, end = edges[0], edges[-1]
+        else:
+            inside = [(clock, event) for clock, event in held if edges[step] <= clock < edges[step + 1]]
+            begin, end = edges[step : step + 2]
+        if self.timed:
+            begin, end = begin + self.origin, end + self.origin
+        else:
+            end = max(int(event.t[0]) for _, event in held)
+            begin = int(inside[0][1].t[0]) if inside else end
+        counts = counted(Events.joined([event for _, event in inside]))
+        last = step + 1 == self.steps
+        return Frame(
+            window=k, step=step, counts=counts, begin=begin, end=end, events=len(inside), last=last, whole=whole
+        )
+
+    def finish(self) -> Iterator[Frame]:
+        return self.until(None)
+
+
+def cut(cutter: Cutter | Plain, events: Events, cuts: list[int] | None = None) -> list[Frame]:
+    """All frames of a stream that comes in pieces."""
+    frames, at = [], 0
+    for to in [*(cuts or []), len(events)]:
+        frames += cutter.push(events[at:to])
+        at = to
+    return [*frames, *cutter.finish()]
+
+
+def assert_same(frames: list[Frame], wanted: list[Frame]) -> None:
+    assert [dataclasses.replace(f, counts=None) for f in frames] == [
+        dataclasses.replace(f, counts=None) for f in wanted
+    ]
+    for frame, like in zip(frames, wanted, strict=True):
+        np.testing.assert_array_equal(frame.counts, like.counts)
+        assert frame.counts.dtype == np.float32
+
+
+def counters(cutter: Cutter | Plain) -> dict[str, int]:
+    return {name: getattr(cutter, name) for name in COUNTERS}
+
+
+def wild(seed: int) -> Events:
+    """Bursts, pauses, ties, times that go back a little and far, and events beside the sensor."""
+    rng = np.random.default_rng(seed)
+    steps = rng.choice([0, 1, 3, 40, 700, -2, -60], 400, p=[0.3, 0.3, 0.2, 0.1, 0.02, 0.06, 0.02])
+    steps[rng.integers(0, 400)] = -4000
+    events = at_times(steps.cumsum() - 77, seed)
+    events.x[rng.integers(0, 400, 5)] = COLUMNS
+    events.y[rng.integers(0, 400, 5)] = 1000
+    return events
+
+
+WINDOWS = [
+    Window(100),
+    Window(103, hop=40),
+    Window(90, hop=30),
+    Window(64, "events"),
+    Window(31, "events", 9),
+    Window(20, "events", 10),
+]
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("rule", ["number", "time"])
+def test_it_cuts_like_the_plain_one_however_the_events_come(rule, window):
+    taken = contract(rule)
+    for seed in range(3):
+        events = wild(seed)
+        plain = Plain(taken, window, most=25)
+        wanted = cut(plain, events)
+        rng = np.random.default_rng(seed)
+        for cuts in ([], sorted(rng.integers(0, 400, 30).tolist()), list(range(400))):
+            cutter = Cutter(taken, window, most=25)
+            assert_same(cut(cutter, events, cuts), wanted)
+            assert counters(cutter) == counters(plain)
+        assert plain.outside
+        if window.unit == "us":
+            assert plain.late
+            assert plain.silent
+        assert bool(plain.dropped) == (rule == "number" and window.unit == "us")
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_it_works_on_as_many_at_a_time_as_it_likes(monkeypatch, block):
+    events, taken, window = wild(5), contract("time"), Window(103, hop=40)
+    wanted = cut(Plain(taken, window), events)
+    monkeypatch.setattr("tcja_runtime.data.sliding_windows._BLOCK", block)
+    monkeypatch.setattr("tcja_runtime.data.event_counts._MANY", 5)
+    assert_same(cut(Cutter(taken, window), events), wanted)
+
+
+def test_a_recording_in_one_window_is_integrated():
+    events = drawn(1003, 5000)
+    span = int(events.t[-1] - events.t[0]) + 1
+    for rule, window in (
+        ("number", Window(span)),
+        ("number", Window(1003, "events")),
+        ("time", Window(span)),
+        ("duration-grid:1ms", Window(STEPS * 1000)),
+    ):
+        taken = contract(rule)
+        wanted = integrate(InMemory(events), taken).windows[0]
+        frames = cut(Cutter(taken, window), events)[:STEPS]
+        np.testing.assert_array_equal([frame.counts for frame in frames], wanted)
+        assert sum(frame.events for frame in frames) == wanted.sum()
+
+
+def test_frames_come_as_soon_as_they_are_known():
+    def pushed(cutter: Cutter, times: list[int]) -> list[tuple[int, int]]:
+        return [(frame.window, frame.step) for frame in cutter.push(at_times(times))]
+
+    by_time = Cutter(contract("time", 2), Window(100))
+    assert pushed(by_time, [0, 10, 49]) == []
+    assert pushed(by_time, [50]) == [(0, 0)]
+    assert pushed(by_time, [99]) == []
+    assert pushed(by_time, [160]) == [(0, 1), (1, 0)]
+    by_number = Cutter(contract("number", 2), Window(100))
+    assert pushed(by_number, [0, 10, 49, 99]) == []
+    assert pushed(by_number, [100]) == [(0, 0), (0, 1)]
+    of_events = Cutter(contract("number", 2), Window(5, "events"))
+    assert pushed(of_events, [0]) == []
+    assert pushed(of_events, [1]) == [(0, 0)]
+    assert pushed(of_events, [2, 3]) == []
+    assert pushed(of_events, [4]) == [(0, 1)]
+
+
+def test_what_has_not_ended_is_given_and_told_so():
+    cutter = Cutter(contract("time", 2), Window(100, hop=50))
+    frames = cut(cutter, at_times([0, 20, 60, 70, 80]))
+    assert [(f.window, f.step, f.whole, f.events, f.begin, f.end) for f in frames] == [
+        (0, 0, True, 2, 0, 50),
+        (0, 1, False, 3, 50, 100),
+        (1, 0, False, 3, 50, 100),
+        (1, 1, False, 0, 100, 150),
+    ]
+    assert [f.last for f in frames] == [False, True, False, True]
+
+
+def test_a_jump_of_years_costs_nothing():
+    year = 366 * 24 * 3600 * 10**6
+    times = [0, 5, 10 * year, 10 * year + 7, 3, 20 * year]
+    cutter = Cutter(contract("number"), Window(10, hop=5))
+    frames = cut(cutter, at_times(times))
+    assert {frame.window for frame in frames} == {
+        0,
+        1,
+        *(years * year // 5 - i for years in (10, 20) for i in (0, 1)),
+        10 * year // 5 + 1,
+    }
+    assert counters(cutter) == {
+        "events": 6,
+        "outside": 0,
+        "late": 1,
+        "dropped": 0,
+        "silent": 10 * year // 5 - 3 + 10 * year // 5 - 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "window", "most"),
+    [
+        ("number", Window(10**6, hop=250_000), 10_000),
+        ("time", Window(10**6, hop=250_000), 1),
+        ("time", Window(2**24, "events"), 1),
+    ],
+)
+def test_a_burst_is_survived_in_bounded_memory(rule, window, most):
+    """A million events at one time, in the memory of 65,536: 13 bytes each, and what is computed of them."""
+    cutter = Cutter(contract(rule), window, most)
+    burst = at_times(np.zeros(2**20))
+    list(cutter.push(at_times([0])))
+    tracemalloc.start()
+    try:
+        frames = [frame for _ in range(2) for frame in cutter.push(burst)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert frames == []
+    assert peak < 2**16 * 60
+    frames = list(cutter.finish())
+    assert cutter.dropped == (2**21 + 1 - most if rule == "number" else 0)
+    assert sum(frame.events for frame in frames) == (most if rule == "number" else 2**21 + 1)
+
+
+def test_events_one_by_one_are_held_in_bounded_memory():
+    cutter = Cutter(contract("number"), Window(10**6), most=3000)
+    event = at_times([0])
+    for _ in range(3000):
+        list(cutter.push(event))
+    tracemalloc.start()
+    try:
+        for _ in range(3000):
+            list(cutter.push(event))
+        assert tracemalloc.get_traced_memory()[1] < 20_000
+    finally:
+        tracemalloc.stop()
+    assert cutter.dropped == 3000
+
+
+def test_times_that_are_none_are_refused():
+    cutter = Cutter(contract("time"), Window(100))
+    with pytest.raises(BadInput, match=r"times from 0 to 2,305,843,009,213,693,952 us are none; the stream is damaged"):
+        list(cutter.push(at_times([0, 2**61])))
+
+
+def test_frames_are_collected_to_windows():
+    events, taken = drawn(500, 1000), contract("time")
+    frames = cut(Cutter(taken, Window(300, hop=100)), events)
+    collector = Collector(taken)
+    windows = [window for frame in frames if (window := collector.add(frame)) is not None]
+    numbers = list(dict.fromkeys(frame.window for frame in frames if frame.last))
+    assert len(windows) == len(numbers) == 10
+    for number, window in zip(numbers, windows, strict=True):
+        np.testing.assert_array_equal(window, [frame.counts for frame in frames if frame.window == number])
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (("500ms",), Window(500_000, "us", 500_000)),
+        (("500ms", "250ms"), Window(500_000, "us", 250_000)),
+        (("1s",), Window(1_000_000)),
+        (("1.5s", "30000us"), Window(1_500_000, "us", 30_000)),
+        (("50000events",), Window(50_000, "events")),
+        (("50000events", "10000events"), Window(50_000, "events", 10_000)),
+    ],
+)
+def test_windows_are_parsed(said, wanted):
+    assert Window.parse(*said) == wanted
+
+
+@pytest.mark.parametrize(
+    ("length", "hop", "said"),
+    [
+        ("500", None, "a window or hop of '500' must be a time or a number of events, such as 500ms or 50000events"),
+        ("0ms", None, "a window or hop of '0ms' must be"),
+        ("1.0000001s", None, "a window or hop of '1.0000001s' must be"),
+        ("-5ms", None, "must be a time"),
+        ("0events", None, "a window of 0 events must be 1 to"),
+        ("99999999999999us", None, "must be a time"),
+        (
+            "9999999999999events",
+            None,
+            "a window of 9,999,999,999,999 events must be 1 to 1,099,511,627,776 events long",
+        ),
+        ("5ms", "6ms", "a hop of 6,000 us must be 1 to the window's 5,000: events between windows would be lost"),
+        ("5ms", "100events", "windows of 5ms cannot begin every 100events; give both in time, or both in events"),
+        ("64ms", "999us", "a hop of 999 us puts an event into 65 windows of 64,000, at most 64 are possible"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(length, hop, said):
+    with pytest.raises(BadInput, match=said):
+        Window.parse(length, hop)
+
+
+def test_windows_shorter_than_their_frames_are_refused():
+    with pytest.raises(BadInput, match="a window of 3 events cannot be cut into 4 frames; take a longer one"):
+        Cutter(contract("number"), Window(3, "events"))
+    with pytest.raises(BadInput, match="the network takes images, not events"):
+        Cutter(InputContract.images(1, 2, 2), Window())
