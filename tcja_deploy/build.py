@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from tcja_deploy.console import Steps, silent
+from tcja_deploy.console import Progress, silent
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Manifest
@@ -17,20 +17,20 @@ from tcja_runtime.tensorrt import build as engines
 from tcja_runtime.tensorrt.build import Engine, Options
 
 
-def build(path: Path, target: str, options: Options, steps: Steps | None = None) -> Engine:
+def build(path: Path, target: str, options: Options, progress: Progress | None = None) -> Engine:
     """Build an engine from a bundle's model and add it, in place of one of the same name.
 
     Args:
         path: of the bundle, which stays as it is if the build fails.
         target: "auto" (whichever TensorRT is installed), "tensorrt" or "tensorrt-rtx".
         options: of the build.
-        steps: where progress is shown.
+        progress: where progress is shown.
 
     Raises:
         BadInput: the bundle is damaged or cannot be written, or TensorRT cannot build its model.
         Unavailable: TensorRT, or what it needs of this machine, is missing.
     """
-    steps = steps or silent()
+    progress = progress or silent()
     flavour = chosen(target)
     if flavour is None:
         raise Unavailable(
@@ -38,24 +38,24 @@ def build(path: Path, target: str, options: Options, steps: Steps | None = None)
             "--system-site-packages, which sees JetPack's; elsewhere run 'pip install tensorrt' (or tensorrt-rtx)"
         )
     engines.refuse_plugin(flavour, options)
-    with steps.step("check the hashes"):
+    with progress.step("check the hashes"):
         opened = Bundle.open(path, any_engine=True)
     with restaged(path) as folder:
-        kept = _without_changed_engines(opened, folder, steps)
-        with steps.step(f"build the {flavour} engine"):
+        kept = _without_changed_engines(opened, folder, progress)
+        with progress.step(f"build the {flavour} engine"):
             manifest = with_engine(kept, folder, flavour, options)
         write_manifest(folder, manifest)
     name = next(reversed(manifest.engines))
     return Engine(name, manifest.engines[name])
 
 
-def _without_changed_engines(opened: Bundle, folder: Path, steps: Steps) -> Manifest:
+def _without_changed_engines(opened: Bundle, folder: Path, progress: Progress) -> Manifest:
     """Take the engines out of a bundle's copy that are not as they were built, and those that its manifest lacks."""
     sound = opened.sound_engines()
     place = folder / bundle.ENGINES
     for found in sorted(place.iterdir()) if place.is_dir() else ():
         if found.name not in sound:
-            steps.note(f"engine {found.name} is not as the manifest says, it is taken out")
+            progress.note(f"engine {found.name} is not as the manifest says, it is taken out")
             shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
     engines_ = {name: sidecar for name, sidecar in opened.manifest.engines.items() if name in sound}
     return dataclasses.replace(opened.manifest, engines=engines_)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich import box
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
-from rich.progress import TimeElapsedColumn as ElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -29,49 +28,64 @@ out = _Console(markup=False, emoji=False, highlight=False)
 err = _Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
-class Steps:
+class Progress:
     """Where long work says what it is doing: a spinner or a bar with the elapsed time, then a line that stays.
 
     Args:
         console: where; a quiet one for silence. Without a terminal only the lines that stay are written.
+        worded: what makes of a note the text that is shown.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, worded: Callable[[str], str] = str) -> None:
         self._console = console
+        self._worded = worded
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
         """Work of unknown length."""
-        with self._shown(title, None, SpinnerColumn(), TextColumn("{task.description}"), ElapsedColumn()):
+        with self._shown(
+            title,
+            None,
+            rich_progress.SpinnerColumn(),
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.TimeElapsedColumn(),
+        ):
             yield
 
     @contextlib.contextmanager
     def counted(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
         """Work on `total` things, some done already; what it yields is called with the number of things done since."""
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), ElapsedColumn()
+        columns = (
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TimeElapsedColumn(),
+        )
         with self._shown(title, total, *columns) as advance:
             advance(done)
             yield advance
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(self._worded(text)), soft_wrap=True)
 
     @contextlib.contextmanager
-    def _shown(self, title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable[[int], None]]:
+    def _shown(
+        self, title: str, total: int | None, *columns: rich_progress.ProgressColumn
+    ) -> Iterator[Callable[[int], None]]:
         began = time.monotonic()
-        with Progress(
+        with rich_progress.Progress(
             *columns, console=self._console, transient=True, disable=not self._console.is_terminal
-        ) as progress:
-            task = progress.add_task(title, total=total)
-            yield lambda done: progress.advance(task, done)
+        ) as shown:
+            task = shown.add_task(title, total=total)
+            yield lambda done: shown.advance(task, done)
         seconds = f"{time.monotonic() - began:.1f} s"
         self._console.print(Text.assemble(("✓", "green"), f" {title} ", (seconds, "dim")))
 
 
-def silent() -> Steps:
-    """Steps that say nothing."""
-    return Steps(Console(quiet=True))
+def silent() -> Progress:
+    """Progress that is not shown."""
+    return Progress(Console(quiet=True))
 
 
 def table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:

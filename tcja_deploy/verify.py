@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tcja_deploy.budget import batch_size, quick_runs
-from tcja_deploy.console import Steps, silent
+from tcja_deploy.console import Progress, silent
 from tcja_deploy.parity import anytime, bisect, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.parity.classify import answers, identity
@@ -49,27 +49,27 @@ class Verified:
 
 def verify(
     path: Path,
-    steps: Steps | None = None,
+    progress: Progress | None = None,
     *,
     data: Path | None = None,
     samples: int | None = None,
     bisect: bool = False,
     backend: str = AUTO,
-    trusted: bool = False,
+    trust_engine: bool = False,
     show: int | None = None,
 ) -> Verified:
     """Check a bundle's hashes and run it on its golden vectors; numpy and ONNX Runtime or TensorRT suffice.
 
     Args:
         path: of the bundle.
-        steps: where progress is shown.
+        progress: where progress is shown.
         data: windows to classify besides, running free (`tcja_runtime.data.dataset.load`). How the trained network
             classifies them is known where it was exported with the same.
         samples: how many of these to take, at most; None takes all.
         bisect: whether to find what is wrong, if anything is.
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT
             of each engine that this machine can run.
-        trusted: whether to load engines that the manifest does not know.
+        trust_engine: whether to load engines that the manifest does not know.
         show: how many windows, the first, to show the network frame by frame (`tcja_runtime.evidence.anytime`); None
             for as many real ones as cost little.
 
@@ -77,9 +77,9 @@ def verify(
         BadInput: the bundle is damaged, its files do not belong together, or the data cannot be used.
         Unavailable: what the backend needs is missing.
     """
-    steps = steps or silent()
-    with steps.step("check the hashes"):
-        opened = Bundle.open(path, any_engine=trusted)
+    progress = progress or silent()
+    with progress.step("check the hashes"):
+        opened = Bundle.open(path, any_engine=trust_engine)
     manifest = opened.manifest
     anytime.check(show, manifest.input)
     windows = _data(data, samples, manifest)
@@ -88,7 +88,7 @@ def verify(
     named = [*manifest.taps, manifest.answer] if manifest.answer else manifest.taps
     held = (manifest.layers, named, manifest.weights)
     conformance.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
-    names, not_run = _backends(opened, backend, trusted)
+    names, not_run = _backends(opened, backend, trust_engine)
     report = verdict.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",
         source=vectors.samples.source,
@@ -100,35 +100,35 @@ def verify(
     )
     culprit: Culprit | None = None
     first: _Answered | None = None
-    some, early = _early(vectors, windows, manifest, show, steps)
+    some, early = _early(vectors, windows, manifest, show, progress)
     report.anytime += early
     for name in names:
-        proof = _Proof(opened, vectors, name, trusted, steps)
+        proof = _Proof(opened, vectors, name, trust_engine, progress)
         found = with_statistics(proof.found.parity, proof.statistics(windows))
         report.backends.append(_beside(first, proof.answered, found) if first and proof.answered else found)
         report.engines.extend(proof.engines)
         first = first or proof.answered
         report.anytime += proof.curves(some)
         if bisect and culprit is None and proof.found.parity.failures:
-            with steps.step("find what is wrong"):
+            with progress.step("find what is wrong"):
                 culprit = proof.culprit(report)
     for line in remarks([windows]) if windows else ():
-        steps.note(line)
+        progress.note(line)
     if manifest.classes:
         report.untold += anytime.untold(report.anytime, manifest.time_steps, some)
     if manifest.streaming:
         runner = next((name for name in names if name in PROVIDERS), None)
         if runner:
-            report.streamed = stepwise.judge(path, manifest, vectors, steps, runner)
+            report.streamed = stepwise.judge(path, manifest, vectors, progress, runner)
         else:
-            report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with --backend onnxruntime")
+            report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with `backend` onnxruntime")
     return Verified(opened, report, culprit)
 
 
-def _backends(opened: Bundle, backend: str, trusted: bool) -> tuple[list[str], list[str]]:
+def _backends(opened: Bundle, backend: str, trust_engine: bool) -> tuple[list[str], list[str]]:
     """What to prove, and why engines are left out, a line each."""
     names, not_run = [], []
-    found = engines(opened, trusted=trusted)
+    found = engines(opened, trust_engine=trust_engine)
     if backend != AUTO:
         refusals = [engine.refusal() for engine in found if engine.flavour == backend]
         return [backend], [str(refusal) for refusal in refusals if refusal]
@@ -149,7 +149,7 @@ def _backends(opened: Bundle, backend: str, trusted: bool) -> tuple[list[str], l
 
 
 def _early(
-    vectors: Golden, windows: Data | None, manifest: Manifest, show: int | None, steps: Steps
+    vectors: Golden, windows: Data | None, manifest: Manifest, show: int | None, progress: Progress
 ) -> tuple[anytime.Shown, list[Curve]]:
     """Windows to show backends frame by frame, and how early the trained network's answers can be had.
 
@@ -161,7 +161,7 @@ def _early(
     runs = max(quick_runs(*network), len(windows or ()))
     if show is None and known and 0 < len(known.shown) * manifest.time_steps <= runs:
         show = len(known.shown)
-    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(*network), steps=steps)
+    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(*network), progress=progress)
     if known is None:
         return some, []
     shown = known.shown[: some.count or len(seen)]
@@ -196,13 +196,13 @@ def _beside(first: _Answered, second: _Answered, parity_: verdict.Parity) -> ver
 class _Proof:
     """A bundle's network in one backend, compared with its golden vectors."""
 
-    def __init__(self, opened: Bundle, vectors: Golden, name: str, trusted: bool, steps: Steps) -> None:
-        self._bundle, self._vectors, self._steps = opened, vectors, steps
+    def __init__(self, opened: Bundle, vectors: Golden, name: str, trust_engine: bool, progress: Progress) -> None:
+        self._bundle, self._vectors, self._progress = opened, vectors, progress
         manifest, path = opened.manifest, opened.path
         looked_at = (path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
         self._deployed: Backend | None = None
         if name in FLAVOURS:
-            running = select.all_opened(opened, name, trusted=trusted)
+            running = select.all_opened(opened, name, trust_engine=trust_engine)
             self._deployed = running[0]
             self._probes = tensorrt_probes(*looked_at, name, manifest.precision, manifest.answer)
         else:
@@ -217,7 +217,7 @@ class _Proof:
         n = len(vectors.samples)
         # TensorRT builds a part for each size of a batch, so all are of one.
         size = max(k for k in range(1, self._size + 1) if n % k == 0) if self._deployed else self._size
-        with steps.counted(f"compare {name} with the golden vectors", n) as advance:
+        with progress.counted(f"compare {name} with the golden vectors", n) as advance:
             self.found = compare(vectors.batches(size), self._probes, self._scenes, self._network, advance=advance)
         self.engines = [judge(engine, vectors, manifest, self.found.outputs) for engine in running]
         self.answered: _Answered | None = None
@@ -255,7 +255,14 @@ class _Proof:
         title, none = f"classify with {probe.backend}", self._answer(self._vectors.samples.inputs[:1]).first(0)
         with ExitStack() as until:
             return answers(
-                self._answer, windows, self._size, known=none, who=who, title=title, steps=self._steps, until=until
+                self._answer,
+                windows,
+                self._size,
+                known=none,
+                who=who,
+                title=title,
+                progress=self._progress,
+                until=until,
             )
 
     def _answer(self, inputs: Floats) -> Predicted:
@@ -274,13 +281,13 @@ class _Proof:
 def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:
     """The data to classify; None where there are none."""
     if samples is not None and samples < 1:
-        raise BadInput(f"--samples {samples} must be at least 1")
+        raise BadInput(f"`samples` {samples} must be at least 1")
     if path is None:
         if samples is not None:
-            raise BadInput("--samples says how many windows of --data to take; give --data too, or leave it out")
+            raise BadInput("`samples` says how many windows of `data` to take; give `data` too, or leave it out")
         return None
     if not manifest.classes:
-        raise BadInput(f"--data {path}: the network does not classify, so there is nothing to count; leave it out")
+        raise BadInput(f"`data` {path}: the network does not classify, so there is nothing to count; leave it out")
     windows = load(path, manifest.input, manifest.classes)
     return windows if samples is None else windows.first(samples)
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.bench.measure import peak
-from tcja_deploy.console import Steps, err, silent
+from tcja_deploy.console import Progress, err, silent
 from tcja_deploy.report.html import Html, joined, tag
 from tcja_deploy.stream.results import Answer, Summary
 from tcja_deploy.stream.stream import Options, Stream
@@ -176,16 +176,16 @@ def main() -> None:
     parser.add_argument("--svg", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    steps, pieces = Steps(err), drawn_bytes()
+    progress, pieces = Progress(err), drawn_bytes()
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "a.bundle"
-        with steps.step("export"):
+        with progress.step("export"):
             exporting = multiprocessing.get_context("spawn").Process(target=export, args=(Path(folder),))
             exporting.start()
             exporting.join()
-        with steps.step(f"stream {args.minutes:g} minutes at {RATE:,} events/s, as fast as it goes"):
+        with progress.step(f"stream {args.minutes:g} minutes at {RATE:,} events/s, as fast as it goes"):
             seen, streamed = hour(bundle, pieces, args.minutes)
-        with steps.step(f"a burst of {args.burst} M events"):
+        with progress.step(f"a burst of {args.burst} M events"):
             answered, grown, bursted = burst(bundle, pieces, args.burst * 1_000_000)
     result = {
         "machine": dataclasses.asdict(conditions()),

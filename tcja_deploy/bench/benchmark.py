@@ -20,7 +20,7 @@ from typing import Any
 
 from tcja_deploy.bench.measure import FEWEST, WARM_RUNS, Latency, Memory, check_batch, inputs, peak, timed
 from tcja_deploy.bench.stepwise import in_turns
-from tcja_deploy.console import Steps, silent
+from tcja_deploy.console import Progress, silent
 from tcja_deploy.packages import tools
 from tcja_runtime.backends.select import AUTO, Backend, opened
 from tcja_runtime.backends.stepwise import Streams
@@ -142,10 +142,10 @@ class Benchmark:
 
 def bench(
     path: Path,
-    steps: Steps | None = None,
+    progress: Progress | None = None,
     *,
     backend: str = AUTO,
-    trusted: bool = False,
+    trust_engine: bool = False,
     batch: int = 1,
     seconds: float = 5.0,
     warm_up: float = 1.0,
@@ -154,9 +154,9 @@ def bench(
 
     Args:
         path: of the bundle.
-        steps: where progress is shown, and why engines are passed over.
+        progress: where progress is shown, and why engines are passed over.
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
-        trusted: whether to load engines that the bundle's manifest does not know.
+        trust_engine: whether to load engines that the bundle's manifest does not know.
         batch: windows a run, 1 to `LARGEST_BATCH`.
         seconds: to measure for at least.
         warm_up: seconds of runs before that.
@@ -165,16 +165,16 @@ def bench(
         BadInput: the bundle is damaged, has no such engine, or its engine does not take so many windows.
         Unavailable: this machine lacks what the backend needs.
     """
-    steps = steps or silent()
-    with steps.step("check the hashes"):
-        found = Bundle.open(path, any_engine=trusted)
+    progress = progress or silent()
+    with progress.step("check the hashes"):
+        found = Bundle.open(path, any_engine=trust_engine)
     manifest, free = found.manifest, free_memory()
     feeds: dict[str, Floats] = {manifest.input.name: inputs(path, manifest, batch)}
     most = peak()
-    with steps.step("load the network"):
-        running = opened(found, backend, trusted=trusted)
+    with progress.step("load the network"):
+        running = opened(found, backend, trust_engine=trust_engine)
     for line in running.passed_over:
-        steps.note(line)
+        progress.note(line)
     check_batch(running, batch, path)
 
     def run() -> None:
@@ -183,14 +183,14 @@ def bench(
     before, source = conditions(), power.source()
     rest = None
     if source:
-        with steps.step("measure the power at rest"), Sampler(source[1]) as resting:
+        with progress.step("measure the power at rest"), Sampler(source[1]) as resting:
             time.sleep(_REST)
         rest = resting.power
-    with steps.step("warm up"):
+    with progress.step("warm up"):
         timed(run, warm_up, WARM_RUNS)
     sampler = Sampler(source[1]) if source else None
     measuring: AbstractContextManager[Any] = sampler or nullcontext()
-    with steps.step(f"measure in {running.title}"), measuring:
+    with progress.step(f"measure in {running.title}"), measuring:
         taken = timed(run, seconds, FEWEST)
     after, left = conditions(), free_memory()
     memory = Memory(**most(), gpu=None if free is None or left is None else max(free - left, 0))
@@ -208,7 +208,7 @@ def bench(
         latency=Latency.of(taken),
         memory=memory,
         energy=Energy(source=source[0], rest=rest, runs=sampler.power) if source and sampler else None,
-        streamed=_streamed(found, running, feeds, seconds, steps),
+        streamed=_streamed(found, running, feeds, seconds, progress),
         before=before,
         after=after,
         versions=tools(),
@@ -216,12 +216,12 @@ def bench(
 
 
 def _streamed(
-    bundle: Bundle, running: Backend, feeds: Mapping[str, Floats], seconds: float, steps: Steps
+    bundle: Bundle, running: Backend, feeds: Mapping[str, Floats], seconds: float, progress: Progress
 ) -> Streamed | None:
     if not bundle.manifest.streaming or running.engine:
         return None
     (windows,) = feeds.values()
-    with steps.step("measure frame by frame"):
+    with progress.step("measure frame by frame"):
         streams = Streams.open(bundle, len(windows), backend=running.name)
         taken = in_turns(streams, lambda: running.session.run(feeds), windows, seconds, FEWEST)
     return Streamed(**{name: Latency.of(each) for name, each in dataclasses.asdict(taken).items()})

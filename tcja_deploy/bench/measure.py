@@ -154,7 +154,7 @@ def check_batch(running: Backend, batch: int, path: Path) -> None:
         least, _, most = running.engine.sidecar["batch"]
         if not least <= batch <= most:
             raise BadInput(
-                f"--batch {batch}: engine {running.engine.name} takes {least} to {most} windows at a time; "
+                f"`batch` {batch}: engine {running.engine.name} takes {least} to {most} windows at a time; "
                 f"run 'tcja-deploy build {path} --batch {min(least, batch)}:{batch}:{max(most, batch)}'"
             )
 

@@ -28,7 +28,7 @@ from tcja_deploy.bench.measure import (
     peak,
     timed,
 )
-from tcja_deploy.console import Steps, silent
+from tcja_deploy.console import Progress, silent
 from tcja_deploy.packages import tools
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
@@ -120,11 +120,11 @@ class Sweep:
 
 def sweep(
     path: Path,
-    steps: Steps | None = None,
+    progress: Progress | None = None,
     *,
     names: Sequence[str],
     batches: Sequence[int],
-    trusted: bool = False,
+    trust_engine: bool = False,
     seconds: float = 5.0,
     warm_up: float = 1.0,
 ) -> Sweep:
@@ -132,11 +132,11 @@ def sweep(
 
     Args:
         path: of the bundle.
-        steps: where progress is shown.
+        progress: where progress is shown.
         names: backends, `tcja_runtime.backends.select.AUTO`, or `CANONICAL`; the first is what others are compared
             with.
         batches: windows a run.
-        trusted: whether to load engines that the bundle's manifest does not know.
+        trust_engine: whether to load engines that the bundle's manifest does not know.
         seconds: to measure each case for at least.
         warm_up: seconds of runs of each case before that.
 
@@ -144,15 +144,15 @@ def sweep(
         BadInput: the bundle is damaged, has no such engine, or its engine does not take so many windows.
         Unavailable: this machine lacks what a backend needs, or memory.
     """
-    steps = steps or silent()
-    with steps.step("check the hashes"):
-        found = Bundle.open(path, any_engine=trusted)
+    progress = progress or silent()
+    with progress.step("check the hashes"):
+        found = Bundle.open(path, any_engine=trust_engine)
     running = {}
     for name in names:
-        with steps.step(f"load the network ({name})"):
-            backend = _opened(found, name, trusted)
+        with progress.step(f"load the network ({name})"):
+            backend = _opened(found, name, trust_engine)
         for line in backend.passed_over:
-            steps.note(line)
+            progress.note(line)
         for batch in batches:
             check_batch(backend, batch, path)
         running[backend.name] = backend
@@ -162,10 +162,10 @@ def sweep(
         for name, backend in running.items():
             runs[f"{batch} {name}"] = lambda session=backend.session, feeds=feeds: session.run(feeds)
     before = conditions()
-    with steps.step("warm up"):
+    with progress.step("warm up"):
         for run in runs.values():
             timed(run, warm_up, WARM_RUNS)
-    with steps.step(f"measure {len(runs)} cases in turn"):
+    with progress.step(f"measure {len(runs)} cases in turn"):
         taken = alternated(runs, seconds * len(runs), FEWEST, PATIENCE * len(runs) * max(seconds, 1.0))
     after = conditions()
     cases: list[Case] = []
@@ -173,8 +173,8 @@ def sweep(
         first = Latency.of(taken[f"{batch} {next(iter(running))}"]).p50
         for name, backend in running.items():
             latency = Latency.of(taken[f"{batch} {name}"])
-            with steps.step(f"measure the memory of {backend.title}, {batch} at a time"):
-                memory = _memory(path, name, batch, trusted)
+            with progress.step(f"measure the memory of {backend.title}, {batch} at a time"):
+                memory = _memory(path, name, batch, trust_engine)
             cases.append(
                 Case(
                     backend=name,
@@ -218,15 +218,15 @@ def _growth(name: str, cases: Sequence[Case]) -> Growth:
     )
 
 
-def _opened(found: Bundle, name: str, trusted: bool) -> Backend:
+def _opened(found: Bundle, name: str, trust_engine: bool) -> Backend:
     if name != CANONICAL:
-        return select.opened(found, name, trusted=trusted)
+        return select.opened(found, name, trust_engine=trust_engine)
     title = f"{select.title('onnxruntime')}, {MODEL}"
     return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession(found.path / MODEL, keeps_memory=True))
 
 
-def _memory(path: Path, name: str, batch: int, trusted: bool) -> Memory:
-    request = json.dumps({"path": str(path), "name": name, "batch": batch, "trusted": trusted})
+def _memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory:
+    request = json.dumps({"path": str(path), "name": name, "batch": batch, "trust_engine": trust_engine})
     command = [sys.executable, "-m", "tcja_deploy.bench.sweep"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -239,10 +239,10 @@ def main() -> None:
     """Run one case in this process, which does nothing else, and tell its memory."""
     request = json.load(sys.stdin)
     path = Path(request["path"])
-    found = Bundle.open(path, any_engine=request["trusted"])
+    found = Bundle.open(path, any_engine=request["trust_engine"])
     feeds: dict[str, Floats] = {found.manifest.input.name: inputs(path, found.manifest, request["batch"])}
     free, most = free_memory(), peak()
-    session = _opened(found, request["name"], request["trusted"]).session
+    session = _opened(found, request["name"], request["trust_engine"]).session
     for _ in range(WARM_RUNS):
         session.run(feeds)
     left = free_memory()

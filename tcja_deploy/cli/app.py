@@ -18,6 +18,7 @@ from tcja_deploy.cli.bench import bench
 from tcja_deploy.cli.build import build
 from tcja_deploy.cli.doctor import doctor
 from tcja_deploy.cli.export import export
+from tcja_deploy.cli.flags import flagged
 from tcja_deploy.cli.inspect import inspect
 from tcja_deploy.cli.run import run_
 from tcja_deploy.cli.stream import stream
@@ -88,7 +89,7 @@ def run(arguments: list[str]) -> int:
 def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
-    line = "".join(c if c.isprintable() else " " for c in f"error: {message}")
+    line = "".join(c if c.isprintable() else " " for c in f"error: {flagged(message)}")
     with contextlib.suppress(OSError):  # the exit code tells, even where stderr cannot be written
         err.print(line, soft_wrap=True)
     return code

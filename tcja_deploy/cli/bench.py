@@ -12,8 +12,9 @@ from rich.text import Text
 from tcja_deploy.bench.benchmark import Benchmark
 from tcja_deploy.bench.measure import FEWEST, FEWEST_99, Latency
 from tcja_deploy.bench.sweep import Growth, Sweep
+from tcja_deploy.cli import flags
 from tcja_deploy.cli.options import Json, TrustEngine, Verbose
-from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import out, print_json
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import si
 from tcja_runtime.choices import BackendName
@@ -50,12 +51,12 @@ def bench(
     from tcja_deploy.bench import benchmark, sweep
 
     names = [name.value for name in backend] + [sweep.CANONICAL] * canonical
-    how: dict[str, Any] = {"trusted": trust_engine, "seconds": seconds, "warm_up": warm_up}
+    how: dict[str, Any] = {"trust_engine": trust_engine, "seconds": seconds, "warm_up": warm_up}
     found: benchmark.Benchmark | sweep.Sweep
     if len(names) == len(batch) == 1:
-        found = benchmark.bench(bundle, Steps(err), backend=names[0], batch=batch[0], **how)
+        found = benchmark.bench(bundle, flags.progress(), backend=names[0], batch=batch[0], **how)
     else:
-        found = sweep.sweep(bundle, Steps(err), names=names, batches=sorted(set(batch)), **how)
+        found = sweep.sweep(bundle, flags.progress(), names=names, batches=sorted(set(batch)), **how)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from tcja_deploy.cli import flags
 from tcja_deploy.cli.options import BatchSizes, Json, Verbose
-from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import out, print_json
 from tcja_runtime.choices import Builder, Hardware
 from tcja_runtime.errors import DONE
 from tcja_runtime.tensorrt.plugin import NEVER_RUN
@@ -58,7 +59,7 @@ def build(
         hardware=hardware and hardware.value,
         plugin=plugin,
     )
-    engine = built(bundle, target.value, how, Steps(err))
+    engine = built(bundle, target.value, how, flags.progress())
     if as_json:
         print_json({"bundle": str(bundle), "engine": engine.name, **engine.sidecar})
     else:

@@ -10,11 +10,12 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli import options
+from tcja_deploy.cli import flags, options
 from tcja_deploy.cli.build import engine_text
+from tcja_deploy.cli.flags import flagged
 from tcja_deploy.cli.options import Anytime, BatchSizes, Json, NetworkName, Set, Trust, Verbose
 from tcja_deploy.cli.parity import parity_text
-from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import out, print_json
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
@@ -136,10 +137,10 @@ def export(
         judge=judge,
         anytime=anytime,
         report=report,
-        trusted=trust_checkpoint,
+        trust_checkpoint=trust_checkpoint,
     )
     try:
-        manifest, result = pipeline.export(request, Steps(err))
+        manifest, result = pipeline.export(request, flags.progress())
     except ParityNotMet as error:
         if as_json:
             print_json({"bundle": None, "parity": error.figures})
@@ -159,7 +160,7 @@ def exported_text(manifest: Manifest) -> RenderableType:
     lines = [
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
-        *(f"  {line}" for line in manifest.evidence),
+        *(f"  {flagged(line)}" for line in manifest.evidence),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
         f"Time form: {manifest.time_form['form']} ({manifest.time_form['why']})",
         *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),

@@ -9,9 +9,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli import options
+from tcja_deploy.cli import flags, options
 from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose
-from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import out, print_json
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, si, windows
 from tcja_deploy.inspect.describe import Facts
@@ -48,10 +48,12 @@ def inspect(
         raise BadInput("--batch says how many windows a board takes at a time; name the board with --device")
     at = None if device is None else board(device)
     told = options.settings(set_)
-    facts = inspected(file, network=network, settings=told, trusted=trust_checkpoint)
+    facts = inspected(file, network=network, settings=told, trust_checkpoint=trust_checkpoint)
     costs = None
     if at is not None:
-        costs = estimate(file, at, batch or 1, Steps(err), network=network, settings=told, trusted=trust_checkpoint)
+        costs = estimate(
+            file, at, batch or 1, flags.progress(), network=network, settings=told, trust_checkpoint=trust_checkpoint
+        )
     if as_json:
         print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
     else:
@@ -72,7 +74,7 @@ def _facts_text(facts: Facts) -> RenderableType:
                 table.add_row(*(_short(cell) for cell in row.values()))
             parts.append(table)
         elif value:
-            parts.append(Text(f"{title}: {_short(value)}"))
+            parts.append(Text(f"{title}: {flags.flagged(_short(value))}"))
     return Group(*parts)
 
 

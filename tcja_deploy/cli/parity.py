@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tcja_deploy.cli.flags import flagged
 from tcja_deploy.console import table
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
@@ -36,7 +37,7 @@ def parity_text(report: Report) -> RenderableType:
     lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines), *report.untold]
     lines += [report.streamed.said] if report.streamed else []
     lines += [f"Not run: {why}" for why in report.not_run]
-    return Group(*parts, *early, flips, *map(Text, lines), verdict(report))
+    return Group(*parts, *early, flips, *map(Text, map(flagged, lines)), verdict(report))
 
 
 def _engine_parity(found: EngineParity) -> str:

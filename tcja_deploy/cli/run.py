@@ -12,9 +12,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli import options
+from tcja_deploy.cli import flags, options
 from tcja_deploy.cli.options import BackendChoice, Hop, Json, TrustEngine, Verbose, WindowLength
-from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import out, print_json
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
 from tcja_deploy.run.classify import Classified
@@ -56,12 +56,12 @@ def run_(
         staging.check_new_file(picture, "--picture")
     how: dict[str, Any] = {
         "backend": backend.value,
-        "trusted": trust_engine,
+        "trust_engine": trust_engine,
         "top": top,
         "window": options.window(window, hop),
         "pictured": 0 if picture is None else MOST,
     }
-    found = classify(bundle, files, Steps(err), **how)
+    found = classify(bundle, files, flags.progress(), **how)
     if as_json:
         print_json(found.to_dict())
     elif as_csv:
@@ -69,7 +69,7 @@ def run_(
     else:
         out.print(classified_text(found))
     if picture is not None:
-        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, Steps(err)))
+        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, flags.progress()))
         picture.write_text(drawn, encoding="utf-8")
     return DONE
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tcja_deploy.cli import options
+from tcja_deploy.cli import flags, options
 from tcja_deploy.cli.options import (
     BackendChoice,
     Hop,
@@ -16,7 +16,6 @@ from tcja_deploy.cli.options import (
     Verbose,
     WindowLength,
 )
-from tcja_deploy.console import Steps, err
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.events.buffer import LIMIT
@@ -82,13 +81,13 @@ def stream(
         seconds=seconds,
         windows=windows,
         backend=backend.value,
-        trusted=trust_engine,
+        trust_engine=trust_engine,
     )
-    steps = Steps(err)
+    progress = flags.progress()
     with contextlib.closing(sources.opened(source, form=format_, speed=options.speed(speed), follow=follow)) as opened:
-        found = Stream(bundle, opened, how, steps)
+        found = Stream(bundle, opened, how, progress)
         if opened.address:
-            steps.note(f"listening at {opened.address}")
+            progress.note(f"listening at {opened.address}")
         form = output.JSON if as_json else output.CSV if as_csv else output.PLAIN
         view.run(found, form, top=top, view=shown)
     return DONE

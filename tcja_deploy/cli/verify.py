@@ -10,9 +10,10 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from tcja_deploy.cli import flags
 from tcja_deploy.cli.options import Anytime, Json, TrustEngine, Verbose
 from tcja_deploy.cli.parity import parity_text
-from tcja_deploy.console import Steps, err, out, print_json
+from tcja_deploy.console import err, out, print_json
 from tcja_deploy.parity.bisect import Culprit
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, UNMET
@@ -46,12 +47,12 @@ def verify(
 
     verified = proven(
         bundle,
-        Steps(err),
+        flags.progress(),
         data=data,
         samples=samples,
         bisect=bisect,
         backend=backend.value,
-        trusted=trust_engine,
+        trust_engine=trust_engine,
         show=anytime,
     )
     opened, result = verified.bundle, verified.report

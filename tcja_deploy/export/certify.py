@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tcja_deploy.budget import batch_size
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_deploy.packages import tools
 from tcja_deploy.parity import anytime
 from tcja_deploy.parity.classify import answers, identity
@@ -44,7 +44,7 @@ def certify(
     taps: list[Tap],
     answer: Tap | None,
     folder: Path,
-    steps: Steps,
+    progress: Progress,
     judge: int,
     show: int | None,
     advice: Sequence[Advice] = (),
@@ -59,7 +59,7 @@ def certify(
         taps: what else is looked at.
         answer: what it answers with the mean over time of.
         folder: of the exported models.
-        steps: where progress is shown.
+        progress: where progress is shown.
         judge: how many windows to judge.
         show: how many to show frame by frame; None for as many real ones as cost little.
         advice: for the portrait; if none is given, it is derived, which only a network in float32 allows.
@@ -99,7 +99,7 @@ def certify(
         scenes[scene] = inputs, dataclasses.replace(Reference.joined(parts), spikes=spikes)
         recorder.add_scene(scene, scenes[scene][1])
 
-    with steps.step("record drawn stimuli"):
+    with progress.step("record drawn stimuli"):
         draw(stimulus.DRAWN, deployed.network, stimulus.windows([layer.shape for layer in layers], time_steps))
         drawn_weights = stimulus.dyadic(exported.weights)
         draw(stimulus.DYADIC, reference.with_weights(deployed.network, exported.weights, drawn_weights), 1)
@@ -109,7 +109,7 @@ def certify(
     compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=drawn_weights)
     probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps, answer=answer)
     judged = windows.first(judge)
-    with steps.counted("compare with PyTorch, spike by spike", len(judged)) as advance:
+    with progress.counted("compare with PyTorch, spike by spike", len(judged)) as advance:
         found = compare(map(trained, judged.batches(size)), probes, scenes, compared, advance=advance)
 
     # A network that is not the trained one need not classify the rest.
@@ -117,7 +117,7 @@ def certify(
 
     def classes(who: str, run: Callable[[Floats], Predicted], known: Predicted, until: ExitStack) -> Predicted:
         which, title = f"{who} of {identity(folder, PLAIN_MODEL)}", f"classify with {who}"
-        return answers(run, answered, size, known=known, who=which, title=title, steps=steps, until=until)
+        return answers(run, answered, size, known=known, who=which, title=title, progress=progress, until=until)
 
     def original(inputs: Floats) -> Predicted:
         return Predicted.seen(reference.run(network.model, inputs, torch.float64, answer))
@@ -135,7 +135,7 @@ def certify(
             predicted = classes(called, original, known, until)
             theirs = classes(ours, exported_, found.exported, until)
         statistics = agreement(windows.source, predicted.likeliest, theirs.likeliest, labels)
-        some = anytime.Shown(answered, contract, show, runs=len(judged), size=size, steps=steps)
+        some = anytime.Shown(answered, contract, show, runs=len(judged), size=size, progress=progress)
         shown = some.classes(called, original, predicted)
         curves += anytime.curves(called, predicted, shown, labels)
         curves += anytime.curves(ours, theirs, some.classes(ours, exported_, theirs), labels)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tcja_deploy.budget import batch_size, judged_windows
 from tcja_deploy.build import chosen, with_engine
-from tcja_deploy.console import Steps, silent
+from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import certify
 from tcja_deploy.export.request import Request
 from tcja_deploy.export.time_form import AUTO, choose
@@ -61,7 +61,7 @@ DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""
 
 
-def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, verdict.Report]:
+def export(request: Request, progress: Progress | None = None) -> tuple[Manifest, verdict.Report]:
     """Export a checkpoint and write its bundle.
 
     Raises:
@@ -69,22 +69,22 @@ def export(request: Request, steps: Steps | None = None) -> tuple[Manifest, verd
         Unavailable: something is missing on this machine.
         ParityNotMet: the exported network does not do what the trained one does; no bundle is written.
     """
-    steps = steps or silent()
+    progress = progress or silent()
     if request.precision not in PRECISIONS:
-        raise BadInput(f"--precision {request.precision} must be {', '.join(PRECISIONS)}")
+        raise BadInput(f"`precision` {request.precision} must be {', '.join(PRECISIONS)}")
     if request.time_form not in (None, AUTO, *FORMS):
-        raise BadInput(f"--time-form {request.time_form} must be {AUTO}, {', '.join(FORMS)}")
+        raise BadInput(f"`time_form` {request.time_form} must be {AUTO}, {', '.join(FORMS)}")
     if request.keep != Request.keep and request.precision == "fp32":
-        raise BadInput("--keep says what stays in float32 in a lower precision; give --precision too, or leave it out")
+        raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
     target = chosen(request.target)
     _check_report(request)
     onnxruntime.require()
     with staged(request.out) as folder:
-        return _export(request, target, folder, steps)
+        return _export(request, target, folder, progress)
 
 
-def _export(request: Request, target: str | None, folder: Path, steps: Steps) -> tuple[Manifest, verdict.Report]:
-    with steps.step("read the checkpoint" if request.model is None else "replace the neurons"):
+def _export(request: Request, target: str | None, folder: Path, progress: Progress) -> tuple[Manifest, verdict.Report]:
+    with progress.step("read the checkpoint" if request.model is None else "replace the neurons"):
         network = _trained(request)
         if request.per_step:
             network = answering_each_step(network)
@@ -100,7 +100,7 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
     windows = _windows(request, contract, classes, enough)
     judge = request.judge or judged_windows(layers, network.time_steps)
 
-    with steps.step("export to ONNX"):
+    with progress.step("export to ONNX"):
         metadata = {
             "producer": producer(),
             "network": network.name,
@@ -114,19 +114,19 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         taps = tapping.taps(network.model, exported.model, network.time_steps)
         enough_to_tell = next(windows.batches(DRAWN_WINDOWS))
         answer = recorder.answer(network.model, exported.model, layers, enough_to_tell) if classes else None
-    deployed, calibration, advice = _lowered(request, network, exported, layers, windows, steps)
+    deployed, calibration, advice = _lowered(request, network, exported, layers, windows, progress)
     time_form = choose(
-        request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, steps
+        request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, progress
     )
     exported = onnx_export.laid_out(deployed.exported, time_form.forms, pooled=target is None)
     deployed = dataclasses.replace(deployed, exported=exported)
     split = stepwise.split(exported, contract, layers) if request.streaming else None
     save(exported, folder, split.models if split else {})
     result, vectors, portrait = certify(
-        network, deployed, windows, layers, taps, answer, folder, steps, judge, request.anytime, advice
+        network, deployed, windows, layers, taps, answer, folder, progress, judge, request.anytime, advice
     )
     for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
-        steps.note(line)
+        progress.note(line)
     manifest = Manifest(
         producer=producer(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -155,10 +155,10 @@ def _export(request: Request, target: str | None, folder: Path, steps: Steps) ->
         tools=tools(),
     )
     if split:
-        result.streamed = judge_stepwise(folder, manifest, vectors, steps, "onnxruntime")
+        result.streamed = judge_stepwise(folder, manifest, vectors, progress, "onnxruntime")
         manifest = dataclasses.replace(manifest, parity=result.summary())
     if target and result.met:
-        with steps.step(f"build the {target} engine"):
+        with progress.step(f"build the {target} engine"):
             manifest = with_engine(manifest, folder, target, Options(batch=request.batch))
 
     page = render(manifest, result, portrait)
@@ -179,13 +179,13 @@ def _lowered(
     exported: Exported,
     layers: list[Layer],
     windows: Windows,
-    steps: Steps,
+    progress: Progress,
 ) -> tuple[Lowered, dict[str, Any], list[Advice]]:
     """The network in the precision asked for, what its scales were found on, and what was advised of its layers."""
     if request.precision == "fp32":
         return Lowered(exported, network.model, "fp32"), {}, []
     size = batch_size(layers, network.time_steps)
-    with steps.step("predict flips in lower precision"):
+    with progress.step("predict flips in lower precision"):
         inputs = next(windows.batches(size))
         recorded = recorder.record(network.model, inputs, layers, network.time_steps, []).reference
         advice = advise(network.model, inputs, recorded, layers)
@@ -195,8 +195,8 @@ def _lowered(
     kept = keep_in_float32(names, exported.model, exported.weights, layers)
     if all(weight.module in kept for weight in exported.weights):
         raise BadInput(
-            f"--precision {request.precision} would leave everything in float32, as "
-            f"{', '.join(names)} are kept; choose with --keep, or --keep {NOTHING}"
+            f"`precision` {request.precision} would leave everything in float32, as "
+            f"{', '.join(names)} are kept; choose with `keep`, or `keep` {NOTHING}"
         )
     scales: Mapping[str, float] = {}
     calibration: dict[str, Any] = {}
@@ -204,24 +204,26 @@ def _lowered(
         blocks = {name.rpartition(".")[0] for name in parts(network.model)}
         modules = quantizable(exported.model, exported.weights, blocks) - kept
         looked_at = windows.first(CALIBRATION_WINDOWS)
-        with steps.counted(f"calibrate on {windows.source}", len(looked_at)) as advance:
+        with progress.counted(f"calibrate on {windows.source}", len(looked_at)) as advance:
             found = calibrate(network.model, modules, looked_at.batches(size), advance)
         scales, calibration = found, {"source": windows.source, "windows": len(looked_at)}
-    with steps.step(f"lower to {request.precision}"):
+    with progress.step(f"lower to {request.precision}"):
         return lowered(network.model, exported, request.precision, kept, scales), calibration, advice
 
 
 def _trained(request: Request) -> TrainedNetwork:
     """The network to export: found by its checkpoint, or a user's own."""
-    checkpoint = checkpoints.load(request.checkpoint, trusted=request.trusted) if request.checkpoint else None
+    checkpoint = (
+        checkpoints.load(request.checkpoint, trust_checkpoint=request.trust_checkpoint) if request.checkpoint else None
+    )
     if request.model is None:
         if request.shape or request.layout != "NT":
-            raise BadInput("--shape and --layout say what --model takes; give --model too, or leave them out")
+            raise BadInput("`shape` and `layout` say what `model` takes; give `model` too, or leave them out")
         if checkpoint is None:
             raise BadInput("neither a checkpoint nor a model was given")
         return identify(checkpoint, request.network, request.settings)
     if request.network or request.settings:
-        raise BadInput("--network and --set are for networks of the registry, not for --model")
+        raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
     model = from_factory(request.model) if isinstance(request.model, str) else request.model
     if checkpoint:
         load_weights(model, checkpoint)
@@ -243,8 +245,8 @@ def _check_report(request: Request) -> None:
     if request.report is None:
         return
     if request.report.absolute() == request.out.absolute():
-        raise BadInput(f"--report {request.report} is where the bundle goes; choose another file")
-    check_new_file(request.report, "--report")
+        raise BadInput(f"`report` {request.report} is where the bundle goes; choose another file")
+    check_new_file(request.report, "`report`")
 
 
 def _check_used(exported: Exported, layers: list[Layer]) -> None:
@@ -260,12 +262,12 @@ def _check_used(exported: Exported, layers: list[Layer]) -> None:
 def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[str, ...]:
     own = network.classes
     if given is not None and len(given) != len(own):
-        raise BadInput(f"--classes names {len(given)} classes, the network has {len(own)}")
+        raise BadInput(f"`classes` names {len(given)} classes, the network has {len(own)}")
     return given or own
 
 
 def _windows(request: Request, contract: InputContract, classes: tuple[str, ...], enough: int) -> Windows:
-    for option, n in (("--samples", request.samples), ("--judge", request.judge)):
+    for option, n in (("`samples`", request.samples), ("`judge`", request.judge)):
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:

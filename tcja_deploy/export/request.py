@@ -44,7 +44,7 @@ class Request:
         anytime: how many of them, the first, to show the network frame by frame; None for as many real ones as cost
             little (`tcja_runtime.evidence.anytime`).
         report: where to write the report too, even if parity is not met; must not exist.
-        trusted: whether to unpickle a checkpoint that can run code.
+        trust_checkpoint: whether to unpickle a checkpoint that can run code.
     """
 
     checkpoint: Path | None = None
@@ -68,4 +68,4 @@ class Request:
     judge: int | None = None
     anytime: int | None = None
     report: Path | None = None
-    trusted: bool = False
+    trust_checkpoint: bool = False

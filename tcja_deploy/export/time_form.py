@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.graph.time_forms import FORMS, TimeForm
@@ -69,7 +69,7 @@ def choose(
     layers: Sequence[Layer],
     time_steps: int,
     precision: str,
-    steps: Steps,
+    progress: Progress,
 ) -> Chosen:
     """Choose the time forms of a network.
 
@@ -80,7 +80,7 @@ def choose(
         layers: its spiking layers.
         time_steps: T.
         precision: of its weights.
-        steps: where progress is shown.
+        progress: where progress is shown.
     """
     if wish != AUTO:
         form: TimeForm = next(each for each in FORMS if each == (wish or ("unrolled" if target else "scan")))
@@ -94,10 +94,10 @@ def choose(
         elif target == "tensorrt" or gpu.gpu() is not None:
             opened = functools.partial(BuiltPart, target=target, precision=precision)
         else:
-            with steps.step("build an engine of each time form"):
+            with progress.step("build an engine of each time form"):
                 return _smaller(files, target, precision, layers)
         said = {}
-        with steps.counted("measure time forms", len(layers)) as advance:
+        with progress.counted("measure time forms", len(layers)) as advance:
             for layer in layers:
                 said[layer.name] = _faster(files, opened, layer, time_steps)
                 advance(1)

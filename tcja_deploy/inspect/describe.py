@@ -18,7 +18,7 @@ Facts = dict[str, Any]
 
 
 def inspect(
-    path: Path, *, network: str | None = None, settings: Mapping[str, str] | None = None, trusted: bool = False
+    path: Path, *, network: str | None = None, settings: Mapping[str, str] | None = None, trust_checkpoint: bool = False
 ) -> Facts:
     """Say what a file is.
 
@@ -26,7 +26,7 @@ def inspect(
         path: a bundle's folder, an .onnx file, or else a checkpoint.
         network: a checkpoint's network, where it does not tell.
         settings: what else a checkpoint does not tell of its network.
-        trusted: whether to unpickle a checkpoint that can run code.
+        trust_checkpoint: whether to unpickle a checkpoint that can run code.
 
     Raises:
         BadInput: it is none of these, or damaged.
@@ -38,7 +38,7 @@ def inspect(
         raise BadInput(f"{path} does not exist")
     if path.suffix == ".onnx":
         return _onnx(path)
-    return _checkpoint(path, network, settings, trusted)
+    return _checkpoint(path, network, settings, trust_checkpoint)
 
 
 def _bundle(path: Path) -> Facts:
@@ -83,12 +83,12 @@ def _streaming(manifest: Manifest) -> str:
     )
 
 
-def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | None, trusted: bool) -> Facts:
+def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | None, trust_checkpoint: bool) -> Facts:
     with needs("export"):
         from tcja_exporters.checkpoint import load
         from tcja_exporters.checkpoint.identify import identify
         from tcja_exporters.reference import recorder
-    loaded = load.load(path, trusted=trusted)
+    loaded = load.load(path, trust_checkpoint=trust_checkpoint)
     trained = identify(loaded, network, settings)
     return {
         "kind": "checkpoint",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_deploy.packages import needs, producer
 from tcja_exporters.costs.boards import SOURCES, Board, Mode, Precision
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
@@ -70,11 +70,11 @@ def estimate(
     path: Path,
     at: tuple[Board, Mode],
     batch: int,
-    steps: Steps,
+    progress: Progress,
     *,
     network: str | None = None,
     settings: Mapping[str, str] | None = None,
-    trusted: bool = False,
+    trust_checkpoint: bool = False,
 ) -> Estimate:
     """Estimate what a file's network costs on a board.
 
@@ -82,10 +82,10 @@ def estimate(
         path: a bundle's folder, an .onnx file, or else a checkpoint, which is exported in memory.
         at: the board and its power mode.
         batch: windows at a time.
-        steps: where long work is said.
+        progress: where progress is shown.
         network: a checkpoint's network, where it does not tell.
         settings: what else a checkpoint does not tell of its network.
-        trusted: whether to unpickle a checkpoint that can run code.
+        trust_checkpoint: whether to unpickle a checkpoint that can run code.
 
     Raises:
         BadInput: it is none of these, or the costs of its operators cannot be told.
@@ -104,12 +104,12 @@ def estimate(
     elif path.suffix == ".onnx":
         model = _load(path)
     else:
-        with steps.step("export in memory"):
-            model = _export(path, network, settings, trusted)
+        with progress.step("export in memory"):
+            model = _export(path, network, settings, trust_checkpoint)
     costs = Costs(model, batch, spiking=spiking)
     synapses = None
     if vectors is not None:
-        with steps.step("measure firing rates"):
+        with progress.step("measure firing rates"):
             synapses = costs.synapses(costs.rates(vectors))
     total = costs.total(at)
     return Estimate(
@@ -139,10 +139,10 @@ def _load(path: Path) -> ModelProto:
         raise BadInput(f"{path} is not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
 
 
-def _export(path: Path, network: str | None, settings: Mapping[str, str] | None, trusted: bool) -> ModelProto:
+def _export(path: Path, network: str | None, settings: Mapping[str, str] | None, trust_checkpoint: bool) -> ModelProto:
     with needs("export"):
         from tcja_exporters.checkpoint import load
         from tcja_exporters.checkpoint.identify import identify
         from tcja_exporters.graph import export
-    trained = identify(load.load(path, trusted=trusted), network, settings)
+    trained = identify(load.load(path, trust_checkpoint=trust_checkpoint), network, settings)
     return export.export(trained.model, trained.contract, trained.output, {"producer": producer()}).model

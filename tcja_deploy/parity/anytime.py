@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.errors import BadInput
@@ -19,7 +19,7 @@ _UNTOLD = (
     "returns [T, N, classes] tells."
 )
 _NOT_SHOWN = (
-    "What could be answered before a window's last frame was not counted, as each window takes {} runs: --anytime N "
+    "What could be answered before a window's last frame was not counted, as each window takes {} runs: `anytime` N "
     "does so for N of them."
 )
 
@@ -31,10 +31,10 @@ def check(n: int | None, contract: InputContract) -> None:
         BadInput: it is negative, or the network takes no frames.
     """
     if n is not None and n < 0:
-        raise BadInput(f"--anytime {n} must be at least 0")
+        raise BadInput(f"`anytime` {n} must be at least 0")
     if n and contract.name != "frames":
         raise BadInput(
-            f"--anytime {n} shows windows frame by frame, and the network takes {contract.name}; leave it out"
+            f"`anytime` {n} shows windows frame by frame, and the network takes {contract.name}; leave it out"
         )
 
 
@@ -47,18 +47,18 @@ class Shown:
         n: how many to show; None for as many real ones as `runs` allows, if that is enough to tell anything.
         runs: of a window, which are little beside what else is done.
         size: how many windows to run at once.
-        steps: where progress is shown.
+        progress: where progress is shown.
     """
 
     def __init__(
-        self, windows: Windows, contract: InputContract, n: int | None, *, runs: int, size: int, steps: Steps
+        self, windows: Windows, contract: InputContract, n: int | None, *, runs: int, size: int, progress: Progress
     ) -> None:
         framed = contract.name == "frames"
         affordable = min(runs // contract.shape[0], _MOST) if framed and windows.real else 0
         few = affordable if affordable >= _FEWEST else 0
         self.count = min(few if n is None else n, len(windows))
         self.left_out = framed and windows.real and n is None and not self.count
-        self._windows, self._time_steps, self._size, self._steps = windows, contract.shape[0], size, steps
+        self._windows, self._time_steps, self._size, self._progress = windows, contract.shape[0], size, progress
 
     def classes(self, who: str, run: Callable[[Floats], Predicted], predicted: Predicted) -> Classes:
         """What a network says of them when the first frames have come, [count, T]; nothing if it tells no steps.
@@ -70,7 +70,7 @@ class Shown:
         """
         if not self.count or not told(predicted.early):
             return predicted.early[:0]
-        with self._steps.counted(f"show frames to {who}", self.count) as advance:
+        with self._progress.counted(f"show frames to {who}", self.count) as advance:
             return anytime.shown(run, self._windows.first(self.count), self._time_steps, self._size, advance)
 
 

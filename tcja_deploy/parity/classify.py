@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_runtime.bundle import bundle
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Windows
@@ -25,7 +25,7 @@ def answers(
     known: Predicted,
     who: str,
     title: str,
-    steps: Steps,
+    progress: Progress,
     until: ExitStack,
 ) -> Predicted:
     """The classes of all windows.
@@ -37,7 +37,7 @@ def answers(
         known: the answers to the first windows that are known already.
         who: says all that the answers depend on besides the data, so that those that an earlier process left are taken.
         title: for people, while it runs.
-        steps: where progress is shown.
+        progress: where progress is shown.
         until: ends when the answers need not be kept any more.
     """
     if len(known) >= len(windows):
@@ -50,7 +50,7 @@ def answers(
     found.append(kept.kept[: len(windows) - len(known)])
     done = sum(map(len, found))
     try:
-        with steps.counted(title, len(windows), done) as advance:
+        with progress.counted(title, len(windows), done) as advance:
             for inputs in windows.batches(size, done):
                 rows = run(inputs).rows
                 found.append(rows)
@@ -62,7 +62,7 @@ def answers(
         raise
     except BaseException:
         if kept.keeps and done:
-            steps.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
+            progress.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
         raise
     return Predicted.from_rows(np.concatenate(found), known)
 

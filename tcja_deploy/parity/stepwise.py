@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.budget import batch_size
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_deploy.parity.compare import Compared, compare
 from tcja_deploy.parity.engine import weigh
 from tcja_deploy.parity.verdict import StreamedParity
@@ -30,14 +30,14 @@ from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
 
 
-def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backend: str) -> StreamedParity:
+def judge(folder: Path, manifest: Manifest, vectors: Golden, progress: Progress, backend: str) -> StreamedParity:
     """Judge head and tail of a bundle's folder.
 
     Args:
         folder: of the models.
         manifest: of a network that is streamed.
         vectors: its golden vectors.
-        steps: where progress is shown.
+        progress: where progress is shown.
         backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
 
     Raises:
@@ -61,10 +61,10 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, steps: Steps, backe
         scene: (stimulus.inputs(manifest.input, len(recorded)), recorded) for scene, recorded in vectors.scenes.items()
     }
     size, n = batch_size(manifest.layers, manifest.time_steps), len(vectors.samples)
-    with steps.counted("stream the golden windows", n) as advance:
+    with progress.counted("stream the golden windows", n) as advance:
         found = compare(vectors.batches(size), [streamed], scenes, Compared.of(manifest), advance=advance)
     spikes, unlike, answers, expected = 0, 0, [], []
-    with steps.counted("compare with the whole windows", n) as advance:
+    with progress.counted("compare with the whole windows", n) as advance:
         for inputs, _ in vectors.batches(size):
             ours, theirs = streamed.free(inputs), whole.free(inputs)
             spikes += sum(int(np.count_nonzero(each)) for each in theirs.spikes.values())

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_deploy.budget import batch_size
-from tcja_deploy.console import Steps, silent
+from tcja_deploy.console import Progress, silent
 from tcja_deploy.report.picture import Seen
 from tcja_deploy.run.scores import scores as scores_of
 from tcja_runtime.backends import onnxruntime
@@ -140,10 +140,10 @@ class Classified:
 def classify(
     path: Path,
     files: Sequence[Path],
-    steps: Steps | None = None,
+    progress: Progress | None = None,
     *,
     backend: str = AUTO,
-    trusted: bool = False,
+    trust_engine: bool = False,
     top: int = 2,
     window: Window | None = None,
     pictured: int = 0,
@@ -153,9 +153,9 @@ def classify(
     Args:
         path: of the bundle.
         files: of windows or recordings, or folders of them (`tcja_runtime.data.dataset.load`).
-        steps: where progress is shown, and why engines are passed over.
+        progress: where progress is shown, and why engines are passed over.
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
-        trusted: whether to load engines that the bundle's manifest does not know.
+        trust_engine: whether to load engines that the bundle's manifest does not know.
         top: how many classes to name of each window, at most.
         window: how recordings are cut; None takes each as one window, or as the network's contract has it.
         pictured: how many windows, the first, to keep for a picture.
@@ -164,24 +164,24 @@ def classify(
         BadInput: the bundle or a file cannot be used, or the network does not classify.
         Unavailable: this machine lacks what the backend needs.
     """
-    steps = steps or silent()
-    with steps.step("check the hashes"):
-        found = Bundle.open(path, any_engine=trusted)
+    progress = progress or silent()
+    with progress.step("check the hashes"):
+        found = Bundle.open(path, any_engine=trust_engine)
     manifest = found.manifest
     if not manifest.classes:
         raise BadInput(f"{path}: the network does not classify, so there is nothing to say of a window")
-    with steps.step("look through the files"):
+    with progress.step("look through the files"):
         data = [load(file, manifest.input, manifest.classes, window) for file in files]
-    with steps.step("load the network"):
-        running = opened(found, backend, trusted=trusted)
+    with progress.step("load the network"):
+        running = opened(found, backend, trust_engine=trust_engine)
     for line in running.passed_over:
-        steps.note(line)
+        progress.note(line)
     size, total = batch_size(manifest.layers, manifest.time_steps), sum(map(len, data))
     likeliest: list[Classes] = []
     scores: list[Floats] = []
     kept = [np.empty((0, *manifest.input.shape), np.float32)]
     room = pictured
-    with steps.counted(f"classify in {running.title}", total) as advance:
+    with progress.counted(f"classify in {running.title}", total) as advance:
         for each in data:
             for inputs in each.batches(size):
                 made = running.session.run({manifest.input.name: inputs})[manifest.output]
@@ -195,7 +195,7 @@ def classify(
                 advance(len(inputs))
     parts = [part for each in data for part in each.parts]
     for line in remarks(data):
-        steps.note(line)
+        progress.note(line)
     counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
     spans: list[Span | None] = []
     for part in parts:
@@ -217,15 +217,15 @@ def classify(
     )
 
 
-def seen(path: Path, found: Classified, steps: Steps | None = None) -> list[Seen]:
+def seen(path: Path, found: Classified, progress: Progress | None = None) -> list[Seen]:
     """The windows that were kept for a picture, with what attention lets through of them in ONNX Runtime.
 
     Args:
         path: of the bundle.
         found: what `classify` says of them.
-        steps: where it is said if there is no ONNX Runtime; then gates are left out.
+        progress: where it is said if there is no ONNX Runtime; then gates are left out.
     """
-    steps = steps or silent()
+    progress = progress or silent()
     manifest = Bundle.open(path, any_engine=True).manifest
     gates: Mapping[str, Values] = {}
     try:
@@ -233,7 +233,7 @@ def seen(path: Path, found: Classified, steps: Steps | None = None) -> list[Seen
         probe, *_ = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
         gates = probe.gates(found.pictured)
     except Unavailable as error:
-        steps.note(f"the picture has no gates: {error}")
+        progress.note(f"the picture has no gates: {error}")
     return [
         Seen(
             title=f"{row['file']}, window {row['window']}",

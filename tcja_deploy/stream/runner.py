@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_deploy.run.scores import scores
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import PROVIDERS
@@ -64,7 +64,7 @@ class Stepwise:
     """Each frame is run when it comes.
 
     Args:
-        bundle: exported with --streaming.
+        bundle: exported with `streaming`.
         backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
         overlapping: how many windows are open at a time.
     """
@@ -81,15 +81,17 @@ class Stepwise:
         return scores(answered.outputs, self._bundle, self.title)[0] if len(answered.streams) else None
 
 
-def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlapping: int, apart: bool) -> Taking:
+def opened(
+    bundle: Bundle, backend: str, progress: Progress, *, trust_engine: bool, overlapping: int, apart: bool
+) -> Taking:
     """Load a bundle's network.
 
     Args:
         bundle: opened.
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: an engine, else frame by frame where that
             can be.
-        steps: where it is said why engines are passed over.
-        trusted: whether to load engines that the manifest does not know.
+        progress: where it is said why engines are passed over.
+        trust_engine: whether to load engines that the manifest does not know.
         overlapping: how many windows are open at a time.
         apart: whether the frames of a window come apart, not all at once when it is over.
 
@@ -98,11 +100,13 @@ def opened(bundle: Bundle, backend: str, steps: Steps, *, trusted: bool, overlap
         Unavailable: this machine lacks what the backend needs.
     """
     stepwise = apart and bool(bundle.manifest.streaming)
-    if stepwise and (backend in PROVIDERS or (backend == select.AUTO and not engines(bundle, trusted=trusted))):
+    if stepwise and (
+        backend in PROVIDERS or (backend == select.AUTO and not engines(bundle, trust_engine=trust_engine))
+    ):
         return Stepwise(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
-    running = select.opened(bundle, backend, trusted=trusted)
+    running = select.opened(bundle, backend, trust_engine=trust_engine)
     for line in running.passed_over:
-        steps.note(line)
+        progress.note(line)
     if stepwise and running.engine is None:
         running.session.close()
         return Stepwise(bundle, running.name, overlapping)

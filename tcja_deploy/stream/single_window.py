@@ -54,7 +54,7 @@ class AtOnce:
         if not self._source.recording and self.events > KEPT:
             raise BadInput(
                 f"{self._source.title} has more than {KEPT:,} events, too many to be kept until its end: "
-                "give --window, or save it as a file"
+                "give `window`, or save it as a file"
             )
         return iter(())
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_deploy.stream import runner
 from tcja_deploy.stream.results import Answer, Latencies, Summary
 from tcja_deploy.stream.single_window import AtOnce
@@ -49,7 +49,7 @@ class Options:
         seconds: when to stop; None for at the end.
         windows: after how many answers to stop.
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
-        trusted: whether to load engines that the bundle's manifest does not know.
+        trust_engine: whether to load engines that the bundle's manifest does not know.
     """
 
     window: Window | None = None
@@ -58,7 +58,7 @@ class Options:
     seconds: float | None = None
     windows: int | None = None
     backend: str = AUTO
-    trusted: bool = False
+    trust_engine: bool = False
 
 
 class Stream:
@@ -68,7 +68,7 @@ class Stream:
         path: of the bundle.
         source: where events come from; it is closed by whoever opened it.
         options: how.
-        steps: where progress is shown until it begins, and why engines are passed over.
+        progress: where progress is shown until it begins, and why engines are passed over.
 
     Attributes:
         network: its name.
@@ -87,25 +87,27 @@ class Stream:
         Unavailable: this machine lacks what the backend needs.
     """
 
-    def __init__(self, path: Path, source: Source, options: Options, steps: Steps) -> None:
+    def __init__(self, path: Path, source: Source, options: Options, progress: Progress) -> None:
         if not (options.window or source.ends):
-            raise BadInput(f"{source.title} has no end, so say what to answer: --window 500ms or --window 50000events")
+            raise BadInput(f"{source.title} has no end, so say what to answer: `window` 500ms or `window` 50000events")
         if options.lossless is False and not options.window:
-            raise BadInput("--lossy is for windows: a source that is answered as a whole lacks nothing; give --window")
-        with steps.step("check the hashes"):
-            bundle = Bundle.open(path, any_engine=options.trusted)
+            raise BadInput(
+                "`lossless=False` is for windows: a source that is answered as a whole lacks nothing; give `window`"
+            )
+        with progress.step("check the hashes"):
+            bundle = Bundle.open(path, any_engine=options.trust_engine)
         self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
         self.contract = bundle.manifest.input
         if not self.classes:
             raise BadInput(f"{path}: the network does not classify, so there is nothing to say of a window")
         window = options.window
         self._cutter = AtOnce(self.contract, source) if window is None else Cutter(self.contract, window)
-        with steps.step("load the network"):
+        with progress.step("load the network"):
             self.taking = runner.opened(
                 bundle,
                 options.backend,
-                steps,
-                trusted=options.trusted,
+                progress,
+                trust_engine=options.trust_engine,
                 overlapping=window.overlap if window else 1,
                 apart=window is not None and (window.unit == "events" or self.contract.split != "number"),
             )

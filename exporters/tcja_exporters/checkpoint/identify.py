@@ -45,7 +45,7 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
             and what differs.
     """
     if name is not None and name not in NETWORKS:
-        raise BadInput(f"--network {name} is unknown; known are: {', '.join(NETWORKS)}")
+        raise BadInput(f"`network` {name} is unknown; known are: {', '.join(NETWORKS)}")
     settings = settings or {}
     candidates = [NETWORKS[name]] if name else list(NETWORKS.values())
     _check(settings, candidates)
@@ -99,7 +99,7 @@ def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
     for name, value in settings.items():
         if name == T:
             if not value.isdecimal() or not 1 <= int(value[: len(str(_LONGEST)) + 1]) <= _LONGEST:
-                raise BadInput(f"--set T={value}: T is a number of time steps from 1 to {_LONGEST}")
+                raise BadInput(f"`settings` T={value}: T is a number of time steps from 1 to {_LONGEST}")
             continue
         choices = {
             choice
@@ -109,9 +109,9 @@ def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
         if not choices:
             known = sorted({T}.union(*({*network.variants, *network.settings} for network in candidates)))
             names = " or ".join(network.name for network in candidates)
-            raise BadInput(f"--set {name}={value}: {names} has no such setting; known are: {', '.join(known)}")
+            raise BadInput(f"`settings` {name}={value}: {names} has no such setting; known are: {', '.join(known)}")
         if value not in choices:
-            raise BadInput(f"--set {name}={value}: it can be {' or '.join(sorted(choices))}")
+            raise BadInput(f"`settings` {name}={value}: it can be {' or '.join(sorted(choices))}")
 
 
 def _variants(network: AnyNetwork, settings: Settings) -> Iterator[dict[str, str]]:
@@ -134,11 +134,11 @@ def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
         which = "; ".join(f"{fit.network.name} ({fit.network.summary})" for fit in exact)
         raise BadInput(
             f"{checkpoint.path} fits several networks, whose keys and shapes are the same although they compute "
-            f"otherwise: {which}. Say which with --network"
+            f"otherwise: {which}. Say which with `network`"
         )
     fit, why = sure[0]
     others = " or ".join(other.network.name for other in exact if other is not fit)
-    return fit, [f"{why}, as published for {fit.network.name}; a retrained {others} may look the same: then --network"]
+    return fit, [f"{why}, as published for {fit.network.name}; a retrained {others} may look the same: then `network`"]
 
 
 def _fits(network: AnyNetwork, state: Mapping[str, Tensor], settings: Settings) -> Iterator[_Fit]:
@@ -207,7 +207,7 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
         return (
             f"{checkpoint.path} has {lookalike}, of a re-implementation of TCJA: the published block's keys are conv "
             "and conv_c. Those with conv_t are known to pad even kernels otherwise, so they compute another function; "
-            "export it from its own code, with --model"
+            "export it from its own code, with `model`"
         )
     if nearest.matching == 0:
         what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"

@@ -49,12 +49,13 @@ class Checkpoint:
         return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes}
 
 
-def load(path: Path, *, trusted: bool = False) -> Checkpoint:
+def load(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint:
     """Read a checkpoint: a state_dict, bare or under one of WRAPPERS.
 
     Args:
         path: a file that `torch.save` wrote.
-        trusted: also unpickle arbitrary objects, such as a whole module, which runs any code that the file holds.
+        trust_checkpoint: also unpickle arbitrary objects, such as a whole module, which runs any code that the file
+            holds.
 
     Raises:
         BadInput: the file is missing, damaged, not a checkpoint, would run code, or holds values that are no finite
@@ -64,7 +65,7 @@ def load(path: Path, *, trusted: bool = False) -> Checkpoint:
         raise BadInput(f"{path} does not exist")
     if not path.is_file():
         raise BadInput(f"{path} is not a file; pass the checkpoint that training saved (.pth or .pt)")
-    wrapper, state = _weights(_unpickled(path, trusted), path)
+    wrapper, state = _weights(_unpickled(path, trust_checkpoint), path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch does not look at the checksums
@@ -107,13 +108,13 @@ def _kind(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.") if value.is_quantized or value.is_complex() else ""
 
 
-def _unpickled(path: Path, trusted: bool) -> Any:
-    if trusted:
+def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
+    if trust_checkpoint:
         look_here()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about formats; what cannot be used is refused below
-            return torch.load(path, map_location="cpu", weights_only=not trusted)
+            return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
     except pickle.UnpicklingError as error:
         # torch says which global the file wants, in one of two wordings.
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -121,11 +122,11 @@ def _unpickled(path: Path, trusted: bool) -> Any:
             raise _not_a_checkpoint(path) from error
         raise BadInput(
             f"{path} holds more than weights: loading it would call {wanted[1]}, which can run code; save the "
-            "state_dict alone, or pass --trust-checkpoint if you trust where the file comes from"
+            "state_dict alone, or pass `trust_checkpoint` if you trust where the file comes from"
         ) from error
     except (AttributeError, ImportError) as error:  # of the classes that a pickle names
         raise BadInput(
-            f"{path} holds objects whose class is not found ({error}); save the state_dict alone and pass --model, or "
+            f"{path} holds objects whose class is not found ({error}); save the state_dict alone and pass `model`, or "
             "run this where their module can be imported"
         ) from error
     except PermissionError as error:

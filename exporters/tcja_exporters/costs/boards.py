@@ -94,7 +94,7 @@ class Board:
         for mode in self.modes:
             if mode.name.lower() == name.lower():
                 return mode
-        raise BadInput(f"--device {self.name}:{name}: {self.name} has the power modes {_names(self.modes)}")
+        raise BadInput(f"`device` {self.name}:{name}: {self.name} has the power modes {_names(self.modes)}")
 
     def peak(self, precision: Precision, mode: Mode) -> float:
         """Operations a second at most, dense, a multiply-add being two."""
@@ -291,7 +291,7 @@ def board(device: str) -> tuple[Board, Mode]:
     name, _, mode = device.lower().partition(":")
     found = BOARDS.get(_ALSO.get(name, name))
     if found is None:
-        raise BadInput(f"--device {device} is not known; there are {', '.join(BOARDS)}")
+        raise BadInput(f"`device` {device} is not known; there are {', '.join(BOARDS)}")
     return found, found.mode(mode or None)
 
 

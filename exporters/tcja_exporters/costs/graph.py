@@ -150,7 +150,7 @@ def _inferred(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
         names = ", ".join(sorted({dim.dim_param for dim in axes}))
         raise BadInput(f"the costs of the model cannot be told: its inputs have more open axes than a batch ({names})")
     if not axes and batch != 1:
-        raise BadInput(f"--batch {batch}: the model has a batch of its own, which is fixed")
+        raise BadInput(f"`batch` {batch}: the model has a batch of its own, which is fixed")
     for dim in axes:
         dim.dim_value = batch
     # What is stored of shapes has the batch as a symbol.

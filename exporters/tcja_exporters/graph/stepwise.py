@@ -61,9 +61,9 @@ def check(contract: InputContract) -> None:
         BadInput: it is images, or windows of one step.
     """
     if contract.name == "images":
-        raise BadInput("the network takes images, which have no frames to stream; leave --streaming out")
+        raise BadInput("the network takes images, which have no frames to stream; leave `streaming` out")
     if contract.shape[0] < 2:
-        raise BadInput("a window of the network is one time step, with nothing to stream; leave --streaming out")
+        raise BadInput("a window of the network is one time step, with nothing to stream; leave `streaming` out")
 
 
 def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) -> Streamed:
@@ -119,7 +119,7 @@ class _Split:
                 node for node in self._graph.node if not in_head.keys() & set(node.output) and self._varies(node)
             )
             raise BadInput(
-                f"--streaming: node '{first.name}' does not act on each time step alone, and is ahead of every spiking "
+                f"`streaming`: node '{first.name}' does not act on each time step alone, and is ahead of every spiking "
                 "layer, so that no step can be done before the window is whole; leave it out"
             )
         self._crossing: list[str] = []

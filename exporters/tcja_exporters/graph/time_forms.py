@@ -126,7 +126,7 @@ def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:
     said = next((prop.value for prop in model.metadata_props if prop.key == "T"), "0")
     steps = sizes[0] if sizes and sizes[0] else int(said)
     if not steps:
-        raise BadInput(f"nothing tells the number of time steps of '{current}'; export with --time-form scan")
+        raise BadInput(f"nothing tells the number of time steps of '{current}'; export with `time_form` scan")
     return steps
 
 

@@ -64,12 +64,14 @@ class ShapeReader:
             key, time_steps = next(iter(found.items()))
             self.evidence.append(f"T = {time_steps} ({key})")
             if said not in (0, time_steps):
-                self.conflicts.append(f"T is {time_steps} in {key}, not {said} as --set says")
+                self.conflicts.append(f"T is {time_steps} in {key}, not {said} as `settings` says")
             return time_steps
         if said:
-            self.evidence.append(f"T = {said} (as --set says; no tensor tells)")
+            self.evidence.append(f"T = {said} (as `settings` says; no tensor tells)")
             return said
-        self.unknown.append(f"T, the number of time steps it was trained with (--set T={default}, if it was {default})")
+        self.unknown.append(
+            f"T, the number of time steps it was trained with (`settings` T={default}, if it was {default})"
+        )
         return default
 
     def attention(
@@ -112,7 +114,7 @@ class ShapeReader:
     def setting(self, name: str, choices: Sequence[str]) -> str:
         """A choice that no checkpoint tells: the user's, or the first."""
         chosen = self.settings.get(name, choices[0])
-        others = " or ".join(f"--set {name}={choice}" for choice in choices if choice != chosen)
+        others = " or ".join(f"`settings` {name}={choice}" for choice in choices if choice != chosen)
         self.evidence.append(f"{name} = {chosen} (no checkpoint tells; else {others})")
         return chosen
 

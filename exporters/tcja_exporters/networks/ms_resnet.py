@@ -184,7 +184,7 @@ class MsResNetCifar(Network[Sizes]):
         over_time = f"{GATES[0]}.conv_c.weight"
         # The first block doubles the channels, so attention at its start is the only one with half of them.
         if position != "start" and reader.size("channels of the first attention", (over_time, 0), default=0) == width:
-            reader.conflicts.append(f"{over_time} is for {width} channels, as with --set position=start")
+            reader.conflicts.append(f"{over_time} is for {width} channels, as with `settings` position=start")
         return Sizes(
             attention=gates,
             width=width,

@@ -36,7 +36,7 @@ def keep_in_float32(
         found = own | leading.get(name, set())
         if not found:
             choices = ", ".join([*(weight.module for weight in weights), *leading])
-            raise BadInput(f"--keep {name} names neither a layer with weights nor a spiking layer; there are {choices}")
+            raise BadInput(f"`keep` {name} names neither a layer with weights nor a spiking layer; there are {choices}")
         kept |= found
     return kept
 

@@ -209,7 +209,7 @@ def _failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
         with torch.no_grad():
             driven.float()(torch.from_numpy(inputs))
     except Exception:  # it is not the type
-        return BadInput(f"the network fails on windows of shape {inputs.shape[1:]}: {line}; see --shape and --layout")
+        return BadInput(f"the network fails on windows of shape {inputs.shape[1:]}: {line}; see `shape` and `layout`")
     return BadInput(
         f"the network runs in float32 alone, and it is proven in float64 ({line}); in place of a fixed type take "
         "that of its weights, as in x.to(self.conv.weight.dtype) for x.float(), and make tensors that it holds buffers"
@@ -221,7 +221,7 @@ def _time_steps(spikes: Mapping[str, Spikes], contract: InputContract) -> int:
     steps = contract.shape[0] if contract.name == "frames" else next(iter(counts.values()), 0)
     for name, count in counts.items():
         if count != steps:
-            raise BadInput(f"the neuron '{name}' runs for {count} time steps, not {steps}; see --layout")
+            raise BadInput(f"the neuron '{name}' runs for {count} time steps, not {steps}; see `layout`")
     return steps
 
 

@@ -21,27 +21,27 @@ def from_factory(said: str) -> nn.Module:
     """
     module_name, _, attribute = said.partition(":")
     if not (module_name and attribute):
-        raise BadInput(f"--model {said} is not MODULE:FACTORY, such as mypackage.networks:build")
+        raise BadInput(f"`model` {said} is not MODULE:FACTORY, such as mypackage.networks:build")
     if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
         spelled = module_name.removesuffix(".py").strip("./").replace("/", ".")
         raise BadInput(
-            f"--model {said}: {module_name} is not a module's name but a file's; say {spelled}:{attribute}, in the "
+            f"`model` {said}: {module_name} is not a module's name but a file's; say {spelled}:{attribute}, in the "
             "folder where it is found"
         )
     look_here()
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a user's module can fail in any way
-        raise BadInput(f"--model {said}: importing {module_name} fails: {type(error).__name__}: {error}") from error
+        raise BadInput(f"`model` {said}: importing {module_name} fails: {type(error).__name__}: {error}") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise BadInput(f"--model {said}: {module_name} has no function or class {attribute}")
+        raise BadInput(f"`model` {said}: {module_name} has no function or class {attribute}")
     try:
         model = factory()
     except (Exception, SystemExit) as error:
-        raise BadInput(f"--model {said}: {attribute}() fails: {type(error).__name__}: {error}") from error
+        raise BadInput(f"`model` {said}: {attribute}() fails: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
-        raise BadInput(f"--model {said}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
+        raise BadInput(f"`model` {said}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 

@@ -146,14 +146,14 @@ class OnnxRuntimeSession:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if refused := _REFUSED.search(str(error)):
                 raise Unavailable(
-                    f"ONNX Runtime cannot use {provider} ({refused[0]}); choose --backend onnxruntime for the CPU"
+                    f"ONNX Runtime cannot use {provider} ({refused[0]}); choose `backend` onnxruntime for the CPU"
                 ) from error
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
         used = self._session.get_providers()[0]
         if used != provider:  # which it would else use without a word
             raise Unavailable(
                 f"ONNX Runtime cannot use {provider} and would take {used}: the GPU's driver, or a library of CUDA, "
-                "cuDNN or TensorRT that it needs, is missing; choose --backend onnxruntime for the CPU"
+                "cuDNN or TensorRT that it needs, is missing; choose `backend` onnxruntime for the CPU"
             )
         self._types = {
             value.name: np.float16 if value.type == "tensor(float16)" else np.float32

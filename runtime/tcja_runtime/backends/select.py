@@ -38,13 +38,13 @@ class Backend:
     passed_over: list[str] = dataclasses.field(default_factory=list)
 
 
-def opened(bundle: Bundle, name: str = AUTO, *, trusted: bool = False) -> Backend:
+def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> Backend:
     """Load a bundle's network.
 
     Args:
         bundle: opened.
         name: one of `BACKENDS`, or `AUTO`: the last built engine that this machine can load, else the CPU.
-        trusted: whether to load engines that the manifest does not know.
+        trust_engine: whether to load engines that the manifest does not know.
 
     Raises:
         BadInput: the bundle has no engine of that name, or it was changed.
@@ -52,7 +52,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trusted: bool = False) -> Backen
     """
     if name in PROVIDERS:
         return _onnxruntime(bundle, name)
-    found = [engine for engine in engines(bundle, trusted=trusted) if name in (AUTO, engine.flavour)]
+    found = [engine for engine in engines(bundle, trust_engine=trust_engine) if name in (AUTO, engine.flavour)]
     refusals: list[TcjaError] = []
     for engine in found:
         refusal = engine.refusal()
@@ -73,15 +73,19 @@ def opened(bundle: Bundle, name: str = AUTO, *, trusted: bool = False) -> Backen
         raise
 
 
-def all_opened(bundle: Bundle, name: str, *, trusted: bool = False) -> list[Backend]:
+def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list[Backend]:
     """All of a bundle's engines of a flavour that this machine can load, the last built first; at least one.
 
     Raises:
         BadInput: the bundle has none, or one was changed.
         Unavailable: this machine can load none.
     """
-    found = [engine for engine in engines(bundle, trusted=trusted) if engine.flavour == name and not engine.refusal()]
-    return [_engine(engine, []) for engine in found] or [opened(bundle, name, trusted=trusted)]
+    found = [
+        engine
+        for engine in engines(bundle, trust_engine=trust_engine)
+        if engine.flavour == name and not engine.refusal()
+    ]
+    return [_engine(engine, []) for engine in found] or [opened(bundle, name, trust_engine=trust_engine)]
 
 
 def title(name: str, engine: Engine | None = None) -> str:

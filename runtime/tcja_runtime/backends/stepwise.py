@@ -92,7 +92,7 @@ class Streams:
         """Streams of a bundle, in ONNX Runtime.
 
         Args:
-            bundle: exported with --streaming.
+            bundle: exported with `streaming`.
             count: how many streams.
             backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
 
@@ -102,7 +102,7 @@ class Streams:
         """
         manifest = bundle.manifest
         if not manifest.streaming:
-            raise BadInput(f"{bundle.path} was exported without --streaming, so it cannot stream; export it again")
+            raise BadInput(f"{bundle.path} was exported without `streaming`, so it cannot stream; export it again")
         if backend not in PROVIDERS:
             raise BadInput(f"backend {backend!r} cannot stream; choose {', '.join(PROVIDERS)}")
         head, tail = (

@@ -52,7 +52,7 @@ class Bundle:
 
         Args:
             path: its folder.
-            any_engine: whether its engines may be others than its manifest says; they are then not to be trusted.
+            any_engine: whether engines may differ from the manifest. An engine is native code: trust it first.
 
         Raises:
             BadInput: it is not a bundle, of another schema, or a file is missing, changed, added or misnamed.
@@ -131,7 +131,7 @@ def _check_nothing_added(folder: Path, files: Json, *, any_engine: bool) -> None
         if not any_engine:
             raise BadInput(
                 f"{file} is not in the manifest: it was added later; run 'tcja-deploy build {folder}', which takes it "
-                "out, or pass --trust-engine if you trust where it comes from"
+                "out, or pass `trust_engine` if you trust where it comes from"
             )
 
 

@@ -121,18 +121,18 @@ class Engine:
         return f"run 'tcja-deploy build {self.bundle} --target {flavour}' here"
 
 
-def engines(bundle: Bundle, *, trusted: bool = False) -> list[Engine]:
+def engines(bundle: Bundle, *, trust_engine: bool = False) -> list[Engine]:
     """A bundle's engines, the last built first.
 
     Args:
-        bundle: opened, with `trusted` engines or without.
-        trusted: whether to take those too that its manifest does not know, after what is beside them.
+        bundle: opened, with or without engines that its manifest does not know.
+        trust_engine: whether to take those too that its manifest does not know, after what is beside them.
 
     Raises:
         BadInput: what is beside such an engine is damaged.
     """
     known = bundle.manifest.engines
-    if trusted:
+    if trust_engine:
         found = sorted((bundle.path / ENGINES).glob(f"*/{SIDECAR}"))
         known = known | {file.parent.name: _sidecar(file) for file in found}
     return [Engine(bundle.path, name, sidecar) for name, sidecar in reversed(known.items())]

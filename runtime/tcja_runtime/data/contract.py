@@ -112,7 +112,7 @@ class InputContract:
         if len(shape) not in (3, 4) or min(shape) < 1:
             raise BadInput(f"windows are T,P,H,W (frames) or C,H,W (images), not {said}")
         if math.prod(shape) > LARGEST:
-            raise BadInput(f"--shape {said} is too large; windows have at most {LARGEST:,} values")
+            raise BadInput(f"`shape` {said} is too large; windows have at most {LARGEST:,} values")
         if len(shape) == 3:
             return cls.images(*shape)
         return cls(name="frames", shape=shape, scaling="counts", split=None, polarity=None)
@@ -168,14 +168,14 @@ class InputContract:
         split, colon, time = rule.partition(":")
         duration = microseconds(time)
         if split not in _SPLITS or bool(colon) != (split in _TIMED) or (colon and duration is None):
-            raise BadInput(f"--split {rule} must be {RULES}")
+            raise BadInput(f"`split` {rule} must be {RULES}")
         if self.name != "frames":
             raise BadInput(
-                f"--split {rule} says how recordings become frames, the network takes {self.name}; leave it out"
+                f"`split` {rule} says how recordings become frames, the network takes {self.name}; leave it out"
             )
         if self.shape[1] != 2:
             raise BadInput(
-                f"--split {rule}: events have 2 polarities, the network takes frames of {self.shape[1]}; leave it out"
+                f"`split` {rule}: events have 2 polarities, the network takes frames of {self.shape[1]}; leave it out"
             )
         return dataclasses.replace(
             self, split=cast(Split, split), duration=duration, polarity=self.polarity or _POLARITIES[0]

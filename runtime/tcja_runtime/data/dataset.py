@@ -206,10 +206,10 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
         BadInput: there is no data, or none that says it.
     """
     if path is None:
-        raise BadInput("the shape of the network's windows is not known; say it with --shape, or give --data")
+        raise BadInput("the shape of the network's windows is not known; say it with `shape`, or give `data`")
     file = class_folders.files(path)[0]
     if not _archived(file):
-        raise BadInput(f"{file} is a recording, which does not say the shape of windows; say it with --shape T,P,H,W")
+        raise BadInput(f"{file} is a recording, which does not say the shape of windows; say it with `shape` T,P,H,W")
     found = npz.arrays(file)
     for name, (rank, axes) in _RANKS.items():
         if name in found:
@@ -228,7 +228,7 @@ def _parts(file: Path, contract: InputContract, classes: Sequence[str] | None, w
     if found is None or (of_events and found.keys() >= set(spikingjelly.KEYS)):
         return recordings.parts(file, contract, classes, window)
     if window is not None:
-        raise BadInput(f"{file} holds windows already, which --window cannot cut; leave it out")
+        raise BadInput(f"{file} holds windows already, which `window` cannot cut; leave it out")
     if contract.name not in found:
         raise BadInput(f"{file} has no array '{contract.name}' (it has: {_names(found)})")
     array = found[contract.name]

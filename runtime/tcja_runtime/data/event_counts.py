@@ -44,7 +44,7 @@ class Planes:
             raise BadInput(f"the network takes {contract.name}, not events; give it a data file (.npz)")
         if contract.split is None:
             raise BadInput(
-                "it is not known how the network's training cut recordings into frames; export it again with --split "
+                "it is not known how the network's training cut recordings into frames; export it again with `split` "
                 "number, or whichever it was"
             )
         self.rows, self.columns = contract.pixels

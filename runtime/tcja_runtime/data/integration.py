@@ -202,7 +202,7 @@ class _Seen:
             before = int(times[at - 1]) if at else self._end
             raise BadInput(
                 f"{self.said}: time goes back from {before:,} to {int(times[at]):,} us at event {self.events + at:,}, "
-                f"so it cannot be cut by {self._split}; sort its events, or export with --split number"
+                f"so it cannot be cut by {self._split}; sort its events, or export with `split` number"
             )
         if not self.backs:
             self.first_back = self.events + at
@@ -268,7 +268,7 @@ class _Seen:
             raise BadInput(
                 f"{self.said}: {spoken(self._end - self._begin)} of events make {self.frames} frames of {each}, the "
                 f"network takes {steps} ({spoken(steps * self._duration)}); give a longer recording, or export with a "
-                "shorter --split"
+                "shorter `split`"
             )
 
 

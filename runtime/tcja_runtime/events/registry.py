@@ -69,7 +69,7 @@ def _spikingjelly(path: Path) -> Recording:
     if found >= set(spikingjelly.KEYS):
         return spikingjelly.SpikingJelly(path)
     if "frames" in found or "images" in found:
-        raise BadInput(f"{path} holds frames, not events; it is data as it is, for --data")
+        raise BadInput(f"{path} holds frames, not events; it is data as it is, for `data`")
     raise BadInput(f"{path} has no arrays t, x, y and p, as events have; it has {', '.join(sorted(found)) or 'none'}")
 
 

@@ -116,9 +116,9 @@ def opened(
     if not (address or flows or follow):
         return _Played(recording(path, form), 1.0 if speed is None else speed)
     if speed is not None:
-        raise BadInput(f"--speed is for recordings that are played; {given} is read as it comes, so leave it out")
+        raise BadInput(f"`speed` is for recordings that are played; {given} is read as it comes, so leave it out")
     if follow and (address or flows):
-        raise BadInput(f"--follow is for files that grow; {given} is read as it comes, so leave it out")
+        raise BadInput(f"`follow` is for files that grow; {given} is read as it comes, so leave it out")
     if form is not None:
         _decoder(form)  # or it is refused before anything is opened
     if follow:
@@ -222,7 +222,7 @@ class _Flowing:
     def _told(self, head: bytes) -> Decoder:
         form = told(head) or self._otherwise
         if form is None:
-            raise BadInput(f"{self.title}: what is sent does not tell its format; give --format, {_formats()}")
+            raise BadInput(f"{self.title}: what is sent does not tell its format; give `form`, {_formats()}")
         return _decoder(form)
 
 
@@ -330,7 +330,7 @@ def _listening(given: str, form: str | None) -> Source:
         )
     tcp = kind == "tcp"
     if form is None and not tcp:
-        raise BadInput(f"{given}: datagrams do not tell their format; give --format, {_formats()}")
+        raise BadInput(f"{given}: datagrams do not tell their format; give `form`, {_formats()}")
     listener = socket.socket(
         socket.AF_INET6 if local.version == 6 else socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     )

@@ -145,11 +145,11 @@ def _check_free(destination: Path) -> None:
         return
     except OSError as error:  # its name is too long, or its parent is a file
         raise _impossible(destination, error) from error
-    raise BadInput(f"{destination} exists; choose another --out or remove it")
+    raise BadInput(f"{destination} exists; choose another `out` or remove it")
 
 
 def _impossible(destination: Path, error: OSError) -> BadInput:
-    return BadInput(f"{destination} cannot be made: {error.strerror}; choose another --out")
+    return BadInput(f"{destination} cannot be made: {error.strerror}; choose another `out`")
 
 
 _SWEEP = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"

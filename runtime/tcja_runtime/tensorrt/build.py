@@ -49,9 +49,9 @@ class Batch:
             numbers = [int(part) for part in text.split(":")]
             least, tuned, most = numbers * 3 if len(numbers) == 1 else numbers
         except ValueError:
-            raise BadInput(f"--batch {text} is not MIN:OPT:MAX, for example 1:1:8") from None
+            raise BadInput(f"`batch` {text} is not MIN:OPT:MAX, for example 1:1:8") from None
         if not 1 <= least <= tuned <= most <= LARGEST_BATCH:
-            raise BadInput(f"--batch {text}: 1 <= MIN <= OPT <= MAX <= {LARGEST_BATCH} must hold")
+            raise BadInput(f"`batch` {text}: 1 <= MIN <= OPT <= MAX <= {LARGEST_BATCH} must hold")
         return cls(least, tuned, most)
 
 
@@ -80,11 +80,11 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.level is not None and self.level not in LEVELS:
-            raise BadInput(f"--optimization-level {self.level} must be {LEVELS[0]} to {LEVELS[-1]}")
+            raise BadInput(f"`level` {self.level} must be {LEVELS[0]} to {LEVELS[-1]}")
         if self.workspace is not None and not 2**20 <= self.workspace <= 2**40:
-            raise BadInput(f"--workspace {self.workspace / 2**20:g} must be 1 to {2**20} MiB")
+            raise BadInput(f"`workspace` {self.workspace / 2**20:g} must be 1 to {2**20} MiB")
         if self.hardware is not None and self.hardware not in HARDWARE:
-            raise BadInput(f"--hardware-compatible {self.hardware} must be {' or '.join(HARDWARE)}")
+            raise BadInput(f"`hardware` {self.hardware} must be {' or '.join(HARDWARE)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ def require(target: str) -> None:
     """
     if target not in installed():
         raise Unavailable(
-            f"--target {target} needs the package {target}: run 'pip install {target}'; on a Jetson JetPack has it"
+            f"`target` {target} needs the package {target}: run 'pip install {target}'; on a Jetson JetPack has it"
         )
 
 
@@ -119,7 +119,7 @@ def refuse_plugin(target: str, options: Options) -> None:
         BadInput: the plugin is asked for, and the target is TensorRT-RTX.
     """
     if options.plugin and target == "tensorrt-rtx":
-        raise BadInput("--plugin: TensorRT-RTX has no plugins; leave it out, or build with --target tensorrt")
+        raise BadInput("`plugin`: TensorRT-RTX has no plugins; leave it out, or build with `target` tensorrt")
 
 
 def build(
@@ -151,7 +151,7 @@ def build(
     refuse_plugin(target, options)
     require(target)
     if options.version_compatible and target == "tensorrt-rtx":
-        raise BadInput("--version-compatible is for full TensorRT; TensorRT-RTX cannot; leave it out")
+        raise BadInput("`version_compatible` is for full TensorRT; TensorRT-RTX cannot; leave it out")
     log = _log_file(target)
     request = {
         "parent": os.getpid(),
@@ -207,11 +207,11 @@ def _failure(target: str, answer: dict[str, Any], kept: str) -> TcjaError:
     log = (" / ".join(answer["log"]) or "its log is empty") + kept
     if answer["stage"] == "start":
         return Unavailable(
-            f"{target} cannot start a builder on this machine, it needs a GPU and its driver (--target onnx builds no "
+            f"{target} cannot start a builder on this machine, it needs a GPU and its driver (`target` onnx builds no "
             f"engine): {log}"
         )
     if answer["stage"] == "plugin":
-        return Unavailable(f"--plugin: {log}")
+        return Unavailable(f"`plugin`: {log}")
     if answer["stage"] == "old":
         return Unavailable(log)
     if answer["stage"] == "option":
@@ -219,7 +219,7 @@ def _failure(target: str, answer: dict[str, Any], kept: str) -> TcjaError:
     if answer["stage"] == "memory":
         return Unavailable(
             f"the memory of this machine is not enough for the {target} builder: {log}; close other programs, add "
-            "swap, or give it less with --workspace"
+            "swap, or give it less with `workspace`"
         )
     if answer["stage"] == "write":
         return Unavailable(f"the engine could not be written: {log}")

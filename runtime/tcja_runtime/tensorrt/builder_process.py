@@ -254,7 +254,7 @@ def _configure(trt: Any, config: Any, request: dict[str, Any]) -> None:
             raise Refused(
                 "option",
                 f"{request['module']} {trt.__version__} has no hardware compatibility level "
-                f"{request['hardware']}; leave --hardware-compatible out",
+                f"{request['hardware']}; leave `hardware` out",
             )
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, request["hardware"])
     workspace = request["workspace"]

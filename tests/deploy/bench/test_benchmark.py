@@ -20,6 +20,7 @@ from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.choices import BackendName
+from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import power
 from tcja_runtime.machine.conditions import Conditions
 
@@ -190,9 +191,9 @@ def test_a_run_that_is_disturbed_does_not_move_the_median():
 def test_runs_that_become_slower_are_remarked(run, bundle, session, monkeypatch):
     still(monkeypatch)
     assert Latency.of([0.001] * 50 + [0.0012] * 50).drift == pytest.approx(0.2)
-    monkeypatch.setattr(measure, "timed", lambda *_: [0.001] * 50 + [0.0012] * 50)
+    monkeypatch.setattr(benchmark, "timed", lambda *_: [0.001] * 50 + [0.0012] * 50)
     assert "The last fifth of the runs was 20 % slower than the first" in run("bench", bundle)[1]
-    monkeypatch.setattr(measure, "timed", lambda *_: [0.001] * 50 + [0.00104] * 50)
+    monkeypatch.setattr(benchmark, "timed", lambda *_: [0.001] * 50 + [0.00104] * 50)
     assert "The last fifth" not in run("bench", bundle)[1]
 
 
@@ -211,7 +212,7 @@ def test_energy_is_the_power_times_the_time(run, bundle, session, monkeypatch):
     source = "hwmon", lambda _: iter([{"VDD_IN": watts, "VDD_SOC": 1.0} for watts in [next(drawn)] * 20])
     monkeypatch.setattr(power, "source", lambda: source)
     monkeypatch.setattr(benchmark, "_REST", 0.0)
-    monkeypatch.setattr(measure, "timed", lambda *_: [0.001] * 40)
+    monkeypatch.setattr(benchmark, "timed", lambda *_: [0.001] * 40)
     found = benchmark.bench(bundle, batch=2)
     assert found.joules == pytest.approx(9.0 * 0.001 / 2)
     assert found.joules_above_rest == pytest.approx(4.0 * 0.001 / 2)
@@ -264,5 +265,5 @@ def test_what_cannot_be_measured(run, bundle, options, code, message):
 def test_windows_of_another_network(run, bundle):
     manifest = Bundle.open(bundle).manifest
     other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
-    with pytest.raises(benchmark.BadInput, match=r"golden.npz is of another network than the manifest"):
+    with pytest.raises(BadInput, match=r"golden.npz is of another network than the manifest"):
         measure.inputs(bundle, other, 1)

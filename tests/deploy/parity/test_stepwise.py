@@ -221,7 +221,7 @@ def test_an_export_that_goes_wrong_leaves_no_bundle(run, tmp_path, monkeypatch):
         strictly(found.streaming.states[0].layer)(found.head)
         return found
 
-    monkeypatch.setattr(pipeline.streaming, "split", wrong)
+    monkeypatch.setattr(pipeline.stepwise, "split", wrong)
     checkpoint, out = networks.checkpoint(tmp_path / "model.pth", "dvs128"), tmp_path / "a.bundle"
     code, _, err = run("export", checkpoint, "--out", out, "--target", "onnx", "--samples", 2, "--streaming")
     assert code == 1
@@ -272,7 +272,7 @@ def test_bundles_that_do_not_stream_say_so(run, bundle, tmp_path):
     found = Bundle.open(bundle)
     assert not found.manifest.streaming
     with pytest.raises(
-        BadInput, match=r"a.bundle was exported without --streaming, so it cannot stream; export it again"
+        BadInput, match=r"a.bundle was exported without `streaming`, so it cannot stream; export it again"
     ):
         Streams.open(found)
     code, out, _ = run("bench", bundle, "--json", "--seconds", "0.1", "--warm-up", "0")

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tcja_deploy import budget
 from tcja_deploy.cli.app import run
-from tcja_deploy.console import Steps
+from tcja_deploy.console import Progress
 from tcja_deploy.export import pipeline, request
 from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
@@ -29,7 +29,7 @@ from ... import networks
 NAME = "dvs128"
 
 
-class Watched(Steps):
+class Watched(Progress):
     """Notes what is counted, and is interrupted on the way."""
 
     def __init__(self, interrupt: str = "", after: int = 0) -> None:

@@ -200,7 +200,7 @@ def test_the_sum_must_be_said():
     small = networks.Small("dvs128", sizes._replace(attention=sizes.attention._replace(combine="sum")))
     product = identify(wrapped(small.state()))
     added = identify(wrapped(small.state()), settings={"combine": "sum"})
-    assert "combine = product (no checkpoint tells; else --set combine=sum)" in product.evidence
+    assert "combine = product (no checkpoint tells; else `settings` combine=sum)" in product.evidence
     with torch.no_grad():
         assert torch.equal(added.model(small.inputs(4)), small.module()(small.inputs(4)))
         assert not torch.equal(product.model(small.inputs(4)), small.module()(small.inputs(4)))
@@ -209,11 +209,11 @@ def test_the_sum_must_be_said():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"T": "x"}, "--set T=x: T is a number of time steps from 1 to 10000"),
-        ({"T": "0"}, "--set T=0: T is a number of time steps from 1 to 10000"),
-        ({"T": "7"}, "T is 5 in conv.11.conv.weight, not 7 as --set says"),
-        ({"combine": "max"}, "--set combine=max: it can be product or sum"),
-        ({"color": "red"}, r"--set color=red: dvs128 has no such setting; known are: T, attention, combine"),
+        ({"T": "x"}, "`settings` T=x: T is a number of time steps from 1 to 10000"),
+        ({"T": "0"}, "`settings` T=0: T is a number of time steps from 1 to 10000"),
+        ({"T": "7"}, "T is 5 in conv.11.conv.weight, not 7 as `settings` says"),
+        ({"combine": "max"}, "`settings` combine=max: it can be product or sum"),
+        ({"color": "red"}, r"`settings` color=red: dvs128 has no such setting; known are: T, attention, combine"),
         ({"attention": "none"}, r"conv.12.0.weight is missing"),
     ],
 )
@@ -224,7 +224,7 @@ def test_settings_are_checked(settings, message):
 
 def test_settings_of_another_network_are_refused():
     with pytest.raises(
-        BadInput, match="--set pooling=stride: dvs128 has no such setting; known are: T, attention, combi"
+        BadInput, match="`settings` pooling=stride: dvs128 has no such setting; known are: T, attention, combi"
     ):
         identify(wrapped(networks.state("dvs128")), settings={"pooling": "stride"})
 
@@ -241,7 +241,7 @@ def test_lookalike_attention_is_refused(with_conv_c):
 def test_network_by_name():
     state = networks.state("dvs128")
     assert identify(wrapped(state), "dvs128").name == "dvs128"
-    with pytest.raises(BadInput, match="--network resnet is unknown; known are: cifar10dvs, dvs128, .*, tet_ncal"):
+    with pytest.raises(BadInput, match="`network` resnet is unknown; known are: cifar10dvs, dvs128, .*, tet_ncal"):
         identify(wrapped(state), "resnet")
     with pytest.raises(BadInput, match="is not the fashion_mnist network, as asked: its keys begin conv.0.0.weight"):
         identify(wrapped(state), "fashion_mnist")

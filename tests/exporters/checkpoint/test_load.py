@@ -49,10 +49,10 @@ def test_old_files_load(tmp_path):
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     RunsCode.target = str(tmp_path / "was run")
     path = save(tmp_path / "bad.pth", {"net": STATE, "extra": RunsCode()})
-    with pytest.raises(BadInput, match=r"would call posix.mkdir, which can run code; .*--trust-checkpoint"):
+    with pytest.raises(BadInput, match=r"would call posix.mkdir, which can run code; .*`trust_checkpoint`"):
         load.load(path)
     assert not (tmp_path / "was run").exists()
-    load.load(path, trusted=True)
+    load.load(path, trust_checkpoint=True)
     assert (tmp_path / "was run").exists()
 
 
@@ -60,15 +60,15 @@ def test_objects_beside_the_weights_are_refused_unless_trusted(tmp_path):
     path = save(tmp_path / "a.pth", {"net": STATE, "args": argparse.Namespace(T=4)})
     with pytest.raises(BadInput, match=r"would call argparse.Namespace"):
         load.load(path)
-    assert list(load.load(path, trusted=True).state) == list(STATE)
+    assert list(load.load(path, trust_checkpoint=True).state) == list(STATE)
 
 
 def test_a_whole_module_loads_when_trusted(tmp_path):
     path = save(tmp_path / "a.pth", {"net": nn.Linear(2, 2)})
     with pytest.raises(BadInput, match="which can run code"):
         load.load(path)
-    assert list(load.load(path, trusted=True).state) == ["weight", "bias"]
-    assert list(load.load(save(tmp_path / "b.pth", nn.Linear(2, 2)), trusted=True).state) == ["weight", "bias"]
+    assert list(load.load(path, trust_checkpoint=True).state) == ["weight", "bias"]
+    assert list(load.load(save(tmp_path / "b.pth", nn.Linear(2, 2)), trust_checkpoint=True).state) == ["weight", "bias"]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.99])

@@ -479,7 +479,7 @@ def test_a_batch_that_is_fixed():
     made = by_hand()
     made.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2
     assert Costs(made).total().macs == Costs(by_hand(), batch=2).total().macs
-    with pytest.raises(BadInput, match="--batch 4: the model has a batch of its own"):
+    with pytest.raises(BadInput, match="`batch` 4: the model has a batch of its own"):
         Costs(made, batch=4)
 
 

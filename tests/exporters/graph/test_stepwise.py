@@ -218,13 +218,13 @@ def refused(module: nn.Module, contract: InputContract) -> str:
 
 def test_images_are_refused():
     said = refused(IMAGES.module(), IMAGES.network.contract(IMAGES.sizes))
-    assert said == "the network takes images, which have no frames to stream; leave --streaming out"
+    assert said == "the network takes images, which have no frames to stream; leave `streaming` out"
 
 
 def test_a_window_of_one_step_is_refused():
     body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2))
     said = refused(Frames(body, Readout()), InputContract.frames(1, 8, 8))
-    assert said == "a window of the network is one time step, with nothing to stream; leave --streaming out"
+    assert said == "a window of the network is one time step, with nothing to stream; leave `streaming` out"
 
 
 def test_a_network_that_mixes_steps_first_is_refused():
@@ -232,7 +232,7 @@ def test_a_network_that_mixes_steps_first_is_refused():
     body.append(nn.Flatten(2))
     said = refused(Frames(body, Readout()), FRAMES)
     assert said.startswith(
-        "--streaming: node 'body.0.conv/Conv' does not act on each time step alone, and is ahead of "
+        "`streaming`: node 'body.0.conv/Conv' does not act on each time step alone, and is ahead of "
     )
     assert said.endswith("every spiking layer, so that no step can be done before the window is whole; leave it out")
 

@@ -59,7 +59,7 @@ def test_the_published_kernels_decide(k_t, name):
 
 def test_other_kernels_must_be_asked_for():
     state = small("ncaltech101", 3).state()
-    with pytest.raises(BadInput, match=r"fits several networks, .* ncaltech101 \(.*; tet_ncaltech101 \(.*--network$"):
+    with pytest.raises(BadInput, match=r"fits several networks, .* ncaltech101 \(.*; tet_ncaltech101 \(.*`network`$"):
         identify(wrapped(state))
     assert identify(wrapped(state), "ncaltech101").output == "rates"
     assert identify(wrapped(state), "tet_ncaltech101").output == "logits"

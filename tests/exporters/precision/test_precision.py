@@ -160,7 +160,7 @@ def test_names_of_what_is_kept(exports):
     assert kept(spiking[0].name) == {"conv.0.0"}
     assert kept("conv.11") == {"conv.11.conv", "conv.11.conv_c"}
     assert kept() == set()
-    with pytest.raises(BadInput, match=r"--keep conv\.99 names neither a layer with weights"):
+    with pytest.raises(BadInput, match=r"`keep` conv\.99 names neither a layer with weights"):
         kept("conv.99")
 
 

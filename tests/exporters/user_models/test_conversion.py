@@ -317,7 +317,7 @@ def test_structures_that_cannot_be_exported_are_refused(tmp_path):
 
 def test_the_layout_must_fit():
     network = own.awake(own.Window(*own.activation_based("m")))
-    with pytest.raises(BadInput, match=r"the network fails on windows of shape \(4, 2, 8, 8\): .*; see --shape"):
+    with pytest.raises(BadInput, match=r"the network fails on windows of shape \(4, 2, 8, 8\): .*; see `shape`"):
         adopt(network, CONTRACT, windows(), layout="NT")
     with pytest.raises(BadInput, match="layout TN is of frames; images are always"):
         adopt(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
@@ -328,9 +328,9 @@ def test_the_layout_must_fit():
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("nothing", "--model nothing is not MODULE:FACTORY, such as mypackage.networks:build"),
+        ("nothing", "`model` nothing is not MODULE:FACTORY, such as mypackage.networks:build"),
         ("no_such_module:build", "importing no_such_module fails: ModuleNotFoundError"),
-        ("math:build", "--model math:build: math has no function or class build"),
+        ("math:build", "`model` math:build: math has no function or class build"),
         (
             "mynet.py:build",
             "mynet.py is not a module's name but a file's; say mynet:build, in the folder where it is found",
@@ -572,7 +572,7 @@ def test_a_neuron_alone_is_no_network():
 def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
     contract = InputContract.of((2, 2, 8, 8))
     network = own.awake(Returning(lambda s: s))
-    with pytest.raises(BadInput, match="the neuron 'lif' runs for 3 time steps, not 2; see --layout"):
+    with pytest.raises(BadInput, match="the neuron 'lif' runs for 3 time steps, not 2; see `layout`"):
         adopt(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
     with pytest.raises(BadInput, match="layout XX is none of NT, TN, step"):
         adopt(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")

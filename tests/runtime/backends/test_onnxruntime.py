@@ -98,7 +98,7 @@ def test_what_cuda_refuses_is_told_and_nothing_else_is_printed(with_cuda, capfd)
         )
 
     with pytest.raises(
-        Unavailable, match=r"\(CUDA failure 35: CUDA driver version .* runtime version\); choose --backend"
+        Unavailable, match=r"\(CUDA failure 35: CUDA driver version .* runtime version\); choose `backend`"
     ):
         with_cuda(made)
     assert capfd.readouterr() == ("", "")

@@ -113,17 +113,17 @@ def test_rules_of_cutting(rule, split, duration):
     ["", "size", "number:50ms", "time:", "duration", "duration:", "duration:50", "duration:0us", "duration:1.5us"],
 )
 def test_rules_that_are_none_are_refused(rule):
-    said = f"--split {rule} must be number, time, duration:TIME or duration-grid:TIME, such as duration:50ms"
+    said = f"`split` {rule} must be number, time, duration:TIME or duration-grid:TIME, such as duration:50ms"
     with pytest.raises(BadInput, match=re.escape(said)):
         FRAMES.cut_by(rule)
 
 
 def test_what_is_not_cut_from_recordings_has_no_rule():
     with pytest.raises(
-        BadInput, match="--split time says how recordings become frames, the network takes images; leave"
+        BadInput, match="`split` time says how recordings become frames, the network takes images; leave"
     ):
         IMAGES.cut_by("time")
-    with pytest.raises(BadInput, match="--split time: events have 2 polarities, the network takes frames of 3; leave"):
+    with pytest.raises(BadInput, match="`split` time: events have 2 polarities, the network takes frames of 3; leave"):
         InputContract.of((4, 3, 5, 5)).cut_by("time")
 
 

@@ -260,7 +260,7 @@ def test_what_is_unusual_is_remarked():
         ),
         (at_times([1]), InputContract.images(1, 4, 4), "the network takes images, not events"),
         (at_times([1]), InputContract.latents(4, 4), "the network takes latents, not events"),
-        (at_times([1]), InputContract.of((4, 2, 5, 7)), "not known how the network's training cut .* --split number"),
+        (at_times([1]), InputContract.of((4, 2, 5, 7)), "not known how the network's training cut .* `split` number"),
     ],
 )
 def test_what_makes_no_window_is_refused(events, taken, said):

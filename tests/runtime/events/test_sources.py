@@ -312,14 +312,14 @@ def test_a_source_that_is_cut_off(read, fifo, kept, message):
     [
         ("nowhere.bin", {}, "nowhere.bin does not exist; sources are files, FIFOs, - for standard input, tcp://"),
         (".", {}, ". is neither a file nor a FIFO; sources are"),
-        ("fifo", {"speed": 2.0}, "--speed is for recordings that are played; fifo is read as it comes"),
-        ("a.bin", {"speed": 2.0, "follow": True}, "--speed is for recordings that are played; a.bin is read as it"),
+        ("fifo", {"speed": 2.0}, "`speed` is for recordings that are played; fifo is read as it comes"),
+        ("a.bin", {"speed": 2.0, "follow": True}, "`speed` is for recordings that are played; a.bin is read as it"),
         ("fifo", {"follow": True}, "--follow is for files that grow; fifo is read as it comes"),
         ("tcp://127.0.0.1:0", {"follow": True}, "--follow is for files that grow; tcp://127.0.0.1:0 is read"),
         ("fifo", {"form": "xyz"}, "there is no format 'xyz'; choose aedat2, "),
         ("a.bin", {"form": "xyz"}, "there is no format 'xyz'; "),
         ("fifo", {"form": "spikingjelly"}, "'spikingjelly' can only be read from whole files; while it comes, aedat2,"),
-        ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: datagrams do not tell their format; give --format, aedat2, "),
+        ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: datagrams do not tell their format; give `form`, aedat2, "),
         ("tcp://0.0.0.0:9", {}, "tcp://0.0.0.0:9: events are taken from this machine alone, so tcp://127.0.0.1:9; "),
         ("udp://10.0.0.1:9", {"form": "atis"}, "udp://10.0.0.1:9: events are taken from this machine alone"),
         ("tcp://[::]:9", {}, "tcp://[::]:9: events are taken from this machine alone"),
@@ -352,5 +352,5 @@ def test_what_does_not_tell_its_format(read, fifo):
     reading = read(str(fifo))
     with fifo.open("wb", buffering=0) as writer:
         writer.write(atis(drawn(100)))
-    with pytest.raises(BadInput, match="events: what is sent does not tell its format; give --format, aedat2, "):
+    with pytest.raises(BadInput, match="events: what is sent does not tell its format; give `form`, aedat2, "):
         reading.ended()

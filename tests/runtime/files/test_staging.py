@@ -19,7 +19,7 @@ def test_it_is_renamed_when_whole(tmp_path):
 
 def test_an_existing_destination_is_left_alone(tmp_path):
     (tmp_path / "a.bundle").mkdir()
-    with pytest.raises(BadInput, match="exists; choose another --out or remove it"), staged(tmp_path / "a.bundle"):
+    with pytest.raises(BadInput, match="exists; choose another `out` or remove it"), staged(tmp_path / "a.bundle"):
         pass
     assert os.listdir(tmp_path) == ["a.bundle"]
 

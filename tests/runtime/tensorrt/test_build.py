@@ -88,7 +88,7 @@ def test_a_builder_that_is_not_installed_is_named():
     if missing is None:
         pytest.skip("every TensorRT is installed")
     with pytest.raises(
-        Unavailable, match=f"--target {missing} needs the package {missing}: run 'pip install {missing}'"
+        Unavailable, match=f"`target` {missing} needs the package {missing}: run 'pip install {missing}'"
     ):
         engine.require(missing)
 
@@ -162,7 +162,7 @@ def test_another_precision_than_the_models_is_refused(tmp_path, exports):
 
 @RTX
 def test_rtx_engines_are_for_their_own_version(tmp_path, exports):
-    with pytest.raises(BadInput, match="--version-compatible is for full TensorRT; TensorRT-RTX cannot; leave it out"):
+    with pytest.raises(BadInput, match="`version_compatible` is for full TensorRT; TensorRT-RTX cannot; leave it out"):
         build(exports["fashion_mnist"][1] / PLAIN_MODEL, tmp_path, version_compatible=True)
 
 
@@ -206,7 +206,7 @@ def test_batch(text, batch):
 
 @pytest.mark.parametrize("text", ["", "a", "1:2", "1:2:3:4", "2:1:3", "0:1:1", "1:3:2", "-1"])
 def test_impossible_batches_are_refused(text):
-    with pytest.raises(BadInput, match=f"--batch {text}"):
+    with pytest.raises(BadInput, match=f"`batch` {text}"):
         Batch.parse(text)
 
 
