@@ -63,7 +63,9 @@ def exports(tmp_path_factory) -> dict[str, tuple[Exported, Path]]:
     for name, small in networks.SMALL.items():
         network = small.network
         contract = network.contract(networks.SMALL[name].sizes)
-        exported = export.export(networks.network(name), contract, network.output, {"producer": "tests", "T": "5"})
+        exported = export.export(
+            networks.SMALL[name].module(), contract, network.output, {"producer": "tests", "T": "5"}
+        )
         folder = tmp_path_factory.mktemp(name)
         save(exported, folder)
         done[name] = exported, folder
@@ -75,9 +77,9 @@ def data(tmp_path_factory) -> dict[str, Path]:
     """For each small network a data file of 12 windows, labelled with what the trained network says of all but two."""
     files = {}
     for name in networks.SMALL:
-        inputs = networks.inputs(name, 12, seed=7)
+        inputs = networks.SMALL[name].inputs(12, seed=7)
         with torch.no_grad():
-            labels = networks.network(name)(inputs).argmax(1).numpy()
+            labels = networks.SMALL[name].module()(inputs).argmax(1).numpy()
         labels[:2] = (labels[:2] + 1) % len(NETWORKS[name].classes(networks.SMALL[name].sizes))
         files[name] = tmp_path_factory.mktemp("data") / f"{name}.npz"
         array = {NETWORKS[name].contract(networks.SMALL[name].sizes).name: inputs.numpy()}
@@ -89,7 +91,7 @@ def data(tmp_path_factory) -> dict[str, Path]:
 def _bundles(tmp_path_factory, data) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
     for name in networks.SMALL:
-        checkpoint = networks.checkpoint(folder / f"{name}.pth", name)
+        checkpoint = networks.SMALL[name].checkpoint(folder / f"{name}.pth")
         pipeline.export(Request(checkpoint=checkpoint, out=folder / f"{name}.bundle", data=data[name], target="onnx"))
     return {name: folder / f"{name}.bundle" for name in networks.SMALL}
 

@@ -107,26 +107,6 @@ SMALL = {
 """The networks that every test of the whole flow runs on; `tests/exporters/networks` has the others."""
 
 
-def inputs(name: str, n: int, seed: int = 0) -> Tensor:
-    """`Small.inputs` of a network of SMALL."""
-    return SMALL[name].inputs(n, seed)
-
-
-def state(name: str, seed: int = 0) -> dict[str, Tensor]:
-    """`Small.state` of a network of SMALL."""
-    return SMALL[name].state(seed)
-
-
-def network(name: str, seed: int = 0) -> nn.Module:
-    """`Small.module` of a network of SMALL."""
-    return SMALL[name].module(seed)
-
-
-def checkpoint(path: Path, name: str, seed: int = 0, **changed: Tensor | None) -> Path:
-    """`Small.checkpoint` of a network of SMALL."""
-    return SMALL[name].checkpoint(path, seed, **changed)
-
-
 def with_time_steps(sizes: Any, time_steps: int) -> Any:
     """The same sizes with another T."""
     return sizes._replace(attention=sizes.attention._replace(time_steps=time_steps))

@@ -65,7 +65,7 @@ def test_three_commands_prove_a_board(run, built, name):
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "products"), [("fp16", "HALF"), ("int8", "INT8")])
 def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, precision, products):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     out = tmp_path / "a.bundle"
     pipeline.export(
         request.Request(
@@ -175,7 +175,7 @@ ZEROS = """        nothing = onnx.helper.make_node("Sub", ["rates before", "rate
 @pytest.fixture
 def unsettled(data, name, tmp_path) -> Path:
     """A bundle in fp16, in which rounding decides in most windows."""
-    checkpoint, out = networks.checkpoint(tmp_path / "model.pth", name), tmp_path / "unsettled.bundle"
+    checkpoint, out = networks.SMALL[name].checkpoint(tmp_path / "model.pth"), tmp_path / "unsettled.bundle"
     pipeline.export(
         request.Request(
             checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision="fp16", keep=("nothing",)

@@ -55,7 +55,7 @@ def test_help_is_there(arguments):
 
 
 def test_what_needs_more_says_so(tmp_path: Path, bundle):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
     priced = ["inspect", bundle, "--device", "orin-nano"]
     for arguments in (["export", checkpoint], ["inspect", checkpoint], ["inspect", bundle / "model.onnx"], priced):
         done = lean(*arguments)

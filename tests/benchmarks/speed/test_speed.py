@@ -113,7 +113,7 @@ def test_torch_compile_is_given_so_long():
 def quick(tmp_path_factory) -> tuple[dict, str, str]:
     """A smoke run on a small network: its JSON, its tables, its plot."""
     folder = tmp_path_factory.mktemp("speed")
-    checkpoint = networks.checkpoint(folder / "small.pth", "dvs128")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(folder / "small.pth")
     files = {"--json": folder / "speed.json", "--plot": folder / "speed.svg"}
     options = [str(part) for pair in files.items() for part in pair]
     done = subprocess.run(

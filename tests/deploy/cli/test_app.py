@@ -21,7 +21,7 @@ from ... import networks
 
 def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     monkeypatch.chdir(tmp_path)
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     code, out, err = run("export", checkpoint, "--data", data[name], "--target", "onnx")
     assert code == 0
     assert "Parity met" in out
@@ -41,7 +41,7 @@ def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
 
 
 def test_export_as_json(run, tmp_path, name, data):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     out_path = tmp_path / "out.bundle"
     options = ("--out", out_path, "--data", data[name], "--samples", 5, "--target", "onnx", "--json")
     code, out, _ = run("export", checkpoint, *options)
@@ -59,7 +59,7 @@ def test_export_as_json(run, tmp_path, name, data):
 @pytest.mark.tensorrt
 @pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
 def test_export_with_an_engine(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     code, out, _ = run(
         "export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "tensorrt-rtx", "--batch", "1:2:4"
     )
@@ -73,7 +73,7 @@ def test_export_with_an_engine(run, tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_export_in_lower_precision(run, tmp_path, name, data, precision):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     options = ("--data", data[name], "--target", "onnx", "--precision", precision, "--keep", "nothing")
     code, out, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
     assert code == 0
@@ -87,7 +87,7 @@ def test_export_in_lower_precision(run, tmp_path, name, data, precision):
 
 
 def test_what_is_to_be_kept_must_be_there(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "1", "--keep", "conv.99")
     code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options, "--precision", "fp16")
     assert code == 2
@@ -98,7 +98,7 @@ def test_what_is_to_be_kept_must_be_there(run, tmp_path):
 
 
 def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
     code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx")
     assert code == 0
     assert "No real data was used" in " ".join(out.split())
@@ -106,7 +106,7 @@ def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
 
 
 def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
     options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
     code, out, _ = run("export", checkpoint, *options, "--split", "duration:20ms", "--json")
     assert code == 0
@@ -124,7 +124,7 @@ def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
     ],
 )
 def test_how_recordings_cannot_be_cut(run, tmp_path, network, rule, said):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", network)
+    checkpoint = networks.SMALL[network].checkpoint(tmp_path / "model.pth")
     code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx", "--split", rule)
     assert code == 2
     assert said in err
@@ -133,7 +133,9 @@ def test_how_recordings_cannot_be_cut(run, tmp_path, network, rule, said):
 
 def test_silent_layers_are_named(run, tmp_path):
     """Without input nothing fires, and that nothing differs then says little."""
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist", fc__1__0__weight=torch.zeros(32, 392))
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(
+        tmp_path / "model.pth", fc__1__0__weight=torch.zeros(32, 392)
+    )
     options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
     code, out, _ = run("export", checkpoint, *options)
     assert code == 0
@@ -142,7 +144,7 @@ def test_silent_layers_are_named(run, tmp_path):
 
 
 def test_class_names(run, tmp_path, data):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "dvs128")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "1", "--data", data["dvs128"])
     (tmp_path / "names.txt").write_text("left\nright\n\nup\n")
     run("export", checkpoint, "--out", tmp_path / "file.bundle", "--classes", tmp_path / "names.txt", *options)
@@ -154,20 +156,20 @@ def test_class_names(run, tmp_path, data):
 
 
 def test_the_report_is_written_where_asked(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "1", "--report", tmp_path / "report.html")
     assert run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)[0] == 0
     assert (tmp_path / "report.html").read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
 
 
 def test_inspect_a_checkpoint(run, tmp_path, name):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", name)
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     code, out, _ = run("inspect", checkpoint, "--json")
     assert code == 0
     facts = json.loads(out)
     assert (facts["kind"], facts["network"]) == ("checkpoint", name)
-    assert facts["parameters"] == sum(p.numel() for p in networks.network(name).parameters())
-    assert len(facts["tensors"]) == len(networks.state(name))
+    assert facts["parameters"] == sum(p.numel() for p in networks.SMALL[name].module().parameters())
+    assert len(facts["tensors"]) == len(networks.SMALL[name].state())
     assert facts["classes"] == list(NETWORKS[name].classes(networks.SMALL[name].sizes))
     assert f"T = {networks.SMALL[name].sizes.time_steps}" in run("inspect", checkpoint)[1]
 
@@ -219,7 +221,7 @@ def test_inspect_says_what_a_bundle_costs(run, bundle):
 
 @pytest.mark.parametrize("kind", ["checkpoint", "model.onnx", "model.plain.onnx"])
 def test_without_a_bundle_no_firing_rates_are_known(run, tmp_path, bundle, name, kind):
-    file = networks.checkpoint(tmp_path / "a.pth", name) if kind == "checkpoint" else bundle / kind
+    file = networks.SMALL[name].checkpoint(tmp_path / "a.pth") if kind == "checkpoint" else bundle / kind
     _, out, _ = run("inspect", file, "--device", "thor", "--json")
     costs = json.loads(out)["costs"]
     _, out, _ = run("inspect", bundle, "--device", "thor", "--json")
@@ -257,7 +259,7 @@ def test_doctor_says_what_to_install(run, monkeypatch):
 
 def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):
     """Brackets and colons are parts of names."""
-    checkpoint = networks.checkpoint(tmp_path / "a[red] :car:.pth", "fashion_mnist")
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a[red] :car:.pth")
     out_path = tmp_path / "b[/] :car:.bundle"
     code, out, _ = run("export", checkpoint, "--out", out_path, "--target", "onnx", "--samples", "1")
     assert code == 0

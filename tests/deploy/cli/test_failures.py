@@ -67,7 +67,7 @@ def test_a_pickle_that_would_run_code(failed, tmp_path):
 
 
 def test_truncated_file(failed, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     assert failed("a.pth") == (2, "error: a.pth is truncated or damaged; copy it again")
 
@@ -77,7 +77,7 @@ def test_unknown_network(failed, tmp_path):
     code, message = failed("a.pth")
     assert code == 2
     assert message == f"error: a.pth is of no known network ({', '.join(NETWORKS)}): its keys begin layer.weight"
-    networks.checkpoint(tmp_path / "b.pth", "dvs128")
+    networks.SMALL["dvs128"].checkpoint(tmp_path / "b.pth")
     assert failed("b.pth", "--network", "vgg") == (
         2,
         f"error: --network vgg is unknown; known are: {', '.join(NETWORKS)}",
@@ -101,20 +101,20 @@ def test_unknown_network(failed, tmp_path):
     ids=["one key missing", "another shape", "T disagrees", "NaN"],
 )
 def test_weights_that_do_not_fit(failed, tmp_path, changed, message):
-    networks.checkpoint(tmp_path / "a.pth", "dvs128", **changed)
+    networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth", **changed)
     code, said = failed("a.pth")
     assert code == 2
     assert message in said
 
 
 def test_output_exists(failed, tmp_path):
-    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     (tmp_path / "a.bundle").mkdir()
     assert failed("a.pth") == (2, "error: a.bundle exists; choose another --out or remove it")
 
 
 def test_a_place_that_cannot_be_written(failed, tmp_path):
-    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     (tmp_path / "file").write_text("")
     code, message = failed("a.pth", "--out", "file/a.bundle", "--target", "onnx")
     assert code == 2
@@ -122,7 +122,7 @@ def test_a_place_that_cannot_be_written(failed, tmp_path):
 
 
 def test_a_report_that_could_not_be_written_is_known_before_the_work(failed, tmp_path):
-    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     assert failed("a.pth", "--report", "none/report.html") == (
         2,
         "error: --report none/report.html: its folder does not exist",
@@ -130,7 +130,7 @@ def test_a_report_that_could_not_be_written_is_known_before_the_work(failed, tmp
 
 
 def test_a_folder_that_takes_no_report_is_known_before_the_work(failed, tmp_path):
-    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     code, message = failed("a.pth", "--report", "/proc/report.html")
     assert code == 2
     assert message.startswith("error: --report /proc/report.html cannot be written: ")
@@ -139,13 +139,13 @@ def test_a_folder_that_takes_no_report_is_known_before_the_work(failed, tmp_path
 
 @pytest.mark.parametrize("steps", ["0", "x", "10001", "1" + "0" * 20, "1" + "0" * 5000])
 def test_a_number_of_time_steps_that_cannot_be(failed, tmp_path, steps):
-    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     code, message = failed("a.pth", "--set", f"T={steps}")
     assert (code, message) == (2, f"error: --set T={steps}: T is a number of time steps from 1 to 10000")
 
 
 def test_data_of_another_shape(failed, tmp_path):
-    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     np.savez(tmp_path / "data.npz", frames=np.zeros((2, 5, 2, 32, 32), np.float32))
     code, message = failed("a.pth", "--data", "data.npz")
     assert code == 2
@@ -164,7 +164,7 @@ def tiny_disk(tmp_path) -> Iterator[Path]:
 
 
 def test_disk_full(failed, tmp_path, tiny_disk):
-    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     code, message = failed("a.pth", "--out", tiny_disk / "a.bundle", "--target", "onnx")
     assert (code, message) == (3, f"error: the disk of {tiny_disk}/a.bundle is full; nothing was written")
 
@@ -172,7 +172,7 @@ def test_disk_full(failed, tmp_path, tiny_disk):
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("delay", [0.0, 0.5])
 def test_interrupted_or_killed_in_the_middle(tmp_path, with_signal, delay):
-    networks.checkpoint(tmp_path / "a.pth", "dvs128")
+    networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     before = lines(tmp_path)
     command = [sys.executable, "-m", "tcja_deploy", "export", "a.pth"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -212,13 +212,12 @@ def test_a_bundle_with_one_byte_changed(bundle, capsys):
 
 
 def test_values_beyond_float32(failed, tmp_path):
-    networks.checkpoint(
+    networks.SMALL["fashion_mnist"].checkpoint(
         tmp_path / "a.pth",
-        "fashion_mnist",
         static_conv__0__weight=torch.full((8, 1, 3, 3), 1e20),
         static_conv__1__weight=torch.full((8,), 1e20),
     )
-    networks.checkpoint(tmp_path / "b.pth", "fashion_mnist")
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "b.pth")
     np.savez(tmp_path / "huge.npz", images=np.full((2, 1, 28, 28), 3e38, np.float32))
     code, message = failed("a.pth", "--target", "onnx")
     assert (code, "folded from the batch norm and the layer before it, is too large" in message) == (2, True)
@@ -231,7 +230,7 @@ def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, c
     from tcja_exporters.reference import recorder
 
     monkeypatch.setattr(recorder, "OWN_ROUNDING", 0.0)
-    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     code, message = failed("a.pth", "--target", "onnx")
     assert code == 1
     assert "the exported network is not the trained one: ONNX Runtime" in message
@@ -244,7 +243,7 @@ def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("report", ["a.pth", "a.bundle", "none/report.html", "."])
 def test_a_report_goes_to_a_new_file(failed, tmp_path, report):
-    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     before = (tmp_path / "a.pth").read_bytes()
     code, message = failed("a.pth", "--target", "onnx", "--report", report)
     assert code == 2
@@ -254,7 +253,7 @@ def test_a_report_goes_to_a_new_file(failed, tmp_path, report):
 
 @pytest.mark.parametrize("out", ["link", "a.pth/b", "n" * 300, "/proc/b"])
 def test_where_no_bundle_can_be(failed, tmp_path, out):
-    networks.checkpoint(tmp_path / "a.pth", "fashion_mnist")
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     (tmp_path / "link").symlink_to("nowhere")
     code, message = failed("a.pth", "--target", "onnx", "--out", out)
     assert code == 2

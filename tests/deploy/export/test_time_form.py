@@ -49,7 +49,7 @@ def export(run, data, _made, tmp_path_factory) -> Export:
         key = name, *options
         if key not in _made:
             folder = tmp_path_factory.mktemp("exported")
-            checkpoint = networks.checkpoint(folder / "model.pth", name)
+            checkpoint = networks.SMALL[name].checkpoint(folder / "model.pth")
             code, _, err = run("export", checkpoint, "--data", data[name], "--out", folder / "a.bundle", *options)
             assert code == 0, err
             _made[key] = folder / "a.bundle"
@@ -144,7 +144,7 @@ def test_without_a_wish_onnx_runtime_gets_loops(bundle):
 @pytest.mark.parametrize("windows", [1, 5])
 def test_both_forms_answer_to_the_bit(export, name, windows):
     """The answer, and every current and spike on the way."""
-    given = networks.inputs(name, windows, seed=3).numpy()
+    given = networks.SMALL[name].inputs(windows, seed=3).numpy()
     found = []
     for form in FORMS:
         bundle = export(name, "--target", "onnx", "--time-form", form)
@@ -185,7 +185,7 @@ def test_a_mistake_in_unrolled_steps_is_found(run, export, tmp_path, mistake):
 
 
 def test_it_is_told_to_people(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "2", "--time-form", "unrolled")
     code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
     assert code == 0
@@ -200,7 +200,7 @@ def test_a_form_that_there_is_not_from_python(tmp_path):
 
 
 def test_a_form_that_there_is_not(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--time-form", "sideways")
     assert code == 2
     assert "Invalid value for '--time-form'" in err

@@ -184,7 +184,7 @@ def test_an_engine_that_returns_its_steps_tells_them(recordings, simulated, tmp_
 
 def per_step(name: str):
     """A small network, of windows, in float64, returning what it says at each step, [N, T, classes]."""
-    module = networks.network(name).double()
+    module = networks.SMALL[name].module().double()
     for readout in (each for each in module.modules() if isinstance(each, Readout)):
         readout.per_step = True
 
@@ -251,7 +251,7 @@ def test_it_is_said_for_people(run, bundle, monkeypatch):
 )
 @pytest.mark.parametrize("command", ["export", "verify"])
 def test_what_cannot_be_shown_is_refused(run, bundle, name, n, message, command, tmp_path):
-    what = networks.checkpoint(tmp_path / "a.pth", name) if command == "export" else bundle
+    what = networks.SMALL[name].checkpoint(tmp_path / "a.pth") if command == "export" else bundle
     code, _, err = run(command, what, "--anytime", n)
     assert (code, err.splitlines()[-1]) == (2, f"error: {message}")
 

@@ -222,7 +222,7 @@ def test_an_export_that_goes_wrong_leaves_no_bundle(run, tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(pipeline.stepwise, "split", wrong)
-    checkpoint, out = networks.checkpoint(tmp_path / "model.pth", "dvs128"), tmp_path / "a.bundle"
+    checkpoint, out = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth"), tmp_path / "a.bundle"
     code, _, err = run("export", checkpoint, "--out", out, "--target", "onnx", "--samples", 2, "--streaming")
     assert code == 1
     assert f"conv.1 in {HEAD} and {TAIL} does not fire as its neurons do" in err
@@ -240,7 +240,7 @@ def test_lower_precision_is_judged_by_its_bounds(run, precision, tmp_path):
 
 
 def test_images_are_refused(run, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "model.pth", "fashion_mnist")
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--streaming")
     assert code == 2
     assert "error: the network takes images, which have no frames to stream; leave --streaming out" in err

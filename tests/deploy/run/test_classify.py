@@ -30,7 +30,7 @@ def name() -> str:
 def scores(name: str) -> torch.Tensor:
     """What PyTorch says of the data [12, classes]."""
     with torch.no_grad():
-        return networks.network(name)(networks.inputs(name, 12, seed=7))
+        return networks.SMALL[name].module()(networks.SMALL[name].inputs(12, seed=7))
 
 
 @pytest.mark.parametrize("name", list(networks.SMALL))

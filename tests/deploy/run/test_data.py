@@ -70,7 +70,7 @@ def small_batches(monkeypatch) -> None:
 @pytest.fixture
 def request_(tmp_path, data) -> request.Request:
     return request.Request(
-        checkpoint=networks.checkpoint(tmp_path / "a.pth", NAME),
+        checkpoint=networks.SMALL[NAME].checkpoint(tmp_path / "a.pth"),
         out=tmp_path / "a.bundle",
         data=data[NAME],
         target="onnx",
@@ -149,7 +149,7 @@ def test_other_data_or_weights_do_not_go_on_from_these(request_, small_batches, 
     steps = Watched()
     pipeline.export(dataclasses.replace(request_, data=tmp_path / "other.npz"), steps)
     assert steps.began["PyTorch"] == 2
-    other = networks.checkpoint(tmp_path / "other.pth", NAME, seed=1)
+    other = networks.SMALL[NAME].checkpoint(tmp_path / "other.pth", seed=1)
     steps = Watched()
     pipeline.export(dataclasses.replace(request_, checkpoint=other, out=tmp_path / "b.bundle"), steps)
     assert steps.began["PyTorch"] == 2

@@ -57,7 +57,7 @@ def counted(events: np.ndarray) -> np.ndarray:
 def scores(windows: list[np.ndarray]) -> np.ndarray:
     """What PyTorch says of frames [N, classes]."""
     with torch.no_grad():
-        return networks.network("dvs128")(torch.from_numpy(np.stack(windows))).numpy()
+        return networks.SMALL["dvs128"].module()(torch.from_numpy(np.stack(windows))).numpy()
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_verify_takes_them(run, bundle, folder):
 
 
 def test_export_takes_them(run, folder, tmp_path):
-    checkpoint = networks.checkpoint(tmp_path / "dvs128.pth", "dvs128")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "dvs128.pth")
     code, _, err = run(
         "export", checkpoint, "--data", folder, "--target", "onnx", "--out", tmp_path / "of_recordings.bundle"
     )

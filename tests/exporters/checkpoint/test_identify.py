@@ -19,22 +19,22 @@ def same_function(name: str, state: dict[str, torch.Tensor]) -> None:
     """The state is identified as the network and computes what the network does."""
     found = identify(wrapped(state))
     assert found.name == name
-    batch = networks.inputs(name, 2)
+    batch = networks.SMALL[name].inputs(2)
     with torch.no_grad():
-        assert torch.equal(found.model(batch), networks.network(name)(batch))
+        assert torch.equal(found.model(batch), networks.SMALL[name].module()(batch))
 
 
 def test_published_keys(name):
-    same_function(name, networks.state(name))
-    found = identify(wrapped(networks.state(name)))
-    tensors = len(networks.state(name))
+    same_function(name, networks.SMALL[name].state())
+    found = identify(wrapped(networks.SMALL[name].state()))
+    tensors = len(networks.SMALL[name].state())
     assert found.evidence[0] == f"all {tensors} tensors, found under 'net', fit {name}"
     assert f"T = {networks.SMALL[name].sizes.time_steps} (" in "\n".join(found.evidence)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "net."])
 def test_prefixes_of_training_frameworks(name, prefix):
-    same_function(name, {prefix + key: value for key, value in networks.state(name).items()})
+    same_function(name, {prefix + key: value for key, value in networks.SMALL[name].state().items()})
 
 
 # How a key of the published checkpoints is spelled by containers of other times, written down key by key.
@@ -86,15 +86,15 @@ def test_containers_of_other_times(name, spelling):
                 return other + key.removeprefix(published)
         return key
 
-    state = {respelled(key): value for key, value in networks.state(name).items()}
-    assert set(state) != set(networks.state(name))
+    state = {respelled(key): value for key, value in networks.SMALL[name].state().items()}
+    assert set(state) != set(networks.SMALL[name].state())
     same_function(name, state)
 
 
 def test_flat_keys_of_another_structure_are_refused():
     """With the pooling before the attention, every shape fits but the layer's number does not."""
     state = {}
-    for key, value in networks.state("dvs128").items():
+    for key, value in networks.SMALL["dvs128"].state().items():
         flat = next((o + key.removeprefix(p) for p, o in FLAT["dvs128"].items() if key.startswith(p)), key)
         state[flat.replace("conv.15.", "conv.16.")] = value
     with pytest.raises(
@@ -106,7 +106,7 @@ def test_flat_keys_of_another_structure_are_refused():
 def test_half_precision_and_missing_counters_are_taken(name):
     state = {
         key: value.half() if value.is_floating_point() else value
-        for key, value in networks.state(name).items()
+        for key, value in networks.SMALL[name].state().items()
         if not key.endswith("num_batches_tracked")
     }
     assert identify(wrapped(state)).name == name
@@ -114,16 +114,16 @@ def test_half_precision_and_missing_counters_are_taken(name):
 
 def test_a_missing_tensor_is_all_that_is_complained_about(name):
     """Whatever sizes it would have told are read off the others."""
-    for missing in networks.state(name):
+    for missing in networks.SMALL[name].state():
         if missing.endswith("num_batches_tracked") or (name, missing[:6]) == ("fashion_mnist", "conv.3"):
             continue  # without either half of its only attention block it is another variant
-        state = {key: value for key, value in networks.state(name).items() if key != missing}
+        state = {key: value for key, value in networks.SMALL[name].state().items() if key != missing}
         with pytest.raises(BadInput, match=rf"tensors fit\): {re.escape(missing)} is missing$"):
             identify(wrapped(state))
 
 
 def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    state = {**networks.state(name), **{key.replace("__", "."): value for key, value in changes.items()}}
+    state = {**networks.SMALL[name].state(), **{key.replace("__", "."): value for key, value in changes.items()}}
     return {key: value for key, value in state.items() if value is not None}
 
 
@@ -164,7 +164,7 @@ def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor
             r"is of no known network .*cifar10dvs, dvs128, .*: its keys begin layer1.weight, layer1.bias$",
         ),
         (
-            lambda: {f"features.{key}": value for key, value in networks.state("dvs128").items()},
+            lambda: {f"features.{key}": value for key, value in networks.SMALL["dvs128"].state().items()},
             "is of no known network .* its keys begin features.conv.0.0.weight",
         ),
     ],
@@ -176,7 +176,9 @@ def test_what_does_not_fit_is_said(state, message):
 
 
 def test_long_lists_of_differences_are_cut():
-    state = changed("dvs128", **{key.replace(".", "__"): None for key in networks.state("dvs128") if ".13." in key})
+    state = changed(
+        "dvs128", **{key.replace(".", "__"): None for key in networks.SMALL["dvs128"].state() if ".13." in key}
+    )
     with pytest.raises(BadInput, match="is missing; and 2 more$"):
         identify(wrapped(state))
 
@@ -219,19 +221,21 @@ def test_the_sum_must_be_said():
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(BadInput, match=message):
-        identify(wrapped(networks.state("dvs128")), "dvs128", settings)
+        identify(wrapped(networks.SMALL["dvs128"].state()), "dvs128", settings)
 
 
 def test_settings_of_another_network_are_refused():
     with pytest.raises(
         BadInput, match="`settings` pooling=stride: dvs128 has no such setting; known are: T, attention, combi"
     ):
-        identify(wrapped(networks.state("dvs128")), settings={"pooling": "stride"})
+        identify(wrapped(networks.SMALL["dvs128"].state()), settings={"pooling": "stride"})
 
 
 @pytest.mark.parametrize("with_conv_c", [True, False])
 def test_lookalike_attention_is_refused(with_conv_c):
-    state = {key.replace(".conv.weight", ".conv_t.weight"): value for key, value in networks.state("dvs128").items()}
+    state = {
+        key.replace(".conv.weight", ".conv_t.weight"): value for key, value in networks.SMALL["dvs128"].state().items()
+    }
     if not with_conv_c:
         state = {key.replace("conv_c", "conv_x"): value for key, value in state.items()}
     with pytest.raises(BadInput, match=r"conv\.11\.conv_t\.weight, of a re-implementation of TCJA: .*even kernels"):
@@ -239,7 +243,7 @@ def test_lookalike_attention_is_refused(with_conv_c):
 
 
 def test_network_by_name():
-    state = networks.state("dvs128")
+    state = networks.SMALL["dvs128"].state()
     assert identify(wrapped(state), "dvs128").name == "dvs128"
     with pytest.raises(BadInput, match="`network` resnet is unknown; known are: cifar10dvs, dvs128, .*, tet_ncal"):
         identify(wrapped(state), "resnet")

@@ -43,7 +43,7 @@ def counted(network: nn.Module, inputs: torch.Tensor) -> dict[str, int]:
 @MODELS
 @pytest.mark.parametrize("batch", [1, 3])
 def test_multiply_adds_are_those_of_pytorchs_counter(name, exports, file, batch):
-    expected = counted(networks.network(name), networks.inputs(name, batch))
+    expected = counted(networks.SMALL[name].module(), networks.SMALL[name].inputs(batch))
     model = onnx.load(exports[name][1] / file, load_external_data=False)
     costs = Costs(model, batch)
     assert {layer.module: layer.macs for layer in costs.layers() if layer.macs} == expected
@@ -289,7 +289,7 @@ def nonzero(network: nn.Module, inputs: torch.Tensor) -> dict[str, tuple[int, in
 @MODELS
 def test_firing_rates_are_those_of_pytorch(name, bundle, file):
     vectors = golden.load(bundle / GOLDEN, Bundle.open(bundle).manifest.input)
-    expected = nonzero(networks.network(name).double(), torch.from_numpy(vectors.samples.inputs).double())
+    expected = nonzero(networks.SMALL[name].module().double(), torch.from_numpy(vectors.samples.inputs).double())
     costs = Costs(onnx.load(bundle / file, load_external_data=False), batch=5)
     rates = costs.rates(vectors)
     takes = {synapses.module: synapses.takes for synapses in costs.synapses(rates)}
@@ -306,7 +306,7 @@ def test_firing_rates_are_those_of_pytorch(name, bundle, file):
 def test_synaptic_operations_are_spikes_times_their_targets(name, bundle):
     """A spike inside a layer reaches kernel x channels neurons; padding is counted as if it did near borders too."""
     vectors = golden.load(bundle / GOLDEN, Bundle.open(bundle).manifest.input)
-    network, windows = networks.network(name), len(vectors.samples)
+    network, windows = networks.SMALL[name].module(), len(vectors.samples)
     counts = nonzero(network.double(), torch.from_numpy(vectors.samples.inputs).double())
     costs = Costs(onnx.load(bundle / MODEL, load_external_data=False))
     for layer in costs.synapses(costs.rates(vectors)):

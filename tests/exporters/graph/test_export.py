@@ -33,7 +33,7 @@ MODELS = pytest.mark.parametrize("file", [MODEL, PLAIN_MODEL])
 
 
 def layers(name: str) -> list[Layer]:
-    return recorder.layers(networks.network(name), contract(name))
+    return recorder.layers(networks.SMALL[name].module(), contract(name))
 
 
 def contract(name: str) -> InputContract:
@@ -50,8 +50,8 @@ def probe(folder, file: str, name: str, taps: Sequence[Tap] = ()) -> Probe:
 @pytest.mark.parametrize("batch", [1, 5])
 def test_onnx_runtime_fires_pytorchs_spikes(name, exports, file, batch):
     folder = exports[name][1]
-    inputs = networks.inputs(name, batch).numpy()
-    expected = recorder.run(networks.network(name), inputs)
+    inputs = networks.SMALL[name].inputs(batch).numpy()
+    expected = recorder.run(networks.SMALL[name].module(), inputs)
     actual = probe(folder, file, name).free(inputs)
     assert sum((expected.spikes[layer] != actual.spikes[layer]).sum() for layer in expected.spikes) == 0
     np.testing.assert_allclose(actual.output, expected.output, rtol=0, atol=1e-6)
@@ -80,7 +80,11 @@ def gated_at_random(
 @MODELS
 def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
     """A hook that returns other spikes than a neuron fired does the same to the network in PyTorch; so for gates."""
-    network, inputs, steps = networks.network(name), networks.inputs(name, 3), networks.SMALL[name].sizes.time_steps
+    network, inputs, steps = (
+        networks.SMALL[name].module(),
+        networks.SMALL[name].inputs(3),
+        networks.SMALL[name].sizes.time_steps,
+    )
     generator = torch.Generator().manual_seed(2)
     given = {layer.name: torch.rand(steps, 3, *layer.shape, generator=generator) < 0.2 for layer in layers(name)}
     fired, currents = {}, {}
@@ -112,7 +116,11 @@ def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
 
 @MODELS
 def test_networks_run_free_with_given_gates(name, exports, file):
-    network, inputs, steps = networks.network(name), networks.inputs(name, 3), networks.SMALL[name].sizes.time_steps
+    network, inputs, steps = (
+        networks.SMALL[name].module(),
+        networks.SMALL[name].inputs(3),
+        networks.SMALL[name].sizes.time_steps,
+    )
     gates, witnesses = gated_at_random(network, exports[name][0].model, steps, torch.Generator().manual_seed(3))
     expected = recorder.run(network, inputs.numpy())
     known = Reference(
@@ -184,7 +192,7 @@ def test_attributes_say_every_constant(name, exports):
 
 
 def test_names_are_those_of_pytorchs_modules(name, exports):
-    modules = {module for module, _ in networks.network(name).named_modules()}
+    modules = {module for module, _ in networks.SMALL[name].module().named_modules()}
     for model in (exports[name][0].model, exports[name][0].plain):
         names = [node.name for node in model.graph.node]
         assert len(set(names)) == len(names)
@@ -320,7 +328,7 @@ def test_a_neuron_that_is_used_twice_is_refused():
 
 def test_surrogates_are_replaced(tmp_path):
     """A network in the middle of its training exports as one that never was trained with a surrogate."""
-    network, contract_ = networks.network("fashion_mnist"), contract("fashion_mnist")
+    network, contract_ = networks.SMALL["fashion_mnist"].module(), contract("fashion_mnist")
     plain = export.export(network, contract_, "rates", {"producer": ""})
     set_surrogate(network.train(), ATan())
     assert export.export(network, contract_, "rates", {"producer": ""}).model == plain.model
@@ -328,16 +336,16 @@ def test_surrogates_are_replaced(tmp_path):
 
 
 def test_a_forward_pass_before_the_export_changes_nothing():
-    network, contract_ = networks.network("dvs128"), contract("dvs128")
+    network, contract_ = networks.SMALL["dvs128"].module(), contract("dvs128")
     before = export.export(network, contract_, "rates", {"producer": ""})
     with torch.no_grad():
-        network(networks.inputs("dvs128", 3) * 7)
+        network(networks.SMALL["dvs128"].inputs(3) * 7)
     assert export.export(network, contract_, "rates", {"producer": ""}).model == before.model
 
 
 def test_a_second_run_starts_from_rest(name, exports):
     session, output = OnnxRuntimeSession(exports[name][1] / MODEL), NETWORKS[name].output
-    inputs, input_name = networks.inputs(name, 2).numpy(), contract(name).name
+    inputs, input_name = networks.SMALL[name].inputs(2).numpy(), contract(name).name
     first = session.run({input_name: inputs})[output]
     session.run({input_name: inputs * 5})
     np.testing.assert_array_equal(session.run({input_name: inputs})[output], first)

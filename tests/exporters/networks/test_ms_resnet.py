@@ -197,6 +197,7 @@ def test_what_no_checkpoint_tells(position, neuron):
 
 def test_attention_at_the_start_of_a_block_must_be_said():
     with pytest.raises(
-        BadInput, match=r"layer1.0.tcja.conv_c.weight is for 4 channels, as with `settings` position=start; layer1.0.tcja"
+        BadInput,
+        match=r"layer1.0.tcja.conv_c.weight is for 4 channels, as with `settings` position=start; layer1.0.tcja",
     ):
         identify(wrapped(small(position="start").state()))

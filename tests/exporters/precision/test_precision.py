@@ -23,15 +23,15 @@ from ... import networks
 
 
 def scales(name: str, exported: Exported) -> dict[str, float]:
-    module = networks.network(name)
+    module = networks.SMALL[name].module()
     blocks = {part.rpartition(".")[0] for part in attention.parts(module)}
     modules = quantizable(exported.model, exported.weights, blocks)
-    return calibrate(module, modules, [networks.inputs(name, 8).numpy()], lambda _n: None)
+    return calibrate(module, modules, [networks.SMALL[name].inputs(8).numpy()], lambda _n: None)
 
 
 def lower(name: str, exported: Exported, precision: str, kept=frozenset()) -> Lowered:
     found = scales(name, exported) if precision == "int8" else {}
-    return lowered(networks.network(name), exported, precision, set(kept), found)
+    return lowered(networks.SMALL[name].module(), exported, precision, set(kept), found)
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
@@ -65,7 +65,7 @@ def test_products_are_in_half(name, exports):
 
 def layers_of(name: str):
     small = networks.SMALL[name]
-    return layers(networks.network(name), small.network.contract(small.sizes))
+    return layers(networks.SMALL[name].module(), small.network.contract(small.sizes))
 
 
 def test_quantisers_are_symmetric_and_written_out(name, exports):
@@ -109,7 +109,7 @@ def test_the_model_computes_what_the_network_of_its_constants_does(tmp_path, nam
     """Up to the first neuron, where no spike has flipped yet: only rounding is left."""
     low = lower(name, exports[name][0], precision)
     save(low.exported, tmp_path)
-    inputs = networks.inputs(name, 4)
+    inputs = networks.SMALL[name].inputs(4)
     first = layers_of(name)[0].name
     taken: list[torch.Tensor] = []
     neuron = low.network.get_submodule(first)
@@ -129,7 +129,7 @@ def test_both_models_agree_to_the_bit(tmp_path, name, exports):
         folder.mkdir()
         save(lower(name, exports[name][0], precision).exported, folder)
         sessions = [OnnxRuntimeSession(folder / file) for file in (MODEL, PLAIN_MODEL)]
-        inputs = networks.inputs(name, 6).numpy()
+        inputs = networks.SMALL[name].inputs(6).numpy()
         (one,), (other,) = (session.run({session.inputs[0]: inputs}).values() for session in sessions)
         assert (one == other).all()
 

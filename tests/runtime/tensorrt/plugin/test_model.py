@@ -67,7 +67,7 @@ def test_the_network_computes_the_same(name, exports, precision, kernel_op):
     onnx.checker.check_model(model)
     assert not model.functions
     assert sum(node.op_type == "TcjaLif" for node in model.graph.node) == expected.nodes
-    inputs = {model.graph.input[0].name: networks.inputs(name, 2).numpy()}
+    inputs = {model.graph.input[0].name: networks.SMALL[name].inputs(2).numpy()}
     (expected_output,) = ReferenceEvaluator(in_opset_19(exported.plain)).run(None, inputs)
     (output,) = ReferenceEvaluator(in_opset_19(model), new_ops=[kernel_op]).run(None, inputs)
     assert expected_output.any()
