@@ -26,7 +26,7 @@ from tcja_runtime.tensorrt import build, plugin
 from tcja_runtime.tensorrt.plugin.model import Fused, with_plugin
 
 from .... import networks
-from ....exporters.precision.test_precision import lower
+from ....exporters.precision.lowering import lower
 from . import host
 
 
