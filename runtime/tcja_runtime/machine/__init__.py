@@ -1,1 +1,1 @@
-"""What this machine is: its GPU, its clocks, its power, its JetPack."""
+"""This machine: its GPU, its clocks, its power and its JetPack."""

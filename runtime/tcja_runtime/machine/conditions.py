@@ -1,6 +1,6 @@
-"""What a measurement depends on besides the network: processor, GPU, clocks, power mode, and what else is running.
+"""The conditions of a measurement besides the network: processor, GPU, clocks, power mode, and other load.
 
-Everything is read without root and without changing anything. What is not told is None.
+All of them are read without root, and nothing is changed. A condition that the system does not tell is None.
 """
 
 from __future__ import annotations
@@ -9,34 +9,33 @@ import dataclasses
 import os
 import platform
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.gpu import gpu, gpu_clocks
+from tcja_runtime.machine.system_readings import command_output, file_text
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BOARD = Path("/proc/device-tree/model")
 _CPUS = Path("/sys/devices/system/cpu")
-_SECONDS = 5.0  # that a command may take to answer
+_SECONDS = 5.0  # the time limit of each command
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """A machine, at the time this is asked.
+    """The conditions of a measurement on this machine.
 
     Attributes:
-        processor: its model; of a board, the board's.
-        cpus: how many of its cores this process may use.
-        governors: what chooses the clocks of these cores, each kind once.
-        cpu_mhz: the clock of the fastest core now, and the highest that it may have.
-        gpu: the first GPU.
-        gpu_mhz: its clock now, and the highest that it may have.
-        power_mode: of a Jetson, as nvpmodel calls it.
-        jetson_clocks: what ``jetson_clocks --show`` says, a line each; most releases tell root alone.
-        jetpack: of a Jetson.
-        load: programs that wanted a core in the last minute, on average.
+        processor: the model of the processor; on a board, the name of the board.
+        cpus: the number of cores that this process may use.
+        governors: the clock governors of these cores, each name once ("schedutil", "performance").
+        cpu_mhz: the present clock of the fastest core and its highest clock, in MHz.
+        gpu: the name of the first GPU.
+        gpu_mhz: the present clock of that GPU and its highest clock, in MHz.
+        power_mode: the power mode of a Jetson, by the name that nvpmodel gives ("15W").
+        jetson_clocks: the lines that ``jetson_clocks --show`` prints; most releases print them for root only.
+        jetpack: the JetPack release of a Jetson.
+        load: the load average of the last minute: the mean number of programs that wanted a core.
     """
 
     processor: str
@@ -52,7 +51,7 @@ class Conditions:
 
 
 def conditions() -> Conditions:
-    """Those of this machine."""
+    """The present conditions of this machine."""
     found, system = gpu(), jetpack.system()
     cores = sorted(os.sched_getaffinity(0))
     places = [_CPUS / f"cpu{core}" / "cpufreq" for core in cores]
@@ -61,49 +60,33 @@ def conditions() -> Conditions:
     return Conditions(
         processor=_processor(),
         cpus=len(cores),
-        governors=sorted({_text(place / "scaling_governor") for place in places} - {""}),
+        governors=sorted({file_text(place / "scaling_governor") for place in places} - {""}),
         cpu_mhz=max(known, default=None),
         gpu=found.name if found else None,
         gpu_mhz=gpu_clocks(),
         power_mode=power_mode(),
-        jetson_clocks=_asked("jetson_clocks", "--show").splitlines() or None if system else None,
+        jetson_clocks=_jetson_clocks() or None if system else None,
         jetpack=system.title if system else None,
         load=os.getloadavg()[0],
     )
 
 
 def power_mode() -> str | None:
-    """A Jetson's power mode by name; None elsewhere, and if it is not told."""
-    found = re.search(r"^NV Power Mode:\s*(\S+)\s*$", _asked("nvpmodel", "-q"), re.MULTILINE)
+    """The name of a Jetson's power mode; None on any other machine, or if nvpmodel does not tell it."""
+    printed = command_output("nvpmodel", "-q", seconds=_SECONDS)
+    found = re.search(r"^NV Power Mode:\s*(\S+)\s*$", printed, re.MULTILINE)
     return found[1] if found else None
 
 
+def _jetson_clocks() -> list[str]:
+    return command_output("jetson_clocks", "--show", seconds=_SECONDS).splitlines()
+
+
 def _processor() -> str:
-    named = re.search(r"^model name\s*: (.+)$", _text(_CPUINFO), re.MULTILINE)
-    return _text(_BOARD) or (named[1] if named else platform.machine())
-
-
-def _asked(name: str, option: str) -> str:
-    """What a command answers; nothing if it is not there, refuses, or does not answer in time."""
-    command = shutil.which(name)
-    if command is None:
-        return ""
-    try:
-        done = subprocess.run(
-            [command, option], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+    named = re.search(r"^model name\s*: (.+)$", file_text(_CPUINFO), re.MULTILINE)
+    return file_text(_BOARD) or (named[1] if named else platform.machine())
 
 
 def _number(file: Path) -> int | None:
-    said = _text(file)
-    return int(said) if said.isdecimal() else None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace").strip("\0\n ")
-    except OSError:
-        return ""
+    text = file_text(file)
+    return int(text) if text.isdecimal() else None

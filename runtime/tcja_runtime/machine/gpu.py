@@ -1,20 +1,21 @@
-"""What GPU this machine has, and how much of its memory and swap is free, read without CUDA."""
+"""The GPU of this machine, and how much memory and swap are free. Everything is read without CUDA."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
+from tcja_runtime.machine.system_readings import command_output, file_text
+
 TEGRA_SM = {"tegra194": "72", "tegra234": "87", "tegra264": "110"}
-"""Compute capability of a Jetson's chip: Xavier, Orin, Thor."""
+"""The compute capability of each Jetson chip, without the dot: Xavier, Orin, Thor."""
 
 _MEMORY = Path("/proc/meminfo")
 _MODEL = Path("/proc/device-tree/model")
 _COMPATIBLE = Path("/proc/device-tree/compatible")
 _DEVFREQ = Path("/sys/class/devfreq")
+_DRIVER_SECONDS = 60.0  # the time limit of nvidia-smi, which may have to load the driver first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Gpu:
     """The first GPU of this machine.
 
     Attributes:
-        name: as its driver or board says it.
-        sm: compute capability without the dot, "87" for 8.7.
+        name: the name that the driver or the board gives.
+        sm: the compute capability without the dot, "87" for 8.7.
     """
 
     name: str
@@ -31,80 +32,74 @@ class Gpu:
 
     @property
     def slug(self) -> str:
-        """Fit for a folder's name: "nvidia-jetson-orin-nano-sm87"."""
+        """The GPU in a form for folder names: "nvidia-jetson-orin-nano-sm87"."""
         return f"{re.sub(r'[^a-z0-9]+', '-', self.name.lower()).strip('-')}-sm{self.sm}"
 
 
 def gpu() -> Gpu | None:
-    """The first GPU of this machine, None if there is none that TensorRT could use."""
+    """The first GPU of this machine; None if there is no GPU that TensorRT could use."""
     return _jetson() or _driver()
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that the first GPU could use now; None if there is none, or it cannot be told.
+    """The memory that the first GPU could use now, in bytes; None without a GPU, or if the amount is not known.
 
-    A Jetson's GPU shares the memory of its processor, so what Linux could free counts too.
+    The GPU of a Jetson shares the memory of the processor. There, memory that Linux could free counts as free too.
     """
     if _jetson():
-        return _kept(_read(_MEMORY), "MemAvailable")
-    answer = _asked("memory.free", ",nounits").strip()
+        return _memory_entry(file_text(_MEMORY), "MemAvailable")
+    answer = _nvidia_smi("memory.free", ",nounits").strip()
     return int(answer) * 2**20 if answer.isdecimal() else None
 
 
-def _kept(meminfo: str, entry: str) -> int | None:
+def _memory_entry(meminfo: str, entry: str) -> int | None:
+    """The value of an entry of /proc/meminfo, in bytes."""
     found = re.search(rf"^{entry}:\s+(\d+) kB$", meminfo, re.MULTILINE)
     return int(found[1]) * 2**10 if found else None
 
 
 def chip() -> str | None:
-    """A Jetson's chip, one of `TEGRA_SM`; None on another machine."""
-    compatible = _read(_COMPATIBLE)
+    """The chip of a Jetson, a key of `TEGRA_SM`; None on any other machine."""
+    compatible = file_text(_COMPATIBLE)
     return next((name for name in TEGRA_SM if name in compatible), None)
 
 
 def gpu_clocks() -> tuple[int, int] | None:
-    """The first GPU's clock now, and the highest that it may have, in MHz; None if there is none, or it is not told.
+    """The present clock of the first GPU and its highest clock, in MHz; None if they are not known.
 
-    A Jetson's kernel tells it in devfreq, where the GPU's device is named after its address or its generation.
+    The kernel of a Jetson shows them in devfreq, in a device that is named "17000000.gpu" or "17000000.ga10b".
     """
-    found = [file for name in ("*.gpu", "*.g?1*b") for file in sorted(_DEVFREQ.glob(f"{name}/cur_freq"))]
-    if found:
-        said, unit = [_read(found[0]), _read(found[0].with_name("max_freq"))], 10**6
+    devices = [file for name in ("*.gpu", "*.g?1*b") for file in sorted(_DEVFREQ.glob(f"{name}/cur_freq"))]
+    if devices:
+        texts, unit = [file_text(devices[0]), file_text(devices[0].with_name("max_freq"))], 10**6
     else:
-        said, unit = _asked("clocks.sm,clocks.max.sm", ",nounits").split(", "), 1
-    numbers = [int(each) // unit for each in said if each.strip().isdecimal()]
+        texts, unit = _nvidia_smi("clocks.sm,clocks.max.sm", ",nounits").split(", "), 1
+    numbers = [int(text) // unit for text in texts if text.strip().isdecimal()]
     return (numbers[0], numbers[1]) if len(numbers) == 2 else None
 
 
 def swap() -> tuple[int, int] | None:
-    """Bytes of swap that are free, and of all swap; None if it cannot be told."""
-    meminfo = _read(_MEMORY)
-    free, whole = _kept(meminfo, "SwapFree"), _kept(meminfo, "SwapTotal")
+    """The free swap and the whole swap of this machine, in bytes; None if they are not known."""
+    meminfo = file_text(_MEMORY)
+    free, whole = _memory_entry(meminfo, "SwapFree"), _memory_entry(meminfo, "SwapTotal")
     return None if free is None or whole is None else (free, whole)
 
 
 def _jetson() -> Gpu | None:
-    model, found = _read(_MODEL).strip("\0\n"), chip()
+    """The GPU of a Jetson, from the device tree of the board."""
+    model, found = file_text(_MODEL), chip()
     return Gpu(model, TEGRA_SM[found]) if model and found else None
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
-
-
 def _driver() -> Gpu | None:
-    name, found, capability = _asked("name,compute_cap").rpartition(", ")
+    """The first GPU that the NVIDIA driver lists."""
+    name, found, capability = _nvidia_smi("name,compute_cap").rpartition(", ")
     sm = capability.strip().replace(".", "")
     return Gpu(name, sm) if found and sm.isdecimal() else None
 
 
-def _asked(query: str, form: str = "") -> str:
-    """What the driver says of the first GPU; nothing where there is no driver."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return ""
-    asked = [command, f"--query-gpu={query}", f"--format=csv,noheader{form}"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+def _nvidia_smi(query: str, form: str = "") -> str:
+    """The line that nvidia-smi prints for the first GPU; empty without a driver."""
+    arguments = (f"--query-gpu={query}", f"--format=csv,noheader{form}")
+    # A GPU with a damaged info ROM is listed, and the status is 14.
+    return command_output("nvidia-smi", *arguments, seconds=_DRIVER_SECONDS, any_status=True).partition("\n")[0]

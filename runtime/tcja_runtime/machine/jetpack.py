@@ -1,15 +1,14 @@
-"""JetPack, the system of a Jetson: which release is installed, and what belongs to it.
+"""JetPack, the system of a Jetson: the release that is installed, and the versions of CUDA, TensorRT and Python in it.
 
-A board says which Jetson Linux (L4T) it runs; JetPack, CUDA, TensorRT and Python follow from that. The rows of
-`JETPACKS` are from NVIDIA's release notes and its JetPack archive (https://developer.nvidia.com/embedded/jetpack-archive).
-Of 7.2 the sources do not agree which 39.x are early access, so only releases that all of them name are here; whatever
-is in no row is unknown, and nothing is concluded of it.
+A board tells its release of Jetson Linux (L4T). JetPack, CUDA, TensorRT and Python follow from that by the table
+`JETPACKS`. Its rows are from NVIDIA's release notes and JetPack archive
+(https://developer.nvidia.com/embedded/jetpack-archive). For JetPack 7.2 these sources disagree about which 39.x are
+early access, so the table has only the releases that all of them name. A release that is in no row is unknown.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from tcja_runtime.machine.gpu import chip
 
 RELEASE = Path("/etc/nv_tegra_release")
 OLDEST_TENSORRT = (10, 3)
-"""Older ones do not take the strongly typed networks that engines are built from."""
+"""The oldest TensorRT that builds engines here. Older ones do not take strongly typed networks."""
 
 ORIN, XAVIER, THOR = "tegra234", "tegra194", "tegra264"
 
@@ -28,17 +27,17 @@ L4t = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class JetPack:
-    """A release, or several that hold the same.
+    """A release of JetPack.
 
     Attributes:
-        name: its number.
-        first: the first Jetson Linux of it.
-        last: the last one of it; those between belong to it, too.
-        cuda: version of CUDA.
-        tensorrt: version of TensorRT.
-        python: version of the system's Python, the one that JetPack's TensorRT is for.
-        ubuntu: version of Ubuntu.
-        chips: that it runs on.
+        name: the number of the release, "6.2.1".
+        first: the first release of Jetson Linux that belongs to it.
+        last: the last release of Jetson Linux that belongs to it; the releases between them belong to it too.
+        cuda: the version of CUDA.
+        tensorrt: the version of TensorRT.
+        python: the version of the system's Python, for which JetPack's TensorRT is made.
+        ubuntu: the version of Ubuntu.
+        chips: the chips that the release runs on, keys of `tcja_runtime.machine.gpu.TEGRA_SM`.
     """
 
     name: str
@@ -52,12 +51,12 @@ class JetPack:
 
     @property
     def supported(self) -> bool:
-        """Whether its TensorRT takes the engines that are built here."""
+        """Whether its TensorRT is new enough (`OLDEST_TENSORRT`)."""
         return tuple(int(part) for part in self.tensorrt.split(".")[:2]) >= OLDEST_TENSORRT
 
     @property
     def cuda_binding(self) -> str:
-        """The CUDA binding that fits, as pip takes it."""
+        """The requirement of the Python package for this CUDA, as pip takes it: "cuda-bindings==12.*"."""
         return f"cuda-bindings=={self.cuda.partition('.')[0]}.*"
 
 
@@ -85,12 +84,12 @@ JETPACKS = (
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """What a Jetson runs.
+    """The system of a Jetson.
 
     Attributes:
-        l4t: its Jetson Linux, "36.4.3"; None if the board does not say it in a form that is known.
-        jetpack: that belongs to it; None if that is not known.
-        chip: "tegra234" for Orin; None if it is not known.
+        l4t: the release of Jetson Linux, "36.4.3"; None if the board tells it in a form that is not known.
+        jetpack: the JetPack that this release belongs to; None if it is not in `JETPACKS`.
+        chip: the chip, "tegra234" for Orin; None if it is not known.
     """
 
     l4t: str | None
@@ -99,42 +98,37 @@ class System:
 
     @property
     def title(self) -> str:
-        """For people: "JetPack 6.2 (Jetson Linux 36.4.3)"."""
+        """The system as messages name it: "JetPack 6.2 (Jetson Linux 36.4.3)"."""
         name = self.jetpack.name if self.jetpack else "unknown"
         return f"JetPack {name} (Jetson Linux {self.l4t or 'unknown'})"
 
     @property
     def int8_fails(self) -> bool:
-        """Whether int8 networks are known to fail here: TensorRT 10.16.2 on Orin, NVIDIA/TensorRT#4832."""
+        """Whether int8 engines are known to fail here: TensorRT 10.16.2 on Orin (issue NVIDIA/TensorRT#4832)."""
         return self.chip == ORIN and self.jetpack is not None and self.jetpack.tensorrt == "10.16.2"
 
 
 def system() -> System | None:
-    """What this Jetson runs; None on another machine."""
+    """The system of this Jetson; None on any other machine."""
     try:
-        said = RELEASE.read_text()
+        text = RELEASE.read_text()
     except OSError:
         return None
-    release = l4t(said)
+    release = l4t(text)
     return System(release and ".".join(map(str, release)), jetpack(release) if release else None, chip())
 
 
-def l4t(said: str) -> L4t | None:
-    """The release that /etc/nv_tegra_release says: "# R36 (release), REVISION: 4.3, ..." is (36, 4, 3)."""
-    found = re.search(r"R(\d+) \(release\), REVISION: (\d+)\.(\d+)", said)
+def l4t(text: str) -> L4t | None:
+    """The release in the text of /etc/nv_tegra_release: (36, 4, 3) for "# R36 (release), REVISION: 4.3, ..."."""
+    found = re.search(r"R(\d+) \(release\), REVISION: (\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def jetpack(release: L4t) -> JetPack | None:
-    """What a Jetson Linux belongs to; None if that is not known."""
+    """The JetPack that a release of Jetson Linux belongs to; None if it is not in `JETPACKS`."""
     return next((row for row in JETPACKS if row.first <= release <= row.last), None)
 
 
-def sees_tensorrt() -> bool:
-    """Whether this Python can import the module `tensorrt`."""
-    return importlib.util.find_spec("tensorrt") is not None
-
-
 def has_tensorrt() -> bool:
-    """Whether JetPack's own TensorRT is installed for the system's Python, whether or not this Python sees it."""
+    """Whether JetPack's TensorRT is installed for the system's Python. This Python may still not find it."""
     return any(_SYSTEM_PACKAGES.glob("python3*/dist-packages/tensorrt"))

@@ -1,14 +1,15 @@
-"""The power that a board draws while it works, and the energy that it takes, from the sensors that it has.
+"""The power that a board draws during a measurement, from the sensors of the board.
 
-A Jetson measures its supplies, called rails, with chips of Texas Instruments that Linux shows in /sys/class/hwmon
+A Jetson measures its supplies, called rails, with chips of Texas Instruments. Linux shows them in /sys/class/hwmon
 (https://docs.kernel.org/hwmon/ina3221.html, https://docs.kernel.org/hwmon/ina238.html), readable without root:
 
-    INA3221    three rails: in1_label .. in3_label, in1_input (mV) and curr1_input (mA) of each
-    INA238     one rail, a Thor's input: in1_input (mV), curr1_input (mA), power1_input (uW)
+    INA3221    three rails N = 1, 2, 3: inN_label, inN_input (mV), currN_input (mA)
+    INA238     one rail, the input of a Thor: in1_input (mV), curr1_input (mA), power1_input (uW)
 
-Where they cannot be read, tegrastats is asked, which reads the same chips less often. What the board draws is the rail
-named in `WHOLE`, of which the others are parts; a board without one (AGX Orin) is the sum of its rails. Neither counts
-what the carrier board takes beside the module, so a meter at the plug shows more.
+If these files cannot be read, the command tegrastats is run; it reads the same chips less often.
+
+The power of the board is the rail in `WHOLE`, which contains the other rails. A board without such a rail (AGX Orin)
+has the sum of its rails. Neither includes what the carrier board takes, so a meter at the plug shows more.
 """
 
 from __future__ import annotations
@@ -24,39 +25,46 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from tcja_runtime.machine.system_readings import file_text
+
 Rails = Mapping[str, float]
-"""Watts by rail."""
+"""The power of each rail, in watts, by the name of the rail."""
 
 WHOLE = ("VIN", "POM_5V_IN", "VDD_IN")
-"""Rails that all others are parts of: of Thor, of Nano, of Orin NX and Orin Nano. Names are compared as a whole:
-VIN_SYS_5V0 is a part."""
+"""The names of rails that contain all others: on Thor, on Nano, on Orin NX and Orin Nano. A whole name must match:
+VIN_SYS_5V0 is another rail."""
 
 FEWEST = 10
-"""Samples, below which no power is claimed."""
+"""The least number of samples from which a power is reported."""
 
 _HWMON = Path("/sys/class/hwmon")
-_INTERVAL = 0.05  # seconds between samples; a chip of three rails needs some milliseconds for a new value
+_INTERVAL = 0.05  # seconds between samples; a chip with three rails needs some milliseconds for new values
 _TEGRASTATS_INTERVAL = 100  # milliseconds
-_PATIENCE = 2.0  # seconds to wait for a source that was told to stop
+_PATIENCE = 2.0  # seconds to wait for the end of a source that was told to stop
 _UNCONNECTED = "NC"
-# Older releases leave the unit out. No other field is a name in capitals, and two numbers without a unit of memory.
+# A rail is a name in capital letters and two or three numbers. Older releases of tegrastats leave out the unit mW.
 _RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\d+(?:mW)?)?(?!\S)")
 
 
 def whole(rails: Rails) -> str | None:
-    """The rail that is all the power there is; None where the rails must be added."""
+    """The rail that contains all others; None if the rails must be added."""
     return next((name for name in WHOLE if name in rails), None)
 
 
 def total(rails: Rails) -> float:
-    """What the board draws, in watts."""
+    """The power of the board, in watts."""
     name = whole(rails)
     return sum(rails.values()) if name is None else rails[name]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sensor:
-    """Files whose product is a rail's power, and what makes watts of it."""
+    """The sensor of one rail.
+
+    Attributes:
+        files: the files whose product is the power: voltage and current, or the power alone.
+        unit: the factor that turns the product into watts.
+    """
 
     files: tuple[Path, ...]
     unit: float
@@ -69,14 +77,14 @@ class _Sensor:
 
 
 def sensors(root: Path) -> dict[str, _Sensor]:
-    """The rails that can be read here; none on most machines."""
+    """The sensors below a hwmon folder, by the name of their rail; empty on most machines."""
     found: dict[str, _Sensor] = {}
     for chip in sorted(root.glob("hwmon*")):
-        kind = _text(chip / "name")
-        # An INA3221's fourth current, and what is beyond its third voltage, are of the chip and no rails.
+        kind = file_text(chip / "name")
+        # An INA3221 also has a fourth current and more voltages. They are sums and shunt voltages, not rails.
         for channel in {"ina3221": (1, 2, 3), "ina238": (1,)}.get(kind, ()):
-            alone = (_text(chip / "label") or "VIN") if kind == "ina238" else ""
-            name = _text(chip / f"in{channel}_label") or alone
+            alone = (file_text(chip / "label") or "VIN") if kind == "ina238" else ""
+            name = file_text(chip / f"in{channel}_label") or alone
             power = chip / f"power{channel}_input"
             sensor = _Sensor((chip / f"in{channel}_input", chip / f"curr{channel}_input"), 1e-6)
             if kind == "ina238" and power.exists():
@@ -88,42 +96,35 @@ def sensors(root: Path) -> dict[str, _Sensor]:
     return found
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text().strip("\0\n ")
-    except OSError:
-        return ""
-
-
 Source = Callable[[threading.Event], Iterator[Rails]]
-"""Yields what the rails draw, again and again, until the event is set."""
+"""A function that yields the power of the rails again and again, until the event is set."""
 
 
 def hwmon(found: Mapping[str, _Sensor]) -> Source:
-    """Sensors, read directly."""
+    """A source that reads sensors."""
 
     def read(ended: threading.Event) -> Iterator[Rails]:
         while not ended.wait(_INTERVAL):
-            with contextlib.suppress(OSError, ValueError):  # a bus that is busy; the next sample will do
+            with contextlib.suppress(OSError, ValueError):  # the bus is busy: this sample is left out
                 yield {name: sensor.watts() for name, sensor in found.items()}
 
     return read
 
 
 def rails_of(line: str) -> dict[str, float]:
-    """The power of each supply in a line of tegrastats, in watts; none where it names none.
+    """The power of each rail in a line of tegrastats, in watts; empty if the line names no rail.
 
-    A line gives each rail as ``NAME now/average``, in milliwatts.
+    A line has each rail as ``NAME now/average``, in milliwatts.
     """
     return {name: int(now) / 1000 for name, now in _RAIL.findall(line) if name != _UNCONNECTED}
 
 
 def tegrastats(command: str) -> Source:
-    """The lines of tegrastats."""
+    """A source that reads the lines of tegrastats."""
 
     def read(ended: threading.Event) -> Iterator[Rails]:
-        asked = [command, "--interval", str(_TEGRASTATS_INTERVAL)]
-        with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        arguments = [command, "--interval", str(_TEGRASTATS_INTERVAL)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:
                 for line in process.stdout or ():
                     if ended.is_set():
@@ -137,7 +138,7 @@ def tegrastats(command: str) -> Source:
 
 
 def source() -> tuple[str, Source] | None:
-    """Where this machine tells its power, by name; None if it does not."""
+    """The name of this machine's power source, and the source; None if the machine does not measure its power."""
     found = sensors(_HWMON)
     if found:
         return "hwmon", hwmon(found)
@@ -147,13 +148,13 @@ def source() -> tuple[str, Source] | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Power:
-    """Power while something was done.
+    """The mean power of a board during a measurement.
 
     Attributes:
-        watts: what the board drew, on average.
-        rails: what each rail drew, on average, in watts.
-        whole: the rail that `watts` is of; None if it is the sum of all.
-        samples: how many were taken.
+        watts: the power of the board, in watts.
+        rails: the power of each rail, in watts.
+        whole: the rail that `watts` is taken from; None if `watts` is the sum of the rails.
+        samples: the number of samples.
     """
 
     watts: float
@@ -163,10 +164,10 @@ class Power:
 
 
 class Sampler:
-    """Takes samples in a thread of its own, from when it is entered until it is left.
+    """A context that takes samples of the power in a thread of its own, for as long as its block runs.
 
     Attributes:
-        power: what was drawn meanwhile; None before it is left, and if there were fewer than `FEWEST` samples.
+        power: the mean power during the block; None until the block has ended, and with fewer than `FEWEST` samples.
     """
 
     def __init__(self, source: Source) -> None:
@@ -190,9 +191,13 @@ class Sampler:
 
 
 def average(taken: list[tuple[float, Rails]]) -> Power | None:
-    """The mean over time of samples, each with its time in seconds (trapezoids); None for fewer than `FEWEST`.
+    """The mean power over time, by the trapezoidal rule.
 
-    A rail counts if every sample has it.
+    Args:
+        taken: samples, each with its time in seconds.
+
+    Returns:
+        The power, with the rails that every sample has; None for fewer than `FEWEST` samples or without such a rail.
     """
     if len(taken) < FEWEST:
         return None
