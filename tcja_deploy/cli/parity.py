@@ -115,8 +115,8 @@ def _accuracy(report: Report) -> list[str]:
     lines = []
     for found in report.backends:
         statistics = found.statistics
-        if statistics and statistics.labelled:
-            low, high = statistics.accuracy_interval
+        if statistics and statistics.accuracy.labelled:
+            low, high = statistics.accuracy.interval
             line = f"Accuracy in {found.backend}: {percent(low)} to {percent(high)} with 95 % confidence"
             if statistics.compared:
                 line += (
@@ -140,11 +140,11 @@ def overview(found: Sequence[Curve]) -> RenderableType:
     for each in found:
         name = f"{each.network}, {each.counted}, {each.windows:,} windows"
         made.add_row(name, *(_short(each.agreement[t - 1]) for t in some), str(each.settled))
-        if each.accuracy is not None:
-            made.add_row("  accuracy", *(_short(each.accuracy[t - 1]) for t in some))
+        if each.accuracy:
+            made.add_row("  accuracy", *(_short(each.accuracy[t - 1].share) for t in some))
     return Group(made, Text(meaning(found)))
 
 
-def _short(share: float) -> str:
-    """A share in a column of many."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+def _short(share: float | None) -> str:
+    """A share as a percentage with one digit, for a narrow column."""
+    return "-" if share is None else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"

@@ -87,7 +87,7 @@ def classified_text(found: Classified) -> RenderableType:
     n, places = len(found.likeliest), found.likeliest.shape[1]
     heads = ["class", "score", "runner-up", "score"][: 2 * places]
     heads += [head for place in range(3, places + 1) for head in (f"{place}.", "score")]
-    labels = ["label"] if found.labelled else []
+    labels = ["label"] if found.accuracy.labelled else []
     names = {file: Path(file).name for file in found.files}
     short = len(set(names.values())) == len(names)  # paths of many folders do not fit into a terminal
     table = _table(
@@ -103,10 +103,10 @@ def classified_text(found: Classified) -> RenderableType:
         parts.append(Text(f"{windows(n - _LISTED)} more; --csv or --json has all."))
     if found.confusion is not None:
         parts += _confusion(found.classes, found.confusion)
-    if found.accuracy is not None:
-        low, high = found.accuracy_interval
+    if found.accuracy.labelled:
+        low, high = found.accuracy.interval
         accuracy = (
-            f"Accuracy: {percent(found.accuracy)} of {windows(found.labelled)} with a label "
+            f"Accuracy: {percent(found.accuracy.share)} of {windows(found.accuracy.labelled)} with a label "
             f"({percent(low)} to {percent(high)} with 95 % confidence)."
         )
         parts.append(Text(accuracy))

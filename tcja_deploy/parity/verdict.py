@@ -173,7 +173,7 @@ class Parity:
     @property
     def accuracy(self) -> float | None:
         """Share of windows whose predicted class is the label, running free; None without labels."""
-        return self.statistics.accuracy if self.statistics else None
+        return self.statistics.accuracy.share if self.statistics else None
 
     @property
     def flips(self) -> int:
@@ -303,7 +303,7 @@ class Report:
     def accuracy(self) -> float | None:
         """The reference's; None without labels."""
         statistics = self.backends[0].statistics
-        return statistics.original_accuracy if statistics else None
+        return statistics.original_accuracy.share if statistics else None
 
     @property
     def silent(self) -> list[str]:
@@ -333,6 +333,7 @@ class Report:
         figures: dict[str, Any] = _finite(dataclasses.asdict(self))
         for found, parity in zip(figures["backends"], self.backends, strict=True):
             found |= {"agreement": parity.agreement, "accuracy": parity.accuracy}
+            found["statistics"] = parity.statistics and parity.statistics.to_dict()
         figures["anytime"] = [curve.to_dict() for curve in self.anytime]
         return {"met": self.met, "accuracy": self.accuracy, "silent": self.silent, **figures}
 

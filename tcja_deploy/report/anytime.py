@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tcja_deploy.formatting import percent
 from tcja_deploy.report import html, plots
 from tcja_deploy.report.html import Html, figure, joined, tag
-from tcja_runtime.evidence.agreement import Interval
+from tcja_runtime.evidence.agreement import Accuracy, Interval
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve
 
 _MEANING = {
@@ -35,9 +35,9 @@ def section(found: Sequence[Curve]) -> Html:
         return Html()
     same = [_line(each, found[0].network, each.agreement, None) for each in found]
     right = [
-        _line(each, found[0].network, each.accuracy, each.accuracy_interval)
+        _line(each, found[0].network, _shares(each), [after.interval for after in each.accuracy])
         for each in found
-        if each.accuracy is not None
+        if each.accuracy
     ]
     charts = {"Windows that have their final class": same, "Accuracy, with 95 % confidence": right}
     marks = quarters(len(found[0].same))
@@ -72,10 +72,11 @@ def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of a table that says from which step on answers hardly change."""
     heads = ["", "windows", f"{100 * SETTLED:g} % settled from step"]
     rows = [[f"{each.network}, {each.counted}", f"{each.windows:,}", str(each.settled)] for each in found]
-    if any(each.accuracy is not None for each in found):
+    if any(each.accuracy for each in found):
         heads += ["accuracy there", "accuracy after all"]
         for each, row in zip(found, rows, strict=True):
-            row += [percent(each.accuracy[t - 1]) if each.accuracy else "-" for t in (each.settled, len(each.same))]
+            both = (each.settled, len(each.same))
+            row += [percent(each.accuracy[t - 1].share) if each.accuracy else "-" for t in both]
     return heads, rows
 
 
@@ -86,8 +87,18 @@ def _numbers(found: Sequence[Curve]) -> tuple[list[str], list[tuple[str, ...]]]:
         called = f"{each.network}, {each.counted}"
         heads.append(f"{called}: final class")
         columns.append([percent(share) for share in each.agreement])
-        if each.accuracy is not None and each.accuracy_interval is not None:
+        if each.accuracy:
             heads.append(f"{called}: accuracy")
-            shares = zip(each.accuracy, each.accuracy_interval, strict=True)
-            columns.append([f"{percent(share)} ({percent(low)} to {percent(high)})" for share, (low, high) in shares])
+            columns.append([_with_interval(after) for after in each.accuracy])
     return heads, list(zip(*columns, strict=True))
+
+
+def _shares(each: Curve) -> list[float]:
+    """The accuracy after each number of steps, from 0 to 1."""
+    return [after.share for after in each.accuracy if after.share is not None]
+
+
+def _with_interval(accuracy: Accuracy) -> str:
+    """An accuracy and its confidence interval, such as "50.00 % (15.00 % to 85.00 %)"."""
+    low, high = accuracy.interval
+    return f"{percent(accuracy.share)} ({percent(low)} to {percent(high)})"

@@ -190,11 +190,11 @@ def _interval(statistics: Agreement | None, *, original: bool) -> str:
     """What the accuracy on these windows says of all there could be."""
     if statistics is None:
         return _NO_CLASS
-    if not statistics.labelled:
+    if not statistics.accuracy.labelled:
         return "no labels"
     if original and not statistics.compared:
         return "not known on these windows"
-    low, high = statistics.original_interval if original else statistics.accuracy_interval
+    low, high = (statistics.original_accuracy if original else statistics.accuracy).interval
     return f"{100 * low:.1f} to {100 * high:.1f}{_NBSP}% with 95{_NBSP}% confidence"
 
 

@@ -26,7 +26,7 @@ from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.evidence.agreement import Classes, Interval, wilson
+from tcja_runtime.evidence.agreement import Accuracy, Classes
 from tcja_runtime.evidence.trace import Values
 
 _HELD = tuple(field.name for field in dataclasses.fields(Span))
@@ -65,24 +65,10 @@ class Classified:
     pictured: Floats
 
     @property
-    def labelled(self) -> int:
-        """How many windows have a label."""
-        return int(np.count_nonzero(self.labels >= 0))
-
-    @property
-    def right(self) -> int:
-        """How many of them are classified as their label says."""
-        return int(np.count_nonzero(self.likeliest[:, 0] == self.labels))
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of the labelled windows that is right; None without labels."""
-        return self.right / self.labelled if self.labelled else None
-
-    @property
-    def accuracy_interval(self) -> Interval:
-        """Of the accuracy."""
-        return wilson(self.right, self.labelled)
+    def accuracy(self) -> Accuracy:
+        """The accuracy on the windows with a label."""
+        right = np.count_nonzero(self.likeliest[:, 0] == self.labels)
+        return Accuracy(int(right), int(np.count_nonzero(self.labels >= 0)))
 
     @property
     def confusion(self) -> npt.NDArray[np.int64] | None:
@@ -118,9 +104,9 @@ class Classified:
         return {
             **{name: getattr(self, name) for name in ("bundle", "network", "backend", "output", "classes")},
             "windows": list(self.rows()),
-            "labelled": self.labelled,
-            "accuracy": self.accuracy,
-            "accuracy_interval": list(self.accuracy_interval) if self.labelled else None,
+            "labelled": self.accuracy.labelled,
+            "accuracy": self.accuracy.share,
+            "accuracy_interval": list(self.accuracy.interval) if self.accuracy.labelled else None,
             "confusion": None if self.confusion is None else self.confusion.tolist(),
         }
 

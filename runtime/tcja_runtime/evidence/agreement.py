@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,23 +63,44 @@ def likeliest(output: Values) -> Classes | None:
     return np.argsort(-scores, axis=1, kind="stable")[:, :TOP].astype(np.int32)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Windows that the exported network classified, and that the original did.
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """How many of the windows with a label a network classifies as their label says.
 
     Attributes:
-        source: where the windows come from.
-        windows: how many.
-        paired: of how many the original's answer is known too.
-        same_class: in how many of these both predict the same class.
-        top: k; 5, or the number of classes.
-        in_top: in how many of the paired the exported network's class is among the original's k likeliest.
-        labelled: how many windows have a label.
-        right: how many of them the exported network gets right.
-        right_in_top: of how many the label is among its k likeliest.
-        only_original: how many of the paired only the original gets right.
-        only_exported: how many of the paired only the exported network gets right.
-        neither: how many of the paired neither gets right.
+        right: the number of windows whose predicted class is their label.
+        labelled: the number of windows with a label.
+    """
+
+    right: int
+    labelled: int
+
+    @property
+    def share(self) -> float | None:
+        """The accuracy, from 0 to 1; None without labels."""
+        return self.right / self.labelled if self.labelled else None
+
+    @property
+    def interval(self) -> Interval:
+        """The confidence interval of the accuracy (`wilson`)."""
+        return wilson(self.right, self.labelled)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How the exported network classifies windows, and how the original network classifies the same windows.
+
+    Attributes:
+        source: where the windows come from, for people.
+        windows: the number of windows that the exported network classified.
+        paired: the number of windows for which the original network's prediction is known too.
+        same_class: the number of paired windows for which both networks predict the same class.
+        top: k, the number of classes that are kept of a window: TOP, or all classes of a network with fewer.
+        in_top: the number of paired windows for which the exported network's class is among the original's k likeliest.
+        accuracy: the accuracy of the exported network, on all windows with a label.
+        only_original: the number of paired windows with a label that only the original network classifies correctly.
+        only_exported: the number of paired windows with a label that only the exported network classifies correctly.
+        neither: the number of paired windows with a label that neither network classifies correctly.
     """
 
     source: str
@@ -87,67 +109,50 @@ class Agreement:
     same_class: int
     top: int
     in_top: int
-    labelled: int
-    right: int
-    right_in_top: int
+    accuracy: Accuracy
     only_original: int
     only_exported: int
     neither: int
 
     @property
     def same(self) -> float | None:
-        """Share of the paired windows with the same class."""
+        """The share of the paired windows with the same class, from 0 to 1; None where no window is paired."""
         return self.same_class / self.paired if self.paired else None
 
     @property
-    def accuracy(self) -> float | None:
-        """The exported network's; None without labels."""
-        return self.right / self.labelled if self.labelled else None
-
-    @property
-    def accuracy_interval(self) -> Interval:
-        """Of the exported network's accuracy."""
-        return wilson(self.right, self.labelled)
-
-    @property
     def compared(self) -> int:
-        """Windows with a label that both classified."""
-        return self.paired if self.labelled else 0
+        """The number of windows with a label that both networks classified."""
+        return self.paired if self.accuracy.labelled else 0
 
     @property
-    def original_right(self) -> int:
-        """How many of these the original gets right."""
-        return self.compared - self.only_exported - self.neither
-
-    @property
-    def original_accuracy(self) -> float | None:
-        """The original's; None without labels."""
-        return self.original_right / self.compared if self.compared else None
-
-    @property
-    def original_interval(self) -> Interval:
-        """Of the original's accuracy."""
-        return wilson(self.original_right, self.compared)
+    def original_accuracy(self) -> Accuracy:
+        """The accuracy of the original network, on the windows that both networks classified."""
+        return Accuracy(self.compared - self.only_exported - self.neither, self.compared)
 
     @property
     def p_value(self) -> float:
-        """Of McNemar's test: small if one of them is right more often than chance explains."""
+        """The p value of McNemar's test: small if chance does not explain that one network is right more often."""
         return mcnemar(self.only_original, self.only_exported)
 
     @property
     def worse(self) -> bool:
-        """Whether the exported network is right less often, beyond any chance."""
+        """Whether the exported network is right less often, with a p value below CHANCE."""
         return self.only_original > self.only_exported and self.p_value < CHANCE
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as plain values, for parity.json."""
+        counts = dataclasses.asdict(self)
+        return {**counts, **counts.pop("accuracy")}
 
 
 def agreement(source: str, original: Classes, exported: Classes, labels: Labels | None) -> Agreement:
-    """Compare the likeliest classes of windows, [N, k].
+    """Compare how two networks classify the same windows.
 
     Args:
-        source: where the windows come from.
-        original: of the first windows; of as many as are known.
-        exported: of all.
-        labels: of all, [N], where known.
+        source: where the windows come from, for people.
+        original: the original network's likeliest classes, int32 [n, k]; only of the first windows if n < N.
+        exported: the exported network's likeliest classes, int32 [N, k].
+        labels: the label of each window, int64 [N]; None where labels are not known.
     """
     original = original[: len(exported)]
     n = len(original)
@@ -162,9 +167,7 @@ def agreement(source: str, original: Classes, exported: Classes, labels: Labels 
         same_class=_count(original[:, 0] == chosen[:n]),
         top=exported.shape[1],
         in_top=_count((original == chosen[:n, None]).any(axis=1)),
-        labelled=len(known),
-        right=_count(right),
-        right_in_top=_count((exported[: len(known)] == known[:, None]).any(axis=1)),
+        accuracy=Accuracy(_count(right), len(known)),
         only_original=_count(first & ~second),
         only_exported=_count(~first & second),
         neither=_count(~first & ~second),

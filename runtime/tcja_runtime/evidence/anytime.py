@@ -22,7 +22,7 @@ import numpy as np
 
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.samples import Windows
-from tcja_runtime.evidence.agreement import Classes, Interval, likeliest, wilson
+from tcja_runtime.evidence.agreement import Accuracy, Classes, likeliest
 from tcja_runtime.evidence.trace import Observation, Values
 
 STEPS_READ, FRAMES_SHOWN = "steps read", "frames shown"
@@ -139,49 +139,47 @@ def shown(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """How early a network's answers are those that it gives in the end, and right.
+    """For each number of steps t, how many windows have their final class after t steps, and how many are right.
 
     Attributes:
-        network: which, for people.
+        network: the name of the network, for people.
         counted: STEPS_READ or FRAMES_SHOWN.
-        windows: how many.
-        same: how many of them have their final class after each number of steps, [T].
-        labelled: how many have a label.
-        right: how many of these are right after each number of steps, [T].
+        windows: the number of windows.
+        same: the number of windows that have their final class after t steps, for t = 1 to T.
+        accuracy: the accuracy after t steps, for t = 1 to T; empty without labels.
     """
 
     network: str
     counted: str
     windows: int
     same: list[int]
-    labelled: int
-    right: list[int]
+    accuracy: list[Accuracy]
 
     @property
     def agreement(self) -> list[float]:
-        """Share of windows that have their final class, after each number of steps."""
+        """The share of windows that have their final class after t steps, for t = 1 to T."""
         return [same / self.windows for same in self.same]
 
     @property
-    def accuracy(self) -> list[float] | None:
-        """After each number of steps; None without labels."""
-        return [right / self.labelled for right in self.right] if self.labelled else None
-
-    @property
-    def accuracy_interval(self) -> list[Interval] | None:
-        """Of each accuracy."""
-        return [wilson(right, self.labelled) for right in self.right] if self.labelled else None
-
-    @property
     def settled(self) -> int:
-        """The number of steps from which on a share SETTLED of windows has its final class."""
+        """The smallest t from which on a share of at least SETTLED of the windows has its final class."""
         late = [t for t, share in enumerate(self.agreement, 1) if share < SETTLED]
         return max(late, default=0) + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure."""
-        names = ("agreement", "accuracy", "accuracy_interval", "settled")
-        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
+        """Every figure as plain values, for parity.json."""
+        return {
+            "network": self.network,
+            "counted": self.counted,
+            "windows": self.windows,
+            "same": self.same,
+            "labelled": self.accuracy[0].labelled if self.accuracy else 0,
+            "right": [each.right for each in self.accuracy] or [0] * len(self.same),
+            "agreement": self.agreement,
+            "accuracy": [each.share for each in self.accuracy] or None,
+            "accuracy_interval": [each.interval for each in self.accuracy] or None,
+            "settled": self.settled,
+        }
 
 
 def told(early: Classes) -> bool:
@@ -193,13 +191,12 @@ def curve(network: str, counted: str, early: Classes, labels: Labels | None) -> 
     """From classes [N, T] after each number of steps, and labels of as many or more; None where they are not told."""
     if not told(early):
         return None
-    n = len(early)
-    known = np.zeros(0, np.int64) if labels is None else labels[:n]
+    known = np.zeros(0, np.int64) if labels is None else labels[: len(early)]
+    right = np.count_nonzero(early[: len(known)] == known[:, None], axis=0).tolist() if len(known) else []
     return Curve(
         network=network,
         counted=counted,
-        windows=n,
+        windows=len(early),
         same=np.count_nonzero(early == early[:, -1:], axis=0).tolist(),
-        labelled=len(known),
-        right=np.count_nonzero(early[: len(known)] == known[:, None], axis=0).tolist(),
+        accuracy=[Accuracy(each, len(known)) for each in right],
     )

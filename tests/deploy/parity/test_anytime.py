@@ -21,6 +21,8 @@ from tcja_exporters.libraries import register
 from tcja_exporters.modules.layers import Readout
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import Samples
+from tcja_runtime.evidence.agreement import Accuracy
+from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt.build import Batch, Options
 
@@ -86,6 +88,10 @@ def counts(steps: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[int]]
     return (classes == classes[-1]).sum(axis=1).tolist(), (classes == labels).sum(axis=1).tolist()
 
 
+def rights(curve: Curve) -> list[int]:
+    return [after.right for after in curve.accuracy]
+
+
 def counts_shown(network, frames: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[int]]:
     """The same of windows of which the first frames have come, `network` saying what it does at each step."""
     said = []
@@ -130,10 +136,9 @@ def test_curves_are_those_counted_in_pytorch(kind, recordings, tmp_path):
         (who, how) for who in (pytorch, onnxruntime) for how in ("steps read", "frames shown")
     ]
     for each in report.anytime:
-        assert (each.windows, each.labelled, each.same, each.right) == (N, N, same, right)
+        assert (each.windows, each.same, each.accuracy) == (N, same, [Accuracy(n, N) for n in right])
         assert each.agreement[-1] == 1.0
-        assert each.accuracy is not None
-        assert each.accuracy[-1] == report.accuracy == report.backends[0].accuracy
+        assert each.accuracy[-1].share == report.accuracy == report.backends[0].accuracy
     assert report.untold == []
 
     said = json.loads((tmp_path / "a.bundle" / "parity.json").read_text())
@@ -151,8 +156,8 @@ def test_curves_are_those_counted_in_pytorch(kind, recordings, tmp_path):
         (who, n) for who in (pytorch, onnxruntime) for n in (kept, 10)
     ]
     assert (
-        (again[0].same, again[0].right)
-        == (again[2].same, again[2].right)
+        (again[0].same, rights(again[0]))
+        == (again[2].same, rights(again[2]))
         == counts(net.steps(frames[:kept]), labels[:kept])
     )
 
@@ -178,7 +183,7 @@ def test_an_engine_that_returns_its_steps_tells_them(recordings, simulated, tmp_
     report = verify(tmp_path / "a.bundle", backend="tensorrt", data=path, show=9).report
     assert report.met
     read, shown = (each for each in report.anytime if each.network == report.backends[0].backend)
-    assert (read.windows, read.same, read.right) == (N, *counts(net.steps(frames), labels))
+    assert (read.windows, read.same, rights(read)) == (N, *counts(net.steps(frames), labels))
     assert (shown.windows, shown.same) == (9, counts(net.steps(frames[:9]), labels[:9])[0])
 
 
@@ -270,7 +275,7 @@ def test_what_cannot_be_shown_is_refused(run, bundle, name, n, message, command,
 )
 def test_how_many_windows_are_shown(n, runs, real, count, left_out):
     windows = Samples(inputs=np.zeros((100, T, 1, 1, 1), np.float32), labels=None, source="", real=real)
-    some = Shown(windows, InputContract.of((T, 1, 1, 1)), n, runs=runs, size=8, steps=silent())
+    some = Shown(windows, InputContract.of((T, 1, 1, 1)), n, runs=runs, size=8, progress=silent())
     assert (some.count, some.left_out) == (count, left_out)
 
 

@@ -21,7 +21,7 @@ from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.evidence.agreement import Agreement
+from tcja_runtime.evidence.agreement import Accuracy, Agreement
 from tcja_runtime.neuron import NeuronSpec
 
 MANIFEST = Manifest(
@@ -69,9 +69,7 @@ STATISTICS = Agreement(
     same_class=3,
     top=3,
     in_top=4,
-    labelled=4,
-    right=2,
-    right_in_top=3,
+    accuracy=Accuracy(right=2, labelled=4),
     only_original=1,
     only_exported=0,
     neither=1,
@@ -372,7 +370,7 @@ def test_key_figures():
 
 
 def test_without_labels_or_classes():
-    nothing = dataclasses.replace(STATISTICS, labelled=0, right=0, right_in_top=0, only_original=0, neither=0)
+    nothing = dataclasses.replace(STATISTICS, accuracy=Accuracy(0, 0), only_original=0, neither=0)
     unlabelled = tiles(page(compared(parity([layer()], statistics=nothing))), 8)
     assert unlabelled["Accuracy, trained"] == unlabelled["Accuracy, exported"] == ("-", "no labels")
     assert tiles(Page(generator()), 7)["Same class"] == ("-", "it does not classify")

@@ -93,7 +93,7 @@ def test_all_windows_are_classified_and_the_first_are_judged(request_, cache):
     assert report.windows == 2
     (found,) = report.backends
     assert found.statistics is not None
-    assert (found.statistics.windows, found.statistics.paired, found.statistics.labelled) == (12, 12, 12)
+    assert (found.statistics.windows, found.statistics.paired, found.statistics.accuracy.labelled) == (12, 12, 12)
     assert report.accuracy == found.accuracy == pytest.approx(10 / 12)
     assert steps.done == {"PyTorch,": 2, "PyTorch": 12, "ONNX": 12}
     assert manifest.parity["backends"][0]["statistics"]["windows"] == 12

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tcja_runtime.evidence.agreement import Agreement, agreement, likeliest, mcnemar, wilson
+from tcja_runtime.evidence.agreement import Accuracy, Agreement, agreement, likeliest, mcnemar, wilson
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,12 @@ def test_windows_are_counted():
     exported = np.eye(6)[[0, 1, 2, 4, 0]]
     found = counted(original, exported, [0, 2, 2, 3, 0])
     assert (found.source, found.windows, found.paired, found.same_class) == ("data", 5, 5, 3)
-    assert (found.top, found.in_top, found.right_in_top) == (5, 4, 5)
-    assert (found.labelled, found.compared, found.right) == (5, 5, 3)
+    assert (found.top, found.in_top) == (5, 4)
+    assert (found.accuracy, found.compared) == (Accuracy(right=3, labelled=5), 5)
     assert (found.only_original, found.only_exported, found.neither) == (1, 1, 1)
-    assert found.same == found.accuracy == found.original_accuracy == 0.6
-    assert found.accuracy_interval == found.original_interval == wilson(3, 5)
+    assert found.same == found.accuracy.share == 0.6
+    assert found.original_accuracy == found.accuracy
+    assert found.accuracy.interval == wilson(3, 5)
     assert found.p_value == 1.0
 
 
@@ -63,11 +64,12 @@ def test_the_original_may_be_known_on_the_first_windows_or_on_none():
     exported = np.eye(2)[[0, 1, 1]]
     some = counted(np.eye(2)[[0, 0]], exported, [0, 1, 0])
     assert (some.windows, some.paired, some.same_class, some.compared) == (3, 2, 1, 2)
-    assert (some.accuracy, some.original_accuracy, some.only_exported) == (2 / 3, 1 / 2, 1)
+    assert (some.accuracy, some.original_accuracy, some.only_exported) == (Accuracy(2, 3), Accuracy(1, 2), 1)
     none = counted(np.zeros((0, 2)), exported, [0, 1, 0])
-    assert (none.paired, none.same, none.accuracy, none.original_accuracy) == (0, None, 2 / 3, None)
+    assert (none.paired, none.same, none.accuracy, none.original_accuracy) == (0, None, Accuracy(2, 3), Accuracy(0, 0))
     more = counted(np.eye(2)[[0, 1, 1, 1]], exported, None)
-    assert (more.paired, more.same, more.labelled, more.accuracy, more.original_accuracy) == (3, 1.0, 0, None, None)
+    assert (more.paired, more.same, more.accuracy, more.original_accuracy) == (3, 1.0, Accuracy(0, 0), Accuracy(0, 0))
+    assert more.accuracy.share is None
 
 
 def test_a_network_is_worse_where_no_chance_explains_it():

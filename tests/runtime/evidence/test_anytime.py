@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.data.samples import Samples
-from tcja_runtime.evidence.agreement import wilson
+from tcja_runtime.evidence.agreement import Accuracy, wilson
 from tcja_runtime.evidence.anytime import STEPS_READ, Predicted, curve, shown
 
 # One window, three steps, two classes with two voters each: the votes are 2:0, 0:1, 0:2, so 2:0, 2:1, 2:3 in all.
@@ -55,16 +55,19 @@ def test_a_curve():
     classes = np.array([[0, 1, 1, 1], [2, 2, 0, 2], [1, 1, 1, 1], [0, 0, 0, 0]], np.int32)
     found = curve("PyTorch", STEPS_READ, classes, np.array([1, 0, 1, 2, 0]))
     assert found is not None
-    assert (found.windows, found.labelled) == (4, 4)
+    assert found.windows == 4
     assert found.agreement == [0.75, 1.0, 0.75, 1.0]
-    assert found.right == [1, 2, 3, 2]
-    assert found.accuracy == [0.25, 0.5, 0.75, 0.5]
-    assert found.accuracy_interval == [wilson(right, 4) for right in (1, 2, 3, 2)]
+    assert found.accuracy == [Accuracy(right, 4) for right in (1, 2, 3, 2)]
     assert found.settled == 4
-    assert found.to_dict()["settled"] == 4
+    figures = found.to_dict()
+    assert (figures["settled"], figures["labelled"], figures["right"]) == (4, 4, [1, 2, 3, 2])
+    assert figures["accuracy"] == [0.25, 0.5, 0.75, 0.5]
+    assert figures["accuracy_interval"] == [wilson(right, 4) for right in (1, 2, 3, 2)]
     without = curve("PyTorch", STEPS_READ, classes, None)
     assert without is not None
-    assert (without.labelled, without.accuracy, without.accuracy_interval) == (0, None, None)
+    figures = without.to_dict()
+    assert (figures["labelled"], figures["right"]) == (0, [0, 0, 0, 0])
+    assert (figures["accuracy"], figures["accuracy_interval"]) == (None, None)
 
 
 @pytest.mark.parametrize(("same", "settled"), [([98, 99, 100], 2), ([99, 98, 100], 3), ([99, 99, 100], 1)])
