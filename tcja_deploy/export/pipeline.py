@@ -41,7 +41,7 @@ from tcja_exporters.precision import (
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference import taps as tapping
-from tcja_exporters.user_models.conversion import adopt
+from tcja_exporters.user_models.conversion import convert
 from tcja_exporters.user_models.factory import from_factory, load_weights
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
@@ -232,7 +232,7 @@ def _trained(request: Request) -> TrainedNetwork:
     windows: Windows = draw(contract, DRAWN_WINDOWS)
     if request.data:
         windows = dataset.load(request.data, contract, None)
-    return adopt(
+    return convert(
         model,
         contract,
         next(windows.batches(DRAWN_WINDOWS)),

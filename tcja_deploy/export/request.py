@@ -11,7 +11,7 @@ from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import (
     ADVISED,
 )
-from tcja_exporters.user_models.equivalence import Layout
+from tcja_exporters.user_models.equivalence import ForwardLayout
 from tcja_runtime.tensorrt.build import Batch, Options
 
 
@@ -23,7 +23,7 @@ class Request:
         checkpoint: the trained network's file; None where `model` has its weights.
         model: a network of one's own, as a module or as ``pkg.mod:factory``; None for one of the registry.
         shape: of its windows, (T, P, H, W) or of images (C, H, W); None takes that of the data.
-        layout: how it takes frames (`tcja_exporters.user_models.equivalence.Layout`).
+        layout: how it takes frames (`tcja_exporters.user_models.equivalence.ForwardLayout`).
         out: where the bundle goes; must not exist.
         network: its name, where the checkpoint does not tell.
         settings: what else the checkpoint does not tell of the network, by name.
@@ -51,7 +51,7 @@ class Request:
     out: Path
     model: nn.Module | str | None = None
     shape: tuple[int, ...] | None = None
-    layout: Layout = "NT"
+    layout: ForwardLayout = "NT"
     network: str | None = None
     settings: Settings = dataclasses.field(default_factory=dict)
     per_step: bool = False

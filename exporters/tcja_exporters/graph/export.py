@@ -28,7 +28,7 @@ from torch import nn
 from tcja_exporters import custom_op, passes
 from tcja_exporters.graph import step_joining, time_forms
 from tcja_exporters.graph.exported import Exported, check
-from tcja_exporters.graph.naming import _module, name_after_modules
+from tcja_exporters.graph.naming import name_after_modules
 from tcja_exporters.graph.time_forms import TimeForm
 from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.passes.base import Done
@@ -64,7 +64,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
     """
     set_surrogate(network, None)
     raw = _torch_export(network.eval(), contract, output)
-    step_joining.join(raw, _module)
+    step_joining.join(raw)
     name_after_modules(raw)
     _spell_out_constants(raw)
 

@@ -25,7 +25,7 @@ def name_after_modules(model: onnx.ModelProto) -> None:
     renamed: dict[str, str] = {}
     used: dict[str, int] = {}
     for node in model.graph.node:
-        module = _module(node)
+        module = module_of(node)
         name = f"{module}/{node.op_type}" if module else node.op_type
         used[name] = used.get(name, 0) + 1
         node.name = name if used[name] == 1 else f"{name}_{used[name]}"
@@ -44,6 +44,17 @@ def name_after_modules(model: onnx.ModelProto) -> None:
         node.output[:] = [renamed.get(tensor, tensor) for tensor in node.output]
     for value in model.graph.value_info:
         value.name = renamed.get(value.name, value.name)
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """The dotted name of the PyTorch module that a node comes from; empty for the network itself.
+
+    Args:
+        node: a node of a model as `torch.onnx.export` returns it, with its scopes in the node's metadata.
+    """
+    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+    modules: list[str] = ast.literal_eval(scopes)[:-1]  # the last is the operation itself
+    return modules[-1] if modules else ""
 
 
 def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
@@ -65,9 +76,3 @@ def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
             nodes.append(helper.make_node("Identity", [node.output[0]], [spikes]))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def _module(node: onnx.NodeProto) -> str:
-    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
-    modules: list[str] = ast.literal_eval(scopes)[:-1]  # the last is the operation itself
-    return modules[-1] if modules else ""

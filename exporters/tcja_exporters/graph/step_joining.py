@@ -7,22 +7,20 @@ That is the same function where no x_t depends on a spike s_u of the same layer:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op
+from tcja_exporters.graph.naming import module_of
 from tcja_runtime.errors import BadInput
 
 
-def join(model: onnx.ModelProto, module_of: Callable[[onnx.NodeProto], str]) -> None:
+def join(model: onnx.ModelProto) -> None:
     """Replace the step operators of a model, in place.
 
     Args:
-        model: as torch exports it.
-        module_of: the PyTorch module that a node comes from.
+        model: the model as `torch.onnx.export` returns it.
 
     Raises:
         BadInput: a neuron is called more often than another, its membrane is used, or its layer is recurrent.

@@ -21,17 +21,17 @@ from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_exporters.reference import recorder
-from tcja_exporters.user_models.equivalence import LAYOUTS, Driven, Layout, _proven
+from tcja_exporters.user_models.equivalence import LAYOUTS, Driven, ForwardLayout, prove
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 
 
-def adopt(
+def convert(
     model: nn.Module,
     contract: InputContract,
     inputs: Floats,
     *,
-    layout: Layout = "NT",
+    layout: ForwardLayout = "NT",
     name: str = "",
     source: Mapping[str, Any] | None = None,
 ) -> TrainedNetwork:
@@ -59,7 +59,7 @@ def adopt(
     found = _replaced(replaced.net)
     if not found:
         raise BadInput(f"{class_name(model)} has no spiking neurons that are known; register its own")
-    proven = _proven(original, replaced, inputs, found, contract)
+    proven = prove(original, replaced, inputs, found, contract)
     replaced.float().readout = proven.readout
     try:
         recorder.layers(replaced, contract)

@@ -19,11 +19,11 @@ from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
 from tcja_runtime.neuron import fire
 
-Layout: TypeAlias = Literal["NT", "TN", "step"]
+ForwardLayout: TypeAlias = Literal["NT", "TN", "step"]
 """What a network's forward takes of frames: windows [N, T, ...], steps [T, N, ...], or [N, ...] once a time step."""
 
 
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+LAYOUTS: tuple[ForwardLayout, ...] = get_args(ForwardLayout)
 
 
 OUTPUT = 1e-9
@@ -31,7 +31,7 @@ OUTPUT = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
-class _Proven:
+class Proven:
     """What is known of a network once it has run.
 
     Attributes:
@@ -62,9 +62,9 @@ class _Run:
         )
 
 
-def _proven(
+def prove(
     original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str, Recognised], contract: InputContract
-) -> _Proven:
+) -> Proven:
     """Run both networks in float64 and compare every spike."""
     batch = np.concatenate([inputs, _strange(inputs)])
     together = _observed(original, batch, found)
@@ -92,7 +92,7 @@ def _proven(
             "network answers from more than its spikes"
         )
     several = isinstance(together.returned, (tuple, list))
-    return _Proven(steps, readout, len(together.returned) if several else 1)
+    return Proven(steps, readout, len(together.returned) if several else 1)
 
 
 def _strange(inputs: Floats) -> Floats:
@@ -131,7 +131,7 @@ def _check_batch_is_nothing(alone: _Run, together: _Run, readout: nn.Module) -> 
 class Driven(nn.Module):
     """A user's network behind the one input layout: batches [N, ...] in, whatever it returns out, from rest."""
 
-    def __init__(self, net: nn.Module, contract: InputContract, layout: Layout) -> None:
+    def __init__(self, net: nn.Module, contract: InputContract, layout: ForwardLayout) -> None:
         super().__init__()
         self.net = net
         self._steps = contract.shape[0] if contract.name == "frames" else 0

@@ -14,7 +14,7 @@ from torch import nn
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
 from tcja_exporters import libraries
-from tcja_exporters.user_models.conversion import adopt
+from tcja_exporters.user_models.conversion import convert
 from tcja_exporters.user_models.factory import from_factory
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
@@ -91,12 +91,12 @@ def test_it_is_exported_in_lower_precision(name, precision, tmp_path):
 @pytest.mark.parametrize("name", list(own.NETWORKS))
 def test_a_stale_membrane_changes_nothing(name):
     network, layout = made(name)
-    fresh = adopt(network, CONTRACT, windows(), layout=layout)
+    fresh = convert(network, CONTRACT, windows(), layout=layout)
     x = torch.from_numpy(windows(3, seed=1))
     network.train()
     network(x[:, 0] if layout == "step" else x.transpose(0, 1))  # with gradients, and without a reset
     network.eval()
-    stale = adopt(network, CONTRACT, windows(), layout=layout)
+    stale = convert(network, CONTRACT, windows(), layout=layout)
     with torch.no_grad():
         assert torch.equal(stale.model(x), fresh.model(x))
         assert torch.equal(stale.model(x), fresh.model(x))  # nor does a run of ours
@@ -174,9 +174,9 @@ def test_a_neuron_of_ones_own_is_registered(monkeypatch):
     monkeypatch.setattr(libraries, "_registered", {})
     network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
     with pytest.raises(BadInput, match="Window has no spiking neurons that are known; register its own"):
-        adopt(network, CONTRACT, windows(), layout="TN")
+        convert(network, CONTRACT, windows(), layout="TN")
     libraries.register(OwnLIF, lambda lif: NeuronSpec.linear(decay=0.6, threshold=lif.theta, strict=True))
-    found = adopt(network, CONTRACT, windows(), layout="TN")
+    found = convert(network, CONTRACT, windows(), layout="TN")
     assert found.dialect == "own"
     with torch.no_grad():
         x = torch.from_numpy(windows(2, seed=3))
@@ -198,7 +198,7 @@ def test_wrong_constants_are_found(wrong, monkeypatch):
     libraries.register(OwnLIF, wrong)
     network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
     with pytest.raises(ParityNotMet, match=r"'n1' does not do what its constants say \(own.*at (time )?step \d+"):
-        adopt(network, CONTRACT, windows(), layout="TN")
+        convert(network, CONTRACT, windows(), layout="TN")
 
 
 def spikingjelly_nodes() -> list[nn.Module]:
@@ -259,7 +259,7 @@ def undelayed() -> nn.Module:
 def test_what_cannot_be_exact_is_refused(neuron, message):
     network = own.Window(neuron(), *spikingjelly_nodes()[1:])
     with pytest.raises(BadInput, match=rf"the neuron 'n1' \([\w.]+\) cannot be exported: .*{message}"):
-        adopt(network, CONTRACT, windows(), layout="TN")
+        convert(network, CONTRACT, windows(), layout="TN")
 
 
 class Recurrent(nn.Module):
@@ -318,9 +318,9 @@ def test_structures_that_cannot_be_exported_are_refused(tmp_path):
 def test_the_layout_must_fit():
     network = own.awake(own.Window(*own.activation_based("m")))
     with pytest.raises(BadInput, match=r"the network fails on windows of shape \(4, 2, 8, 8\): .*; see `shape`"):
-        adopt(network, CONTRACT, windows(), layout="NT")
+        convert(network, CONTRACT, windows(), layout="NT")
     with pytest.raises(BadInput, match="layout TN is of frames; images are always"):
-        adopt(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
+        convert(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
     with pytest.raises(BadInput, match=r"windows are T,P,H,W \(frames\) or C,H,W \(images\), not 4,2"):
         InputContract.of((4, 2))
 
@@ -374,7 +374,7 @@ def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
     network = own.awake(Returning(arranged))
     contract = InputContract.of((time_steps, 2, 8, 8))
     x = np.random.default_rng(0).poisson(1.0, (2, *contract.shape)).astype(np.float32)
-    found = adopt(network, contract, x, layout="TN")
+    found = convert(network, contract, x, layout="TN")
     with torch.no_grad():
         rates = network.lif(network.fc(torch.from_numpy(x).transpose(0, 1).flatten(2))).mean(0)
         torch.testing.assert_close(found.model(torch.from_numpy(x)), rates)
@@ -418,14 +418,14 @@ def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
 )
 def test_answers_of_other_shapes_are_refused(arranged, message):
     with pytest.raises(BadInput, match=message):
-        adopt(own.awake(Returning(arranged)), CONTRACT, windows(), layout="TN")
+        convert(own.awake(Returning(arranged)), CONTRACT, windows(), layout="TN")
 
 
 def test_states_after_the_answer_are_left_out_and_it_is_said():
     said = "its forward returns 3 things, of which the first is the answer"
-    found = adopt(own.awake(Returning(lambda s: (s, s[-1], {"more": s}))), CONTRACT, windows(), layout="TN")
+    found = convert(own.awake(Returning(lambda s: (s, s[-1], {"more": s}))), CONTRACT, windows(), layout="TN")
     assert said in found.evidence
-    found = adopt(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")
+    found = convert(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")
     assert not any("of which the first" in line for line in found.evidence)
 
 
@@ -447,7 +447,7 @@ class Altered(own.Window):
 @pytest.mark.parametrize("inputs", [windows(), windows(1), np.repeat(windows(1), 2, axis=0)], ids=["3", "1", "equal"])
 def test_windows_must_not_change_with_their_batch(alter, inputs):
     with pytest.raises(BadInput, match="'n1' fires otherwise in a window alone: windows must not"):
-        adopt(own.awake(Altered(alter)), CONTRACT, inputs, layout="TN")
+        convert(own.awake(Altered(alter)), CONTRACT, inputs, layout="TN")
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_windows_must_not_change_with_their_batch(alter, inputs):
 def test_random_networks_are_refused(alter):
     """Even where the windows at hand, in whole numbers, leave nothing to chance."""
     with pytest.raises(BadInput, match="the network draws random numbers, so no two runs agree; take that out"):
-        adopt(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
+        convert(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
 
 
 def test_random_operations_that_did_not_show_are_found_in_the_graph(tmp_path):
@@ -483,16 +483,16 @@ class Remembering(own.Step):
 def test_states_besides_the_neurons_are_refused():
     network = own.awake(Remembering(*own.activation_based("s")))
     with pytest.raises(BadInput, match="answers otherwise when the same windows come again: it keeps a state between"):
-        adopt(network, CONTRACT, windows(), layout="step")
+        convert(network, CONTRACT, windows(), layout="step")
 
 
 def test_windows_are_handed_over_as_a_loader_does_and_stay_as_they_are():
     inputs = windows()
     before = inputs.copy()
     network = own.awake(Altered(lambda x: x - 0.5))
-    plain = adopt(network, CONTRACT, inputs, layout="TN")
+    plain = convert(network, CONTRACT, inputs, layout="TN")
     network.alter = lambda x: x.view(-1).sub_(0.5).view(x.shape)
-    found = adopt(network, CONTRACT, inputs, layout="TN")
+    found = convert(network, CONTRACT, inputs, layout="TN")
     with torch.no_grad():
         x = torch.from_numpy(inputs)
         assert torch.equal(found.model(x[:1]), plain.model(x[:1]))
@@ -536,7 +536,7 @@ def masked() -> Altered:
 )
 def test_what_a_network_must_not_hold_or_fix_is_named(network, message):
     with pytest.raises(BadInput, match=message):
-        adopt(network(), CONTRACT, windows(), layout="TN")
+        convert(network(), CONTRACT, windows(), layout="TN")
 
 
 class Reading(Returning):
@@ -561,21 +561,21 @@ class Again(Returning):
 )
 def test_neurons_that_are_used_otherwise_are_refused(network, message):
     with pytest.raises(BadInput, match=message):
-        adopt(own.awake(network(lambda s: s)), CONTRACT, windows(), layout="TN")
+        convert(own.awake(network(lambda s: s)), CONTRACT, windows(), layout="TN")
 
 
 def test_a_neuron_alone_is_no_network():
     with pytest.raises(BadInput, match=r"the network is a neuron alone \(spikingjelly.IFNode\); put it into a network"):
-        adopt(spikingjelly_nodes()[0], CONTRACT, windows(), layout="TN")
+        convert(spikingjelly_nodes()[0], CONTRACT, windows(), layout="TN")
 
 
 def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
     contract = InputContract.of((2, 2, 8, 8))
     network = own.awake(Returning(lambda s: s))
     with pytest.raises(BadInput, match="the neuron 'lif' runs for 3 time steps, not 2; see `layout`"):
-        adopt(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
+        convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
     with pytest.raises(BadInput, match="layout XX is none of NT, TN, step"):
-        adopt(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")
+        convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")
 
 
 def test_images_in_whole_numbers_are_divided_and_it_is_said():
@@ -584,7 +584,7 @@ def test_images_in_whole_numbers_are_divided_and_it_is_said():
             return super().forward(x.expand(4, *x.shape)).mean(0)
 
     inputs = np.random.default_rng(0).uniform(size=(2, 2, 8, 8)).astype(np.float32)
-    found = adopt(own.awake(Image(lambda s: s)), InputContract.of((2, 8, 8)), inputs)
+    found = convert(own.awake(Image(lambda s: s)), InputContract.of((2, 8, 8)), inputs)
     assert "images are in [0, 1]: those in whole numbers are divided by 255" in found.evidence
 
 
@@ -664,7 +664,7 @@ def test_a_neuron_of_ones_own_may_keep_a_state(monkeypatch):
     x = torch.from_numpy(windows(2, seed=3))
     with torch.no_grad():
         rates = torch.stack([network(x[:, t]) for t in range(own.T)]).mean(0)
-        found = adopt(network, CONTRACT, windows(), layout="step")
+        found = convert(network, CONTRACT, windows(), layout="step")
         torch.testing.assert_close(found.model(x), rates)
 
 
