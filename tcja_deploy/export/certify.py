@@ -18,7 +18,7 @@ from tcja_deploy.parity import anytime
 from tcja_deploy.parity.classify import answers, identity
 from tcja_deploy.parity.compare import Compared, compare, with_statistics
 from tcja_deploy.parity.verdict import Report
-from tcja_deploy.report.network_profile import Painter, Portrait
+from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import ARITHMETICS, Lowered
 from tcja_exporters.precision.advice import Advice, advise
@@ -48,8 +48,8 @@ def certify(
     judge: int,
     show: int | None,
     advice: Sequence[Advice] = (),
-) -> tuple[Report, Golden, Portrait]:
-    """Parity of both models, golden vectors of the first few windows, and a portrait.
+) -> tuple[Report, Golden, NetworkProfile]:
+    """Parity of both models, golden vectors of the first few windows, and a profile of the network.
 
     Args:
         network: the trained network.
@@ -62,11 +62,12 @@ def certify(
         progress: where progress is shown.
         judge: how many windows to judge.
         show: how many to show frame by frame; None for as many real ones as cost little.
-        advice: for the portrait; if none is given, it is derived, which only a network in float32 allows.
+        advice: for the profile; if none is given, it is derived, which only a network in float32 allows.
     """
     contract, time_steps = network.contract, network.time_steps
     exported, precision = deployed.exported, deployed.precision
-    recorder, painter = golden.Recorder(), Painter(layers)
+    recorder = golden.Recorder()
+    profiles: list[NetworkProfile] = []
     advised = list(advice)
     estimated: dict[str, list[str]] = {}
 
@@ -80,7 +81,7 @@ def certify(
     def trained(inputs: Floats) -> tuple[Floats, Reference]:
         recorded = record(deployed.network, inputs, [tap for tap in taps if tap.attends], answer=answer)
         recorder.add(recorded)
-        painter.add(recorded)
+        profiles.append(profile(recorded, layers))
         if not advised:  # a batch is enough to tell
             advised.extend(advise(network.model, inputs, recorded, layers))
         return inputs, recorded
@@ -150,4 +151,4 @@ def certify(
         anytime=curves,
         untold=untold,
     )
-    return report, recorder.golden(windows, predicted, shown), painter.portrait(advised)
+    return report, recorder.golden(windows, predicted, shown), NetworkProfile.joined(profiles, advised)

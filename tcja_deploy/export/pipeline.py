@@ -122,7 +122,7 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
     deployed = dataclasses.replace(deployed, exported=exported)
     split = stepwise.split(exported, contract, layers) if request.streaming else None
     save(exported, folder, split.models if split else {})
-    result, vectors, portrait = certify(
+    result, vectors, profile = certify(
         network, deployed, windows, layers, taps, answer, folder, progress, judge, request.anytime, advice
     )
     for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
@@ -161,7 +161,7 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
         with progress.step(f"build the {target} engine"):
             manifest = with_engine(manifest, folder, target, Options(batch=request.batch))
 
-    page = render(manifest, result, portrait)
+    page = render(manifest, result, profile)
     if request.report:
         request.report.write_text(page, encoding="utf-8")
     if not result.met:

@@ -19,7 +19,7 @@ from tcja_runtime.evidence.golden import Golden
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from tcja_exporters.costs.roofline import Layer
+    from tcja_exporters.costs.roofline import ModuleCost
     from tcja_exporters.costs.synapses import Synapses
 
 
@@ -42,8 +42,8 @@ class Estimate:
     board: Board
     mode: Mode
     batch: int
-    layers: list[Layer]
-    total: Layer
+    layers: list[ModuleCost]
+    total: ModuleCost
     weight_bytes: int
     synapses: list[Synapses] | None
     measured_on: str | None

@@ -1,6 +1,6 @@
-"""What a trained network is like on windows: how near its neurons come to their thresholds, and what it attends to.
+"""How a trained network behaves on windows: the margins of its neurons, and the gates of its attention.
 
-Both are read off the witnesses of a recording: a sample of every layer's neurons, and all of every gate.
+The margin of a neuron at a time step is the distance |h_t - threshold| of its membrane, as a share of |threshold|.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import Layer
@@ -18,56 +17,72 @@ from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.neuron import membranes
 
 MARGIN_EDGES = 10.0 ** (np.arange(-16, 5) / 2)
-"""Edges of the margins' histogram, 1e-8 to 100; there is a bin below them and one above."""
+"""The edges of the bins of margins, from 1e-8 to 100. One more bin is below the first edge, and one above the last."""
+
+_GATE = ".gate"  # the end of the names of gates
 
 
-@dataclasses.dataclass(kw_only=True)
-class Portrait:
-    """A network on some windows.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkProfile:
+    """The behaviour of a network on some windows.
 
     Attributes:
-        margins: by layer, how many sampled membranes were |h_t - threshold| / |threshold| away from the threshold, in
-            each of the len(MARGIN_EDGES) + 1 bins.
+        windows: the number of windows.
+        margins: by layer, the number of sampled margins in each of the len(MARGIN_EDGES) + 1 bins.
         gates: by attention block, its gate [T][C], the mean over the windows.
-        advice: what lower precisions would do.
+        advice: the advice for each lower precision; empty where none was derived.
     """
 
+    windows: int
     margins: dict[str, list[int]]
     gates: dict[str, list[list[float]]]
     advice: list[Advice] = dataclasses.field(default_factory=list)
 
+    @classmethod
+    def joined(cls, parts: Sequence[NetworkProfile], advice: list[Advice]) -> NetworkProfile:
+        """The profile of all windows of several profiles of the same network.
 
-class Painter:
-    """Makes a portrait from the references of successive batches."""
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers = layers
-        self._margins = {layer.name: np.zeros(len(MARGIN_EDGES) + 1, np.int64) for layer in layers}
-        self._gates: dict[str, npt.NDArray[np.float64]] = {}
-        self._windows = 0
-
-    def add(self, reference: Reference) -> None:
-        """Look at a batch."""
-        self._windows += len(reference)
-        for layer in self._layers:
-            found = reference.witnesses[layer.name]
-            fired = found.of(reference.spikes[layer.name])
-            h = membranes(layer.neuron, found.values, fired)
-            # Neurons that are witnesses because they are near would be counted too often.
-            sampled = np.isin(found.element, stimulus.places(layer.shape, stimulus.REAL_PLACES))
-            margins = np.abs(h[:, sampled] - layer.neuron.threshold) / abs(layer.neuron.threshold)
-            self._margins[layer.name] += np.bincount(
-                np.searchsorted(MARGIN_EDGES, margins.reshape(-1), side="right"), minlength=len(MARGIN_EDGES) + 1
-            )
-        for name, found in reference.witnesses.items():
-            if name.endswith(".gate"):
-                values = found.values.reshape(len(found.values), len(reference), -1).sum(axis=1)
-                self._gates[name] = self._gates.get(name, 0.0) + values
-
-    def portrait(self, advice: list[Advice]) -> Portrait:
-        """The portrait of all windows looked at, with the advice that goes with it."""
-        return Portrait(
-            margins={layer: counts.tolist() for layer, counts in self._margins.items()},
-            gates={name: (values / self._windows).tolist() for name, values in self._gates.items()},
+        Args:
+            parts: the profiles, one at least.
+            advice: the advice for each lower precision.
+        """
+        return cls(
+            windows=sum(part.windows for part in parts),
+            margins={
+                layer: np.sum([part.margins[layer] for part in parts], axis=0).tolist() for layer in parts[0].margins
+            },
+            gates={
+                name: np.average(
+                    [part.gates[name] for part in parts], axis=0, weights=[p.windows for p in parts]
+                ).tolist()
+                for name in parts[0].gates
+            },
             advice=advice,
         )
+
+
+def profile(reference: Reference, layers: Sequence[Layer]) -> NetworkProfile:
+    """The profile of a network on the windows of a reference, without advice.
+
+    Args:
+        reference: the reference's recording of the windows; its witnesses hold a sample of each layer and whole gates.
+        layers: the spiking layers of the network.
+    """
+    gates = {name: reference.whole(name) for name in reference.witnesses if name.endswith(_GATE)}
+    return NetworkProfile(
+        windows=len(reference),
+        margins={layer.name: _margins(reference, layer) for layer in layers},
+        gates={name: values.mean(axis=1).tolist() for name, values in gates.items()},
+    )
+
+
+def _margins(reference: Reference, layer: Layer) -> list[int]:
+    witnesses = reference.witnesses[layer.name]
+    fired = witnesses.of(reference.spikes[layer.name])
+    h = membranes(layer.neuron, witnesses.values, fired)
+    # Other witnesses were chosen because they are undecided; with them small margins would look common.
+    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.REAL_PLACES))
+    margins = np.abs(h[:, sampled] - layer.neuron.threshold) / abs(layer.neuron.threshold)
+    bins = np.searchsorted(MARGIN_EDGES, margins.reshape(-1), side="right")
+    counts: list[int] = np.bincount(bins, minlength=len(MARGIN_EDGES) + 1).tolist()
+    return counts

@@ -11,7 +11,7 @@ from tcja_deploy.formatting import percent
 from tcja_deploy.parity.verdict import DRAWN, DYADIC, WINDOWS, LayerParity, Parity, Report, SignalParity
 from tcja_deploy.report import anytime, html, plots
 from tcja_deploy.report.html import Html, figure, joined, table, tag
-from tcja_deploy.report.network_profile import MARGIN_EDGES, Portrait
+from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
 from tcja_deploy.report.plots import Counted
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.evidence.agreement import Agreement
@@ -22,7 +22,7 @@ _NO_CLASS = "it does not classify"
 _NBSP = "\N{NO-BREAK SPACE}"
 
 
-def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
+def render(manifest: Manifest, report: Report, profile: NetworkProfile) -> str:
     """The report of a bundle as an HTML document."""
     title = f"{manifest.network}: exported from {manifest.checkpoint['name']}"
     return html.page(
@@ -30,13 +30,13 @@ def render(manifest: Manifest, report: Report, portrait: Portrait) -> str:
         tag("h1", title),
         _verdict(report),
         *(_tiles(report, found) for found in report.backends),
-        *(_flips(report, found, bool(portrait.gates)) for found in report.backends),
+        *(_flips(report, found, bool(profile.gates)) for found in report.backends),
         anytime.section(report.anytime),
-        _margins(report, portrait),
+        _margins(report, profile),
         _rates(report.backends[0].layers, report.windows),
-        _gates(portrait, report.windows),
+        _gates(profile, report.windows),
         *(_signals(report, found) for found in report.backends),
-        *_advice(portrait),
+        *_advice(profile),
         _network(manifest, report),
         _origin(manifest),
     )
@@ -265,8 +265,8 @@ def _running(found: Parity, mixes: bool) -> list[Html]:
     ]
 
 
-def _margins(report: Report, portrait: Portrait) -> Html:
-    counts = {layer: found for layer, found in portrait.margins.items() if sum(found)}
+def _margins(report: Report, profile: NetworkProfile) -> Html:
+    counts = {layer: found for layer, found in profile.margins.items() if sum(found)}
     if not counts:
         return Html()
     least = min(min(n for n in found if n) / sum(found) for found in counts.values())
@@ -332,8 +332,8 @@ def _rates(layers: Sequence[LayerParity], windows: int) -> Html:
     )
 
 
-def _gates(portrait: Portrait, windows: int) -> Html:
-    gates = {name: gate for name, gate in portrait.gates.items() if gate and gate[0]}
+def _gates(profile: NetworkProfile, windows: int) -> Html:
+    gates = {name: gate for name, gate in profile.gates.items() if gate and gate[0]}
     if not gates:
         return Html()
     return _section(
@@ -395,21 +395,21 @@ def _deviation(signal: SignalParity) -> Html:
     return joined([tag("span", _about(signal.share)), plots.bar(signal.share)])
 
 
-def _advice(portrait: Portrait) -> list[Html]:
+def _advice(profile: NetworkProfile) -> list[Html]:
     """What lower precisions would do, where it was predicted."""
-    if not portrait.advice:
+    if not profile.advice:
         return []
     rows = [
-        [layer, *(_about(advice.flips[layer]) + " (keep)" * (layer in advice.keep) for advice in portrait.advice)]
-        for layer in portrait.advice[0].flips
+        [layer, *(_about(advice.flips[layer]) + " (keep)" * (layer in advice.keep) for advice in profile.advice)]
+        for layer in profile.advice[0].flips
     ]
-    kept = [f"{advice.precision}: {', '.join(advice.keep) or 'none'}" for advice in portrait.advice]
+    kept = [f"{advice.precision}: {', '.join(advice.keep) or 'none'}" for advice in profile.advice]
     return [
         _section(
             "What lower precisions would flip",
             tag("p", f"Layers better kept in float32. {'. '.join(kept)}."),
             figure(
-                table("Predicted flips", ["layer", *(advice.precision for advice in portrait.advice)], rows, {1, 2}),
+                table("Predicted flips", ["layer", *(advice.precision for advice in profile.advice)], rows, {1, 2}),
                 "Predicted share of neurons and time steps that would fire otherwise, each layer fed the trained "
                 "network's spikes: from the distances of membranes from their thresholds on these windows, and the "
                 "rounding of weights and inputs.",

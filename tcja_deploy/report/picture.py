@@ -27,7 +27,7 @@ _FRAME = "width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--lin
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class PicturedWindow:
     """A window that was classified.
 
     Attributes:
@@ -48,63 +48,63 @@ class Seen:
     gates: Mapping[str, Values]
 
 
-def page(title: str, windows: Sequence[Seen]) -> str:
+def page(title: str, windows: Sequence[PicturedWindow]) -> str:
     """Windows, one below the other, as an HTML document that loads nothing.
 
     Args:
         title: of the page.
         windows: `MOST` at most.
     """
-    return html.page(title, tag("h1", title), *(_window(seen) for seen in windows), pictures=True)
+    return html.page(title, tag("h1", title), *(_window(window) for window in windows), pictures=True)
 
 
-def _window(seen: Seen) -> Html:
-    most = max((score for _, score in seen.top), default=0.0)
+def _window(window: PicturedWindow) -> Html:
+    most = max((score for _, score in window.top), default=0.0)
     rows = [
         [
-            f"{name} (the label)" if name == seen.label else name,
+            f"{name} (the label)" if name == window.label else name,
             f"{score:.4g}",
             plots.bar(score / most) if score > 0 else Html(),
         ]
-        for name, score in seen.top
+        for name, score in window.top
     ]
     gates = [
         figure(
             plots.map_of(f"{name}: its gate by time step and channel", gate.tolist()),
             f"What {name.removesuffix('.gate')} lets through. Across: channels, from 0. Down: time steps, from 1.",
         )
-        for name, gate in seen.gates.items()
+        for name, gate in window.gates.items()
     ]
     return tag(
         "section",
-        tag("h2", seen.title),
-        tag("p", f"Label: {seen.label}.") if seen.label else Html(),
+        tag("h2", window.title),
+        tag("p", f"Label: {window.label}.") if window.label else Html(),
         html.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}),
-        figure(_frames(seen), _told(seen)),
+        figure(_frames(window), _told(window)),
         *([plots.scale("0, shut", "1, open")] if gates else []),
         *gates,
     )
 
 
-def _told(seen: Seen) -> str:
-    inputs = seen.inputs
+def _told(window: PicturedWindow) -> str:
+    inputs = window.inputs
     if inputs.ndim == 3:
         return f"The image, {inputs.shape[1]} x {inputs.shape[2]}."
-    if seen.polarity is None:
+    if window.polarity is None:
         events = f"{int(inputs.sum()):,} events"
     else:
-        counts = dict(zip(seen.polarity, inputs.sum((0, 2, 3)).astype(int).tolist(), strict=True))
+        counts = dict(zip(window.polarity, inputs.sum((0, 2, 3)).astype(int).tolist(), strict=True))
         events = f"{counts['on']:,} on events in blue, {counts['off']:,} off events in red"
     return f"Frames 1 to {len(inputs)} of {inputs.shape[2]} x {inputs.shape[3]}: {events}; the more, the darker."
 
 
-def _frames(seen: Seen) -> Html:
-    if seen.inputs.ndim == 3:
-        pictures = _greys(seen.inputs)
-    elif seen.polarity is None:
-        pictures = _colours(seen.inputs.sum(1, keepdims=True), [_INK])
+def _frames(window: PicturedWindow) -> Html:
+    if window.inputs.ndim == 3:
+        pictures = _greys(window.inputs)
+    elif window.polarity is None:
+        pictures = _colours(window.inputs.sum(1, keepdims=True), [_INK])
     else:
-        pictures = _colours(seen.inputs, [_INKS[name] for name in seen.polarity])
+        pictures = _colours(window.inputs, [_INKS[name] for name in window.polarity])
     shown = (
         tag("span", Html(f'<img src="{_png(picture)}" alt="frame {t}" style="{_FRAME}"><br>'), str(t))
         for t, picture in enumerate(pictures, 1)

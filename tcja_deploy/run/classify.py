@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Progress, silent
-from tcja_deploy.report.picture import Seen
+from tcja_deploy.report.picture import PicturedWindow
 from tcja_deploy.run.scores import scores as scores_of
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
@@ -203,7 +203,7 @@ def classify(
     )
 
 
-def seen(path: Path, found: Classified, progress: Progress | None = None) -> list[Seen]:
+def seen(path: Path, found: Classified, progress: Progress | None = None) -> list[PicturedWindow]:
     """The windows that were kept for a picture, with what attention lets through of them in ONNX Runtime.
 
     Args:
@@ -221,7 +221,7 @@ def seen(path: Path, found: Classified, progress: Progress | None = None) -> lis
     except Unavailable as error:
         progress.note(f"the picture has no gates: {error}")
     return [
-        Seen(
+        PicturedWindow(
             title=f"{row['file']}, window {row['window']}",
             label=row["label"],
             top=[(each["class"], each["score"]) for each in row["top"]],

@@ -65,7 +65,7 @@ from tcja_runtime.evidence.golden import Golden
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Layer:
+class ModuleCost:
     """What a PyTorch module costs, for one batch.
 
     Attributes:
@@ -111,23 +111,18 @@ class Costs:
         self.nodes = tuple(_nodes(graph, _signals(graph, spiking)))
 
     @property
-    def peak_activation_bytes(self) -> int:
-        """Data kept at a time, at most."""
-        return max(node.live for node in self.nodes)
-
-    @property
     def weight_bytes(self) -> int:
         """Of all weights."""
         return sum(node.weight_bytes for node in self.nodes)
 
-    def layers(self, at: tuple[Board, Mode] | None = None) -> list[Layer]:
+    def layers(self, at: tuple[Board, Mode] | None = None) -> list[ModuleCost]:
         """What each module costs, in the order that they run; time and energy if a board is given."""
         modules: dict[str, list[Node]] = {}
         for node in self.nodes:
             modules.setdefault(node.module, []).append(node)
         return [_layer(module, nodes, at) for module, nodes in modules.items()]
 
-    def total(self, at: tuple[Board, Mode] | None = None) -> Layer:
+    def total(self, at: tuple[Board, Mode] | None = None) -> ModuleCost:
         """What the network costs."""
         return _layer("", self.nodes, at)
 
@@ -151,7 +146,7 @@ class Costs:
         return [_synapses(*key, nodes, self.batch, rates) for key, nodes in modules.items()]
 
 
-def _layer(module: str, nodes: tuple[Node, ...] | list[Node], at: tuple[Board, Mode] | None) -> Layer:
+def _layer(module: str, nodes: tuple[Node, ...] | list[Node], at: tuple[Board, Mode] | None) -> ModuleCost:
     seconds, joules = None, None
     bound: Literal["compute", "memory"] | None = None
     if at is not None:
@@ -160,7 +155,7 @@ def _layer(module: str, nodes: tuple[Node, ...] | list[Node], at: tuple[Board, M
         computing = math.fsum(t for t, moving in times if t > moving)
         bound = "compute" if computing > seconds / 2 else "memory"
         joules = seconds * at[1].watts
-    return Layer(
+    return ModuleCost(
         module=module,
         macs=sum(node.macs for node in nodes),
         operations=sum(node.operations for node in nodes),

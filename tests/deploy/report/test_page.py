@@ -15,7 +15,7 @@ import pytest
 from tcja_deploy import formatting
 from tcja_deploy.parity.verdict import Divergence, Failure, LayerParity, Parity, Report, SignalParity
 from tcja_deploy.report.html import tag
-from tcja_deploy.report.network_profile import MARGIN_EDGES, Portrait
+from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
 from tcja_deploy.report.page import render
 from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
@@ -127,7 +127,8 @@ MET = compared(parity([layer()]))
 NAMED = compared(
     parity([FLIPPED, layer("fc"), layer("out")], divergence=DIVERGED, failures=[failure("2 spikes differ")])
 )
-PORTRAIT = Portrait(
+PROFILE = NetworkProfile(
+    windows=4,
     margins={"conv.1": margins(9, 15, 15, 16), "silent": margins()},
     gates={"att.gate": [[0.0, 0.5, 0.5, 1.0], [0.25] * 4, [1.0] * 4, [0.0] * 4]},
 )
@@ -167,8 +168,8 @@ class Page(HTMLParser):
         return [attributes for _, attributes in self.tags if name in (attributes.get("class") or "").split()]
 
 
-def page(found: Report, manifest: Manifest = MANIFEST, portrait: Portrait = PORTRAIT) -> Page:
-    return Page(render(manifest, found, portrait))
+def page(found: Report, manifest: Manifest = MANIFEST, profile: NetworkProfile = PROFILE) -> Page:
+    return Page(render(manifest, found, profile))
 
 
 def big() -> str:
@@ -187,11 +188,12 @@ def big() -> str:
     spikes = {found.layer: 123456 for found in layers}
     diverged = Divergence(layer=layers[0].layer, window=0, time_step=1, spikes=spikes)
     failures = [failure(f"{n} values are wrong") for n in range(50)]
-    portrait = Portrait(
+    profile = NetworkProfile(
+        windows=4,
         margins={found.layer: random.integers(0, 9999, len(MARGIN_EDGES) + 1).tolist() for found in layers},
         gates={name: random.uniform(size=(20, 512)).tolist() for name in ("a.gate", "b.gate")},
     )
-    return render(MANIFEST, compared(parity(layers, failures=failures, divergence=diverged)), portrait)
+    return render(MANIFEST, compared(parity(layers, failures=failures, divergence=diverged)), profile)
 
 
 def generator() -> str:
@@ -202,7 +204,7 @@ def generator() -> str:
         real=False,
         source="drawn at random, seed 0",
     )
-    return render(manifest, found, Portrait(margins={}, gates={}))
+    return render(manifest, found, NetworkProfile(windows=4, margins={}, gates={}))
 
 
 def long_names() -> str:
@@ -218,17 +220,17 @@ def long_names() -> str:
     signal = SignalParity(scene="windows", signal=name, seen=1, beyond=0, share=0.1, exact=False)
     diverged = Divergence(layer=name, window=0, time_step=1, spikes={name: 1})
     found = parity([layer(name, running_flips=[1] * 4)], model=name, signals=[signal], divergence=diverged)
-    portrait = Portrait(margins={name: margins(3)}, gates={name: PORTRAIT.gates["att.gate"]})
-    return render(manifest, compared(found, source=name), portrait)
+    profile = NetworkProfile(windows=4, margins={name: margins(3)}, gates={name: PROFILE.gates["att.gate"]})
+    return render(manifest, compared(found, source=name), profile)
 
 
 PAGES = {
-    "met": lambda: render(MANIFEST, MET, PORTRAIT),
-    "not met": lambda: render(MANIFEST, NAMED, PORTRAIT),
+    "met": lambda: render(MANIFEST, MET, PROFILE),
+    "not met": lambda: render(MANIFEST, NAMED, PROFILE),
     "big": big,
     "generator": generator,
     "long names": long_names,
-    "two backends": lambda: render(MANIFEST, compared(*MET.backends, *NAMED.backends), PORTRAIT),
+    "two backends": lambda: render(MANIFEST, compared(*MET.backends, *NAMED.backends), PROFILE),
 }
 
 
@@ -291,7 +293,11 @@ def test_names_stay_text():
         estimated={HOSTILE: [HOSTILE]},
     )
     plain = page(NAMED)
-    shown = page(found, manifest, Portrait(margins={HOSTILE: margins(9)}, gates={HOSTILE: PORTRAIT.gates["att.gate"]}))
+    shown = page(
+        found,
+        manifest,
+        NetworkProfile(windows=4, margins={HOSTILE: margins(9)}, gates={HOSTILE: PROFILE.gates["att.gate"]}),
+    )
     assert {name for name, _ in shown.tags} == {name for name, _ in plain.tags}
     assert {key for _, a in shown.tags for key in a} == {key for _, a in plain.tags for key in a}
     assert shown.text.count(HOSTILE) > 20
@@ -299,7 +305,7 @@ def test_names_stay_text():
 
 def test_a_file_name_that_is_no_text_can_be_written():
     manifest = dataclasses.replace(MANIFEST, checkpoint={**MANIFEST.checkpoint, "name": "a\udcff.pth"})
-    assert "exported from a?.pth" in render(manifest, MET, PORTRAIT).encode().decode()
+    assert "exported from a?.pth" in render(manifest, MET, PROFILE).encode().decode()
 
 
 def test_text_is_escaped_and_markup_is_not():
@@ -411,7 +417,7 @@ def test_the_first_divergence_is_told():
     assert "; 9 of fc, where it is worst; 4 of out, the last layer. A flip changes" in text
     mixed = "Attention mixes all time steps"
     assert mixed in text
-    assert mixed not in page(NAMED, portrait=Portrait(margins={}, gates={})).text
+    assert mixed not in page(NAMED, profile=NetworkProfile(windows=4, margins={}, gates={})).text
 
 
 def test_a_divergence_in_the_last_layer_spreads_no_further():
@@ -445,7 +451,7 @@ def test_firing_rates():
 
 
 def test_gates_are_runs_of_equal_shade():
-    drawn = Page(map_of("gate", PORTRAIT.gates["att.gate"]))
+    drawn = Page(map_of("gate", PROFILE.gates["att.gate"]))
     paths = {a["fill-opacity"]: a["d"] for name, a in drawn.tags if name == "path"}
     assert paths == {
         "0.26": "M0 1h4v1h-4z",
@@ -543,7 +549,9 @@ def test_what_lower_precisions_would_do():
         Advice(precision="fp16", flips={"conv.1": 1.5e-5, "fc": 0.0}, keep=[]),
         Advice(precision="int8", flips={"conv.1": 0.02, "fc": 1e-4}, keep=["conv.1"]),
     ]
-    found = Page(render(MANIFEST, compared(parity([layer()])), Portrait(margins={}, gates={}, advice=advice)))
+    found = Page(
+        render(MANIFEST, compared(parity([layer()])), NetworkProfile(windows=4, margins={}, gates={}, advice=advice))
+    )
     said = found.text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Layers better kept in float32. fp16: none. int8: conv.1." in said
     assert "2.0 % (keep)" in said

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tcja_deploy.report.picture import Seen, page
+from tcja_deploy.report.picture import PicturedWindow, page
 
 from ...pictures import decoded
 
@@ -16,8 +16,8 @@ POLARITIES = [("off", "on"), ("on", "off")]
 RED, BLUE, DARK = (184, 64, 26), (8, 81, 156), (40, 40, 40)
 
 
-def seen(inputs: np.ndarray, polarity: tuple[str, str] | None = None, top: object = (("a", 0.5),)) -> Seen:
-    return Seen(title="a window", label=None, top=top, inputs=inputs, polarity=polarity, gates={})
+def seen(inputs: np.ndarray, polarity: tuple[str, str] | None = None, top: object = (("a", 0.5),)) -> PicturedWindow:
+    return PicturedWindow(title="a window", label=None, top=top, inputs=inputs, polarity=polarity, gates={})
 
 
 def frames(planes: int) -> np.ndarray:
