@@ -31,7 +31,6 @@ from tcja_runtime.machine.conditions import Conditions, conditions
 from tcja_runtime.machine.gpu import free_memory
 from tcja_runtime.machine.power import Power, Sampler
 
-LARGEST_BATCH = 1024
 _REST = 2.0  # seconds, to measure the power at rest
 
 
@@ -157,7 +156,7 @@ def bench(
         progress: where progress is shown, and why engines are passed over.
         backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
         trust_engine: whether to load engines that the bundle's manifest does not know.
-        batch: windows a run, 1 to `LARGEST_BATCH`.
+        batch: windows a run.
         seconds: to measure for at least.
         warm_up: seconds of runs before that.
 

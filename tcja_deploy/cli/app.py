@@ -52,8 +52,14 @@ def _root(
     """Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes."""
 
 
-for _command in (export, build, verify, bench, run_, stream, inspect, doctor):
-    app.command(_command.__name__.rstrip("_"))(_command)
+app.command()(export)
+app.command()(build)
+app.command()(verify)
+app.command()(bench)
+app.command("run")(run_)
+app.command()(stream)
+app.command()(inspect)
+app.command()(doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:

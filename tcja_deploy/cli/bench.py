@@ -20,27 +20,35 @@ from tcja_deploy.formatting import si
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE
 from tcja_runtime.machine.conditions import Conditions
+from tcja_runtime.tensorrt.build import LARGEST_BATCH
+
+
+Backends = Annotated[
+    list[BackendName], typer.Option("--backend", help="What to run; repeat it to measure several side by side.")
+]
+BatchSizesToMeasure = Annotated[
+    list[int],
+    typer.Option(
+        min=1, max=LARGEST_BATCH, metavar="N", help="Windows at a time; repeat it to see how throughput grows."
+    ),
+]
+Canonical = Annotated[bool, typer.Option("--canonical", help="Measure model.onnx in ONNX Runtime on the CPU, too.")]
+Seconds = Annotated[
+    float, typer.Option(min=0.1, max=86_400, help="Measure for so long, and longer if a run takes long.")
+]
+WarmUp = Annotated[
+    float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="Run for so long before the measurement.")
+]
 
 
 def bench(
     bundle: Annotated[Path, typer.Argument(help="The bundle to measure.")],
-    backend: Annotated[
-        list[BackendName], typer.Option("--backend", help="What to run; repeat it to measure several side by side.")
-    ] = [BackendName.AUTO],  # noqa: B006  # typer copies it
+    backend: Backends = [BackendName.AUTO],  # noqa: B006  # typer copies it
     trust_engine: TrustEngine = False,
-    batch: Annotated[
-        list[int],
-        typer.Option(min=1, max=1024, metavar="N", help="Windows at a time; repeat it to see how throughput grows."),
-    ] = [1],  # noqa: B006
-    canonical: Annotated[
-        bool, typer.Option("--canonical", help="Measure model.onnx in ONNX Runtime on the CPU, too.")
-    ] = False,
-    seconds: Annotated[
-        float, typer.Option(min=0.1, max=86_400, help="Measure for so long, and longer if a run takes long.")
-    ] = 5.0,
-    warm_up: Annotated[
-        float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="Run for so long before that.")
-    ] = 1.0,
+    batch: BatchSizesToMeasure = [1],  # noqa: B006
+    canonical: Canonical = False,
+    seconds: Seconds = 5.0,
+    warm_up: WarmUp = 1.0,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:

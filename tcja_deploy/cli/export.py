@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -21,103 +21,124 @@ from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import LayoutName, Precision, Target, TimeForm
 from tcja_runtime.errors import DONE, ParityNotMet
+from tcja_runtime.tensorrt.build import Batch
+
+if TYPE_CHECKING:
+    from tcja_deploy.export.request import Request
+
+Checkpoint = Annotated[Path, typer.Argument(help="The trained network, as training saved it (.pth, .pt).")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="The bundle to write. Default: CHECKPOINT's name with .bundle, in this folder."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FACTORY",
+        help="Your own network: the function that makes it, without weights. Its neurons are replaced, and the result "
+        "is compared with it in float64.",
+    ),
+]
+Shape = Annotated[
+    str | None,
+    typer.Option(metavar="T,P,H,W", help="The windows that --model takes, or C,H,W for images. Default: the data's."),
+]
+Layout = Annotated[
+    LayoutName,
+    typer.Option(help="The frames that --model takes: [N, T, ...], [T, N, ...], or one time step at a time (step)."),
+]
+PerStep = Annotated[
+    bool, typer.Option("--per-step", help="Return the output of each time step, [N, T, classes], not the mean.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Class names in the order of the output: a text file with one a line, or a comma list."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
+        "known, 'labels' [N]; a recording of events; or a folder of such files. Default: 2 to 64 random windows, "
+        "which give no accuracy."
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(metavar="N", max=1_000_000, help="Compare on the first N windows only. Default: all."),
+]
+Judge = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Compare the first N windows spike by spike. Default: as many as take minutes."),
+]
+EngineTarget = Annotated[
+    Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
+]
+WeightPrecision = Annotated[
+    Precision, typer.Option(help="The type of weights and activations; membranes and thresholds stay in float32.")
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What stays in float32: a module, a spiking layer, or 'nothing'; repeatable. Default: 'advised', the "
+        "layers that would flip most spikes."
+    ),
+]
+Form = Annotated[
+    TimeForm | None,
+    typer.Option(
+        help="How time is laid out in model.plain.onnx: a loop over the steps (scan), one step after the other "
+        "(unrolled), or for each layer whichever is faster here (auto); stepwise is --streaming. Default: scan for "
+        "ONNX Runtime, unrolled for TensorRT."
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        help="How training cut recordings into frames: number, time, duration:50ms (SpikingJelly up to 0.0.0.0.14) "
+        "or duration-grid:50ms (2.0). Default: the network's own, number as published; unknown for --model.",
+    ),
+]
+Streaming = Annotated[
+    bool, typer.Option("--streaming", help="Also write the network in two parts, to run frame by frame (stepwise).")
+]
+ReportFile = Annotated[
+    Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
+]
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="The trained network, as training saved it (.pth, .pt).")],
-    out_path: Annotated[
-        Path | None, typer.Option("--out", help="The bundle to write. Default: CHECKPOINT's name with .bundle, here.")
-    ] = None,
+    checkpoint: Checkpoint,
+    out_: Out = None,
     network: NetworkName = None,
     set_: Set = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:FACTORY",
-            help="A network of one's own: what makes it, without weights. Its neurons are replaced, and the result is "
-            "compared with it in float64.",
-        ),
-    ] = None,
-    shape: Annotated[
-        str | None, typer.Option(metavar="T,P,H,W", help="Windows that --model takes, or C,H,W. Default: the data's.")
-    ] = None,
-    layout: Annotated[
-        LayoutName, typer.Option(help="What --model takes of frames: [N, T, ...], [T, N, ...], or a step at a time.")
-    ] = LayoutName.NT,
-    per_step: Annotated[
-        bool,
-        typer.Option("--per-step", help="Return the answer of each step [N, T, classes], not the mean."),
-    ] = False,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="Class names in the order of the output: a text file with one a line, or a comma list."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
-            "known, 'labels' [N]; a recording of events; or a folder of such files. Default: 2 to 64 drawn windows, "
-            "which give no accuracy."
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(max=1_000_000, help="Compare on the first windows only, at most so many. Default: all."),
-    ] = None,
-    judge: Annotated[
-        int | None,
-        typer.Option(help="Judge the first windows spike by spike, at most so many. Default: what takes minutes."),
-    ] = None,
+    model: Model = None,
+    shape: Shape = None,
+    layout: Layout = LayoutName.NT,
+    per_step: PerStep = False,
+    classes: Classes = None,
+    data: Data = None,
+    samples: Samples = None,
+    judge: Judge = None,
     anytime: Anytime = None,
-    target: Annotated[
-        Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
-    ] = Target.AUTO,
+    target: EngineTarget = Target.AUTO,
     batch: BatchSizes = "1:1:8",
-    precision: Annotated[
-        Precision, typer.Option(help="Of weights and activations; membranes and thresholds stay in float32.")
-    ] = Precision.FP32,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What stays in float32 all the same: a module, a spiking layer, or 'nothing'; repeatable. Default: "
-            "'advised', the layers whose margins say that they would flip most."
-        ),
-    ] = None,
-    time_form: Annotated[
-        TimeForm | None,
-        typer.Option(
-            help="How time is laid out in model.plain.onnx: a loop over the steps (scan), one step after the other "
-            "(unrolled), or for each layer whichever is faster here (auto); stepwise is --streaming. Default: scan for "
-            "ONNX Runtime, unrolled for TensorRT."
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RULE",
-            help="How training cut recordings into frames: number, time, duration:50ms (SpikingJelly up to 0.0.0.0.14) "
-            "or duration-grid:50ms (2.0). Default: the network's own, number as published; unknown for --model.",
-        ),
-    ] = None,
-    streaming: Annotated[
-        bool,
-        typer.Option("--streaming", help="Also split the network, to be run frame by frame as the frames come."),
-    ] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
-    ] = None,
+    precision: WeightPrecision = Precision.FP32,
+    keep: Keep = None,
+    time_form: Form = None,
+    split: Split = None,
+    streaming: Streaming = False,
+    report: ReportFile = None,
     trust_checkpoint: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """Turn a checkpoint into a verified bundle: ONNX models, an engine, and the proof that they fire its spikes."""
     with needs("export"):
-        from tcja_deploy.export import pipeline
         from tcja_deploy.export.request import Request
-        from tcja_runtime.tensorrt.build import Batch
     request = Request(
         checkpoint=checkpoint,
-        out=out_path or Path(checkpoint.stem + ".bundle"),
+        out=out_ or Path(checkpoint.stem + ".bundle"),
         network=network,
         model=model,
         shape=options.shape(shape),
@@ -139,6 +160,13 @@ def export(
         report=report,
         trust_checkpoint=trust_checkpoint,
     )
+    return _exported(request, as_json)
+
+
+def _exported(request: Request, as_json: bool) -> int:
+    """Export, and print what was made of it."""
+    with needs("export"):
+        from tcja_deploy.export import pipeline
     try:
         manifest, result = pipeline.export(request, flags.progress())
     except ParityNotMet as error:

@@ -18,6 +18,7 @@ from tcja_deploy.inspect.describe import Facts
 from tcja_deploy.inspect.estimate import Estimate
 from tcja_exporters.costs.boards import SOURCES
 from tcja_runtime.errors import DONE, BadInput
+from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
 
 def inspect(
@@ -31,7 +32,7 @@ def inspect(
         ),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Windows at a time, for --device. Default: 1.")
+        int | None, typer.Option(min=1, max=LARGEST_BATCH, help="Windows at a time, for --device. Default: 1.")
     ] = None,
     network: NetworkName = None,
     set_: Set = None,
