@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from tcja_exporters.modules.attention import attention
 from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
-from tcja_exporters.networks import NETWORKS
+from tcja_exporters.networks import NETWORKS, fashion_mnist, fsvae, ms_resnet, tet_cifar10dvs
 from tcja_exporters.networks.base import AnyNetwork, Attention
-from tcja_exporters.networks.fashion_mnist import Sizes as FashionMnistSizes
 from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.neuron import NeuronSpec
 
@@ -25,9 +24,9 @@ class Small:
     """A network of the registry in a size that is quick to test.
 
     Attributes:
-        name: its own.
-        sizes: small ones.
-        scale: of the weights of its batch norms, such that every layer fires.
+        name: the name of the network.
+        sizes: its sizes, small ones.
+        scale: the weights of its batch norms, so large that every layer fires.
     """
 
     name: str
@@ -84,27 +83,45 @@ class Small:
         return path
 
 
-SMALL = {
+def _event_sizes(t: int, kernels: tuple[tuple[int, int], ...], widths: tuple[int, ...], **sizes: int) -> EventSizes:
+    return EventSizes(attention=Attention("tcja", "product", t, kernels), widths=widths, **sizes)
+
+
+_VGG_WIDTHS = (4, 8, 16, 16, 32, 32, 32, 32)
+_CALTECH = {"height": 64, "width": 64, "hidden": 32, "classes": 5}
+_CIFAR = {"height": 48, "width": 48, "hidden": 0, "classes": 4}
+_MS_RESNET_KERNELS = ((2, 3), (3, 2), (4, 2), (2, 4), (1, 1), (3, 3), (2, 2), (4, 3))
+REGISTRY = {
     small.name: small
     for small in (
-        Small(
-            "dvs128",
-            EventSizes(
-                attention=Attention("tcja", "product", 5, ((4, 2), (3, 4))),
-                widths=(6,) * 5,
-                height=64,
-                width=64,
-                hidden=24,
-                classes=3,
-            ),
-        ),
+        Small("dvs128", _event_sizes(5, ((4, 2), (3, 4)), (6,) * 5, height=64, width=64, hidden=24, classes=3)),
         Small(
             "fashion_mnist",
-            FashionMnistSizes(attention=Attention("tcja", "product", 4, ((4, 2),)), channels=8, hidden=32),
+            fashion_mnist.Sizes(attention=Attention("tcja", "product", 4, ((4, 2),)), channels=8, hidden=32),
+        ),
+        Small("cifar10dvs", _event_sizes(3, ((4, 3), (2, 4)), _VGG_WIDTHS, **_CIFAR)),
+        Small("ncaltech101", _event_sizes(4, ((4, 4), (2, 4)), (4, 8, 16, 16, 32), **_CALTECH)),
+        Small("tet_ncaltech101", _event_sizes(4, ((4, 4), (4, 4)), (4, 8, 16, 16, 32), **_CALTECH)),
+        Small(
+            "tet_cifar10dvs",
+            tet_cifar10dvs.Sizes(_event_sizes(4, ((2, 3),), _VGG_WIDTHS, **_CIFAR)),
+            scale=1.4,
+        ),
+        Small("tet_ncaltech101_vgg", _event_sizes(4, ((4, 3), (2, 4)), (4, 8, 16, 16, 32), **_CALTECH), scale=1.4),
+        Small(
+            "fsvae",
+            fsvae.Sizes(Attention("tcja", "product", 4, ((2, 3),)), latent=12, widths=(16, 12, 10, 8), channels=3),
+        ),
+        Small(
+            "ms_resnet",
+            ms_resnet.Sizes(attention=Attention("tcja", "product", 4, _MS_RESNET_KERNELS), width=4, classes=5),
         ),
     )
 }
-"""The networks that every test of the whole flow runs on; `tests/exporters/networks` has the others."""
+"""Every network of the registry in a small size."""
+
+SMALL = {name: REGISTRY[name] for name in ("dvs128", "fashion_mnist")}
+"""The networks that every test of the whole flow runs on: one that takes frames, one that takes images."""
 
 
 def with_time_steps(sizes: Any, time_steps: int) -> Any:

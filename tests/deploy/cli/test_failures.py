@@ -19,7 +19,7 @@ from tcja_deploy.cli import app
 from tcja_exporters.networks import NETWORKS
 
 from ... import networks
-from ...exporters.checkpoint.test_load import RunsCode
+from ...exporters.checkpoint.hostile import RunsCode
 
 
 def lines(folder: Path) -> list[str]:

@@ -19,12 +19,10 @@ from tcja_deploy.export.request import Request
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 
 from ... import networks
-from ...exporters.networks.test_tet_cifar10dvs import TestTetCifar10Dvs
 from . import mutations
 from .mutations import Mutation, change
 
-SMALL = (*networks.SMALL.values(), TestTetCifar10Dvs.small)
-del TestTetCifar10Dvs  # or it is collected here, too
+SMALL = (*networks.SMALL.values(), networks.REGISTRY["tet_cifar10dvs"])
 
 
 @dataclasses.dataclass(frozen=True)

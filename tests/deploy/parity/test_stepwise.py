@@ -24,11 +24,9 @@ from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, n
 from tcja_runtime.tensorrt import build
 
 from ... import networks
-from ...exporters.networks.test_tet_cifar10dvs import TestTetCifar10Dvs
-from ...runtime.bundle.test_bundle import reseal
+from ...runtime.bundle.sealing import reseal
 
-SMALL = (networks.SMALL["dvs128"], TestTetCifar10Dvs.small)
-del TestTetCifar10Dvs  # or it is collected here, too
+SMALL = (networks.SMALL["dvs128"], networks.REGISTRY["tet_cifar10dvs"])
 
 
 @pytest.fixture(scope="module", params=SMALL, ids=lambda small: small.name)

@@ -1,18 +1,13 @@
 import re
-from pathlib import Path
 
 import pytest
 import torch
 
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.checkpoint.load import Checkpoint
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-
-
-def wrapped(state: dict[str, torch.Tensor]) -> Checkpoint:
-    return Checkpoint(path=Path("model.pth"), sha256="0" * 64, bytes=1, wrapper="net", state=state)
+from .wrapped import wrapped
 
 
 def same_function(name: str, state: dict[str, torch.Tensor]) -> None:

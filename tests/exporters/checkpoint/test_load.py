@@ -1,5 +1,4 @@
 import argparse
-import os
 import pickle
 import warnings
 from pathlib import Path
@@ -12,16 +11,9 @@ from torch import nn
 from tcja_exporters.checkpoint import load
 from tcja_runtime.errors import BadInput
 
+from .hostile import RunsCode
+
 STATE = {"a.weight": torch.arange(3.0), "a.num_batches_tracked": torch.tensor(1)}
-
-
-class RunsCode:
-    """What an attacker's pickle does: loading it calls a function."""
-
-    def __reduce__(self):
-        return os.mkdir, (RunsCode.target,)
-
-    target = ""
 
 
 def save(path: Path, content: object) -> Path:

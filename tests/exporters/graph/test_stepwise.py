@@ -28,25 +28,10 @@ from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.build import Options
 
 from ... import networks
-from ..networks.test_cifar10dvs import TestCifar10Dvs
-from ..networks.test_dvs128 import TestDvs128
-from ..networks.test_fsvae import TestFsvae
-from ..networks.test_ms_resnet import TestMsResNet
-from ..networks.test_ncaltech101 import TestNCaltech101, TestTetNCaltech101
-from ..networks.test_tet_cifar10dvs import TestTetCifar10Dvs
-from ..networks.test_tet_ncaltech101_vgg import TestTetNCaltech101Vgg
 from ..peers.streamed import pushed, split
 
-FAMILIES = {
-    test.small.name: test.small
-    for test in (
-        *(TestCifar10Dvs, TestDvs128, TestFsvae, TestNCaltech101),
-        *(TestTetNCaltech101, TestTetCifar10Dvs, TestTetNCaltech101Vgg),
-    )
-}
-IMAGES = TestMsResNet.small
-del TestCifar10Dvs, TestDvs128, TestFsvae, TestMsResNet, TestNCaltech101  # or they are collected here, too
-del TestTetNCaltech101, TestTetCifar10Dvs, TestTetNCaltech101Vgg
+FAMILIES = [small for name, small in networks.REGISTRY.items() if name not in ("fashion_mnist", "ms_resnet")]
+IMAGES = networks.REGISTRY["ms_resnet"]
 
 FRAMES = InputContract.frames(5, 8, 8)
 LIF = NeuronSpec.leaky(decay_input=True, tau=2.0)
@@ -65,7 +50,7 @@ def counts(n: int, contract: InputContract = FRAMES, seed: int = 0) -> np.ndarra
     return np.random.default_rng(seed).poisson(1.0, (n, *contract.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("small", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("small", FAMILIES, ids=lambda small: small.name)
 def test_every_network_with_frames(small, tmp_path):
     contract = small.network.contract(small.sizes)
     both = split(small.module(), contract, tmp_path)

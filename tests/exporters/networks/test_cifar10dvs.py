@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.cifar10dvs import AdaptiveAverage
-from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 from ... import networks
 from ..peers.published import Cifar10Dvs
@@ -11,17 +9,7 @@ from .conformance import Conformance
 
 
 class TestCifar10Dvs(Conformance):
-    small = networks.Small(
-        "cifar10dvs",
-        EventSizes(
-            attention=Attention("tcja", "product", 3, ((4, 3), (2, 4))),
-            widths=(4, 8, 16, 16, 32, 32, 32, 32),
-            height=48,
-            width=48,
-            hidden=0,
-            classes=4,
-        ),
-    )
+    small = networks.REGISTRY["cifar10dvs"]
     published = Cifar10Dvs
     parameters = 11_369_450
     per_step = 0

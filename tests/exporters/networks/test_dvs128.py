@@ -4,7 +4,7 @@ from .conformance import Conformance
 
 
 class TestDvs128(Conformance):
-    small = networks.SMALL["dvs128"]
+    small = networks.REGISTRY["dvs128"]
     published = Dvs128
     parameters = 1_832_576
     recorded = True

@@ -4,6 +4,6 @@ from .conformance import Conformance
 
 
 class TestFashionMnist(Conformance):
-    small = networks.SMALL["fashion_mnist"]
+    small = networks.REGISTRY["fashion_mnist"]
     published = FashionMnist
     parameters = 13_014_656 + 8 * 8 * 4 + 128 * 128 * 4  # without attention as published, and TCJA

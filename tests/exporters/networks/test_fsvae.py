@@ -9,11 +9,11 @@ from tcja_exporters.networks.fsvae import NETWORK, Fsvae, Sizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..checkpoint.test_identify import wrapped
+from ..checkpoint.wrapped import wrapped
 from ..peers.published import TCJA, LIFSpike
 from .conformance import SAME_PADDING, Conformance
 
-SMALL = Sizes(Attention("tcja", "product", 4, ((2, 3),)), latent=12, widths=(16, 12, 10, 8), channels=3)
+SMALL = networks.REGISTRY["fsvae"].sizes
 NONE = Attention("none", "product", 4, ((0, 0),))
 PUBLISHED = Sizes(Attention("none", "product", 16, ((0, 0),)), "membrane")
 
@@ -105,7 +105,7 @@ class Generator(nn.Module):
 
 
 class TestFsvae(Conformance):
-    small = networks.Small("fsvae", SMALL)
+    small = networks.REGISTRY["fsvae"]
     published = Generator
     parameters = 532_517
 
@@ -146,7 +146,7 @@ def test_a_plain_mean_does_not_tell_the_number_of_steps():
 
 
 def test_the_images_of_each_step():
-    small = networks.Small("fsvae", SMALL)
+    small = networks.REGISTRY["fsvae"]
     found = identify(wrapped(small.state()))
     latents = small.inputs(5)
     with torch.no_grad():
@@ -204,7 +204,7 @@ def test_training_normalises_by_the_batch_and_reaches_every_weight():
     """Values of a batch have the norm's bias as mean and threshold times weight as deviation; counts are kept."""
     torch.manual_seed(0)
     network = Fsvae().build(SMALL).train()
-    latents = networks.Small("fsvae", SMALL).inputs(16)
+    latents = networks.REGISTRY["fsvae"].inputs(16)
     seen: list[Tensor] = []
     network.decoder[0].spike.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
     network(latents)
@@ -215,7 +215,7 @@ def test_training_normalises_by_the_batch_and_reaches_every_weight():
 
 
 def test_a_checkpoint_that_lacks_tensors_is_still_compared_as_a_whole():
-    state = dict(networks.Small("fsvae", SMALL).state())
+    state = dict(networks.REGISTRY["fsvae"].state())
     del state["decoder.0.weight"]
     with pytest.raises(BadInput, match=r"is not the fsvae network, its nearest .*: decoder\.0\.weight is missing"):
         identify(wrapped(state))

@@ -8,12 +8,11 @@ from tcja_exporters.networks.ms_resnet import NETWORK, Sizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..checkpoint.test_identify import wrapped
+from ..checkpoint.wrapped import wrapped
 from ..peers.published import TCJA, LIFSpike, TetSteps
 from .conformance import SAME_PADDING, Conformance
 
-KERNELS = ((2, 3), (3, 2), (4, 2), (2, 4), (1, 1), (3, 3), (2, 2), (4, 3))
-SMALL = Sizes(attention=Attention("tcja", "product", 4, KERNELS), width=4, classes=5)
+SMALL = networks.REGISTRY["ms_resnet"].sizes
 NONE = Attention("none", "product", 4, ((0, 0),) * 8)
 CONSTANTS = {"ms_resnet": (0.25, 0.5), "tet": (0.5, 1.0)}
 
@@ -122,7 +121,7 @@ class Untied(Tied):
 
 
 class TestMsResNet(Conformance):
-    small = networks.Small("ms_resnet", SMALL)
+    small = networks.REGISTRY["ms_resnet"]
     published = Untied
     time_axis = 1
     hoisted = True

@@ -3,28 +3,18 @@ import functools
 import pytest
 
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..checkpoint.test_identify import wrapped
+from ..checkpoint.wrapped import wrapped
 from ..peers.published import CextNet
 from .conformance import Conformance
 
 
 def small(name: str, k_t: int) -> networks.Small:
-    return networks.Small(
-        name,
-        EventSizes(
-            attention=Attention("tcja", "product", 4, ((4, 4), (k_t, 4))),
-            widths=(4, 8, 16, 16, 32),
-            height=64,
-            width=64,
-            hidden=32,
-            classes=5,
-        ),
-    )
+    sizes = networks.REGISTRY[name].sizes
+    attention = sizes.attention._replace(kernels=((4, 4), (k_t, 4)))
+    return networks.Small(name, sizes._replace(attention=attention))
 
 
 class PublishedNCaltech101(CextNet):
@@ -33,7 +23,7 @@ class PublishedNCaltech101(CextNet):
 
 
 class TestNCaltech101(Conformance):
-    small = small("ncaltech101", 2)
+    small = networks.REGISTRY["ncaltech101"]
     published = PublishedNCaltech101
     parameters = 21_907_096
     per_step = 0
@@ -41,7 +31,7 @@ class TestNCaltech101(Conformance):
 
 
 class TestTetNCaltech101(Conformance):
-    small = small("tet_ncaltech101", 4)
+    small = networks.REGISTRY["tet_ncaltech101"]
     published = functools.partial(PublishedNCaltech101, fires=False)
     parameters = 21_907_488
     per_step = 0

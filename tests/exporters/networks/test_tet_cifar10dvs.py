@@ -3,27 +3,19 @@ import torch
 
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks.base import Attention
-from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_exporters.networks.tet_cifar10dvs import Sizes
 from tcja_runtime.errors import BadInput
 
 from ... import networks
-from ..checkpoint.test_identify import wrapped
+from ..checkpoint.wrapped import wrapped
 from ..peers.published import TetCifar10Dvs
 from .conformance import Conformance
 
-EVENT = EventSizes(
-    attention=Attention("tcja", "product", 4, ((2, 3),)),
-    widths=(4, 8, 16, 16, 32, 32, 32, 32),
-    height=48,
-    width=48,
-    hidden=0,
-    classes=4,
-)
+EVENT = networks.REGISTRY["tet_cifar10dvs"].sizes.event
 
 
 class TestTetCifar10Dvs(Conformance):
-    small = networks.Small("tet_cifar10dvs", Sizes(EVENT), scale=1.4)
+    small = networks.REGISTRY["tet_cifar10dvs"]
     published = TetCifar10Dvs
     time_axis = 1
     parameters = 9_304_466

@@ -31,8 +31,6 @@ def pooled(source: str, kind: str = "MaxPool") -> onnx.NodeProto:
 
 
 JOIN = helper.make_node("Reshape", ["gated", "joined"], ["images"], name="Reshape")
-
-
 IMAGES = {"images": ["B", 3, 6, 6]}
 
 

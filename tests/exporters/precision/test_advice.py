@@ -12,10 +12,8 @@ from tcja_exporters.precision.advice import FLIPS_PER_SPIKE, advise
 from tcja_exporters.reference import recorder
 
 from ... import networks
-from ..networks.test_tet_cifar10dvs import TestTetCifar10Dvs
 
-SMALL = (*networks.SMALL.values(), TestTetCifar10Dvs.small)
-del TestTetCifar10Dvs
+SMALL = (*networks.SMALL.values(), networks.REGISTRY["tet_cifar10dvs"])
 
 
 def half(values: Tensor, _axis: int | None) -> Tensor:

@@ -1,11 +1,9 @@
 import dataclasses
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Layer, Manifest, Tap
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
@@ -13,6 +11,8 @@ from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.staging import staged
 from tcja_runtime.neuron import NeuronSpec
+
+from .sealing import reseal
 
 MANIFEST = Manifest(
     producer="test",
@@ -45,8 +45,6 @@ MANIFEST = Manifest(
     parity={"met": True, "reference": "PyTorch"},
     tools={"python": "3"},
 )
-
-
 FILES = ("model.onnx", "model.plain.onnx", "head.onnx", "tail.onnx", "weights.bin", "golden.npz")
 
 
@@ -84,14 +82,6 @@ def test_every_changed_byte_of_every_file_is_noticed(folder):
 def neuron_of_decay(decay: float) -> dict[str, object]:
     (layer,) = dataclasses.asdict(MANIFEST)["layers"]
     return {**layer, "neuron": {**layer["neuron"], "decay": decay}}
-
-
-def reseal(folder: Path, **changes: object) -> None:
-    """Change the manifest as its owner could, with the seal put right."""
-    content = json.loads((folder / "manifest.json").read_text())
-    del content["seal"]
-    content.update(changes)
-    (folder / "manifest.json").write_text(json.dumps({**content, "seal": bundle._seal(content)}))
 
 
 @pytest.mark.parametrize(

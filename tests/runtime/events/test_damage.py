@@ -19,7 +19,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Events, recording
 
 from . import writers
-from .test_round_trips import fed, listed
+from .reading import fed, listed
 
 BYTES = [name for name, each in FORMATS.items() if each.decoder is not None]
 

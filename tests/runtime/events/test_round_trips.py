@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import struct
 import tracemalloc
@@ -15,22 +14,9 @@ from tcja_runtime.events import CHUNK, FORMATS, Events, recording
 from tcja_runtime.events import file as files
 
 from . import writers
+from .reading import fed, listed
 
 BYTES = [name for name, each in FORMATS.items() if each.decoder is not None]
-
-
-def listed(events: Events) -> list[writers.Event]:
-    return list(
-        zip(events.t.tolist(), events.x.tolist(), events.y.tolist(), events.p.astype(int).tolist(), strict=True)
-    )
-
-
-def fed(name: str, data: bytes, cuts: list[int]) -> Events:
-    decoder = FORMATS[name].decoder()
-    edges = [0, *sorted(cuts), len(data)]
-    runs = [decoder.feed(data[begin:end]) for begin, end in itertools.pairwise(edges)]
-    decoder.finish()
-    return Events.joined(runs)
 
 
 def read(path) -> Events:

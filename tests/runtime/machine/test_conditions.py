@@ -7,7 +7,7 @@ from tcja_runtime.machine import conditions, jetpack
 from tcja_runtime.machine import gpu as machine
 from tcja_runtime.machine.gpu import Gpu
 
-from .test_gpu import ORIN
+from .boards import ORIN
 
 
 @pytest.fixture

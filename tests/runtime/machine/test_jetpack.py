@@ -5,7 +5,7 @@ import pytest
 from tcja_runtime.machine import gpu, jetpack
 from tcja_runtime.machine.jetpack import JETPACKS, ORIN, THOR, XAVIER, System
 
-from .test_gpu import ORIN as ORIN_NANO
+from .boards import ORIN as ORIN_NANO
 
 SAID = (
     "# R{}, GCID: 41062509, BOARD: generic, EABI: aarch64, DATE: Mon Jun 16 16:07:13 UTC 2025\n# KERNEL_VARIANT: oot\n"

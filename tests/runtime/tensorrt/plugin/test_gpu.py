@@ -15,7 +15,7 @@ from tcja_runtime.neuron import NeuronSpec, fire, membranes
 from tcja_runtime.tensorrt.plugin import launch, nvrtc
 from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
 
-from .test_kernel import KERNELS, POOLS, SPECS, VARIANTS, currents, pooled
+from .kernels import KERNELS, POOLS, SPECS, VARIANTS, currents, pooled
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,7 +9,7 @@ import pytest
 
 import tcja_runtime.tensorrt.plugin
 
-from ..test_names import ALL, API, chain, missing
+from ..names import ALL, API, chain, missing
 
 FOLDER = Path(tcja_runtime.tensorrt.plugin.__file__).parent
 SINCE_10_9 = sum(1 << i for i, v in enumerate(API["versions"]) if v not in ("10.3.0", "rtx-1.7.1"))

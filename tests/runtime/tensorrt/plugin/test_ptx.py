@@ -16,7 +16,7 @@ from tcja_runtime.tensorrt.plugin import nvrtc
 from tcja_runtime.tensorrt.plugin.kernel import ISA, Kernel, width
 
 from . import toolkits
-from .test_kernel import SPECS
+from .kernels import SPECS
 
 GPUS = [
     pytest.param("72", "12.6", "7.4", id="Xavier, JetPack 5 has CUDA 11.4"),

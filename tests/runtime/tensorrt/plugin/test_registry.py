@@ -10,8 +10,8 @@ import pytest
 from tcja_runtime.neuron import fire
 from tcja_runtime.tensorrt.plugin import described, kernel_of
 
-from . import host, registry, test_kernel
-from .test_kernel import SPECS
+from . import host, kernels, registry
+from .kernels import SPECS
 
 SHAPES = {1: (10, 3, 128, 16, 16), 2: (10, 3, 128, 33, 16)}
 NUMBERS = """
@@ -149,7 +149,7 @@ said = dict(
 def test_at_run_time_it_is_built_serialised_and_launched(tensorrt, tmp_path, monkeypatch, version, pool, half):
     """As TensorRT would call it, with its classes and NVIDIA's binding of a driver whose GPU is this processor."""
     pytest.importorskip("cuda.bindings")
-    text, shape = described(SPECS["lif"], pool), (5, 3, 4, *test_kernel.POOLS[pool])
+    text, shape = described(SPECS["lif"], pool), (5, 3, 4, *kernels.POOLS[pool])
     kernel = kernel_of(text, half, shape[2:])
     host.compiled([kernel], tmp_path)
     monkeypatch.setenv("KERNELS", str(tmp_path / "kernels.so"))
@@ -207,7 +207,7 @@ said = dict(
     assert said["interfaces"] == [True]
     assert said["inferred"] == (list(shape) if pool == 1 else [15, 4, *(size // 2 for size in shape[-2:])])
     assert said["wide"] == (pool == 1)
-    expected = test_kernel.pooled(fire(SPECS["lif"], current.astype(np.float32)), pool)
+    expected = kernels.pooled(fire(SPECS["lif"], current.astype(np.float32)), pool)
     assert 0.02 < expected.mean() < 0.98
     np.testing.assert_array_equal(np.load(tmp_path / "spikes.npy"), expected.astype(current.dtype))
 
