@@ -22,7 +22,6 @@ from tcja_runtime.errors import DONE
 from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
-
 Backends = Annotated[
     list[BackendName], typer.Option("--backend", help="What to run; repeat it to measure several side by side.")
 ]
