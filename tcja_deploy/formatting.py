@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 
+NBSP = "\N{NO-BREAK SPACE}"
+"""The space between a number and its unit."""
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things in words: ``1 spike``, ``1,024 spikes``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
 
 def windows(n: int) -> str:
     """A number of windows in words: ``1 window``, ``1,024 windows``."""
-    return "1 window" if n == 1 else f"{n:,} windows"
+    return counted(n, "window")
 
 
 def si(value: float) -> str:
@@ -17,7 +25,7 @@ def si(value: float) -> str:
     digits = (
         0 if value == 0 or (power == 0 and value == int(value)) else max(0, 2 - math.floor(math.log10(abs(scaled))))
     )
-    return f"{scaled:.{digits}f}\N{NO-BREAK SPACE}{('p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T')[power + 4]}"
+    return f"{scaled:.{digits}f}{NBSP}{('p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T')[power + 4]}"
 
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
@@ -33,8 +41,16 @@ def compact(count: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as people read it; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
+    """A share with two decimals: ``12.50 %``; a dash for None."""
+    return "-" if share is None else f"{100 * share:.2f}{NBSP}%"
+
+
+def fine_percent(share: float) -> str:
+    """A share with two digits, however small, and without an exponent: ``25 %``, ``0.0012 %``."""
+    if not math.isfinite(share):
+        return str(share)
+    digits = max(0, 1 - math.floor(math.log10(100 * share))) if share > 0 else 0
+    return f"{100 * share:.{digits}f}{NBSP}%"
 
 
 def power(exponent: int) -> str:

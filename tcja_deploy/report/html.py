@@ -86,20 +86,24 @@ svg .mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 2; }
 
 
 class Html(str):
-    """Markup. Any other string is text."""
+    """A string of markup. Any other string is text, and is escaped where it becomes part of a page."""
 
     __slots__ = ()
 
 
-# The policy lets a browser load nothing and run nothing, whatever a bundle's names say.
+# The policy lets a browser load nothing and run nothing, even where a name in a bundle holds markup.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-
-
 _PICTURES = "; img-src data:"
 
 
 def tag(name: str, *children: str, **attributes: object) -> Html:
-    """An element. Text in it is escaped; `class_` and `aria_label` are its attributes class and aria-label."""
+    """An element.
+
+    Args:
+        name: the name of the element, such as "p".
+        children: its content; text is escaped, `Html` is not.
+        attributes: its attributes; `class_` and `aria_label` are written class and aria-label, None is left out.
+    """
     written = (
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
@@ -110,14 +114,20 @@ def tag(name: str, *children: str, **attributes: object) -> Html:
 
 
 def page(title: str, *content: Html, pictures: bool = False) -> str:
-    """An HTML document; `pictures` says whether it has any, which must be in the page itself."""
+    """An HTML document that loads nothing.
+
+    Args:
+        title: the title of the document.
+        content: the elements of its body.
+        pictures: whether it has pictures, which must be part of the page as data URLs.
+    """
     meta = Html(
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}{_PICTURES * pictures}">'
     )
     head = tag("head", meta, tag("title", title), tag("style", Html(STYLE)))
     document = tag("html", head, tag("body", tag("main", *content)), lang="en")
-    # The name of a file may hold bytes that are no text, which UTF-8 cannot write.
+    # The name of a file may hold bytes that are no text; UTF-8 cannot write them.
     return f"<!doctype html>\n{document}\n".encode("utf-8", "replace").decode("utf-8")
 
 
@@ -126,19 +136,30 @@ def joined(parts: Sequence[Html]) -> Html:
     return Html("".join(parts))
 
 
+def section(title: str, *content: Html) -> Html:
+    """A section of a page, under its title."""
+    return tag("section", tag("h2", title), *content)
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> Html:
+    """A list of facts: the name and the value of each."""
+    names_and_values = (tag(kind, text) for row in rows for kind, text in zip(("dt", "dd"), row, strict=True))
+    return tag("dl", *names_and_values, class_="facts")
+
+
 def figure(drawing: Html, caption: str, class_: str | None = None) -> Html:
-    """A drawing and what is seen in it."""
+    """A drawing and its caption."""
     return tag("figure", drawing, tag("figcaption", caption), class_=class_)
 
 
 def table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> Html:
-    """A table in a box of its own that scrolls where it is too wide.
+    """A table in a box of its own, which scrolls where the page is too narrow.
 
     Args:
-        label: what it holds, for those who do not see it.
-        head: names of the columns.
-        rows: their cells; the first is the row's name.
-        numbers: the columns that hold numbers.
+        label: a description of the table, for screen readers.
+        head: the names of the columns.
+        rows: the cells of each row; the first cell is the row's name.
+        numbers: the indices of the columns that hold numbers.
     """
 
     def cells(kind: str, row: Sequence[str]) -> list[Html]:
@@ -156,5 +177,5 @@ def _scope(kind: str, column: int) -> str | None:
 
 
 def wide(label: str, content: Html) -> Html:
-    """A box that scrolls, by keyboard too."""
+    """A box that scrolls, also by keyboard; `label` describes it for screen readers."""
     return tag("div", content, class_="wide", tabindex=0, role="region", aria_label=label)

@@ -19,7 +19,7 @@ from tcja_runtime.neuron import membranes
 MARGIN_EDGES = 10.0 ** (np.arange(-16, 5) / 2)
 """The edges of the bins of margins, from 1e-8 to 100. One more bin is below the first edge, and one above the last."""
 
-_GATE = ".gate"  # the end of the names of gates
+_GATE = ".gate"  # the end of a gate's name, behind the name of its attention block
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class NetworkProfile:
     Attributes:
         windows: the number of windows.
         margins: by layer, the number of sampled margins in each of the len(MARGIN_EDGES) + 1 bins.
-        gates: by attention block, its gate [T][C], the mean over the windows.
+        gates: by attention block, its gate [T][C] as the mean over the windows.
         advice: the advice for each lower precision; empty where none was derived.
     """
 
@@ -68,11 +68,11 @@ def profile(reference: Reference, layers: Sequence[Layer]) -> NetworkProfile:
         reference: the reference's recording of the windows; its witnesses hold a sample of each layer and whole gates.
         layers: the spiking layers of the network.
     """
-    gates = {name: reference.whole(name) for name in reference.witnesses if name.endswith(_GATE)}
+    blocks = [name.removesuffix(_GATE) for name in reference.witnesses if name.endswith(_GATE)]
     return NetworkProfile(
         windows=len(reference),
         margins={layer.name: _margins(reference, layer) for layer in layers},
-        gates={name: values.mean(axis=1).tolist() for name, values in gates.items()},
+        gates={name: reference.whole(name + _GATE).mean(axis=1).tolist() for name in blocks},
     )
 
 

@@ -1,8 +1,8 @@
-"""What pages for people are made of: elements, tables and plots, as HTML and SVG that need no script.
+"""Plots as HTML and SVG without a script: heat maps, bars, histograms, line charts, and maps of gates.
 
-Text is escaped where it becomes markup, in `tag`, and nowhere else. Plots have one hue, whose opacity says how much, so
-that the same drawing suits light paper and dark, and line charts an orange beside it, which all tell from blue; what
-colour says is said by a number, a sign or dashes as well.
+Plots have one hue, blue, and its opacity is the value; so the same drawing suits light paper and dark. Line charts have
+orange as a second colour, which colour-blind readers tell from blue. A number, a sign or dashes repeat what a colour
+says.
 """
 
 from __future__ import annotations
@@ -17,40 +17,46 @@ import numpy as np
 from tcja_deploy.formatting import compact, power
 from tcja_deploy.report.html import Html, joined, tag, wide
 
-LEVELS = 32  # shades of a gate map: more cannot be told apart, and fewer make longer runs
-_FEW = 10  # flips in a cell: fewer are never drawn in full colour, or one would look like thousands
-_BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # of a histogram, in units of its view box
-_WIDTH, _RISE = 300, 110  # of a line chart
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # shares between two lines of a grid
+LEVELS = 32  # shades of a map: the eye does not see more, and fewer make smaller files
+_FEW = 10  # flips in a cell: fewer never have the full colour, or one would look like thousands
+_BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # a bin, the margins and the height of a histogram, in SVG units
+_WIDTH, _RISE = 300, 110  # the width and height of a line chart, in SVG units
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # possible distances of two lines of a grid, as shares
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Counted:
-    """A row of a heat map.
+class FlipRow:
+    """A row of a heat map: the flips of one layer.
 
     Attributes:
-        name: of the layer.
-        counts: one a time step.
-        wrong: how many of them are, a time step.
-        facts: what else is known of it, in the columns behind.
+        layer: the name of the layer.
+        flips: the number of flips at each time step.
+        unexplained: the number of them that rounding does not explain, at each time step.
+        facts: the texts of the columns behind the time steps.
     """
 
-    name: str
-    counts: Sequence[int]
-    wrong: Sequence[int]
+    layer: str
+    flips: Sequence[int]
+    unexplained: Sequence[int]
     facts: Sequence[str]
 
 
-def heat_map(label: str, rows: Sequence[Counted], heads: Sequence[str]) -> Html:
-    """Counts by layer and time step, on a logarithmic scale that all rows share; `heads` are those of the facts."""
-    most = max(_FEW, *(max(row.counts) for row in rows))
-    steps = (tag("th", str(t + 1), class_="step", scope="col") for t in range(len(rows[0].counts)))
+def heat_map(label: str, rows: Sequence[FlipRow], heads: Sequence[str]) -> Html:
+    """Flips by layer and time step, coloured on one logarithmic scale.
+
+    Args:
+        label: a description of the table, for screen readers.
+        rows: the layers, one at least, all of as many time steps.
+        heads: the heads of the columns of facts.
+    """
+    most = max(_FEW, *(max(row.flips) for row in rows))
+    steps = (tag("th", str(t + 1), class_="step", scope="col") for t in range(len(rows[0].flips)))
     head = tag("tr", tag("th", "layer", scope="col"), *steps, *(tag("th", h, class_="n", scope="col") for h in heads))
     body = (
         tag(
             "tr",
-            tag("th", tag("span", row.name, class_="name"), scope="row"),
-            *(_cell(row, t, most) for t in range(len(row.counts))),
+            tag("th", tag("span", row.layer, class_="name"), scope="row"),
+            *(_cell(row, t, most) for t in range(len(row.flips))),
             *(tag("td", fact, class_="n") for fact in row.facts),
         )
         for row in rows
@@ -58,21 +64,21 @@ def heat_map(label: str, rows: Sequence[Counted], heads: Sequence[str]) -> Html:
     return wide(label, tag("table", tag("thead", head), tag("tbody", *body), class_="heat"))
 
 
-def _cell(row: Counted, t: int, most: int) -> Html:
-    count, wrong = row.counts[t], row.wrong[t]
+def _cell(row: FlipRow, t: int, most: int) -> Html:
+    count, unexplained = row.flips[t], row.unexplained[t]
     if not count:
         return tag("td", "\u00b7", class_="step none")
-    place = f"{row.name}, time step {t + 1}: {count:,}"
-    if wrong:
-        title = f"{place}, {wrong:,} of them unexplained"
-        return tag("td", f"{compact(count)} !{compact(wrong)}", class_="step wrong", title=title)
+    place = f"{row.layer}, time step {t + 1}: {count:,}"
+    if unexplained:
+        title = f"{place}, {unexplained:,} of them unexplained"
+        return tag("td", f"{compact(count)} !{compact(unexplained)}", class_="step wrong", title=title)
     much = 0.15 + 0.85 * math.log1p(count) / math.log1p(most)
     kind = "step deep" if much > 0.65 else "step"
     return tag("td", compact(count), class_=kind, title=place, style=f"--much: {much:.2f}")
 
 
 def bar(share: float) -> Html:
-    """A horizontal bar, the share of its column that it fills."""
+    """A horizontal bar that fills this share of its column, from 0 to 1."""
     return tag("span", class_="bar", style=f"width: {100 * min(max(share, 0.0), 1.0):.1f}%")
 
 
@@ -89,11 +95,11 @@ def histogram(label: str, counts: Sequence[int], edges: Sequence[float], least: 
     """Shares of counts in bins of equal width on a logarithmic axis; their heights are logarithmic too.
 
     Args:
-        label: what is seen.
-        counts: in the bins between the edges, and in one below and one above them, [len(edges) + 1].
-        edges: powers of ten, and bins between them.
-        least: the exponent of ten that the heights begin at.
-        mark: where a line stands; 0 for none.
+        label: a description of the plot, for screen readers.
+        counts: the counts [len(edges) + 1]: below the first edge, between the edges, and above the last.
+        edges: the edges of the bins, in equal steps of their logarithm.
+        least: the exponent of ten at the foot of the bars.
+        mark: the position of the dashed line; 0 for no line.
     """
     total = sum(counts) or 1
     foot, right = _TOP + _HEIGHT, _LEFT + _BIN * len(counts)
@@ -127,11 +133,11 @@ class Line:
     """A line of a chart.
 
     Attributes:
-        name: of it.
-        shares: in [0, 1], one a step.
-        bands: from where to where each may lie; None where nothing is known of that.
-        other: whether it has the second colour, and dashes.
-        under: whether it lies, wide and pale, under the others.
+        name: the name of the line.
+        shares: the share at each step, from 0 to 1.
+        bands: the lower and upper end of the band around each share; None for no band.
+        other: whether the line has the second colour, and dashes.
+        under: whether the line lies, wide and pale, under the others.
     """
 
     name: str
@@ -142,18 +148,18 @@ class Line:
 
     @property
     def look(self) -> str:
-        """Its classes."""
+        """The CSS classes of the line."""
         return "line" + " other" * self.other + " under" * self.under
 
 
 def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) -> Html:
-    """Shares by step, from 1, up to 100 %.
+    """A line chart of shares by step, up to 100 %.
 
     Args:
-        label: what is seen.
-        lines: of as many steps, two at least.
-        marks: steps whose numbers are written.
-        across: what a step is.
+        label: a description of the chart, for screen readers.
+        lines: the lines, all of as many steps, two at least.
+        marks: the steps with a number below the chart; the first step is 1.
+        across: the name of the horizontal axis.
     """
     steps, foot, right = len(lines[0].shares), _TOP + _RISE, _LEFT + _WIDTH
     low = min(min(line.shares) for line in lines)
@@ -192,7 +198,7 @@ def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) 
 
 
 def legend(lines: Sequence[Line]) -> Html:
-    """Which line of a chart is which."""
+    """The names of the lines of a chart."""
     return tag(
         "ul",
         *(
@@ -208,10 +214,10 @@ def legend(lines: Sequence[Line]) -> Html:
 
 
 def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:
-    """A map of values [rows][columns] in [0, 1]; rows are numbered from 1, columns from 0.
+    """A map of values [rows][columns] from 0 to 1; rows are numbered from 1, columns from 0.
 
-    Cells in a row of the same shade are one rectangle, and all rectangles of a shade one path: a map of 20 x 512 stays
-    below 200 kB.
+    Neighbours in a row with the same shade are one rectangle, and all rectangles of a shade are one path. So a map of
+    20 x 512 is smaller than 200 kB.
     """
     height, width = len(values), len(values[0])
     shades: dict[int, list[str]] = {}
@@ -253,7 +259,7 @@ def _ends(numbers: Sequence[int], class_: str) -> Html:
 
 
 def scale(low: str, high: str) -> Html:
-    """What the shades of a map mean."""
+    """The scale of a map: its palest shade is `low`, its strongest `high`."""
     return tag("div", low, tag("i"), high, class_="scale")
 
 

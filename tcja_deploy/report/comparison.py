@@ -1,0 +1,129 @@
+"""The sections of the report that compare the exported network with the trained one: spike flips and signals."""
+
+from __future__ import annotations
+
+from tcja_deploy.formatting import NBSP, counted, fine_percent
+from tcja_deploy.parity.verdict import DRAWN, DYADIC, WINDOWS, Divergence, Parity, Report, SignalParity
+from tcja_deploy.report import plots
+from tcja_deploy.report.html import Html, figure, joined, section, table, tag
+from tcja_deploy.report.plots import FlipRow
+
+_SCENES = {WINDOWS: "windows", DRAWN: "random stimulus", DYADIC: "exact stimulus"}
+
+
+def _of(title: str, report: Report, found: Parity) -> str:
+    """A title, with the backend where there are several."""
+    return title if len(report.backends) == 1 else f"{title}: {found.backend}"
+
+
+def flips(report: Report, found: Parity, *, mixes: bool) -> Html:
+    """The flips of one backend: where they arise (teacher-forced) and where they spread to (free-running).
+
+    Args:
+        report: the whole report.
+        found: the comparison in one backend.
+        mixes: whether the network has attention, which mixes its time steps.
+    """
+    rows = [
+        FlipRow(
+            layer=layer.layer,
+            flips=layer.flips,
+            unexplained=layer.unexplained,
+            facts=[
+                f"{sum(layer.flips):,}",
+                f"{sum(layer.unexplained):,}",
+                fine_percent(layer.share_near(report.windows)),
+            ],
+        )
+        for layer in found.layers
+    ]
+    return section(
+        _of("Where spikes flip", report, found),
+        tag(
+            "p",
+            "A flip is a neuron that fires at a time step in one network and not in the other. Here every layer is "
+            "teacher-forced: it is fed the trained network's spikes, so that only rounding can separate the two.",
+        ),
+        figure(
+            plots.heat_map("Flips by layer and time step", rows, ["all", "unexplained", "undecided"]),
+            "Flips by layer and time step. A stronger colour means more flips; a dot means none. \u201c5 !2\u201d in a "
+            "frame means 5 flips, of which rounding does not explain 2. Undecided: the share of neurons and time steps "
+            "so near the threshold that rounding decides whether they fire. The smaller it is, the more the check "
+            "proves.",
+        ),
+        tag("h3", "Free-running"),
+        *_free_running(found, mixes=mixes),
+    )
+
+
+def _free_running(found: Parity, *, mixes: bool) -> list[Html]:
+    fed = "Free-running, every layer is fed the exported network's own spikes."
+    start = found.divergence
+    if start is None:
+        return [tag("p", f"{fed} It fires every spike of the trained one.")]
+    rows = [
+        FlipRow(
+            layer=layer.layer,
+            flips=layer.running_flips,
+            unexplained=[0] * len(layer.running_flips),
+            facts=[f"{sum(layer.running_flips):,}", f"{start.spikes.get(layer.layer, 0):,}"],
+        )
+        for layer in found.layers
+    ]
+    heads = ["all", f"in window {start.window + 1}"]
+    mixed = " Attention mixes all time steps, so behind it a late flip reaches earlier steps too." if mixes else ""
+    return [
+        tag("p", f"{fed} {_spread(start)}"),
+        figure(
+            plots.heat_map("Flips by layer and time step, free-running", rows, heads),
+            f"Flips of all windows, free-running. They show how a flip spreads, not where it arises.{mixed}",
+        ),
+    ]
+
+
+def _spread(start: Divergence) -> str:
+    """The first flip of the free run and its consequences, in words."""
+    last = list(start.spikes)[-1]
+    most = max(start.spikes, key=lambda name: start.spikes[name])
+    first = start.spikes[start.layer]
+    spread = [f"{counted(first, 'spike')} of {start.layer} differ{'s' * (first == 1)}"]
+    if most not in (start.layer, last):
+        spread.append(f"{start.spikes[most]:,} of {most}, the most of all layers")
+    if last != start.layer:
+        spread.append(f"{start.spikes[last]:,} of {last}, the last layer")
+    return (
+        f"It first differs in {start.layer}, in window {start.window + 1} at time step {start.time_step}. "
+        f"In that window {'; '.join(spread)}. A flip changes the layers behind it."
+    )
+
+
+def signals(report: Report, found: Parity) -> Html:
+    """The largest difference of every signal of one backend, in each scene."""
+    cells = {(signal.signal, signal.scene): _difference(signal) for signal in found.signals}
+    scenes = list(dict.fromkeys([*_SCENES, *(scene for _, scene in cells)]))
+    scenes = [scene for scene in scenes if any(scene == other for _, other in cells)]
+    rows = [
+        [signal, *(cells.get((signal, scene), "-") for scene in scenes)]
+        for signal in dict.fromkeys(signal for signal, _ in cells)
+    ]
+    heads = ["signal", *(_SCENES.get(scene, scene) for scene in scenes)]
+    return section(
+        _of("Signals within rounding", report, found),
+        figure(
+            table("Largest difference of every signal", heads, rows),
+            "Signals are the input currents of the layers, the parts of attention blocks, and the output, all "
+            "teacher-forced. A cell shows the largest difference from the trained network, as a share of the rounding "
+            f"bound; it must stay below 100{NBSP}%. Random stimulus: spikes drawn at random. Exact stimulus: spikes "
+            "and weights drawn so that sums have no rounding. \u201cTo the bit\u201d: nothing is rounded, and every "
+            "bit is equal.",
+            class_="shares",
+        ),
+    )
+
+
+def _difference(signal: SignalParity) -> Html:
+    if signal.beyond:
+        return tag("span", f"! {signal.beyond:,} of {signal.seen:,} beyond", class_="alert")
+    if signal.exact:
+        return tag("span", "to the bit", class_="soft")
+    return joined([tag("span", fine_percent(signal.share)), plots.bar(signal.share)])

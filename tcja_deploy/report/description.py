@@ -1,0 +1,80 @@
+"""The sections of the report that describe the exported network and its origin."""
+
+from __future__ import annotations
+
+from tcja_deploy.parity.verdict import Report
+from tcja_deploy.report.html import Html, facts, section, table, tag
+from tcja_deploy.report.summary import NO_CLASSES
+from tcja_runtime.bundle.manifest import Manifest
+
+
+def network(manifest: Manifest, report: Report) -> Html:
+    """The network: its input and output, its layers, the graph passes, and the engines."""
+    passes = [(p["name"], str(p["changes"]), "yes" if p["exact"] else "no", p["note"]) for p in manifest.passes]
+    engines = [
+        (name, f"{e['bytes']:,}", ":".join(map(str, e["batch"])), str(e["layers"]))
+        for name, e in manifest.engines.items()
+    ]
+    return section(
+        "The network",
+        _signature(manifest, report),
+        tag("h3", "Spiking layers"),
+        _layers(manifest),
+        tag("h3", "Graph passes"),
+        table("Graph passes", ["pass", "changes", "keeps every bit", "note"], passes, numbers=[1]),
+        tag("h3", "Engines"),
+        table("Engines", ["engine", "bytes", "batch", "layers"], engines, numbers=[1, 3])
+        if engines
+        else tag("p", "No engine was built."),
+    )
+
+
+def _signature(manifest: Manifest, report: Report) -> Html:
+    contract, time_form = manifest.input, manifest.time_form
+    cut = f", recordings cut by {contract.rule}" if contract.rule else ""
+    return facts(
+        [
+            ("network", f"{manifest.network}, neurons of {manifest.dialect}"),
+            ("time steps", str(manifest.time_steps)),
+            ("parameters", f"{manifest.parameters:,}"),
+            ("input", f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.scaling}{cut}"),
+            ("output", f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}]"),
+            ("classes", ", ".join(manifest.classes) or f"none: {NO_CLASSES}"),
+            ("exported as", f"{manifest.precision}, time form {time_form['form']} ({time_form['why']})"),
+            ("built for", ", ".join(manifest.targets)),
+            *([("stepwise", report.streamed.said)] if report.streamed else []),
+        ]
+    )
+
+
+def _layers(manifest: Manifest) -> Html:
+    rows = [
+        (
+            layer.name,
+            " x ".join(map(str, layer.shape)),
+            layer.neuron.charge_rule,
+            layer.neuron.fire_rule,
+            layer.neuron.reset_rule,
+        )
+        for layer in manifest.layers
+    ]
+    return table("Spiking layers", ["layer", "neurons", "charge", "fires", "reset"], rows)
+
+
+def origin(manifest: Manifest) -> Html:
+    """The origin: the checkpoint, the tools, and the evidence that identified the network."""
+    source = manifest.checkpoint
+    return section(
+        "Where it comes from",
+        facts(
+            [
+                ("checkpoint", source["name"]),
+                ("its sha256", source["sha256"]),
+                ("its size", f"{source['bytes']:,} bytes"),
+                ("created", f"{manifest.created}, by {manifest.producer}"),
+                ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
+            ]
+        ),
+        tag("h3", "How the network was identified"),
+        tag("ul", *(tag("li", line) for line in manifest.evidence)),
+    )

@@ -1,0 +1,142 @@
+"""The top of the report: the verdict, and the key figures of each backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tcja_deploy import formatting
+from tcja_deploy.formatting import NBSP, counted, percent, windows
+from tcja_deploy.parity.verdict import Parity, Report
+from tcja_deploy.report.html import Html, joined, tag
+from tcja_runtime.evidence.agreement import Agreement
+
+NO_CLASSES = "the network does not classify"
+
+_SHOWN = 8  # failures above the fold
+
+
+def verdict(report: Report) -> Html:
+    """The verdict with its reasons, the data it rests on, and its limits."""
+    failures, flips = report.failures, sum(found.flips for found in report.backends)
+    reasons: list[Html] = []
+    if report.met:
+        differ = f"{counted(flips, 'spike')} that differ{'s' * (flips == 1)}"
+        end = f"; rounding explains the {differ}" if flips else ", every one of them"
+        line = f"\u2713 Parity met: the exported network fires the trained network's spikes{end}."
+    elif len(failures) == 1:
+        line = f"\u2717 Parity not met: {failures[0]}."
+    else:
+        line = f"\u2717 Parity not met, for {len(failures)} reasons:"
+        reasons = _folded([tag("li", failure) for failure in failures])
+    data = f"{windows(report.windows)}{' of real data' if report.real else ''}"
+    judged = f"Judged spike by spike against {report.reference}, on {data} ({report.source})."
+    return tag(
+        "div",
+        tag("p", line),
+        *reasons,
+        *(tag("p", remark) for remark in [judged, *_classified(report), *_cautions(report)]),
+        class_=f"verdict {'met' if report.met else 'unmet'}",
+    )
+
+
+def _folded(items: Sequence[Html]) -> list[Html]:
+    """A list whose first few items are always shown, and whose others unfold."""
+    shown, more = items[:_SHOWN], items[_SHOWN:]
+    fold = tag("details", tag("summary", f"and {len(more)} more"), tag("ul", *more))
+    return [tag("ul", *shown), *([fold] if more else [])]
+
+
+def _classified(report: Report) -> list[str]:
+    """The windows whose classes are counted, where these are not the judged ones."""
+    lines = {
+        f"Classes are counted on {windows(found.statistics.windows)} ({found.statistics.source})."
+        for found in report.backends
+        if found.statistics and found.statistics.windows != report.windows
+    }
+    return sorted(lines)
+
+
+def _cautions(report: Report) -> list[str]:
+    """The limits of the verdict, a line each."""
+    lines = []
+    if not report.real:
+        lines.append("No real data was used, so the accuracy is not known.")
+    for found in report.backends:
+        changed = 0 if found.statistics is None else found.statistics.paired - found.statistics.same_class
+        if changed and report.met:
+            lines.append(f"Rounding changes the predicted class of {windows(changed)} in {found.backend}.")
+    if report.silent:
+        lines.append(f"No spike was seen in {', '.join(report.silent)}: this data proves little about it.")
+    if report.estimated:
+        each = "; ".join(f"{signal} ({', '.join(names)})" for signal, names in report.estimated.items())
+        lines.append(f"The rounding bound is an estimate where an operation has no rule for it: {each}.")
+    return [*lines, *report.untold]
+
+
+def tiles(report: Report, found: Parity) -> Html:
+    """The key figures of one backend: a name, a value and a remark each."""
+    unexplained = found.unexplained
+    figures = [
+        ("Accuracy, trained", percent(report.accuracy), _interval(found.statistics, original=True)),
+        ("Accuracy, exported", percent(found.accuracy), _interval(found.statistics, original=False)),
+        ("Same class", percent(found.agreement), _same(found.statistics)),
+        *_paired(found.statistics),
+        ("Spike flips", _short(found.flips), f"{_short(found.flips - unexplained)} explained by rounding"),
+        ("Unexplained flips", _short(unexplained), "not rounding: a bug" if unexplained else "as it must be"),
+        ("Windows judged", f"{report.windows:,}", f"{found.changed_windows:,} with a flip, free-running"),
+        ("Output differs by", f"{found.output_difference:.2g}", "at most, free-running"),
+    ]
+    shown = (
+        tag(
+            "div",
+            tag("dt", name),
+            tag("dd", value, class_="value"),
+            tag("dd", remark),
+            class_="wrong" if name == "Unexplained flips" and unexplained else None,
+        )
+        for name, value, remark in figures
+    )
+    twins = f"; {' and '.join(found.twins)} fires the same spikes" if found.twins else ""
+    return joined(
+        [tag("p", f"{found.model} in {found.backend}{twins}", class_="soft"), tag("dl", *shown, class_="tiles")]
+    )
+
+
+def _short(n: int) -> str:
+    """A count that fits a tile."""
+    return f"{n:,}" if n < 1_000_000 else formatting.compact(n)
+
+
+def _paired(statistics: Agreement | None) -> list[tuple[str, str, str]]:
+    """The tiles of top-k agreement and of McNemar's test, where classes and labels are known."""
+    if statistics is None:
+        return []
+    figures = []
+    if statistics.paired:
+        top = f"the exported class is among the trained network's {statistics.top} likeliest"
+        figures.append((f"Top {statistics.top}", percent(statistics.in_top / statistics.paired), top))
+    if statistics.compared:
+        only = f"{statistics.only_original:,} right only before, {statistics.only_exported:,} only after the export"
+        figures.append(("McNemar's test", f"p = {statistics.p_value:.2g}", only))
+    return figures
+
+
+def _same(statistics: Agreement | None) -> str:
+    """The number of windows in which both networks predict the same class."""
+    if statistics is None:
+        return NO_CLASSES
+    if not statistics.paired:
+        return "the trained network's classes are not known"
+    return f"in {statistics.same_class:,} of {windows(statistics.paired)}"
+
+
+def _interval(statistics: Agreement | None, *, original: bool) -> str:
+    """The confidence interval of an accuracy; `original` chooses the trained network's."""
+    if statistics is None:
+        return NO_CLASSES
+    if not statistics.accuracy.labelled:
+        return "no labels"
+    if original and not statistics.compared:
+        return "not known on these windows"
+    low, high = (statistics.original_accuracy if original else statistics.accuracy).interval
+    return f"{100 * low:.1f} to {100 * high:.1f}{NBSP}% with 95{NBSP}% confidence"
