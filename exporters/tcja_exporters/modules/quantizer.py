@@ -1,4 +1,4 @@
-"""The quantiser as an operator of PyTorch, so that its bound can be derived (`tcja_exporters.reference.bounds`).
+"""The quantiser as one operator of PyTorch, which has its own rule in `tcja_exporters.reference.elementwise_bounds`.
 
 q(x) = s * clip(round(x / s), -128, 127)
 """

@@ -1,7 +1,7 @@
-"""Convolutions of spikes, a few frames at a time and only over the channels that fire in them.
+"""Convolutions of spikes in float64, a few frames at a time and only over the channels that fire in them.
 
-A convolution in float64 spreads out what each of its sums is of, for the whole batch at once, and multiplies by
-channels whether they fire or not. Both cost most where a window is long and its maps are large.
+PyTorch's own convolution in float64 copies every patch of the whole batch, and multiplies by all channels whether they
+fire or not. Both cost most where a window is long and its maps are large.
 """
 
 from __future__ import annotations
@@ -14,41 +14,49 @@ import torch
 from torch import Tensor
 
 _BYTES = 2**26
-"""About what a few frames may take, so that what a batch takes on the way stays small."""
+"""The memory that one part may take, roughly, in bytes."""
 _DENSE = 0.5
-"""Share of channels from which on all of them are multiplied."""
+"""The share of firing channels from which on all channels are multiplied."""
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
-    """aten.convolution of a batch [N, C, ...], `options` being its further arguments, from the stride on."""
+    """The result of aten.convolution.
+
+    Args:
+        x: a batch [N, C, ...].
+        weight: the weight, as aten.convolution takes it.
+        bias: the bias, or None.
+        options: the further arguments of aten.convolution, from the stride on.
+    """
     y: Tensor | None = None
-    for part in frames(x, weight):
-        found = _some_frames(x[part], weight, bias, options)
+    for part in convolution_parts(x, weight):
+        found = _over_firing_channels(x[part], weight, bias, options)
         if y is None:
             if len(found) == len(x):
                 return found
             y = found.new_empty((len(x), *found.shape[1:]))
         y[part] = found
-    return _some_frames(x, weight, bias, options) if y is None else y
+    return _over_firing_channels(x, weight, bias, options) if y is None else y
 
 
-def frames(x: Tensor, weight: Tensor) -> Iterator[slice]:
-    """The frames of a batch [N, C, ...] in parts that are worth convolving at once."""
+def convolution_parts(x: Tensor, weight: Tensor) -> Iterator[slice]:
+    """The parts of a batch [N, C, ...] to convolve one after the other."""
     return _parts(len(x), max(weight[0].numel(), weight.shape[0]) * math.prod(x.shape[2:]))
 
 
-def batches(x: Tensor) -> Iterator[slice]:
-    """The first axis of a tensor in parts that are worth computing at once."""
+def batch_parts(x: Tensor) -> Iterator[slice]:
+    """The parts of a tensor's first axis to compute one after the other."""
     return _parts(len(x), x[:1].numel())
 
 
 def _parts(n: int, elements: int) -> Iterator[slice]:
+    """Slices of an axis of length n, of which each index takes so many float64 elements."""
     most = max(torch.get_num_threads(), _BYTES // max(elements * torch.float64.itemsize, 1))
     for start in range(0, n, most):
         yield slice(start, start + most)
 
 
-def _some_frames(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
+def _over_firing_channels(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
     *_, transposed, _output_padding, groups = options
     if groups == 1:
         fire = (x != 0).any(0).flatten(1).any(1)

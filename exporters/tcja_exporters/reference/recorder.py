@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from tcja_exporters.modules.layers import Readout
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
+from tcja_exporters.reference.propagation import Propagation
 from tcja_exporters.reference.taps import answer_read, fired_answer, read_steps, tapped
 from tcja_runtime.bundle.manifest import Layer, Tap, Weight
 from tcja_runtime.data.contract import Floats, InputContract
@@ -134,17 +135,17 @@ def record(
             return None
         with _disable_current_modes():
             gate: Tensor = tap.out_of_time(value).clone()
-            bounds.given(gate)
+            bounds.mark_input(gate)
         return gate
 
     frames = torch.from_numpy(inputs).to(torch.float64)
-    bounds.given(frames)
+    bounds.mark_input(frames)
     with (
         torch.no_grad(),
         _answered(network, stand_in),
         tapped(network, taps, keep),
         read_steps(network, answer) as read,
-        bounds,
+        Propagation(bounds),
     ):
         output = network(frames)
         bound = bounds.error(output) * OWN_ROUNDING
@@ -234,7 +235,7 @@ class _LayerRecorder:
     def answer(self, current: Tensor) -> Tensor:
         """Spikes [steps, N, ...] of the next steps, from their currents."""
         with _disable_current_modes():
-            return self._bounds.exact(self._answer(current, self._bounds.error(current)), 0)
+            return self._bounds.mark_exact(self._answer(current, self._bounds.error(current)), 0)
 
     def spikes(self) -> Spikes:
         return self._fired[0] if len(self._fired) == 1 else np.concatenate(self._fired)

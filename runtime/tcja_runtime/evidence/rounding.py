@@ -12,8 +12,8 @@ a probability of at least 1 - 2 exp(-CONFIDENCE^2 / 2), or 1 - 3e-14, if roundin
 has no mean given those before it: Hoeffding's inequality, as in Higham, Mary: A new approach to probabilistic rounding
 error analysis, SIAM J. Sci. Comput. 41 (2019), and Connolly, Higham, Mary: Stochastic rounding and its probabilistic
 backward error analysis, SIAM J. Sci. Comput. 43 (2021). Without it, the bound of a layer with 20,000 inputs would
-explain anything; up to CONFIDENCE^2 terms it is the first. `tcja_exporters.reference.bounds` carries sums through the
-layers of a network; here they are carried through the neuron of `tcja_runtime.neuron`. With exact spikes given, the
+explain anything; up to CONFIDENCE^2 terms it is the first. `tcja_exporters.reference.propagation` carries sums through
+the layers of a network; here they are carried through the neuron of `tcja_runtime.neuron`. With exact spikes given, the
 charge is linear,
 
     h = decay v + gain x + bias                      (in whichever order of operations)

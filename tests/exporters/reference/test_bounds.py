@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from tcja_exporters.modules.attention import CLA, TCJA, TLA
 from tcja_exporters.modules.layers import Voting
-from tcja_exporters.reference.bounds import FUNCTION, OWN_ROUNDING, Bounds, grid_of
+from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds, coarsest_grid
+from tcja_exporters.reference.elementwise_bounds import FUNCTION
+from tcja_exporters.reference.propagation import Propagation
 from tcja_runtime.evidence.rounding import (
     ARITHMETICS,
     BFLOAT16,
@@ -88,9 +90,9 @@ def spikes(rate: float = 0.4) -> Tensor:
 def bounded(network: nn.Module, x: Tensor, arithmetic: Arithmetic = FLOAT32) -> tuple[Tensor, Tensor, Bounds]:
     """The exact output and its bound."""
     bounds = Bounds(arithmetic)
-    grid = grid_of(x)
-    with torch.no_grad(), bounds:
-        y = network.double()(bounds.exact(x, grid))
+    grid = coarsest_grid(x)
+    with torch.no_grad(), Propagation(bounds):
+        y = network.double()(bounds.mark_exact(x, grid))
         error = bounds.error(y) * OWN_ROUNDING
     return y, error, bounds
 
@@ -256,8 +258,8 @@ def test_in_place_operations_are_followed():
         return functional.relu_(y)
 
     bounds, x = Bounds(FLOAT32), spikes()
-    with torch.no_grad(), bounds:
-        y = network(bounds.exact(x, 0))
+    with torch.no_grad(), Propagation(bounds):
+        y = network(bounds.mark_exact(x, 0))
         bound = bounds.error(y) * OWN_ROUNDING
     with torch.no_grad():
         found = network(spikes().float())

@@ -24,5 +24,5 @@ def test_it_is_the_convolution(monkeypatch, shape, options, bias, firing):
     weight = torch.randn(shape, generator=generator, dtype=torch.float64)
     shift = torch.randn(4, generator=generator, dtype=torch.float64) if bias else None
     expected = torch.ops.aten.convolution(x, weight, shift, *options)
-    assert len(list(convolution.frames(x, weight))) > 1
+    assert len(list(convolution.convolution_parts(x, weight))) > 1
     torch.testing.assert_close(convolution.convolution(x, weight, shift, options), expected, rtol=1e-13, atol=1e-13)
