@@ -14,10 +14,10 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.files.staging import restaged
 from tcja_runtime.tensorrt import build as engines
-from tcja_runtime.tensorrt.build import Engine, Options
+from tcja_runtime.tensorrt.build import BuildOptions, Engine
 
 
-def build(path: Path, target: str, options: Options, progress: Progress | None = None) -> Engine:
+def build(path: Path, target: str, options: BuildOptions, progress: Progress | None = None) -> Engine:
     """Build an engine from a bundle's model and add it, in place of one of the same name.
 
     Args:
@@ -31,19 +31,19 @@ def build(path: Path, target: str, options: Options, progress: Progress | None =
         Unavailable: TensorRT, or what it needs of this machine, is missing.
     """
     progress = progress or silent()
-    flavour = chosen(target)
-    if flavour is None:
+    chosen_target = chosen(target)
+    if chosen_target is None:
         raise Unavailable(
             "no TensorRT is installed for this Python: on a Jetson use a virtual environment made with "
             "--system-site-packages, which sees JetPack's; elsewhere run 'pip install tensorrt' (or tensorrt-rtx)"
         )
-    engines.refuse_plugin(flavour, options)
+    engines.refuse_plugin(chosen_target, options)
     with progress.step("check the hashes"):
         opened = Bundle.open(path, any_engine=True)
     with restaged(path) as folder:
         kept = _without_changed_engines(opened, folder, progress)
-        with progress.step(f"build the {flavour} engine"):
-            manifest = with_engine(kept, folder, flavour, options)
+        with progress.step(f"build the {chosen_target} engine"):
+            manifest = with_engine(kept, folder, chosen_target, options)
         write_manifest(folder, manifest)
     name = next(reversed(manifest.engines))
     return Engine(name, manifest.engines[name])
@@ -75,17 +75,17 @@ def chosen(target: str) -> str | None:
     return target
 
 
-def with_engine(manifest: Manifest, folder: Path, flavour: str, options: Options) -> Manifest:
+def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions) -> Manifest:
     """Build an engine into a bundle's folder; the last of the manifest's engines is then it."""
     place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
     model = folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL)
-    built = engines.build(model, partial, flavour, options, manifest.precision, _products(manifest))
+    built = engines.build(model, partial, target, options, manifest.precision, _products(manifest))
     shutil.rmtree(place / built.name, ignore_errors=True)
     place.mkdir(exist_ok=True)
     (partial / built.name).rename(place / built.name)
     partial.rmdir()
     kept = {name: sidecar for name, sidecar in manifest.engines.items() if name != built.name}
-    targets = [*manifest.targets, *([] if flavour in manifest.targets else [flavour])]
+    targets = [*manifest.targets, *([] if target in manifest.targets else [target])]
     return dataclasses.replace(manifest, targets=targets, engines={**kept, built.name: built.sidecar})
 
 

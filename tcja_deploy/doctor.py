@@ -8,7 +8,7 @@ import platform
 
 from tcja_deploy.packages import producer, version
 from tcja_runtime.backends import onnxruntime
-from tcja_runtime.bundle.manifest import FLAVOURS
+from tcja_runtime.choices import ENGINE_TARGETS
 from tcja_runtime.events import FORMATS
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.conditions import power_mode
@@ -122,7 +122,7 @@ def _recordings() -> list[Finding]:
 
 def _tensorrt(package: str) -> str | None:
     """Version of a TensorRT that this Python can import; None for none."""
-    if importlib.util.find_spec(FLAVOURS[package]) is None:
+    if importlib.util.find_spec(ENGINE_TARGETS[package]) is None:
         return None
     return version(package) or "of a version that its package does not tell"
 
@@ -130,18 +130,18 @@ def _tensorrt(package: str) -> str | None:
 def _run_engines() -> Finding:
     """Engines run through TensorRT's Python module and NVIDIA's CUDA binding, on a GPU."""
     what, system = "run engines on the GPU", jetpack.system()
-    flavours = [package for package in FLAVOURS if _tensorrt(package)]
+    found = [package for package in ENGINE_TARGETS if _tensorrt(package)]
     binding, wanted = version("cuda-bindings"), _binding(system)
     if gpu() is None:
         return Finding(what, False, "none was found")
-    if not flavours:
+    if not found:
         return Finding(what, False, "no TensorRT is installed for this Python", _VENV if system else "")
     if binding is None:
         return Finding(what, False, "NVIDIA's CUDA binding is not installed", wanted)
     if system and system.jetpack and binding.partition(".")[0] != system.jetpack.cuda.partition(".")[0]:
         detail = f"cuda-bindings {binding} is of another CUDA than {system.title}, which has {system.jetpack.cuda}"
         return Finding(what, False, detail, wanted)
-    return Finding(what, True, f"{', '.join(flavours)} through cuda-bindings {binding}")
+    return Finding(what, True, f"{', '.join(found)} through cuda-bindings {binding}")
 
 
 def _binding(system: System | None) -> str:

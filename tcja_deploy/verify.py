@@ -14,14 +14,14 @@ from tcja_deploy.parity.classify import answers, identity
 from tcja_deploy.parity.compare import Compared, compare, with_statistics
 from tcja_deploy.parity.engine import answered, judge
 from tcja_runtime.backends import onnxruntime, select
-from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.probe import onnxruntime_probes, tensorrt_probes
-from tcja_runtime.backends.select import AUTO, Backend
+from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle import bundle, conformance
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
-from tcja_runtime.bundle.manifest import FLAVOURS, Manifest
+from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.choices import AUTO, ENGINE_TARGETS, PROVIDERS
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
@@ -67,7 +67,7 @@ def verify(
             classifies them is known where it was exported with the same.
         samples: how many of these to take, at most; None takes all.
         bisect: whether to find what is wrong, if anything is.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT
             of each engine that this machine can run.
         trust_engine: whether to load engines that the manifest does not know.
         show: how many windows, the first, to show the network frame by frame (`tcja_runtime.evidence.anytime`); None
@@ -130,7 +130,7 @@ def _backends(opened: Bundle, backend: str, trust_engine: bool) -> tuple[list[st
     names, not_run = [], []
     found = engines(opened, trust_engine=trust_engine)
     if backend != AUTO:
-        refusals = [engine.refusal() for engine in found if engine.flavour == backend]
+        refusals = [engine.refusal() for engine in found if engine.target == backend]
         return [backend], [str(refusal) for refusal in refusals if refusal]
     try:
         onnxruntime.require()
@@ -141,8 +141,8 @@ def _backends(opened: Bundle, backend: str, trust_engine: bool) -> tuple[list[st
         refusal = engine.refusal()
         if refusal:
             not_run.append(str(refusal))
-        elif engine.flavour not in names:
-            names.append(engine.flavour)
+        elif engine.target not in names:
+            names.append(engine.target)
     if not names:
         raise Unavailable("; and ".join([*not_run[:1], str(missing)]))
     return names, not_run
@@ -201,7 +201,7 @@ class _Proof:
         manifest, path = opened.manifest, opened.path
         looked_at = (path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
         self._deployed: Backend | None = None
-        if name in FLAVOURS:
+        if name in ENGINE_TARGETS:
             running = select.all_opened(opened, name, trust_engine=trust_engine)
             self._deployed = running[0]
             self._probes = tensorrt_probes(*looked_at, name, manifest.precision, manifest.answer)

@@ -21,7 +21,7 @@ from benchmarks import drawn
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
 from tcja_exporters.networks import NETWORKS
-from tcja_exporters.precision import PRECISIONS
+from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.tensorrt.build import Batch
 

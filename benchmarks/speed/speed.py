@@ -71,7 +71,7 @@ def found(what: str, folder: Path) -> Subject:
 def engines(subject: Subject, folder: Path, builds: int) -> dict[str, Any]:
     """Layers, bytes and seconds of the engines of both exports in `folder`, built in turn for one window."""
     files = {OURS: folder / contest.FOR_ENGINES / PLAIN_MODEL, PLAIN: folder / "plain.onnx"}
-    options = build.Options(batch=build.Batch(1, 1, 1))
+    options = build.BuildOptions(batch=build.Batch(1, 1, 1))
     built: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
     try:
         for i in range(builds):

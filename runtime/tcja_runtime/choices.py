@@ -1,12 +1,19 @@
-"""The words that users choose from, each list once: targets, precisions, backends, layouts, time forms."""
+"""The words that a user chooses from, each list once: targets, backends, precisions, time forms, layouts, hardware.
+
+The command line offers the enums. All code below it takes plain strings, the values of the enums, such as "fp16". Where
+that code must know all of them, it uses the tuples and dictionaries below.
+"""
 
 from __future__ import annotations
 
 import enum
 
+AUTO = "auto"
+"""The choice that is left to the program."""
+
 
 class Target(str, enum.Enum):
-    """What to build besides the ONNX models."""
+    """What a bundle is built for: the ONNX models alone, or an engine too."""
 
     AUTO = "auto"
     ONNX = "onnx"
@@ -14,8 +21,8 @@ class Target(str, enum.Enum):
     TENSORRT_RTX = "tensorrt-rtx"
 
 
-class Builder(str, enum.Enum):
-    """What to build an engine with."""
+class EngineTarget(str, enum.Enum):
+    """The targets that have an engine."""
 
     AUTO = "auto"
     TENSORRT = "tensorrt"
@@ -23,14 +30,14 @@ class Builder(str, enum.Enum):
 
 
 class Hardware(str, enum.Enum):
-    """Which other GPUs an engine is for."""
+    """The other GPUs that can load an engine. The names are those of TensorRT's `HardwareCompatibilityLevel`."""
 
     AMPERE_PLUS = "ampere-plus"
     SAME_COMPUTE_CAPABILITY = "same-compute-capability"
 
 
 class BackendName(str, enum.Enum):
-    """What to run a bundle with."""
+    """What runs a bundle's network."""
 
     AUTO = "auto"
     TENSORRT = "tensorrt"
@@ -40,8 +47,8 @@ class BackendName(str, enum.Enum):
     ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
 
 
-class LayoutName(str, enum.Enum):
-    """How a network of one's own takes frames."""
+class ForwardLayout(str, enum.Enum):
+    """The input that a user's own network takes: [N, T, ...], [T, N, ...], or one step [N, ...] at a time."""
 
     NT = "NT"
     TN = "TN"
@@ -49,7 +56,7 @@ class LayoutName(str, enum.Enum):
 
 
 class Precision(str, enum.Enum):
-    """Of weights and activations."""
+    """The type of weights and activations."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -57,9 +64,32 @@ class Precision(str, enum.Enum):
 
 
 class TimeForm(str, enum.Enum):
-    """How time is laid out in model.plain.onnx."""
+    """How time is laid out in a graph: a loop, all steps in a row, or one step with its state as input and output."""
 
     AUTO = "auto"
     SCAN = "scan"
     UNROLLED = "unrolled"
     STEPWISE = "stepwise"
+
+
+ENGINE_TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+"""The targets that have an engine, each with the Python module of its TensorRT. The first is preferred."""
+
+PROVIDERS = {
+    "onnxruntime": "CPUExecutionProvider",
+    "onnxruntime-cuda": "CUDAExecutionProvider",
+    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
+}
+"""The backends that are ONNX Runtime, each with its execution provider."""
+
+BACKENDS = (*ENGINE_TARGETS, *PROVIDERS)
+"""All backends. "auto" takes an engine, else the CPU."""
+
+HARDWARE = tuple(each.value for each in Hardware)
+
+PRECISIONS = tuple(each.value for each in Precision)
+
+TIME_FORMS = (TimeForm.SCAN.value, TimeForm.UNROLLED.value)
+"""The time forms that a layer of model.plain.onnx can have."""
+
+LAYOUTS = tuple(each.value for each in ForwardLayout)

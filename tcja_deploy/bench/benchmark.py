@@ -22,9 +22,10 @@ from tcja_deploy.bench.measure import FEWEST, WARM_RUNS, Latency, Memory, check_
 from tcja_deploy.bench.stepwise import in_turns
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.packages import tools
-from tcja_runtime.backends.select import AUTO, Backend, opened
+from tcja_runtime.backends.select import Backend, opened
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.choices import AUTO
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.machine import power
 from tcja_runtime.machine.conditions import Conditions, conditions
@@ -77,7 +78,7 @@ class Benchmark:
         bundle: its path.
         network: its name.
         precision: of the bundle's models.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`.
+        backend: one of `tcja_runtime.choices.BACKENDS`.
         title: what ran it.
         engine: the engine's name; None for ONNX Runtime.
         cuda_graph: whether the runs were launched as a CUDA graph; None where there is no such thing.
@@ -154,7 +155,7 @@ def bench(
     Args:
         path: of the bundle.
         progress: where progress is shown, and why engines are passed over.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
         trust_engine: whether to load engines that the bundle's manifest does not know.
         batch: windows a run.
         seconds: to measure for at least.

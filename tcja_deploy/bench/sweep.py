@@ -48,7 +48,7 @@ class Case:
     """One of the measurements.
 
     Attributes:
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `CANONICAL`.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `CANONICAL`.
         title: what ran it.
         engine: the engine's name; None for ONNX Runtime.
         batch: windows a run.
@@ -133,7 +133,7 @@ def sweep(
     Args:
         path: of the bundle.
         progress: where progress is shown.
-        names: backends, `tcja_runtime.backends.select.AUTO`, or `CANONICAL`; the first is what others are compared
+        names: backends, `tcja_runtime.choices.AUTO`, or `CANONICAL`; the first is what others are compared
             with.
         batches: windows a run.
         trust_engine: whether to load engines that the bundle's manifest does not know.

@@ -10,15 +10,15 @@ import typer
 from tcja_deploy.cli import flags
 from tcja_deploy.cli.options import BatchSizes, Json, Verbose
 from tcja_deploy.console import out, print_json
-from tcja_runtime.choices import Builder, Hardware
+from tcja_runtime.choices import EngineTarget, Hardware
 from tcja_runtime.errors import DONE
 from tcja_runtime.tensorrt.plugin import NEVER_RUN
 
 
 def build(
     bundle: Annotated[Path, typer.Argument(help="The bundle to add an engine to.")],
-    target: Annotated[Builder, typer.Option(help="What to build with: auto takes whichever is installed.")] = (
-        Builder.AUTO
+    target: Annotated[EngineTarget, typer.Option(help="What to build with: auto takes whichever is installed.")] = (
+        EngineTarget.AUTO
     ),
     batch: BatchSizes = "1:1:8",
     tf32: Annotated[
@@ -48,9 +48,9 @@ def build(
 ) -> int:
     """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run it on the board."""
     from tcja_deploy.build import build as built
-    from tcja_runtime.tensorrt.build import Batch, Options
+    from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
-    how = Options(
+    how = BuildOptions(
         batch=Batch.parse(batch),
         tf32=tf32,
         level=level,

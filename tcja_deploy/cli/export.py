@@ -19,7 +19,7 @@ from tcja_deploy.console import out, print_json
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.choices import LayoutName, Precision, Target, TimeForm
+from tcja_runtime.choices import ForwardLayout, Precision, Target, TimeForm
 from tcja_runtime.errors import DONE, ParityNotMet
 from tcja_runtime.tensorrt.build import Batch
 
@@ -44,7 +44,7 @@ Shape = Annotated[
     typer.Option(metavar="T,P,H,W", help="The windows that --model takes, or C,H,W for images. Default: the data's."),
 ]
 Layout = Annotated[
-    LayoutName,
+    ForwardLayout,
     typer.Option(help="The frames that --model takes: [N, T, ...], [T, N, ...], or one time step at a time (step)."),
 ]
 PerStep = Annotated[
@@ -114,7 +114,7 @@ def export(
     set_: Set = None,
     model: Model = None,
     shape: Shape = None,
-    layout: Layout = LayoutName.NT,
+    layout: Layout = ForwardLayout.NT,
     per_step: PerStep = False,
     classes: Classes = None,
     data: Data = None,

@@ -14,7 +14,7 @@ from tcja_deploy.build import chosen, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import certify
 from tcja_deploy.export.request import Request
-from tcja_deploy.export.time_form import AUTO, choose
+from tcja_deploy.export.time_form import choose
 from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
 from tcja_deploy.parity.stepwise import judge as judge_stepwise
@@ -25,13 +25,11 @@ from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_
 from tcja_exporters.graph import export as onnx_export
 from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.exported import Exported, save
-from tcja_exporters.graph.time_forms import FORMS
 from tcja_exporters.modules.attention import parts
 from tcja_exporters.precision import (
     ADVISED,
     CALIBRATION_WINDOWS,
     NOTHING,
-    PRECISIONS,
     Lowered,
     calibrate,
     keep_in_float32,
@@ -48,6 +46,7 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
 from tcja_runtime.bundle.manifest import Layer, Manifest
 from tcja_runtime.bundle.stepwise import Streaming
+from tcja_runtime.choices import AUTO, PRECISIONS, TIME_FORMS
 from tcja_runtime.data import dataset
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import Windows, draw
@@ -55,7 +54,7 @@ from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged
 from tcja_runtime.model_file.tensor_names import spikes_tensor
-from tcja_runtime.tensorrt.build import Options
+from tcja_runtime.tensorrt.build import BuildOptions
 
 DRAWN_WINDOWS = 2
 """How many windows are drawn at least; a small network takes more, as many as run at once."""
@@ -72,8 +71,8 @@ def export(request: Request, progress: Progress | None = None) -> tuple[Manifest
     progress = progress or silent()
     if request.precision not in PRECISIONS:
         raise BadInput(f"`precision` {request.precision} must be {', '.join(PRECISIONS)}")
-    if request.time_form not in (None, AUTO, *FORMS):
-        raise BadInput(f"`time_form` {request.time_form} must be {AUTO}, {', '.join(FORMS)}")
+    if request.time_form not in (None, AUTO, *TIME_FORMS):
+        raise BadInput(f"`time_form` {request.time_form} must be {AUTO}, {', '.join(TIME_FORMS)}")
     if request.keep != Request.keep and request.precision == "fp32":
         raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
     target = chosen(request.target)
@@ -159,7 +158,7 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
         manifest = dataclasses.replace(manifest, parity=result.summary())
     if target and result.met:
         with progress.step(f"build the {target} engine"):
-            manifest = with_engine(manifest, folder, target, Options(batch=request.batch))
+            manifest = with_engine(manifest, folder, target, BuildOptions(batch=request.batch))
 
     page = render(manifest, result, profile)
     if request.report:

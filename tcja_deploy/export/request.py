@@ -11,8 +11,7 @@ from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import (
     ADVISED,
 )
-from tcja_exporters.user_models.equivalence import ForwardLayout
-from tcja_runtime.tensorrt.build import Batch, Options
+from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,7 @@ class Request:
         checkpoint: the trained network's file; None where `model` has its weights.
         model: a network of one's own, as a module or as ``pkg.mod:factory``; None for one of the registry.
         shape: of its windows, (T, P, H, W) or of images (C, H, W); None takes that of the data.
-        layout: how it takes frames (`tcja_exporters.user_models.equivalence.ForwardLayout`).
+        layout: how it takes frames (`tcja_runtime.choices.LAYOUTS`).
         out: where the bundle goes; must not exist.
         network: its name, where the checkpoint does not tell.
         settings: what else the checkpoint does not tell of the network, by name.
@@ -51,13 +50,13 @@ class Request:
     out: Path
     model: nn.Module | str | None = None
     shape: tuple[int, ...] | None = None
-    layout: ForwardLayout = "NT"
+    layout: str = "NT"
     network: str | None = None
     settings: Settings = dataclasses.field(default_factory=dict)
     per_step: bool = False
     classes: tuple[str, ...] | None = None
     target: str = "auto"
-    batch: Batch = Options.batch
+    batch: Batch = BuildOptions.batch
     precision: str = "fp32"
     keep: tuple[str, ...] = (ADVISED,)
     time_form: str | None = None

@@ -23,20 +23,19 @@ import numpy as np
 from tcja_deploy.console import Progress
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported, save
-from tcja_exporters.graph.time_forms import FORMS, TimeForm
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.choices import AUTO, TIME_FORMS
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
 from tcja_runtime.tensorrt import build
-from tcja_runtime.tensorrt.build import Options
+from tcja_runtime.tensorrt.build import BuildOptions
 from tcja_runtime.tensorrt.part_session import BuiltPart
 
-AUTO = "auto"
 WARM_RUNS, RUNS = 2, 5
 
 Opener = Callable[[Path, Sequence[str], Mapping[str, Dimensions]], Session]
@@ -57,7 +56,7 @@ class Chosen:
     layers: dict[str, dict[str, Any]]
 
     @property
-    def forms(self) -> dict[str, TimeForm]:
+    def forms(self) -> dict[str, str]:
         """By layer."""
         return {name: said["form"] for name, said in self.layers.items()}
 
@@ -74,8 +73,9 @@ def choose(
     """Choose the time forms of a network.
 
     Args:
-        wish: one of FORMS for all layers, "auto" to measure, None to leave it to the target.
-        target: the TensorRT flavour that engines are built with; None for ONNX Runtime alone.
+        wish: one of `tcja_runtime.choices.TIME_FORMS` for all layers, "auto" to measure, None to leave it to the
+            target.
+        target: what engines are built for, one of `tcja_runtime.choices.ENGINE_TARGETS`; None for ONNX Runtime alone.
         exported: the network.
         layers: its spiking layers.
         time_steps: T.
@@ -83,12 +83,12 @@ def choose(
         progress: where progress is shown.
     """
     if wish != AUTO:
-        form: TimeForm = next(each for each in FORMS if each == (wish or ("unrolled" if target else "scan")))
+        form = wish or ("unrolled" if target else "scan")
         rule = "makes a smaller engine of it than of loops" if target else "runs it with least copying"
         why = "asked for" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
         return _of({layer.name: {"form": form} for layer in layers}, why)
     with tempfile.TemporaryDirectory() as folder:
-        files = {form: _saved(exported, layers, form, Path(folder) / form) for form in FORMS}
+        files = {form: _saved(exported, layers, form, Path(folder) / form) for form in TIME_FORMS}
         if target is None:
             opened: Opener = functools.partial(OnnxRuntimeSession, keeps_memory=True)
         elif target == "tensorrt" or gpu.gpu() is not None:
@@ -109,17 +109,17 @@ def _of(layers: dict[str, dict[str, Any]], why: str) -> Chosen:
     return Chosen(forms.pop() if len(forms) == 1 else "mixed", why, layers)
 
 
-def _saved(exported: Exported, layers: Sequence[Layer], form: TimeForm, folder: Path) -> Path:
+def _saved(exported: Exported, layers: Sequence[Layer], form: str, folder: Path) -> Path:
     folder.mkdir()
     save(export.laid_out(exported, {layer.name: form for layer in layers}), folder)
     return folder / PLAIN_MODEL
 
 
-def _faster(files: Mapping[TimeForm, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
+def _faster(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
     """The form in which a layer's neurons take less time, and the times."""
     given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
     current = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(layer.neuron.threshold or 1)
-    seconds: dict[TimeForm, list[float]] = {form: [] for form in files}
+    seconds: dict[str, list[float]] = {form: [] for form in files}
     with contextlib.ExitStack() as stack:
         sessions = {
             form: stack.enter_context(contextlib.closing(opened(file, [spikes], {given: shape})))
@@ -136,11 +136,11 @@ def _faster(files: Mapping[TimeForm, Path], opened: Opener, layer: Layer, time_s
     }
 
 
-def _smaller(files: Mapping[TimeForm, Path], target: str, precision: str, layers: Sequence[Layer]) -> Chosen:
+def _smaller(files: Mapping[str, Path], target: str, precision: str, layers: Sequence[Layer]) -> Chosen:
     """The form whose engine has fewer bytes."""
     sizes = {}
     for form, file in files.items():
-        built = build.build(file, file.parent / "engines", target, Options(), precision, {})
+        built = build.build(file, file.parent / "engines", target, BuildOptions(), precision, {})
         sizes[form] = built.sidecar["bytes"]
     form = min(sizes, key=lambda form: sizes[form])
     title, text = select.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())

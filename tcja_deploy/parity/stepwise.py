@@ -38,7 +38,7 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, progress: Progress,
         manifest: of a network that is streamed.
         vectors: its golden vectors.
         progress: where progress is shown.
-        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
+        backend: one of `tcja_runtime.choices.PROVIDERS`.
 
     Raises:
         ParityNotMet: they do not take or return what the manifest says.

@@ -19,8 +19,9 @@ from tcja_deploy.report.picture import PicturedWindow
 from tcja_deploy.run.scores import scores as scores_of
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
-from tcja_runtime.backends.select import AUTO, opened
+from tcja_runtime.backends.select import opened
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.choices import AUTO
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import Span
@@ -140,7 +141,7 @@ def classify(
         path: of the bundle.
         files: of windows or recordings, or folders of them (`tcja_runtime.data.dataset.load`).
         progress: where progress is shown, and why engines are passed over.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
         trust_engine: whether to load engines that the bundle's manifest does not know.
         top: how many classes to name of each window, at most.
         window: how recordings are cut; None takes each as one window, or as the network's contract has it.

@@ -7,10 +7,10 @@ from typing import Protocol
 from tcja_deploy.console import Progress
 from tcja_deploy.run.scores import scores
 from tcja_runtime.backends import select
-from tcja_runtime.backends.onnxruntime import PROVIDERS
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
+from tcja_runtime.choices import AUTO, PROVIDERS
 from tcja_runtime.data.sliding_windows import Collector, Frame
 from tcja_runtime.evidence.trace import Values
 
@@ -65,7 +65,7 @@ class Stepwise:
 
     Args:
         bundle: exported with `streaming`.
-        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
+        backend: one of `tcja_runtime.choices.PROVIDERS`.
         overlapping: how many windows are open at a time.
     """
 
@@ -88,7 +88,7 @@ def opened(
 
     Args:
         bundle: opened.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`: an engine, else frame by frame where that
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`: an engine, else frame by frame where that
             can be.
         progress: where it is said why engines are passed over.
         trust_engine: whether to load engines that the manifest does not know.
@@ -100,9 +100,7 @@ def opened(
         Unavailable: this machine lacks what the backend needs.
     """
     stepwise = apart and bool(bundle.manifest.streaming)
-    if stepwise and (
-        backend in PROVIDERS or (backend == select.AUTO and not engines(bundle, trust_engine=trust_engine))
-    ):
+    if stepwise and (backend in PROVIDERS or (backend == AUTO and not engines(bundle, trust_engine=trust_engine))):
         return Stepwise(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
     running = select.opened(bundle, backend, trust_engine=trust_engine)
     for line in running.passed_over:

@@ -22,8 +22,8 @@ from tcja_deploy.console import Progress
 from tcja_deploy.stream import runner
 from tcja_deploy.stream.results import Answer, Latencies, Summary
 from tcja_deploy.stream.single_window import AtOnce
-from tcja_runtime.backends.select import AUTO
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.choices import AUTO
 from tcja_runtime.data.sliding_windows import Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
@@ -48,7 +48,7 @@ class Options:
             for whether nobody minds.
         seconds: when to stop; None for at the end.
         windows: after how many answers to stop.
-        backend: one of `tcja_runtime.backends.select.BACKENDS`, or `AUTO`.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
         trust_engine: whether to load engines that the bundle's manifest does not know.
     """
 

@@ -10,7 +10,7 @@ import pytest
 from tcja_deploy.build import with_engine
 from tcja_runtime.bundle.bundle import Bundle, sha256
 from tcja_runtime.tensorrt import build
-from tcja_runtime.tensorrt.build import Options
+from tcja_runtime.tensorrt.build import BuildOptions
 
 pytestmark = [
     pytest.mark.tensorrt,
@@ -77,7 +77,7 @@ def test_a_damaged_bundle_is_not_built(run, bundle):
 
 
 def test_without_tensorrt_it_says_what_to_install(run, bundle, monkeypatch):
-    monkeypatch.setattr(build, "FLAVOURS", {"tensorrt": "no_such_tensorrt"})
+    monkeypatch.setattr(build, "ENGINE_TARGETS", {"tensorrt": "no_such_tensorrt"})
     code, _, err = run("build", bundle)
     assert code == 3
     assert "no TensorRT is installed for this Python: on a Jetson use a virtual environment" in err
@@ -112,5 +112,5 @@ def test_the_plugin_is_built_from_the_model_with_its_operator(bundle, monkeypatc
     monkeypatch.setattr(build, "build", note)
     manifest = Bundle.open(bundle).manifest
     for plugin in (False, True):
-        with_engine(manifest, bundle, "tensorrt", Options(plugin=plugin))
+        with_engine(manifest, bundle, "tensorrt", BuildOptions(plugin=plugin))
     assert asked == {False: "model.plain.onnx", True: "model.onnx"}

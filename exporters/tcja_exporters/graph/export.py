@@ -29,7 +29,6 @@ from tcja_exporters import custom_op, passes
 from tcja_exporters.graph import step_joining, time_forms
 from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import name_after_modules
-from tcja_exporters.graph.time_forms import TimeForm
 from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.passes.base import Done
 from tcja_exporters.passes.fold_batch_norm import norm_of
@@ -106,7 +105,7 @@ def graph_of(exported: Exported) -> gs.Graph:
     return gs.import_onnx(bare)
 
 
-def laid_out(exported: Exported, forms: Mapping[str, TimeForm], *, pooled: bool = False) -> Exported:
+def laid_out(exported: Exported, forms: Mapping[str, str], *, pooled: bool = False) -> Exported:
     """An exported network whose plain model has other time forms; the arguments are those of `time_forms.lower`."""
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
     return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms, pooled=pooled))
@@ -115,7 +114,7 @@ def laid_out(exported: Exported, forms: Mapping[str, TimeForm], *, pooled: bool 
 def _plain(
     model: onnx.ModelProto,
     metadata: dict[str, str],
-    forms: Mapping[str, TimeForm] | None = None,
+    forms: Mapping[str, str] | None = None,
     *,
     pooled: bool = False,
 ) -> onnx.ModelProto:

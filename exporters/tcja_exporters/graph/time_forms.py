@@ -13,7 +13,7 @@ three are those of `tcja_exporters.graph.neuron_step`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -23,20 +23,16 @@ from tcja_exporters import custom_op
 from tcja_exporters.graph.neuron_step import FusedStep, Nodes
 from tcja_runtime.errors import BadInput
 
-TimeForm: TypeAlias = Literal["scan", "unrolled"]
-FORMS: tuple[TimeForm, ...] = get_args(TimeForm)
 Shapes: TypeAlias = Mapping[str, onnx.TensorShapeProto]
 """Of tensors, as far as a model notes them; a size that is not known is 0."""
 
 
-def lower(
-    model: onnx.ModelProto, forms: Mapping[str, TimeForm] | None = None, *, pooled: bool = False
-) -> onnx.ModelProto:
+def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, pooled: bool = False) -> onnx.ModelProto:
     """A copy of a model in standard operators only.
 
     Args:
         model: with TcjaLif nodes.
-        forms: of spiking layers; the others are scans.
+        forms: the time form by spiking layer (`tcja_runtime.choices.TIME_FORMS`); the others are scans.
         pooled: whether a Scan does the maximum pooling of its spikes that alone reads them, step by step: a quarter of
             the memory is written (`tcja_runtime.model_file.scan_pooling`).
 

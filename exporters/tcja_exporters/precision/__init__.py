@@ -12,7 +12,7 @@ accuracy.
 from __future__ import annotations
 
 from tcja_exporters.precision.calibration import CALIBRATION_WINDOWS, calibrate
-from tcja_exporters.precision.lowering import ARITHMETICS, PRECISIONS, Lowered, lowered
+from tcja_exporters.precision.lowering import ARITHMETICS, Lowered, lowered
 from tcja_exporters.precision.selection import ADVISED, NOTHING, keep_in_float32, quantizable
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "ARITHMETICS",
     "CALIBRATION_WINDOWS",
     "NOTHING",
-    "PRECISIONS",
     "Lowered",
     "calibrate",
     "keep_in_float32",

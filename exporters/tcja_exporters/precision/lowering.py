@@ -24,7 +24,6 @@ from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32
 
 ARITHMETICS = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
 """How a model of a precision computes, its constants being what they are: products of 8 bits are exact."""
-PRECISIONS = tuple(ARITHMETICS)
 
 
 @dataclasses.dataclass(frozen=True)

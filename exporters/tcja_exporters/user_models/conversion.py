@@ -21,7 +21,8 @@ from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_exporters.reference import recorder
-from tcja_exporters.user_models.equivalence import LAYOUTS, Driven, ForwardLayout, prove
+from tcja_exporters.user_models.equivalence import Driven, prove
+from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 
@@ -31,7 +32,7 @@ def convert(
     contract: InputContract,
     inputs: Floats,
     *,
-    layout: ForwardLayout = "NT",
+    layout: str = "NT",
     name: str = "",
     source: Mapping[str, Any] | None = None,
 ) -> TrainedNetwork:
@@ -41,7 +42,7 @@ def convert(
         model: the network. What its neurons hold from earlier runs is forgotten; nothing else of it changes.
         contract: what it takes in.
         inputs: windows [N, *contract.shape] to prove the replacement on.
-        layout: how it takes frames; images are always [N, C, H, W].
+        layout: what its forward takes of frames, one of `tcja_runtime.choices.LAYOUTS`; images are always [N, C, H, W].
         name: of the network; its class's otherwise.
         source: name, sha256 and bytes of its checkpoint; a hash of its weights otherwise.
 

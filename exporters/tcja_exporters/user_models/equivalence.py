@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +18,6 @@ from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
 from tcja_runtime.neuron import fire
-
-ForwardLayout: TypeAlias = Literal["NT", "TN", "step"]
-"""What a network's forward takes of frames: windows [N, T, ...], steps [T, N, ...], or [N, ...] once a time step."""
-
-
-LAYOUTS: tuple[ForwardLayout, ...] = get_args(ForwardLayout)
-
 
 OUTPUT = 1e-9
 """Largest difference of an output in float64 where every spike agrees."""
@@ -131,7 +124,7 @@ def _check_batch_is_nothing(alone: _Run, together: _Run, readout: nn.Module) -> 
 class Driven(nn.Module):
     """A user's network behind the one input layout: batches [N, ...] in, whatever it returns out, from rest."""
 
-    def __init__(self, net: nn.Module, contract: InputContract, layout: ForwardLayout) -> None:
+    def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
         super().__init__()
         self.net = net
         self._steps = contract.shape[0] if contract.name == "frames" else 0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.model_file.subgraph import Dimensions, part
@@ -21,13 +22,6 @@ from tcja_runtime.model_file.subgraph import Dimensions, part
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """Distributions that install the module `onnxruntime`; two of them overwrite each other's files."""
 
-
-PROVIDERS = {
-    "onnxruntime": "CPUExecutionProvider",
-    "onnxruntime-cuda": "CUDAExecutionProvider",
-    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
-}
-"""Execution provider by name of the backend."""
 EXACT = {"CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}}
 """Options with which products of float32 are products of float32, and convolutions sums of them: whatever else cuDNN is
 asked to choose by, it also takes Fourier transforms (docs/gpu.md), which make exact sums inexact."""
@@ -105,7 +99,7 @@ class OnnxRuntimeSession:
         model: path of the .onnx file; weights stored beside it are found.
         outputs: tensors to compute; none are the model's own outputs.
         given: tensors to take as inputs, each with its dimensions (`tcja_runtime.model_file.subgraph.part`).
-        backend: one of `PROVIDERS`.
+        backend: one of `tcja_runtime.choices.PROVIDERS`.
         keeps_memory: whether it keeps the memory of a run for the next.
 
     Raises:

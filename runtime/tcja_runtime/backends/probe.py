@@ -210,16 +210,16 @@ def tensorrt_probes(
     output_name: str,
     layers: Sequence[Layer],
     taps: Sequence[Tap],
-    flavour: str,
+    target: str,
     precision: str,
     answer: Tap | None,
 ) -> list[Probe]:
     """The plain model of a bundle's folder in TensorRT, which each part is built with when it is first run."""
-    opened = functools.partial(BuiltPart, folder / PLAIN_MODEL, target=flavour, precision=precision)
+    opened = functools.partial(BuiltPart, folder / PLAIN_MODEL, target=target, precision=precision)
     return [
         Probe(
             PLAIN_MODEL,
-            select.title(flavour),
+            select.title(target),
             opened,
             input_name=input_name,
             output_name=output_name,

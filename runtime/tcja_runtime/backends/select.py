@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from tcja_runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeSession, installed
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.engines import Engine, engines, require
-from tcja_runtime.bundle.manifest import FLAVOURS
+from tcja_runtime.choices import AUTO, ENGINE_TARGETS, PROVIDERS
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.tensorrt.plugin import AT_RUN_TIME
 from tcja_runtime.tensorrt.session import TensorRtEngine
-
-AUTO = "auto"
-BACKENDS = (*FLAVOURS, *PROVIDERS)
-"""Names of all, in the order in which `AUTO` tries those that need no choice: engines, then the CPU."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +20,7 @@ class Backend:
     """A bundle's network, loaded and ready to run.
 
     Attributes:
-        name: one of `BACKENDS`.
+        name: one of `tcja_runtime.choices.BACKENDS`.
         title: what runs it, for people.
         session: takes the input under the contract's name, and returns the output under the manifest's.
         engine: that is run; None for ONNX Runtime.
@@ -43,7 +39,8 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
 
     Args:
         bundle: opened.
-        name: one of `BACKENDS`, or `AUTO`: the last built engine that this machine can load, else the CPU.
+        name: one of `tcja_runtime.choices.BACKENDS`, or "auto": the last built engine that this machine can load, else
+            the CPU.
         trust_engine: whether to load engines that the manifest does not know.
 
     Raises:
@@ -52,7 +49,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
     """
     if name in PROVIDERS:
         return _onnxruntime(bundle, name)
-    found = [engine for engine in engines(bundle, trust_engine=trust_engine) if name in (AUTO, engine.flavour)]
+    found = [engine for engine in engines(bundle, trust_engine=trust_engine) if name in (AUTO, engine.target)]
     refusals: list[TcjaError] = []
     for engine in found:
         refusal = engine.refusal()
@@ -74,7 +71,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
 
 
 def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list[Backend]:
-    """All of a bundle's engines of a flavour that this machine can load, the last built first; at least one.
+    """All of a bundle's engines of a target that this machine can load, the last built first; at least one.
 
     Raises:
         BadInput: the bundle has none, or one was changed.
@@ -83,18 +80,18 @@ def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list
     found = [
         engine
         for engine in engines(bundle, trust_engine=trust_engine)
-        if engine.flavour == name and not engine.refusal()
+        if engine.target == name and not engine.refusal()
     ]
     return [_engine(engine, []) for engine in found] or [opened(bundle, name, trust_engine=trust_engine)]
 
 
 def title(name: str, engine: Engine | None = None) -> str:
     """What a backend is, for people."""
-    if name in FLAVOURS:
+    if name in ENGINE_TARGETS:
         found = gpu()
-        flavour = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[name]
+        tensorrt = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[name]
         what = f", {engine.sidecar['precision']} engine" if engine else ""
-        return f"{flavour} {require(FLAVOURS[name]).__version__}{what}" + (f", {found.name}" if found else "")
+        return f"{tensorrt} {require(ENGINE_TARGETS[name]).__version__}{what}" + (f", {found.name}" if found else "")
     provider = "" if name == "onnxruntime" else f", {PROVIDERS[name]}"
     return f"ONNX Runtime {' '.join(installed().values())}{provider}"
 
@@ -113,8 +110,8 @@ def _engine(engine: Engine, passed_over: list[str]) -> Backend:
         plugin=engine.plugin == AT_RUN_TIME,
     )
     return Backend(
-        name=engine.flavour,
-        title=title(engine.flavour, engine),
+        name=engine.target,
+        title=title(engine.target, engine),
         session=loaded.session(),
         engine=engine,
         passed_over=passed_over,

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeSession
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
+from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Values
@@ -94,7 +95,7 @@ class Streams:
         Args:
             bundle: exported with `streaming`.
             count: how many streams.
-            backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
+            backend: one of `tcja_runtime.choices.PROVIDERS`.
 
         Raises:
             BadInput: as above, or the bundle was exported without.

@@ -36,7 +36,7 @@ def opened(
     Args:
         folder: of the models.
         manifest: of the bundle.
-        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
+        backend: one of `tcja_runtime.choices.PROVIDERS`.
         outputs: tensors to compute.
         given: tensors to take as inputs, each with its dimensions.
     """

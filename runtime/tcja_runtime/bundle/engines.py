@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
-from tcja_runtime.bundle.manifest import FLAVOURS, check_sidecar
+from tcja_runtime.bundle.manifest import check_sidecar
+from tcja_runtime.choices import ENGINE_TARGETS
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine.gpu import Gpu, gpu
 
@@ -46,9 +47,9 @@ class Engine:
         return self.bundle / ENGINES / self.name / ENGINE
 
     @property
-    def flavour(self) -> str:
-        """One of `FLAVOURS`."""
-        return next(name for name, module in FLAVOURS.items() if module == self.sidecar["module"])
+    def target(self) -> str:
+        """The target that it was built for, one of `tcja_runtime.choices.ENGINE_TARGETS`."""
+        return next(name for name, module in ENGINE_TARGETS.items() if module == self.sidecar["module"])
 
     @property
     def plugin(self) -> str | None:
@@ -87,7 +88,7 @@ class Engine:
         )
         if here != built and not later:
             return Unavailable(
-                f"engine {self.name} was built with {self.flavour} {built}, this machine has {here}; {self._again}"
+                f"engine {self.name} was built with {self.target} {built}, this machine has {here}; {self._again}"
             )
         found = gpu()
         if found is None:
@@ -104,7 +105,7 @@ class Engine:
 
     def _fits(self, found: Gpu) -> bool:
         device, hardware = str(self.sidecar["device"]), self.sidecar.get("hardware")
-        if self.flavour == "tensorrt-rtx":  # which names the generations it was compiled for
+        if self.target == "tensorrt-rtx":  # which names the generations it was compiled for
             generations = [int(sm) for sm in re.findall(r"sm(\d+)", device)]
             return int(found.sm) in generations or int(found.sm) > max(generations, default=1000)
         if hardware == "AMPERE_PLUS":
@@ -115,10 +116,10 @@ class Engine:
 
     @property
     def _again(self) -> str:
-        return self._build(self.flavour)
+        return self._build(self.target)
 
-    def _build(self, flavour: str) -> str:
-        return f"run 'tcja-deploy build {self.bundle} --target {flavour}' here"
+    def _build(self, target: str) -> str:
+        return f"run 'tcja-deploy build {self.bundle} --target {target}' here"
 
 
 def engines(bundle: Bundle, *, trust_engine: bool = False) -> list[Engine]:
@@ -144,13 +145,13 @@ def require(module: str) -> Any:
     Raises:
         Unavailable: it, or a library that it needs, is missing.
     """
-    flavour = next(name for name, its in FLAVOURS.items() if its == module)
+    target = next(name for name, its in ENGINE_TARGETS.items() if its == module)
     if importlib.util.find_spec(module) is None:
-        raise Unavailable(f"{flavour} is not installed: run 'pip install {flavour}'; on a Jetson JetPack has it")
+        raise Unavailable(f"{target} is not installed: run 'pip install {target}'; on a Jetson JetPack has it")
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise Unavailable(f"{flavour} cannot be imported: {error}") from error
+        raise Unavailable(f"{target} cannot be imported: {error}") from error
 
 
 def _sidecar(file: Path) -> dict[str, Any]:

@@ -10,12 +10,9 @@ from typing import Any, get_origin, get_type_hints
 import numpy as np
 
 from tcja_runtime.bundle.stepwise import Streaming
+from tcja_runtime.choices import ENGINE_TARGETS
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
-
-FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""Python module by name of the TensorRT flavour that engines are built with."""
-
 
 Json = dict[str, Any]
 
@@ -153,7 +150,7 @@ class Manifest:
         precision: of weights and activations, where a weight does not say otherwise.
         streaming: how it is streamed; empty where it is not.
         calibration: what scales were found on: source and number of windows; empty where there are none.
-        targets: what was built: "onnx", and the TensorRT flavours of `engines`.
+        targets: what was built: "onnx", and the targets of `engines`.
         engines: folder below engines/ and sidecar of each engine.
         parity: summary of parity.json.
         tools: versions of what made the bundle.
@@ -216,7 +213,7 @@ def check_sidecar(sidecar: Any) -> None:
     batch, plugin = sidecar["batch"], sidecar.get("plugin")
     if len(batch) != 3 or not all(type(n) is int and n > 0 for n in batch) or batch != sorted(batch):
         raise ValueError(f"an engine's batch is {batch}")
-    if sidecar["module"] not in FLAVOURS.values():
+    if sidecar["module"] not in ENGINE_TARGETS.values():
         raise ValueError(f"an engine's module is {sidecar['module']!r}")
     if not sidecar["version"][:1].isdecimal():
         raise ValueError(f"an engine's version is {sidecar['version']!r}")

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle.manifest import FLAVOURS
+from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE, Hardware
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.files import journal
 
@@ -25,9 +25,6 @@ LARGEST_BATCH = 1024
 
 LEVELS = range(6)
 """TensorRT's optimisation levels, from the fastest build to the fastest engine."""
-
-HARDWARE = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
-"""Which other GPUs an engine may be for: `HardwareCompatibilityLevel` by option."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class BuildOptions:
     """How to build an engine.
 
     Attributes:
@@ -65,7 +62,7 @@ class Options:
         level: one of `LEVELS`; None takes TensorRT's own default.
         workspace: bytes of the GPU's memory a layer may use; None takes part of what is free.
         version_compatible: whether later TensorRT versions of the same major one may load the engine.
-        hardware: one of `HARDWARE`; None for this GPU alone.
+        hardware: one of `tcja_runtime.choices.HARDWARE`; None for this GPU alone.
         plugin: whether spiking layers are the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`), not standard
             operators.
     """
@@ -97,7 +94,7 @@ class Engine:
 
 def installed() -> list[str]:
     """The targets that this Python can build for, the default first."""
-    return [target for target, module in FLAVOURS.items() if importlib.util.find_spec(module)]
+    return [target for target, module in ENGINE_TARGETS.items() if importlib.util.find_spec(module)]
 
 
 def require(target: str) -> None:
@@ -112,7 +109,7 @@ def require(target: str) -> None:
         )
 
 
-def refuse_plugin(target: str, options: Options) -> None:
+def refuse_plugin(target: str, options: BuildOptions) -> None:
     """Refuse a plugin where there can be none.
 
     Raises:
@@ -126,7 +123,7 @@ def build(
     model: Path,
     engines: Path,
     target: str,
-    options: Options,
+    options: BuildOptions,
     precision: str,
     products: Mapping[str, int],
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -137,7 +134,7 @@ def build(
         model: a model in standard operators, or, for the plugin, with TcjaLif; its types are what the engine computes
             in.
         engines: folder to put the engine's own folder in: model.engine, engine.json and build.log.
-        target: one of `FLAVOURS`.
+        target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
         options: of the build.
         precision: of the model, for the folder's name.
         products: how many convolutions and matrix products it has in each type at least, "FLOAT", "HALF" or "INT8".
@@ -155,7 +152,7 @@ def build(
     log = _log_file(target)
     request = {
         "parent": os.getpid(),
-        "module": FLAVOURS[target],
+        "module": ENGINE_TARGETS[target],
         "model": str(model),
         "engines": str(engines),
         "precision": precision,
@@ -164,7 +161,7 @@ def build(
         "log": str(log),
         "cache": str(journal.folder() / "timing"),
         **dataclasses.asdict(options),
-        "hardware": options.hardware and HARDWARE[options.hardware],
+        "hardware": options.hardware and Hardware(options.hardware).name,
         "batch": dataclasses.astuple(options.batch),
     }
     child = subprocess.run(

@@ -121,7 +121,7 @@ def _build(request: dict[str, Any]) -> Answer:
             raise Refused("memory" if lacks_memory else "build", *errors)
 
     precision = "tf32" if request["tf32"] and request["precision"] == "fp32" else request["precision"]
-    flavour = "rtx" if _is_rtx(request) else "trt"
+    library = "rtx" if _is_rtx(request) else "trt"
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     sidecar = {
         "module": request["module"],
@@ -147,7 +147,7 @@ def _build(request: dict[str, Any]) -> Answer:
         "bytes": plan.nbytes,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-    name = f"{device}-{flavour}{trt.__version__}-{precision}{'-plugin' if request['plugin'] else ''}"
+    name = f"{device}-{library}{trt.__version__}-{precision}{'-plugin' if request['plugin'] else ''}"
     try:
         folder = Path(request["engines"]) / name
         folder.mkdir(parents=True)

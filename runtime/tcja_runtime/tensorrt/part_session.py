@@ -31,7 +31,7 @@ class BuiltPart:
         model: path of the .onnx file in standard operators; its weights are beside it.
         outputs: tensors to compute; none are the model's own outputs, of the model as it is.
         given: tensors to take as inputs, each with its dimensions.
-        target: one of `tcja_runtime.bundle.engines.FLAVOURS`.
+        target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
         precision: of the model.
 
     Attributes:
@@ -67,7 +67,7 @@ class BuiltPart:
         file = folder / "part.onnx"
         file.write_bytes(self._cut(known))
         (folder / WEIGHTS).symlink_to(self._model.resolve().parent / WEIGHTS)
-        return build.build(file, folder / ENGINES, self._target, build.Options(), self._precision, {}, shapes)
+        return build.build(file, folder / ENGINES, self._target, build.BuildOptions(), self._precision, {}, shapes)
 
     def _cut(self, given: Mapping[str, Dimensions]) -> bytes:
         whole = self._model.read_bytes()

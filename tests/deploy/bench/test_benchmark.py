@@ -15,11 +15,10 @@ import pytest
 
 from tcja_deploy.bench import benchmark, measure
 from tcja_deploy.bench.measure import Latency, timed
-from tcja_runtime.backends import select
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
-from tcja_runtime.choices import BackendName
+from tcja_runtime.choices import AUTO, BACKENDS, BackendName
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import power
 from tcja_runtime.machine.conditions import Conditions
@@ -244,7 +243,7 @@ def test_memory_that_came_with_the_network_is_counted(monkeypatch):
 
 
 def test_every_backend_can_be_chosen():
-    assert [name.value for name in BackendName] == [select.AUTO, *select.BACKENDS]
+    assert [name.value for name in BackendName] == [AUTO, *BACKENDS]
 
 
 @pytest.mark.parametrize(

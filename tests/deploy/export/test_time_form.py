@@ -16,10 +16,10 @@ import onnx
 import pytest
 
 from tcja_deploy.export import pipeline, request, time_form
-from tcja_exporters.graph.time_forms import FORMS
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
@@ -72,7 +72,7 @@ def forms(bundle: Path) -> dict[str, str]:
     return {name: "scan" if loop else "unrolled" for name, loop in loops.items()}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TIME_FORMS)
 def test_a_form_that_was_asked_for(run, export, name, form):
     bundle = export(name, "--target", "onnx", "--time-form", form)
     layers = [layer.name for layer in manifest(bundle).layers]
@@ -146,7 +146,7 @@ def test_both_forms_answer_to_the_bit(export, name, windows):
     """The answer, and every current and spike on the way."""
     given = networks.SMALL[name].inputs(windows, seed=3).numpy()
     found = []
-    for form in FORMS:
+    for form in TIME_FORMS:
         bundle = export(name, "--target", "onnx", "--time-form", form)
         said = manifest(bundle)
         inner = [tensor(layer.name) for layer in said.layers for tensor in (current_tensor, spikes_tensor)]
@@ -233,7 +233,7 @@ class TestTensorRtRtx:
             said["why"],
         )
         assert told
-        megabytes = dict(zip(FORMS, map(float, told.groups()), strict=True))
+        megabytes = dict(zip(TIME_FORMS, map(float, told.groups()), strict=True))
         assert megabytes[said["form"]] == min(megabytes.values()) > 0
         (sidecar,) = manifest(bundle).engines.values()
         assert round(sidecar["bytes"] / 1e6, 1) == megabytes[said["form"]]

@@ -24,7 +24,7 @@ from tcja_runtime.data.samples import Samples
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.tensorrt.build import Batch, Options
+from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 from ... import networks
 
@@ -179,7 +179,7 @@ def test_a_network_whose_steps_are_not_found(recordings, tmp_path, capsys):
 def test_an_engine_that_returns_its_steps_tells_them(recordings, simulated, tmp_path):
     path, frames, labels = recordings
     net, _, _ = exported("per step", path, tmp_path / "a.bundle")
-    build(tmp_path / "a.bundle", "tensorrt", Options(batch=Batch(1, 8, 16)))
+    build(tmp_path / "a.bundle", "tensorrt", BuildOptions(batch=Batch(1, 8, 16)))
     report = verify(tmp_path / "a.bundle", backend="tensorrt", data=path, show=9).report
     assert report.met
     read, shown = (each for each in report.anytime if each.network == report.backends[0].backend)

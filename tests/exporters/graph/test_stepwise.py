@@ -25,7 +25,7 @@ from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt import build
-from tcja_runtime.tensorrt.build import Options
+from tcja_runtime.tensorrt.build import BuildOptions
 
 from ... import networks
 from ..peers.streamed import pushed, split
@@ -227,5 +227,5 @@ def test_a_network_that_mixes_steps_first_is_refused():
 @pytest.mark.parametrize("file", [HEAD, TAIL])
 def test_nvidias_builder_takes_both(file, tmp_path):
     split(networks.streamable(LIF), FRAMES, tmp_path)
-    built = build.build(tmp_path / file, tmp_path / "engines", "tensorrt-rtx", Options(), "fp32", {})
+    built = build.build(tmp_path / file, tmp_path / "engines", "tensorrt-rtx", BuildOptions(), "fp32", {})
     assert built.sidecar["layers"] > 5

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from tcja_exporters import custom_op
 from tcja_exporters.graph import time_forms
-from tcja_exporters.graph.time_forms import FORMS
+from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.neuron import NeuronSpec, fire
 
 STEPS = 9
@@ -74,7 +74,7 @@ def ran(plain, x):
     return onnxruntime.InferenceSession(plain.SerializeToString(), options).run(None, {"x": x})[0]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TIME_FORMS)
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("charge", CHARGES)
 def test_every_neuron_is_exact(charge, reset, form):
@@ -87,7 +87,7 @@ def test_every_neuron_is_exact(charge, reset, form):
             assert reset == "none" or 0.01 < expected.mean() < 0.999
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TIME_FORMS)
 def test_spikes_at_the_edge_of_float32(form):
     """The largest membranes fire and their negatives do not, though k times them is infinite."""
     largest = np.finfo(np.float32).max / 4  # a sum of them must be a number

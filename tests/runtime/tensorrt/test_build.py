@@ -13,7 +13,7 @@ from tcja_runtime.bundle.bundle import PLAIN_MODEL, sha256
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.tensorrt import build as engine
 from tcja_runtime.tensorrt import builder_process
-from tcja_runtime.tensorrt.build import Batch, Options
+from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 pytestmark = pytest.mark.tensorrt
 
@@ -37,7 +37,9 @@ def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
 
 
 def build(model: Path, engines: Path, target: str = "tensorrt-rtx", products=None, **options: object) -> engine.Engine:
-    return engine.build(model, engines, target, Options(**{"batch": Batch(1, 1, 1), **options}), "fp32", products or {})
+    return engine.build(
+        model, engines, target, BuildOptions(**{"batch": Batch(1, 1, 1), **options}), "fp32", products or {}
+    )
 
 
 def model(path: Path, *nodes: onnx.NodeProto, kind: int = TensorProto.FLOAT) -> Path:
@@ -84,7 +86,7 @@ def test_a_damaged_model_is_refused(tmp_path):
 
 
 def test_a_builder_that_is_not_installed_is_named():
-    missing = next((target for target in engine.FLAVOURS if target not in engine.installed()), None)
+    missing = next((target for target in engine.ENGINE_TARGETS if target not in engine.installed()), None)
     if missing is None:
         pytest.skip("every TensorRT is installed")
     with pytest.raises(
@@ -169,14 +171,14 @@ def test_rtx_engines_are_for_their_own_version(tmp_path, exports):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"level": 6}, "--optimization-level 6 must be 0 to 5"),
-        ({"workspace": 1000}, "--workspace 0.000953674 must be 1 to 1048576 MiB"),
-        ({"hardware": "turing"}, "--hardware-compatible turing must be ampere-plus or same-compute-capability"),
+        ({"level": 6}, "`level` 6 must be 0 to 5"),
+        ({"workspace": 1000}, "`workspace` 0.000953674 must be 1 to 1048576 MiB"),
+        ({"hardware": "turing"}, "`hardware` turing must be ampere-plus or same-compute-capability"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(BadInput, match=message):
-        Options(**options)
+        BuildOptions(**options)
 
 
 @RTX
