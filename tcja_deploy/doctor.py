@@ -181,7 +181,7 @@ def _jetpack(system: System) -> Finding:
     what, known = "use JetPack's TensorRT", system.jetpack
     if known is None:
         detail = f"{system.title}: what belongs to it is not known to this version; {_UNTRIED}"
-        return Finding(what, False, detail, "compare with the table in docs/jetson.md")
+        return Finding(what, False, detail, "compare with the table in docs/how-to/jetson.md")
     has = f"{system.title} has CUDA {known.cuda}, TensorRT {known.tensorrt}, Python {known.python}"
     if known.supported:
         return Finding(what, True, f"{has}; {_UNTRIED}")
@@ -207,7 +207,7 @@ def _memory() -> Finding:
     free, swapped = free_memory(), swap()
     detail = f"{_gib(free)} of memory and {_gib(swapped and swapped[0])} of swap are free"
     if swapped and not swapped[1]:
-        fix = "docs/jetson.md says how to add some"
+        fix = "docs/how-to/jetson.md says how to add some"
         return Finding("swap while building", False, f"{detail}; a build that needs more is killed", fix)
     return Finding("swap while building", True, detail)
 

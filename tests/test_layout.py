@@ -36,30 +36,3 @@ def test_dependencies_point_one_way(package):
     for file in files:
         ours = {name for name in imported(file) if name.startswith("tcja_")}
         assert ours <= MAY_IMPORT[package], file
-
-
-DOCUMENTS = [
-    "README.md",
-    "CONTRIBUTING.md",
-    *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").glob("*.md"))),
-    *(str(p.relative_to(ROOT)) for p in (ROOT / "examples").glob("*/README.md")),
-]
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_documents_link_to_files_and_targets_that_exist(document):
-    text = (ROOT / document).read_text()
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert ((ROOT / document).parent / link).exists(), link
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"^    (?:PYTHON=\S+ )?make (\w+)", text, re.MULTILINE)) <= targets
-
-
-def test_the_readme_names_every_option(capsys):
-    for command in ("export", "build", "verify", "bench", "run", "stream", "inspect"):
-        app.run([command, "--help"])
-    options = set(re.findall(r"--[a-z]+[a-z0-9-]*", capsys.readouterr().out))
-    text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/live.md"))
-    explained = set(re.findall(r"--[a-z]+[a-z0-9-]*", text))
-    assert options - explained <= {"--help"}
-    assert explained <= options

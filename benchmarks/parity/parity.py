@@ -5,7 +5,7 @@
 A network's weights are drawn from the seed; a trained checkpoint is compared on different parts of its data instead.
 "near" is the largest share, over the layers, of neurons and time steps at which rounding decides; "of bound" is the
 largest difference of any signal as a share of what rounding explains. What was measured for the release is in
-docs/parity.md.
+docs/measurements/parity.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 A network's weights are drawn from seed 0 and it sees drawn windows; a trained checkpoint sees its own data, all of it
 unless --samples says otherwise. "flips" are spikes that differ from the network of the same constants in float64, each
 layer fed its spikes; "same class" and "accuracy" compare with the trained network, running free. What was measured for
-the release is in docs/precision.md.
+the release is in docs/measurements/precision.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `speed.py` measured, as tables for a terminal or for docs/speed.md, and as a plot."""
+"""What `speed.py` measured, as tables for a terminal or for docs/measurements/speed.md, and as a plot."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ Measured are every network of the registry in its published size, with drawn wei
 example on its real images; or those that are named. `peers.py` says against what. The contestants run in turn, round
 by round, in one process, each with the threads that it takes by itself; figures are of single runs, ratios are ours
 divided by theirs, of medians. Memory is that of a fresh process each (`peak.py`), growth is in `growth.py`, and engines
-are built by TensorRT-RTX, which needs no GPU. docs/speed.md has what was measured.
+are built by TensorRT-RTX, which needs no GPU. docs/measurements/speed.md has what was measured.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batches-at", type=int, default=16, help="T, for growth with the batch")
     parser.add_argument("--json", type=Path, help="write everything measured")
     parser.add_argument("--plot", type=Path, help="draw it, as SVG")
-    parser.add_argument("--markdown", action="store_true", help="print tables for docs/speed.md")
+    parser.add_argument("--markdown", action="store_true", help="print tables for docs/measurements/speed.md")
     parser.add_argument("--quick", action="store_true", help="a smoke run: few rounds, a tiny network for growth")
     args = parser.parse_args()
     if args.quick:

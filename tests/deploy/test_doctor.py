@@ -97,7 +97,7 @@ def test_doctor_as_json(board, capsys):
             "R39 (release), REVISION: 1.0",
             "tegra264",
             "JetPack unknown (Jetson Linux 39.1.0): what belongs to it is not known to this version",
-            "compare with the table in docs/jetson.md",
+            "compare with the table in docs/how-to/jetson.md",
         ),
     ],
 )
@@ -157,7 +157,7 @@ def test_without_swap_it_is_said(board):
     found = board.found()["swap while building"]
     assert not found.able
     assert found.detail == "5.1 GiB of memory and 0.0 GiB of swap are free; a build that needs more is killed"
-    assert found.fix == "docs/jetson.md says how to add some"
+    assert found.fix == "docs/how-to/jetson.md says how to add some"
 
 
 def test_a_power_mode_that_is_not_told(board, monkeypatch):

@@ -24,7 +24,7 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 EXACT = {"CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}}
 """Options with which products of float32 are products of float32, and convolutions sums of them: whatever else cuDNN is
-asked to choose by, it also takes Fourier transforms (docs/gpu.md), which make exact sums inexact."""
+asked to choose by, it also takes Fourier transforms (docs/measurements/gpu.md), which make exact sums inexact."""
 
 _REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
 """What ONNX Runtime says where a library of CUDA's refuses to work: one that is too new for the driver, say."""

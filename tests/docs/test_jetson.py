@@ -1,4 +1,4 @@
-"""docs/jetson.md says what the code says: the JetPack table, every error line, every command and option."""
+"""docs/how-to/jetson.md says what the code says: the JetPack table, every error line, every command and option."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tcja_deploy.cli import app
+from tcja_deploy.cli.flags import flagged
 from tcja_runtime.machine.jetpack import JETPACKS, ORIN, THOR, XAVIER
 
-ROOT = Path(__file__).parents[1]
-GUIDE = (ROOT / "docs" / "jetson.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "how-to" / "jetson.md"
+GUIDE = PAGE.read_text()
 CHIPS = {"Xavier": XAVIER, "Orin": ORIN, "Thor": THOR}
 
 
@@ -36,7 +38,7 @@ def texts() -> list[str]:
                     found.append("".join(map(str, parts)))
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                     found.append(node.value)
-    return found
+    return [flagged(text) for text in found]
 
 
 def test_the_table_is_the_code_s():
@@ -84,6 +86,6 @@ def test_links_lead_somewhere(link):
     if link.startswith("https://"):
         return
     path, _, anchor = link.partition("#")
-    text = (ROOT / "docs" / path).read_text() if path else GUIDE
+    text = (PAGE.parent / path).read_text() if path else GUIDE
     heads = [re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in re.findall(r"^#+ (.+)$", text, re.M)]
     assert not anchor or anchor in heads

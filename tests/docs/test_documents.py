@@ -1,0 +1,56 @@
+"""Documents name what there is: files, anchors, targets of the Makefile, options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/*.md"))
+    if path.name != "CHANGELOG.md"  # it names what there was
+)
+
+
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def document(request) -> Path:
+    return request.param
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that the headings of a page have on GitHub."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+
+
+def test_links_lead_to_files_and_headings_that_exist(document):
+    for link in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        page = (document.parent / path).resolve() if path else document
+        assert page.exists(), link
+        assert not anchor or anchor in anchors(page), link
+
+
+def test_targets_of_the_makefile_exist(document):
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^    (?:PYTHON=\S+ )?make ([\w-]+)", document.read_text(), re.MULTILINE)) <= targets
+
+
+def test_options_exist(document):
+    """Every option of a documented `tcja-deploy` command is one; the reference of the command line has them all."""
+    reference = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    for command, rest in re.findall(r"tcja-deploy ([a-z]+)\b([^\n`']*)", document.read_text()):
+        section = reference.partition(f"## `{command}`\n")[2].partition("\n## ")[0]
+        options = set(re.findall(r"(?<![\w-])--[a-z]+[a-z0-9-]*", rest.partition("#")[0]))
+        assert options <= {*re.findall(r"--[a-z]+[a-z0-9-]*", section), "--help"}, (command, options)
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"index.md"}
+    assert pages == {link for link in re.findall(r"\]\(([^)#]+\.md)\)", index) if not link.startswith("..")}
