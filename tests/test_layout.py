@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
-
-from tcja_deploy.cli import app
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {

@@ -84,11 +84,12 @@ def section(command: CommandInfo) -> Iterator[str]:
     """The lines of a command."""
     if command.callback is None:
         raise ValueError(f"the command {command.name} does nothing")
+    title = command.name or command.callback.__name__
     hints = typing.get_type_hints(command.callback, include_extras=True)
     parameters = inspect.signature(command.callback).parameters
     infos = {name: typing.get_args(hints[name])[1] for name in parameters}
     arguments = [info.metavar or name.upper() for name, info in infos.items() if isinstance(info, ArgumentInfo)]
-    yield from (f"## `{command.name}`", "", f"    tcja-deploy {command.name} {' '.join(arguments)} [OPTIONS]", "")
+    yield from (f"## `{title}`", "", f"    tcja-deploy {title} {' '.join(arguments)} [OPTIONS]", "")
     yield from (inspect.cleandoc(command.callback.__doc__ or ""), "", "| | |", "| --- | --- |")
     yield from (row(parameter, hints[name]) for name, parameter in parameters.items())
     yield ""

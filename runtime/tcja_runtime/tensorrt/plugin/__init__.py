@@ -13,7 +13,8 @@ numbers in a way that NumPy 2.4 refuses (``float`` of an array, `tensorrt.plugin
     TcjaLif(current [T, N, ...]) -> spikes [T, N, ...]
     TcjaLif(current [T, N, C, H, W], pool k > 1) -> spikes [T * N, C, H // k, W // k]
 
-Neither form was ever run in a real TensorRT on a GPU: no machine with both was at hand. docs/explanation/plugin.md says what was.
+Neither form was ever run in a real TensorRT on a GPU: no machine with both was at hand. What was run is in
+docs/explanation/plugin.md.
 """
 
 from __future__ import annotations
