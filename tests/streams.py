@@ -51,7 +51,7 @@ def same(found: Events, expected: Events) -> bool:
 class Fed:
     """A source that gives runs, each when it is let."""
 
-    title, address, ends, waits, recording, sensor, damaged, lost = "a test", "", True, False, None, None, 0, 0
+    title, address, ends, pausable, recording, sensor, damaged, lost = "a test", "", True, False, None, None, 0, 0
 
     def __init__(self, *runs: Events, before: Callable[[int], None] = lambda _: None) -> None:
         self._runs, self._before = runs, before

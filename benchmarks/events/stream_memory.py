@@ -58,13 +58,13 @@ class Simulated:
 
     Args:
         pieces: of bytes, one after the other.
-        waits: whether it loses nothing by being made to wait.
+        pausable: whether it can be paused without a loss.
     """
 
     title, address, ends, recording, sensor, damaged, lost = "simulated", "", True, None, None, 0, 0
 
-    def __init__(self, pieces: Iterator[bytes], *, waits: bool) -> None:
-        self._pieces, self.waits = pieces, waits
+    def __init__(self, pieces: Iterator[bytes], *, pausable: bool) -> None:
+        self._pieces, self.pausable = pieces, pausable
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         decoder = Atis()
@@ -114,7 +114,7 @@ def resident() -> int:
 def hour(bundle: Path, pieces: Sequence[bytes], minutes: float) -> tuple[Floats, Summary]:
     """Seconds of the stream and MiB in memory, [N, 2], after each window, and what came of the stream."""
     n = int(minutes * 60 * RATE) // PIECE
-    source = Simulated(itertools.islice(itertools.cycle(pieces), n), waits=True)
+    source = Simulated(itertools.islice(itertools.cycle(pieces), n), pausable=True)
     stream = Stream(bundle, source, Options(window=Window(1_000_000)), silent())
     seen = np.ones((int(minutes * 60) + 1, 2), np.float32)  # now, so that it does not grow with the stream
 
@@ -127,7 +127,7 @@ def hour(bundle: Path, pieces: Sequence[bytes], minutes: float) -> tuple[Floats,
 
 def burst(bundle: Path, pieces: Sequence[bytes], events: int) -> tuple[int, int, Summary]:
     """Events of the windows that were answered, bytes that memory grew by at most, and what came of the stream."""
-    source = Simulated(itertools.islice(itertools.cycle(pieces), -(-events // PIECE)), waits=False)
+    source = Simulated(itertools.islice(itertools.cycle(pieces), -(-events // PIECE)), pausable=False)
     stream = Stream(bundle, source, Options(window=Window(1_000_000)), silent())
     most, answered = peak(), 0
 

@@ -84,7 +84,9 @@ def stream(
         trust_engine=trust_engine,
     )
     progress = flags.progress()
-    with contextlib.closing(sources.opened(source, form=format_, speed=options.speed(speed), follow=follow)) as opened:
+    with contextlib.closing(
+        sources.open_source(source, form=format_, speed=options.speed(speed), follow=follow)
+    ) as opened:
         found = Stream(bundle, opened, how, progress)
         if opened.address:
             progress.note(f"listening at {opened.address}")

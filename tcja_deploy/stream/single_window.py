@@ -13,8 +13,7 @@ from tcja_runtime.data.event_counts import Planes
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Frame
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Events, InMemory, Recording, Segment, segments
-from tcja_runtime.events.sources import Source
+from tcja_runtime.events import Events, InMemory, Recording, Segment, Source, segments
 
 KEPT = 2**24
 """Events that are kept, at most, of a source that cannot be read again: some 220 MB."""

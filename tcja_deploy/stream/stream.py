@@ -26,10 +26,9 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
 from tcja_runtime.data.sliding_windows import Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Events
+from tcja_runtime.events import Events, Source
 from tcja_runtime.events.buffer import LIMIT, Buffer, Gap, Run
-from tcja_runtime.events.clock import Steady
-from tcja_runtime.events.sources import Source
+from tcja_runtime.events.clock import ContinuousClock
 
 _AT_ONCE = 1.0  # seconds within which signals are one
 _TICK = 0.1  # seconds after which whoever waits looks whether to stop
@@ -111,7 +110,7 @@ class Stream:
                 overlapping=window.overlap if window else 1,
                 apart=window is not None and (window.unit == "events" or self.contract.split != "number"),
             )
-        waits = window is None or (source.waits if options.lossless is None else options.lossless)
+        waits = window is None or (source.pausable if options.lossless is None else options.lossless)
         self.source, self._options, self.buffer = source, options, Buffer(options.buffer, waits=waits)
         self.recent: collections.deque[tuple[float, Events]] = collections.deque(maxlen=_RUNS)
         self.latencies = Latencies()
@@ -119,7 +118,7 @@ class Stream:
         self.windows = self._cut_short = self._turned_away = 0
         self._begun: dict[int, Frame] = {}
         self._gaps: list[Gap] = []
-        self._steady = Steady()
+        self._clock = ContinuousClock()
         self._began = time.monotonic()
         self._ended: str | None = None
         self._stopped = threading.Event()
@@ -172,7 +171,7 @@ class Stream:
             left=self.buffer.arrived - self.buffer.dropped - looked_at,
             late=self._cutter.late,
             outside=self._cutter.outside,
-            resets=self._steady.resets,
+            resets=self._clock.resets,
             damaged=self.source.damaged,
             lost=self.source.lost,
             latency_median=self.latencies.quantile(0.5),
@@ -209,8 +208,8 @@ class Stream:
         """A run for windows, which follow each other however the camera counts."""
         if isinstance(self._cutter, AtOnce):
             return run
-        before = self._steady.shift
-        events, gap = self._steady(run.events), run.gap
+        before = self._clock.shift
+        events, gap = self._clock.correct(run.events), run.gap
         if gap:  # the clock may have been set back before it, within it or behind it
             first = int(events.t[0])
             moved = first - int(run.events.t[0])

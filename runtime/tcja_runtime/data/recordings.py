@@ -16,7 +16,7 @@ from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Recording, recording, segments
-from tcja_runtime.events.clock import Steady
+from tcja_runtime.events.clock import ContinuousClock
 
 _BLOCK = 2**20  # bytes
 
@@ -118,7 +118,7 @@ class Recorded:
             yield from self._cut(self.window)
 
     def _cut(self, window: Window) -> Iterator[Floats]:
-        cutter, collector, clock = Cutter(self.contract, window), Collector(self.contract), Steady()
+        cutter, collector, clock = Cutter(self.contract, window), Collector(self.contract), ContinuousClock()
         begun: dict[int, Span] = {}
         for frame in self._frames(cutter, clock):
             before = begun.pop(frame.window, Span(frame.begin, frame.end, 0, True))
@@ -148,7 +148,7 @@ class Recorded:
         said = (anew, clock.resets), (late, cutter.late), (ends, short)
         self.remarks[:] = [remark for remark, count in said if count]
 
-    def _frames(self, cutter: Cutter, clock: Steady) -> Iterator[Frame]:
+    def _frames(self, cutter: Cutter, clock: ContinuousClock) -> Iterator[Frame]:
         for events in self.recording.chunks():
             inside = events  # labels tell times as they were recorded
             if self.begin is not None:
@@ -156,7 +156,7 @@ class Recorded:
             if self.end is not None:
                 inside = inside.where(inside.t < self.end)
             if len(inside):
-                yield from cutter.push(clock(inside))
+                yield from cutter.push(clock.correct(inside))
         yield from cutter.finish()
 
 

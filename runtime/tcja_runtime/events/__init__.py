@@ -1,17 +1,17 @@
-"""Event streams: what cameras send and files hold, as arrays of events.
+"""Events of event cameras, read from files and from streams of bytes.
 
-    recordings of any length   recording(path).chunks()             a million events at a time at most, every time anew
-    bytes as they come         FORMATS["atis"].decoder().feed(...)  events as soon as their bytes are whole
+    recording(path).chunks()               the events of a file of any length, at most a million at a time
+    FORMATS["atis"].decoder().feed(...)    the events in bytes that are still being sent
 
-Every format that is bytes in a row is one `Decoder`, for files and for what is still being sent.
+A format that is a sequence of bytes has one `Decoder`, which reads both. `formats/` has one module for each format.
 """
 
 from __future__ import annotations
 
 from tcja_runtime.errors import Damaged
-from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, Recording
+from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, Recording, Source
+from tcja_runtime.events.formats.registry import FORMATS, Format, format_of, recording
 from tcja_runtime.events.labels import Segment, segments
-from tcja_runtime.events.registry import FORMATS, Format, recording, told
 
 __all__ = [
     "CHUNK",
@@ -23,7 +23,8 @@ __all__ = [
     "InMemory",
     "Recording",
     "Segment",
+    "Source",
+    "format_of",
     "recording",
     "segments",
-    "told",
 ]

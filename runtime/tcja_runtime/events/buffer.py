@@ -1,8 +1,8 @@
-"""Between a source of events and a network that may be slower: a queue that is bounded, and counts what it drops.
+"""A bounded queue between a source of events and a network that may be slower.
 
-A camera does not wait. Where the queue is full, the oldest events that it holds make room for those that come, so that
-answers are about now; how many, and from when to when, is told with the events behind the gap. A source that can wait,
-such as a file, is made to instead.
+A camera cannot be paused. When the queue is full, it drops its oldest events, so that predictions are about the
+present. The number and the times of the dropped events are told with the events behind the gap. A source that can be
+paused, such as a file, is paused instead.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import time
 from tcja_runtime.events.event import CHUNK, Events
 
 LIMIT = 2**22
-"""Events that wait at most, unless said otherwise."""
+"""The most events that wait in the queue, unless the user chooses another limit."""
 
-_SMALL = 1024  # events: shorter runs are joined while they wait, for a run costs as much memory as fifty events
+_SMALL = 1024  # events: shorter runs are joined in the queue, because a run costs as much memory as fifty events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Gap:
     """Events that were dropped.
 
     Attributes:
-        events: how many.
-        begin: the earliest of their times, in microseconds.
-        end: the latest.
+        events: the number of dropped events.
+        begin: the earliest time of them, in microseconds.
+        end: the latest time of them, in microseconds.
     """
 
     events: int
@@ -38,7 +38,7 @@ class Gap:
 
     @classmethod
     def of(cls, events: Events) -> Gap:
-        """All of some events, at least one."""
+        """The gap that is left if all of these events are dropped, at least one."""
         return cls(len(events), int(events.t.min()), int(events.t.max()))
 
     def __or__(self, other: Gap) -> Gap:
@@ -47,12 +47,12 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Events one after the other.
+    """Events that came together.
 
     Attributes:
-        events: at least one.
-        arrived: when, as `time.monotonic` counts; where runs were joined, the first of them.
-        gap: what was dropped just before them.
+        events: the events, at least one.
+        arrived: the time when they came, in seconds of `time.monotonic`; of joined runs, the time of the first.
+        gap: the events that were dropped just before these; None if none were.
     """
 
     events: Events
@@ -64,13 +64,14 @@ class Buffer:
     """A queue of events from one thread to another.
 
     Args:
-        limit: events that it holds at most.
-        waits: whether a full one makes the source wait; else its oldest events are dropped.
+        limit: the most events in the queue.
+        waits: whether `put` waits while the queue is full; if False, the oldest events are dropped.
 
     Attributes:
-        arrived: events that were put in.
-        dropped: of them, how many were dropped.
-        held: of them, how many are waiting.
+        limit: as given.
+        arrived: the number of events that were put in.
+        dropped: the number of events that were dropped.
+        held: the number of events in the queue now.
     """
 
     def __init__(self, limit: int, *, waits: bool) -> None:
@@ -81,7 +82,7 @@ class Buffer:
         self._changed = threading.Condition()
 
     def put(self, events: Events) -> bool:
-        """Add events; returns whether more are wanted."""
+        """Add events. Returns False once the queue is closed: no more events are wanted."""
         at = 0
         with self._changed:
             while at < len(events) and not self._closed:
@@ -96,7 +97,7 @@ class Buffer:
             return not self._closed
 
     def take(self, seconds: float) -> Run | None:
-        """The oldest run; None if none comes within these seconds, or will ever (`over`)."""
+        """Remove the oldest run; None if the queue stays empty for these seconds, or is closed and empty (`over`)."""
         with self._changed:
             self._changed.wait_for(lambda: self._runs or self._closed, seconds)
             if not self._runs:
@@ -108,10 +109,10 @@ class Buffer:
 
     @property
     def over(self) -> bool:
-        """Whether it is closed and empty.
+        """Whether the queue is closed and empty.
 
         Raises:
-            BaseException: why the source could not go on, once all that came before has been taken.
+            BaseException: the error that the queue was closed with, once it is empty.
         """
         with self._changed:
             if self._failed and not self._runs:
@@ -119,7 +120,11 @@ class Buffer:
             return self._closed and not self._runs
 
     def close(self, failed: BaseException | None = None) -> None:
-        """Take no more events: the source has ended or failed, or nobody wants them."""
+        """Take no more events.
+
+        Args:
+            failed: the error that ended the source; None if it ended as it should, or is not wanted any more.
+        """
         with self._changed:
             self._closed, self._failed = True, failed
             self._changed.notify_all()
@@ -134,7 +139,7 @@ class Buffer:
         self._runs.append(run)
 
     def _shorten(self) -> None:
-        """Drop the oldest events beyond the limit."""
+        """Drop the oldest events that are more than the limit."""
         gap: Gap | None = None
         while (excess := self.held - self.limit) > 0:
             run = self._runs.popleft()

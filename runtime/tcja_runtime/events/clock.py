@@ -1,9 +1,11 @@
-"""Clocks that begin anew: a stream goes on where the time of its events is set back.
+"""Camera clocks that are reset: the times of a stream are moved so that they go on after each reset.
 
-Times of 23 bits, as in ATIS .bin, last 8 seconds, and those of 32 bits 71 minutes; cameras are unplugged; and one wild
-time in the far future would make all events behind it too late. So where time goes back by more than `BACK` from one
-event to the next, that event and those behind it are moved to the time of the one before. What goes back by less is
-left as it is.
+A clock is reset when its number of bits is used up (times of 23 bits, as in ATIS .bin, after 8 seconds; times of 32
+bits after 71 minutes), when a camera is plugged in again, or when one wrong time lay far in the future. Without a
+correction, all later events would be too late for their windows.
+
+The rule: where time goes back by more than `BACK` from one event to the next, that event and all later ones are moved
+so that it gets the time of the event before. Smaller steps back are left as they are.
 """
 
 from __future__ import annotations
@@ -15,23 +17,23 @@ import numpy as np
 from tcja_runtime.events import Events
 
 BACK = 1_000_000
-"""Microseconds."""
+"""The smallest step back in time that counts as a reset of the clock, in microseconds."""
 
 
-class Steady:
-    """Moves the times of a stream.
+class ContinuousClock:
+    """Corrects the times of one stream for resets of the camera's clock.
 
     Attributes:
-        resets: how often time was set back.
-        shift: microseconds by which the times are moved that come now.
+        resets: the number of resets so far.
+        shift: the time that is added to the next events, in microseconds.
     """
 
     def __init__(self) -> None:
         self.resets = self.shift = 0
-        self._latest: int | None = None  # as it came
+        self._latest: int | None = None  # the uncorrected time of the last event
 
-    def __call__(self, events: Events) -> Events:
-        """The same events, at least one, with times that never go back far."""
+    def correct(self, events: Events) -> Events:
+        """The next events of the stream, at least one, with corrected times."""
         times = events.t
         steps = np.diff(times, prepend=int(times[0]) if self._latest is None else self._latest)
         self._latest = int(times[-1])

@@ -1,8 +1,9 @@
-"""Events, and what turns bytes into them."""
+"""Events, and the interfaces that give them: decoders of bytes, recordings in files, and sources that are live."""
 
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 CHUNK = 2**20
-"""Events at a time, at most."""
+"""The most events in a chunk of a recording."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """A run of events in the order in which they were recorded.
+    """Events in the order in which they were recorded; E is their number.
 
     Attributes:
-        t: when, int64 [E], in microseconds. Formats do not promise that it never goes back.
-        x: column, uint16 [E].
-        y: row, uint16 [E].
-        p: polarity, bool [E]: False is off (darker), True is on (brighter).
+        t: the times in microseconds, int64 [E]. They may go back: no format excludes it.
+        x: the columns, uint16 [E].
+        y: the rows, uint16 [E].
+        p: the polarities, bool [E]: False is off (darker), True is on (brighter).
     """
 
     t: npt.NDArray[np.int64]
@@ -34,11 +35,11 @@ class Events:
         return len(self.t)
 
     def __getitem__(self, at: slice) -> Events:
-        """Some of them, without a copy."""
+        """A slice of the events, as views of the same arrays."""
         return Events(self.t[at], self.x[at], self.y[at], self.p[at])
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Events:
-        """Those that a mask [E] says; without a copy if it is all of them."""
+        """The events where a mask bool [E] is True; the same object if it is True everywhere."""
         return self if mask.all() else Events(self.t[mask], self.x[mask], self.y[mask], self.p[mask])
 
     @classmethod
@@ -48,7 +49,7 @@ class Events:
 
     @classmethod
     def joined(cls, runs: Iterable[Events]) -> Events:
-        """Runs one after the other."""
+        """The events of several runs, one run after the other."""
         held = list(runs) or [cls.none()]
         if len(held) == 1:
             return held[0]
@@ -61,30 +62,30 @@ class Events:
 
 
 class Decoder(Protocol):
-    """Turns the bytes of one recording into events, however they are cut on their way.
+    """Decodes the bytes of one recording. The bytes may come in pieces of any size.
 
-    What it keeps between calls is less than one packet of its format.
+    Between calls a decoder keeps less than one packet of its format.
 
     Attributes:
-        sensor: rows and columns of the camera, where the format or the bytes so far tell.
+        sensor: the rows and columns of the camera; None if neither the format nor the bytes so far tell them.
     """
 
     @property
     def sensor(self) -> tuple[int, int] | None: ...
 
     def feed(self, data: bytes) -> Events:
-        """The events that are whole with these bytes.
+        """The events whose last byte is among these bytes.
 
         Raises:
-            Damaged: the bytes are no events. Nothing can be fed after it.
+            Damaged: the bytes are not valid in this format. The decoder cannot be used any more.
         """
         ...
 
     def finish(self) -> None:
-        """Say that there are no more bytes.
+        """End the recording.
 
         Raises:
-            Damaged: the last event, packet or header is not whole.
+            Damaged: the last event, packet or header is incomplete.
         """
         ...
 
@@ -93,9 +94,9 @@ class Recording(Protocol):
     """A file of events.
 
     Attributes:
-        path: of the file.
-        format: its name in `tcja_runtime.events.FORMATS`.
-        sensor: rows and columns of the camera, where the file tells.
+        path: the file.
+        format: the name of its format in `tcja_runtime.events.FORMATS`.
+        sensor: the rows and columns of the camera; None if the file does not tell them.
     """
 
     @property
@@ -106,25 +107,73 @@ class Recording(Protocol):
     def sensor(self) -> tuple[int, int] | None: ...
 
     def chunks(self) -> Iterator[Events]:
-        """All events from the start, at most `CHUNK` at a time, in memory that does not grow with the file.
+        """All events from the start, at most `CHUNK` at a time. Each call reads the file again.
+
+        The memory does not grow with the size of the file.
 
         Raises:
             BadInput: the file cannot be read.
-            Damaged: it is damaged, which may be found only behind events that were given already; the message names
-                the file.
+            Damaged: the file is damaged. The events before the damage may have been given already.
         """
+        ...
+
+
+class Source(Protocol):
+    """A source of events.
+
+    Attributes:
+        title: the name of the source in messages.
+        address: the address that other programs send to; empty if the source is not a socket.
+        ends: whether the source ends by itself.
+        pausable: whether the source can be paused without a loss: a recording that is read as fast as possible.
+        recording: the recording that is played; None for any other source.
+        sensor: the rows and columns of the camera; None as long as the events so far do not tell them.
+        damaged: the number of datagrams that were skipped because they are not valid events.
+        lost: the number of datagrams that the kernel dropped because they came faster than they were read.
+    """
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def ends(self) -> bool: ...
+    @property
+    def pausable(self) -> bool: ...
+    @property
+    def recording(self) -> Recording | None: ...
+    @property
+    def sensor(self) -> tuple[int, int] | None: ...
+    @property
+    def damaged(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+
+    def runs(self, stop: threading.Event) -> Iterator[Events]:
+        """The events as they come, until the source ends or `stop` is set.
+
+        A source sees within a tenth of a second that `stop` is set.
+
+        Raises:
+            BadInput: the source cannot be read any further.
+            Damaged: the recording is damaged. The events before the damage were given.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file or the socket of the source."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class InMemory:
-    """A `Recording` that is in no file.
+    """A `Recording` whose events are in memory.
 
     Attributes:
-        runs: its events, in their order.
-        path: what it is called in messages.
-        sensor: rows and columns of the camera, where known.
-        format: of none in `tcja_runtime.events.FORMATS`.
+        runs: the events, in their order.
+        path: the name of the recording in messages.
+        sensor: the rows and columns of the camera; None if they are not known.
+        format: "memory", which is not a key of `tcja_runtime.events.FORMATS`.
     """
 
     runs: Sequence[Events]
@@ -133,5 +182,6 @@ class InMemory:
     format: str = "memory"
 
     def chunks(self) -> Iterator[Events]:
+        """The events from the start (`Recording.chunks`)."""
         for run in self.runs:
             yield from (run[at : at + CHUNK] for at in range(0, len(run), CHUNK))

@@ -1,26 +1,26 @@
-"""What byte formats share: lines of text ahead of the events, and events of one size behind them."""
+"""Parts that several event formats share: a header of text lines, and records of one size."""
 
 from __future__ import annotations
 
 from tcja_runtime.errors import Damaged
 
 LONGEST = 2**16
-"""Bytes of a header, at most. Real ones have hundreds."""
+"""The largest size of a header, in bytes. Real headers have some hundred bytes."""
 
 
 class Header:
-    """Collects the lines of a header from bytes that are cut anywhere.
+    """Collects the text lines of a header from bytes that come in pieces of any size.
 
     Args:
-        mark: what every line begins with. The header ends where something else is at the begin of a line.
-        first: the line that it must begin with, if it must.
-        last: a line that ends it, whatever follows.
-        closed: whether it must have that last line.
+        mark: the bytes that every line begins with. The first line that begins with anything else ends the header.
+        first: the line that the header must begin with; None accepts any.
+        last: the line that ends the header at once; None has no such line.
+        closed: whether a header without the line `last` is damaged.
 
     Attributes:
-        lines: so far, without their ends.
-        size: of the header so far, in bytes.
-        over: whether it is whole.
+        lines: the lines so far, without their line ends.
+        size: the size of the header so far, in bytes.
+        over: whether the header has ended.
     """
 
     def __init__(
@@ -30,13 +30,16 @@ class Header:
         self.size = 0
         self.over = False
         self._mark, self._first, self._last, self._closed = mark, first, last, closed
-        self._begun = b""  # a line that is not whole
+        self._begun = b""  # the beginning of a line whose end has not come yet
 
     def feed(self, data: bytes) -> bytes:
-        """What of these bytes is behind the header.
+        """Take the next bytes of the recording.
+
+        Returns:
+            Those of them that are behind the header.
 
         Raises:
-            Damaged: it has more than `LONGEST` bytes, or not the first or the last line that it must have.
+            Damaged: the header has more than `LONGEST` bytes, or its first or last line is missing.
         """
         if self.over:
             return data
@@ -60,10 +63,10 @@ class Header:
         return data[at:]
 
     def finish(self) -> None:
-        """Say that there are no more bytes.
+        """End the recording.
 
         Raises:
-            Damaged: the last line is not whole, or not the one that must be.
+            Damaged: the last line is incomplete, or it is not the line that must end the header.
         """
         if self._begun:
             raise Damaged(self.size, f"the header is cut off in its line {len(self.lines) + 1}")
@@ -71,7 +74,7 @@ class Header:
             self._end()
 
     def value(self, key: bytes) -> bytes | None:
-        """What a line says behind this beginning; None without such a line."""
+        """The text behind `key` in the first line that begins with `key`; None without such a line."""
         return next((line[len(key) :].strip() for line in self.lines if line.startswith(key)), None)
 
     def _begin(self) -> None:
@@ -86,15 +89,15 @@ class Header:
 
 
 class Records:
-    """Cuts bytes into whole records.
+    """Cuts bytes into records of one size.
 
     Args:
-        size: of a record, in bytes.
-        begin: of the first, in bytes from the start of the recording.
-        name: what a record is.
+        size: the size of a record, in bytes.
+        begin: the offset of the first record in the recording, in bytes.
+        name: the name of a record in messages.
 
     Attributes:
-        at: where the records given last begin.
+        at: the offset of the first of the records that `feed` returned last, in bytes.
     """
 
     def __init__(self, size: int, begin: int = 0, name: str = "event") -> None:
@@ -102,7 +105,7 @@ class Records:
         self._size, self._name, self._rest = size, name, b""
 
     def feed(self, data: bytes) -> bytes:
-        """As many records as are whole."""
+        """The bytes of the records that are complete with these bytes."""
         data = self._rest + data if self._rest else data
         whole = len(data) - len(data) % self._size
         self._rest = data[whole:]
@@ -110,22 +113,26 @@ class Records:
         return data[:whole] if self._rest else data
 
     def finish(self) -> None:
-        """Say that there are no more bytes.
+        """End the recording.
 
         Raises:
-            Damaged: the last record is not whole.
+            Damaged: the last record is incomplete.
         """
         if self._rest:
             raise Damaged(self._next, f"the last {self._name} has {len(self._rest)} of its {self._size} bytes")
 
 
-def edge(text: bytes | None, most: int) -> int:
-    """Rows or columns of a sensor, as a header says them.
+def sensor_edge(text: bytes | None, most: int) -> int:
+    """The number of rows or columns of a sensor.
+
+    Args:
+        text: the number as the header has it; None if the header does not have it.
+        most: the largest number that the format allows.
 
     Raises:
-        Damaged: it says nothing, no number, or one that is not from 1 to `most`.
+        Damaged: the text is None, or not a number from 1 to `most`.
     """
     if text is None or not text.isdigit() or not 0 < int(text[:9]) <= most:
-        said = "does not say" if text is None else f"says {text.decode(errors='replace')!r} for"
-        raise Damaged(0, f"the header {said} the sensor's height or width, a number up to {most:,}")
+        found = "nothing" if text is None else repr(text.decode(errors="replace"))
+        raise Damaged(0, f"the header has {found} as the sensor's height or width; it must be 1 to {most:,}")
     return int(text)

@@ -1,4 +1,7 @@
-"""Labels of DVS128 Gesture: NAME_labels.csv beside NAME.aedat, which cuts a recording into gestures."""
+"""Label files as DVS128 Gesture has them: NAME_labels.csv beside NAME.aedat names the gestures in a recording.
+
+Each line has a class (from 1), the time where the gesture begins, and the time where it ends, in microseconds.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ _LARGEST = 2**20  # bytes
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A part of a recording that shows one thing.
+    """A part of a recording that has one label: the events at times [begin, end).
 
     Attributes:
-        begin: in microseconds of the recording's clock.
-        end: likewise; the part is [begin, end).
-        label: the class, from 0.
+        begin: the first time of the part, in microseconds of the recording's clock.
+        end: the time behind the part, in microseconds of the recording's clock.
+        label: the class, counted from 0.
     """
 
     begin: int
@@ -27,12 +30,15 @@ class Segment:
 
 
 def segments(path: Path) -> list[Segment] | None:
-    """What the label file beside a recording says of it, at least one; None without such a file.
+    """The segments that the label file beside a recording names, at least one; None without a label file.
 
-    Segments are in the file's order and may overlap, as some of the data set do.
+    They are in the order of the label file. They may overlap, as some do in DVS128 Gesture.
+
+    Args:
+        path: the recording.
 
     Raises:
-        BadInput: the label file cannot be read, is no such file, or names no segment.
+        BadInput: the label file cannot be read, is not a label file, or names no segment.
     """
     labels = path.with_name(f"{path.stem}_labels.csv")
     if not labels.is_file():
@@ -43,13 +49,13 @@ def segments(path: Path) -> list[Segment] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{labels} cannot be read: {error}") from error
     if len(text) > _LARGEST:
-        raise BadInput(f"{labels} has more than {_LARGEST:,} bytes, which no label file has")
+        raise BadInput(f"{labels} has more than {_LARGEST:,} bytes, more than any label file; replace or remove it")
     try:
         rows = list(csv.reader(text.splitlines()))
     except csv.Error as error:
-        raise BadInput(f"{labels} is no label file: {error}") from error
+        raise BadInput(f"{labels} is not a label file: {error}; mend it, or remove it") from error
     if not rows:
-        raise BadInput(f"{labels} is empty")
+        raise BadInput(f"{labels} is empty; mend it, or remove it")
     numbered = [(at, row) for at, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
     headed = numbered and not any(cell.strip().isdecimal() for cell in numbered[0][1])
     found = [_segment(labels, at, row) for at, row in numbered[bool(headed) :]]
@@ -62,7 +68,10 @@ def _segment(labels: Path, at: int, row: list[str]) -> Segment:
     try:
         kind, begin, end = (int(cell) for cell in row)
     except ValueError:
-        raise BadInput(f"{labels}, line {at}: {','.join(row)[:60]!r} is not a class, a start and an end") from None
+        raise BadInput(f"{labels}, line {at}: {','.join(row)[:60]!r} must be class, start and end") from None
     if kind < 1 or not 0 <= begin < end < 2**63:
-        raise BadInput(f"{labels}, line {at}: class {kind} from {begin} to {end}; classes count from 1 and times rise")
+        raise BadInput(
+            f"{labels}, line {at}: class {kind} from {begin} to {end} us; classes count from 1, and a segment must end "
+            "after its begin"
+        )
     return Segment(begin, end, kind - 1)

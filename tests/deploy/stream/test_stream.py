@@ -152,7 +152,7 @@ def test_what_windows_lack_is_kept_in_few_pieces(bundle, events):
 @pytest.mark.parametrize("lossless", [True, None])
 def test_a_source_that_can_wait_loses_nothing(bundle, events, lossless):
     source = Fed(*(events[at : at + 700] for at in range(0, N, 700)))
-    source.waits = lossless is None
+    source.pausable = lossless is None
     summary, answers = streaming(bundle, source, window=Window(500, "events"), buffer=50, lossless=lossless)
     assert (summary.dropped, summary.windows, summary.events) == (0, 12, N)
     assert [answer.events for answer in answers] == [500] * 12

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tcja_runtime.events import Events
-from tcja_runtime.events.clock import BACK, Steady
+from tcja_runtime.events.clock import BACK, ContinuousClock
 
 from ...streams import drawn, same
 
 
-def steady(events: Events, size: int) -> tuple[Events, int]:
-    clock = Steady()
-    found = Events.joined([clock(events[at : at + size]) for at in range(0, len(events), size)])
+def corrected(events: Events, size: int) -> tuple[Events, int]:
+    clock = ContinuousClock()
+    found = Events.joined([clock.correct(events[at : at + size]) for at in range(0, len(events), size)])
     return found, clock.resets
 
 
@@ -23,7 +23,7 @@ def steady(events: Events, size: int) -> tuple[Events, int]:
 def test_a_clock_of_few_bits_goes_on(size):
     events = drawn(5000, seconds=30)
     short = dataclasses.replace(events, t=events.t % 2**23)
-    found, resets = steady(short, size)
+    found, resets = corrected(short, size)
     assert resets == 3
     gaps, expected = np.diff(found.t), np.diff(events.t)
     at = np.flatnonzero(np.diff(short.t) < 0)
@@ -37,7 +37,7 @@ def test_one_wild_time_does_not_hold_up_the_others(size):
     events = drawn(1000)
     times = events.t.copy()
     times[500] = 2**40
-    found, resets = steady(dataclasses.replace(events, t=times), size)
+    found, resets = corrected(dataclasses.replace(events, t=times), size)
     assert resets == 1
     assert (np.diff(found.t)[501:] == np.diff(events.t)[501:]).all()
 
@@ -48,5 +48,5 @@ def test_small_steps_back_are_left_alone(back):
     times = events.t.copy() + BACK
     times[300:] -= back
     jittered = dataclasses.replace(events, t=times)
-    found, resets = steady(jittered, 77)
+    found, resets = corrected(jittered, 77)
     assert (same(found, jittered), resets) == (True, 0)

@@ -209,7 +209,7 @@ START = len(writers.AEDAT3_HEADER)
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("atis", writers.atis([(1, 2, 239, 1), (1, 2, 241, 1)]), "byte 5: an event in row 241 of a sensor of 240 rows"),
+        ("atis", writers.atis([(1, 2, 239, 1), (1, 2, 241, 1)]), "byte 5: an event at row 241, outside 240 rows"),
         ("atis", b"123456", "byte 5: the last event has 1 of its 5 bytes"),
         ("aedat2", b"", "byte 0: the first line is not #!AER-DAT2.0"),
         ("aedat2", b"#!AER-DAT3.1\n", "byte 0: the first line is not #!AER-DAT2.0"),
@@ -218,7 +218,7 @@ START = len(writers.AEDAT3_HEADER)
         (
             "aedat2",
             b"#!AER-DAT2.0\r\n" + bytes(9) + b"\x01" + bytes(6),
-            "byte 22: address 0x10000 is beyond the 16 bits of a DVS128 camera, the only one that is read",
+            "byte 22: the address 0x10000 has more than 16 bits; only a DVS128 camera's can be read",
         ),
         ("aedat2", b"#!AER-DAT2.0\n" + b"#" * 2**16, "byte 0: a header of more than 65,536 bytes"),
         ("aedat2", b"#!AER-DAT2.0\n" + b"#\n" * 2**15, "byte 0: a header of more than 65,536 bytes"),
@@ -227,28 +227,28 @@ START = len(writers.AEDAT3_HEADER)
         (
             "aedat3",
             b"#!AER-DAT3.1\n#Format: Serial-TS\n#!END-HEADER\n",
-            "byte 0: packets of format Serial-TS; RAW is read",
+            "byte 0: packets of format Serial-TS; only RAW can be read",
         ),
-        ("aedat3", in_aedat3(kind=13), f"byte {START}: a packet of type 13; there are 0 to 12"),
+        ("aedat3", in_aedat3(kind=13), f"byte {START}: a packet of type 13; types are 0 to 12"),
         (
             "aedat3",
             in_aedat3(size=9),
-            f"byte {START}: polarity events of 9 bytes with their time at byte 4; they have 8 and 4",
+            f"byte {START}: polarity events of 9 bytes with the time at byte 4; it must be 8 bytes and byte 4",
         ),
         (
             "aedat3",
             in_aedat3(offset=0),
-            f"byte {START}: polarity events of 8 bytes with their time at byte 0; they have 8 and 4",
+            f"byte {START}: polarity events of 8 bytes with the time at byte 0; it must be 8 bytes and byte 4",
         ),
         (
             "aedat3",
             in_aedat3(number=2),
-            f"byte {START}: a packet for 1 events that holds 2, of which 1 are valid",
+            f"byte {START}: a packet with room for 1 events has 2, of which 1 are valid",
         ),
         (
             "aedat3",
             in_aedat3(valid=2),
-            f"byte {START}: a packet for 1 events that holds 1, of which 2 are valid",
+            f"byte {START}: a packet with room for 1 events has 1, of which 2 are valid",
         ),
         ("aedat3", in_aedat3(capacity=2**32 - 1), f"byte {START}: a packet of 4,294,967,295 events of 8 bytes"),
         ("aedat3", in_aedat3(kind=2, size=0), f"byte {START}: a packet of 1 events of 0 bytes"),
@@ -258,58 +258,58 @@ START = len(writers.AEDAT3_HEADER)
         (
             "aedat3",
             in_aedat3() + in_aedat3(body=b"\0\0\0\1" + bytes(4))[START:],
-            f"byte {START + 36 + 28}: an event at row 0, column 128 of a sensor of 128 x 128",
+            f"byte {START + 36 + 28}: an event at row 0, column 128, outside the sensor of 128 x 128",
         ),
         (
             "aedat3",
             in_aedat3(body=bytes(4) + b"\xff" * 4),
-            f"byte {START + 28}: an event of the negative time -1",
+            f"byte {START + 28}: an event has the negative time -1",
         ),
-        ("dat", b"% Version 2\n\x0c", "byte 12: the file ends before it says the type of its events"),
+        ("dat", b"% Version 2\n\x0c", "byte 12: the file ends before the type of its events"),
         (
             "dat",
             b"% Version 2\n\x0e\x08",
-            "byte 12: events of type 14 and 8 bytes; what is read has type 0 or 12 and 8 bytes",
+            "byte 12: events of type 14 with 8 bytes; only type 0 or 12 with 8 bytes can be read",
         ),
-        ("dat", b"% Version 1\n\x00\x08", "byte 0: version 1 of the format; version 2 is read"),
+        ("dat", b"% Version 1\n\x00\x08", "byte 0: version 1 of the format; only version 2 can be read"),
         (
             "dat",
             b"% Height 720\n\x00\x08",
-            "byte 0: the header does not say the sensor's height or width, a number up to 16,384",
+            "byte 0: the header has nothing as the sensor's height or width; it must be 1 to 16,384",
         ),
         (
             "dat",
             b"% Height 720\n% Width 99999999999999999999\n\x00\x08",
-            "byte 0: the header says '99999999999999999999' for the sensor's height or width, a number up to 16,384",
+            "byte 0: the header has '99999999999999999999' as the sensor's height or width; it must be 1 to 16,384",
         ),
         (
             "dat",
             writers.dat([(1, 5, 719, 0), (1, 5, 720, 0)]),
-            f"byte {len(writers.DAT_HEADER) + 10}: an event at row 720, column 5 of a sensor of 720 x 1280",
+            f"byte {len(writers.DAT_HEADER) + 10}: an event at row 720, column 5, outside the sensor of 720 x 1280",
         ),
         (
             "dat",
             writers.dat([(1, 2, 3, 2)]),
-            f"byte {len(writers.DAT_HEADER) + 2}: an event of polarity 2; it can be 0 or 1",
+            f"byte {len(writers.DAT_HEADER) + 2}: an event has polarity 2; it must be 0 or 1",
         ),
-        ("evt2", b"% evt 3.0\nab", "byte 0: words of EVT 3; EVT2 and EVT3 are read, and this was to be EVT2"),
+        ("evt2", b"% evt 3.0\nab", "byte 0: the words are EVT 3, not EVT2; only EVT2 and EVT3 can be read"),
         (
             "evt2",
             b"% format EVT21;height=1;width=1\nab",
-            "byte 0: words of EVT 2.1; EVT2 and EVT3 are read, and this was to be EVT2",
+            "byte 0: the words are EVT 2.1, not EVT2; only EVT2 and EVT3 can be read",
         ),
         ("evt2", b"% evt 2.0\nabc\x80a", "byte 14: the last word has 1 of its 4 bytes"),
-        ("evt2", b"% evt 2.0\nabc\x80abc\x90", "byte 14: a word of type 9, which EVT2 has not"),
-        ("evt3", b"% evt 3.0\na\x80a\x10", "byte 12: a word of type 1, which EVT3 has not"),
+        ("evt2", b"% evt 2.0\nabc\x80abc\x90", "byte 14: a word of type 9, which does not exist in EVT2"),
+        ("evt3", b"% evt 3.0\na\x80a\x10", "byte 12: a word of type 1, which does not exist in EVT3"),
         (
             "evt2",
             writers.evt2([(70, 1279, 719, 1), (70, 1280, 0, 1)]),
-            f"byte {len(writers.EVT2_HEADER) + 20}: an event at row 0, column 1280 of a sensor of 720 x 1280",
+            f"byte {len(writers.EVT2_HEADER) + 20}: an event at row 0, column 1280, outside the sensor of 720 x 1280",
         ),
         (
             "evt3",
             writers.EVT3_HEADER + struct.pack("<5H", 0x8001, 0x0001, 0x34F8, 0x4003, 0x4F00),
-            f"byte {len(writers.EVT3_HEADER) + 8}: an event at row 1, column 1292 of a sensor of 720 x 1280",
+            f"byte {len(writers.EVT3_HEADER) + 8}: an event at row 1, column 1292, outside the sensor of 720 x 1280",
         ),
     ],
 )
@@ -325,8 +325,8 @@ def test_what_is_wrong_and_where(name, data, said):
     ("old", "new", "said"),
     [
         (b"IOHE", b"IOHX", "byte 18: the header is damaged"),
-        (b"EVTS</attr>", b"FRME</attr>", "byte 18: the header tells of no stream of events"),
-        (b">640<", b">6x0<", "byte 0: the header says '6x0' for the sensor's height or width, a number up to 32,768"),
+        (b"EVTS</attr>", b"FRME</attr>", "byte 18: the header has no stream of events"),
+        (b">640<", b">6x0<", "byte 0: the header has '6x0' as the sensor's height or width; it must be 1 to 32,768"),
         (b"</dv>", b"</dw>", "byte 18: the header's description of the streams is damaged"),
         (b'<dv version="2.0">', b"<!DOCTYPE lolz><dv", "byte 18: the header's description of the streams is damaged"),
         (b"\r\n", b"\n\n", r"byte 0: the file does not begin with the line #!AER-DAT4.0 and the size of a header"),
@@ -348,7 +348,7 @@ def test_packets_of_aedat4(tmp_path):
     data = writers.aedat4(events)
     second = data.index(struct.pack("<I", 2), data.index(struct.pack("<I", 5), data.index(b"</dv>")) + 4)
     file.write_bytes(data)
-    said = f"{file}: byte {second:,}: the packet has an event at row 7, column 640, time 5, on a sensor of 480 x 640"
+    said = f"{file}: byte {second:,}: the packet has an event at row 7, column 640, time 5; the sensor is 480 x 640"
     with pytest.raises(Damaged, match=re.escape(said)):
         list(recording(file).chunks())
     garbled = bytearray(data)
@@ -366,11 +366,11 @@ def test_packets_of_aedat4(tmp_path):
 @pytest.mark.parametrize(
     ("does", "said"),
     [
-        ("os.abort()", "the reader crashed at this packet or behind it (status -6)"),
+        ("os.abort()", "the reader crashed at this packet or the next one (status -6)"),
         ("raise SystemExit(3)", "the packet that begins here is damaged: 3"),
         ("raise Panic('one\\ntwo')", "the packet that begins here is damaged: one two"),
         ("bytearray(2**33)", "the packet that begins here is damaged: MemoryError"),
-        ("time.sleep(60)", "the reader hangs at this packet or behind it, since 0.5 s"),
+        ("time.sleep(60)", "the reader hangs at this packet or the next one; it has been silent for 0.5 s"),
     ],
 )
 def test_a_package_that_fails(tmp_path, monkeypatch, does, said):

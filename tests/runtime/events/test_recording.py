@@ -11,7 +11,7 @@ import pytest
 
 from tcja_deploy import doctor
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.events import FORMATS, Segment, recording, segments, told
+from tcja_runtime.events import FORMATS, Segment, format_of, recording, segments
 
 from . import writers
 
@@ -20,7 +20,7 @@ from . import writers
 def test_content_tells_the_format_whatever_the_file_is_called(tmp_path, name):
     made = writers.FORMATS[name]
     data = made.write(writers.some(made, 5))
-    assert told(data) == (None if name == "atis" else name)
+    assert format_of(data) == (None if name == "atis" else name)
     if name == "atis":
         return
     if FORMATS[name].package is not None:
@@ -42,7 +42,7 @@ def test_content_tells_the_format_whatever_the_file_is_called(tmp_path, name):
     ],
 )
 def test_headers_of_prophesee(header, name):
-    assert told(header) == name
+    assert format_of(header) == name
     FORMATS[name].decoder().feed(header)
 
 
@@ -50,7 +50,7 @@ def test_headers_of_prophesee(header, name):
 def test_half_a_header_tells_nothing_wrong(name):
     made = writers.FORMATS[name]
     data = made.write(writers.some(made, 3))
-    assert {told(data[:size]) for size in range(len(data) + 1)} == {None, name}
+    assert {format_of(data[:size]) for size in range(len(data) + 1)} == {None, name}
 
 
 def test_a_header_without_an_end(tmp_path):
@@ -76,8 +76,8 @@ def test_what_is_no_file(tmp_path, name):
     for path, said in (
         (tmp_path / "none.bin", "does not exist"),
         (tmp_path, "is a folder, not a recording"),
-        (tmp_path / "fifo.bin", "is no file, and a recording has an end"),
-        (tmp_path / "empty.bin", "is empty"),
+        (tmp_path / "fifo.bin", "is not a regular file; a recording is a file"),
+        (tmp_path / "empty.bin", "is empty; give a recording that has events"),
         (tmp_path / ("n" * 300), "cannot be read: File name too long"),
         ("null\0byte", "cannot be read: embedded null byte"),
     ):
@@ -91,7 +91,7 @@ def test_what_is_no_file(tmp_path, name):
 
 def test_a_format_that_there_is_not(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
-    with pytest.raises(BadInput, match=r"^there is no format 'h5'; there are aedat2, aedat3, aedat4, atis, "):
+    with pytest.raises(BadInput, match=r"^there is no format 'h5'; choose one of aedat2, aedat3, aedat4, atis, "):
         recording(tmp_path / "a", "h5")
 
 
@@ -105,23 +105,23 @@ def test_a_file_that_is_gone_when_it_is_read(tmp_path):
 
 def test_frames_are_no_events(tmp_path):
     np.savez(tmp_path / "a.npz", frames=np.zeros((4, 2, 8, 8)))
-    with pytest.raises(BadInput, match=r"a\.npz holds frames, not events; .* `data`$"):
+    with pytest.raises(BadInput, match=r"a\.npz holds frames, not events; give a recording of events$"):
         recording(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", t=[1], x=[1])
-    with pytest.raises(BadInput, match=r"b\.npz has no arrays t, x, y and p, as events have; it has t, x$"):
+    with pytest.raises(BadInput, match=r"b\.npz must have the arrays t, x, y and p of events; it has t, x$"):
         recording(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"t": [1.5]}, "t is of type float64; events are whole numbers"),
+        ({"t": [1.5]}, "array t has type float64; it must have integers"),
         ({"t": np.array([None])}, "holds an array of Python objects; save arrays of numbers"),
-        ({"x": [[1]]}, r"x has shape \[1, 1\]; events are one number each"),
-        ({"x": [1, 2]}, "its arrays are of different lengths: 1 t, 2 x, 1 y, 1 p"),
-        ({"x": [-1]}, "x of event 0 is -1; it can be 0 to 65,535"),
-        ({"y": [65536]}, "y of event 0 is 65536; it can be 0 to 65,535"),
-        ({"p": [2]}, "p of event 0 is 2; it can be 0 to 1"),
+        ({"x": [[1]]}, r"array x has shape \[1, 1\]; it must have one axis"),
+        ({"x": [1, 2]}, "its arrays must have the same length; it has 1 t, 2 x, 1 y, 1 p"),
+        ({"x": [-1]}, "x of event 0 is -1; it must be 0 to 65,535"),
+        ({"y": [65536]}, "y of event 0 is 65536; it must be 0 to 65,535"),
+        ({"p": [2]}, "p of event 0 is 2; it must be 0 to 1"),
         ({"t": np.array([2**63], np.uint64)}, "t of event 0 is 9223372036854775808"),
     ],
 )
@@ -134,7 +134,7 @@ def test_arrays_that_are_no_events(tmp_path, arrays, said):
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr("tcja_runtime.events.formats.aedat4.importlib.util.find_spec", lambda _: None)
     (tmp_path / "a.aedat4").write_bytes(writers.aedat4([(1, 2, 3, 1)]))
-    with pytest.raises(Unavailable, match=r"is AEDAT 4, and aedat, .*, is not installed: pip install aedat$"):
+    with pytest.raises(Unavailable, match=r"is AEDAT 4; the package aedat, .*, is missing: pip install aedat$"):
         recording(tmp_path / "a.aedat4")
 
 
@@ -178,18 +178,21 @@ def test_labels_beside_a_recording(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", r"a_labels\.csv is empty$"),
+        ("", r"a_labels\.csv is empty; mend it, or remove it$"),
         ("class,start,end\n\n , ,\n", r"a_labels\.csv names no segment; mend it, or remove it$"),
-        ("class,start,end\n1,2\n", r"line 2: '1,2' is not a class, a start and an end$"),
-        ("class,start,end\n1,2,3\n\n1,2,x\n", r"line 4: '1,2,x' is not a class, a start and an end$"),
-        ("class,start,end\n0,2,3\n", "line 2: class 0 from 2 to 3; classes count from 1 and times rise$"),
-        ("class,start,end\n1,3,3\n", "line 2: class 1 from 3 to 3; "),
-        ("class,start,end\n1,-3,3\n", "line 2: class 1 from -3 to 3; "),
-        ("class,start,end\n1,3,9223372036854775808\n", "line 2: class 1 from 3 to 9223372036854775808; "),
-        ("class,start,end\n" + "1," * 70000, "field larger|is not a class"),
+        ("class,start,end\n1,2\n", r"line 2: '1,2' must be class, start and end$"),
+        ("class,start,end\n1,2,3\n\n1,2,x\n", r"line 4: '1,2,x' must be class, start and end$"),
+        (
+            "class,start,end\n0,2,3\n",
+            "line 2: class 0 from 2 to 3 us; classes count from 1, and .* must end after its begin$",
+        ),
+        ("class,start,end\n1,3,3\n", "line 2: class 1 from 3 to 3 us; "),
+        ("class,start,end\n1,-3,3\n", "line 2: class 1 from -3 to 3 us; "),
+        ("class,start,end\n1,3,9223372036854775808\n", "line 2: class 1 from 3 to 9223372036854775808 us; "),
+        ("class,start,end\n" + "1," * 70000, "field larger|must be class"),
         ("class,start,end\n" + "1,2,3\n" * 200000, "more than 1,048,576"),
-        ("class,start,end\n" + "1" * 5000 + ",2,3\n", "is not a class"),
-        ("class\x00,start\n\x00,1,2\n", "is not a class|is no label file"),
+        ("class,start,end\n" + "1" * 5000 + ",2,3\n", "must be class"),
+        ("class\x00,start\n\x00,1,2\n", "must be class|is not a label file"),
     ],
 )
 def test_files_of_labels_that_are_none(tmp_path, text, said):

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import CHUNK, FORMATS, Events, recording
-from tcja_runtime.events import file as files
+from tcja_runtime.events import CHUNK, FORMATS, Events, byte_recording, recording
 
 from . import writers
 from .reading import fed, listed
@@ -54,7 +53,7 @@ def test_files(tmp_path, name, count):
     file = tmp_path / f"a{made.suffix}"
     file.write_bytes(data)
     if not data:
-        with pytest.raises(BadInput, match=r"a\.bin is empty$"):
+        with pytest.raises(BadInput, match=r"a\.bin is empty; give a recording that has events$"):
             recording(file)
         return
     found = recording(file)
@@ -84,7 +83,7 @@ def test_the_sensor_is_what_the_file_says(tmp_path, name, sensor):
 
 
 def test_chunks_are_never_larger_than_they_may_be(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "CHUNK", 100)
+    monkeypatch.setattr(byte_recording, "CHUNK", 100)
     events = writers.some(writers.FORMATS["evt3"], 1500)
     (tmp_path / "a.raw").write_bytes(writers.evt3(events))
     chunks = list(recording(tmp_path / "a.raw").chunks())

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import FORMATS, Events
-from tcja_runtime.events.sources import Source, opened
+from tcja_runtime.events import FORMATS, Events, Source
+from tcja_runtime.events.sources import open_source
 
 from ...streams import aedat2, atis, drawn, same
 from . import writers
@@ -67,7 +67,7 @@ def read() -> Iterator[Callable[..., Reading]]:
     with contextlib.ExitStack() as stack:
 
         def start(*arguments, **options) -> Reading:
-            source = stack.enter_context(contextlib.closing(opened(*arguments, **options)))
+            source = stack.enter_context(contextlib.closing(open_source(*arguments, **options)))
             reading = Reading(source)
             stack.callback(reading.stop.set)
             return reading
@@ -95,7 +95,7 @@ def test_a_recording_at_any_speed(read, tmp_path):
     for speed in (float("inf"), 2.0, None):
         reading = read(str(tmp_path / "a.bin"), speed=speed)
         assert same(reading.ended(), events)
-        assert (reading.source.ends, reading.source.waits) == (True, speed == float("inf"))
+        assert (reading.source.ends, reading.source.pausable) == (True, speed == float("inf"))
         assert reading.source.recording.path == tmp_path / "a.bin"
 
 
@@ -121,7 +121,7 @@ def test_a_recording_is_played_at_its_own_speed(tmp_path, monkeypatch, jitter, r
         events.t[at:] -= events.t[at]
     (tmp_path / "a.bin").write_bytes(atis(events))
     at = 0
-    for run in opened(str(tmp_path / "a.bin"), speed=4.0).runs(Clock()):
+    for run in open_source(str(tmp_path / "a.bin"), speed=4.0).runs(Clock()):
         assert (due[at : at + len(run)] <= now + 1e-9).all()
         assert due[at] > now - 0.2
         assert same(run, events[at : at + len(run)])
@@ -166,9 +166,9 @@ def test_formats_are_told_by_the_bytes(monkeypatch, fifo, form, size):
     data = made.write(writers.some(made, 40))
     decoder = FORMATS[form].decoder()
     given = iter([*pieces(data, size), b""])
-    monkeypatch.setattr("tcja_runtime.events.sources._readable", lambda _: True)
+    monkeypatch.setattr("tcja_runtime.events.sources.readable", lambda _: True)
     monkeypatch.setattr("tcja_runtime.events.sources.os.read", lambda *_: next(given))
-    with contextlib.closing(opened(str(fifo))) as source:
+    with contextlib.closing(open_source(str(fifo))) as source:
         assert same(Events.joined(source.runs(threading.Event())), decoder.feed(data))
         assert source.sensor == decoder.sensor
 
@@ -195,7 +195,7 @@ def test_a_terminal_is_not_waited_for(read, monkeypatch):
 def test_standard_input_that_is_closed(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(BadInput, match="^standard input is closed; pipe events into it, or name another source"):
-        opened("-", form="atis")
+        open_source("-", form="atis")
 
 
 @pytest.mark.parametrize(("suffix", "encoded"), [(".bin", atis), (".aedat", aedat2)])
@@ -204,7 +204,7 @@ def test_a_growing_file(read, tmp_path, suffix, encoded):
     data, file = encoded(events), tmp_path / f"a{suffix}"
     file.write_bytes(b"")
     reading = read(str(file), follow=True)
-    assert (reading.source.ends, reading.source.waits) == (False, False)
+    assert (reading.source.ends, reading.source.pausable) == (False, False)
     with file.open("ab", buffering=0) as writer:
         for piece in pieces(data[:-2], 1001):
             writer.write(piece)
@@ -219,7 +219,7 @@ def test_a_file_that_is_cut_off_while_it_is_followed(read, tmp_path):
     reading = read(str(file), follow=True)
     reading.comes(10)
     file.write_bytes(b"")
-    with pytest.raises(BadInput, match="a.bin was cut off while it was followed; what had been read of it stands"):
+    with pytest.raises(BadInput, match="a.bin became shorter while it was followed; what was read before is valid"):
         reading.ended()
 
 
@@ -280,9 +280,9 @@ def test_a_damaged_datagram_is_passed_over(read):
 
 
 def test_datagrams_that_the_system_drops_are_counted(monkeypatch):
-    monkeypatch.setattr("tcja_runtime.events.sources._RECEIVED", 4096)
+    monkeypatch.setattr("tcja_runtime.events.sockets._RECEIVED", 4096)
     events, stop = drawn(1000, sensor=SENSOR), threading.Event()
-    with contextlib.closing(opened("udp://127.0.0.1:0", form="atis")) as source:
+    with contextlib.closing(open_source("udp://127.0.0.1:0", form="atis")) as source:
         address = ("127.0.0.1", int(source.address.rpartition(":")[2]))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for piece in pieces(atis(events), 50):  # nobody reads
@@ -316,17 +316,17 @@ def test_a_source_that_is_cut_off(read, fifo, kept, message):
         ("a.bin", {"speed": 2.0, "follow": True}, "`speed` is for recordings that are played; a.bin is read as it"),
         ("fifo", {"follow": True}, "`follow` is for files that grow; fifo is read as it comes"),
         ("tcp://127.0.0.1:0", {"follow": True}, "`follow` is for files that grow; tcp://127.0.0.1:0 is read"),
-        ("fifo", {"form": "xyz"}, "there is no format 'xyz'; choose aedat2, "),
+        ("fifo", {"form": "xyz"}, "there is no format 'xyz'; choose one of aedat2, "),
         ("a.bin", {"form": "xyz"}, "there is no format 'xyz'; "),
-        ("fifo", {"form": "spikingjelly"}, "'spikingjelly' can only be read from whole files; while it comes, aedat2,"),
-        ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: datagrams do not tell their format; give `form`, aedat2, "),
-        ("tcp://0.0.0.0:9", {}, "tcp://0.0.0.0:9: events are taken from this machine alone, so tcp://127.0.0.1:9; "),
-        ("udp://10.0.0.1:9", {"form": "atis"}, "udp://10.0.0.1:9: events are taken from this machine alone"),
-        ("tcp://[::]:9", {}, "tcp://[::]:9: events are taken from this machine alone"),
-        ("tcp://board.example:9", {}, "tcp://board.example:9: events are taken from this machine alone"),
-        ("tcp://127.0.0.1:65536", {}, "tcp://127.0.0.1:65536 is no address; sockets are tcp://127.0.0.1:PORT and"),
-        ("tcp://127.0.0.1", {}, "tcp://127.0.0.1 is no address"),
-        ("http://127.0.0.1:9", {}, "http://127.0.0.1:9 is no address"),
+        ("fifo", {"form": "spikingjelly"}, "'spikingjelly' can only be read from whole files; a stream can be"),
+        ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: datagrams do not tell their format; give `form`, one of "),
+        ("tcp://0.0.0.0:9", {}, "tcp://0.0.0.0:9: events are taken from this machine only; name tcp://"),
+        ("udp://10.0.0.1:9", {"form": "atis"}, "udp://10.0.0.1:9: events are taken from this machine only"),
+        ("tcp://[::]:9", {}, "tcp://[::]:9: events are taken from this machine only"),
+        ("tcp://board.example:9", {}, "tcp://board.example:9: events are taken from this machine only"),
+        ("tcp://127.0.0.1:65536", {}, "tcp://127.0.0.1:65536 is not an address of a socket; addresses are tcp://"),
+        ("tcp://127.0.0.1", {}, "tcp://127.0.0.1 is not an address"),
+        ("http://127.0.0.1:9", {}, "http://127.0.0.1:9 is not an address"),
     ],
 )
 def test_what_is_no_source_is_said(tmp_path, monkeypatch, given, options, message):
@@ -334,7 +334,7 @@ def test_what_is_no_source_is_said(tmp_path, monkeypatch, given, options, messag
     os.mkfifo("fifo")
     Path("a.bin").write_bytes(atis(drawn(3)))
     with pytest.raises(BadInput) as refused:
-        opened(given, **options)
+        open_source(given, **options)
     assert str(refused.value).startswith(message)
 
 
@@ -342,15 +342,15 @@ def test_what_is_no_source_is_said(tmp_path, monkeypatch, given, options, messag
 def test_a_port_that_is_taken(kind):
     message = "Address already in use; name another port, or 0 for any that is free"
     with (
-        contextlib.closing(opened(f"{kind}://127.0.0.1:0", form="atis")) as first,
+        contextlib.closing(open_source(f"{kind}://127.0.0.1:0", form="atis")) as first,
         pytest.raises(BadInput, match=message),
     ):
-        opened(first.address, form="atis")
+        open_source(first.address, form="atis")
 
 
 def test_what_does_not_tell_its_format(read, fifo):
     reading = read(str(fifo))
     with fifo.open("wb", buffering=0) as writer:
         writer.write(atis(drawn(100)))
-    with pytest.raises(BadInput, match="events: what is sent does not tell its format; give `form`, aedat2, "):
+    with pytest.raises(BadInput, match="events: the bytes that come do not tell their format; give `form`, "):
         reading.ended()

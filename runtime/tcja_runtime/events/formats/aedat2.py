@@ -1,9 +1,9 @@
 """AEDAT 2.0 of a DVS128 camera, the format of CIFAR10-DVS.
 
-Lines that begin with '#', then 8 bytes an event: an address and a time in microseconds, both big-endian. The address
-is bits 14 to 8 Y, bits 7 to 1 X, bit 0 P. Events are given as SpikingJelly stores them for its CIFAR10-DVS, with axes
-swapped and mirrored: x = 127 - Y, y = 127 - X, p = 1 - P. Bit 15 marks what was triggered from outside; like
-SpikingJelly this takes it as an event. An address beyond 16 bits is of another camera, which reads it differently.
+Lines that begin with '#', then 8 bytes for each event: an address and a time in microseconds, both big-endian. The
+address has Y in bits 14 to 8, X in bits 7 to 1 and P in bit 0. Events get the axes that SpikingJelly gives them for its
+CIFAR10-DVS, swapped and mirrored: x = 127 - Y, y = 127 - X, p = 1 - P. Bit 15 marks an external trigger; as in
+SpikingJelly, such a record counts as an event. Addresses of more than 16 bits are from other cameras and are refused.
 
 Source: `CIFAR10DVS.load_origin_data` of SpikingJelly.
 """
@@ -21,7 +21,7 @@ SENSOR = (128, 128)
 
 
 class Aedat2:
-    """A `Decoder`."""
+    """A decoder of AEDAT 2.0 (`tcja_runtime.events.event.Decoder`)."""
 
     sensor = SENSOR
 
@@ -39,7 +39,7 @@ class Aedat2:
         address = table[:, 0].astype(np.uint32)
         if len(address) and address.max() >> 16:
             row = int(np.argmax(address >= 2**16))
-            what = f"address {address[row]:#x} is beyond the 16 bits of a DVS128 camera, the only one that is read"
+            what = f"the address {address[row]:#x} has more than 16 bits; only a DVS128 camera's can be read"
             raise Damaged(self._records.at + 8 * row, what)
         y = (127 - (address >> 1 & 127)).astype(np.uint16)
         x = (127 - (address >> 8 & 127)).astype(np.uint16)

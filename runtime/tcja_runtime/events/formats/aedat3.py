@@ -1,13 +1,14 @@
 """AEDAT 3.1, the format of DVS128 Gesture: lines that begin with '#', then packets of events, all little-endian.
 
-    header of a packet, 28 bytes: type, source (u16 each), size, offset, overflow, capacity, number, valid (u32 each)
-    then capacity events of size bytes, of which the first `number` are meant
-    a polarity event (type 1), 8 bytes: address, time in microseconds (u32 each)
-    address: bits 31 to 17 x, bits 16 to 2 y, bit 1 polarity, bit 0 valid        time + overflow * 2^31
+    header of a packet   28 bytes: type, source (u16 each), size, offset, overflow, capacity, number, valid (u32 each)
+    events               `capacity` events of `size` bytes; the first `number` of them are used
+    polarity event       type 1, 8 bytes: address, time (u32 each)
+    address              bits 31 to 17 x, bits 16 to 2 y, bit 1 polarity, bit 0 valid
+    time                 in microseconds; overflow * 2^31 is added to it
 
-Only polarity events are given; packets of other types are skipped. Like SpikingJelly this does not ask whether an event
-is marked as valid. SpikingJelly reads all `capacity` events of a packet; where there are more than `number`, which no
-recorder writes, those behind are not meant, and are skipped.
+Only polarity events are read; packets of other types are skipped. As in SpikingJelly, the bit `valid` is ignored.
+Events of a packet beyond `number` are skipped, whereas SpikingJelly reads all `capacity` of them; no recorder writes
+such packets.
 
 Source: iniVation's description of AEDAT 3.1; `load_aedat_v3` of SpikingJelly.
 """
@@ -24,26 +25,26 @@ from tcja_runtime.events.header import Header
 
 FIRST, LAST = b"#!AER-DAT3.1", b"#!END-HEADER"
 SENSORS = {b"DVS128": (128, 128), b"DAVIS128": (128, 128), b"DAVIS240": (180, 240), b"DAVIS346": (260, 346)}
-"""Rows and columns of the cameras that headers name."""
+"""The rows and columns of each camera, by its name in the header."""
 
 _HEADER = struct.Struct("<2H6I")
 _POLARITY, _SIZE, _OFFSET = 1, 8, 4
-_TYPES = 13  # 0 to 12 are described
+_TYPES = 13  # types 0 to 12 exist
 _LARGEST = 2**28
-"""Bytes of a packet, at most: recorders write some hundred events into one."""
+"""The largest size of a packet, in bytes. Recorders write some hundred events into a packet."""
 
 
 class Aedat3:
-    """A `Decoder`."""
+    """A decoder of AEDAT 3.1 (`tcja_runtime.events.event.Decoder`)."""
 
     def __init__(self) -> None:
         self._header = Header(b"#", first=FIRST, last=LAST, closed=True)
         self.sensor: tuple[int, int] | None = None
-        self._at = 0  # of the first byte of _rest
-        self._rest = b""  # less than an event or a packet's header
-        self._events = 0  # of this packet that are still to come
-        self._skipped = 0  # bytes that are passed over next
-        self._behind = 0  # bytes that are passed over behind the events
+        self._at = 0  # the offset of the first byte of _rest in the recording
+        self._rest = b""  # the bytes of an incomplete event or packet header
+        self._events = 0  # the number of events of this packet that are still to come
+        self._skipped = 0  # the number of bytes to skip next
+        self._behind = 0  # the number of bytes to skip behind the events of this packet
         self._overflow = 0
 
     def feed(self, data: bytes) -> Events:
@@ -52,9 +53,9 @@ class Aedat3:
             if not self._header.over:
                 return Events.none()
             self._at = self._header.size
-            self._begin()
+            self._read_header()
         data = self._rest + data if self._rest else data
-        runs: list[tuple[int, int, int]] = []  # begin, end, overflow of events in data
+        runs: list[tuple[int, int, int]] = []  # begin, end and overflow of each run of events in data
         at = 0
         while at < len(data):
             if self._skipped:
@@ -70,7 +71,7 @@ class Aedat3:
                 at += _SIZE * count
                 self._skipped = 0 if self._events else self._behind
             elif len(data) - at >= _HEADER.size:
-                self._packet(data, at)
+                self._read_packet_header(data, at)
                 at += _HEADER.size
             else:
                 break
@@ -86,27 +87,27 @@ class Aedat3:
         if self._rest:
             raise Damaged(self._at, f"the last packet has {len(self._rest)} of the {_HEADER.size} bytes of its header")
 
-    def _begin(self) -> None:
-        """Look at the lines of the header."""
+    def _read_header(self) -> None:
+        """Check the format in the header and take the sensor from it."""
         form = self._header.value(b"#Format:")
         if form not in (b"RAW", None):
-            raise Damaged(0, f"packets of format {form.decode(errors='replace')}; RAW is read")
+            raise Damaged(0, f"packets of format {form.decode(errors='replace')}; only RAW can be read")
         sources = [line.partition(b":")[2].strip() for line in self._header.lines if line.startswith(b"#Source")]
         if len(sources) == 1:
             self.sensor = next((size for camera, size in SENSORS.items() if sources[0].startswith(camera)), None)
 
-    def _packet(self, data: bytes, at: int) -> None:
-        """Look at the header of a packet."""
+    def _read_packet_header(self, data: bytes, at: int) -> None:
+        """Check the header of the packet at data[at:], and set what follows it."""
         kind, _, size, offset, overflow, capacity, number, valid = _HEADER.unpack_from(data, at)
         wrong = None
         if kind >= _TYPES:
-            wrong = f"a packet of type {kind}; there are 0 to {_TYPES - 1}"
+            wrong = f"a packet of type {kind}; types are 0 to {_TYPES - 1}"
         elif not size or capacity * size > _LARGEST:
             wrong = f"a packet of {capacity:,} events of {size:,} bytes"
         elif not valid <= number <= capacity:
-            wrong = f"a packet for {capacity:,} events that holds {number:,}, of which {valid:,} are valid"
+            wrong = f"a packet with room for {capacity:,} events has {number:,}, of which {valid:,} are valid"
         elif kind == _POLARITY and (size, offset) != (_SIZE, _OFFSET):
-            wrong = f"polarity events of {size} bytes with their time at byte {offset}; they have 8 and 4"
+            wrong = f"polarity events of {size} bytes with the time at byte {offset}; it must be 8 bytes and byte 4"
         if wrong:
             raise Damaged(self._at + at, wrong)
         meant = number if kind == _POLARITY else 0
@@ -114,6 +115,7 @@ class Aedat3:
         self._skipped = 0 if meant else self._behind
 
     def _decoded(self, data: bytes, runs: list[tuple[int, int, int]]) -> Events:
+        """The events of runs (begin, end, overflow) in data."""
         if not runs:
             return Events.none()
         held = b"".join([data[begin:end] for begin, end, _ in runs])
@@ -129,8 +131,8 @@ class Aedat3:
             run = int(np.searchsorted(ends, _SIZE * row, "right"))
             place = self._at + runs[run][1] - int(ends[run]) + _SIZE * row
             if t[row] >= 2**31:
-                raise Damaged(place, f"an event of the negative time {t[row] - 2**32}")
-            raise Damaged(place, f"an event at row {y[row]}, column {x[row]} of a sensor of {height} x {width}")
+                raise Damaged(place, f"an event has the negative time {t[row] - 2**32}")
+            raise Damaged(place, f"an event at row {y[row]}, column {x[row]}, outside the sensor of {height} x {width}")
         if any(overflow for _, _, overflow in runs):
             counts = [(end - begin) // _SIZE for begin, end, _ in runs]
             t += np.repeat(np.array([overflow for _, _, overflow in runs], np.int64) << 31, counts)

@@ -1,7 +1,8 @@
-"""AEDAT 4, through the package `aedat`: it unpacks LZ4 and Zstandard, and reads the flatbuffers inside.
+"""AEDAT 4, the format of DV and dv-processing, read with the package `aedat`.
 
-Compiled code that reads damaged files can panic, crash or ask for all memory, so it runs in a process of its own
-(`aedat4_child`), one for every pass over a file. Of several streams of events the first is read.
+The package unpacks LZ4 and Zstandard and reads the flatbuffers inside. It is compiled code: on a damaged file it may
+panic, crash, or ask for all memory. So it runs in a process of its own (`aedat4_child`), started for each pass over a
+file. If a file has several streams of events, the first is read.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from pathlib import Path
 import numpy as np
 
 from tcja_runtime.errors import Damaged, Unavailable
+from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events
 from tcja_runtime.events.formats.aedat4_child import DAMAGED, END, SIZES
-from tcja_runtime.events.formats.aedat4_layout import Layout
+from tcja_runtime.events.formats.aedat4_packets import PacketIndex
 
 PACKAGE = "aedat"
 _EVENT = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
-_TOGETHER = CHUNK // 4  # events
-_PATIENCE = 60.0  # seconds without a byte: reading a packet takes thousandths of one
+_TOGETHER = CHUNK // 4  # the number of events from which packets are given together
+_PATIENCE = 60.0  # seconds without a byte until the reader counts as hung; a packet takes milliseconds
 _PROGRAM = """import sys
 path, *sys.path = sys.argv[1:]
 from tcja_runtime.events.formats.aedat4_child import main
@@ -35,14 +37,21 @@ main(path)"""
 
 @dataclasses.dataclass(frozen=True)
 class Aedat4:
-    """A `Recording`."""
+    """A `Recording` in AEDAT 4.
+
+    Attributes:
+        path: the file.
+        sensor: the rows and columns of the camera.
+        format: "aedat4".
+    """
 
     path: Path
     sensor: tuple[int, int]
     format: str = "aedat4"
 
     def chunks(self) -> Iterator[Events]:
-        with _Reader(self.path, self.sensor) as reader:
+        """The events from the start (`tcja_runtime.events.Recording.chunks`)."""
+        with _Reader.start(self.path, self.sensor) as reader:
             held: list[Events] = []
             for events in reader.events():
                 held.append(events)
@@ -53,34 +62,44 @@ class Aedat4:
                 yield Events.joined(held)
 
 
-def opened(path: Path) -> Aedat4:
-    """A recording, whose header is looked at.
+def open_recording(path: Path) -> Aedat4:
+    """Open a recording and read its header.
 
     Raises:
+        BadInput: the file cannot be read.
         Damaged: the header is damaged.
-        Unavailable: `aedat` is not installed.
+        Unavailable: the package `aedat` is not installed.
     """
+    beginning(path, 1)
     if importlib.util.find_spec(PACKAGE) is None:
-        raise Unavailable(f"{path} is AEDAT 4, and {PACKAGE}, which reads it, is not installed: pip install {PACKAGE}")
+        raise Unavailable(
+            f"{path} is AEDAT 4; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}"
+        )
     try:
-        with path.open("rb") as stream:
-            return Aedat4(path, Layout(stream).sensor)
+        with path.open("rb") as file:
+            return Aedat4(path, PacketIndex.read(file).sensor)
     except Damaged as damaged:
         raise damaged.of(path) from None
 
 
 class _Reader(contextlib.AbstractContextManager["_Reader"]):
-    """The process that reads a file."""
+    """The process that reads a file, and its output."""
 
-    def __init__(self, path: Path, sensor: tuple[int, int]) -> None:
-        self._path, self._at, self._sensor = path, 0, sensor
-        self._process = subprocess.Popen(
+    def __init__(self, path: Path, sensor: tuple[int, int], process: subprocess.Popen[bytes]) -> None:
+        self._path, self._sensor, self._process = path, sensor, process
+        self._at = 0  # the offset of the last packet that the process began to read
+
+    @classmethod
+    def start(cls, path: Path, sensor: tuple[int, int]) -> _Reader:
+        """Start the process for a file."""
+        process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(path), *(folder or str(Path.cwd()) for folder in sys.path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
+        return cls(path, sensor, process)
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
@@ -89,10 +108,10 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
             self._process.stdout.close()
 
     def events(self) -> Iterator[Events]:
-        """A run for each packet.
+        """The events of each packet.
 
         Raises:
-            Damaged: the file is damaged.
+            Damaged: the file is damaged, or the process crashes or hangs.
         """
         height, width = self._sensor
         while True:
@@ -103,11 +122,12 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
             wrong = (table["x"] >= width) | (table["y"] >= height) | (table["t"] >= 2**63)
             if wrong.any():
                 t, x, y, _ = table[int(np.argmax(wrong))].tolist()
-                what = f"the packet has an event at row {y}, column {x}, time {t}, on a sensor of {height} x {width}"
+                what = f"the packet has an event at row {y}, column {x}, time {t}; the sensor is {height} x {width}"
                 raise Damaged(self._at, what).of(self._path)
             yield Events(table["t"].astype(np.int64), table["x"].copy(), table["y"].copy(), table["p"].copy())
 
     def _sizes(self) -> tuple[int, int]:
+        """The next record of `SIZES`: the offset of a packet, and its number of events or `END`."""
         first, second = SIZES.unpack(self._bytes(SIZES.size))
         if second == DAMAGED:
             text = self._bytes(int.from_bytes(self._bytes(4), "little"))
@@ -115,19 +135,18 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
         return first, second
 
     def _bytes(self, count: int) -> bytes:
+        """The next bytes of the output of the process."""
         pipe = self._process.stdout
         held = bytearray()
         while pipe is not None and len(held) < count:
             ready, _, _ = select.select([pipe], [], [], _PATIENCE)
             if not ready:
-                raise Damaged(self._at, f"the reader hangs at this packet or behind it, since {_PATIENCE:g} s").of(
-                    self._path
-                )
+                what = f"the reader hangs at this packet or the next one; it has been silent for {_PATIENCE:g} s"
+                raise Damaged(self._at, what).of(self._path)
             got = os.read(pipe.fileno(), min(count - len(held), 2**20))
             if not got:
                 status = self._process.wait()
-                raise Damaged(self._at, f"the reader crashed at this packet or behind it (status {status})").of(
-                    self._path
-                )
+                what = f"the reader crashed at this packet or the next one (status {status})"
+                raise Damaged(self._at, what).of(self._path)
             held += got
         return bytes(held)

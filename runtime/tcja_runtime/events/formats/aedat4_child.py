@@ -1,7 +1,8 @@
-"""What reads AEDAT 4 in a process of its own, started by `aedat4`.
+"""The program that reads an AEDAT 4 file in a process of its own. `aedat4` starts it.
 
-It writes to its output, for every packet of events: where it begins, how many events follow, and those. In place of a
-number of events `DAMAGED` says that a text follows, `END` that this is all.
+It writes to its standard output, for every packet of events, a record of `SIZES` (offset of the packet, number of
+events) and then the events. Two numbers of events have another meaning: `DAMAGED`, behind which the size and the text
+of an error message follow, and `END`, behind which nothing follows.
 """
 
 from __future__ import annotations
@@ -13,44 +14,44 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tcja_runtime.errors import Damaged
-from tcja_runtime.events.formats.aedat4_layout import Layout
+from tcja_runtime.events.formats.aedat4_packets import PacketIndex
 
 SIZES = struct.Struct("<qq")
-EVENT = 13  # bytes, of `aedat`'s arrays
+EVENT = 13  # bytes of an event in the arrays of the package `aedat`
 DAMAGED, END = -1, -2
 
 _ROOM = 2**31
-"""Bytes that a packet may take when it is unpacked, and all else."""
-_STEP = 2**17  # events
+"""The memory that this process may take while it unpacks packets, in bytes."""
+_STEP = 2**17  # events that are written at a time
 
 
 def main(path: str) -> None:
-    """Write the events of a file to the output.
+    """Write the events of a file to the standard output.
 
-    The process ends with 0 whatever the file is like; what else happens to it, happened in the package.
+    The exit status is 0 for every file, damaged or not. Another status means that the package `aedat` crashed.
     """
     with os.fdopen(os.dup(1), "wb") as out:
         try:
-            _give(path, out)
+            _write_events(path, out)
         except Damaged as damaged:
             text = damaged.what.encode()
             out.write(SIZES.pack(damaged.offset, DAMAGED) + len(text).to_bytes(4, "little") + text)
-    os._exit(0)  # without what the package would still do
+    os._exit(0)  # the package gets no chance to crash while it ends
 
 
-def _give(path: str, out: BinaryIO) -> None:
+def _write_events(path: str, out: BinaryIO) -> None:
     import aedat
 
-    with Path(path).open("rb") as stream:
-        layout = Layout(stream)
-        at = layout.at
-        _limit()
+    with Path(path).open("rb") as file:
+        index = PacketIndex.read(file)
+        at = index.begin
+        _limit_memory()
         try:
             packets = iter(aedat.Decoder(path))
-            for begin in layout.packets():
+            for begin in index.packets():
                 at = begin
                 packet = next(packets)
-                if packet["stream_id"] != layout.stream:
+                if packet["stream_id"] != index.stream:
                     continue
                 events = packet["events"]
                 for first in range(0, len(events), _STEP):
@@ -59,13 +60,13 @@ def _give(path: str, out: BinaryIO) -> None:
                 out.flush()
         except (BrokenPipeError, Damaged):
             raise
-        except BaseException as error:  # what panics in there is no Exception
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise Damaged(at, f"the packet that begins here is damaged: {said}") from None
-        out.write(SIZES.pack(layout.at, END))
+        except BaseException as error:  # a panic of the package is a BaseException
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise Damaged(at, f"the packet that begins here is damaged: {reason}") from None
+        out.write(SIZES.pack(index.end, END))
 
 
-def _limit() -> None:
-    """Let a packet that unpacks to more than there may be end this process, not the machine."""
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + _ROOM, held + _ROOM))
+def _limit_memory() -> None:
+    """Limit the memory of this process, so that a packet that unpacks to too much ends this process alone."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + _ROOM, used + _ROOM))

@@ -1,10 +1,11 @@
-"""ATIS .bin, the format of N-Caltech101 and N-MNIST: 5 bytes an event and nothing else.
+"""ATIS .bin, the format of N-Caltech101 and N-MNIST: 5 bytes for each event, without a header.
 
     byte 0 x   byte 1 y   byte 2 polarity (bit 7) and time (bits 22 to 16)   bytes 3 and 4 time (bits 15 to 0)
 
-Source: the layout as `load_ATIS_bin` of SpikingJelly reads it. Row 240, which the sensor of 304 x 240 does not have,
-marks an overflow of the clock for tonic (`read_mnist_file`): it is no event, and times from there on are 2^13 later.
-SpikingJelly does not know the mark; in recordings without one both read the same.
+Times are in microseconds. A record with row 240, which the sensor of 304 x 240 does not have, is a mark and not an
+event: the clock has overflowed, and 2^13 us are added to all later times.
+
+Source: `load_ATIS_bin` of SpikingJelly, and `read_mnist_file` of tonic for the mark, which SpikingJelly does not know.
 """
 
 from __future__ import annotations
@@ -16,34 +17,34 @@ from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Records
 
 _ROWS = 240
-_LATER = 2**13  # microseconds
+_OVERFLOW = 2**13  # microseconds that each mark adds to the later times
 
 
 class Atis:
-    """A `Decoder`. The format does not tell the sensor."""
+    """A decoder of ATIS .bin (`tcja_runtime.events.event.Decoder`). The format does not tell the sensor."""
 
     sensor = None
 
     def __init__(self) -> None:
         self._records = Records(5)
-        self._later = 0
+        self._added = 0
 
     def feed(self, data: bytes) -> Events:
         table = np.frombuffer(self._records.feed(data), np.uint8).reshape(-1, 5)
         y = table[:, 1].astype(np.uint16)
         if len(y) and y.max() > _ROWS:
             row = int(np.argmax(y > _ROWS))
-            raise Damaged(self._records.at + 5 * row, f"an event in row {y[row]} of a sensor of {_ROWS} rows")
+            raise Damaged(self._records.at + 5 * row, f"an event at row {y[row]}, outside {_ROWS} rows")
         high, middle, low = table[:, 2].astype(np.int32), table[:, 3].astype(np.int32), table[:, 4]
         t = ((high & 127) << 16 | middle << 8 | low).astype(np.int64)
         mark = y == _ROWS
-        t += self._later
+        t += self._added
         x, p = table[:, 0].astype(np.uint16), high >= 128
         if not mark.any():
             return Events(t, x, y, p)
         marks = np.cumsum(mark)
-        t += _LATER * marks
-        self._later += _LATER * int(marks[-1])
+        t += _OVERFLOW * marks
+        self._added += _OVERFLOW * int(marks[-1])
         real = ~mark
         return Events(t[real], x[real], y[real], p[real])
 

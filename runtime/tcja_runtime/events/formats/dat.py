@@ -1,9 +1,11 @@
-"""Prophesee .dat, the format of N-Cars and Gen1: lines that begin with '%', two bytes, then 8 bytes an event.
+"""Prophesee .dat, the format of N-Cars and Gen1: lines that begin with '%', two bytes, then 8 bytes for each event.
 
-    type of event (0 or 12), size of one (8)    then each: time in microseconds, word; both little-endian
-    word: bits 13 to 0 x, bits 27 to 14 y, bit 28 polarity
+    two bytes   type of the events (0 or 12), size of an event (8)
+    event       time in microseconds, word (u32 each, little-endian)
+    word        bits 13 to 0 x, bits 27 to 14 y, bit 28 polarity
 
-The sensor is told by the lines `% Width` and `% Height`, which older files do not have.
+The lines `% Width` and `% Height` tell the sensor; older files do not have them.
+
 Source: Prophesee's description of the DAT format, version 2.
 """
 
@@ -13,18 +15,17 @@ import numpy as np
 
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import Events
-from tcja_runtime.events.header import Header, Records, edge
+from tcja_runtime.events.header import Header, Records, sensor_edge
 
 KINDS = (b"\x00\x08", b"\x0c\x08")
-"""Type and size of events that are read: changes of contrast, as older and newer files number them."""
-
+"""The two bytes ahead of the events, in older and newer files: events of changed contrast, 8 bytes each."""
 
 _EDGE = 2**14
-"""Rows and columns that words can name."""
+"""The most rows or columns of a sensor."""
 
 
 class Dat:
-    """A `Decoder`."""
+    """A decoder of .dat (`tcja_runtime.events.event.Decoder`)."""
 
     def __init__(self) -> None:
         self._header = Header(b"% ", last=b"% end")
@@ -41,7 +42,7 @@ class Dat:
             self._kind, data = data[:2], data[2:]
             if len(self._kind) < 2:
                 return Events.none()
-            self._look()
+            self._read_header()
             self._records = Records(8, self._header.size + 2)
         table = np.frombuffer(self._records.feed(data), "<u4").reshape(-1, 2)
         word = table[:, 1]
@@ -50,27 +51,27 @@ class Dat:
         wrong = (x >= width) | (y >= height) | (word >= 2**29)
         if wrong.any():
             row = int(np.argmax(wrong))
-            what = f"an event at row {y[row]}, column {x[row]} of a sensor of {height} x {width}"
+            what = f"an event at row {y[row]}, column {x[row]}, outside the sensor of {height} x {width}"
             if word[row] >= 2**29:
-                what = f"an event of polarity {word[row] >> 28}; it can be 0 or 1"
+                what = f"an event has polarity {word[row] >> 28}; it must be 0 or 1"
             raise Damaged(self._records.at + 8 * row, what)
         return Events(table[:, 0].astype(np.int64), x, y, word >= 2**28)
 
     def finish(self) -> None:
         self._header.finish()
         if self._records is None:
-            raise Damaged(self._header.size, "the file ends before it says the type of its events")
+            raise Damaged(self._header.size, "the file ends before the type of its events")
         self._records.finish()
 
-    def _look(self) -> None:
-        """Look at what is said ahead of the events."""
+    def _read_header(self) -> None:
+        """Check the type of the events and the version, and take the sensor from the header."""
         if self._kind not in KINDS:
             kind, size = self._kind
-            what = f"events of type {kind} and {size} bytes; what is read has type 0 or 12 and 8 bytes"
+            what = f"events of type {kind} with {size} bytes; only type 0 or 12 with 8 bytes can be read"
             raise Damaged(self._header.size, what)
         version = self._header.value(b"% Version")
         if version not in (b"2", None):
-            raise Damaged(0, f"version {version.decode(errors='replace')} of the format; version 2 is read")
+            raise Damaged(0, f"version {version.decode(errors='replace')} of the format; only version 2 can be read")
         height, width = self._header.value(b"% Height"), self._header.value(b"% Width")
         if height is not None or width is not None:
-            self.sensor = edge(height, _EDGE), edge(width, _EDGE)
+            self.sensor = sensor_edge(height, _EDGE), sensor_edge(width, _EDGE)

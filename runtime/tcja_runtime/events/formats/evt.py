@@ -1,18 +1,19 @@
 """Prophesee .raw: EVT2 and EVT3, words of 32 or 16 bits behind lines that begin with '%'.
 
-The type of a word is its upper four bits:
+The upper four bits of a word are its type:
 
     EVT2   0 off, 1 on    bits 27 to 22 time (low), 21 to 11 x, 10 to 0 y
            8 time (high)  bits 27 to 0, in 64 microseconds
     EVT3   0 row          bits 10 to 0 y
            2 event        bit 11 polarity, bits 10 to 0 x
-           3 base         bit 11 polarity, bits 10 to 0 x of the first event of what follows
-           4, 5 vector    12 or 8 events side by side, those whose bit is set; the next vector goes on behind it
-           6, 8 time      bits 11 to 0: low and high half, in microseconds and in 4,096 of them
+           3 base         bit 11 polarity, bits 10 to 0 x of the first column of the next vector
+           4, 5 vector    12 or 8 neighbouring columns, an event for each bit that is 1; the next vector goes on behind
+           6, 8 time      bits 11 to 0: low half in microseconds, high half in 4,096 microseconds
 
-Triggers and what makers add (10, 14, 15, in EVT3 also 7) are no events and passed over; other types there are not. When
-the high time jumps back by more than half of what it can say, it has begun anew. Like the maker's own reader, this
-passes over what comes ahead of the first time (and in EVT3 ahead of the first row and base): nobody knows when it was.
+Triggers and words of makers (types 10, 14, 15, in EVT3 also 7) are not events and are skipped. Other types do not
+exist. If the high time goes back by more than half of its range, it has overflowed. Events before the first time (in
+EVT3 also those before the first row or base) are skipped, as in the maker's own reader: their time or place is not
+known.
 
 Source: Prophesee's descriptions of EVT 2.0 and EVT 3.0.
 """
@@ -26,19 +27,26 @@ import numpy.typing as npt
 
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import Events
-from tcja_runtime.events.header import Header, Records, edge
+from tcja_runtime.events.header import Header, Records, sensor_edge
 
 _EDGE = 2**11
-"""Rows and columns that words can name."""
+"""The most rows or columns of a sensor."""
 _UNKNOWN = -1
 _NOWHERE = -(2**40)
-"""So far off the sensor that no vectors lead to it."""
+"""The base before the first base word: a column so far left that no vector reaches the sensor."""
 
 Ints = npt.NDArray[np.int64]
 
 
 class Evt2:
-    """A `Decoder`."""
+    """A decoder of EVT2 (`tcja_runtime.events.event.Decoder`), and the parts that EVT3 shares.
+
+    Attributes:
+        version: the version of the words.
+        size: the size of a word, in bytes.
+        kinds: the types of words that exist.
+        sensor: the rows and columns of the camera; None if the header does not tell them.
+    """
 
     version = "2"
     size = 4
@@ -55,16 +63,15 @@ class Evt2:
         if not self._header.over:
             return Events.none()
         if self._words is None:
-            self.sensor = sensor(self._header, self.version)
+            self.sensor = header_sensor(self._header, self.version)
             self._words = Records(self.size, self._header.size, "word")
         words = np.frombuffer(self._words.feed(data), f"<u{self.size}")
         kind = (words >> (8 * self.size - 4)).astype(np.uint8)
         known = np.isin(np.arange(16), self.kinds)[kind]
         if not known.all():
             row = int(np.argmin(known))
-            raise Damaged(
-                self._words.at + self.size * row, f"a word of type {kind[row]}, which EVT{self.version} has not"
-            )
+            what = f"a word of type {kind[row]}, which does not exist in EVT{self.version}"
+            raise Damaged(self._words.at + self.size * row, what)
         return self._decoded(words, kind)
 
     def finish(self) -> None:
@@ -73,41 +80,58 @@ class Evt2:
             self._words.finish()
 
     def _decoded(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8]) -> Events:
-        rows, said = np.flatnonzero(kind <= 1), kind == 8
-        high = self._highs(words[said], 28)
+        """The events of some words, each of the type in `kind`."""
+        rows, is_time = np.flatnonzero(kind <= 1), kind == 8
+        high = self._high_times(words[is_time], 28)
         found = words[rows]
-        t = (_held(high, said, rows) << 6) + (found >> 22 & 0x3F)
+        t = (_value_at(high, is_time, rows) << 6) + (found >> 22 & 0x3F)
         return self._events(rows, t, found >> 11 & 0x7FF, found & 0x7FF, kind[rows] == 1)
 
-    def _highs(self, words: npt.NDArray[Any], bits: int) -> Ints:
-        """The high time ahead of these words, then from each of them on, which say it."""
-        said = (words & (2**bits - 1)).astype(np.int64)
-        known = np.concatenate([[self._high], said])
+    def _high_times(self, words: npt.NDArray[Any], bits: int) -> Ints:
+        """The high time before words of high time, and then the high time from each of these words on, [words + 1].
+
+        Args:
+            words: the words, whose lower `bits` bits are the high time.
+            bits: the number of bits; an overflow adds 2^bits to the later times.
+        """
+        given = (words & (2**bits - 1)).astype(np.int64)
+        known = np.concatenate([[self._high], given])
         if self._high == _UNKNOWN:
-            begun, before = 0, known[1:2]
+            overflows, before = 0, known[1:2]
         else:
-            begun, before = self._high >> bits, known[:1] & (2**bits - 1)
-        anew = np.concatenate([before, said[:-1]])[: len(said)] >= said + 2 ** (bits - 1)
-        known[1:] += (begun + np.cumsum(anew)) << bits
+            overflows, before = self._high >> bits, known[:1] & (2**bits - 1)
+        overflowed = np.concatenate([before, given[:-1]])[: len(given)] >= given + 2 ** (bits - 1)
+        known[1:] += (overflows + np.cumsum(overflowed)) << bits
         self._high = int(known[-1])
         return known
 
     def _events(self, rows: Ints, t: Ints, x: Any, y: Any, p: npt.NDArray[np.bool_]) -> Events:
-        """Those that have a time and a place, which must be on the sensor."""
+        """The events whose time and place are known.
+
+        Args:
+            rows: the numbers of the words that the events are from, [E].
+            t: times [E]; a negative time is not known.
+            x: columns [E]; a negative column is not known.
+            y: rows of the sensor [E]; a negative row is not known.
+            p: polarities [E].
+
+        Raises:
+            Damaged: an event is outside the sensor.
+        """
         if len(t) and min(t.min(), x.min(), y.min()) < 0:
             have = (t >= 0) & (x >= 0) & (y >= 0)
             rows, t, x, y, p = rows[have], t[have], x[have], y[have], p[have]
         height, width = self.sensor or (_EDGE, _EDGE)
         if len(t) and (x.max() >= width or y.max() >= height):
             row = int(np.argmax((x >= width) | (y >= height)))
-            what = f"an event at row {y[row]}, column {x[row]} of a sensor of {height} x {width}"
+            what = f"an event at row {y[row]}, column {x[row]}, outside the sensor of {height} x {width}"
             begin = self._words.at if self._words else 0
             raise Damaged(begin + self.size * int(rows[row]), what)
         return Events(t.astype(np.int64), x.astype(np.uint16), y.astype(np.uint16), p)
 
 
 class Evt3(Evt2):
-    """A `Decoder`."""
+    """A decoder of EVT3 (`tcja_runtime.events.event.Decoder`)."""
 
     version = "3"
     size = 2
@@ -117,19 +141,19 @@ class Evt3(Evt2):
         super().__init__()
         self._low = 0
         self._row = _UNKNOWN
-        self._base, self._on = _NOWHERE, False  # of the next vector
+        self._base, self._on = _NOWHERE, False  # the column and polarity of the next vector
 
     def _decoded(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8]) -> Events:
-        rows, said = np.flatnonzero((kind == 2) | (kind == 4) | (kind == 5)), kind == 0
+        rows, is_row = np.flatnonzero((kind == 2) | (kind == 4) | (kind == 5)), kind == 0
         found, kinds = words[rows], kind[rows]
-        ys = np.concatenate([[self._row], (words[said] & 0x7FF).astype(np.int64)])
+        ys = np.concatenate([[self._row], (words[is_row] & 0x7FF).astype(np.int64)])
         self._row = int(ys[-1])
-        y, t = _held(ys, said, rows), self._times(words, kind, rows)
+        y, t = _value_at(ys, is_row, rows), self._times(words, kind, rows)
         x, p = (found & 0x7FF).astype(np.int64), (found & 0x800) != 0
         bases, vectors = np.flatnonzero(kind == 3), np.flatnonzero(kinds != 2)
         if len(bases) or len(vectors):
             x[vectors], p[vectors] = self._vectors(words, bases, rows[vectors], kinds[vectors])
-        if len(vectors):  # each as often as it has events
+        if len(vectors):  # each vector is repeated for each of its events
             masks = found[vectors] & np.where(kinds[vectors] == 4, 0xFFF, 0xFF).astype(np.uint16)
             bits = (masks[:, None] >> np.arange(12, dtype=np.uint16) & 1).astype(np.bool_)
             counts, beside = np.ones(len(rows), np.int64), np.zeros(len(rows), np.bool_)
@@ -140,26 +164,33 @@ class Evt3(Evt2):
         return self._events(rows, t, x, y, p)
 
     def _vectors(
-        self, words: npt.NDArray[Any], said: Ints, rows: Ints, kinds: npt.NDArray[np.uint8]
+        self, words: npt.NDArray[Any], bases: Ints, rows: Ints, kinds: npt.NDArray[np.uint8]
     ) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        """Column of the first event of each vector, which is as far behind its base as those between are long."""
+        """The first column and the polarity of each vector: the base, plus the lengths of the vectors since the base.
+
+        Args:
+            words: all words.
+            bases: the numbers of the base words.
+            rows: the numbers of the vector words.
+            kinds: the types of the vector words.
+        """
         lengths = np.where(kinds == 4, 12, 8)
-        behind = np.concatenate([[0], np.cumsum(lengths)])  # ahead of each vector, and of what comes next
-        bases = (words[said] & 0x7FF).astype(np.int64) - behind[np.searchsorted(rows, said)]
-        begins = np.concatenate([[self._base], bases])
-        ons = np.concatenate([[self._on], (words[said] & 0x800) != 0])
-        self._base, self._on = max(int(begins[-1] + behind[-1]), _NOWHERE), bool(ons[-1])
-        base = np.searchsorted(said, rows)
-        return begins[base] + behind[:-1], ons[base]
+        before = np.concatenate([[0], np.cumsum(lengths)])  # the columns of all vectors before each vector
+        columns = (words[bases] & 0x7FF).astype(np.int64) - before[np.searchsorted(rows, bases)]
+        begins = np.concatenate([[self._base], columns])
+        ons = np.concatenate([[self._on], (words[bases] & 0x800) != 0])
+        self._base, self._on = max(int(begins[-1] + before[-1]), _NOWHERE), bool(ons[-1])
+        base = np.searchsorted(bases, rows)
+        return begins[base] + before[:-1], ons[base]
 
     def _times(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8], rows: Ints) -> Ints:
-        """When the words of these rows were."""
-        said = (kind == 8) | (kind == 6)
+        """The times of the words with these numbers, in microseconds."""
+        is_time = (kind == 8) | (kind == 6)
         before = (self._high << 12) + self._low
-        low = (words[said] & 0xFFF).astype(np.int64)
-        highs = np.flatnonzero(kind[said] == 8)
-        high = self._highs(low[highs], 12)
-        # A new high half makes the low one zero, until that is said; the same again leaves it.
+        low = (words[is_time] & 0xFFF).astype(np.int64)
+        highs = np.flatnonzero(kind[is_time] == 8)
+        high = self._high_times(low[highs], 12)
+        # A changed high half sets the low half to zero until the next word of it; an unchanged one keeps the low half.
         low[highs] = 0
         again = highs[high[1:] == high[:-1]]
         if len(again):
@@ -169,17 +200,23 @@ class Evt3(Evt2):
         times = (np.repeat(high, np.diff(highs, prepend=0, append=len(low))) << 12) + low
         if len(low):
             self._low = int(low[-1])
-        return _held(np.concatenate([[before], times]), said, rows)
+        return _value_at(np.concatenate([[before], times]), is_time, rows)
 
 
-def _held(values: Ints, said: npt.NDArray[np.bool_], rows: Ints) -> Ints:
-    """The value that holds in each row: the first until one is said, and the next from each on."""
-    held: Ints = values[np.cumsum(said, dtype=np.int32)[rows]]
-    return held
+def _value_at(values: Ints, sets_value: npt.NDArray[np.bool_], rows: Ints) -> Ints:
+    """The present value at some words, when some words set a new value.
+
+    Args:
+        values: the value before the first word that sets one, then the value that each of them sets.
+        sets_value: which words set a value.
+        rows: the numbers of the words at which the value is wanted.
+    """
+    found: Ints = values[np.cumsum(sets_value, dtype=np.int32)[rows]]
+    return found
 
 
-def version(header: Header) -> str | None:
-    """Of the words, as the header says: 2, 2.1 or 3; None if it does not."""
+def word_version(header: Header) -> str | None:
+    """The version of the words in a header: "2", "2.1" or "3"; None if the header does not tell it."""
     plain = header.value(b"% evt ")
     if plain is not None:
         return plain.decode(errors="replace").removesuffix(".0")
@@ -187,20 +224,24 @@ def version(header: Header) -> str | None:
     return None if form is None else ".".join(form.partition(b";")[0].decode(errors="replace"))
 
 
-def sensor(header: Header, wanted: str) -> tuple[int, int] | None:
-    """Rows and columns, where the header says them.
+def header_sensor(header: Header, version: str) -> tuple[int, int] | None:
+    """The rows and columns of the camera in a header; None if the header does not tell them.
+
+    Args:
+        header: the header.
+        version: the version that the words must have.
 
     Raises:
-        Damaged: they are no sizes, or the words are of another version than is wanted.
+        Damaged: the rows or columns are not numbers, or the words have another version.
     """
-    said = version(header)
-    if said not in (wanted, None):
-        raise Damaged(0, f"words of EVT {said}; EVT2 and EVT3 are read, and this was to be EVT{wanted}")
+    found = word_version(header)
+    if found not in (version, None):
+        raise Damaged(0, f"the words are EVT {found}, not EVT{version}; only EVT2 and EVT3 can be read")
     size = header.value(b"% geometry ")
     if size is not None:
         width, _, height = size.partition(b"x")
-        return edge(height, _EDGE), edge(width, _EDGE)
+        return sensor_edge(height, _EDGE), sensor_edge(width, _EDGE)
     fields = dict(field.partition(b"=")[::2] for field in (header.value(b"% format ") or b"").split(b";"))
     if b"height" in fields or b"width" in fields:
-        return edge(fields.get(b"height"), _EDGE), edge(fields.get(b"width"), _EDGE)
+        return sensor_edge(fields.get(b"height"), _EDGE), sensor_edge(fields.get(b"width"), _EDGE)
     return None

@@ -1,7 +1,7 @@
-"""Events as SpikingJelly stores them: an .npz of t, x, y and p, each an array [E] of whole numbers.
+"""Events as SpikingJelly stores them: an .npz with the arrays t, x, y and p, each [E] of integers.
 
-The four arrays are read in step, so memory does not grow with them. Checksums of the archive are compared on the way:
-whatever is damaged is found, at the latest at the end of an array.
+The four arrays are read in parallel, a block at a time, so memory does not grow with them. The checksums of the archive
+are compared while it is read: damage is found at the end of the damaged array at the latest.
 
 Source: `np_savez` in `spikingjelly.datasets`.
 """
@@ -17,29 +17,54 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput
+from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events
 from tcja_runtime.files import npz
 from tcja_runtime.files.npz import Array
 
 KEYS = ("t", "x", "y", "p")
+FIRST = b"PK\x03\x04"
 _MOST = {"t": 2**63 - 1, "x": 2**16 - 1, "y": 2**16 - 1, "p": 1}
 _STEP = CHUNK // 4
 
 
+def open_recording(path: Path) -> SpikingJelly:
+    """Open an .npz of events.
+
+    Raises:
+        BadInput: the file cannot be read, or has no events.
+        Damaged: one of its arrays is damaged.
+    """
+    beginning(path, 1)
+    found = npz.arrays(path).keys()
+    if found >= set(KEYS):
+        return SpikingJelly(path)
+    if "frames" in found or "images" in found:
+        raise BadInput(f"{path} holds frames, not events; give a recording of events")
+    raise BadInput(f"{path} must have the arrays t, x, y and p of events; it has {', '.join(sorted(found)) or 'none'}")
+
+
 @dataclasses.dataclass(frozen=True)
 class SpikingJelly:
-    """A `Recording` in an .npz."""
+    """A `Recording` in an .npz.
+
+    Attributes:
+        path: the file.
+        format: "spikingjelly".
+        sensor: None; the format does not tell it.
+    """
 
     path: Path
     format: str = "spikingjelly"
     sensor: tuple[int, int] | None = None
 
     def chunks(self) -> Iterator[Events]:
+        """The events from the start (`tcja_runtime.events.Recording.chunks`)."""
         found = npz.arrays(self.path)
         arrays = [self._checked(found[key]) for key in KEYS]
         if len({array.shape for array in arrays}) > 1:
             counts = ", ".join(f"{array.shape[0]:,} {array.name}" for array in arrays)
-            raise BadInput(f"{self.path}: its arrays are of different lengths: {counts}")
+            raise BadInput(f"{self.path}: its arrays must have the same length; it has {counts}")
         at = 0
         for runs in zip(*(array.rows(_STEP) for array in arrays), strict=True):
             t, x, y, p = (self._within(key, run, at) for key, run in zip(KEYS, runs, strict=True))
@@ -47,16 +72,17 @@ class SpikingJelly:
             at += len(t)
 
     def _checked(self, array: Array) -> Array:
+        """An array whose type and shape fit events."""
         if array.dtype.kind not in "iub":
-            raise BadInput(f"{self.path}: {array.name} is of type {array.dtype}; events are whole numbers")
+            raise BadInput(f"{self.path}: array {array.name} has type {array.dtype}; it must have integers")
         if len(array.shape) != 1:
-            raise BadInput(f"{self.path}: {array.name} has shape {list(array.shape)}; events are one number each")
+            raise BadInput(f"{self.path}: array {array.name} has shape {list(array.shape)}; it must have one axis")
         return array
 
     def _within(self, key: str, values: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
-        """Values of the events from `at` on, all of which must be such as an event can have."""
+        """The values of one array for the events from number `at` on, checked against their range."""
         if int(values.min()) < 0 or int(values.max()) > _MOST[key]:
             event = int(np.argmax((values < 0) | (values > _MOST[key])))
-            what = f"{key} of event {at + event:,} is {values[event]}; it can be 0 to {_MOST[key]:,}"
+            what = f"{key} of event {at + event:,} is {values[event]}; it must be 0 to {_MOST[key]:,}"
             raise BadInput(f"{self.path}: {what}")
         return values

@@ -1,0 +1,109 @@
+"""Sources of events whose bytes another program sends."""
+
+from __future__ import annotations
+
+import dataclasses
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, format_of
+from tcja_runtime.events.formats.registry import needs_more_bytes
+
+BLOCK = 2**20
+"""The most bytes in one read."""
+
+_TICK = 0.1  # seconds after which a waiting source looks whether to stop
+
+
+@dataclasses.dataclass(frozen=True)
+class ByteStream:
+    """The bytes of one recording that another program sends.
+
+    Attributes:
+        title: the name of the stream in messages.
+        blocks: a function that yields the bytes until the stream ends or its argument is set.
+        close: a function that closes the file or socket.
+        ends: whether the stream ends by itself.
+        address: the address that other programs send to; empty if the stream is not a socket.
+    """
+
+    title: str
+    blocks: Callable[[threading.Event], Iterator[bytes]]
+    close: Callable[[], None]
+    ends: bool
+    address: str = ""
+
+
+class ByteSource:
+    """The events in a stream of bytes.
+
+    Args:
+        stream: the stream.
+        decoder: the decoder of its format; None finds the format by the first bytes.
+        fallback: the name of the format to take if the bytes do not tell it.
+    """
+
+    pausable, recording, damaged, lost = False, None, 0, 0
+
+    def __init__(self, stream: ByteStream, decoder: Decoder | None, fallback: str | None) -> None:
+        self._stream, self._decoder, self._fallback = stream, decoder, fallback
+        self.title, self.ends, self.address, self.close = stream.title, stream.ends, stream.address, stream.close
+
+    @property
+    def sensor(self) -> tuple[int, int] | None:
+        return self._decoder.sensor if self._decoder else None
+
+    def runs(self, stop: threading.Event) -> Iterator[Events]:
+        head = b""
+        try:
+            for block in self._stream.blocks(stop):
+                head += block
+                if self._decoder is None and not needs_more_bytes(head):
+                    self._decoder = self._decoder_for(head)
+                if self._decoder:
+                    yield self._decoder.feed(head)
+                    head = b""
+            if not stop.is_set():
+                decoder = self._decoder or self._decoder_for(head)
+                yield decoder.feed(head)
+                decoder.finish()
+        except Damaged as error:
+            raise BadInput(f"{self.title}: {error}") from error
+        except OSError as error:
+            raise BadInput(f"{self.title} broke off: {error.strerror or error}") from error
+
+    def _decoder_for(self, head: bytes) -> Decoder:
+        """A decoder of the format that the first bytes tell."""
+        form = format_of(head) or self._fallback
+        if form is None:
+            raise BadInput(
+                f"{self.title}: the bytes that come do not tell their format; give `form`, one of {stream_formats()}"
+            )
+        return new_decoder(form)
+
+
+def readable(file: int | socket.socket) -> bool:
+    """Whether a read would return at once, with bytes or with the end; waits a tick at most."""
+    return bool(select.select([file], [], [], _TICK)[0])
+
+
+def stream_formats() -> str:
+    """The names of the formats that can be read from a stream, for messages."""
+    return ", ".join(name for name, row in FORMATS.items() if row.decoder)
+
+
+def new_decoder(form: str) -> Decoder:
+    """A decoder of a format.
+
+    Raises:
+        BadInput: there is no such format, or it can only be read from files.
+    """
+    row = FORMATS.get(form)
+    if row is None:
+        raise BadInput(f"there is no format '{form}'; choose one of {', '.join(FORMATS)}")
+    if row.decoder is None:
+        raise BadInput(f"'{form}' can only be read from whole files; a stream can be one of {stream_formats()}")
+    return row.decoder()

@@ -1,0 +1,176 @@
+"""The table of event formats, and how the format of a file is found.
+
+To add a format:
+
+1. Write a module in this folder. A format that is a sequence of bytes is a class with the methods of
+   `tcja_runtime.events.event.Decoder` (`atis` is a short example). Any other format is a function that opens a file as
+   a `tcja_runtime.events.event.Recording` (`spikingjelly` is an example).
+2. Add a row to `FORMATS` below. Files, streams, options and `tcja-deploy doctor` read it from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tcja_runtime.errors import BadInput, Damaged
+from tcja_runtime.events.byte_recording import ByteRecording, beginning
+from tcja_runtime.events.event import Decoder, Recording
+from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_packets, evt, spikingjelly
+from tcja_runtime.events.formats.aedat2 import Aedat2
+from tcja_runtime.events.formats.aedat3 import Aedat3
+from tcja_runtime.events.formats.atis import Atis
+from tcja_runtime.events.formats.dat import Dat
+from tcja_runtime.events.formats.evt import Evt2, Evt3
+from tcja_runtime.events.header import LONGEST, Header
+
+_HEAD = LONGEST + 2
+"""The number of bytes at the start of a file that always tell its format: a whole header and what follows it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A row of the table of event formats.
+
+    Attributes:
+        name: the name of the format, as options and the keys of `FORMATS` have it.
+        title: the name of the format in messages.
+        suffixes: the suffixes of its files, in lower case with the dot.
+        decoder: a function without arguments that makes a new decoder; None if the format can only be read from a file.
+        open: a function that opens a file of the format.
+        first: the bytes that every file of the format begins with; None if they do not tell it from other formats.
+        package: the Python package that must be installed to read the format; None if numpy is enough.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    decoder: Callable[[], Decoder] | None
+    open: Callable[[Path], Recording]
+    first: bytes | None = None
+    package: str | None = None
+
+
+def _decoded(
+    name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder], first: bytes | None = None
+) -> Format:
+    """The row of a format that is a sequence of bytes, for files and for streams."""
+
+    def open_file(path: Path) -> Recording:
+        trial = decoder()
+        try:
+            trial.feed(beginning(path, _HEAD))
+        except Damaged as damaged:
+            raise damaged.of(path) from None
+        return ByteRecording(path, name, trial.sensor, decoder)
+
+    return Format(name, title, suffixes, decoder, open_file, first)
+
+
+FORMATS = {
+    row.name: row
+    for row in (
+        _decoded("aedat2", "AEDAT 2.0 of a DVS128 camera, as CIFAR10-DVS", (".aedat",), Aedat2, aedat2.FIRST),
+        _decoded("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3, aedat3.FIRST),
+        Format(
+            "aedat4",
+            "AEDAT 4, as DV and dv-processing write it",
+            (".aedat4",),
+            None,
+            aedat4.open_recording,
+            aedat4_packets.FIRST,
+            aedat4.PACKAGE,
+        ),
+        _decoded("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
+        _decoded("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
+        _decoded("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
+        _decoded("evt3", "Prophesee .raw, EVT3", (".raw",), Evt3),
+        Format(
+            "spikingjelly",
+            "SpikingJelly's events, an .npz of t, x, y, p",
+            (".npz",),
+            None,
+            spikingjelly.open_recording,
+            spikingjelly.FIRST,
+        ),
+    )
+}
+"""The formats by name."""
+
+_FIRST = {row.first: row.name for row in FORMATS.values() if row.first is not None}
+_LINE = b"% "
+"""The bytes at the start of each header line of Prophesee's formats (dat, evt2, evt3)."""
+
+
+def format_of(head: bytes) -> str | None:
+    """The name of the format that bytes begin with; None if they do not tell it.
+
+    Args:
+        head: the first bytes of a file or stream, at least a whole header.
+
+    Raises:
+        Damaged: the header has no end.
+    """
+    for first, name in _FIRST.items():
+        if head.startswith(first):
+            return name
+    return _prophesee_format(head) if head.startswith(_LINE) else None
+
+
+def needs_more_bytes(head: bytes) -> bool:
+    """Whether `format_of` cannot tell the format of these first bytes yet, but may with the bytes that follow."""
+    if head.startswith(_LINE) and len(head) < LONGEST:
+        header = Header(_LINE)
+        header.feed(head)
+        return not header.over and evt.word_version(header) is None
+    return any(len(head) < len(first) and first.startswith(head) for first in (*_FIRST, _LINE))
+
+
+def _prophesee_format(head: bytes) -> str | None:
+    """The format of bytes that begin with a header of Prophesee's."""
+    header = Header(_LINE)
+    header.feed(head)
+    version = evt.word_version(header)
+    if version is None:
+        return "dat" if header.over else None
+    return "evt3" if version.startswith("3") else "evt2"
+
+
+def format_by_suffix(path: Path) -> str | None:
+    """The format that the suffix of a file tells, for content that does not tell it; None for other suffixes."""
+    return "atis" if path.suffix.lower() == ".bin" else None  # ATIS is the one format without any mark in its bytes
+
+
+def recording(path: str | os.PathLike[str], format: str | None = None) -> Recording:  # noqa: A002
+    """Open a recording of events.
+
+    Only the beginning of the file is read here. Whether the file has events, and whether it is damaged further behind,
+    is found while its chunks are read.
+
+    Args:
+        path: the file.
+        format: the name of its format in `FORMATS`; None finds it by the content of the file, or else by its suffix.
+
+    Raises:
+        BadInput: there is no such file, or its format cannot be found.
+        Damaged: the header of the file is damaged.
+        Unavailable: the package that reads the format is not installed.
+    """
+    path = Path(path)
+    if format is None:
+        head = beginning(path, _HEAD)
+        try:
+            format = format_of(head) or format_by_suffix(path)  # noqa: A001
+        except Damaged as damaged:
+            raise damaged.of(path) from None
+    if format is None:
+        known = ", ".join(f"{row.title} ({row.name})" for row in FORMATS.values())
+        raise BadInput(
+            f"{path}: neither its content nor its suffix {path.suffix.lower()!r} tells a format of events; the formats "
+            f"are {known}"
+        )
+    if format not in FORMATS:
+        raise BadInput(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
+    return FORMATS[format].open(path)
