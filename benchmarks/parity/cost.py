@@ -3,7 +3,7 @@
     python -m benchmarks.parity.cost CHECKPOINT [--windows 8] [--runs 3]
 
 Ours is all that an export does with the windows: the float64 reference with its bounds, the recording, and both models
-in ONNX Runtime, fed the reference's spikes and running free. What does not grow with the windows, the neurons alone and
+in ONNX Runtime, teacher-forced and free-running. What does not grow with the windows, the neurons alone and
 the drawn scenes, is measured apart.
 """
 

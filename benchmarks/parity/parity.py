@@ -3,8 +3,8 @@
     python -m benchmarks.parity.parity [--seeds 3] [--samples 2] [NETWORK | CHECKPOINT[:DATA]]...
 
 A network's weights are drawn from the seed; a trained checkpoint is compared on different parts of its data instead.
-"near" is the largest share, over the layers, of neurons and time steps at which rounding decides; "of bound" is the
-largest difference of any signal as a share of what rounding explains. What was measured for the release is in
+"undecided" is the largest share, over the layers, of neurons and time steps at which rounding decides. "of bound" is
+the largest difference of any signal, as a share of its rounding bound. What was measured for the release is in
 docs/measurements/parity.md.
 """
 
@@ -26,7 +26,9 @@ from tcja_deploy.parity.verdict import Report
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.errors import ParityNotMet
 
-COLUMNS = ("network", "seed", "flips", "explained", "unexplained", "running free", "near", "of bound", "exact", "s")
+COLUMNS = (
+    *("network", "seed", "flips", "explained", "unexplained", "free-running", "undecided", "of bound", "exact", "s"),
+)
 
 
 def compared(what: str, seed: int, samples: int, folder: Path) -> Report:
@@ -45,7 +47,7 @@ def compared(what: str, seed: int, samples: int, folder: Path) -> Report:
 
 def row(what: str, seed: int, report: Report, seconds: float) -> tuple[str, ...]:
     (found,) = report.backends
-    near = max(layer.share_near(report.windows) for layer in found.layers)
+    undecided = max(layer.share_near(report.windows) for layer in found.layers)
     share = max(signal.share for signal in found.signals)
     dyadic = [signal for signal in found.signals if signal.scene == "dyadic"]
     return (
@@ -55,7 +57,7 @@ def row(what: str, seed: int, report: Report, seconds: float) -> tuple[str, ...]
         f"{found.flips - found.unexplained:,}",
         f"{found.unexplained:,}",
         f"{found.running_flips:,}",
-        f"{100 * near:.2g} %",
+        f"{100 * undecided:.2g} %",
         f"{share:.2f}",
         f"{sum(signal.exact for signal in dyadic)}/{len(dyadic)}",
         f"{seconds:.0f}",

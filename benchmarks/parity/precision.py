@@ -4,7 +4,7 @@
 
 A network's weights are drawn from seed 0 and it sees drawn windows; a trained checkpoint sees its own data, all of it
 unless --samples says otherwise. "flips" are spikes that differ from the network of the same constants in float64, each
-layer fed its spikes; "same class" and "accuracy" compare with the trained network, running free. What was measured for
+layer fed its spikes; "same class" and "accuracy" compare with the trained network, free-running. What was measured for
 the release is in docs/measurements/precision.md.
 """
 
@@ -27,7 +27,7 @@ from tcja_runtime.tensorrt.build import Batch
 
 COLUMNS = (
     *("network", "precision", "lowered", "layers", "build s", "bytes"),
-    *("flips", "explained", "unexplained", "near", "same class", "accuracy"),
+    *("flips", "explained", "unexplained", "undecided", "same class", "accuracy"),
 )
 
 
@@ -52,7 +52,7 @@ def row(what: str, precision: str, samples: int | None, batch: Batch, folder: Pa
         return (Path(path).stem, precision, str(error))
     (engine,), (found,) = manifest.engines.values(), report.backends
     lowered = sum(weight.type == precision for weight in manifest.weights)
-    near = max(layer.share_near(report.windows) for layer in found.layers)
+    undecided = max(layer.share_near(report.windows) for layer in found.layers)
     return (
         Path(path).stem,
         precision,
@@ -63,7 +63,7 @@ def row(what: str, precision: str, samples: int | None, batch: Batch, folder: Pa
         f"{found.flips:,}",
         f"{found.flips - found.unexplained:,}",
         f"{found.unexplained:,}",
-        f"{100 * near:.2g} %",
+        f"{100 * undecided:.2g} %",
         "-" if found.agreement is None else f"{100 * found.agreement:.2f} %",
         "-" if found.accuracy is None else f"{100 * found.accuracy:.2f} %",
     )
