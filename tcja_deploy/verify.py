@@ -11,7 +11,7 @@ from tcja_deploy.console import Progress, silent
 from tcja_deploy.parity import anytime, bisect, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.parity.classify import answers, identity
-from tcja_deploy.parity.compare import Compared, compare, with_statistics
+from tcja_deploy.parity.compare import compare, with_statistics
 from tcja_deploy.parity.engine import answered, judge
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.probe import onnxruntime_probes, tensorrt_probes
@@ -85,9 +85,7 @@ def verify(
     windows = _data(data, samples, manifest)
     vectors = golden.load(path / bundle.GOLDEN, manifest.input)
     _check_fit(vectors, manifest, path)
-    named = [*manifest.taps, manifest.answer] if manifest.answer else manifest.taps
-    held = (manifest.layers, named, manifest.weights)
-    conformance.check(path, manifest.input, manifest.output, manifest.output_shape, *held)
+    conformance.check(path, manifest.signature)
     names, not_run = _backends(opened, backend, trust_engine)
     report = verdict.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",
@@ -157,11 +155,11 @@ def _early(
     """
     seen = windows or vectors.samples
     known = vectors.answers if windows is None or windows.digest == vectors.answers.data else None
-    network = manifest.layers, manifest.time_steps
-    runs = max(quick_runs(*network), len(windows or ()))
+    signature = manifest.signature
+    runs = max(quick_runs(signature), len(windows or ()))
     if show is None and known and 0 < len(known.shown) * manifest.time_steps <= runs:
         show = len(known.shown)
-    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(*network), progress=progress)
+    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(signature), progress=progress)
     if known is None:
         return some, []
     shown = known.shown[: some.count or len(seen)]
@@ -199,26 +197,25 @@ class _Proof:
     def __init__(self, opened: Bundle, vectors: Golden, name: str, trust_engine: bool, progress: Progress) -> None:
         self._bundle, self._vectors, self._progress = opened, vectors, progress
         manifest, path = opened.manifest, opened.path
-        looked_at = (path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+        self._signature = manifest.signature
         self._deployed: Backend | None = None
         if name in ENGINE_TARGETS:
             running = select.all_opened(opened, name, trust_engine=trust_engine)
             self._deployed = running[0]
-            self._probes = tensorrt_probes(*looked_at, name, manifest.precision, manifest.answer)
+            self._probes = tensorrt_probes(path, self._signature, name, manifest.precision)
         else:
             running = []
-            self._probes = onnxruntime_probes(*looked_at, name, manifest.answer)
+            self._probes = onnxruntime_probes(path, self._signature, name)
         self._scenes = {
             scene: (stimulus.inputs(manifest.input, len(recorded)), recorded)
             for scene, recorded in vectors.scenes.items()
         }
-        self._network = Compared.of(manifest)
-        self._size = batch_size(manifest.layers, manifest.time_steps)
+        self._size = batch_size(self._signature)
         n = len(vectors.samples)
         # TensorRT builds a part for each size of a batch, so all are of one.
         size = max(k for k in range(1, self._size + 1) if n % k == 0) if self._deployed else self._size
         with progress.counted(f"compare {name} with the golden vectors", n) as advance:
-            self.found = compare(vectors.batches(size), self._probes, self._scenes, self._network, advance=advance)
+            self.found = compare(vectors.batches(size), self._probes, self._scenes, self._signature, advance=advance)
         self.engines = [judge(engine, vectors, manifest, self.found.outputs) for engine in running]
         self.answered: _Answered | None = None
 
@@ -274,8 +271,7 @@ class _Proof:
     def culprit(self, report: verdict.Report) -> Culprit | None:
         """Where it first goes wrong; None where no signal shows it."""
         alone = dataclasses.replace(report, backends=[self.found.parity])
-        taps = self._bundle.manifest.taps
-        return bisect.bisect(alone, self._bundle.path, self._probes, self._scenes, self._vectors, self._network, taps)
+        return bisect.bisect(alone, self._bundle.path, self._probes, self._scenes, self._vectors, self._signature)
 
 
 def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:

@@ -10,6 +10,7 @@ the drawn scenes, is measured apart.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import tempfile
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 
 from tcja_deploy.budget import batch_size
-from tcja_deploy.parity.compare import Compared, compare
+from tcja_deploy.parity.compare import compare
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export
@@ -50,15 +51,19 @@ def main() -> None:
     args = parser.parse_args()
     network = identify(load.load(args.checkpoint))
     model, contract, steps = network.model, network.contract, network.time_steps
-    layers = reference.layers(model, contract)
     exported = export.export(model, contract, network.output, {"producer": "benchmark"})
-    taps = network_taps(model, exported.model, steps)
+    signature = dataclasses.replace(
+        reference.signature(model, contract, network.output, steps),
+        taps=network_taps(model, exported.model, steps),
+        weights=exported.weights,
+    )
+    layers = signature.layers
     samples = draw(contract, args.windows)
 
     with tempfile.TemporaryDirectory() as folder:
         save(exported, Path(folder))
-        probes = onnxruntime_probes(Path(folder), contract.name, network.output, layers, taps)
-        size = batch_size(layers, steps)
+        probes = onnxruntime_probes(Path(folder), signature)
+        size = batch_size(signature)
 
         def plain() -> None:
             model.to(torch.float64)
@@ -70,13 +75,11 @@ def main() -> None:
             recorder = golden.Recorder()
 
             def trained(inputs: Floats) -> tuple[Floats, Reference]:
-                attending = [tap for tap in taps if tap.attends]
-                found = reference.record(model, inputs, layers, steps, attending).reference
+                found = reference.record(model, inputs, signature).reference
                 recorder.add(found)
                 return inputs, found
 
-            compared = Compared(layers=layers, time_steps=steps, drawn_weights={})
-            found = compare(map(trained, windows.batches(size)), probes, {}, compared, advance=lambda _: None)
+            found = compare(map(trained, windows.batches(size)), probes, {}, signature, advance=lambda _: None)
             if found.parity.failures:
                 raise SystemExit(found.parity.failures[0].text)
 
@@ -85,7 +88,7 @@ def main() -> None:
             for network_, n in ((model, stimulus.windows([layer.shape for layer in layers], steps)), (other, 1)):
                 inputs = stimulus.inputs(contract, n)
                 spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, steps, n) for layer in layers}
-                reference.record(network_, inputs, layers, steps, taps, spikes=spikes, most=stimulus.DRAWN_PLACES)
+                reference.record(network_, inputs, signature, spikes=spikes)
                 for probe in probes[:n]:  # both models on the drawn spikes, one on the drawn weights
                     probe.stimulated(inputs, spikes, stimulus.dyadic(exported.weights) if n == 1 else None)
 

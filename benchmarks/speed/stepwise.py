@@ -39,14 +39,15 @@ COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame 
 def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str, ...]:
     """The row of a network."""
     network = identify(load.load(drawn.checkpoint(name, 0, folder / "model.pth")), name)
-    contract, layers = network.contract, recorder.layers(network.model, network.contract)
+    contract = network.contract
+    signature = recorder.signature(network.model, contract, network.output, network.time_steps)
     exported = export.export(network.model, contract, network.output, {"producer": "benchmark"})
-    split = stepwise.split(exported, contract, layers)
+    split = stepwise.split(exported, contract, signature.layers)
     save(exported, folder, split.models)
     plain, head, tail = (OnnxRuntimeSession(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL))
     window = samples.draw(contract, 1, seed=1).inputs
     expected = plain.run({contract.name: window})[network.output]
-    streams = Streams(split.streaming, contract, network.output, expected.shape[1:], head, tail)
+    streams = Streams(split.streaming, signature, head, tail)
     for frame in window[0]:
         answered = streams.push(frame[None])
     same = (
@@ -57,7 +58,7 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     return (
         name,
         str(contract.shape[0]),
-        f"{len(split.streaming.states)} of {len(layers)}",
+        f"{len(split.streaming.states)} of {len(signature.layers)}",
         f"{streams.bytes / 2**20:.1f}",
         *(f"{1000 * each:.1f}" for each in (whole, one, last)),
         f"1/{whole / last:.1f}",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from tcja_deploy.console import Progress
 from tcja_deploy.packages import tools
 from tcja_deploy.parity import anytime
 from tcja_deploy.parity.classify import answers, identity
-from tcja_deploy.parity.compare import Compared, compare, with_statistics
+from tcja_deploy.parity.compare import compare, with_statistics
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
@@ -26,23 +25,21 @@ from tcja_exporters.reference import recorder as reference
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.manifest import Layer, Tap
+from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve, Predicted
 from tcja_runtime.evidence.golden import Golden
-from tcja_runtime.evidence.trace import Reference
+from tcja_runtime.evidence.trace import Reference, Spikes
 
 
 def certify(
     network: TrainedNetwork,
     deployed: Lowered,
     windows: Windows,
-    layers: list[Layer],
-    taps: list[Tap],
-    answer: Tap | None,
+    signature: NetworkSignature,
     folder: Path,
     progress: Progress,
     judge: int,
@@ -55,38 +52,34 @@ def certify(
         network: the trained network.
         deployed: what was made of it, and what that is to do.
         windows: the data. All are classified, running free; the first are judged spike by spike.
-        layers: its spiking layers.
-        taps: what else is looked at.
-        answer: what it answers with the mean over time of.
+        signature: the signature of the exported network.
         folder: of the exported models.
         progress: where progress is shown.
         judge: how many windows to judge.
         show: how many to show frame by frame; None for as many real ones as cost little.
         advice: for the profile; if none is given, it is derived, which only a network in float32 allows.
     """
-    contract, time_steps = network.contract, network.time_steps
-    exported, precision = deployed.exported, deployed.precision
+    contract, time_steps, layers = signature.input, signature.time_steps, signature.layers
+    precision = deployed.precision
     recorder = golden.Recorder()
     profiles: list[NetworkProfile] = []
     advised = list(advice)
     estimated: dict[str, list[str]] = {}
 
-    def record(model: nn.Module, inputs: Floats, taps: list[Tap], **options: Any) -> Reference:
-        recorded = reference.record(
-            model, inputs, layers, time_steps, taps, arithmetic=ARITHMETICS[precision], **options
-        )
+    def record(model: nn.Module, inputs: Floats, spikes: Mapping[str, Spikes] | None = None) -> Reference:
+        recorded = reference.record(model, inputs, signature, spikes=spikes, arithmetic=ARITHMETICS[precision])
         estimated.update(recorded.estimated)
         return recorded.reference
 
     def trained(inputs: Floats) -> tuple[Floats, Reference]:
-        recorded = record(deployed.network, inputs, [tap for tap in taps if tap.attends], answer=answer)
+        recorded = record(deployed.network, inputs)
         recorder.add(recorded)
         profiles.append(profile(recorded, layers))
         if not advised:  # a batch is enough to tell
             advised.extend(advise(network.model, inputs, recorded, layers))
         return inputs, recorded
 
-    size = batch_size(layers, time_steps)
+    size = batch_size(signature)
     scenes: dict[str, tuple[Floats, Reference]] = {}
 
     def draw(scene: str, model: nn.Module, n: int) -> None:
@@ -95,23 +88,20 @@ def certify(
         parts = []
         for part in (slice(start, start + size) for start in range(0, n, size)):
             given = {name: fired[:, part] for name, fired in spikes.items()}
-            recorded = record(model, inputs[part], taps, spikes=given, most=stimulus.DRAWN_PLACES)
+            recorded = record(model, inputs[part], given)
             parts.append(dataclasses.replace(recorded, spikes={}))
         scenes[scene] = inputs, dataclasses.replace(Reference.joined(parts), spikes=spikes)
         recorder.add_scene(scene, scenes[scene][1])
 
     with progress.step("record drawn stimuli"):
         draw(stimulus.DRAWN, deployed.network, stimulus.windows([layer.shape for layer in layers], time_steps))
-        drawn_weights = stimulus.dyadic(exported.weights)
-        draw(stimulus.DYADIC, reference.with_weights(deployed.network, exported.weights, drawn_weights), 1)
-    shape = scenes[stimulus.DRAWN][1].output.shape[1:]
-    named = [*taps, answer] if answer else taps
-    conformance.check(folder, contract, network.output, shape, layers, named, exported.weights)
-    compared = Compared(layers=layers, time_steps=time_steps, drawn_weights=drawn_weights)
-    probes = onnxruntime_probes(folder, contract.name, network.output, layers, taps, answer=answer)
+        drawn_weights = stimulus.dyadic(signature.weights)
+        draw(stimulus.DYADIC, reference.with_weights(deployed.network, signature.weights, drawn_weights), 1)
+    conformance.check(folder, signature)
+    probes = onnxruntime_probes(folder, signature)
     judged = windows.first(judge)
     with progress.counted("compare with PyTorch, spike by spike", len(judged)) as advance:
-        found = compare(map(trained, judged.batches(size)), probes, scenes, compared, advance=advance)
+        found = compare(map(trained, judged.batches(size)), probes, scenes, signature, advance=advance)
 
     # A network that is not the trained one need not classify the rest.
     answered = judged if found.parity.failures else windows
@@ -121,7 +111,7 @@ def certify(
         return answers(run, answered, size, known=known, who=which, title=title, progress=progress, until=until)
 
     def original(inputs: Floats) -> Predicted:
-        return Predicted.seen(reference.run(network.model, inputs, torch.float64, answer))
+        return Predicted.seen(reference.run(network.model, inputs, torch.float64, signature.step_output))
 
     def exported_(inputs: Floats) -> Predicted:
         return Predicted.seen(probes[0].answered(inputs))

@@ -44,7 +44,8 @@ from tcja_exporters.user_models.factory import from_factory, load_weights
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
-from tcja_runtime.bundle.manifest import Layer, Manifest
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import AUTO, PRECISIONS, TIME_FORMS
 from tcja_runtime.data import dataset
@@ -94,10 +95,10 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
     if request.streaming:
         stepwise.check(contract)
     classes = _classes(network, request.classes)
-    layers = recorder.layers(network.model, contract)
-    enough = max(DRAWN_WINDOWS, batch_size(layers, network.time_steps))
+    signature = recorder.signature(network.model, contract, network.output, network.time_steps)
+    enough = max(DRAWN_WINDOWS, batch_size(signature))
     windows = _windows(request, contract, classes, enough)
-    judge = request.judge or judged_windows(layers, network.time_steps)
+    judge = request.judge or judged_windows(signature)
 
     with progress.step("export to ONNX"):
         metadata = {
@@ -109,11 +110,14 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
             "checkpoint_sha256": network.source["sha256"],
         }
         exported = onnx_export.export(network.model, contract, network.output, metadata)
-        _check_used(exported, layers)
+        _check_used(exported, signature)
         taps = tapping.taps(network.model, exported.model, network.time_steps)
-        enough_to_tell = next(windows.batches(DRAWN_WINDOWS))
-        answer = recorder.answer(network.model, exported.model, layers, enough_to_tell) if classes else None
-    deployed, calibration, advice = _lowered(request, network, exported, layers, windows, progress)
+        some = next(windows.batches(DRAWN_WINDOWS))
+        averaged = recorder.step_output(network.model, exported.model, signature.layers, some) if classes else None
+        signature = dataclasses.replace(signature, taps=taps, step_output=averaged)
+    deployed, calibration, advice = _lowered(request, network, exported, signature, windows, progress)
+    signature = dataclasses.replace(signature, weights=deployed.exported.weights)
+    layers = list(signature.layers)
     time_form = choose(
         request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, progress
     )
@@ -122,7 +126,7 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
     split = stepwise.split(exported, contract, layers) if request.streaming else None
     save(exported, folder, split.models if split else {})
     result, vectors, profile = certify(
-        network, deployed, windows, layers, taps, answer, folder, progress, judge, request.anytime, advice
+        network, deployed, windows, signature, folder, progress, judge, request.anytime, advice
     )
     for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
         progress.note(line)
@@ -133,16 +137,16 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
         network=network.name,
         dialect=network.dialect,
         evidence=network.evidence,
-        time_steps=network.time_steps,
+        time_steps=signature.time_steps,
         parameters=network.parameters,
         input=contract,
-        output=network.output,
-        output_shape=vectors.recorded.output.shape[1:],
+        output=signature.output,
+        output_shape=signature.output_shape,
         classes=list(classes),
         layers=layers,
-        taps=taps,
-        answer=answer,
-        weights=deployed.exported.weights,
+        taps=list(signature.taps),
+        answer=signature.step_output,
+        weights=list(signature.weights),
         passes=deployed.exported.passes,
         time_form=dataclasses.asdict(time_form),
         precision=request.precision,
@@ -176,22 +180,22 @@ def _lowered(
     request: Request,
     network: TrainedNetwork,
     exported: Exported,
-    layers: list[Layer],
+    signature: NetworkSignature,
     windows: Windows,
     progress: Progress,
 ) -> tuple[Lowered, dict[str, Any], list[Advice]]:
     """The network in the precision asked for, what its scales were found on, and what was advised of its layers."""
     if request.precision == "fp32":
         return Lowered(exported, network.model, "fp32"), {}, []
-    size = batch_size(layers, network.time_steps)
+    size = batch_size(signature)
     with progress.step("predict flips in lower precision"):
         inputs = next(windows.batches(size))
-        recorded = recorder.record(network.model, inputs, layers, network.time_steps, []).reference
-        advice = advise(network.model, inputs, recorded, layers)
+        recorded = recorder.record(network.model, inputs, signature).reference
+        advice = advise(network.model, inputs, recorded, signature.layers)
     advised = next(found.keep for found in advice if found.precision == request.precision)
     said = {ADVISED: advised, NOTHING: []}
     names = [name for given in request.keep for name in said.get(given, [given])]
-    kept = keep_in_float32(names, exported.model, exported.weights, layers)
+    kept = keep_in_float32(names, exported.model, exported.weights, signature.layers)
     if all(weight.module in kept for weight in exported.weights):
         raise BadInput(
             f"`precision` {request.precision} would leave everything in float32, as "
@@ -248,9 +252,9 @@ def _check_report(request: Request) -> None:
     check_new_file(request.report, "`report`")
 
 
-def _check_used(exported: Exported, layers: list[Layer]) -> None:
+def _check_used(exported: Exported, signature: NetworkSignature) -> None:
     made = {tensor for node in exported.model.graph.node for tensor in node.output}
-    for layer in layers:
+    for layer in signature.layers:
         if spikes_tensor(layer.name) not in made:
             raise BadInput(
                 f"the spiking layer '{layer.name}' has no part in the network's answer, so it is not in the model; "

@@ -27,7 +27,7 @@ from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import AUTO, TIME_FORMS
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions

@@ -10,7 +10,8 @@ from typing import Any
 
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.bundle.manifest import Layer, Manifest
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.errors import BadInput
 
 Facts = dict[str, Any]

@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.parity import diagnose
-from tcja_deploy.parity.compare import Compared
 from tcja_deploy.parity.diagnose import Fired, Seen
 from tcja_deploy.parity.judge import Place, judge_signal
 from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.manifest import Tap
+from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
@@ -58,8 +57,7 @@ def bisect(
     probes: Sequence[Probe],
     scenes: Mapping[str, tuple[Floats, Reference]],
     golden: Golden,
-    network: Compared,
-    taps: Sequence[Tap],
+    signature: NetworkSignature,
 ) -> Culprit | None:
     """Find what is wrong in a network that failed; None if nothing failed.
 
@@ -69,8 +67,7 @@ def bisect(
         probes: the models that were compared.
         scenes: inputs of the drawn scenes and the reference's recordings.
         golden: the windows and their recordings.
-        network: what was compared.
-        taps: what was looked at besides the layers.
+        signature: of the network.
     """
     failures = [failure for parity in report.backends for failure in parity.failures if failure.signal]
     if not failures:
@@ -79,9 +76,9 @@ def bisect(
     first = min(failures, key=lambda failure: _rank(failure, order))
     probe = next(probe for probe in probes if probe.model == first.model)
     made = makers((folder / first.model).read_bytes())
-    layer = next((layer for layer in network.layers if layer.name == first.signal), None)
+    layer = next((layer for layer in signature.layers if layer.name == first.signal), None)
     if layer and first.kind == "neurons":
-        drawn = (stimulus.ties(layer, network.time_steps), stimulus.currents(layer, network.time_steps))
+        drawn = (stimulus.ties(layer, signature.time_steps), stimulus.currents(layer, signature.time_steps))
         fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in drawn]
         fits = diagnose.of_neurons(layer.neuron, fired)
         own = {f"{layer.name}/{op}" for op in _NEURONS}
@@ -90,7 +87,7 @@ def bisect(
     window = first.place.window if first.place else 0
     part = slice(window, window + 1)
     inputs, reference = scenes.get(first.scene or "") or (golden.samples.inputs[part], golden.reference(part))
-    weights = network.drawn_weights if first.scene == DYADIC else None
+    weights = stimulus.dyadic(signature.weights) if first.scene == DYADIC else None
 
     def observed(inputs: Floats) -> Observation:
         if first.scene == WINDOWS:
@@ -98,10 +95,10 @@ def bisect(
         return probe.stimulated(inputs, reference.spikes, weights)
 
     if first.signal == OUTPUT:
-        seen, tensor = Seen.of_output(reference, observed(inputs).output), probe.output_name
+        seen, tensor = Seen.of_output(reference, observed(inputs).output), signature.output
     else:
         seen = Seen.of(reference.witnesses[str(first.signal)], observed(inputs).signals[str(first.signal)])
-        tap = next((tap for tap in taps if tap.name == first.signal), None)
+        tap = next((tap for tap in signature.taps if tap.name == first.signal), None)
         tensor = tap.tensor if tap else current_tensor(str(first.signal))
     name, operator = _computed(made, tensor)
     fits = diagnose.of_signal(seen)

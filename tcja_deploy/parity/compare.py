@@ -27,7 +27,7 @@ from tcja_deploy.parity.verdict import (
     SignalParity,
 )
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.manifest import Layer, Manifest
+from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.evidence import stimulus
@@ -36,30 +36,6 @@ from tcja_runtime.evidence.anytime import Predicted
 from tcja_runtime.evidence.rounding import FLOAT32, membranes_within
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
 from tcja_runtime.neuron import fire
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Compared:
-    """What of an exported network a comparison needs to know.
-
-    Attributes:
-        layers: the spiking layers in the order they fire.
-        time_steps: T.
-        drawn_weights: weights that leave no rounding, by tensor.
-    """
-
-    layers: Sequence[Layer]
-    time_steps: int
-    drawn_weights: Mapping[str, Floats]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Compared:
-        """The network of a bundle."""
-        return cls(
-            layers=manifest.layers,
-            time_steps=manifest.time_steps,
-            drawn_weights=stimulus.dyadic(manifest.weights),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +59,7 @@ def compare(
     windows: Iterable[tuple[Floats, Reference]],
     probes: Sequence[Probe],
     scenes: Mapping[str, tuple[Floats, Reference]],
-    network: Compared,
+    signature: NetworkSignature,
     *,
     advance: Callable[[int], None],
 ) -> Judged:
@@ -93,7 +69,7 @@ def compare(
         windows: inputs, and what the reference did with them, in batches.
         probes: models of the network in one backend. The figures are the first one's.
         scenes: inputs of the drawn scenes, and what the reference did with them.
-        network: what is compared.
+        signature: the signature of the network.
         advance: is told the number of windows done, after each batch.
 
     Raises:
@@ -104,7 +80,7 @@ def compare(
     first = next(windows)
     for probe in probes:
         _check_shape(probe, *first)
-    comparison = _Comparison(probes, network)
+    comparison = _Comparison(probes, signature)
     for name, (inputs, expected) in scenes.items():
         comparison.add_scene(name, inputs, expected)
     windows = itertools.chain([first], windows)
@@ -135,20 +111,20 @@ def with_statistics(parity: Parity, statistics: Agreement | None) -> Parity:
 class _Comparison:
     """One backend's comparison, batch by batch."""
 
-    def __init__(self, probes: Sequence[Probe], network: Compared) -> None:
+    def __init__(self, probes: Sequence[Probe], signature: NetworkSignature) -> None:
         self._probe, *self._twins = probes
-        self._network = network
+        self._signature = signature
         self._layers = [
             LayerParity(
                 layer=layer.name,
                 neurons=int(np.prod(layer.shape)),
-                spikes=[0] * network.time_steps,
-                near=[0] * network.time_steps,
-                flips=[0] * network.time_steps,
-                unexplained=[0] * network.time_steps,
-                running_flips=[0] * network.time_steps,
+                spikes=[0] * signature.time_steps,
+                near=[0] * signature.time_steps,
+                flips=[0] * signature.time_steps,
+                unexplained=[0] * signature.time_steps,
+                running_flips=[0] * signature.time_steps,
             )
-            for layer in network.layers
+            for layer in signature.layers
         ]
         self._signals: dict[tuple[str, str], SignalParity] = {}
         self._outputs: list[npt.NDArray[Any]] = []
@@ -160,14 +136,14 @@ class _Comparison:
         self._unlike: dict[str, set[str]] = {twin.model: set() for twin in self._twins}
         self._failures: dict[tuple[str | None, ...], Failure] = {}
         for probe in probes:
-            for layer in network.layers:
-                text = misfires(probe, layer, network.time_steps)
+            for layer in signature.layers:
+                text = misfires(probe, layer, signature.time_steps)
                 if text:
                     self._fail("neurons", text, probe, None, layer.name)
 
     def add_scene(self, scene: str, inputs: Floats, reference: Reference) -> None:
         """Judge every model on drawn windows; one does for drawn weights, which all of them are given."""
-        weights = self._network.drawn_weights if scene == DYADIC else None
+        weights = stimulus.dyadic(self._signature.weights) if scene == DYADIC else None
         for probe in (self._probe, *(self._twins if scene == DRAWN else ())):
             self._judge_signals(probe, scene, reference, probe.stimulated(inputs, reference.spikes, weights))
 
@@ -175,7 +151,7 @@ class _Comparison:
         """Judge every model on a batch [N, ...], and let the first run free."""
         forced = self._probe.forced(inputs, reference)
         self._judge_signals(self._probe, WINDOWS, reference, forced)
-        for layer, found in zip(self._network.layers, self._layers, strict=True):
+        for layer, found in zip(self._signature.layers, self._layers, strict=True):
             flips = judge_spikes(layer, reference, forced.spikes[layer.name])
             found.spikes = _added(found.spikes, _by_step(reference.spikes[layer.name]))
             found.near = _added(found.near, reference.near[layer.name].sum(axis=0))
@@ -188,7 +164,7 @@ class _Comparison:
         for twin in self._twins if not self._outputs else ():  # one batch tells: they are made of the same operations
             other = twin.forced(inputs, reference)
             self._judge_signals(twin, WINDOWS, reference, other)
-            for layer in self._network.layers:
+            for layer in self._signature.layers:
                 if (other.spikes[layer.name] != spikes[layer.name]).any():
                     self._unlike[twin.model].add(layer.name)
                     self._judge_flips(twin, layer, judge_spikes(layer, reference, other.spikes[layer.name]))
@@ -198,7 +174,7 @@ class _Comparison:
     def _add_free_run(self, inputs: Floats, reference: Reference) -> None:
         free = self._probe.free(inputs)
         differs = _differing(free, reference)
-        for layer, found in zip(self._network.layers, self._layers, strict=True):
+        for layer, found in zip(self._signature.layers, self._layers, strict=True):
             running = differs[layer.name]
             found.running_flips = _added(found.running_flips, _by_step(running))
             if self._divergence is None and running.any():
@@ -231,7 +207,7 @@ class _Comparison:
     ) -> tuple[list[tuple[Layer, Flips]], Deviation]:
         """Flips in the first layer of each window that has any, and the output of windows that have none."""
         flipped, judged = np.zeros(len(reference), np.bool_), []
-        for layer in self._network.layers:
+        for layer in self._signature.layers:
             expected, fired = reference.spikes[layer.name], free.spikes[layer.name]
             now = _by_window(differs[layer.name]) & ~flipped
             if now.any():  # these windows are still fed the reference's spikes
@@ -297,7 +273,7 @@ class _Comparison:
         self._failures.setdefault((kind, probe.model, scene, signal), failure)
 
     def _called(self, signal: str, scene: str) -> str:
-        layers = {layer.name for layer in self._network.layers}
+        layers = {layer.name for layer in self._signature.layers}
         name = f"the current of {signal}" if signal in layers else f"what {signal} returns"
         name = signal if signal == OUTPUT else name
         return name + {WINDOWS: "", DRAWN: ", on drawn spikes,", DYADIC: ", on drawn spikes and weights,"}[scene]

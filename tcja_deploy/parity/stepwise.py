@@ -11,6 +11,7 @@ whole window. Then rounding may decide a spike, which is a failure where the bou
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Progress
-from tcja_deploy.parity.compare import Compared, compare
+from tcja_deploy.parity.compare import compare
 from tcja_deploy.parity.engine import weigh
 from tcja_deploy.parity.verdict import StreamedParity
 from tcja_runtime.backends import select, stepwise_session
@@ -44,25 +45,22 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, progress: Progress,
         ParityNotMet: they do not take or return what the manifest says.
         BadInput: a file is no model.
     """
-    conformance.check_streaming(folder, manifest)
-    looked_at = (manifest.input.name, manifest.output, manifest.layers, manifest.taps)
-    whole = onnxruntime_probes(folder, *looked_at, backend)[0]
+    signature = dataclasses.replace(manifest.signature, step_output=None)
+    conformance.check_streaming(folder, manifest.streaming, signature)
+    whole = onnxruntime_probes(folder, signature, backend)[0]
     streamed = Probe(
         FILES,
         select.title(backend),
         functools.partial(stepwise_session.opened, folder, manifest, backend),
-        input_name=manifest.input.name,
-        output_name=manifest.output,
-        layers=manifest.layers,
-        taps=manifest.taps,
+        signature,
         fuses=whole.fuses,
     )
     scenes = {
         scene: (stimulus.inputs(manifest.input, len(recorded)), recorded) for scene, recorded in vectors.scenes.items()
     }
-    size, n = batch_size(manifest.layers, manifest.time_steps), len(vectors.samples)
+    size, n = batch_size(signature), len(vectors.samples)
     with progress.counted("stream the golden windows", n) as advance:
-        found = compare(vectors.batches(size), [streamed], scenes, Compared.of(manifest), advance=advance)
+        found = compare(vectors.batches(size), [streamed], scenes, signature, advance=advance)
     spikes, unlike, answers, expected = 0, 0, [], []
     with progress.counted("compare with the whole windows", n) as advance:
         for inputs, _ in vectors.batches(size):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tcja_exporters.precision.advice import Advice
-from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.neuron import membranes

@@ -163,7 +163,7 @@ def classify(
         running = opened(found, backend, trust_engine=trust_engine)
     for line in running.passed_over:
         progress.note(line)
-    size, total = batch_size(manifest.layers, manifest.time_steps), sum(map(len, data))
+    size, total = batch_size(manifest.signature), sum(map(len, data))
     likeliest: list[Classes] = []
     scores: list[Floats] = []
     kept = [np.empty((0, *manifest.input.shape), np.float32)]
@@ -217,7 +217,7 @@ def seen(path: Path, found: Classified, progress: Progress | None = None) -> lis
     gates: Mapping[str, Values] = {}
     try:
         onnxruntime.require()
-        probe, *_ = onnxruntime_probes(path, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+        probe, *_ = onnxruntime_probes(path, manifest.signature)
         gates = probe.gates(found.pictured)
     except Unavailable as error:
         progress.note(f"the picture has no gates: {error}")

@@ -32,7 +32,7 @@ from tcja_exporters.graph.naming import name_after_modules
 from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.passes.base import Done
 from tcja_exporters.passes.fold_batch_norm import norm_of
-from tcja_runtime.bundle.manifest import Weight
+from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 

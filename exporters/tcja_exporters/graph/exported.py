@@ -13,7 +13,7 @@ import onnx
 from onnx import external_data_helper, helper
 
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
-from tcja_runtime.bundle.manifest import Weight
+from tcja_runtime.bundle.signature import Weight
 
 EXTERNAL_FROM_BYTES = 1024
 """Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""

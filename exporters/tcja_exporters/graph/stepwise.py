@@ -33,7 +33,7 @@ from tcja_exporters.graph.export import finished, graph_of
 from tcja_exporters.graph.exported import Exported
 from tcja_exporters.graph.time_axes import MOVES, Layout, Layouts, Shape
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
-from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput

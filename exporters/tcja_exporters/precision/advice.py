@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_runtime.bundle.manifest import Layer
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.trace import Reference, Witnesses

@@ -18,7 +18,7 @@ from tcja_exporters.modules.quantizer import quantized
 from tcja_exporters.precision.fp16 import to_half
 from tcja_exporters.precision.int8 import to_int8
 from tcja_exporters.reference import recorder
-from tcja_runtime.bundle.manifest import Weight
+from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import onnx
 
 from tcja_exporters import custom_op
-from tcja_runtime.bundle.manifest import Layer, Weight
+from tcja_runtime.bundle.signature import Layer, Weight
 from tcja_runtime.errors import BadInput
 
 ADVISED, NOTHING = "advised", "nothing"

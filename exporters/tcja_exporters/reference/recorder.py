@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ from tcja_exporters.modules.layers import Readout
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
 from tcja_exporters.reference.propagation import Propagation
-from tcja_exporters.reference.taps import answer_read, fired_answer, read_steps, tapped
-from tcja_runtime.bundle.manifest import Layer, Tap, Weight
+from tcja_exporters.reference.taps import fired_output, read_steps, readout_input, tapped
+from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
@@ -30,20 +31,22 @@ from tcja_runtime.evidence.anytime import Predicted, told
 from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
 
+_OUTPUT = "the output"
+
 _TILE = 2**15
 """Neurons whose membranes are computed at once: their state stays in the cache over all time steps."""
 
 
 def run(
-    network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32, answer: Tap | None = None
+    network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32, step_output: Tap | None = None
 ) -> Observation:
-    """Run a network over windows [N, ...] and note every spike.
+    """Run a network on windows [N, ...] and note every spike.
 
     Args:
-        network: in eval mode; its weights are converted to `dtype` and stay so.
-        inputs: float32.
+        network: a network in eval mode. Its weights are converted to `dtype` and stay so.
+        inputs: the windows, float32.
         dtype: the precision to compute in.
-        answer: what its output is the mean over time of, where that is to be noted too.
+        step_output: the tensor whose mean over time gives the output, where it is to be noted too.
     """
     network.to(dtype)
     calls: dict[str, list[Spikes]] = {}
@@ -51,14 +54,33 @@ def run(
     def note(name: str, fired: Tensor) -> None:
         calls.setdefault(name, []).append(fired.bool().numpy())
 
-    with torch.inference_mode(), _observed(network, note), read_steps(network, answer) as read:
+    with torch.inference_mode(), _observed(network, note), read_steps(network, step_output) as read:
         output = network(torch.from_numpy(inputs).to(dtype))
     spikes = {name: fired[0] if len(fired) == 1 else np.concatenate(fired) for name, fired in calls.items()}
-    return Observation(output=output.numpy(), spikes=spikes, signals={}, steps=_steps(answer, read, spikes))
+    return Observation(output=output.numpy(), spikes=spikes, signals={}, steps=_steps(step_output, read, spikes))
 
 
 def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
-    """The spiking layers in the order they fire, found without computing anything."""
+    """The spiking layers in the order they fire. Nothing is computed."""
+    return _outline(network, contract)[0]
+
+
+def signature(network: nn.Module, contract: InputContract, output: str, time_steps: int) -> NetworkSignature:
+    """The signature of a network, without the tensors that only a model has: taps, step output and weights.
+
+    Args:
+        network: the network in PyTorch. Nothing is computed.
+        contract: the contract of its input.
+        output: the name of its output.
+        time_steps: T.
+    """
+    found, returned = _outline(network, contract)
+    shape = tuple(returned.shape[1:])
+    return NetworkSignature(input=contract, output=output, output_shape=shape, time_steps=time_steps, layers=found)
+
+
+def _outline(network: nn.Module, contract: InputContract) -> tuple[list[Layer], Any]:
+    """The spiking layers, and the output for one window, a tensor without values."""
     specs = {name: neuron.spec for name, neuron in spiking_neurons(network).items()}
     found: dict[str, Layer] = {}
 
@@ -66,8 +88,8 @@ def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
         found[name] = Layer(name=name, shape=tuple(spikes.shape[2:]), neuron=specs[name])
 
     with _observed(network, note), torch.device("meta"):
-        torch.func.functional_call(network, _meta(network), torch.empty(1, *contract.shape))
-    return list(found.values())
+        output = torch.func.functional_call(network, _meta(network), torch.empty(1, *contract.shape))
+    return list(found.values()), output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,87 +103,116 @@ class Recorded:
 def record(
     network: nn.Module,
     inputs: Floats,
-    layers: Sequence[Layer],
-    time_steps: int,
-    taps: Sequence[Tap],
+    signature: NetworkSignature,
     *,
-    answer: Tap | None = None,
     spikes: Mapping[str, Spikes] | None = None,
-    most: int = stimulus.REAL_PLACES,
     arithmetic: Arithmetic = FLOAT32,
 ) -> Recorded:
-    """Run a network in float64 and record what it does and how far rounding may move it in a backend.
+    """Run a network in float64 and record what it does, and how far rounding may move it in a backend.
+
+    Where its neurons fire, a recording has the taps that are parts of attention blocks, and the step output. Backends
+    are given the gates among them, as they are given the spikes: the rounding of a gate is not counted again in the
+    signals that it leads to. Where spikes are given, a recording has all taps, and more witnesses of each.
 
     Args:
-        network: in eval mode; its weights are converted to float64 and stay so.
-        inputs: float32, [N, ...].
-        layers: its spiking layers.
-        time_steps: T.
-        taps: what else to record. Where no spikes are given, backends are given the gates among them, as they are the
-            reference's spikes: what follows from a gate's rounding is not counted again behind it.
-        answer: what the output is the mean over time of, where that is to be noted too.
-        spikes: what each layer is made to fire, [T, N, ...]; None for what its neurons fire.
-        most: how many elements of a signal to take as witnesses in a window, besides those near a threshold.
-        arithmetic: of the backends.
+        network: a network in eval mode. Its weights are converted to float64 and stay so.
+        inputs: the windows, float32 [N, ...].
+        signature: the signature of the network.
+        spikes: the spikes that each layer is made to fire, [T, N, ...]; None for those that its neurons fire.
+        arithmetic: the arithmetic of the backends.
     """
     network.to(torch.float64)
-    bounds = Bounds(arithmetic)
-    estimated: dict[str, list[str]] = {}
+    recorder = _NetworkRecorder(signature, Bounds(arithmetic), spikes)
+    frames = torch.from_numpy(inputs).to(torch.float64)
+    recorder.bounds.mark_input(frames)
+    with (
+        torch.no_grad(),
+        _answered(network, recorder.stand_in),
+        tapped(network, recorder.taps, recorder.keep),
+        read_steps(network, recorder.step_output) as read,
+        Propagation(recorder.bounds),
+    ):
+        output = network(frames)
+        bound = recorder.bounds.error(output) * OWN_ROUNDING
+        recorder.note(_OUTPUT)
+    reference = recorder.reference(output.numpy(), bound.numpy(), read)
+    return Recorded(reference, {name: operations for name, operations in recorder.estimated.items() if operations})
 
-    def noted(name: str) -> None:
-        estimated[name] = sorted(bounds.estimated)
-        bounds.estimated.clear()
 
-    recorders = {
-        layer.name: _LayerRecorder(layer, time_steps, bounds, None if spikes is None else spikes[layer.name], most)
-        for layer in layers
-    }
-    witnesses: dict[str, Witnesses] = {}
+class _NetworkRecorder:
+    """Records a network while it runs.
 
-    def stand_in(name: str) -> Callable[[Tensor], Tensor]:
+    Args:
+        signature: the signature of the network.
+        bounds: the rounding errors of its tensors.
+        spikes: the spikes that each layer is made to fire; None for those that its neurons fire.
+
+    Attributes:
+        estimated: by signal, in the order they are computed, the operations whose bounds are estimates.
+        taps: the tensors that are recorded besides the layers.
+        step_output: the tensor whose mean over time gives the output, if it is recorded.
+    """
+
+    def __init__(self, signature: NetworkSignature, bounds: Bounds, spikes: Mapping[str, Spikes] | None) -> None:
+        self.bounds, self._free, given = bounds, spikes is None, spikes or {}
+        self._most = stimulus.REAL_PLACES if spikes is None else stimulus.DRAWN_PLACES
+        self.taps = [tap for tap in signature.taps if tap.attends or spikes is not None]
+        self.step_output = signature.step_output if spikes is None else None
+        self.estimated: dict[str, list[str]] = {}
+        self._witnesses: dict[str, Witnesses] = {}
+        self._layers = {
+            layer.name: _LayerRecorder(layer, signature.time_steps, bounds, given.get(layer.name), self._most)
+            for layer in signature.layers
+        }
+
+    def note(self, signal: str) -> None:
+        """Note the operations without a rule that led to a signal since the last one."""
+        self.estimated[signal] = sorted(self.bounds.estimated)
+        self.bounds.estimated.clear()
+
+    def stand_in(self, layer: str) -> Callable[[Tensor], Tensor]:
+        """The function that fires in place of a layer's neurons."""
+
         def fire(current: Tensor) -> Tensor:
-            noted(name)
-            return recorders[name].answer(current)
+            self.note(layer)
+            return self._layers[layer].answer(current)
 
         return fire
 
-    def keep(tap: Tap, value: Tensor) -> Tensor | None:
-        error = bounds.error(value)
-        forces = tap.is_gate and spikes is None
+    def keep(self, tap: Tap, value: Tensor) -> Tensor | None:
+        """Record a tap [T, N, ...]. Returns the gate that takes its place, without an error; None for other taps."""
+        error = self.bounds.error(value)
+        forced = tap.is_gate and self._free
         with _disable_current_modes():
-            witnesses[tap.name] = _witnesses(value, error, value[0, 0].numel() if forces else most)
-        noted(tap.name)
-        if not forces:
+            most = value[0, 0].numel() if forced else self._most
+            self._witnesses[tap.name] = _witnesses(value, error, most)
+        self.note(tap.name)
+        if not forced:
             return None
         with _disable_current_modes():
             gate: Tensor = tap.out_of_time(value).clone()
-            bounds.mark_input(gate)
+            self.bounds.mark_input(gate)
         return gate
 
-    frames = torch.from_numpy(inputs).to(torch.float64)
-    bounds.mark_input(frames)
-    with (
-        torch.no_grad(),
-        _answered(network, stand_in),
-        tapped(network, taps, keep),
-        read_steps(network, answer) as read,
-        Propagation(bounds),
-    ):
-        output = network(frames)
-        bound = bounds.error(output) * OWN_ROUNDING
-        noted("the output")
-    fired = {name: recorder.spikes() for name, recorder in recorders.items()}
-    found = {name: recorder.recorded() for name, recorder in recorders.items()}
-    witnesses |= {name: chosen for name, (_, chosen) in found.items()}
-    reference = Reference(
-        output=output.numpy(),
-        output_bound=bound.numpy(),
-        spikes=fired,
-        near={} if spikes is not None else {name: near for name, (near, _) in found.items()},
-        witnesses={name: witnesses[name] for name in estimated if name != "the output"},
-        steps=_steps(answer, read, fired),
-    )
-    return Recorded(reference, {name: operations for name, operations in estimated.items() if operations})
+    def reference(self, output: Values, bound: npt.NDArray[np.float32], read: Sequence[Tensor]) -> Reference:
+        """The recording of a run that is over.
+
+        Args:
+            output: the output [N, ...].
+            bound: its bound.
+            read: the step output, if it was read at a readout.
+        """
+        fired = {name: layer.spikes() for name, layer in self._layers.items()}
+        found = {name: layer.recorded() for name, layer in self._layers.items()}
+        witnesses = self._witnesses | {name: chosen for name, (_, chosen) in found.items()}
+        return Reference(
+            output=output,
+            output_bound=bound,
+            spikes=fired,
+            near={name: near for name, (near, _) in found.items()} if self._free else {},
+            witnesses={name: witnesses[name] for name in self.estimated if name != _OUTPUT},
+            steps=_steps(self.step_output, read, fired),
+        )
 
 
 def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[str, Floats]) -> nn.Module:
@@ -186,26 +237,26 @@ def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[
     return changed
 
 
-def _steps(answer: Tap | None, read: Sequence[Tensor], spikes: Mapping[str, Spikes]) -> Values | None:
-    """What the output is the mean over time of, [T, N, units]: read at the readout, or fired by the last layer."""
-    if answer is None:
+def _steps(step_output: Tap | None, read: Sequence[Tensor], spikes: Mapping[str, Spikes]) -> Values | None:
+    """The step output [T, N, units]: read at the readout, or fired by the last layer."""
+    if step_output is None:
         return None
-    return spikes[answer.name].astype(np.float64) if answer.name in spikes else read[0].numpy()
+    return spikes[step_output.name].astype(np.float64) if step_output.name in spikes else read[0].numpy()
 
 
-def answer(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Layer], inputs: Floats) -> Tap | None:
-    """What a network's answer is the mean over time of; None where that is not found, or is what it returns.
+def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Layer], inputs: Floats) -> Tap | None:
+    """The tensor whose mean over time gives a network's output; None where it is not found, or is the output itself.
 
     Args:
-        network: in eval mode; if it has no `tcja_exporters.modules.layers.Readout`, its weights are converted to
-            float64.
-        model: its model.
+        network: a network in eval mode. If it has no `tcja_exporters.modules.layers.Readout`, its weights are converted
+            to float64 and stay so.
+        model: its exported model.
         layers: its spiking layers.
-        inputs: windows that tell whether it answers with the firing rates of the last of them.
+        inputs: windows [N, ...], which show whether the output is the firing rates of the last layer.
     """
     if any(isinstance(module, Readout) for module in network.modules()):
-        return answer_read(network, model)
-    last = fired_answer(layers[-1])
+        return readout_input(network, model)
+    last = fired_output(layers[-1])
     ran = run(network, inputs, torch.float64, last)
     fits = ran.output.ndim == 2 and len(layers[-1].shape) == 1 and layers[-1].shape[0] % ran.output.shape[1] == 0
     predicted = Predicted.of(ran.output, ran.steps) if fits else None

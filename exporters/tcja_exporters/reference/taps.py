@@ -1,7 +1,8 @@
-"""What of a network is looked at besides its spiking layers: parts of attention blocks, pools, and what answers.
+"""The tensors of a network that parity probes besides its spiking layers.
 
-What answers is read at the network's `Readout`. A user's network that takes the mean over time in its own forward has
-none; where that is the mean of its last spiking layer, this is what answers.
+They are parts of attention blocks, pools, and the step output, whose mean over time gives the network's output. The
+step output is read at the network's `Readout`. A user's network that takes the mean in its own forward has no readout;
+if that is the mean of its last spiking layer, the step output is this layer's spikes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tcja_exporters import custom_op
 from tcja_exporters.modules import attention
 from tcja_exporters.modules.layers import PerStep, Readout, TetPerStep
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_runtime.bundle.manifest import Layer, Tap
+from tcja_runtime.bundle.signature import Layer, Tap
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 _PER_STEP = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Linear)
@@ -27,11 +28,11 @@ _MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
 
 
 def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Tap]:
-    """What can be looked at in a network and in its model.
+    """The tensors that can be probed both in a network and in its model.
 
     Args:
-        network: in PyTorch.
-        model: its model, whose nodes are named after its modules.
+        network: the network in PyTorch.
+        model: its exported model, whose nodes are named after the network's modules.
         time_steps: T.
     """
     found = []
@@ -46,8 +47,8 @@ def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Ta
     return found
 
 
-def answer_read(network: nn.Module, model: onnx.ModelProto) -> Tap | None:
-    """What a network's output is the mean over time of; None where it has no `Readout`, or returns the steps itself."""
+def readout_input(network: nn.Module, model: onnx.ModelProto) -> Tap | None:
+    """The input of a network's `Readout`; None where it has none, or where it returns the time steps themselves."""
     readouts = [(name, each) for name, each in network.named_modules() if isinstance(each, Readout)]
     if len(readouts) != 1 or readouts[0][1].per_step:
         return None
@@ -57,22 +58,22 @@ def answer_read(network: nn.Module, model: onnx.ModelProto) -> Tap | None:
     return Tap(name=name, tensor=tensors[0], unfold=(), axes=axes) if len(tensors) == 1 else None
 
 
-def fired_answer(layer: Layer) -> Tap:
-    """What the output would be the mean over time of if it were a layer's firing rates."""
+def fired_output(layer: Layer) -> Tap:
+    """The spikes of a layer, as the step output of a network that returns the layer's firing rates."""
     return Tap(name=layer.name, tensor=spikes_tensor(layer.name), unfold=(), axes=(0, 1, 2))
 
 
 @contextmanager
-def read_steps(network: nn.Module, answer: Tap | None) -> Iterator[list[Tensor]]:
-    """Within, what the output is made of is kept as [T, N, units], if it is read at a `Readout`."""
+def read_steps(network: nn.Module, step_output: Tap | None) -> Iterator[list[Tensor]]:
+    """Within this context, the step output is appended to the list as [T, N, units], if a `Readout` reads it."""
     kept: list[Tensor] = []
-    if answer is None or not isinstance(readout := network.get_submodule(answer.name), Readout):
+    if step_output is None or not isinstance(readout := network.get_submodule(step_output.name), Readout):
         yield kept
         return
 
     def keep(_module: nn.Module, inputs: tuple[Tensor]) -> None:
         with _disable_current_modes():
-            kept.append(answer.in_time(inputs[0]))
+            kept.append(step_output.in_time(inputs[0]))
 
     handle = readout.register_forward_pre_hook(keep)
     try:
@@ -83,7 +84,10 @@ def read_steps(network: nn.Module, answer: Tap | None) -> Iterator[list[Tensor]]
 
 @contextmanager
 def tapped(network: nn.Module, taps: Iterable[Tap], keep: Callable[[Tap, Tensor], object]) -> Iterator[None]:
-    """Within, what is tapped is kept as [T, N, ...], and goes on as it was, or as what `keep` returns if it does."""
+    """Within this context, `keep` is called with each tapped tensor as [T, N, ...].
+
+    If it returns a tensor, the network goes on with that one.
+    """
 
     def hook(tap: Tap) -> Any:
         return lambda _module, _inputs, output: keep(tap, tap.in_time(output))
@@ -104,7 +108,7 @@ def _attention(network: nn.Module) -> dict[str, _Layout]:
 
 
 def _is_current(model: onnx.ModelProto, tensor: str) -> bool:
-    """Whether a tensor is, once moved, the current of a spiking layer, which is looked at anyway."""
+    """Whether a tensor is only reshaped into the current of a spiking layer, which is probed anyway."""
     readers = [node for node in model.graph.node if tensor in node.input]
     while len(readers) == 1 and readers[0].op_type in _MOVES:
         tensor = readers[0].output[0]
@@ -113,7 +117,7 @@ def _is_current(model: onnx.ModelProto, tensor: str) -> bool:
 
 
 def _per_step(network: nn.Module, time_steps: int) -> dict[str, _Layout]:
-    """Pools and fully connected layers that take each time step on its own, time and batch being one axis."""
+    """Pools and fully connected layers whose input has time and batch as one axis."""
     time_axes = {neuron.time_axis for neuron in network.modules() if isinstance(neuron, SpikingNeuron)}
     if time_axes not in ({0}, {1}):
         return {}

@@ -1,4 +1,4 @@
-"""Backends that run an exported network, one module each, imported when used."""
+"""Probes: an exported network in a backend, with its spikes and signals as outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Opener, Session
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.bundle.manifest import Layer, Tap
+from tcja_runtime.bundle.signature import NetworkSignature, Tap
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values
 from tcja_runtime.model_file.subgraph import Dimensions
@@ -22,130 +22,117 @@ from tcja_runtime.tensorrt.part_session import BuiltPart
 
 
 class Probe:
-    """A network in a backend, with its spikes and signals in the open.
+    """A network in a backend, with its spikes and signals as outputs.
+
+    Each question is a part of the model that computes the tensors asked for. A part is loaded when it is first run, and
+    kept for the next batch.
 
     Args:
-        model: the network's file, for reports.
-        backend: what runs it, for reports.
-        opened: loads parts of the network.
-        input_name: of the network's input.
-        output_name: of its output.
-        layers: its spiking layers.
-        taps: what else is looked at.
-        answer: what the network's output is the mean over time of; None where it is not known.
-        fuses: whether the backend may round a product and a sum at once.
+        model: the file of the network, for reports.
+        backend: the name and version of the backend, for reports.
+        opened: a function that loads a part of the network.
+        signature: the signature of the network.
+        fuses: whether the backend may compute a product and a sum with one rounding.
     """
 
     def __init__(
-        self,
-        model: str,
-        backend: str,
-        opened: Opener,
-        *,
-        input_name: str,
-        output_name: str,
-        layers: Sequence[Layer],
-        taps: Sequence[Tap],
-        answer: Tap | None = None,
-        fuses: bool = False,
+        self, model: str, backend: str, opened: Opener, signature: NetworkSignature, *, fuses: bool = False
     ) -> None:
-        self.model = model
-        self.fuses = fuses
-        self.backend = backend
-        self._opened = opened
-        self._input = input_name
-        self.output_name = output_name
-        self._any = {layer.name: (None,) * (len(layer.shape) + 2) for layer in layers}
-        self._spikes = {layer.name: spikes_tensor(layer.name) for layer in layers}
-        self._currents = {layer.name: current_tensor(layer.name) for layer in layers}
-        self._taps = {tap.name: tap for tap in taps}
-        self._answer = answer
+        self.model, self.backend, self.fuses = model, backend, fuses
+        self._opened, self._signature = opened, signature
+        self._spikes = {layer.name: spikes_tensor(layer.name) for layer in signature.layers}
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def free(self, inputs: Floats) -> Observation:
-        """Output, its steps and spikes of the network as it is, for a batch [N, ...]."""
-        outputs = dict.fromkeys([self.output_name, *self._steps, *self._spikes.values()])
-        return self._observed([*outputs], {}, {self._input: inputs})
+        """The output, its time steps and all spikes of the free-running network, for a batch [N, ...]."""
+        outputs = dict.fromkeys([self._signature.output, *self._step_output, *self._spikes.values()])
+        return self._observed([*outputs], {}, self._fed(inputs))
 
     def answered(self, inputs: Floats) -> Observation:
-        """Output and its steps of the network as it is, for a batch [N, ...]."""
-        return self._observed([self.output_name, *self._steps], {}, {self._input: inputs})
+        """The output and its time steps of the free-running network, for a batch [N, ...]."""
+        return self._observed([self._signature.output, *self._step_output], {}, self._fed(inputs))
 
-    @property
-    def _steps(self) -> list[str]:
-        """The tensor that the output is the mean over time of, where it is known."""
-        return [self._answer.tensor] if self._answer else []
+    def output(self, inputs: Floats) -> Values:
+        """The output [N, ...] for a batch [N, ...], from the whole model as it is deployed."""
+        return self._session([], {}).run(self._fed(inputs))[self._signature.output]
 
     @property
     def has_gates(self) -> bool:
         """Whether the network has attention blocks."""
-        return any(tap.is_gate for tap in self._taps.values())
+        return bool(self._gates)
 
     def gates(self, inputs: Floats) -> Mapping[str, Values]:
-        """What each attention block of the network as it is lets through, [T, N, ...], for a batch [N, ...]."""
-        gates = [tap.tensor for tap in self._taps.values() if tap.is_gate]
-        return self._observed([self.output_name, *gates], {}, {self._input: inputs}).signals
+        """The gate of each attention block of the free-running network, [T, N, ...], for a batch [N, ...]."""
+        gates = [tap.tensor for tap in self._gates]
+        return self._observed([self._signature.output, *gates], {}, self._fed(inputs)).signals
 
     def gated(self, inputs: Floats, reference: Reference) -> Observation:
-        """Output and spikes of the network where its gates, and nothing else, are the reference's."""
-        return self._forced(list(self._spikes.values()), [], inputs, {}, self._gates(reference))
-
-    def output(self, inputs: Floats) -> Values:
-        """What the network returns for a batch [N, ...]: the model as it is, uncut."""
-        return self._session([], {}).run({self._input: inputs})[self.output_name]
+        """Output and spikes of a network that runs free except that its gates are the reference's."""
+        return self._forced(list(self._spikes.values()), [], inputs, {}, self._gate_values(reference))
 
     def forced(self, inputs: Floats, reference: Reference) -> Observation:
-        """What every layer does where all layers before it fire, and all gates are, as the reference's.
+        """All signals and spikes, teacher-forced: every layer is fed the reference's spikes and gates.
 
         Args:
             inputs: a batch [N, ...].
-            reference: what the reference did with it. A layer's own spikes are computed from its current, and a gate
-                from what it is of; neither is read by anything.
+            reference: its recording. It replaces the spikes and gates that the network computes, which are still
+                observed: the spikes of a layer are computed from its current, and a gate from the block's input.
         """
-        taps = [tap for tap in self._taps.values() if tap.attends]
-        return self._forced(list(self._spikes.values()), taps, inputs, reference.spikes, self._gates(reference))
+        taps = [tap for tap in self._signature.taps if tap.attends]
+        return self._forced(list(self._spikes.values()), taps, inputs, reference.spikes, self._gate_values(reference))
 
     def stimulated(
         self, inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats] | None = None
     ) -> Observation:
-        """The signals and the output where all layers fire given spikes; no neuron is computed.
+        """All signals and the output where the spikes of all layers are given. No neuron is computed.
 
         Args:
             inputs: a batch [N, ...].
-            spikes: by layer, [T, N, ...].
-            weights: to be used in place of the network's own, by tensor.
+            spikes: the spikes of each layer, [T, N, ...].
+            weights: values that replace the network's weights, by tensor; None keeps its own.
         """
-        return self._forced([], list(self._taps.values()), inputs, spikes, weights or {}, once=True)
+        return self._forced([], self._signature.taps, inputs, spikes, weights or {}, once=True)
 
     def neurons(self, name: str, current: Floats) -> Values:
-        """What a layer's neurons alone return, from a current [T, N, ...] of the layer's rank and any size."""
-        given, spikes = self._currents[name], self._spikes[name]
-        with contextlib.closing(self._opened([spikes], {given: self._any[name]})) as session:
+        """What the neurons of a layer fire, for a current [T, N, ...] of the layer's rank and any size."""
+        given, spikes = current_tensor(name), self._spikes[name]
+        with contextlib.closing(self._opened([spikes], {given: (None,) * current.ndim})) as session:
             return session.run({given_tensor(given): current})[spikes]
 
-    def _gates(self, reference: Reference) -> dict[str, Floats]:
+    @property
+    def _step_output(self) -> list[str]:
+        return [self._signature.step_output.tensor] if self._signature.step_output else []
+
+    @property
+    def _gates(self) -> list[Tap]:
+        return [tap for tap in self._signature.taps if tap.is_gate]
+
+    def _gate_values(self, reference: Reference) -> dict[str, Floats]:
         return {
             tap.tensor: np.ascontiguousarray(tap.out_of_time(reference.whole(tap.name)).astype(np.float32))
-            for tap in self._taps.values()
-            if tap.is_gate
+            for tap in self._gates
         }
+
+    def _fed(self, inputs: Floats) -> dict[str, Floats]:
+        return {self._signature.input.name: inputs}
 
     def _forced(
         self,
         fired: list[str],
-        taps: list[Tap],
+        taps: Sequence[Tap],
         inputs: Floats,
         spikes: Mapping[str, Spikes],
         values: Mapping[str, Floats],
         *,
         once: bool = False,
     ) -> Observation:
-        outputs = [self.output_name, *fired, *self._currents.values(), *(tap.tensor for tap in taps)]
-        given: dict[str, Dimensions] = {self._spikes[name]: self._any[name] for name in spikes}
+        currents = [current_tensor(layer) for layer in self._spikes]
+        outputs = [self._signature.output, *fired, *currents, *(tap.tensor for tap in taps)]
+        given: dict[str, Dimensions] = {self._spikes[name]: (None,) * array.ndim for name, array in spikes.items()}
         given |= {name: (None,) * array.ndim for name, array in values.items()}
-        feeds = {given_tensor(self._spikes[name]): given_.astype(np.float32) for name, given_ in spikes.items()}
+        feeds = {given_tensor(self._spikes[name]): array.astype(np.float32) for name, array in spikes.items()}
         feeds |= {given_tensor(name): array for name, array in values.items()}
-        return self._observed(outputs, given, {self._input: inputs, **feeds}, once=once)
+        return self._observed(outputs, given, {**self._fed(inputs), **feeds}, once=once)
 
     def _observed(
         self, outputs: list[str], given: Mapping[str, Dimensions], feeds: Mapping[str, Floats], *, once: bool = False
@@ -154,15 +141,16 @@ class Probe:
         results = session.run({name: array for name, array in feeds.items() if name in session.inputs})
         if once:
             session.close()
-        answer = self._answer
-        steps = answer.in_time(results[answer.tensor]) if answer and answer.tensor in results else None
+        tap = self._signature.step_output
+        steps = tap.in_time(results[tap.tensor]) if tap and tap.tensor in results else None
+        currents = {layer: current_tensor(layer) for layer in self._spikes}
         # Taken out one by one, so that the floats of a layer are gone before the next is converted.
         return Observation(
-            output=results[self.output_name],
+            output=results[self._signature.output],
             # A spike is 1; what is neither 0 nor 1 must not pass for one.
             spikes={layer: results.pop(tensor) == 1 for layer, tensor in self._spikes.items() if tensor in results},
-            signals={layer: results[tensor] for layer, tensor in self._currents.items() if tensor in results}
-            | {name: tap.in_time(results[tap.tensor]) for name, tap in self._taps.items() if tap.tensor in results},
+            signals={layer: results[tensor] for layer, tensor in currents.items() if tensor in results}
+            | {tap.name: tap.in_time(results[tap.tensor]) for tap in self._signature.taps if tap.tensor in results},
             steps=steps,
         )
 
@@ -173,59 +161,38 @@ class Probe:
         return self._sessions[key]
 
 
-def onnxruntime_probes(
-    folder: Path,
-    input_name: str,
-    output_name: str,
-    layers: Sequence[Layer],
-    taps: Sequence[Tap],
-    backend: str = "onnxruntime",
-    answer: Tap | None = None,
-) -> list[Probe]:
-    """Both models of a bundle's folder in ONNX Runtime, the plain one first, as engines are built from it.
+def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str = "onnxruntime") -> list[Probe]:
+    """Both models of a bundle's folder in ONNX Runtime: first the plain one, which engines are built from.
+
+    Args:
+        folder: the folder of the models.
+        signature: the signature of the network.
+        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
 
     Raises:
         Unavailable: ONNX Runtime, or the provider of the backend, is missing.
-        BadInput: it cannot load a model.
+        BadInput: ONNX Runtime cannot load a model.
     """
     return [
         Probe(
             file,
             select.title(backend),
             functools.partial(OnnxRuntimeSession, folder / file, backend=backend),
-            input_name=input_name,
-            output_name=output_name,
-            layers=layers,
-            taps=taps,
-            answer=answer,
+            signature,
             fuses=backend == "onnxruntime-tensorrt",
         )
         for file in (PLAIN_MODEL, MODEL)
     ]
 
 
-def tensorrt_probes(
-    folder: Path,
-    input_name: str,
-    output_name: str,
-    layers: Sequence[Layer],
-    taps: Sequence[Tap],
-    target: str,
-    precision: str,
-    answer: Tap | None,
-) -> list[Probe]:
-    """The plain model of a bundle's folder in TensorRT, which each part is built with when it is first run."""
+def tensorrt_probes(folder: Path, signature: NetworkSignature, target: str, precision: str) -> list[Probe]:
+    """The plain model of a bundle's folder in TensorRT. A part is built as an engine when it is first run.
+
+    Args:
+        folder: the folder of the models.
+        signature: the signature of the network.
+        target: "tensorrt" or "tensorrt-rtx".
+        precision: the precision of the network.
+    """
     opened = functools.partial(BuiltPart, folder / PLAIN_MODEL, target=target, precision=precision)
-    return [
-        Probe(
-            PLAIN_MODEL,
-            select.title(target),
-            opened,
-            input_name=input_name,
-            output_name=output_name,
-            layers=layers,
-            taps=taps,
-            answer=answer,
-            fuses=True,
-        )
-    ]
+    return [Probe(PLAIN_MODEL, select.title(target), opened, signature, fuses=True)]

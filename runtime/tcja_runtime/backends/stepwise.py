@@ -19,9 +19,10 @@ import numpy.typing as npt
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.choices import PROVIDERS
-from tcja_runtime.data.contract import Floats, InputContract
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Values
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
@@ -49,34 +50,29 @@ class Streams:
     """Streams of frames, each at a step of its own.
 
     Args:
-        split: how the network is split.
-        contract: the network's input, T frames a window.
-        output: name of its output.
-        output_shape: of that, without the batch.
-        head: its head, loaded.
-        tail: its tail, loaded.
-        count: how many streams. What they keep is allocated at once: `bytes`.
+        split: how the network is split into head and tail.
+        signature: the signature of the whole network, which takes T frames a window.
+        head: a session of the head.
+        tail: a session of the tail.
+        count: the number of streams. Their state is allocated at once.
 
     Attributes:
-        steps: how many frames of its window each has seen, int64 [count].
+        bytes: the memory that the state of all streams takes.
+        steps: the number of frames of its window that each stream has taken, int64 [count].
 
     Raises:
-        BadInput: there are no streams, or they would keep more than `LARGEST` bytes.
+        BadInput: `count` is less than 1, or the state would take more than `LARGEST` bytes.
     """
 
     def __init__(
         self,
         split: Streaming,
-        contract: InputContract,
-        output: str,
-        output_shape: tuple[int, ...],
+        signature: NetworkSignature,
         head: Session,
         tail: Session,
         count: int = 1,
     ) -> None:
-        self._split, self._output, self._output_shape = split, output, output_shape
-        self._time_steps, *frame = contract.shape
-        self._frame_shape = tuple(frame)
+        self._split, self._signature, self._time_steps = split, signature, signature.time_steps
         if type(count) is not int or count < 1:
             raise BadInput(f"there must be at least 1 stream, not {count!r}; give a whole number")
         self._head, self._tail = head, tail
@@ -109,8 +105,7 @@ class Streams:
         head, tail = (
             OnnxRuntimeSession(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
         )
-        answer = manifest.output, manifest.output_shape
-        return cls(manifest.streaming, manifest.input, *answer, head, tail, count)
+        return cls(manifest.streaming, manifest.signature, head, tail, count)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -131,7 +126,7 @@ class Streams:
         """
         at = self._indices(streams)
         frames = np.asarray(frames)
-        wanted = (len(at), *self._frame_shape)
+        wanted = (len(at), *self._signature.input.shape[1:])
         if frames.shape != wanted or frames.dtype.kind not in "fiub":
             raise BadInput(
                 f"frames are {frames.dtype} {list(frames.shape)}; {len(at)} streams take numbers {list(wanted)}, one "
@@ -171,8 +166,9 @@ class Streams:
 
     def _answers(self, whole: Indices) -> Values:
         if not len(whole):
-            return np.zeros((0, *self._output_shape), np.float32)
-        return self._tail.run({kept_tensor(name): kept[whole] for name, kept in self._kept.items()})[self._output]
+            return np.zeros((0, *self._signature.output_shape), np.float32)
+        kept = {kept_tensor(name): values[whole] for name, values in self._kept.items()}
+        return self._tail.run(kept)[self._signature.output]
 
     def _rest(self, at: Indices) -> None:
         self.steps[at] = 0

@@ -54,10 +54,8 @@ class _Whole:
         self.inputs: Sequence[str] = [manifest.input.name]
 
     def run(self, feeds: Mapping[str, Floats]) -> Arrays:
-        windows = feeds[self._manifest.input.name]
-        said = self._manifest
-        answer = said.output, said.output_shape
-        streams = Streams(said.streaming, said.input, *answer, self._head, self._tail, len(windows))
+        windows, manifest = feeds[self._manifest.input.name], self._manifest
+        streams = Streams(manifest.streaming, manifest.signature, self._head, self._tail, len(windows))
         for frames in np.moveaxis(windows, 1, 0):
             answered = streams.push(np.ascontiguousarray(frames))
         return {self._manifest.output: answered.outputs}

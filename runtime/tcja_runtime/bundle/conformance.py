@@ -13,18 +13,15 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.bundle.manifest import Layer, Manifest, Tap, Weight
-from tcja_runtime.bundle.stepwise import HEAD, TAIL
-from tcja_runtime.data.contract import InputContract
+from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.scan_pooling import opened
 from tcja_runtime.model_file.tensor_names import (
-    current_tensor,
     kept_tensor,
     membrane_tensor,
     next_membrane_tensor,
-    spikes_tensor,
 )
 from tcja_runtime.neuron import NeuronSpec
 
@@ -59,53 +56,43 @@ class Value:
         return f"'{self.name}' {_ELEMENTS.get(self.element, f'type {self.element}')} [{sizes}]"
 
 
-def check(
-    folder: Path,
-    contract: InputContract,
-    output: str,
-    output_shape: tuple[int, ...],
-    layers: Sequence[Layer],
-    taps: Sequence[Tap],
-    weights: Sequence[Weight],
-) -> None:
-    """Check both models of a folder.
-
-    Args:
-        folder: of the models.
-        contract: of the input.
-        output: its name.
-        output_shape: without the batch.
-        layers: the spiking layers.
-        taps: what else is looked at.
-        weights: of all convolutions and products.
+def check(folder: Path, signature: NetworkSignature) -> None:
+    """Check that both models of a folder have a signature.
 
     Raises:
-        BadInput: a file is no model.
-        ParityNotMet: it is not what is said.
+        BadInput: a file is not an ONNX model.
+        ParityNotMet: a model departs from the signature.
     """
     for file in (PLAIN_MODEL, MODEL):
         try:
-            found = departures((folder / file).read_bytes(), contract, output, output_shape, layers, taps, weights)
+            found = departures((folder / file).read_bytes(), signature)
         except (ValueError, TypeError) as error:
             raise BadInput(f"{folder / file} is no model that can be read: {error}; export the bundle again") from error
         if found:
             raise ParityNotMet(f"{file} is not the network that the bundle describes: it {'; it '.join(found)}")
 
 
-def check_streaming(folder: Path, manifest: Manifest) -> None:
-    """Check what head and tail of a folder take and return.
+def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature) -> None:
+    """Check the inputs and outputs of the head and the tail of a stepwise network.
+
+    Args:
+        folder: the folder of the models.
+        split: how the network is split into head and tail.
+        signature: the signature of the whole network.
 
     Raises:
-        BadInput: a file is no model.
-        ParityNotMet: it is not what the manifest says.
+        BadInput: a file is not an ONNX model.
+        ParityNotMet: a model takes or returns something else.
     """
-    split, steps = manifest.streaming, manifest.time_steps
     kept = [(kept_tensor(feature.name), feature.shape) for feature in split.features]
     before = [(membrane_tensor(state.layer), state.shape) for state in split.states]
     after = [(next_membrane_tensor(state.layer), state.shape) for state in split.states]
     expected = {
-        HEAD: ([(split.frame, manifest.input.shape[1:]), *before], [*after, *kept]),
-        TAIL: ([(name, (steps, *shape)) for name, shape in kept], [(manifest.output, manifest.output_shape)]),
+        HEAD: ([(split.frame, signature.input.shape[1:]), *before], [*after, *kept]),
+        TAIL: (
+            [(name, (signature.time_steps, *shape)) for name, shape in kept],
+            [(signature.output, signature.output_shape)],
+        ),
     }
     for file, sides in expected.items():
         try:
@@ -120,16 +107,8 @@ def check_streaming(folder: Path, manifest: Manifest) -> None:
                 raise ParityNotMet(f"{file} is not what the bundle describes: it {verb} {said}, not {meant}")
 
 
-def departures(
-    model: bytes,
-    contract: InputContract,
-    output: str,
-    output_shape: tuple[int, ...],
-    layers: Sequence[Layer],
-    taps: Sequence[Tap],
-    weights: Sequence[Weight],
-) -> list[str]:
-    """How a model departs from what is said of it, a phrase each: "returns 'rates' [N, 10], not 'scores' [N, 10]"."""
+def departures(model: bytes, signature: NetworkSignature) -> list[str]:
+    """Where a model departs from a signature, a phrase each: "returns 'rates' [N, 10], not 'scores' [N, 10]"."""
     graph = list(protobuf.fields(protobuf.inside(opened(model), protobuf.MODEL_GRAPH)))
     stored = {
         name
@@ -141,21 +120,19 @@ def departures(
     returned = _values(graph, protobuf.GRAPH_OUTPUT)
     found = []
     for verb, values, name, shape in (
-        ("takes", taken, contract.name, contract.shape),
-        ("returns", returned, output, output_shape),
+        ("takes", taken, signature.input.name, signature.input.shape),
+        ("returns", returned, signature.output, signature.output_shape),
     ):
         expected = Value(name, protobuf.FLOAT, (None, *shape))
         if values != [expected]:
             found.append(f"{verb} {' and '.join(map(str, values)) or 'nothing'}, not {expected}")
     nodes = [content for number, _, content in graph if number == protobuf.GRAPH_NODE]
     made = {name for node in nodes for name in protobuf.texts(node, protobuf.NODE_OUTPUT)}
-    wanted = {tensor for layer in layers for tensor in (current_tensor(layer.name), spikes_tensor(layer.name))}
-    wanted |= {tap.tensor for tap in taps}
-    held = {name for weight in weights for name in (weight.tensor, weight.bias) if name}
-    for lacking, what in ((wanted - made, "computes"), (held - stored - made, "holds")):
+    weights = {name for weight in signature.weights for name in (weight.tensor, weight.bias) if name}
+    for lacking, what in ((signature.probed - made, "computes"), (weights - stored - made, "holds")):
         if lacking:
             found.append(f"{what} no {', '.join(sorted(lacking)[:3])}")
-    neurons = {layer.name: layer.neuron for layer in layers}
+    neurons = {layer.name: layer.neuron for layer in signature.layers}
     for node in nodes:
         if protobuf.texts(node, protobuf.NODE_TYPE) == {"TcjaLif"}:
             (name,) = (spikes.removesuffix("/spikes") for spikes in protobuf.texts(node, protobuf.NODE_OUTPUT))

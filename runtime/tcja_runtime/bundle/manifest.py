@@ -7,8 +7,7 @@ from pathlib import PurePosixPath
 from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
-import numpy as np
-
+from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import ENGINE_TARGETS
 from tcja_runtime.data.contract import InputContract
@@ -36,90 +35,6 @@ _SIDECAR: dict[str, type] = {
     "batch": list,
 }
 """What is read of what an engine says of itself."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One spiking layer.
-
-    Attributes:
-        name: its PyTorch module, which its tensors in the models are named after (`tcja_runtime.model_file.subgraph`).
-        shape: of its neurons, without time and batch.
-        neuron: its constants.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    neuron: NeuronSpec
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tap:
-    """What is looked at besides spiking layers: part of an attention block, a pool, or what answers at each step.
-
-    Attributes:
-        name: the PyTorch module.
-        tensor: what it returns, in the models.
-        unfold: what the first axis is made of, (T, -1) or (-1, T); empty if time and batch are axes of their own.
-        axes: the order that makes it [T, N, ...].
-    """
-
-    name: str
-    tensor: str
-    unfold: tuple[int, ...]
-    axes: tuple[int, ...]
-
-    @classmethod
-    def from_dict(cls, fields: Json) -> Tap:
-        """The inverse of `dataclasses.asdict`, from JSON too."""
-        return cls(**{**fields, "unfold": tuple(fields["unfold"]), "axes": tuple(fields["axes"])})
-
-    @property
-    def attends(self) -> bool:
-        """Whether it belongs to an attention block; the others are looked at on drawn spikes alone, being large."""
-        return not self.unfold
-
-    @property
-    def is_gate(self) -> bool:
-        """Whether it is what an attention block multiplies by."""
-        return self.attends and self.name.rpartition(".")[2] == "gate"
-
-    def out_of_time(self, value: Any) -> Any:
-        """What `in_time` makes [T, N, ...], for parts of attention blocks: the inverse."""
-        inverse = tuple(map(self.axes.index, range(len(self.axes))))
-        return value.transpose(inverse) if isinstance(value, np.ndarray) else value.permute(inverse)
-
-    def in_time(self, value: Any) -> Any:
-        """A numpy array or torch tensor as [T, N, ...]."""
-        unfolded = value.reshape(*self.unfold, *value.shape[1:]) if self.unfold else value
-        return unfolded.transpose(self.axes) if isinstance(value, np.ndarray) else unfolded.permute(self.axes)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Weight:
-    """The weight of a convolution or matrix product.
-
-    Attributes:
-        module: the PyTorch module it belongs to.
-        norm: the batch norm that was folded into it; None for none.
-        tensor: its name in the models.
-        bias: the name of what is added to the product, None for nothing.
-        shape: in PyTorch.
-        transposed: whether it is stored the other way round in the models.
-        outputs: how many values are added.
-        type: "fp32", "fp16" or "int8".
-        scale: of what it multiplies, where that is quantised.
-    """
-
-    module: str
-    norm: str | None
-    tensor: str
-    bias: str | None
-    shape: tuple[int, ...]
-    transposed: bool
-    outputs: int
-    type: str = "fp32"
-    scale: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,6 +112,20 @@ class Manifest:
         manifest = cls(**{**fields, **kept, "weights": weights, "streaming": Streaming.from_dict(fields["streaming"])})
         _check_types(manifest)
         return manifest
+
+    @property
+    def signature(self) -> NetworkSignature:
+        """The signature of the network."""
+        return NetworkSignature(
+            input=self.input,
+            output=self.output,
+            output_shape=self.output_shape,
+            time_steps=self.time_steps,
+            layers=self.layers,
+            taps=self.taps,
+            step_output=self.answer,
+            weights=self.weights,
+        )
 
 
 def check_sidecar(sidecar: Any) -> None:

@@ -19,7 +19,8 @@ from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
 from tcja_deploy.report.page import render
 from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
-from tcja_runtime.bundle.manifest import Layer, Manifest
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
 from tcja_runtime.neuron import NeuronSpec

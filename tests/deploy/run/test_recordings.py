@@ -242,7 +242,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     assert code == 0, err
     text = page.read_text()
     _, *sections = text.split("<section")
-    probe, *_ = onnxruntime_probes(bundle, manifest.input.name, manifest.output, manifest.layers, manifest.taps)
+    probe, *_ = onnxruntime_probes(bundle, manifest.signature)
     files = sorted(folder.rglob("*.bin"))[:7]
     for section, file in zip(sections, files, strict=True):
         frames = counted(drawn(int(file.stem)))

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import os
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from tcja_exporters.reference import taps as tapping
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
-from tcja_runtime.bundle.manifest import Layer, Tap
+from tcja_runtime.bundle.signature import Layer, Tap
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Reference, Witnesses
@@ -42,8 +43,9 @@ def contract(name: str) -> InputContract:
 
 def probe(folder, file: str, name: str, taps: Sequence[Tap] = ()) -> Probe:
     opened = functools.partial(OnnxRuntimeSession, folder / file)
-    names = {"input_name": contract(name).name, "output_name": NETWORKS[name].output}
-    return Probe(file, "", opened, layers=layers(name), taps=taps, **names)
+    small = networks.SMALL[name]
+    signature = recorder.signature(small.module(), contract(name), NETWORKS[name].output, small.sizes.time_steps)
+    return Probe(file, "", opened, dataclasses.replace(signature, taps=taps))
 
 
 @MODELS

@@ -15,6 +15,7 @@ from tcja_exporters.reference import recorder
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.model_file.tensor_names import spikes_tensor
@@ -33,7 +34,14 @@ class Both:
         head, tail = (OnnxRuntimeSession(self.folder / file) for file in (HEAD, TAIL))
         (output,) = self.split.tail.graph.output
         shape = tuple(size.dim_value for size in output.type.tensor_type.shape.dim[1:])
-        return Streams(self.split.streaming, self.contract, output.name, shape, head, tail, count)
+        signature = NetworkSignature(
+            input=self.contract,
+            output=output.name,
+            output_shape=shape,
+            time_steps=self.contract.shape[0],
+            layers=[],
+        )
+        return Streams(self.split.streaming, signature, head, tail, count)
 
     def whole(self, windows: Floats, *tensors: str) -> list[Floats]:
         """The output of the plain model, or tensors of it."""

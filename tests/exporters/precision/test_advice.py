@@ -53,8 +53,8 @@ def flips(network: nn.Module, inputs: np.ndarray, expected: dict[str, np.ndarray
 @pytest.mark.parametrize(("precision", "rounded"), [("fp16", half), ("int8", int8)])
 def test_flips_are_as_predicted(small, precision, rounded):
     network, inputs = small.module(), small.inputs(12).numpy()
-    layers = recorder.layers(network, small.network.contract(small.sizes))
-    recorded = recorder.record(network, inputs, layers, small.sizes.time_steps, []).reference
+    signature = recorder.signature(network, small.network.contract(small.sizes), "rates", small.sizes.time_steps)
+    layers, recorded = signature.layers, recorder.record(network, inputs, signature).reference
     (advice,) = (each for each in advise(network, inputs, recorded, layers) if each.precision == precision)
     measured = flips(small.module(), inputs, dict(recorded.spikes), rounded)
     compared = 0

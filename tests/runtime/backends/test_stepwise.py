@@ -10,12 +10,14 @@ import pytest
 
 from tcja_runtime.backends import stepwise
 from tcja_runtime.backends.stepwise import Streams
+from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, Unavailable
 
 STEPS, REST = 3, -1.0
 CONTRACT = InputContract.frames(STEPS, 1, 2)
+SIGNATURE = NetworkSignature(input=CONTRACT, output="sums", output_shape=(STEPS, 2, 1, 2), time_steps=STEPS, layers=[])
 SPLIT = Streaming(
     frame="frame",
     states=[State(layer="a", shape=(2, 1, 2), start=REST)],
@@ -50,7 +52,7 @@ class Tail(Head):
 
 
 def made(count: int = 1) -> Streams:
-    return Streams(SPLIT, CONTRACT, "sums", (STEPS, 2, 1, 2), Head(), Tail(), count)
+    return Streams(SPLIT, SIGNATURE, Head(), Tail(), count)
 
 
 def drawn(n: int, seed: int = 0) -> np.ndarray:

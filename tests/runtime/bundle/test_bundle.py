@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
-from tcja_runtime.bundle.manifest import Layer, Manifest, Tap
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import Layer, Tap
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput

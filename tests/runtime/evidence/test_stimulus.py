@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tcja_runtime.bundle.manifest import Weight
+from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence import stimulus
 
