@@ -1,4 +1,4 @@
-"""Proving parity again on this machine, from what the bundle carries."""
+"""Proves parity again on this machine, with what the bundle carries."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tcja_deploy.budget import batch_size, quick_runs
 from tcja_deploy.console import Progress, silent
-from tcja_deploy.parity import anytime, bisect, stepwise, verdict
-from tcja_deploy.parity.bisect import Culprit
-from tcja_deploy.parity.classify import answers, identity
+from tcja_deploy.parity import anytime, stepwise, verdict
+from tcja_deploy.parity.bisect import Culprit, bisect
+from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import compare, with_statistics
 from tcja_deploy.parity.engine import answered, judge
 from tcja_runtime.backends import onnxruntime, select
-from tcja_runtime.backends.probe import onnxruntime_probes, tensorrt_probes
+from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle import bundle, conformance
 from tcja_runtime.bundle.bundle import Bundle
@@ -22,24 +22,50 @@ from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.choices import AUTO, ENGINE_TARGETS, PROVIDERS
-from tcja_runtime.data.contract import Floats, Labels
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.evidence import golden, stimulus
-from tcja_runtime.evidence.agreement import TOP, Agreement, agreement
-from tcja_runtime.evidence.anytime import Curve, Predicted
+from tcja_runtime.evidence.agreement import agreement
+from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.predictions import TOP, Predictions
 from tcja_runtime.evidence.trace import Observation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """What a verification takes and does, besides the golden vectors that it always proves.
+
+    Attributes:
+        data: a file or folder of windows to classify, free-running (`tcja_runtime.data.dataset.load`). How the trained
+            network classifies them is only known if they are the data of the export, or the first windows of it. None
+            classifies the golden windows.
+        samples: the largest number of windows to take from the data, from the first on; None takes all.
+        bisect: whether to find the first signal that is wrong, if parity is not met.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and TensorRT for
+            each engine that this machine can run.
+        trust_engine: whether to load engines whose hash is not in the manifest.
+        anytime: the number of windows to show the network frame by frame (`tcja_runtime.evidence.anytime`), from the
+            first on; None for as many real windows as take little time.
+    """
+
+    data: Path | None = None
+    samples: int | None = None
+    bisect: bool = False
+    backend: str = AUTO
+    trust_engine: bool = False
+    anytime: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """What verification found.
+    """The result of a verification.
 
     Attributes:
-        bundle: that was verified.
-        report: the comparison.
-        culprit: where it first goes wrong, if that was asked for and anything does.
+        bundle: the bundle.
+        report: the comparison with the trained network.
+        culprit: the first signal that is wrong; None if nothing is wrong, or if `bisect` was not asked for.
     """
 
     bundle: Bundle
@@ -47,89 +73,185 @@ class Verified:
     culprit: Culprit | None
 
 
-def verify(
-    path: Path,
-    progress: Progress | None = None,
-    *,
-    data: Path | None = None,
-    samples: int | None = None,
-    bisect: bool = False,
-    backend: str = AUTO,
-    trust_engine: bool = False,
-    show: int | None = None,
-) -> Verified:
-    """Check a bundle's hashes and run it on its golden vectors; numpy and ONNX Runtime or TensorRT suffice.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackendProof:
+    """The comparison of a bundle's network in one backend with its golden vectors.
+
+    Attributes:
+        parity: the comparison of the network.
+        engines: the comparison of each engine, of which only the output is seen; none for ONNX Runtime.
+        predictions: the predictions of the network for the windows that are classified; None without classes.
+        curves: how early these predictions can be had.
+        culprit: the first signal that is wrong; None if nothing is wrong, or if `bisect` was not asked for.
+    """
+
+    parity: verdict.Parity
+    engines: list[verdict.EngineParity]
+    predictions: Predictions | None = None
+    curves: list[Curve] = dataclasses.field(default_factory=list)
+    culprit: Culprit | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Evidence:
+    """What a network is compared with.
+
+    Attributes:
+        golden: the golden vectors of the bundle.
+        data: the windows of the user's data; None if none are given.
+        original: the trained network's predictions for the windows that are classified: the data, or else the golden
+            windows. There are none if these are not known.
+        shown: the windows that networks are shown frame by frame.
+    """
+
+    golden: Golden
+    data: Data | None
+    original: Predictions
+    shown: anytime.ShownWindows
+
+
+def verify(path: Path, options: VerifyOptions | None = None, progress: Progress | None = None) -> Verified:
+    """Check a bundle's hashes and prove parity on its golden vectors. Needs numpy, and ONNX Runtime or TensorRT.
 
     Args:
-        path: of the bundle.
-        progress: where progress is shown.
-        data: windows to classify besides, running free (`tcja_runtime.data.dataset.load`). How the trained network
-            classifies them is known where it was exported with the same.
-        samples: how many of these to take, at most; None takes all.
-        bisect: whether to find what is wrong, if anything is.
-        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and the TensorRT
-            of each engine that this machine can run.
-        trust_engine: whether to load engines that the manifest does not know.
-        show: how many windows, the first, to show the network frame by frame (`tcja_runtime.evidence.anytime`); None
-            for as many real ones as cost little.
+        path: the path of the bundle.
+        options: what to verify; None for the defaults.
+        progress: where progress is shown; None shows nothing.
 
     Raises:
         BadInput: the bundle is damaged, its files do not belong together, or the data cannot be used.
-        Unavailable: what the backend needs is missing.
+        ParityNotMet: a model of the bundle is not the network that the manifest describes.
+        Unavailable: this machine lacks what the backend needs.
     """
-    progress = progress or silent()
+    options, progress = options or VerifyOptions(), progress or silent()
     with progress.step("check the hashes"):
-        opened = Bundle.open(path, any_engine=trust_engine)
+        opened = Bundle.open(path, any_engine=options.trust_engine)
     manifest = opened.manifest
-    anytime.check(show, manifest.input)
-    windows = _data(data, samples, manifest)
-    vectors = golden.load(path / bundle.GOLDEN, manifest.input)
-    _check_fit(vectors, manifest, path)
+    anytime.check(options.anytime, manifest.input)
+    evidence = _evidence(opened, options)
     conformance.check(path, manifest.signature)
-    names, not_run = _backends(opened, backend, trust_engine)
+    names, not_run = _backends(opened, options)
+    proofs: list[BackendProof] = []
+    for name in names:
+        proof = prove(opened, evidence, name, options, progress)
+        proofs.append(_compared(proofs[0], proof) if proofs else proof)
+    for line in remarks([evidence.data]) if evidence.data else ():
+        progress.note(line)
+    samples = evidence.golden.samples
     report = verdict.Report(
         reference=f"golden vectors ({manifest.parity['reference']})",
-        source=vectors.samples.source,
-        real=vectors.samples.real,
-        windows=len(vectors.samples),
+        source=samples.source,
+        real=samples.real,
+        windows=len(samples),
         estimated={},
-        backends=[],
+        backends=[proof.parity for proof in proofs],
+        engines=[engine for proof in proofs for engine in proof.engines],
         not_run=not_run,
+        anytime=anytime.curves(manifest.parity["reference"], evidence.original),
     )
-    culprit: Culprit | None = None
-    first: _Answered | None = None
-    some, early = _early(vectors, windows, manifest, show, progress)
-    report.anytime += early
-    for name in names:
-        proof = _Proof(opened, vectors, name, trust_engine, progress)
-        found = with_statistics(proof.found.parity, proof.statistics(windows))
-        report.backends.append(_beside(first, proof.answered, found) if first and proof.answered else found)
-        report.engines.extend(proof.engines)
-        first = first or proof.answered
-        report.anytime += proof.curves(some)
-        if bisect and culprit is None and proof.found.parity.failures:
-            with progress.step("find what is wrong"):
-                culprit = proof.culprit(report)
-    for line in remarks([windows]) if windows else ():
-        progress.note(line)
+    report.anytime += [each for proof in proofs for each in proof.curves]
     if manifest.classes:
-        report.untold += anytime.untold(report.anytime, manifest.time_steps, some)
+        report.untold += anytime.untold(report.anytime, manifest.time_steps, evidence.shown)
     if manifest.streaming:
         runner = next((name for name in names if name in PROVIDERS), None)
         if runner:
-            report.streamed = stepwise.judge(path, manifest, vectors, progress, runner)
+            report.streamed = stepwise.judge(path, manifest, evidence.golden, progress, runner)
         else:
             report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with `backend` onnxruntime")
-    return Verified(opened, report, culprit)
+    return Verified(opened, report, next((proof.culprit for proof in proofs if proof.culprit), None))
 
 
-def _backends(opened: Bundle, backend: str, trust_engine: bool) -> tuple[list[str], list[str]]:
-    """What to prove, and why engines are left out, a line each."""
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """A bundle's network in one backend.
+
+    Attributes:
+        bundle: the bundle.
+        probes: its models with spikes and signals as outputs, the plain model first.
+        engines: the engines of the backend that this machine can run, the last built first; none for ONNX Runtime.
+    """
+
+    bundle: Bundle
+    probes: list[Probe]
+    engines: list[Backend]
+
+    @classmethod
+    def loaded(cls, opened: Bundle, name: str, trust_engine: bool) -> _Network:
+        """Load the network in the backend of a name."""
+        manifest = opened.manifest
+        if name not in ENGINE_TARGETS:
+            return cls(opened, onnxruntime_probes(opened.path, manifest.signature, name), [])
+        running = select.all_opened(opened, name, trust_engine=trust_engine)
+        return cls(opened, tensorrt_probes(opened.path, manifest.signature, name, manifest.precision), running)
+
+    def run(self, inputs: Floats) -> Predictions:
+        """The predictions for windows [n, ...]: of the first engine, or else of the plain model."""
+        if not self.engines:
+            return Predictions.of_run(self.probes[0].answered(inputs))
+        output = answered(self.engines[0], inputs, self.bundle.manifest.output)
+        return Predictions.of_run(Observation(output=output, spikes={}, signals={}))
+
+    @property
+    def identity(self) -> str:
+        """A text that identifies the model, the engine and the backend."""
+        plain = self.probes[0]
+        found = f"{plain.backend} of {model_identity(self.bundle.path, plain.model)}"
+        engine = self.engines[0].engine if self.engines else None
+        return f"{found} in {engine.sidecar['sha256']}" if engine else found
+
+
+def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
+    """Compare a bundle's network in one backend with its golden vectors, and count how it classifies.
+
+    Args:
+        opened: the bundle.
+        evidence: what the network is compared with.
+        name: the name of the backend.
+        options: what to verify.
+        progress: where progress is shown.
+    """
+    manifest, golden = opened.manifest, evidence.golden
+    network = _Network.loaded(opened, name, options.trust_engine)
+    scenes = {
+        scene: (stimulus.inputs(manifest.input, len(recorded)), recorded) for scene, recorded in golden.scenes.items()
+    }
+    signature, size, n = manifest.signature, batch_size(manifest.signature), len(golden.samples)
+    # TensorRT builds each part of a network for one batch size, so all batches must have the same size.
+    even = max(k for k in range(1, size + 1) if n % k == 0) if network.engines else size
+    with progress.counted(f"compare {name} with the golden vectors", n) as advance:
+        found = compare(golden.batches(even), network.probes, scenes, signature, advance=advance)
+    proof = BackendProof(
+        parity=found.parity, engines=[judge(engine, golden, manifest, found.outputs) for engine in network.engines]
+    )
+    if options.bisect and found.parity.failures:
+        with progress.step("find what is wrong"):
+            culprit = bisect(found.parity, opened.path, network.probes, scenes, golden, signature)
+        proof = dataclasses.replace(proof, culprit=culprit)
+    if found.exported is None:
+        return proof
+    classifier = Classifier(found.parity.backend, network.run, size)
+    if evidence.data:
+        none = network.run(golden.samples.inputs[:1]).first(0)
+        with ExitStack() as until:
+            predictions = predict(classifier, evidence.data, none, network.identity, progress, until)
+    else:
+        predictions = (network.run(golden.samples.inputs) if network.engines else found.exported).on(golden.samples)
+    predictions = evidence.shown.add_to(predictions, classifier, progress)
+    return dataclasses.replace(
+        proof,
+        parity=with_statistics(found.parity, agreement(evidence.original, predictions)),
+        predictions=predictions,
+        curves=anytime.curves(classifier.name, predictions),
+    )
+
+
+def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[str]]:
+    """The names of the backends to prove, and why engines are left out, a sentence each."""
     names, not_run = [], []
-    found = engines(opened, trust_engine=trust_engine)
-    if backend != AUTO:
-        refusals = [engine.refusal() for engine in found if engine.target == backend]
-        return [backend], [str(refusal) for refusal in refusals if refusal]
+    found = engines(opened, trust_engine=options.trust_engine)
+    if options.backend != AUTO:
+        refusals = [engine.refusal() for engine in found if engine.target == options.backend]
+        return [options.backend], [str(refusal) for refusal in refusals if refusal]
     try:
         onnxruntime.require()
         names.append("onnxruntime")
@@ -146,132 +268,43 @@ def _backends(opened: Bundle, backend: str, trust_engine: bool) -> tuple[list[st
     return names, not_run
 
 
-def _early(
-    vectors: Golden, windows: Data | None, manifest: Manifest, show: int | None, progress: Progress
-) -> tuple[anytime.Shown, list[Curve]]:
-    """Windows to show backends frame by frame, and how early the trained network's answers can be had.
+def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
+    """The golden vectors and the data, with the trained network's predictions, and the windows to show."""
+    manifest = opened.manifest
+    data = _data(options.data, options.samples, manifest)
+    vectors = golden.load(opened.path / bundle.GOLDEN, manifest.input)
+    _check_fit(vectors, manifest, opened.path)
+    windows = data or vectors.samples
+    known = data is None or data.digest == vectors.predictions.digest
+    original = vectors.predictions.first(len(windows) if known else 0).on(windows)
+    runs = max(quick_runs(manifest.signature), len(data or ()))
+    n, before = options.anytime, len(vectors.predictions.shown) if known else 0
+    if n is None and 0 < before * manifest.time_steps <= runs:
+        n = before
+    shown = anytime.ShownWindows.choose(windows, manifest.input, n, runs)
+    if len(shown.windows):
+        original = dataclasses.replace(original, shown=original.shown[: len(shown.windows)])
+    return _Evidence(golden=vectors, data=data, original=original, shown=shown)
 
-    That is known of windows that the export saw; backends are then shown as many of them as it was.
+
+def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
+    """The second proof, which also fails if the second backend is right less often than the first beyond chance.
+
+    They are only compared where the trained network's predictions are not known.
     """
-    seen = windows or vectors.samples
-    known = vectors.answers if windows is None or windows.digest == vectors.answers.data else None
-    signature = manifest.signature
-    runs = max(quick_runs(signature), len(windows or ()))
-    if show is None and known and 0 < len(known.shown) * manifest.time_steps <= runs:
-        show = len(known.shown)
-    some = anytime.Shown(seen, manifest.input, show, runs=runs, size=batch_size(signature), progress=progress)
-    if known is None:
-        return some, []
-    shown = known.shown[: some.count or len(seen)]
-    return some, anytime.curves(manifest.parity["reference"], known.predicted.first(len(seen)), shown, seen.labels)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Answered:
-    """How a backend classified windows, and their labels [N] where known."""
-
-    backend: str
-    source: str
-    predicted: Predicted
-    labels: Labels | None
-
-
-def _beside(first: _Answered, second: _Answered, parity_: verdict.Parity) -> verdict.Parity:
-    """Compare how two backends classify, where how the trained network does is not known."""
-    if parity_.statistics and parity_.statistics.compared:
-        return parity_
-    found = agreement(second.source, first.predicted.likeliest, second.predicted.likeliest, second.labels)
+    statistics = second.parity.statistics
+    if not first.predictions or not second.predictions or (statistics and statistics.compared):
+        return second
+    found = agreement(first.predictions, second.predictions)
     if not found.worse:
-        return parity_
+        return second
     text = (
-        f"of {found.compared:,} windows {found.only_original:,} are right only in {first.backend} and "
+        f"of {found.compared:,} windows {found.only_original:,} are right only in {first.parity.backend} and "
         f"{found.only_exported:,} only here, which no chance explains (p = {found.p_value:.1g})"
     )
-    failure = verdict.Failure(kind="accuracy", text=text, model=parity_.model)
-    return dataclasses.replace(parity_, failures=[*parity_.failures, failure])
-
-
-class _Proof:
-    """A bundle's network in one backend, compared with its golden vectors."""
-
-    def __init__(self, opened: Bundle, vectors: Golden, name: str, trust_engine: bool, progress: Progress) -> None:
-        self._bundle, self._vectors, self._progress = opened, vectors, progress
-        manifest, path = opened.manifest, opened.path
-        self._signature = manifest.signature
-        self._deployed: Backend | None = None
-        if name in ENGINE_TARGETS:
-            running = select.all_opened(opened, name, trust_engine=trust_engine)
-            self._deployed = running[0]
-            self._probes = tensorrt_probes(path, self._signature, name, manifest.precision)
-        else:
-            running = []
-            self._probes = onnxruntime_probes(path, self._signature, name)
-        self._scenes = {
-            scene: (stimulus.inputs(manifest.input, len(recorded)), recorded)
-            for scene, recorded in vectors.scenes.items()
-        }
-        self._size = batch_size(self._signature)
-        n = len(vectors.samples)
-        # TensorRT builds a part for each size of a batch, so all are of one.
-        size = max(k for k in range(1, self._size + 1) if n % k == 0) if self._deployed else self._size
-        with progress.counted(f"compare {name} with the golden vectors", n) as advance:
-            self.found = compare(vectors.batches(size), self._probes, self._scenes, self._signature, advance=advance)
-        self.engines = [judge(engine, vectors, manifest, self.found.outputs) for engine in running]
-        self.answered: _Answered | None = None
-
-    def statistics(self, windows: Data | None) -> Agreement | None:
-        """How the network classifies the golden windows, or data; None without classes."""
-        if self.found.original is None or self.found.exported is None:
-            return None
-        # The golden vectors are of the network in its precision; what is counted is how the trained one classifies.
-        vectors, exported = self._vectors, self.found.exported
-        if self._deployed and not windows:
-            exported = self._answer(vectors.samples.inputs)
-        known = vectors.answers.predicted.likeliest
-        original = known[: len(vectors.samples)]
-        source, labels = vectors.samples.source, vectors.samples.labels
-        if windows:
-            original = known if vectors.answers.data == windows.digest else known[:0]
-            exported = self._classified(windows)
-            source, labels = windows.source, windows.labels
-        self.answered = _Answered(self.found.parity.backend, source, exported, labels)
-        return agreement(source, original, exported.likeliest, labels)
-
-    def curves(self, some: anytime.Shown) -> list[Curve]:
-        """How early the answers of `statistics` can be had, windows being shown frame by frame."""
-        if self.answered is None:
-            return []
-        who, predicted = self.answered.backend, self.answered.predicted
-        return anytime.curves(who, predicted, some.classes(who, self._answer, predicted), self.answered.labels)
-
-    def _classified(self, windows: Data) -> Predicted:
-        probe = self._probes[0]
-        who = f"{probe.backend} of {identity(self._bundle.path, probe.model)}"
-        if self._deployed and self._deployed.engine:
-            who += f" in {self._deployed.engine.sidecar['sha256']}"
-        title, none = f"classify with {probe.backend}", self._answer(self._vectors.samples.inputs[:1]).first(0)
-        with ExitStack() as until:
-            return answers(
-                self._answer,
-                windows,
-                self._size,
-                known=none,
-                who=who,
-                title=title,
-                progress=self._progress,
-                until=until,
-            )
-
-    def _answer(self, inputs: Floats) -> Predicted:
-        if self._deployed:  # an engine shows nothing but its output
-            output = answered(self._deployed, inputs, self._bundle.manifest.output)
-            return Predicted.seen(Observation(output=output, spikes={}, signals={}))
-        return Predicted.seen(self._probes[0].answered(inputs))
-
-    def culprit(self, report: verdict.Report) -> Culprit | None:
-        """Where it first goes wrong; None where no signal shows it."""
-        alone = dataclasses.replace(report, backends=[self.found.parity])
-        return bisect.bisect(alone, self._bundle.path, self._probes, self._scenes, self._vectors, self._signature)
+    failure = verdict.Failure(kind="accuracy", text=text, model=second.parity.model)
+    parity = dataclasses.replace(second.parity, failures=[*second.parity.failures, failure])
+    return dataclasses.replace(second, parity=parity)
 
 
 def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:
@@ -291,8 +324,8 @@ def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | 
 def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     """Refuse golden vectors of another network, so that what is compared is what the manifest describes."""
     n, labels = len(vectors.samples), vectors.samples.labels
-    predicted, shown = vectors.answers.predicted, vectors.answers.shown
-    counted = predicted.early.shape[1:]
+    predictions = vectors.predictions
+    counted = predictions.early.shape[1:]
     found = {layer: (len(packed.rows), *packed.shape) for layer, packed in vectors.spikes.items()}
     layers = {layer.name for layer in manifest.layers}
     taps = {tap.name for tap in manifest.taps}
@@ -309,9 +342,9 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
         and vectors.recorded.output.shape == (n, *manifest.output_shape)
         and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}
         and (labels is None or labels.shape == (n,))
-        and predicted.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
-        and predicted.early.shape == (len(predicted), *counted)
-        and shown.shape == (len(shown), *counted)
+        and predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
+        and predictions.early.shape == (len(predictions), *counted)
+        and predictions.shown.shape == (len(predictions.shown), *counted)
         and counted in ((0,), (manifest.time_steps,))
     )
     if not fits:

@@ -43,18 +43,17 @@ def verify(
     verbose: Verbose = False,
 ) -> int:
     """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
-    from tcja_deploy.verify import verify as proven
+    from tcja_deploy import verify as verification
 
-    verified = proven(
-        bundle,
-        flags.progress(),
+    options = verification.VerifyOptions(
         data=data,
         samples=samples,
         bisect=bisect,
         backend=backend.value,
         trust_engine=trust_engine,
-        show=anytime,
+        anytime=anytime,
     )
+    verified = verification.verify(bundle, options, flags.progress())
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Progress
 from tcja_deploy.packages import tools
 from tcja_deploy.parity import anytime
-from tcja_deploy.parity.classify import answers, identity
+from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import compare, with_statistics
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.network_profile import NetworkProfile, profile
@@ -30,8 +30,9 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.agreement import agreement
-from tcja_runtime.evidence.anytime import Curve, Predicted
+from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Reference, Spikes
 
 
@@ -104,35 +105,37 @@ def certify(
         found = compare(map(trained, judged.batches(size)), probes, scenes, signature, advance=advance)
 
     # A network that is not the trained one need not classify the rest.
-    answered = judged if found.parity.failures else windows
+    classified = judged if found.parity.failures else windows
+    trained_network = Classifier(
+        f"PyTorch {tools()['torch']}, float64",
+        lambda inputs: Predictions.of_run(reference.run(network.model, inputs, torch.float64, signature.step_output)),
+        size,
+    )
+    exported_network = Classifier(
+        probes[0].backend, lambda inputs: Predictions.of_run(probes[0].answered(inputs)), size
+    )
 
-    def classes(who: str, run: Callable[[Floats], Predicted], known: Predicted, until: ExitStack) -> Predicted:
-        which, title = f"{who} of {identity(folder, PLAIN_MODEL)}", f"classify with {who}"
-        return answers(run, answered, size, known=known, who=which, title=title, progress=progress, until=until)
+    def predicted(network: Classifier, known: Predictions, until: ExitStack) -> Predictions:
+        identity = f"{network.name} of {model_identity(folder, PLAIN_MODEL)}"
+        return predict(network, classified, known, identity, progress, until)
 
-    def original(inputs: Floats) -> Predicted:
-        return Predicted.seen(reference.run(network.model, inputs, torch.float64, signature.step_output))
-
-    def exported_(inputs: Floats) -> Predicted:
-        return Predicted.seen(probes[0].answered(inputs))
-
-    called, ours, labels = f"PyTorch {tools()['torch']}, float64", probes[0].backend, answered.labels
-    statistics, predicted, shown = None, Predicted.nothing(), Predicted.nothing().early
+    statistics, predictions = None, Predictions.none().on(windows)
     curves: list[Curve] = []
     untold: list[str] = []
     if found.original is not None and found.exported is not None:
         with ExitStack() as until:
             known = found.original if deployed.network is network.model else found.original.first(0)
-            predicted = classes(called, original, known, until)
-            theirs = classes(ours, exported_, found.exported, until)
-        statistics = agreement(windows.source, predicted.likeliest, theirs.likeliest, labels)
-        some = anytime.Shown(answered, contract, show, runs=len(judged), size=size, progress=progress)
-        shown = some.classes(called, original, predicted)
-        curves += anytime.curves(called, predicted, shown, labels)
-        curves += anytime.curves(ours, theirs, some.classes(ours, exported_, theirs), labels)
-        untold += anytime.untold(curves, time_steps, some)
+            predictions = predicted(trained_network, known, until)
+            theirs = predicted(exported_network, found.exported, until)
+        statistics = agreement(predictions, theirs)
+        shown = anytime.ShownWindows.choose(classified, contract, show, len(judged))
+        predictions = shown.add_to(predictions, trained_network, progress)
+        theirs = shown.add_to(theirs, exported_network, progress)
+        curves += anytime.curves(trained_network.name, predictions)
+        curves += anytime.curves(exported_network.name, theirs)
+        untold += anytime.untold(curves, time_steps, shown)
     report = Report(
-        reference=called,
+        reference=trained_network.name,
         source=windows.source,
         real=windows.real,
         windows=len(judged),
@@ -141,4 +144,4 @@ def certify(
         anytime=curves,
         untold=untold,
     )
-    return report, recorder.golden(windows, predicted, shown), NetworkProfile.joined(profiles, advised)
+    return report, recorder.golden(windows, predictions), NetworkProfile.joined(profiles, advised)

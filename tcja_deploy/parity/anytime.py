@@ -1,22 +1,24 @@
-"""How early answers can be had (`tcja_runtime.evidence.anytime`): found for a network, and shown to people."""
+"""How early a prediction can be had (`tcja_runtime.evidence.anytime`): which windows to show, and the curves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 
 from tcja_deploy.console import Progress
-from tcja_runtime.data.contract import Floats, InputContract, Labels
+from tcja_deploy.parity.classify import Classifier
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import anytime
-from tcja_runtime.evidence.agreement import Classes
-from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve, Predicted, curve, told
+from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve, curve
+from tcja_runtime.evidence.predictions import Predictions
 
 _MOST, _FEWEST = 64, 8
-"""Windows that are shown unless others are asked for."""
+"""The limits on the number of windows that are shown if the user asks for no number."""
 _UNTOLD = (
-    "How early an answer can be had is not known: no mean over time was found that the network answers with. One that "
-    "returns [T, N, classes] tells."
+    "How early an answer can be had is not known: the output is not the mean over time of any signal that was found. A "
+    "network that returns [T, N, classes] tells it."
 )
 _NOT_SHOWN = (
     "What could be answered before a window's last frame was not counted, as each window takes {} runs: `anytime` N "
@@ -25,10 +27,10 @@ _NOT_SHOWN = (
 
 
 def check(n: int | None, contract: InputContract) -> None:
-    """Refuse a number of windows to show frame by frame.
+    """Check that n windows can be shown to a network frame by frame; None is always possible.
 
     Raises:
-        BadInput: it is negative, or the network takes no frames.
+        BadInput: n is negative, or the network does not take frames.
     """
     if n is not None and n < 0:
         raise BadInput(f"`anytime` {n} must be at least 0")
@@ -38,59 +40,67 @@ def check(n: int | None, contract: InputContract) -> None:
         )
 
 
-class Shown:
-    """Windows that networks are shown frame by frame.
+@dataclasses.dataclass(frozen=True)
+class ShownWindows:
+    """The windows that networks are shown frame by frame.
 
-    Args:
-        windows: the first of them are shown.
-        contract: of the networks.
-        n: how many to show; None for as many real ones as `runs` allows, if that is enough to tell anything.
-        runs: of a window, which are little beside what else is done.
-        size: how many windows to run at once.
-        progress: where progress is shown.
+    Attributes:
+        windows: the windows, possibly none.
+        left_out: whether no window is shown only because T runs for each would take too long.
     """
 
-    def __init__(
-        self, windows: Windows, contract: InputContract, n: int | None, *, runs: int, size: int, progress: Progress
-    ) -> None:
-        framed = contract.name == "frames"
-        affordable = min(runs // contract.shape[0], _MOST) if framed and windows.real else 0
-        few = affordable if affordable >= _FEWEST else 0
-        self.count = min(few if n is None else n, len(windows))
-        self.left_out = framed and windows.real and n is None and not self.count
-        self._windows, self._time_steps, self._size, self._progress = windows, contract.shape[0], size, progress
+    windows: Windows
+    left_out: bool
 
-    def classes(self, who: str, run: Callable[[Floats], Predicted], predicted: Predicted) -> Classes:
-        """What a network says of them when the first frames have come, [count, T]; nothing if it tells no steps.
+    @classmethod
+    def choose(cls, windows: Windows, contract: InputContract, n: int | None, affordable_runs: int) -> ShownWindows:
+        """Choose how many of the windows, from the first on, are shown.
 
         Args:
-            who: the network, for people.
-            run: it.
-            predicted: what it says of the whole windows.
+            windows: the windows to choose from.
+            contract: the input contract of the networks.
+            n: the number of windows that the user asks for. None chooses as many real windows as `affordable_runs`
+                allows, at most 64, or none if these are fewer than 8.
+            affordable_runs: the number of runs of a window that take little time beside the rest of the command.
         """
-        if not self.count or not told(predicted.early):
-            return predicted.early[:0]
-        with self._progress.counted(f"show frames to {who}", self.count) as advance:
-            return anytime.shown(run, self._windows.first(self.count), self._time_steps, self._size, advance)
+        framed = contract.name == "frames" and windows.real
+        affordable = min(affordable_runs // contract.shape[0], _MOST) if framed else 0
+        count = n if n is not None else affordable if affordable >= _FEWEST else 0
+        return cls(windows.first(count), left_out=framed and n is None and count == 0)
+
+    def add_to(self, predictions: Predictions, network: Classifier, progress: Progress) -> Predictions:
+        """Show the windows to a network; the classes become `shown` of its predictions for the whole windows.
+
+        Nothing is shown to a network whose time steps are not known.
+        """
+        if not len(self.windows) or not predictions.tells_steps:
+            return predictions
+        time_steps = predictions.early.shape[1]
+        with progress.counted(f"show frames to {network.name}", len(self.windows)) as advance:
+            shown = anytime.shown(network.run, self.windows, time_steps, network.size, advance)
+        return dataclasses.replace(predictions, shown=shown)
 
 
-def untold(found: Sequence[Curve], time_steps: int, some: Shown) -> list[str]:
-    """What is not known of how early the answers of a network that classifies can be had, a line each."""
-    if not found:
-        return [_UNTOLD] if time_steps > 1 else []
-    return [_NOT_SHOWN.format(time_steps)] if some.left_out else []
-
-
-def curves(network: str, predicted: Predicted, shown: Classes, labels: Labels | None) -> list[Curve]:
-    """A network's, as far as they are told.
+def untold(found: Sequence[Curve], time_steps: int, shown: ShownWindows) -> list[str]:
+    """What is not known of how early the predictions of a network can be had, a sentence each.
 
     Args:
-        network: which, for people.
-        predicted: its classes of windows.
-        shown: those of the first of them when the first frames have come, [n, T].
-        labels: of the windows.
+        found: the curves of the network.
+        time_steps: T of the network.
+        shown: the windows that it was shown frame by frame.
     """
-    found = (
-        curve(network, how, early, labels) for how, early in ((STEPS_READ, predicted.early), (FRAMES_SHOWN, shown))
-    )
+    if not found:
+        return [_UNTOLD] if time_steps > 1 else []
+    return [_NOT_SHOWN.format(time_steps)] if shown.left_out else []
+
+
+def curves(network: str, predictions: Predictions) -> list[Curve]:
+    """The curves of a network's predictions: steps read, frames shown, or as many of these as are known.
+
+    Args:
+        network: the name of the network, for people.
+        predictions: its predictions.
+    """
+    counted = {STEPS_READ: predictions.early, FRAMES_SHOWN: predictions.shown}
+    found = (curve(network, how, classes, predictions.labels) for how, classes in counted.items())
     return [each for each in found if each]

@@ -15,7 +15,7 @@ import numpy as np
 from tcja_deploy.parity import diagnose
 from tcja_deploy.parity.diagnose import Fired, Seen
 from tcja_deploy.parity.judge import Place, judge_signal
-from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Report
+from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Parity
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
@@ -52,7 +52,7 @@ class Culprit:
 
 
 def bisect(
-    report: Report,
+    parity: Parity,
     folder: Path,
     probes: Sequence[Probe],
     scenes: Mapping[str, tuple[Floats, Reference]],
@@ -62,14 +62,14 @@ def bisect(
     """Find what is wrong in a network that failed; None if nothing failed.
 
     Args:
-        report: the comparison that failed.
+        parity: the comparison that failed.
         folder: of the models.
         probes: the models that were compared.
         scenes: inputs of the drawn scenes and the reference's recordings.
         golden: the windows and their recordings.
         signature: of the network.
     """
-    failures = [failure for parity in report.backends for failure in parity.failures if failure.signal]
+    failures = [failure for failure in parity.failures if failure.signal]
     if not failures:
         return None
     order = [*next(iter(scenes.values()))[1].witnesses, OUTPUT]

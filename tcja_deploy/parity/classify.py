@@ -1,7 +1,8 @@
-"""How a network classifies data of any size, running free; what was answered is kept until all is."""
+"""Classifies data of any size with a free-running network. An interrupted command goes on from where it was stopped."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,46 +14,56 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Windows
 from tcja_runtime.errors import BadInput
-from tcja_runtime.evidence.anytime import Predicted
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.files import journal
 
 
-def answers(
-    run: Callable[[Floats], Predicted],
-    windows: Windows,
-    size: int,
-    *,
-    known: Predicted,
-    who: str,
-    title: str,
-    progress: Progress,
-    until: ExitStack,
-) -> Predicted:
-    """The classes of all windows.
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A free-running network that classifies windows.
+
+    Attributes:
+        name: the name of the network or of what runs it, for people.
+        run: a function that returns the predictions for windows [n, ...].
+        size: the number of windows to run at once.
+    """
+
+    name: str
+    run: Callable[[Floats], Predictions]
+    size: int
+
+
+def predict(
+    network: Classifier, windows: Windows, known: Predictions, identity: str, progress: Progress, until: ExitStack
+) -> Predictions:
+    """The predictions of a network for all windows, with the source, the digest and the labels of the windows.
+
+    Predictions that an interrupted command left are taken over, if it ran the same network on the same data.
 
     Args:
-        run: those that the network gives windows [n, ...].
+        network: the network.
         windows: the data.
-        size: how many to run at once.
-        known: the answers to the first windows that are known already.
-        who: says all that the answers depend on besides the data, so that those that an earlier process left are taken.
-        title: for people, while it runs.
+        known: the predictions for the first windows, if they are known already; at least those for no windows.
+        identity: a text that identifies everything that the predictions depend on besides the data.
         progress: where progress is shown.
-        until: ends when the answers need not be kept any more.
+        until: the stack at whose end the predictions on disk are deleted, if no error passes it.
+
+    Raises:
+        BadInput: a file of the data is damaged.
     """
     if len(known) >= len(windows):
-        return known.first(len(windows))
+        return known.first(len(windows)).on(windows)
     found = [known.rows]
-    # Checksums are those that a file says of itself, which damage does not change: what was read before it was found
-    # must not outlive the file's mending.
-    work = f"{who}, {windows.digest} {windows.stamp}, from {len(known)}" if windows.digest else None
+    # The digest of the data is made of checksums that the files store, and damage leaves these as they are. So what
+    # was predicted from a damaged file must be deleted, or it would be taken over when the file is sound again.
+    work = f"{identity}, {windows.digest} {windows.stamp}, from {len(known)}" if windows.digest else None
     kept = until.enter_context(journal.opened(work, found[0].shape[1]))
     found.append(kept.kept[: len(windows) - len(known)])
     done = sum(map(len, found))
     try:
-        with progress.counted(title, len(windows), done) as advance:
-            for inputs in windows.batches(size, done):
-                rows = run(inputs).rows
+        with progress.counted(f"classify with {network.name}", len(windows), done) as advance:
+            for inputs in windows.batches(network.size, done):
+                rows = network.run(inputs).rows
                 found.append(rows)
                 kept.add(rows)
                 done += len(rows)
@@ -64,9 +75,9 @@ def answers(
         if kept.keeps and done:
             progress.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
         raise
-    return Predicted.from_rows(np.concatenate(found), known)
+    return Predictions.from_rows(np.concatenate(found), known.likeliest.shape[1]).on(windows)
 
 
-def identity(folder: Path, model: str) -> str:
-    """What tells a model of a bundle, with its weights, from all others."""
+def model_identity(folder: Path, model: str) -> str:
+    """A text that identifies a model of a bundle's folder and its weights: their hashes."""
     return " ".join(bundle.sha256(folder / name) for name in (model, bundle.WEIGHTS))

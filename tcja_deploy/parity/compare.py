@@ -32,7 +32,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.agreement import Agreement
-from tcja_runtime.evidence.anytime import Predicted
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.rounding import FLOAT32, membranes_within
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
 from tcja_runtime.neuron import fire
@@ -50,8 +50,8 @@ class Judged:
     """
 
     parity: Parity
-    original: Predicted | None
-    exported: Predicted | None
+    original: Predictions | None
+    exported: Predictions | None
     outputs: Values
 
 
@@ -129,8 +129,8 @@ class _Comparison:
         self._signals: dict[tuple[str, str], SignalParity] = {}
         self._outputs: list[npt.NDArray[Any]] = []
         self._expected: list[npt.NDArray[Any]] = []
-        self._original: list[Predicted | None] = []
-        self._exported: list[Predicted | None] = []
+        self._original: list[Predictions | None] = []
+        self._exported: list[Predictions | None] = []
         self._flipped: list[npt.NDArray[np.bool_]] = []
         self._divergence: Divergence | None = None
         self._unlike: dict[str, set[str]] = {twin.model: set() for twin in self._twins}
@@ -187,8 +187,8 @@ class _Comparison:
                 )
         self._judge_free_run(self._probe, free, inputs, reference)
         self._expected.append(reference.output)
-        self._original.append(Predicted.of(reference.output, reference.steps))
-        self._exported.append(Predicted.of(free.output, free.steps))
+        self._original.append(Predictions.of_output(reference.output, reference.steps))
+        self._exported.append(Predictions.of_output(free.output, free.steps))
         self._outputs.append(free.output)
         self._flipped.append(np.logical_or.reduce([_by_window(each) for each in differs.values()]))
 
@@ -299,7 +299,7 @@ class _Comparison:
             signals=list(self._signals.values()),
             failures=failures,
         )
-        return Judged(parity, Predicted.joined(self._original), Predicted.joined(self._exported), outputs)
+        return Judged(parity, Predictions.joined(self._original), Predictions.joined(self._exported), outputs)
 
 
 def _check_shape(probe: Probe, inputs: Floats, reference: Reference) -> None:

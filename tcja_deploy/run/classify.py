@@ -27,7 +27,8 @@ from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.evidence.agreement import Accuracy, Classes
+from tcja_runtime.evidence.agreement import Accuracy
+from tcja_runtime.evidence.predictions import Classes
 from tcja_runtime.evidence.trace import Values
 
 _HELD = tuple(field.name for field in dataclasses.fields(Span))

@@ -27,7 +27,7 @@ from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
-from tcja_runtime.evidence.anytime import Predicted, told
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
 
@@ -259,8 +259,8 @@ def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Lay
     last = fired_output(layers[-1])
     ran = run(network, inputs, torch.float64, last)
     fits = ran.output.ndim == 2 and len(layers[-1].shape) == 1 and layers[-1].shape[0] % ran.output.shape[1] == 0
-    predicted = Predicted.of(ran.output, ran.steps) if fits else None
-    return last if predicted and told(predicted.early) and ran.output.any() else None
+    predictions = Predictions.of_output(ran.output, ran.steps) if fits else None
+    return last if predictions and predictions.tells_steps and ran.output.any() else None
 
 
 class _LayerRecorder:

@@ -1,9 +1,9 @@
-"""How the exported network agrees with the original over many windows, and how sure that is.
+"""How often the exported and the original network predict the same class, and the right one, with confidence.
 
-The interval of a share is Wilson's score interval (Wilson, J. Am. Stat. Assoc. 22 (1927); recommended by Brown, Cai,
-DasGupta, Statistical Science 16 (2001)). Whether one of two networks is right more often on the same windows is
-McNemar's test (Psychometrika 12 (1947)) in its exact form: of the windows that only one of them gets right, each is
-equally likely to be either's.
+The confidence interval of a share is Wilson's score interval (Wilson, J. Am. Stat. Assoc. 22 (1927); recommended by
+Brown, Cai, DasGupta, Statistical Science 16 (2001)). McNemar's test (Psychometrika 12 (1947)), in its exact form, tells
+whether one of two networks is right more often on the same windows. It looks at the windows that only one of the two
+classifies correctly: if both networks are as good, each of these windows is equally likely to be either network's.
 """
 
 from __future__ import annotations
@@ -16,21 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.data.contract import Labels
-from tcja_runtime.evidence.trace import Values
+from tcja_runtime.evidence.predictions import Predictions
 
 CONFIDENCE = 0.95
-TOP = 5
+"""The confidence of intervals."""
 CHANCE = 1e-6
-"""Below it, no chance: a correct export is not refused in a million."""
-
-Classes = npt.NDArray[np.int32]
+"""The p value below which a difference is not chance: of a million correct exports one is refused."""
 
 Interval = tuple[float, float]
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """The interval of a share of which `successes` of `n` were seen; (0, 1) for n = 0."""
+    """The confidence interval of a share, from `successes` in `n` trials; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     z = statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
@@ -42,25 +39,16 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The two-sided p value of windows that only the first, or only the second, gets right; 1 for none."""
+    """The two-sided p value of McNemar's exact test; 1 for no windows.
+
+    Args:
+        only_first: the number of windows that only the first network classifies correctly.
+        only_second: the number of windows that only the second network classifies correctly.
+    """
     n, fewer = only_first + only_second, min(only_first, only_second)
     logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(fewer + 1)]
     tail = math.fsum(math.exp(log - n * math.log(2)) for log in logs)
     return min(1.0, 2 * tail)
-
-
-def likeliest(output: Values) -> Classes | None:
-    """The k likeliest classes of each window, the likeliest first, [N, k]; None where the output is an image.
-
-    Of classes that are as likely the first comes first. k is TOP, or the number of classes.
-
-    Args:
-        output: [N, classes], or [N, T, classes], whose mean over time decides.
-    """
-    if output.ndim > 3:
-        return None
-    scores = output if output.ndim == 2 else output.mean(1)
-    return np.argsort(-scores, axis=1, kind="stable")[:, :TOP].astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,32 +133,30 @@ class Agreement:
         return {**counts, **counts.pop("accuracy")}
 
 
-def agreement(source: str, original: Classes, exported: Classes, labels: Labels | None) -> Agreement:
+def agreement(original: Predictions, exported: Predictions) -> Agreement:
     """Compare how two networks classify the same windows.
 
     Args:
-        source: where the windows come from, for people.
-        original: the original network's likeliest classes, int32 [n, k]; only of the first windows if n < N.
-        exported: the exported network's likeliest classes, int32 [N, k].
-        labels: the label of each window, int64 [N]; None where labels are not known.
+        original: the predictions of the original network; only of the first windows if they are fewer.
+        exported: the predictions of the exported network, with their source, and with labels where known.
     """
-    original = original[: len(exported)]
-    n = len(original)
-    chosen = exported[:, 0]
-    known = np.zeros((0,), np.int64) if labels is None else labels
+    first = original.likeliest[: len(exported)]
+    n = len(first)
+    chosen = exported.likeliest[:, 0]
+    known = np.zeros((0,), np.int64) if exported.labels is None else exported.labels
     right = chosen[: len(known)] == known
-    first, second = original[: len(known), 0] == known[:n], right[:n]
+    original_right, exported_right = first[: len(known), 0] == known[:n], right[:n]
     return Agreement(
-        source=source,
+        source=exported.source,
         windows=len(exported),
         paired=n,
-        same_class=_count(original[:, 0] == chosen[:n]),
-        top=exported.shape[1],
-        in_top=_count((original == chosen[:n, None]).any(axis=1)),
+        same_class=_count(first[:, 0] == chosen[:n]),
+        top=exported.likeliest.shape[1],
+        in_top=_count((first == chosen[:n, None]).any(axis=1)),
         accuracy=Accuracy(_count(right), len(known)),
-        only_original=_count(first & ~second),
-        only_exported=_count(~first & second),
-        neither=_count(~first & ~second),
+        only_original=_count(original_right & ~exported_right),
+        only_exported=_count(~original_right & exported_right),
+        neither=_count(~original_right & ~exported_right),
     )
 
 

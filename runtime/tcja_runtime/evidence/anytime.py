@@ -1,129 +1,43 @@
-"""How early an answer can be had: the class after the first t of a network's T steps, for every t.
+"""How early a prediction can be had: the class after the first t of the T time steps of a window, for every t.
 
-A network answers with the mean of what it says at each step, y_1 .. y_T: logits, or spikes that are put to the vote.
+`tcja_runtime.evidence.predictions` says what the class after t steps is. It is counted in two ways, which give the same
+for a network in which no time step depends on a later one:
 
-    class after t steps     argmax (y_1 + ... + y_t), the first of equals;  after all T, that of what it returns
-
-This is counted in two ways, which are one for a network in which no step depends on a later one:
-
-    steps read      y of the whole window, for which nothing else is computed. Attention mixes the steps of a window, so
-                    y_t behind it knows of frames after t.
-    frames shown    y of a window whose frames after t are empty (0): what can be known when frame t has come. A window
-                    takes T runs.
+    steps read      The whole window is run, and the values of its first t steps count. This costs nothing more.
+                    Attention mixes the time steps of a window, so the values of step t depend on later frames, too.
+    frames shown    The window is run with its frames after t empty (0): what can be known when frame t has come. This
+                    takes T runs a window.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.samples import Windows
-from tcja_runtime.evidence.agreement import Accuracy, Classes, likeliest
-from tcja_runtime.evidence.trace import Observation, Values
+from tcja_runtime.evidence.agreement import Accuracy
+from tcja_runtime.evidence.predictions import Classes, Predictions, tells_steps
 
 STEPS_READ, FRAMES_SHOWN = "steps read", "frames shown"
 SETTLED = 0.99
-"""Share of windows that have their final class where an answer counts as settled."""
-
-_UNKNOWN = -1  # the class where what is said at each step is not what the answer is made of
-
-
-@dataclasses.dataclass(frozen=True)
-class Predicted:
-    """Classes of N windows.
-
-    Attributes:
-        likeliest: the k likeliest of each, the likeliest first, int32 [N, k].
-        early: the likeliest after each number of steps, int32 [N, T]; [N, 0] where steps are not told.
-    """
-
-    likeliest: Classes
-    early: Classes
-
-    @classmethod
-    def of(cls, output: Values, steps: Values | None) -> Predicted | None:
-        """From what a network returned; None where that is an image.
-
-        Args:
-            output: [N, classes], or [N, T, classes] where it returns what it says at each step.
-            steps: what the output is the mean over time of, [T, N, units], consecutive units voting for a class; None
-                where it is not known.
-        """
-        found = likeliest(output)
-        return None if found is None else cls(found, _early(output, steps, found))
-
-    @classmethod
-    def seen(cls, run: Observation) -> Predicted:
-        """From what a run of a network that classifies showed."""
-        found = cls.of(run.output, run.steps)
-        if found is None:
-            raise ValueError("the network answers with images, not with scores of classes")
-        return found
-
-    @classmethod
-    def nothing(cls) -> Predicted:
-        """Of no windows, or of a network that does not classify."""
-        return cls(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Predicted | None]) -> Predicted | None:
-        """Those of successive windows; None where there are none of some."""
-        known = [part for part in parts if part]
-        if len(known) < len(parts):
-            return None
-        return cls(np.concatenate([p.likeliest for p in known]), np.concatenate([p.early for p in known]))
-
-    @classmethod
-    def from_rows(cls, rows: Classes, like: Predicted) -> Predicted:
-        """The inverse of `rows`, the columns being those of another."""
-        k = like.likeliest.shape[1]
-        return cls(rows[:, :k], rows[:, k:])
-
-    @property
-    def rows(self) -> Classes:
-        """Everything in one array, a row a window."""
-        return np.hstack([self.likeliest, self.early])
-
-    def __len__(self) -> int:
-        return len(self.likeliest)
-
-    def first(self, n: int) -> Predicted:
-        """Those of the first n windows, or of all."""
-        return Predicted(self.likeliest[:n], self.early[:n])
-
-
-def _early(output: Values, steps: Values | None, whole: Classes) -> Classes:
-    if output.ndim == 3:
-        said, fits = output, np.ones(len(output), np.bool_)
-    elif steps is None:
-        return np.zeros((len(output), 0), np.int32)
-    else:
-        voters = steps.reshape(*steps.shape[:2], output.shape[1], -1)
-        said = voters.sum(-1, dtype=np.float64).swapaxes(0, 1)  # not the mean, so that votes of spikes are exact
-        n = len(steps) * voters.shape[-1]
-        within = n * np.finfo(output.dtype).eps * np.abs(voters).max(initial=0.0)
-        fits = ~(np.abs(said.sum(1) / n - output) > within).any(axis=1)
-    classes: Classes = np.cumsum(said, axis=1, dtype=np.float64).argmax(axis=2).astype(np.int32)
-    classes[:, -1] = whole[:, 0]  # where rounding may have decided between equals
-    classes[~fits] = _UNKNOWN
-    return classes
+"""The share of windows that must have their final class for predictions to count as settled."""
 
 
 def shown(
-    run: Callable[[Floats], Predicted], windows: Windows, time_steps: int, size: int, advance: Callable[[int], None]
+    run: Callable[[Floats], Predictions], windows: Windows, time_steps: int, size: int, advance: Callable[[int], None]
 ) -> Classes:
-    """The class of each window of frames when the first t have come, int32 [N, T].
+    """The class of each window of frames when only its first t frames have come, for t = 1 to T, int32 [N, T].
 
     Args:
-        run: what the network, which tells its steps, says of windows [n, T, ...].
-        windows: of frames.
+        run: a function that runs the network on windows [n, T, ...]. The network's time steps must be known.
+        windows: the windows of frames.
         time_steps: T.
-        size: how many to run at once.
-        advance: is told the number of windows done, after each batch.
+        size: the number of windows to run at once.
+        advance: a function that is called after each batch with the number of its windows.
     """
     found = [np.zeros((0, time_steps), np.int32)]
     for inputs in windows.batches(size):
@@ -182,14 +96,16 @@ class Curve:
         }
 
 
-def told(early: Classes) -> bool:
-    """Whether classes [N, T] after each number of steps are known, and there are several steps to tell of."""
-    return early.shape[0] > 0 and early.shape[1] > 1 and bool((early != _UNKNOWN).all())
-
-
 def curve(network: str, counted: str, early: Classes, labels: Labels | None) -> Curve | None:
-    """From classes [N, T] after each number of steps, and labels of as many or more; None where they are not told."""
-    if not told(early):
+    """Count how early the final class is had; None where the classes after each number of steps are not known.
+
+    Args:
+        network: the name of the network, for people.
+        counted: STEPS_READ or FRAMES_SHOWN.
+        early: the classes of N windows after each number of time steps, int32 [N, T].
+        labels: the labels of the first windows, int64 [M], M possibly more than N; None where labels are not known.
+    """
+    if not tells_steps(early):
         return None
     known = np.zeros(0, np.int64) if labels is None else labels[: len(early)]
     right = np.count_nonzero(early[: len(known)] == known[:, None], axis=0).tolist() if len(known) else []

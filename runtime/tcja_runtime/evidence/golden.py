@@ -1,21 +1,28 @@
-"""Golden vectors: inputs and everything the reference did with them, in one .npz that numpy alone reads.
+"""Golden vectors: input windows and all that the reference computed from them, in one .npz file that numpy can read.
 
-Real windows (or drawn ones, where there was no data), in these arrays:
+The file holds N real windows (random ones if the export had no data) in these arrays:
 
-    the inputs under the contract's name, float32 [N, ...]; `labels` int64 [N] where known; `source`, `real`
-    `answered`, which data the reference classified (`tcja_runtime.data.samples.Windows.digest`), and how: `likeliest`
-    int32 [windows, k], the classes of each, the likeliest first, and `early` int32 [windows, T] and `shown` int32
-    [some windows, T], the class after each number of steps (`tcja_runtime.evidence.anytime`); the windows above are
-    the first `layers`, their names in order; `spike_counts` int64 [layers, N, T]
-    ``spikes:LAYER`` uint8 [N, bytes], a row a window, its spikes [T, ...] packed by `numpy.packbits`
-    ``shape:LAYER`` [T, ...], the shape of a row
-    ``near:LAYER`` int64 [N, T], and the arrays of a reference
+    the inputs              float32 [N, ...], under the name of the input contract
+    `labels`                int64 [N], where labels are known
+    `source`, `real`        where the windows come from, and whether they are data
+    `layers`                the names of the spiking layers, in the order they fire
+    `spike_counts`          int64 [layers, N, T]
+    ``spikes:LAYER``        uint8 [N, bytes]: for each window the spikes [T, ...], packed by `numpy.packbits`
+    ``shape:LAYER``         the shape [T, ...] of the spikes of a window
+    ``near:LAYER``          int64 [N, T]: the number of undecided neurons
 
-Scenes, named in `scenes`: windows that `tcja_runtime.evidence.stimulus` draws again, so only the arrays of their
-references are kept, behind ``SCENE/``. The arrays of a reference (`tcja_runtime.evidence.trace.Reference`):
+The reference's predictions (`tcja_runtime.evidence.predictions.Predictions`) are for all data of the export, of which
+the N windows are the first: `answered` (the digest), `likeliest`, `early` and `shown`.
 
-    `output`, `output_bound` [N, ...], `signals`, their names, and for each
-    ``window:SIGNAL`` [K], ``element:SIGNAL`` [K], ``values:SIGNAL`` [T, K], ``bounds:SIGNAL`` [T, K]
+`scenes` are the names of the random and the exact stimulus. Their inputs and spikes can be drawn again
+(`tcja_runtime.evidence.stimulus`), so the file only holds what the reference computed from them, in arrays whose names
+begin with ``SCENE/``.
+
+What the reference computed (`tcja_runtime.evidence.trace.Reference`), for the windows and for each scene:
+
+    `output`, `output_bound`        [N, ...]
+    `signals`                       the names of the signals
+    ``window:SIGNAL``, ``element:SIGNAL`` [K], ``values:SIGNAL``, ``bounds:SIGNAL`` [T, K]
 """
 
 from __future__ import annotations
@@ -33,24 +40,23 @@ from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.samples import Samples, Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
-from tcja_runtime.evidence.agreement import Classes
-from tcja_runtime.evidence.anytime import Predicted
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Reference, Spikes, Witnesses
 
 MAX_WINDOWS = 16
 MAX_BYTES = 32 * 2**20
-"""Bounds on what is kept of the windows: enough to prove parity again, little enough to copy to a board."""
+"""The limits on the windows that are kept: enough to prove parity again, and small enough to copy to a board."""
 
 Arrays = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedSpikes:
-    """A layer's spikes, a row of bits a window.
+    """The spikes of one layer, one bit each.
 
     Attributes:
-        shape: of a window's spikes, [T, ...].
-        rows: uint8 [N, bytes].
+        shape: the shape [T, ...] of the spikes of a window.
+        rows: the packed spikes, a row for each window, uint8 [N, bytes].
     """
 
     shape: tuple[int, ...]
@@ -58,68 +64,54 @@ class PackedSpikes:
 
     @classmethod
     def pack(cls, spikes: Spikes) -> PackedSpikes:
-        """From spikes [T, N, ...]."""
+        """Pack spikes [T, N, ...]."""
         windows = np.moveaxis(spikes, 1, 0)
         return cls(windows.shape[1:], np.packbits(windows.reshape(len(windows), -1), axis=1))
 
     def unpack(self, part: slice) -> Spikes:
-        """The spikes [T, N, ...] of some windows."""
+        """Unpack the spikes [T, N, ...] of some of the windows."""
         bits = np.unpackbits(self.rows[part], axis=1, count=int(np.prod(self.shape)))
         return np.moveaxis(bits.view(np.bool_).reshape(-1, *self.shape), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
-    """How the reference classified data.
-
-    Attributes:
-        data: which; empty for windows that cannot be met again.
-        predicted: the classes of each window; k = 0 where it does not classify.
-        shown: the class of some of them, the first, when the first frames have come, int32 [n, T]; n = 0 for none.
-    """
-
-    data: str
-    predicted: Predicted
-    shown: Classes
-
-
-@dataclasses.dataclass(frozen=True)
 class Golden:
-    """Windows, what the reference did with them, and with drawn scenes.
+    """Golden vectors: windows, and what the reference computed from them and from the scenes.
 
     Attributes:
         samples: the windows.
-        spikes: by layer, in the order they fire.
-        recorded: what else the reference did with the windows.
-        scenes: references of drawn windows by name.
-        answers: how the reference classified all data that it saw, of which the windows are the first.
+        spikes: the packed spikes of each layer, in the order the layers fire.
+        recorded: all else that the reference computed from the windows; its `spikes` are empty.
+        scenes: what the reference computed from the random and the exact stimulus, by the scene's name.
+        predictions: the reference's predictions for all data of the export, of which the windows are the first; those
+            for no windows if the network does not classify.
     """
 
     samples: Samples
     spikes: Mapping[str, PackedSpikes]
     recorded: Reference
     scenes: Mapping[str, Reference]
-    answers: Answers
+    predictions: Predictions
 
     def batches(self, size: int) -> Iterator[tuple[Floats, Reference]]:
-        """The windows and what the reference did with them, `size` at a time."""
+        """The windows and what the reference computed from them, `size` windows at a time."""
         for start in range(0, len(self.samples), size):
             part = slice(start, start + size)
             yield self.samples.inputs[part], self.reference(part)
 
     def reference(self, part: slice) -> Reference:
-        """What the reference did with some of the windows."""
+        """What the reference computed from some of the windows."""
         spikes = {layer: packed.unpack(part) for layer, packed in self.spikes.items()}
         return dataclasses.replace(self.recorded.windows(part), spikes=spikes)
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        """Spikes a layer, window and time step: [layers, N, T]."""
+        """The number of spikes of each layer, window and time step, int64 [layers, N, T]."""
         return np.stack([_counts(packed) for packed in self.spikes.values()])
 
 
 class Recorder:
-    """Collects golden vectors from the references of successive batches, within the bounds."""
+    """Collects golden vectors batch by batch, up to MAX_WINDOWS and MAX_BYTES."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[dict[str, PackedSpikes], Reference]] = []
@@ -127,7 +119,7 @@ class Recorder:
         self._scenes: dict[str, Reference] = {}
 
     def add(self, reference: Reference) -> None:
-        """Keep what of this batch there is room for."""
+        """Keep as many windows of a batch as there is room for."""
         if self._room is None:
             packed = sum(spikes[:, 0].size // 8 for spikes in reference.spikes.values())
             seen = [found for found in reference.witnesses.values() if len(found.window)]
@@ -140,16 +132,15 @@ class Recorder:
             self._room -= len(kept)
 
     def add_scene(self, name: str, reference: Reference) -> None:
-        """Keep what the reference did with a drawn scene."""
+        """Keep what the reference computed from a scene."""
         self._scenes[name] = reference
 
-    def golden(self, windows: Windows, predicted: Predicted, shown: Classes) -> Golden:
+    def golden(self, windows: Windows, predictions: Predictions) -> Golden:
         """The golden vectors.
 
         Args:
-            windows: that the batches were taken from.
-            predicted: the classes that the reference gave all of them.
-            shown: those that it gave the first of them when the first frames had come, [n, T].
+            windows: the windows that the batches were taken from, in order.
+            predictions: the reference's predictions for all of them.
         """
         packed, references = zip(*self._parts, strict=True)
         spikes = {
@@ -161,21 +152,21 @@ class Recorder:
         samples = Samples(
             inputs=next(first.batches(len(first))), labels=first.labels, source=windows.source, real=windows.real
         )
-        return Golden(samples, spikes, recorded, self._scenes, Answers(windows.digest, predicted, shown))
+        return Golden(samples, spikes, recorded, self._scenes, predictions)
 
 
 def save(path: Path, golden: Golden, contract: InputContract) -> None:
-    """Write golden vectors, compressed."""
+    """Write golden vectors to a compressed .npz file; the inputs get the name of the contract."""
     arrays: Arrays = {
         contract.name: golden.samples.inputs,
         "layers": np.array(list(golden.spikes)),
         "spike_counts": golden.counts,
         "source": np.array(golden.samples.source),
         "real": np.array(golden.samples.real),
-        "answered": np.array(golden.answers.data),
-        "likeliest": golden.answers.predicted.likeliest,
-        "early": golden.answers.predicted.early,
-        "shown": golden.answers.shown,
+        "answered": np.array(golden.predictions.digest),
+        "likeliest": golden.predictions.likeliest,
+        "early": golden.predictions.early,
+        "shown": golden.predictions.shown,
         "scenes": np.array(list(golden.scenes), dtype=np.str_),
         **_arrays(golden.recorded),
     }
@@ -192,10 +183,10 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
 
 
 def load(path: Path, contract: InputContract) -> Golden:
-    """Read what `save` wrote.
+    """Read golden vectors that `save` wrote.
 
     Raises:
-        BadInput: it wrote something else.
+        BadInput: the file holds something else.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -214,11 +205,17 @@ def load(path: Path, contract: InputContract) -> Golden:
         scenes = {}
         for scene in map(str, arrays["scenes"]):
             n = len(arrays[f"{scene}/output"])
-            drawn = {layer: stimulus.spikes(layer, p.shape[1:], p.shape[0], n) for layer, p in spikes.items()}
-            scenes[scene] = _reference(arrays, f"{scene}/", drawn, {})
-        predicted = Predicted(arrays["likeliest"], arrays["early"])
-        answers = Answers(str(arrays["answered"]), predicted, arrays["shown"])
-        return Golden(samples, spikes, _reference(arrays, "", {}, near), scenes, answers)
+            spikes_again = {layer: stimulus.spikes(layer, p.shape[1:], p.shape[0], n) for layer, p in spikes.items()}
+            scenes[scene] = _reference(arrays, f"{scene}/", spikes_again, {})
+        predictions = Predictions(
+            likeliest=arrays["likeliest"],
+            early=arrays["early"],
+            shown=arrays["shown"],
+            source=samples.source,
+            digest=str(arrays["answered"]),
+            labels=samples.labels,
+        )
+        return Golden(samples, spikes, _reference(arrays, "", {}, near), scenes, predictions)
     except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} holds no golden vectors ({error}); export the bundle again") from error
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tcja_deploy.build import build
-from tcja_deploy.console import out, silent
+from tcja_deploy.console import out
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
-from tcja_deploy.parity.anytime import Shown
+from tcja_deploy.parity.anytime import ShownWindows
 from tcja_deploy.report import plots
-from tcja_deploy.verify import verify
+from tcja_deploy.verify import VerifyOptions, verify
 from tcja_exporters.libraries import register
 from tcja_exporters.modules.layers import Readout
 from tcja_runtime.data.contract import InputContract
@@ -150,7 +150,7 @@ def test_curves_are_those_counted_in_pytorch(kind, recordings, tmp_path):
     assert settled in page
     drawn = ", ".join(f"{100 * each / N:.3g} %" for each in same)
     assert f"Windows that have their final class. {pytorch}, steps read: {drawn}; {pytorch}, frames shown" in page
-    again = verify(tmp_path / "a.bundle", show=10).report.anytime
+    again = verify(tmp_path / "a.bundle", VerifyOptions(anytime=10)).report.anytime
     kept = min(N, 16)  # golden windows
     assert [(each.network, each.windows) for each in again] == [
         (who, n) for who in (pytorch, onnxruntime) for n in (kept, 10)
@@ -171,7 +171,7 @@ def test_a_network_whose_steps_are_not_found(recordings, tmp_path, capsys):
     assert report.anytime == []
     assert app.run(["verify", str(tmp_path / "a.bundle")]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "How early an answer can be had is not known: no mean over time was found that the network answers" in said
+    assert "How early an answer can be had is not known: the output is not the mean over time of any signal" in said
     assert report.untold[0] in (tmp_path / "a.bundle" / "report.html").read_text()
 
 
@@ -180,7 +180,7 @@ def test_an_engine_that_returns_its_steps_tells_them(recordings, simulated, tmp_
     path, frames, labels = recordings
     net, _, _ = exported("per step", path, tmp_path / "a.bundle")
     build(tmp_path / "a.bundle", "tensorrt", BuildOptions(batch=Batch(1, 8, 16)))
-    report = verify(tmp_path / "a.bundle", backend="tensorrt", data=path, show=9).report
+    report = verify(tmp_path / "a.bundle", VerifyOptions(backend="tensorrt", data=path, anytime=9)).report
     assert report.met
     read, shown = (each for each in report.anytime if each.network == report.backends[0].backend)
     assert (read.windows, read.same, rights(read)) == (N, *counts(net.steps(frames), labels))
@@ -229,7 +229,7 @@ def test_networks_with_attention(bundle, name, data, run):
 def test_other_data_have_the_deployed_networks_curve_alone(bundle, name, data, tmp_path):
     with np.load(data[name]) as archive:
         np.savez(tmp_path / "other.npz", **{key: archive[key][2:] for key in archive.files})
-    report = verify(bundle, data=tmp_path / "other.npz").report
+    report = verify(bundle, VerifyOptions(data=tmp_path / "other.npz")).report
     assert {(each.network, each.windows) for each in report.anytime} == {(report.backends[0].backend, 10)}
 
 
@@ -275,8 +275,8 @@ def test_what_cannot_be_shown_is_refused(run, bundle, name, n, message, command,
 )
 def test_how_many_windows_are_shown(n, runs, real, count, left_out):
     windows = Samples(inputs=np.zeros((100, T, 1, 1, 1), np.float32), labels=None, source="", real=real)
-    some = Shown(windows, InputContract.of((T, 1, 1, 1)), n, runs=runs, size=8, progress=silent())
-    assert (some.count, some.left_out) == (count, left_out)
+    some = ShownWindows.choose(windows, InputContract.of((T, 1, 1, 1)), n, runs)
+    assert (len(some.windows), some.left_out) == (count, left_out)
 
 
 @pytest.mark.parametrize("lowest", [0.0, 0.03, 0.5, 0.81, 0.985, 1.0])

@@ -130,7 +130,7 @@ def replaced(bundle, **changes) -> None:
         recorder.add_scene(scene, recorded)
     golden.save(
         bundle / "golden.npz",
-        recorder.golden(vectors.samples, vectors.answers.predicted, vectors.answers.shown),
+        recorder.golden(vectors.samples, vectors.predictions),
         manifest.input,
     )
     write_manifest(bundle, manifest)
@@ -204,7 +204,7 @@ def test_windows_are_run_together_too(bundle, monkeypatch, windows):
         recorder.add_scene(scene, recorded)
     golden.save(
         bundle / "golden.npz",
-        recorder.golden(vectors.samples.first(windows), vectors.answers.predicted, vectors.answers.shown),
+        recorder.golden(vectors.samples.first(windows), vectors.predictions),
         manifest.input,
     )
     write_manifest(bundle, manifest)

@@ -16,13 +16,13 @@ from tcja_deploy import budget
 from tcja_deploy.cli.app import run
 from tcja_deploy.console import Progress
 from tcja_deploy.export import pipeline, request
-from tcja_deploy.verify import verify
+from tcja_deploy.verify import VerifyOptions, verify
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.agreement import Agreement
-from tcja_runtime.evidence.anytime import Predicted
+from tcja_runtime.evidence.predictions import Predictions
 
 from ... import networks
 
@@ -81,7 +81,7 @@ def request_(tmp_path, data) -> request.Request:
 @pytest.fixture
 def whole(bundle, data) -> Agreement | None:
     """How a bundle classifies that was exported in one go."""
-    return verify(bundle, data=data[NAME]).report.backends[0].statistics
+    return verify(bundle, VerifyOptions(data=data[NAME])).report.backends[0].statistics
 
 
 one = pytest.mark.parametrize("name", [NAME])
@@ -99,7 +99,7 @@ def test_all_windows_are_classified_and_the_first_are_judged(request_, cache):
     assert manifest.parity["backends"][0]["statistics"]["windows"] == 12
     kept = golden.load(request_.out / "golden.npz", manifest.input)
     assert len(kept.samples) == 2
-    assert kept.answers.predicted.likeliest.shape == (12, 3)
+    assert kept.predictions.likeliest.shape == (12, 3)
     assert not list(cache.iterdir())
 
 
@@ -127,17 +127,17 @@ def test_answers_to_damaged_data_do_not_outlive_their_mending(bundle, data, name
     file = tmp_path / "data.npz"
     with np.load(data[name]) as archive:
         np.savez(file, **{key: np.concatenate([archive[key]] * 4) for key in archive.files})
-    expected = verify(bundle, data=file).report.backends[0].statistics
+    expected = verify(bundle, VerifyOptions(data=file)).report.backends[0].statistics
     sound = file.read_bytes()
     at, size = sound.index(b"images.npy") + 400, len(sound) // 2
     file.write_bytes(sound[:at] + bytes(size) + sound[at + size :])  # half of the windows are blank
     steps = Watched("ONNX", 12) if killed else Watched()
     with pytest.raises(KeyboardInterrupt if killed else BadInput):
-        verify(bundle, steps, data=file)
+        verify(bundle, VerifyOptions(data=file), steps)
     assert steps.done["ONNX"] >= 12
     assert bool(steps.notes) == killed
     file.write_bytes(sound)
-    assert verify(bundle, data=file).report.backends[0].statistics == expected
+    assert verify(bundle, VerifyOptions(data=file)).report.backends[0].statistics == expected
 
 
 @pytest.mark.slow
@@ -158,15 +158,15 @@ def test_other_data_or_weights_do_not_go_on_from_these(request_, small_batches, 
 def test_verify_classifies_data_that_the_export_saw(bundle, name, data, small_batches, cache):
     cut = Watched("ONNX", 4)
     with pytest.raises(KeyboardInterrupt):
-        verify(bundle, cut, data=data[name])
+        verify(bundle, VerifyOptions(data=data[name]), cut)
     resumed = Watched()
-    (found,) = verify(bundle, resumed, data=data[name]).report.backends
+    (found,) = verify(bundle, VerifyOptions(data=data[name]), resumed).report.backends
     assert resumed.began["ONNX"] == cut.done["ONNX"] == 6
     assert found.statistics is not None
     assert (found.statistics.windows, found.statistics.paired) == (12, 12)
     assert found.agreement == 1.0
     assert found.accuracy == pytest.approx(10 / 12)
-    (fewer,) = verify(bundle, data=data[name], samples=4).report.backends
+    (fewer,) = verify(bundle, VerifyOptions(data=data[name], samples=4)).report.backends
     assert fewer.statistics is not None
     assert (fewer.statistics.windows, fewer.statistics.paired, fewer.accuracy) == (4, 4, 0.5)
     assert not list(cache.iterdir())
@@ -190,15 +190,14 @@ def test_less_accurate_than_any_chance_fails(bundle, tmp_path, data, capsys):
         frames = np.concatenate([archive["frames"]] * 4)[:40]
     opened = Bundle.open(bundle)
     vectors = golden.load(bundle / "golden.npz", opened.manifest.input)
-    classes = vectors.answers.predicted.likeliest[:, 0]
+    classes = vectors.predictions.likeliest[:, 0]
     labels = (np.concatenate([classes] * 4)[:40] + 1) % len(opened.manifest.classes)
     np.savez(tmp_path / "data.npz", frames=frames, labels=labels)
-    (report,) = verify(bundle, data=tmp_path / "data.npz").report.backends
+    (report,) = verify(bundle, VerifyOptions(data=tmp_path / "data.npz")).report.backends
     assert report.accuracy == 0
     digest = load(tmp_path / "data.npz", opened.manifest.input, None).digest
-    said = Predicted(np.repeat(labels[:, None], 3, axis=1), np.repeat(labels[:, None], 5, axis=1))
-    found = golden.Answers(digest, said, said.early[:0])
-    golden.save(bundle / "golden.npz", dataclasses.replace(vectors, answers=found), opened.manifest.input)
+    found = dataclasses.replace(Predictions.from_rows(np.repeat(labels[:, None], 3 + 5, axis=1), 3), digest=digest)
+    golden.save(bundle / "golden.npz", dataclasses.replace(vectors, predictions=found), opened.manifest.input)
     write_manifest(bundle, opened.manifest)
     assert run(["verify", str(bundle), "--data", str(tmp_path / "data.npz"), "--json"]) == 1
     captured = capsys.readouterr()

@@ -1,9 +1,11 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
-from tcja_runtime.evidence.agreement import Accuracy, Agreement, agreement, likeliest, mcnemar, wilson
+from tcja_runtime.evidence.agreement import Accuracy, Agreement, agreement, mcnemar, wilson
+from tcja_runtime.evidence.predictions import Predictions, likeliest
 
 
 @pytest.mark.parametrize(
@@ -40,10 +42,11 @@ def test_mcnemar_of_many_windows():
 
 
 def counted(original: np.ndarray, exported: np.ndarray, labels: list[int] | None) -> Agreement:
-    first, second = likeliest(original), likeliest(exported)
+    first, second = Predictions.of_output(original, None), Predictions.of_output(exported, None)
     assert first is not None
     assert second is not None
-    return agreement("data", first, second, None if labels is None else np.array(labels))
+    known = None if labels is None else np.array(labels)
+    return agreement(first, dataclasses.replace(second, source="data", labels=known))
 
 
 def test_windows_are_counted():

@@ -5,14 +5,15 @@ import pytest
 
 from tcja_runtime.data.samples import Samples
 from tcja_runtime.evidence.agreement import Accuracy, wilson
-from tcja_runtime.evidence.anytime import STEPS_READ, Predicted, curve, shown
+from tcja_runtime.evidence.anytime import STEPS_READ, curve, shown
+from tcja_runtime.evidence.predictions import Predictions
 
 # One window, three steps, two classes with two voters each: the votes are 2:0, 0:1, 0:2, so 2:0, 2:1, 2:3 in all.
 VOTES = np.array([[[1, 1, 0, 0]], [[0, 0, 1, 0]], [[0, 0, 1, 1]]], np.float32)
 
 
-def predicted(output: np.ndarray, steps: np.ndarray | None = None) -> Predicted:
-    found = Predicted.of(output, steps)
+def predicted(output: np.ndarray, steps: np.ndarray | None = None) -> Predictions:
+    found = Predictions.of_output(output, steps)
     assert found is not None
     return found
 
@@ -33,7 +34,7 @@ def test_an_output_of_each_step_tells_them_itself():
 
 def test_without_steps_nothing_is_told():
     assert early(np.array([[1.0, 0.0], [0.0, 1.0]])) == [[], []]
-    assert Predicted.of(np.zeros((2, 1, 4, 4)), None) is None
+    assert Predictions.of_output(np.zeros((2, 1, 4, 4)), None) is None
 
 
 def test_of_equals_the_first_comes_first_but_for_the_last_step_as_returned():

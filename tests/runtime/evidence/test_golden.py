@@ -6,8 +6,8 @@ import pytest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import draw
 from tcja_runtime.evidence import golden, stimulus
-from tcja_runtime.evidence.anytime import Predicted
 from tcja_runtime.evidence.golden import Recorder
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Reference, Witnesses
 
 CONTRACT = InputContract.frames(3, 8, 8)
@@ -31,11 +31,12 @@ def random_reference(windows: int, seed: int = 0) -> Reference:
     )
 
 
-PREDICTED = Predicted(
+PREDICTIONS = Predictions(
     likeliest=np.array([[1, 0], [0, 1], [1, 0]], np.int32),
     early=np.array([[0, 1, 1], [0, 0, 0], [1, 0, 1]], np.int32),
+    shown=np.array([[1, 1, 1], [1, 0, 0]], np.int32),
+    digest="abc",
 )
-SHOWN = np.array([[1, 1, 1], [1, 0, 0]], np.int32)
 
 
 def assert_same(found: Reference, expected: Reference) -> None:
@@ -65,7 +66,7 @@ def test_round_trip(tmp_path, labelled):
     recorder.add_scene("drawn", drawn)
     recorder.add(random_reference(2, seed=1))
     recorder.add(random_reference(3, seed=2))
-    golden.save(tmp_path / "golden.npz", recorder.golden(samples, PREDICTED, SHOWN), CONTRACT)
+    golden.save(tmp_path / "golden.npz", recorder.golden(samples, PREDICTIONS), CONTRACT)
     loaded = golden.load(tmp_path / "golden.npz", CONTRACT)
 
     np.testing.assert_array_equal(loaded.samples.inputs, samples.inputs)
@@ -74,10 +75,9 @@ def test_round_trip(tmp_path, labelled):
     assert list(loaded.scenes) == ["drawn"]
     assert_same(loaded.scenes["drawn"], drawn)
     assert loaded.samples.source == samples.source
-    assert loaded.answers.data == ""
-    np.testing.assert_array_equal(loaded.answers.predicted.likeliest, PREDICTED.likeliest)
-    np.testing.assert_array_equal(loaded.answers.predicted.early, PREDICTED.early)
-    np.testing.assert_array_equal(loaded.answers.shown, SHOWN)
+    assert loaded.predictions.digest == "abc"
+    for name in ("likeliest", "early", "shown"):
+        np.testing.assert_array_equal(getattr(loaded.predictions, name), getattr(PREDICTIONS, name))
     assert loaded.samples.real is labelled
     assert (loaded.samples.labels is not None) is labelled
 
@@ -86,7 +86,7 @@ def test_counts_are_by_layer_window_and_step(tmp_path):
     reference = random_reference(2)
     recorder = Recorder()
     recorder.add(reference)
-    golden.save(tmp_path / "golden.npz", recorder.golden(draw(CONTRACT, 2), PREDICTED, SHOWN), CONTRACT)
+    golden.save(tmp_path / "golden.npz", recorder.golden(draw(CONTRACT, 2), PREDICTIONS), CONTRACT)
     with np.load(tmp_path / "golden.npz") as archive:
         assert archive["spike_counts"].shape == (2, 2, 3)
         assert archive["spike_counts"][1, 0, 2] == reference.spikes["b"][2, 0].sum()
@@ -97,15 +97,15 @@ def test_what_is_kept_is_bounded(monkeypatch):
     recorder = Recorder()
     for _ in range(5):
         recorder.add(random_reference(7))
-    assert len(recorder.golden(draw(CONTRACT, 35), PREDICTED, SHOWN).samples) == golden.MAX_WINDOWS
+    assert len(recorder.golden(draw(CONTRACT, 35), PREDICTIONS).samples) == golden.MAX_WINDOWS
 
     # A window has 3 * 13 and 3 * 8 bits, and 3 * 3 * 6 witnesses of 12 bytes in 7 windows.
     monkeypatch.setattr(golden, "MAX_BYTES", 3 * (4 + 3 + 3 * 3 * 6 * 12 // 7))
     recorder = Recorder()
     recorder.add(random_reference(7))
-    assert len(recorder.golden(draw(CONTRACT, 7), PREDICTED, SHOWN).samples) == 3
+    assert len(recorder.golden(draw(CONTRACT, 7), PREDICTIONS).samples) == 3
 
     monkeypatch.setattr(golden, "MAX_BYTES", 1)
     recorder = Recorder()
     recorder.add(random_reference(7))
-    assert len(recorder.golden(draw(CONTRACT, 7), PREDICTED, SHOWN).samples) == 1
+    assert len(recorder.golden(draw(CONTRACT, 7), PREDICTIONS).samples) == 1

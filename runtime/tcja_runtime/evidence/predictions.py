@@ -1,0 +1,158 @@
+"""Predictions: the classes that a network gives windows, at the end of a window and after each of its time steps.
+
+A network returns the mean of what it computes at each time step, y_1 .. y_T: logits, or spikes that are votes.
+
+    class after t steps     argmax (y_1 + ... + y_t), the first of equals; after all T, the class of what it returns
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.data.contract import Labels
+from tcja_runtime.data.samples import Windows
+from tcja_runtime.evidence.trace import Observation, Values
+
+TOP = 5
+"""The number of classes that are kept of a window."""
+
+Classes = npt.NDArray[np.int32]
+
+_UNKNOWN = -1  # the class after t steps where the output is not the mean of the time steps' values
+
+
+def likeliest(output: Values) -> Classes | None:
+    """The k likeliest classes of each window, the likeliest first, int32 [N, k]; None where the output is an image.
+
+    Of classes with equal scores, the one with the lower index comes first. k is TOP, or the number of classes if there
+    are fewer.
+
+    Args:
+        output: the scores of classes [N, classes], or of each time step [N, T, classes], whose mean over time counts.
+    """
+    if output.ndim > 3:
+        return None
+    scores = output if output.ndim == 2 else output.mean(1)
+    return np.argsort(-scores, axis=1, kind="stable")[:, :TOP].astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The classes that a network gives N windows.
+
+    Attributes:
+        likeliest: the k likeliest classes of each window, the likeliest first, int32 [N, k]; [0, 0] for a network that
+            does not classify.
+        early: the likeliest class of each window after each number of time steps, int32 [N, T]; [N, 0] where the
+            values of the time steps are not known.
+        shown: the likeliest class of the first n windows when only their first t frames have come, for t = 1 to T,
+            int32 [n, T]; n is 0 if no window was shown frame by frame.
+        source: where the windows come from, for people.
+        digest: a text that identifies the data (`tcja_runtime.data.samples.Windows.digest`); empty where nothing does.
+        labels: the labels of the first windows, int64 [M] with M at most N; None where labels are not known.
+    """
+
+    likeliest: Classes
+    early: Classes
+    shown: Classes
+    source: str = ""
+    digest: str = ""
+    labels: Labels | None = None
+
+    @classmethod
+    def of_output(cls, output: Values, steps: Values | None) -> Predictions | None:
+        """The predictions in the output of a network; None where the output is an image.
+
+        Args:
+            output: the scores of classes [N, classes], or of each time step [N, T, classes].
+            steps: the values whose mean over time the output is, [T, N, units]; consecutive units vote for one class.
+                None where they are not known.
+        """
+        found = likeliest(output)
+        if found is None:
+            return None
+        early = _early(output, steps, found)
+        return cls(likeliest=found, early=early, shown=early[:0])
+
+    @classmethod
+    def of_run(cls, run: Observation) -> Predictions:
+        """The predictions in a run of a network that classifies.
+
+        Raises:
+            ValueError: the network returns images.
+        """
+        found = cls.of_output(run.output, run.steps)
+        if found is None:
+            raise ValueError("the network returns images, not scores of classes")
+        return found
+
+    @classmethod
+    def none(cls) -> Predictions:
+        """The predictions for no windows, or of a network that does not classify."""
+        return cls.from_rows(np.zeros((0, 0), np.int32), 0)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions | None]) -> Predictions | None:
+        """The predictions for successive batches as one; None if those for any batch are not known."""
+        known = [part for part in parts if part]
+        if len(known) < len(parts):
+            return None
+        return cls.from_rows(np.concatenate([part.rows for part in known]), known[0].likeliest.shape[1])
+
+    @classmethod
+    def from_rows(cls, rows: Classes, k: int) -> Predictions:
+        """The inverse of `rows`; k is the number of classes that are kept of a window."""
+        return cls(likeliest=rows[:, :k], early=rows[:, k:], shown=rows[:0, k:])
+
+    @property
+    def rows(self) -> Classes:
+        """`likeliest` and `early` side by side, a row for each window, int32 [N, k + T]."""
+        return np.hstack([self.likeliest, self.early])
+
+    @property
+    def tells_steps(self) -> bool:
+        """Whether the class of every window is known after each of several time steps."""
+        return tells_steps(self.early)
+
+    def __len__(self) -> int:
+        return len(self.likeliest)
+
+    def first(self, n: int) -> Predictions:
+        """The predictions for the first n windows, or for all if there are fewer."""
+        return dataclasses.replace(
+            self,
+            likeliest=self.likeliest[:n],
+            early=self.early[:n],
+            shown=self.shown[:n],
+            labels=None if self.labels is None else self.labels[:n],
+        )
+
+    def on(self, windows: Windows) -> Predictions:
+        """The same predictions with the source, the digest and the labels of the windows that they are for."""
+        return dataclasses.replace(self, source=windows.source, digest=windows.digest, labels=windows.labels)
+
+
+def tells_steps(early: Classes) -> bool:
+    """Whether classes [N, T] after each number of time steps are all known, and T is more than one."""
+    return early.shape[0] > 0 and early.shape[1] > 1 and bool((early != _UNKNOWN).all())
+
+
+def _early(output: Values, steps: Values | None, whole: Classes) -> Classes:
+    if output.ndim == 3:
+        values, fits = output, np.ones(len(output), np.bool_)
+    elif steps is None:
+        return np.zeros((len(output), 0), np.int32)
+    else:
+        voters = steps.reshape(*steps.shape[:2], output.shape[1], -1)
+        values = voters.sum(-1, dtype=np.float64).swapaxes(0, 1)  # not the mean, so that votes of spikes are exact
+        n = len(steps) * voters.shape[-1]
+        within = n * np.finfo(output.dtype).eps * np.abs(voters).max(initial=0.0)
+        fits = ~(np.abs(values.sum(1) / n - output) > within).any(axis=1)
+    classes: Classes = np.cumsum(values, axis=1, dtype=np.float64).argmax(axis=2).astype(np.int32)
+    classes[:, -1] = whole[:, 0]  # rounding may have decided between equal scores
+    classes[~fits] = _UNKNOWN
+    return classes
