@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_deploy.bench.measure import peak
+from tcja_deploy.bench.memory import MemoryMeter
 from tcja_deploy.console import Progress, err, silent
 from tcja_deploy.report.html import Html, joined, tag
 from tcja_deploy.stream.results import Answer, Summary
@@ -129,14 +129,14 @@ def burst(bundle: Path, pieces: Sequence[bytes], events: int) -> tuple[int, int,
     """Events of the windows that were answered, bytes that memory grew by at most, and what came of the stream."""
     source = Simulated(itertools.islice(itertools.cycle(pieces), -(-events // PIECE)), pausable=False)
     stream = Stream(bundle, source, Options(window=Window(1_000_000)), silent())
-    most, answered = peak(), 0
+    meter, answered = MemoryMeter.start(), 0
 
     def show(answer: Answer) -> None:
         nonlocal answered
         answered += answer.events
 
     summary = stream.run(show)
-    return answered, most()["loaded"] or 0, summary
+    return answered, meter.read().loaded or 0, summary
 
 
 def plot(seen: Floats) -> Html:

@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.speed import peers
 from benchmarks.speed.runners import COMPILED, FLOOR, OURS, PLAIN, TORCH, InOnnxRuntime, Ours, Runner
-from tcja_deploy.bench.measure import Latency, alternated
+from tcja_deploy.bench.timing import Latency, alternated
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import save
 from tcja_exporters.reference import recorder

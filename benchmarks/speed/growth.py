@@ -14,8 +14,8 @@ from benchmarks import drawn
 from benchmarks.speed import contest, peers
 from benchmarks.speed.contest import Subject
 from benchmarks.speed.runners import OURS, PLAIN, InOnnxRuntime, Ours
-from tcja_deploy.bench.measure import alternated
-from tcja_deploy.bench.sweep import exponent
+from tcja_deploy.bench.results import exponent
+from tcja_deploy.bench.timing import alternated
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
 from tcja_exporters.networks.shared.event_sizes import EventSizes

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed.runners import OURS, TORCH, InOnnxRuntime, Ours, Runner
-from tcja_deploy.bench.measure import peak
+from tcja_deploy.bench.memory import MemoryMeter
 
 
 def main() -> None:
@@ -24,14 +24,14 @@ def main() -> None:
         import peers
         import torch
 
-        most = peak()
+        meter = MemoryMeter.start()
         runner: Runner = peers.InTorch(torch.load(model, weights_only=False))
     else:
-        most = peak()
+        meter = MemoryMeter.start()
         runner = Ours(model.parent) if name == OURS else InOnnxRuntime(model)
     for _ in range(3):
         runner.run(windows)
-    json.dump(most()["loaded"], sys.stdout)
+    json.dump(meter.read().loaded, sys.stdout)
 
 
 if __name__ == "__main__":

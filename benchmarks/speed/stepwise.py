@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import drawn
-from tcja_deploy.bench.stepwise import in_turns
+from tcja_deploy.bench.timing import stepwise_in_turns
 from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.graph import export, stepwise
@@ -53,8 +53,8 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     same = (
         "identical" if np.array_equal(answered.outputs, expected) else f"{abs(answered.outputs - expected).max():.2g}"
     )
-    taken = in_turns(streams, lambda: plain.run({contract.name: window}), window, seconds, fewest)
-    whole, one, last = (statistics.median(each) for each in (taken.whole, taken.frame, taken.last))
+    taken = stepwise_in_turns(streams, lambda: plain.run({contract.name: window}), window, seconds, fewest)
+    whole, one, last = (statistics.median(taken[name]) for name in ("whole", "frame", "last"))
     return (
         name,
         str(contract.shape[0]),

@@ -1,227 +1,254 @@
 """How fast a bundle's network runs on this machine, and what it takes: latency, throughput, memory, energy.
 
-A run is one call from Python: a batch lies in the machine's memory, and its answer is there again. Copies to the GPU
-and back are in it, as in any real use; reading files is not. The windows are the bundle's golden ones, so that the
-network fires as it does on data, and draws the power that it does on data.
+A run is one call from Python: the batch is in the machine's memory, and so is the output when the run ends. Copies to
+the GPU and back are part of it, as in real use; reading files is not. The windows are the bundle's golden ones, so that
+the network fires, and draws power, as it does on data.
 
-A time is a percentile of single runs (nearest rank), which a few disturbed runs do not move, and is only given if it
-rests on enough of them: `FEWEST` for the median and the ninetieth, `FEWEST_99` for the ninety-ninth. Whether clocks
-changed meanwhile shows in `Latency.drift`.
+One backend with one batch size is measured in this process, with the board's energy and, where the bundle has stepwise
+models, frame by frame. Several are measured in turns, each with its memory in a process of its own, as the memory of
+one would count for the next: ``python -m tcja_deploy.bench.benchmark``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from tcja_deploy.bench.measure import FEWEST, WARM_RUNS, Latency, Memory, check_batch, inputs, peak, timed
-from tcja_deploy.bench.stepwise import in_turns
+import numpy as np
+
+from tcja_deploy.bench.memory import Memory, MemoryMeter
+from tcja_deploy.bench.results import Benchmark, Case, Energy
+from tcja_deploy.bench.timing import FEWEST, WARM_RUNS, Latency, StepwiseLatency, stepwise_in_turns, timed
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.packages import tools
-from tcja_runtime.backends.select import Backend, opened
+from tcja_runtime.backends import select
+from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.backends.select import Backend
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
+from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.evidence import golden
 from tcja_runtime.machine import power
-from tcja_runtime.machine.conditions import Conditions, conditions
-from tcja_runtime.machine.gpu import free_memory
-from tcja_runtime.machine.power import Power, Sampler
+from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.machine.power import Power, Sampler, Source
+
+CANONICAL = MODEL
+"""The name, among backends, of model.onnx with its functions, which ONNX Runtime runs on the CPU."""
 
 _REST = 2.0  # seconds, to measure the power at rest
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Energy:
-    """What the board drew.
-
-    Attributes:
-        source: "hwmon" or "tegrastats".
-        rest: before the runs, with the network loaded; None if too few samples were taken.
-        runs: during the runs; likewise.
-    """
-
-    source: str
-    rest: Power | None
-    runs: Power | None
+_Key = tuple[int, str]  # the batch size and the backend of a case
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Streamed:
-    """How long an answer takes where the network is streamed, against whole windows, run in turns.
+class BenchOptions:
+    """What to measure, and for how long.
 
     Attributes:
-        whole: of a window, all of its frames at once.
-        frame: of one frame, but the last of a window.
-        last: of the last frame and the window's answer.
+        backends: names of `tcja_runtime.choices.BACKENDS`, `AUTO`, or `CANONICAL`; the others are compared with
+            the first.
+        batches: the numbers of windows in a run.
+        trust_engine: whether to load engines that the bundle's manifest does not know.
+        seconds: the least time to measure each case for.
+        warm_up: the seconds of runs of each case before that.
     """
 
-    whole: Latency
-    frame: Latency
-    last: Latency
+    backends: tuple[str, ...] = (AUTO,)
+    batches: tuple[int, ...] = (1,)
+    trust_engine: bool = False
+    seconds: float = 5.0
+    warm_up: float = 1.0
 
     @property
-    def share(self) -> float | None:
-        """What is left of a whole window's time after its last frame has come, by the median runs."""
-        return self.last.p50 / self.whole.p50 if self.last.p50 and self.whole.p50 else None
+    def side_by_side(self) -> bool:
+        """Whether there is more than one backend or batch size."""
+        return len(self.backends) > 1 or len(self.batches) > 1
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """A network's speed on a machine, and what belongs to it.
-
-    Attributes:
-        bundle: its path.
-        network: its name.
-        precision: of the bundle's models.
-        backend: one of `tcja_runtime.choices.BACKENDS`.
-        title: what ran it.
-        engine: the engine's name; None for ONNX Runtime.
-        cuda_graph: whether the runs were launched as a CUDA graph; None where there is no such thing.
-        batch: windows a run.
-        windows: where they are from.
-        warm_up: seconds of runs that were not counted.
-        latency: of a run.
-        memory: that it took.
-        energy: that it took; None where the board does not tell its power.
-        streamed: likewise frame by frame; None where the bundle does not stream, or an engine is measured.
-        before: the machine, before the runs.
-        after: the machine, right after them.
-        versions: of what took part.
-    """
-
-    bundle: str
-    network: str
-    precision: str
-    backend: str
-    title: str
-    engine: str | None
-    cuda_graph: bool | None
-    batch: int
-    windows: str
-    warm_up: float
-    latency: Latency
-    memory: Memory
-    energy: Energy | None
-    streamed: Streamed | None
-    before: Conditions
-    after: Conditions
-    versions: dict[str, str]
-
-    @property
-    def throughput(self) -> float | None:
-        """Windows a second, by the median run."""
-        return self.batch / self.latency.p50 if self.latency.p50 else None
-
-    @property
-    def joules(self) -> float | None:
-        """What the whole board took for a window, at rest or not."""
-        drawn = self.energy and self.energy.runs
-        return drawn.watts * self.latency.mean / self.batch if drawn else None
-
-    @property
-    def joules_above_rest(self) -> float | None:
-        """How much more that was than if it had rested."""
-        energy = self.energy
-        if energy is None or energy.runs is None or energy.rest is None:
-            return None
-        return (energy.runs.watts - energy.rest.watts) * self.latency.mean / self.batch
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values: seconds, bytes, watts, joules."""
-        derived = {"throughput": self.throughput, "joules": self.joules, "joules_above_rest": self.joules_above_rest}
-        fields = {**dataclasses.asdict(self), **derived}
-        if self.streamed:
-            fields["streamed"]["share"] = self.streamed.share
-        return fields
-
-
-def bench(
-    path: Path,
-    progress: Progress | None = None,
-    *,
-    backend: str = AUTO,
-    trust_engine: bool = False,
-    batch: int = 1,
-    seconds: float = 5.0,
-    warm_up: float = 1.0,
-) -> Benchmark:
+def bench(path: Path, options: BenchOptions | None = None, progress: Progress | None = None) -> Benchmark:
     """Measure a bundle's network.
 
     Args:
-        path: of the bundle.
-        progress: where progress is shown, and why engines are passed over.
-        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
-        trust_engine: whether to load engines that the bundle's manifest does not know.
-        batch: windows a run.
-        seconds: to measure for at least.
-        warm_up: seconds of runs before that.
+        path: the bundle.
+        options: the backends and batch sizes to measure, and the time to measure for.
+        progress: where to show progress, and why engines are passed over.
 
     Raises:
         BadInput: the bundle is damaged, has no such engine, or its engine does not take so many windows.
-        Unavailable: this machine lacks what the backend needs.
+        Unavailable: this machine lacks what a backend needs, or memory.
     """
-    progress = progress or silent()
+    options, progress = options or BenchOptions(), progress or silent()
     with progress.step("check the hashes"):
-        found = Bundle.open(path, any_engine=trust_engine)
-    manifest, free = found.manifest, free_memory()
-    feeds: dict[str, Floats] = {manifest.input.name: inputs(path, manifest, batch)}
-    most = peak()
-    with progress.step("load the network"):
-        running = opened(found, backend, trust_engine=trust_engine)
-    for line in running.passed_over:
-        progress.note(line)
-    check_batch(running, batch, path)
-
-    def run() -> None:
-        running.session.run(feeds)
-
-    before, source = conditions(), power.source()
-    rest = None
-    if source:
-        with progress.step("measure the power at rest"), Sampler(source[1]) as resting:
-            time.sleep(_REST)
-        rest = resting.power
-    with progress.step("warm up"):
-        timed(run, warm_up, WARM_RUNS)
-    sampler = Sampler(source[1]) if source else None
-    measuring: AbstractContextManager[Any] = sampler or nullcontext()
-    with progress.step(f"measure in {running.title}"), measuring:
-        taken = timed(run, seconds, FEWEST)
-    after, left = conditions(), free_memory()
-    memory = Memory(**most(), gpu=None if free is None or left is None else max(free - left, 0))
+        bundle = Bundle.open(path, any_engine=options.trust_engine)
+    manifest = bundle.manifest
+    feeds = {batch: inputs(path, manifest, batch) for batch in sorted(set(options.batches))}
+    meter = MemoryMeter.start()
+    backends = _loaded(bundle, options, progress)
+    runs = {
+        (batch, name): functools.partial(backend.session.run, feed)
+        for batch, feed in feeds.items()
+        for name, backend in backends.items()
+    }
+    before = conditions()
+    seconds, energy = _measured(runs, next(iter(backends.values())).title, options, progress)
+    after, memory = conditions(), meter.read()
+    cases = []
+    for (batch, name), taken in seconds.items():
+        backend, stepwise = backends[name], None
+        if options.side_by_side:
+            with progress.step(f"measure the memory of {backend.title}, {batch} at a time"):
+                memory = _own_memory(path, name, batch, options.trust_engine)
+        elif bundle.manifest.streaming and not backend.engine:
+            with progress.step("measure frame by frame"):
+                stepwise = _stepwise(bundle, backend, feeds[batch], options.seconds)
+        cases.append(
+            Case(
+                backend=name,
+                title=backend.title,
+                engine=backend.engine.name if backend.engine else None,
+                batch=batch,
+                latency=Latency.of(taken),
+                memory=memory,
+                cuda_graph=getattr(backend.session, "uses_graph", None),
+                energy=energy,
+                stepwise=stepwise,
+            )
+        )
     return Benchmark(
         bundle=str(path),
         network=manifest.network,
         precision=manifest.precision,
-        backend=running.name,
-        title=running.title,
-        engine=running.engine.name if running.engine else None,
-        cuda_graph=getattr(running.session, "uses_graph", None),
-        batch=batch,
-        windows="the bundle's golden windows, over and over",
-        warm_up=warm_up,
-        latency=Latency.of(taken),
-        memory=memory,
-        energy=Energy(source=source[0], rest=rest, runs=sampler.power) if source and sampler else None,
-        streamed=_streamed(found, running, feeds, seconds, progress),
+        warm_up=options.warm_up,
         before=before,
         after=after,
         versions=tools(),
+        cases=cases,
+        side_by_side=options.side_by_side,
     )
 
 
-def _streamed(
-    bundle: Bundle, running: Backend, feeds: Mapping[str, Floats], seconds: float, progress: Progress
-) -> Streamed | None:
-    if not bundle.manifest.streaming or running.engine:
-        return None
-    (windows,) = feeds.values()
-    with progress.step("measure frame by frame"):
-        streams = Streams.open(bundle, len(windows), backend=running.name)
-        taken = in_turns(streams, lambda: running.session.run(feeds), windows, seconds, FEWEST)
-    return Streamed(**{name: Latency.of(each) for name, each in dataclasses.asdict(taken).items()})
+def inputs(path: Path, manifest: Manifest, batch: int) -> dict[str, Floats]:
+    """A batch of the bundle's golden windows, float32 [N, ...], by the name of the network's input.
+
+    The windows repeat where there are fewer than N.
+
+    Raises:
+        BadInput: the golden windows are of another network than the manifest.
+    """
+    windows = golden.load(path / GOLDEN, manifest.input).samples.inputs
+    if windows.shape[1:] != manifest.input.shape or not len(windows):
+        raise BadInput(f"{path / GOLDEN} is of another network than the manifest; export the bundle again")
+    repeated = np.ascontiguousarray(windows[np.arange(batch) % len(windows)], np.float32)
+    return {manifest.input.name: repeated}
+
+
+def _loaded(bundle: Bundle, options: BenchOptions, progress: Progress) -> dict[str, Backend]:
+    """The backends to measure, by name; `AUTO` has the name of the backend that it takes."""
+    found = {}
+    for name in options.backends:
+        with progress.step(f"load the network ({name})" if options.side_by_side else "load the network"):
+            backend = _opened(bundle, name, options.trust_engine)
+        for line in backend.passed_over:
+            progress.note(line)
+        for batch in options.batches:
+            _check_batch(backend, batch, bundle.path)
+        found[backend.name] = backend
+    return found
+
+
+def _opened(bundle: Bundle, name: str, trust_engine: bool) -> Backend:
+    if name != CANONICAL:
+        return select.opened(bundle, name, trust_engine=trust_engine)
+    title = f"{select.title('onnxruntime')}, {MODEL}"
+    return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession(bundle.path / MODEL, keeps_memory=True))
+
+
+def _check_batch(backend: Backend, batch: int, path: Path) -> None:
+    """Refuse a batch that the engine would split or fill up: the time would be that of another batch."""
+    if backend.engine:
+        least, _, most = backend.engine.sidecar["batch"]
+        if not least <= batch <= most:
+            raise BadInput(
+                f"`batch` {batch}: engine {backend.engine.name} takes {least} to {most} windows at a time; "
+                f"run 'tcja-deploy build {path} --batch {min(least, batch)}:{batch}:{max(most, batch)}'"
+            )
+
+
+def _measured(
+    runs: Mapping[_Key, Callable[[], object]], title: str, options: BenchOptions, progress: Progress
+) -> tuple[dict[_Key, list[float]], Energy | None]:
+    """The seconds of each run of each case, and the power of a single case.
+
+    Args:
+        runs: the function that runs each case.
+        title: the first backend's name for people.
+        options: the time to measure for.
+        progress: where to show progress.
+    """
+    source = None if options.side_by_side else power.source()
+    rest = None
+    if source:
+        with progress.step("measure the power at rest"):
+            _, rest = _sampled(source[1], lambda: time.sleep(_REST))
+    with progress.step("warm up"):
+        for key, run in runs.items():
+            timed({key: run}, options.warm_up, WARM_RUNS)
+    with progress.step(f"measure {len(runs)} cases in turn" if options.side_by_side else f"measure in {title}"):
+        if not source:
+            return timed(runs, options.seconds, FEWEST), None
+        seconds, drawn = _sampled(source[1], lambda: timed(runs, options.seconds, FEWEST))
+    return seconds, Energy(source=source[0], rest=rest, runs=drawn)
+
+
+def _sampled(source: Source, work: Callable[[], _Result]) -> tuple[_Result, Power | None]:
+    """What the work returns, and the power that the board drew meanwhile."""
+    with Sampler(source) as sampler:
+        result = work()
+    return result, sampler.power
+
+
+def _stepwise(bundle: Bundle, backend: Backend, feed: Mapping[str, Floats], seconds: float) -> StepwiseLatency:
+    """The latency frame by frame, against that of whole windows in the same backend."""
+    (windows,) = feed.values()
+    streams = Streams.open(bundle, len(windows), backend=backend.name)
+    taken = stepwise_in_turns(streams, lambda: backend.session.run(feed), windows, seconds, FEWEST)
+    return StepwiseLatency(**{name: Latency.of(each) for name, each in taken.items()})
+
+
+def _own_memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory:
+    """The memory that one case takes in a process of its own."""
+    request = json.dumps({"path": str(path), "name": name, "batch": batch, "trust_engine": trust_engine})
+    command = [sys.executable, "-m", "tcja_deploy.bench.benchmark"]
+    done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise Unavailable(f"{name} cannot run {batch} windows at a time in a process of its own: {why}")
+    return Memory(**json.loads(done.stdout))
+
+
+def main() -> None:
+    """Run one case, which stdin names, in this process, and print its memory as JSON."""
+    request = json.load(sys.stdin)
+    path = Path(request["path"])
+    bundle = Bundle.open(path, any_engine=request["trust_engine"])
+    feed = inputs(path, bundle.manifest, request["batch"])
+    meter = MemoryMeter.start()
+    session = _opened(bundle, request["name"], request["trust_engine"]).session
+    for _ in range(WARM_RUNS):
+        session.run(feed)
+    json.dump(dataclasses.asdict(meter.read()), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.bench.benchmark import Benchmark
-from tcja_deploy.bench.measure import FEWEST, FEWEST_99, Latency
-from tcja_deploy.bench.sweep import Growth, Sweep
+from tcja_deploy.bench.results import Benchmark, Case, Growth
+from tcja_deploy.bench.timing import FEWEST, FEWEST_99, Latency
 from tcja_deploy.cli import flags
 from tcja_deploy.cli.options import Json, TrustEngine, Verbose
 from tcja_deploy.console import out, print_json
@@ -55,62 +54,63 @@ def bench(
 
     Several backends or batch sizes are measured in turn, without energy, with ratios and how they grow.
     """
-    from tcja_deploy.bench import benchmark, sweep
+    from tcja_deploy.bench import benchmark
 
-    names = [name.value for name in backend] + [sweep.CANONICAL] * canonical
-    how: dict[str, Any] = {"trust_engine": trust_engine, "seconds": seconds, "warm_up": warm_up}
-    found: benchmark.Benchmark | sweep.Sweep
-    if len(names) == len(batch) == 1:
-        found = benchmark.bench(bundle, flags.progress(), backend=names[0], batch=batch[0], **how)
-    else:
-        found = sweep.sweep(bundle, flags.progress(), names=names, batches=sorted(set(batch)), **how)
+    options = benchmark.BenchOptions(
+        backends=(*(name.value for name in backend), *[benchmark.CANONICAL] * canonical),
+        batches=tuple(batch),
+        trust_engine=trust_engine,
+        seconds=seconds,
+        warm_up=warm_up,
+    )
+    found = benchmark.bench(bundle, options, flags.progress())
     if as_json:
         print_json(found.to_dict())
     else:
-        out.print(benchmark_text(found) if isinstance(found, benchmark.Benchmark) else sweep_text(found))
+        out.print(side_by_side_text(found) if found.side_by_side else single_text(found, found.cases[0]))
     return DONE
 
 
-def benchmark_text(found: Benchmark) -> RenderableType:
-    """How fast a network is on a machine, and under which conditions."""
-    latency, memory, per = found.latency, found.memory, "" if found.batch == 1 else f", {found.batch} at a time"
+def single_text(found: Benchmark, case: Case) -> RenderableType:
+    """The speed of one backend with one batch size, and the conditions."""
+    latency, memory, per = case.latency, case.memory, "" if case.batch == 1 else f", {case.batch} at a time"
     times = ((share, seconds, _too_few(latency)) for share, seconds in (("p50", latency.p50), ("p90", latency.p90)))
     rows = [(f"latency {share}", f"{si(seconds)}s" if seconds else few) for share, seconds, few in times]
     rows.append(("latency p99", f"{si(latency.p99)}s" if latency.p99 else _too_few(latency, FEWEST_99)))
-    if found.throughput:
-        rows.append(("throughput", f"{si(found.throughput)} windows/s"))
+    if case.throughput:
+        rows.append(("throughput", f"{si(case.throughput)} windows/s"))
     if memory.process is not None:
         came = f", {si(memory.loaded)}B of it with the network" if memory.loaded is not None else ""
         rows.append(("memory", f"{si(memory.process)}B of this process at most{came}"))
     if memory.gpu is not None:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
-    rows.extend(_energy(found))
-    rows.extend(_streamed(found))
-    table = _table(f"{found.network}, {found.precision}{per}, in {found.title}", ["", ""])
+    rows.extend(_energy(case))
+    rows.extend(_stepwise(case))
+    table = _table(f"{found.network}, {found.precision}{per}, in {case.title}", ["", ""])
     table.show_header = False
     for row in rows:
         table.add_row(*row)
-    graph = "" if found.cuda_graph is None else f", {'as' if found.cuda_graph else 'not as'} a CUDA graph"
+    graph = "" if case.cuda_graph is None else f", {'as' if case.cuda_graph else 'not as'} a CUDA graph"
     lines = [
         f"{latency.runs:,} runs of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of others"
         f"{graph}. A run begins and ends in the machine's memory: copies to a GPU and back are in it.",
         *_conditions(found),
     ]
-    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in _doubts(found)))
+    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in _doubts(found, case)))
 
 
-def sweep_text(found: Sweep) -> RenderableType:
+def side_by_side_text(found: Benchmark) -> RenderableType:
     """Backends and batch sizes side by side."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
     table = _table(f"{found.network}, {found.precision}", ["run by"], numbers)
     for case in found.cases:
-        latency, memory = case.latency, case.memory.loaded
+        latency, memory, ratio = case.latency, case.memory.loaded, found.ratio(case)
         table.add_row(
             case.title,
             str(case.batch),
             *(f"{si(seconds)}s" if seconds else "-" for seconds in (latency.p50, latency.p90, latency.p99)),
             si(case.throughput).rstrip() if case.throughput else "-",
-            f"{case.ratio:.2f}" if case.ratio else "-",
+            f"{ratio:.2f}" if ratio else "-",
             f"{si(memory)}B" if memory else "-",
         )
     few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
@@ -124,7 +124,7 @@ def sweep_text(found: Sweep) -> RenderableType:
     return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in [*doubts, *_busy(found.before)]))
 
 
-def _grows(growth: Growth, found: Sweep) -> str:
+def _grows(growth: Growth, found: Benchmark) -> str:
     title = next(case.title for case in found.cases if case.backend == growth.backend)
     times = [
         f"{what} {2**e:.2f} times" for what, e in (("time", growth.time), ("memory", growth.memory)) if e is not None
@@ -136,36 +136,36 @@ def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
     return f"not told: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
 
 
-def _streamed(found: Benchmark) -> list[tuple[str, str]]:
-    """What is left to do after a window's last frame, and what a frame takes before."""
-    streamed = found.streamed
-    if streamed is None:
+def _stepwise(case: Case) -> list[tuple[str, str]]:
+    """The time from a window's last frame to its prediction, and the time of each frame before it."""
+    stepwise = case.stepwise
+    if stepwise is None:
         return []
-    if not (streamed.share and streamed.last.p50 and streamed.whole.p50):
-        return [("after last frame", _too_few(streamed.last))]
-    frame = f", {si(streamed.frame.p50)}s for each frame before it" if streamed.frame.p50 else ""
-    part = f"{100 * streamed.share:.1f} % of the whole window's {si(streamed.whole.p50)}s"
-    return [("after last frame", f"{si(streamed.last.p50)}s when streamed, {part}{frame} (medians, in turns)")]
+    if not (stepwise.share and stepwise.last.p50 and stepwise.whole.p50):
+        return [("after last frame", _too_few(stepwise.last))]
+    frame = f", {si(stepwise.frame.p50)}s for each frame before it" if stepwise.frame.p50 else ""
+    part = f"{100 * stepwise.share:.1f} % of the whole window's {si(stepwise.whole.p50)}s"
+    return [("after last frame", f"{si(stepwise.last.p50)}s when stepwise, {part}{frame} (medians, in turns)")]
 
 
-def _energy(found: Benchmark) -> list[tuple[str, str]]:
-    energy = found.energy
+def _energy(case: Case) -> list[tuple[str, str]]:
+    energy = case.energy
     if energy is None:
         return [("energy", "not told: this machine does not measure its power")]
-    if energy.runs is None or found.joules is None:
+    if energy.runs is None or case.joules is None:
         return [("energy", f"not told: too few samples of {energy.source}; give more --seconds")]
     of = energy.runs.whole or f"the sum of {', '.join(energy.runs.rails)}"
-    above = found.joules_above_rest
+    above = case.joules_above_rest
     rest = f", {energy.rest.watts:.2f} W at rest" if energy.rest else ""
     more = f", {si(above)}J above rest" if above is not None else ""
     return [
         ("power", f"{energy.runs.watts:.2f} W{rest} ({of}, {energy.source}, {energy.runs.samples:,} samples)"),
-        ("energy", f"{si(found.joules)}J a window{more}"),
+        ("energy", f"{si(case.joules)}J a window{more}"),
     ]
 
 
-def _conditions(found: Benchmark | Sweep) -> list[str]:
-    """The machine, as far as it tells."""
+def _conditions(found: Benchmark) -> list[str]:
+    """Lines about the machine: processor, GPU, board, and what it does not tell."""
     at, after = found.before, found.after
     gpu = [f"{after.gpu_mhz[0]:,} MHz of {after.gpu_mhz[1]:,} after the runs"] if after.gpu_mhz else []
     cpu = [f"{after.cpu_mhz[0]:,} MHz of {after.cpu_mhz[1]:,}"] if after.cpu_mhz else []
@@ -186,12 +186,12 @@ def _conditions(found: Benchmark | Sweep) -> list[str]:
 
 
 _DRIFT = 0.05
-"""Share by which runs may become slower or faster before it is remarked."""
+"""The drift of the latency, as a share, above which there is a remark."""
 
 
-def _doubts(found: Benchmark) -> list[str]:
-    """Why the figures may not be met again."""
-    doubts, drift = _busy(found.before), found.latency.drift
+def _doubts(found: Benchmark, case: Case) -> list[str]:
+    """Reasons to measure again: a busy machine, or runs that became slower or faster."""
+    doubts, drift = _busy(found.before), case.latency.drift
     if drift is not None and abs(drift) > _DRIFT:
         how = "slower" if drift > 0 else "faster"
         doubts.append(

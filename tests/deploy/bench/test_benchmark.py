@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcja_deploy.bench import benchmark, measure
-from tcja_deploy.bench.measure import Latency, timed
+from tcja_deploy.bench import benchmark, memory, timing
+from tcja_deploy.bench.benchmark import BenchOptions
+from tcja_deploy.bench.memory import Memory, MemoryMeter
+from tcja_deploy.bench.timing import Latency, timed
+from tcja_runtime.backends import select
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
@@ -66,7 +69,7 @@ def session(monkeypatch) -> Recorded:
     running = Backend(
         name="tensorrt", title="TensorRT 10.3, fp16", session=recorded, engine=engine, passed_over=["engine old is old"]
     )
-    monkeypatch.setattr(benchmark, "opened", lambda *_, **__: running)
+    monkeypatch.setattr(select, "opened", lambda *_, **__: running)
     return recorded
 
 
@@ -87,12 +90,17 @@ def still(monkeypatch, **changed: Any) -> None:
     monkeypatch.setattr(benchmark, "conditions", lambda: dataclasses.replace(quiet, **changed))
 
 
+def taking(monkeypatch, seconds: list[float]) -> None:
+    """Runs that take so long."""
+    monkeypatch.setattr(benchmark, "timed", lambda runs, *_: dict.fromkeys(runs, seconds))
+
+
 def test_a_network_is_measured(run, bundle):
     code, out, _ = run("bench", bundle, "--json", "--seconds", "0.5", "--backend", "onnxruntime", "--batch", "3")
     assert code == 0
     found = json.loads(out)
     latency = found["latency"]
-    assert latency["runs"] >= measure.FEWEST
+    assert latency["runs"] >= timing.FEWEST
     assert 0 < latency["least"] <= latency["p50"] <= latency["p90"] <= latency["most"] < 5
     assert (found["batch"], found["backend"], found["engine"], found["cuda_graph"]) == (3, "onnxruntime", None, None)
     assert found["throughput"] == pytest.approx(3 / latency["p50"])
@@ -101,6 +109,11 @@ def test_a_network_is_measured(run, bundle):
     assert {"python", "numpy", "onnxruntime"} <= set(found["versions"])
     assert found["before"]["processor"]
     assert found["before"]["cpus"] >= 1
+    assert set(found) == (
+        {"bundle", "network", "precision", "backend", "title", "engine", "cuda_graph", "batch", "windows", "warm_up"}
+        | {"latency", "memory", "energy", "streamed", "before", "after", "versions"}
+        | {"throughput", "joules", "joules_above_rest"}
+    )
 
 
 def test_it_is_said_for_people(run, bundle, monkeypatch):
@@ -145,7 +158,7 @@ def test_more_windows_than_there_are(run, bundle, session, monkeypatch):
     with np.load(bundle / "golden.npz") as archive:
         windows = archive["images"]
     assert len(windows) < 30
-    given = measure.inputs(bundle, Bundle.open(bundle).manifest, 30)
+    given = benchmark.inputs(bundle, Bundle.open(bundle).manifest, 30)["images"]
     np.testing.assert_array_equal(given[len(windows)], windows[0])
     assert len(given) == 30
 
@@ -161,12 +174,12 @@ def test_a_batch_that_the_engine_does_not_take_is_refused(run, bundle, session):
 
 def test_few_runs_are_no_claim(run, bundle, session, monkeypatch):
     session.seconds = 0.02
-    monkeypatch.setattr(measure, "PATIENCE", 0.2)
+    monkeypatch.setattr(timing, "PATIENCE", 0.2)
     out = run("bench", bundle, *BRIEF)[1]
     assert re.search(r"latency p50 not told: \d+ runs are too few, 30 are needed; give more --seconds", out)
     assert "throughput" not in out
     session.seconds = 0.001
-    monkeypatch.setattr(measure, "PATIENCE", 10)
+    monkeypatch.setattr(timing, "PATIENCE", 10)
     out = run("bench", bundle, "--seconds", "0.1", "--warm-up", "0")[1]
     assert re.search(r"latency p99 not told: \d+ runs are too few, 100 are needed", out)
     assert re.search(r"latency p50 [\d.]+", out)
@@ -190,18 +203,18 @@ def test_a_run_that_is_disturbed_does_not_move_the_median():
 def test_runs_that_become_slower_are_remarked(run, bundle, session, monkeypatch):
     still(monkeypatch)
     assert Latency.of([0.001] * 50 + [0.0012] * 50).drift == pytest.approx(0.2)
-    monkeypatch.setattr(benchmark, "timed", lambda *_: [0.001] * 50 + [0.0012] * 50)
+    taking(monkeypatch, [0.001] * 50 + [0.0012] * 50)
     assert "The last fifth of the runs was 20 % slower than the first" in run("bench", bundle)[1]
-    monkeypatch.setattr(benchmark, "timed", lambda *_: [0.001] * 50 + [0.00104] * 50)
+    taking(monkeypatch, [0.001] * 50 + [0.00104] * 50)
     assert "The last fifth" not in run("bench", bundle)[1]
 
 
 def test_it_is_measured_for_so_long_and_until_there_are_enough():
     began = time.perf_counter()
-    taken = timed(lambda: time.sleep(0.001), 0.1, 30)
+    taken = timed({"a": lambda: time.sleep(0.001)}, 0.1, 30)["a"]
     assert 0.1 <= sum(taken) <= time.perf_counter() - began
-    assert len(timed(lambda: time.sleep(0.001), 0.0, 30)) == 30
-    assert len(timed(lambda: None, 0.0, 0)) == 1
+    assert len(timed({"a": lambda: time.sleep(0.001)}, 0.0, 30)["a"]) == 30
+    assert len(timed({"a": lambda: None}, 0.0, 0)["a"]) == 1
 
 
 def test_energy_is_the_power_times_the_time(run, bundle, session, monkeypatch):
@@ -211,8 +224,8 @@ def test_energy_is_the_power_times_the_time(run, bundle, session, monkeypatch):
     source = "hwmon", lambda _: iter([{"VDD_IN": watts, "VDD_SOC": 1.0} for watts in [next(drawn)] * 20])
     monkeypatch.setattr(power, "source", lambda: source)
     monkeypatch.setattr(benchmark, "_REST", 0.0)
-    monkeypatch.setattr(benchmark, "timed", lambda *_: [0.001] * 40)
-    found = benchmark.bench(bundle, batch=2)
+    taking(monkeypatch, [0.001] * 40)
+    (found,) = benchmark.bench(bundle, BenchOptions(batches=(2,))).cases
     assert found.joules == pytest.approx(9.0 * 0.001 / 2)
     assert found.joules_above_rest == pytest.approx(4.0 * 0.001 / 2)
     drawn = iter((5.0, 9.0))
@@ -230,16 +243,17 @@ def test_power_that_is_not_told(run, bundle, session, monkeypatch):
 
 
 def test_memory_that_came_with_the_network_is_counted(monkeypatch):
-    peak = measure.peak()
+    meter = MemoryMeter.start()
     held = mmap.mmap(-1, 32 * 2**20)  # numpy may take memory that was used and freed before
     held.write(bytes([1]) * len(held))
-    told = peak()
-    assert told["process"] is not None
-    if told["loaded"] is not None:  # where the peak can be counted anew
-        assert 30 * 2**20 < told["loaded"] < 100 * 2**20
+    told = meter.read()
+    assert told.process is not None
+    if told.loaded is not None:  # where the peak can be counted anew
+        assert 30 * 2**20 < told.loaded < 100 * 2**20
     held.close()
-    monkeypatch.setattr(measure, "_PROCESS", Path("/none"))
-    assert measure.peak()() == {"process": None, "loaded": None}
+    monkeypatch.setattr(memory, "_PROCESS", Path("/none"))
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
+    assert MemoryMeter.start().read() == Memory(process=None, loaded=None, gpu=None)
 
 
 def test_every_backend_can_be_chosen():
@@ -265,4 +279,4 @@ def test_windows_of_another_network(run, bundle):
     manifest = Bundle.open(bundle).manifest
     other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
     with pytest.raises(BadInput, match=r"golden.npz is of another network than the manifest"):
-        measure.inputs(bundle, other, 1)
+        benchmark.inputs(bundle, other, 1)

@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from tcja_deploy.bench import measure, sweep
-from tcja_deploy.bench.measure import alternated
+from tcja_deploy.bench import benchmark, timing
+from tcja_deploy.bench.results import exponent
+from tcja_deploy.bench.timing import alternated
 from tcja_runtime.backends import select
 
 BRIEF = ("--seconds", "0.1", "--warm-up", "0")
@@ -34,12 +35,17 @@ def test_batches_and_models_are_measured_side_by_side(run, bundle):
         ("onnxruntime", 8),
         ("model.onnx", 8),
     ]
+    assert set(found) == (
+        {"bundle", "network", "precision", "warm_up", "cases", "growth", "before", "after", "versions"}
+    )
+    case = {"backend", "title", "engine", "batch", "latency", "ratio", "memory", "throughput"}
+    assert all(set(each) == case for each in found["cases"])
     for first, second in (found["cases"][:2], found["cases"][2:]):
         assert first["ratio"] == 1
         assert second["ratio"] == pytest.approx(first["latency"]["p50"] / second["latency"]["p50"])
         assert second["title"] == f"{first['title']}, model.onnx"
     for case in found["cases"]:
-        assert case["latency"]["runs"] >= measure.FEWEST
+        assert case["latency"]["runs"] >= timing.FEWEST
         assert case["throughput"] == pytest.approx(case["batch"] / case["latency"]["p50"])
         memory = case["memory"]
         assert memory["loaded"] is None or 2**18 < memory["loaded"] < memory["process"]
@@ -67,7 +73,7 @@ def test_what_one_backend_lacks_is_an_error(run, bundle):
 
 
 def test_a_case_that_ends_in_its_own_process_is_an_error(run, bundle, monkeypatch):
-    monkeypatch.setattr(sweep.sys, "executable", "/bin/false")
+    monkeypatch.setattr(benchmark.sys, "executable", "/bin/false")
     code, _, err = run("bench", bundle, "--backend", "onnxruntime", "--canonical", *BRIEF)
     assert code == 3
     said = "error: onnxruntime cannot run 1 windows at a time in a process of its own: it ended with 1"
@@ -90,7 +96,7 @@ def test_few_runs_are_no_claim(run, bundle, monkeypatch):
         return dataclasses.replace(running, session=Slow(running.session))
 
     monkeypatch.setattr(select, "opened", slow)
-    monkeypatch.setattr(sweep, "PATIENCE", 0.2)
+    monkeypatch.setattr(timing, "PATIENCE", 0.2)
     code, out, _ = run("bench", bundle, "--backend", "onnxruntime", "--batch", "1", "--batch", "2", *BRIEF)
     out = " ".join(out.split())
     assert code == 0
@@ -99,7 +105,7 @@ def test_few_runs_are_no_claim(run, bundle, monkeypatch):
 
 
 def test_contestants_take_turns(monkeypatch):
-    monkeypatch.setattr(measure, "_PAUSE", 0.0)
+    monkeypatch.setattr(timing, "_PAUSE", 0.0)
     ran: list[str] = []
     taken = alternated({name: (lambda name=name: ran.append(name)) for name in "abc"}, 0.0, 3)
     assert "".join(ran) == "abcbcacab"
@@ -110,7 +116,7 @@ def test_contestants_take_turns(monkeypatch):
 
 
 def test_what_grows_linearly_has_the_exponent_1():
-    assert sweep.exponent([4, 8, 16], [3.0, 6.0, 12.0]) == pytest.approx(1)
-    assert sweep.exponent([4, 8, 16], [1.0, 4.0, 16.0]) == pytest.approx(2)
-    assert sweep.exponent([4], [1.0]) is None
-    assert sweep.exponent([4, 8], [1.0, None]) is None
+    assert exponent([4, 8, 16], [3.0, 6.0, 12.0]) == pytest.approx(1)
+    assert exponent([4, 8, 16], [1.0, 4.0, 16.0]) == pytest.approx(2)
+    assert exponent([4], [1.0]) is None
+    assert exponent([4, 8], [1.0, None]) is None

@@ -1,0 +1,172 @@
+"""The results of `bench`: one network on one machine, in one case or in several side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tcja_deploy.bench.memory import Memory
+from tcja_deploy.bench.timing import Latency, StepwiseLatency
+from tcja_runtime.machine.conditions import Conditions
+from tcja_runtime.machine.power import Power
+
+WINDOWS = "the bundle's golden windows, over and over"
+"""What the measured windows are."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Energy:
+    """The power that the board drew.
+
+    Attributes:
+        source: the sensor, "hwmon" or "tegrastats".
+        rest: the power before the runs, with the network loaded; None for too few samples.
+        runs: the power during the runs; None for too few samples.
+    """
+
+    source: str
+    rest: Power | None
+    runs: Power | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A backend and a batch size, and what was measured of them.
+
+    Attributes:
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `tcja_deploy.bench.benchmark.CANONICAL`.
+        title: the backend's name for people, such as "ONNX Runtime 1.23".
+        engine: the engine's name; None for ONNX Runtime.
+        batch: the number of windows in a run.
+        latency: the latency of a run.
+        memory: the memory that the network took. Of several cases each is measured in a process of its own.
+        cuda_graph: whether the runs were launched as a CUDA graph; None where the backend has none.
+        energy: the power that the board drew; None if it does not tell, and for several cases.
+        stepwise: the latency frame by frame; None if the bundle has no stepwise models, for an engine, and for several
+            cases.
+    """
+
+    backend: str
+    title: str
+    engine: str | None
+    batch: int
+    latency: Latency
+    memory: Memory
+    cuda_graph: bool | None
+    energy: Energy | None
+    stepwise: StepwiseLatency | None
+
+    @property
+    def throughput(self) -> float | None:
+        """Windows a second, from the median run; None for too few runs."""
+        return self.batch / self.latency.p50 if self.latency.p50 else None
+
+    @property
+    def joules(self) -> float | None:
+        """The energy that the whole board took for a window, in joules; None if the power is not known."""
+        drawn = self.energy and self.energy.runs
+        return drawn.watts * self.latency.mean / self.batch if drawn else None
+
+    @property
+    def joules_above_rest(self) -> float | None:
+        """The energy for a window without what the board takes at rest, in joules; None if a power is not known."""
+        energy = self.energy
+        if energy is None or energy.runs is None or energy.rest is None:
+            return None
+        return (energy.runs.watts - energy.rest.watts) * self.latency.mean / self.batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Growth:
+    """The growth of a backend's time and memory with the batch: e, where twice the batch takes 2^e times as much.
+
+    Attributes:
+        backend: the backend, as in `Case`.
+        time: e of the median run; None if a median is not known.
+        memory: e of the memory that the network took, its weights included; None if a memory is not known.
+    """
+
+    backend: str
+    time: float | None
+    memory: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """The speed of a network on a machine.
+
+    Attributes:
+        bundle: the bundle's path.
+        network: the network's name.
+        precision: the precision of the bundle's models.
+        warm_up: the seconds of runs of each case that were not counted.
+        before: the machine's conditions before the runs.
+        after: the machine's conditions right after the runs.
+        versions: the version of each package that took part.
+        cases: the measurements, by batch size, then by backend in the order asked for.
+        side_by_side: whether more than one backend or batch size was asked for. Cases are then measured in turns,
+            without energy and stepwise latency.
+    """
+
+    bundle: str
+    network: str
+    precision: str
+    warm_up: float
+    before: Conditions
+    after: Conditions
+    versions: dict[str, str]
+    cases: list[Case]
+    side_by_side: bool
+
+    @property
+    def growth(self) -> list[Growth]:
+        """The growth of each backend with the batch; empty for a single batch size."""
+        if len({case.batch for case in self.cases}) < 2:
+            return []
+        found = []
+        for name in dict.fromkeys(case.backend for case in self.cases):
+            own = [case for case in self.cases if case.backend == name]
+            sizes = [case.batch for case in own]
+            time = exponent(sizes, [case.latency.p50 for case in own])
+            memory = exponent(sizes, [case.memory.loaded for case in own])
+            found.append(Growth(backend=name, time=time, memory=memory))
+        return found
+
+    def ratio(self, case: Case) -> float | None:
+        """The median run of the first backend with the same batch, divided by this case's; None for too few runs."""
+        first = next(other for other in self.cases if other.batch == case.batch).latency.p50
+        return first / case.latency.p50 if first and case.latency.p50 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values in seconds, bytes, watts and joules: the case itself, or a list of cases side by side."""
+        fields = dataclasses.asdict(self)
+        cases, side_by_side = fields.pop("cases"), fields.pop("side_by_side")
+        for case, found in zip(self.cases, cases, strict=True):
+            found["throughput"] = case.throughput
+            if side_by_side:
+                for name in ("cuda_graph", "energy", "stepwise"):
+                    del found[name]
+                found["ratio"] = self.ratio(case)
+            else:
+                stepwise = found.pop("stepwise")
+                found["streamed"] = stepwise and {**stepwise, "share": case.stepwise and case.stepwise.share}
+                found |= {"joules": case.joules, "joules_above_rest": case.joules_above_rest, "windows": WINDOWS}
+        if side_by_side:
+            return {**fields, "cases": cases, "growth": [dataclasses.asdict(each) for each in self.growth]}
+        return {**fields, **cases[0]}
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float | None]) -> float | None:
+    """The slope of a straight line through log(value) against log(size).
+
+    Returns:
+        None if a value is None or 0, or there is one size only.
+    """
+    known = [value for value in values if value]
+    if len(known) < len(sizes) or len(set(sizes)) < 2:
+        return None
+    slope, _ = np.polyfit(np.log(sizes), np.log(known), 1)
+    return float(slope)
