@@ -145,7 +145,7 @@ def _stepwise(case: Case) -> list[tuple[str, str]]:
         return [("after last frame", _too_few(stepwise.last))]
     frame = f", {si(stepwise.frame.p50)}s for each frame before it" if stepwise.frame.p50 else ""
     part = f"{100 * stepwise.share:.1f} % of the whole window's {si(stepwise.whole.p50)}s"
-    return [("after last frame", f"{si(stepwise.last.p50)}s when stepwise, {part}{frame} (medians, in turns)")]
+    return [("after last frame", f"{si(stepwise.last.p50)}s if run frame by frame, {part}{frame} (medians, in turns)")]
 
 
 def _energy(case: Case) -> list[tuple[str, str]]:

@@ -253,7 +253,7 @@ def test_bench_tells_what_is_left_after_the_last_frame(run, one):
     assert found["share"] == pytest.approx(found["last"]["p50"] / found["whole"]["p50"])
     code, out, _ = run("bench", one, "--seconds", "0.5", "--warm-up", "0")
     assert "after last frame" in out
-    assert "when streamed" in " ".join(out.split())
+    assert "if run frame by frame" in " ".join(out.split())
 
 
 def test_bundles_that_do_not_stream_say_so(run, bundle, tmp_path):
