@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported, save
-from tcja_exporters.networks import NETWORKS
 
 from . import networks
 
@@ -50,50 +51,78 @@ def simulated(monkeypatch) -> pytest.MonkeyPatch:
         del sys.modules[name]
 
 
-@pytest.fixture(params=list(networks.SMALL))
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of the garbage collector, which else walks all of it in every export."""
+    gc.collect()
+    gc.freeze()
+
+
+Made = TypeVar("Made")
+
+
+class Once(dict[str, Made]):
+    """What is made of each small network when it is first asked for.
+
+    Args:
+        make: makes it of a network's name.
+    """
+
+    def __init__(self, make: Callable[[str], Made]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, name: str) -> Made:
+        self[name] = self._make(name)
+        return self[name]
+
+
+@pytest.fixture(params=["fashion_mnist", pytest.param("dvs128", marks=pytest.mark.slow)])
 def name(request) -> str:
-    """Each network of networks.SMALL."""
+    """One network of `networks.SMALL`, and where slow tests run the other one; `networks.BOTH` asks for both."""
     return request.param
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory) -> dict[str, tuple[Exported, Path]]:
+def exports(tmp_path_factory) -> Once[tuple[Exported, Path]]:
     """The small networks exported: both models in memory, and the folder they were saved to."""
-    done = {}
-    for name, small in networks.SMALL.items():
-        network = small.network
-        contract = network.contract(networks.SMALL[name].sizes)
-        exported = export.export(
-            networks.SMALL[name].module(), contract, network.output, {"producer": "tests", "T": "5"}
-        )
-        folder = tmp_path_factory.mktemp(name)
+
+    def make(name: str) -> tuple[Exported, Path]:
+        small, folder = networks.SMALL[name], tmp_path_factory.mktemp(name)
+        contract, metadata = small.network.contract(small.sizes), {"producer": "tests", "T": "5"}
+        exported = export.export(small.module(), contract, small.network.output, metadata)
         save(exported, folder)
-        done[name] = exported, folder
-    return done
+        return exported, folder
+
+    return Once(make)
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory) -> dict[str, Path]:
+def data(tmp_path_factory) -> Once[Path]:
     """For each small network a data file of 12 windows, labelled with what the trained network says of all but two."""
-    files = {}
-    for name in networks.SMALL:
-        inputs = networks.SMALL[name].inputs(12, seed=7)
+
+    def make(name: str) -> Path:
+        small = networks.SMALL[name]
+        inputs = small.inputs(12, seed=7)
         with torch.no_grad():
-            labels = networks.SMALL[name].module()(inputs).argmax(1).numpy()
-        labels[:2] = (labels[:2] + 1) % len(NETWORKS[name].classes(networks.SMALL[name].sizes))
-        files[name] = tmp_path_factory.mktemp("data") / f"{name}.npz"
-        array = {NETWORKS[name].contract(networks.SMALL[name].sizes).name: inputs.numpy()}
-        np.savez_compressed(files[name], labels=labels, **array)
-    return files
+            labels = small.module()(inputs).argmax(1).numpy()
+        labels[:2] = (labels[:2] + 1) % len(small.network.classes(small.sizes))
+        file = tmp_path_factory.mktemp("data") / f"{name}.npz"
+        np.savez_compressed(file, labels=labels, **{small.network.contract(small.sizes).name: inputs.numpy()})
+        return file
+
+    return Once(make)
 
 
 @pytest.fixture(scope="session")
-def _bundles(tmp_path_factory, data) -> dict[str, Path]:
+def _bundles(tmp_path_factory, data) -> Once[Path]:
     folder = tmp_path_factory.mktemp("bundles")
-    for name in networks.SMALL:
-        checkpoint = networks.SMALL[name].checkpoint(folder / f"{name}.pth")
-        pipeline.export(Request(checkpoint=checkpoint, out=folder / f"{name}.bundle", data=data[name], target="onnx"))
-    return {name: folder / f"{name}.bundle" for name in networks.SMALL}
+
+    def make(name: str) -> Path:
+        checkpoint, out = networks.SMALL[name].checkpoint(folder / f"{name}.pth"), folder / f"{name}.bundle"
+        pipeline.export(Request(checkpoint=checkpoint, out=out, data=data[name], target="onnx"))
+        return out
+
+    return Once(make)
 
 
 @pytest.fixture

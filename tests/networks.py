@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -121,7 +122,9 @@ REGISTRY = {
 """Every network of the registry in a small size."""
 
 SMALL = {name: REGISTRY[name] for name in ("dvs128", "fashion_mnist")}
-"""The networks that every test of the whole flow runs on: one that takes frames, one that takes images."""
+"""The networks that tests of the whole flow run on: one that takes frames, one that takes images."""
+BOTH = pytest.mark.parametrize("name", list(SMALL))
+"""For a test that `make test` runs on both networks; else it runs on one, and `make test-all` on the other, too."""
 
 
 def with_time_steps(sizes: Any, time_steps: int) -> Any:

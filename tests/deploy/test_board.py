@@ -44,7 +44,7 @@ def engine_file(bundle):
     return next((bundle / "engines").glob("*/model.engine"))
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "dvs128"])
+@pytest.mark.parametrize("name", ["fashion_mnist", pytest.param("dvs128", marks=pytest.mark.slow)])
 def test_three_commands_prove_a_board(run, built, name):
     code, out, _ = run("verify", built, "--json")
     said = json.loads(out)

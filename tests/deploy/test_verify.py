@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 
@@ -42,9 +43,18 @@ def verified(bundle, capsys):
 BOTH = (PLAIN_MODEL, MODEL)
 
 
+AMPLITUDES, LAYERS = (1e6, 2.0, 0.98, -1.0), ("conv.0", "fc.2", "fc.5")
+QUICK = {(0.98, "fc.5"), (2.0, "conv.0")}
+
+
 @pytest.mark.parametrize("file", BOTH)
-@pytest.mark.parametrize("layer", ["conv.0", "fc.2", "fc.5"])
-@pytest.mark.parametrize("amplitude", [1e6, 2.0, 0.98, -1.0])
+@pytest.mark.parametrize(
+    ("amplitude", "layer"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow)
+        for case in itertools.product(AMPLITUDES, LAYERS)
+    ],
+)
 def test_a_spike_is_one(bundle, verified, file, layer, amplitude):
     """Another amplitude would be taken for a spike too, and hidden where spikes are given."""
     manifest = Bundle.open(bundle).manifest

@@ -19,6 +19,7 @@ from tcja_runtime.tensorrt import build
 from ... import networks
 
 
+@networks.BOTH
 def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     monkeypatch.chdir(tmp_path)
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
@@ -71,7 +72,7 @@ def test_export_with_an_engine(run, tmp_path):
     assert sidecar["batch"] == [1, 2, 4]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp16", marks=pytest.mark.slow), "int8"])
 def test_export_in_lower_precision(run, tmp_path, name, data, precision):
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     options = ("--data", data[name], "--target", "onnx", "--precision", precision, "--keep", "nothing")

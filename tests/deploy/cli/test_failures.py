@@ -169,8 +169,17 @@ def test_disk_full(failed, tmp_path, tiny_disk):
     assert (code, message) == (3, f"error: the disk of {tiny_disk}/a.bundle is full; nothing was written")
 
 
-@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("delay", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("with_signal", "delay"),
+    [
+        (signal.SIGINT, 0.5),
+        (signal.SIGTERM, 0.0),
+        (signal.SIGKILL, 0.5),
+        pytest.param(signal.SIGINT, 0.0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 0.5, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, 0.0, marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_or_killed_in_the_middle(tmp_path, with_signal, delay):
     networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     before = lines(tmp_path)

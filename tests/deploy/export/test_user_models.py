@@ -1,5 +1,6 @@
 """A user's network on the command line: exit code, one line, and what the bundle says."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -156,8 +157,17 @@ def test_weights_of_another_network_are_refused(folder, capsys):
     assert "w.pth is not of this mynet.Net: a.bias is missing; b.weight is missing; b.bias is missing; and 2" in err
 
 
-@pytest.mark.parametrize("factory", ["build", "Wrapped", "parallel"])
-@pytest.mark.parametrize("prefix", ["", "net.", "module.", "module.net."])
+FACTORIES, PREFIXES = ("build", "Wrapped", "parallel"), ("", "net.", "module.", "module.net.")
+QUICK = {("build", "module.net."), ("Wrapped", ""), ("parallel", "net.")}
+
+
+@pytest.mark.parametrize(
+    ("factory", "prefix"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow)
+        for case in itertools.product(FACTORIES, PREFIXES)
+    ],
+)
 def test_prefixes_may_differ_on_either_side(folder, capsys, factory, prefix):
     state = torch.load(folder / "w.pth")
     torch.save({prefix + key: value for key, value in state.items()}, folder / "w.pth")

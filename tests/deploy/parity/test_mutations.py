@@ -33,7 +33,11 @@ class Exported:
     variances: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=SMALL, ids=lambda small: small.name)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(small, marks=[] if small.name == "fashion_mnist" else pytest.mark.slow) for small in SMALL],
+    ids=lambda small: small.name,
+)
 def exported(request, tmp_path_factory) -> Exported:
     small, folder = request.param, tmp_path_factory.mktemp(request.param.name)
     checkpoint = small.checkpoint(folder / "model.pth")

@@ -29,7 +29,9 @@ from ...runtime.bundle.sealing import reseal
 SMALL = (networks.SMALL["dvs128"], networks.REGISTRY["tet_cifar10dvs"])
 
 
-@pytest.fixture(scope="module", params=SMALL, ids=lambda small: small.name)
+@pytest.fixture(
+    scope="module", params=[SMALL[0], pytest.param(SMALL[1], marks=pytest.mark.slow)], ids=lambda small: small.name
+)
 def exported(request, streamed) -> Path:
     return streamed(request.param)
 
@@ -227,7 +229,7 @@ def test_an_export_that_goes_wrong_leaves_no_bundle(run, tmp_path, monkeypatch):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["int8", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_lower_precision_is_judged_by_its_bounds(run, precision, tmp_path):
     small, out = SMALL[1], tmp_path / "a.bundle"
     checkpoint = small.checkpoint(tmp_path / "model.pth")

@@ -104,7 +104,7 @@ def test_all_windows_are_classified_and_the_first_are_judged(request_, cache):
 
 
 @one
-@pytest.mark.parametrize(("interrupt", "after"), [("PyTorch", 5), ("ONNX", 5)])
+@pytest.mark.parametrize(("interrupt", "after"), [pytest.param("PyTorch", 5, marks=pytest.mark.slow), ("ONNX", 5)])
 def test_an_export_that_was_cut_off_goes_on(request_, small_batches, cache, whole, interrupt, after):
     cut = Watched(interrupt, after)
     with pytest.raises(KeyboardInterrupt):

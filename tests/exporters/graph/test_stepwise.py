@@ -30,8 +30,13 @@ from tcja_runtime.tensorrt.build import BuildOptions
 from ... import networks
 from ..peers.streamed import pushed, split
 
-FAMILIES = [small for name, small in networks.REGISTRY.items() if name not in ("fashion_mnist", "ms_resnet")]
-IMAGES = networks.REGISTRY["ms_resnet"]
+QUICK = ("dvs128", "tet_cifar10dvs")
+FAMILIES = [
+    pytest.param(small, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name, small in networks.REGISTRY.items()
+    if name not in ("fashion_mnist", "ms_resnet")
+]
+IMAGES = networks.REGISTRY["fashion_mnist"]
 
 FRAMES = InputContract.frames(5, 8, 8)
 LIF = NeuronSpec.leaky(decay_input=True, tau=2.0)
@@ -50,7 +55,7 @@ def counts(n: int, contract: InputContract = FRAMES, seed: int = 0) -> np.ndarra
     return np.random.default_rng(seed).poisson(1.0, (n, *contract.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("small", FAMILIES, ids=lambda small: small.name)
+@pytest.mark.parametrize("small", FAMILIES)
 def test_every_network_with_frames(small, tmp_path):
     contract = small.network.contract(small.sizes)
     both = split(small.module(), contract, tmp_path)
@@ -94,8 +99,15 @@ def test_every_reset(spec, exported, tmp_path):
         np.testing.assert_array_equal(pushed(streams, windows), both.whole(windows)[0])
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(2)], ids=["maximum", "average"])
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize(
+    ("pool", "precision"),
+    [
+        pytest.param(nn.MaxPool2d(2), "fp16", id="fp16, maximum"),
+        pytest.param(nn.AvgPool2d(2), "int8", id="int8, average"),
+        pytest.param(nn.AvgPool2d(2), "fp16", id="fp16, average", marks=pytest.mark.slow),
+        pytest.param(nn.MaxPool2d(2), "int8", id="int8, maximum", marks=pytest.mark.slow),
+    ],
+)
 def test_lower_precision(precision, pool, tmp_path):
     """In onnx's evaluator: ONNX Runtime leaves some roundings to half out, in each model others."""
     module = networks.streamable(LIF, pool=pool)
@@ -224,8 +236,8 @@ def test_a_network_that_mixes_steps_first_is_refused():
 
 @pytest.mark.tensorrt
 @pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
-@pytest.mark.parametrize("file", [HEAD, TAIL])
-def test_nvidias_builder_takes_both(file, tmp_path):
+def test_nvidias_builder_takes_both(tmp_path):
     split(networks.streamable(LIF), FRAMES, tmp_path)
-    built = build.build(tmp_path / file, tmp_path / "engines", "tensorrt-rtx", BuildOptions(), "fp32", {})
-    assert built.sidecar["layers"] > 5
+    for file in (HEAD, TAIL):
+        built = build.build(tmp_path / file, tmp_path / f"{file} engine", "tensorrt-rtx", BuildOptions(), "fp32", {})
+        assert built.sidecar["layers"] > 5

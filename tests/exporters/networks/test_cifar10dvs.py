@@ -15,6 +15,11 @@ class TestCifar10Dvs(Conformance):
     per_step = 0
     recorded = True
 
+    @pytest.mark.slow
+    @pytest.mark.tensorrt
+    def test_it_is_found_exported_and_fires_the_same_spikes(self, tmp_path):
+        super().test_it_is_found_exported_and_fires_the_same_spikes(tmp_path)
+
 
 @pytest.mark.parametrize("after", [48, 32, 50])
 def test_adaptive_average_is_torchs(after):

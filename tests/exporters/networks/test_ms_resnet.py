@@ -128,6 +128,11 @@ class TestMsResNet(Conformance):
     # Without attention as the published code counts them, and TCJA of kernels 4 and 4 in each of the blocks.
     parameters = 12_502_090 + 8 * 6 * 6 * 4 + (3 * 128**2 + 3 * 256**2 + 2 * 512**2) * 4
 
+    @pytest.mark.slow
+    @pytest.mark.tensorrt
+    def test_it_is_found_exported_and_fires_the_same_spikes(self, tmp_path):
+        super().test_it_is_found_exported_and_fires_the_same_spikes(tmp_path)
+
 
 def small(**changed: object) -> networks.Small:
     return networks.Small("ms_resnet", SMALL._replace(**changed))

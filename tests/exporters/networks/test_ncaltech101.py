@@ -29,6 +29,11 @@ class TestNCaltech101(Conformance):
     per_step = 0
     recorded = True
 
+    @pytest.mark.slow
+    @pytest.mark.tensorrt
+    def test_it_is_found_exported_and_fires_the_same_spikes(self, tmp_path):
+        super().test_it_is_found_exported_and_fires_the_same_spikes(tmp_path)
+
 
 class TestTetNCaltech101(Conformance):
     small = networks.REGISTRY["tet_ncaltech101"]
@@ -36,6 +41,11 @@ class TestTetNCaltech101(Conformance):
     parameters = 21_907_488
     per_step = 0
     recorded = True
+
+    @pytest.mark.slow
+    @pytest.mark.tensorrt
+    def test_it_is_found_exported_and_fires_the_same_spikes(self, tmp_path):
+        super().test_it_is_found_exported_and_fires_the_same_spikes(tmp_path)
 
 
 @pytest.mark.parametrize(("k_t", "name"), [(2, "ncaltech101"), (4, "tet_ncaltech101")])

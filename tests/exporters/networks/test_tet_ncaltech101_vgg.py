@@ -1,3 +1,5 @@
+import pytest
+
 from ... import networks
 from ..peers.published import TetNCaltech101Vgg
 from .conformance import Conformance
@@ -10,3 +12,8 @@ class TestTetNCaltech101Vgg(Conformance):
     parameters = 21_909_829
     per_step = 1
     recorded = True
+
+    @pytest.mark.slow
+    @pytest.mark.tensorrt
+    def test_it_is_found_exported_and_fires_the_same_spikes(self, tmp_path):
+        super().test_it_is_found_exported_and_fires_the_same_spikes(tmp_path)

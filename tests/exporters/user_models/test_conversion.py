@@ -46,8 +46,14 @@ def made(name: str) -> tuple[nn.Module, str]:
         pytest.skip("SpikingJelly 2 has no clock_driven")
 
 
+QUICK = ("SpikingJelly activation_based, windows", "snnTorch, hidden states", "norse, loop")
+"""One of each library and of each layout."""
+
+
 @pytest.mark.tensorrt
-@pytest.mark.parametrize("name", list(own.NETWORKS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in own.NETWORKS]
+)
 def test_it_is_exported_and_matches(name, tmp_path):
     network, layout = made(name)
     np.savez(tmp_path / "data.npz", frames=windows(6))

@@ -14,7 +14,7 @@ from tcja_runtime.model_file import scan_pooling
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
 from tests import networks
 
-NAMES = ("dvs128", "fashion_mnist")
+NAMES = ("fashion_mnist", pytest.param("dvs128", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module", params=NAMES)
