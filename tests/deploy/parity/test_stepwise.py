@@ -214,7 +214,7 @@ def test_a_wrong_part_is_caught(run, bundle):
 
 
 def test_an_export_that_goes_wrong_leaves_no_bundle(run, tmp_path, monkeypatch):
-    split = pipeline.streaming.split
+    split = pipeline.stepwise.split
 
     def wrong(*arguments):
         found = split(*arguments)

@@ -152,7 +152,7 @@ def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor
         ),
         (
             lambda: changed("fashion_mnist", conv__3__conv__weight=None, conv__3__conv_c__weight=None),
-            r"is a fashion_mnist, but does not tell T, the number of time steps it was trained with \(--set T=8",
+            r"is a fashion_mnist, but does not tell T, the number of time steps it was trained with \(`settings` T=8",
         ),
         (
             lambda: {"layer1.weight": torch.zeros(3), "layer1.bias": torch.zeros(3)},
