@@ -15,6 +15,8 @@ from tcja_runtime.errors import BadInput
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout: a line for each window.")]
+Top = Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")]
 Trust = Annotated[
     bool,
     typer.Option(

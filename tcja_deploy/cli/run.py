@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -13,55 +13,56 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tcja_deploy.cli import flags, options
-from tcja_deploy.cli.options import BackendChoice, Hop, Json, TrustEngine, Verbose, WindowLength
+from tcja_deploy.cli.options import BackendChoice, Csv, Hop, Json, Top, TrustEngine, Verbose, WindowLength
 from tcja_deploy.console import out, print_json
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
-from tcja_deploy.run.classify import Classified
+from tcja_deploy.run.classify import ClassifiedWindows
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.files import staging
 
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...", help="Recordings of events, .npz files of windows as for --data of export, or folders."
+    ),
+]
+Picture = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.html", help="Draw frames, scores and attention of the first windows on this new page."),
+]
+
 
 def run_(
     bundle: Annotated[Path, typer.Argument(help="The bundle whose network classifies.")],
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...", help="Recordings of events, .npz files of windows as for --data of export, or folders."
-        ),
-    ],
+    files: Files,
     backend: BackendChoice = BackendName.AUTO,
     trust_engine: TrustEngine = False,
-    top: Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")] = 2,
+    top: Top = 2,
     window: WindowLength = None,
     hop: Hop = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.html", help="Draw frames, scores and attention of the first windows on this new page."
-        ),
-    ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line of values a window on stdout.")] = False,
+    picture: Picture = None,
+    as_csv: Csv = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """Classify recordings of events, frames or images, any number of them; labels tell the accuracy."""
     from tcja_deploy.report.picture import MOST, page
-    from tcja_deploy.run.classify import classify, seen
+    from tcja_deploy.run.classify import RunOptions, classify, pictured_windows
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
     if picture is not None:
         staging.check_new_file(picture, "--picture")
-    how: dict[str, Any] = {
-        "backend": backend.value,
-        "trust_engine": trust_engine,
-        "top": top,
-        "window": options.window(window, hop),
-        "pictured": 0 if picture is None else MOST,
-    }
-    found = classify(bundle, files, flags.progress(), **how)
+    how = RunOptions(
+        backend=backend.value,
+        trust_engine=trust_engine,
+        top=top,
+        window=options.window(window, hop),
+        pictured=0 if picture is None else MOST,
+    )
+    found = classify(bundle, files, how, flags.progress())
     if as_json:
         print_json(found.to_dict())
     elif as_csv:
@@ -69,21 +70,21 @@ def run_(
     else:
         out.print(classified_text(found))
     if picture is not None:
-        drawn = page(f"{found.network} in {found.backend}", seen(bundle, found, flags.progress()))
+        drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, flags.progress()))
         picture.write_text(drawn, encoding="utf-8")
     return DONE
 
 
 _LISTED = 50
-"""Windows that a table has at most; more of them are for programs."""
+"""The most windows in the table; --csv and --json print all."""
 
 
 _CROSSED = 12
-"""Classes whose confusion fits a terminal; of more, that many pairs."""
+"""The most classes whose confusion matrix fits a terminal, and the most pairs of classes that are listed instead."""
 
 
-def classified_text(found: Classified) -> RenderableType:
-    """Classes of windows, and how many are right."""
+def classified_text(found: ClassifiedWindows) -> RenderableType:
+    """The classes of windows, their confusion, and the accuracy."""
     n, places = len(found.likeliest), found.likeliest.shape[1]
     heads = ["class", "score", "runner-up", "score"][: 2 * places]
     heads += [head for place in range(3, places + 1) for head in (f"{place}.", "score")]
@@ -114,7 +115,7 @@ def classified_text(found: Classified) -> RenderableType:
 
 
 def _confusion(classes: Sequence[str], counts: npt.NDArray[np.int64]) -> list[RenderableType]:
-    """Labels against classes: all of them where they fit a terminal, else the pairs that are confused most."""
+    """The confusion matrix where it fits a terminal, else the pairs of classes that are confused most."""
     if len(classes) <= _CROSSED:
         table = _table("", ["label", ""], [str(i) for i in range(len(classes))])
         table.padding = (0, 0)

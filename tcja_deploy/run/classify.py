@@ -1,4 +1,4 @@
-"""Classifying windows and recordings with a bundle's network: read a batch at a time, and only classes are kept."""
+"""Classifying windows and recordings with a bundle's network, a batch at a time; only classes and scores are kept."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tcja_deploy.report.picture import PicturedWindow
 from tcja_deploy.run.scores import scores as scores_of
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
-from tcja_runtime.backends.select import opened
+from tcja_runtime.backends.select import Backend, opened
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.data.dataset import load, remarks
+from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Unavailable
@@ -35,22 +35,22 @@ _HELD = tuple(field.name for field in dataclasses.fields(Span))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Classified:
-    """Windows and what a network says of them.
+class ClassifiedWindows:
+    """Windows of files, and the classes that a network gives them: N windows, K classes of each.
 
     Attributes:
-        bundle: its path.
-        network: its name.
-        backend: what ran it.
-        output: what scores are, "rates" or "logits".
-        classes: names, in the order of the output.
-        files: that the windows are in.
-        counts: how many windows of each file, in their order.
-        likeliest: the k likeliest classes of each window, int32 [N, k], the likeliest first.
-        scores: of these, float32 [N, k].
-        labels: of each window, int64 [N]; -1 where it has none.
-        spans: of each window, what of a recording it holds; None where it is of none.
-        pictured: the first windows as the network took them, float32 [K, ...], if any were asked for.
+        bundle: the bundle's path.
+        network: the network's name.
+        backend: the title of the backend that ran it.
+        output: what the scores are, "rates" or "logits".
+        classes: the names of the classes, in the order of the output.
+        files: the files that the windows are in.
+        counts: the number of windows of each file.
+        likeliest: the K likeliest classes of each window, int32 [N, K], the likeliest first.
+        scores: the scores of these classes, float32 [N, K].
+        labels: the label of each window, int64 [N]; -1 where it has none.
+        spans: the part of a recording that each window holds; None for a window that is of no recording.
+        pictured: the first windows as the network took them, float32 [n, ...], as many as were asked for.
     """
 
     bundle: str
@@ -74,7 +74,7 @@ class Classified:
 
     @property
     def confusion(self) -> npt.NDArray[np.int64] | None:
-        """How many windows of each class [rows] are taken for each [columns]; None without labels."""
+        """The number of windows by label [rows] and predicted class [columns]; None without labels."""
         known = self.labels >= 0
         if not known.any():
             return None
@@ -83,9 +83,9 @@ class Classified:
         return np.bincount(pairs, minlength=n * n).reshape(n, n)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Each window: its file, its place in that, its label if it has one, its likeliest classes and their scores.
+        """A dictionary for each window: file, number in the file, label or None, likeliest classes with scores.
 
-        Of a recording also what of it the window holds (`tcja_runtime.data.recordings.Span`).
+        A window of a recording also has the fields of its `tcja_runtime.data.recordings.Span`.
         """
         places = (
             (file, window) for file, count in zip(self.files, self.counts, strict=True) for window in range(count)
@@ -102,7 +102,7 @@ class Classified:
             yield {"file": file, "window": window, "label": named, "top": top, **held}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values, for JSON."""
         return {
             **{name: getattr(self, name) for name in ("bundle", "network", "backend", "output", "classes")},
             "windows": list(self.rows()),
@@ -113,7 +113,7 @@ class Classified:
         }
 
     def to_csv(self) -> str:
-        """A line a window (RFC 4180 with bare line feeds), behind a line of names."""
+        """CSV (RFC 4180, with line feeds alone): a line of column names, then a line for each window."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         heads = [f"{head}_{place}" for place in range(1, self.likeliest.shape[1] + 1) for head in ("class", "score")]
@@ -125,74 +125,88 @@ class Classified:
         return text.getvalue()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to classify files.
+
+    Attributes:
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
+        trust_engine: whether to load engines that the bundle's manifest does not know.
+        top: the number of classes to name for each window, at most.
+        window: the windows that recordings are cut into; None takes each recording as one window, or as the network's
+            contract cuts it.
+        pictured: the number of windows to keep for a picture, from the first on.
+    """
+
+    backend: str = AUTO
+    trust_engine: bool = False
+    top: int = 2
+    window: Window | None = None
+    pictured: int = 0
+
+
 def classify(
-    path: Path,
-    files: Sequence[Path],
-    progress: Progress | None = None,
-    *,
-    backend: str = AUTO,
-    trust_engine: bool = False,
-    top: int = 2,
-    window: Window | None = None,
-    pictured: int = 0,
-) -> Classified:
+    path: Path, files: Sequence[Path], options: RunOptions | None = None, progress: Progress | None = None
+) -> ClassifiedWindows:
     """Classify the windows of files.
 
     Args:
-        path: of the bundle.
-        files: of windows or recordings, or folders of them (`tcja_runtime.data.dataset.load`).
-        progress: where progress is shown, and why engines are passed over.
-        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
-        trust_engine: whether to load engines that the bundle's manifest does not know.
-        top: how many classes to name of each window, at most.
-        window: how recordings are cut; None takes each as one window, or as the network's contract has it.
-        pictured: how many windows, the first, to keep for a picture.
+        path: the bundle.
+        files: files of windows, recordings, or folders of them (`tcja_runtime.data.dataset.load`).
+        options: the backend, the windows and what to keep of them.
+        progress: where to show progress, and why engines are passed over.
 
     Raises:
         BadInput: the bundle or a file cannot be used, or the network does not classify.
         Unavailable: this machine lacks what the backend needs.
     """
-    progress = progress or silent()
+    options, progress = options or RunOptions(), progress or silent()
     with progress.step("check the hashes"):
-        found = Bundle.open(path, any_engine=trust_engine)
-    manifest = found.manifest
+        bundle = Bundle.open(path, any_engine=options.trust_engine)
+    manifest = bundle.manifest
     if not manifest.classes:
-        raise BadInput(f"{path}: the network does not classify, so there is nothing to say of a window")
+        raise BadInput(f"{path}: the network has no classes, so it cannot classify")
     with progress.step("look through the files"):
-        data = [load(file, manifest.input, manifest.classes, window) for file in files]
+        data = [load(file, manifest.input, manifest.classes, options.window) for file in files]
     with progress.step("load the network"):
-        running = opened(found, backend, trust_engine=trust_engine)
-    for line in running.passed_over:
+        backend = opened(bundle, options.backend, trust_engine=options.trust_engine)
+    for line in backend.passed_over:
         progress.note(line)
-    size, total = batch_size(manifest.signature), sum(map(len, data))
-    likeliest: list[Classes] = []
-    scores: list[Floats] = []
-    kept = [np.empty((0, *manifest.input.shape), np.float32)]
-    room = pictured
-    with progress.counted(f"classify in {running.title}", total) as advance:
-        for each in data:
-            for inputs in each.batches(size):
-                made = running.session.run({manifest.input.name: inputs})[manifest.output]
-                output = scores_of(made, found, running.title)
-                order = np.argsort(-output, axis=1, kind="stable")[:, :top].astype(np.int32)
-                likeliest.append(order)
-                scores.append(np.take_along_axis(output, order, axis=1).astype(np.float32))
-                if room:
-                    kept.append(inputs[:room].copy())
-                    room -= len(kept[-1])
-                advance(len(inputs))
-    parts = [part for each in data for part in each.parts]
+    found = _classified(bundle, backend, data, options, progress)
     for line in remarks(data):
         progress.note(line)
+    return found
+
+
+def _classified(
+    bundle: Bundle, backend: Backend, data: Sequence[Data], options: RunOptions, progress: Progress
+) -> ClassifiedWindows:
+    """Run all windows, a batch at a time, and keep their likeliest classes."""
+    manifest = bundle.manifest
+    likeliest: list[Classes] = []
+    scores: list[Floats] = []
+    pictured, missing = [np.empty((0, *manifest.input.shape), np.float32)], options.pictured
+    with progress.counted(f"classify in {backend.title}", sum(map(len, data))) as advance:
+        for inputs in itertools.chain.from_iterable(each.batches(batch_size(manifest.signature)) for each in data):
+            output = backend.session.run({manifest.input.name: inputs})[manifest.output]
+            found = scores_of(output, bundle, backend.title)
+            order = np.argsort(-found, axis=1, kind="stable")[:, : options.top].astype(np.int32)
+            likeliest.append(order)
+            scores.append(np.take_along_axis(found, order, axis=1).astype(np.float32))
+            if missing:
+                pictured.append(inputs[:missing].copy())
+                missing -= len(pictured[-1])
+            advance(len(inputs))
+    parts = [part for each in data for part in each.parts]
     counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
     spans: list[Span | None] = []
-    for part in parts:
+    for part in parts:  # the spans of a recording are known once its windows were read
         spans += part.spans or [None] * part.count
     labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
-    return Classified(
-        bundle=str(path),
+    return ClassifiedWindows(
+        bundle=str(bundle.path),
         network=manifest.network,
-        backend=running.title,
+        backend=backend.title,
         output=manifest.output,
         classes=list(manifest.classes),
         files=[str(file) for file, _ in counts],
@@ -201,17 +215,17 @@ def classify(
         scores=np.concatenate(scores),
         labels=np.concatenate(labels),
         spans=spans,
-        pictured=np.concatenate(kept),
+        pictured=np.concatenate(pictured),
     )
 
 
-def seen(path: Path, found: Classified, progress: Progress | None = None) -> list[PicturedWindow]:
-    """The windows that were kept for a picture, with what attention lets through of them in ONNX Runtime.
+def pictured_windows(path: Path, found: ClassifiedWindows, progress: Progress | None = None) -> list[PicturedWindow]:
+    """The windows that were kept for a picture, with the gates of the network's attention, from ONNX Runtime.
 
     Args:
-        path: of the bundle.
-        found: what `classify` says of them.
-        progress: where it is said if there is no ONNX Runtime; then gates are left out.
+        path: the bundle.
+        found: the classified windows.
+        progress: where to say that there is no ONNX Runtime; the gates are then left out.
     """
     progress = progress or silent()
     manifest = Bundle.open(path, any_engine=True).manifest
@@ -236,7 +250,7 @@ def seen(path: Path, found: Classified, progress: Progress | None = None) -> lis
 
 
 def _cell(value: object) -> object:
-    """A value as a cell says it."""
+    """A value as a cell of the CSV has it."""
     if value is None:
         return ""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""From what a network returns to the scores of its classes."""
+"""The scores of a network's classes, from its output."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tcja_runtime.evidence.trace import Values
 
 
 def scores(output: Values, bundle: Bundle, title: str) -> Values:
-    """Scores of windows, [N, classes].
+    """The scores of the classes of each window, [N, classes].
 
     Args:
-        output: as the network returns it, [N, classes]; or [N, T, classes] of one that answers at each step, whose
-            scores are the mean over time.
-        bundle: whose network it is.
-        title: what ran it.
+        output: the network's output, [N, classes]; or [N, T, classes], one for each time step, of which the scores are
+            the mean.
+        bundle: the network's bundle.
+        title: the title of the backend that ran the network, for the message.
 
     Raises:
-        BadInput: they are no numbers.
+        BadInput: a score is NaN or infinite.
     """
     found: Values = output if output.ndim == 2 else output.mean(1)
     if not np.isfinite(found).all():

@@ -98,7 +98,7 @@ class Stream:
         self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
         self.contract = bundle.manifest.input
         if not self.classes:
-            raise BadInput(f"{path}: the network does not classify, so there is nothing to say of a window")
+            raise BadInput(f"{path}: the network has no classes, so it cannot classify")
         window = options.window
         self._cutter = AtOnce(self.contract, source) if window is None else Cutter(self.contract, window)
         with progress.step("load the network"):

@@ -153,7 +153,7 @@ def test_the_first_windows_are_kept_for_a_picture(one, monkeypatch, pictured):
     monkeypatch.setattr(classify, "batch_size", lambda *_: 5)
     with np.load(file) as archive:
         images = archive["images"]
-    kept = classify.classify(bundle, [file], pictured=pictured).pictured
+    kept = classify.classify(bundle, [file], classify.RunOptions(pictured=pictured)).pictured
     np.testing.assert_array_equal(kept, images[:pictured])
 
 
@@ -208,9 +208,7 @@ def test_a_network_without_classes(run, one):
     write_manifest(bundle, dataclasses.replace(Bundle.open(bundle).manifest, classes=[]))
     code, _, err = run("run", bundle, file)
     assert code == 2
-    assert err.splitlines()[-1] == (
-        f"error: {bundle}: the network does not classify, so there is nothing to say of a window"
-    )
+    assert err.splitlines()[-1] == (f"error: {bundle}: the network has no classes, so it cannot classify")
 
 
 def test_scores_that_are_no_numbers_are_refused(run, bundle, data, name, monkeypatch):

@@ -450,7 +450,7 @@ def test_what_cannot_be_streamed_is_said(run, bundle, recording, monkeypatch, ar
     ("changed", "message"),
     [
         ({"input": InputContract.images(2, SIZE, SIZE)}, "the network takes images, not events"),
-        ({"classes": []}, "the network does not classify, so there is nothing to say of a window"),
+        ({"classes": []}, "the network has no classes, so it cannot classify"),
     ],
 )
 def test_networks_that_cannot_say_what_is_seen(run, bundle, recording, tmp_path, changed, message):
