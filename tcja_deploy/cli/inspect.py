@@ -27,7 +27,7 @@ def inspect(
         str | None,
         typer.Option(
             metavar="NAME[:MODE]",
-            help="Also estimate what it costs on a Jetson, such as orin-nano, agx-orin:30W or thor: operations, bytes, "
+            help="Also estimate the costs on a Jetson, such as orin-nano, agx-orin:30W or thor: operations, bytes, "
             "memory, time and energy of each layer.",
         ),
     ] = None,
@@ -40,21 +40,18 @@ def inspect(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Say what a checkpoint, an ONNX file or a bundle is: network, layers, neurons, T, and what it costs."""
-    from tcja_deploy.inspect.describe import inspect as inspected
+    """Describe a checkpoint, an ONNX file or a bundle: its network, layers, neurons and T, and its costs on a board."""
+    from tcja_deploy.inspect.describe import CheckpointOptions
+    from tcja_deploy.inspect.describe import inspect as facts_of
     from tcja_deploy.inspect.estimate import estimate
-    from tcja_exporters.costs.boards import board
+    from tcja_exporters.costs.boards import Device
 
     if batch is not None and device is None:
-        raise BadInput("--batch says how many windows a board takes at a time; name the board with --device")
-    at = None if device is None else board(device)
-    told = options.settings(set_)
-    facts = inspected(file, network=network, settings=told, trust_checkpoint=trust_checkpoint)
-    costs = None
-    if at is not None:
-        costs = estimate(
-            file, at, batch or 1, flags.progress(), network=network, settings=told, trust_checkpoint=trust_checkpoint
-        )
+        raise BadInput("--batch is the number of windows that a board takes at a time; name the board with --device")
+    named = None if device is None else Device.named(device)
+    given = CheckpointOptions(network=network, settings=options.settings(set_), trust_checkpoint=trust_checkpoint)
+    facts = facts_of(file, given)
+    costs = None if named is None else estimate(file, named, batch or 1, flags.progress(), given)
     if as_json:
         print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
     else:
@@ -65,7 +62,7 @@ def inspect(
 
 
 def _facts_text(facts: Facts) -> RenderableType:
-    """What `inspection.inspect` found."""
+    """The facts of a file as text: a line each, and tables."""
     parts: list[RenderableType] = []
     for name, value in facts.items():
         title = name.replace("_", " ")
@@ -80,10 +77,11 @@ def _facts_text(facts: Facts) -> RenderableType:
 
 
 def _estimate_text(found: Estimate) -> RenderableType:
-    """What a network costs on a board."""
-    board, mode, total = found.board, found.mode, found.total
-    peaks = [f"{si(board.peak('fp32', mode))}FLOPS fp32", f"{si(board.peak('fp16', mode))}FLOPS fp16"]
-    at_most = ", ".join([*peaks, f"{si(board.peak('int8', mode))}OPS int8", f"{si(board.bandwidth(mode))}B/s"])
+    """The costs of a network on a board as text."""
+    device, total = found.device, found.total
+    board, mode = device.board, device.mode
+    peaks = [f"{si(device.peak('fp32'))}FLOPS fp32", f"{si(device.peak('fp16'))}FLOPS fp16"]
+    at_most = ", ".join([*peaks, f"{si(device.peak('int8'))}OPS int8", f"{si(device.bandwidth)}B/s"])
     heads = ["FLOPs", "weights", "moved", "kept", "time", "bound", "energy"]
     table = _table(f"Costs of {windows(found.batch)} at a time", ["layer"], heads)
     for layer in [*found.layers, total]:
@@ -98,8 +96,8 @@ def _estimate_text(found: Estimate) -> RenderableType:
         )
     kept = f"{si(total.activation_bytes)}B of activations and {si(found.weight_bytes)}B of weights"
     roofline = (
-        f"Roofline: {si(total.seconds or 0)}s, and at most {si(total.joules or 0)}J in that time. Layers that are "
-        "joined move less; starting them, and what the processor does, is not counted. "
+        f"Roofline: {si(total.seconds or 0)}s, and at most {si(total.joules or 0)}J in that time. Fused layers move "
+        "fewer bytes. The start of kernels and the work of the processor are not counted. "
         f"Memory: {kept}, of {si(board.memory)}B."
     )
     return Group(
@@ -112,9 +110,11 @@ def _estimate_text(found: Estimate) -> RenderableType:
 
 
 def _synapses(found: Estimate) -> list[RenderableType]:
-    """Synaptic operations and their energy."""
+    """The synaptic operations and their energy as text."""
     if found.synapses is None:
-        missing = "Synaptic operations need firing rates, which a bundle holds: export the network, inspect the bundle."
+        missing = (
+            "Synaptic operations need firing rates, which a bundle holds: export the network, then inspect the bundle."
+        )
         return [Text(missing, style="yellow")]
     heads = ["not zero", "dense MACs", "ACs", "MACs", "energy"]
     table = _table(f"Synaptic operations of a window, by {found.measured_on}", ["layer", "input"], heads)
@@ -127,16 +127,17 @@ def _synapses(found: Estimate) -> list[RenderableType]:
             f"{si(layer.joules)}J",
             end_section=layer is found.synapses[-1],
         )
-    macs, left = (
+    totals = (
         sum(layer.macs for layer in found.synapses),
-        sum(each.multiply_accumulates for each in found.synapses),
+        sum(layer.accumulates for layer in found.synapses),
+        sum(layer.multiply_accumulates for layer in found.synapses),
     )
-    added, joules = sum(layer.accumulates for layer in found.synapses), f"{si(found.synaptic_joules or 0)}J"
-    table.add_row("total", "", "", *(si(count).rstrip() for count in (macs, added, left)), joules)
+    joules = f"{si(found.synaptic_joules or 0)}J"
+    table.add_row("total", "", "", *(si(count).rstrip() for count in totals), joules)
     summary = (
         f"{joules} a window, {si(found.dense_joules)}J if every input were dense, at 0.9 pJ an accumulate (AC) and "
-        "4.6 pJ a multiply-accumulate (MAC): 45 nm, Horowitz 2014. So the literature counts the arithmetic of a chip "
-        "that skips zeros; a GPU does not."
+        "4.6 pJ a multiply-accumulate (MAC): 45 nm, Horowitz 2014. The literature counts in this way for a chip that "
+        "skips zeros; a GPU does not skip them."
     )
     return [table, Text(summary)]
 

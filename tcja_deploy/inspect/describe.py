@@ -1,4 +1,4 @@
-"""What a file is: a checkpoint, an ONNX model or a bundle, as facts that print and serialise alike."""
+"""The facts of a file: a checkpoint, an ONNX model or a bundle, as plain values for text and for JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import Bundle
@@ -14,23 +14,38 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from tcja_exporters.checkpoint.load import Checkpoint
+    from tcja_exporters.checkpoint.trained_network import TrainedNetwork
+
 Facts = dict[str, Any]
-"""Plain values, lists of values, and lists of equal dictionaries, which are tables."""
+"""The facts by name: plain values, lists of values, and tables, which are lists of dictionaries with equal keys."""
 
 
-def inspect(
-    path: Path, *, network: str | None = None, settings: Mapping[str, str] | None = None, trust_checkpoint: bool = False
-) -> Facts:
-    """Say what a file is.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """The options that say how a checkpoint is read; they do nothing for other files.
+
+    Attributes:
+        network: the name of the network, for a checkpoint that several networks fit.
+        settings: the constants that no checkpoint stores, such as {"dialect": "tet"}.
+        trust_checkpoint: whether to unpickle a checkpoint that can run code.
+    """
+
+    network: str | None = None
+    settings: Mapping[str, str] | None = None
+    trust_checkpoint: bool = False
+
+
+def inspect(path: Path, options: CheckpointOptions | None = None) -> Facts:
+    """The facts of a file.
 
     Args:
-        path: a bundle's folder, an .onnx file, or else a checkpoint.
-        network: a checkpoint's network, where it does not tell.
-        settings: what else a checkpoint does not tell of its network.
-        trust_checkpoint: whether to unpickle a checkpoint that can run code.
+        path: the folder of a bundle, an .onnx file, or else a checkpoint.
+        options: the options for a checkpoint.
 
     Raises:
-        BadInput: it is none of these, or damaged.
+        BadInput: the file is none of these, or damaged.
         Unavailable: torch or onnx, which the file needs, is not installed.
     """
     if path.is_dir():
@@ -39,7 +54,7 @@ def inspect(
         raise BadInput(f"{path} does not exist")
     if path.suffix == ".onnx":
         return _onnx(path)
-    return _checkpoint(path, network, settings, trust_checkpoint)
+    return _checkpoint(path, options or CheckpointOptions())
 
 
 def _bundle(path: Path) -> Facts:
@@ -79,18 +94,29 @@ def _streaming(manifest: Manifest) -> str:
     if not split:
         return "no"
     return (
-        f"{len(split.states)} of {len(manifest.layers)} spiking layers frame by frame, "
+        f"{len(split.states)} of {len(manifest.layers)} spiking layers a frame at a time, "
         f"{split.bytes(manifest.time_steps):,} bytes a stream"
     )
 
 
-def _checkpoint(path: Path, network: str | None, settings: Mapping[str, str] | None, trust_checkpoint: bool) -> Facts:
+def identified(path: Path, options: CheckpointOptions) -> tuple[Checkpoint, TrainedNetwork]:
+    """A checkpoint and the network that it holds.
+
+    Raises:
+        BadInput: the file is no checkpoint, or its network is not known.
+        Unavailable: torch is not installed.
+    """
     with needs("export"):
         from tcja_exporters.checkpoint import load
         from tcja_exporters.checkpoint.identify import identify
+    loaded = load.load(path, trust_checkpoint=options.trust_checkpoint)
+    return loaded, identify(loaded, options.network, options.settings)
+
+
+def _checkpoint(path: Path, options: CheckpointOptions) -> Facts:
+    loaded, trained = identified(path, options)
+    with needs("export"):
         from tcja_exporters.reference import recorder
-    loaded = load.load(path, trust_checkpoint=trust_checkpoint)
-    trained = identify(loaded, network, settings)
     return {
         "kind": "checkpoint",
         "path": str(path),
@@ -118,7 +144,7 @@ def _onnx(path: Path) -> Facts:
     try:
         model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(path)
-    except Exception as error:  # protobuf and the checker share no base class
+    except Exception as error:  # the errors of protobuf and of the checker share no base class
         raise BadInput(f"{path} is not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
     operators = collections.Counter(f"{node.domain}::{node.op_type}".removeprefix("::") for node in model.graph.node)
 

@@ -1,1 +1,1 @@
-"""What a network costs on a named board, estimated from its graph."""
+"""The costs of a network on a named board, estimated from its graph."""

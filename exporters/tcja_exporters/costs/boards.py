@@ -1,30 +1,28 @@
-"""What NVIDIA publishes of its Jetson modules: how fast they can be at most, and at what power.
+"""The Jetson modules: their highest speeds and their power, as NVIDIA publishes them.
 
-A GPU of S streaming multiprocessors (SMs) at clock f computes at most
+A GPU with S streaming multiprocessors (SMs) at clock f computes at most this many operations a second:
 
-    fp32    S * 128 * 2 f     of CUDA cores, each a multiply-add a clock (64 cores an SM before Ampere)
-    fp16    S * k16 * f       of tensor cores, dense, with k16 operations an SM and clock
-    int8    S * k8 * f
+    fp32    S * 128 * 2 f     CUDA cores, one multiply-add each a clock (64 cores an SM before Ampere)
+    fp16    S * k16 * f       tensor cores, dense, k16 operations an SM a clock
+    int8    S * k8 * f        tensor cores, dense, k8 operations an SM a clock
 
-and its memory, B bits wide, moves B / 8 * 2 f_memory bytes a second: LPDDR transfers twice a clock. TensorRT's TF32 is
-left off where float32 is meant, so float32 has no tensor cores. DLAs are not counted: networks here run on the GPU.
+Its memory, B bits wide, moves B / 8 * 2 f_memory bytes a second, as LPDDR transfers twice a clock. Float32 does not use
+the tensor cores, because TensorRT's TF32 is off where float32 parity is claimed. DLAs are not counted: networks here
+run on the GPU.
 
-k16 and k8 are of the architecture (Volta 1024 and 2048, Ampere 2048 and 4096, Thor's Blackwell 8192 and 16384); with
-the clocks they give the totals that the data sheets print, which the tests check. Figures that a data sheet calls
-sparse are twice as high and need weights pruned 2:4, which those of spiking networks are not.
+k16 and k8 depend on the architecture: Volta 1024 and 2048, Ampere 2048 and 4096, Thor's Blackwell 8192 and 16384. With
+the clocks they give the totals that the data sheets print; the tests check it. Sparse figures of a data sheet are twice
+as high. They need weights pruned 2:4, and the weights of spiking networks are not.
 
-The sources are in `SOURCES`. The data sheets of Orin Nano and Orin NX were read themselves, of the others what others
-transcribed of them. "Not verified" marks what was in neither.
+`SOURCES` names the sources. The figures of Orin Nano and Orin NX were read in the data sheets themselves, the others in
+transcriptions of theirs. "Not verified" marks a figure that was found in neither.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 from tcja_runtime.errors import BadInput
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 SOURCES = {
     "ONANO": "Jetson Orin Nano Series Modules Data Sheet, DS-11105-001 v1.5, 2.1, 2.3 and 2.4",
@@ -35,19 +33,19 @@ SOURCES = {
     "ORIN_MODES": "Jetson Linux Developer Guide r36.5, Platform Power and Performance",
     "THOR_MODES": "Jetson Linux Developer Guide r38.4, Platform Power and Performance",
 }
-"""What NVIDIA publishes the figures in."""
+"""NVIDIA's publications with the figures, by a short name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-    """A power mode, as nvpmodel calls it.
+    """A power mode of nvpmodel.
 
     Attributes:
-        name: of nvpmodel.
-        watts: the module's power budget; of a mode without one (MAXN), the most the module is published for.
-        gpu_mhz: highest clock of the GPU.
-        memory_mhz: highest clock of the memory.
-        sms: streaming multiprocessors that are on.
+        name: the name that nvpmodel gives it, such as "15W".
+        watts: the power budget of the module; for a mode without one (MAXN), the module's highest published power.
+        gpu_mhz: the highest clock of the GPU, in MHz.
+        memory_mhz: the highest clock of the memory, in MHz.
+        sms: the number of streaming multiprocessors that are on.
     """
 
     name: str
@@ -62,15 +60,15 @@ class Board:
     """A Jetson module.
 
     Attributes:
-        name: to ask for it by.
-        title: its full name.
-        cores: CUDA cores of an SM.
-        fp16: dense operations of an SM's tensor cores a clock, a multiply-add being two.
-        int8: the same in 8 bits.
-        bus: width of the memory, in bits.
-        memory: bytes, shared by GPU and processor.
-        modes: power modes, the default first.
-        sources: of the figures, in `SOURCES`.
+        name: the name for `device`, such as "orin-nano".
+        title: the full name.
+        cores: the number of CUDA cores of an SM.
+        fp16: the dense FP16 operations of an SM's tensor cores a clock; a multiply-add is two operations.
+        int8: the dense INT8 operations of an SM's tensor cores a clock.
+        bus: the width of the memory bus, in bits.
+        memory: the size of the memory that GPU and processor share, in bytes.
+        modes: the power modes, the default first.
+        sources: the sources of the figures, keys of `SOURCES`.
     """
 
     name: str
@@ -84,10 +82,10 @@ class Board:
     sources: tuple[str, ...]
 
     def mode(self, name: str | None = None) -> Mode:
-        """A power mode by its name, in any case; the default without one.
+        """A power mode by its name, in any case; the default mode for None.
 
         Raises:
-            BadInput: the board has none of that name.
+            BadInput: the board has no mode of that name.
         """
         if name is None:
             return self.modes[0]
@@ -96,20 +94,11 @@ class Board:
                 return mode
         raise BadInput(f"`device` {self.name}:{name}: {self.name} has the power modes {_names(self.modes)}")
 
-    def peak(self, precision: Precision, mode: Mode) -> float:
-        """Operations a second at most, dense, a multiply-add being two."""
-        rate = {"fp32": 2 * self.cores, "fp16": self.fp16, "int8": self.int8}[precision]
-        return mode.sms * rate * mode.gpu_mhz * 1e6
-
-    def bandwidth(self, mode: Mode) -> float:
-        """Bytes a second at most between memory and GPU."""
-        return self.bus / 8 * 2 * mode.memory_mhz * 1e6
-
 
 _GB = 10**9
 _VOLTA = {"cores": 64, "fp16": 1024, "int8": 2048}
 _AMPERE = {"cores": 128, "fp16": 2048, "int8": 4096}
-# Thor's int8 rate is not verified: its data sheet prints FP4 and FP8 alone; that of FP8 is taken.
+# Thor's int8 rate is not verified: its data sheet prints FP4 and FP8 only. This is the rate of FP8.
 _BLACKWELL = {"cores": 128, "fp16": 8192, "int8": 16384}
 
 _BOARDS = (
@@ -272,9 +261,9 @@ _BOARDS = (
 )
 
 BOARDS = {board.name: board for board in _BOARDS}
-"""By name. A Super mode is reached by flashing a module for it, so such a module counts as a board of its own."""
+"""The boards by name. A Super mode needs its own flashed image, so a module in it is a board of its own."""
 
-_ALSO = {
+_OTHER_NAMES = {
     "orin-nano-8gb": "orin-nano",
     "orin-nx-16gb": "orin-nx",
     "agx-orin-64gb": "agx-orin",
@@ -282,17 +271,45 @@ _ALSO = {
 }
 
 
-def board(device: str) -> tuple[Board, Mode]:
-    """A board and its power mode, from NAME or NAME:MODE.
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A board in one of its power modes.
 
-    Raises:
-        BadInput: there is no such board, or it has no such mode.
+    Attributes:
+        board: the board.
+        mode: the power mode, one of the board's.
     """
-    name, _, mode = device.lower().partition(":")
-    found = BOARDS.get(_ALSO.get(name, name))
-    if found is None:
-        raise BadInput(f"`device` {device} is not known; there are {', '.join(BOARDS)}")
-    return found, found.mode(mode or None)
+
+    board: Board
+    mode: Mode
+
+    @classmethod
+    def named(cls, device: str) -> Device:
+        """The device NAME or NAME:MODE, such as "orin-nano" or "agx-orin:30W".
+
+        Raises:
+            BadInput: there is no such board, or it has no such mode.
+        """
+        name, _, mode = device.lower().partition(":")
+        board = BOARDS.get(_OTHER_NAMES.get(name, name))
+        if board is None:
+            raise BadInput(f"`device` {device} is not known; there are {', '.join(BOARDS)}")
+        return cls(board, board.mode(mode or None))
+
+    def peak(self, precision: str) -> float:
+        """The highest number of dense operations a second; a multiply-add is two operations.
+
+        Args:
+            precision: one of `tcja_runtime.choices.Precision`.
+        """
+        board, mode = self.board, self.mode
+        rate = {"fp32": 2 * board.cores, "fp16": board.fp16, "int8": board.int8}[precision]
+        return mode.sms * rate * mode.gpu_mhz * 1e6
+
+    @property
+    def bandwidth(self) -> float:
+        """The highest number of bytes a second between memory and GPU."""
+        return self.board.bus / 8 * 2 * self.mode.memory_mhz * 1e6
 
 
 def _names(modes: tuple[Mode, ...]) -> str:

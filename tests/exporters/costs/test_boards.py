@@ -1,6 +1,6 @@
 import pytest
 
-from tcja_exporters.costs.boards import BOARDS, SOURCES, board
+from tcja_exporters.costs.boards import BOARDS, SOURCES, Device
 from tcja_runtime.errors import BadInput
 
 # The totals that NVIDIA prints, in 10^12 operations or 10^9 bytes a second, and how finely. They are kept apart from
@@ -45,20 +45,18 @@ BANDWIDTHS = {
 
 @pytest.mark.parametrize(("name", "mode", "precision", "trillions", "digit"), PUBLISHED)
 def test_counts_and_clocks_give_the_published_peaks(name, mode, precision, trillions, digit):
-    found, powered = board(f"{name}:{mode}")
-    assert found.peak(precision, powered) / 1e12 == pytest.approx(trillions, abs=digit)
+    assert Device.named(f"{name}:{mode}").peak(precision) / 1e12 == pytest.approx(trillions, abs=digit)
 
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_bus_and_clock_give_the_published_bandwidth(name):
-    found, mode = board(name)
-    assert found.bandwidth(mode) / 1e9 == pytest.approx(BANDWIDTHS[name], abs=1)
+    assert Device.named(name).bandwidth / 1e9 == pytest.approx(BANDWIDTHS[name], abs=1)
 
 
 def test_a_mode_of_less_power_is_not_faster():
     for found in BOARDS.values():
         modes = sorted(found.modes, key=lambda mode: (mode.watts, mode.memory_mhz))
-        bandwidths = [found.bandwidth(mode) for mode in modes]
+        bandwidths = [Device(found, mode).bandwidth for mode in modes]
         assert bandwidths == sorted(bandwidths)
         most = max(mode.sms for mode in modes)
         assert found.modes[0].sms == most
@@ -70,9 +68,9 @@ def test_every_board_names_its_sources():
 
 
 def test_names():
-    assert board("orin-nano")[1].name == "15W"
-    assert board("ORIN-NANO:7w")[1].watts == 7
-    assert board("agx-orin-64gb") == board("agx-orin")
+    assert Device.named("orin-nano").mode.name == "15W"
+    assert Device.named("ORIN-NANO:7w").mode.watts == 7
+    assert Device.named("agx-orin-64gb") == Device.named("agx-orin")
 
 
 @pytest.mark.parametrize(
@@ -85,5 +83,5 @@ def test_names():
 )
 def test_an_unknown_board_names_those_that_are_known(device, message):
     with pytest.raises(BadInput) as error:
-        board(device)
+        Device.named(device)
     assert str(error.value).startswith(message)
