@@ -201,7 +201,7 @@ def _classified(
     counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
     spans: list[Span | None] = []
     for part in parts:  # the spans of a recording are known once its windows were read
-        spans += part.spans or [None] * part.count
+        spans += part.reading.spans if part.reading else [None] * part.count
     labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
     return ClassifiedWindows(
         bundle=str(bundle.path),

@@ -1,1 +1,1 @@
-"""Windows that a network takes: their contract, and where they come from."""
+"""The windows that a network takes: their contract, and the files, recordings and streams that they come from."""

@@ -1,8 +1,8 @@
-"""Folders of data, as data sets of events come: one folder a class, in it a file a recording.
+"""Data sets in folders: one folder for each class, with one file for each recording.
 
-Frameworks number such classes by the names of their folders in the order of text (torchvision's DatasetFolder, which
-SpikingJelly's data sets are): 0, 1, 10, 2, ... A network's classes are in that order, and a data set's label files
-number them as its folders.
+torchvision's DatasetFolder, which SpikingJelly's data sets are, numbers the classes by the names of their folders in
+alphabetical order: 0, 1, 10, 2, ... The classes of a network are in that order. The label files of a data set have the
+names of the folders (counted from 1).
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS
 
 SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix in each.suffixes)))
-"""Of files that are data; others that lie beside them are passed over."""
+"""The suffixes of data files. Files with other suffixes are skipped."""
 
 
-def files(path: Path) -> list[Path]:
-    """A file, or the data files below a folder in the order of their names; links are followed.
+def data_files(path: Path) -> list[Path]:
+    """The data files below a folder, sorted by their paths; a file alone is itself. Links are followed.
 
     Raises:
-        BadInput: the folder holds none, or one in it cannot be read or leads back to itself.
+        BadInput: the folder has no data files, a folder in it cannot be read, or a link leads back to a folder above.
     """
     if not path.is_dir():
         return [path]
     found = sorted(file for file in _below(path, ()) if file.suffix.lower() in SUFFIXES and file.is_file())
     if not found:
-        raise BadInput(f"{path} is a folder without data; these are: {', '.join(sorted(SUFFIXES))}")
+        raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(SUFFIXES))}")
     return found
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """The files in a folder and in those below it; what is hidden is passed over."""
+    """The files in a folder and in all folders below it, without hidden ones."""
     place = folder.resolve()
     if place in above:
         raise BadInput(f"{folder} leads back to {place}; remove the link")
@@ -51,78 +51,86 @@ def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
-    """What folders say of files.
+class FolderLabels:
+    """The labels of files, from the names of their folders.
 
     Attributes:
-        classes: of each file, an index; -1 where they do not tell.
-        remark: what a user should know of how that was found; empty if there is nothing.
+        classes: the index of the class of each file; -1 if its folder does not tell it.
+        remark: a note for the user about how the labels were found; empty if there is none.
     """
 
     classes: list[int]
     remark: str
 
 
-def labels(path: Path, files: Sequence[Path], classes: Sequence[str] | None) -> Labelled:
-    """The class of each file, by the folder directly in `path` that it is below.
+def folder_labels(path: Path, files: Sequence[Path], classes: Sequence[str] | None) -> FolderLabels:
+    """The class of each file, from the name of the folder in `path` that the file is below.
 
-    A folder is called by the name of its class, whatever its case, spaces and signs; or by its number in the data set.
-    Where a network's classes have no names but their numbers, as many folders as classes are taken in their order.
+    A folder has the name of its class, in which case, spaces and signs do not matter, or the number of its class in the
+    data set. If the classes of the network have only numbers as names, and there are as many folders as classes, the
+    folders are taken in their order.
 
     Args:
-        path: the folder that was given, or a file.
-        files: below it.
-        classes: the network's; None if they are not known yet.
+        path: the folder that the user gave, or a file.
+        files: the data files below it.
+        classes: the names of the network's classes; None if they are not known yet.
 
     Raises:
-        BadInput: some of the folders are classes and some are not, or two are the same class.
+        BadInput: some of the folders are classes and some are not, or two of them are the same class.
     """
     names = [_folder(path, file) for file in files]
     folders = sorted(set(filter(None, names)))
     if not folders or not classes:
-        return Labelled([-1] * len(files), "")
+        return FolderLabels([-1] * len(files), "")
     numbers, remark = _numbers(folders, list(classes), path)
-    return Labelled([numbers.get(name, -1) for name in names], remark)
+    return FolderLabels([numbers.get(name, -1) for name in names], remark)
 
 
-def of_number(number: str, classes: Sequence[str]) -> int | None:
-    """The class of the folder that a data set calls by this number, from 0; None if it has no such folder."""
+def class_of_number(number: str, classes: Sequence[str]) -> int | None:
+    """The index of the class whose folder has this number as its name; None if the data set has no such folder."""
     ordered = sorted(map(str, range(len(classes))))
     return ordered.index(number) if number in ordered else None
 
 
 def _folder(path: Path, file: Path) -> str:
-    """The folder directly in `path` that a file is below; empty if it is in none."""
+    """The name of the folder in `path` that a file is below; empty if the file is directly in `path`."""
     below = file.relative_to(path).parts if path.is_dir() else ()
     return below[0] if len(below) > 1 else ""
 
 
 def _numbers(folders: list[str], classes: list[str], path: Path) -> tuple[dict[str, int], str]:
+    """The index of the class of each folder, empty if no folder is a class; and the remark for the user."""
     numbered = classes == [str(i) for i in range(len(classes))]
     plain = [] if numbered else [_plain(name) for name in classes]
     found = {folder: plain.index(_plain(folder)) for folder in folders if _plain(folder) in plain}
     if not found:
-        found = {folder: at for folder in folders if (at := of_number(folder, classes)) is not None}
+        found = {folder: at for folder in folders if (at := class_of_number(folder, classes)) is not None}
     if not found and numbered and len(folders) == len(classes):
         order = {folder: at for at, folder in enumerate(folders)}
-        said = ", ".join(f"{at} = {folder}" for folder, at in order.items())
-        return order, f"{path}: its folders are taken for the network's classes in their order: {said}"
+        pairs = ", ".join(f"{at} = {folder}" for folder, at in order.items())
+        return order, f"{path}: its folders are taken as the network's classes, in their order: {pairs}"
     if not found:
-        return {}, f"{path}: its folders are not called as the network's classes ({', '.join(classes)}): no labels"
+        known = ", ".join(classes)
+        return {}, f"{path}: no labels, as its folders do not have the names of the network's classes ({known})"
     unknown = [folder for folder in folders if folder not in found]
     if unknown:
-        raise BadInput(f"{path}: the folder '{unknown[0]}' is none of the network's classes ({', '.join(classes)})")
+        known = ", ".join(classes)
+        raise BadInput(
+            f"{path}: the folder '{unknown[0]}' is not a class of the network ({known}); rename or remove it"
+        )
     if len(set(found.values())) < len(found):
-        raise BadInput(f"{path}: two of its folders, {' and '.join(_twice(found))}, are called as the same class")
+        raise BadInput(
+            f"{path}: two of its folders, {' and '.join(_twice(found))}, are the same class; keep one of them"
+        )
     return found, ""
 
 
 def _twice(found: dict[str, int]) -> list[str]:
-    """The folders of the first class that has two."""
+    """The folders of the first class that has more than one."""
     counted = list(found.values())
     return [folder for folder, at in found.items() if at == next(each for each in counted if counted.count(each) > 1)]
 
 
 def _plain(name: str) -> str:
-    """A name without what people write differently."""
+    """A name in lower case, with letters and digits only."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())

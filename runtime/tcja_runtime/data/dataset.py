@@ -1,4 +1,4 @@
-"""Data files: windows that are read as they are needed, however many there are.
+"""Data sets in files, whose windows are read as they are needed, in memory that does not grow with their number.
 
 Files of windows (`tcja_runtime.files.npz`) and recordings of events (`tcja_runtime.data.recordings`) may be mixed.
 """
@@ -17,28 +17,28 @@ import numpy.typing as npt
 
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.contract import Floats, InputContract, Labels
-from tcja_runtime.data.recordings import Span
+from tcja_runtime.data.recordings import Reading
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events.formats import spikingjelly
 from tcja_runtime.files import npz
 from tcja_runtime.files.npz import Array
 
-_LOOKED_AT = 16  # windows that tell whether the values are unusual
-_REMARKED = 3  # files that are named with a remark
+_LOOKED_AT = 16  # windows in which unusual values are looked for
+_REMARKED = 3  # the most files that a remark names
 _RANKS = {"frames": (5, "N, T, P, H, W"), "images": (4, "N, C, H, W")}
 
 
 class Part(Protocol):
-    """Windows of one file, or of a segment of it.
+    """The windows of one file, or of a segment of a recording.
 
     Attributes:
-        file: that holds them.
-        count: how many.
-        labels: class indices int64 [count], where the file tells.
-        checks: tell its content from others.
-        remarks: what a user should know of it, once its windows were read, a line each.
-        spans: what of a recording each window holds, once they were read; empty where they are of none.
+        file: the file.
+        count: the number of windows.
+        labels: the class indices, int64 [count]; None if the file does not tell them.
+        checks: sizes and checksums of the content, and all else that changes the windows.
+        reading: what the last pass over a recording found besides its windows; None until a pass has come to its end,
+            and for files of windows.
     """
 
     @property
@@ -50,18 +50,24 @@ class Part(Protocol):
     @property
     def checks(self) -> Sequence[object]: ...
     @property
-    def remarks(self) -> Sequence[str]: ...
-    @property
-    def spans(self) -> Sequence[Span]: ...
+    def reading(self) -> Reading | None: ...
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """Those from `start` on as the network takes them, at most `size` at a time."""
+        """The windows from number `start` on, as the network takes them, at most `size` at a time."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
-class _Windows:
-    """An array of windows in an .npz; `single` is one without an axis for the batch, as SpikingJelly saves frames."""
+class _ArrayWindows:
+    """The windows in an array of an .npz.
+
+    Attributes:
+        array: the array.
+        contract: the input contract of the network.
+        labels: the class indices, int64 [count]; None if the file does not have them.
+        checks: the sizes and checksums of the arrays.
+        single: whether the array is one window without a batch axis, as SpikingJelly saves frames.
+    """
 
     array: Array
     contract: InputContract
@@ -69,7 +75,7 @@ class _Windows:
     checks: tuple[object, ...]
     single: bool
 
-    remarks = spans = ()
+    reading = None
 
     @property
     def file(self) -> Path:
@@ -87,15 +93,15 @@ class _Windows:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Windows in files.
+    """The windows of a data set in files.
 
     Attributes:
-        parts: the files, in their order.
-        labels: class indices int64 [N], where known.
-        source: where they come from, for reports.
-        stamp: when the files were written.
-        count: how many windows are taken.
-        remark: what a user should know of how labels were found; empty if there is nothing.
+        parts: the files and segments, in their order.
+        labels: the class indices, int64 [N]; None if they are not known.
+        source: the name of the data set, for reports.
+        stamp: the names of the files and the times when they were written.
+        count: the number of windows that are used, N.
+        remark: a note for the user about how the labels were found; empty if there is none.
     """
 
     parts: tuple[Part, ...]
@@ -112,19 +118,19 @@ class Data:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Tells these data from others, by checksums of their content."""
+        """A hash of the content of all parts, the same for the same windows."""
         return hashlib.sha256(repr([check for part in self.parts for check in part.checks]).encode()).hexdigest()
 
     def first(self, n: int) -> Data:
-        """The first n of them, or all."""
+        """The first n windows; all of them if there are fewer."""
         labels = None if self.labels is None else self.labels[:n]
         return dataclasses.replace(self, labels=labels, count=min(n, self.count))
 
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """Those from `start` on, float32 [size, ...] at a time and fewer at the end.
+        """The windows from number `start` on, in batches float32 [size, ...]; the last batch may be smaller.
 
         Raises:
-            BadInput: a file is damaged, or holds what the network cannot take.
+            BadInput: a file is damaged, or has windows that the network cannot take.
         """
         held: list[Floats] = []
         wanted = self.count - start
@@ -141,32 +147,36 @@ class Data:
             yield np.concatenate(held)
 
     def _pieces(self, size: int, start: int) -> Iterator[Floats]:
-        """Those from `start` on, at most `size` at a time; none is of two files."""
+        """The windows from number `start` on, in pieces of at most `size` windows of one part each."""
         for part in self.parts:
             yield from part.windows(size, start) if start < part.count else ()
             start = max(0, start - part.count)
 
 
 def load(path: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None = None) -> Data:
-    """Open data.
+    """Open a data set.
 
-    A file is an .npz with the array the contract names and, where known, `labels` [N]; one with `frames` [T, P, H, W]
-    of one window, as SpikingJelly saves it; or a recording of events, whose labels may stand beside it
-    (`tcja_runtime.data.recordings`). Of a folder all such files below it are taken in the order of their names, and the
-    folders in it may say the classes of what they hold (`tcja_runtime.data.class_folders`).
+    A data file is one of these:
+
+    * an .npz with the array that the contract names and, if they are known, `labels` [N];
+    * an .npz with `frames` [T, P, H, W] of one window, as SpikingJelly saves it;
+    * a recording of events, with or without a label file beside it (`tcja_runtime.data.recordings`).
+
+    In a folder, all data files below it are used, in the order of their paths. The names of the folders in it may tell
+    the labels (`tcja_runtime.data.class_folders`).
 
     Args:
         path: the file or folder.
-        contract: what the network takes in.
-        classes: names of those it tells apart; None if they are not known yet.
-        window: how recordings are cut into windows; None takes each as one, or as the contract has it.
+        contract: the input contract of the network.
+        classes: the names of the network's classes; None if they are not known yet.
+        window: how recordings are cut into windows; None cuts by the rule of the contract.
 
     Raises:
-        BadInput: a file is missing, is not such a file, or holds what the network cannot take.
+        BadInput: a file is missing, is not a data file, or has windows that the network cannot take.
     """
-    files = class_folders.files(path)
-    parts = [part for file in files for part in _parts(file, contract, classes, window)]
-    named = class_folders.labels(path, [part.file for part in parts], classes)
+    files = class_folders.data_files(path)
+    parts = [part for file in files for part in _open_parts(file, contract, classes, window)]
+    named = class_folders.folder_labels(path, [part.file for part in parts], classes)
     labels = np.concatenate(
         [
             np.full(part.count, label, np.int64) if part.labels is None else part.labels
@@ -175,7 +185,7 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
     )
     known = labels >= 0
     if known.any() and not known.all():
-        raise BadInput(f"{path}: some of its files have labels and some have not")
+        raise BadInput(f"{path}: some of its files have labels and some do not; label all of them, or none")
     return Data(
         parts=tuple(parts),
         labels=labels if known.any() else None,
@@ -187,11 +197,11 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
 
 
 def remarks(data: Iterable[Data]) -> list[str]:
-    """What a user should know of data whose windows were read: a line for each thing, and not for each file."""
+    """The remarks on data sets whose windows were read, a line for each remark with the files that it is about."""
     files: dict[str, dict[str, None]] = {}
     found = [each.remark for each in data if each.remark]
     for part in (part for each in data for part in each.parts):
-        for remark in part.remarks:
+        for remark in part.reading.remarks if part.reading else ():
             files.setdefault(remark, {})[str(part.file)] = None
     for remark, of in files.items():
         more = f" and {len(of) - _REMARKED:,} more" if len(of) > _REMARKED else ""
@@ -200,16 +210,16 @@ def remarks(data: Iterable[Data]) -> list[str]:
 
 
 def shape_of(path: Path | None) -> tuple[int, ...]:
-    """Shape of the windows in a data file, or in the first of a folder.
+    """The shape of a window in a data file, or in the first data file of a folder: (T, P, H, W) or (C, H, W).
 
     Raises:
-        BadInput: there is no data, or none that says it.
+        BadInput: the path is None, or the file does not tell the shape.
     """
     if path is None:
-        raise BadInput("the shape of the network's windows is not known; say it with `shape`, or give `data`")
-    file = class_folders.files(path)[0]
+        raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
+    file = class_folders.data_files(path)[0]
     if not _archived(file):
-        raise BadInput(f"{file} is a recording, which does not say the shape of windows; say it with `shape` T,P,H,W")
+        raise BadInput(f"{file} is a recording, which does not tell the shape of windows; give `shape` T,P,H,W")
     found = npz.arrays(file)
     for name, (rank, axes) in _RANKS.items():
         if name in found:
@@ -217,18 +227,21 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
             if name == "frames" and len(shape) == rank - 1 and shape[1] == 2:  # one window
                 return shape
             if len(shape) != rank:
-                raise BadInput(f"{file}: '{name}' has shape {shape}, it should be [{axes}]")
+                raise BadInput(f"{file}: '{name}' has shape {shape}, it must be [{axes}]")
             return shape[1:]
     raise BadInput(f"{file} has neither 'frames' nor 'images' (it has: {_names(found)})")
 
 
-def _parts(file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None) -> Sequence[Part]:
+def _open_parts(
+    file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None
+) -> Sequence[Part]:
+    """Open a data file: one part, or one for each labelled segment of a recording."""
     of_events = contract.name == "frames"
     found = npz.arrays(file) if _archived(file) or not of_events else None
     if found is None or (of_events and found.keys() >= set(spikingjelly.KEYS)):
-        return recordings.parts(file, contract, classes, window)
+        return recordings.open_parts(file, contract, classes, window)
     if window is not None:
-        raise BadInput(f"{file} holds windows already, which `window` cannot cut; leave it out")
+        raise BadInput(f"{file} has windows already; `window` cuts recordings only, so leave it out")
     if contract.name not in found:
         raise BadInput(f"{file} has no array '{contract.name}' (it has: {_names(found)})")
     array = found[contract.name]
@@ -238,7 +251,7 @@ def _parts(file: Path, contract: InputContract, classes: Sequence[str] | None, w
     if "labels" in found and not single:
         checks.append(found["labels"].check)
         labels = _checked_labels(found["labels"].whole(), array.shape[0], classes, file)
-    return [_Windows(array, contract, labels, tuple(checks), single)]
+    return [_ArrayWindows(array, contract, labels, tuple(checks), single)]
 
 
 def _archived(file: Path) -> bool:
@@ -246,13 +259,13 @@ def _archived(file: Path) -> bool:
 
 
 def _source(path: Path, files: Sequence[Path], parts: Sequence[Part], contract: InputContract) -> str:
-    """Where windows come from, with what a reader should know of values that are unusual."""
-    said = f"{path.name}/ ({len(files)} file{'' if len(files) == 1 else 's'})" if path.is_dir() else path.name
-    archived = tuple(part for part in parts if isinstance(part, _Windows))
+    """The name of a data set for reports, with a remark if its values are unusual."""
+    name = f"{path.name}/ ({len(files)} file{'' if len(files) == 1 else 's'})" if path.is_dir() else path.name
+    archived = tuple(part for part in parts if isinstance(part, _ArrayWindows))
     if not archived:
-        return said
-    looked_at = Data(archived, None, said, "", sum(part.count for part in archived))
-    return said + _remark(next(looked_at.batches(_LOOKED_AT)), contract)
+        return name
+    looked_at = Data(archived, None, name, "", sum(part.count for part in archived))
+    return name + _remark(next(looked_at.batches(_LOOKED_AT)), contract)
 
 
 def _names(found: Mapping[str, Array]) -> str:
@@ -269,22 +282,22 @@ def _check_array(array: Array, contract: InputContract, single: bool) -> None:
     if array.shape[0] == 0:
         raise BadInput(f"{array.file}: '{contract.name}' is empty")
     if array.dtype.kind not in "biuf":
-        raise BadInput(f"{array.file}: '{contract.name}' has type {array.dtype}, numbers are needed")
+        raise BadInput(f"{array.file}: '{contract.name}' has type {array.dtype}, it must have numbers")
 
 
 def _checked(rows: npt.NDArray[Any], contract: InputContract, file: Path) -> Floats:
-    """Windows as the network takes them."""
+    """The windows of an array as the network takes them: float32, scaled, and finite."""
     with np.errstate(over="ignore"):
         inputs = rows.astype(np.float32)
     if contract.scaling == "unit" and rows.dtype.kind in "iu":
         inputs /= np.float32(255)
     if not np.isfinite(inputs).all():
-        raise BadInput(f"{file}: '{contract.name}' holds values that are NaN, infinite or too large for float32")
+        raise BadInput(f"{file}: '{contract.name}' has values that are NaN, infinite or too large for float32")
     return inputs
 
 
 def _remark(inputs: Floats, contract: InputContract) -> str:
-    """What a reader should know of values that are unusual for the contract; empty if they are not."""
+    """A remark on values that are unusual for the contract; empty if none is."""
     least, most = float(inputs.min()), float(inputs.max()) + 0.0  # never -0
     usual = {
         "counts": "counts are not negative",

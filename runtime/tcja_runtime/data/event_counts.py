@@ -1,18 +1,19 @@
-"""Events of one frame, counted by pixel and polarity as a network takes them.
+"""Frames: events counted by pixel and polarity, and resized where the network's frames are not as large as the sensor.
 
     counts[p, y, x] = number of events with that polarity, row and column
-    frame[p]        = R counts[p] C^T     where the network's frames have another size than the sensor
+    frame[p]        = R counts[p] C^T     if the frames are resized
 
-R [H, rows] and C [W, columns] resize by triangles: with scale s = rows / H and width w = max(s, 1), row i of R has its
-centre at c = (i + 1/2) s,
+R [H, rows] and C [W, columns] resize with a triangular filter. With scale s = rows / H, width w = max(s, 1) and the
+centre c = (i + 1/2) s of row i,
 
     R[i, j] = max(0, 1 - |j + 1/2 - c| / w)   for floor(c - w + 1/2) <= j < floor(c + w + 1/2), divided by the row's sum
 
-which is torch's ``interpolate(mode="bilinear", antialias=True)`` and Pillow's BILINEAR of float images.
+as in torch's ``interpolate(mode="bilinear", antialias=True)`` and in Pillow's BILINEAR for float images.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,23 @@ Positions = npt.NDArray[np.unsignedinteger[Any]]
 Mask = npt.NDArray[np.bool_]
 
 _MANY = 2**16
-"""Positions that are enough to be counted; fewer wait for more."""
+"""The number of positions from which they are counted; fewer are kept until more come."""
 
 
 class Planes:
-    """How events become a network's frames.
+    """The planes of counts that a network's frames are made of: one plane for each polarity.
 
     Args:
-        contract: of the network.
+        contract: the input contract of the network.
+
+    Attributes:
+        rows: the number of rows of the sensor.
+        columns: the number of columns of the sensor.
+        size: the number of counts of both planes together.
+        shape: the shape of a frame, (P, H, W).
 
     Raises:
-        BadInput: it takes no frames that are cut from recordings, or does not say how.
+        BadInput: the network does not take frames, or the rule that cuts recordings into frames is not known.
     """
 
     def __init__(self, contract: InputContract) -> None:
@@ -44,42 +51,44 @@ class Planes:
             raise BadInput(f"the network takes {contract.name}, not events; give it a data file (.npz)")
         if contract.split is None:
             raise BadInput(
-                "it is not known how the network's training cut recordings into frames; export it again with `split` "
-                "number, or whichever it was"
+                "the rule that cuts recordings into frames is not known for this network; export it again with `split` "
+                "number, or the rule of its training"
             )
         self.rows, self.columns = contract.pixels
         self.size = 2 * self.rows * self.columns
-        """Values of a plane of counts."""
         self.shape = contract.shape[1:]
-        """(P, H, W) of a frame."""
-        self._second = contract.polarity == ("off", "on")
+        self._on_is_second = contract.polarity == ("off", "on")
         self._type: type[np.unsignedinteger[Any]] = np.uint16 if self.size <= 2**16 else np.uint32
-        self._resize = None
-        if contract.sensor is not None and contract.sensor != self.shape[1:]:
-            self._resize = _triangles(self.rows, self.shape[1]), _triangles(self.columns, self.shape[2]).T
+
+    @functools.cached_property
+    def _resize(self) -> tuple[Floats, Floats] | None:
+        """The matrices R and C^T; None if frames are as large as the sensor."""
+        if (self.rows, self.columns) == self.shape[1:]:
+            return None
+        return _triangles(self.rows, self.shape[1]), _triangles(self.columns, self.shape[2]).T
 
     def outside(self, events: Events) -> Mask | None:
-        """Which events are not on the sensor, bool [E]; None if all are."""
+        """Which events are outside the sensor, bool [E]; None if none is."""
         if not len(events) or (int(events.y.max()) < self.rows and int(events.x.max()) < self.columns):
             return None
         mask: Mask = (events.y >= self.rows) | (events.x >= self.columns)
         return mask
 
     def positions(self, events: Events) -> Positions:
-        """Where in a plane of counts events are, [E]; all of them must be on the sensor."""
+        """The index of each event in the flattened counts, [E]. All events must be on the sensor."""
         at: Positions = events.y.astype(self._type)
         at *= self._type(self.columns)
         at += events.x
-        second = events.p if self._second else ~events.p
+        second = events.p if self._on_is_second else ~events.p
         at += second * self._type(self.rows * self.columns)
         return at
 
     def count(self, positions: Positions) -> npt.NDArray[np.int64]:
-        """Counts int64 [size] of events at these positions."""
+        """The number of events at each index of the flattened counts, int64 [size]."""
         return np.bincount(positions, minlength=self.size)
 
     def frame(self, counts: npt.NDArray[np.int64]) -> Floats:
-        """A frame, float32 [P, H, W], of counts [size]."""
+        """The frame of flattened counts [size], float32 [P, H, W]."""
         plane: Floats = counts.astype(np.float32).reshape(2, self.rows, self.columns)
         if self._resize is None:
             return plane
@@ -89,7 +98,11 @@ class Planes:
 
 
 class Counts:
-    """Counts the events of one frame after the other, in memory that does not grow with them."""
+    """Counts the events of one frame after another, in memory that does not grow with the number of events.
+
+    Attributes:
+        events: the number of events in the present frame.
+    """
 
     def __init__(self, planes: Planes) -> None:
         self._planes = planes
@@ -97,10 +110,9 @@ class Counts:
         self._waiting = 0
         self._counted: npt.NDArray[np.int64] | None = None
         self.events = 0
-        """Of this frame until now."""
 
     def add(self, positions: Positions) -> None:
-        """Count events at these positions (`Planes.positions`)."""
+        """Count events at some positions (`Planes.positions`)."""
         self._held.append(positions)
         self._waiting += len(positions)
         self.events += len(positions)
@@ -108,7 +120,7 @@ class Counts:
             self._count()
 
     def frame(self) -> Floats:
-        """The frame, float32 [P, H, W]. The next begins empty."""
+        """End the present frame and return it, float32 [P, H, W]."""
         if not self.events:
             return np.zeros(self._planes.shape, np.float32)
         counts = self._count()
@@ -116,7 +128,7 @@ class Counts:
         return self._planes.frame(counts)
 
     def _count(self) -> npt.NDArray[np.int64]:
-        """What is counted of the frame's events with those that were held until now."""
+        """The counts of all events of the present frame, including those that were kept until now."""
         counts = self._counted
         if self._held or counts is None:
             more = self._planes.count(self._held[0] if len(self._held) == 1 else np.concatenate(self._held))
@@ -126,7 +138,7 @@ class Counts:
 
 
 def _triangles(before: int, after: int) -> Floats:
-    """The matrix [after, before] that resizes an axis."""
+    """The matrix [after, before] that resizes an axis with a triangular filter."""
     scale = before / after
     width = max(scale, 1.0)
     centre = ((np.arange(after) + 0.5) * scale)[:, None]

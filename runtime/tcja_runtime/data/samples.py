@@ -1,4 +1,4 @@
-"""Windows in memory, with their labels, and windows that are drawn at random."""
+"""Windows in memory with their labels, and random windows for an export without data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tcja_runtime.data.contract import Floats, InputContract, Labels
 
 
 class Windows(Protocol):
-    """Windows that meet a contract, in memory (`Samples`) or in files (`tcja_runtime.data.dataset.Data`).
+    """Windows that fit an input contract, in memory (`Samples`) or in files (`tcja_runtime.data.dataset.Data`).
 
     Attributes:
-        labels: class indices int64 [N], where known.
-        source: where they come from, for reports.
-        real: whether they are data; False for drawn windows.
-        digest: tells these data from others; empty for windows that cannot be met again.
-        stamp: tells whether their files were written since.
+        labels: the class indices, int64 [N]; None if they are not known.
+        source: the origin of the windows, for reports.
+        real: whether the windows are data; False for random windows.
+        digest: a hash of the content, the same for the same windows; empty for windows in memory.
+        stamp: the names and times of the files, which change when a file is written; empty for windows in memory.
     """
 
     @property
@@ -35,11 +35,11 @@ class Windows(Protocol):
     def __len__(self) -> int: ...
 
     def first(self, n: int) -> Windows:
-        """The first n of them, or all."""
+        """The first n windows; all of them if there are fewer."""
         ...
 
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """Those from `start` on, float32 [size, ...] at a time and fewer at the end."""
+        """The windows from number `start` on, in batches float32 [size, ...]; the last batch may be smaller."""
         ...
 
 
@@ -48,10 +48,10 @@ class Samples:
     """Windows in memory.
 
     Attributes:
-        inputs: float32 [N, *contract.shape].
-        labels: class indices int64 [N], where known.
-        source: where they come from, for reports.
-        real: whether they are data; False for drawn windows.
+        inputs: the windows, float32 [N, *contract.shape].
+        labels: the class indices, int64 [N]; None if they are not known.
+        source: the origin of the windows, for reports.
+        real: whether the windows are data; False for random windows.
     """
 
     inputs: Floats
@@ -65,21 +65,26 @@ class Samples:
         return len(self.inputs)
 
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """Those from `start` on, [size, ...] at a time and fewer at the end."""
+        """The windows from number `start` on, in batches [size, ...]; the last batch may be smaller."""
         for at in range(start, len(self), size):
             yield self.inputs[at : at + size]
 
     def first(self, n: int) -> Samples:
-        """The first n of them, or all."""
+        """The first n windows; all of them if there are fewer."""
         labels = None if self.labels is None else self.labels[:n]
         return dataclasses.replace(self, inputs=self.inputs[:n], labels=labels)
 
 
 def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:
-    """Windows drawn at random, for an export without data: a bright spot that drifts over sparse noise.
+    """Random windows for an export without data: a bright spot that drifts over sparse noise.
 
-    Event counts are Poisson, images are the spot's intensity; both drive a network far from silence, but no accuracy
-    can be measured on them. Latent units fire at random, each at a rate of its own.
+    Event counts are Poisson distributed; images are the intensity of the spot. Both make a network fire, but they say
+    nothing about its accuracy. For a generator, each latent unit fires at random at a rate of its own.
+
+    Args:
+        contract: the input contract of the network.
+        n: the number of windows.
+        seed: the seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     if contract.scaling == "spikes":

@@ -1,18 +1,18 @@
-"""Endless streams cut into windows of T frames, as the events come.
+"""Streams without an end, cut into windows of T frames as the events come.
 
-    window k = [t_0 + k hop, t_0 + k hop + length)     in microseconds, t_0 the time of the first event; or
-    window k = events [k hop, k hop + length)          in events, counted from 0
+    window k = [t_0 + k hop, t_0 + k hop + length)     for lengths in microseconds; t_0 is the time of the first event
+    window k = events [k hop, k hop + length)          for lengths in events, counted from 0
 
-A window of events is cut by number: length / T events a frame, rounded down, and the rest in the last. One of time is
-cut by the network's rule: "number" likewise, which is known when the window is over; any other at equal times,
+A window whose length is in events is cut by number: each frame has floor(length / T) events, the last frame also the
+rest. A window whose length is a time is cut by the rule of the network. "number" gives each frame the same number of
+events, and the frames are complete when the window has ended. Any other rule gives each frame the same time,
 
-    frame i = [t_0 + k hop + i dt, .. + dt),   dt = floor(length / T),   the last: to the window's end
+    frame i = [t_0 + k hop + i dt, t_0 + k hop + (i + 1) dt),   dt = floor(length / T),   the last: to the window's end
 
-each of which is given as soon as an event at its end or behind it has come. Windows that overlap have frames of their
-own.
+and a frame is complete as soon as an event at its end or behind it has come. Overlapping windows share no frames.
 
-Clocks jump. Time that goes back is held: an event counts as of the latest time seen, unless its own is older than every
-window that is open then; such events are late, and left out. Windows without an event are passed over, however many.
+Times may go back. An event whose time is before the latest time counts at the latest time. If its own time is older
+than every open window, the event is late and is left out. Windows without an event give no frames.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 
 MOST_OVERLAP = 64
-"""Windows that an event may be in."""
+"""The most windows that an event may be in."""
 
 _BLOCK = 2**16
-"""Events worked on at a time; they stay in the processor's cache."""
+"""The number of events that are processed at a time; they fit into the cache of the processor."""
 
 Times = npt.NDArray[np.int64]
 
@@ -44,12 +44,12 @@ class Window:
     """How a stream is cut into windows.
 
     Attributes:
-        length: of a window, in microseconds or events.
-        unit: "us" or "events".
-        hop: from one window's begin to the next one's; 0 for the length, so that each event is in one window.
+        length: the length of a window, in microseconds or events.
+        unit: the unit of length and hop, "us" or "events".
+        hop: the distance between the begins of two successive windows. 0 becomes the length: windows do not overlap.
 
     Raises:
-        BadInput: there are no such windows.
+        BadInput: the length or the hop is out of range.
     """
 
     length: int = 500_000
@@ -68,37 +68,42 @@ class Window:
             )
         if self.overlap > MOST_OVERLAP:
             raise BadInput(
-                f"a hop of {self.hop:,} {self.unit} puts an event into {self.overlap:,} windows of {self.length:,}, at "
-                f"most {MOST_OVERLAP} are possible; take a longer hop"
+                f"a hop of {self.hop:,} {self.unit} puts an event into {self.overlap:,} windows of {self.length:,}; an "
+                f"event can be in {MOST_OVERLAP} windows at most, so take a longer hop"
             )
 
     @property
     def overlap(self) -> int:
-        """Windows that an event is in at most."""
+        """The most windows that an event is in."""
         return -(-self.length // self.hop)
 
     @classmethod
     def parse(cls, length: str, hop: str | None = None) -> Window:
-        """Windows said as "500ms", "1s", "20000us" or "50000events".
+        """Windows from texts such as "500ms", "1s", "20000us" or "50000events".
+
+        Args:
+            length: the length of a window.
+            hop: the distance between the begins of two windows; None for windows that do not overlap.
 
         Raises:
-            BadInput: they are not said so, or there are no such windows.
+            BadInput: a text has another form, or its value is out of range.
         """
         size, unit = _size(length)
-        step, of = (size, unit) if hop is None else _size(hop)
-        if of != unit:
+        step, hop_unit = (size, unit) if hop is None else _size(hop)
+        if hop_unit != unit:
             raise BadInput(f"windows of {length} cannot begin every {hop}; give both in time, or both in events")
         return cls(size, unit, step)
 
 
-def _size(said: str) -> tuple[int, Literal["us", "events"]]:
-    events = re.fullmatch(r"([0-9]{1,13})events", said)
+def _size(text: str) -> tuple[int, Literal["us", "events"]]:
+    """The number and the unit in a text such as "500ms" or "50000events"."""
+    events = re.fullmatch(r"([0-9]{1,13})events", text)
     if events:
         return int(events[1]), "events"
-    time = microseconds(said)
+    time = microseconds(text)
     if time is None:
         raise BadInput(
-            f"a window or hop of '{said}' must be a time or a number of events, such as 500ms or 50000events"
+            f"a window or hop of '{text}' must be a time or a number of events, such as 500ms or 50000events"
         )
     return time, "us"
 
@@ -108,15 +113,16 @@ class Frame:
     """One frame of a window.
 
     Attributes:
-        window: its number, from 0; numbers of windows without an event are left out.
-        step: of the frame in the window, 0 .. T-1.
-        counts: as the network takes them, float32 [P, H, W].
-        begin: of the frame in microseconds. Where a window of time is cut by number that of the window, and of a window
-            of events the time of its first event since the frame before.
-        end: behind the frame in microseconds, or behind the window; of a window of events its latest time until then.
-        events: how many it has.
-        last: whether it is the window's last.
-        whole: False if the stream ended before the frame did.
+        window: the number of the window, from 0. Windows without an event have a number too, but no frames.
+        step: the number of the frame in its window, 0 .. T-1.
+        counts: the counts of events as the network takes them, float32 [P, H, W].
+        begin: the time where the frame begins, in microseconds. For a window of time that is cut by number, the time
+            where the window begins; for a window of events, the time of the first event of the frame.
+        end: the time behind the frame, in microseconds. For a window of time that is cut by number, the time behind the
+            window; for a window of events, the latest time in the window so far.
+        events: the number of events in the frame.
+        last: whether the frame is the last one of its window.
+        whole: whether the stream went on to the end of the frame.
     """
 
     window: int
@@ -129,8 +135,16 @@ class Frame:
     whole: bool
 
 
-class _Kept:
-    """The positions of a window's events, for frames that are known when it is over."""
+class _KeptEvents:
+    """The positions of the events of a window that is cut by number, kept until the window has ended.
+
+    Args:
+        planes: the planes of counts of the network.
+        most: the most events that are kept.
+
+    Attributes:
+        events: the number of events that are kept.
+    """
 
     def __init__(self, planes: Planes, most: int) -> None:
         self._planes, self._most = planes, most
@@ -138,7 +152,7 @@ class _Kept:
         self.events = 0
 
     def add(self, positions: Positions) -> int:
-        """Keep as many as there is room for; how many there was none for."""
+        """Keep events as long as there is room. Returns the number of events without room."""
         taken = min(len(positions), self._most - self.events)
         wanted = self.events + taken
         if wanted > len(self._positions):
@@ -150,7 +164,7 @@ class _Kept:
         return len(positions) - taken
 
     def frame(self, begin: int, end: int) -> Floats:
-        """The frame of events [begin, end)."""
+        """The frame of the events number [begin, end), float32 [P, H, W]."""
         return self._planes.frame(self._planes.count(self._positions[begin:end]))
 
 
@@ -159,17 +173,17 @@ class _Open:
     """A window that has an event and has not ended.
 
     Attributes:
-        number: of the window.
-        begin: of the window, in what it is cut by.
-        tray: what its events are counted or kept in.
-        step: of the frame that is being counted.
-        since: time of the first event of that frame.
-        latest: time that an event of the window has.
+        number: the number of the window.
+        begin: the place where the window begins: microseconds since the first event, or the number of an event.
+        content: the counts of the present frame, or the kept events of the window.
+        step: the number of the present frame.
+        since: the time of the first event of the present frame; None before it.
+        latest: the latest time of an event of the window.
     """
 
     number: int
     begin: int
-    tray: Counts | _Kept
+    content: Counts | _KeptEvents
     step: int = 0
     since: int | None = None
     latest: int = -(2**63)
@@ -179,27 +193,27 @@ class Cutter:
     """Cuts a stream into frames.
 
     Args:
-        contract: of the network that is to take the frames.
-        window: how the stream is cut.
-        most: events that a window of time holds if it is cut by number; those behind them are dropped.
+        contract: the input contract of the network.
+        window: how the stream is cut into windows.
+        most: the most events of a window of time that is cut by number; events behind them are dropped.
 
     Attributes:
         most: as given.
-        events: how many came.
-        outside: how many of them are not on the sensor; left out.
-        late: how many are older than every window that was open; left out.
-        dropped: how many a window had no room for, once for each such window.
-        silent: how many windows had no event.
+        events: the number of events that came.
+        outside: the number of events outside the sensor, which are left out.
+        late: the number of events older than every open window, which are left out.
+        dropped: the number of events for which a window had no room; an event counts once for each such window.
+        silent: the number of windows without an event.
 
     Raises:
-        BadInput: the network takes no frames that are cut from recordings, or the windows are too short.
+        BadInput: the network takes no frames that are cut from recordings, or the windows are too short for T frames.
     """
 
     def __init__(self, contract: InputContract, window: Window, most: int = 2**24) -> None:
         self._planes, self._window, self.most = Planes(contract), window, most
         self._steps = contract.shape[0]
         self._timed = window.unit == "us"
-        self._kept = self._timed and contract.split == "number"
+        self._keeps = self._timed and contract.split == "number"
         if window.length < self._steps:
             raise BadInput(
                 f"a window of {window.length:,} {window.unit} cannot be cut into {self._steps} frames; take a "
@@ -207,26 +221,31 @@ class Cutter:
             )
         self.events = self.outside = self.late = self.dropped = self.silent = 0
         self._origin: int | None = None
-        self._clock = 0  # of the next event, in events; else the latest time since the origin
-        self._next = 0  # no window from it on was opened
+        self._clock = 0  # the number of the next event, or the latest time since the first event
+        self._next = 0  # the number of the first window that was not opened yet
         self._open: list[_Open] = []
 
     def push(self, events: Events) -> Iterator[Frame]:
-        """The frames that are known with these events. They are taken as the frames are asked for, to the last.
+        """Take the next events of the stream.
+
+        Yields:
+            The frames that are complete with these events. The events are taken only as far as the frames are asked
+            for, so go through all of them.
 
         Raises:
-            BadInput: an event's time is none.
+            BadInput: a time is out of range.
         """
         for at in range(0, len(events), _BLOCK):
             yield from self._push(events[at : at + _BLOCK])
 
     def finish(self) -> Iterator[Frame]:
-        """Say that there are no more events: what there is of windows that have not ended."""
+        """End the stream. Yields the frames of the windows that have not ended; these frames are not whole."""
         while self._open:
             window = min(self._open, key=self._end)
-            yield from self._given(window, whole=False)
+            yield from self._frames(window, whole=False)
 
     def _push(self, events: Events) -> Iterator[Frame]:
+        """Take one block of events."""
         self.events += len(events)
         outside = self._planes.outside(events)
         if outside is not None:
@@ -256,11 +275,11 @@ class Cutter:
             yield from self._until(self._clock)
 
     def _in_time(self, events: Events) -> tuple[Events, Times]:
-        """The events that are not late, and when they count as of, since the origin."""
+        """The events that are not late, and the time at which each counts, since the first event."""
         times = events.t
         least, most = int(times.min()), int(times.max())
         if not -FARTHEST < least <= most < FARTHEST:
-            raise BadInput(f"times from {least:,} to {most:,} us are none; the stream is damaged")
+            raise BadInput(f"times from {least:,} to {most:,} us are out of range; the stream is damaged")
         if self._origin is None:
             self._origin = int(times[0])
         since = times - self._origin
@@ -273,88 +292,107 @@ class Cutter:
         return events.where(~late), clock[~late]
 
     def _add(self, window: _Open, positions: Positions, first: int, latest: int) -> None:
-        if isinstance(window.tray, _Kept):
-            self.dropped += window.tray.add(positions)
+        """Put events into a window; `first` is the time of the first, `latest` the latest time of them."""
+        if isinstance(window.content, _KeptEvents):
+            self.dropped += window.content.add(positions)
         else:
-            window.tray.add(positions)
+            window.content.add(positions)
         window.since = first if window.since is None else window.since
         window.latest = max(window.latest, latest)
 
     def _begin(self, now: int) -> None:
-        """Open the windows that an event is in."""
+        """Open the windows that an event at this time, or of this number, is in."""
         length, hop = self._window.length, self._window.hop
         first, last = max((now - length) // hop + 1, 0), now // hop
         self.silent += max(first - self._next, 0)
         for number in range(max(first, self._next), last + 1):
-            tray = _Kept(self._planes, self.most) if self._kept else Counts(self._planes)
-            self._open.append(_Open(number, number * hop, tray))
+            content = _KeptEvents(self._planes, self.most) if self._keeps else Counts(self._planes)
+            self._open.append(_Open(number, number * hop, content))
         self._next = max(self._next, last + 1)
 
     def _until(self, now: int) -> Iterator[Frame]:
-        """The frames that ended by now, in the order of their ends."""
+        """The frames that have ended now, in the order of their ends."""
         while self._open:
             window = min(self._open, key=self._end)
             if self._end(window) > now:
                 break
-            yield from self._given(window, whole=True)
+            yield from self._frames(window, whole=True)
 
     def _end(self, window: _Open) -> int:
-        """Of the frame that is being counted; of the window if its frames are known when it is over."""
-        return self._edge(window, self._steps if self._kept else window.step + 1)
+        """The end of the present frame; the end of the window if its events are kept until then."""
+        return self._edge(window, self._steps if self._keeps else window.step + 1)
 
     def _edge(self, window: _Open, step: int) -> int:
-        """Where a frame begins; that of step T is where the window ends."""
+        """The place where a frame begins; for step T, the place where the window ends."""
         length = self._window.length
         return window.begin + (length if step == self._steps else step * (length // self._steps))
 
-    def _given(self, window: _Open, *, whole: bool) -> Iterator[Frame]:
-        """The frame that was being counted, or all of a window that is over."""
-        if isinstance(window.tray, Counts):
-            events, counts = window.tray.events, window.tray.frame()
-            begin, end = self._between(window, window.step, window.step + 1)
-            window.step, window.since = window.step + 1, None
-            if window.step == self._steps:
-                self._open.remove(window)
-            yield self._frame(window, window.step - 1, counts, begin, end, events, whole=whole)
-            return
-        self._open.remove(window)
+    def _frames(self, window: _Open, *, whole: bool) -> Iterator[Frame]:
+        """End the present frame; or end the window and give all its frames, if its events were kept."""
+        if isinstance(window.content, Counts):
+            yield self._counted_frame(window, window.content, whole=whole)
+        else:
+            self._open.remove(window)
+            yield from self._kept_frames(window, window.content, whole=whole)
+
+    def _counted_frame(self, window: _Open, content: Counts, *, whole: bool) -> Frame:
+        """End the present frame of a window."""
+        events, step = content.events, window.step
+        begin, end = self._between(window, step, step + 1)
+        window.step, window.since = step + 1, None
+        last = step + 1 == self._steps
+        if last:
+            self._open.remove(window)
+        return Frame(
+            window=window.number,
+            step=step,
+            counts=content.frame(),
+            begin=begin,
+            end=end,
+            events=events,
+            last=last,
+            whole=whole,
+        )
+
+    def _kept_frames(self, window: _Open, content: _KeptEvents, *, whole: bool) -> Iterator[Frame]:
+        """The frames of a window whose events were kept, each with the same number of events."""
         begin, end = self._between(window, 0, self._steps)
-        events, each = window.tray.events, window.tray.events // self._steps
+        each = content.events // self._steps
         for step in range(self._steps):
-            first, behind = step * each, (step + 1) * each if step + 1 < self._steps else events
-            yield self._frame(window, step, window.tray.frame(first, behind), begin, end, behind - first, whole=whole)
+            last = step + 1 == self._steps
+            first, behind = step * each, content.events if last else (step + 1) * each
+            yield Frame(
+                window=window.number,
+                step=step,
+                counts=content.frame(first, behind),
+                begin=begin,
+                end=end,
+                events=behind - first,
+                last=last,
+                whole=whole,
+            )
 
     def _between(self, window: _Open, first: int, behind: int) -> tuple[int, int]:
-        """When frames from one step to another began and ended."""
+        """The times where frame `first` begins and where the frame before `behind` ends, in microseconds."""
         if not self._timed:
             return window.latest if window.since is None else window.since, window.latest
         origin = self._origin or 0
         return origin + self._edge(window, first), origin + self._edge(window, behind)
 
-    def _frame(
-        self, window: _Open, step: int, counts: Floats, begin: int, end: int, events: int, *, whole: bool
-    ) -> Frame:
-        return Frame(
-            window=window.number,
-            step=step,
-            counts=counts,
-            begin=begin,
-            end=end,
-            events=events,
-            last=step + 1 == self._steps,
-            whole=whole,
-        )
-
 
 class Collector:
-    """Puts frames together to whole windows, for networks that are not streamed frame by frame."""
+    """Puts frames together to windows, for networks that take a window at a time.
+
+    Args:
+        contract: the input contract of the network.
+    """
 
     def __init__(self, contract: InputContract) -> None:
         self._shape = contract.shape
         self._held: dict[int, Floats] = {}
 
     def add(self, frame: Frame) -> Floats | None:
-        """The window [T, P, H, W] whose last frame it is; None for any other."""
+        """Add a frame. Returns its window, float32 [T, P, H, W], if it is the last frame of the window; else None."""
         if not frame.step:
             self._held[frame.window] = np.empty(self._shape, np.float32)
         self._held[frame.window][frame.step] = frame.counts

@@ -121,7 +121,7 @@ def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
     ("network", "rule", "said"),
     [
         ("dvs128", "frames", "--split frames must be number, time, duration:TIME or duration-grid:TIME, such as"),
-        ("fashion_mnist", "time", "--split time says how recordings become frames, the network takes images; leave it"),
+        ("fashion_mnist", "time", "--split time cuts recordings into frames, but the network takes images; leave it"),
     ],
 )
 def test_how_recordings_cannot_be_cut(run, tmp_path, network, rule, said):

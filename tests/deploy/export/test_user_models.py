@@ -112,7 +112,7 @@ def test_per_step(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "mynet:build"], "the shape of the network's windows is not known; say it with --shape, or give"),
+        (["--model", "mynet:build"], "the shape of the network's windows is not known; give --shape or --data"),
         (["--model", "mynet:build", "--shape", "4,x"], "--shape 4,x is not T,P,H,W or C,H,W, such as 10,2,128,128"),
         (["--model", "mynet:build", "--shape", "4,2,4"], "the network fails on windows of shape (4, 2, 4): "),
         (["--model", "mynet:build", "--shape", "4,2,4,5", "--layout", "TN"], "shapes cannot be multiplied"),

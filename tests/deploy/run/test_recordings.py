@@ -180,7 +180,7 @@ def test_folders_that_are_no_classes_are_said(run, bundle, tmp_path):
     code, out, err = run("run", bundle, tmp_path / "set")
     assert code == 0
     assert "Accuracy" not in out
-    assert "its folders are not called as the network's classes" in " ".join(err.split())
+    assert "its folders do not have the names of the network's classes" in " ".join(err.split())
 
 
 def test_frames_as_spikingjelly_saves_them(run, bundle, tmp_path):
@@ -270,10 +270,10 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     ("arguments", "message"),
     [
         (["cut.bin"], "cut.bin: byte 895: "),
-        (["outside.bin"], "outside.bin: event 3 is at row 7, column 64; the network takes events of 64 rows and 64"),
+        (["outside.bin"], "outside.bin: event 3 is at row 7, column 64; the network's sensor is 64 x 64; give"),
         (
             ["outside.bin", "--window", "1s"],
-            "outside.bin: 1 events are not on the network's sensor of 64 rows and 64 columns; give a recording of such",
+            "outside.bin: 1 events are outside the network's sensor of 64 rows and 64 columns; give",
         ),
         (["empty.bin"], "empty.bin is empty"),
         (["good.bin", "--hop", "1s"], "--hop 1s says where the next window begins; say with --window how long"),
@@ -281,10 +281,10 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
             ["good.bin", "--window", "soon"],
             "a window or hop of 'soon' must be a time or a number of events",
         ),
-        (["frames.npz", "--window", "1s"], "frames.npz holds windows already, which --window cannot cut; leave it out"),
+        (["frames.npz", "--window", "1s"], "frames.npz has windows already; --window cuts recordings only, so"),
         (["half"], "half: the folder 'else' is none of the network's classes"),
-        (["nothing"], "nothing is a folder without data; these are: "),
-        (["labelled.bin"], "labelled.bin: its label file names class 4; the network tells 3 apart, 1 to 3"),
+        (["nothing"], "nothing is a folder without data files; their suffixes are "),
+        (["labelled.bin"], "labelled.bin: its label file names class 4; the network has the classes 1 to 3"),
         (["unlabelled.bin"], "unlabelled_labels.csv names no segment; mend it, or remove it"),
     ],
 )

@@ -53,29 +53,29 @@ def test_contracts_from_before_there_were_durations_are_read():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"name": "sounds"}, "no 'sounds' of 'counts'"),
-        ({"scaling": "unit"}, "no 'frames' of 'unit'"),
-        ({"shape": [3, 2, 4]}, r"no shape \[3, 2, 4\]"),
-        ({"shape": [3, 2, 4, 5.0]}, "no shape"),
-        ({"shape": [3, 2, 4, 0]}, "no shape"),
-        ({"shape": [3, 2, True, 5]}, "no shape"),
-        ({"shape": [2, 2, 2**14, 2**14]}, "no shape"),
-        ({"shape": [3, 1, 4, 5]}, "no frames .* are cut from recordings"),
-        ({"polarity": None}, "no frames .* are cut from recordings"),
-        ({"polarity": ["on", "on"]}, "not cut by 'number', with polarities"),
-        ({"split": "size"}, "not cut by 'size'"),
-        ({"split": ["number"]}, "not cut by"),
-        ({"split": "duration"}, "cut by 'duration' have no duration None"),
-        ({"duration": 50}, "cut by 'number' have no duration 50"),
-        ({"split": "duration", "duration": 0}, "takes no 0 microseconds"),
-        ({"split": "duration", "duration": 1.5}, "takes no 1.5 microseconds"),
-        ({"split": "duration-grid", "duration": 2**41}, "takes no 2199023255552 microseconds"),
-        ({"sensor": [4, 5]}, "not resized by None from"),
-        ({"resize": "bilinear"}, "not resized by 'bilinear' from None"),
-        ({"resize": "nearest", "sensor": [4, 5]}, "not resized by 'nearest'"),
-        ({"resize": "bilinear", "sensor": [4]}, r"no frames come from a sensor of \[4\]"),
-        ({"resize": "bilinear", "sensor": [4, 2**15]}, "no frames come from a sensor"),
-        ({"resize": "bilinear", "sensor": [4, 5.0]}, "no frames come from a sensor"),
+        ({"name": "sounds"}, "'sounds' cannot have the scaling 'counts'"),
+        ({"scaling": "unit"}, "'frames' cannot have the scaling 'unit'"),
+        ({"shape": [3, 2, 4]}, r"cannot have the shape \[3, 2, 4\]"),
+        ({"shape": [3, 2, 4, 5.0]}, "cannot have the shape"),
+        ({"shape": [3, 2, 4, 0]}, "cannot have the shape"),
+        ({"shape": [3, 2, True, 5]}, "cannot have the shape"),
+        ({"shape": [2, 2, 2**14, 2**14]}, "cannot have the shape"),
+        ({"shape": [3, 1, 4, 5]}, "frames .* cannot be cut from recordings"),
+        ({"polarity": None}, "frames .* cannot be cut from recordings"),
+        ({"polarity": ["on", "on"]}, "cannot have the split 'number' and the polarities"),
+        ({"split": "size"}, "cannot have the split 'size'"),
+        ({"split": ["number"]}, "cannot have the split"),
+        ({"split": "duration"}, "the split 'duration' cannot have the duration None"),
+        ({"duration": 50}, "the split 'number' cannot have the duration 50"),
+        ({"split": "duration", "duration": 0}, "cannot take 0 microseconds"),
+        ({"split": "duration", "duration": 1.5}, "cannot take 1.5 microseconds"),
+        ({"split": "duration-grid", "duration": 2**41}, "cannot take 2199023255552 microseconds"),
+        ({"sensor": [4, 5]}, "cannot be resized by None from"),
+        ({"resize": "bilinear"}, "cannot be resized by 'bilinear' from None"),
+        ({"resize": "nearest", "sensor": [4, 5]}, "cannot be resized by 'nearest'"),
+        ({"resize": "bilinear", "sensor": [4]}, r"frames cannot come from a sensor of \[4\]"),
+        ({"resize": "bilinear", "sensor": [4, 2**15]}, "frames cannot come from a sensor"),
+        ({"resize": "bilinear", "sensor": [4, 5.0]}, "frames cannot come from a sensor"),
     ],
 )
 def test_contracts_that_cannot_be_are_refused(changed, said):
@@ -85,7 +85,7 @@ def test_contracts_that_cannot_be_are_refused(changed, said):
 
 def test_images_are_neither_cut_nor_resized():
     for changed in ({"split": "number", "polarity": ["off", "on"]}, {"resize": "bilinear", "sensor": [4, 5]}):
-        with pytest.raises(ValueError, match="no images"):
+        with pytest.raises(ValueError, match="^images .*cannot"):
             InputContract.from_dict({**dataclasses.asdict(InputContract.images(2, 4, 4)), **changed})
 
 
@@ -119,11 +119,9 @@ def test_rules_that_are_none_are_refused(rule):
 
 
 def test_what_is_not_cut_from_recordings_has_no_rule():
-    with pytest.raises(
-        BadInput, match="`split` time says how recordings become frames, the network takes images; leave"
-    ):
+    with pytest.raises(BadInput, match="`split` time cuts recordings into frames, but the network takes images; leave"):
         IMAGES.cut_by("time")
-    with pytest.raises(BadInput, match="`split` time: events have 2 polarities, the network takes frames of 3; leave"):
+    with pytest.raises(BadInput, match="`split` time: events have 2 polarities, but .* frames have 3; leave"):
         InputContract.of((4, 3, 5, 5)).cut_by("time")
 
 

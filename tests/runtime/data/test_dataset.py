@@ -59,7 +59,7 @@ GOOD = np.zeros((2, 1, 4, 4), np.float32)
         ({"frames": GOOD}, r"has no array 'images' \(it has: frames\)"),
         ({"images": GOOD[:, :, :3]}, r"shape \(2, 1, 3, 4\), the network takes \[N, 1, 4, 4\] \(N, C, H, W\)"),
         ({"images": GOOD[:0]}, "'images' is empty"),
-        ({"images": GOOD.astype(str)}, "type <U32, numbers are needed"),
+        ({"images": GOOD.astype(str)}, "type <U32, it must have numbers"),
         ({"images": GOOD * np.nan}, "NaN, infinite or too large for float32"),
         ({"images": GOOD.astype(float) + 1e300}, "NaN, infinite or too large for float32"),
         ({"images": GOOD, "labels": np.zeros(3, int)}, "'labels' must be 2 integers"),
@@ -119,21 +119,21 @@ def test_unusual_values_are_taken_and_remarked_on(tmp_path, contract, values, re
 
 
 def test_folders_are_refused_when_empty_or_half_labelled(tmp_path):
-    with pytest.raises(BadInput, match="is a folder without data; these are: "):
+    with pytest.raises(BadInput, match="is a folder without data files; their suffixes are "):
         load(tmp_path, IMAGES, named(10))
     write(tmp_path / "a.npz", images=GOOD)
     write(tmp_path / "b.npz", images=GOOD, labels=np.zeros(2, int))
-    with pytest.raises(BadInput, match="some of its files have labels and some have not"):
+    with pytest.raises(BadInput, match="some of its files have labels and some do not"):
         load(tmp_path, IMAGES, named(10))
 
 
 def test_the_shape_of_windows_is_read_only_off_windows(tmp_path):
-    with pytest.raises(BadInput, match="is a folder without data; these are: "):
+    with pytest.raises(BadInput, match="is a folder without data files; their suffixes are "):
         shape_of(tmp_path)
     arrays = {"frames": np.zeros((3, 4, 2, 8)), "images": np.float32(0)}
     messages = (
-        r"'frames' has shape \(3, 4, 2, 8\), it should be \[N, T, P, H, W\]",
-        r"'images' has shape \(\), it sho",
+        r"'frames' has shape \(3, 4, 2, 8\), it must be \[N, T, P, H, W\]",
+        r"'images' has shape \(\), it mu",
     )
     for (name, array), message in zip(arrays.items(), messages, strict=True):
         np.savez(tmp_path / "odd.npz", **{name: array})
@@ -197,7 +197,7 @@ def test_what_is_wrong_far_behind_is_said_when_it_is_reached(tmp_path):
     images[70] = np.nan
     batches = load(write(tmp_path / "a.npz", images=images), IMAGES, named(10)).batches(32)
     assert len(next(batches)) == len(next(batches)) == 32
-    with pytest.raises(BadInput, match="a.npz: 'images' holds values that are NaN"):
+    with pytest.raises(BadInput, match="a.npz: 'images' has values that are NaN"):
         next(batches)
 
 

@@ -233,7 +233,7 @@ def test_times_that_go_back_are_refused_elsewhere(rule, size):
 def test_what_is_unusual_is_remarked():
     done = integrate(InMemory(at_times([1, 2, 3]), sensor=(9, 9)), contract(5, "number"))
     assert done.remarks == [
-        "recorded with 9 x 9 pixels, the network's sensor has 5 x 7; all events are on it",
+        "recorded with 9 x 9 pixels; the network's sensor has 5 x 7, and all events are within it",
         "3 events are fewer than the 5 frames: all of them are in the last",
     ]
     assert integrate(InMemory(drawn(99, 100), sensor=(ROWS, COLUMNS)), contract(5, "number")).remarks == []
@@ -256,11 +256,11 @@ def test_what_is_unusual_is_remarked():
         (
             at_times([-(2**62), 2**62]),
             contract(4, "time"),
-            r"times from -4,611,686,018,427,387,904 to 4,611,686,018,427,387,904 us are none",
+            r"times from -4,611,686,018,427,387,904 to 4,611,686,018,427,387,904 us are out of range",
         ),
         (at_times([1]), InputContract.images(1, 4, 4), "the network takes images, not events"),
         (at_times([1]), InputContract.latents(4, 4), "the network takes latents, not events"),
-        (at_times([1]), InputContract.of((4, 2, 5, 7)), "not known how the network's training cut .* `split` number"),
+        (at_times([1]), InputContract.of((4, 2, 5, 7)), "cuts recordings into frames is not known .* `split` number"),
     ],
 )
 def test_what_makes_no_window_is_refused(events, taken, said):
@@ -279,7 +279,7 @@ def test_too_many_frames_are_not_looked_for(monkeypatch):
 def test_events_beside_the_sensor_are_refused(x, y):
     events = drawn(20, 100)
     events.x[13], events.y[13] = x, y
-    said = rf"waving\.aedat: event 13 is at row {y}, column {x}; the network takes events of 5 rows and 7 columns"
+    said = rf"waving\.aedat: event 13 is at row {y}, column {x}; the network's sensor is 5 x 7"
     with pytest.raises(BadInput, match=said):
         integrate(InMemory(events, 6), contract(2, "number"))
 

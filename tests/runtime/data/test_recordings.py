@@ -29,7 +29,7 @@ def file(tmp_path) -> Path:
 
 def test_windows_of_more_events_than_can_be_kept_are_refused(file, monkeypatch):
     monkeypatch.setattr(recordings, "Cutter", functools.partial(Cutter, most=150))
-    with pytest.raises(BadInput, match=r"a.bin: a window holds more than 150 events; take shorter windows$"):
+    with pytest.raises(BadInput, match=r"a.bin: a window has more than 150 events; take shorter windows$"):
         load(file, CONTRACT, CLASSES, Window.parse("500ms"))
     assert len(load(file, CONTRACT, CLASSES, Window.parse("250ms"))) == 4
 

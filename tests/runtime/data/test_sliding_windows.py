@@ -296,7 +296,7 @@ def test_events_one_by_one_are_held_in_bounded_memory():
 
 def test_times_that_are_none_are_refused():
     cutter = Cutter(contract("time"), Window(100))
-    with pytest.raises(BadInput, match=r"times from 0 to 2,305,843,009,213,693,952 us are none; the stream is damaged"):
+    with pytest.raises(BadInput, match=r"times from 0 to 2,305,843,009,213,693,952 us are out of range; the stream is"):
         list(cutter.push(at_times([0, 2**61])))
 
 
@@ -342,7 +342,7 @@ def test_windows_are_parsed(said, wanted):
         ),
         ("5ms", "6ms", "a hop of 6,000 us must be 1 to the window's 5,000: events between windows would be lost"),
         ("5ms", "100events", "windows of 5ms cannot begin every 100events; give both in time, or both in events"),
-        ("64ms", "999us", "a hop of 999 us puts an event into 65 windows of 64,000, at most 64 are possible"),
+        ("64ms", "999us", "a hop of 999 us puts an event into 65 windows of 64,000; an event can be in 64 windows"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(length, hop, said):
