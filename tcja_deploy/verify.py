@@ -212,20 +212,19 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     """
     manifest, golden = opened.manifest, evidence.golden
     network = _Network.loaded(opened, name, options.trust_engine)
-    scenes = {
-        scene: (stimulus.inputs(manifest.input, len(recorded)), recorded) for scene, recorded in golden.scenes.items()
-    }
     signature, size, n = manifest.signature, batch_size(manifest.signature), len(golden.samples)
     # TensorRT builds each part of a network for one batch size, so all batches must have the same size.
     even = max(k for k in range(1, size + 1) if n % k == 0) if network.engines else size
     with progress.counted(f"compare {name} with the golden vectors", n) as advance:
-        found = compare(golden.batches(even), network.probes, scenes, signature, advance=advance)
+        found = compare(
+            golden.batches(even), network.probes, golden.stimuli(manifest.input), signature, advance=advance
+        )
     proof = BackendProof(
         parity=found.parity, engines=[judge(engine, golden, manifest, found.outputs) for engine in network.engines]
     )
     if options.bisect and found.parity.failures:
         with progress.step("find what is wrong"):
-            culprit = bisect(found.parity, opened.path, network.probes, scenes, golden, signature)
+            culprit = bisect(found.parity, opened.path, network.probes, golden, signature)
         proof = dataclasses.replace(proof, culprit=culprit)
     if found.exported is None:
         return proof

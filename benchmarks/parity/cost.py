@@ -31,7 +31,7 @@ from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Samples, draw
 from tcja_runtime.evidence import golden, stimulus
-from tcja_runtime.evidence.trace import Reference
+from tcja_runtime.evidence.trace import Recording
 
 
 def seconds(work: Callable[[], object], runs: int) -> float:
@@ -74,10 +74,10 @@ def main() -> None:
         def certified(windows: Samples) -> None:
             recorder = golden.Recorder()
 
-            def trained(inputs: Floats) -> tuple[Floats, Reference]:
-                found = reference.record(model, inputs, signature).reference
-                recorder.add(found)
-                return inputs, found
+            def trained(inputs: Floats) -> Recording:
+                found = reference.record(model, inputs, signature)
+                recorder.add(found.reference)
+                return found
 
             found = compare(map(trained, windows.batches(size)), probes, {}, signature, advance=lambda _: None)
             if found.parity.failures:

@@ -33,7 +33,7 @@ from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
-from tcja_runtime.evidence.trace import Reference, Spikes
+from tcja_runtime.evidence.trace import Recording, Reference, Spikes
 
 
 def certify(
@@ -72,16 +72,16 @@ def certify(
         estimated.update(recorded.estimated)
         return recorded.reference
 
-    def trained(inputs: Floats) -> tuple[Floats, Reference]:
+    def trained(inputs: Floats) -> Recording:
         recorded = record(deployed.network, inputs)
         recorder.add(recorded)
         profiles.append(profile(recorded, layers))
         if not advised:  # a batch is enough to tell
             advised.extend(advise(network.model, inputs, recorded, layers))
-        return inputs, recorded
+        return Recording(inputs, recorded)
 
     size = batch_size(signature)
-    scenes: dict[str, tuple[Floats, Reference]] = {}
+    scenes: dict[str, Recording] = {}
 
     def draw(scene: str, model: nn.Module, n: int) -> None:
         inputs = stimulus.inputs(contract, n)
@@ -91,8 +91,8 @@ def certify(
             given = {name: fired[:, part] for name, fired in spikes.items()}
             recorded = record(model, inputs[part], given)
             parts.append(dataclasses.replace(recorded, spikes={}))
-        scenes[scene] = inputs, dataclasses.replace(Reference.joined(parts), spikes=spikes)
-        recorder.add_scene(scene, scenes[scene][1])
+        scenes[scene] = Recording(inputs, dataclasses.replace(Reference.joined(parts), spikes=spikes))
+        recorder.add_scene(scene, scenes[scene].reference)
 
     with progress.step("record drawn stimuli"):
         draw(stimulus.DRAWN, deployed.network, stimulus.windows([layer.shape for layer in layers], time_steps))

@@ -1,7 +1,7 @@
-"""Where does an exported network first go wrong, and which kind of mistake is it?
+"""Finds where an exported network first goes wrong, and which kind of mistake it is.
 
-Every layer was fed the reference's spikes, so a mistake shows where it is made, and not behind it: of all signals that
-failed, in the order they are computed, the first is the culprit.
+In a teacher-forced comparison a mistake shows in the signal where it is made, and not in those behind it. So of all
+signals that failed, the one that is computed first is the culprit.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.parity import diagnose
-from tcja_deploy.parity.diagnose import Fired, Seen
+from tcja_deploy.parity.diagnose import Fired, SignalComparison
 from tcja_deploy.parity.judge import Place, judge_signal
 from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Parity
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
-from tcja_runtime.evidence.trace import Observation, Reference
+from tcja_runtime.evidence.trace import Observation, Recording
 from tcja_runtime.model_file.subgraph import makers
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
@@ -29,17 +29,20 @@ _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
 _NEURONS = ("Scan", "TcjaLif")
 
+Makers = Mapping[str, tuple[str, str, list[str]]]
+"""By tensor, the name, the operator and the inputs of the node that computes it."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Culprit:
-    """Where it first goes wrong.
+    """The first signal that is wrong.
 
     Attributes:
-        model: file of the model.
-        module: the PyTorch module.
-        node: the ONNX node.
-        seen: what shows it, in a line.
-        place: time step, neuron and both values; None where neurons alone showed it.
+        model: the file of the model.
+        module: the name of the PyTorch module that computes it.
+        node: the name of the ONNX node that computes it.
+        seen: the failure that shows it, in a line.
+        place: the time step and the neuron, with both values; None where neurons that were run alone show it.
         fits: the mistakes that would explain it, the likeliest first.
     """
 
@@ -52,74 +55,87 @@ class Culprit:
 
 
 def bisect(
-    parity: Parity,
-    folder: Path,
-    probes: Sequence[Probe],
-    scenes: Mapping[str, tuple[Floats, Reference]],
-    golden: Golden,
-    signature: NetworkSignature,
+    parity: Parity, folder: Path, probes: Sequence[Probe], golden: Golden, signature: NetworkSignature
 ) -> Culprit | None:
-    """Find what is wrong in a network that failed; None if nothing failed.
+    """Find what is wrong in a network that failed; None if no signal failed.
 
     Args:
         parity: the comparison that failed.
-        folder: of the models.
+        folder: the folder of the models.
         probes: the models that were compared.
-        scenes: inputs of the drawn scenes and the reference's recordings.
-        golden: the windows and their recordings.
-        signature: of the network.
+        golden: the golden vectors that they were compared with.
+        signature: the signature of the network.
     """
     failures = [failure for failure in parity.failures if failure.signal]
     if not failures:
         return None
-    order = [*next(iter(scenes.values()))[1].witnesses, OUTPUT]
+    stimuli = golden.stimuli(signature.input)
+    order = [*next(iter(stimuli.values())).reference.witnesses, OUTPUT]
     first = min(failures, key=lambda failure: _rank(failure, order))
     probe = next(probe for probe in probes if probe.model == first.model)
     made = makers((folder / first.model).read_bytes())
-    layer = next((layer for layer in signature.layers if layer.name == first.signal), None)
-    if layer and first.kind == "neurons":
-        drawn = (stimulus.ties(layer, signature.time_steps), stimulus.currents(layer, signature.time_steps))
-        fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in drawn]
-        fits = diagnose.of_neurons(layer.neuron, fired)
-        own = {f"{layer.name}/{op}" for op in _NEURONS}
-        node = next((name for name, _, _ in made.values() if name in own), made[spikes_tensor(layer.name)][0])
-        return _culprit(first, layer.name, node, fits)
+    if first.kind == "neurons":
+        layer = next(layer for layer in signature.layers if layer.name == first.signal)
+        return _wrong_neurons(first, probe, layer, signature.time_steps, made)
     window = first.place.window if first.place else 0
-    part = slice(window, window + 1)
-    inputs, reference = scenes.get(first.scene or "") or (golden.samples.inputs[part], golden.reference(part))
-    weights = stimulus.dyadic(signature.weights) if first.scene == DYADIC else None
-
-    def observed(inputs: Floats) -> Observation:
-        if first.scene == WINDOWS:
-            return probe.forced(inputs, reference)
-        return probe.stimulated(inputs, reference.spikes, weights)
-
-    if first.signal == OUTPUT:
-        seen, tensor = Seen.of_output(reference, observed(inputs).output), signature.output
-    else:
-        seen = Seen.of(reference.witnesses[str(first.signal)], observed(inputs).signals[str(first.signal)])
-        tap = next((tap for tap in signature.taps if tap.name == first.signal), None)
-        tensor = tap.tensor if tap else current_tensor(str(first.signal))
-    name, operator = _computed(made, tensor)
-    fits = diagnose.of_signal(seen)
-    if operator in _POOLS:
-        fits = ["pooling"]
-    elif first.signal == order[0] and inputs.ndim == 5 and inputs.shape[2] == 2:
-        turned = judge_signal(
-            reference.witnesses[order[0]], observed(np.ascontiguousarray(inputs[:, :, ::-1])).signals[order[0]]
-        )
-        fits = fits if turned.beyond else ["polarity"]
-    return _culprit(first, name.rpartition("/")[0], name, fits)
+    recording = stimuli.get(first.scene or "") or golden.recording(slice(window, window + 1))
+    return _wrong_signal(first, probe, recording, signature, made, earliest=order[0])
 
 
 def _rank(failure: Failure, order: list[str]) -> tuple[int, int, int]:
-    """Earlier signals first; values before neurons, and both before the spikes that follow; drawn scenes first."""
+    """Earlier signals first; values before neurons, and both before the spikes that follow from them; stimuli first."""
     kinds, scenes = ("values", "neurons", "spikes", "models"), (DRAWN, DYADIC, WINDOWS, None)
     return order.index(str(failure.signal)), kinds.index(failure.kind), scenes.index(failure.scene)
 
 
-def _computed(made: Mapping[str, tuple[str, str, list[str]]], tensor: str) -> tuple[str, str]:
-    """The node, and its operator, that computed a tensor before it was only moved."""
+def _wrong_neurons(failure: Failure, probe: Probe, layer: Layer, time_steps: int, made: Makers) -> Culprit:
+    """The culprit where the neurons of a layer, run alone, fire otherwise than specified."""
+    drawn = (stimulus.ties(layer, time_steps), stimulus.currents(layer, time_steps))
+    fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in drawn]
+    own = {f"{layer.name}/{op}" for op in _NEURONS}
+    node = next((name for name, _, _ in made.values() if name in own), made[spikes_tensor(layer.name)][0])
+    return _culprit(failure, layer.name, node, diagnose.of_neurons(layer.neuron, fired))
+
+
+def _wrong_signal(
+    failure: Failure, probe: Probe, recording: Recording, signature: NetworkSignature, made: Makers, *, earliest: str
+) -> Culprit:
+    """The culprit where a signal is beyond its bound, or a layer has an unexplained flip.
+
+    Args:
+        failure: the failure.
+        probe: the model.
+        recording: the windows or the stimulus that show it.
+        signature: the signature of the network.
+        made: the nodes of the model.
+        earliest: the first signal that the network computes, which depends on the inputs alone.
+    """
+    reference, name = recording.reference, str(failure.signal)
+    weights = stimulus.dyadic(signature.weights) if failure.scene == DYADIC else None
+
+    def observed(inputs: Floats) -> Observation:
+        if failure.scene == WINDOWS:
+            return probe.forced(inputs, reference)
+        return probe.stimulated(inputs, reference.spikes, weights)
+
+    found = observed(recording.inputs)
+    if name == OUTPUT:
+        compared, tensor = SignalComparison.of_output(reference, found.output), signature.output
+    else:
+        compared = SignalComparison.of_signal(reference.witnesses[name], found.signals[name])
+        tensor = next((tap.tensor for tap in signature.taps if tap.name == name), current_tensor(name))
+    node, operator = _computed(made, tensor)
+    fits = diagnose.of_signal(compared)
+    if operator in _POOLS:
+        fits = ["pooling"]
+    elif name == earliest and recording.inputs.ndim == 5 and recording.inputs.shape[2] == 2:
+        exchanged = observed(np.ascontiguousarray(recording.inputs[:, :, ::-1])).signals[name]
+        fits = fits if judge_signal(reference.witnesses[name], exchanged).beyond else ["polarity"]
+    return _culprit(failure, node.rpartition("/")[0], node, fits)
+
+
+def _computed(made: Makers, tensor: str) -> tuple[str, str]:
+    """The node, and its operator, that computed a tensor before it was reshaped or transposed."""
     while tensor in made:
         name, operator, inputs = made[tensor]
         if operator in (*_LINEAR, *_POOLS, "Sigmoid") or not inputs:

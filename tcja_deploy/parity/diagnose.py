@@ -1,4 +1,4 @@
-"""Which mistake explains a difference? Each kind is recognised by making it, and seeing whether the difference is gone.
+"""Finds the kind of mistake that explains a difference: each is made on purpose, to see whether the difference is gone.
 
 The kinds, in the words that reports use: "threshold comparison", "reset", "threshold", "decay", "reset value", "missing
 reset between windows", "time order", "padding side", "exchanged kernels", "polarity", "pooling", "scale", "weights",
@@ -21,28 +21,38 @@ from tcja_runtime.neuron import NeuronSpec, Reset, fire
 Array = npt.NDArray[Any]
 
 _SLACK = 2.0
-"""By how much a bound may be passed once a mistake was undone: the undoing is not what the backend computed."""
+"""The number of bounds that may be left of a difference when a mistake is undone, since undoing it rounds, too."""
 _FEWER = 20
-"""A constant explains wrong spikes if it leaves less than one in so many."""
+"""A constant explains wrong spikes if fewer than one in this number are left."""
 _DEVIATIONS = tuple(m * 10.0**-k for k in range(6, 0, -1) for m in (1, 2, 5))
 _COARSEST = 2.0**17
-"""Steps of bfloat16 in one of float32, and something over."""
+"""The largest difference of a coarser format, in float32 bounds: that of bfloat16, with a margin."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fired:
-    """Currents of neurons alone, and the spikes that a backend's neurons fired from them, both [T, N, ...]."""
+    """What the neurons of a layer, run alone, fired in a backend.
+
+    Attributes:
+        current: the currents that they were given, [T, N, ...].
+        spikes: the spikes that they fired, [T, N, ...].
+    """
 
     current: npt.NDArray[np.float32]
     spikes: Spikes
 
     def wrong(self, neuron: NeuronSpec) -> int:
-        """How many spikes these neurons would fire otherwise."""
+        """The number of spikes that differ from those of neurons with other equations or constants."""
         return int(np.count_nonzero(fire(neuron, self.current) != self.spikes))
 
 
 def of_neurons(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
-    """What explains the spikes that a backend's neurons fired alone, from currents of several windows."""
+    """The mistakes that explain the spikes of neurons that were run alone, the likeliest first.
+
+    Args:
+        neuron: the neurons as they are specified.
+        fired: what they fired, for several sets of currents.
+    """
     rules = [_other_rules(neuron, each.current) for each in fired]
     kinds = [
         kind
@@ -56,6 +66,7 @@ def of_neurons(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
 
 
 def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spikes]]:
+    """Each mistake in the equations, and the spikes that neurons with it fire."""
     yield "threshold comparison", fire(dataclasses.replace(neuron, strict=not neuron.strict), current)
     resets: tuple[Reset, ...] = ("hard", "soft", "late", "none")
     for reset in resets:
@@ -68,7 +79,7 @@ def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spik
 
 
 def _other_constants(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
-    """The constant that, changed alone, brings most of the spikes back."""
+    """The constants that leave the fewest wrong spikes when they are changed alone, if these are few."""
     variants: dict[str, tuple[float, Callable[[float], NeuronSpec]]] = {
         "threshold": (neuron.threshold, lambda value: dataclasses.replace(neuron, threshold=value)),
         "decay": (neuron.decay, lambda value: _decaying(neuron, value)),
@@ -107,7 +118,7 @@ def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
 
 
 def _refined(wrong: Callable[[float], float], deviation: float) -> float:
-    """A deviation near one that is about right."""
+    """The deviation of a constant with the fewest wrong spikes near a first guess."""
     low, high = sorted((0.4 * deviation, 2.5 * deviation))
     for _ in range(30):
         third = (high - low) / 3
@@ -119,14 +130,14 @@ def _refined(wrong: Callable[[float], float], deviation: float) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """A signal where it was compared: both sides, and what rounding explains.
+class SignalComparison:
+    """A signal, or the output, on both sides of a comparison.
 
     Attributes:
-        expected: [T, N, elements], NaN where nothing was recorded.
-        found: likewise.
-        bounds: likewise.
-        shape: of a window's elements, channels first.
+        expected: the reference's values, [T, N, elements], NaN where there is no witness.
+        found: the backend's values, [T, N, elements], NaN where there is no witness.
+        bounds: the rounding bounds, [T, N, elements], NaN where there is no witness.
+        shape: the shape of the elements, channels first.
     """
 
     expected: Array
@@ -135,8 +146,8 @@ class Seen:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, witnesses: Witnesses, signal: Array) -> Seen:
-        """From witnesses and a backend's signal [T, N, ...]."""
+    def of_signal(cls, witnesses: Witnesses, signal: Array) -> SignalComparison:
+        """The comparison of a backend's signal [T, N, ...] with its witnesses."""
         flat = signal.reshape(*signal.shape[:2], -1).astype(np.float64)
 
         def spread(values: Array) -> Array:
@@ -148,46 +159,46 @@ class Seen:
         return cls(spread(witnesses.values), flat * known, spread(witnesses.bounds), signal.shape[2:])
 
     @classmethod
-    def of_output(cls, reference: Reference, output: Array) -> Seen:
-        """From outputs [N, ...]: as a signal of one time step."""
+    def of_output(cls, reference: Reference, output: Array) -> SignalComparison:
+        """The comparison of a backend's output [N, ...] with the reference's, as a signal of one time step."""
         expected, found, bounds = (
             a.reshape(1, len(a), -1).astype(np.float64) for a in (reference.output, output, reference.output_bound)
         )
         return cls(expected, found, bounds, (expected.shape[2],))
 
     def explained(self, expected: Array, found: Array, bounds: Array) -> bool:
-        """Whether what is left of the difference, where anything was recorded, is rounding."""
+        """Whether rounding explains what is left of the difference, wherever there is a witness."""
         known = ~(np.isnan(expected) | np.isnan(found))
         difference = np.abs(found - expected)[known]
         return bool(known.any() and (difference <= _SLACK * bounds[known] + _TINY * np.abs(expected[known])).all())
 
     @property
     def beyond(self) -> Array:
-        """Where it differs by more than rounding, [T, N, C, rest] of bool."""
+        """Where the difference is beyond the bound, bool [T, N, C, rest]."""
         beyond = ~(np.abs(self.found - self.expected) <= self.bounds) & ~np.isnan(self.expected)
         return np.asarray(beyond.reshape(*beyond.shape[:2], self.shape[0], -1))
 
     @property
     def channels(self) -> Array:
-        """Which channels differ somewhere, [C] of bool."""
+        """The channels in which any value is beyond its bound, bool [C]."""
         return np.asarray(self.beyond.any(axis=(0, 1, 3)))
 
     @property
     def steps(self) -> Array:
-        """Which time steps differ somewhere, [T] of bool."""
+        """The time steps in which any value is beyond its bound, bool [T]."""
         return np.asarray(self.beyond.any(axis=(1, 2, 3)))
 
 
 _TINY = 2.0**-22
 
 
-def of_signal(seen: Seen) -> list[str]:
-    """What explains a signal that differs, from the signal alone."""
-    found = [kind for kind, holds in _TRIED.items() if holds(seen)]
+def of_signal(signal: SignalComparison) -> list[str]:
+    """The mistakes that explain a signal, the likeliest first, as far as the signal alone shows them."""
+    found = [kind for kind, holds in _TRIED.items() if holds(signal)]
     if found:
         return found[:2]
-    # Over which axis a weight's outputs spread: time steps are the channels of the convolution that mixes them.
-    outputs = {"time step": seen.steps, "output channel": seen.channels}
+    # Wrong weights show in single outputs. Those of a convolution over time are time steps instead of channels.
+    outputs = {"time step": signal.steps, "output channel": signal.channels}
     name, differs = min(outputs.items(), key=lambda item: item[1].mean())
     if differs.all():
         return ["weights"]
@@ -196,66 +207,70 @@ def of_signal(seen: Seen) -> list[str]:
     return [f"weights of {name}{'s' if len(which) > 1 else ''} {some}"]
 
 
-def _reversed(seen: Seen) -> bool:
-    return len(seen.expected) > 1 and seen.explained(seen.expected[::-1], seen.found, seen.bounds[::-1])
+def _reversed(signal: SignalComparison) -> bool:
+    return len(signal.expected) > 1 and signal.explained(signal.expected[::-1], signal.found, signal.bounds[::-1])
 
 
-def _shifted(seen: Seen) -> bool:
-    """Whether all is one channel or one time step off, edges aside."""
-    if len(seen.shape) > 1:
+def _shifted(signal: SignalComparison) -> bool:
+    """Whether every value is that of the next or the previous channel or time step, apart from the edges."""
+    if len(signal.shape) > 1:
         return False
-    for axis, length in ((0, len(seen.expected)), (2, seen.shape[0])):
+    for axis, length in ((0, len(signal.expected)), (2, signal.shape[0])):
         for a, b in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
             ours, theirs = [slice(None)] * 3, [slice(None)] * 3
             ours[axis], theirs[axis] = a, b
-            found, expected, bounds = seen.found[tuple(ours)], seen.expected[tuple(theirs)], seen.bounds[tuple(theirs)]
-            if length > 2 and seen.explained(expected, found, bounds) and bool(np.nanmax(np.abs(expected)) > 0):
+            found, expected, bounds = (
+                signal.found[tuple(ours)],
+                signal.expected[tuple(theirs)],
+                signal.bounds[tuple(theirs)],
+            )
+            if length > 2 and signal.explained(expected, found, bounds) and bool(np.nanmax(np.abs(expected)) > 0):
                 return True
     return False
 
 
-def _exchanged(seen: Seen) -> bool:
-    """Whether two time steps, or two channels, have each other's values."""
-    expected, found, bounds = (a.reshape(seen.beyond.shape) for a in (seen.expected, seen.found, seen.bounds))
-    for axis, where in ((0, seen.steps), (2, seen.channels)):
+def _exchanged(signal: SignalComparison) -> bool:
+    """Whether two time steps, or two channels, are exchanged."""
+    expected, found, bounds = (a.reshape(signal.beyond.shape) for a in (signal.expected, signal.found, signal.bounds))
+    for axis, where in ((0, signal.steps), (2, signal.channels)):
         differs = np.flatnonzero(where)
         if len(differs) == 2:
             order = np.arange(expected.shape[axis])
             order[differs] = differs[::-1]
-            if seen.explained(expected.take(order, axis), found, bounds.take(order, axis)):
+            if signal.explained(expected.take(order, axis), found, bounds.take(order, axis)):
                 return True
     return False
 
 
-def _scaled(seen: Seen) -> bool:
-    """Whether each channel is another one times a factor, plus a number; not where hardly any differs."""
-    if seen.channels.sum() < 2:
+def _scaled(signal: SignalComparison) -> bool:
+    """Whether each channel is the expected one times a factor plus a constant. At least two channels must differ."""
+    if signal.channels.sum() < 2:
         return False
     flat = [
-        np.moveaxis(a.reshape(*a.shape[:2], seen.shape[0], -1), 2, 0).reshape(seen.shape[0], -1)
-        for a in (seen.expected, seen.found, seen.bounds)
+        np.moveaxis(a.reshape(*a.shape[:2], signal.shape[0], -1), 2, 0).reshape(signal.shape[0], -1)
+        for a in (signal.expected, signal.found, signal.bounds)
     ]
     for expected, found, bounds in zip(*flat, strict=True):
         known = ~np.isnan(expected)
         x, y = expected[known], found[known]
         slope, offset = np.polyfit(x, y, 1) if np.ptp(x) > 0 else (1.0, float(np.mean(y - x)))
-        if not seen.explained(slope * x + offset, y, bounds[known] * max(1.0, abs(slope)) + _TINY * abs(offset)):
+        if not signal.explained(slope * x + offset, y, bounds[known] * max(1.0, abs(slope)) + _TINY * abs(offset)):
             return False
     return True
 
 
-def _coarser(seen: Seen) -> bool:
-    """Whether differences are everywhere, to both sides, and such as a coarser format makes."""
-    known = ~np.isnan(seen.expected) & (seen.bounds > 0)
-    if not known.any() or seen.steps.mean() <= 0.5:
+def _coarser(signal: SignalComparison) -> bool:
+    """Whether there are differences everywhere, of both signs, and as small as those of a coarser number format."""
+    known = ~np.isnan(signal.expected) & (signal.bounds > 0)
+    if not known.any() or signal.steps.mean() <= 0.5:
         return False
-    difference = (seen.found - seen.expected)[known]
-    share = np.abs(difference) / seen.bounds[known]
+    difference = (signal.found - signal.expected)[known]
+    share = np.abs(difference) / signal.bounds[known]
     both = min(np.count_nonzero(difference > 0), np.count_nonzero(difference < 0))
-    return bool(seen.channels.mean() > 0.5 and share.max() < _COARSEST and both > 0.2 * np.count_nonzero(difference))
+    return bool(signal.channels.mean() > 0.5 and share.max() < _COARSEST and both > 0.2 * np.count_nonzero(difference))
 
 
-_TRIED: dict[str, Callable[[Seen], bool]] = {
+_TRIED: dict[str, Callable[[SignalComparison], bool]] = {
     "time order": _reversed,
     "padding side": _shifted,
     "exchanged kernels": _exchanged,

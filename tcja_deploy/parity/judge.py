@@ -1,8 +1,9 @@
-"""Is a difference rounding, or a mistake? Each is judged by the bounds that the reference recorded.
+"""Judges whether rounding explains a difference, by the bounds that the reference recorded.
 
-A spike that differs is explained where, given all that its neuron fired before, the exact membrane is so near the
-threshold that rounding decides; so must be every later spike of that neuron, judged by what the backend's own spikes
-made of it. A neuron that is not among the witnesses is near its threshold at no time, so that nothing explains it.
+A flip is explained if every spike of its neuron is: at each time step, the neuron fires as its exact membrane says, or
+the membrane is within its bound of the threshold. The membrane is computed from the reference's currents and the
+backend's own spikes, as each spike changes the membrane that follows. A neuron without a witness is never undecided, so
+nothing explains its flips.
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ from tcja_runtime.evidence.trace import Reference, Spikes, Values, Witnesses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
-    """One element of a signal or of a layer, and both sides of a difference there.
+    """An element of a signal or of a layer, with both sides of a difference.
 
     Attributes:
-        window: its number, from 0.
-        time_step: from 1.
-        element: its indices in the layer, such as channel, row and column.
-        expected: the reference's value: of a signal, or the membrane before firing.
-        found: the backend's value, or 1 and 0 for fired and not fired.
-        bound: how far rounding may move the value, or decides about the spike; None where no bound was recorded,
-            because it is nowhere near.
+        window: the number of the window, from 0.
+        time_step: the time step, from 1.
+        element: the indices of the element, such as channel, row and column.
+        expected: the reference's value of a signal, or the membrane before firing; None for a neuron without a witness.
+        found: the backend's value of a signal, or 1 for a spike and 0 for none.
+        bound: the rounding bound of the value or of the membrane; None for a neuron without a witness.
     """
 
     window: int
@@ -43,13 +43,14 @@ class Place:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flips:
-    """The spikes of a layer that differ.
+    """The flips of a layer.
 
     Attributes:
-        at: how many, [T].
-        unexplained: how many of them rounding does not explain, [T].
+        at: the number of flips at each time step, [T].
+        unexplained: the number of unexplained flips at each time step, [T].
         margin: the largest distance of an explained flip's membrane from the threshold, as a share of the threshold.
-        first: the first unexplained one: the earliest step, then the lowest window and element.
+        first: the first unexplained flip: that of the earliest time step, then of the lowest window and element; None
+            if all are explained.
     """
 
     at: npt.NDArray[np.int64]
@@ -60,14 +61,15 @@ class Flips:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """How far a signal is from the reference's.
+    """The difference of a signal from the reference's.
 
     Attributes:
-        seen: how many values were compared.
-        beyond: how many are further away than rounding explains.
-        share: the largest difference, as a share of its bound; infinite where there is no rounding and a difference.
-        exact: whether no rounding is possible anywhere, so that every bit was compared.
-        first: the earliest time step beyond, and where the share is largest then.
+        seen: the number of values that were compared.
+        beyond: the number of values that differ by more than their bound.
+        share: the largest difference, as a share of its bound; infinite for a difference where the bound is 0.
+        exact: whether all bounds are 0, so that every bit was compared.
+        first: of the earliest time step with a value beyond its bound, the value with the largest share; None if there
+            is no such value.
     """
 
     seen: int
@@ -78,7 +80,14 @@ class Deviation:
 
 
 def judge_spikes(layer: Layer, reference: Reference, fired: Spikes, arithmetic: Arithmetic = FLOAT32) -> Flips:
-    """Judge what a layer fired, [T, N, ...], where it was fed the reference's spikes."""
+    """Judge the spikes of a layer that was fed the reference's spikes.
+
+    Args:
+        layer: the layer.
+        reference: what the reference computed from the same windows.
+        fired: the spikes of the layer in a backend, [T, N, ...].
+        arithmetic: the arithmetic of the backend.
+    """
     expected = reference.spikes[layer.name]
     differs = (fired != expected).reshape(*fired.shape[:2], -1)
     at = np.count_nonzero(differs, axis=(1, 2)).astype(np.int64)
@@ -122,13 +131,13 @@ def judge_spikes(layer: Layer, reference: Reference, fired: Spikes, arithmetic: 
 
 
 def judge_signal(witnesses: Witnesses, signal: Values) -> Deviation:
-    """Judge a signal [T, N, ...] by its witnesses."""
+    """Judge a backend's signal [T, N, ...] by its witnesses."""
     found = witnesses.of(signal)
     return _deviation(witnesses.values, found, witnesses.bounds, signal.shape[2:], witnesses.window, witnesses.element)
 
 
 def judge_output(reference: Reference, output: Values) -> Deviation:
-    """Judge an output [N, ...] read out of the reference's spikes."""
+    """Judge the output [N, ...] of a network all of whose spikes are the reference's."""
     window, element = np.divmod(np.arange(output.size), output[0].size)
     expected, found, bounds = (array.reshape(1, -1) for array in (reference.output, output, reference.output_bound))
     return _deviation(expected, found, bounds, output.shape[1:], window, element)
@@ -167,7 +176,7 @@ def _deviation(
 def _positions(
     witnesses: Witnesses, window: npt.NDArray[np.intp], element: npt.NDArray[np.intp], size: int
 ) -> npt.NDArray[np.int64]:
-    """Where among the witnesses each neuron is; -1 for those that are not."""
+    """The index of each neuron among the witnesses; -1 for a neuron without a witness."""
     keys = witnesses.window.astype(np.int64) * size + witnesses.element
     order = np.argsort(keys, kind="stable")
     wanted = window.astype(np.int64) * size + element

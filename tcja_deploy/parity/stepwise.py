@@ -27,7 +27,6 @@ from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.backends.stepwise_session import FILES
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
 
 
@@ -55,15 +54,13 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, progress: Progress,
         signature,
         fuses=whole.fuses,
     )
-    scenes = {
-        scene: (stimulus.inputs(manifest.input, len(recorded)), recorded) for scene, recorded in vectors.scenes.items()
-    }
     size, n = batch_size(signature), len(vectors.samples)
     with progress.counted("stream the golden windows", n) as advance:
-        found = compare(vectors.batches(size), [streamed], scenes, signature, advance=advance)
+        found = compare(vectors.batches(size), [streamed], vectors.stimuli(manifest.input), signature, advance=advance)
     spikes, unlike, answers, expected = 0, 0, [], []
     with progress.counted("compare with the whole windows", n) as advance:
-        for inputs, _ in vectors.batches(size):
+        for start in range(0, n, size):
+            inputs = vectors.samples.inputs[start : start + size]
             ours, theirs = streamed.free(inputs), whole.free(inputs)
             spikes += sum(int(np.count_nonzero(each)) for each in theirs.spikes.values())
             unlike += sum(int(np.count_nonzero(ours.spikes[name] != each)) for name, each in theirs.spikes.items())

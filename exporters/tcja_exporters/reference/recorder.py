@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +28,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic, membrane_error, membranes_within, reset_error
-from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values, Witnesses
+from tcja_runtime.evidence.trace import Observation, Recording, Reference, Spikes, Values, Witnesses
 
 _OUTPUT = "the output"
 
@@ -57,7 +56,7 @@ def run(
     with torch.inference_mode(), _observed(network, note), read_steps(network, step_output) as read:
         output = network(torch.from_numpy(inputs).to(dtype))
     spikes = {name: fired[0] if len(fired) == 1 else np.concatenate(fired) for name, fired in calls.items()}
-    return Observation(output=output.numpy(), spikes=spikes, signals={}, steps=_steps(step_output, read, spikes))
+    return Observation(output=output.numpy(), spikes=spikes, signals={}, step_output=_steps(step_output, read, spikes))
 
 
 def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
@@ -92,14 +91,6 @@ def _outline(network: nn.Module, contract: InputContract) -> tuple[list[Layer], 
     return list(found.values()), output
 
 
-@dataclasses.dataclass(frozen=True)
-class Recorded:
-    """A recording, and where its bounds are estimates: operations without a rule, by the signal they lead to."""
-
-    reference: Reference
-    estimated: dict[str, list[str]]
-
-
 def record(
     network: nn.Module,
     inputs: Floats,
@@ -107,7 +98,7 @@ def record(
     *,
     spikes: Mapping[str, Spikes] | None = None,
     arithmetic: Arithmetic = FLOAT32,
-) -> Recorded:
+) -> Recording:
     """Run a network in float64 and record what it does, and how far rounding may move it in a backend.
 
     Where its neurons fire, a recording has the taps that are parts of attention blocks, and the step output. Backends
@@ -136,7 +127,8 @@ def record(
         bound = recorder.bounds.error(output) * OWN_ROUNDING
         recorder.note(_OUTPUT)
     reference = recorder.reference(output.numpy(), bound.numpy(), read)
-    return Recorded(reference, {name: operations for name, operations in recorder.estimated.items() if operations})
+    estimated = {name: operations for name, operations in recorder.estimated.items() if operations}
+    return Recording(inputs, reference, estimated)
 
 
 class _NetworkRecorder:
@@ -211,7 +203,7 @@ class _NetworkRecorder:
             spikes=fired,
             near={name: near for name, (near, _) in found.items()} if self._free else {},
             witnesses={name: witnesses[name] for name in self.estimated if name != _OUTPUT},
-            steps=_steps(self.step_output, read, fired),
+            step_output=_steps(self.step_output, read, fired),
         )
 
 
@@ -259,7 +251,7 @@ def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Lay
     last = fired_output(layers[-1])
     ran = run(network, inputs, torch.float64, last)
     fits = ran.output.ndim == 2 and len(layers[-1].shape) == 1 and layers[-1].shape[0] % ran.output.shape[1] == 0
-    predictions = Predictions.of_output(ran.output, ran.steps) if fits else None
+    predictions = Predictions.of_output(ran.output, ran.step_output) if fits else None
     return last if predictions and predictions.tells_steps and ran.output.any() else None
 
 

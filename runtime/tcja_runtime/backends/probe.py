@@ -151,7 +151,7 @@ class Probe:
             spikes={layer: results.pop(tensor) == 1 for layer, tensor in self._spikes.items() if tensor in results},
             signals={layer: results[tensor] for layer, tensor in currents.items() if tensor in results}
             | {tap.name: tap.in_time(results[tap.tensor]) for tap in self._signature.taps if tap.tensor in results},
-            steps=steps,
+            step_output=steps,
         )
 
     def _session(self, outputs: list[str], given: Mapping[str, Dimensions]) -> Session:

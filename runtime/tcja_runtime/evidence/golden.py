@@ -36,12 +36,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.data.contract import Floats, InputContract
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.samples import Samples, Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.predictions import Predictions
-from tcja_runtime.evidence.trace import Reference, Spikes, Witnesses
+from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
 
 MAX_WINDOWS = 16
 MAX_BYTES = 32 * 2**20
@@ -93,11 +93,21 @@ class Golden:
     scenes: Mapping[str, Reference]
     predictions: Predictions
 
-    def batches(self, size: int) -> Iterator[tuple[Floats, Reference]]:
+    def batches(self, size: int) -> Iterator[Recording]:
         """The windows and what the reference computed from them, `size` windows at a time."""
         for start in range(0, len(self.samples), size):
-            part = slice(start, start + size)
-            yield self.samples.inputs[part], self.reference(part)
+            yield self.recording(slice(start, start + size))
+
+    def recording(self, part: slice) -> Recording:
+        """Some of the windows and what the reference computed from them."""
+        return Recording(self.samples.inputs[part], self.reference(part))
+
+    def stimuli(self, contract: InputContract) -> dict[str, Recording]:
+        """The random and the exact stimulus and what the reference computed from them, by the scene's name."""
+        return {
+            scene: Recording(stimulus.inputs(contract, len(reference)), reference)
+            for scene, reference in self.scenes.items()
+        }
 
     def reference(self, part: slice) -> Reference:
         """What the reference computed from some of the windows."""

@@ -85,7 +85,7 @@ class Predictions:
         Raises:
             ValueError: the network returns images.
         """
-        found = cls.of_output(run.output, run.steps)
+        found = cls.of_output(run.output, run.step_output)
         if found is None:
             raise ValueError("the network returns images, not scores of classes")
         return found

@@ -1,7 +1,7 @@
-"""What a network did with some windows, on both sides of a comparison: what the reference recorded, what a backend did.
+"""The spikes, signals and outputs of a network for some windows, recorded from the reference or observed in a backend.
 
-Spikes and signals are [T, N, ...]. A signal is a value that a network computes on its way: the input current of a
-spiking layer, under the layer's name, or what a part of an attention block returns, under the part's name.
+Spikes and signals are [T, N, ...]. A signal is the input current of a spiking layer, under the layer's name, or a tap
+(`tcja_runtime.bundle.signature.Tap`), under the tap's name.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.data.contract import Floats
+
 Spikes = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.floating[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Witnesses:
-    """Some elements of a signal as the reference computed them, at every time step.
+    """K elements of a signal as the reference computed them, at every time step.
 
     Attributes:
-        window: of each, int32 [K], in ascending order.
-        element: of each, its flat index in the signal without time and batch, int64 [K].
-        values: float64 [T, K].
-        bounds: how far rounding may move each value, float32 [T, K].
+        window: the window of each element, int32 [K], in ascending order.
+        element: the flat index of each element in the signal without time and batch, int64 [K].
+        values: the values, float64 [T, K].
+        bounds: the rounding bound of each value, float32 [T, K].
     """
 
     window: npt.NDArray[np.int32]
@@ -34,11 +36,11 @@ class Witnesses:
     bounds: npt.NDArray[np.float32]
 
     def of(self, signal: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The same elements [T, K] of another run's signal [T, N, ...]."""
+        """The same elements [T, K] of the signal [T, N, ...] of another run."""
         return signal.reshape(*signal.shape[:2], -1)[:, self.window, self.element]
 
     def windows(self, part: slice, total: int) -> Witnesses:
-        """Those in some of `total` windows, which are then numbered from 0."""
+        """The witnesses in some of `total` windows, whose numbers then start at 0."""
         start, stop, _ = part.indices(total)
         kept = (self.window >= start) & (self.window < stop)
         return Witnesses(
@@ -59,15 +61,16 @@ class Witnesses:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the reference did with N windows, and how far rounding may move it.
+    """What the reference computed from N windows, with the rounding bounds.
 
     Attributes:
-        output: what it returns, float64 [N, ...].
-        output_bound: how far rounding may move it where all spikes agree, float32 [N, ...].
-        steps: what the output is the mean over time of, [T, N, units]; None where it was not looked at.
-        spikes: by layer, in the order of the network: what it fired, or was made to fire.
-        near: by layer, neurons so near their threshold that rounding decides, [N, T]; none where spikes were given.
-        witnesses: by signal. Those of a layer include every neuron that is near at any time step.
+        output: the output, float64 [N, ...].
+        output_bound: the rounding bound of the output where all spikes agree, float32 [N, ...].
+        spikes: the spikes of each layer, in the order of the network: those it fired, or was made to fire.
+        near: the number of undecided neurons of each layer, [N, T]; empty where the spikes were given.
+        witnesses: the witnesses of each signal. Those of a layer include every neuron that is undecided at any time
+            step.
+        step_output: the tensor whose mean over time gives the output, [T, N, units]; None where it was not recorded.
     """
 
     output: Values
@@ -75,31 +78,32 @@ class Reference:
     spikes: Mapping[str, Spikes]
     near: Mapping[str, npt.NDArray[np.int64]]
     witnesses: Mapping[str, Witnesses]
-    steps: Values | None = None
+    step_output: Values | None = None
 
     def __len__(self) -> int:
         return len(self.output)
 
     def whole(self, signal: str) -> npt.NDArray[np.float64]:
-        """A signal of which every element is a witness, [T, N, elements]."""
+        """A signal that has all its elements as witnesses, [T, N, elements]."""
         values = self.witnesses[signal].values
         return values.reshape(len(values), len(self), -1)
 
     def windows(self, part: slice) -> Reference:
-        """The same of some of the windows."""
+        """The part of it that belongs to some of the windows."""
         return Reference(
             output=self.output[part],
             output_bound=self.output_bound[part],
             spikes={layer: spikes[:, part] for layer, spikes in self.spikes.items()},
             near={layer: near[part] for layer, near in self.near.items()},
-            steps=None if self.steps is None else self.steps[:, part],
             witnesses={name: found.windows(part, len(self)) for name, found in self.witnesses.items()},
+            step_output=None if self.step_output is None else self.step_output[:, part],
         )
 
     @classmethod
     def joined(cls, parts: Sequence[Reference]) -> Reference:
-        """What the reference did with all windows of several runs."""
+        """Several runs of the reference as one run over all their windows."""
         sizes = [len(part) for part in parts]
+        steps = [part.step_output for part in parts if part.step_output is not None]
         return cls(
             output=np.concatenate([part.output for part in parts]),
             output_bound=np.concatenate([part.output_bound for part in parts]),
@@ -108,22 +112,37 @@ class Reference:
             witnesses={
                 name: Witnesses.joined([part.witnesses[name] for part in parts], sizes) for name in parts[0].witnesses
             },
-            steps=np.concatenate(steps, 1) if (steps := [p.steps for p in parts if p.steps is not None]) else None,
+            step_output=np.concatenate(steps, 1) if steps else None,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Windows, and what the reference computed from them.
+
+    Attributes:
+        inputs: the windows, float32 [N, ...].
+        reference: what the reference computed.
+        estimated: by signal, the operations for which no rounding bound is known, so that the signal's is an estimate.
+    """
+
+    inputs: Floats
+    reference: Reference
+    estimated: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What a backend did with N windows.
+    """What a backend computed from N windows.
 
     Attributes:
-        output: what it returns, [N, ...].
-        spikes: by layer.
-        signals: by name; only those asked for.
-        steps: what the output is the mean over time of, [T, N, units]; None where it was not looked at.
+        output: the output, [N, ...].
+        spikes: the spikes of each layer.
+        signals: the signals that were asked for, by name.
+        step_output: the tensor whose mean over time gives the output, [T, N, units]; None where it was not observed.
     """
 
     output: Values
     spikes: Mapping[str, Spikes]
     signals: Mapping[str, Values]
-    steps: Values | None = None
+    step_output: Values | None = None

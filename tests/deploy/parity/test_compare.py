@@ -224,7 +224,7 @@ def test_windows_are_run_together_too(bundle, monkeypatch, windows):
     change(bundle, confused)
     failures = verify(bundle).report.failures
     assert failures
-    assert all("on drawn spikes" in failure for failure in failures)
+    assert all("on the random stimulus" in failure for failure in failures)
 
 
 def test_the_wrong_comparison_fails_where_no_data_shows_it(bundle):
