@@ -1,35 +1,37 @@
 # Everything is installed in .venv; PYTHON chooses the interpreter that makes it (3.10 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
-BESIDE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+BESIDE := $(PIP) --no-deps --upgrade --target .venv
 INSTALLED := .venv/.installed
 TESTABLE := .venv/.testable
+ALL_TESTABLE := .venv/.all-testable
 # A process a core, as the tests compute on one thread each; a file is one process's, so that what it makes is made once.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-all lint bench clean
 
 setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export,rtx,events,dev]'
+	$(PIP) -c constraints.txt -e '.[export,rtx,events,dev]'
 	mkdir -p build
 	touch $@
 
-# What the tests compare with.
+# What the tests compare with: other people's neurons; what these require would replace torch.
 $(TESTABLE): $(INSTALLED)
-	# Other people's neurons and readers of events; what the former require would replace torch. The second SpikingJelly cannot
-	# be installed beside the first.
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
-		spikingjelly snntorch norse nir nirtorch h5py evio faery
+	$(PIP) -c constraints.txt --no-deps spikingjelly snntorch norse nir nirtorch h5py
+	touch $@
+
+# Compilers and other people's releases, most of which cannot be installed beside each other.
+$(ALL_TESTABLE): $(TESTABLE)
+	$(PIP) -c constraints.txt --no-deps evio faery
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
-		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
-			--target .venv/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
+		$(BESIDE)/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
 	# For the neuron's kernel, none of which needs a GPU: CUDA's compilers and assemblers, TensorRT's
 	# bindings with the lean runtime that holds the plugin registry, and the NumPy that older bindings were built for.
-	# Beside the environment, because PyTorch for CUDA and TensorRT pin versions of their own.
 	$(BESIDE)/cuda-12 nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85
 	$(BESIDE)/cuda-13 nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-nvcc==13.0.88
 	$(BESIDE)/tensorrt-10.9 tensorrt-cu12-bindings==10.9.0.34
@@ -45,10 +47,10 @@ demo: setup
 	$(BIN)/tcja-deploy export $(EXAMPLE)/checkpoint.pth --data $(EXAMPLE)/test_1000.npz --out build/fashion_mnist.bundle
 
 test: $(TESTABLE)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not releases"
 
-test-slow: $(TESTABLE)
-	$(PYTEST) -m slow
+test-all: $(ALL_TESTABLE)
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .

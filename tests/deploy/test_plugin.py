@@ -14,6 +14,8 @@ from tcja_runtime.bundle.bundle import Bundle, sha256
 
 from ..runtime.tensorrt.plugin import toolkits
 
+pytestmark = pytest.mark.releases
+
 
 @pytest.fixture(params=["fashion_mnist", "dvs128"])
 def name(request) -> str:

@@ -109,10 +109,11 @@ def test_a_stale_membrane_changes_nothing(name):
 
 
 @pytest.mark.slow
+@pytest.mark.releases
 def test_all_of_this_with_spikingjelly_2():
     """The second release, which cannot be installed beside the first, in a process of its own."""
     if not SECOND.exists():
-        pytest.skip("SpikingJelly 2 is not at hand; make test installs it")
+        pytest.skip("SpikingJelly 2 is not at hand; make test-all installs it")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "activation_based", __file__],
         env={**os.environ, "PYTHONPATH": str(SECOND)},

@@ -17,7 +17,9 @@ from . import writers
 ROOT = Path(__file__).parents[3]
 REAL = ROOT.parent / "shared" / "recordings"
 SECOND = Path(sys.prefix) / "spikingjelly-2"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="no real recordings beside the repository")
+real = pytest.mark.skipif(
+    not REAL.is_dir(), reason="no real recordings in ../shared/recordings: their licences do not let them be shipped"
+)
 
 
 def read(path: Path) -> Events:
@@ -50,6 +52,7 @@ def test_what_is_known_of_them(file, format_, count, sensor):
 
 
 @real
+@pytest.mark.releases
 @pytest.mark.parametrize("file", ["sample.aedat4", "evt2.raw", "evt3_sample.raw"])
 def test_as_faery_reads_them(file):
     faery = pytest.importorskip("faery")
@@ -71,6 +74,7 @@ def test_as_faery_reads_them(file):
 
 
 @real
+@pytest.mark.releases
 @pytest.mark.parametrize("file", ["sample_nmnist.bin", "sample_ncars.dat"])
 def test_as_evio_reads_them(file):
     evio = pytest.importorskip("evio")
@@ -94,7 +98,7 @@ STAND_INS = (
 )
 
 
-@pytest.fixture(scope="module", params=["first", "second"])
+@pytest.fixture(scope="module", params=["first", pytest.param("second", marks=pytest.mark.releases)])
 def spikingjelly(request) -> types.SimpleNamespace:
     """SpikingJelly's own readers, of both versions."""
     with pytest.MonkeyPatch.context() as patch:

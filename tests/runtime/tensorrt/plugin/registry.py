@@ -2,7 +2,7 @@
 
 The bindings are those of the package index. NVIDIA's lean runtime, which can be had without a GPU, stands in for the
 whole library and holds the registry; what it lacks are the builder and the parser, which stubs that return nothing
-replace. `make setup` downloads both.
+replace. `make test-all` downloads both.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def libraries(version: str, folder: Path) -> None:
     major = version.partition(".")[0]
     lean = _wheels(LEAN[version]) / "tensorrt_lean_libs" / f"libnvinfer_lean.so.{major}"
     if not (lean.exists() and _wheels(version).exists()):
-        pytest.skip(f"the bindings of TensorRT {version} are not installed: run 'make setup'")
+        pytest.skip(f"the bindings of TensorRT {version} are not installed: make test-all installs them")
     (folder / f"libnvinfer.so.{major}").symlink_to(lean)
     (folder / "stubs.c").write_text("".join(f"void* {name}(void) {{ return 0; }}\n" for name in LACKING))
     driver = Path(__file__).with_name("driver.c")
@@ -58,7 +58,7 @@ def run(version: str, folder: Path, code: str, numpy_1: bool) -> str:
     """What a program prints that has TensorRT as `trt`, and CUDA 12.6 to compile with."""
     cuda, numpy = Path(toolkits.nvrtc("12.6")).parents[3], Path(sys.prefix) / "numpy-1"
     if numpy_1 and not numpy.exists():
-        pytest.skip("NumPy 1 is not installed, which Python 3.13 has not: run 'make setup'")
+        pytest.skip("NumPy 1 is not installed, which Python 3.13 has not: make test-all installs them")
     path = os.pathsep.join([*[str(numpy)] * numpy_1, *sys.path, str(_wheels(version)), str(cuda)])
     environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run([sys.executable, "-c", IMPORTS + code], capture_output=True, text=True, env=environment)

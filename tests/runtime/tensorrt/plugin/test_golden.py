@@ -17,6 +17,7 @@ from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
 from . import host
 
 
+@pytest.mark.releases
 def test_golden_spikes_and_membranes(bundle, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")

@@ -21,6 +21,7 @@ def library(tmp_path_factory):
     return host.compiled(KERNELS, tmp_path_factory.mktemp("kernels"))
 
 
+@pytest.mark.releases
 @pytest.mark.parametrize(("dtype", "pool", "traced"), VARIANTS)
 @pytest.mark.parametrize("name", SPECS)
 def test_spikes_and_membranes_are_the_specifications(library, name, dtype, pool, traced):
@@ -46,6 +47,7 @@ def test_currents_meet_thresholds_exactly():
         assert (membranes(spec, current, spikes) == spec.threshold).sum() > 20
 
 
+@pytest.mark.releases
 def test_the_shim_converts_every_half(library):
     values = np.empty(2**16, np.float32)
     library.widen(2**16, values.ctypes.data_as(host.ctypes.c_void_p))

@@ -54,6 +54,7 @@ def kernel_op(tmp_path_factory):
 FUSED = {"dvs128": Fused(7, 0, 3), "fashion_mnist": Fused(4, 0, 1)}
 
 
+@pytest.mark.releases
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_network_computes_the_same(name, exports, precision, kernel_op):
     exported = exports[name][0]
@@ -136,6 +137,7 @@ def run_both(model, kernel_op):
     return fused, changed
 
 
+@pytest.mark.releases
 @pytest.mark.parametrize(
     ("attributes", "k"),
     [
@@ -162,6 +164,7 @@ def test_what_is_pooled_within_the_plugin(kernel_op, attributes, k):
     assert json.loads(said)["pool"] == k
 
 
+@pytest.mark.releases
 @pytest.mark.parametrize("read", ["s", "j"])
 @pytest.mark.parametrize("how", ["by a node", "as an output"])
 def test_spikes_that_are_read_elsewhere_are_not_pooled_away(kernel_op, read, how):
@@ -175,6 +178,7 @@ def test_spikes_that_are_read_elsewhere_are_not_pooled_away(kernel_op, read, how
     assert fused.pools == 0
 
 
+@pytest.mark.releases
 def test_another_reshape_is_not_taken_for_one_that_joins_steps_and_batch(kernel_op):
     target = helper.make_tensor("target", TensorProto.INT64, [4], [-1, 2, 12, 3])
     tensors = {"s": SPIKES, "j": (TensorProto.FLOAT, ["M", 2, 12, 3]), "y": (TensorProto.FLOAT, ["M", 2, "H", "W"])}
@@ -185,6 +189,7 @@ def test_another_reshape_is_not_taken_for_one_that_joins_steps_and_batch(kernel_
 HALF = (TensorProto.FLOAT16, [4, "N", 2, 6, 6])
 
 
+@pytest.mark.releases
 @pytest.mark.parametrize("readers", ["half", "float", "both", "an output"])
 def test_casts_around_a_neuron_are_left_out(kernel_op, readers):
     nodes = [helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT), neuron("c", "s")]
@@ -205,6 +210,7 @@ def test_casts_around_a_neuron_are_left_out(kernel_op, readers):
     assert [node.attribute[0].i for node in casts] == [TensorProto.FLOAT] * (readers != "half")
 
 
+@pytest.mark.releases
 def test_a_current_that_others_read_too_stays_cast(kernel_op):
     nodes = [helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT), neuron("c", "s")]
     nodes.append(helper.make_node("Add", ["c", "s"], ["y"]))
@@ -213,6 +219,7 @@ def test_a_current_that_others_read_too_stays_cast(kernel_op):
     assert fused == Fused(1, 1, 0)
 
 
+@pytest.mark.releases
 def test_integers_that_are_cast_stay_cast(kernel_op):
     nodes = [helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT), neuron("c", "y")]
     tensors = {"c": SPIKES, "y": SPIKES}

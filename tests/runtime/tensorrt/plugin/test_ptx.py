@@ -35,6 +35,7 @@ KERNELS = [
 
 
 @pytest.mark.slow
+@pytest.mark.releases
 @pytest.mark.parametrize(("sm", "toolkit", "known"), GPUS)
 def test_the_kernel_compiles_and_is_assembled(tmp_path, sm, toolkit, known):
     for i, kernel in enumerate(KERNELS):
@@ -57,6 +58,7 @@ def test_the_kernel_compiles_and_is_assembled(tmp_path, sm, toolkit, known):
         assert "0 bytes spill stores, 0 bytes spill loads" in done.stderr
 
 
+@pytest.mark.releases
 def test_the_assembler_refuses_what_a_version_of_ptx_does_not_know(tmp_path):
     """Or the test above would not tell whether a kernel may say so early a version."""
     ptx = KERNELS[0].ptx("90", toolkits.nvrtc("12.6"))
@@ -67,11 +69,13 @@ def test_the_assembler_refuses_what_a_version_of_ptx_does_not_know(tmp_path):
         assert subprocess.run(command, capture_output=True).returncode == code
 
 
+@pytest.mark.releases
 def test_a_gpu_that_the_compiler_does_not_know_is_named():
     with pytest.raises(Unavailable, match=r"kernel does not compile for sm_110: .*gpu-architecture"):
         KERNELS[0].ptx("110", toolkits.nvrtc("12.6"))
 
 
+@pytest.mark.releases
 def test_what_does_not_compile_is_told():
     with pytest.raises(ValueError, match=r"bad.cu\(1\): error: identifier \"nothing\" is undefined"):
         nvrtc.compiled("int x = nothing;", "bad.cu", [], toolkits.nvrtc("12.6"))
@@ -91,6 +95,7 @@ def test_constants_keep_every_bit():
         assert float.fromhex(defined[name.upper()]) == np.float32(getattr(spec, name))
 
 
+@pytest.mark.releases
 def test_of_several_compilers_the_newest_is_taken(tmp_path, monkeypatch):
     (tmp_path / "nvidia").mkdir()
     for toolkit in ("12.6", "13.0"):

@@ -13,6 +13,8 @@ from tcja_runtime.tensorrt.plugin import described, kernel_of
 from . import host, kernels, registry
 from .kernels import SPECS
 
+pytestmark = pytest.mark.releases
+
 SHAPES = {1: (10, 3, 128, 16, 16), 2: (10, 3, 128, 33, 16)}
 NUMBERS = """
 class Number(trt.IDimensionExpr):

@@ -1,4 +1,4 @@
-"""CUDA's compilers, which `make setup` puts beside the environment's packages, one folder a toolkit."""
+"""CUDA's compilers, which `make test-all` puts beside the environment's packages, one folder a toolkit."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def ptxas(toolkit: str) -> str:
 def _file(toolkit: str, name: str) -> Path:
     found = sorted((Path(sys.prefix) / TOOLKITS[toolkit]).glob(f"nvidia/*/{name}"))
     if not found:
-        pytest.skip(f"CUDA {toolkit} is not installed: run 'make setup'")
+        pytest.skip(f"CUDA {toolkit} is not installed: make test-all installs them")
     return found[0]
