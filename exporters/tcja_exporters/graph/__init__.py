@@ -1,1 +1,1 @@
-"""From a PyTorch module to an ONNX graph, and the layouts of time in it."""
+"""From a PyTorch module to ONNX models in each time form."""

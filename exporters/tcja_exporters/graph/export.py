@@ -1,11 +1,13 @@
-"""From a torch module to the two ONNX models of a bundle.
+"""Exports a torch module as the two ONNX models of a bundle.
 
-torch.onnx.export          one TcjaLif node a spiking layer, whatever T
-steps                      or one step operator a call, joined to one node a layer
-names                      nodes and tensors are called after their PyTorch modules
-passes                     `tcja_exporters.passes`
-model.onnx                 plus the functions that define TcjaLif
-model.plain.onnx           the functions' place taken by standard operators
+These steps follow each other:
+
+torch.onnx.export          makes one TcjaLif node a spiking layer, for any T, or one step operator a time step
+step joining               joins the step operators of a layer to one TcjaLif node
+naming                     names nodes and tensors after their PyTorch modules
+passes                     simplify the graph (`tcja_exporters.passes`)
+model.onnx                 gets the functions that define TcjaLif
+model.plain.onnx           gets standard operators in place of TcjaLif
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
 IR_VERSION = 10
-"""The newest that TensorRT 10.3 (JetPack 6) reads."""
+"""The newest IR version that TensorRT 10.3 (JetPack 6) reads."""
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _SHORT_CONSTANTS = {
     "value_float": np.float32,
@@ -45,21 +47,23 @@ _SHORT_CONSTANTS = {
     "value_int": np.int64,
     "value_ints": np.int64,
 }
-"""How a Constant may hold numbers besides a tensor, and their type: graphsurgeon takes floats for float64."""
+"""The attributes in which a Constant may hold numbers instead of a tensor, and the types of these numbers.
+
+graphsurgeon would read floats as float64."""
 
 
 def export(network: nn.Module, contract: InputContract, output: str, metadata: dict[str, str]) -> Exported:
     """Export a network in eval mode, with a dynamic batch.
 
     Args:
-        network: takes a batch [N, *contract.shape] and returns one tensor [N, ...].
+        network: the network, which takes a batch [N, *contract.shape] and returns one tensor [N, ...].
         contract: its input.
-        output: name for its output.
-        metadata: properties to store in both models.
+        output: the name of its output.
+        metadata: the properties to store in both models.
 
     Raises:
-        BadInput: the network cannot take batches of any size, uses a neuron twice, draws random numbers, or needs an
-            operation that ONNX has not.
+        BadInput: the network does not take batches of any size, uses a neuron twice, draws random numbers, or needs an
+            operation that ONNX does not have.
     """
     set_surrogate(network, None)
     raw = _torch_export(network.eval(), contract, output)
@@ -73,7 +77,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
     _refuse_random(graph)
     made = gs.export_onnx(graph)
     del graph
-    gc.collect()  # its nodes are cycles, which hold the weights that it was made of
+    gc.collect()  # its nodes refer to each other in cycles, and hold the weights
     model, plain = _models(made, metadata)
     return Exported(model, plain, report, _weights(network, model))
 
@@ -83,9 +87,9 @@ def rewritten(exported: Exported, name: str, change: Callable[[gs.Graph], Done],
 
     Args:
         exported: the network.
-        name: of the pass.
+        name: the name of the pass.
         change: the pass.
-        weights: where the weights are then.
+        weights: the weights of the network after the pass.
     """
     graph = graph_of(exported)
     done = change(graph)
@@ -96,7 +100,7 @@ def rewritten(exported: Exported, name: str, change: Callable[[gs.Graph], Done],
 
 
 def graph_of(exported: Exported) -> gs.Graph:
-    """The canonical model as a graph to change, without the functions that define TcjaLif."""
+    """The canonical model as a graph to change; the functions that define TcjaLif are left out."""
     bare = onnx.ModelProto()
     bare.CopyFrom(exported.model)
     del bare.functions[:]
@@ -106,7 +110,13 @@ def graph_of(exported: Exported) -> gs.Graph:
 
 
 def laid_out(exported: Exported, forms: Mapping[str, str], *, pooled: bool = False) -> Exported:
-    """An exported network whose plain model has other time forms; the arguments are those of `time_forms.lower`."""
+    """An exported network with other time forms in its plain model.
+
+    Args:
+        exported: the network.
+        forms: the time form of spiking layers, by name (`tcja_runtime.choices.TIME_FORMS`); all others are scans.
+        pooled: whether a Scan also does the maximum pooling of its spikes (`tcja_exporters.graph.time_forms.lower`).
+    """
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
     return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms, pooled=pooled))
 
@@ -118,21 +128,21 @@ def _plain(
     *,
     pooled: bool = False,
 ) -> onnx.ModelProto:
-    plain = finished(time_forms.lower(model, forms, pooled=pooled), metadata)
+    plain = finish(time_forms.lower(model, forms, pooled=pooled), metadata)
     check(plain)
     return plain
 
 
 def _models(made: onnx.ModelProto, metadata: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The canonical and the plain model of one with TcjaLif nodes."""
-    model = finished(made, metadata)
+    """The canonical and the plain model, from a model with TcjaLif nodes that no function defines yet."""
+    model = finish(made, metadata)
     custom_op.define(model)
     check(model)
     return model, _plain(model, metadata)
 
 
 def _torch_export(network: nn.Module, contract: InputContract, output: str) -> onnx.ModelProto:
-    # Two windows, because a batch of one would be taken for a constant.
+    # Two windows: the exporter takes a batch of one for a constant.
     example = torch.zeros(2, *contract.shape)
     with _quiet(), _explained():
         program: Any = torch.onnx.export(
@@ -148,7 +158,7 @@ def _torch_export(network: nn.Module, contract: InputContract, output: str) -> o
         )
     model: onnx.ModelProto = program.model_proto
     del program
-    gc.collect()  # the exporter leaves cycles behind, which hold copies of the weights
+    gc.collect()  # the exporter leaves cycles of objects that hold copies of the weights
     for value in (model.graph.input[0], model.graph.output[0]):
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise BadInput(f"the network fixes the batch size of '{value.name}'; take it from the input's shape")
@@ -157,7 +167,7 @@ def _torch_export(network: nn.Module, contract: InputContract, output: str) -> o
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Say in a line what the exporter cannot do: the innermost cause of its error."""
+    """Turn an error of the exporter into a `BadInput` of one line, about the innermost cause."""
     try:
         yield
     except torch.onnx.OnnxExporterError as error:
@@ -170,7 +180,7 @@ def _explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter about packages that are not needed and about its own deprecations."""
+    """Silence the exporter's warnings about packages that are not needed and about its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -200,13 +210,15 @@ def _refuse_random(graph: gs.Graph) -> None:
 
 
 def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
-    """The weights of a network's convolutions and matrix products, as far as they are its modules'."""
+    """The weights of convolutions and matrix products that are parameters of the network's modules."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     modules = dict(network.named_modules())
     found = []
     for node in model.graph.node:
         module = node.name.rpartition("/")[0]
-        own = modules[module]._parameters.get("weight") if module in modules else None  # not one that is computed
+        own = (
+            modules[module]._parameters.get("weight") if module in modules else None
+        )  # a computed weight is no parameter
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or own is None:
             continue
         tensor, *bias = node.input[1:]
@@ -227,8 +239,13 @@ def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
     return found
 
 
-def finished(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
-    """A model with the version and the properties that all models of a bundle have; it is changed in place."""
+def finish(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+    """Set the version and the properties that all models of a bundle have, in place; return the model.
+
+    Args:
+        model: the model.
+        metadata: its properties; "producer" is also the name of its producer.
+    """
     model.ir_version = IR_VERSION
     model.producer_name = metadata["producer"]
     del model.metadata_props[:]

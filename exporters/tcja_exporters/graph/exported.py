@@ -1,4 +1,4 @@
-"""An exported network: both models and the weights that they share."""
+"""An exported network: its two models and the weights that they share, in memory and in files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from tcja_runtime.bundle.signature import Weight
 
 EXTERNAL_FROM_BYTES = 1024
 """Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""
-
-
 ALIGNMENT = 64
+"""The alignment of tensors in the weights file, in bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """Both models of a network, what the passes did to it, and where its weights are in them."""
+    """An exported network.
+
+    Attributes:
+        model: the canonical model, with TcjaLif nodes.
+        plain: the model of standard operators only.
+        passes: the report of each pass: name, changes, exact, note.
+        weights: the tensors in both models that hold the weights of convolutions and matrix products.
+    """
 
     model: onnx.ModelProto
     plain: onnx.ModelProto
@@ -33,7 +39,13 @@ class Exported:
 
 
 def check(model: onnx.ModelProto) -> None:
-    """Check a model as if its weights were inputs: the checker makes two more copies of what it is given."""
+    """Check a model with onnx's checker, in little memory.
+
+    The checker copies the model twice, so its weights are replaced by inputs of the same shape.
+
+    Raises:
+        onnx.checker.ValidationError: the model is not valid.
+    """
     light, weights = _light(model)
     for tensor, _ in weights:
         light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
@@ -42,7 +54,7 @@ def check(model: onnx.ModelProto) -> None:
 
 
 def _light(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[onnx.TensorProto, onnx.TensorProto]]]:
-    """A copy of a model whose weights hold no values, and each of these weights with that which holds them."""
+    """A copy of a model without the values of its weights, and pairs of each such weight and the original."""
     light, without = _copied(model, "graph"), []
     light.graph.CopyFrom(_copied(model.graph, "initializer"))
     for tensor in model.graph.initializer:
@@ -56,7 +68,7 @@ def _light(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[onnx.Ten
 
 
 def _copied(message: Any, without: str) -> Any:
-    """A copy of a protobuf message that lacks a field."""
+    """A copy of a protobuf message without one of its fields."""
     copy = type(message)()
     for field, value in message.ListFields():
         if field.name == without:
@@ -71,7 +83,13 @@ def _copied(message: Any, without: str) -> Any:
 
 
 def save(exported: Exported, folder: Path, more: Mapping[str, onnx.ModelProto] | None = None) -> None:
-    """Write both models, more that are made of the same weights, by the names of their files, and the weights."""
+    """Write the models of a network into a folder, and their shared weights into one file.
+
+    Args:
+        exported: the network.
+        folder: the folder.
+        more: further models of the same weights, by the names of their files.
+    """
     stored: dict[bytes, tuple[int, int]] = {}
     with (folder / WEIGHTS).open("wb") as weights:
         for name, model in {MODEL: exported.model, PLAIN_MODEL: exported.plain, **(more or {})}.items():
@@ -83,7 +101,7 @@ def save(exported: Exported, folder: Path, more: Mapping[str, onnx.ModelProto] |
                     weights.write(b"\0" * (-weights.tell() % ALIGNMENT))
                     stored[digest] = (weights.tell(), len(content))
                     weights.write(content)
-                tensor.raw_data = b""  # what is stored elsewhere must be there
+                tensor.raw_data = b""  # set_external_data wants the field to be set
                 external_data_helper.set_external_data(tensor, WEIGHTS, *stored[digest])
                 tensor.ClearField("raw_data")
             (folder / name).write_bytes(light.SerializeToString())

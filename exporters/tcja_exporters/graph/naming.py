@@ -1,4 +1,4 @@
-"""Names of an exported graph's nodes and tensors, after the modules that they come from."""
+"""Names the nodes and tensors of an exported graph after the PyTorch modules that they come from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 
 def name_after_modules(model: onnx.ModelProto) -> None:
-    """Name each node MODULE/OPERATOR, and its outputs alike.
+    """Name each node MODULE/OPERATOR and its outputs after it, for example "conv.0.0/Conv".
 
-    The tensors of a spiking layer get the names of `tcja_runtime.model_file.tensor_names`.
+    The tensors of a spiking layer get the names of `tcja_runtime.model_file.tensor_names`. A message of a runtime or of
+    an engine builder about a node then contains the name of its PyTorch module.
 
-    Whatever a runtime or an engine builder says of a node then names the PyTorch module it comes from.
+    Args:
+        model: the model as `torch.onnx.export` returns it; it is changed in place.
+
+    Raises:
+        BadInput: a forward pass uses a neuron more than once.
     """
     kept = {value.name for value in (*model.graph.input, *model.graph.output)}
     kept |= {tensor.name for tensor in model.graph.initializer}
@@ -58,7 +63,12 @@ def module_of(node: onnx.NodeProto) -> str:
 
 
 def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
-    """Give each neuron a current and spikes of its own: neither kept under their names nor another neuron's."""
+    """Give each neuron its own current and spikes, by an Identity where others use these tensors.
+
+    Args:
+        model: the model, which is changed in place.
+        kept: the names of tensors that must not be renamed: inputs, outputs and weights.
+    """
     nodes: list[onnx.NodeProto] = []
     taken = set(kept)
     for node in model.graph.node:

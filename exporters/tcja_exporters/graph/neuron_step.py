@@ -1,8 +1,8 @@
-r"""A time step of a neuron in few operations, to the bit what `tcja_runtime.neuron` says.
+r"""A time step of a neuron in few operations, equal to the bit to `tcja_runtime.neuron`.
 
-Where a reset sets the membrane to 0, it is kept with its sign turned, p = -v and n = -h: the reset is then a single
-operation. Rounding is symmetric about 0, so each operation of the charge, in the order that was trained, returns the
-same bits with the sign turned.
+Where a reset sets the membrane to 0, its negative is stored, p = -v and n = -h: the reset is then a single operation.
+Rounding is symmetric about 0, so each operation of the charge, in the order that was trained, returns the same bits
+with the sign turned.
 
     charge   linear    n = decay * p - gain * x - bias
              decayed   n = p - leak(x + p)
@@ -11,13 +11,13 @@ same bits with the sign turned.
     reset    p = ThresholdedRelu(n) = n where n > -b, else 0
 
 a is the largest number that does not fire and b the smallest that does: the threshold and its neighbour in float32,
-below it if it is inclusive, above it if it is strict. They are 1 / k apart, a power of two, so k h and k a are exact:
-k h - k a is at least 1 where h >= b and at most 0 where h <= a, however it is rounded.
+which is below an inclusive threshold and above a strict one. They are 1 / k apart, a power of two, so k h and k a are
+exact: k h - k a is at least 1 where h >= b and at most 0 where h <= a, however it is rounded.
 
-Both are for membranes that are finite: what is no number, or infinite, spreads.
+Both equations are for finite membranes: NaN and infinity spread to the spikes.
 
-A soft, a late or no reset keeps the sign, and fires alike. A v_reset other than 0, and a threshold so near to 0 that
-float32 does not hold k, take the steps that define the operator (`custom_op`).
+With a soft, a late or no reset the membrane keeps its sign, and fires by the same equation. A v_reset other than 0, or
+a threshold so near to 0 that k is too large for float32, takes the steps that define the operator (`custom_op`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ from tcja_exporters import custom_op
 from tcja_runtime.neuron import NeuronSpec
 
 _LARGEST = 2.0**100
-"""Of k: its product with a membrane must not overflow before that matters."""
+"""The largest k: its product with a membrane must not overflow."""
 
 
 @dataclasses.dataclass
 class Nodes:
-    """Nodes that are being made, each called as its output, and the constants that they read.
+    """Nodes that are being made, each named after its first output, and the constants that they read.
 
     Attributes:
-        layer: what the names of constants start with.
-        prefix: what the names of nodes start with.
+        layer: the start of the names of constants.
+        prefix: the start of the names of nodes.
+        nodes: the nodes so far.
+        constants: the constants so far, by name.
     """
 
     layer: str
@@ -51,59 +53,85 @@ class Nodes:
     constants: dict[str, onnx.TensorProto] = dataclasses.field(default_factory=dict)
 
     def op(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """Add a node of one output; its name."""
+        """Add a node of one output; return its name."""
         return self.out_of(kind, inputs, [name], **attributes)[0]
 
     def out_of(self, kind: str, inputs: list[str], names: list[str], **attributes: Any) -> list[str]:
-        """Add a node, called as its first output; the names of all."""
+        """Add a node of several outputs; return their names."""
         made = [self.prefix + name for name in names]
         self.nodes.append(helper.make_node(kind, inputs, made, name=made[0], **attributes))
         return made
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """Store a tensor with the model; its name."""
+        """Store a tensor in the model; return its name."""
         stored = self.layer + name
         self.constants[stored] = numpy_helper.from_array(np.array(value, dtype), stored)
         return stored
 
 
+@dataclasses.dataclass(frozen=True)
 class FusedStep:
-    """The steps of one neuron.
-
-    Args:
-        spec: the neuron.
+    """The time steps of one neuron.
 
     Attributes:
-        fires_apart: whether no step needs its spikes, so that `fire` can be done for all steps at once.
+        spec: the neuron.
+        k: the factor k of the equations.
+        a: the largest membrane that does not fire.
+        b: the smallest membrane that fires.
     """
 
-    def __init__(self, spec: NeuronSpec) -> None:
-        self._spec = spec
-        self._k, self._a, self._b = _spike(spec)
-        self._defined = not 0 < self._k <= _LARGEST or bool(spec.v_reset)
-        self._negated = spec.reset == "hard" and not self._defined
-        self.fires_apart = self._negated or (spec.reset in ("late", "none") and not self._defined)
+    spec: NeuronSpec
+    k: float
+    a: float
+    b: float
+
+    @classmethod
+    def of(cls, spec: NeuronSpec) -> FusedStep:
+        """The steps of a neuron of these constants."""
+        threshold = np.float32(spec.threshold)
+        neighbour = np.nextafter(threshold, np.float32(np.inf if spec.strict else -np.inf))
+        a, b = sorted((float(threshold), float(neighbour)))
+        return cls(spec, 1 / (b - a), a, b)
 
     @property
     def start(self) -> float:
         """The membrane before the first step."""
-        return self._spec.v_reset
+        return self.spec.v_reset
+
+    @property
+    def fires_apart(self) -> bool:
+        """Whether no step needs its spikes, so that one `fire` can do all steps at once."""
+        return self._negated or (self.spec.reset in ("late", "none") and not self._defined)
+
+    @property
+    def _defined(self) -> bool:
+        """Whether the equations do not apply, and the steps that define the operator are taken."""
+        return not 0 < self.k <= _LARGEST or bool(self.spec.v_reset)
+
+    @property
+    def _negated(self) -> bool:
+        """Whether the negative of the membrane is stored."""
+        return self.spec.reset == "hard" and not self._defined
 
     def step(self, at: Nodes, v: str | None, x: str, *, last: bool = False) -> tuple[str, str, str]:
-        """Add a step: the membrane that was charged, the spikes (empty if they fire apart), and the next membrane.
+        """Add the nodes of a step.
 
         Args:
-            at: where to add it.
-            v: the membrane before it; None is `start`, and saves what it would cost.
-            x: the current.
-            last: whether nothing reads the next membrane, which is then empty.
+            at: where to add them.
+            v: the name of the membrane before the step; None at the first step, whose nodes are fewer.
+            x: the name of the current.
+            last: whether nothing reads the next membrane.
+
+        Returns:
+            The names of the charged membrane h, of the spikes (empty where `fires_apart`), and of the next membrane
+            (empty where `last`).
         """
         if self._defined:
             nodes, v_next, s = custom_op.step_nodes(
-                self._spec,
+                self.spec,
                 v or at.constant("v_reset", self.start),
                 x,
-                lambda name: at.constant(name, getattr(self._spec, name)),
+                lambda name: at.constant(name, getattr(self.spec, name)),
                 at.prefix,
             )
             at.nodes += nodes
@@ -112,18 +140,18 @@ class FusedStep:
         if self.fires_apart:
             if last:
                 return h, "", ""
-            return h, "", at.op("ThresholdedRelu", [h], "v_next", alpha=-self._b) if self._negated else h
+            return h, "", at.op("ThresholdedRelu", [h], "v_next", alpha=-self.b) if self._negated else h
         s = self.fire(at, h)
         return h, s, "" if last else self._without_threshold(at, h, s, "v_next")
 
     def fire(self, at: Nodes, h: str, name: str = "s") -> str:
-        """Add the spikes of charged membranes."""
-        k = -self._k if self._negated else self._k
-        return at.op("HardSigmoid", [h], name, alpha=k, beta=-self._k * self._a)
+        """Add the node that fires: from charged membranes h to spikes; return its name."""
+        k = -self.k if self._negated else self.k
+        return at.op("HardSigmoid", [h], name, alpha=k, beta=-self.k * self.a)
 
     def _charge(self, at: Nodes, v: str | None, x: str) -> str:
-        """h, or n = -h where the membrane's sign is turned."""
-        spec, turned = self._spec, self._negated
+        """Add the nodes of h, or of n = -h where the negative of the membrane is stored; return its name."""
+        spec, turned = self.spec, self._negated
 
         def leak(u: str) -> str:
             if custom_op.divides(spec):
@@ -131,7 +159,7 @@ class FusedStep:
             return at.op("Mul", [u, at.constant("rate", spec.rate)], "leak")
 
         def plus(kept: str | None, added: str, name: str) -> str:
-            """Kept + added, where `kept` has the membrane's sign and `added` the current's."""
+            """`kept` + `added`, where `kept` has the sign of the stored membrane and `added` that of the current."""
             if kept is None:
                 return at.op("Neg", [added], name) if turned else added
             return at.op("Sub" if turned else "Add", [kept, added], name)
@@ -147,21 +175,13 @@ class FusedStep:
         driven = x if spec.gain == 1.0 else at.op("Mul", [x, at.constant("gain", spec.gain)], "driven")
         h = plus(decayed, driven, "h")
         h = plus(h, at.constant("bias", spec.bias), "biased") if spec.bias else h
-        if spec.reset == "late" and v is not None:  # v is h_{t-1}, which tells s_{t-1}
+        if spec.reset == "late" and v is not None:  # v is h_{t-1}, from which s_{t-1} follows
             h = self._without_threshold(at, h, self.fire(at, v, "s_before"), "h_reset")
         return h
 
     def _without_threshold(self, at: Nodes, h: str, s: str, name: str) -> str:
-        spec = self._spec
+        spec = self.spec
         taken = (
             s if spec.threshold == 1.0 else at.op("Mul", [s, at.constant("threshold", spec.threshold)], f"{name}_taken")
         )
         return at.op("Sub", [h, taken], name)
-
-
-def _spike(spec: NeuronSpec) -> tuple[float, float, float]:
-    """k, a and b of the equations."""
-    threshold = np.float32(spec.threshold)
-    neighbour = np.nextafter(threshold, np.float32(np.inf if spec.strict else -np.inf))
-    a, b = sorted((float(threshold), float(neighbour)))
-    return 1 / (b - a), a, b

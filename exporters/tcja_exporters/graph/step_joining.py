@@ -1,8 +1,8 @@
-"""Joins the calls of a neuron that a network makes once a time step to one operator over the whole window.
+"""Replaces the T calls of a neuron, one a time step, by one operator over the whole window.
 
     s_t = TcjaLifStep(x_t), t = 1..T      becomes      S = TcjaLif(stack of x_t),  s_t = S[t]
 
-That is the same function where no x_t depends on a spike s_u of the same layer: a recurrent layer is refused.
+Both are the same function if no x_t depends on a spike s_u of the same layer. A recurrent layer is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def join(model: onnx.ModelProto) -> None:
         model: the model as `torch.onnx.export` returns it.
 
     Raises:
-        BadInput: a neuron is called more often than another, its membrane is used, or its layer is recurrent.
+        BadInput: a neuron is called more often than another, the network reads its membrane, or its layer is recurrent.
     """
     calls: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -62,12 +62,12 @@ def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> 
     for t, step in enumerate(steps):
         nodes.append(helper.make_node("Gather", [f"{layer}/fired", constant(f"t_{t}", t)], [step.output[0]], axis=0))
     for node in nodes:
-        node.metadata_props.extend(steps[0].metadata_props)  # they name the module
+        node.metadata_props.extend(steps[0].metadata_props)  # they hold the name of the module
     return nodes
 
 
 def _in_order(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes such that each comes after those whose results it reads."""
+    """The nodes in an order in which each comes after the nodes whose results it reads."""
     producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     waiting = [{producer[name] for name in _read(node) if name in producer} for node in nodes]
     readers: dict[int, list[int]] = {}
@@ -88,7 +88,7 @@ def _in_order(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 def _read(node: onnx.NodeProto) -> list[str]:
-    """What a node and the subgraphs in it read."""
+    """The names of the tensors that a node and its subgraphs read."""
     names = list(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

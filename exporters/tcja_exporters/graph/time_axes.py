@@ -1,9 +1,9 @@
-"""Which operations of a model act on each time step alone, and where time and batch are in what they return.
+"""Finds the operations of a model that act on each time step alone, and the axes of time and batch of their results.
 
 Time and batch are two axes of a tensor, [T, N, ...] or [N, T, ...], or the first axis holds both, [T * N, ...] or
-[N * T, ...]. An operation acts on each step alone if every step of its result depends on the same step of its inputs
-and on constants that are the same for all steps. Whether one does is told by its operator and by where time is; an
-operator that is not known here is taken to mix steps. A spiking layer is the one operation with a state.
+[N * T, ...]. An operation acts on each step alone if every step of its result depends only on the same step of its
+inputs, and on constants that are the same for all steps. The operator and the axes of its inputs tell whether it does.
+An operator that has no rule here counts as one that mixes steps. The only operation with a state is a spiking layer.
 """
 
 from __future__ import annotations
@@ -21,26 +21,14 @@ from onnx import helper, numpy_helper
 from tcja_exporters import custom_op
 
 Shape = tuple[int | None, ...]
-"""Of a tensor; None where it depends on the batch."""
+"""The shape of a tensor; a size that depends on the batch is None."""
 
 MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten")
 """Operators that change no value."""
 _ELEMENTWISE = (
     *("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Where", "Clip", "PRelu", "Abs", "Neg", "Sqrt", "Exp", "Log"),
-    *(
-        "Relu",
-        "LeakyRelu",
-        "Elu",
-        "Sigmoid",
-        "HardSigmoid",
-        "Tanh",
-        "Erf",
-        "Softplus",
-        "Floor",
-        "Ceil",
-        "Round",
-        "Sign",
-    ),
+    *("Relu", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "Tanh", "Erf", "Softplus"),
+    *("Floor", "Ceil", "Round", "Sign"),
     *("Identity", "Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
 )
 _OF_IMAGES = (
@@ -51,12 +39,12 @@ _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", 
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """Where time and batch are in a tensor.
+class TimeAxes:
+    """The axes of time and batch in a tensor.
 
     Attributes:
-        axes: of time and of batch; the first axis alone, (0,), where it holds both.
-        time_first: of these, whether the first axis is T * N rather than N * T.
+        axes: the axis of time and the axis of batch; (0,) where the first axis holds both.
+        time_first: where the first axis holds both, whether it is T * N rather than N * T.
     """
 
     axes: tuple[int, ...]
@@ -67,161 +55,229 @@ class Layout:
         """Whether time and batch are one axis."""
         return len(self.axes) == 1
 
-    def item(self, shape: Shape) -> Shape:
-        """What a tensor's shape is for one step of one window."""
+    def item_shape(self, shape: Shape) -> Shape:
+        """The part of a tensor's shape that belongs to one step of one window."""
         return tuple(size for axis, size in enumerate(shape) if axis not in self.axes)
 
-    def moved(self, to: Callable[[int], int]) -> Layout | None:
-        """The layout after each axis has moved; None if what was joined is not the first axis any more."""
+    def moved(self, to: Callable[[int], int]) -> TimeAxes | None:
+        """These axes after a transposition; None if the axis that holds both is not the first any more.
+
+        Args:
+            to: the new position of each axis.
+        """
         axes = tuple(map(to, self.axes))
         return None if self.joined and axes != (0,) else dataclasses.replace(self, axes=axes)
 
 
-WINDOWS = Layout((1, 0))
-"""Of a network's input, [N, T, ...]."""
+WINDOWS = TimeAxes((1, 0))
+"""The axes of a network's input, [N, T, ...]."""
 
 
-class Layouts:
-    """The layouts of a model's tensors: of every one that is computed step by step from the input.
-
-    Args:
-        model: whose value_info says the shapes of its tensors; what is of no known shape counts as mixed.
-        source: the model's input [N, T, ...].
-        time_steps: T.
+@dataclasses.dataclass(frozen=True)
+class StepwiseTensors:
+    """The tensors of a model that are computed from its input by operations that act on each step alone.
 
     Attributes:
-        of: layout by tensor.
-        shapes: by tensor.
-        constants: tensors that are constants, or computed from constants alone.
+        axes: the time axes of each of these tensors, by name.
+        shapes: the shapes of all tensors of the model, by name.
+        constants: the names of tensors that are constants, or computed from constants alone.
     """
 
-    def __init__(self, model: onnx.ModelProto, source: str, time_steps: int) -> None:
-        graph = model.graph
-        self._time_steps = time_steps
-        values = (*graph.value_info, *graph.input, *graph.output)
-        self.shapes = {v.name: _shape(v) for v in values if v.type.tensor_type.HasField("shape")}
-        self.shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        self._values = {
-            t.name: numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.INT64
-        }
-        self.constants = {tensor.name for tensor in graph.initializer}
-        self.of: dict[str, Layout] = {source: WINDOWS}
-        for node in graph.node:
-            inputs = [name for name in node.input if name]
-            if self.constants.issuperset(inputs):
-                self.constants.update(node.output)
-            elif len(node.output) == 1 and node.output[0] in self.shapes:
-                layout = self._after(node, inputs)
-                self.of |= {node.output[0]: layout} if layout else {}
-
-    def target(self, node: onnx.NodeProto) -> npt.NDArray[np.int64] | None:
-        """The constant integers that a node takes second, such as axes or a shape; None if it takes none."""
-        return self._values.get(node.input[1]) if len(node.input) > 1 else None
-
-    def _after(self, node: onnx.NodeProto, inputs: Sequence[str]) -> Layout | None:
-        """The layout of what a node returns, if it acts on each step alone."""
-        data = [name for name in inputs if name not in self.constants]
-        known = {self.of.get(name) for name in data}
-        (layout,) = known if len(known) == 1 else (None,)
-        if layout is None or any(name not in self.shapes for name in inputs):
-            return None
-        if node.op_type == custom_op.NAME:
-            return layout if layout.axes == (0, 1) else None
-        rule = _RULES.get(node.op_type)
-        return rule(self, node, data, layout) if rule else None
-
-    def _elementwise(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        rank = len(self.shapes[data[0]])
-        same_rank = all(len(self.shapes[name]) == rank for name in data)
-        constants = [self.shapes[name] for name in node.input if name in self.constants]
-        return layout if same_rank and all(_spreads(shape, rank, layout) for shape in constants) else None
-
-    def _quantized(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        return layout if len(data) == 1 and all(self.shapes[name] == () for name in node.input[1:]) else None
-
-    def _of_images(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        return layout if layout.joined and data == [node.input[0]] else None
-
-    def _reduced(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        without = self._squeezed(node, data, layout)
-        return layout if without and _attribute(node, "keepdims", 1) else without
-
-    def _squeezed(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        axes = self.target(node)
-        if axes is None or not axes.size:
-            return None
-        gone = {axis % len(self.shapes[data[0]]) for axis in axes.tolist()}
-        return None if gone.intersection(layout.axes) else layout.moved(lambda a: a - sum(g < a for g in gone))
-
-    def _transposed(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        backwards = list(range(len(self.shapes[data[0]])))[::-1]
-        return layout.moved(list(_attribute(node, "perm", backwards)).index)
-
-    def _unsqueezed(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        axes = self.target(node)
-        if axes is None:
-            return None
-        rank = len(self.shapes[data[0]]) + axes.size
-        new = {axis % rank for axis in axes.tolist()}
-        return layout.moved([axis for axis in range(rank) if axis not in new].__getitem__)
-
-    def _reshaped(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        """What was joined stays joined, or becomes two axes in its own order; the first two axes may be joined."""
-        after = self.shapes.get(node.output[0])
-        if not after or sorted(layout.axes) != list(range(len(layout.axes))):
-            return None
-        size = _product(layout.item(self.shapes[data[0]]))
-        time_first = layout.time_first if layout.joined else layout.axes == (0, 1)
-        two = (self._time_steps, None) if time_first else (None, self._time_steps)
-        if after[:2] == two and _product(after[2:]) == size:
-            return Layout((0, 1) if time_first else (1, 0))
-        return Layout((0,), time_first) if after[0] is None and _product(after[1:]) == size else None
-
-    def _flattened(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        return layout if layout.joined and _attribute(node, "axis", 1) == 1 and data else None
-
-    def _multiplied(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        """A product with a constant matrix, or of matrices of each step."""
-        rank = len(self.shapes[data[0]])
-        constant = [self.shapes[name] for name in node.input if name in self.constants]
-        if any(len(self.shapes[name]) != rank for name in data) or any(len(shape) > 2 for shape in constant):
-            return None
-        rows_are_free = constant and data[0] == node.input[0]
-        return layout if max(layout.axes) < rank - (1 if rows_are_free else 2) else None
-
-    def _gemm(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        added = [self.shapes[name] for name in node.input[2:] if name]
-        rows = data == [node.input[0]] and layout.axes == (0,) and not _attribute(node, "transA", 0)
-        return layout if rows and all(_spreads(shape, 2, layout) for shape in added) else None
-
-    def _along(self, node: onnx.NodeProto, data: Sequence[str], layout: Layout) -> Layout | None:
-        """What runs along an axis that is another one."""
-        axis = _attribute(node, "axis", -1) % len(self.shapes[data[0]])
-        same_rank = len({len(self.shapes[name]) for name in data}) == 1
-        return layout if same_rank and axis not in layout.axes and len(data) == len(node.input) else None
+    axes: Mapping[str, TimeAxes]
+    shapes: Mapping[str, Shape]
+    constants: frozenset[str]
 
 
-_Rule = Callable[[Layouts, onnx.NodeProto, Sequence[str], Layout], "Layout | None"]
+def stepwise_tensors(model: onnx.ModelProto, source: str, time_steps: int) -> StepwiseTensors:
+    """Find the stepwise tensors of a model.
+
+    Args:
+        model: the model. Its value_info holds the shapes of its tensors; a tensor without a shape counts as mixed.
+        source: the name of the model's input [N, T, ...].
+        time_steps: T.
+    """
+    graph = model.graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    shapes = {value.name: _shape(value) for value in values if value.type.tensor_type.HasField("shape")}
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    integers = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT64
+    }
+    constants = {tensor.name for tensor in graph.initializer}
+    axes = {source: WINDOWS}
+    known = _Known(time_steps, shapes, integers, constants)
+    for node in graph.node:
+        inputs = [name for name in node.input if name]
+        if constants.issuperset(inputs):
+            constants.update(node.output)
+        elif len(node.output) == 1 and node.output[0] in shapes:
+            found = _axes_after(known, node, axes)
+            axes |= {node.output[0]: found} if found else {}
+    return StepwiseTensors(axes, shapes, frozenset(constants))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """The facts of a model that the rules need.
+
+    Attributes:
+        time_steps: T.
+        shapes: the shapes of tensors, by name.
+        integers: the values of constants of integers, such as axes and target shapes, by name.
+        constants: the names of the constants found so far.
+    """
+
+    time_steps: int
+    shapes: Mapping[str, Shape]
+    integers: Mapping[str, npt.NDArray[np.int64]]
+    constants: set[str]
+
+    def second_input(self, node: onnx.NodeProto) -> npt.NDArray[np.int64] | None:
+        """The constant integers that are a node's second input; None if it has none."""
+        return self.integers.get(node.input[1]) if len(node.input) > 1 else None
+
+    def constant_shapes(self, names: Sequence[str]) -> list[Shape]:
+        return [self.shapes[name] for name in names if name in self.constants]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """One node, and its inputs that are no constants.
+
+    Attributes:
+        node: the node.
+        data: the names of these inputs.
+        rank: the number of axes of the first of them.
+        axes: the time axes that all of them have.
+    """
+
+    node: onnx.NodeProto
+    data: Sequence[str]
+    rank: int
+    axes: TimeAxes
+
+
+def _axes_after(known: _Known, node: onnx.NodeProto, axes: Mapping[str, TimeAxes]) -> TimeAxes | None:
+    """The time axes of what a node returns; None if it does not act on each step alone."""
+    inputs = [name for name in node.input if name]
+    data = [name for name in inputs if name not in known.constants]
+    different = {axes.get(name) for name in data}
+    (common,) = different if len(different) == 1 else (None,)
+    if common is None or any(name not in known.shapes for name in inputs):
+        return None
+    if node.op_type == custom_op.NAME:
+        return common if common.axes == (0, 1) else None
+    rule = _RULES.get(node.op_type)
+    return rule(known, _Call(node, data, len(known.shapes[data[0]]), common)) if rule else None
+
+
+def _elementwise(known: _Known, call: _Call) -> TimeAxes | None:
+    same_rank = all(len(known.shapes[name]) == call.rank for name in call.data)
+    constants = known.constant_shapes(call.node.input)
+    return (
+        call.axes if same_rank and all(_is_same_for_all(shape, call.rank, call.axes) for shape in constants) else None
+    )
+
+
+def _quantized(known: _Known, call: _Call) -> TimeAxes | None:
+    scalars = all(known.shapes[name] == () for name in call.node.input[1:])
+    return call.axes if len(call.data) == 1 and scalars else None
+
+
+def _of_images(_known: _Known, call: _Call) -> TimeAxes | None:
+    return call.axes if call.axes.joined and call.data == [call.node.input[0]] else None
+
+
+def _reduced(known: _Known, call: _Call) -> TimeAxes | None:
+    squeezed = _squeezed(known, call)
+    return call.axes if squeezed and _attribute(call.node, "keepdims", 1) else squeezed
+
+
+def _squeezed(known: _Known, call: _Call) -> TimeAxes | None:
+    axes = known.second_input(call.node)
+    if axes is None or not axes.size:
+        return None
+    gone = {axis % call.rank for axis in axes.tolist()}
+    return None if gone.intersection(call.axes.axes) else call.axes.moved(lambda a: a - sum(g < a for g in gone))
+
+
+def _transposed(_known: _Known, call: _Call) -> TimeAxes | None:
+    backwards = list(range(call.rank))[::-1]
+    return call.axes.moved(list(_attribute(call.node, "perm", backwards)).index)
+
+
+def _unsqueezed(known: _Known, call: _Call) -> TimeAxes | None:
+    axes = known.second_input(call.node)
+    if axes is None:
+        return None
+    rank = call.rank + axes.size
+    new = {axis % rank for axis in axes.tolist()}
+    return call.axes.moved([axis for axis in range(rank) if axis not in new].__getitem__)
+
+
+def _reshaped(known: _Known, call: _Call) -> TimeAxes | None:
+    """Time and batch in the first axes stay as they are, are joined, or are split in the order they were joined in."""
+    before, after, axes = known.shapes[call.data[0]], known.shapes.get(call.node.output[0]), call.axes
+    if not after or sorted(axes.axes) != list(range(len(axes.axes))):
+        return None
+    size = _product(axes.item_shape(before))
+    time_first = axes.time_first if axes.joined else axes.axes == (0, 1)
+    two = (known.time_steps, None) if time_first else (None, known.time_steps)
+    if after[:2] == two and _product(after[2:]) == size:
+        return TimeAxes((0, 1) if time_first else (1, 0))
+    return TimeAxes((0,), time_first) if after[0] is None and _product(after[1:]) == size else None
+
+
+def _flattened(_known: _Known, call: _Call) -> TimeAxes | None:
+    return call.axes if call.axes.joined and _attribute(call.node, "axis", 1) == 1 and call.data else None
+
+
+def _multiplied(known: _Known, call: _Call) -> TimeAxes | None:
+    """A product with a constant matrix, or a product of the matrices of each step."""
+    constants = known.constant_shapes(call.node.input)
+    if any(len(known.shapes[name]) != call.rank for name in call.data) or any(len(shape) > 2 for shape in constants):
+        return None
+    rows_are_free = constants and call.data[0] == call.node.input[0]
+    return call.axes if max(call.axes.axes) < call.rank - (1 if rows_are_free else 2) else None
+
+
+def _gemm(known: _Known, call: _Call) -> TimeAxes | None:
+    added = [known.shapes[name] for name in call.node.input[2:] if name]
+    rows = call.data == [call.node.input[0]] and call.axes.axes == (0,) and not _attribute(call.node, "transA", 0)
+    return call.axes if rows and all(_is_same_for_all(shape, 2, call.axes) for shape in added) else None
+
+
+def _along_an_axis(known: _Known, call: _Call) -> TimeAxes | None:
+    """An operation along one axis, such as Softmax, that is neither time nor batch."""
+    axis = _attribute(call.node, "axis", -1) % call.rank
+    same_rank = len({len(known.shapes[name]) for name in call.data}) == 1
+    return call.axes if same_rank and axis not in call.axes.axes and len(call.data) == len(call.node.input) else None
+
+
+_Rule = Callable[[_Known, _Call], "TimeAxes | None"]
 _RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, Layouts._elementwise),
-    **dict.fromkeys(_OF_IMAGES, Layouts._of_images),
-    **dict.fromkeys(_REDUCTIONS, Layouts._reduced),
-    **dict.fromkeys(("Concat", "Softmax", "LogSoftmax"), Layouts._along),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), Layouts._quantized),
-    "Transpose": Layouts._transposed,
-    "Squeeze": Layouts._squeezed,
-    "Unsqueeze": Layouts._unsqueezed,
-    "Reshape": Layouts._reshaped,
-    "Flatten": Layouts._flattened,
-    "MatMul": Layouts._multiplied,
-    "Gemm": Layouts._gemm,
+    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(_OF_IMAGES, _of_images),
+    **dict.fromkeys(_REDUCTIONS, _reduced),
+    **dict.fromkeys(("Concat", "Softmax", "LogSoftmax"), _along_an_axis),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantized),
+    "Transpose": _transposed,
+    "Squeeze": _squeezed,
+    "Unsqueeze": _unsqueezed,
+    "Reshape": _reshaped,
+    "Flatten": _flattened,
+    "MatMul": _multiplied,
+    "Gemm": _gemm,
 }
+"""The rule of each operator: the time axes of its result, or None if it does not act on each step alone."""
 
 
-def _spreads(constant: Shape, rank: int, layout: Layout) -> bool:
-    """Whether a constant that is combined with a tensor of a rank is the same for all steps and windows."""
+def _is_same_for_all(constant: Shape, rank: int, axes: TimeAxes) -> bool:
+    """Whether a constant of this shape, broadcast to a tensor of a rank, is the same for all steps and windows."""
     behind = rank - len(constant)
-    return behind >= 0 and all(axis < behind or constant[axis - behind] == 1 for axis in layout.axes)
+    return behind >= 0 and all(axis < behind or constant[axis - behind] == 1 for axis in axes.axes)
 
 
 def _shape(value: onnx.ValueInfoProto) -> Shape:

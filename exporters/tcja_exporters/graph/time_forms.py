@@ -1,13 +1,11 @@
-"""How time is laid out in a model of standard operators: what takes the place of each TcjaLif node.
+"""The time forms: how standard operators replace each TcjaLif node of a model.
 
     scan        one Scan over the steps: as many nodes for any number of steps
-    unrolled    the operations of every step one after the other: nothing that a backend could not fuse
+    unrolled    the operations of every step one after the other, which any backend can fuse
+    stepwise    one step alone, its membranes an input and an output (`tcja_exporters.graph.stepwise`)
 
-    stepwise    one step alone, its membranes as input and output: what `tcja_exporters.graph.stepwise` runs frame by
-    frame
-
-In the first two the currents of all steps come from one convolution or matrix product over T * N. The steps of all
-three are those of `tcja_exporters.graph.neuron_step`.
+In the first two the currents of all steps come from one convolution or matrix product over T * N. All three use the
+steps of `tcja_exporters.graph.neuron_step`.
 """
 
 from __future__ import annotations
@@ -24,20 +22,20 @@ from tcja_exporters.graph.neuron_step import FusedStep, Nodes
 from tcja_runtime.errors import BadInput
 
 Shapes: TypeAlias = Mapping[str, onnx.TensorShapeProto]
-"""Of tensors, as far as a model notes them; a size that is not known is 0."""
+"""The shapes of tensors by name, as far as a model holds them; an unknown size is 0."""
 
 
 def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, pooled: bool = False) -> onnx.ModelProto:
     """A copy of a model in standard operators only.
 
     Args:
-        model: with TcjaLif nodes.
-        forms: the time form by spiking layer (`tcja_runtime.choices.TIME_FORMS`); the others are scans.
-        pooled: whether a Scan does the maximum pooling of its spikes that alone reads them, step by step: a quarter of
-            the memory is written (`tcja_runtime.model_file.scan_pooling`).
+        model: a model with TcjaLif nodes.
+        forms: the time form of spiking layers, by name (`tcja_runtime.choices.TIME_FORMS`); all others are scans.
+        pooled: whether a Scan also does a maximum pooling that is the only reader of its spikes. A pooling of 2 x 2
+            then writes a quarter of the memory (`tcja_runtime.model_file.scan_pooling`).
 
     Raises:
-        BadInput: the model does not tell how many steps are to be unrolled.
+        BadInput: a layer is to be unrolled, and the model does not hold the number of time steps.
     """
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
@@ -65,14 +63,18 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
     return plain
 
 
-def stepwise(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
-    """What a TcjaLif node does at one step, its membranes in the open.
+def one_step(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
+    """The nodes of one step of a TcjaLif node, with its membranes as an input and an output.
 
-    The nodes read the node's current of that step alone, [N, ...], and its membranes `v`, and make its spikes and
-    `v_next`, all of the same shape. A session starts from the neuron's v_reset; what it keeps are the membranes, or the
-    membranes with their sign turned (`tcja_exporters.graph.neuron_step`), for it alone to read.
+    A session starts with the neuron's v_reset as membranes. It passes each `v_next` on as the next `v` and reads
+    nothing else from them: some neurons store the negative of the membrane (`tcja_exporters.graph.neuron_step`).
+
+    Args:
+        node: the TcjaLif node; its input is the current of one step [N, ...], its output the spikes, the same shape.
+        v: the name of the membranes before the step, the same shape.
+        v_next: the name of the membranes after it.
     """
-    neuron, prefix = FusedStep(custom_op.spec_of(node)), node.name.removesuffix(custom_op.NAME)
+    neuron, prefix = FusedStep.of(custom_op.spec_of(node)), node.name.removesuffix(custom_op.NAME)
     at = Nodes(prefix, prefix)
     h, s, last = neuron.step(at, v, node.input[0])
     names = {last: v_next, s or neuron.fire(at, h): node.output[0]}
@@ -83,7 +85,7 @@ def stepwise(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
 
 
 def _scan(at: Nodes, node: onnx.NodeProto) -> None:
-    neuron, body = FusedStep(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
+    neuron, body = FusedStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, makes = _step(neuron, body)
     at.constants |= body.constants
     start = at.constant("v_reset", neuron.start)
@@ -92,8 +94,8 @@ def _scan(at: Nodes, node: onnx.NodeProto) -> None:
 
 
 def _pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shapes: Shapes) -> None:
-    """A Scan that pools maps [C, H, W], each channel as an image [1, H, W] of its own."""
-    neuron, body = FusedStep(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
+    """Add a Scan that also pools the spikes [C, H, W] of each step, each channel as an image [1, H, W]."""
+    neuron, body = FusedStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, (v_next, s) = _step(neuron, body)
     rows = _sizes(shapes[node.input[0]])[-2:]
     planes = body.op("Reshape", [s, body.constant("planes", [-1, 1, *rows], np.int64)], "split")
@@ -110,19 +112,19 @@ def _pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shapes: 
 
 
 def _step(neuron: FusedStep, body: Nodes) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Add a step: what it takes, a membrane and a current, and what it makes, a membrane and spikes."""
+    """Add a step; return the names of its inputs (membrane, current) and of its outputs (membrane, spikes)."""
     v, x = body.prefix + "v", body.prefix + "x"
     h, s, v_next = neuron.step(body, v, x)
     return (v, x), (v_next, s or neuron.fire(body, h))
 
 
 def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:
-    """T, from a current's shape, or where that is not noted (networks that loop over time), from the metadata."""
+    """T, from a current's shape, or from the metadata where the shape is unknown (networks that loop over time)."""
     sizes = _sizes(shapes[current]) if current in shapes else []
-    said = next((prop.value for prop in model.metadata_props if prop.key == "T"), "0")
-    steps = sizes[0] if sizes and sizes[0] else int(said)
+    in_metadata = next((prop.value for prop in model.metadata_props if prop.key == "T"), "0")
+    steps = sizes[0] if sizes and sizes[0] else int(in_metadata)
     if not steps:
-        raise BadInput(f"nothing tells the number of time steps of '{current}'; export with `time_form` scan")
+        raise BadInput(f"the number of time steps of '{current}' is unknown; export with `time_form` scan")
     return steps
 
 
@@ -131,13 +133,16 @@ def _sizes(shape: onnx.TensorShapeProto) -> list[int]:
 
 
 def _pooling(graph: onnx.GraphProto, spikes: str, shapes: Shapes) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
-    """The Reshape to [T * N, C, H, W] and the MaxPool that alone read a layer's spikes; None if there is more to it."""
+    """The Reshape to [T * N, C, H, W] and the MaxPool behind it that read a layer's spikes.
+
+    None if anything else reads the spikes, or a shape is unknown.
+    """
 
     def reader(tensor: str, kind: str) -> onnx.NodeProto | None:
         found = [node for node in graph.node if tensor in node.input]
-        asked = any(value.name == tensor for value in graph.output)
+        is_output = any(value.name == tensor for value in graph.output)
         alone = len(found) == 1 and found[0].op_type == kind and len(found[0].output) == 1
-        return found[0] if alone and not asked else None
+        return found[0] if alone and not is_output else None
 
     joined = reader(spikes, "Reshape")
     pool = reader(joined.output[0], "MaxPool") if joined else None
@@ -149,7 +154,7 @@ def _pooling(graph: onnx.GraphProto, spikes: str, shapes: Shapes) -> tuple[onnx.
 
 
 def _unrolled(at: Nodes, node: onnx.NodeProto, steps: int) -> None:
-    neuron, (current,) = FusedStep(custom_op.spec_of(node)), node.input
+    neuron, (current,) = FusedStep.of(custom_op.spec_of(node)), node.input
     currents = at.out_of("Split", [current], [f"x_{t}" for t in range(steps)], axis=0, num_outputs=steps)
     v: str | None = None
     charged, fired = [], []

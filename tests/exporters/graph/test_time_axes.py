@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tcja_exporters.graph.time_axes import Layout, Layouts
+from tcja_exporters.graph.time_axes import TimeAxes, stepwise_tensors
 
 T, N = 3, 2
 WINDOW = (4, 5, 6)
@@ -103,30 +103,30 @@ INTEGERS["one"] = [1]
 @pytest.mark.parametrize("steps", ALONE.values(), ids=ALONE)
 def test_what_acts_on_each_step_alone(steps):
     model = chain(*steps)
-    layouts = Layouts(model, "frames", T)
-    assert "y" in layouts.of
-    layout, rng = layouts.of["y"], np.random.default_rng(8)
+    found = stepwise_tensors(model, "frames", T)
+    assert "y" in found.axes
+    axes, rng = found.axes["y"], np.random.default_rng(8)
     frames = rng.standard_normal((N, T, *WINDOW)).astype(np.float32)
-    before = by_step(run(model, frames), layout)
+    before = by_step(run(model, frames), axes)
     for t in range(T):
         other = frames.copy()
         other[:, t] = rng.standard_normal((N, *WINDOW))
-        differs = by_step(run(model, other), layout) != before
+        differs = by_step(run(model, other), axes) != before
         assert differs[t].reshape(N, -1).any(axis=1).all()
         assert not np.delete(differs, t, axis=0).any()
         one = frames.copy()
         one[1, t] = 0
-        assert not (by_step(run(model, one), layout) != before)[:, 0].any()
+        assert not (by_step(run(model, one), axes) != before)[:, 0].any()
 
 
 @pytest.mark.parametrize("steps", MIXING.values(), ids=MIXING)
 def test_what_mixes_steps_or_is_not_the_same_for_all(steps):
-    assert "y" not in Layouts(chain(*steps), "frames", T).of
+    assert "y" not in stepwise_tensors(chain(*steps), "frames", T).axes
 
 
-def test_two_of_different_layouts_are_not_combined():
+def test_two_of_different_axes_are_not_combined():
     model = chain(TO_STEPS, ("Add", ["frames", "data"]))
-    assert "y" not in Layouts(model, "frames", T).of
+    assert "y" not in stepwise_tensors(model, "frames", T).axes
 
 
 def run(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
@@ -135,9 +135,9 @@ def run(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
     return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"frames": frames})[0]
 
 
-def by_step(value: np.ndarray, layout: Layout) -> np.ndarray:
+def by_step(value: np.ndarray, axes: TimeAxes) -> np.ndarray:
     """As [T, N, ...]."""
-    if layout.joined:
-        value = value.reshape(*((T, N) if layout.time_first else (N, T)), *value.shape[1:])
-        return value if layout.time_first else np.moveaxis(value, 1, 0)
-    return np.moveaxis(value, layout.axes, (0, 1))
+    if axes.joined:
+        value = value.reshape(*((T, N) if axes.time_first else (N, T)), *value.shape[1:])
+        return value if axes.time_first else np.moveaxis(value, 1, 0)
+    return np.moveaxis(value, axes.axes, (0, 1))

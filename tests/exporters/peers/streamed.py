@@ -10,7 +10,7 @@ from torch import nn
 
 from tcja_exporters.graph import export, stepwise
 from tcja_exporters.graph.exported import Exported, save
-from tcja_exporters.graph.stepwise import Streamed
+from tcja_exporters.graph.stepwise import StepwiseModels
 from tcja_exporters.reference import recorder
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.stepwise import Streams
@@ -28,7 +28,7 @@ class Both:
     folder: Path
     contract: InputContract
     exported: Exported
-    split: Streamed
+    split: StepwiseModels
 
     def streams(self, count: int = 1) -> Streams:
         head, tail = (OnnxRuntimeSession(self.folder / file) for file in (HEAD, TAIL))
