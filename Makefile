@@ -56,6 +56,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(TESTABLE)
 	$(BIN)/python -m benchmarks.speed.speed --json build/speed.json --plot build/speed.svg

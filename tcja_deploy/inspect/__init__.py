@@ -1,0 +1,1 @@
+"""`inspect`: what a file is, and what it costs on a board."""
