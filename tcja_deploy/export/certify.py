@@ -19,7 +19,7 @@ from tcja_deploy.parity.compare import compare, with_statistics
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
-from tcja_exporters.precision import ARITHMETICS, Lowered
+from tcja_exporters.precision import MODEL_ARITHMETIC, Lowered
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder as reference
 from tcja_runtime.backends.probe import onnxruntime_probes
@@ -68,7 +68,7 @@ def certify(
     estimated: dict[str, list[str]] = {}
 
     def record(model: nn.Module, inputs: Floats, spikes: Mapping[str, Spikes] | None = None) -> Reference:
-        recorded = reference.record(model, inputs, signature, spikes=spikes, arithmetic=ARITHMETICS[precision])
+        recorded = reference.record(model, inputs, signature, spikes=spikes, arithmetic=MODEL_ARITHMETIC[precision])
         estimated.update(recorded.estimated)
         return recorded.reference
 

@@ -13,7 +13,7 @@ from tcja_deploy.inspect.describe import CheckpointOptions, identified
 from tcja_deploy.packages import needs, producer
 from tcja_exporters.costs.boards import SOURCES, Device
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
-from tcja_runtime.choices import Precision
+from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.golden import Golden
@@ -62,7 +62,7 @@ class Estimate:
         figures = {
             "modes": [mode.name for mode in board.modes],
             "sources": [SOURCES[source] for source in board.sources],
-            "peaks": {precision.value: self.device.peak(precision.value) for precision in Precision},
+            "peaks": {precision: self.device.peak(precision) for precision in PRECISIONS},
             "bandwidth": self.device.bandwidth,
         }
         return {

@@ -17,7 +17,7 @@ import numpy as np
 from tcja_deploy.formatting import compact, power
 from tcja_deploy.report.html import Html, joined, tag, wide
 
-LEVELS = 32  # shades of a map: the eye does not see more, and fewer make smaller files
+SHADES = 32  # shades of a map: the eye does not see more, and fewer make smaller files
 _FEW = 10  # flips in a cell: fewer never have the full colour, or one would look like thousands
 _BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # a bin, the margins and the height of a histogram, in SVG units
 _WIDTH, _RISE = 300, 110  # the width and height of a line chart, in SVG units
@@ -221,14 +221,14 @@ def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:
     """
     height, width = len(values), len(values[0])
     shades: dict[int, list[str]] = {}
-    for y, row in enumerate(np.nan_to_num(np.clip(values, 0, 1) * (LEVELS - 1)).round().astype(int).tolist()):
+    for y, row in enumerate(np.nan_to_num(np.clip(values, 0, 1) * (SHADES - 1)).round().astype(int).tolist()):
         x = 0
         for shade, run in itertools.groupby(row):
             length = len(list(run))
             shades.setdefault(shade, []).append(f"M{x} {y}h{length}v1h-{length}z")
             x += length
     paths = (
-        tag("path", d="".join(found), fill_opacity=f"{shade / (LEVELS - 1):.2f}")
+        tag("path", d="".join(found), fill_opacity=f"{shade / (SHADES - 1):.2f}")
         for shade, found in sorted(shades.items())
         if shade
     )

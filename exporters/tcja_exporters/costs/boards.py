@@ -300,7 +300,7 @@ class Device:
         """The highest number of dense operations a second; a multiply-add is two operations.
 
         Args:
-            precision: one of `tcja_runtime.choices.Precision`.
+            precision: one of `tcja_runtime.choices.PRECISIONS`.
         """
         board, mode = self.board, self.mode
         rate = {"fp32": 2 * board.cores, "fp16": board.fp16, "int8": board.int8}[precision]

@@ -21,7 +21,7 @@ class NodeCost:
     Attributes:
         name: the name of the node, MODULE/OPERATOR.
         operator: the ONNX operator.
-        precision: the precision that the node computes in, one of `tcja_runtime.choices.Precision`.
+        precision: the precision that the node computes in, one of `tcja_runtime.choices.PRECISIONS`.
         macs: the multiply-adds; 0 where the node is no product.
         operations: all operations; a multiply-add is two.
         parameters: the number of weights that the node is the first to read.

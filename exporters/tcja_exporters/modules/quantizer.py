@@ -22,6 +22,6 @@ _LIBRARY.impl("quantized", _quantized, "CompositeExplicitAutograd")
 
 
 def quantized(x: Tensor, scale: float) -> Tensor:
-    """q(x) of any shape, computed in x's own type; s > 0."""
+    """The quantised values q(x), in the shape and type of x; `scale` is s > 0."""
     rounded: Tensor = torch.ops.tcja.quantized(x, scale)
     return rounded

@@ -1,11 +1,11 @@
-r"""Scales of what is quantised, from what layers take on real windows.
+r"""The scales of quantised inputs, found on real windows.
 
     q(x) = s * clip(round(x / s), -128, 127)
 
-Where all that a layer takes are small multiples of a power of two, such as spikes, event counts and means of four
-spikes, s is that power and q(x) = x. Else s = r m / 127 with m the largest magnitude seen and the r in (0, 1] that
-makes the mean of (q(x) - x)^2 least over a sample of the values: a few large ones are cut off where that serves the
-many.
+The input of a layer can be small multiples of a power of two: spikes, event counts, means of four spikes. Then s is
+that power, and q(x) = x. For any other input s = r m / 127: m is the largest magnitude that was seen, and r in (0, 1]
+makes the mean of (q(x) - x)^2 least over a sample of the values. An r below 1 cuts off a few large values, and the many
+others are rounded less.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tcja_exporters.modules.quantizer import quantized
 from tcja_runtime.data.contract import Floats
 
-LEVELS = 127
+LARGEST = 127
+"""The largest magnitude of a symmetric weight in 8 bits."""
 CALIBRATION_WINDOWS = 256
-"""How many windows to look at; more change little."""
+"""The number of windows to calibrate on; more change the scales little."""
 
-_FINEST = 6
-_SAMPLE = 2**16
-_SHARES = np.linspace(0.3, 1.0, 71)
+_FINEST = 6  # the finest grid of multiples is 2**-6
+_SAMPLE = 2**16  # values of a batch, and of all batches
+_SHARES = np.linspace(0.3, 1.0, 71)  # the candidates for r
 
 
 def calibrate(
     network: nn.Module, modules: Iterable[str], batches: Iterable[Floats], advance: Callable[[int], None]
 ) -> dict[str, float]:
-    """Scales for what some modules of a network take, by module.
+    """The scales of the inputs of some modules, by module.
 
     Args:
-        network: in eval mode; its weights are converted to float32 and stay so.
-        modules: their names.
-        batches: windows [N, ...].
-        advance: is told the number of windows done, after each batch.
+        network: the network in eval mode; its weights are converted to float32 and stay so.
+        modules: the names of the modules.
+        batches: batches of windows [N, ...].
+        advance: a function that is called after each batch, with its number of windows.
     """
     network.to(torch.float32)
-    seen = {name: _Seen() for name in sorted(modules)}
+    seen = {name: _InputValues() for name in sorted(modules)}
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, args: seen[name].add(args[0].detach().numpy())
@@ -57,8 +59,8 @@ def calibrate(
     return {name: found.scale() for name, found in seen.items()}
 
 
-class _Seen:
-    """What a layer took."""
+class _InputValues:
+    """The values that a module took as input: their largest magnitude, their grid, and a sample of them."""
 
     def __init__(self) -> None:
         self._largest = 0.0
@@ -67,6 +69,7 @@ class _Seen:
         self._random = np.random.default_rng(0)
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
+        """Add the values of a batch."""
         flat = values.reshape(-1)
         self._largest = max(self._largest, float(np.abs(flat).max(initial=0.0)))
         while self._grid is not None and not _on_grid(flat, self._grid):
@@ -75,23 +78,20 @@ class _Seen:
         self._sample.append(busy if len(busy) <= _SAMPLE else self._random.choice(busy, _SAMPLE, replace=False))
 
     def scale(self) -> float:
+        """The scale s of the module's docstring; 1 where all values are zero."""
         if self._largest == 0.0:
             return 1.0
-        if self._grid is not None and self._largest * 2.0**self._grid <= LEVELS:
+        if self._grid is not None and self._largest * 2.0**self._grid <= LARGEST:
             return 2.0**-self._grid
         values = np.concatenate(self._sample).astype(np.float64)
         if len(values) > _SAMPLE:
             values = self._random.choice(values, _SAMPLE, replace=False)
-        scales = _SHARES * (self._largest / LEVELS)
-        errors = [np.mean((quantized(values, scale) - values) ** 2) for scale in scales]
+        scales = _SHARES * (self._largest / LARGEST)
+        errors = [np.mean((quantized(torch.from_numpy(values), scale).numpy() - values) ** 2) for scale in scales]
         return float(np.float32(scales[int(np.argmin(errors))]))
 
 
-def quantized(values: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.float64]:
-    """q(x) of the module's docstring."""
-    return np.asarray(scale * np.clip(np.round(values / scale), -LEVELS - 1, LEVELS))
-
-
 def _on_grid(values: npt.NDArray[np.float32], grid: int) -> bool:
+    """Whether all values are multiples of 2**-grid."""
     scaled = values * np.float32(2.0**grid)
     return bool((scaled == np.round(scaled)).all())

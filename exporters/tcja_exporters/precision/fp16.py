@@ -1,9 +1,9 @@
-"""FP16: which nodes of a graph compute in half, and the casts between them and the others.
+"""FP16: the nodes of a graph that compute in half, and the casts between them and the others.
 
-In half are products with weights that are lowered, and element-wise operations. In float32 stay spiking neurons, what
-is kept by name, means and sums of many values, which half can neither hold nor add up, and everything that is not known
-to be safe. What only moves values, or selects some, is in half where what makes its input, or all that reads its
-result, is: casts then come where the fewest bytes pass.
+Products with lowered weights and element-wise operations compute in half. Spiking neurons, kept modules, and all
+operators that are not known to be safe stay in float32. So do means and sums of many values, which half can neither
+hold nor add up. An operator that only moves or selects values is in half if the node that makes its input is, or if all
+nodes that read its output are. Casts then stand where the fewest bytes pass.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ _KIND = {_FLOAT: "float", _HALF: "half"}
 
 
 def to_half(graph: gs.Graph, weights: Iterable[str]) -> Done:
-    """Let products with some weights, given by tensor, and what lies between them, compute in half."""
+    """Let products and the operators between them compute in half.
+
+    Args:
+        graph: the graph, which is changed.
+        weights: the tensors of the weights that are lowered.
+    """
     _complete_types(graph)
     chosen = _chosen(graph, set(weights))
     casts: dict[tuple[str, str], gs.Variable] = {}
@@ -62,7 +67,7 @@ def to_half(graph: gs.Graph, weights: Iterable[str]) -> Done:
 
 
 def _complete_types(graph: gs.Graph) -> None:
-    """Say the type of results that an earlier rewriting left open: of a network in float32, floats make floats."""
+    """Give results a type where an earlier pass left it open: in a float32 network these are float32."""
     for node in graph.nodes:
         makes_floats = node.op in (*_PRODUCTS, *_ELEMENTWISE, custom_op.NAME) or (
             node.op in _MOVES and all(tensor.dtype == _FLOAT for tensor in node.inputs[:1])
@@ -72,7 +77,7 @@ def _complete_types(graph: gs.Graph) -> None:
 
 
 def _keep_name(tensor: gs.Variable) -> gs.Variable:
-    """Give a tensor that was cast the name of what it was cast from: others look it up by it, in float32."""
+    """Give the float32 result of a cast the name of the tensor that was cast, by which others look it up."""
     suffix = f"/{_KIND[_FLOAT]}"
     if tensor.name.endswith(suffix):
         source = tensor.inputs[0].inputs[0]
@@ -81,11 +86,11 @@ def _keep_name(tensor: gs.Variable) -> gs.Variable:
 
 
 def _chosen(graph: gs.Graph, weights: set[str]) -> set[str]:
-    """Names of the nodes that compute in half."""
+    """The names of the nodes that compute in half; `weights` are the tensors of the lowered weights."""
     chosen = {node.name for node in graph.nodes if node.op in _PRODUCTS and node.inputs[1].name in weights}
     able = {node.name for node in graph.nodes if node.op in _ELEMENTWISE and all(map(_holds, node.inputs))}
     movers = {node.name for node in graph.nodes if node.op in _MOVES}
-    # What is computed from results in half, then what is computed for operands in half alone.
+    # First the nodes whose inputs are in half, then those whose readers are all in half.
     for node in graph.nodes:
         made = [tensor.inputs[0].name in chosen if tensor.inputs else False for tensor in _data(node)]
         if (node.name in able and any(made)) or (node.name in movers and made and all(made)):
@@ -98,12 +103,12 @@ def _chosen(graph: gs.Graph, weights: set[str]) -> set[str]:
 
 
 def _data(node: gs.Node) -> list[gs.Variable]:
-    """The inputs of a node that are floats and no constants."""
+    """The inputs of a node that are float32 and not constant."""
     return [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and tensor.dtype == _FLOAT]
 
 
 def _holds(tensor: gs.Tensor) -> bool:
-    """Whether half holds a constant as it is; what is computed is rounded."""
+    """Whether half can hold a constant without rounding; true for every tensor that is not constant."""
     if not isinstance(tensor, gs.Constant) or tensor.values.dtype != _FLOAT:
         return True
     with np.errstate(over="ignore"):

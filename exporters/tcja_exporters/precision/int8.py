@@ -1,9 +1,10 @@
-"""INT8: symmetric quantisers in front of products, and weights in 8 bits.
+"""INT8: symmetric quantisers before products, and weights in 8 bits.
 
-    x -> QuantizeLinear -> DequantizeLinear -> product        one scale a tensor, from calibration
-    W in int8 -> DequantizeLinear -> product                  one scale an output channel: the largest |w| / 127
+    x -> QuantizeLinear -> DequantizeLinear -> product        one scale for the tensor, from calibration
+    W in int8 -> DequantizeLinear -> product                  one scale for each output channel: the largest |w| / 127
 
-Zero points are 0, of type int8, and written out: TensorRT takes an omitted one, or uint8, for int8 without a word.
+Zero points are 0, of type int8, and always written: TensorRT reads a missing one, or one of uint8, as int8 without an
+error.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
 from tcja_exporters.passes.base import Done
-from tcja_exporters.precision.calibration import LEVELS
+from tcja_exporters.precision.calibration import LARGEST
 
 
 def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> Done:
-    """Quantise products: the scale of what they multiply, by the tensor of their weight."""
+    """Quantise the inputs and weights of products.
+
+    Args:
+        graph: the graph, which is changed.
+        scales: the scale of a product's input, by the tensor of its weight; other products stay in float32.
+    """
     changes = 0
     names = Counter[str]()
     for node in [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1].name in scales]:
@@ -34,7 +40,10 @@ def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> Done:
 
 
 def _quantized(graph: gs.Graph, node: gs.Node, scale: float, names: Counter[str]) -> gs.Variable:
-    """What a product takes, quantised. A network that loops over time uses a module once a step."""
+    """A product's input behind a quantiser.
+
+    `names` counts the quantisers of each module: a network that loops over time uses a module once a time step.
+    """
     x = node.inputs[0]
     constants = [
         gs.Constant(f"{node.name}/scale", np.array(scale, np.float32)),
@@ -51,7 +60,7 @@ def _quantized(graph: gs.Graph, node: gs.Node, scale: float, names: Counter[str]
 
 
 def _dequantized(graph: gs.Graph, weight: gs.Constant, axis: int) -> None:
-    """Put a weight in 8 bits, and what makes floats of it, in its place and under its name."""
+    """Replace a weight by its 8 bits and a DequantizeLinear, whose output has the weight's name."""
     integers, scales = in_8_bits(weight.values, axis)
     name, readers = weight.name, list(weight.outputs)
     made = gs.Variable(name, np.float32, weight.values.shape)
@@ -66,10 +75,10 @@ def _dequantized(graph: gs.Graph, weight: gs.Constant, axis: int) -> None:
 
 
 def in_8_bits(weight: npt.NDArray[np.float32], axis: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """A weight in int8 and its scale for each index of an axis."""
+    """A weight in int8, and its scales, one for each index of an axis."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight).max(axis=others)
-    scales = np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+    scales = np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)
     along = [-1 if i == axis else 1 for i in range(weight.ndim)]
-    integers = np.clip(np.round(weight / scales.reshape(along)), -LEVELS, LEVELS).astype(np.int8)
+    integers = np.clip(np.round(weight / scales.reshape(along)), -LARGEST, LARGEST).astype(np.int8)
     return integers, scales

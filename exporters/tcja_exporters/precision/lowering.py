@@ -22,13 +22,19 @@ from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32
 
-ARITHMETICS = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
-"""How a model of a precision computes, its constants being what they are: products of 8 bits are exact."""
+MODEL_ARITHMETIC = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
+"""The arithmetic of a model by precision. With 8 bits it is float32, because products of 8 bits are exact."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Lowered:
-    """A network in a precision: its models, and what they are to do, in PyTorch."""
+    """A network in one precision.
+
+    Attributes:
+        exported: the models.
+        network: the same network in PyTorch, with the constants of the models.
+        precision: the precision, one of `tcja_runtime.choices.PRECISIONS`.
+    """
 
     exported: Exported
     network: nn.Module
@@ -42,10 +48,10 @@ def lowered(
 
     Args:
         network: the trained network.
-        exported: its models in float32.
-        precision: "fp16" or "int8".
-        kept: modules whose weights stay in float32.
-        scales: of what modules take, for INT8; those without one stay in float32 too.
+        exported: the models of the network in float32.
+        precision: the precision, "fp16" or "int8".
+        kept: the modules whose weights stay in float32.
+        scales: the scales of the modules' inputs, for "int8"; a module without a scale stays in float32, too.
     """
     chosen = [
         weight
@@ -65,22 +71,19 @@ def lowered(
     changed = export.rewritten(exported, f"to_{precision}", change, weights)
     twin = recorder.with_weights(network, chosen, _constants(changed.model, chosen))
     for weight in chosen if precision == "int8" else ():
-        twin.get_submodule(weight.module).register_forward_pre_hook(_Quantizes(scales[weight.module]))
+        twin.get_submodule(weight.module).register_forward_pre_hook(
+            functools.partial(_quantized_input, scale=scales[weight.module])
+        )
     return Lowered(changed, twin, precision)
 
 
-class _Quantizes:
-    """A hook of a module that quantises what it takes."""
-
-    def __init__(self, scale: float) -> None:
-        self._scale = scale
-
-    def __call__(self, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (quantized(args[0], self._scale), *args[1:])
+def _quantized_input(_module: nn.Module, args: tuple[Tensor, ...], *, scale: float) -> tuple[Tensor, ...]:
+    """The arguments of a module with its input quantised: a hook before its forward."""
+    return (quantized(args[0], scale), *args[1:])
 
 
 def _constants(model: onnx.ModelProto, weights: list[Weight]) -> dict[str, Floats]:
-    """The values in float32 of weights, and of what is added to their products, as a model has them."""
+    """The weights and biases of a model in float32, by tensor."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     makers = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
 

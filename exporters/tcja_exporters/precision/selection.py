@@ -1,4 +1,4 @@
-"""Which weights are lowered: all but those that the user keeps, by the name of a module or of a spiking layer."""
+"""The choice of the weights that are lowered: all but those of the modules that the user keeps in float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tcja_runtime.bundle.signature import Layer, Weight
 from tcja_runtime.errors import BadInput
 
 ADVISED, NOTHING = "advised", "nothing"
-"""In place of names: what the advice of the margins keeps (`tcja_exporters.precision.advice`), or nothing at all."""
+"""Two words in place of names: keep the layers of the advice (`tcja_exporters.precision.advice`), or keep nothing."""
 
 
 def keep_in_float32(
@@ -20,14 +20,14 @@ def keep_in_float32(
     """The modules to keep in float32.
 
     Args:
-        names: of modules, whose inner modules are kept too, or of spiking layers, whose weights are: those of the
-            layers between them and the spiking layers before them.
-        model: with TcjaLif nodes.
-        weights: of its convolutions and products.
+        names: the names of modules, whose inner modules are kept too, or of spiking layers. A spiking layer keeps the
+            modules between it and the spiking layers before it.
+        model: the model with TcjaLif nodes.
+        weights: the weights of its convolutions and products.
         layers: its spiking layers.
 
     Raises:
-        BadInput: a name is of neither.
+        BadInput: a name is neither that of a module with weights nor that of a spiking layer.
     """
     leading = {layer.name: _leading_to(layer.name, model, weights) for layer in layers}
     kept: set[str] = set()
@@ -42,9 +42,15 @@ def keep_in_float32(
 
 
 def quantizable(model: onnx.ModelProto, weights: Sequence[Weight], attention: Iterable[str]) -> set[str]:
-    """The modules whose products INT8 makes cheaper: not those of attention blocks, which are small and decide much.
+    """The modules whose products are worth quantising.
 
-    Transposed convolutions are left alone: TensorRT has few kernels for them in 8 bits.
+    Attention blocks are left out: they are small, and their errors change many spikes. Transposed convolutions are
+    left out, because TensorRT has few kernels for them in 8 bits.
+
+    Args:
+        model: the model with TcjaLif nodes.
+        weights: the weights of its convolutions and products.
+        attention: the names of its attention blocks.
     """
     kinds = {tensor: node.op_type for node in model.graph.node for tensor in node.input}
     within = tuple(f"{name}." for name in attention)

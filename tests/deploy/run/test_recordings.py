@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy.report.plots import LEVELS
+from tcja_deploy.report.plots import SHADES
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 
@@ -257,7 +257,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
         gates = [gate.reshape(STEPS, -1) for gate in probe.gates(taken).values()]
         assert min(gate.std() for gate in gates) > 0.05
         for shown, gate in zip(drawn_gates(section), gates, strict=True):
-            np.testing.assert_allclose(shown, gate, atol=0.5 / (LEVELS - 1) + 0.006)
+            np.testing.assert_allclose(shown, gate, atol=0.5 / (SHADES - 1) + 0.006)
     assert text.count("What conv.11 lets through") == text.count("What conv.15 lets through") == 7
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
