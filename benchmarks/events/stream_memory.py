@@ -30,8 +30,8 @@ import numpy as np
 from tcja_deploy.bench.memory import MemoryMeter
 from tcja_deploy.console import Progress, err, silent
 from tcja_deploy.report.html import Html, joined, tag
-from tcja_deploy.stream.results import Answer, Summary
-from tcja_deploy.stream.stream import Options, Stream
+from tcja_deploy.stream.results import Summary, WindowPrediction
+from tcja_deploy.stream.stream import Stream, StreamOptions
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
@@ -115,11 +115,11 @@ def hour(bundle: Path, pieces: Sequence[bytes], minutes: float) -> tuple[Floats,
     """Seconds of the stream and MiB in memory, [N, 2], after each window, and what came of the stream."""
     n = int(minutes * 60 * RATE) // PIECE
     source = Simulated(itertools.islice(itertools.cycle(pieces), n), pausable=True)
-    stream = Stream(bundle, source, Options(window=Window(1_000_000)), silent())
+    stream = Stream.open(bundle, source, StreamOptions(window=Window(1_000_000)), silent())
     seen = np.ones((int(minutes * 60) + 1, 2), np.float32)  # now, so that it does not grow with the stream
 
-    def show(answer: Answer) -> None:
-        seen[stream.windows - 1] = answer.end / 1e6, resident() / MIB
+    def show(prediction: WindowPrediction) -> None:
+        seen[stream.windows - 1] = prediction.end / 1e6, resident() / MIB
 
     summary = stream.run(show)
     return seen[: summary.windows], summary
@@ -128,12 +128,12 @@ def hour(bundle: Path, pieces: Sequence[bytes], minutes: float) -> tuple[Floats,
 def burst(bundle: Path, pieces: Sequence[bytes], events: int) -> tuple[int, int, Summary]:
     """Events of the windows that were answered, bytes that memory grew by at most, and what came of the stream."""
     source = Simulated(itertools.islice(itertools.cycle(pieces), -(-events // PIECE)), pausable=False)
-    stream = Stream(bundle, source, Options(window=Window(1_000_000)), silent())
+    stream = Stream.open(bundle, source, StreamOptions(window=Window(1_000_000)), silent())
     meter, answered = MemoryMeter.start(), 0
 
-    def show(answer: Answer) -> None:
+    def show(prediction: WindowPrediction) -> None:
         nonlocal answered
-        answered += answer.events
+        answered += prediction.events
 
     summary = stream.run(show)
     return answered, meter.read().loaded or 0, summary

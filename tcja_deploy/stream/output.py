@@ -1,4 +1,4 @@
-"""What a stream says on stdout: a line a window as it is answered, and what came of it all."""
+"""The output of a stream on stdout: a line for each window, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from tcja_deploy.formatting import si
-from tcja_deploy.stream.results import Answer, Summary
+from tcja_deploy.formatting import si, windows
+from tcja_deploy.stream.results import Summary, WindowPrediction
 
-_FACTS = ("window", "begin", "end", "events", "whole", "dropped", "latency")  # of an answer
+_FACTS = ("window", "begin", "end", "events", "whole", "dropped", "latency")  # of a prediction
 _ENDS = {
     "end": "the source ended",
     "stopped": "stopped",
     "seconds": "stopped after --seconds",
     "windows": "stopped after --windows",
-    "error": "broke off",
+    "error": "ended by an error",
 }
 
 
 JSON, CSV, PLAIN = "json", "csv", "plain"
-"""Forms of lines: objects, of which the summary is the last; values behind a line of names; for people."""
+"""The forms of output: a JSON object a line, the summary last; CSV; text for people."""
 
 
 class Lines:
-    """Says what a stream answers.
+    """Prints the predictions and the summary of a stream.
 
     Args:
         form: one of `JSON`, `CSV` and `PLAIN`.
-        classes: names, in the order of the output.
-        top: how many of them to name.
-        console: where to.
-        aside: where the summary goes that a line of values cannot hold.
+        classes: the names of the classes, in the order of the output.
+        top: the number of classes to name for each window.
+        console: the console for the predictions.
+        aside: the console for the summary in the form `CSV`, which has no line for it.
     """
 
     def __init__(self, form: str, classes: Sequence[str], top: int, console: Console, aside: Console) -> None:
@@ -43,31 +43,31 @@ class Lines:
         self._top = min(top, len(classes))
         if form == CSV:
             heads = [f"{head}_{place}" for place in range(1, self._top + 1) for head in ("class", "score")]
-            self._say(_row([*_FACTS, *heads]))
+            self._print(_row([*_FACTS, *heads]))
 
-    def answer(self, answer: Answer) -> None:
-        """Say what the network says of a window."""
-        named = [(self._classes[index], float(answer.scores[index])) for index in answer.likeliest[: self._top]]
-        facts = {field: getattr(answer, field) for field in _FACTS}
+    def prediction(self, found: WindowPrediction) -> None:
+        """Print the prediction for a window."""
+        named = [(self._classes[index], float(found.scores[index])) for index in found.likeliest[: self._top]]
+        facts = {field: getattr(found, field) for field in _FACTS}
         if self._form == JSON:
-            self._say(json.dumps({**facts, "top": [{"class": name, "score": score} for name, score in named]}))
+            self._print(json.dumps({**facts, "top": [{"class": name, "score": score} for name, score in named]}))
         elif self._form == CSV:
-            facts["whole"] = "yes" if answer.whole else "no"
-            facts["latency"] = "" if answer.latency is None else f"{answer.latency:.6f}"
-            self._say(_row([*facts.values(), *(cell for name, score in named for cell in (name, f"{score:.9g}"))]))
+            facts["whole"] = "yes" if found.whole else "no"
+            facts["latency"] = "" if found.latency is None else f"{found.latency:.6f}"
+            self._print(_row([*facts.values(), *(cell for name, score in named for cell in (name, f"{score:.9g}"))]))
         else:
-            self._say(_line(answer, named))
+            self._print(_line(found, named))
 
     def summary(self, summary: Summary) -> None:
-        """Say what came of the stream."""
+        """Print the summary."""
         if self._form == JSON:
-            self._say(json.dumps({"summary": dataclasses.asdict(summary)}))
+            self._print(json.dumps({"summary": dataclasses.asdict(summary)}))
         elif self._form == CSV:
-            self._aside.print(said(summary), soft_wrap=True)
+            self._aside.print(summary_text(summary), soft_wrap=True)
         else:
-            self._say(said(summary))
+            self._print(summary_text(summary))
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
 
 
@@ -77,49 +77,48 @@ def _row(cells: Sequence[object]) -> str:
     return text.getvalue()
 
 
-def _line(answer: Answer, named: Sequence[tuple[str, float]]) -> str:
+def _line(found: WindowPrediction, named: Sequence[tuple[str, float]]) -> str:
     parts = [
-        f"{answer.window:>6}",
-        f"{answer.begin / 1e6:.3f} to {answer.end / 1e6:.3f} s",
-        f"{answer.events:,} events",
+        f"{found.window:>6}",
+        f"{found.begin / 1e6:.3f} to {found.end / 1e6:.3f} s",
+        f"{found.events:,} events",
         *(f"{name} {score:.3g}" for name, score in named),
-        *([] if answer.latency is None else [milliseconds(answer.latency)]),
-        *doubts(answer),
+        *([] if found.latency is None else [milliseconds(found.latency)]),
+        *remarks(found),
     ]
     return "  ".join(parts)
 
 
-def doubts(answer: Answer) -> list[str]:
-    """What is to be known of a window that is not all there."""
-    found = [] if answer.whole else ["cut short by the source's end"]
-    return found + ([f"up to {answer.dropped:,} of its events were dropped"] if answer.dropped else [])
+def remarks(found: WindowPrediction) -> list[str]:
+    """Remarks on a window that is cut short or lacks events."""
+    short = [] if found.whole else ["cut short by the source's end"]
+    return short + ([f"up to {found.dropped:,} of its events were dropped"] if found.dropped else [])
 
 
 def milliseconds(seconds: float) -> str:
-    """A latency."""
+    """A latency in milliseconds, to three digits."""
     return f"{1e3 * seconds:.3g} ms"
 
 
-def said(summary: Summary) -> str:
-    """What came of a stream, in a few lines."""
+def summary_text(summary: Summary) -> str:
+    """The summary of a stream, in a few lines."""
     source = "".join(c if c.isprintable() else "?" for c in summary.source)
-    windows = "1 window" if summary.windows == 1 else f"{summary.windows:,} windows"
     lines = [
-        f"{source}: {windows} of {summary.events:,} events in {summary.seconds:.1f} s, "
+        f"{source}: {windows(summary.windows)} of {summary.events:,} events in {summary.seconds:.1f} s, "
         f"{si(summary.rate)} events a second; {_ENDS.get(summary.ended or '', 'goes on')}.",
         f"{summary.network} in {summary.backend}.",
     ]
     if summary.latency_median is not None and summary.latency_99 is not None:
         lines.append(
             f"Latency: {milliseconds(summary.latency_median)} in the median, 99 % within "
-            f"{milliseconds(summary.latency_99)}, from the arrival of the event that ends a window to its answer."
+            f"{milliseconds(summary.latency_99)}, from the arrival of the event that ends a window to its prediction."
         )
     counts = {
-        "Events dropped, as more came than were looked at": summary.dropped,
-        "Events left unseen when it was stopped": summary.left,
+        "Events dropped, as more came than were classified": summary.dropped,
+        "Events left in the queue when it was stopped": summary.left,
         "Events older than every open window, left out": summary.late,
-        "Events beside the sensor, left out": summary.outside,
-        "Windows without an event, not answered": summary.silent,
+        "Events that are not on the sensor, left out": summary.outside,
+        "Windows without an event, not classified": summary.silent,
         "Windows cut short by the source's end": summary.cut_short,
         "Times the clock of the events was set back": summary.resets,
         "Datagrams that were no events, passed over": summary.damaged,

@@ -1,4 +1,4 @@
-"""What a stream gives: a prediction a window, and the figures of the whole."""
+"""The results of a stream: a prediction for each window, and a summary."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import math
 
 from tcja_runtime.data.contract import Floats
 
-_BINS = [1e-5 * 1.02**i for i in range(1000)]  # seconds; up to an hour
+_BINS = [1e-5 * 1.02**i for i in range(1000)]  # the upper edges in seconds, up to an hour
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the network says of a window.
+class WindowPrediction:
+    """The prediction for a window of a stream.
 
     Attributes:
-        window: its number; windows without an event have one, too, and no answer.
-        begin: in microseconds, as the camera counts.
-        end: likewise; events of that time are behind it.
-        events: in it.
-        whole: whether the source went on to its end.
-        dropped: events that it lacks because they were dropped, at most.
-        latency: seconds from the arrival of the event that ended it to the answer; None where the source's end did.
-        scores: of each class.
-        likeliest: classes by their scores, the likeliest first.
+        window: the number of the window; windows without an event have a number, too, but no prediction.
+        begin: the time at which the window begins, in microseconds of the camera's clock.
+        end: the time at which it ends, in microseconds; events of that time are not in it.
+        events: the number of events in the window.
+        whole: whether the source went on to the window's end.
+        dropped: the most events of the window that can have been dropped.
+        latency: the seconds from the arrival of the event that ended the window to the prediction; None where the end
+            of the source ended it.
+        scores: the score of each class.
+        likeliest: the numbers of the classes, the likeliest first.
     """
 
     window: int
@@ -38,18 +39,22 @@ class Answer:
     likeliest: list[int]
 
 
-class Latencies:
-    """Seconds, in bins that are 2 % wide, so that an hour of them takes no more than a minute's."""
+class LatencyHistogram:
+    """A histogram of latencies in bins that are 2 % wide, so that it does not grow with the stream."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_BINS) + 1)
 
     def add(self, seconds: float) -> None:
-        """One more."""
+        """Count a latency."""
         self._counts[bisect.bisect_left(_BINS, seconds)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """What that share of them is at most, or the last bin where they are longer; None without any."""
+        """The upper edge of the bin in which that quantile of the latencies is; None without latencies.
+
+        Args:
+            share: the share of latencies that are not longer, 0.5 for the median.
+        """
         wanted, past = math.ceil(share * sum(self._counts)), 0
         for count, most in zip(self._counts, [*_BINS, _BINS[-1]], strict=True):
             past += count
@@ -60,30 +65,31 @@ class Latencies:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What came of a stream.
+    """A stream in figures, from its begin until now.
 
     Attributes:
-        source: what it was.
-        network: the network's name.
-        backend: what ran it.
-        stepwise: whether frame by frame.
-        ended: why: "end" of the source, "stopped", "seconds", "windows" or "error"; None while it goes on.
-        seconds: that it took.
-        windows: that were answered.
-        cut_short: of them, those that the source's end cut short.
-        silent: windows without an event, which have no answer.
-        events: that arrived.
-        rate: of them a second.
-        dropped: of them, because the queue was full, or a window would have held too many.
-        left: of them, that nobody had looked at when the stream was stopped.
-        late: of them, older than every window that was open.
-        outside: of them, beside the sensor.
-        resets: how often the camera's clock was set back; it goes on from there.
-        damaged: pieces of the source that were no events.
-        lost: pieces of it that the system dropped before they were read.
-        latency_median: seconds, as in `Answer`; to 2 %.
-        latency_99: seconds that 99 % of the answers took at most.
-        remarks: what else is to be known of a source that was answered as a whole.
+        source: the title of the source.
+        network: the name of the network.
+        backend: the title of the backend that runs it.
+        stepwise: whether the network runs stepwise, frame by frame.
+        ended: the reason of the end: "end" of the source, "stopped", "seconds", "windows" or "error"; None while the
+            stream goes on.
+        seconds: the duration.
+        windows: the number of windows with a prediction.
+        cut_short: the number of these windows that the end of the source cut short.
+        silent: the number of windows without an event, which have no prediction.
+        events: the number of events that arrived.
+        rate: the number of events that arrived a second.
+        dropped: the number of events that were dropped, because the queue was full or a window had no room for more.
+        left: the number of events that were still in the queue when the stream was stopped.
+        late: the number of events that were left out because they were older than every open window.
+        outside: the number of events that were left out because they are not on the network's sensor.
+        resets: the number of times that the camera's clock was set back; the stream's clock goes on.
+        damaged: the number of pieces of the source that were no events.
+        lost: the number of pieces of the source that the system dropped before they were read.
+        latency_median: the median of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
+        latency_99: the 99th percentile of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
+        remarks: what a user should know of a source that was one window, such as events that were left out.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""A bundle's network for windows whose frames come one by one, in whichever way answers them soonest."""
+"""A bundle's network, run on the frames of a stream: each frame when it comes, or whole windows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
 from tcja_runtime.choices import AUTO, PROVIDERS
-from tcja_runtime.data.sliding_windows import Collector, Frame
+from tcja_runtime.data.sliding_windows import Collector, Frame, Window
 from tcja_runtime.evidence.trace import Values
 
 
-class Taking(Protocol):
-    """A network that is given frames.
+class Runner(Protocol):
+    """A network that is given a stream's frames.
 
     Attributes:
-        title: what runs it, for people.
-        stepwise: whether it works on each frame when it comes, not on all when the last has come.
+        title: the title of the backend that runs it.
+        stepwise: whether it works on each frame when it comes, instead of all frames when the last has come.
     """
 
     @property
@@ -28,84 +28,96 @@ class Taking(Protocol):
     @property
     def stepwise(self) -> bool: ...
 
-    def take(self, frame: Frame) -> Values | None:
-        """The scores [classes] of the frame's window, if it is its last.
+    def push(self, frame: Frame) -> Values | None:
+        """The scores [classes] of the frame's window if the frame is its last, else None.
 
         Raises:
-            BadInput: they are no numbers.
+            BadInput: a score is NaN or infinite.
         """
         ...
 
 
-class Whole:
-    """Windows are run when they are whole.
+class WholeWindowRunner:
+    """Runs a window when its last frame has come.
 
     Args:
-        bundle: whose network it is.
-        running: the network.
+        bundle: the network's bundle.
+        backend: the loaded network.
     """
 
     stepwise = False
 
-    def __init__(self, bundle: Bundle, running: select.Backend) -> None:
-        self._bundle, self._running, self.title = bundle, running, running.title
+    def __init__(self, bundle: Bundle, backend: select.Backend) -> None:
+        self._bundle, self._backend, self.title = bundle, backend, backend.title
         self._collector = Collector(bundle.manifest.input)
 
-    def take(self, frame: Frame) -> Values | None:
+    def push(self, frame: Frame) -> Values | None:
         window, manifest = self._collector.add(frame), self._bundle.manifest
         if window is None:
             return None
-        output = self._running.session.run({manifest.input.name: window[None]})[manifest.output]
+        output = self._backend.session.run({manifest.input.name: window[None]})[manifest.output]
         found: Values = scores(output, self._bundle, self.title)[0]
         return found
 
 
-class Stepwise:
-    """Each frame is run when it comes.
+class StepwiseRunner:
+    """Runs each frame when it comes.
 
     Args:
-        bundle: exported with `streaming`.
-        backend: one of `tcja_runtime.choices.PROVIDERS`.
-        overlapping: how many windows are open at a time.
+        bundle: the network's bundle.
+        streams: the stepwise network, with a stream for each window that can be open at a time.
+        title: the title of the backend that runs it.
     """
 
     stepwise = True
 
-    def __init__(self, bundle: Bundle, backend: str, overlapping: int) -> None:
-        self._bundle, self.title = bundle, f"{select.title(backend)}, frame by frame"
-        self._streams = Streams.open(bundle, overlapping, backend=backend)
+    def __init__(self, bundle: Bundle, streams: Streams, title: str) -> None:
+        self._bundle, self._streams, self.title = bundle, streams, title
 
-    def take(self, frame: Frame) -> Values | None:
-        # A window is over before the one begins that comes as many later as there are streams.
+    @classmethod
+    def open(cls, bundle: Bundle, backend: str, overlapping: int) -> StepwiseRunner:
+        """Load a bundle's stepwise models.
+
+        Args:
+            bundle: a bundle that was exported with `streaming`.
+            backend: one of `tcja_runtime.choices.PROVIDERS`.
+            overlapping: the number of windows that can be open at a time.
+        """
+        streams = Streams.open(bundle, overlapping, backend=backend)
+        return cls(bundle, streams, f"{select.title(backend)}, frame by frame")
+
+    def push(self, frame: Frame) -> Values | None:
+        # Windows that have the same stream are never open together: one ends before the next begins.
         answered = self._streams.push(frame.counts[None], [frame.window % len(self._streams)])
         return scores(answered.outputs, self._bundle, self.title)[0] if len(answered.streams) else None
 
 
-def opened(
-    bundle: Bundle, backend: str, progress: Progress, *, trust_engine: bool, overlapping: int, apart: bool
-) -> Taking:
-    """Load a bundle's network.
+def open_runner(bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress) -> Runner:
+    """Load a bundle's network for a stream.
+
+    It runs stepwise where the bundle has stepwise models, the frames of a window do not come all at once, and no engine
+    is run.
 
     Args:
-        bundle: opened.
-        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`: an engine, else frame by frame where that
-            can be.
-        progress: where it is said why engines are passed over.
+        bundle: the network's bundle.
+        window: the windows of the stream; None for the whole source as one window.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`, which prefers an engine.
         trust_engine: whether to load engines that the manifest does not know.
-        overlapping: how many windows are open at a time.
-        apart: whether the frames of a window come apart, not all at once when it is over.
+        progress: where to say why engines are passed over.
 
     Raises:
         BadInput: the bundle has no engine of that name, or it was changed.
         Unavailable: this machine lacks what the backend needs.
     """
-    stepwise = apart and bool(bundle.manifest.streaming)
+    manifest = bundle.manifest
+    one_by_one = window is not None and (window.unit == "events" or manifest.input.split != "number")
+    stepwise, overlapping = one_by_one and bool(manifest.streaming), window.overlap if window else 1
     if stepwise and (backend in PROVIDERS or (backend == AUTO and not engines(bundle, trust_engine=trust_engine))):
-        return Stepwise(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
-    running = select.opened(bundle, backend, trust_engine=trust_engine)
-    for line in running.passed_over:
+        return StepwiseRunner.open(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
+    loaded = select.opened(bundle, backend, trust_engine=trust_engine)
+    for line in loaded.passed_over:
         progress.note(line)
-    if stepwise and running.engine is None:
-        running.session.close()
-        return Stepwise(bundle, running.name, overlapping)
-    return Whole(bundle, running)
+    if stepwise and loaded.engine is None:
+        loaded.session.close()
+        return StepwiseRunner.open(bundle, loaded.name, overlapping)
+    return WholeWindowRunner(bundle, loaded)

@@ -1,6 +1,6 @@
-"""A whole source as what `run` makes of a recording: for sources that end, where no windows are asked for.
+"""A whole source as one window, as `run` takes a recording: for sources that end, without --window.
 
-A recording with a label file beside it is answered segment by segment, as `run` does it.
+A recording with a label file beside it has one window a segment, as in `run`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, InMemory, Recording, Segment, Source, segments
 
 KEPT = 2**24
-"""Events that are kept, at most, of a source that cannot be read again: some 220 MB."""
+"""The most events that are kept of a source that cannot be read again: some 220 MB."""
 
 
-class AtOnce:
-    """A whole stream as one window; it has the methods of `tcja_runtime.data.sliding_windows.Cutter`.
+class SingleWindowCutter:
+    """Cuts a whole source into the frames of one window, with the methods of `tcja_runtime.data.sliding_windows.Cutter`.
 
-    A recording is read again in the end. Events of any other source are kept in memory.
+    A recording is read again at the end. Events of any other source are kept in memory.
 
     Args:
-        contract: of the network.
-        source: where the events come from.
+        contract: the network's input.
+        source: the source of the events.
+
+    Attributes:
+        events: the number of events that came.
+        remarks: what a user should know of the source, such as events that were left out.
 
     Raises:
         BadInput: the contract does not say how recordings are cut into frames.
@@ -42,10 +46,10 @@ class AtOnce:
         self.remarks: list[str] = []
 
     def push(self, events: Events) -> Iterator[Frame]:
-        """Take events; nothing is answered before the end.
+        """Take events; there is no frame before the end of the source.
 
         Raises:
-            BadInput: they are too many to be kept.
+            BadInput: the source has more than `KEPT` events, and cannot be read again.
         """
         self.events += len(events)
         if not self._source.recording:
@@ -58,10 +62,10 @@ class AtOnce:
         return iter(())
 
     def finish(self) -> Iterator[Frame]:
-        """The frames of all of it.
+        """The frames of the whole source.
 
         Raises:
-            BadInput: as `tcja_runtime.data.integration.integrate`.
+            BadInput: the events cannot be integrated (`tcja_runtime.data.integration.integrate`).
         """
         recording = self._source.recording
         if recording is None:
@@ -75,7 +79,7 @@ class AtOnce:
                 done = max(done, frame.window + 1)
 
     def _cut(self, recording: Recording, first: int, segment: Segment | None) -> Iterator[Frame]:
-        """The frames of a recording, or a segment of it, whose windows are numbered from `first` on."""
+        """The frames of a recording, or of a segment of it; `first` is the number of the first window."""
         found = integrate(recording, self._contract, *((segment.begin, segment.end) if segment else ()))
         self.remarks += found.remarks
         each = zip(found.windows, found.times.tolist(), found.counts.tolist(), strict=True)

@@ -1,7 +1,8 @@
-"""Classifying events as they come: a source in one thread, windows and network in another, a bounded queue between.
+"""Classifying events as they come: a thread reads the source, another one makes windows and runs the network.
 
-What grows with time is nothing: events are let go once they are counted into frames, latencies are kept in bins, and
-answers are handed on. The queue is what bounds the wait: an event is answered late, or dropped and counted.
+The threads have a bounded queue between them. Memory does not grow with time: events are freed once they are counted
+into frames, latencies are kept as a histogram, and predictions are handed on. The queue bounds the wait: an event is
+classified late, or it is dropped and counted.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from tcja_deploy.console import Progress
-from tcja_deploy.stream import runner
-from tcja_deploy.stream.results import Answer, Latencies, Summary
-from tcja_deploy.stream.single_window import AtOnce
+from tcja_deploy.stream.results import LatencyHistogram, Summary, WindowPrediction
+from tcja_deploy.stream.runner import Runner, open_runner
+from tcja_deploy.stream.single_window import SingleWindowCutter
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
 from tcja_runtime.data.sliding_windows import Cutter, Frame, Window
@@ -30,23 +31,23 @@ from tcja_runtime.events import Events, Source
 from tcja_runtime.events.buffer import LIMIT, Buffer, Gap, Run
 from tcja_runtime.events.clock import ContinuousClock
 
-_AT_ONCE = 1.0  # seconds within which signals are one
-_TICK = 0.1  # seconds after which whoever waits looks whether to stop
-_GAPS = 64  # that are told apart
-_RUNS, _OF_A_RUN = 32, 8192  # whose events, and how many of each, are kept to be seen
+_AT_ONCE = 1.0  # seconds: signals that come within this time of the first count as one
+_TICK = 0.1  # seconds after which a wait for events ends, to see whether to stop
+_GAPS = 64  # the most gaps that are told apart
+_RUNS, _OF_A_RUN = 32, 8192  # the number of runs that are kept for the view, and of events in each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to stream.
+class StreamOptions:
+    """How to classify a stream.
 
     Attributes:
-        window: what is answered; None for the whole source at once.
-        buffer: events that wait at most.
-        lossless: whether a source waits where the queue is full, as one that is answered as a whole always does; None
-            for whether nobody minds.
-        seconds: when to stop; None for at the end.
-        windows: after how many answers to stop.
+        window: the windows to classify; None for the whole source as one window.
+        buffer: the most events that wait in the queue.
+        lossless: whether the source waits while the queue is full; if False, the oldest events are dropped. None waits
+            where the source can be paused. A source that is one window always waits.
+        seconds: the time after which to stop; None for no limit.
+        windows: the number of predictions after which to stop; None for no limit.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
         trust_engine: whether to load engines that the bundle's manifest does not know.
     """
@@ -61,84 +62,97 @@ class Options:
 
 
 class Stream:
-    """A source that is classified as its events come.
+    """A source that is classified as its events come. It is opened with `open`.
 
     Args:
-        path: of the bundle.
-        source: where events come from; it is closed by whoever opened it.
-        options: how.
-        progress: where progress is shown until it begins, and why engines are passed over.
+        bundle: the network's bundle.
+        source: the source of events; who opened it closes it.
+        options: how to classify.
+        cutter: cuts the events into frames.
+        runner: the loaded network.
 
     Attributes:
-        network: its name.
-        classes: their names, in the order of the output.
-        contract: what the network takes in.
+        network: the name of the network.
+        classes: the names of the classes, in the order of the output.
+        contract: the network's input.
         source: as given.
-        buffer: the queue.
-        taking: the network.
-        recent: the last of the events of runs that were looked at last, and when these arrived.
-        answer: the last of them.
-        latencies: of all.
-        windows: how many were answered.
-
-    Raises:
-        BadInput: the bundle, or the options for this bundle and source, cannot be used.
-        Unavailable: this machine lacks what the backend needs.
+        runner: as given.
+        buffer: the queue of events.
+        recent: the newest events, with the times of their arrival in seconds of `time.monotonic`.
+        prediction: the newest prediction; None before the first.
+        latencies: the latencies of all predictions.
+        windows: the number of predictions.
     """
 
-    def __init__(self, path: Path, source: Source, options: Options, progress: Progress) -> None:
-        if not (options.window or source.ends):
-            raise BadInput(f"{source.title} has no end, so say what to answer: `window` 500ms or `window` 50000events")
-        if options.lossless is False and not options.window:
-            raise BadInput(
-                "`lossless=False` is for windows: a source that is answered as a whole lacks nothing; give `window`"
-            )
-        with progress.step("check the hashes"):
-            bundle = Bundle.open(path, any_engine=options.trust_engine)
+    def __init__(
+        self,
+        bundle: Bundle,
+        source: Source,
+        options: StreamOptions,
+        cutter: Cutter | SingleWindowCutter,
+        runner: Runner,
+    ) -> None:
         self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
-        self.contract = bundle.manifest.input
-        if not self.classes:
-            raise BadInput(f"{path}: the network has no classes, so it cannot classify")
-        window = options.window
-        self._cutter = AtOnce(self.contract, source) if window is None else Cutter(self.contract, window)
-        with progress.step("load the network"):
-            self.taking = runner.opened(
-                bundle,
-                options.backend,
-                progress,
-                trust_engine=options.trust_engine,
-                overlapping=window.overlap if window else 1,
-                apart=window is not None and (window.unit == "events" or self.contract.split != "number"),
-            )
-        waits = window is None or (source.pausable if options.lossless is None else options.lossless)
-        self.source, self._options, self.buffer = source, options, Buffer(options.buffer, waits=waits)
+        self.contract, self.source, self.runner = bundle.manifest.input, source, runner
+        self._options, self._cutter = options, cutter
+        waits = source.pausable if options.lossless is None else options.lossless
+        self.buffer = Buffer(options.buffer, waits=waits or options.window is None)
         self.recent: collections.deque[tuple[float, Events]] = collections.deque(maxlen=_RUNS)
-        self.latencies = Latencies()
-        self.answer: Answer | None = None
-        self.windows = self._cut_short = self._turned_away = 0
+        self.latencies = LatencyHistogram()
+        self.prediction: WindowPrediction | None = None
+        self.windows = self._cut_short = self._overflowed = 0
         self._begun: dict[int, Frame] = {}
-        self._gaps: list[Gap] = []
+        self._gaps = Gaps()
         self._clock = ContinuousClock()
         self._began = time.monotonic()
         self._ended: str | None = None
         self._stopped = threading.Event()
 
-    def stop(self) -> None:
-        """End it soon, as Ctrl-C does."""
-        self._ended = self._ended or "stopped"
-
-    def run(self, show: Callable[[Answer], None]) -> Summary:
-        """Classify until the source ends, or one of the limits is reached, or SIGINT or SIGTERM comes.
+    @classmethod
+    def open(cls, path: Path, source: Source, options: StreamOptions, progress: Progress) -> Stream:
+        """Load a bundle's network for a source.
 
         Args:
-            show: called with each answer.
+            path: the bundle.
+            source: the source of events; who opened it closes it.
+            options: how to classify.
+            progress: where to show progress, and why engines are passed over.
 
         Raises:
-            BadInput: the source is damaged, or the network returns no numbers. The answers before it stand.
+            BadInput: the bundle, or the options for this bundle and source, cannot be used.
+            Unavailable: this machine lacks what the backend needs.
+        """
+        window = options.window
+        if not (window or source.ends):
+            raise BadInput(f"{source.title} has no end, so say how long windows are: `window` 500ms or `window` 50000events")
+        if options.lossless is False and not window:
+            raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
+        with progress.step("check the hashes"):
+            bundle = Bundle.open(path, any_engine=options.trust_engine)
+        contract = bundle.manifest.input
+        if not bundle.manifest.classes:
+            raise BadInput(f"{path}: the network has no classes, so it cannot classify")
+        cutter = SingleWindowCutter(contract, source) if window is None else Cutter(contract, window)
+        with progress.step("load the network"):
+            runner = open_runner(bundle, window, options.backend, options.trust_engine, progress)
+        return cls(bundle, source, options, cutter, runner)
+
+    def stop(self) -> None:
+        """End the stream soon, as Ctrl-C does."""
+        self._ended = self._ended or "stopped"
+
+    def run(self, show: Callable[[WindowPrediction], None]) -> Summary:
+        """Classify until the source ends, a limit is reached, or SIGINT or SIGTERM comes.
+
+        Args:
+            show: the function that is called with each prediction.
+
+        Raises:
+            BadInput: the source is damaged, or a score is NaN or infinite. The predictions before it are valid.
         """
         self._began = time.monotonic()
         feeding = threading.Thread(target=self._feed, daemon=True)
-        with self._until_signalled():
+        with stopped_by_signals(self.stop):
             feeding.start()
             try:
                 self._classify(show)
@@ -152,14 +166,14 @@ class Stream:
         return self.summary()
 
     def summary(self) -> Summary:
-        """What came of it so far."""
+        """The stream in figures, so far."""
         seconds = time.monotonic() - self._began
-        looked_at = self._cutter.events
+        processed = self._cutter.events
         return Summary(
             source=self.source.title,
             network=self.network,
-            backend=self.taking.title,
-            stepwise=self.taking.stepwise,
+            backend=self.runner.title,
+            stepwise=self.runner.stepwise,
             ended=self._ended,
             seconds=seconds,
             windows=self.windows,
@@ -168,7 +182,7 @@ class Stream:
             events=self.buffer.arrived,
             rate=self.buffer.arrived / max(seconds, 1e-9),
             dropped=self.buffer.dropped + self._cutter.dropped,
-            left=self.buffer.arrived - self.buffer.dropped - looked_at,
+            left=self.buffer.arrived - self.buffer.dropped - processed,
             late=self._cutter.late,
             outside=self._cutter.outside,
             resets=self._clock.resets,
@@ -176,7 +190,7 @@ class Stream:
             lost=self.source.lost,
             latency_median=self.latencies.quantile(0.5),
             latency_99=self.latencies.quantile(0.99),
-            remarks=self._cutter.remarks if isinstance(self._cutter, AtOnce) else [],
+            remarks=self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else [],
         )
 
     def _feed(self) -> None:
@@ -190,23 +204,23 @@ class Stream:
         else:
             self.buffer.close()
 
-    def _classify(self, show: Callable[[Answer], None]) -> None:
+    def _classify(self, show: Callable[[WindowPrediction], None]) -> None:
         while not self._over():
             run = self.buffer.take(_TICK)
             if run is not None:
                 self.recent.append((run.arrived, _copied(run.events[-_OF_A_RUN:])))
-                run = self._steadied(run)
+                run = self._in_time(run)
                 if run.gap:
-                    self._lacks(run.gap)
-                self._take(self._cutter.push(run.events), run, show)
-                self._crowded(run, int(run.events.t[-1]) + 1)
+                    self._gaps.add(run.gap)
+                self._predict(self._cutter.push(run.events), run, show)
+                self._note_overflow(run, int(run.events.t[-1]) + 1)
             elif self.buffer.over:
-                self._take(self._cutter.finish(), None, show)
+                self._predict(self._cutter.finish(), None, show)
                 self._ended = self._ended or "end"
 
-    def _steadied(self, run: Run) -> Run:
-        """A run for windows, which follow each other however the camera counts."""
-        if isinstance(self._cutter, AtOnce):
+    def _in_time(self, run: Run) -> Run:
+        """A run on a clock that goes on where the camera's clock is set back."""
+        if isinstance(self._cutter, SingleWindowCutter):
             return run
         before = self._clock.shift
         events, gap = self._clock.correct(run.events), run.gap
@@ -216,10 +230,10 @@ class Stream:
             gap = dataclasses.replace(gap, begin=min(gap.begin + before, first), end=min(gap.end + moved, first))
         return dataclasses.replace(run, events=events, gap=gap)
 
-    def _take(self, frames: Iterator[Frame], run: Run | None, show: Callable[[Answer], None]) -> None:
+    def _predict(self, frames: Iterator[Frame], run: Run | None, show: Callable[[WindowPrediction], None]) -> None:
         for frame in frames:
             window = _joined(self._begun.pop(frame.window, None), frame)
-            scores = self.taking.take(frame)
+            scores = self.runner.push(frame)
             if scores is None:
                 self._begun[frame.window] = window
                 continue
@@ -227,21 +241,21 @@ class Stream:
             if run is not None:
                 latency = time.monotonic() - run.arrived
                 self.latencies.add(latency)
-                self._crowded(run, window.end)
-            self.answer = Answer(
+                self._note_overflow(run, window.end)
+            self.prediction = WindowPrediction(
                 window=window.window,
                 begin=window.begin,
                 end=window.end,
                 events=window.events,
                 whole=window.whole,
-                dropped=self._missing(window),
+                dropped=self._gaps.within(window.begin, window.end),
                 latency=latency,
                 scores=scores,
                 likeliest=np.argsort(-scores, kind="stable").tolist(),
             )
             self.windows += 1
             self._cut_short += not window.whole
-            show(self.answer)
+            show(self.prediction)
             if self._over():
                 return
 
@@ -253,62 +267,79 @@ class Stream:
             self._ended = "seconds"
         return self._ended is not None
 
-    def _lacks(self, gap: Gap) -> None:
-        """Keep what windows lack, the last of it together where it is much."""
+    def _note_overflow(self, run: Run, until: int) -> None:
+        """Note the events of a run that a window had no room for.
+
+        Args:
+            run: the events that were cut into windows last.
+            until: the time before which these events came, in microseconds.
+        """
+        lost = self._cutter.dropped - self._overflowed
+        if lost:
+            self._overflowed += lost
+            self._gaps.add(Gap(lost, int(run.events.t.min()), until - 1))
+
+
+class Gaps:
+    """The events that windows lack, because the queue dropped them or a window had no room for them."""
+
+    def __init__(self) -> None:
+        self._gaps: list[Gap] = []
+
+    def __len__(self) -> int:
+        return len(self._gaps)
+
+    def add(self, gap: Gap) -> None:
+        """Add a gap; if there are `_GAPS` of them, it is joined with the last."""
         if len(self._gaps) == _GAPS:
             gap |= self._gaps.pop()
         self._gaps.append(gap)
 
-    def _crowded(self, run: Run, until: int) -> None:
-        """Notice that windows had no room for some of these events, which came before a time."""
-        lost = self._cutter.dropped - self._turned_away
-        if lost:
-            self._turned_away += lost
-            self._lacks(Gap(lost, int(run.events.t.min()), until - 1))
+    def within(self, begin: int, end: int) -> int:
+        """The most events from `begin` to `end` that were dropped. Windows must be asked for in order of their begin."""
+        self._gaps = [gap for gap in self._gaps if gap.end >= begin]
+        return sum(gap.events for gap in self._gaps if gap.begin < end)
 
-    def _missing(self, window: Frame) -> int:
-        """How many events of a window were dropped, at most."""
-        self._gaps = [gap for gap in self._gaps if gap.end >= window.begin]  # windows begin one after the other
-        return sum(gap.events for gap in self._gaps if gap.begin < window.end)
 
-    @contextlib.contextmanager
-    def _until_signalled(self) -> Iterator[None]:
-        """Within, SIGINT and SIGTERM end it; one that comes later interrupts.
+@contextlib.contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """A context in which SIGINT and SIGTERM call `stop`; a signal more than a second later interrupts as usual.
 
-        Who stops a program may signal its group and itself, so that two come at once.
-        """
-        before: dict[int, Any] = {}
-        first: list[float] = []
+    A signal often comes twice at once: to the group of the process, and to the process itself. In a thread that is not
+    the main one, signals are left as they are.
+    """
+    before: dict[int, Any] = {}
+    first: list[float] = []
 
-        def end(number: int, _: object) -> None:
-            first.append(time.monotonic())
-            self.stop()
-            if first[-1] - first[0] > _AT_ONCE:
-                restore()
-                signal.raise_signal(number)
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.getsignal(number)
-                if handler not in (None, signal.SIG_IGN):  # what the caller ignores stays ignored
-                    before[number] = signal.signal(number, end)
-        try:
-            yield
-        finally:
+    def end(number: int, _: object) -> None:
+        first.append(time.monotonic())
+        stop()
+        if first[-1] - first[0] > _AT_ONCE:
             restore()
+            signal.raise_signal(number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler not in (None, signal.SIG_IGN):  # what the caller ignores stays ignored
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _copied(events: Events) -> Events:
-    """Events without the rest of the run that they are of."""
+    """A copy of events, so that the run that they are part of can be freed."""
     return Events(events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy())
 
 
 def _joined(window: Frame | None, frame: Frame) -> Frame:
-    """A frame as one from its window's begin on."""
+    """A frame with the begin, the events and `whole` of its window until now."""
     if window is None:
         return frame
     whole, events = window.whole and frame.whole, window.events + frame.events

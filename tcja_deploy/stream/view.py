@@ -1,7 +1,7 @@
-"""What a person at a terminal sees of a stream: the events, the classes, and how the machine keeps up.
+"""The view of a stream on a terminal: the events, the classes, and whether the machine keeps up.
 
-It is drawn by a thread of its own from what the stream last left, some times a second, so that the stream never waits
-for a terminal. It has the screen to itself and gives it back as it was.
+A thread of its own draws the newest state of the stream some times a second, so the stream never waits for the
+terminal. The view takes the whole screen, and restores it at the end.
 """
 
 from __future__ import annotations
@@ -20,64 +20,64 @@ from rich.text import Text
 
 from tcja_deploy.console import err, out
 from tcja_deploy.formatting import si
-from tcja_deploy.stream.output import PLAIN, Lines, doubts, milliseconds
-from tcja_deploy.stream.results import Answer
+from tcja_deploy.stream.output import PLAIN, Lines, milliseconds, remarks
+from tcja_deploy.stream.results import WindowPrediction
 from tcja_deploy.stream.stream import Stream
 from tcja_runtime.events import Events
 
 Pixels = npt.NDArray[np.uint8]
 
-_A_SECOND = 12  # pictures
-_LASTS = 0.15  # seconds that an event is seen
-_RATED = 2.0  # seconds over which the rate is taken
-_KEPT = 10  # answers that are said when the view is gone
-_LEAST = (14, 48)  # rows and columns below which there is no picture
+_A_SECOND = 12  # pictures a second
+_LASTS = 0.15  # seconds that an event is shown
+_RATED = 2.0  # seconds over which the rate of events is averaged
+_KEPT = 10  # the number of predictions that are printed when the view ends
+_LEAST = (14, 48)  # the fewest rows and columns for a picture of the events
 
-_COLOURS = ("", "yellow", "bright_blue")  # of a pixel without an event, with more off, and with more on
-_SIGNS = " -+"  # of the same where there is no colour
+_COLOURS = ("", "yellow", "bright_blue")  # of a pixel without events, with more off events, with more on events
+_SIGNS = " -+"  # of the same pixels without colour
 
 
 def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
-    """Classify a stream and say what is found, in lines on stdout and, on a terminal, a view on stderr.
+    """Classify a stream, with a line for each window on stdout and, on a terminal, a view on stderr.
 
-    Lines and a view of the whole screen would disturb each other on one terminal: there people get the view, and the
-    last lines behind it, and programs the lines.
+    If both are the same terminal, lines and view would disturb each other. Text for people then gives way to the view,
+    and its last lines are printed when the view ends; for CSV and JSON there is no view.
 
     Args:
-        stream: that has not begun.
-        form: of the lines (`tcja_deploy.live_lines`).
-        top: how many classes a line names.
-        view: whether to show a view where there is a terminal.
+        stream: a stream that has not begun.
+        form: the form of the lines (`tcja_deploy.stream.output`).
+        top: the number of classes that a line names.
+        view: whether to show a view if there is a terminal.
 
     Raises:
-        BadInput: as `Stream.run`; the summary has been said.
+        BadInput: the stream cannot go on (`Stream.run`); the summary has been printed.
     """
     lines = Lines(form, stream.classes, top, out, err)
     terminal = view and err.is_terminal and not err.is_dumb_terminal
     shared = terminal and out.is_terminal
     seen, silent = terminal and not (shared and form != PLAIN), shared and form == PLAIN
 
-    last: collections.deque[Answer] = collections.deque(maxlen=_KEPT)
+    last: collections.deque[WindowPrediction] = collections.deque(maxlen=_KEPT)
 
-    def show(answer: Answer) -> None:
+    def show(found: WindowPrediction) -> None:
         if silent:
-            last.append(answer)
+            last.append(found)
         else:
-            lines.answer(answer)
-        if out.quiet:  # whoever read the lines has gone
+            lines.prediction(found)
+        if out.quiet:  # the reader of the lines has gone
             stream.stop()
 
     try:
         with _shown(stream) if seen else contextlib.nullcontext():
             stream.run(show)
     finally:
-        for answer in last:
-            lines.answer(answer)
+        for found in last:
+            lines.prediction(found)
         lines.summary(stream.summary())
 
 
 def _shown(stream: Stream) -> Live:
-    """What shows a stream, of the whole screen."""
+    """The live display of a stream, on the whole screen."""
     return Live(
         console=err,
         screen=True,
@@ -92,8 +92,8 @@ class View:
     """Draws a stream.
 
     Args:
-        console: whose size and colours it is drawn for.
-        stream: while it runs.
+        console: the terminal, whose size and colours are used.
+        stream: the stream, which may be running.
     """
 
     def __init__(self, console: Console, stream: Stream) -> None:
@@ -103,7 +103,7 @@ class View:
         self._sensor = stream.contract.pixels
 
     def drawn(self) -> RenderableType:
-        """The stream as it is now, of the terminal's size."""
+        """The state of the stream now, in the terminal's size."""
         columns, rows = self._console.size
         state = self._state()
         body = rows - len(state) - 2
@@ -112,7 +112,7 @@ class View:
         beside = min(40, columns // 2)
         grid = Table.grid(padding=(0, 2))
         grid.add_row(self._picture(body, columns - beside - 2), Group(*self._classes(beside, body)))
-        title = f"{self._stream.source.title} \N{RIGHTWARDS ARROW} {self._stream.network}, {self._stream.taking.title}"
+        title = f"{self._stream.source.title} \N{RIGHTWARDS ARROW} {self._stream.network}, {self._stream.runner.title}"
         return Group(_line(title, "bold"), grid, Text(), *state)
 
     def _picture(self, rows: int, columns: int) -> Text:
@@ -123,20 +123,20 @@ class View:
         return half_blocks(pixels) if coloured else signs(pixels)
 
     def _classes(self, columns: int, rows: int) -> list[Text]:
-        answer, classes = self._stream.answer, self._stream.classes
-        if answer is None:
-            return [_line("no window is whole yet", "dim")]
-        chosen = sorted(answer.likeliest[:rows]) if len(classes) <= rows else answer.likeliest[:rows]
-        least = min(0.0, float(answer.scores.min()))
-        span = float(answer.scores.max()) - least or 1.0
+        found, classes = self._stream.prediction, self._stream.classes
+        if found is None:
+            return [_line("no window is complete yet", "dim")]
+        chosen = sorted(found.likeliest[:rows]) if len(classes) <= rows else found.likeliest[:rows]
+        least = min(0.0, float(found.scores.min()))
+        span = float(found.scores.max()) - least or 1.0
         wide = min(max(len(classes[index]) for index in chosen), columns // 2)
         room = columns - wide - 9
         full = "\N{FULL BLOCK}" if self._blocks else "#"
         return [
             _line(
-                f"{classes[index][:wide]:<{wide}} {answer.scores[index]:>7.3g} "
-                f"{full * round(room * (float(answer.scores[index]) - least) / span)}",
-                "bold" if index == answer.likeliest[0] else "",
+                f"{classes[index][:wide]:<{wide}} {found.scores[index]:>7.3g} "
+                f"{full * round(room * (float(found.scores[index]) - least) / span)}",
+                "bold" if index == found.likeliest[0] else "",
             )
             for index in chosen
         ]
@@ -155,7 +155,7 @@ class View:
             for name, said in (
                 ("dropped", "dropped"),
                 ("late", "late"),
-                ("outside", "beside the sensor"),
+                ("outside", "not on the sensor"),
                 ("silent", "silent windows"),
                 ("damaged", "damaged"),
                 ("lost", "lost"),
@@ -164,18 +164,19 @@ class View:
         ]
         return [
             _line("   ".join([f"{si(rate)} events a second", held, *troubles]), "yellow" if counts.dropped else ""),
-            _line(_answered(stream.answer, counts.latency_median, counts.latency_99)),
+            _line(_prediction_line(stream.prediction, counts.latency_median, counts.latency_99)),
             _line("Ctrl-C ends", "dim"),
         ]
 
 
 def polarities(events: Events, sensor: tuple[int, int], most: tuple[int, int]) -> Pixels:
-    """What most events of a pixel are: 0 for none, 1 for off, 2 for on.
+    """The polarity that most events of each pixel have: 0 for no event, 1 for off, 2 for on.
 
     Args:
-        events: to be seen.
-        sensor: rows and columns that they come in.
-        most: rows and columns of the picture at most; it has the sensor's proportions, and an even number of rows.
+        events: the events to draw.
+        sensor: the rows and columns of the sensor.
+        most: the most rows and columns of the picture, which has the proportions of the sensor and an even number of
+            rows.
     """
     (height, width), scale = sensor, min(most[0] / sensor[0], most[1] / sensor[1])
     size = [max(1, int(side * scale)) for side in sensor]
@@ -185,17 +186,17 @@ def polarities(events: Events, sensor: tuple[int, int], most: tuple[int, int]) -
     more = np.bincount(at, np.where(events.p, 1.0, -1.0), height * width).reshape(sensor)
     any_ = np.bincount(at, minlength=height * width).reshape(sensor)
     for axis in (0, 1):
-        if size[axis] < sensor[axis]:  # pixels of the sensor are put together
+        if size[axis] < sensor[axis]:  # several pixels of the sensor are one of the picture
             starts = np.arange(size[axis]) * sensor[axis] // size[axis]
             more, any_ = np.add.reduceat(more, starts, axis), np.add.reduceat(any_, starts, axis)
-        else:  # or repeated
+        else:  # a pixel of the sensor is repeated
             source = np.arange(size[axis]) * sensor[axis] // size[axis]
             more, any_ = more.take(source, axis), any_.take(source, axis)
     return np.where(any_ == 0, 0, np.where(more < 0, 1, 2)).astype(np.uint8)
 
 
 def half_blocks(pixels: Pixels) -> Text:
-    """Two pixels a character, one above the other, in colour."""
+    """A picture in colour, with two pixels in each character, one above the other."""
     lines = []
     for upper, lower in zip(pixels[0::2].tolist(), pixels[1::2].tolist(), strict=True):
         line = Text()
@@ -208,20 +209,20 @@ def half_blocks(pixels: Pixels) -> Text:
 
 
 def signs(pixels: Pixels) -> Text:
-    """Two pixels a character, of which that above is told where both have events, without colour."""
+    """A picture without colour, with two pixels in each character; if both have events, the upper one is shown."""
     shown = np.where(pixels[0::2], pixels[0::2], pixels[1::2])
     return Text("\n".join("".join(_SIGNS[pixel] for pixel in row) for row in shown.tolist()), no_wrap=True)
 
 
-def _answered(answer: Answer | None, median: float | None, most: float | None) -> str:
-    if answer is None:
+def _prediction_line(found: WindowPrediction | None, median: float | None, most: float | None) -> str:
+    if found is None:
         return ""
-    parts = [f"window {answer.window}", f"{answer.begin / 1e6:.3f} to {answer.end / 1e6:.3f} s"]
-    parts += [f"{answer.events:,} events"]
-    if answer.latency is not None and median is not None and most is not None:
+    parts = [f"window {found.window}", f"{found.begin / 1e6:.3f} to {found.end / 1e6:.3f} s"]
+    parts += [f"{found.events:,} events"]
+    if found.latency is not None and median is not None and most is not None:
         spread = f"{milliseconds(median)} in the median, 99 % within {milliseconds(most)}"
-        parts.append(f"latency {milliseconds(answer.latency)} ({spread})")
-    return "   ".join([*parts, *doubts(answer)])
+        parts.append(f"latency {milliseconds(found.latency)} ({spread})")
+    return "   ".join([*parts, *remarks(found)])
 
 
 def _line(text: str, style: str = "") -> Text:

@@ -43,9 +43,9 @@ def timed(bundle, tmp_path) -> Path:
     return cut_by_time(bundle, tmp_path / "timed.bundle")
 
 
-def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[results.Summary, list[results.Answer]]:
-    answers: list[results.Answer] = []
-    stream = live.Stream(bundle, source, live.Options(**options), silent())
+def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[results.Summary, list[results.WindowPrediction]]:
+    answers: list[results.WindowPrediction] = []
+    stream = live.Stream.open(bundle, source, live.StreamOptions(**options), silent())
     return stream.run(answers.append), answers
 
 
@@ -53,14 +53,14 @@ def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[results.Summar
 def stalled(monkeypatch) -> tuple[threading.Event, threading.Event]:
     """A network that says when it has begun on its first frame, and goes on when it is let."""
     begun, go_on = threading.Event(), threading.Event()
-    take = runner.Stepwise.take
+    take = runner.StepwiseRunner.push
 
     def wait(self, frame):
         begun.set()
         assert go_on.wait(10)
         return take(self, frame)
 
-    monkeypatch.setattr(runner.Stepwise, "take", wait)
+    monkeypatch.setattr(runner.StepwiseRunner, "push", wait)
     return begun, go_on
 
 
@@ -141,7 +141,7 @@ def test_events_dropped_where_the_clock_is_set_back_are_lacking(timed, events, s
 
 def test_what_windows_lack_is_kept_in_few_pieces(bundle, events):
     """Gaps in a window without end stay a bounded number, and none of their events is forgotten."""
-    stream = live.Stream(bundle, Fed(events), live.Options(window=Window(10**12)), silent())
+    stream = live.Stream.open(bundle, Fed(events), live.StreamOptions(window=Window(10**12)), silent())
     for at in range(0, N, 10):
         stream._lacks(Gap.of(events[at : at + 10]))
     assert len(stream._gaps) == live._GAPS
@@ -181,7 +181,7 @@ def test_a_window_has_no_room_for_events_of_the_time_that_was_looked_at_last(bun
 
 def test_little_is_kept_of_runs_to_be_seen(bundle, events, monkeypatch):
     monkeypatch.setattr(live, "_OF_A_RUN", 100)
-    stream = live.Stream(bundle, Fed(*[events] * 40), live.Options(window=Window(200_000)), silent())
+    stream = live.Stream.open(bundle, Fed(*[events] * 40), live.StreamOptions(window=Window(200_000)), silent())
     stream.run(lambda _: None)
     assert len(stream.recent) == live._RUNS
     for _, kept in stream.recent:
@@ -233,7 +233,7 @@ def test_events_late_and_beside_the_sensor_are_counted(bundle, events):
 def test_latencies_are_told_to_two_percent():
     rng = np.random.default_rng(0)
     seconds = 10 ** rng.uniform(-4.5, 2, 5000)
-    latencies = results.Latencies()
+    latencies = results.LatencyHistogram()
     assert latencies.quantile(0.5) is None
     for each in seconds:
         latencies.add(float(each))
@@ -243,6 +243,6 @@ def test_latencies_are_told_to_two_percent():
 
 
 def test_a_latency_of_hours_is_a_number():
-    latencies = results.Latencies()
+    latencies = results.LatencyHistogram()
     latencies.add(1e6)
     assert 3600 < latencies.quantile(0.5) < 4000

@@ -39,7 +39,7 @@ def bundle(streamed) -> Path:
 @pytest.fixture
 def seen(bundle, events) -> live.Stream:
     """A stream that has ended."""
-    stream = live.Stream(bundle, Fed(events), live.Options(window=Window(200_000)), silent())
+    stream = live.Stream.open(bundle, Fed(events), live.StreamOptions(window=Window(200_000)), silent())
     stream.run(lambda _: None)
     return stream
 
@@ -57,8 +57,8 @@ def test_the_view_fits(seen, size, classes):
     seen.classes = [f"a class with quite a long name, {index}" for index in range(classes)]
     scores = np.linspace(-1, 3, classes)
     order = np.argsort(-scores).tolist()
-    for answer in (None, dataclasses.replace(seen.answer, scores=scores, likeliest=order)):
-        seen.answer = answer
+    for answer in (None, dataclasses.replace(seen.prediction, scores=scores, likeliest=order)):
+        seen.prediction = answer
         lines = drawing(seen, *size)
         assert len(lines) <= size[1]
         assert max(map(len, lines)) <= size[0]
@@ -71,7 +71,7 @@ def test_the_view_says_what_there_is(seen, events):
     assert lines[0].startswith("a test → dvs128, ONNX Runtime ")
     assert sum("▀" in line or "▄" in line for line in lines) > 10
     best, *others = (
-        next(line for line in lines if f" {score:.3g} " in line) for score in sorted(seen.answer.scores)[::-1]
+        next(line for line in lines if f" {score:.3g} " in line) for score in sorted(seen.prediction.scores)[::-1]
     )
     assert best.count("█") > max((line.count("█") for line in others), default=0)
     state = lines[-3]
