@@ -12,7 +12,7 @@ from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import compare, with_statistics
-from tcja_deploy.parity.engine import answered, judge
+from tcja_deploy.parity.engine import engine_output, engine_parity
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
 from tcja_runtime.backends.select import Backend
@@ -86,7 +86,7 @@ class BackendProof:
     """
 
     parity: verdict.Parity
-    engines: list[verdict.EngineParity]
+    engines: list[verdict.OutputParity]
     predictions: Predictions | None = None
     curves: list[Curve] = dataclasses.field(default_factory=list)
     culprit: Culprit | None = None
@@ -139,7 +139,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         progress.note(line)
     samples = evidence.golden.samples
     report = verdict.Report(
-        reference=f"golden vectors ({manifest.parity['reference']})",
+        reference=f"golden vectors ({manifest.parity.reference})",
         source=samples.source,
         real=samples.real,
         windows=len(samples),
@@ -147,7 +147,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         backends=[proof.parity for proof in proofs],
         engines=[engine for proof in proofs for engine in proof.engines],
         not_run=not_run,
-        anytime=anytime.curves(manifest.parity["reference"], evidence.original),
+        anytime=anytime.curves(manifest.parity.reference, evidence.original),
     )
     report.anytime += [each for proof in proofs for each in proof.curves]
     if manifest.classes:
@@ -155,7 +155,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
     if manifest.streaming:
         runner = next((name for name in names if name in PROVIDERS), None)
         if runner:
-            report.streamed = stepwise.judge(path, manifest, evidence.golden, progress, runner)
+            report.stepwise = stepwise.stepwise_parity(path, manifest, evidence.golden, runner, progress)
         else:
             report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with `backend` onnxruntime")
     return Verified(opened, report, next((proof.culprit for proof in proofs if proof.culprit), None))
@@ -188,7 +188,7 @@ class _Network:
         """The predictions for windows [n, ...]: of the first engine, or else of the plain model."""
         if not self.engines:
             return Predictions.of_run(self.probes[0].answered(inputs))
-        output = answered(self.engines[0], inputs, self.bundle.manifest.output)
+        output = engine_output(self.engines[0], inputs, self.bundle.manifest.output)
         return Predictions.of_run(Observation(output=output, spikes={}, signals={}))
 
     @property
@@ -220,7 +220,8 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
             golden.batches(even), network.probes, golden.stimuli(manifest.input), signature, advance=advance
         )
     proof = BackendProof(
-        parity=found.parity, engines=[judge(engine, golden, manifest, found.outputs) for engine in network.engines]
+        parity=found.parity,
+        engines=[engine_parity(engine, golden, manifest, found.outputs) for engine in network.engines],
     )
     if options.bisect and found.parity.failures:
         with progress.step("find what is wrong"):

@@ -12,7 +12,7 @@ from tcja_deploy.cli.flags import flagged
 from tcja_deploy.console import table
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
-from tcja_deploy.parity.verdict import DYADIC, EngineParity, Report
+from tcja_deploy.parity.verdict import DYADIC, OutputParity, Report
 from tcja_deploy.report.anytime import meaning, quarters
 from tcja_runtime.evidence.anytime import SETTLED, Curve
 
@@ -35,23 +35,23 @@ def parity_text(report: Report) -> RenderableType:
         flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
     early = [overview(report.anytime)] if report.anytime else []
     lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines), *report.untold]
-    lines += [report.streamed.said] if report.streamed else []
+    lines += [report.stepwise.text] if report.stepwise else []
     lines += [f"Not run: {why}" for why in report.not_run]
     return Group(*parts, *early, flips, *map(Text, map(flagged, lines)), verdict(report))
 
 
-def _engine_parity(found: EngineParity) -> str:
-    """What an engine answers, in a line."""
-    if not found.judged:
-        within = "is not judged by its bounds, as it rounds to TF32"
-    else:
+def _engine_parity(found: OutputParity) -> str:
+    """The comparison of an engine, in a sentence or two."""
+    if found.bounded:
         within = (
-            f"answers {found.settled - found.beyond:,} of {found.settled:,} windows in which rounding decides no spike"
+            f"is within the rounding bound in {found.decided - found.decided_beyond:,} of {found.decided:,} windows "
+            "without an undecided neuron"
         )
-        within += " within the bounds"
+    else:
+        within = "need not be within the rounding bound, as it rounds to TF32"
     return (
-        f"Engine {found.engine} {within}; of the other {found.windows - found.settled:,} it answers "
-        f"{found.elsewhere:,} beyond them. Largest difference {found.output_difference:.2g}."
+        f"The output of engine {found.engine} {within}; it is beyond it in {found.undecided_beyond:,} of the other "
+        f"{found.windows - found.decided:,}. Its largest difference is {found.output_difference:.2g}."
     )
 
 
@@ -97,7 +97,7 @@ def verdict(report: Report) -> Text:
         text.append(f" No spike was seen in {', '.join(report.silent)}: this data proves little of it.", style="yellow")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
-    unproven = [found.engine for found in report.engines if not found.proven]
+    unproven = [str(found.engine) for found in report.engines if not found.proven]
     if unproven:
         text.append(
             f" Of {', '.join(unproven)} the parts are proven; what the engine itself answers proves little, as "

@@ -17,7 +17,7 @@ from tcja_deploy.export.request import Request
 from tcja_deploy.export.time_form import choose
 from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
-from tcja_deploy.parity.stepwise import judge as judge_stepwise
+from tcja_deploy.parity.stepwise import stepwise_parity
 from tcja_deploy.report.page import render
 from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
@@ -158,7 +158,7 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
         tools=tools(),
     )
     if split:
-        result.streamed = judge_stepwise(folder, manifest, vectors, progress, "onnxruntime")
+        result.stepwise = stepwise_parity(folder, manifest, vectors, "onnxruntime", progress)
         manifest = dataclasses.replace(manifest, parity=result.summary())
     if target and result.met:
         with progress.step(f"build the {target} engine"):

@@ -77,7 +77,7 @@ def _bundle(path: Path) -> Facts:
         "targets": manifest.targets,
         "time_form": f"{manifest.time_form['form']} ({manifest.time_form['why']})",
         "streaming": _streaming(manifest),
-        "parity": {k: v for k, v in manifest.parity.items() if k not in ("backends", "anytime")},
+        "parity": {k: v for k, v in vars(manifest.parity).items() if k not in ("backends", "anytime")},
         "created": manifest.created,
         "producer": manifest.producer,
         "layers": [_layer(layer) for layer in manifest.layers],

@@ -1,14 +1,15 @@
-"""What a bundle's engine answers, against the reference; it shows nothing but its output.
+"""Compares what shows nothing but its output with the reference: an engine, or a stepwise network as it is deployed.
 
-    settled     A window is settled where no neuron is near its threshold at any time step: every correct backend fires
-                the reference's spikes there, and rounding moves the output alone. The bounds are those of a network
-                that is given its gates, whose own rounding may still decide a spike, though it hardly ever does: an
-                engine is excused where its parts, running free, miss the bound too.
-    unsettled   Elsewhere flips decide how far an engine is from the reference, and how far its parts are, which are
-                proven. If both are right it is as often the one as the other: a sign test.
-    alike       Whatever rounding does, windows that the reference answers otherwise are not all answered alike.
+    decided     A window is decided if it has no undecided neuron at any time step. Every correct backend fires the
+                reference's spikes in it, so only rounding moves the output, and the rounding bound holds. The bound is
+                that of a network that is given the reference's attention gates. In rare cases the rounding of the gates
+                decides a spike, so an output beyond the bound is excused if that of the parts is beyond it, too.
+    undecided   In the other windows spike flips decide how far an output is from the reference. The same holds for the
+                parts, which are proven. If both are correct, each is equally likely to be the further one: a sign test.
+    constant    The outputs of all windows must not be equal if those of the reference are not.
 
-An engine that rounds to TF32 is not judged: the golden vectors have no bounds for it.
+"The parts" are the same network in the same backend, cut into parts and free-running (`tcja_deploy.parity.compare`).
+An engine that rounds to TF32 must not meet the bounds, as the golden vectors have none for TF32.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from tcja_deploy.parity.verdict import EngineParity, Failure
+from tcja_deploy.parity.verdict import Failure, OutputParity
 from tcja_runtime.backends.select import Backend
+from tcja_runtime.backends.stepwise_session import FILES
 from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.data.contract import Floats
@@ -26,89 +29,102 @@ from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Values
 
 CHANCE = 1e-4
-"""Of the sign test: golden vectors are few, and 14 windows on one side are needed for it."""
+"""The p value of the sign test below which a difference is not chance. It takes 14 windows, all on one side."""
 
 
-def answered(engine: Backend, inputs: Floats, output: str) -> Floats:
-    """What an engine returns for windows [N, ...]."""
+def engine_output(engine: Backend, inputs: Floats, output: str) -> Floats:
+    """The output of a name that an engine returns for windows [N, ...], float32 [N, ...]."""
     (name,) = engine.session.inputs
     return np.asarray(engine.session.run({name: inputs})[output], np.float32)
 
 
-def judge(engine: Backend, golden: Golden, manifest: Manifest, parts: Values) -> EngineParity:
-    """Judge an engine on golden vectors.
+def engine_parity(engine: Backend, golden: Golden, manifest: Manifest, parts: Values) -> OutputParity:
+    """Run an engine on the golden windows, and compare its output with the reference.
 
     Args:
-        engine: loaded.
-        golden: the vectors.
-        manifest: of the bundle.
-        parts: what the same TensorRT's parts of the network returned for them, running free, [N, ...].
+        engine: the engine, loaded.
+        golden: the golden vectors.
+        manifest: the manifest of the bundle.
+        parts: the output of the parts for the golden windows, [N, ...].
+
+    Raises:
+        ValueError: the backend has no engine.
     """
     if engine.engine is None:
         raise ValueError(f"{engine.name} has no engine")
-    name, strict = engine.engine.name, not engine.engine.sidecar["tf32"]
-    output = answered(engine, golden.samples.inputs, manifest.output)
-    return weigh(output, golden, parts, name=name, backend=engine.title, model=ENGINE, judged=strict)
+    output = engine_output(engine, golden.samples.inputs, manifest.output)
+    bounded = not engine.engine.sidecar["tf32"]
+    return output_parity(output, golden, parts, engine.title, engine=engine.engine.name, bounded=bounded)
 
 
-def weigh(
-    output: Floats, golden: Golden, parts: Values, *, name: str, backend: str, model: str, judged: bool = True
-) -> EngineParity:
-    """Judge answers of which nothing else is known.
+def output_parity(
+    output: Floats, golden: Golden, parts: Values, backend: str, *, engine: str | None = None, bounded: bool = True
+) -> OutputParity:
+    """Compare the output for the golden windows with the reference.
 
     Args:
-        output: what was answered to the golden windows, [N, ...].
-        golden: the vectors.
-        parts: what proven parts of the same network returned for them, running free, [N, ...].
-        name: of what answered.
-        backend: what ran it, for people.
-        model: its file.
-        judged: whether the bounds hold for it.
+        output: the output for the golden windows, [N, ...].
+        golden: the golden vectors.
+        parts: the output of the parts for the golden windows, [N, ...].
+        backend: the name and version of the backend, for people.
+        engine: the name of the engine in the bundle; None for a stepwise network.
+        bounded: whether the rounding bounds hold for the backend's arithmetic.
     """
     reference = golden.recorded
     difference, of_parts = (np.abs(each - reference.output).reshape(len(output), -1) for each in (output, parts))
     bound = reference.output_bound.reshape(difference.shape)
     beyond, excused = (~(each <= bound).all(axis=1) for each in (difference, of_parts))
-    settled = ~np.logical_or.reduce([near.any(axis=1) for near in reference.near.values()])
+    decided = ~np.logical_or.reduce([undecided.any(axis=1) for undecided in reference.near.values()])
     own, theirs = (np.nan_to_num(each.max(axis=1), nan=np.inf) for each in (difference, of_parts))
     slack = bound.max(axis=1)
-    found = EngineParity(
-        engine=name,
+    found = OutputParity(
+        engine=engine,
         backend=backend,
         windows=len(output),
-        settled=int(settled.sum()),
-        beyond=int((settled & beyond).sum()),
-        elsewhere=int((~settled & beyond).sum()),
-        further=int((~settled & (own > theirs + slack)).sum()),
-        nearer=int((~settled & (theirs > own + slack)).sum()),
+        decided=int(decided.sum()),
+        decided_beyond=int((decided & beyond).sum()),
+        undecided_beyond=int((~decided & beyond).sum()),
+        further=int((~decided & (own > theirs + slack)).sum()),
+        nearer=int((~decided & (theirs > own + slack)).sum()),
         output_difference=float(own.max()),
-        judged=judged,
+        bounded=bounded,
     )
-
-    called = f"engine {name}" if model == ENGINE else name
-
-    def fail(text: str) -> None:
-        found.failures.append(Failure(kind="engine", text=f"{called} {text}", model=model))
-
-    if not np.isfinite(output).all():
-        fail("returns values that are NaN or infinite")
-    elif len(output) > 1 and (output == output[:1]).all() and (reference.output != reference.output[:1]).any():
-        fail(f"answers all {len(output):,} windows alike, which the trained network does not")
-    elif found.judged and (wrong := settled & beyond & ~excused).any():
-        worst = int(np.argmax(np.where(wrong, own, -1.0)))
-        fail(
-            f"answers {found.beyond:,} of {found.settled:,} windows in which rounding decides no spike otherwise than "
-            f"the trained network, by {own[worst]:.2g} in window {worst + 1}"
-        )
-    elif found.judged and _sign_test(found.further, found.nearer) < CHANCE:
-        fail(
-            f"answers {found.further:,} windows further from the trained network than its parts do, and "
-            f"{found.nearer:,} nearer, which no chance explains"
-        )
+    text = _failure(found, output, reference.output, np.where(decided & beyond & ~excused, own, 0.0))
+    if text:
+        name, model = (f"engine {engine}", ENGINE) if engine else ("the stepwise network", FILES)
+        found.failures.append(Failure(kind="engine", text=f"{name} {text}", model=model))
     return found
 
 
+def _failure(found: OutputParity, output: Values, expected: Values, wrong: npt.NDArray[np.floating]) -> str:
+    """What is wrong with an output, in a phrase; empty if nothing is.
+
+    Args:
+        found: the figures of the comparison.
+        output: the output, [N, ...].
+        expected: the output of the reference, [N, ...].
+        wrong: the difference from the reference in each window where it is neither within the bound nor excused; 0 in
+            the other windows, [N].
+    """
+    if not np.isfinite(output).all():
+        return "returns values that are NaN or infinite"
+    if len(output) > 1 and (output == output[:1]).all() and (expected != expected[:1]).any():
+        return f"returns the same output for all {len(output):,} windows, which the trained network does not"
+    if found.bounded and wrong.any():
+        worst = int(np.argmax(wrong))
+        return (
+            f"differs from the trained network beyond the rounding bound in {found.decided_beyond:,} of "
+            f"{found.decided:,} windows without an undecided neuron, by {wrong[worst]:.2g} in window {worst + 1}"
+        )
+    if found.bounded and _sign_test(found.further, found.nearer) < CHANCE:
+        return (
+            f"is further from the trained network than its proven parts in {found.further:,} windows, and nearer in "
+            f"{found.nearer:,}, which no chance explains"
+        )
+    return ""
+
+
 def _sign_test(more: int, less: int) -> float:
-    """Chance that so many of them, or more, lie on one side, if both sides are as likely."""
+    """The p value of at least `more` of `more + less` on one side, if both sides are equally likely."""
     n = more + less
     return sum(math.comb(n, k) for k in range(more, n + 1)) / 2.0**n

@@ -1,12 +1,13 @@
-"""Is a streamed network the network? Head and tail are judged as its models are, and compared with them to the bit.
+"""Compares a stepwise network, its head and its tail, with the reference and with the model of whole windows.
 
-    judged      every layer and signal of head and tail, step by step, by the bounds on rounding, on the golden windows
-                and on drawn ones, and every layer's neurons alone to the bit (`tcja_deploy.parity.verdict`)
-    answers     of the sessions themselves, as those of an engine (`tcja_deploy.parity.engine`)
-    identical   spikes and outputs are those of model.plain.onnx on the golden windows, both running free
+    judged      every layer and signal of head and tail at every time step, by the rounding bounds, on the golden
+                windows and on the random and the exact stimulus; and the neurons of every layer alone, to the bit
+                (`tcja_deploy.parity.verdict`)
+    output      that of the deployed sessions, as that of an engine (`tcja_deploy.parity.engine`)
+    identical   free-running, the spikes and the output equal those of model.plain.onnx on the golden windows
 
-Two runs of the same operations are identical, unless a product of one step is summed in another order than that of a
-whole window. Then rounding may decide a spike, which is a failure where the bounds do not explain it.
+Two runs of the same operations are identical, unless the terms of a sum are added in another order for one time step
+than for a whole window. Then rounding may flip a spike, which is a failure only beyond the bounds.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Progress
 from tcja_deploy.parity.compare import compare
-from tcja_deploy.parity.engine import weigh
-from tcja_deploy.parity.verdict import StreamedParity
+from tcja_deploy.parity.engine import output_parity
+from tcja_deploy.parity.verdict import StepwiseParity
 from tcja_runtime.backends import select, stepwise_session
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.backends.stepwise_session import FILES
@@ -30,24 +31,26 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.evidence.golden import Golden
 
 
-def judge(folder: Path, manifest: Manifest, vectors: Golden, progress: Progress, backend: str) -> StreamedParity:
-    """Judge head and tail of a bundle's folder.
+def stepwise_parity(
+    folder: Path, manifest: Manifest, vectors: Golden, backend: str, progress: Progress
+) -> StepwiseParity:
+    """Compare the stepwise network of a bundle's folder.
 
     Args:
-        folder: of the models.
-        manifest: of a network that is streamed.
+        folder: the folder of the models.
+        manifest: the manifest of a bundle with a stepwise network.
         vectors: its golden vectors.
-        progress: where progress is shown.
         backend: one of `tcja_runtime.choices.PROVIDERS`.
+        progress: where progress is shown.
 
     Raises:
-        ParityNotMet: they do not take or return what the manifest says.
-        BadInput: a file is no model.
+        ParityNotMet: a model does not take or return what the manifest says.
+        BadInput: a file is not an ONNX model.
     """
     signature = dataclasses.replace(manifest.signature, step_output=None)
     conformance.check_streaming(folder, manifest.streaming, signature)
     whole = onnxruntime_probes(folder, signature, backend)[0]
-    streamed = Probe(
+    stepwise = Probe(
         FILES,
         select.title(backend),
         functools.partial(stepwise_session.opened, folder, manifest, backend),
@@ -55,27 +58,23 @@ def judge(folder: Path, manifest: Manifest, vectors: Golden, progress: Progress,
         fuses=whole.fuses,
     )
     size, n = batch_size(signature), len(vectors.samples)
-    with progress.counted("stream the golden windows", n) as advance:
-        found = compare(vectors.batches(size), [streamed], vectors.stimuli(manifest.input), signature, advance=advance)
-    spikes, unlike, answers, expected = 0, 0, [], []
+    with progress.counted("run the golden windows stepwise", n) as advance:
+        found = compare(vectors.batches(size), [stepwise], vectors.stimuli(manifest.input), signature, advance=advance)
+    spikes, unlike, outputs, expected = 0, 0, [], []
     with progress.counted("compare with the whole windows", n) as advance:
         for start in range(0, n, size):
             inputs = vectors.samples.inputs[start : start + size]
-            ours, theirs = streamed.free(inputs), whole.free(inputs)
+            ours, theirs = stepwise.free(inputs), whole.free(inputs)
             spikes += sum(int(np.count_nonzero(each)) for each in theirs.spikes.values())
             unlike += sum(int(np.count_nonzero(ours.spikes[name] != each)) for name, each in theirs.spikes.items())
-            answers.append(streamed.output(inputs))
+            outputs.append(stepwise.output(inputs))
             expected.append(whole.output(inputs))
             advance(len(inputs))
-    output = np.concatenate(answers)
-    answered = weigh(output, vectors, found.outputs, name="what is streamed", backend=found.parity.backend, model=FILES)
-    return StreamedParity(
-        backend=found.parity.backend,
-        windows=n,
+    output = np.concatenate(outputs)
+    return StepwiseParity(
+        parity=found.parity,
+        output=output_parity(output, vectors, found.outputs, found.parity.backend),
         spikes=spikes,
         unlike=unlike,
         output_difference=float(np.abs(output - np.concatenate(expected)).max()),
-        flips=found.parity.flips,
-        unexplained=found.parity.unexplained,
-        failures=[*found.parity.failures, *answered.failures],
     )

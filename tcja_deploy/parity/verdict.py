@@ -37,6 +37,7 @@ import math
 from typing import Any
 
 from tcja_deploy.parity.judge import Place
+from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.anytime import Curve
@@ -165,6 +166,12 @@ class Parity:
     signals: list[SignalParity]
     failures: list[Failure]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure as plain values, for parity.json."""
+        statistics = self.statistics and self.statistics.to_dict()
+        shares = {"agreement": self.agreement, "accuracy": self.accuracy}
+        return {**dataclasses.asdict(self), "statistics": statistics, **shares}
+
     @property
     def agreement(self) -> float | None:
         """Share of windows with the reference's predicted class, running free; None without classes."""
@@ -192,81 +199,117 @@ class Parity:
 
 
 @dataclasses.dataclass(kw_only=True)
-class EngineParity:
-    """What an engine answers, compared with the reference.
+class OutputParity:
+    """The output of an engine or a stepwise network, compared with the reference on the golden windows.
+
+    A window is decided if it has no undecided neuron at any time step. "The parts" are the same network in the same
+    backend, cut into parts that are proven spike by spike, and free-running.
 
     Attributes:
-        engine: its name in the bundle.
-        backend: what ran it, for people.
-        windows: how many it answered.
-        settled: in how many of them rounding decides no spike.
-        beyond: how many of the settled it answers further from the reference than rounding explains.
-        elsewhere: how many of the others it answers so; some spike was decided by rounding there.
-        further: how many of the others it answers further from the reference than its parts do, running free.
-        nearer: how many it answers nearer.
-        output_difference: largest difference of an output.
-        judged: whether it must be within the bounds.
-        failures: what was not met.
+        engine: the name of the engine in the bundle; None for a stepwise network.
+        backend: the name and version of the backend, for people.
+        windows: the number of windows.
+        decided: the number of decided windows.
+        decided_beyond: the number of decided windows whose output is beyond the rounding bound.
+        undecided_beyond: the number of other windows whose output is beyond the rounding bound.
+        further: the number of other windows whose output is further from the reference than the output of the parts.
+        nearer: the number of other windows whose output is nearer to the reference than the output of the parts.
+        output_difference: the largest difference of an output from the reference.
+        bounded: whether the rounding bounds hold for the backend's arithmetic; they do not for TF32.
+        failures: what was not met; empty if all was.
     """
 
-    engine: str
+    engine: str | None
     backend: str
     windows: int
-    settled: int
-    beyond: int
-    elsewhere: int
+    decided: int
+    decided_beyond: int
+    undecided_beyond: int
     further: int
     nearer: int
     output_difference: float
-    judged: bool
+    bounded: bool
     failures: list[Failure] = dataclasses.field(default_factory=list)
 
     @property
     def proven(self) -> bool:
-        """Whether its answers could prove anything: there are windows in which rounding decides nothing."""
-        return self.judged and self.settled > 0
+        """Whether the output can prove anything: the bounds hold, and some windows are decided."""
+        return self.bounded and self.decided > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure as plain values, for parity.json."""
+        return {
+            "engine": self.engine,
+            "backend": self.backend,
+            "windows": self.windows,
+            "settled": self.decided,
+            "beyond": self.decided_beyond,
+            "elsewhere": self.undecided_beyond,
+            "further": self.further,
+            "nearer": self.nearer,
+            "output_difference": self.output_difference,
+            "judged": self.bounded,
+            "failures": [dataclasses.asdict(failure) for failure in self.failures],
+        }
 
 
 @dataclasses.dataclass(kw_only=True)
-class StreamedParity:
-    """A network that is streamed, frame by frame, compared with the reference and with itself over whole windows.
+class StepwiseParity:
+    """A stepwise network, compared with the reference, and with the model of whole windows.
 
     Attributes:
-        backend: what ran it, for people.
-        windows: how many were streamed.
-        spikes: how many the whole-window model fired in them, running free.
-        unlike: how many spikes differ from its.
-        output_difference: largest difference of an output from its.
-        flips: how many spikes differ from the reference's where every layer is fed the reference's spikes.
-        unexplained: how many of them rounding does not explain.
-        failures: what was not met.
+        parity: the comparison of its spikes and signals with the reference.
+        output: the comparison of its output with the reference.
+        spikes: the number of spikes that the model of whole windows fires in the golden windows, free-running.
+        unlike: the number of spikes that differ between the two, free-running.
+        output_difference: the largest difference between the outputs of the two.
     """
 
-    backend: str
-    windows: int
+    parity: Parity
+    output: OutputParity
     spikes: int
     unlike: int
     output_difference: float
-    flips: int
-    unexplained: int
-    failures: list[Failure]
+
+    @property
+    def backend(self) -> str:
+        """The name and version of the backend, for people."""
+        return self.parity.backend
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What was not met; empty if all was."""
+        return [*self.parity.failures, *self.output.failures]
 
     @property
     def identical(self) -> bool:
-        """Whether every spike and every output is the whole-window model's, to the bit."""
+        """Whether every spike and every output equals that of the model of whole windows, to the bit."""
         return not self.unlike and self.output_difference == 0.0
 
     @property
-    def said(self) -> str:
-        """The comparison in a line, for people."""
-        line = f"Streamed frame by frame in {self.backend}: {self.windows:,} windows, {self.spikes:,} spikes"
+    def text(self) -> str:
+        """The comparison in a sentence, for people."""
+        line = f"Stepwise in {self.backend}: {self.output.windows:,} windows, {self.spikes:,} spikes"
         if self.identical:
-            return f"{line}; every spike and every answer is that of the whole windows, to the bit."
+            return f"{line}; every spike and every output equals that of whole windows, to the bit."
         return (
-            f"{line}, of which {self.unlike:,} differ from those of the whole windows, and answers by up to "
-            f"{self.output_difference:.2g}; fed the trained network's spikes, {self.flips:,} differ from its, "
-            f"{self.unexplained:,} of them unexplained."
+            f"{line}, of which {self.unlike:,} differ from those of whole windows, and outputs by up to "
+            f"{self.output_difference:.2g}; teacher-forced, {self.parity.flips:,} spikes flip, "
+            f"{self.parity.unexplained:,} of them unexplained."
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure as plain values, for parity.json."""
+        return {
+            "backend": self.backend,
+            "windows": self.output.windows,
+            "spikes": self.spikes,
+            "unlike": self.unlike,
+            "output_difference": self.output_difference,
+            "flips": self.parity.flips,
+            "unexplained": self.parity.unexplained,
+            "failures": [dataclasses.asdict(failure) for failure in self.failures],
+        }
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -280,8 +323,8 @@ class Report:
         windows: how many were judged, spike by spike.
         estimated: signals whose bounds are estimates, and the operations that no bound is known for.
         backends: one comparison a backend.
-        engines: what engines answer.
-        streamed: how the network is when it is streamed; None where it is not.
+        engines: the comparison of each engine.
+        stepwise: the comparison of the stepwise network; None without one.
         not_run: why the bundle's other engines were not run, a line each.
         anytime: how early answers can be had, from the reference and from each backend.
         untold: why that is not known, a line each.
@@ -293,8 +336,8 @@ class Report:
     windows: int
     estimated: dict[str, list[str]]
     backends: list[Parity]
-    engines: list[EngineParity] = dataclasses.field(default_factory=list)
-    streamed: StreamedParity | None = None
+    engines: list[OutputParity] = dataclasses.field(default_factory=list)
+    stepwise: StepwiseParity | None = None
     not_run: list[str] = dataclasses.field(default_factory=list)
     anytime: list[Curve] = dataclasses.field(default_factory=list)
     untold: list[str] = dataclasses.field(default_factory=list)
@@ -313,8 +356,8 @@ class Report:
     @property
     def failures(self) -> list[str]:
         """What was not met in any backend, a line each."""
-        judged: list[Parity | EngineParity | StreamedParity] = [*self.backends, *self.engines]
-        judged += [self.streamed] if self.streamed else []
+        judged: list[Parity | OutputParity | StepwiseParity] = [*self.backends, *self.engines]
+        judged += [self.stepwise] if self.stepwise else []
         return [f"{found.backend}: {failure.text}" for found in judged for failure in found.failures]
 
     @property
@@ -329,20 +372,32 @@ class Report:
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure, for parity.json; None for what is not a finite number, which JSON cannot hold."""
-        figures: dict[str, Any] = _finite(dataclasses.asdict(self))
-        for found, parity in zip(figures["backends"], self.backends, strict=True):
-            found |= {"agreement": parity.agreement, "accuracy": parity.accuracy}
-            found["statistics"] = parity.statistics and parity.statistics.to_dict()
-        figures["anytime"] = [curve.to_dict() for curve in self.anytime]
-        return {"met": self.met, "accuracy": self.accuracy, "silent": self.silent, **figures}
+        """Every figure as plain values, for parity.json; None for numbers that JSON cannot hold, such as infinity."""
+        figures: dict[str, Any] = {
+            "met": self.met,
+            "accuracy": self.accuracy,
+            "silent": self.silent,
+            "reference": self.reference,
+            "source": self.source,
+            "real": self.real,
+            "windows": self.windows,
+            "estimated": self.estimated,
+            "backends": [found.to_dict() for found in self.backends],
+            "engines": [found.to_dict() for found in self.engines],
+            "streamed": self.stepwise and self.stepwise.to_dict(),
+            "not_run": self.not_run,
+            "anytime": [curve.to_dict() for curve in self.anytime],
+            "untold": self.untold,
+        }
+        finite: dict[str, Any] = _finite(figures)
+        return finite
 
-    def summary(self) -> dict[str, Any]:
-        """The figures that a manifest carries."""
-        everything = self.to_dict()
-        long = ("layers", "signals")
-        backends = [{k: v for k, v in parity.items() if k not in long} for parity in everything["backends"]]
-        return {**everything, "backends": backends}
+    def summary(self) -> ParitySummary:
+        """The figures that a manifest holds: all but those of layers and signals."""
+        figures = self.to_dict()
+        for found in figures["backends"]:
+            del found["layers"], found["signals"]
+        return ParitySummary(**figures)
 
 
 def _finite(value: Any) -> Any:

@@ -42,7 +42,7 @@ def _signature(manifest: Manifest, report: Report) -> Html:
             ("classes", ", ".join(manifest.classes) or f"none: {NO_CLASSES}"),
             ("exported as", f"{manifest.precision}, time form {time_form['form']} ({time_form['why']})"),
             ("built for", ", ".join(manifest.targets)),
-            *([("stepwise", report.streamed.said)] if report.streamed else []),
+            *([("stepwise", report.stepwise.text)] if report.stepwise else []),
         ]
     )
 

@@ -85,10 +85,9 @@ def test_it_is_said_for_people(run, built):
     code, out, _ = run("verify", built)
     assert code == 0
     said = " ".join(out.split())
-    answers = (
-        r"Engine nvidia-simulated-sm87-trt10.3.0-fp32 answers (\d+) of (\d+) windows in which rounding decides no "
-    )
-    found = re.search(answers + r"spike within the bounds; of the other (\d+) it answers \d+ beyond them", said)
+    engine = r"The output of engine nvidia-simulated-sm87-trt10.3.0-fp32 is within the rounding bound in "
+    windows = r"(\d+) of (\d+) windows without an undecided neuron; it is beyond it in \d+ of the other (\d+)\. "
+    found = re.search(engine + windows, said)
     assert found
     assert found[1] == found[2]
     assert int(found[2]) + int(found[3]) == 12
@@ -134,7 +133,7 @@ def test_a_wrong_engine_fails_by_its_answers(run, simulated, bundle):
     assert said["backends"][0]["failures"] == []
     (engine,) = said["engines"]
     assert engine["beyond"] > 0
-    assert "windows in which rounding decides no spike otherwise than the trained network" in err
+    assert "windows without an undecided neuron" in err
 
 
 def faulty(tmp_path, old: str, new: str) -> str:
@@ -162,7 +161,7 @@ def test_an_engine_whose_weights_are_one_percent_off_fails(run, simulated, bundl
         assert code == 0, err
     code, _, err = run("verify", bundle, "--backend", "tensorrt")
     assert code == 1
-    assert "windows in which rounding decides no spike otherwise than the trained network" in err
+    assert "windows without an undecided neuron" in err
 
 
 ZEROS = """        nothing = onnx.helper.make_node("Sub", ["rates before", "rates before"], ["rates"])
@@ -191,7 +190,7 @@ def test_an_engine_that_answers_nothing_fails(run, simulated, unsettled, tmp_pat
         assert run("build", unsettled, "--target", "tensorrt")[0] == 0
     code, _, err = run("verify", unsettled, "--backend", "tensorrt")
     assert code == 1
-    assert "answers all 12 windows alike, which the trained network does not" in err
+    assert "returns the same output for all 12 windows, which the trained network does not" in err
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
+from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import ENGINE_TARGETS
@@ -18,7 +19,6 @@ Json = dict[str, Any]
 
 _ENTRIES = {
     "checkpoint": ("name", "sha256", "bytes"),
-    "parity": ("reference",),
     "time_form": ("form", "why", "layers"),
 }
 """What is read of a manifest's dictionaries."""
@@ -67,7 +67,7 @@ class Manifest:
         calibration: what scales were found on: source and number of windows; empty where there are none.
         targets: what was built: "onnx", and the targets of `engines`.
         engines: folder below engines/ and sidecar of each engine.
-        parity: summary of parity.json.
+        parity: the parity of the network, as the export found it.
         tools: versions of what made the bundle.
     """
 
@@ -94,7 +94,7 @@ class Manifest:
     calibration: Json
     targets: list[str]
     engines: dict[str, Json]
-    parity: Json
+    parity: ParitySummary
     tools: dict[str, str]
 
     @classmethod
@@ -109,6 +109,7 @@ class Manifest:
         weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
         shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
         kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "answer": answer}
+        kept["parity"] = ParitySummary.from_dict(fields["parity"])
         manifest = cls(**{**fields, **kept, "weights": weights, "streaming": Streaming.from_dict(fields["streaming"])})
         _check_types(manifest)
         return manifest

@@ -96,7 +96,7 @@ def test_all_windows_are_classified_and_the_first_are_judged(request_, cache):
     assert (found.statistics.windows, found.statistics.paired, found.statistics.accuracy.labelled) == (12, 12, 12)
     assert report.accuracy == found.accuracy == pytest.approx(10 / 12)
     assert steps.done == {"PyTorch,": 2, "PyTorch": 12, "ONNX": 12}
-    assert manifest.parity["backends"][0]["statistics"]["windows"] == 12
+    assert manifest.parity.backends[0]["statistics"]["windows"] == 12
     kept = golden.load(request_.out / "golden.npz", manifest.input)
     assert len(kept.samples) == 2
     assert kept.predictions.likeliest.shape == (12, 3)
