@@ -20,6 +20,7 @@ from tcja_deploy.report.page import render
 from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
@@ -48,7 +49,7 @@ MANIFEST = Manifest(
     calibration={},
     targets=["onnx"],
     engines={"orin": {"bytes": 4321, "batch": [1, 1, 8], "layers": 12}},
-    parity={"met": True},
+    parity=ParitySummary(reference="PyTorch"),
     tools={"python": "3.11.7"},
 )
 

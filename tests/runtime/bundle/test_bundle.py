@@ -6,6 +6,7 @@ import pytest
 
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer, Tap
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
@@ -43,7 +44,7 @@ MANIFEST = Manifest(
     taps=[],
     answer=Tap(name="readout", tensor="fc/Reshape", unfold=(), axes=(1, 0, 2)),
     weights=[],
-    parity={"met": True, "reference": "PyTorch"},
+    parity=ParitySummary(reference="PyTorch"),
     tools={"python": "3"},
 )
 FILES = ("model.onnx", "model.plain.onnx", "head.onnx", "tail.onnx", "weights.bin", "golden.npz")
