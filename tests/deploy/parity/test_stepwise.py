@@ -65,7 +65,7 @@ def test_it_is_proven_identical_and_said(run, bundle):
     code, out, _ = run("verify", bundle, "--json")
     assert json.loads(out)["streamed"]["spikes"] == said["spikes"]
     code, out, _ = run("inspect", bundle)
-    assert "spiking layers frame by frame" in out
+    assert "spiking layers a frame at a time" in out
 
 
 def test_sessions_of_the_bundle_answer_as_the_network_does(bundle):
