@@ -1,4 +1,4 @@
-"""What this machine can do, and what to install for the rest."""
+"""The abilities of this machine: the commands that it can run, and what to install for the others."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _EXPORT = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon")
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing this machine can or cannot do.
+    """An ability that this machine has or lacks.
 
     Attributes:
-        what: the ability.
-        able: whether it is there.
-        detail: what it rests on, or what is missing.
-        fix: what to run for it; empty if it is there or nothing helps.
+        what: the ability, such as "verify bundles".
+        able: whether this machine has it.
+        detail: the versions that it rests on, or the thing that is missing.
+        fix: the command or step that adds it; empty if nothing is missing or nothing helps.
     """
 
     what: str
@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at this machine without importing anything heavy."""
+    """The findings on this machine; torch, onnx and TensorRT are looked for, not imported."""
     return [
         Finding("run tcja-deploy", True, f"{producer()}, Python {platform.python_version()}, {platform.machine()}"),
         _verify(),
@@ -103,12 +103,12 @@ def _plugin() -> Finding:
 def _device() -> Finding:
     found = gpu()
     if found is None:
-        return Finding("use a GPU", False, "none was found, so no engine can be run")
+        return Finding("use a GPU", False, "no GPU was found, so no engine can run")
     return Finding("use a GPU", True, f"{found.name}, compute capability {found.sm[:-1]}.{found.sm[-1]}")
 
 
 def _recordings() -> list[Finding]:
-    """Formats of event recordings, by what they need."""
+    """The formats of event recordings: those that numpy alone reads, and those that need a package."""
     alone = [each.title for each in FORMATS.values() if each.package is None]
     found = [Finding("read event recordings", True, f"with numpy alone: {'; '.join(alone)}")]
     for each in FORMATS.values():
@@ -121,19 +121,19 @@ def _recordings() -> list[Finding]:
 
 
 def _tensorrt(package: str) -> str | None:
-    """Version of a TensorRT that this Python can import; None for none."""
+    """The version of a TensorRT, "tensorrt" or "tensorrt-rtx", that this Python can import; None if it cannot."""
     if importlib.util.find_spec(ENGINE_TARGETS[package]) is None:
         return None
-    return version(package) or "of a version that its package does not tell"
+    return version(package) or "of unknown version"
 
 
 def _run_engines() -> Finding:
-    """Engines run through TensorRT's Python module and NVIDIA's CUDA binding, on a GPU."""
+    """Engines run on a GPU, through TensorRT's Python module and NVIDIA's CUDA binding."""
     what, system = "run engines on the GPU", jetpack.system()
     found = [package for package in ENGINE_TARGETS if _tensorrt(package)]
     binding, wanted = version("cuda-bindings"), _binding(system)
     if gpu() is None:
-        return Finding(what, False, "none was found")
+        return Finding(what, False, "no GPU was found")
     if not found:
         return Finding(what, False, "no TensorRT is installed for this Python", _VENV if system else "")
     if binding is None:
@@ -145,7 +145,7 @@ def _run_engines() -> Finding:
 
 
 def _binding(system: System | None) -> str:
-    """How to install the CUDA binding that fits."""
+    """The command that installs the CUDA binding for this machine's CUDA."""
     known = system.jetpack if system else None
     if known:
         return f'pip install "{known.cuda_binding}"'
@@ -153,7 +153,7 @@ def _binding(system: System | None) -> str:
 
 
 def _board() -> list[Finding]:
-    """What is to be known of a Jetson; nothing of another machine."""
+    """The findings on a Jetson; none on another machine."""
     system = jetpack.system()
     if system is None:
         return []
@@ -180,8 +180,8 @@ _INT8 = Finding(
 def _jetpack(system: System) -> Finding:
     what, known = "use JetPack's TensorRT", system.jetpack
     if known is None:
-        detail = f"{system.title}: what belongs to it is not known to this version; {_UNTRIED}"
-        return Finding(what, False, detail, "compare with the table in docs/how-to/jetson.md")
+        detail = f"{system.title}: its versions of CUDA and TensorRT are not in the table; {_UNTRIED}"
+        return Finding(what, False, detail, "compare it with the table in docs/how-to/jetson.md")
     has = f"{system.title} has CUDA {known.cuda}, TensorRT {known.tensorrt}, Python {known.python}"
     if known.supported:
         return Finding(what, True, f"{has}; {_UNTRIED}")
@@ -207,8 +207,8 @@ def _memory() -> Finding:
     free, swapped = free_memory(), swap()
     detail = f"{_gib(free)} of memory and {_gib(swapped and swapped[0])} of swap are free"
     if swapped and not swapped[1]:
-        fix = "docs/how-to/jetson.md says how to add some"
-        return Finding("swap while building", False, f"{detail}; a build that needs more is killed", fix)
+        fix = "add swap as docs/how-to/jetson.md shows"
+        return Finding("swap while building", False, f"{detail}; a build that needs more memory is killed", fix)
     return Finding("swap while building", True, detail)
 
 
@@ -216,8 +216,8 @@ def _power() -> Finding:
     mode, clocks = power_mode(), gpu_clocks()
     gpu_clock = f"the GPU's clock is {clocks[0]} MHz of {clocks[1]}" if clocks else "the GPU's clock is not known"
     if mode is None:
-        return Finding("tell the power mode", False, f"nvpmodel -q does not say it; {gpu_clock}", "sudo nvpmodel -q")
-    return Finding("tell the power mode", True, f"{mode}, {gpu_clock}")
+        return Finding("read the power mode", False, f"nvpmodel -q does not print it; {gpu_clock}", "sudo nvpmodel -q")
+    return Finding("read the power mode", True, f"{mode}, {gpu_clock}")
 
 
 def _gib(count: int | None) -> str:

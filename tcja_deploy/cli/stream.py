@@ -25,7 +25,9 @@ SourceName = Annotated[
 ]
 Format = Annotated[
     str | None,
-    typer.Option("--format", metavar="NAME", help="The format of the events, such as atis, where no file name tells it."),
+    typer.Option(
+        "--format", metavar="NAME", help="The format of the events, such as atis, where no file name tells it."
+    ),
 ]
 Speed = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""A page for people: what windows look like, what the network says of them, and what its attention lets through."""
+"""The picture of a run: a page with the frames of windows, their predictions, and the gates of attention."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Values
 
 MOST = 12
-"""Windows on a page, at most."""
+"""The most windows on a page."""
 
 _PAPER = 255.0
 _INKS = {"off": (184, 64, 26), "on": (8, 81, 156)}
-_INK = (40, 40, 40)  # of events whose polarity is not known
+_INK = (40, 40, 40)  # for events of unknown polarity
 _FRAMES = "display: flex; flex-wrap: wrap; gap: .4rem; font-size: .75rem"
 _FRAME = "width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--line)"
 
 
 @dataclasses.dataclass(frozen=True)
 class PicturedWindow:
-    """A window that was classified.
+    """A classified window.
 
     Attributes:
-        title: where it is from.
-        label: its class, where known.
-        top: names and scores of its likeliest classes, the likeliest first.
-        inputs: as the network took it, [T, P, H, W] or an image [C, H, W].
-        polarity: what index 0 and 1 of P are (`tcja_runtime.data.contract.InputContract`); None where that is not
-            known.
-        gates: by attention block, [T, C].
+        title: the title of the window, such as its file and number.
+        label: the name of its class; None where the class is not known.
+        top: the names and scores of the likeliest classes, the likeliest first.
+        inputs: the network's input: frames [T, P, H, W], or an image [C, H, W] with values from 0 to 1.
+        polarity: the polarities "off" and "on" in the order of the axis P; None where they are not known.
+        gates: by attention block, its gate [T, C].
     """
 
     title: str
@@ -52,8 +51,8 @@ def page(title: str, windows: Sequence[PicturedWindow]) -> str:
     """Windows, one below the other, as an HTML document that loads nothing.
 
     Args:
-        title: of the page.
-        windows: `MOST` at most.
+        title: the title of the page.
+        windows: the windows; more than `MOST` make a large page.
     """
     return html.page(title, tag("h1", title), *(_window(window) for window in windows), pictures=True)
 
@@ -70,8 +69,8 @@ def _window(window: PicturedWindow) -> Html:
     ]
     gates = [
         figure(
-            plots.map_of(f"{name}: its gate by time step and channel", gate.tolist()),
-            f"What {name.removesuffix('.gate')} lets through. Across: channels, from 0. Down: time steps, from 1.",
+            plots.map_of(f"{name} by time step and channel", gate.tolist()),
+            f"The gate of {name.removesuffix('.gate')}. Across: channels, from 0. Down: time steps, from 1.",
         )
         for name, gate in window.gates.items()
     ]
@@ -79,14 +78,15 @@ def _window(window: PicturedWindow) -> Html:
         "section",
         tag("h2", window.title),
         tag("p", f"Label: {window.label}.") if window.label else Html(),
-        html.table("scores of the likeliest classes", ["class", "score", ""], rows, {1}),
-        figure(_frames(window), _told(window)),
+        html.table("Scores of the likeliest classes", ["class", "score", ""], rows, {1}),
+        figure(_frames(window), _caption(window)),
         *([plots.scale("0, shut", "1, open")] if gates else []),
         *gates,
     )
 
 
-def _told(window: PicturedWindow) -> str:
+def _caption(window: PicturedWindow) -> str:
+    """The caption below the frames: their size and their events."""
     inputs = window.inputs
     if inputs.ndim == 3:
         return f"The image, {inputs.shape[1]} x {inputs.shape[2]}."
@@ -99,6 +99,7 @@ def _told(window: PicturedWindow) -> str:
 
 
 def _frames(window: PicturedWindow) -> Html:
+    """The frames side by side, as pictures with their numbers."""
     if window.inputs.ndim == 3:
         pictures = _greys(window.inputs)
     elif window.polarity is None:
@@ -113,7 +114,7 @@ def _frames(window: PicturedWindow) -> Html:
 
 
 def _colours(frames: Floats, inks: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.uint8]:
-    """Pictures [T, H, W, 3] of event counts [T, P, H, W], on one scale, each of P in its ink."""
+    """Pictures [T, H, W, 3] of event counts [T, P, H, W], all on one scale, each polarity in its ink."""
     strength = np.sqrt(frames.clip(0) / max(float(frames.max()), 1.0))
     taken = (np.float32(_PAPER) - np.array(inks, np.float32))[None, :, None, None, :] * strength[..., None]
     pictures: npt.NDArray[np.uint8] = (np.float32(_PAPER) - taken.sum(1)).clip(0, 255).astype(np.uint8)
@@ -121,7 +122,7 @@ def _colours(frames: Floats, inks: Sequence[tuple[int, int, int]]) -> npt.NDArra
 
 
 def _greys(image: Floats) -> npt.NDArray[np.uint8]:
-    """A picture [1, H, W, 3] of an image [C, H, W] with values in [0, 1]."""
+    """A picture [1, H, W, 3] of an image [C, H, W] with values from 0 to 1."""
     channels = image if len(image) == 3 else image[:1].repeat(3, axis=0)
     return (channels.transpose(1, 2, 0)[None].clip(0, 1) * 255).astype(np.uint8)
 

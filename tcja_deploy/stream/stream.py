@@ -124,7 +124,9 @@ class Stream:
         """
         window = options.window
         if not (window or source.ends):
-            raise BadInput(f"{source.title} has no end, so say how long windows are: `window` 500ms or `window` 50000events")
+            raise BadInput(
+                f"{source.title} has no end, so say how long windows are: `window` 500ms or `window` 50000events"
+            )
         if options.lossless is False and not window:
             raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
         with progress.step("check the hashes"):

@@ -66,7 +66,7 @@ def test_a_board_that_lacks_nothing(board):
     assert said["see JetPack's TensorRT from this Python"] == "tensorrt 10.3.0, Python 3.10"
     assert said["run engines on the GPU"] == "tensorrt through cuda-bindings 12.9.4"
     assert said["swap while building"] == "5.1 GiB of memory and 3.7 GiB of swap are free"
-    assert said["tell the power mode"] == "15W, the GPU's clock is 306 MHz of 612"
+    assert said["read the power mode"] == "15W, the GPU's clock is 306 MHz of 612"
     assert said["use a GPU"] == "NVIDIA Jetson Orin Nano Developer Kit, compute capability 8.7"
     assert "build every int8 network" not in found
 
@@ -96,8 +96,8 @@ def test_doctor_as_json(board, capsys):
         (
             "R39 (release), REVISION: 1.0",
             "tegra264",
-            "JetPack unknown (Jetson Linux 39.1.0): what belongs to it is not known to this version",
-            "compare with the table in docs/how-to/jetson.md",
+            "JetPack unknown (Jetson Linux 39.1.0): its versions of CUDA and TensorRT are not in the table",
+            "compare it with the table in docs/how-to/jetson.md",
         ),
     ],
 )
@@ -156,16 +156,16 @@ def test_without_swap_it_is_said(board):
     (board.folder / "meminfo").write_text(MEMINFO.format(swap=0))
     found = board.found()["swap while building"]
     assert not found.able
-    assert found.detail == "5.1 GiB of memory and 0.0 GiB of swap are free; a build that needs more is killed"
-    assert found.fix == "docs/how-to/jetson.md says how to add some"
+    assert found.detail == "5.1 GiB of memory and 0.0 GiB of swap are free; a build that needs more memory is killed"
+    assert found.fix == "add swap as docs/how-to/jetson.md shows"
 
 
 def test_a_power_mode_that_is_not_told(board, monkeypatch):
     monkeypatch.setattr(doctor, "power_mode", lambda: None)
     monkeypatch.setattr(doctor, "gpu_clocks", lambda: None)
-    found = board.found()["tell the power mode"]
+    found = board.found()["read the power mode"]
     assert (found.able, found.fix) == (False, "sudo nvpmodel -q")
-    assert found.detail == "nvpmodel -q does not say it; the GPU's clock is not known"
+    assert found.detail == "nvpmodel -q does not print it; the GPU's clock is not known"
 
 
 def test_the_known_failure_of_int8(board):

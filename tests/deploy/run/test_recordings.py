@@ -258,7 +258,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
         assert min(gate.std() for gate in gates) > 0.05
         for shown, gate in zip(drawn_gates(section), gates, strict=True):
             np.testing.assert_allclose(shown, gate, atol=0.5 / (SHADES - 1) + 0.006)
-    assert text.count("What conv.11 lets through") == text.count("What conv.15 lets through") == 7
+    assert text.count("The gate of conv.11.") == text.count("The gate of conv.15.") == 7
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
     code, out, err = run("run", bundle, folder, "--picture", page)
