@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,9 +25,10 @@ from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.tensorrt import build as engines
 
 from ... import networks
+from ..checkpoint.wrapped import wrapped
 from ..peers.published import LIFSpike
+from .recorded import Recorded
 
-REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
 THEIR_NEURONS = (neuron.MultiStepLIFNode, LIFSpike)
 SAME_PADDING = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
@@ -153,24 +152,16 @@ class Conformance:
             assert flops < counter.get_total_flops() if self.hoisted else flops == counter.get_total_flops()
 
     @pytest.mark.slow
-    def test_float64_spike_counts_are_the_recorded_ones(self, monkeypatch):
+    def test_float64_spike_counts_are_the_recorded_ones(self):
         """Answers of the published code in float64, for weights and inputs drawn from a seed."""
         if not self.recorded:
             pytest.skip("no answers of the published code were recorded")
-        if not REFERENCE.exists():
-            pytest.skip("the published networks' recorded answers are not at hand")
-        monkeypatch.syspath_prepend(str(REFERENCE))
-        import recipe
-
-        case, arrays = recipe.checkpoint(REFERENCE, self.small.name)
-        state = {key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}
-        found = identify(checkpoints.Checkpoint(path=Path("x"), sha256="", bytes=1, wrapper=None, state=state))
+        recorded = Recorded.of(self.small.name)
+        found = identify(wrapped(recorded.state()))
         assert found.name == self.small.name
-        trace = recorder.run(found.model, recipe.frames(case), torch.float64)
-        assert list(trace.spikes) == case["spiking_layers"]
-        with np.load(REFERENCE / f"{self.small.name}.npz") as recorded:
-            counts = [spikes.reshape(*spikes.shape[:2], -1).sum(axis=2).T for spikes in trace.spikes.values()]
-            np.testing.assert_array_equal(counts, recorded["spike_counts"])
-            output = recorded["output"] if self.per_step is None else recorded["output"].mean(self.per_step)
-            np.testing.assert_allclose(trace.output, output, rtol=0, atol=1e-14)
-        del sys.modules["recipe"]
+        trace = recorder.run(found.model, recorded.inputs(), torch.float64)
+        assert list(trace.spikes) == recorded.layers
+        counts = [spikes.reshape(*spikes.shape[:2], -1).sum(axis=2).T for spikes in trace.spikes.values()]
+        np.testing.assert_array_equal(counts, recorded.spike_counts)
+        output = recorded.output if self.per_step is None else recorded.output.mean(self.per_step)
+        np.testing.assert_allclose(trace.output, output, rtol=0, atol=1e-14)
