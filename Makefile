@@ -1,7 +1,7 @@
 # Everything is installed in .venv; PYTHON chooses the interpreter that makes it (3.10 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 BESIDE := $(PIP) --no-deps --upgrade --target .venv
 INSTALLED := .venv/.installed
 TESTABLE := .venv/.testable
