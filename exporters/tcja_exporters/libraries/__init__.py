@@ -1,4 +1,4 @@
-"""Neurons of other people's libraries, recognised by the name of their class: no library is imported for it."""
+"""Recognises the neurons of other libraries by the name of their class; it imports none of these libraries."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ def register(
     time_axis: int = 0,
     pairs: bool = False,
 ) -> None:
-    """Make a neuron class of one's own known.
+    """Register your own neuron class, so that networks with it can be exported.
 
     Args:
-        neuron: the class; subclasses are not meant. One that holds a state between calls needs a method `reset`.
-        constants: of its neurons, or a function that reads them off a module.
-        calls: "window" if a call takes the currents of all time steps, "step" if of one.
-        time_axis: of a window.
-        pairs: whether a call returns its spikes and a state.
+        neuron: the class; its subclasses are not registered. A class with a state between calls needs a method
+            `reset`.
+        constants: the constants of all its neurons, or a function that reads them from a module.
+        calls: "window" if one call takes the currents of all time steps, "step" if it takes one step.
+        time_axis: the axis of time in a window.
+        pairs: whether a call returns a pair: the spikes and a state.
     """
 
     def read(module: nn.Module) -> Recognised:
@@ -41,10 +42,14 @@ def register(
 
 
 def recognise(name: str, module: nn.Module) -> Recognised | None:
-    """What neuron a module is; None if it is none.
+    """The neuron that a module is; None if it is no neuron.
+
+    Args:
+        name: the name of the module, for messages.
+        module: the module.
 
     Raises:
-        BadInput: it is one that cannot be exported exactly.
+        BadInput: the module is a neuron that cannot be exported exactly.
     """
     try:
         if type(module) in _registered:
@@ -59,7 +64,7 @@ def recognise(name: str, module: nn.Module) -> Recognised | None:
 
 
 def reset(model: nn.Module) -> None:
-    """Forget what the neurons of a model hold from earlier runs, as each library does it; own ones by their `reset`."""
+    """Reset the state of all neurons of a model, as their library does; registered neurons by their own `reset`."""
     for module in model.modules():
         if type(module) in _registered and callable(getattr(module, "reset", None)):
             module.reset()  # type: ignore[operator]  # checked above

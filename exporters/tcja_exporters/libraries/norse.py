@@ -1,9 +1,9 @@
 """norse: LIFBoxCell, IAFCell and IAF.
 
-Its LIF has a synaptic current beside the membrane, two states where our neuron has one, and is refused.
+norse's LIF is refused: it has a synaptic current beside the membrane, two states where our neuron has one.
 
 Source: Pehle and Pedersen, "Norse - A deep learning library for spiking neural networks" (2021),
-``norse/torch/functional/lif_box.py``, ``iaf.py`` of 1.1. It fires above, not at, its threshold.
+``norse/torch/functional/lif_box.py`` and ``iaf.py`` of norse 1.1. Its neurons fire above their threshold, not at it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _STATEFUL = {"SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell"}
 
 
 def recognise(module: nn.Module) -> Recognised | None:
-    """The neuron that a module is.
+    """The neuron that a module is; None if it is no neuron of this library.
 
     Raises:
-        ValueError: it is another neuron of norse.
+        ValueError: it is a neuron of norse that cannot be exported.
     """
     if not type(module).__module__.startswith("norse.") or not _STATEFUL & ancestors(module):
         return None
@@ -56,4 +56,4 @@ def _integrator(cell: Any) -> NeuronSpec:
 
 
 def reset(_module: nn.Module) -> None:
-    """Nothing: norse keeps no state in its modules."""
+    """Do nothing: norse keeps no state in its modules."""

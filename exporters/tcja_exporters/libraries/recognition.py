@@ -1,4 +1,4 @@
-"""What is known of a library's neuron."""
+"""The record of a recognised neuron, and what the libraries share to recognise one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Calls: TypeAlias = Literal["window", "step"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """A module that is a neuron.
+    """A neuron of another library.
 
     Attributes:
         spec: its constants.
-        library: whose it is.
-        calls: whether a call takes a whole window or one time step.
-        time_axis: of a window.
-        pairs: whether a call returns its spikes and a state.
+        library: the name of the library; "own" for a registered neuron.
+        calls: "window" if one call takes a whole window, "step" if it takes one time step.
+        time_axis: the axis of time in a window.
+        pairs: whether a call returns a pair: the spikes and a state.
     """
 
     spec: NeuronSpec
@@ -33,21 +33,25 @@ class Recognised:
 
 
 def class_name(module: nn.Module) -> str:
-    """Package and class of a module, for messages: "snntorch.Leaky"."""
+    """The package and class of a module, for messages, such as "snntorch.Leaky"."""
     kind = type(module)
     return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def ancestors(module: nn.Module) -> set[str]:
-    """Names of the classes that a module's class is made from."""
+    """The names of a module's class and of all its base classes."""
     return {kind.__name__ for kind in type(module).__mro__}
 
 
 def scalar(name: str, value: Any) -> float:
-    """A constant of a neuron, a number or a tensor of one.
+    """A constant of a neuron as a float.
+
+    Args:
+        name: the name of the constant, for messages.
+        value: a number, or a tensor of one element.
 
     Raises:
-        ValueError: it has several values.
+        ValueError: the tensor has several elements.
     """
     if isinstance(value, torch.Tensor):
         if value.numel() != 1:

@@ -1,8 +1,8 @@
 """snnTorch: Leaky.
 
 Source: Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
-(2023), ``snntorch/_neurons/leaky.py`` of 1.0. It fires above, not at, its threshold. Reset by subtraction takes the
-threshold off at the next step, after the decay; reset to zero clears the membrane before it.
+(2023), ``snntorch/_neurons/leaky.py`` of snnTorch 1.0. Leaky fires above its threshold, not at it. Reset by subtraction
+subtracts the threshold at the next step, after the decay; reset to zero clears the membrane before the decay.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _RESETS: dict[str, Reset] = {"subtract": "late", "zero": "hard", "none": "none"}
 
 
 def recognise(module: nn.Module) -> Recognised | None:
-    """The neuron that a module is.
+    """The neuron that a module is; None if it is no neuron of this library.
 
     Raises:
-        ValueError: it is another neuron of snnTorch, or does more than fire and reset.
+        ValueError: it is a neuron of snnTorch that cannot be exported.
     """
     if not type(module).__module__.startswith("snntorch._neurons"):
         if {"SpikingNeuron", "LIF"} <= ancestors(module):
@@ -48,7 +48,7 @@ def recognise(module: nn.Module) -> Recognised | None:
 
 
 def reset(module: nn.Module) -> None:
-    """Forget the membrane."""
+    """Reset the membrane."""
     leaky: Any = module
     if type(module).__module__.startswith("snntorch._neurons") and hasattr(leaky, "reset_mem"):
         leaky.reset_mem()

@@ -1,4 +1,4 @@
-"""SpikingJelly: clock_driven of 0.0.0.0.4 to .14, activation_based of .14 and 2.0.
+"""SpikingJelly: IFNode, LIFNode and ParametricLIFNode; clock_driven of 0.0.0.0.4 to .14, activation_based of .14, 2.0.
 
 Source: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neuron.py``, ``activation_based/neuron``.
 """
@@ -18,10 +18,10 @@ _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDrop
 
 
 def recognise(module: nn.Module) -> Recognised | None:
-    """The neuron that a module is.
+    """The neuron that a module is; None if it is no neuron of this library.
 
     Raises:
-        ValueError: it holds a state but is none of the neurons that are known.
+        ValueError: it has a state, but is no neuron that can be exported.
     """
     kind = type(module)
     if not kind.__module__.startswith("spikingjelly."):
@@ -63,7 +63,7 @@ def _spec(name: str, module: Any) -> NeuronSpec:
 def _leaks(lif: Any) -> bool:
     """Whether a LIFNode with ``decay_input=False`` computes v - v / tau + x in eval, not v * (1 - 1 / tau) + x.
 
-    All of 2.0 do, and those with a hard reset of activation_based before it.
+    All LIFNodes of 2.0 do, and those with a hard reset in earlier versions of activation_based.
     """
     home = type(lif).__module__
     return home == "spikingjelly.activation_based.neuron.lif" or (
@@ -72,7 +72,7 @@ def _leaks(lif: Any) -> bool:
 
 
 def reset(module: nn.Module) -> None:
-    """Forget the membrane, and compute with torch what would need CuPy."""
+    """Reset the membrane, and switch the backend from CuPy to torch."""
     if "MemoryModule" in ancestors(module) or type(module).__module__.startswith("spikingjelly."):
         node: Any = module
         if hasattr(node, "reset"):

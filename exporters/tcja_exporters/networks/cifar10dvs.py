@@ -10,7 +10,7 @@ from tcja_exporters.modules.dialects import SPIKINGJELLY
 from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
-from tcja_exporters.networks.shared.event_sizes import EventSizes, read_sizes
+from tcja_exporters.networks.shared.event_sizes import EventKeys, EventSizes, read_sizes
 from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron
@@ -26,6 +26,13 @@ PUBLISHED = EventSizes(
     width=48,
     hidden=0,
     classes=10,
+)
+KEYS = EventKeys(
+    first="conv.1.0.weight",
+    second="conv.3.0.weight",
+    attention=("conv.15", "conv.21"),
+    flat="fc.1.0.weight",
+    last="fc.1.0.weight",
 )
 
 
@@ -93,16 +100,7 @@ class Cifar10Dvs(Network[EventSizes]):
     output = "logits"
 
     def sizes(self, reader: ShapeReader) -> EventSizes:
-        return read_sizes(
-            reader,
-            PUBLISHED,
-            first="conv.1.0.weight",
-            second="conv.3.0.weight",
-            attention=("conv.15", "conv.21"),
-            flat="fc.1.0.weight",
-            last="fc.1.0.weight",
-            shrink=2**BLOCKS,
-        )
+        return read_sizes(reader, PUBLISHED, KEYS, shrink=2**BLOCKS)
 
     def build(self, sizes: EventSizes) -> nn.Module:
         return Cifar10DvsNet(sizes)

@@ -14,7 +14,7 @@ from tcja_exporters.modules.dialects import TET
 from tcja_exporters.modules.layers import Readout, TetPerStep
 from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
 from tcja_exporters.networks.cifar10dvs import BLOCKS, CLASSES, SENSOR
-from tcja_exporters.networks.shared.event_sizes import EventSizes, read_sizes
+from tcja_exporters.networks.shared.event_sizes import EventKeys, EventSizes, read_sizes
 from tcja_exporters.networks.shared.vggsnn import SpikingConv, tet_attention
 from tcja_runtime.data.contract import InputContract
 
@@ -26,6 +26,14 @@ PUBLISHED = EventSizes(
     width=48,
     hidden=0,
     classes=10,
+)
+KEYS = EventKeys(
+    first="features.0.fwd.module.0.weight",
+    second="features.1.fwd.module.0.weight",
+    attention=("features.2",),
+    attention_conv="conv.0",
+    flat="classifier.module.weight",
+    last="classifier.module.weight",
 )
 
 
@@ -87,17 +95,7 @@ class TetCifar10Dvs(Network[Sizes]):
     variants: ClassVar = {"attention": ATTENTIONS, "pooling": POOLINGS}
 
     def sizes(self, reader: ShapeReader) -> Sizes:
-        event = read_sizes(
-            reader,
-            PUBLISHED,
-            first="features.0.fwd.module.0.weight",
-            second="features.1.fwd.module.0.weight",
-            attention=("features.2",),
-            conv="conv.0",
-            flat="classifier.module.weight",
-            last="classifier.module.weight",
-            shrink=2**BLOCKS,
-        )
+        event = read_sizes(reader, PUBLISHED, KEYS, shrink=2**BLOCKS)
         return Sizes(event, reader.choice("pooling", POOLINGS))
 
     def build(self, sizes: Sizes) -> nn.Module:

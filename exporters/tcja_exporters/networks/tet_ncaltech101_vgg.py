@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tcja_exporters.modules.dialects import TET
 from tcja_exporters.modules.layers import Readout, TetPerStep, WindowDropout
 from tcja_exporters.networks.base import Attention, Network, ShapeReader, named_or_numbered
-from tcja_exporters.networks.shared.event_sizes import EventSizes, read_sizes
+from tcja_exporters.networks.shared.event_sizes import EventKeys, EventSizes, read_sizes
 from tcja_exporters.networks.shared.vggsnn import SpikingConv, lif, tet_attention
 from tcja_runtime.data.contract import InputContract
 
@@ -19,6 +19,14 @@ PUBLISHED = EventSizes(
     width=240,
     hidden=1024,
     classes=101,
+)
+KEYS = EventKeys(
+    first="features.0.fwd.module.0.weight",
+    second="features.2.fwd.module.0.weight",
+    attention=("features.7", "features.10"),
+    attention_conv="conv.0",
+    flat="classifier_1.0.module.1.weight",
+    last="classifier_2.1.module.weight",
 )
 
 
@@ -64,17 +72,7 @@ class TetNCaltech101Vgg(Network[EventSizes]):
     output = "logits"
 
     def sizes(self, reader: ShapeReader) -> EventSizes:
-        return read_sizes(
-            reader,
-            PUBLISHED,
-            first="features.0.fwd.module.0.weight",
-            second="features.2.fwd.module.0.weight",
-            attention=("features.7", "features.10"),
-            conv="conv.0",
-            flat="classifier_1.0.module.1.weight",
-            last="classifier_2.1.module.weight",
-            shrink=2**POOLINGS,
-        )
+        return read_sizes(reader, PUBLISHED, KEYS, shrink=2**POOLINGS)
 
     def build(self, sizes: EventSizes) -> nn.Module:
         return TetNCaltech101VggNet(sizes)

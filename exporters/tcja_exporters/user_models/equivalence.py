@@ -1,4 +1,4 @@
-"""Is a converted network the user's network? Both run in float64 and must agree spike for spike."""
+"""Proves that a converted network does what the user's network does: in float64, every spike must agree."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tcja_runtime.evidence.trace import Spikes
 from tcja_runtime.neuron import fire
 
 OUTPUT = 1e-9
-"""Largest difference of an output in float64 where every spike agrees."""
+"""The largest difference of outputs in float64 that is allowed where every spike agrees."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Proven:
-    """What is known of a network once it has run.
+    """What the proof found out about a network.
 
     Attributes:
         steps: T.
-        readout: what makes one answer a window of its output.
-        returned: how many things its forward returns.
+        readout: the module that turns what the network returns into one tensor a window [N, ...].
+        returned: the number of things that its forward returns.
     """
 
     steps: int
@@ -40,13 +40,20 @@ class Proven:
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What a network did: its output, spikes [T, N, ...] by layer, and all that its forward returned."""
+    """One run of a network.
+
+    Attributes:
+        output: its output, a numpy array.
+        spikes: the spikes [T, N, ...] of each layer, by name.
+        returned: all that its forward returned, in the last call.
+    """
 
     output: Any
     spikes: dict[str, Spikes]
     returned: Any
 
     def agrees(self, other: _Run) -> bool:
+        """Whether all spikes are equal, and the outputs up to OUTPUT."""
         return (
             self.output.shape == other.output.shape
             and np.allclose(self.output, other.output, rtol=0.0, atol=OUTPUT, equal_nan=True)
@@ -58,7 +65,19 @@ class _Run:
 def prove(
     original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str, Recognised], contract: InputContract
 ) -> Proven:
-    """Run both networks in float64 and compare every spike."""
+    """Run both networks in float64 and compare every spike.
+
+    Args:
+        original: the user's network.
+        replaced: the same network with replaced neurons.
+        inputs: windows [N, *contract.shape], float32.
+        found: the original neurons, by the name of their module.
+        contract: the input.
+
+    Raises:
+        BadInput: the network fails, is not deterministic, or returns something that cannot be exported.
+        ParityNotMet: a spike or the output differs.
+    """
     batch = np.concatenate([inputs, _strange(inputs)])
     together = _observed(original, batch, found)
     steps = _time_steps(together.spikes, contract)
@@ -71,12 +90,12 @@ def prove(
         together.returned, {fired.shape[2:] for fired in together.spikes.values()}, by_step=original.by_step
     )
     readout = answers.readout(alone.output.shape, together.output.shape, steps)
-    _check_batch_is_nothing(alone, together, readout)
+    _check_batch_has_no_effect(alone, together, readout)
 
     ours = _observed(replaced, batch, found)
     _check_same(together.spikes, ours.spikes, found)
     for layer, fired in together.spikes.items():
-        _check_alone(layer, original.net.get_submodule(layer), found[layer], fired.shape)
+        _check_neuron(layer, original.net.get_submodule(layer), found[layer], fired.shape)
     same = ours.output.shape == together.output.shape
     difference = float(np.abs(ours.output - together.output).max()) if same else np.inf
     if not difference <= OUTPUT:
@@ -89,15 +108,21 @@ def prove(
 
 
 def _strange(inputs: Floats) -> Floats:
-    """A window that is unlike all others: mirrored, three times as large, and with fractions.
+    """A window [1, ...] unlike the others: the last one mirrored, times three, plus 1/3.
 
-    Beside it a statistic over the batch shows; and random spikes drawn from intensities, which whole numbers can hide.
+    In a batch with it, the statistics of a batch norm in training mode change the other windows' results. Its fractions
+    show random spikes that are drawn from intensities, which whole numbers can hide.
     """
     return np.asarray(3 * inputs[-1:, ..., ::-1] + 1 / 3, np.float32)
 
 
 def _check_repeats(first: _Run, again: Callable[[int], _Run]) -> None:
-    """Refuse a network that does otherwise when it is run again, with a seed of its own or the same."""
+    """Refuse a network whose second run differs from the first.
+
+    Args:
+        first: the first run, with seed 0.
+        again: runs the network again on the same windows, with the given seed.
+    """
     if first.agrees(again(1)):
         return
     if first.agrees(again(0)):
@@ -111,8 +136,8 @@ def _check_repeats(first: _Run, again: Callable[[int], _Run]) -> None:
     )
 
 
-def _check_batch_is_nothing(alone: _Run, together: _Run, readout: nn.Module) -> None:
-    """Refuse a network that does otherwise with a window in a batch than with this window alone."""
+def _check_batch_has_no_effect(alone: _Run, together: _Run, readout: nn.Module) -> None:
+    """Refuse a network that treats a window in a batch differently from the same window alone."""
     for layer, fired in together.spikes.items():
         if not np.array_equal(fired[:, :1], alone.spikes[layer]):
             raise BadInput(f"'{layer}' fires otherwise in a window alone: windows must not change with their batch")
@@ -122,7 +147,15 @@ def _check_batch_is_nothing(alone: _Run, together: _Run, readout: nn.Module) -> 
 
 
 class Driven(nn.Module):
-    """A user's network behind the one input layout: batches [N, ...] in, whatever it returns out, from rest."""
+    """A user's network behind a fixed input layout: it takes batches [N, T, ...] or images [N, C, H, W].
+
+    Each call starts from rest.
+
+    Attributes:
+        net: the user's network.
+        by_step: whether `net` is called once a time step.
+        readout: what is applied to the output of `net`; set it once it is known.
+    """
 
     def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
         super().__init__()
@@ -140,7 +173,7 @@ class Driven(nn.Module):
         for module in self.net.modules():
             if isinstance(module, SteppedNeuron):
                 module.restart()
-        # As a loader hands them over, and a copy: forward may write into it.
+        # Contiguous, as a data loader returns them, and a copy, because forward may write into it.
         inputs = (inputs.transpose(0, 1) if self._layout == "TN" else inputs).clone(
             memory_format=torch.contiguous_format
         )
@@ -150,7 +183,14 @@ class Driven(nn.Module):
 
 
 def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], seed: int = 0) -> _Run:
-    """Run a network in float64, from rest."""
+    """Run a network in float64, from rest, and record its spikes.
+
+    Args:
+        driven: the network.
+        inputs: windows [N, ...].
+        found: the neurons to record, by the name of their module.
+        seed: the seed of torch's random numbers.
+    """
     network = driven.double()
     reset(network)
     fired: dict[str, list[Tensor]] = {}
@@ -159,7 +199,7 @@ def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], s
     def hook(name: str) -> Any:
         def observe(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             known = found[name]
-            # Some libraries' spikes are float32 whatever their input is, which the next layer would not take.
+            # Some libraries return float32 spikes for float64 inputs; the next layer would refuse them.
             spikes = (output[0] if known.pairs else output).double()
             window = spikes.movedim(known.time_axis, 0) if known.calls == "window" else spikes.unsqueeze(0)
             fired.setdefault(name, []).append(window)
@@ -193,23 +233,28 @@ def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], s
 
 
 def _failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
-    """Why a network does not run in float64."""
+    """The error of a network that failed in float64: is it the type, the shape or the neurons?"""
     line = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     if spiking_neurons(driven):
-        return BadInput(f"the network asks its neurons for more than their spikes, which cannot be exported: {line}")
+        return BadInput(f"the network uses more of its neurons than their spikes, which cannot be exported: {line}")
     reset(driven)
     try:
         with torch.no_grad():
             driven.float()(torch.from_numpy(inputs))
-    except Exception:  # it is not the type
+    except Exception:  # it fails in float32 too
         return BadInput(f"the network fails on windows of shape {inputs.shape[1:]}: {line}; see `shape` and `layout`")
     return BadInput(
-        f"the network runs in float32 alone, and it is proven in float64 ({line}); in place of a fixed type take "
-        "that of its weights, as in x.to(self.conv.weight.dtype) for x.float(), and make tensors that it holds buffers"
+        f"the network runs in float32 only, but the proof runs in float64 ({line}); in place of a fixed type use "
+        "that of its weights: x.to(self.conv.weight.dtype) for x.float(). Make tensors that it holds buffers"
     )
 
 
 def _time_steps(spikes: Mapping[str, Spikes], contract: InputContract) -> int:
+    """T, which all layers must have run for.
+
+    Raises:
+        BadInput: a layer ran for another number of steps.
+    """
     counts = {name: len(fired) for name, fired in spikes.items()}
     steps = contract.shape[0] if contract.name == "frames" else next(iter(counts.values()), 0)
     for name, count in counts.items():
@@ -219,7 +264,12 @@ def _time_steps(spikes: Mapping[str, Spikes], contract: InputContract) -> int:
 
 
 def _check_same(theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found: Mapping[str, Recognised]) -> None:
-    for name, expected in theirs.items():  # in the order they fire
+    """Compare the spikes of all layers, in the order that the layers run in.
+
+    Raises:
+        ParityNotMet: a layer differs; the message names the layer and the first step.
+    """
+    for name, expected in theirs.items():
         fired = ours.get(name)
         if fired is None or fired.shape != expected.shape:
             raise ParityNotMet(f"'{name}' runs otherwise once its neurons are replaced")
@@ -233,8 +283,20 @@ def _check_same(theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found:
             )
 
 
-def _check_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ...]) -> None:
-    """Run a library's neuron on multiples of half its threshold, where ties are common, whatever its network does."""
+def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, ...]) -> None:
+    """Compare one neuron of a library, alone, with the neuron of the same constants.
+
+    The currents are multiples of half its threshold, so that the membrane often equals the threshold.
+
+    Args:
+        name: the name of its module.
+        module: the library's neuron.
+        known: what it was recognised as.
+        shape: the shape of the currents [T, N, ...].
+
+    Raises:
+        ParityNotMet: a spike differs.
+    """
     spec = known.spec
     halves = np.random.default_rng(0).integers(-4, 9, shape)
     current = torch.from_numpy(halves * (spec.threshold / 2 / (spec.gain or 1.0)))

@@ -1,4 +1,4 @@
-"""A user's network before it is looked at: made by a factory, with the weights of a checkpoint."""
+"""Makes a user's network: calls its factory, and loads the weights of a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,43 +13,48 @@ from tcja_exporters.libraries.recognition import class_name
 from tcja_runtime.errors import BadInput
 
 
-def from_factory(said: str) -> nn.Module:
-    """The network that ``pkg.mod:factory`` makes; modules of the current folder are found.
+def from_factory(path: str) -> nn.Module:
+    """Call a factory of a user's network, which may be in a module of the current folder.
+
+    Args:
+        path: the import path of the factory, ``pkg.mod:factory``.
 
     Raises:
-        BadInput: there is no such factory, it fails, or makes something else.
+        BadInput: there is no such factory, it fails, or it returns no torch.nn.Module.
     """
-    module_name, _, attribute = said.partition(":")
+    module_name, _, attribute = path.partition(":")
     if not (module_name and attribute):
-        raise BadInput(f"`model` {said} is not MODULE:FACTORY, such as mypackage.networks:build")
+        raise BadInput(f"`model` {path} is not MODULE:FACTORY, such as mypackage.networks:build")
     if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
         spelled = module_name.removesuffix(".py").strip("./").replace("/", ".")
         raise BadInput(
-            f"`model` {said}: {module_name} is not a module's name but a file's; say {spelled}:{attribute}, in the "
+            f"`model` {path}: {module_name} is not a module's name but a file's; say {spelled}:{attribute}, in the "
             "folder where it is found"
         )
     look_here()
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a user's module can fail in any way
-        raise BadInput(f"`model` {said}: importing {module_name} fails: {type(error).__name__}: {error}") from error
+        raise BadInput(f"`model` {path}: importing {module_name} fails: {type(error).__name__}: {error}") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise BadInput(f"`model` {said}: {module_name} has no function or class {attribute}")
+        raise BadInput(f"`model` {path}: {module_name} has no function or class {attribute}")
     try:
         model = factory()
     except (Exception, SystemExit) as error:
-        raise BadInput(f"`model` {said}: {attribute}() fails: {type(error).__name__}: {error}") from error
+        raise BadInput(f"`model` {path}: {attribute}() fails: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
-        raise BadInput(f"`model` {said}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
+        raise BadInput(f"`model` {path}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load a checkpoint's weights into a user's network; prefixes that training puts before every key may differ.
+    """Load a checkpoint's weights into a user's network.
+
+    The prefix that training code put before all keys, such as "module.", may differ.
 
     Raises:
-        BadInput: its keys or shapes are not the network's, or the network's are not known.
+        BadInput: the keys or shapes are not those of the network, or the network has layers without a shape yet.
     """
     own = model.state_dict()
     lazy = [key for key, value in own.items() if is_lazy(value)]
@@ -65,13 +70,14 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def _respelled(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state with the network's prefix in place of its own."""
-    some = next(iter(own), "")
-    prefix = some.removesuffix(next(iter(stripped(own)), ""))
+    """The checkpoint's state with the network's prefix in place of its own."""
+    first = next(iter(own), "")
+    prefix = first.removesuffix(next(iter(stripped(own)), ""))
     return {prefix + key: value for key, value in stripped(state).items()}
 
 
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """The differences between the keys and shapes of a network and of a checkpoint, a phrase each."""
     missing = [f"{key} is missing" for key in own if key not in state]
     strange = [f"{key} is not part of it" for key in state if key not in own]
     shapes = [

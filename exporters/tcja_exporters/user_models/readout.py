@@ -1,4 +1,4 @@
-"""What a user's network returns: which tensor of it is the answer, and where its time is."""
+"""What a user's network returns: finds the tensor that is its answer, and the axis of time in it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Shape = tuple[int, ...]
 
 
 def first(returned: Any) -> Tensor:
-    """The answer: what a network returns, or the first of several, the others being states.
+    """The answer of a network: what it returns, or the first of several things; the others are states.
 
     Raises:
-        BadInput: it is no tensor of scores.
+        BadInput: the answer is no tensor of floating-point numbers.
     """
     several = isinstance(returned, (tuple, list))
     if several and not returned:
@@ -33,17 +33,17 @@ def first(returned: Any) -> Tensor:
 
 
 def check_others(returned: Any, layers: Collection[Shape], *, by_step: bool) -> None:
-    """Refuse several tensors of which another than the first could as well be the answer.
+    """Refuse a network that returns several tensors if another one than the first could be the answer.
 
-    What may follow the answer are states: tensors in the shape of a spiking layer, and whatever is no tensor.
+    States may follow the answer: tensors in the shape of a spiking layer, and anything that is no tensor.
 
     Args:
         returned: what the network returns.
-        layers: shapes of the neurons of its spiking layers, without time and batch.
-        by_step: whether it is called once a time step, so that it cannot return a tensor for each step.
+        layers: the shapes of its spiking layers, without time and batch.
+        by_step: whether the network is called once a time step; it then cannot return one tensor for each step.
 
     Raises:
-        BadInput: there are such.
+        BadInput: a further tensor could be the answer.
     """
     tensors = [value for value in returned if isinstance(value, Tensor)] if isinstance(returned, (tuple, list)) else []
     shapes = [tuple(tensor.shape) for tensor in tensors]
@@ -61,15 +61,15 @@ def check_others(returned: Any, layers: Collection[Shape], *, by_step: bool) -> 
 
 
 def readout(alone: Shape, together: Shape, steps: int) -> nn.Module:
-    """What makes one answer [N, ...] a window of what a network returns: an axis of T is averaged.
+    """The module that turns what a network returns into one answer a window, [N, ...]; it averages over time.
 
     Args:
-        alone: shape of what it returns for one window.
-        together: for several; the axis of the windows is where they differ.
+        alone: the shape of what the network returns for one window.
+        together: the shape of what it returns for several windows; the batch is the axis where both differ.
         steps: T.
 
     Raises:
-        BadInput: the windows are on no axis of their own, or which axis is T cannot be told.
+        BadInput: the shapes have no axis of their own for the batch, or more than one axis could be time.
     """
     axes = [i for i, (one, several) in enumerate(zip(alone, together, strict=False)) if one != several]
     if 0 in together:

@@ -523,8 +523,8 @@ def masked() -> Altered:
     [
         (
             lambda: own.awake(Altered(lambda x: x.float())),
-            r"runs in float32 alone, and it is proven in float64 \(RuntimeError: .*; in place of a fixed type take "
-            r"that of its weights, as in x.to\(self.conv.weight.dtype\) for x.float\(\)",
+            r"runs in float32 only, but the proof runs in float64 \(RuntimeError: .*; in place of a fixed type use "
+            r"that of its weights: x.to\(self.conv.weight.dtype\) for x.float\(\)",
         ),
         (masked, r"a tensor of the network \('mask'\) stays on a device of its own; make what it holds a buffer"),
         (
@@ -561,7 +561,7 @@ class Again(Returning):
     [
         (
             Reading,
-            "the network asks its neurons for more than their spikes, which cannot be exported: .* attribute 'v'",
+            "the network uses more of its neurons than their spikes, which cannot be exported: .* attribute 'v'",
         ),
         (Again, "the neuron 'lif' is called 2 times in a window; give each call its own neuron"),
     ],
@@ -688,7 +688,7 @@ class Exotic(own.Window):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Branching, "the network looks at the values of tensors, which a model cannot: "),
+        (Branching, "the network's forward depends on the values of tensors, which cannot be exported: "),
         (Exotic, "torch.onnx cannot export the network: .*linalg_eig"),
     ],
 )

@@ -11,11 +11,18 @@ from tcja_exporters.modules.dialects import SPIKINGJELLY
 from tcja_exporters.modules.layers import PerStep, Readout, Voting, WindowDropout
 from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.base import Network, ShapeReader, named_or_numbered
-from tcja_exporters.networks.shared.event_sizes import EventSizes, read_sizes
+from tcja_exporters.networks.shared.event_sizes import EventKeys, EventSizes, read_sizes
 from tcja_runtime.data.contract import InputContract
 
 LIF = SPIKINGJELLY.neuron
 POOLINGS = 5
+KEYS = EventKeys(
+    first="conv.0.0.weight",
+    second="conv.3.0.weight",
+    attention=("conv.11", "conv.15"),
+    flat="fc.2.0.weight",
+    last="fc.5.0.weight",
+)
 
 
 class Head(NamedTuple):
@@ -78,17 +85,7 @@ class CextNetwork(Network[EventSizes]):
     """Of the data set, where they are known."""
 
     def sizes(self, reader: ShapeReader) -> EventSizes:
-        return read_sizes(
-            reader,
-            self.published,
-            first="conv.0.0.weight",
-            second="conv.3.0.weight",
-            attention=("conv.11", "conv.15"),
-            flat="fc.2.0.weight",
-            last="fc.5.0.weight",
-            voters=self.head.voters,
-            shrink=2**POOLINGS,
-        )
+        return read_sizes(reader, self.published, KEYS, shrink=2**POOLINGS, voters=self.head.voters)
 
     def build(self, sizes: EventSizes) -> nn.Module:
         return CextNet(sizes, self.head)
