@@ -328,7 +328,7 @@ def test_the_layout_must_fit():
         convert(network, CONTRACT, windows(), layout="NT")
     with pytest.raises(BadInput, match="layout TN is of frames; images are always"):
         convert(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
-    with pytest.raises(BadInput, match=r"windows are T,P,H,W \(frames\) or C,H,W \(images\), not 4,2"):
+    with pytest.raises(BadInput, match=r"`shape` must be T,P,H,W \(frames\) or C,H,W \(images\), not 4,2"):
         InputContract.of((4, 2))
 
 
