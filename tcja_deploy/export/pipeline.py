@@ -12,9 +12,9 @@ from typing import Any
 from tcja_deploy.budget import batch_size, judged_windows
 from tcja_deploy.build import chosen, with_engine
 from tcja_deploy.console import Progress, silent
-from tcja_deploy.export.certify import certify
+from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
 from tcja_deploy.export.request import Request
-from tcja_deploy.export.time_form import choose
+from tcja_deploy.export.time_form import Chosen, choose
 from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
 from tcja_deploy.parity.stepwise import stepwise_parity
@@ -58,7 +58,7 @@ from tcja_runtime.model_file.tensor_names import spikes_tensor
 from tcja_runtime.tensorrt.build import BuildOptions
 
 DRAWN_WINDOWS = 2
-"""How many windows are drawn at least; a small network takes more, as many as run at once."""
+"""The least number of random windows. A small network takes more: as many as run at once."""
 
 
 def export(request: Request, progress: Progress | None = None) -> tuple[Manifest, verdict.Report]:
@@ -66,156 +66,195 @@ def export(request: Request, progress: Progress | None = None) -> tuple[Manifest
 
     Raises:
         BadInput: the checkpoint, the data or an option cannot be used, or TensorRT cannot build the model.
-        Unavailable: something is missing on this machine.
-        ParityNotMet: the exported network does not do what the trained one does; no bundle is written.
+        Unavailable: this machine lacks something that the export needs.
+        ParityNotMet: the exported network is not the trained one; no bundle is written.
     """
     progress = progress or silent()
-    if request.precision not in PRECISIONS:
-        raise BadInput(f"`precision` {request.precision} must be {', '.join(PRECISIONS)}")
-    if request.time_form not in (None, AUTO, *TIME_FORMS):
-        raise BadInput(f"`time_form` {request.time_form} must be {AUTO}, {', '.join(TIME_FORMS)}")
-    if request.keep != Request.keep and request.precision == "fp32":
-        raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
+    _check_options(request)
     target = chosen(request.target)
-    _check_report(request)
     onnxruntime.require()
     with staged(request.out) as folder:
         return _export(request, target, folder, progress)
 
 
 def _export(request: Request, target: str | None, folder: Path, progress: Progress) -> tuple[Manifest, verdict.Report]:
+    network = _network(request, progress)
+    anytime.check(request.anytime, network.contract)
+    if request.streaming:
+        stepwise.check(network.contract)
+    signature = recorder.signature(network.model, network.contract, network.output, network.time_steps)
+    windows = _windows(request, network, signature)
+    exported = _to_onnx(network, folder, signature, windows, progress)
+    exported = _lowered(request, exported, windows, progress)
+    exported, time_form = _laid_out(request, exported, target, progress)
+    split = stepwise.split(exported.lowered.exported, network.contract, signature.layers) if request.streaming else None
+    save(exported.lowered.exported, folder, split.models if split else {})
+    judged = request.judge or judged_windows(signature)
+    certificate = certify(exported, windows, judged, request.anytime, progress)
+    for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
+        progress.note(line)
+    report = certificate.report
+    manifest = _manifest(exported, time_form, split.streaming if split else Streaming(), report)
+    if split:
+        report.stepwise = stepwise_parity(folder, manifest, certificate.golden, "onnxruntime", progress)
+        manifest = dataclasses.replace(manifest, parity=report.summary())
+    if target and report.met:
+        with progress.step(f"build the {target} engine"):
+            manifest = with_engine(manifest, folder, target, BuildOptions(batch=request.batch))
+    _write(request, folder, manifest, certificate)
+    return manifest, report
+
+
+def _network(request: Request, progress: Progress) -> TrainedNetwork:
+    """The trained network, as the request wants it to return its output, cut recordings and name classes."""
     with progress.step("read the checkpoint" if request.model is None else "replace the neurons"):
         network = _trained(request)
         if request.per_step:
             network = answering_each_step(network)
         if request.split is not None:
             network = dataclasses.replace(network, contract=network.contract.cut_by(request.split))
-    contract = network.contract
-    anytime.check(request.anytime, contract)
-    if request.streaming:
-        stepwise.check(contract)
-    classes = _classes(network, request.classes)
-    signature = recorder.signature(network.model, contract, network.output, network.time_steps)
-    enough = max(DRAWN_WINDOWS, batch_size(signature))
-    windows = _windows(request, contract, classes, enough)
-    judge = request.judge or judged_windows(signature)
+    return dataclasses.replace(network, classes=_classes(network, request.classes))
 
+
+def _to_onnx(
+    network: TrainedNetwork, folder: Path, signature: NetworkSignature, windows: Windows, progress: Progress
+) -> ExportedNetwork:
+    """The models of a network in float32. The signature gets their taps, step output and weights."""
     with progress.step("export to ONNX"):
         metadata = {
             "producer": producer(),
             "network": network.name,
             "dialect": network.dialect,
             "T": str(network.time_steps),
-            "input": json.dumps(dataclasses.asdict(contract)),
+            "input": json.dumps(dataclasses.asdict(network.contract)),
             "checkpoint_sha256": network.source["sha256"],
         }
-        exported = onnx_export.export(network.model, contract, network.output, metadata)
+        exported = onnx_export.export(network.model, network.contract, network.output, metadata)
         _check_used(exported, signature)
-        taps = tapping.taps(network.model, exported.model, network.time_steps)
         some = next(windows.batches(DRAWN_WINDOWS))
-        averaged = recorder.step_output(network.model, exported.model, signature.layers, some) if classes else None
-        signature = dataclasses.replace(signature, taps=taps, step_output=averaged)
-    deployed, calibration, advice = _lowered(request, network, exported, signature, windows, progress)
-    signature = dataclasses.replace(signature, weights=deployed.exported.weights)
-    layers = list(signature.layers)
-    time_form = choose(
-        request.time_form, target, deployed.exported, layers, network.time_steps, request.precision, progress
-    )
-    exported = onnx_export.laid_out(deployed.exported, time_form.forms, pooled=target is None)
-    deployed = dataclasses.replace(deployed, exported=exported)
-    split = stepwise.split(exported, contract, layers) if request.streaming else None
-    save(exported, folder, split.models if split else {})
-    result, vectors, profile = certify(
-        network, deployed, windows, signature, folder, progress, judge, request.anytime, advice
-    )
-    for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
-        progress.note(line)
-    manifest = Manifest(
-        producer=producer(),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        checkpoint=network.source,
-        network=network.name,
-        dialect=network.dialect,
-        evidence=network.evidence,
-        time_steps=signature.time_steps,
-        parameters=network.parameters,
-        input=contract,
-        output=signature.output,
-        output_shape=signature.output_shape,
-        classes=list(classes),
-        layers=layers,
-        taps=list(signature.taps),
-        answer=signature.step_output,
-        weights=list(signature.weights),
-        passes=deployed.exported.passes,
-        time_form=dataclasses.asdict(time_form),
-        precision=request.precision,
-        streaming=split.streaming if split else Streaming(),
-        calibration=calibration,
-        targets=["onnx"],
-        engines={},
-        parity=result.summary(),
-        tools=tools(),
-    )
-    if split:
-        result.stepwise = stepwise_parity(folder, manifest, vectors, "onnxruntime", progress)
-        manifest = dataclasses.replace(manifest, parity=result.summary())
-    if target and result.met:
-        with progress.step(f"build the {target} engine"):
-            manifest = with_engine(manifest, folder, target, BuildOptions(batch=request.batch))
-
-    page = render(manifest, result, profile)
-    if request.report:
-        request.report.write_text(page, encoding="utf-8")
-    if not result.met:
-        raise ParityNotMet(f"the exported network is not the trained one: {result.why_not}", result.to_dict())
-    golden.save(folder / bundle.GOLDEN, vectors, contract)
-    (folder / bundle.PARITY).write_text(json.dumps(result.to_dict(), indent=1) + "\n")
-    (folder / bundle.REPORT).write_text(page, encoding="utf-8")
-    write_manifest(folder, manifest)
-    return manifest, result
+        signature = dataclasses.replace(
+            signature,
+            taps=tapping.taps(network.model, exported.model, network.time_steps),
+            step_output=recorder.step_output(network.model, exported.model, signature.layers, some)
+            if network.classes
+            else None,
+            weights=exported.weights,
+        )
+    lowered = Lowered(exported, network.model, "fp32")
+    return ExportedNetwork(trained=network, folder=folder, signature=signature, lowered=lowered)
 
 
-def _lowered(
-    request: Request,
-    network: TrainedNetwork,
-    exported: Exported,
-    signature: NetworkSignature,
-    windows: Windows,
-    progress: Progress,
-) -> tuple[Lowered, dict[str, Any], list[Advice]]:
-    """The network in the precision asked for, what its scales were found on, and what was advised of its layers."""
+def _lowered(request: Request, network: ExportedNetwork, windows: Windows, progress: Progress) -> ExportedNetwork:
+    """The models in the precision of the request, with the advice and the calibration that they come from."""
     if request.precision == "fp32":
-        return Lowered(exported, network.model, "fp32"), {}, []
+        return network
+    trained, signature, exported = network.trained.model, network.signature, network.lowered.exported
     size = batch_size(signature)
     with progress.step("predict flips in lower precision"):
-        inputs = next(windows.batches(size))
-        recorded = recorder.record(network.model, inputs, signature).reference
-        advice = advise(network.model, inputs, recorded, signature.layers)
+        recording = recorder.record(trained, next(windows.batches(size)), signature)
+        advice = advise(trained, recording.inputs, recording.reference, signature.layers)
+    kept = _kept(request, advice, exported, signature)
+    scales: Mapping[str, float] = {}
+    calibration: dict[str, Any] = {}
+    if request.precision == "int8":
+        blocks = {name.rpartition(".")[0] for name in parts(trained)}
+        modules = quantizable(exported.model, exported.weights, blocks) - kept
+        some = windows.first(CALIBRATION_WINDOWS)
+        with progress.counted(f"calibrate on {windows.source}", len(some)) as advance:
+            scales = calibrate(trained, modules, some.batches(size), advance)
+        calibration = {"source": windows.source, "windows": len(some)}
+    with progress.step(f"lower to {request.precision}"):
+        found = lowered(trained, exported, request.precision, kept, scales)
+    signature = dataclasses.replace(signature, weights=found.exported.weights)
+    return dataclasses.replace(network, signature=signature, lowered=found, advice=advice, calibration=calibration)
+
+
+def _kept(request: Request, advice: list[Advice], exported: Exported, signature: NetworkSignature) -> set[str]:
+    """The modules that stay in float32."""
     advised = next(found.keep for found in advice if found.precision == request.precision)
-    said = {ADVISED: advised, NOTHING: []}
-    names = [name for given in request.keep for name in said.get(given, [given])]
+    meant = {ADVISED: advised, NOTHING: []}
+    names = [name for given in request.keep for name in meant.get(given, [given])]
     kept = keep_in_float32(names, exported.model, exported.weights, signature.layers)
     if all(weight.module in kept for weight in exported.weights):
         raise BadInput(
             f"`precision` {request.precision} would leave everything in float32, as "
             f"{', '.join(names)} are kept; choose with `keep`, or `keep` {NOTHING}"
         )
-    scales: Mapping[str, float] = {}
-    calibration: dict[str, Any] = {}
-    if request.precision == "int8":
-        blocks = {name.rpartition(".")[0] for name in parts(network.model)}
-        modules = quantizable(exported.model, exported.weights, blocks) - kept
-        looked_at = windows.first(CALIBRATION_WINDOWS)
-        with progress.counted(f"calibrate on {windows.source}", len(looked_at)) as advance:
-            found = calibrate(network.model, modules, looked_at.batches(size), advance)
-        scales, calibration = found, {"source": windows.source, "windows": len(looked_at)}
-    with progress.step(f"lower to {request.precision}"):
-        return lowered(network.model, exported, request.precision, kept, scales), calibration, advice
+    return kept
+
+
+def _laid_out(
+    request: Request, network: ExportedNetwork, target: str | None, progress: Progress
+) -> tuple[ExportedNetwork, Chosen]:
+    """The plain model with the time form of each layer."""
+    signature, models = network.signature, network.lowered
+    time_form = choose(
+        request.time_form,
+        target,
+        models.exported,
+        signature.layers,
+        signature.time_steps,
+        request.precision,
+        progress,
+    )
+    exported = onnx_export.laid_out(models.exported, time_form.forms, pooled=target is None)
+    signature = dataclasses.replace(signature, weights=exported.weights)
+    laid_out = dataclasses.replace(models, exported=exported)
+    return dataclasses.replace(network, signature=signature, lowered=laid_out), time_form
+
+
+def _manifest(network: ExportedNetwork, time_form: Chosen, streaming: Streaming, report: verdict.Report) -> Manifest:
+    """The manifest of a bundle without engines."""
+    trained, signature, models = network.trained, network.signature, network.lowered
+    return Manifest(
+        producer=producer(),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        checkpoint=trained.source,
+        network=trained.name,
+        dialect=trained.dialect,
+        evidence=trained.evidence,
+        time_steps=signature.time_steps,
+        parameters=trained.parameters,
+        input=signature.input,
+        output=signature.output,
+        output_shape=signature.output_shape,
+        classes=list(trained.classes),
+        layers=list(signature.layers),
+        taps=list(signature.taps),
+        answer=signature.step_output,
+        weights=list(signature.weights),
+        passes=models.exported.passes,
+        time_form=dataclasses.asdict(time_form),
+        precision=models.precision,
+        streaming=streaming,
+        calibration=network.calibration,
+        targets=["onnx"],
+        engines={},
+        parity=report.summary(),
+        tools=tools(),
+    )
+
+
+def _write(request: Request, folder: Path, manifest: Manifest, certificate: Certificate) -> None:
+    """Write the report, and all other files of the bundle if parity is met.
+
+    Raises:
+        ParityNotMet: parity is not met.
+    """
+    report = certificate.report
+    page = render(manifest, report, certificate.profile)
+    if request.report:
+        request.report.write_text(page, encoding="utf-8")
+    if not report.met:
+        raise ParityNotMet(f"the exported network is not the trained one: {report.why_not}", report.to_dict())
+    golden.save(folder / bundle.GOLDEN, certificate.golden, manifest.input)
+    (folder / bundle.PARITY).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+    (folder / bundle.REPORT).write_text(page, encoding="utf-8")
+    write_manifest(folder, manifest)
 
 
 def _trained(request: Request) -> TrainedNetwork:
-    """The network to export: found by its checkpoint, or a user's own."""
+    """The trained network: one of the registry, found by its checkpoint, or a user's own."""
     checkpoint = (
         checkpoints.load(request.checkpoint, trust_checkpoint=request.trust_checkpoint) if request.checkpoint else None
     )
@@ -244,7 +283,14 @@ def _trained(request: Request) -> TrainedNetwork:
     )
 
 
-def _check_report(request: Request) -> None:
+def _check_options(request: Request) -> None:
+    """Check the options that need nothing else."""
+    if request.precision not in PRECISIONS:
+        raise BadInput(f"`precision` {request.precision} must be {', '.join(PRECISIONS)}")
+    if request.time_form not in (None, AUTO, *TIME_FORMS):
+        raise BadInput(f"`time_form` {request.time_form} must be {AUTO}, {', '.join(TIME_FORMS)}")
+    if request.keep != Request.keep and request.precision == "fp32":
+        raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
     if request.report is None:
         return
     if request.report.absolute() == request.out.absolute():
@@ -269,11 +315,12 @@ def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[st
     return given or own
 
 
-def _windows(request: Request, contract: InputContract, classes: tuple[str, ...], enough: int) -> Windows:
+def _windows(request: Request, network: TrainedNetwork, signature: NetworkSignature) -> Windows:
+    """The windows to compare on: the data of the request, or random ones."""
     for option, n in (("`samples`", request.samples), ("`judge`", request.judge)):
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:
-        return draw(contract, request.samples or enough)
-    windows = dataset.load(request.data, contract, classes)
+        return draw(network.contract, request.samples or max(DRAWN_WINDOWS, batch_size(signature)))
+    windows = dataset.load(request.data, network.contract, network.classes)
     return windows if request.samples is None else windows.first(request.samples)
