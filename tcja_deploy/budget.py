@@ -1,4 +1,4 @@
-"""How many windows to run at once, and how many to judge, so that memory and time stay small."""
+"""The numbers of windows to run at once, to judge and to show, so that a command takes little memory and time."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _RUN_STEPS = 2**27
 
 
 def batch_size(signature: NetworkSignature) -> int:
-    """How many windows to run at once, so that the recorded spikes stay small."""
+    """The number of windows to run at once, from 1 to 64, so that recorded spikes take at most 256 MiB."""
     return int(np.clip(_BATCH_BYTES // (4 * _neuron_steps(signature)), 1, _BATCH_WINDOWS))
 
 
 def judged_windows(signature: NetworkSignature) -> int:
-    """How many windows to judge spike by spike, so that it is a matter of minutes."""
+    """The number of windows to judge spike by spike, from 1 to 1024, which takes minutes at most."""
     return int(np.clip(_JUDGED_STEPS // _neuron_steps(signature), 1, _JUDGED_WINDOWS))
 
 
 def quick_runs(signature: NetworkSignature) -> int:
-    """How many windows ONNX Runtime runs, looking at nothing, in a matter of seconds."""
+    """The number of windows that ONNX Runtime runs in seconds, without probes; 0 for a very large network."""
     return _RUN_STEPS // _neuron_steps(signature)
 
 

@@ -1,4 +1,4 @@
-"""A network, or a part of one, loaded in a backend: what every backend implements."""
+"""Sessions: a network, or a part of one, loaded in a backend. Every backend implements them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from tcja_runtime.model_file.subgraph import Dimensions
 
 
 class Session(Protocol):
-    """A network, or a part of one, loaded in a backend and ready to run batches of any size."""
+    """A network, or a part of one, that is loaded in a backend and runs batches of any size."""
 
     @property
     def inputs(self) -> Sequence[str]:
-        """Names of the tensors it takes."""
+        """The names of its inputs."""
         ...
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Its results by name, from its inputs by name."""
+        """Run it once. Takes the inputs and returns the outputs by name."""
         ...
 
     def close(self) -> None:
-        """Give its memory back; it cannot run any more."""
+        """Free its memory. It cannot run afterwards."""
         ...
 
 
 Opener = Callable[[Sequence[str], Mapping[str, Dimensions]], Session]
-"""Loads the part of a network that computes some tensors, given others (`tcja_runtime.model_file.subgraph.part`)."""
+"""A function that loads the part of a network that computes some tensors from others.
+
+It takes the names of the tensors to compute, and for each tensor to be given its dimensions
+(`tcja_runtime.model_file.subgraph.part`). Without tensors to compute it loads the whole network.
+"""

@@ -1,11 +1,11 @@
-"""Frame by frame: sessions that hold the state of many streams, so that little is left to do after a last frame.
+"""Runs stepwise networks on many streams of frames, and keeps the state of each stream.
 
     streams = Streams.open(bundle, 4)       # four cameras
-    answer = streams.push(frames)           # one frame of each, [4, P, H, W]
-    answer = streams.push(frame, [2])       # one frame of the third alone, [1, P, H, W]
+    done = streams.push(frames)             # one frame of each, [4, P, H, W]
+    done = streams.push(frame, [2])         # one frame of the third alone, [1, P, H, W]
 
-With each frame the head does one step of the network for the streams that it is of, whichever step each of them is at.
-Where it was the last of a stream's window, the tail answers the window, and the stream's next begins from rest.
+With each frame the head computes one time step for its stream. The streams may be at different steps of their windows.
+After the last frame of a window the tail computes its output, and the next window of the stream starts from rest.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from tcja_runtime.evidence.trace import Values
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
 
 LARGEST = 2**36
-"""Bytes that streams may keep at most."""
+"""The largest number of bytes that the state of all streams may take."""
 
 Indices = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """The windows that a frame completed.
+    """The windows that a push completed.
 
     Attributes:
-        streams: whose, int64 [K], in the order in which they were pushed.
-        outputs: the network's of each, [K, ...].
+        streams: the number of each window's stream, int64 [K], in the order in which their frames were pushed.
+        outputs: the output of the network for each window, [K, ...].
     """
 
     streams: Indices
@@ -47,7 +47,7 @@ class Answered:
 
 
 class Streams:
-    """Streams of frames, each at a step of its own.
+    """Streams of frames, each at a time step of its own.
 
     Args:
         split: how the network is split into head and tail.
@@ -86,16 +86,16 @@ class Streams:
 
     @classmethod
     def open(cls, bundle: Bundle, count: int = 1, *, backend: str = "onnxruntime") -> Streams:
-        """Streams of a bundle, in ONNX Runtime.
+        """Load the head and the tail of a bundle in ONNX Runtime.
 
         Args:
-            bundle: exported with `streaming`.
-            count: how many streams.
+            bundle: a bundle that was exported with `streaming`.
+            count: the number of streams.
             backend: one of `tcja_runtime.choices.PROVIDERS`.
 
         Raises:
-            BadInput: as above, or the bundle was exported without.
-            Unavailable: ONNX Runtime, or the provider, is missing.
+            BadInput: as above, or the bundle was exported without `streaming`.
+            Unavailable: ONNX Runtime, or the provider of the backend, is missing.
         """
         manifest = bundle.manifest
         if not manifest.streaming:
@@ -111,18 +111,18 @@ class Streams:
         return len(self.steps)
 
     def push(self, frames: Floats, streams: Sequence[int] | Indices | None = None) -> Answered:
-        """Take a frame of each of some streams.
+        """Take one frame of each of S streams.
 
         Args:
-            frames: one time step of the network's input, [S, P, H, W].
-            streams: of which each is, [S], none twice; None for all, in order.
+            frames: the frames, [S, P, H, W]: one time step of the network's input.
+            streams: the number of the stream that each frame belongs to, [S], none twice; None for all, in order.
 
         Returns:
-            The answers of the streams whose window is whole with it; their next window starts from rest.
+            The outputs of the windows that are now complete. Their streams start the next window from rest.
 
         Raises:
-            BadInput: the frames or the streams are not such. Nothing has changed then.
-            Unavailable: this machine's memory is not enough. The frames can be pushed again.
+            BadInput: the frames or the numbers cannot be used. No state has changed then.
+            Unavailable: this machine has not enough memory. No state has changed then; push the frames again.
         """
         at = self._indices(streams)
         frames = np.asarray(frames)
@@ -157,10 +157,10 @@ class Streams:
         return Answered(whole, outputs)
 
     def reset(self, streams: Sequence[int] | Indices | None = None) -> None:
-        """Let some streams, or all, begin a window anew, whatever they have seen.
+        """Start a new window in some streams, or in all. The frames of the current window are dropped.
 
         Raises:
-            BadInput: there are no such streams.
+            BadInput: there is no stream of such a number.
         """
         self._rest(self._indices(streams))
 

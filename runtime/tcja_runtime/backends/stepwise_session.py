@@ -1,13 +1,14 @@
-"""Head and tail of a streamed network as one session of whole windows, so that whatever judges a network judges them.
+"""The head and the tail of a stepwise network as one session that runs whole windows.
 
-Each step of a window is a run of the head, and the tail is run on what they leave. As with any session, parts can be
-looked at and be given (`tcja_runtime.model_file.subgraph`): the head's tensors have the axes of the whole model's, at
-T = 1, so that what is asked for is joined along time, and what is given is cut.
+So parity can judge them as it judges any model. The head runs once for each time step, and the tail once on the
+features of all steps. Tensors can be asked for and be given as in any session (`tcja_runtime.model_file.subgraph`). The
+head's tensors have the same axes as in the whole model, with T = 1: those that are asked for are joined along the time
+axis, and those that are given are cut along it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.bundle.stepwise import HEAD, TAIL, State
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.model_file import subgraph
 from tcja_runtime.model_file.subgraph import Dimensions
@@ -31,34 +32,57 @@ Arrays = dict[str, npt.NDArray[Any]]
 def opened(
     folder: Path, manifest: Manifest, backend: str, outputs: Sequence[str], given: Mapping[str, Dimensions]
 ) -> Session:
-    """A part of a streamed network; without outputs, the network as it is.
+    """Load a part of a stepwise network; without outputs, the whole network.
 
     Args:
-        folder: of the models.
-        manifest: of the bundle.
+        folder: the folder of the models.
+        manifest: the manifest of the bundle.
         backend: one of `tcja_runtime.choices.PROVIDERS`.
-        outputs: tensors to compute.
-        given: tensors to take as inputs, each with its dimensions.
+        outputs: the names of the tensors to compute.
+        given: the tensors that become inputs, each with its dimensions.
     """
     if not outputs:
-        return _Whole(folder, manifest, backend)
-    return _Part(folder, manifest, backend, outputs, given)
+        head, tail = (OnnxRuntimeSession(folder / file, backend=backend) for file in (HEAD, TAIL))
+        return _Whole(manifest, head, tail)
+    streaming, whole = manifest.streaming, (folder / HEAD).read_bytes()
+    in_head = subgraph.makers(whole).keys() - {manifest.output}
+    early, late = [n for n in outputs if n in in_head], [n for n in outputs if n not in in_head]
+    tail_part = OnnxRuntimeSession(folder / TAIL, late, given, backend=backend) if late else None
+    features = [kept_tensor(feature.name) for feature in streaming.features]
+    asked = [*early, *(name for name in features if tail_part and name in tail_part.inputs)]
+    if not asked:
+        return _Part(manifest, None, tail_part, early, given)
+    # Membranes are given, so that they can be of any size, as the currents of neurons that are run alone are.
+    taken = {**given, **{membrane_tensor(s.layer): (None,) * (len(s.shape) + 1) for s in streaming.states}}
+    needed = subgraph.inputs(subgraph.part(whole, asked, taken))
+    after = [next_membrane_tensor(s.layer) for s in streaming.states if _given_membrane(s) in needed]
+    head_part = OnnxRuntimeSession(folder / HEAD, [*asked, *after], taken, backend=backend)
+    return _Part(manifest, head_part, tail_part, early, given)
+
+
+def _given_membrane(state: State) -> str:
+    return given_tensor(membrane_tensor(state.layer))
 
 
 class _Whole:
-    """Windows pushed frame by frame, each a stream."""
+    """The whole network: each window is a stream whose frames are pushed.
 
-    def __init__(self, folder: Path, manifest: Manifest, backend: str) -> None:
-        self._manifest = manifest
-        self._head, self._tail = (OnnxRuntimeSession(folder / file, backend=backend) for file in (HEAD, TAIL))
+    Args:
+        manifest: the manifest of the bundle.
+        head: a session of the head.
+        tail: a session of the tail.
+    """
+
+    def __init__(self, manifest: Manifest, head: Session, tail: Session) -> None:
+        self._manifest, self._head, self._tail = manifest, head, tail
         self.inputs: Sequence[str] = [manifest.input.name]
 
     def run(self, feeds: Mapping[str, Floats]) -> Arrays:
         windows, manifest = feeds[self._manifest.input.name], self._manifest
         streams = Streams(manifest.streaming, manifest.signature, self._head, self._tail, len(windows))
         for frames in np.moveaxis(windows, 1, 0):
-            answered = streams.push(np.ascontiguousarray(frames))
-        return {self._manifest.output: answered.outputs}
+            completed = streams.push(np.ascontiguousarray(frames))
+        return {manifest.output: completed.outputs}
 
     def close(self) -> None:
         self._head.close()
@@ -66,41 +90,36 @@ class _Whole:
 
 
 class _Part:
-    """What head and tail compute of some tensors, given others."""
+    """The parts of the head and of the tail that compute some tensors from others.
+
+    Args:
+        manifest: the manifest of the bundle.
+        head: a session of the head's part; None if nothing of it is needed.
+        tail: a session of the tail's part; None if nothing of it is needed.
+        early: the tensors to compute that the head computes.
+        given: the names of the tensors that are given.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        backend: str,
-        outputs: Sequence[str],
-        given: Mapping[str, Dimensions],
+        self, manifest: Manifest, head: Session | None, tail: Session | None, early: Sequence[str], given: Iterable[str]
     ) -> None:
-        self._manifest, self._asked = manifest, outputs
+        self._head, self._tail, self._early = head, tail, early
+        self._source, self._frame = manifest.input.name, manifest.streaming.frame
         self._taps = {tap.tensor: tap for tap in manifest.taps}
         weights = {name for weight in manifest.weights for name in (weight.tensor, weight.bias)}
         self._constant = {given_tensor(name) for name in given if name in weights}
         self._moving = {given_tensor(name): self._time_axis(name) for name in given if name not in weights}
+        features = [kept_tensor(feature.name) for feature in manifest.streaming.features]
+        self._kept = [name for name in features if tail and name in tail.inputs]
+        self._states = [s for s in manifest.streaming.states if head and _given_membrane(s) in head.inputs]
 
-        def session(file: str, asked: Sequence[str], taken: Mapping[str, Dimensions]) -> Session | None:
-            return OnnxRuntimeSession(folder / file, asked, taken, backend=backend) if asked else None
-
-        head = (folder / HEAD).read_bytes()
-        made = subgraph.makers(head).keys() - {manifest.output}
-        self._tail = session(TAIL, [name for name in outputs if name not in made], given)
-        kept = [kept_tensor(feature.name) for feature in manifest.streaming.features]
-        self._kept = [name for name in kept if self._tail and name in self._tail.inputs]
-        self._early = [name for name in outputs if name in made]
-        # Membranes are given, too, so that they can be of any size, as currents are on which neurons are run alone.
-        states = {membrane_tensor(s.layer): (None,) * (len(s.shape) + 1) for s in manifest.streaming.states}
-        asked, taken = [*self._early, *self._kept], {**given, **states}
-        needed = subgraph.inputs(subgraph.part(head, asked, taken)) if asked else []
-        self._states = [s for s in manifest.streaming.states if given_tensor(membrane_tensor(s.layer)) in needed]
-        self._head = session(HEAD, [*asked, *(next_membrane_tensor(s.layer) for s in self._states)], taken)
-        inside = {*self._kept, *map(given_tensor, states), manifest.streaming.frame}
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The names of the inputs: the windows, if frames are needed, and the tensors that are given."""
+        inside = {*self._kept, *map(_given_membrane, self._states), self._frame}
         read = [name for part in (self._head, self._tail) if part for name in part.inputs]
-        source = [manifest.input.name] if manifest.streaming.frame in read else []
-        self.inputs: Sequence[str] = [*source, *dict.fromkeys(name for name in read if name not in inside)]
+        source = [self._source] if self._frame in read else []
+        return [*source, *dict.fromkeys(name for name in read if name not in inside)]
 
     def run(self, feeds: Mapping[str, Floats]) -> Arrays:
         steps = list(self._steps(self._head, feeds)) if self._head else []
@@ -112,19 +131,15 @@ class _Part:
         return found
 
     def _steps(self, head: Session, feeds: Mapping[str, Floats]) -> Iterator[Arrays]:
-        """What the head returns at each step."""
-        frame, constant = (
-            self._manifest.streaming.frame,
-            {name: feeds[name] for name in self._constant & {*head.inputs}},
-        )
+        """The outputs of the head at each time step."""
+        constant = {name: feeds[name] for name in self._constant & {*head.inputs}}
         moving = {name: np.moveaxis(feeds[name], axis, 0) for name, axis in self._moving.items() if name in head.inputs}
         axes = {name: axis for name, axis in self._moving.items() if name in moving}
-        if frame in head.inputs:
-            moving[frame] = np.moveaxis(feeds[self._manifest.input.name], 1, 0)
-        # One membrane stands for all of a layer at first.
+        if self._frame in head.inputs:
+            moving[self._frame] = np.moveaxis(feeds[self._source], 1, 0)
+        # All membranes of a layer start from the same value, so one of each layer is enough.
         membranes: Arrays = {
-            given_tensor(membrane_tensor(s.layer)): np.full((1,) * (len(s.shape) + 1), s.start, np.float32)
-            for s in self._states
+            _given_membrane(s): np.full((1,) * (len(s.shape) + 1), s.start, np.float32) for s in self._states
         }
         for each in zip(*moving.values(), strict=True):
             now = {
@@ -133,15 +148,15 @@ class _Part:
             }
             made = head.run({**constant, **now, **membranes})
             for state in self._states:
-                membranes[given_tensor(membrane_tensor(state.layer))] = made[next_membrane_tensor(state.layer)]
+                membranes[_given_membrane(state)] = made[next_membrane_tensor(state.layer)]
             yield made
 
     def _time_axis(self, name: str) -> int:
-        """Of what is given or asked for: of currents and spikes the first, of a tap as it says."""
+        """The time axis of a tensor: the first for currents and spikes, and that of the tap for taps."""
         return self._taps[name].axes[0] if name in self._taps else 0
 
     def _in_time(self, name: str, steps: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """A tensor of the head's at all steps, as the whole model has it."""
+        """The tensor of the whole model, joined from the head's at all time steps."""
         tap = self._taps.get(name)
         if tap is None or not tap.unfold:
             return np.concatenate(steps, self._time_axis(name))

@@ -1,6 +1,6 @@
-"""Whether a model's file is what a bundle says: what it takes and returns, what it holds, and how its neurons are.
+"""Checks that the models of a bundle have its signature: inputs and outputs, probed tensors, weights and neurons.
 
-Parity looks inside a model, at tensors that it names; who deploys the model runs it as it is.
+Parity runs parts of a model. These checks are for the whole model, which is what others deploy.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Value:
     """An input or output of a model.
 
     Attributes:
-        name: of it.
-        element: number of its elements' type (onnx.TensorProto.DataType).
-        sizes: of its axes; None where any size will do.
+        name: the name of the tensor.
+        element: the type of its elements, a number of onnx.TensorProto.DataType.
+        sizes: the sizes of its axes; None for an axis of any size.
     """
 
     name: str
@@ -145,10 +145,10 @@ def departures(model: bytes, signature: NetworkSignature) -> list[str]:
 
 
 def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
-    """The neuron that the attributes of a TcjaLif node describe, its constants rounded to float32.
+    """The neuron that the attributes of a TcjaLif node describe. Its constants are rounded to float32.
 
     Raises:
-        ValueError: they describe none.
+        ValueError: an attribute is missing, or no neuron has such constants.
     """
     try:
         values: dict[str, Any] = {field.name: attributes[field.name] for field in dataclasses.fields(NeuronSpec)}
@@ -158,7 +158,7 @@ def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
 
 
 def _unlike(said: NeuronSpec, expected: NeuronSpec) -> str:
-    """The first constant that differs, in words; empty if none does."""
+    """The first constant that differs, in words; empty if none differs."""
     for field in dataclasses.fields(NeuronSpec):
         a, b = getattr(said, field.name), getattr(expected, field.name)
         close = np.float32(a) == np.float32(b) if isinstance(b, float) and isinstance(a, float) else a == b

@@ -1,10 +1,10 @@
-"""How a network is split to be streamed: frame by frame, so that little is left to do when a window's last has come.
+"""How a network is split to run stepwise: a frame at a time, so that little is left to do after the last frame.
 
     head.onnx    frame x_t [N, P, H, W], membranes v_{t-1} [N, ...]  ->  membranes v_t, features of that step [N, ...]
     tail.onnx    features of all steps [N, T, ...]                   ->  the network's output
 
-The head is what of the network acts on each time step alone, at one step; its spiking layers have their state in the
-open. The tail is the rest, from the first operation on that mixes steps.
+The head is the part of the network that computes each time step on its own. It runs one step, and the state of its
+spiking layers is an input and an output. The tail is the rest, from the first operation on that mixes time steps.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ HEAD = "head.onnx"
 TAIL = "tail.onnx"
 
 _LARGEST = 2**31
-"""No size is as large."""
+"""All sizes are below this."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class State:
-    """What a streamed network keeps from step to step: the membranes of a spiking layer.
+    """The state of a stepwise network: the membranes of a spiking layer, which it keeps from step to step.
 
     Attributes:
-        layer: its name, which the head's input and output of them are named after (`tcja_runtime.model_file.subgraph`).
-        shape: without the batch.
-        start: what each is before the first step of a window.
+        layer: the name of the layer. The head's input and output are named after it
+            (`tcja_runtime.model_file.tensor_names`).
+        shape: the shape of the membranes without the batch.
+        start: the value of each membrane before the first step of a window.
     """
 
     layer: str
@@ -38,12 +39,12 @@ class State:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Feature:
-    """What a streamed network's head returns at each step, [N, *shape], and its tail takes at once, [N, T, *shape].
+    """A tensor that the head returns at each step, [N, *shape], and the tail takes for all steps, [N, T, *shape].
 
     Attributes:
-        name: of the tensor, which the head's output and the tail's input are named after
-            (`tcja_runtime.model_file.subgraph`).
-        shape: without time and batch.
+        name: the name of the tensor in the whole model. The head's output and the tail's input are named after it
+            (`tcja_runtime.model_file.tensor_names`).
+        shape: the shape without time and batch.
     """
 
     name: str
@@ -52,12 +53,12 @@ class Feature:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Streaming:
-    """How a bundle's network is streamed; all is empty where it is not.
+    """How a network is split into head and tail; everything is empty where it is not.
 
     Attributes:
-        frame: name of the head's input, one step of the network's.
-        states: what is kept from step to step.
-        features: what is kept until a window is whole.
+        frame: the name of the head's input, which is one time step of the network's input.
+        states: the states that are kept from step to step.
+        features: the features that are kept until the window is complete.
     """
 
     frame: str = ""
@@ -68,15 +69,18 @@ class Streaming:
         return bool(self.frame)
 
     def bytes(self, time_steps: int) -> int:
-        """What a stream keeps: its membranes, and the features of a window of so many steps."""
+        """The bytes of state that a stream keeps: its membranes, and the features of a window of `time_steps`."""
         membranes = sum(math.prod(state.shape) for state in self.states)
         return 4 * (membranes + time_steps * sum(math.prod(feature.shape) for feature in self.features))
 
     def check(self, layers: Mapping[str, tuple[tuple[int, ...], float]]) -> None:
-        """Check it against a network's spiking layers: the shape of their neurons, and what their membranes start from.
+        """Check that the split belongs to a network.
+
+        Args:
+            layers: for each spiking layer, the shape of its neurons and the value that their membranes start from.
 
         Raises:
-            ValueError: it is of another network.
+            ValueError: it belongs to another network.
         """
         if not isinstance(self.frame, str):
             raise ValueError(f"streaming's frame is {self.frame!r}")
@@ -94,7 +98,7 @@ class Streaming:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Streaming:
-        """The inverse of `dataclasses.asdict`, from JSON too."""
+        """The inverse of `dataclasses.asdict`, also from JSON."""
         return cls(
             frame=fields["frame"],
             states=[State(**{**f, "shape": tuple(f["shape"])}) for f in fields["states"]],
