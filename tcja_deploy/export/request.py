@@ -1,4 +1,4 @@
-"""What `export` is asked for."""
+"""The request of an export: its options."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
-from tcja_exporters.precision import (
-    ADVISED,
-)
+from tcja_exporters.precision import ADVISED
 from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 
@@ -19,31 +17,32 @@ class Request:
     """What to export, and how.
 
     Attributes:
-        checkpoint: the trained network's file; None where `model` has its weights.
-        model: a network of one's own, as a module or as ``pkg.mod:factory``; None for one of the registry.
-        shape: of its windows, (T, P, H, W) or of images (C, H, W); None takes that of the data.
-        layout: how it takes frames (`tcja_runtime.choices.LAYOUTS`).
-        out: where the bundle goes; must not exist.
-        network: its name, where the checkpoint does not tell.
-        settings: what else the checkpoint does not tell of the network, by name.
-        per_step: whether it should return what it answers at each step instead of the mean.
-        classes: class names in the order of the output; None takes the network's own.
-        target: "auto" (whichever TensorRT is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
-        batch: batch sizes of the engine.
-        precision: of weights and activations: "fp32", "fp16" or "int8".
-        keep: what stays in float32 all the same: modules, spiking layers, or "advised" for what margins advise.
-        time_form: how time is laid out in the plain model: "scan", "unrolled", "auto" to measure which is faster, layer
-            by layer; None leaves it to the target (`tcja_deploy.export.time_form`).
-        split: how recordings are cut into frames (`tcja_runtime.data.contract.RULES`); None leaves it to the network.
-        streaming: whether to split the network so that it can be streamed frame by frame
+        checkpoint: the file of the trained network; None where `model` has its weights.
+        out: the path of the bundle, which must not exist.
+        model: the user's own network, as a module or as ``pkg.mod:factory``; None for a network of the registry.
+        shape: the shape of a window of `model`, (T, P, H, W), or of an image, (C, H, W); None takes that of the data.
+        layout: the axes that `model` takes frames in, one of `tcja_runtime.choices.LAYOUTS`.
+        network: the name of the network in the registry, where the checkpoint does not tell it.
+        settings: settings of the network that the checkpoint does not tell, by name.
+        per_step: whether the network should return its output at each time step instead of the mean.
+        classes: the class names in the order of the output; None takes the network's own.
+        target: "auto" (the TensorRT that is installed), "onnx" (no engine), "tensorrt" or "tensorrt-rtx".
+        batch: the batch sizes of the engine.
+        precision: the precision of weights and activations: "fp32", "fp16" or "int8".
+        keep: what stays in float32 in a lower precision: names of modules or of spiking layers, "advised" for the
+            layers that the advice names, or "nothing".
+        time_form: the time form of the plain model: "scan", "unrolled", or "auto" to measure which is faster for each
+            layer; None leaves it to the target (`tcja_deploy.export.time_form`).
+        split: the rule that cuts recordings into frames (`tcja_runtime.data.contract.RULES`); None takes the network's.
+        streaming: whether to split the network into head and tail, so that it can run stepwise
             (`tcja_exporters.graph.stepwise`).
-        data: windows to compare on (`tcja_runtime.data.dataset.load`); None draws some.
-        samples: how many windows to compare on; None takes all of the data.
-        judge: how many of them, the first, to judge spike by spike; None judges what takes minutes. All are classified.
-        anytime: how many of them, the first, to show the network frame by frame; None for as many real ones as cost
-            little (`tcja_runtime.evidence.anytime`).
-        report: where to write the report too, even if parity is not met; must not exist.
-        trust_checkpoint: whether to unpickle a checkpoint that can run code.
+        data: the path of the windows to compare on (`tcja_runtime.data.dataset.load`); None takes random windows.
+        samples: the number of windows to compare on, the first of the data; None takes all.
+        judge: the number of windows to judge spike by spike, the first of them; None judges as many as take minutes.
+        anytime: the number of windows to show frame by frame, the first of them; None shows as many real windows as
+            take little time (`tcja_runtime.evidence.anytime`).
+        report: a second path of the report, which must not exist. It is written even if parity is not met.
+        trust_checkpoint: whether a checkpoint that can run code may be loaded.
     """
 
     checkpoint: Path | None = None

@@ -1,6 +1,6 @@
-"""The trained network in PyTorch, as the reference that exported models are compared with.
+"""Runs the trained network in PyTorch: the reference that exported models are compared with.
 
-`record` runs it in float64 and says of everything how far rounding may move it; `run` only runs it.
+`record` runs it in float64 and records spikes and signals with their rounding bounds. `run` only notes the spikes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tcja_runtime.evidence.trace import Observation, Recording, Reference, Spike
 _OUTPUT = "the output"
 
 _TILE = 2**15
-"""Neurons whose membranes are computed at once: their state stays in the cache over all time steps."""
+"""The number of neurons whose membranes are computed at once. Their state stays in the cache over all time steps."""
 
 
 def run(
@@ -118,7 +118,7 @@ def record(
     recorder.bounds.mark_input(frames)
     with (
         torch.no_grad(),
-        _answered(network, recorder.stand_in),
+        _replaced(network, recorder.stand_in),
         tapped(network, recorder.taps, recorder.keep),
         read_steps(network, recorder.step_output) as read,
         Propagation(recorder.bounds),
@@ -167,7 +167,7 @@ class _NetworkRecorder:
 
         def fire(current: Tensor) -> Tensor:
             self.note(layer)
-            return self._layers[layer].answer(current)
+            return self._layers[layer].fire(current)
 
         return fire
 
@@ -208,12 +208,12 @@ class _NetworkRecorder:
 
 
 def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[str, Floats]) -> nn.Module:
-    """A copy of a network with other weights, in which batch norms that are folded into them do nothing.
+    """A copy of a network with other weights. Batch norms that the export folds into them do nothing in it.
 
     Args:
-        network: to copy.
-        weights: those to replace.
-        values: what they are, and what is added to their products, by tensor of the models.
+        network: the network to copy.
+        weights: the weights to replace.
+        values: the new values of weights and biases, by tensor of the models.
     """
     changed = copy.deepcopy(network)
     for weight in weights:
@@ -256,10 +256,17 @@ def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Lay
 
 
 class _LayerRecorder:
-    """Answers for a layer's neurons, in one call or one a time step, and finds those near their threshold.
+    """Fires in place of a layer's neurons, and finds the undecided ones.
 
-    For speed, neurons are first judged by the layer's largest error at each step; those which may be near are then
-    judged by their own.
+    The layer is called once for all time steps, or once for each. For speed, neurons are first compared with the
+    largest error of the layer at each step. Only those that may be undecided are then compared with their own error.
+
+    Args:
+        layer: the layer.
+        time_steps: T.
+        bounds: the rounding errors of the network's tensors.
+        given: the spikes that the layer is made to fire; None for those that its neurons fire.
+        most: the number of elements of a window that are witnesses besides the undecided neurons.
     """
 
     def __init__(self, layer: Layer, time_steps: int, bounds: Bounds, given: Spikes | None, most: int) -> None:
@@ -275,21 +282,22 @@ class _LayerRecorder:
         self._worst = 0.0
         self._result: tuple[Any, Witnesses] | None = None
 
-    def answer(self, current: Tensor) -> Tensor:
-        """Spikes [steps, N, ...] of the next steps, from their currents."""
+    def fire(self, current: Tensor) -> Tensor:
+        """The spikes of the next time steps, from their currents [steps, N, ...]."""
         with _disable_current_modes():
-            return self._bounds.mark_exact(self._answer(current, self._bounds.error(current)), 0)
+            return self._bounds.mark_exact(self._record(current, self._bounds.error(current)), 0)
 
     def spikes(self) -> Spikes:
+        """The spikes so far, [T, N, ...]."""
         return self._fired[0] if len(self._fired) == 1 else np.concatenate(self._fired)
 
     def recorded(self) -> tuple[Any, Witnesses]:
-        """Neurons near their threshold [N, T] and the witnesses."""
+        """The number of undecided neurons [N, T] and the witnesses."""
         if self._result is None:
             raise BadInput(f"{self._layer.name} was not called at each of the {self._time_steps} time steps")
         return self._result
 
-    def _answer(self, current: Tensor, error: Tensor) -> Tensor:
+    def _record(self, current: Tensor, error: Tensor) -> Tensor:
         done = sum(map(len, self._fired))
         if self._given is not None:
             fired = torch.from_numpy(self._given[done : done + len(current)])
@@ -303,7 +311,7 @@ class _LayerRecorder:
         return fired.to(current.dtype)
 
     def _fire(self, current: Tensor, error: Tensor) -> Tensor:
-        """Compute tile by tile; note which neurons may be near at some step."""
+        """The spikes of the next time steps, tile by tile. Notes which neurons may be undecided."""
         neuron, unit = self._layer.neuron, self._bounds.arithmetic.membrane
         x = current.reshape(len(current), -1)
         if self._state is None:
@@ -328,7 +336,7 @@ class _LayerRecorder:
         return fired.reshape(current.shape)
 
     def _largest_errors(self, x: Tensor, error: Tensor, unit: float) -> list[float]:
-        """For each step, a distance from the threshold beyond which no neuron of the layer is near."""
+        """For each time step, a distance from the threshold beyond which no neuron of the layer is undecided."""
         neuron = self._layer.neuron
         distances = []
         for x_t, e_t in zip(x, error, strict=True):
@@ -374,7 +382,7 @@ def _witnesses(signal: Tensor, error: Tensor, most: int) -> Witnesses:
 
 
 def _picked(signal: Tensor, error: Tensor, window: Any, element: Any) -> Witnesses:
-    """Witnesses of a signal [T, N, ...] at some places; their bounds are rounded up."""
+    """The witnesses of a signal [T, N, ...] at some elements. Their bounds are rounded up."""
     at = torch.from_numpy(window.astype(np.int64)), torch.from_numpy(element)
     values, errors = (tensor.reshape(*tensor.shape[:2], -1)[:, at[0], at[1]].numpy() for tensor in (signal, error))
     return Witnesses(window, element, values, errors * np.float32(OWN_ROUNDING))
@@ -387,7 +395,7 @@ def _meta(network: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iterator[None]:
-    """Within, spikes [steps, N, ...] are noted under their layer's name at each of its calls."""
+    """Within this context, `note` is called with the name of a layer and its spikes [steps, N, ...], at each call."""
 
     def hook(name: str) -> Any:
         return lambda neuron, _inputs, output: note(name, neuron.fired(output))
@@ -401,11 +409,11 @@ def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iter
 
 
 @contextmanager
-def _answered(network: nn.Module, answer: Callable[[str], Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Within, something else answers for the neurons of each layer."""
+def _replaced(network: nn.Module, stand_in: Callable[[str], Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Within this context, the function that `stand_in` returns for a layer fires in place of its neurons."""
     neurons = spiking_neurons(network)
     for name, neuron in neurons.items():
-        neuron.stand_in = answer(name)
+        neuron.stand_in = stand_in(name)
     try:
         yield
     finally:

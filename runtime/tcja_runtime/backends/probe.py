@@ -167,7 +167,7 @@ def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str =
     Args:
         folder: the folder of the models.
         signature: the signature of the network.
-        backend: one of `tcja_runtime.backends.onnxruntime.PROVIDERS`.
+        backend: one of `tcja_runtime.choices.PROVIDERS`.
 
     Raises:
         Unavailable: ONNX Runtime, or the provider of the backend, is missing.

@@ -1,12 +1,12 @@
-"""Drawn stimuli: spikes and inputs that put every weight of a network to work, and weights that leave no rounding.
+"""The random and the exact stimulus: inputs and spikes that use every weight, and weights whose sums have no rounding.
 
-Real windows leave much of a network idle, and where many spikes meet, the bound on rounding hides a small change of
-one weight. So each layer is also fed drawn spikes, sparse in a chosen way: in each frame (a time step of a window) one
-group of channels fires at random places, and nothing else does, so that few terms meet in a sum. A group comes again in
-every round; in every second round it fires where it did not fire before, so that every unit fires.
+Real windows leave many weights unused. Where many spikes meet in one sum, its rounding bound hides a small change of
+one weight. So each layer is also fed random spikes, of which few meet: at each time step of each window, one group of
+channels fires at random places, and no other channel fires. Each group fires again in every round. In every second
+round it fires where it did not fire in the round before, so that every neuron fires.
 
-All is drawn from the raw bits of PCG64, seeded by a name, which are the same on every machine and in every version of
-numpy (NEP 19), so that a board draws what the workstation drew.
+Everything is made of the raw bits of PCG64, seeded by a name. These bits are the same on every machine and in every
+version of numpy (NEP 19), so a board makes the same stimuli as the workstation.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tcja_runtime.evidence.trace import Spikes
 Bytes = npt.NDArray[np.uint8]
 
 DRAWN, DYADIC = "drawn", "dyadic"
-"""The scenes: drawn spikes and inputs with the network's own weights, and with drawn weights."""
+"""The scenes: the random stimulus, with the network's own weights, and the exact stimulus, with random weights."""
 
 DRAWN_PLACES = 2048
 REAL_PLACES = 512
-"""How many elements of a signal to look at in a window, drawn and real."""
+"""The number of elements of a signal that are witnesses in a window, of a stimulus and of data."""
 
 ROUNDS = 4
 _WEIGHTS = np.array([-2, -1, -1, 0, 1, 1, 2, 3], np.float32) * np.float32(1 / 8)
@@ -44,13 +44,25 @@ _DRAWN_NEURONS = 4096
 
 
 def windows(shapes: Sequence[tuple[int, ...]], time_steps: int) -> int:
-    """How many windows to draw for a network with layers of some shapes: few, where they cost much."""
+    """The number of windows of the random stimulus, from 2 to 8: fewer for a larger network.
+
+    Args:
+        shapes: the shapes of the spiking layers.
+        time_steps: T.
+    """
     elements = time_steps * sum(int(np.prod(shape)) for shape in shapes)
     return int(np.clip(_ELEMENTS // elements, _MIN_WINDOWS, _MAX_WINDOWS))
 
 
 def spikes(name: str, shape: tuple[int, ...], time_steps: int, n: int) -> Spikes:
-    """Spikes [T, N, *shape] of a layer, the first axis of its shape being the channels."""
+    """The spikes of a layer in both stimuli, [T, N, *shape].
+
+    Args:
+        name: the name of the layer, the seed.
+        shape: the shape of the layer, channels first.
+        time_steps: T.
+        n: N, the number of windows.
+    """
     frames = time_steps * n
     groups = max(1, min(shape[0], frames // ROUNDS))
     fired = np.zeros((frames, *shape), np.bool_)
@@ -63,7 +75,7 @@ def spikes(name: str, shape: tuple[int, ...], time_steps: int, n: int) -> Spikes
 
 
 def inputs(contract: InputContract, n: int) -> Floats:
-    """Inputs [N, *contract.shape], multiples of a power of two."""
+    """The inputs of both stimuli, float32 [N, *contract.shape]: multiples of 1/4, whose sums have no rounding."""
     if contract.scaling == "spikes":
         drawn = spikes(contract.name, contract.shape[1:], contract.shape[0], n)
         return drawn.swapaxes(0, 1).astype(np.float32)
@@ -73,13 +85,13 @@ def inputs(contract: InputContract, n: int) -> Floats:
 
 
 def dyadic_weight(weight: Weight) -> Floats:
-    """A weight as PyTorch holds it, of small multiples of a power of two, so that sums of it are exact."""
+    """A random weight in the shape that PyTorch has it: multiples of 1/8, whose sums have no rounding."""
     drawn: Floats = _WEIGHTS[_bytes(weight.tensor, int(np.prod(weight.shape))) % 8].reshape(weight.shape)
     return drawn
 
 
 def dyadic(weights: Sequence[Weight]) -> dict[str, Floats]:
-    """For each tensor of a model: `dyadic_weight` for weights, zeros for what is added to their products."""
+    """The weights of the exact stimulus, by tensor of the models: `dyadic_weight` for weights, and zeros for biases."""
     drawn = {}
     for weight in weights:
         values = dyadic_weight(weight)
@@ -90,11 +102,18 @@ def dyadic(weights: Sequence[Weight]) -> dict[str, Floats]:
 
 
 def ties(layer: Layer, time_steps: int) -> Floats:
-    """Currents [T, 2, ...] of a layer's rank, from which its neurons often come to their threshold itself.
+    """Random currents that often bring the membranes of a layer exactly to their threshold.
 
-    Multiples of half the threshold make ties that real data hardly ever does, and tell >= from > and every reset apart;
-    the nearest numbers above and below them tell constants apart that differ in their last bits. Two windows at once
-    show a membrane that is kept from one to the next.
+    Multiples of half the threshold make such ties, which real data hardly ever does. They tell >= from >, and every
+    reset from the others. The nearest numbers above and below them tell constants apart that differ in the last bit.
+    Two windows show membranes that are not reset between windows.
+
+    Args:
+        layer: the layer.
+        time_steps: T.
+
+    Returns:
+        float32 [T, 2, ...], of the rank of the layer's currents.
     """
     neuron = layer.neuron
     shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (len(layer.shape) - 1)
@@ -106,18 +125,18 @@ def ties(layer: Layer, time_steps: int) -> Floats:
 
 
 def currents(layer: Layer, time_steps: int) -> Floats:
-    """Currents of the same shape from which membranes come everywhere, so that constants can be told by their value."""
+    """Random currents of the same shape that spread the membranes, from which constants can be estimated."""
     shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (len(layer.shape) - 1)
     drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * (layer.neuron.threshold / layer.neuron.gain)
     return drawn.astype(np.float32)
 
 
 def places(shape: tuple[int, ...], most: int) -> npt.NDArray[np.int64]:
-    """Flat indices of at most `most` elements of a layer: its channels at corners, amid edges and at random positions.
+    """The flat indices of a sample of a layer's elements: at corners, in the middle of edges, and at random positions.
 
     Args:
-        shape: of the layer, channels first.
-        most: how many to take.
+        shape: the shape of the layer, channels first.
+        most: the largest number of elements to take. If the layer has no more, all are taken.
     """
     channels, area = shape[0], int(np.prod(shape[1:]))
     if channels * area <= most:
@@ -130,7 +149,7 @@ def places(shape: tuple[int, ...], most: int) -> npt.NDArray[np.int64]:
     positions = np.array(sorted(chosen), np.int64)
     found = (np.arange(channels)[:, None] * area + positions).reshape(-1)
     stride = -(-len(found) // most)
-    while math.gcd(stride, len(positions)) > 1:  # so that every position is seen in some channel, and every channel
+    while math.gcd(stride, len(positions)) > 1:  # so that every position and every channel is taken
         stride += 1
     return found[::stride]
 
