@@ -10,88 +10,97 @@ from pathlib import Path
 from tcja_deploy.console import Progress, silent
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.choices import AUTO, Target
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.files.staging import restaged
-from tcja_runtime.tensorrt import build as engines
-from tcja_runtime.tensorrt.build import BuildOptions, Engine
+from tcja_runtime.tensorrt import build as builder
+from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
+
+_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
+"""TensorRT's name of the type of a product, by the type of its weight."""
 
 
 def build(path: Path, target: str, options: BuildOptions, progress: Progress | None = None) -> Engine:
-    """Build an engine from a bundle's model and add it, in place of one of the same name.
+    """Build an engine from a bundle's model and add it to the bundle, in place of an engine of the same name.
 
     Args:
-        path: of the bundle, which stays as it is if the build fails.
+        path: the folder of the bundle; the bundle stays as it is if the build fails.
         target: "auto" (whichever TensorRT is installed), "tensorrt" or "tensorrt-rtx".
-        options: of the build.
+        options: the options of the build.
         progress: where progress is shown.
 
     Raises:
         BadInput: the bundle is damaged or cannot be written, or TensorRT cannot build its model.
-        Unavailable: TensorRT, or what it needs of this machine, is missing.
+        Unavailable: TensorRT, a GPU or memory is missing on this machine.
     """
     progress = progress or silent()
-    chosen_target = chosen(target)
-    if chosen_target is None:
+    chosen = chosen_target(target, options)
+    if chosen is None:
         raise Unavailable(
             "no TensorRT is installed for this Python: on a Jetson use a virtual environment made with "
             "--system-site-packages, which sees JetPack's; elsewhere run 'pip install tensorrt' (or tensorrt-rtx)"
         )
-    engines.refuse_plugin(chosen_target, options)
     with progress.step("check the hashes"):
         opened = Bundle.open(path, any_engine=True)
     with restaged(path) as folder:
         kept = _without_changed_engines(opened, folder, progress)
-        with progress.step(f"build the {chosen_target} engine"):
-            manifest = with_engine(kept, folder, chosen_target, options)
+        with progress.step(f"build the {chosen} engine"):
+            manifest = with_engine(kept, folder, chosen, options)
         write_manifest(folder, manifest)
-    name = next(reversed(manifest.engines))
-    return Engine(name, manifest.engines[name])
+    name, info = list(manifest.engines.items())[-1]
+    return Engine(path / bundle.ENGINES / name, info)
 
 
 def _without_changed_engines(opened: Bundle, folder: Path, progress: Progress) -> Manifest:
-    """Take the engines out of a bundle's copy that are not as they were built, and those that its manifest lacks."""
+    """Remove from a bundle's copy the engines that were changed, and those that the manifest does not list."""
     sound = opened.sound_engines()
     place = folder / bundle.ENGINES
     for found in sorted(place.iterdir()) if place.is_dir() else ():
         if found.name not in sound:
             progress.note(f"engine {found.name} is not as the manifest says, it is taken out")
             shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
-    engines_ = {name: sidecar for name, sidecar in opened.manifest.engines.items() if name in sound}
-    return dataclasses.replace(opened.manifest, engines=engines_)
+    engines = {name: info for name, info in opened.manifest.engines.items() if name in sound}
+    return dataclasses.replace(opened.manifest, engines=engines)
 
 
-def chosen(target: str) -> str | None:
-    """What to build an engine with; None for no engine.
+def chosen_target(target: str, options: BuildOptions | None = None) -> str | None:
+    """The target that an engine is built for; None for no engine.
+
+    Args:
+        target: one of the values of `tcja_runtime.choices.Target`.
+        options: the options of the build.
 
     Raises:
-        Unavailable: what was asked for is not installed.
+        BadInput: the target cannot be built with the options.
+        Unavailable: the target's TensorRT is not installed.
     """
-    if target == "onnx":
+    if target == Target.ONNX.value:
         return None
-    if target == "auto":
-        return next(iter(engines.installed()), None)
-    engines.require(target)
-    return target
+    chosen = next(iter(builder.installed()), None) if target == AUTO else target
+    if chosen is not None:
+        builder.check_target(chosen, options or BuildOptions())
+    return chosen
 
 
 def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions) -> Manifest:
-    """Build an engine into a bundle's folder; the last of the manifest's engines is then it."""
+    """Build an engine into a bundle's folder; the manifest with it as the last engine."""
     place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
-    model = folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL)
-    built = engines.build(model, partial, target, options, manifest.precision, _products(manifest))
+    built = builder.build(
+        BuildRequest(
+            model=folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL),
+            engines=partial,
+            target=target,
+            precision=manifest.precision,
+            products=dict(Counter(_TYPES[weight.type] for weight in manifest.weights)),
+            options=options,
+        )
+    )
     shutil.rmtree(place / built.name, ignore_errors=True)
     place.mkdir(exist_ok=True)
-    (partial / built.name).rename(place / built.name)
+    built.folder.rename(place / built.name)
     partial.rmdir()
-    kept = {name: sidecar for name, sidecar in manifest.engines.items() if name != built.name}
+    kept = {name: info for name, info in manifest.engines.items() if name != built.name}
     targets = [*manifest.targets, *([] if target in manifest.targets else [target])]
-    return dataclasses.replace(manifest, targets=targets, engines={**kept, built.name: built.sidecar})
-
-
-def _products(manifest: Manifest) -> dict[str, int]:
-    """How many products are in each of TensorRT's types at least."""
-    return dict(Counter(_TYPES[weight.type] for weight in manifest.weights))
-
-
-_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
+    return dataclasses.replace(manifest, targets=targets, engines={**kept, built.name: built.info})

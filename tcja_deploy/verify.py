@@ -197,7 +197,7 @@ class _Network:
         plain = self.probes[0]
         found = f"{plain.backend} of {model_identity(self.bundle.path, plain.model)}"
         engine = self.engines[0].engine if self.engines else None
-        return f"{found} in {engine.sidecar['sha256']}" if engine else found
+        return f"{found} in {engine.info.sha256}" if engine else found
 
 
 def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:

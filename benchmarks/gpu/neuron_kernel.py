@@ -174,7 +174,7 @@ def bandwidth(timer: Timer, cuda: Cuda, made: Kernel, shape: tuple[int, ...], ru
 
 def bandwidths(layers: Sequence[Layer], steps: int, asked: argparse.Namespace, sm: str) -> list[dict[str, Any]]:
     """Of every layer's kernels, each shape once."""
-    cuda, rows = Cuda(), []
+    cuda, rows = Cuda.open(), []
     timer = Timer(cuda)
     shapes = {layer.shape: layer for layer in layers}
     kinds = [(dtype, pool) for pool in (1, 2) for dtype in TYPES]

@@ -32,6 +32,7 @@ from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.data import dataset, samples
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.machine.conditions import conditions
@@ -72,27 +73,28 @@ def engines(subject: Subject, folder: Path, builds: int) -> dict[str, Any]:
     """Layers, bytes and seconds of the engines of both exports in `folder`, built in turn for one window."""
     files = {OURS: folder / contest.FOR_ENGINES / PLAIN_MODEL, PLAIN: folder / "plain.onnx"}
     options = build.BuildOptions(batch=build.Batch(1, 1, 1))
-    built: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
+    built: dict[str, list[EngineInfo]] = {name: [] for name in files}
     try:
         for i in range(builds):
             for name, file in files.items():
                 place = folder / "engines" / f"{i} {name}"
                 place.mkdir(parents=True)
-                built[name].append(build.build(file, place, RTX, options, "fp32", {}).sidecar)
+                request = build.BuildRequest(model=file, engines=place, target=RTX, precision="fp32", options=options)
+                built[name].append(build.build(request).info)
     except TcjaError as error:
         return {"failed": str(error)}
     return {
         "network": subject.name,
-        "builder": f"{RTX} {built[OURS][0]['version']}",
+        "builder": f"{RTX} {built[OURS][0].version}",
         "builds": builds,
         "contestants": {
             name: {
                 "nodes": contest.nodes(files[name]),
-                "layers": sidecars[0]["layers"],
-                "bytes": sidecars[0]["bytes"],
-                "build_seconds": statistics.median(sidecar["build_seconds"] for sidecar in sidecars),
+                "layers": infos[0].layers,
+                "bytes": infos[0].bytes,
+                "build_seconds": statistics.median(info.build_seconds for info in infos),
             }
-            for name, sidecars in built.items()
+            for name, infos in built.items()
         },
     }
 

@@ -177,7 +177,7 @@ def _opened(bundle: Bundle, name: str, trust_engine: bool) -> Backend:
 def _check_batch(backend: Backend, batch: int, path: Path) -> None:
     """Refuse a batch that the engine would split or fill up: the time would be that of another batch."""
     if backend.engine:
-        least, _, most = backend.engine.sidecar["batch"]
+        least, _, most = backend.engine.info.batch
         if not least <= batch <= most:
             raise BadInput(
                 f"`batch` {batch}: engine {backend.engine.name} takes {least} to {most} windows at a time; "

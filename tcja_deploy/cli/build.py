@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tcja_deploy.cli import flags
 from tcja_deploy.cli.options import BatchSizes, Json, Verbose
 from tcja_deploy.console import out, print_json
+from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.choices import EngineTarget, Hardware
 from tcja_runtime.errors import DONE
 from tcja_runtime.tensorrt.plugin import NEVER_RUN
@@ -61,25 +63,25 @@ def build(
     )
     engine = built(bundle, target.value, how, flags.progress())
     if as_json:
-        print_json({"bundle": str(bundle), "engine": engine.name, **engine.sidecar})
+        print_json({"bundle": str(bundle), "engine": engine.name, **dataclasses.asdict(engine.info)})
     else:
-        out.print(engine_text(engine.name, engine.sidecar), soft_wrap=True)
+        out.print(engine_text(engine.name, engine.info), soft_wrap=True)
     return DONE
 
 
-def engine_text(name: str, sidecar: dict[str, Any]) -> str:
+def engine_text(name: str, info: EngineInfo) -> str:
     """A built engine, in a line."""
     return (
-        f"Engine {name}: {sidecar['bytes']:,} bytes for {sidecar['device']}, {sidecar['layers']} layers, "
-        f"batch {':'.join(map(str, sidecar['batch']))}, built in {sidecar['build_seconds']} s{_plugin(sidecar)}"
+        f"Engine {name}: {info.bytes:,} bytes for {info.device}, {info.layers} layers, "
+        f"batch {':'.join(map(str, info.batch))}, built in {info.build_seconds} s{_plugin_text(info)}"
     )
 
 
-def _plugin(sidecar: dict[str, Any]) -> str:
-    used = sidecar.get("plugin")
+def _plugin_text(info: EngineInfo) -> str:
+    used = info.plugin
     if used is None:
         return ""
     return (
-        f"; the plugin computes {used['nodes']} spiking layers, {used['pools']} with the pooling behind them "
+        f"; the plugin computes {used.nodes} spiking layers, {used.pools} with the pooling behind them "
         f"({NEVER_RUN}: verify before you rely on it)"
     )

@@ -190,9 +190,9 @@ def exported_text(manifest: Manifest) -> RenderableType:
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
         *(f"  {flagged(line)}" for line in manifest.evidence),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
-        f"Time form: {manifest.time_form['form']} ({manifest.time_form['why']})",
+        f"Time form: {manifest.time_form.form} ({manifest.time_form.why})",
         *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
-        *(engine_text(name, sidecar) for name, sidecar in manifest.engines.items()),
+        *(engine_text(name, info) for name, info in manifest.engines.items()),
         *([] if manifest.engines else ["No engine was built."]),
     ]
     return Text("\n".join(lines))

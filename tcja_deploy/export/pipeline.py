@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tcja_deploy.budget import batch_size, judged_windows
-from tcja_deploy.build import chosen, with_engine
+from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
 from tcja_deploy.export.request import Request
-from tcja_deploy.export.time_form import Chosen, choose
+from tcja_deploy.export.time_form import choose
 from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
 from tcja_deploy.parity.stepwise import stepwise_parity
@@ -44,7 +44,7 @@ from tcja_exporters.user_models.factory import from_factory, load_weights
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
-from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import AUTO, PRECISIONS, TIME_FORMS
@@ -71,7 +71,7 @@ def export(request: Request, progress: Progress | None = None) -> tuple[Manifest
     """
     progress = progress or silent()
     _check_options(request)
-    target = chosen(request.target)
+    target = chosen_target(request.target)
     onnxruntime.require()
     with staged(request.out) as folder:
         return _export(request, target, folder, progress)
@@ -185,25 +185,17 @@ def _kept(request: Request, advice: list[Advice], exported: Exported, signature:
 
 def _laid_out(
     request: Request, network: ExportedNetwork, target: str | None, progress: Progress
-) -> tuple[ExportedNetwork, Chosen]:
+) -> tuple[ExportedNetwork, TimeForms]:
     """The plain model with the time form of each layer."""
     signature, models = network.signature, network.lowered
-    time_form = choose(
-        request.time_form,
-        target,
-        models.exported,
-        signature.layers,
-        signature.time_steps,
-        request.precision,
-        progress,
-    )
+    time_form = choose(request.time_form, target, models, signature, progress)
     exported = onnx_export.laid_out(models.exported, time_form.forms, pooled=target is None)
     signature = dataclasses.replace(signature, weights=exported.weights)
     laid_out = dataclasses.replace(models, exported=exported)
     return dataclasses.replace(network, signature=signature, lowered=laid_out), time_form
 
 
-def _manifest(network: ExportedNetwork, time_form: Chosen, streaming: Streaming, report: verdict.Report) -> Manifest:
+def _manifest(network: ExportedNetwork, time_form: TimeForms, streaming: Streaming, report: verdict.Report) -> Manifest:
     """The manifest of a bundle without engines."""
     trained, signature, models = network.trained, network.signature, network.lowered
     return Manifest(
@@ -224,7 +216,7 @@ def _manifest(network: ExportedNetwork, time_form: Chosen, streaming: Streaming,
         answer=signature.step_output,
         weights=list(signature.weights),
         passes=models.exported.passes,
-        time_form=dataclasses.asdict(time_form),
+        time_form=time_form,
         precision=models.precision,
         streaming=streaming,
         calibration=network.calibration,

@@ -1,15 +1,14 @@
 """Which time form each spiking layer takes in the plain model (`tcja_exporters.graph.time_forms`), and why.
 
-Without a wish the target decides: a Scan for ONNX Runtime, which runs its steps with least copying, and unrolled steps
-for TensorRT, which makes smaller engines of them than of loops. "auto" measures instead, layer by layer: the neurons of
-a layer alone, on drawn currents, in the backend that the network is for. Where that cannot be run on this machine, both
-forms are built and the smaller engine wins.
+By default the target decides: a Scan for ONNX Runtime, which runs it with least copying, and unrolled steps for
+TensorRT, which makes smaller engines of them than of loops. "auto" measures each layer instead: the layer's neurons
+alone, on random currents, in the backend that the network is for. If this machine cannot run that backend, an engine of
+each time form is built, and the smaller one decides.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import statistics
 import tempfile
@@ -23,17 +22,18 @@ import numpy as np
 from tcja_deploy.console import Progress
 from tcja_exporters.graph import export
 from tcja_exporters.graph.exported import Exported, save
+from tcja_exporters.precision import Lowered
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
-from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
+from tcja_runtime.bundle.manifest import TimeForms
+from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.choices import AUTO, TIME_FORMS
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
-from tcja_runtime.tensorrt import build
-from tcja_runtime.tensorrt.build import BuildOptions
+from tcja_runtime.tensorrt.build import BuildRequest, build
 from tcja_runtime.tensorrt.part_session import BuiltPart
 
 WARM_RUNS, RUNS = 2, 5
@@ -41,72 +41,50 @@ WARM_RUNS, RUNS = 2, 5
 Opener = Callable[[Path, Sequence[str], Mapping[str, Dimensions]], Session]
 
 
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """The time forms of a network's layers.
-
-    Attributes:
-        form: that of all layers, or "mixed".
-        why: what decided, in a line.
-        layers: by layer, its form; where it was measured, milliseconds of a window in each form, too.
-    """
-
-    form: str
-    why: str
-    layers: dict[str, dict[str, Any]]
-
-    @property
-    def forms(self) -> dict[str, str]:
-        """By layer."""
-        return {name: said["form"] for name, said in self.layers.items()}
-
-
 def choose(
     wish: str | None,
     target: str | None,
-    exported: Exported,
-    layers: Sequence[Layer],
-    time_steps: int,
-    precision: str,
+    network: Lowered,
+    signature: NetworkSignature,
     progress: Progress,
-) -> Chosen:
-    """Choose the time forms of a network.
+) -> TimeForms:
+    """Choose the time forms of a network's spiking layers.
 
     Args:
-        wish: one of `tcja_runtime.choices.TIME_FORMS` for all layers, "auto" to measure, None to leave it to the
-            target.
-        target: what engines are built for, one of `tcja_runtime.choices.ENGINE_TARGETS`; None for ONNX Runtime alone.
-        exported: the network.
-        layers: its spiking layers.
-        time_steps: T.
-        precision: of its weights.
+        wish: one of `tcja_runtime.choices.TIME_FORMS` for all layers, "auto" to measure, None for the target's own.
+        target: the target that engines are built for; None for ONNX Runtime alone.
+        network: the network in its precision.
+        signature: the signature of the network.
         progress: where progress is shown.
     """
+    layers = signature.layers
     if wish != AUTO:
         form = wish or ("unrolled" if target else "scan")
         rule = "makes a smaller engine of it than of loops" if target else "runs it with least copying"
         why = "asked for" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
-        return _of({layer.name: {"form": form} for layer in layers}, why)
+        return _time_forms({layer.name: {"form": form} for layer in layers}, why)
     with tempfile.TemporaryDirectory() as folder:
-        files = {form: _saved(exported, layers, form, Path(folder) / form) for form in TIME_FORMS}
+        files = {form: _saved(network.exported, layers, form, Path(folder) / form) for form in TIME_FORMS}
         if target is None:
             opened: Opener = functools.partial(OnnxRuntimeSession, keeps_memory=True)
         elif target == "tensorrt" or gpu.gpu() is not None:
-            opened = functools.partial(BuiltPart, target=target, precision=precision)
+            opened = functools.partial(BuiltPart.open, target=target, precision=network.precision)
         else:
             with progress.step("build an engine of each time form"):
-                return _smaller(files, target, precision, layers)
-        said = {}
+                return _smaller(files, target, network.precision, layers)
+        measured = {}
         with progress.counted("measure time forms", len(layers)) as advance:
             for layer in layers:
-                said[layer.name] = _faster(files, opened, layer, time_steps)
+                measured[layer.name] = _faster(files, opened, layer, signature.time_steps)
                 advance(1)
-    return _of(said, f"the fastest in {select.title(target or 'onnxruntime')} on this machine, layer by layer")
+    return _time_forms(
+        measured, f"the fastest in {select.title(target or 'onnxruntime')} on this machine, layer by layer"
+    )
 
 
-def _of(layers: dict[str, dict[str, Any]], why: str) -> Chosen:
-    forms = {said["form"] for said in layers.values()}
-    return Chosen(forms.pop() if len(forms) == 1 else "mixed", why, layers)
+def _time_forms(layers: dict[str, dict[str, Any]], why: str) -> TimeForms:
+    forms = {layer["form"] for layer in layers.values()}
+    return TimeForms(form=forms.pop() if len(forms) == 1 else "mixed", why=why, layers=layers)
 
 
 def _saved(exported: Exported, layers: Sequence[Layer], form: str, folder: Path) -> Path:
@@ -116,7 +94,7 @@ def _saved(exported: Exported, layers: Sequence[Layer], form: str, folder: Path)
 
 
 def _faster(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
-    """The form in which a layer's neurons take less time, and the times."""
+    """The time form in which a layer's neurons take less time, and both times in milliseconds."""
     given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
     current = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(layer.neuron.threshold or 1)
     seconds: dict[str, list[float]] = {form: [] for form in files}
@@ -136,13 +114,13 @@ def _faster(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps:
     }
 
 
-def _smaller(files: Mapping[str, Path], target: str, precision: str, layers: Sequence[Layer]) -> Chosen:
-    """The form whose engine has fewer bytes."""
+def _smaller(files: Mapping[str, Path], target: str, precision: str, layers: Sequence[Layer]) -> TimeForms:
+    """The time form whose engine has fewer bytes, for all layers."""
     sizes = {}
     for form, file in files.items():
-        built = build.build(file, file.parent / "engines", target, BuildOptions(), precision, {})
-        sizes[form] = built.sidecar["bytes"]
+        built = build(BuildRequest(model=file, engines=file.parent / ENGINES, target=target, precision=precision))
+        sizes[form] = built.info.bytes
     form = min(sizes, key=lambda form: sizes[form])
     title, text = select.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
     why = f"no GPU to run {title} on was found here; the smaller engine ({text})"
-    return _of({layer.name: {"form": form} for layer in layers}, why)
+    return _time_forms({layer.name: {"form": form} for layer in layers}, why)

@@ -75,15 +75,15 @@ def _bundle(path: Path) -> Facts:
         "classes": manifest.classes,
         "precision": manifest.precision,
         "targets": manifest.targets,
-        "time_form": f"{manifest.time_form['form']} ({manifest.time_form['why']})",
+        "time_form": f"{manifest.time_form.form} ({manifest.time_form.why})",
         "streaming": _streaming(manifest),
         "parity": {k: v for k, v in vars(manifest.parity).items() if k not in ("backends", "anytime")},
         "created": manifest.created,
         "producer": manifest.producer,
         "layers": [_layer(layer) for layer in manifest.layers],
         "engines": [
-            {"engine": name, **{k: sidecar[k] for k in ("precision", "batch", "layers", "bytes")}}
-            for name, sidecar in manifest.engines.items()
+            {"engine": name, **{k: getattr(info, k) for k in ("precision", "batch", "layers", "bytes")}}
+            for name, info in manifest.engines.items()
         ],
         "files": [{"file": name, **fact} for name, fact in bundle.files.items()],
     }

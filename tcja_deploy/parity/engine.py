@@ -53,7 +53,7 @@ def engine_parity(engine: Backend, golden: Golden, manifest: Manifest, parts: Va
     if engine.engine is None:
         raise ValueError(f"{engine.name} has no engine")
     output = engine_output(engine, golden.samples.inputs, manifest.output)
-    bounded = not engine.engine.sidecar["tf32"]
+    bounded = not engine.engine.info.tf32
     return output_parity(output, golden, parts, engine.title, engine=engine.engine.name, bounded=bounded)
 
 

@@ -12,8 +12,8 @@ def network(manifest: Manifest, report: Report) -> Html:
     """The network: its input and output, its layers, the graph passes, and the engines."""
     passes = [(p["name"], str(p["changes"]), "yes" if p["exact"] else "no", p["note"]) for p in manifest.passes]
     engines = [
-        (name, f"{e['bytes']:,}", ":".join(map(str, e["batch"])), str(e["layers"]))
-        for name, e in manifest.engines.items()
+        (name, f"{info.bytes:,}", ":".join(map(str, info.batch)), str(info.layers))
+        for name, info in manifest.engines.items()
     ]
     return section(
         "The network",
@@ -40,7 +40,7 @@ def _signature(manifest: Manifest, report: Report) -> Html:
             ("input", f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.scaling}{cut}"),
             ("output", f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}]"),
             ("classes", ", ".join(manifest.classes) or f"none: {NO_CLASSES}"),
-            ("exported as", f"{manifest.precision}, time form {time_form['form']} ({time_form['why']})"),
+            ("exported as", f"{manifest.precision}, time form {time_form.form} ({time_form.why})"),
             ("built for", ", ".join(manifest.targets)),
             *([("stepwise", report.stepwise.text)] if report.stepwise else []),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -40,6 +41,12 @@ def built(run, simulated, bundle, name, _built, tmp_path_factory):
     return Path(shutil.copytree(_built[name], bundle))
 
 
+def change_engine(manifest, **changes):
+    """Let a manifest say something else of its one engine."""
+    ((name, info),) = manifest.engines.items()
+    manifest.engines[name] = dataclasses.replace(info, **changes)
+
+
 def engine_file(bundle):
     return next((bundle / "engines").glob("*/model.engine"))
 
@@ -73,9 +80,9 @@ def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, p
         )
     )
     assert run("build", out, "--target", "tensorrt")[0] == 0
-    (sidecar,) = Bundle.open(out).manifest.engines.values()
-    assert sidecar["precision"] == precision
-    assert sidecar["products"][products] >= 1
+    (info,) = Bundle.open(out).manifest.engines.values()
+    assert info.precision == precision
+    assert info.products[products] >= 1
     code, said, err = run("verify", out, "--backend", "tensorrt", "--json")
     assert code == 0, err
     assert json.loads(said)["engines"][0]["beyond"] == 0
@@ -319,8 +326,7 @@ def test_an_engine_that_is_not_as_it_was_built_is_refused_and_can_be_built_again
 
 def test_an_engine_of_another_model_is_refused(run, built):
     manifest = Bundle.open(built).manifest
-    (sidecar,) = manifest.engines.values()
-    sidecar["model_sha256"] = "0" * 64
+    change_engine(manifest, model_sha256="0" * 64)
     write_manifest(built, manifest)
     code, _, err = run("verify", built, "--backend", "tensorrt")
     assert code == 3
@@ -430,8 +436,8 @@ def test_engines_for_other_gpus(run, simulated, bundle, hardware):
         return
     assert code == 0, err
     simulated.setenv("SIMULATED_GPU", "NVIDIA Other, 8.9")
-    (sidecar,) = Bundle.open(bundle).manifest.engines.values()
-    assert sidecar["hardware"] == "AMPERE_PLUS"
+    (info,) = Bundle.open(bundle).manifest.engines.values()
+    assert info.hardware == "AMPERE_PLUS"
     assert run("run", bundle, bundle / "golden.npz", "--backend", "tensorrt")[0] in (0, 2)
     simulated.setenv("SIMULATED_GPU", "NVIDIA Other, 7.2")
     assert run("verify", bundle, "--backend", "tensorrt")[0] == 3
@@ -462,8 +468,7 @@ def test_an_old_tensorrt_is_refused(run, simulated, bundle):
 )
 def test_what_an_engine_says_of_itself_is_checked(run, built, entry, value):
     manifest = Bundle.open(built).manifest
-    (sidecar,) = manifest.engines.values()
-    sidecar[entry] = value
+    change_engine(manifest, **{entry: value})
     write_manifest(built, manifest)
     code, _, err = run("verify", built)
     assert code == 2

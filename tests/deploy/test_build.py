@@ -43,8 +43,8 @@ def test_an_engine_is_added_and_replaced(run, bundle):
     assert {file for file in before if before[file] != after[file]} == {(bundle / "manifest.json").relative_to(bundle)}
 
     assert run("build", bundle, "--batch", "2")[0] == 0
-    (sidecar,) = Bundle.open(bundle).manifest.engines.values()
-    assert sidecar["batch"] == [2, 2, 2]
+    (info,) = Bundle.open(bundle).manifest.engines.values()
+    assert info.batch == (2, 2, 2)
     assert run("build", bundle, "--tf32")[0] == 0
     assert len(Bundle.open(bundle).manifest.engines) == 2
     assert run("verify", bundle)[0] == 0
@@ -104,10 +104,10 @@ def test_tensorrt_rtx_has_no_plugins_and_is_not_asked_for_them(run, bundle):
 def test_the_plugin_is_built_from_the_model_with_its_operator(bundle, monkeypatch, tmp_path):
     asked = {}
 
-    def note(model, folder, *rest):
-        asked[rest[1].plugin] = model.name
-        (folder / "e").mkdir(parents=True)
-        return build.Engine("e", {})
+    def note(request):
+        asked[request.options.plugin] = request.model.name
+        (request.engines / "e").mkdir(parents=True)
+        return build.Engine(request.engines / "e", None)
 
     monkeypatch.setattr(build, "build", note)
     manifest = Bundle.open(bundle).manifest

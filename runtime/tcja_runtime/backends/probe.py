@@ -194,5 +194,5 @@ def tensorrt_probes(folder: Path, signature: NetworkSignature, target: str, prec
         target: "tensorrt" or "tensorrt-rtx".
         precision: the precision of the network.
     """
-    opened = functools.partial(BuiltPart, folder / PLAIN_MODEL, target=target, precision=precision)
+    opened = functools.partial(BuiltPart.open, folder / PLAIN_MODEL, target=target, precision=precision)
     return [Probe(PLAIN_MODEL, select.title(target), opened, signature, fuses=True)]

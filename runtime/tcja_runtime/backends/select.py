@@ -90,8 +90,8 @@ def title(name: str, engine: Engine | None = None) -> str:
     if name in ENGINE_TARGETS:
         found = gpu()
         tensorrt = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[name]
-        what = f", {engine.sidecar['precision']} engine" if engine else ""
-        return f"{tensorrt} {require(ENGINE_TARGETS[name]).__version__}{what}" + (f", {found.name}" if found else "")
+        what = f", {engine.info.precision} engine" if engine else ""
+        return f"{tensorrt} {require(name).__version__}{what}" + (f", {found.name}" if found else "")
     provider = "" if name == "onnxruntime" else f", {PROVIDERS[name]}"
     return f"ONNX Runtime {' '.join(installed().values())}{provider}"
 
@@ -102,12 +102,13 @@ def _onnxruntime(bundle: Bundle, name: str) -> Backend:
 
 
 def _engine(engine: Engine, passed_over: list[str]) -> Backend:
-    loaded = TensorRtEngine(
+    used = engine.info.plugin
+    loaded = TensorRtEngine.load(
         engine.plan(),
-        engine.sidecar["module"],
+        engine.target,
         f"engine {engine.name}",
-        compatible=engine.sidecar["version_compatible"],
-        plugin=engine.plugin == AT_RUN_TIME,
+        compatible=engine.info.version_compatible,
+        plugin=used is not None and used.form == AT_RUN_TIME,
     )
     return Backend(
         name=engine.target,

@@ -1,9 +1,9 @@
-"""The engines of a bundle: which of them may be loaded on this machine, and why not.
+"""The engines of a bundle, and whether this machine can load them.
 
-An engine is native code, so it is loaded only if its hash is known, and only where it was built for: an engine of full
-TensorRT is tied to one version of it and one GPU, unless it was built to be compatible
+An engine is native code, so it is loaded only if its hash is known, and only on a machine that it was built for. An
+engine of full TensorRT is for one version and one GPU, unless it was built to be compatible with more
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html, "Version Compatibility",
-"Hardware Compatibility"). engine.json, beside it, says what it was built with.
+"Hardware Compatibility"). Its sidecar says what it was built with.
 """
 
 from __future__ import annotations
@@ -18,134 +18,139 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
-from tcja_runtime.bundle.manifest import check_sidecar
-from tcja_runtime.choices import ENGINE_TARGETS
+from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
+from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.machine.gpu import Gpu, gpu
 
-ENGINE, SIDECAR = "model.engine", "engine.json"
+ENGINE = "model.engine"
 _AMPERE = 80
 
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """An engine of a bundle.
+    """An engine on disk.
 
     Attributes:
-        bundle: its path, for messages.
-        name: of its folder.
-        sidecar: what engine.json says of it.
+        folder: the folder with the engine and its sidecar, BUNDLE/engines/NAME.
+        info: the content of the sidecar.
     """
 
-    bundle: Path
-    name: str
-    sidecar: dict[str, Any]
+    folder: Path
+    info: EngineInfo
+
+    @property
+    def name(self) -> str:
+        """The name of the engine: device, TensorRT version and precision, such as "orin-sm87-trt10.3.0-fp16"."""
+        return self.folder.name
 
     @property
     def file(self) -> Path:
-        """Its plan."""
-        return self.bundle / ENGINES / self.name / ENGINE
+        """The file with the engine itself, TensorRT's plan."""
+        return self.folder / ENGINE
 
     @property
     def target(self) -> str:
-        """The target that it was built for, one of `tcja_runtime.choices.ENGINE_TARGETS`."""
-        return next(name for name, module in ENGINE_TARGETS.items() if module == self.sidecar["module"])
-
-    @property
-    def plugin(self) -> str | None:
-        """Which form of the plugin it has (`tcja_runtime.tensorrt.plugin`); None for none."""
-        return (self.sidecar.get("plugin") or {}).get("form")
+        """The target that the engine was built for, one of `tcja_runtime.choices.ENGINE_TARGETS`."""
+        return next(name for name, module in ENGINE_TARGETS.items() if module == self.info.module)
 
     def plan(self) -> bytes:
-        """The engine itself, if its every byte is as it was built.
+        """The engine itself, if every byte of it is as it was built.
 
         Raises:
-            BadInput: it was changed, cut off or is missing.
+            BadInput: the file was changed or cut off, or is missing.
         """
         try:
             content = self.file.read_bytes()
         except OSError as error:
             raise BadInput(f"{self.file} cannot be read: {error.strerror}; {self._again}") from error
-        if len(content) != self.sidecar["bytes"]:
-            raise BadInput(
-                f"{self.file} has {len(content)} bytes, it was built with {self.sidecar['bytes']}; {self._again}"
-            )
-        if hashlib.sha256(content).hexdigest() != self.sidecar["sha256"]:
+        if len(content) != self.info.bytes:
+            raise BadInput(f"{self.file} has {len(content)} bytes, it was built with {self.info.bytes}; {self._again}")
+        if hashlib.sha256(content).hexdigest() != self.info.sha256:
             raise BadInput(f"{self.file} was changed after it was built; {self._again}")
         return content
 
     def refusal(self) -> TcjaError | None:
-        """Why this machine cannot load it, with the command that makes one that it can; None if it can."""
-        built, model = str(self.sidecar["version"]), self.sidecar["model_sha256"]
-        if model != sha256(self.bundle / (MODEL if self.plugin else PLAIN_MODEL)):
+        """The reason why this machine cannot load the engine, and what to do; None if it can load it."""
+        if self.info.model_sha256 != sha256(self._bundle / (MODEL if self.info.plugin else PLAIN_MODEL)):
             return Unavailable(f"engine {self.name} was built from another model than this bundle's; {self._again}")
         try:
-            here = str(require(self.sidecar["module"]).__version__)
+            here = str(require(self.target).__version__)
         except Unavailable as error:
             return Unavailable(f"engine {self.name} cannot be loaded: {error}")
-        later = (
-            self.sidecar["version_compatible"] and _major(here) == _major(built) and _ordered(here) >= _ordered(built)
-        )
-        if here != built and not later:
+        if not self._takes_version(here):
             return Unavailable(
-                f"engine {self.name} was built with {self.target} {built}, this machine has {here}; {self._again}"
+                f"engine {self.name} was built with {self.target} {self.info.version}, this machine has {here}; "
+                f"{self._again}"
             )
         found = gpu()
         if found is None:
             return Unavailable(
-                f"engine {self.name} was built for {self.sidecar['device']}, and no GPU was found on this machine: run "
-                f"it, or 'tcja-deploy build {self.bundle}', on one that has it"
+                f"engine {self.name} was built for {self.info.device}, and no GPU was found on this machine: run "
+                f"it, or 'tcja-deploy build {self._bundle}', on a machine that has that GPU"
             )
-        if not self._fits(found):
-            again = self._build("tensorrt")  # TensorRT-RTX would build the same once more
-            return Unavailable(
-                f"engine {self.name} was built for {self.sidecar['device']}, this is {found.slug}; {again}"
-            )
+        if not self._takes_gpu(found):
+            again = self._build_with("tensorrt")  # TensorRT-RTX would build for the same GPUs again
+            return Unavailable(f"engine {self.name} was built for {self.info.device}, this is {found.slug}; {again}")
         return None
 
-    def _fits(self, found: Gpu) -> bool:
-        device, hardware = str(self.sidecar["device"]), self.sidecar.get("hardware")
-        if self.target == "tensorrt-rtx":  # which names the generations it was compiled for
+    def _takes_version(self, version: str) -> bool:
+        here, built = _numbers(version), _numbers(self.info.version)
+        return version == self.info.version or (self.info.version_compatible and here[0] == built[0] and here >= built)
+
+    def _takes_gpu(self, found: Gpu) -> bool:
+        device, hardware = self.info.device, self.info.hardware
+        if self.target == "tensorrt-rtx":  # its device is the list of GPU generations that it was compiled for
             generations = [int(sm) for sm in re.findall(r"sm(\d+)", device)]
             return int(found.sm) in generations or int(found.sm) > max(generations, default=1000)
-        if hardware == "AMPERE_PLUS":
+        if hardware == Hardware.AMPERE_PLUS.name:
             return int(found.sm) >= _AMPERE
-        if hardware == "SAME_COMPUTE_CAPABILITY":
+        if hardware == Hardware.SAME_COMPUTE_CAPABILITY.name:
             return device.endswith(f"-sm{found.sm}")
         return device == found.slug
 
     @property
-    def _again(self) -> str:
-        return self._build(self.target)
+    def _bundle(self) -> Path:
+        return self.folder.parent.parent
 
-    def _build(self, target: str) -> str:
-        return f"run 'tcja-deploy build {self.bundle} --target {target}' here"
+    @property
+    def _again(self) -> str:
+        return self._build_with(self.target)
+
+    def _build_with(self, target: str) -> str:
+        return f"run 'tcja-deploy build {self._bundle} --target {target}' here"
 
 
 def engines(bundle: Bundle, *, trust_engine: bool = False) -> list[Engine]:
-    """A bundle's engines, the last built first.
+    """The engines of a bundle, the last built first.
 
     Args:
-        bundle: opened, with or without engines that its manifest does not know.
-        trust_engine: whether to take those too that its manifest does not know, after what is beside them.
+        bundle: an opened bundle.
+        trust_engine: whether to include engines that the manifest does not list; their sidecars are read instead.
 
     Raises:
-        BadInput: what is beside such an engine is damaged.
+        BadInput: the sidecar of such an engine is damaged.
     """
     known = bundle.manifest.engines
     if trust_engine:
         found = sorted((bundle.path / ENGINES).glob(f"*/{SIDECAR}"))
-        known = known | {file.parent.name: _sidecar(file) for file in found}
-    return [Engine(bundle.path, name, sidecar) for name, sidecar in reversed(known.items())]
+        known = known | {file.parent.name: _read(file) for file in found}
+    return [Engine(bundle.path / ENGINES / name, info) for name, info in reversed(known.items())]
 
 
-def require(module: str) -> Any:
-    """The Python module of an installed TensorRT.
+def require(target: str) -> Any:
+    """Import the TensorRT of a target.
+
+    Args:
+        target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
+
+    Returns:
+        The Python module, `tensorrt` or `tensorrt_rtx`.
 
     Raises:
-        Unavailable: it, or a library that it needs, is missing.
+        Unavailable: the module, or a library that it needs, is missing.
     """
-    target = next(name for name, its in ENGINE_TARGETS.items() if its == module)
+    module = ENGINE_TARGETS[target]
     if importlib.util.find_spec(module) is None:
         raise Unavailable(f"{target} is not installed: run 'pip install {target}'; on a Jetson JetPack has it")
     try:
@@ -154,18 +159,12 @@ def require(module: str) -> Any:
         raise Unavailable(f"{target} cannot be imported: {error}") from error
 
 
-def _sidecar(file: Path) -> dict[str, Any]:
+def _read(sidecar: Path) -> EngineInfo:
     try:
-        sidecar: dict[str, Any] = json.loads(file.read_bytes())
-        check_sidecar(sidecar)
+        return EngineInfo.from_dict(json.loads(sidecar.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{file} is damaged ({error}); remove {file.parent}") from error
-    return sidecar
+        raise BadInput(f"{sidecar} is damaged ({error}); remove {sidecar.parent}") from error
 
 
-def _major(version: str) -> int:
-    return _ordered(version)[0]
-
-
-def _ordered(version: str) -> list[int]:
+def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]

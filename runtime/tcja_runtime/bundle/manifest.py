@@ -8,9 +8,10 @@ from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
 from tcja_runtime.bundle.parity_summary import ParitySummary
+from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.choices import ENGINE_TARGETS
+from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
@@ -19,7 +20,6 @@ Json = dict[str, Any]
 
 _ENTRIES = {
     "checkpoint": ("name", "sha256", "bytes"),
-    "time_form": ("form", "why", "layers"),
 }
 """What is read of a manifest's dictionaries."""
 
@@ -28,13 +28,34 @@ _LARGEST = 2**31
 """No size is as large."""
 
 
-_SIDECAR: dict[str, type] = {
-    **dict.fromkeys(("module", "version", "device", "precision", "sha256", "model_sha256"), str),
-    **dict.fromkeys(("bytes", "layers"), int),
-    **dict.fromkeys(("version_compatible", "tf32"), bool),
-    "batch": list,
-}
-"""What is read of what an engine says of itself."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimeForms:
+    """The time forms of a network's layers in the plain model.
+
+    Attributes:
+        form: the time form of all layers, or "mixed".
+        why: the reason for it, in a line.
+        layers: by layer, its time form as "form"; where both were measured, "scan_ms" and "unrolled_ms" too, the
+            milliseconds that the layer's neurons take for a window.
+    """
+
+    form: str
+    why: str
+    layers: dict[str, dict[str, Any]]
+
+    @classmethod
+    def from_dict(cls, fields: Json) -> TimeForms:
+        """The inverse of `dataclasses.asdict`, from JSON too."""
+        found = cls(**fields)
+        forms = [layer["form"] for layer in found.layers.values()]
+        if found.form not in (*TIME_FORMS, "mixed") or type(found.why) is not str or not set(forms) <= {*TIME_FORMS}:
+            raise ValueError(f"time_form is {fields}")
+        return found
+
+    @property
+    def forms(self) -> dict[str, str]:
+        """The time form of each layer, by the layer's name."""
+        return {name: layer["form"] for name, layer in self.layers.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,13 +81,12 @@ class Manifest:
             where the output has the steps itself.
         weights: of all convolutions and matrix products.
         passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
-        time_form: how time is laid out in the plain model: `form` of all layers, or "mixed", `why`, and by layer its
-            form in `layers`.
+        time_form: the time forms of the layers in the plain model.
         precision: of weights and activations, where a weight does not say otherwise.
         streaming: how it is streamed; empty where it is not.
         calibration: what scales were found on: source and number of windows; empty where there are none.
         targets: what was built: "onnx", and the targets of `engines`.
-        engines: folder below engines/ and sidecar of each engine.
+        engines: the sidecar of each engine by the engine's name, which is its folder below engines/.
         parity: the parity of the network, as the export found it.
         tools: versions of what made the bundle.
     """
@@ -88,12 +108,12 @@ class Manifest:
     answer: Tap | None
     weights: list[Weight]
     passes: list[Json]
-    time_form: Json
+    time_form: TimeForms
     precision: str
     streaming: Streaming = dataclasses.field(default_factory=Streaming)
     calibration: Json
     targets: list[str]
-    engines: dict[str, Json]
+    engines: dict[str, EngineInfo]
     parity: ParitySummary
     tools: dict[str, str]
 
@@ -109,6 +129,8 @@ class Manifest:
         weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
         shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
         kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "answer": answer}
+        kept["time_form"] = TimeForms.from_dict(fields["time_form"])
+        kept["engines"] = {name: EngineInfo.from_dict(info) for name, info in fields["engines"].items()}
         kept["parity"] = ParitySummary.from_dict(fields["parity"])
         manifest = cls(**{**fields, **kept, "weights": weights, "streaming": Streaming.from_dict(fields["streaming"])})
         _check_types(manifest)
@@ -129,28 +151,6 @@ class Manifest:
         )
 
 
-def check_sidecar(sidecar: Any) -> None:
-    """Check what an engine says of itself, in engine.json or a manifest.
-
-    Raises:
-        ValueError: it does not say what is read of it.
-    """
-    if not isinstance(sidecar, dict):
-        raise ValueError("an engine says nothing of itself")
-    for entry, kind in _SIDECAR.items():
-        if type(sidecar.get(entry)) is not kind:
-            raise ValueError(f"an engine's {entry} is {sidecar.get(entry)!r}")
-    batch, plugin = sidecar["batch"], sidecar.get("plugin")
-    if len(batch) != 3 or not all(type(n) is int and n > 0 for n in batch) or batch != sorted(batch):
-        raise ValueError(f"an engine's batch is {batch}")
-    if sidecar["module"] not in ENGINE_TARGETS.values():
-        raise ValueError(f"an engine's module is {sidecar['module']!r}")
-    if not sidecar["version"][:1].isdecimal():
-        raise ValueError(f"an engine's version is {sidecar['version']!r}")
-    if plugin is not None and not (isinstance(plugin, dict) and isinstance(plugin.get("form"), str)):
-        raise ValueError(f"an engine's plugin is {plugin!r}")
-
-
 def _check_types(manifest: Manifest) -> None:
     for name, kind in get_type_hints(Manifest).items():
         value, wanted = getattr(manifest, name), kind if isinstance(kind, UnionType) else get_origin(kind) or kind
@@ -162,12 +162,9 @@ def _check_types(manifest: Manifest) -> None:
     for name, there in entries:
         if not there:
             raise KeyError(f"{name} is missing")
-    if manifest.time_form["form"] not in ("scan", "unrolled", "mixed") or type(manifest.time_form["why"]) is not str:
-        raise ValueError(f"time_form is {manifest.time_form}")
-    for name, sidecar in manifest.engines.items():
+    for name in manifest.engines:
         if len(PurePosixPath(name).parts) != 1 or name == "..":
             raise ValueError(f"'{name}' is no engine's name")
-        check_sidecar(sidecar)
     for tap in (*manifest.taps, *([manifest.answer] if manifest.answer else [])):
         rank = len(tap.axes)
         if sorted(tap.axes) != list(range(rank)) or len(tap.unfold) not in (0, 2) or rank < 2:

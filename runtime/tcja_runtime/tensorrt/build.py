@@ -1,7 +1,7 @@
-"""TensorRT engines: built from model.plain.onnx in a child process, with whichever TensorRT is installed.
+"""Building an engine, in a child process, with the TensorRT that is installed.
 
-A native builder can abort its process and keeps the GPU's memory until it ends, hence the child
-(`tcja_runtime.tensorrt.builder_process`). Neither needs torch or onnx, so the same code builds on a board.
+A native builder can end its process, and it keeps the GPU's memory until its process ends. So it runs in a child
+(`tcja_runtime.tensorrt.builder_process`). Neither process needs torch or onnx, so the same code builds on a board.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE, Hardware
+from tcja_runtime.bundle.engines import Engine
+from tcja_runtime.bundle.sidecar import EngineInfo
+from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.files import journal
 
 LARGEST_BATCH = 1024
-"""More windows than this at once exceed any board's memory, and soon TensorRT's limits on a tensor."""
+"""The largest batch size; more windows exceed the memory of any board, and the largest tensor of TensorRT."""
 
 LEVELS = range(6)
 """TensorRT's optimisation levels, from the fastest build to the fastest engine."""
@@ -29,7 +31,7 @@ LEVELS = range(6)
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Batch sizes an engine takes: the least, the one it is tuned for, the most."""
+    """The batch sizes of an engine: the smallest, the one that it is tuned for, and the largest."""
 
     least: int
     tuned: int
@@ -37,10 +39,10 @@ class Batch:
 
     @classmethod
     def parse(cls, text: str) -> Batch:
-        """From MIN:OPT:MAX, or one number for all three.
+        """Read MIN:OPT:MAX, or one number for all three.
 
         Raises:
-            BadInput: it is anything else.
+            BadInput: the text is anything else.
         """
         try:
             numbers = [int(part) for part in text.split(":")]
@@ -54,17 +56,20 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """How to build an engine.
+    """The options of a build.
 
     Attributes:
-        batch: sizes of the optimisation profile.
+        batch: the batch sizes of the engine.
         tf32: whether float32 products may round their operands to TF32, which flips spikes near a threshold.
-        level: one of `LEVELS`; None takes TensorRT's own default.
-        workspace: bytes of the GPU's memory a layer may use; None takes part of what is free.
-        version_compatible: whether later TensorRT versions of the same major one may load the engine.
-        hardware: one of `tcja_runtime.choices.HARDWARE`; None for this GPU alone.
-        plugin: whether spiking layers are the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`), not standard
-            operators.
+        level: the optimisation level, one of `LEVELS`; None for TensorRT's own default.
+        workspace: the GPU memory that a layer may use, in bytes; None for half of what is free.
+        version_compatible: whether later TensorRT versions of the same major version can load the engine.
+        hardware: the other GPUs that can load the engine, one of `tcja_runtime.choices.HARDWARE`; None for none.
+        plugin: whether each spiking layer is the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`) instead of
+            standard operators.
+
+    Raises:
+        BadInput: an option is out of range.
     """
 
     batch: Batch = Batch(1, 1, 8)
@@ -84,89 +89,84 @@ class BuildOptions:
             raise BadInput(f"`hardware` {self.hardware} must be {' or '.join(HARDWARE)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Engine:
-    """A built engine: its folder's name, and what engine.json says."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """An engine to build.
 
-    name: str
-    sidecar: dict[str, Any]
+    Attributes:
+        model: the ONNX file to build from: standard operators, or TcjaLif operators for the plugin. Its types are the
+            types that the engine computes in.
+        engines: the folder to put the engine's own folder in.
+        target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
+        precision: the precision of the model, for the engine's name.
+        products: the least number of convolutions and matrix products in each type: "FLOAT", "HALF" or "INT8".
+        shapes: the shape of each input that takes one shape only; the first axis of the other inputs is the batch.
+        options: the options of the build.
+    """
+
+    model: Path
+    engines: Path
+    target: str
+    precision: str
+    products: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    shapes: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+    options: BuildOptions = BuildOptions()
+
+    def to_json(self) -> str:
+        """The request as JSON, for the child process."""
+        fields = {**dataclasses.asdict(self), "model": str(self.model), "engines": str(self.engines)}
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> BuildRequest:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        options = {**fields["options"], "batch": Batch(**fields["options"]["batch"])}
+        paths = {"model": Path(fields["model"]), "engines": Path(fields["engines"])}
+        return cls(**{**fields, **paths, "options": BuildOptions(**options)})
 
 
 def installed() -> list[str]:
-    """The targets that this Python can build for, the default first."""
+    """The targets that this Python can build engines for, the preferred one first."""
     return [target for target, module in ENGINE_TARGETS.items() if importlib.util.find_spec(module)]
 
 
-def require(target: str) -> None:
-    """Check that a target's builder is installed.
+def check_target(target: str, options: BuildOptions) -> None:
+    """Check that a target's TensorRT is installed and has what the options ask for.
 
     Raises:
-        Unavailable: it is not.
+        BadInput: the target is TensorRT-RTX, which has neither plugins nor version compatibility.
+        Unavailable: the target's TensorRT is not installed.
     """
+    if options.plugin and target == "tensorrt-rtx":
+        raise BadInput("`plugin`: TensorRT-RTX has no plugins; leave it out, or build with `target` tensorrt")
     if target not in installed():
         raise Unavailable(
             f"`target` {target} needs the package {target}: run 'pip install {target}'; on a Jetson JetPack has it"
         )
-
-
-def refuse_plugin(target: str, options: BuildOptions) -> None:
-    """Refuse a plugin where there can be none.
-
-    Raises:
-        BadInput: the plugin is asked for, and the target is TensorRT-RTX.
-    """
-    if options.plugin and target == "tensorrt-rtx":
-        raise BadInput("`plugin`: TensorRT-RTX has no plugins; leave it out, or build with `target` tensorrt")
-
-
-def build(
-    model: Path,
-    engines: Path,
-    target: str,
-    options: BuildOptions,
-    precision: str,
-    products: Mapping[str, int],
-    shapes: Mapping[str, Sequence[int]] | None = None,
-) -> Engine:
-    """Build an engine for this machine (tensorrt) or for desktop RTX GPUs (tensorrt-rtx).
-
-    Args:
-        model: a model in standard operators, or, for the plugin, with TcjaLif; its types are what the engine computes
-            in.
-        engines: folder to put the engine's own folder in: model.engine, engine.json and build.log.
-        target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
-        options: of the build.
-        precision: of the model, for the folder's name.
-        products: how many convolutions and matrix products it has in each type at least, "FLOAT", "HALF" or "INT8".
-        shapes: of inputs that take one shape alone, by name; of the others the first axis is the batch.
-
-    Raises:
-        Unavailable: TensorRT, a GPU or memory that it needs is missing, or the builder was killed.
-        BadInput: TensorRT cannot parse or build the model, the text names the ONNX node and the PyTorch module; or it
-            would compute in other types than the model's.
-    """
-    refuse_plugin(target, options)
-    require(target)
     if options.version_compatible and target == "tensorrt-rtx":
         raise BadInput("`version_compatible` is for full TensorRT; TensorRT-RTX cannot; leave it out")
+
+
+def build(request: BuildRequest) -> Engine:
+    """Build an engine, for the GPU of this machine (tensorrt) or for desktop RTX GPUs (tensorrt-rtx).
+
+    The folder of the engine then holds model.engine, engine.json and build.log.
+
+    Raises:
+        Unavailable: TensorRT, a GPU or memory is missing, or the builder was killed.
+        BadInput: TensorRT cannot parse or build the model (the text names the ONNX node and the PyTorch module), or
+            it would compute in other types than the model's.
+    """
+    target = request.target
+    check_target(target, request.options)
     log = _log_file(target)
-    request = {
-        "parent": os.getpid(),
-        "module": ENGINE_TARGETS[target],
-        "model": str(model),
-        "engines": str(engines),
-        "precision": precision,
-        "products": dict(products),
-        "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
-        "log": str(log),
-        "cache": str(journal.folder() / "timing"),
-        **dataclasses.asdict(options),
-        "hardware": options.hardware and Hardware(options.hardware).name,
-        "batch": dataclasses.astuple(options.batch),
-    }
     child = subprocess.run(
-        [sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"],
-        input=json.dumps(request),
+        [
+            *(sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"),
+            *(str(os.getpid()), str(log), str(journal.folder() / "timing")),
+        ],
+        input=request.to_json(),
         capture_output=True,
         text=True,
         check=False,
@@ -179,17 +179,17 @@ def build(
             f"or add swap, then build again{kept}"
         )
     try:
-        answer = json.loads(child.stdout)
+        reply = json.loads(child.stdout)
     except ValueError:
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise Unavailable(f"the {target} builder failed: {last}{kept}") from None
-    if "engine" in answer:
-        return Engine(answer["engine"], answer["sidecar"])
-    raise _failure(target, answer, kept)
+    if "engine" in reply:
+        return Engine(request.engines / reply["engine"], EngineInfo.from_dict(reply["sidecar"]))
+    raise _failure(target, reply, kept)
 
 
 def _log_file(target: str) -> Path:
-    """Where the builder's log is kept while it works, and after it fails; nowhere if that cannot be written."""
+    """The file of the builder's log while it works and after it fails; the null device if no file can be written."""
     file = journal.folder() / f"{target}-build.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -200,36 +200,37 @@ def _log_file(target: str) -> Path:
     return file
 
 
-def _failure(target: str, answer: dict[str, Any], kept: str) -> TcjaError:
-    log = (" / ".join(answer["log"]) or "its log is empty") + kept
-    if answer["stage"] == "start":
-        return Unavailable(
-            f"{target} cannot start a builder on this machine, it needs a GPU and its driver (`target` onnx builds no "
-            f"engine): {log}"
-        )
-    if answer["stage"] == "plugin":
-        return Unavailable(f"`plugin`: {log}")
-    if answer["stage"] == "old":
-        return Unavailable(log)
-    if answer["stage"] == "option":
-        return BadInput(log)
-    if answer["stage"] == "memory":
-        return Unavailable(
-            f"the memory of this machine is not enough for the {target} builder: {log}; close other programs, add "
-            "swap, or give it less with `workspace`"
-        )
-    if answer["stage"] == "write":
-        return Unavailable(f"the engine could not be written: {log}")
-    if answer["stage"] == "types":
-        return BadInput(f"{target} would not compute in the model's precision: {log}")
-    if answer["stage"] == "build":
-        return BadInput(f"{target} cannot build the model: {log}")
+_FAILURES: dict[str, tuple[type[TcjaError], str]] = {
+    "start": (
+        Unavailable,
+        "{target} cannot start a builder on this machine, it needs a GPU and its driver (`target` onnx builds no "
+        "engine): {log}",
+    ),
+    "plugin": (Unavailable, "`plugin`: {log}"),
+    "old": (Unavailable, "{log}"),
+    "option": (BadInput, "{log}"),
+    "memory": (
+        Unavailable,
+        "the memory of this machine is not enough for the {target} builder: {log}; close other programs, add swap, or "
+        "give it less with `workspace`",
+    ),
+    "write": (Unavailable, "the engine could not be written: {log}"),
+    "types": (BadInput, "{target} would not compute in the model's precision: {log}"),
+    "build": (BadInput, "{target} cannot build the model: {log}"),
+    "parse": (BadInput, "{target} cannot parse the model: {log}"),
+}
+"""The error and its text for each stage at which a build can fail."""
+
+
+def _failure(target: str, reply: dict[str, Any], kept: str) -> TcjaError:
     errors = "; ".join(
         f"node {e['node'] or '?'} (operator {e['operator'] or '?'}, PyTorch module {_module(e['node'])}): "
         f"{e['code']}, {e['text']}"
-        for e in answer["errors"]
+        for e in reply.get("errors", ())
     )
-    return BadInput(f"{target} cannot parse the model: {errors + kept if errors else log}")
+    error, text = _FAILURES[reply["stage"]]
+    log = errors or " / ".join(reply["log"]) or "its log is empty"
+    return error(text.format(target=target, log=log + kept))
 
 
 def _module(node: str) -> str:

@@ -1,7 +1,8 @@
-"""The child process that builds an engine: a request in JSON on stdin, the answer in JSON on stdout.
+"""The child process that builds an engine: it reads a request on stdin and writes a reply on stdout, both in JSON.
 
-Every name of TensorRT's Python module used here exists from 10.3 to 11.4 and in TensorRT-RTX 1.7, but those that the
-code guards with `hasattr`; a test compares them with what the bindings of each version hold.
+It runs under the Python and the TensorRT of the board. Every name of TensorRT's Python module that is used here exists
+from 10.3 to 11.4 and in TensorRT-RTX 1.7, or the code asks for it with `hasattr`; a test compares the names with the
+bindings of each version.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ctypes
 import dataclasses
 import datetime
 import fcntl
+import hashlib
 import importlib
 import json
 import os
@@ -19,150 +21,219 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.bundle import WEIGHTS, sha256
+from tcja_runtime.bundle.engines import ENGINE
+from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo, PluginInfo, TensorInfo
+from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import free_memory, gpu
 from tcja_runtime.machine.jetpack import OLDEST_TENSORRT
 from tcja_runtime.tensorrt import plugin
+from tcja_runtime.tensorrt.build import BuildRequest
 from tcja_runtime.tensorrt.plugin.model import with_plugin
 
 RTX_TARGETS = ("SM80", "SM86", "SM89", "SM120")
-"""What TensorRT-RTX builds for by default: Ampere, Ada and Blackwell."""
+"""The GPU generations that TensorRT-RTX builds for by default: Ampere, Ada and Blackwell."""
 
 WORKSPACE = 1 / 2
-"""Share of the free memory that a layer may use; the rest is for weights, activations and the other programs."""
+"""The share of the free memory that a layer may use; the rest is for weights, activations and the other programs."""
 
 _NO_MEMORY = ("out of memory", "outofmemory", "out_of_memory", "bad_alloc", "insufficient memory", "cannot allocate")
 
-Answer = dict[str, Any]
+Reply = dict[str, Any]
 
 
 class Refused(Exception):
-    """The build cannot go on: the stage it came to, and why."""
+    """The build cannot go on.
+
+    Attributes:
+        reply: the stage that the build came to ("stage"), and the reason ("log").
+    """
 
     def __init__(self, stage: str, *log: str, **more: Any) -> None:
         super().__init__(stage)
-        self.answer: Answer = {"stage": stage, "log": list(log), **more}
+        self.reply: Reply = {"stage": stage, "log": list(log), **more}
 
 
-def main() -> None:
-    """Read the request, build, answer."""
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A model that a builder can build.
+
+    Attributes:
+        trt: TensorRT's Python module.
+        request: the engine that was asked for.
+        parser: the parser of the model, which owns the network's weights.
+        network: the parsed network.
+        config: the builder's configuration.
+        device: the device that the engine is for, as in the sidecar.
+        plugin: the use of the plugin; None without it.
+    """
+
+    trt: Any
+    request: BuildRequest
+    parser: Any
+    network: Any
+    config: Any
+    device: str
+    plugin: PluginInfo | None
+
+
+def main(parent: str, log: str, timings: str) -> None:
+    """Read the request, build, and reply.
+
+    Args:
+        parent: the id of the process that waits for the reply.
+        log: the file for the builder's log.
+        timings: the folder where the timings of earlier builds are kept.
+    """
     _die_with_parent()
-    request = json.load(sys.stdin)
-    if os.getppid() != request["parent"]:  # which ended before it could be asked for
+    request = BuildRequest.from_json(sys.stdin.read())
+    if os.getppid() != int(parent):  # the parent ended before this process could ask to end with it
         return
-    # TensorRT and its modules print to stdout, too, and the answer must stand there alone.
+    # TensorRT and its modules print to stdout, too, and the reply must stand there alone.
     with os.fdopen(os.dup(1), "w") as stdout:
         os.dup2(2, 1)
-        json.dump(_answer(request), stdout)
+        json.dump(reply(request, Path(log), Path(timings)), stdout)
 
 
-def _answer(request: dict[str, Any]) -> Answer:
+def reply(request: BuildRequest, log: Path, timings: Path) -> Reply:
+    """Build an engine: its name and sidecar, or the stage and the reason of a failure."""
     try:
-        return _build(request)
+        name, info = _build(request, log, timings)
     except Refused as refused:
-        return refused.answer
+        return refused.reply
     except MemoryError:
         return {"stage": "memory", "log": ["it ran out"]}
+    return {"engine": name, "sidecar": dataclasses.asdict(info)}
 
 
-def _build(request: dict[str, Any]) -> Answer:
-    trt = importlib.import_module(request["module"])
-    version = str(trt.__version__)
-    if not _is_rtx(request) and tuple(map(int, version.split(".")[:2])) < OLDEST_TENSORRT:
-        oldest = ".".join(map(str, OLDEST_TENSORRT))
-        raise Refused("old", f"TensorRT {version} is too old, {oldest} is needed: JetPack 6.1 or later has it")
-    form = _plugin(trt) if request["plugin"] else None
+def _build(request: BuildRequest, log: Path, timings: Path) -> tuple[str, EngineInfo]:
+    trt = importlib.import_module(ENGINE_TARGETS[request.target])
+    _check_version(trt, request)
+    form = _registered_plugin(trt) if request.options.plugin else None
     errors: list[str] = []
-    with Path(request["log"]).open("w", encoding="utf-8", buffering=1) as kept:
+    with log.open("w", encoding="utf-8", buffering=1) as kept:
         logger = _logger(trt, errors, kept)
         try:
             builder = trt.Builder(logger)
-        except TypeError as error:  # what pybind11 makes of a builder that is null
+        except TypeError as error:  # pybind11 raises it where TensorRT returns no builder
             raise Refused("start", *(errors or [str(error)])) from error
-        # Precision is what the graph says, on every version.
+        # The types of the graph are the types of the engine, on every version.
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, logger)
-        fused = None
-        if form is None:
-            parsed = parser.parse_from_file(request["model"])
-        else:
-            model, fused = with_plugin(Path(request["model"]).read_bytes(), form == plugin.AHEAD_OF_TIME)
-            parsed = parser.parse(model, request["model"])
-        if not parsed:
-            raise Refused("parse", *errors, errors=_parse_errors(parser))
-        if fused is not None:
-            _check_plugin(trt, network, fused.nodes)
-        products = _products(trt, network)
-        _check_products(products, request["products"])
-
+        used = _parse(trt, parser, network, request.model, form, errors)
+        _check_products(_products(trt, network), request.products)
         config = builder.create_builder_config()
-        device = _device(trt, config)
-        _configure(trt, config, request)
-        profile = builder.create_optimization_profile()
-        sources = [network.get_input(i) for i in range(network.num_inputs)]
-        for source in sources:
-            whole = request["shapes"].get(source.name)
-            shapes = [whole] * 3 if whole else [(n, *tuple(source.shape)[1:]) for n in request["batch"]]
-            profile.set_shape(source.name, *shapes)
-        config.add_optimization_profile(profile)
+        job = _Job(trt, request, parser, network, config, _device(trt, config), used)
+        _configure(job)
+        _add_profile(builder, job)
         began = time.monotonic()
-        timings = Path(request["cache"]) / f"{device}-{request['module']}{trt.__version__}.cache"
-        # TensorRT-RTX has no timings, and warns if it is given a cache.
-        with contextlib.nullcontext() if _is_rtx(request) else _timings(config, timings):
+        with _timings(job, timings):
             plan = builder.build_serialized_network(network, config)
         seconds = time.monotonic() - began
         if plan is None:
             lacks_memory = any(sign in message.lower() for message in errors for sign in _NO_MEMORY)
             raise Refused("memory" if lacks_memory else "build", *errors)
+    return _write(job, plan, seconds, log)
 
-    precision = "tf32" if request["tf32"] and request["precision"] == "fp32" else request["precision"]
-    library = "rtx" if _is_rtx(request) else "trt"
-    outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    sidecar = {
-        "module": request["module"],
-        "version": trt.__version__,
-        "device": device,
-        "precision": precision,
-        "products": products,
-        "tf32": request["tf32"],
-        "version_compatible": request["version_compatible"],
-        "hardware": request["hardware"],
-        "level": config.builder_optimization_level,
-        "workspace": config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE),
-        "batch": request["batch"],
-        "model_sha256": sha256(Path(request["model"])),
-        "plugin": {"form": form, **dataclasses.asdict(fused)} if fused is not None else None,
-        "tensors": [
-            {"name": t.name, "type": _last(t.dtype), "shape": list(t.shape), "input": is_input}
-            for is_input, tensors in ((True, sources), (False, outputs))
-            for t in tensors
-        ],
-        "layers": network.num_layers,
-        "build_seconds": round(seconds, 3),
-        "bytes": plan.nbytes,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    }
-    name = f"{device}-{library}{trt.__version__}-{precision}{'-plugin' if request['plugin'] else ''}"
+
+def _check_version(trt: Any, request: BuildRequest) -> None:
+    version = str(trt.__version__)
+    if request.target == "tensorrt" and tuple(map(int, version.split(".")[:2])) < OLDEST_TENSORRT:
+        oldest = ".".join(map(str, OLDEST_TENSORRT))
+        raise Refused("old", f"TensorRT {version} is too old, {oldest} is needed: JetPack 6.1 or later has it")
+
+
+def _registered_plugin(trt: Any) -> str:
+    """Make the plugin known to TensorRT, and check that an engine with it can be built; the form of the plugin."""
     try:
-        folder = Path(request["engines"]) / name
+        form = plugin.register(trt)
+        plugin.check(form)
+    except Unavailable as error:
+        raise Refused("plugin", str(error)) from error
+    return form
+
+
+def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, errors: list[str]) -> PluginInfo | None:
+    """Parse a model into a network, with the plugin in a form of it; the use of the plugin."""
+    if form is None:
+        used, parsed = None, parser.parse_from_file(str(model))
+    else:
+        changed, fused = with_plugin(model.read_bytes(), form == plugin.AHEAD_OF_TIME)
+        used, parsed = PluginInfo(form=form, **dataclasses.asdict(fused)), parser.parse(changed, str(model))
+    if not parsed:
+        raise Refused("parse", *errors, errors=_parse_errors(parser))
+    if used is not None:
+        layers = (network.get_layer(i) for i in range(network.num_layers))
+        taken = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
+        if taken != used.nodes:
+            raise Refused("plugin", f"TensorRT took {taken} of {used.nodes} spiking layers for the plugin's")
+    return used
+
+
+def _add_profile(builder: Any, job: _Job) -> None:
+    """Tell the builder the smallest, the usual and the largest shape of each input."""
+    network, config, batch = job.network, job.config, job.request.options.batch
+    profile = builder.create_optimization_profile()
+    for source in (network.get_input(i) for i in range(network.num_inputs)):
+        whole = job.request.shapes.get(source.name)
+        sizes = (batch.least, batch.tuned, batch.most)
+        shapes = [tuple(whole)] * 3 if whole else [(n, *tuple(source.shape)[1:]) for n in sizes]
+        profile.set_shape(source.name, *shapes)
+    config.add_optimization_profile(profile)
+
+
+def _write(job: _Job, plan: Any, seconds: float, log: Path) -> tuple[str, EngineInfo]:
+    """Write a built engine, its sidecar and its log into a folder of the engine's name."""
+    options, precision = job.request.options, job.request.precision
+    precision = "tf32" if options.tf32 and precision == "fp32" else precision
+    library = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}[job.request.target]
+    name = f"{job.device}-{library}{job.trt.__version__}-{precision}{'-plugin' if options.plugin else ''}"
+    folder = job.request.engines / name
+    try:
         folder.mkdir(parents=True)
-        (folder / "model.engine").write_bytes(memoryview(plan))
-        sidecar["sha256"] = sha256(folder / "model.engine")
-        (folder / "engine.json").write_text(json.dumps(sidecar, indent=1) + "\n")
-        if request["log"] != os.devnull:
-            shutil.move(request["log"], folder / "build.log")
+        (folder / ENGINE).write_bytes(memoryview(plan))
+        info = _info(job, precision, plan, seconds)
+        (folder / SIDECAR).write_text(json.dumps(dataclasses.asdict(info), indent=1) + "\n")
+        if str(log) != os.devnull:
+            shutil.move(log, folder / "build.log")
     except OSError as error:
         raise Refused("write", str(error)) from error
-    return {"engine": name, "sidecar": sidecar}
+    return name, info
 
 
-def _is_rtx(request: dict[str, Any]) -> bool:
-    return bool(request["module"] == "tensorrt_rtx")
+def _info(job: _Job, precision: str, plan: Any, seconds: float) -> EngineInfo:
+    trt, network, config, options = job.trt, job.network, job.config, job.request.options
+    inputs = [(network.get_input(i), True) for i in range(network.num_inputs)]
+    outputs = [(network.get_output(i), False) for i in range(network.num_outputs)]
+    return EngineInfo(
+        module=ENGINE_TARGETS[job.request.target],
+        version=str(trt.__version__),
+        device=job.device,
+        precision=precision,
+        products=_products(trt, network),
+        tf32=options.tf32,
+        version_compatible=options.version_compatible,
+        hardware=options.hardware and Hardware(options.hardware).name,
+        level=config.builder_optimization_level,
+        workspace=config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE),
+        batch=dataclasses.astuple(options.batch),
+        model_sha256=sha256(job.request.model),
+        plugin=job.plugin,
+        tensors=[
+            TensorInfo(name=t.name, type=_last(t.dtype), shape=tuple(t.shape), input=is_input)
+            for t, is_input in (*inputs, *outputs)
+        ],
+        layers=network.num_layers,
+        build_seconds=round(seconds, 3),
+        bytes=plan.nbytes,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        sha256=hashlib.sha256(memoryview(plan)).hexdigest(),
+    )
 
 
 def _last(value: Any) -> str:
@@ -195,29 +266,11 @@ def _parse_errors(parser: Any) -> list[dict[str, str]]:
     ]
 
 
-def _plugin(trt: Any) -> str:
-    """Make the plugin known to TensorRT, with all that it needs to build an engine; which form of it."""
-    try:
-        form = plugin.register(trt)
-        plugin.check(form)
-    except Unavailable as error:
-        raise Refused("plugin", str(error)) from error
-    return form
-
-
-def _check_plugin(trt: Any, network: Any, nodes: int) -> None:
-    """Refuse to build if TensorRT took something else for the plugin's nodes."""
-    layers = (network.get_layer(i) for i in range(network.num_layers))
-    taken = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
-    if taken != nodes:
-        raise Refused("plugin", f"TensorRT took {taken} of {nodes} spiking layers for the plugin's")
-
-
 def _products(trt: Any, network: Any) -> dict[str, int]:
-    """How many convolutions and matrix products compute in each type; INT8 where both operands are dequantised."""
+    """The number of convolutions and matrix products by type; INT8 is that of two dequantised operands."""
     kinds = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    shapers = [trt.LayerType.SHUFFLE]  # which the parser may put before a product
+    shapers = [trt.LayerType.SHUFFLE]  # the parser may put it before a product
     if hasattr(trt.LayerType, "UNSQUEEZE"):
         shapers.append(trt.LayerType.UNSQUEEZE)
     dequantized = set[str]()
@@ -233,34 +286,36 @@ def _products(trt: Any, network: Any) -> dict[str, int]:
     return dict(found)
 
 
-def _check_products(found: dict[str, int], wanted: dict[str, int]) -> None:
+def _check_products(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
     for kind, n in wanted.items():
         if found.get(kind, 0) < n:
             raise Refused("types", f"{n} products are to be {kind}, it has {found or 'none'}")
 
 
-def _configure(trt: Any, config: Any, request: dict[str, Any]) -> None:
-    if request["tf32"]:
+def _configure(job: _Job) -> None:
+    trt, config, options = job.trt, job.config, job.request.options
+    if options.tf32:
         config.set_flag(trt.BuilderFlag.TF32)
     else:
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it moves values near a threshold
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if request["level"] is not None:
-        config.builder_optimization_level = request["level"]
-    if request["version_compatible"]:
+    if options.level is not None:
+        config.builder_optimization_level = options.level
+    if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if request["hardware"] is not None:
-        if not hasattr(trt.HardwareCompatibilityLevel, request["hardware"]):
+    if options.hardware is not None:
+        level = Hardware(options.hardware).name
+        if not hasattr(trt.HardwareCompatibilityLevel, level):
             raise Refused(
                 "option",
-                f"{request['module']} {trt.__version__} has no hardware compatibility level "
-                f"{request['hardware']}; leave `hardware` out",
+                f"{job.request.target} {trt.__version__} has no hardware compatibility level {level}; leave `hardware` "
+                "out",
             )
-        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, request["hardware"])
-    workspace = request["workspace"]
-    if not _is_rtx(request):  # which builds without the GPU that the memory is of
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    workspace = options.workspace
+    if job.request.target == "tensorrt":  # TensorRT-RTX builds for GPUs that this machine may not have
         free = free_memory()
-        check_memory(free, Path(request["model"]))
+        check_memory(free, job.request.model)
         if workspace is None and free is not None:
             workspace = int(WORKSPACE * free)
     if workspace is not None:
@@ -268,7 +323,11 @@ def _configure(trt: Any, config: Any, request: dict[str, Any]) -> None:
 
 
 def check_memory(free: int | None, model: Path) -> None:
-    """Refuse to begin what cannot end: the builder holds the weights some three times, and its libraries."""
+    """Check that the free memory, in bytes, is enough for a build: the weights about three times, and the libraries.
+
+    Raises:
+        Refused: the memory is not enough.
+    """
     weights = model.parent / WEIGHTS
     least = 2**28 + 3 * (weights if weights.exists() else model).stat().st_size
     if free is not None and free < least:
@@ -276,11 +335,16 @@ def check_memory(free: int | None, model: Path) -> None:
 
 
 @contextlib.contextmanager
-def _timings(config: Any, file: Path) -> Iterator[None]:
-    """Within, the builder knows the timings of earlier builds; afterwards later ones know its.
+def _timings(job: _Job, folder: Path) -> Iterator[None]:
+    """Give the builder the timings of earlier builds, and afterwards keep its timings for later builds.
 
-    A cache is of one device and version. Other processes may have added to it meanwhile, so what is there is merged.
+    A cache is for one device and one version of TensorRT. Other processes may have added to it during the build, so
+    the two are merged. TensorRT-RTX has no timings, and warns if it is given a cache.
     """
+    if job.request.target == "tensorrt-rtx":
+        yield
+        return
+    config, file = job.config, folder / f"{job.device}-{job.request.target}{job.trt.__version__}.cache"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.with_suffix(".lock").open("w")
@@ -300,13 +364,13 @@ def _timings(config: Any, file: Path) -> Iterator[None]:
 
 
 def _timing_cache(config: Any, file: Path) -> Any:
-    """The timings in a file; none where there are none, or where they are of another build of TensorRT."""
+    """The timings in a file; no timings if there is no file, or if another build of TensorRT wrote it."""
     content = file.read_bytes() if file.is_file() else b""
     return config.create_timing_cache(content) or config.create_timing_cache(b"")
 
 
 def _device(trt: Any, config: Any) -> str:
-    """What the engine is for: this machine's GPU, or the generations that TensorRT-RTX compiles for."""
+    """The device of the engine: this machine's GPU, or the GPU generations that TensorRT-RTX compiles for."""
     if not hasattr(config, "num_compute_capabilities"):
         found = gpu()
         if found is None:
@@ -326,4 +390,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

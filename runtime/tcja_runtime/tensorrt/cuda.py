@@ -1,9 +1,10 @@
-"""The CUDA runtime, as much of it as a session needs, through NVIDIA's binding (`cuda.bindings.runtime`)."""
+"""The part of the CUDA runtime that a session needs, through NVIDIA's binding (`cuda.bindings.runtime`)."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,26 +14,32 @@ import numpy.typing as npt
 from tcja_runtime.errors import Unavailable
 
 _ALIGNMENT = 256
-"""Bytes; what TensorRT wants its tensors to begin at, and what CUDA allocates at."""
+"""The alignment of a tensor in bytes, for TensorRT; CUDA allocates memory so aligned."""
 
 
 class Cuda:
-    """The CUDA runtime of this machine.
+    """The CUDA runtime of this machine, through NVIDIA's binding, the module `api`."""
 
-    Raises:
-        Unavailable: the binding, the driver or a GPU is missing.
-    """
+    def __init__(self, api: Any) -> None:
+        self._api = api
 
-    def __init__(self) -> None:
-        self._api = _binding()
-        if not self.call("cudaGetDeviceCount"):
-            raise Unavailable("CUDA finds no GPU on this machine")
-
-    def call(self, name: str, *arguments: Any) -> Any:
-        """A function's result; None if it has none.
+    @classmethod
+    def open(cls) -> Cuda:
+        """Import the binding and look for a GPU.
 
         Raises:
-            Unavailable: it failed, the text says at what.
+            Unavailable: the binding, the driver or a GPU is missing.
+        """
+        cuda = cls(_binding())
+        if not cuda.call("cudaGetDeviceCount"):
+            raise Unavailable("CUDA finds no GPU on this machine")
+        return cuda
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call a function of CUDA; its result, or None if it has none.
+
+        Raises:
+            Unavailable: the function failed; the text names it, and the error.
         """
         error, *results = getattr(self._api, name)(*arguments)
         if error != self._api.cudaError_t.cudaSuccess:
@@ -44,69 +51,73 @@ class Cuda:
         return f"{told.decode() if isinstance(told, bytes) else told} (error {int(error)})"
 
     def stream(self) -> Stream:
-        """A new stream."""
-        return Stream(self, self._api)
+        """Make a new stream."""
+        return Stream(self, self._api, int(self.call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking)))
 
     def buffer(self, size: int) -> Buffer:
-        """Memory of some bytes on the GPU, and as much page-locked memory beside it."""
-        return Buffer(self, self._api, size)
+        """Allocate memory on the GPU, and page-locked memory of the same size, in bytes, to copy from and to."""
+        size = max(size, _ALIGNMENT)  # CUDA allocates no memory of 0 bytes
+        address = int(self.call("cudaMalloc", size))
+        try:
+            pinned = int(self.call("cudaHostAlloc", size, self._api.cudaHostAllocDefault))
+        except BaseException:
+            self.call("cudaFree", address)
+            raise
+        host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pinned))
+        return Buffer(self, self._api, address, pinned, host)
 
 
+@dataclasses.dataclass(frozen=True)
 class Buffer:
     """Memory on the GPU, and page-locked memory that is copied to it or from it.
 
     Attributes:
-        address: of the memory on the GPU.
+        address: the address of the memory on the GPU.
         host: the page-locked memory, uint8 [bytes].
     """
 
-    def __init__(self, cuda: Cuda, api: Any, size: int) -> None:
-        self._cuda, self._api = cuda, api
-        size = max(size, _ALIGNMENT)  # CUDA has no address for nothing
-        self.address = int(cuda.call("cudaMalloc", size))
-        try:
-            self._pinned = int(cuda.call("cudaHostAlloc", size, api.cudaHostAllocDefault))
-        except BaseException:
-            cuda.call("cudaFree", self.address)
-            raise
-        memory = (ctypes.c_uint8 * size).from_address(self._pinned)
-        self.host: npt.NDArray[np.uint8] = np.ctypeslib.as_array(memory)
+    _cuda: Cuda
+    _api: Any
+    address: int
+    _pinned: int
+    host: npt.NDArray[np.uint8]
 
     def to_gpu(self, size: int, stream: Stream) -> None:
-        """Copy the first bytes to the GPU, once the stream comes to it."""
+        """Copy the first `size` bytes to the GPU, as the next work of a stream."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._cuda.call("cudaMemcpyAsync", self.address, self._pinned, size, kind, stream.handle)
 
     def from_gpu(self, size: int, stream: Stream) -> None:
-        """Copy the first bytes from the GPU, once the stream comes to it."""
+        """Copy the first `size` bytes from the GPU, as the next work of a stream."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._cuda.call("cudaMemcpyAsync", self._pinned, self.address, size, kind, stream.handle)
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free both memories."""
         self._cuda.call("cudaFree", self.address)
         self._cuda.call("cudaFreeHost", self._pinned)
 
 
+@dataclasses.dataclass(frozen=True)
 class Stream:
-    """Work of the GPU, done in the order it is given.
+    """Work for the GPU, which does it in the order in which it is given.
 
     Attributes:
-        handle: a number that TensorRT takes.
+        handle: the number of the stream in CUDA, which TensorRT takes.
     """
 
-    def __init__(self, cuda: Cuda, api: Any) -> None:
-        self._cuda, self._api = cuda, api
-        self.handle = int(cuda.call("cudaStreamCreateWithFlags", api.cudaStreamNonBlocking))
+    _cuda: Cuda
+    _api: Any
+    handle: int
 
     def wait(self) -> None:
-        """Until all work is done."""
+        """Wait until all work is done."""
         self._cuda.call("cudaStreamSynchronize", self.handle)
 
     def capture(self, work: Callable[[], None]) -> Graph | None:
-        """What a function gives this stream to do, as one graph; None if that cannot be captured.
+        """Capture the work that a function gives this stream, as one graph; None if it cannot be captured.
 
-        A network with loops or conditions may need the processor in between, and cannot.
+        The work of a network with loops or conditions cannot be captured where it needs the processor in between.
         """
         self._cuda.call(
             "cudaStreamBeginCapture", self.handle, self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -114,11 +125,11 @@ class Stream:
         refused = False
         try:
             work()
-        except Unavailable:  # what was refused must be ended, too
+        except Unavailable:  # the capture must be ended all the same
             refused = True
         error, graph = self._api.cudaStreamEndCapture(self.handle)
         if refused or error != self._api.cudaError_t.cudaSuccess:
-            self._api.cudaGetLastError()  # or the next call would report it
+            self._api.cudaGetLastError()  # clear the error, or the next call reports it
             return None
         try:
             with contextlib.suppress(Unavailable):
@@ -128,26 +139,27 @@ class Stream:
         return None
 
     def launch(self, graph: Graph) -> None:
-        """Do all that a graph holds."""
+        """Do the work of a graph."""
         self._cuda.call("cudaGraphLaunch", graph.executable, self.handle)
 
     def free(self) -> None:
-        """Give it back."""
+        """Free the stream."""
         self._cuda.call("cudaStreamDestroy", self.handle)
 
 
+@dataclasses.dataclass(frozen=True)
 class Graph:
-    """Work that the GPU is given at once.
+    """Captured work, which the GPU gets as a whole.
 
     Attributes:
-        executable: what CUDA makes of it.
+        executable: CUDA's object for it.
     """
 
-    def __init__(self, cuda: Cuda, executable: Any) -> None:
-        self._cuda, self.executable = cuda, executable
+    _cuda: Cuda
+    executable: Any
 
     def free(self) -> None:
-        """Give it back."""
+        """Free the graph."""
         self._cuda.call("cudaGraphExecDestroy", self.executable)
 
 

@@ -1,13 +1,14 @@
-"""Parts of a network in TensorRT: what looks inside an engine, which shows nothing but its output.
+"""Sessions of a part of a network in TensorRT, to look inside an engine, which shows its output only.
 
 A part (`tcja_runtime.model_file.subgraph.part`) is built like the engine itself, of the same operations in the same
-types, but with the signals and spikes of interest as outputs, and with the reference's spikes as inputs. TensorRT may
-join operations otherwise around them, so a part proves what TensorRT computes, not each instruction of the engine that
-is deployed.
+types. Its outputs are the signals and spikes of interest, and its inputs can be the reference's spikes. TensorRT may
+join the operations around them in another way, so a part proves what TensorRT computes, not each instruction of the
+engine that is deployed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,43 +17,52 @@ from typing import Any
 import numpy.typing as npt
 
 from tcja_runtime.bundle.bundle import ENGINES, WEIGHTS
-from tcja_runtime.bundle.engines import ENGINE
+from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.model_file.subgraph import Dimensions, inputs, part
 from tcja_runtime.model_file.tensor_names import given_tensor
-from tcja_runtime.tensorrt import build
+from tcja_runtime.tensorrt.build import BuildRequest, build
 from tcja_runtime.tensorrt.session import TensorRtEngine, TensorRtSession
 
 
+@dataclasses.dataclass
 class BuiltPart:
-    """A session of a part, built when the shapes of its inputs are first known, and again for others.
-
-    Args:
-        model: path of the .onnx file in standard operators; its weights are beside it.
-        outputs: tensors to compute; none are the model's own outputs, of the model as it is.
-        given: tensors to take as inputs, each with its dimensions.
-        target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
-        precision: of the model.
+    """A session of a part. Its engine is built when the shapes of the inputs are known, and again for other shapes.
 
     Attributes:
-        inputs: names of the tensors it takes.
+        inputs: the names of the inputs.
     """
 
-    def __init__(
-        self, model: Path, outputs: Sequence[str], given: Mapping[str, Dimensions], *, target: str, precision: str
-    ) -> None:
-        self._model, self._outputs, self._given = model, outputs, given
-        self._target, self._precision = target, precision
-        self.inputs: Sequence[str] = inputs(self._cut(given))
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._session: TensorRtSession | None = None
+    _model: Path
+    _outputs: Sequence[str]
+    _given: Mapping[str, Dimensions]
+    _target: str
+    _precision: str
+    inputs: Sequence[str]
+    _shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    _session: TensorRtSession | None = None
+
+    @classmethod
+    def open(
+        cls, model: Path, outputs: Sequence[str], given: Mapping[str, Dimensions], *, target: str, precision: str
+    ) -> BuiltPart:
+        """Cut a part out of a model.
+
+        Args:
+            model: the .onnx file, in standard operators, with its weights beside it.
+            outputs: the tensors to compute; none for the model's own outputs, of the whole model.
+            given: the tensors to take as inputs, each with its dimensions.
+            target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
+            precision: the precision of the model.
+        """
+        return cls(model, outputs, given, target, precision, inputs(_cut(model, outputs, given)))
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Its results by name, from its inputs by name.
+        """Compute the outputs by name from the inputs by name.
 
         Raises:
             BadInput: TensorRT cannot build the part.
-            Unavailable: what it needs of this machine is missing.
+            Unavailable: TensorRT, a GPU or memory is missing on this machine.
         """
         shapes = {name: feeds[name].shape for name in self.inputs}
         if self._session is None or shapes != self._shapes:
@@ -61,28 +71,31 @@ class BuiltPart:
             self._shapes = shapes
         return self._session.run(feeds)
 
-    def build(self, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> build.Engine:
-        """Build the part for inputs of some shapes, into a folder of its own."""
+    def build(self, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> Engine:
+        """Build the part for inputs of given shapes, into a folder of its own."""
         known = {name: shapes.get(given_tensor(name), dimensions) for name, dimensions in self._given.items()}
         file = folder / "part.onnx"
-        file.write_bytes(self._cut(known))
+        file.write_bytes(_cut(self._model, self._outputs, known))
         (folder / WEIGHTS).symlink_to(self._model.resolve().parent / WEIGHTS)
-        return build.build(file, folder / ENGINES, self._target, build.BuildOptions(), self._precision, {}, shapes)
-
-    def _cut(self, given: Mapping[str, Dimensions]) -> bytes:
-        whole = self._model.read_bytes()
-        return part(whole, self._outputs, given) if self._outputs else whole
+        return build(
+            BuildRequest(
+                model=file, engines=folder / ENGINES, target=self._target, precision=self._precision, shapes=shapes
+            )
+        )
 
     def _built(self, shapes: Mapping[str, tuple[int, ...]]) -> TensorRtSession:
         with tempfile.TemporaryDirectory() as folder:
-            built = self.build(shapes, Path(folder))
-            plan = (Path(folder) / ENGINES / built.name / ENGINE).read_bytes()
-        title = f"a part of {self._model.name}"
-        # It is run a few times, so that capturing a graph would not pay.
-        return TensorRtEngine(plan, built.sidecar["module"], title).session(graphs=False)
+            plan = self.build(shapes, Path(folder)).plan()
+        loaded = TensorRtEngine.load(plan, self._target, f"a part of {self._model.name}")
+        return loaded.session(graphs=False)  # it runs a few times only, too few for a graph to save time
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free the memory."""
         if self._session is not None:
             self._session.close()
         self._session = None
+
+
+def _cut(model: Path, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
+    whole = model.read_bytes()
+    return part(whole, outputs, given) if outputs else whole

@@ -1,7 +1,7 @@
-"""TensorRT and TensorRT-RTX on the GPU: raw plans, in numpy, TensorRT and NVIDIA's CUDA binding alone.
+"""Engines of TensorRT and TensorRT-RTX on the GPU, through numpy, TensorRT and NVIDIA's CUDA binding alone.
 
-Every name of TensorRT's Python module used here exists from 10.3 to 11.4 and in TensorRT-RTX 1.7; a test compares them
-with what the bindings of each version hold.
+Every name of TensorRT's Python module that is used here exists from 10.3 to 11.4 and in TensorRT-RTX 1.7; a test
+compares the names with the bindings of each version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tcja_runtime.bundle.engines import require
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.tensorrt.cuda import Buffer, Cuda, Graph
+from tcja_runtime.tensorrt.cuda import Buffer, Cuda, Graph, Stream
 from tcja_runtime.tensorrt.plugin import register
 
 _TYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
@@ -27,50 +27,69 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """An input or output of an engine: its type, and the largest shape that a profile allows it."""
+    """An input or output of an engine.
+
+    Attributes:
+        name: the name of the tensor.
+        type: the element type.
+        largest: the shape of the largest batch.
+        range: the smallest, the usual and the largest shape of an input; None for an output.
+    """
 
     name: str
     type: npt.DTypeLike
     largest: Shape
+    range: tuple[Shape, ...] | None
 
     @property
     def bytes(self) -> int:
         return _bytes(self, self.largest)
 
 
+@dataclasses.dataclass(frozen=True)
 class TensorRtEngine:
-    """A plan on the GPU, of which any number of sessions run at once, each with buffers of its own.
+    """An engine on the GPU. Any number of sessions run it at once, each with its own buffers."""
 
-    Args:
-        plan: what a builder made. It is native code: take it only from where its hash is known.
-        module: the Python module of the TensorRT that built it.
-        title: what it is, for messages.
-        compatible: whether it was built to be loaded by later versions, and so holds a runtime of its own.
-        plugin: whether it has the plugin in the form that Python launches (`tcja_runtime.tensorrt.plugin.AT_RUN_TIME`).
+    _trt: Any
+    _runtime: Any  # it must outlive its engines
+    _engine: Any
+    _cuda: Cuda
+    _title: str
 
-    Raises:
-        Unavailable: TensorRT, the CUDA binding or a GPU is missing, or TensorRT refuses the plan.
-    """
+    @classmethod
+    def load(
+        cls, plan: bytes, target: str, title: str, *, compatible: bool = False, plugin: bool = False
+    ) -> TensorRtEngine:
+        """Load an engine.
 
-    def __init__(self, plan: bytes, module: str, title: str, *, compatible: bool = False, plugin: bool = False) -> None:
-        trt = require(module)
+        Args:
+            plan: the content of model.engine. It is native code: check its hash first.
+            target: the target that it was built for, one of `tcja_runtime.choices.ENGINE_TARGETS`.
+            title: the name of the engine in messages.
+            compatible: whether later TensorRT versions can load it; such an engine holds a runtime of its own.
+            plugin: whether it has the plugin in the form that Python launches
+                (`tcja_runtime.tensorrt.plugin.AT_RUN_TIME`).
+
+        Raises:
+            Unavailable: TensorRT, the CUDA binding or a GPU is missing, or TensorRT refuses the engine.
+        """
+        trt = require(target)
         if plugin:
             register(trt)
-        self._cuda = Cuda()
-        self._trt, self._title = trt, title
+        cuda = Cuda.open()
         logger = _logger(trt)
-        self._errors = logger.errors
-        self._errors.clear()
+        logger.errors.clear()
         runtime = trt.Runtime(logger)
         if compatible:
             runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise Unavailable(f"{module} {trt.__version__} refuses {title}: {self._said()}; build it again here")
-        self._runtime, self._engine = runtime, engine  # a runtime must outlive its engines
+            said = _said(logger)
+            raise Unavailable(f"{target} {trt.__version__} refuses {title}: {said}; build it again here")
+        return cls(trt, runtime, engine, cuda, title)
 
     def session(self, *, graphs: bool = True) -> TensorRtSession:
-        """A session of its own memory and stream.
+        """Open a session with its own memory and stream.
 
         Args:
             graphs: whether work of the same shapes is captured as a CUDA graph once, then launched as a whole.
@@ -80,53 +99,69 @@ class TensorRtEngine:
         """
         context = self._engine.create_execution_context()
         if context is None:
-            raise Unavailable(f"{self._title} cannot be run: {self._said()}; close other programs or add swap")
-        return TensorRtSession(self._trt, self._engine, context, self._cuda, self._said, graphs=graphs)
+            raise Unavailable(f"{self._title} cannot be run: {self.said()}; close other programs or add swap")
+        tensors = _tensors(self._trt, self._engine, context)
+        stream = self._cuda.stream()
+        buffers: dict[str, Buffer] = {}
+        try:
+            for tensor in tensors:
+                buffers[tensor.name] = self._cuda.buffer(tensor.bytes)
+                context.set_tensor_address(tensor.name, buffers[tensor.name].address)
+        except BaseException:
+            _free(stream, buffers)
+            raise
+        return TensorRtSession(self, context, tensors, stream, buffers, graphs=graphs)
 
-    def _said(self) -> str:
-        return " / ".join(self._errors) or "TensorRT does not say why"
+    def said(self) -> str:
+        """The errors that TensorRT has reported since the last engine was loaded."""
+        return _said(_logger(self._trt))
+
+
+def _tensors(trt: Any, engine: Any, context: Any) -> list[_Tensor]:
+    """The inputs and outputs of an engine, in its own order."""
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+    ranges = {name: tuple(map(tuple, engine.get_tensor_profile_shape(name, 0))) for name in inputs}
+    for name, (_, _, most) in ranges.items():
+        context.set_input_shape(name, most)
+    return [
+        _Tensor(name, _type(engine.get_tensor_dtype(name)), tuple(context.get_tensor_shape(name)), ranges.get(name))
+        for name in names
+    ]
 
 
 class TensorRtSession:
-    """An engine with buffers that are allocated once, for the largest shapes that it takes.
+    """An engine with buffers, which are allocated once for the largest shapes that the engine takes.
 
     Attributes:
-        inputs: names of the tensors it takes.
-        uses_graph: whether the last run was a CUDA graph's.
+        inputs: the names of the inputs.
+        uses_graph: whether the last run was the launch of a CUDA graph.
     """
 
-    def __init__(self, trt: Any, engine: Any, context: Any, cuda: Cuda, said: Any, *, graphs: bool) -> None:
-        self._context, self._said, self._graphs = context, said, graphs
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        self._ranges = {name: [tuple(shape) for shape in engine.get_tensor_profile_shape(name, 0)] for name in inputs}
-        for name, (_, _, most) in self._ranges.items():
-            context.set_input_shape(name, most)
-        self._tensors = {
-            name: _Tensor(name, _type(engine.get_tensor_dtype(name)), tuple(context.get_tensor_shape(name)))
-            for name in names
-        }
-        self.inputs: Sequence[str] = inputs
-        self._outputs = [name for name in names if name not in self._ranges]
+    def __init__(
+        self,
+        loaded: TensorRtEngine,
+        context: Any,
+        tensors: Sequence[_Tensor],
+        stream: Stream,
+        buffers: Mapping[str, Buffer],
+        *,
+        graphs: bool,
+    ) -> None:
+        self._loaded, self._context, self._stream, self._graphs = loaded, context, stream, graphs
+        self._buffers = dict(buffers)
+        self._tensors = {tensor.name: tensor for tensor in tensors}
+        self._ranges = {tensor.name: tensor.range for tensor in tensors if tensor.range is not None}
+        self.inputs: Sequence[str] = list(self._ranges)
+        self._outputs = [name for name in self._tensors if name not in self._ranges]
         self.uses_graph = False
         self._given: dict[str, Shape] = {}
         self._shapes: dict[str, Shape] = {}
         self._graph: Graph | None = None
         self._runs = 0
-        self._held: list[Any] = []
-        try:
-            self._stream = self._hold(cuda.stream())
-            self._buffers: dict[str, Buffer] = {
-                name: self._hold(cuda.buffer(tensor.bytes)) for name, tensor in self._tensors.items()
-            }
-        except BaseException:
-            self.close()
-            raise
-        for name, buffer in self._buffers.items():
-            context.set_tensor_address(name, buffer.address)
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Its results by name, from its inputs by name; of several windows more than it takes at once, part by part.
+        """Compute the outputs by name from the inputs by name; a batch that is too large for the engine in parts.
 
         Raises:
             BadInput: an input has a shape that the engine was not built for.
@@ -142,7 +177,7 @@ class TensorRtSession:
         parts = []
         for start in range(0, n, size):
             part = given[start : start + size]
-            lacking = max(least[0] - len(part), 0)  # an engine may not take few: it is given the last more than once
+            lacking = max(least[0] - len(part), 0)  # a batch that is too small is filled with copies of its last window
             filled = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)])
             parts.append({key: value[: len(part)] for key, value in self._run({name: filled}).items()})
         return {key: np.concatenate([part[key] for part in parts]) for key in self._outputs}
@@ -153,7 +188,7 @@ class TensorRtSession:
             self._reshape(shapes)
         for name in self.inputs:
             np.copyto(self._host(name), feeds[name], casting="same_kind")
-        # The first run of a shape lets TensorRT prepare what must not be captured.
+        # In the first run of a shape TensorRT prepares things that a graph must not contain.
         if self._graphs and self._runs == 1:
             self._graph = self._stream.capture(self._enqueue)
         self.uses_graph = self._graph is not None
@@ -171,11 +206,11 @@ class TensorRtSession:
             fits = len(shape) == len(most) and all(a <= n <= b for a, n, b in zip(least, shape, most, strict=True))
             if not fits:
                 raise BadInput(f"the engine takes '{name}' of {list(least)} to {list(most)}, not {list(shape)}")
-        self._drop_graph()  # it is of the other shapes
+        self._drop_graph()  # its shapes are the previous ones
         self._given, self._runs = {}, 0
         for name, shape in shapes.items():
             if not self._context.set_input_shape(name, shape):
-                raise Unavailable(f"TensorRT refuses '{name}' of {list(shape)}: {self._said()}")
+                raise Unavailable(f"TensorRT refuses '{name}' of {list(shape)}: {self._loaded.said()}")
         self._given = shapes
         self._shapes = shapes | {name: tuple(self._context.get_tensor_shape(name)) for name in self._outputs}
 
@@ -183,18 +218,14 @@ class TensorRtSession:
         for name in self.inputs:
             self._buffers[name].to_gpu(_bytes(self._tensors[name], self._shapes[name]), self._stream)
         if not self._context.execute_async_v3(self._stream.handle):
-            raise Unavailable(f"TensorRT cannot run the engine: {self._said()}")
+            raise Unavailable(f"TensorRT cannot run the engine: {self._loaded.said()}")
         for name in self._outputs:
             self._buffers[name].from_gpu(_bytes(self._tensors[name], self._shapes[name]), self._stream)
 
     def _host(self, name: str) -> npt.NDArray[Any]:
-        """A tensor's page-locked memory, as an array of its type and shape."""
+        """The page-locked memory of a tensor, as an array of the tensor's type and shape."""
         tensor, shape = self._tensors[name], self._shapes[name]
         return self._buffers[name].host[: _bytes(tensor, shape)].view(tensor.type).reshape(shape)
-
-    def _hold(self, held: Any) -> Any:
-        self._held.append(held)
-        return held
 
     def _drop_graph(self) -> None:
         if self._graph is not None:
@@ -202,10 +233,11 @@ class TensorRtSession:
         self._graph = None
 
     def close(self) -> None:
-        """Give its memory back; it cannot run any more."""
+        """Free the memory; the session cannot run any more."""
         self._drop_graph()
-        while self._held:
-            self._held.pop().free()
+        if self._buffers:
+            _free(self._stream, self._buffers)
+        self._buffers = {}
 
 
 def _bytes(tensor: _Tensor, shape: Shape) -> int:
@@ -219,9 +251,19 @@ def _type(kind: Any) -> npt.DTypeLike:
     return _TYPES[name]
 
 
+def _free(stream: Stream, buffers: Mapping[str, Buffer]) -> None:
+    for buffer in buffers.values():
+        buffer.free()
+    stream.free()
+
+
+def _said(logger: Any) -> str:
+    return " / ".join(logger.errors) or "TensorRT does not say why"
+
+
 @functools.cache
 def _logger(trt: Any) -> Any:
-    """The one logger of this process: TensorRT keeps the first that it is given, and warns of others."""
+    """The one logger of this process; TensorRT keeps the first logger that it gets, and warns about others."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

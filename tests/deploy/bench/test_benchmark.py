@@ -26,6 +26,8 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import power
 from tcja_runtime.machine.conditions import Conditions
 
+from ...sidecars import engine_info
+
 BRIEF = ("--seconds", "0.2", "--warm-up", "0")
 
 
@@ -65,7 +67,7 @@ class Recorded:
 def session(monkeypatch) -> Recorded:
     """In place of an engine for one to eight windows."""
     recorded = Recorded()
-    engine = Engine(Path("a.bundle"), "orin-10.3-fp16", {"batch": [1, 1, 8], "module": "tensorrt"})
+    engine = Engine(Path("a.bundle/engines/orin-10.3-fp16"), engine_info(batch=[1, 1, 8]))
     running = Backend(
         name="tensorrt", title="TensorRT 10.3, fp16", session=recorded, engine=engine, passed_over=["engine old is old"]
     )

@@ -68,8 +68,8 @@ def test_export_with_an_engine(run, tmp_path):
     assert "Engine sm80" in out
     manifest = Bundle.open(tmp_path / "a.bundle").manifest
     assert manifest.targets == ["onnx", "tensorrt-rtx"]
-    (sidecar,) = manifest.engines.values()
-    assert sidecar["batch"] == [1, 2, 4]
+    (info,) = manifest.engines.values()
+    assert info.batch == (1, 2, 4)
 
 
 @pytest.mark.parametrize("precision", [pytest.param("fp16", marks=pytest.mark.slow), "int8"])

@@ -18,7 +18,7 @@ import pytest
 from tcja_deploy.export import pipeline, request, time_form
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
-from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import gpu
@@ -76,11 +76,9 @@ def forms(bundle: Path) -> dict[str, str]:
 def test_a_form_that_was_asked_for(run, export, name, form):
     bundle = export(name, "--target", "onnx", "--time-form", form)
     layers = [layer.name for layer in manifest(bundle).layers]
-    assert manifest(bundle).time_form == {
-        "form": form,
-        "why": "asked for",
-        "layers": {layer: {"form": form} for layer in layers},
-    }
+    assert manifest(bundle).time_form == TimeForms(
+        form=form, why="asked for", layers={layer: {"form": form} for layer in layers}
+    )
     assert forms(bundle) == dict.fromkeys(layers, form)
     code, out, err = run("verify", bundle)
     assert code == 0, err
@@ -90,13 +88,13 @@ def test_a_form_that_was_asked_for(run, export, name, form):
 def test_forms_that_are_measured(run, export):
     bundle = export("dvs128", "--target", "onnx", "--time-form", "auto")
     said = manifest(bundle).time_form
-    assert re.fullmatch(r"the fastest in ONNX Runtime [\d.]+ on this machine, layer by layer", said["why"])
-    assert list(said["layers"]) == [layer.name for layer in manifest(bundle).layers]
-    for layer in said["layers"].values():
+    assert re.fullmatch(r"the fastest in ONNX Runtime [\d.]+ on this machine, layer by layer", said.why)
+    assert list(said.layers) == [layer.name for layer in manifest(bundle).layers]
+    for layer in said.layers.values():
         assert layer.keys() == {"form", "scan_ms", "unrolled_ms"}
         assert layer[f"{layer['form']}_ms"] == min(layer["scan_ms"], layer["unrolled_ms"]) > 0
-    chosen = {layer: each["form"] for layer, each in said["layers"].items()}
-    assert said["form"] == (min(chosen.values()) if len(set(chosen.values())) == 1 else "mixed")
+    chosen = {layer: each["form"] for layer, each in said.layers.items()}
+    assert said.form == (min(chosen.values()) if len(set(chosen.values())) == 1 else "mixed")
     assert forms(bundle) == chosen
     assert run("verify", bundle)[0] == 0
 
@@ -126,8 +124,8 @@ def test_every_layer_takes_the_form_in_which_it_is_faster(run, export, monkeypat
     expected = {"conv.0": "scan", "conv.2": "scan", "fc.2": "scan", "fc.5": "unrolled"}
     assert forms(bundle) == expected
     said = manifest(bundle).time_form
-    assert said["form"] == "mixed"
-    assert said["layers"] == {
+    assert said.form == "mixed"
+    assert said.layers == {
         layer: {"form": form, "scan_ms": 1.0, "unrolled_ms": 2.0 if form == "scan" else 0.5}
         for layer, form in expected.items()
     }
@@ -137,7 +135,7 @@ def test_every_layer_takes_the_form_in_which_it_is_faster(run, export, monkeypat
 def test_without_a_wish_onnx_runtime_gets_loops(bundle):
     """The bundle that the other tests share was exported without an option."""
     said = manifest(bundle).time_form
-    assert (said["form"], said["why"]) == ("scan", "ONNX Runtime runs it with least copying")
+    assert (said.form, said.why) == ("scan", "ONNX Runtime runs it with least copying")
     assert set(forms(bundle).values()) == {"scan"}
 
 
@@ -219,8 +217,8 @@ class TestTensorRtRtx:
     def test_without_a_wish_it_gets_unrolled_steps(self, run, export):
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx")
         said = manifest(bundle).time_form
-        assert said["form"] == "unrolled"
-        assert re.fullmatch(r"TensorRT-RTX [\d.]+ makes a smaller engine of it than of loops", said["why"])
+        assert said.form == "unrolled"
+        assert re.fullmatch(r"TensorRT-RTX [\d.]+ makes a smaller engine of it than of loops", said.why)
         assert set(forms(bundle).values()) == {"unrolled"}
         assert run("verify", bundle)[0] == 0
 
@@ -230,15 +228,15 @@ class TestTensorRtRtx:
         told = re.fullmatch(
             r"no GPU to run TensorRT-RTX [\d.]+ on was found here; "
             r"the smaller engine \(scan ([\d.]+) MB, unrolled ([\d.]+) MB\)",
-            said["why"],
+            said.why,
         )
         assert told
         megabytes = dict(zip(TIME_FORMS, map(float, told.groups()), strict=True))
-        assert megabytes[said["form"]] == min(megabytes.values()) > 0
-        (sidecar,) = manifest(bundle).engines.values()
-        assert round(sidecar["bytes"] / 1e6, 1) == megabytes[said["form"]]
-        assert set(forms(bundle).values()) == {said["form"]}
-        assert {frozenset(each) for each in said["layers"].values()} == {frozenset({"form"})}
+        assert megabytes[said.form] == min(megabytes.values()) > 0
+        (info,) = manifest(bundle).engines.values()
+        assert round(info.bytes / 1e6, 1) == megabytes[said.form]
+        assert set(forms(bundle).values()) == {said.form}
+        assert {frozenset(each) for each in said.layers.values()} == {frozenset({"form"})}
         assert run("verify", bundle)[0] == 0
 
 
@@ -248,10 +246,10 @@ def test_where_tensorrt_runs_it_is_measured_there(run, simulated, export):
     bundle = export("fashion_mnist", "--target", "tensorrt", "--time-form", "auto")
     said = manifest(bundle).time_form
     title = r"TensorRT 10\.3\.0, NVIDIA Simulated"
-    assert re.fullmatch(rf"the fastest in {title} on this machine, layer by layer", said["why"])
-    for layer in said["layers"].values():
+    assert re.fullmatch(rf"the fastest in {title} on this machine, layer by layer", said.why)
+    for layer in said.layers.values():
         assert layer[f"{layer['form']}_ms"] == min(layer["scan_ms"], layer["unrolled_ms"]) > 0
-    assert forms(bundle) == {layer: each["form"] for layer, each in said["layers"].items()}
+    assert forms(bundle) == {layer: each["form"] for layer, each in said.layers.items()}
     assert len(manifest(bundle).engines) == 1
 
 

@@ -19,12 +19,14 @@ from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
 from tcja_deploy.report.page import render
 from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
-from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
 from tcja_runtime.neuron import NeuronSpec
+
+from ...sidecars import engine_info
 
 MANIFEST = Manifest(
     producer="test",
@@ -44,11 +46,11 @@ MANIFEST = Manifest(
     answer=None,
     weights=[],
     passes=[{"name": "fold_batch_norm", "changes": 5, "exact": False, "note": "rounds differently"}],
-    time_form={"form": "scan", "why": "asked for", "layers": {}},
+    time_form=TimeForms(form="scan", why="asked for", layers={}),
     precision="fp32",
     calibration={},
     targets=["onnx"],
-    engines={"orin": {"bytes": 4321, "batch": [1, 1, 8], "layers": 12}},
+    engines={"orin": engine_info(bytes=4321, batch=[1, 1, 8], layers=12)},
     parity=ParitySummary(reference="PyTorch"),
     tools={"python": "3.11.7"},
 )

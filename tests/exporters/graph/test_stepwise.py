@@ -25,7 +25,7 @@ from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt import build
-from tcja_runtime.tensorrt.build import BuildOptions
+from tcja_runtime.tensorrt.build import BuildRequest
 
 from ... import networks
 from ..peers.streamed import pushed, split
@@ -239,5 +239,9 @@ def test_a_network_that_mixes_steps_first_is_refused():
 def test_nvidias_builder_takes_both(tmp_path):
     split(networks.streamable(LIF), FRAMES, tmp_path)
     for file in (HEAD, TAIL):
-        built = build.build(tmp_path / file, tmp_path / f"{file} engine", "tensorrt-rtx", BuildOptions(), "fp32", {})
-        assert built.sidecar["layers"] > 5
+        built = build.build(
+            BuildRequest(
+                model=tmp_path / file, engines=tmp_path / f"{file} engine", target="tensorrt-rtx", precision="fp32"
+            )
+        )
+        assert built.info.layers > 5

@@ -142,7 +142,7 @@ class Conformance:
         assert result.met
         assert result.backends[0].twins == ["model.onnx"]
         assert manifest.network == self.small.name
-        assert all(engine["layers"] > 10 for engine in manifest.engines.values())
+        assert all(engine.layers > 10 for engine in manifest.engines.values())
         assert "tensorrt-rtx" in engines.installed()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             found.model(batch)

@@ -90,8 +90,8 @@ def test_it_is_exported_in_lower_precision(name, precision, tmp_path):
     manifest, result = pipeline.export(request)
     assert result.met
     assert precision in {weight.type for weight in manifest.weights}
-    (sidecar,) = manifest.engines.values()
-    assert sidecar["products"][{"fp16": "HALF", "int8": "INT8"}[precision]] > 0
+    (info,) = manifest.engines.values()
+    assert info.products[{"fp16": "HALF", "int8": "INT8"}[precision]] > 0
 
 
 @pytest.mark.parametrize("name", list(own.NETWORKS))

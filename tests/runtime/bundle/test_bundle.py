@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
-from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer, Tap
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
@@ -31,7 +31,7 @@ MANIFEST = Manifest(
     classes=["a", "b"],
     layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.leaky(decay_input=True, tau=2.0))],
     passes=[],
-    time_form={"form": "scan", "why": "asked for", "layers": {}},
+    time_form=TimeForms(form="scan", why="asked for", layers={}),
     precision="fp32",
     streaming=Streaming(
         frame="frame",

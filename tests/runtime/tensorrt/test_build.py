@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,10 +11,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, sha256
+from tcja_runtime.bundle.engines import Engine
+from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.tensorrt import build as engine
 from tcja_runtime.tensorrt import builder_process
-from tcja_runtime.tensorrt.build import Batch, BuildOptions
+from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest
 
 pytestmark = pytest.mark.tensorrt
 
@@ -27,7 +30,8 @@ def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
     folder = tmp_path / built.name
     assert sorted(path.name for path in folder.iterdir()) == ["build.log", "engine.json", "model.engine"]
     sidecar = json.loads((folder / "engine.json").read_text())
-    assert sidecar == built.sidecar
+    assert EngineInfo.from_dict(sidecar) == built.info
+    assert sidecar == json.loads(json.dumps(dataclasses.asdict(built.info)))
     assert sidecar["batch"] == [1, 2, 8]
     assert [t["shape"][0] for t in sidecar["tensors"]] == [-1, -1]
     assert sidecar["sha256"] == sha256(folder / "model.engine")
@@ -36,9 +40,12 @@ def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
     assert built.name == f"sm80-sm86-sm89-sm120-rtx{sidecar['version']}-fp32"
 
 
-def build(model: Path, engines: Path, target: str = "tensorrt-rtx", products=None, **options: object) -> engine.Engine:
+def build(model: Path, engines: Path, target: str = "tensorrt-rtx", products=None, **options: object) -> Engine:
+    how = BuildOptions(**{"batch": Batch(1, 1, 1), **options})
     return engine.build(
-        model, engines, target, BuildOptions(**{"batch": Batch(1, 1, 1), **options}), "fp32", products or {}
+        BuildRequest(
+            model=model, engines=engines, target=target, precision="fp32", products=products or {}, options=how
+        )
     )
 
 
@@ -92,7 +99,7 @@ def test_a_builder_that_is_not_installed_is_named():
     with pytest.raises(
         Unavailable, match=f"`target` {missing} needs the package {missing}: run 'pip install {missing}'"
     ):
-        engine.require(missing)
+        engine.check_target(missing, BuildOptions())
 
 
 @pytest.mark.parametrize(
@@ -136,10 +143,10 @@ def test_options_reach_the_builder(tmp_path, exports):
     plain = exports["fashion_mnist"][1] / PLAIN_MODEL
     built = build(plain, tmp_path, tf32=True, level=0, workspace=2**27)
     assert built.name.endswith("-tf32")
-    assert (built.sidecar["tf32"], built.sidecar["level"], built.sidecar["workspace"]) == (True, 0, 2**27)
+    assert (built.info.tf32, built.info.level, built.info.workspace) == (True, 0, 2**27)
     default = build(plain, tmp_path)
     assert default.name.endswith("-fp32")
-    assert default.sidecar["tf32"] is False
+    assert default.info.tf32 is False
 
 
 @pytest.mark.parametrize(("free", "enough"), [(None, True), (2**31, True), (2**28, False)])
@@ -150,7 +157,7 @@ def test_a_build_that_memory_does_not_suffice_for_is_not_begun(tmp_path, free, e
         return
     with pytest.raises(builder_process.Refused) as caught:
         builder_process.check_memory(free, tmp_path / "a.onnx")
-    assert caught.value.answer == {"stage": "memory", "log": ["256 MiB are free, about 286 MiB are needed"]}
+    assert caught.value.reply == {"stage": "memory", "log": ["256 MiB are free, about 286 MiB are needed"]}
 
 
 @RTX
@@ -183,16 +190,13 @@ def test_impossible_options_are_refused(options, message):
 
 @RTX
 def test_the_child_answers_in_json(tmp_path):
-    request = {
-        "parent": os.getpid(),
-        "module": "tensorrt_rtx",
-        "model": str(tmp_path / "none.onnx"),
-        "log": str(tmp_path / "log"),
-        "plugin": False,
-    }
+    request = BuildRequest(
+        model=tmp_path / "none.onnx", engines=tmp_path / "engines", target="tensorrt-rtx", precision="fp32"
+    )
+    arguments = str(os.getpid()), str(tmp_path / "log"), str(tmp_path / "timing")
     child = subprocess.run(
-        [sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"],
-        input=json.dumps(request),
+        [sys.executable, "-m", "tcja_runtime.tensorrt.builder_process", *arguments],
+        input=request.to_json(),
         capture_output=True,
         text=True,
     )

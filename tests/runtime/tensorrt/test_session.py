@@ -47,7 +47,7 @@ def check(session, x) -> None:
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 11])
 @pytest.mark.parametrize(("least", "most"), [(1, 4), (2, 4), (4, 4), (1, 1)])
 def test_batches_of_any_size(cuda, n, least, most):
-    session = TensorRtEngine(plan(least, most), "tensorrt", "an engine").session()
+    session = TensorRtEngine.load(plan(least, most), "tensorrt", "an engine").session()
     assert session.inputs == ["x"]
     for seed in range(3):
         check(session, windows(n, seed))
@@ -56,7 +56,7 @@ def test_batches_of_any_size(cuda, n, least, most):
 
 
 def test_results_are_the_callers(cuda):
-    session = TensorRtEngine(plan(), "tensorrt", "an engine").session()
+    session = TensorRtEngine.load(plan(), "tensorrt", "an engine").session()
     first = session.run({"x": windows(2)})["y"]
     kept = first.copy()
     session.run({"x": windows(2, seed=1)})
@@ -65,7 +65,7 @@ def test_results_are_the_callers(cuda):
 
 def test_work_of_one_shape_becomes_a_graph(cuda):
     """From the second run on; the first lets TensorRT prepare what must not be captured."""
-    session = TensorRtEngine(plan(), "tensorrt", "an engine").session()
+    session = TensorRtEngine.load(plan(), "tensorrt", "an engine").session()
     before, graphs = cuda.launches, []
     for seed in range(4):
         check(session, windows(2, seed))
@@ -82,21 +82,21 @@ def test_work_of_one_shape_becomes_a_graph(cuda):
 
 def test_work_that_cannot_be_captured_is_done_all_the_same(cuda, simulated):
     simulated.setenv("SIMULATED_FAULT", "capture")
-    session = TensorRtEngine(plan(), "tensorrt", "an engine").session()
+    session = TensorRtEngine.load(plan(), "tensorrt", "an engine").session()
     for seed in range(3):
         check(session, windows(2, seed))
         assert not session.uses_graph
 
 
 def test_graphs_can_be_left_out(cuda):
-    session = TensorRtEngine(plan(), "tensorrt", "an engine").session(graphs=False)
+    session = TensorRtEngine.load(plan(), "tensorrt", "an engine").session(graphs=False)
     for seed in range(3):
         check(session, windows(2, seed))
         assert not session.uses_graph
 
 
 def test_sessions_of_one_engine_share_nothing(cuda):
-    engine = TensorRtEngine(plan(), "tensorrt", "an engine")
+    engine = TensorRtEngine.load(plan(), "tensorrt", "an engine")
     first, second = engine.session(), engine.session()
     for seed in range(3):
         check(first, windows(2, seed))
@@ -108,7 +108,7 @@ def test_sessions_of_one_engine_share_nothing(cuda):
 
 
 def test_halves_are_taken_from_floats(cuda):
-    session = TensorRtEngine(plan(kind=TensorProto.FLOAT16), "tensorrt", "an engine").session()
+    session = TensorRtEngine.load(plan(kind=TensorProto.FLOAT16), "tensorrt", "an engine").session()
     x = windows(2)
     found = session.run({"x": x})["y"]
     assert found.dtype == np.float16
@@ -117,7 +117,7 @@ def test_halves_are_taken_from_floats(cuda):
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 3, 1)])
 def test_other_shapes_are_refused(cuda, shape):
-    session = TensorRtEngine(plan(), "tensorrt", "an engine").session()
+    session = TensorRtEngine.load(plan(), "tensorrt", "an engine").session()
     with pytest.raises(BadInput, match=r"the engine takes 'x' of \[1, 3\] to \[4, 3\], not \[2, "):
         session.run({"x": np.zeros(shape, np.float32)})
     check(session, windows(2))
@@ -127,11 +127,11 @@ def test_what_is_no_plan_is_refused(cuda):
     with pytest.raises(
         Unavailable, match=r"tensorrt 10.3.0 refuses an engine: the plan has no magic tag; build it again here"
     ):
-        TensorRtEngine(b"something else", "tensorrt", "an engine")
+        TensorRtEngine.load(b"something else", "tensorrt", "an engine")
 
 
 def test_memory_is_given_back_when_there_is_too_little(cuda, simulated):
-    engine = TensorRtEngine(plan(), "tensorrt", "an engine")
+    engine = TensorRtEngine.load(plan(), "tensorrt", "an engine")
     simulated.setenv("SIMULATED_FAULT", "memory")
     with pytest.raises(Unavailable, match="CUDA cannot do cudaMalloc: cudaErrorMemoryAllocation"):
         engine.session()
@@ -146,7 +146,7 @@ def test_without_a_gpu_the_real_binding_says_so():
     from tcja_runtime.tensorrt.cuda import Cuda
 
     with pytest.raises(Unavailable, match=r"CUDA cannot do cudaGetDeviceCount: .*driver.* \(error \d+\)"):
-        Cuda()
+        Cuda.open()
 
 
 def test_the_simulated_model_is_one():

@@ -94,7 +94,7 @@ def run(kernel: Kernel, current: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     Raises:
         Unavailable: the CUDA binding, a GPU or NVRTC is missing.
     """
-    cuda = Cuda()
+    cuda = Cuda.open()
     sides = current.shape[-2:] if kernel.pool == 1 else tuple(size // kernel.pool for size in current.shape[-2:])
     results = [np.zeros((*current.shape[:-2], *sides), current.dtype)]
     results += [np.zeros(current.shape, np.float32)] if kernel.traced else []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.neuron import fire
+from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
 from tcja_runtime.tensorrt.plugin import described, kernel_of
 
 from . import host, kernels, registry
@@ -221,8 +222,22 @@ def test_the_builder_comes_as_far_as_it_can_without_a_gpu(tensorrt, tmp_path, mo
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho {gpu}\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    request = {"module": "tensorrt", "plugin": True, "log": str(tmp_path / "log")}
-    said = tensorrt("11.4", f"from tcja_runtime.tensorrt.builder_process import _answer; said = _answer({request!r})")
+    request = BuildRequest(
+        model=tmp_path / "model.onnx",
+        engines=tmp_path / "engines",
+        target="tensorrt",
+        precision="fp32",
+        options=BuildOptions(plugin=True),
+    )
+    said = tensorrt(
+        "11.4",
+        f"""
+from pathlib import Path
+from tcja_runtime.tensorrt.build import BuildRequest
+from tcja_runtime.tensorrt.builder_process import reply
+said = reply(BuildRequest.from_json({request.to_json()!r}), Path({str(tmp_path / "log")!r}), Path({str(tmp_path)!r}))
+""",
+    )
     if gpu:
         assert said["stage"] == "start"
     else:
