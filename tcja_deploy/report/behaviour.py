@@ -54,14 +54,14 @@ def _distances(layer: str, counts: Sequence[int]) -> str:
     return f"{layer}: distance of {total:,} membranes from the threshold, as a share of it: {near}, {half}"
 
 
-def rates(layers: Sequence[LayerParity], windows: int) -> Html:
+def rates(layers: Sequence[LayerParity], count: int) -> Html:
     """The firing rate of every layer, and its rate by time step.
 
     Args:
         layers: the spiking layers with the reference's spikes.
-        windows: the number of windows in which the spikes were counted.
+        count: the number of windows in which the spikes were counted.
     """
-    by_step = [[n / (layer.neurons * windows) for n in layer.spikes] for layer in layers]
+    by_step = [[n / (layer.neurons * count) for n in layer.spikes] for layer in layers]
     means = [sum(rate) / len(rate) for rate in by_step]
     highest = max(means)
     rows = [

@@ -60,7 +60,7 @@ def _free_running(found: Parity, *, mixes: bool) -> list[Html]:
     fed = "Free-running, every layer is fed the exported network's own spikes."
     start = found.divergence
     if start is None:
-        return [tag("p", f"{fed} It fires every spike of the trained one.")]
+        return [tag("p", f"{fed} The network then fires every spike of the trained one.")]
     rows = [
         FlipRow(
             layer=layer.layer,
@@ -92,7 +92,7 @@ def _spread(start: Divergence) -> str:
     if last != start.layer:
         spread.append(f"{start.spikes[last]:,} of {last}, the last layer")
     return (
-        f"It first differs in {start.layer}, in window {start.window + 1} at time step {start.time_step}. "
+        f"The network first differs in {start.layer}, in window {start.window + 1} at time step {start.time_step}. "
         f"In that window {'; '.join(spread)}. A flip changes the layers behind it."
     )
 
@@ -114,8 +114,8 @@ def signals(report: Report, found: Parity) -> Html:
             "Signals are the input currents of the layers, the parts of attention blocks, and the output, all "
             "teacher-forced. A cell shows the largest difference from the trained network, as a share of the rounding "
             f"bound; it must stay below 100{NBSP}%. Random stimulus: spikes drawn at random. Exact stimulus: spikes "
-            "and weights drawn so that sums have no rounding. \u201cTo the bit\u201d: nothing is rounded, and every "
-            "bit is equal.",
+            "and weights drawn so that the sums of a layer have no rounding. \u201cTo the bit\u201d: nothing is rounded, "
+            "and every bit is equal.",
             class_="shares",
         ),
     )
