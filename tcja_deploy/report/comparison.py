@@ -114,8 +114,8 @@ def signals(report: Report, found: Parity) -> Html:
             "Signals are the input currents of the layers, the parts of attention blocks, and the output, all "
             "teacher-forced. A cell shows the largest difference from the trained network, as a share of the rounding "
             f"bound; it must stay below 100{NBSP}%. Random stimulus: spikes drawn at random. Exact stimulus: spikes "
-            "and weights drawn so that the sums of a layer have no rounding. \u201cTo the bit\u201d: nothing is rounded, "
-            "and every bit is equal.",
+            "and weights drawn so that the sums of a layer have no rounding. \u201cTo the bit\u201d: nothing is "
+            "rounded, and every bit is equal.",
             class_="shares",
         ),
     )
