@@ -282,7 +282,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
             "a window or hop of 'soon' must be a time or a number of events",
         ),
         (["frames.npz", "--window", "1s"], "frames.npz has windows already; --window cuts recordings only, so"),
-        (["half"], "half: the folder 'else' is none of the network's classes"),
+        (["half"], "half: the folder 'else' is not a class of the network"),
         (["nothing"], "nothing is a folder without data files; their suffixes are "),
         (["labelled.bin"], "labelled.bin: its label file names class 4; the network has the classes 1 to 3"),
         (["unlabelled.bin"], "unlabelled_labels.csv names no segment; mend it, or remove it"),
