@@ -28,15 +28,6 @@ An error is one line on stderr: what is wrong with which value, and what to do. 
 | exit code | means |
 | --- | --- |
 """
-CODES = (
-    (errors.DONE, "done"),
-    (errors.UNMET, "parity or accuracy is not met"),
-    (errors.BAD_USAGE, "bad usage or bad input"),
-    (errors.MISSING, "this machine lacks something: a package, a GPU, room on the disk"),
-    (errors.BUG, "a bug in tcja-deploy: please report it with what `--verbose` prints"),
-    (errors.INTERRUPTED, "interrupted"),
-)
-
 
 KINDS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
@@ -97,7 +88,7 @@ def section(command: CommandInfo) -> Iterator[str]:
 
 def page() -> str:
     """The whole page."""
-    lines = [f"| {code} | {meaning} |" for code, meaning in CODES]
+    lines = [f"| {code} | {meaning} |" for code, meaning in errors.EXIT_CODES.items()]
     sections = "\n".join(line for command in app.registered_commands for line in section(command))
     return HEAD + "\n".join(lines) + "\n\n" + sections.rstrip("\n") + "\n"
 

@@ -1,10 +1,12 @@
-"""What can go wrong, by whose turn it is. The command line turns each into one line and its exit code.
+"""The errors that a user can act on, and the exit codes of the command line.
 
-TcjaError
-├── ParityNotMet   1  the deployed network does not do what the trained one does
-├── BadInput       2  the user passed something that cannot be right
-│   └── Damaged        a file of theirs is not what it says it is, from some byte on
-└── Unavailable    3  this machine lacks something
+    TcjaError
+    ├── ParityNotMet   the deployed network does not do what the trained one does
+    ├── BadInput       a file, an option or a value cannot be used
+    │   └── Damaged    a file is damaged
+    └── Unavailable    this machine lacks something
+
+The command line prints each as one line and exits with its code, a key of `EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -13,11 +15,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 DONE, UNMET, BAD_USAGE, MISSING, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
-"""The exit codes of the command line."""
+
+EXIT_CODES = {
+    DONE: "done",
+    UNMET: "parity or accuracy is not met",
+    BAD_USAGE: "bad usage or bad input",
+    MISSING: "this machine lacks something: a package, a GPU, room on the disk",
+    BUG: "a bug in tcja-deploy: please report it with what `--verbose` prints",
+    INTERRUPTED: "interrupted",
+}
+"""The exit codes of the command line, and what each means."""
 
 
 class TcjaError(Exception):
-    """A failure the user can act on. Its text is one line: what is wrong with which value, and what to do."""
+    """A failure that the user can act on. Its text is one line: what is wrong with which value, and what to do.
+
+    Attributes:
+        exit_code: the exit code of a command that fails with this error.
+    """
 
     exit_code: ClassVar[int]
 
@@ -25,8 +40,12 @@ class TcjaError(Exception):
 class ParityNotMet(TcjaError):
     """Spikes, outputs or accuracy differ by more than rounding explains.
 
+    Args:
+        message: the text of the error.
+        figures: the results of the comparison, as parity.json has them; None if there are none.
+
     Attributes:
-        figures: of the comparison, as parity.json would have them; None if it did not come to one.
+        figures: as given.
     """
 
     exit_code = UNMET
@@ -43,11 +62,15 @@ class BadInput(TcjaError):
 
 
 class Damaged(BadInput):
-    """Bytes that are nothing of their format.
+    """A file whose bytes are not valid in its format.
 
     Args:
-        offset: of the first byte that is wrong, from the start of the file.
-        what: is wrong there, with its value.
+        offset: the offset of the first wrong byte, from the start of the file.
+        what: what is wrong there, with its value.
+
+    Attributes:
+        offset: as given.
+        what: as given.
     """
 
     def __init__(self, offset: int, what: str) -> None:
@@ -55,13 +78,13 @@ class Damaged(BadInput):
         self.offset, self.what = offset, what
 
     def of(self, path: Path) -> Damaged:
-        """The same, said of a file."""
+        """The same error with the name of the file in its text."""
         named = Damaged(self.offset, self.what)
         named.args = (f"{path}: {self}",)
         return named
 
 
 class Unavailable(TcjaError):
-    """A package, a device or room on the disk is missing on this machine."""
+    """This machine lacks something: a package, a device, memory, or room on the disk."""
 
     exit_code = MISSING

@@ -6,20 +6,20 @@ State v and input current x_t of one neuron, at time steps t = 1..T:
     fire     s_t = 1 if h_t >= threshold  (inclusive)     or   h_t > threshold  (strict)
     reset    v_t = v_reset where s_t else h_t  (hard)     or   h_t - threshold * s_t  (soft)     or   h_t  (none)
 
-with v_0 = v_reset (hard) or 0 (soft, none). A late reset subtracts the threshold only when the membrane is charged
-next: h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}. No checkpoint stores these constants; the network
-registry does.
+with v_0 = v_reset (hard) or 0 (soft, late, none). A late reset subtracts the threshold at the next charge:
+h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}. Checkpoints do not store these constants; the registry
+of networks has them.
 
-Rounding is part of the meaning, because a spike is a comparison. The same charge is trained in several orders of
-operations, with u = v - v_reset:
+Rounding matters, because a spike is a comparison: another order of operations may round otherwise and fire another
+spike. Training codes use these orders, with u = v - v_reset:
 
     linear     decay * v + gain * x + bias
     decayed    v + leak(x - u)                  SpikingJelly's LIF with ``decay_input=True``
     leaky      v - leak(u) + x                  with ``decay_input=False`` and a v_reset other than 0
 
-where leak divides by tau, or, where the training multiplies (SpikingJelly's PLIF, norse), multiplies by `rate`.
+where leak(z) is z / tau, or z * rate if the training code multiplies (SpikingJelly's PLIF, norse).
 
-The equations below use operators only, so the same code computes numpy arrays and torch tensors.
+The equations below use only operators, so they take numpy arrays and torch tensors alike.
 
 Sources: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neuron.py`` of releases 0.0.0.0.4 to
 0.0.0.0.14 and ``activation_based/neuron`` of 2.0; Zhu et al., "TCJA-SNN", IEEE TNNLS (2024), arXiv:2206.10177;
@@ -47,17 +47,20 @@ class NeuronSpec:
     """The constants of one spiking layer. Build it with `linear` or `leaky`.
 
     Attributes:
-        charge_order: order of operations of the charge: "linear", "decayed" or "leaky".
-        decay: factor of the membrane a time step, in [0, 1]; 1 is an integrate-and-fire neuron.
-        gain: factor of the input current.
-        bias: added to the membrane at every time step.
-        threshold: firing threshold, in units of the membrane.
-        strict: fire at ``h > threshold`` if true, else at ``h >= threshold``.
-        reset: "hard" sets the membrane to v_reset after a spike, "soft" subtracts the threshold, "late" subtracts it at
-            the next charge, "none" leaves it.
-        v_reset: membrane after a hard reset and before the first step; 0 for the others.
-        rate: share of the membrane that leaks a time step, where the charge is not linear; else 0.
-        tau: time constant in steps, 1 / rate, where the training divides by it; else None.
+        charge_order: the order of operations of the charge: "linear", "decayed" or "leaky".
+        decay: the factor of the membrane in each time step, in [0, 1]; 1 is an integrate-and-fire neuron.
+        gain: the factor of the input current.
+        bias: the value that is added to the membrane in each time step.
+        threshold: the firing threshold, in units of the membrane.
+        strict: whether the neuron fires at ``h > threshold``; if False, at ``h >= threshold``.
+        reset: the effect of a spike: "hard" sets the membrane to v_reset, "soft" subtracts the threshold, "late"
+            subtracts it at the next charge, "none" leaves the membrane.
+        v_reset: the membrane after a hard reset and before the first step; 0 for the other resets.
+        rate: the share of the membrane that leaks in each time step, if the charge is not linear; else 0.
+        tau: the time constant in time steps, 1 / rate, if the training code divides by it; else None.
+
+    Raises:
+        ValueError: a constant is out of range, or the constants do not fit together.
     """
 
     charge_order: Charge
@@ -101,7 +104,11 @@ class NeuronSpec:
         reset: Reset = "hard",
         v_reset: float = 0.0,
     ) -> NeuronSpec:
-        """A neuron trained as h = decay * v + gain * x + bias (TET, MS-ResNet, FSVAE, snnTorch, integrate-and-fire)."""
+        """A neuron with the charge h = decay * v + gain * x + bias.
+
+        TET, MS-ResNet, FSVAE, snnTorch and integrate-and-fire neurons are trained so. The arguments are described at
+        the class.
+        """
         return cls(
             charge_order="linear",
             decay=decay,
@@ -127,14 +134,21 @@ class NeuronSpec:
         reset: Reset = "hard",
         v_reset: float = 0.0,
     ) -> NeuronSpec:
-        """A neuron trained as h = v + leak(x - u), or, without `decay_input`, as h = v - leak(u) + x.
+        """A neuron with the charge h = v + leak(x - u), or h = v - leak(u) + x, as in SpikingJelly.
 
-        It is given either its tau or its rate.
+        Args:
+            decay_input: whether the input leaks too, which is the first charge.
+            tau: the time constant, if the training code divides by it.
+            rate: the share that leaks, if the training code multiplies by it. Give either tau or rate.
+            threshold: as at the class.
+            strict: as at the class.
+            reset: as at the class.
+            v_reset: as at the class.
         """
-        if tau is not None and not tau > 1.0:  # before anything is divided by it
+        if tau is not None and not tau > 1.0:
             raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
         if (tau is None) == (rate is None):
-            raise ValueError(f"a neuron leaks by its tau or its rate, got tau = {tau} and rate = {rate}")
+            raise ValueError(f"a neuron needs either tau or rate, got tau = {tau} and rate = {rate}")
         share = 1.0 / tau if tau is not None else float(rate or 0.0)
         return cls(
             charge_order="decayed" if decay_input else "leaky",
@@ -151,12 +165,12 @@ class NeuronSpec:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> NeuronSpec:
-        """The inverse of `dataclasses.asdict`."""
+        """A neuron from the fields that `dataclasses.asdict` gives."""
         return cls(**fields)
 
     @property
     def charge_rule(self) -> str:
-        """How it is charged, for people."""
+        """The charge as a formula, for messages: "h = v + (x - v) / 2"."""
         u = f"(v - {self.v_reset:g})" if self.v_reset else "v"
         leak = f"* {self.rate:g}" if self.tau is None else f"/ {self.tau:g}"
         if self.charge_order == "decayed":
@@ -167,18 +181,18 @@ class NeuronSpec:
 
     @property
     def multiplies_exactly(self) -> bool:
-        """Whether its factors are powers of two, so that no product is rounded, fused with a sum or not."""
+        """Whether all factors are powers of two. Then no product is rounded, whether or not it is fused with a sum."""
         factors = (self.decay, self.gain) if self.charge_order == "linear" else (self.rate,)
         return all(math.frexp(factor)[0] in (0.0, 0.5) for factor in factors)
 
     @property
     def fire_rule(self) -> str:
-        """When it fires, for people."""
+        """The condition to fire as a formula, for messages: "h >= 1"."""
         return f"h {'>' if self.strict else '>='} {self.threshold:g}"
 
     @property
     def reset_rule(self) -> str:
-        """What a spike does to its membrane, for people."""
+        """The effect of a spike on the membrane, for messages: "to 0"."""
         subtracted = f"minus {self.threshold:g}"
         return {
             "hard": f"to {self.v_reset:g}",
@@ -188,15 +202,15 @@ class NeuronSpec:
         }[self.reset]
 
     def charge(self, v: Array, x: Array, s: Array) -> Array:
-        """Membrane h_t before firing.
+        """The membrane h_t before firing.
 
         Args:
-            v: membrane v_{t-1} after the last step.
-            x: current x_t.
-            s: spikes s_{t-1} of the last step (0 or 1, the dtype of v), which only a late reset needs.
+            v: the membrane v_{t-1} after the step before.
+            x: the input current x_t.
+            s: the spikes s_{t-1} of the step before (0 or 1, in the dtype of v); only a late reset uses them.
         """
         if self.charge_order == "linear":
-            # A factor of 1 and a bias of 0 change no bit, so they cost nothing.
+            # A factor of 1 and a bias of 0 change no bit, so they are left out.
             h = (v * self.decay if self.decay != 1.0 else v) + (x * self.gain if self.gain != 1.0 else x)
             h = h + self.bias if self.bias else h
             return h - s * self.threshold if self.reset == "late" else h
@@ -209,11 +223,11 @@ class NeuronSpec:
         return u * self.rate if self.tau is None else u / self.tau
 
     def fires(self, h: Array) -> Array:
-        """Where a spike is fired: boolean, the shape of h."""
+        """Which neurons fire: boolean, in the shape of h."""
         return h > self.threshold if self.strict else h >= self.threshold
 
     def after(self, h: Array, s: Array) -> Array:
-        """Membrane v_t after the reset, from the membrane h_t and the spikes s_t (0 or 1, the dtype of h)."""
+        """The membrane v_t after the reset, from the membrane h_t and the spikes s_t (0 or 1, in the dtype of h)."""
         if self.reset in ("late", "none"):
             return h
         if self.reset == "soft":
@@ -223,7 +237,15 @@ class NeuronSpec:
 
 
 def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Spikes of neurons that start from rest, [T, ...], from their currents [T, ...], in the currents' precision."""
+    """The spikes of neurons that start from rest.
+
+    Args:
+        spec: the constants of the neurons.
+        current: the input currents, [T, ...]; the membranes have their precision.
+
+    Returns:
+        The spikes, bool [T, ...].
+    """
     v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
     spikes = np.empty(current.shape, np.bool_)
     for t, x in enumerate(current):
@@ -235,19 +257,19 @@ def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Membranes before firing of neurons that are made to fire given spikes, from rest.
+    """The membranes before firing, h_t, of neurons that start from rest and fire given spikes.
 
     Args:
-        spec: the neurons.
-        current: input currents [T, ...]; their precision is the result's.
-        spikes: when they fire, [T, ...].
+        spec: the constants of the neurons.
+        current: the input currents, [T, ...].
+        spikes: the spikes that are fired, whatever the membranes are, [T, ...].
 
     Returns:
-        h_t for each step, [T, ...].
+        The membranes h_t, [T, ...], in the precision of the currents.
     """
     v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
     h = np.empty_like(current)
-    with np.errstate(over="ignore", invalid="ignore"):  # a membrane that is no number is the caller's to judge
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for membranes that are not finite
         for t, x in enumerate(current):
             h[t] = spec.charge(v, x, s)
             s = spikes[t].astype(h.dtype)

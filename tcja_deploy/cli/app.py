@@ -1,7 +1,6 @@
 """The command line: it parses, calls the library, prints, and turns failures into one line and an exit code.
 
-Exit codes: 0 done, 1 parity or accuracy not met, 2 bad usage or bad input, 3 something this machine lacks, 70 a bug,
-130 interrupted.
+`tcja_runtime.errors` has the exit codes.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ def predict(
     # The digest of the data is made of checksums that the files store, and damage leaves these as they are. So what
     # was predicted from a damaged file must be deleted, or it would be taken over when the file is sound again.
     work = f"{identity}, {windows.digest} {windows.stamp}, from {len(known)}" if windows.digest else None
-    kept = until.enter_context(journal.opened(work, found[0].shape[1]))
-    found.append(kept.kept[: len(windows) - len(known)])
+    kept = until.enter_context(journal.open_journal(work, found[0].shape[1]))
+    found.append(kept.rows[: len(windows) - len(known)])
     done = sum(map(len, found))
     try:
         with progress.counted(f"classify with {network.name}", len(windows), done) as advance:
@@ -72,7 +72,7 @@ def predict(
         kept.discard()
         raise
     except BaseException:
-        if kept.keeps and done:
+        if kept.active and done:
             progress.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
         raise
     return Predictions.from_rows(np.concatenate(found), known.likeliest.shape[1]).on(windows)

@@ -69,9 +69,9 @@ def test_json_round_trip(spec):
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", threshold=-1.0), "late reset needs a"),
         (
             lambda: NeuronSpec.leaky(decay_input=True, tau=2.0, rate=0.5),
-            "by its tau or its rate, got tau = 2.0 and",
+            "needs either tau or rate, got tau = 2.0 and",
         ),
-        (lambda: NeuronSpec.leaky(decay_input=False), "leaks by its tau or its rate"),
+        (lambda: NeuronSpec.leaky(decay_input=False), "needs either tau or rate"),
     ],
 )
 def test_impossible_constants_are_refused(build, message):

@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.model_file.scan_pooling import opened
+from tcja_runtime.model_file.scan_pooling import expose_spikes
 
 Content: TypeAlias = Literal["spikes", "graded", "values"]
 """What a tensor holds: spikes (0 or 1), graded spikes (0 where no neuron fired, other sizes elsewhere, such as spikes
@@ -135,7 +135,7 @@ class SizedGraph:
 
 def _inferred(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     """The model with a fixed batch and with the shape of every tensor that shape inference finds."""
-    fixed = onnx.ModelProto.FromString(opened(model.SerializeToString()))
+    fixed = onnx.ModelProto.FromString(expose_spikes(model.SerializeToString()))
     axes = [dim for value in fixed.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param]
     if len({dim.dim_param for dim in axes}) > 1:
         names = ", ".join(sorted({dim.dim_param for dim in axes}))

@@ -1,1 +1,1 @@
-"""What runs a network on this machine: ONNX Runtime, and the engines of a bundle."""
+"""Backends, which run a network on this machine: ONNX Runtime, and the engines of a bundle."""

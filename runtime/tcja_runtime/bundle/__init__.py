@@ -1,1 +1,1 @@
-"""The folder that travels to the board: manifest, models, golden vectors, engines."""
+"""The bundle, the folder that is copied to the board: manifest, models, golden vectors and engines."""

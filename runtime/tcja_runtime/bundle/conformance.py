@@ -17,7 +17,7 @@ from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.model_file import protobuf
-from tcja_runtime.model_file.scan_pooling import opened
+from tcja_runtime.model_file.scan_pooling import expose_spikes
 from tcja_runtime.model_file.tensor_names import (
     kept_tensor,
     membrane_tensor,
@@ -109,7 +109,7 @@ def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature)
 
 def departures(model: bytes, signature: NetworkSignature) -> list[str]:
     """Where a model departs from a signature, a phrase each: "returns 'rates' [N, 10], not 'scores' [N, 10]"."""
-    graph = list(protobuf.fields(protobuf.inside(opened(model), protobuf.MODEL_GRAPH)))
+    graph = list(protobuf.fields(protobuf.inside(expose_spikes(model), protobuf.MODEL_GRAPH)))
     stored = {
         name
         for number, _, c in graph

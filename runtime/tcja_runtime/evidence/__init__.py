@@ -1,1 +1,1 @@
-"""What proves parity without PyTorch: recorded signals, their rounding bounds, stimuli, and statistics."""
+"""The evidence that proves parity without PyTorch: recorded signals, their rounding bounds, stimuli and statistics."""

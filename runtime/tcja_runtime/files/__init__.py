@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, and archives that are read with care."""
+"""Folders that are written whole or not at all, journals of long work, and archives of arrays."""

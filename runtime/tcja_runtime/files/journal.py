@@ -1,8 +1,8 @@
-"""Results of long work, kept as they come, so that the same work goes on where it was cut off.
+"""Journals: results of long work, kept on disk while the work goes on, so that it can go on after an interruption.
 
-A journal is a file in the user's cache folder. Its name says which work it is of; its content is rows of int32 in this
-machine's order of bytes, each behind its number from 1. What follows the last whole row in sequence does not count, so
-that a process can be killed, and a machine switched off, at any moment.
+A journal is a file in the user's cache folder, named after a hash of the work. Its content is rows of int32 in the byte
+order of this machine, each behind its number, counted from 1. Reading stops at the first row that is incomplete or out
+of sequence. So a process may be killed, and a machine switched off, at any moment.
 """
 
 from __future__ import annotations
@@ -21,38 +21,32 @@ Rows = npt.NDArray[np.int32]
 
 
 class Journal:
-    """Rows [n, columns] of a work that has not ended.
+    """The rows of a work that has not ended.
+
+    Args:
+        descriptor: the open file, positioned at its end; None keeps nothing.
+        rows: the rows in the file, [n, columns].
 
     Attributes:
-        kept: those that an earlier process left.
+        rows: as given: the rows that an earlier process left.
     """
 
-    def __init__(self, descriptor: int | None, columns: int) -> None:
-        self._descriptor = descriptor
-        self.kept: Rows = np.zeros((0, columns), np.int32)
-        if descriptor is not None:
-            size = (columns + 1) * self.kept.itemsize
-            content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-            numbered = np.frombuffer(content[: len(content) // size * size], np.int32).reshape(-1, columns + 1)
-            in_sequence = numbered[:, 0] == np.arange(1, len(numbered) + 1)
-            self.kept = numbered[: int(np.cumprod(in_sequence).sum()), 1:]
-            os.ftruncate(descriptor, len(self.kept) * size)
-            os.lseek(descriptor, 0, os.SEEK_END)
-        self._next = len(self.kept) + 1
+    def __init__(self, descriptor: int | None, rows: Rows) -> None:
+        self._descriptor, self.rows, self._next = descriptor, rows, len(rows) + 1
 
     @property
-    def keeps(self) -> bool:
-        """Whether what is added is kept."""
+    def active(self) -> bool:
+        """Whether rows that are added now are kept on disk."""
         return self._descriptor is not None
 
     def discard(self) -> None:
-        """Keep nothing of what was added or left: it rests on what turned out to be wrong."""
+        """Delete all rows on disk, and keep no more: they were computed from damaged input."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
         self._descriptor = None
 
     def add(self, rows: Rows) -> None:
-        """Keep more of them; on a full disk none from here on."""
+        """Keep more rows [n, columns]. Once the disk is full, no more rows are kept."""
         if self._descriptor is None:
             return
         numbers = np.arange(self._next, self._next + len(rows), dtype=np.int32)
@@ -67,32 +61,46 @@ class Journal:
 
 
 @contextlib.contextmanager
-def opened(work: str | None, columns: int) -> Iterator[Journal]:
-    """The journal of a work, which is removed when the work ends well and stays when it does not.
+def open_journal(work: str | None, columns: int) -> Iterator[Journal]:
+    """The journal of a work. It is deleted when the block ends well, and stays when an error passes the block.
 
-    Where no file can be written, or another process does the same work, nothing is kept.
+    If the file cannot be written, or another process does the same work, the journal keeps nothing.
 
     Args:
-        work: says all that its results depend on; None keeps nothing.
-        columns: of each row.
+        work: a text that contains everything that the results depend on; None keeps nothing.
+        columns: the number of columns of the rows.
     """
     name = f"{hashlib.sha256((work or '').encode()).hexdigest()}.{columns}"
-    descriptor = _locked(name) if work else None
+    descriptor = _lock_file(name) if work else None
     try:
-        yield Journal(descriptor, columns)
+        rows = np.zeros((0, columns), np.int32) if descriptor is None else _read_rows(descriptor, columns)
+        yield Journal(descriptor, rows)
         if descriptor is not None:
-            (folder() / name).unlink(missing_ok=True)
+            (cache_folder() / name).unlink(missing_ok=True)
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def _locked(name: str) -> int | None:
+def _read_rows(descriptor: int, columns: int) -> Rows:
+    """Read the complete rows in sequence, and cut off what follows them."""
+    size = (columns + 1) * np.dtype(np.int32).itemsize
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    numbered = np.frombuffer(content[: len(content) // size * size], np.int32).reshape(-1, columns + 1)
+    in_sequence = numbered[:, 0] == np.arange(1, len(numbered) + 1)
+    rows = numbered[: int(np.cumprod(in_sequence).sum()), 1:]
+    os.ftruncate(descriptor, len(rows) * size)
+    os.lseek(descriptor, 0, os.SEEK_END)
+    return rows
+
+
+def _lock_file(name: str) -> int | None:
+    """Open a file in the cache folder for this process alone; None if that is not possible."""
     try:
-        path = folder() / name
+        path = cache_folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except (OSError, RuntimeError):  # a home that cannot be found is a RuntimeError
+    except (OSError, RuntimeError):  # Path.home() raises a RuntimeError if there is no home
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,7 +110,7 @@ def _locked(name: str) -> int | None:
     return descriptor
 
 
-def folder() -> Path:
-    """The folder of all caches, which may not exist yet (XDG Base Directory Specification)."""
+def cache_folder() -> Path:
+    """The cache folder of tcja-deploy, which may not exist yet (XDG Base Directory Specification)."""
     home = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (home if home.is_absolute() else Path.home() / ".cache") / "tcja-deploy"

@@ -1,7 +1,7 @@
-"""Arrays in .npz files, read as they are needed.
+"""Arrays in .npz files, read some rows at a time.
 
-An .npz is a zip archive of .npy files (numpy.lib.format): a header that says type, shape and order, then the values. A
-header is read without the values, and values some rows at a time.
+An .npz is a zip archive of .npy files (numpy.lib.format). An .npy has a header with the type, the shape and the order
+of the array, then the values. The headers are read without the values.
 """
 
 from __future__ import annotations
@@ -25,44 +25,48 @@ from tcja_runtime.errors import BadInput, Damaged
 _BLOCK = 2**20  # bytes
 _DAMAGED = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, OverflowError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),  # a header is read as Python's text
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),  # numpy parses a header as Python
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """An array in an .npz, as its header says.
+    """An array in an .npz, described by its header.
 
     Attributes:
         file: the .npz.
-        name: of the array.
-        shape: all of it.
-        dtype: of its values.
-        straight: whether the values are in the order of the axes.
-        begin: where the values begin, in bytes of its .npy.
-        offset: where the .npy begins, in bytes of the file.
-        check: size and CRC-32 of its .npy.
+        name: the name of the array.
+        shape: the shape of the array.
+        dtype: the type of the values.
+        by_rows: whether the values of a row lie together in the file (C order).
+        begin: the offset of the values in the .npy, in bytes.
+        offset: the offset of the .npy in the .npz, in bytes.
+        check: the size of the .npy in bytes, and its CRC-32.
     """
 
     file: Path
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    straight: bool
+    by_rows: bool
     begin: int
     offset: int
     check: tuple[int, int]
 
     def rows(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
-        """Those from `start` on, at most `size` at a time."""
-        if not self.straight:  # its rows lie scattered
+        """The rows from number `start` on, at most `size` at a time.
+
+        Raises:
+            Damaged: the array is damaged.
+        """
+        if not self.by_rows:
             whole = self.whole()
             yield from (whole[at : at + size] for at in range(start, len(whole), size))
             return
         shape = self.shape[1:]
         stride = math.prod(shape) * self.dtype.itemsize
-        with opened(self.file) as archive, self._read(archive) as stream:
-            # Read, for whoever skips bytes is not told that they are damaged.
+        with _open_archive(self.file) as archive, self._read(archive) as stream:
+            # The skipped bytes are read too, because the checksum is compared only over all bytes.
             for at in range(0, self.begin + start * stride, _BLOCK):
                 stream.read(min(_BLOCK, self.begin + start * stride - at))
             for at in range(start, self.shape[0], size):
@@ -70,20 +74,25 @@ class Array:
                 yield np.frombuffer(_exactly(stream, n * stride), self.dtype).reshape(n, *shape)
 
     def whole(self) -> npt.NDArray[Any]:
-        """All of it."""
-        with opened(self.file) as archive, self._read(archive) as stream:
+        """The whole array.
+
+        Raises:
+            Damaged: the array is damaged.
+        """
+        with _open_archive(self.file) as archive, self._read(archive) as stream:
             array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
             return array
 
     @contextlib.contextmanager
     def _read(self, archive: zipfile.ZipFile) -> Iterator[IO[bytes]]:
+        """The bytes of the .npy."""
         with _damage(self.file, self.name, self.offset), archive.open(f"{self.name}.npy") as stream:
             yield stream
 
 
 @contextlib.contextmanager
-def opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive; what is wrong with it, found while it is read, is said in a line."""
+def _open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an .npz. Damage that is found within the block raises a `BadInput`."""
     try:
         if not file.is_file():  # a pipe or a device might never end
             missing = "is not a file" if file.exists() else "does not exist"
@@ -93,19 +102,19 @@ def opened(file: Path) -> Iterator[zipfile.ZipFile]:
     except PermissionError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
     except _DAMAGED as error:
-        raise BadInput(f"{file} is not an .npz file, or a damaged one") from error
+        raise BadInput(f"{file} is not an .npz file, or it is damaged") from error
 
 
 @contextlib.contextmanager
 def _damage(file: Path, name: str, offset: int) -> Iterator[None]:
-    """Within, damage is said with the array that it is found in, and where that begins."""
+    """Damage that is found within the block raises a `Damaged` with the name and the offset of the array."""
     try:
         yield
     except _DAMAGED as error:
         if "Object arrays" in str(error):
-            raise BadInput(f"{file} holds an array of Python objects; save arrays of numbers") from error
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Damaged(max(0, offset), f"array {name}, which begins here, is damaged: {said}").of(file) from error
+            raise BadInput(f"{file} has an array of Python objects; save arrays of numbers") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Damaged(max(0, offset), f"array {name}, which begins here, is damaged: {reason}").of(file) from error
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:
@@ -116,30 +125,30 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def arrays(file: Path) -> dict[str, Array]:
-    """The arrays of an .npz by name; members that are no arrays are passed over.
+    """The arrays of an .npz by their names. Members that are not .npy files are skipped.
 
     Raises:
-        BadInput: it is none.
-        Damaged: one of its arrays is.
+        BadInput: the file is not an .npz.
+        Damaged: the header of an array is damaged.
     """
     found = {}
-    with opened(file) as archive:
+    with _open_archive(file) as archive:
         for info in archive.infolist():
             name, dot, kind = info.filename.rpartition(".")
             if (dot, kind) != (".", "npy"):
                 continue
             with _damage(file, name, info.header_offset), archive.open(info) as stream:
                 version = np.lib.format.read_magic(stream)
-                if version > (2, 0):  # for names of fields, which no numbers have
+                if version > (2, 0):  # newer versions are for arrays with named fields
                     raise ValueError(f"version {version} of .npy")
                 read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
                 shape, fortran, dtype = read(stream)
                 if dtype.hasobject:
                     raise ValueError("Object arrays")
                 if min(shape, default=0) < 0 or stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-                    # More than there is, for which memory would be asked.
-                    raise ValueError(f"its header promises shape {list(shape)}, which is not what there is")
-                straight = not fortran or len(shape) < 2
+                    # Without this check, memory would be allocated for values that are not in the file.
+                    raise ValueError(f"its header has shape {list(shape)}, which does not fit its size")
+                by_rows = not fortran or len(shape) < 2
                 check = info.file_size, info.CRC
-                found[name] = Array(file, name, shape, dtype, straight, stream.tell(), info.header_offset, check)
+                found[name] = Array(file, name, shape, dtype, by_rows, stream.tell(), info.header_offset, check)
     return found

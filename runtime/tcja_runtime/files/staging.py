@@ -1,4 +1,4 @@
-"""Folders that appear, or change, whole or not at all, whatever happens to the process that fills them."""
+"""Folders that are written or changed as a whole, or not at all, even if the process is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pathlib import Path
 from tcja_runtime.errors import BadInput, Unavailable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk, a quota or a limit on files that is used up."""
+"""The numbers of the errors for a full disk, a used-up quota, and a file that is too large."""
 
 
 @contextlib.contextmanager
 def staged(destination: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `destination` if the block ends well and disappears if it does not.
+    """A new folder to fill. It is renamed to `destination` if the block ends well, and deleted if it does not.
 
-    It disappears too when this process is killed: a second process waits for the end of this one and clears up.
+    It is also deleted if this process is killed: a second process waits for the end of this one and deletes it.
 
     Raises:
-        BadInput: the destination exists, or cannot be.
+        BadInput: the destination exists, or cannot be made.
         Unavailable: the disk is full.
     """
     _check_free(destination)
-    # A rename is atomic within one file system, so the folder is made as near the destination as there is one.
+    # A rename is atomic within one file system only, so the folder is made in the nearest folder above that exists.
     parent = next(folder for folder in destination.absolute().parents if folder.exists())
     folder = parent / f".{secrets.token_hex(8)}.partial"
     sweeper = _sweep_after_this_process(folder)
@@ -54,15 +54,19 @@ def staged(destination: Path) -> Iterator[Path]:
 
 
 def check_new_file(path: Path, option: str) -> None:
-    """Check, before long work, that a file can be written where an option says.
+    """Check, before long work, that a new file can be written.
+
+    Args:
+        path: the file.
+        option: the name of the option or argument that names the file, for messages.
 
     Raises:
-        BadInput: it cannot, or exists.
+        BadInput: the file exists, or it cannot be written.
     """
     if path.exists():
         raise BadInput(f"{option} {path} exists; choose another file or remove it")
     if not path.absolute().parent.is_dir():
-        raise BadInput(f"{option} {path}: its folder does not exist")
+        raise BadInput(f"{option} {path}: its folder does not exist; make it, or choose another file")
     try:
         path.touch(exist_ok=False)
         path.unlink()
@@ -72,9 +76,9 @@ def check_new_file(path: Path, option: str) -> None:
 
 @contextlib.contextmanager
 def restaged(folder: Path) -> Iterator[Path]:
-    """A copy of a folder to change, which takes its place if the block ends well and disappears if it does not.
+    """A copy of a folder to change. It replaces the folder if the block ends well, and is deleted if it does not.
 
-    Its files may be the same as the folder's, so replace them, never write into them.
+    The files of the copy are hard links to the files of the folder: replace them, and do not write into them.
 
     Raises:
         BadInput: the folder cannot be written, or another process is changing it.
@@ -84,7 +88,7 @@ def restaged(folder: Path) -> Iterator[Path]:
     copy = place.parent / f".{secrets.token_hex(8)}.partial"
     sweeper = _sweep_after_this_process(copy)
     try:
-        with _alone(place):
+        with _locked(place):
             try:
                 shutil.copytree(place, copy, copy_function=_link)
                 (copy / _TRIAL).touch()
@@ -108,7 +112,8 @@ _TRIAL = ".trial"
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes that would change it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,14 +125,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _link(source: str, destination: str) -> None:
+    """Make a hard link to a file, or a copy of it."""
     try:
         os.link(source, destination)
-    except OSError:  # another file system, or one without links
+    except OSError:  # the file system has no hard links
         shutil.copy2(source, destination)
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders at once; where the system cannot, there is an instant at which neither is in place."""
+    """Swap two folders in one step. A system that cannot do so leaves a moment without the folder."""
     at_fdcwd, rename_exchange = -100, 2  # <fcntl.h>, <linux/fs.h>
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     names = os.fsencode(new), os.fsencode(old)
@@ -139,11 +145,12 @@ def _exchange(new: Path, old: Path) -> None:
 
 
 def _check_free(destination: Path) -> None:
+    """Check that nothing exists at the destination."""
     try:
         destination.lstat()
     except FileNotFoundError:
         return
-    except OSError as error:  # its name is too long, or its parent is a file
+    except OSError as error:  # the name is too long, or the parent is a file
         raise _impossible(destination, error) from error
     raise BadInput(f"{destination} exists; choose another `out` or remove it")
 
@@ -156,7 +163,8 @@ _SWEEP = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignor
 
 
 def _sweep_after_this_process(folder: Path) -> subprocess.Popen[bytes]:
-    # The pipe closes when this process ends, however it ends; a session of its own keeps Ctrl-C away.
+    """Start a process that deletes a folder as soon as this process ends."""
+    # The pipe closes when this process ends, for whatever reason. A session of its own keeps Ctrl-C away.
     return subprocess.Popen(
         [sys.executable, "-ISc", _SWEEP, os.fspath(folder)], stdin=subprocess.PIPE, start_new_session=True
     )

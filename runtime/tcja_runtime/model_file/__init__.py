@@ -1,1 +1,1 @@
-"""ONNX files read and cut without the onnx package."""
+"""ONNX files, read and cut into parts without the package onnx."""

@@ -1,7 +1,7 @@
-"""ONNX files without the onnx package: reading and writing the messages that they are made of.
+"""Protobuf messages of ONNX files, read and written without the package onnx.
 
-What is known of the protobuf encoding (https://protobuf.dev/programming-guides/encoding) and of ONNX's messages
-(onnx/onnx.proto):
+Sources: the protobuf encoding (https://protobuf.dev/programming-guides/encoding) and the messages in onnx/onnx.proto,
+of which these fields are used:
 
     ModelProto      graph = 7, opset_import = 8, functions = 25
     GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
@@ -37,7 +37,14 @@ _AS_FLOAT, _AS_INTEGER, _AS_TEXT, _AS_INTEGERS = 1, 2, 3, 7  # AttributeProto.ty
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """The fields of a message: number, the whole field, and its content where that has a length."""
+    """The fields of a message.
+
+    Yields:
+        The number of the field, its bytes, and the bytes of its content; empty for a field that is a number.
+
+    Raises:
+        ValueError: the message is not valid, or it is cut off.
+    """
     at = 0
     while at < len(message):
         start, content = at, b""
@@ -52,45 +59,52 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         elif kind in (FIXED32, FIXED64):
             at += 4 if kind == FIXED32 else 8
         else:
-            raise ValueError("it is not an ONNX model")
+            raise ValueError("the bytes are not an ONNX model")
         if at > len(message):
-            raise ValueError("it is cut off")
+            raise ValueError("the bytes of the ONNX model are cut off")
         yield key >> 3, message[start:at], content
 
 
 def inside(message: bytes, number: int) -> bytes:
-    """The message that a field of a message holds; empty if there is none."""
+    """The message in the field `number` of a message; empty if the message does not have the field."""
     return b"".join(content for found, _, content in fields(message) if found == number)
 
 
 def number(message: bytes, number: int) -> int:
-    """A number in a message's field, which is below 16; 0 if it has none."""
+    """The integer in the field `number` of a message, which is below 16; 0 if the message does not have the field."""
     return next((read_varint(field, 1)[0] for found, field, _ in fields(message) if found == number), 0)
 
 
 def texts(message: bytes, number: int) -> set[str]:
-    """The texts in a message's fields of a number."""
+    """The texts in all fields `number` of a message."""
     return {content.decode() for found, _, content in fields(message) if found == number}
 
 
 def read_varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, the least first, and where it ends."""
+    """Read a varint: 7 bits in each byte, the lowest bits first.
+
+    Returns:
+        The integer, and the offset behind it.
+
+    Raises:
+        ValueError: the message ends within the varint.
+    """
     value = shift = 0
     while at < len(message):
         value |= (message[at] & 127) << shift
         at, shift = at + 1, shift + 7
         if message[at - 1] < 128:
             return value, at
-    raise ValueError("it is cut off")
+    raise ValueError("the bytes of the ONNX model are cut off")
 
 
 def embedded(number: int, content: bytes) -> bytes:
-    """A field that has a length: a text or a message."""
+    """A field whose content has a length: a text or a message."""
     return varint(number << 3 | BYTES) + varint(len(content)) + content
 
 
 def varint(value: int) -> bytes:
-    """The inverse of `read_varint`."""
+    """The bytes of an integer as a varint."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -100,7 +114,13 @@ def varint(value: int) -> bytes:
 
 
 def value(name: str, element: int | None, dimensions: Sequence[int | None] | None = None) -> bytes:
-    """A ValueInfoProto: a tensor's name, and what is known of its type of elements and its dimensions."""
+    """A ValueInfoProto: the description of a tensor.
+
+    Args:
+        name: the name of the tensor.
+        element: the type of its elements (TensorProto.DataType); None or 0 if it is not known.
+        dimensions: its dimensions, None for each that is not known; None if not even their number is known.
+    """
     tensor = b""
     if dimensions is not None:
         sizes = (b"" if n is None else varint(DIM_VALUE << 3 | VARINT) + varint(n) for n in dimensions)
@@ -112,14 +132,14 @@ def value(name: str, element: int | None, dimensions: Sequence[int | None] | Non
 
 
 def node(kind: str, inputs: Sequence[str], output: str) -> bytes:
-    """A NodeProto of one output, called as it, without attributes."""
+    """A NodeProto of the operator `kind` with one output, named after its output, without attributes."""
     read = b"".join(embedded(NODE_INPUT, name.encode()) for name in inputs)
     made = embedded(NODE_OUTPUT, output.encode()) + embedded(NODE_NAME, output.encode())
     return read + made + embedded(NODE_TYPE, kind.encode())
 
 
 def reading(node: bytes, others: Mapping[str, str]) -> bytes:
-    """A NodeProto that reads other tensors in place of some, by name."""
+    """A NodeProto that reads other tensors: `others` has the new name for each old name that changes."""
 
     def read(content: bytes) -> bytes:
         name = content.decode()
@@ -129,11 +149,11 @@ def reading(node: bytes, others: Mapping[str, str]) -> bytes:
 
 
 Value = int | float | str | list[int]
-"""Of an attribute, as far as they are read."""
+"""The value of an attribute, of the types that are read."""
 
 
 def attributes(node: bytes) -> dict[str, Value]:
-    """The attributes of a NodeProto that are a number, a text or integers."""
+    """The attributes of a NodeProto whose values are a number, a text or a list of integers, by name."""
     found: dict[str, Value] = {}
     for number, _, content in fields(node):
         if number == NODE_ATTRIBUTE:
@@ -158,16 +178,17 @@ def attributes(node: bytes) -> dict[str, Value]:
 
 
 def attribute(name: str, value: int | str) -> bytes:
-    """An AttributeProto, as a field of its node."""
+    """An attribute as a field of a NodeProto."""
     if isinstance(value, int):
-        kind, said = _AS_INTEGER, varint(ATTRIBUTE_INTEGER << 3 | VARINT) + varint(value)
+        kind, content = _AS_INTEGER, varint(ATTRIBUTE_INTEGER << 3 | VARINT) + varint(value)
     else:
-        kind, said = _AS_TEXT, embedded(ATTRIBUTE_TEXT, value.encode())
-    message = embedded(ATTRIBUTE_NAME, name.encode()) + said + varint(ATTRIBUTE_TYPE << 3 | VARINT) + varint(kind)
+        kind, content = _AS_TEXT, embedded(ATTRIBUTE_TEXT, value.encode())
+    message = embedded(ATTRIBUTE_NAME, name.encode()) + content + varint(ATTRIBUTE_TYPE << 3 | VARINT) + varint(kind)
     return embedded(NODE_ATTRIBUTE, message)
 
 
 def _packed(content: bytes) -> list[int]:
+    """The integers of a packed field."""
     at, found = 0, []
     while at < len(content):
         value, at = read_varint(content, at)
@@ -176,4 +197,5 @@ def _packed(content: bytes) -> list[int]:
 
 
 def _signed(value: int) -> int:
+    """The signed integer that a varint of 64 bits stands for."""
     return value - 2**64 if value >= 2**63 else value

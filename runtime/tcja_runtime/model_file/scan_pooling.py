@@ -1,13 +1,13 @@
-"""Spiking layers whose pooling is done step by step, inside the Scan that runs them: what a probe must see of them.
+"""Pooling inside the Scan of a spiking layer, moved behind the Scan so that a probe can see the layer's spikes.
 
-A Scan over the steps of a layer may pool each step's spikes before it returns them
-(`tcja_exporters.graph.time_forms`), so that the spikes of a window never lie in memory at once:
+The Scan of a layer may pool the spikes of each step before it returns them (`tcja_exporters.graph.time_forms`). Then
+the spikes of a whole window are never in memory together:
 
     pooled, in the body      s [N * C * H * W]  ->  Reshape [N * C, 1, H, W]  ->  MaxPool
     behind the Scan          scanned [T, N * C, 1, h, w]  ->  Reshape [T * N, C, h, w]
 
-Such a model has no tensor of the layer's spikes. `opened` moves the two operations of the body, as they are, behind the
-Scan, where they read the spikes:
+Such a model has no tensor with the spikes of the layer. `expose_spikes` moves the two operations of the body behind the
+Scan without changing them; there they read the spikes:
 
     fired [T, N * C * H * W]  ->  Reshape  ->  spikes [T, N, C, H, W]  ->  Reshape [T * N * C, 1, H, W]  ->  MaxPool
 """
@@ -20,11 +20,14 @@ from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 _POOLING = {"MaxPool", "AveragePool"}
 
 
-def opened(model: bytes) -> bytes:
-    """A serialised model whose spiking layers all return their spikes.
+def expose_spikes(model: bytes) -> bytes:
+    """Move pooling out of every Scan of a serialised model, so that each spiking layer has a tensor of its spikes.
+
+    Returns:
+        The changed model; the same object if no Scan has pooling.
 
     Raises:
-        ValueError: it is not a model.
+        ValueError: the bytes are not a model.
     """
     graph = protobuf.inside(model, protobuf.MODEL_GRAPH)
     nodes = [content for number, _, content in protobuf.fields(graph) if number == protobuf.GRAPH_NODE]
@@ -46,7 +49,7 @@ def opened(model: bytes) -> bytes:
 
 
 def _pooling(node: bytes) -> tuple[bytes, bytes] | None:
-    """The Reshape and the pooling inside a Scan; None if there are none."""
+    """The Reshape and the pooling inside a node; None if the node is not a Scan with pooling."""
     if protobuf.texts(node, protobuf.NODE_TYPE) != {"Scan"}:
         return None
     body = list(protobuf.fields(_body(node)))
@@ -64,12 +67,17 @@ def _pooling(node: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _body(node: bytes) -> bytes:
+    """The GraphProto inside a Scan."""
     attributes = (content for number, _, content in protobuf.fields(node) if number == protobuf.NODE_ATTRIBUTE)
     return b"".join(protobuf.inside(attribute, protobuf.ATTRIBUTE_GRAPH) for attribute in attributes)
 
 
 def _without(scan: bytes, reshape: bytes, pool: bytes) -> tuple[bytes, list[bytes], dict[str, str]]:
-    """A Scan without its pooling, the nodes that do it behind it, and what now has another name."""
+    """Move the Reshape and the pooling of a Scan behind it.
+
+    Returns:
+        The Scan without them, the nodes behind it, and the new name of each tensor that has another name now.
+    """
     (name,) = protobuf.texts(scan, protobuf.NODE_NAME)
     layer = name.rpartition("/")[0]
     fired, spikes, shape = f"{layer}/fired", spikes_tensor(layer), f"{layer}/shape"
@@ -104,5 +112,5 @@ def _without(scan: bytes, reshape: bytes, pool: bytes) -> tuple[bytes, list[byte
 
 
 def _ordered(node: bytes, kind: int) -> list[str]:
-    """Names of a node's inputs or outputs, in order."""
+    """The names of the inputs or outputs of a node, in order; `kind` is the number of the field."""
     return [content.decode() for number, _, content in protobuf.fields(node) if number == kind]

@@ -1,9 +1,7 @@
-"""Parts of an exported model: the graph between tensors that are given and tensors that are asked for.
+"""Parts of an exported model: the nodes between some tensors that are given and some tensors that are computed.
 
-A probe looks inside a network with them: all spikes of a free run, or one layer alone, fed whatever it should be fed.
-
-They are cut without the onnx package, so that a board can do it; `tcja_runtime.model_file.protobuf` reads and writes
-the messages.
+A probe runs such parts to look inside a network: all spikes of a free-running network, or one layer alone with given
+inputs (teacher-forced). They are cut without the package onnx, so that a board can cut them too.
 """
 
 from __future__ import annotations
@@ -11,27 +9,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tcja_runtime.model_file import protobuf
-from tcja_runtime.model_file.scan_pooling import opened
+from tcja_runtime.model_file.scan_pooling import expose_spikes
 from tcja_runtime.model_file.tensor_names import given_tensor
 
 Dimensions = Sequence[int | None]
-"""Of a tensor; None where any size will do."""
+"""The dimensions of a tensor; None for a dimension of any size."""
 
 
 def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
-    """A serialised model that computes some tensors of a serialised model, from some others.
+    """Cut a part out of a serialised model.
 
     Args:
-        model: the whole model. What a subgraph reads must be a constant or be read by its node too.
-        outputs: tensors to compute; types that the model does not say are left to be inferred.
-        given: tensors of floats that are not read from whatever makes them but taken as inputs, named `given_tensor`,
-            each with its dimensions. Nodes that only they need are left out.
+        model: the whole model. A tensor that a subgraph reads from outside must be a constant, or an input of the node
+            that has the subgraph.
+        outputs: the names of the tensors that the part computes. If the model does not store the type of one, the
+            runtime infers it.
+        given: the float tensors that the part takes as inputs, by name with their dimensions. The inputs have the names
+            that `given_tensor` gives. Nodes that only these tensors depend on are left out.
+
+    Returns:
+        The part, a serialised model.
 
     Raises:
-        ValueError: it is not a model.
+        ValueError: the bytes are not a model.
     """
     before, graph, after = b"", b"", b""
-    for number, field, content in protobuf.fields(opened(model)):
+    for number, field, content in protobuf.fields(expose_spikes(model)):
         if number == protobuf.MODEL_GRAPH:
             graph += content
         elif graph:
@@ -42,6 +45,7 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) 
 
 
 def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
+    """The part of a GraphProto (see `part`)."""
     fields = list(protobuf.fields(graph))
     types = _types(fields)
     needed, read, kept = set(outputs), set[str](), []
@@ -79,7 +83,7 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dim
 
 
 def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
-    """The types of elements of tensors that a graph stores, or says the type of."""
+    """The type of the elements of each tensor that a graph stores or describes, by name."""
     types: dict[str, int] = {}
     for number, _, content in graph:
         if number == protobuf.GRAPH_INITIALIZER:
@@ -95,10 +99,10 @@ def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
 
 
 def inputs(model: bytes) -> list[str]:
-    """Names of the tensors that a model takes.
+    """The names of the inputs of a serialised model.
 
     Raises:
-        ValueError: it is not a model.
+        ValueError: the bytes are not a model.
     """
     fields = protobuf.fields(protobuf.inside(model, protobuf.MODEL_GRAPH))
     return [
@@ -110,13 +114,16 @@ def inputs(model: bytes) -> list[str]:
 
 
 def makers(model: bytes) -> dict[str, tuple[str, str, list[str]]]:
-    """For each tensor that a node of a model computes: the node's name, its operator, and what it reads.
+    """The node that computes each tensor of a serialised model.
+
+    Returns:
+        By the name of the tensor: the name of the node, its operator, and the names of the tensors that it reads.
 
     Raises:
-        ValueError: it is not a model.
+        ValueError: the bytes are not a model.
     """
     found = {}
-    for number, _, node in protobuf.fields(protobuf.inside(opened(model), protobuf.MODEL_GRAPH)):
+    for number, _, node in protobuf.fields(protobuf.inside(expose_spikes(model), protobuf.MODEL_GRAPH)):
         if number == protobuf.GRAPH_NODE:
             texts: dict[int, list[str]] = {
                 field: []

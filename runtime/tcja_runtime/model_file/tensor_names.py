@@ -1,33 +1,33 @@
-"""Names of the tensors in exported models that others look for, made of names of PyTorch modules."""
+"""The names of tensors in exported models that other modules look for. A layer is named by its PyTorch module."""
 
 from __future__ import annotations
 
 
 def spikes_tensor(layer: str) -> str:
-    """The tensor of an exported model that holds a spiking layer's spikes, [T, N, ...]."""
+    """The tensor with the spikes of a spiking layer, [T, N, ...]."""
     return f"{layer}/spikes"
 
 
 def current_tensor(layer: str) -> str:
-    """The tensor of an exported model that holds a spiking layer's input current, [T, N, ...]."""
+    """The tensor with the input current of a spiking layer, [T, N, ...]."""
     return f"{layer}/current"
 
 
 def membrane_tensor(layer: str) -> str:
-    """The input of a streamed network's head that holds a spiking layer's membranes after the step before, [N, ...]."""
+    """The input of a stepwise head with the membranes of a spiking layer after the step before, [N, ...]."""
     return f"{layer}/v"
 
 
 def next_membrane_tensor(layer: str) -> str:
-    """The output of a head that holds a spiking layer's membranes after the step, [N, ...]."""
+    """The output of a stepwise head with the membranes of a spiking layer after the step, [N, ...]."""
     return f"{layer}/v_next"
 
 
 def kept_tensor(name: str) -> str:
-    """An output of a head, [N, ...]: a tensor at one step, which the tail takes for all steps [N, T, ...]."""
+    """The output of a stepwise head, [N, ...], whose values of all steps the tail takes, [N, T, ...]."""
     return f"{name}/kept"
 
 
 def given_tensor(name: str) -> str:
-    """The input of a part of a model through which a tensor is given."""
+    """The input of a part of a model in place of a tensor that the part does not compute."""
     return f"{name}/given"

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX: engines built, loaded and run."""
+"""TensorRT and TensorRT-RTX: engines are built, loaded and run here."""

@@ -164,7 +164,7 @@ def build(request: BuildRequest) -> Engine:
     child = subprocess.run(
         [
             *(sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"),
-            *(str(os.getpid()), str(log), str(journal.folder() / "timing")),
+            *(str(os.getpid()), str(log), str(journal.cache_folder() / "timing")),
         ],
         input=request.to_json(),
         capture_output=True,
@@ -190,7 +190,7 @@ def build(request: BuildRequest) -> Engine:
 
 def _log_file(target: str) -> Path:
     """The file of the builder's log while it works and after it fails; the null device if no file can be written."""
-    file = journal.folder() / f"{target}-build.log"
+    file = journal.cache_folder() / f"{target}-build.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)  # a pipe in its place would never end

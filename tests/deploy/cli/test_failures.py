@@ -125,7 +125,7 @@ def test_a_report_that_could_not_be_written_is_known_before_the_work(failed, tmp
     networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
     assert failed("a.pth", "--report", "none/report.html") == (
         2,
-        "error: --report none/report.html: its folder does not exist",
+        "error: --report none/report.html: its folder does not exist; make it, or choose another file",
     )
 
 

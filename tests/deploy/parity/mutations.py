@@ -43,7 +43,7 @@ def change(bundle: Path, apply: Change, *, both: bool = True, inside: bool = Tru
 
 def opened(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model with every layer's spikes in it."""
-    return onnx.ModelProto.FromString(scan_pooling.opened(model.SerializeToString()))
+    return onnx.ModelProto.FromString(scan_pooling.expose_spikes(model.SerializeToString()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,7 @@ def test_data_that_does_not_meet_the_contract_is_refused(tmp_path, arrays, messa
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist"), (b"", "is not an .npz file"), (b"PK\3\4 but no more", "or a damaged one")],
+    [(None, "does not exist"), (b"", "is not an .npz file"), (b"PK\3\4 but no more", "or it is damaged")],
 )
 def test_files_that_are_no_archive_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.npz"
@@ -88,8 +88,8 @@ def test_a_single_array_and_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "one.npy", GOOD)
     np.savez(tmp_path / "objects.npz", images=np.array([object()], object))
     messages = {
-        "one.npy": "is not an .npz file, or a damaged one",
-        "objects.npz": "holds an array of Python objects; save",
+        "one.npy": "is not an .npz file, or it is damaged",
+        "objects.npz": "has an array of Python objects; save",
     }
     for name, message in messages.items():
         with pytest.raises(BadInput, match=message):

@@ -116,7 +116,7 @@ def test_frames_are_no_events(tmp_path):
     ("arrays", "said"),
     [
         ({"t": [1.5]}, "array t has type float64; it must have integers"),
-        ({"t": np.array([None])}, "holds an array of Python objects; save arrays of numbers"),
+        ({"t": np.array([None])}, "has an array of Python objects; save arrays of numbers"),
         ({"x": [[1]]}, r"array x has shape \[1, 1\]; it must have one axis"),
         ({"x": [1, 2]}, "its arrays must have the same length; it has 1 t, 2 x, 1 y, 1 p"),
         ({"x": [-1]}, "x of event 0 is -1; it must be 0 to 65,535"),

@@ -87,7 +87,7 @@ def test_layers_can_be_fed_other_spikes(folder, feeds):
 
 def test_a_model_without_such_scans_is_left_as_it_is(folder):
     whole = (folder / MODEL).read_bytes()
-    assert scan_pooling.opened(whole) is whole
+    assert scan_pooling.expose_spikes(whole) is whole
 
 
 def negated_behind(body):
@@ -115,4 +115,4 @@ def test_a_body_that_does_something_else_is_left_as_it_is(folder, wrong):
             if any(inner.op_type == "MaxPool" for inner in attribute.g.node):
                 wrong(attribute.g)
     changed = model.SerializeToString()
-    assert scan_pooling.opened(changed) is changed
+    assert scan_pooling.expose_spikes(changed) is changed

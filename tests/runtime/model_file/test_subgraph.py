@@ -84,10 +84,10 @@ def test_what_is_given_can_be_computed_too(model):
 
 @pytest.mark.parametrize("cut", [1, 2, 20, 300])
 def test_what_is_cut_off_is_refused(model, cut):
-    with pytest.raises(ValueError, match="it is cut off"):
+    with pytest.raises(ValueError, match="the bytes of the ONNX model are cut off"):
         part(model.SerializeToString()[:-cut], ["y"], {})
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(ValueError, match="it is not an ONNX model"):
+    with pytest.raises(ValueError, match="the bytes are not an ONNX model"):
         part(b"not a model", ["y"], {})
