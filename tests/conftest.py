@@ -16,7 +16,7 @@ import torch
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported, save
 
 from . import networks
@@ -89,7 +89,7 @@ def exports(tmp_path_factory) -> Once[tuple[Exported, Path]]:
     def make(name: str) -> tuple[Exported, Path]:
         small, folder = networks.SMALL[name], tmp_path_factory.mktemp(name)
         contract, metadata = small.network.contract(small.sizes), {"producer": "tests", "T": "5"}
-        exported = export.export(small.module(), contract, small.network.output, metadata)
+        exported = export_onnx(small.module(), contract, small.network.output, metadata)
         save(exported, folder)
         return exported, folder
 

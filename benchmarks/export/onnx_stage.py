@@ -8,15 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.graph import export, exported
+from tcja_exporters.checkpoint.load import load_checkpoint
+from tcja_exporters.graph import exported
+from tcja_exporters.graph.export import export_onnx
 
 
 def main() -> None:
-    found, folder = identify(load.load(Path(sys.argv[1]))), Path(sys.argv[2])
+    found, folder = identify(load_checkpoint(Path(sys.argv[1]))), Path(sys.argv[2])
     folder.mkdir()
-    exported.save(export.export(found.model, found.contract, found.output, {"producer": "benchmark"}), folder)
+    exported.save(export_onnx(found.model, found.contract, found.output, {"producer": "benchmark"}), folder)
 
 
 if __name__ == "__main__":

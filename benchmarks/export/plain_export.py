@@ -15,14 +15,14 @@ import onnxruntime
 import torch
 from spikingjelly.clock_driven import functional, neuron
 
-from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.data.samples import draw
 
 
 def main() -> None:
-    found = identify(load.load(Path(sys.argv[1])))
+    found = identify(load_checkpoint(Path(sys.argv[1])))
     model, out = found.model, sys.argv[2]
     for name, spiking in spiking_neurons(model).items():
         parent, _, child = name.rpartition(".")

@@ -71,7 +71,7 @@ STEPS = (
     ("passes", "run"),
     ("checker", "check_model"),
     ("time_forms", "lower"),
-    ("export", "export"),
+    ("pipeline", "export_onnx"),
     ("pipeline", "save"),
     ("reference", "layers"),
     ("reference", "record"),

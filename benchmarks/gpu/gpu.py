@@ -37,8 +37,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.backends.onnxruntime import EXACT, OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
@@ -126,7 +126,7 @@ def in_torch(name: str, run: Callable[[], Tensor], neurons: list[nn.Module], *, 
 
 
 def network(path: Path, device: str) -> nn.Module:
-    return identify(load.load(path)).model.eval().to(device)
+    return identify(load_checkpoint(path)).model.eval().to(device)
 
 
 def ours(asked: argparse.Namespace, window: Tensor) -> Offered:

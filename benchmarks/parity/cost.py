@@ -21,12 +21,12 @@ import torch
 
 from tcja_deploy.budget import batch_size
 from tcja_deploy.parity.compare import compare
-from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.graph import export
+from tcja_exporters.checkpoint.load import load_checkpoint
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import save
-from tcja_exporters.reference import recorder as reference
-from tcja_exporters.reference.taps import taps as network_taps
+from tcja_exporters.reference import recorder
+from tcja_exporters.reference.taps import find_taps
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.samples import Samples, draw
@@ -49,12 +49,12 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    network = identify(load.load(args.checkpoint))
+    network = identify(load_checkpoint(args.checkpoint))
     model, contract, steps = network.model, network.contract, network.time_steps
-    exported = export.export(model, contract, network.output, {"producer": "benchmark"})
+    exported = export_onnx(model, contract, network.output, {"producer": "benchmark"})
     signature = dataclasses.replace(
-        reference.signature(model, contract, network.output, steps),
-        taps=network_taps(model, exported.model, steps),
+        recorder.signature(model, contract, network.output, steps),
+        taps=find_taps(model, exported.model, steps),
         weights=exported.weights,
     )
     layers = signature.layers
@@ -75,7 +75,7 @@ def main() -> None:
             recorder = golden.Recorder()
 
             def trained(inputs: Floats) -> Recording:
-                found = reference.record(model, inputs, signature)
+                found = recorder.record(model, inputs, signature)
                 recorder.add(found.reference)
                 return found
 
@@ -84,11 +84,11 @@ def main() -> None:
                 raise SystemExit(found.parity.failures[0].text)
 
         def drawn() -> None:
-            other = reference.with_weights(model, exported.weights, stimulus.dyadic(exported.weights))
+            other = recorder.with_weights(model, exported.weights, stimulus.dyadic(exported.weights))
             for network_, n in ((model, stimulus.windows([layer.shape for layer in layers], steps)), (other, 1)):
                 inputs = stimulus.inputs(contract, n)
                 spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, steps, n) for layer in layers}
-                reference.record(network_, inputs, signature, spikes=spikes)
+                recorder.record(network_, inputs, signature, spikes=spikes)
                 for probe in probes[:n]:  # both models on the drawn spikes, one on the drawn weights
                     probe.stimulated(inputs, spikes, stimulus.dyadic(exported.weights) if n == 1 else None)
 

@@ -19,7 +19,7 @@ from torch import nn
 from benchmarks.speed import peers
 from benchmarks.speed.runners import COMPILED, FLOOR, OURS, PLAIN, TORCH, InOnnxRuntime, Ours, Runner
 from tcja_deploy.bench.timing import Latency, alternated
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import save
 from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
@@ -59,10 +59,10 @@ def exported(subject: Subject, folder: Path) -> dict[str, int]:
     In the folder itself time has the form that ONNX Runtime is given, in `FOR_ENGINES` that which TensorRT is given.
     """
     (folder / FOR_ENGINES).mkdir(parents=True, exist_ok=True)
-    found = export.export(subject.model, subject.contract, subject.output, {"producer": "benchmark"})
-    save(export.laid_out(found, {}, pooled=True), folder)
+    found = export_onnx(subject.model, subject.contract, subject.output, {"producer": "benchmark"})
+    save(with_time_forms(found, {}, pooled=True), folder)
     layers = [layer.name for layer in recorder.layers(subject.model, subject.contract)]
-    save(export.laid_out(found, dict.fromkeys(layers, "unrolled")), folder / FOR_ENGINES)
+    save(with_time_forms(found, dict.fromkeys(layers, "unrolled")), folder / FOR_ENGINES)
     return {name: nodes(folder / name) for name in (MODEL, PLAIN_MODEL)}
 
 

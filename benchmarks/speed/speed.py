@@ -28,8 +28,8 @@ from benchmarks.speed import contest, growth, page
 from benchmarks.speed.contest import Subject
 from benchmarks.speed.runners import FLOOR, OURS, PLAIN
 from tcja_deploy.packages import tools, version
-from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.sidecar import EngineInfo
@@ -52,7 +52,7 @@ def found(what: str, folder: Path) -> Subject:
     path, _, file = what.partition(":")
     is_drawn = path in NETWORKS
     network = identify(
-        checkpoints.load(drawn.checkpoint(path, 0, folder / "drawn.pth") if is_drawn else Path(path)),
+        load_checkpoint(drawn.checkpoint(path, 0, folder / "drawn.pth") if is_drawn else Path(path)),
         path if is_drawn else None,
     )
     contract = network.contract

@@ -20,9 +20,10 @@ from rich.table import Table
 
 from benchmarks import drawn
 from tcja_deploy.bench.timing import stepwise_in_turns
-from tcja_exporters.checkpoint import load
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.graph import export, stepwise
+from tcja_exporters.checkpoint.load import load_checkpoint
+from tcja_exporters.graph import stepwise
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
@@ -38,10 +39,10 @@ COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame 
 
 def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str, ...]:
     """The row of a network."""
-    network = identify(load.load(drawn.checkpoint(name, 0, folder / "model.pth")), name)
+    network = identify(load_checkpoint(drawn.checkpoint(name, 0, folder / "model.pth")), name)
     contract = network.contract
     signature = recorder.signature(network.model, contract, network.output, network.time_steps)
-    exported = export.export(network.model, contract, network.output, {"producer": "benchmark"})
+    exported = export_onnx(network.model, contract, network.output, {"producer": "benchmark"})
     split = stepwise.split(exported, contract, signature.layers)
     save(exported, folder, split.models)
     plain, head, tail = (OnnxRuntimeSession(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL))

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from model import Fsvae
 
-from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.networks.base import ShapeReader
 from tcja_exporters.networks.fsvae import NETWORK
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
 
 def trained(path: Path) -> Fsvae:
     """The whole autoencoder from what train.py saved, in eval mode."""
-    state = checkpoints.load(path).state
+    state = load_checkpoint(path).state
     sizes = NETWORK.sizes(ShapeReader({key: tuple(value.shape) for key, value in state.items()}))
     net = Fsvae(sizes, units=len(state["before_latent_layer.weight"]))
     net.load_state_dict(state)
@@ -70,7 +70,7 @@ def write_picture(args: argparse.Namespace) -> None:
     with np.load(args.latents) as data:
         latents = data["latents"].astype(np.float32)
     with torch.no_grad():
-        ours = identify(checkpoints.load(args.checkpoint)).model(torch.from_numpy(latents)).numpy()
+        ours = identify(load_checkpoint(args.checkpoint)).model(torch.from_numpy(latents)).numpy()
     theirs = OnnxRuntimeSession(args.bundle / MODEL).run({"latents": latents})["image"]
     print(f"largest difference over {len(latents)} images: {np.abs(ours - theirs).max():.2g}")
     shown = args.rows * COLUMNS

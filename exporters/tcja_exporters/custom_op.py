@@ -25,7 +25,7 @@ from tcja_runtime.neuron import NeuronSpec
 DOMAIN = "tcja"
 NAME = "TcjaLif"
 STEP = "TcjaLifStep"
-"""One call of a neuron in a network that loops over time itself; `onnx_export` joins them before a model is done."""
+"""One call of a neuron in a network that loops over time itself (`tcja_exporters.graph.step_joining`)."""
 VERSION = 1
 OPSET = 18
 

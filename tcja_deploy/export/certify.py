@@ -22,7 +22,7 @@ from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import MODEL_ARITHMETIC, Lowered
 from tcja_exporters.precision.advice import Advice, advise
-from tcja_exporters.reference import recorder as reference
+from tcja_exporters.reference.recorder import record, run, with_weights
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
@@ -148,7 +148,7 @@ class _Recorder:
         signature, network = self._network.signature, self._network.lowered.network
         windows = stimulus.windows([layer.shape for layer in signature.layers], signature.time_steps)
         scenes = {stimulus.DRAWN: self._stimulus(network, windows, size)}
-        exact = reference.with_weights(network, signature.weights, stimulus.dyadic(signature.weights))
+        exact = with_weights(network, signature.weights, stimulus.dyadic(signature.weights))
         scenes[stimulus.DYADIC] = self._stimulus(exact, 1, size)
         for scene, recording in scenes.items():
             self.golden.add_scene(scene, recording.reference)
@@ -170,7 +170,7 @@ class _Recorder:
 
     def _record(self, model: nn.Module, inputs: Floats, spikes: Mapping[str, Spikes] | None = None) -> Recording:
         arithmetic = MODEL_ARITHMETIC[self._network.lowered.precision]
-        recording = reference.record(model, inputs, self._network.signature, spikes=spikes, arithmetic=arithmetic)
+        recording = record(model, inputs, self._network.signature, spikes=spikes, arithmetic=arithmetic)
         self.estimated.update(recording.estimated)
         return recording
 
@@ -215,7 +215,7 @@ def _classify(
     signature, trained = network.signature, network.trained.model
 
     def run_trained(inputs: Floats) -> Predictions:
-        return Predictions.of_run(reference.run(trained, inputs, torch.float64, signature.step_output))
+        return Predictions.of_run(run(trained, inputs, torch.float64, signature.step_output))
 
     def run_exported(inputs: Floats) -> Predictions:
         return Predictions.of_run(probe.answered(inputs))

@@ -19,11 +19,11 @@ from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
 from tcja_deploy.parity.stepwise import stepwise_parity
 from tcja_deploy.report.page import render
-from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
-from tcja_exporters.graph import export as onnx_export
 from tcja_exporters.graph import stepwise
+from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.attention import parts
 from tcja_exporters.precision import (
@@ -38,7 +38,7 @@ from tcja_exporters.precision import (
 )
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder
-from tcja_exporters.reference import taps as tapping
+from tcja_exporters.reference.taps import find_taps
 from tcja_exporters.user_models.conversion import convert
 from tcja_exporters.user_models.factory import from_factory, load_weights
 from tcja_runtime.backends import onnxruntime
@@ -129,12 +129,12 @@ def _to_onnx(
             "input": json.dumps(dataclasses.asdict(network.contract)),
             "checkpoint_sha256": network.source["sha256"],
         }
-        exported = onnx_export.export(network.model, network.contract, network.output, metadata)
+        exported = export_onnx(network.model, network.contract, network.output, metadata)
         _check_used(exported, signature)
         some = next(windows.batches(DRAWN_WINDOWS))
         signature = dataclasses.replace(
             signature,
-            taps=tapping.taps(network.model, exported.model, network.time_steps),
+            taps=find_taps(network.model, exported.model, network.time_steps),
             step_output=recorder.step_output(network.model, exported.model, signature.layers, some)
             if network.classes
             else None,
@@ -189,7 +189,7 @@ def _laid_out(
     """The plain model with the time form of each layer."""
     signature, models = network.signature, network.lowered
     time_form = choose(request.time_form, target, models, signature, progress)
-    exported = onnx_export.laid_out(models.exported, time_form.forms, pooled=target is None)
+    exported = with_time_forms(models.exported, time_form.forms, pooled=target is None)
     signature = dataclasses.replace(signature, weights=exported.weights)
     laid_out = dataclasses.replace(models, exported=exported)
     return dataclasses.replace(network, signature=signature, lowered=laid_out), time_form
@@ -248,7 +248,7 @@ def _write(request: Request, folder: Path, manifest: Manifest, certificate: Cert
 def _trained(request: Request) -> TrainedNetwork:
     """The trained network: one of the registry, found by its checkpoint, or a user's own."""
     checkpoint = (
-        checkpoints.load(request.checkpoint, trust_checkpoint=request.trust_checkpoint) if request.checkpoint else None
+        load_checkpoint(request.checkpoint, trust_checkpoint=request.trust_checkpoint) if request.checkpoint else None
     )
     if request.model is None:
         if request.shape or request.layout != "NT":

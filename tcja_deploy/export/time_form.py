@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tcja_deploy.console import Progress
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import with_time_forms
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.precision import Lowered
 from tcja_runtime.backends import select
@@ -89,7 +89,7 @@ def _time_forms(layers: dict[str, dict[str, Any]], why: str) -> TimeForms:
 
 def _saved(exported: Exported, layers: Sequence[Layer], form: str, folder: Path) -> Path:
     folder.mkdir()
-    save(export.laid_out(exported, {layer.name: form for layer in layers}), folder)
+    save(with_time_forms(exported, {layer.name: form for layer in layers}), folder)
     return folder / PLAIN_MODEL
 
 

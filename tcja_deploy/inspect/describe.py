@@ -107,9 +107,9 @@ def identified(path: Path, options: CheckpointOptions) -> tuple[Checkpoint, Trai
         Unavailable: torch is not installed.
     """
     with needs("export"):
-        from tcja_exporters.checkpoint import load
         from tcja_exporters.checkpoint.identify import identify
-    loaded = load.load(path, trust_checkpoint=options.trust_checkpoint)
+        from tcja_exporters.checkpoint.load import load_checkpoint
+    loaded = load_checkpoint(path, trust_checkpoint=options.trust_checkpoint)
     return loaded, identify(loaded, options.network, options.settings)
 
 

@@ -138,5 +138,5 @@ def _load(path: Path) -> ModelProto:
 def _export(path: Path, options: CheckpointOptions) -> ModelProto:
     _, trained = identified(path, options)
     with needs("export"):
-        from tcja_exporters.graph import export
-    return export.export(trained.model, trained.contract, trained.output, {"producer": producer()}).model
+        from tcja_exporters.graph.export import export_onnx
+    return export_onnx(trained.model, trained.contract, trained.output, {"producer": producer()}).model

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 EVENT = ROOT / "examples" / "event_fashion_mnist"
@@ -227,7 +227,7 @@ def test_what_ships_is_small_and_in_the_published_layout():
 
 def test_the_shipped_network_is_as_accurate_as_its_readme_says(model):
     """On the first 500, by PyTorch."""
-    found = identify(checkpoints.load(EVENT / "checkpoint.pth"))
+    found = identify(load_checkpoint(EVENT / "checkpoint.pth"))
     assert (found.name, found.contract.shape) == ("dvs128", (8, 2, 32, 32))
     assert f"{found.parameters:,} parameters" in README
     images, labels = model.labelled_images(IMAGES, 500)
@@ -282,5 +282,5 @@ def test_training_resumes_where_it_stopped(tmp_path):
     assert run(*command, tmp_path / "killed", "--resume").startswith("epoch 2/2")
     weights = [torch.load(tmp_path / out / "checkpoint.pth", weights_only=True)["net"] for out in ("whole", "killed")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
-    found = identify(checkpoints.load(tmp_path / "whole" / "checkpoint.pth"))
+    found = identify(load_checkpoint(tmp_path / "whole" / "checkpoint.pth"))
     assert (found.name, found.contract.shape) == ("dvs128", (2, 2, 32, 32))

@@ -13,8 +13,8 @@ import torch
 
 from tcja_deploy.export.pipeline import export
 from tcja_deploy.export.request import Request
-from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 
 from ..pictures import pixels
 
@@ -63,7 +63,7 @@ def test_the_shipped_generator_is_exported_with_its_latents(tmp_path):
 
 
 def test_the_shipped_generator_makes_images_of_full_range():
-    found = identify(checkpoints.load(FSVAE / "checkpoint.pth"))
+    found = identify(load_checkpoint(FSVAE / "checkpoint.pth"))
     assert f"{found.parameters:,} parameters" in README
     with np.load(FSVAE / "latents.npz") as data:
         latents = data["latents"]
@@ -112,7 +112,7 @@ def test_what_is_trained_is_found_drawn_from_and_exported(images, tmp_path):
     assert whole.returncode == 0
     assert [line.split()[1] for line in said.strip().splitlines()] == ["1/2", "2/2"]
     checkpoint = tmp_path / "out" / "checkpoint.pth"
-    found = identify(checkpoints.load(checkpoint))
+    found = identify(load_checkpoint(checkpoint))
     assert (found.name, found.time_steps, found.contract.shape) == ("fsvae", 2, (2, 6))
     latents, bundle, picture = tmp_path / "latents.npz", tmp_path / "a.bundle", tmp_path / "a.png"
     sample("--checkpoint", checkpoint, "draw", latents, "--count", 16)

@@ -49,7 +49,7 @@ class Checkpoint:
         return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes}
 
 
-def load(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint:
+def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint:
     """Read a checkpoint: a state_dict, bare or under one of WRAPPERS.
 
     Args:

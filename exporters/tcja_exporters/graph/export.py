@@ -52,7 +52,7 @@ _SHORT_CONSTANTS = {
 graphsurgeon would read floats as float64."""
 
 
-def export(network: nn.Module, contract: InputContract, output: str, metadata: dict[str, str]) -> Exported:
+def export_onnx(network: nn.Module, contract: InputContract, output: str, metadata: dict[str, str]) -> Exported:
     """Export a network in eval mode, with a dynamic batch.
 
     Args:
@@ -82,7 +82,7 @@ def export(network: nn.Module, contract: InputContract, output: str, metadata: d
     return Exported(model, plain, report, _weights(network, model))
 
 
-def rewritten(exported: Exported, name: str, change: Callable[[gs.Graph], Done], weights: list[Weight]) -> Exported:
+def with_pass(exported: Exported, name: str, change: Callable[[gs.Graph], Done], weights: list[Weight]) -> Exported:
     """An exported network after one more pass.
 
     Args:
@@ -109,7 +109,7 @@ def graph_of(exported: Exported) -> gs.Graph:
     return gs.import_onnx(bare)
 
 
-def laid_out(exported: Exported, forms: Mapping[str, str], *, pooled: bool = False) -> Exported:
+def with_time_forms(exported: Exported, forms: Mapping[str, str], *, pooled: bool = False) -> Exported:
     """An exported network with other time forms in its plain model.
 
     Args:

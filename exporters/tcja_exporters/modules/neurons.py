@@ -96,7 +96,7 @@ class SpikingNeuron(Neuron):
 class SteppedNeuron(Neuron):
     """Is called once a time step, by a network that loops over time itself.
 
-    In a model each call is a step operator; `onnx_export` joins those of a layer to one `custom_op` node.
+    In a model each call is a step operator; `tcja_exporters.graph.step_joining` joins those of a layer to one node.
 
     Shapes: currents [N, ...] -> spikes (0 or 1), same shape and dtype.
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import with_pass
 from tcja_exporters.graph.exported import Exported
 from tcja_exporters.modules.quantizer import quantized
 from tcja_exporters.precision.fp16 import to_half
@@ -68,7 +68,7 @@ def lowered(
         dataclasses.replace(weight, type=precision, scale=scales.get(weight.module)) if weight in chosen else weight
         for weight in exported.weights
     ]
-    changed = export.rewritten(exported, f"to_{precision}", change, weights)
+    changed = with_pass(exported, f"to_{precision}", change, weights)
     twin = recorder.with_weights(network, chosen, _constants(changed.model, chosen))
     for weight in chosen if precision == "int8" else ():
         twin.get_submodule(weight.module).register_forward_pre_hook(

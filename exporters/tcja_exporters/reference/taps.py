@@ -27,7 +27,7 @@ _OPERATORS = ("Conv", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", 
 _MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
 
 
-def taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Tap]:
+def find_taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Tap]:
     """The tensors that can be probed both in a network and in its model.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tcja_exporters.libraries import reset
 from tcja_exporters.libraries.recognition import Recognised
 from tcja_exporters.modules.neurons import SteppedNeuron, spiking_neurons
-from tcja_exporters.user_models import readout as answers
+from tcja_exporters.user_models.readout import answer_of, check_other_tensors, choose_readout
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
@@ -86,10 +86,10 @@ def prove(
     _time_steps(alone.spikes, contract)
     if not np.isfinite(alone.output).all():
         raise BadInput("the network's output holds NaN or infinite values; look for a division by zero in it")
-    answers.check_others(
+    check_other_tensors(
         together.returned, {fired.shape[2:] for fired in together.spikes.values()}, by_step=original.by_step
     )
-    readout = answers.readout(alone.output.shape, together.output.shape, steps)
+    readout = choose_readout(alone.output.shape, together.output.shape, steps)
     _check_batch_has_no_effect(alone, together, readout)
 
     ours = _observed(replaced, batch, found)
@@ -178,8 +178,8 @@ class Driven(nn.Module):
             memory_format=torch.contiguous_format
         )
         if self.by_step:
-            return torch.stack([answers.first(self.net(inputs[:, t].contiguous())) for t in range(self._steps)])
-        return answers.first(self.net(inputs))
+            return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self._steps)])
+        return answer_of(self.net(inputs))
 
 
 def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], seed: int = 0) -> _Run:

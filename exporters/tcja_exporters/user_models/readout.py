@@ -13,7 +13,7 @@ from tcja_runtime.errors import BadInput
 Shape = tuple[int, ...]
 
 
-def first(returned: Any) -> Tensor:
+def answer_of(returned: Any) -> Tensor:
     """The answer of a network: what it returns, or the first of several things; the others are states.
 
     Raises:
@@ -32,7 +32,7 @@ def first(returned: Any) -> Tensor:
     return answer
 
 
-def check_others(returned: Any, layers: Collection[Shape], *, by_step: bool) -> None:
+def check_other_tensors(returned: Any, layers: Collection[Shape], *, by_step: bool) -> None:
     """Refuse a network that returns several tensors if another one than the first could be the answer.
 
     States may follow the answer: tensors in the shape of a spiking layer, and anything that is no tensor.
@@ -60,7 +60,7 @@ def check_others(returned: Any, layers: Collection[Shape], *, by_step: bool) -> 
             )
 
 
-def readout(alone: Shape, together: Shape, steps: int) -> nn.Module:
+def choose_readout(alone: Shape, together: Shape, steps: int) -> nn.Module:
     """The module that turns what a network returns into one answer a window, [N, ...]; it averages over time.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tcja_exporters.checkpoint import load
+from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_runtime.errors import BadInput
 
 from .hostile import RunsCode
@@ -25,7 +25,7 @@ def save(path: Path, content: object) -> Path:
 def test_weights_are_found(tmp_path, wrapper):
     content = {wrapper: STATE, "optimizer": {"lr": 0.1}, "epoch": 3, "max_test_acc": 0.5} if wrapper else STATE
     path = save(tmp_path / "a.pth", content)
-    loaded = load.load(path)
+    loaded = load_checkpoint(path)
     assert loaded.wrapper == wrapper
     assert list(loaded.state) == list(STATE)
     assert torch.equal(loaded.state["a.weight"], STATE["a.weight"])
@@ -35,32 +35,35 @@ def test_weights_are_found(tmp_path, wrapper):
 
 def test_old_files_load(tmp_path):
     torch.save({"net": STATE}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert list(load.load(tmp_path / "old.pth").state) == list(STATE)
+    assert list(load_checkpoint(tmp_path / "old.pth").state) == list(STATE)
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     RunsCode.target = str(tmp_path / "was run")
     path = save(tmp_path / "bad.pth", {"net": STATE, "extra": RunsCode()})
     with pytest.raises(BadInput, match=r"would call posix.mkdir, which can run code; .*`trust_checkpoint`"):
-        load.load(path)
+        load_checkpoint(path)
     assert not (tmp_path / "was run").exists()
-    load.load(path, trust_checkpoint=True)
+    load_checkpoint(path, trust_checkpoint=True)
     assert (tmp_path / "was run").exists()
 
 
 def test_objects_beside_the_weights_are_refused_unless_trusted(tmp_path):
     path = save(tmp_path / "a.pth", {"net": STATE, "args": argparse.Namespace(T=4)})
     with pytest.raises(BadInput, match=r"would call argparse.Namespace"):
-        load.load(path)
-    assert list(load.load(path, trust_checkpoint=True).state) == list(STATE)
+        load_checkpoint(path)
+    assert list(load_checkpoint(path, trust_checkpoint=True).state) == list(STATE)
 
 
 def test_a_whole_module_loads_when_trusted(tmp_path):
     path = save(tmp_path / "a.pth", {"net": nn.Linear(2, 2)})
     with pytest.raises(BadInput, match="which can run code"):
-        load.load(path)
-    assert list(load.load(path, trust_checkpoint=True).state) == ["weight", "bias"]
-    assert list(load.load(save(tmp_path / "b.pth", nn.Linear(2, 2)), trust_checkpoint=True).state) == ["weight", "bias"]
+        load_checkpoint(path)
+    assert list(load_checkpoint(path, trust_checkpoint=True).state) == ["weight", "bias"]
+    assert list(load_checkpoint(save(tmp_path / "b.pth", nn.Linear(2, 2)), trust_checkpoint=True).state) == [
+        "weight",
+        "bias",
+    ]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.99])
@@ -68,7 +71,7 @@ def test_a_truncated_file_is_refused(tmp_path, fraction):
     content = save(tmp_path / "a.pth", {"net": {"w": torch.zeros(1000)}}).read_bytes()
     (tmp_path / "a.pth").write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(BadInput, match="truncated or damaged; copy it again"):
-        load.load(tmp_path / "a.pth")
+        load_checkpoint(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_a_truncated_file_is_refused(tmp_path, fraction):
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(BadInput, match=r"a\.pth (is not a checkpoint|is truncated|holds)"):
-        load.load(tmp_path / "a.pth")
+        load_checkpoint(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
@@ -99,20 +102,20 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
 )
 def test_content_that_is_no_state_dict_is_refused(tmp_path, content, message):
     with pytest.raises(BadInput, match=message):
-        load.load(save(tmp_path / "a.pth", content))
+        load_checkpoint(save(tmp_path / "a.pth", content))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     bad = torch.tensor([0.0, value, value])
     with pytest.raises(BadInput, match="b.weight holds 2 values that are NaN, infinite or too large for float32"):
-        load.load(save(tmp_path / "a.pth", {**STATE, "b.weight": bad}))
+        load_checkpoint(save(tmp_path / "a.pth", {**STATE, "b.weight": bad}))
 
 
 def test_weights_beyond_float32_are_refused(tmp_path):
     bad = torch.tensor([1.0, 1e300], dtype=torch.float64)
     with pytest.raises(BadInput, match="b.weight holds 1 values that are NaN, infinite or too large for float32"):
-        load.load(save(tmp_path / "a.pth", {**STATE, "b.weight": bad}))
+        load_checkpoint(save(tmp_path / "a.pth", {**STATE, "b.weight": bad}))
 
 
 @pytest.mark.parametrize(
@@ -125,14 +128,14 @@ def test_weights_beyond_float32_are_refused(tmp_path):
 )
 def test_tensors_of_other_kinds_are_refused(tmp_path, tensor, kind):
     with pytest.raises(BadInput, match=rf"b.weight is no tensor of real numbers \({kind}\)"):
-        load.load(save(tmp_path / "a.pth", {**STATE, "b.weight": tensor}))
+        load_checkpoint(save(tmp_path / "a.pth", {**STATE, "b.weight": tensor}))
 
 
 def test_a_checkpoint_in_itself_is_refused(tmp_path):
     content: dict[str, object] = {}
     content["net"] = content
     with pytest.raises(BadInput, match="its entry 'net' is a dict, not a tensor"):
-        load.load(save(tmp_path / "a.pth", content))
+        load_checkpoint(save(tmp_path / "a.pth", content))
 
 
 def test_a_changed_byte_is_noticed(tmp_path):
@@ -141,12 +144,12 @@ def test_a_changed_byte_is_noticed(tmp_path):
     content[content.index(torch.full((64,), 0.5).numpy().tobytes()) + 100] ^= 1
     path.write_bytes(content)
     with pytest.raises(BadInput, match=r"a.pth is damaged: the checksum of \S+data/\d+ is wrong; copy it again"):
-        load.load(path)
+        load_checkpoint(path)
 
 
 def test_eight_bit_floats_are_taken(tmp_path):
     weight = torch.tensor([0.5, -2.0]).to(torch.float8_e4m3fn)
-    assert load.load(save(tmp_path / "a.pth", {**STATE, "b.weight": weight})).state["b.weight"].float()[1] == -2
+    assert load_checkpoint(save(tmp_path / "a.pth", {**STATE, "b.weight": weight})).state["b.weight"].float()[1] == -2
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_eight_bit_floats_are_taken(tmp_path):
     ],
 )
 def test_weights_are_found_where_they_are(tmp_path, content, wrapper):
-    loaded = load.load(save(tmp_path / "a.pth", content))
+    loaded = load_checkpoint(save(tmp_path / "a.pth", content))
     assert (loaded.wrapper, set(loaded.state)) == (wrapper, set(STATE))
 
 
@@ -168,16 +171,16 @@ def test_other_archives_are_no_checkpoints(tmp_path):
         torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "b.pt")
     for name in ("a.npz", "b.pt"):
         with pytest.raises(BadInput, match=f"{name} is not a checkpoint"):
-            load.load(tmp_path / name)
+            load_checkpoint(tmp_path / name)
 
 
 def test_negative_variances_are_refused(tmp_path):
     with pytest.raises(BadInput, match="b.running_var holds negative variances"):
-        load.load(save(tmp_path / "a.pth", {**STATE, "b.running_var": torch.tensor([1.0, -1.0])}))
+        load_checkpoint(save(tmp_path / "a.pth", {**STATE, "b.running_var": torch.tensor([1.0, -1.0])}))
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(BadInput, match="none.pth does not exist"):
-        load.load(tmp_path / "none.pth")
+        load_checkpoint(tmp_path / "none.pth")
     with pytest.raises(BadInput, match="is not a file"):
-        load.load(tmp_path)
+        load_checkpoint(tmp_path)

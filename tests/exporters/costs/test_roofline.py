@@ -14,7 +14,7 @@ from tcja_exporters import custom_op
 from tcja_exporters.costs.boards import Device
 from tcja_exporters.costs.roofline import Costs
 from tcja_exporters.costs.synapses import E_AC, E_MAC, SynapticCost
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.data.contract import InputContract
@@ -69,7 +69,7 @@ class Products(nn.Module):
 
 def test_multiply_adds_of_all_products():
     network = Products()
-    exported = export.export(network, InputContract.images(2, 10, 18), "logits", {"producer": "tests"})
+    exported = export_onnx(network, InputContract.images(2, 10, 18), "logits", {"producer": "tests"})
     layers = {layer.module: layer for layer in Costs.of(exported.model, 2).modules()}
     expected = counted(network, torch.zeros(2, 2, 10, 18))
     assert set(expected) == {"strided", "grouped", "transposed", "linear", "head"}
@@ -82,7 +82,7 @@ def test_multiply_adds_of_all_products():
 def published() -> onnx.ModelProto:
     network = NETWORKS["dvs128"]
     sizes = network.published
-    return export.export(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
+    return export_onnx(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
 
 
 def test_the_published_network():

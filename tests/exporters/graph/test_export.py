@@ -12,13 +12,13 @@ from onnx import helper
 from torch import Tensor, nn
 
 from tcja_exporters import custom_op
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.neurons import SpikingNeuron, set_surrogate, spiking_neurons
 from tcja_exporters.modules.surrogates import ATan
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.reference import recorder
-from tcja_exporters.reference import taps as tapping
+from tcja_exporters.reference.taps import find_taps
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
@@ -64,7 +64,7 @@ def gated_at_random(
     network: nn.Module, model: onnx.ModelProto, steps: int, generator: torch.Generator
 ) -> tuple[list[Tap], dict[str, Witnesses]]:
     """Hooks draw the gates of a network, which are found among the witnesses once it has run."""
-    gates, witnesses = [tap for tap in tapping.taps(network, model, steps) if tap.is_gate], {}
+    gates, witnesses = [tap for tap in find_taps(network, model, steps) if tap.is_gate], {}
     assert gates
 
     def draw(tap: Tap, output: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def test_the_custom_op_is_a_node_a_layer_whatever_the_time_steps(name):
     for time_steps in (4, 9):
         network = NETWORKS[name]
         sizes = networks.with_time_steps(networks.SMALL[name].sizes, time_steps)
-        model = export.export(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
+        model = export_onnx(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
         neurons = [node for node in model.graph.node if (node.domain, node.op_type) == ("tcja", "TcjaLif")]
         assert [node.name for node in neurons] == [f"{layer.name}/TcjaLif" for layer in layers(name)]
         counts.add(len(model.graph.node))
@@ -279,7 +279,7 @@ NEURONS = {
 
 
 def saved(folder, module: nn.Module, contract: InputContract) -> Exported:
-    exported = export.export(module, contract, "spikes", {"producer": "tests"})
+    exported = export_onnx(module, contract, "spikes", {"producer": "tests"})
     save(exported, folder)
     return exported
 
@@ -344,24 +344,24 @@ def test_neurons_at_the_edge_of_a_model_can_be_probed(tmp_path, module):
 
 def test_a_neuron_that_is_used_twice_is_refused():
     with pytest.raises(BadInput, match="the neuron 'first' is used more than once in a forward pass"):
-        export.export(Twice(), InputContract.images(2, 3, 3), "spikes", {"producer": ""})
+        export_onnx(Twice(), InputContract.images(2, 3, 3), "spikes", {"producer": ""})
 
 
 def test_surrogates_are_replaced(tmp_path):
     """A network in the middle of its training exports as one that never was trained with a surrogate."""
     network, contract_ = networks.SMALL["fashion_mnist"].module(), contract("fashion_mnist")
-    plain = export.export(network, contract_, "rates", {"producer": ""})
+    plain = export_onnx(network, contract_, "rates", {"producer": ""})
     set_surrogate(network.train(), ATan())
-    assert export.export(network, contract_, "rates", {"producer": ""}).model == plain.model
+    assert export_onnx(network, contract_, "rates", {"producer": ""}).model == plain.model
     assert not network.training
 
 
 def test_a_forward_pass_before_the_export_changes_nothing():
     network, contract_ = networks.SMALL["dvs128"].module(), contract("dvs128")
-    before = export.export(network, contract_, "rates", {"producer": ""})
+    before = export_onnx(network, contract_, "rates", {"producer": ""})
     with torch.no_grad():
         network(networks.SMALL["dvs128"].inputs(3) * 7)
-    assert export.export(network, contract_, "rates", {"producer": ""}).model == before.model
+    assert export_onnx(network, contract_, "rates", {"producer": ""}).model == before.model
 
 
 def test_a_second_run_starts_from_rest(name, exports):
@@ -379,7 +379,7 @@ class FixedBatch(nn.Module):
 
 def test_a_network_that_fixes_its_batch_is_refused():
     with pytest.raises(BadInput, match="fixes the batch size"):
-        export.export(FixedBatch(), InputContract.images(1, 4, 4), "y", {"producer": ""})
+        export_onnx(FixedBatch(), InputContract.images(1, 4, 4), "y", {"producer": ""})
 
 
 def test_the_reference_evaluator_agrees(tmp_path):
@@ -407,5 +407,5 @@ def test_weights_that_are_computed_are_not_drawn():
     )
     plain = nn.Sequential(nn.Linear(4, 3), SpikingNeuron(NeuronSpec.linear(decay=0.5, strict=True)))
     contract = InputContract.latents(5, 4)
-    found = [export.export(each, contract, "rates", {"producer": ""}).weights for each in (network, plain)]
+    found = [export_onnx(each, contract, "rates", {"producer": ""}).weights for each in (network, plain)]
     assert [[weight.module for weight in weights] for weights in found] == [[], ["0"]]

@@ -11,7 +11,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from tcja_exporters import custom_op
-from tcja_exporters.graph import export, stepwise
+from tcja_exporters.graph import stepwise
+from tcja_exporters.graph.export import export_onnx, with_pass
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.attention import attention
 from tcja_exporters.modules.layers import PerStep, Readout
@@ -71,7 +72,7 @@ def test_every_network_with_frames(small, tmp_path):
 @pytest.fixture(scope="module", params=[0, 1], ids=["time first", "windows first"])
 def exported(request) -> tuple[networks.Streamable, Exported]:
     module = networks.streamable(LIF, time_axis=request.param)
-    return module, export.export(module, FRAMES, "logits", {"producer": "tests", "T": "5"})
+    return module, export_onnx(module, FRAMES, "logits", {"producer": "tests", "T": "5"})
 
 
 @pytest.mark.parametrize("spec", NEURONS.values(), ids=NEURONS)
@@ -86,7 +87,7 @@ def test_every_reset(spec, exported, tmp_path):
 
     for neuron in spiking_neurons(module).values():
         neuron.spec = spec
-    both = split(module, FRAMES, tmp_path, export.rewritten(plain, "neurons", with_neurons, plain.weights))
+    both = split(module, FRAMES, tmp_path, with_pass(plain, "neurons", with_neurons, plain.weights))
     assert [state.start for state in both.split.streaming.states] == [spec.v_reset] * 2
     windows = counts(4)
     expected, found = both.spikes(windows), both.head_spikes(windows)
@@ -111,7 +112,7 @@ def test_every_reset(spec, exported, tmp_path):
 def test_lower_precision(precision, pool, tmp_path):
     """In onnx's evaluator: ONNX Runtime leaves some roundings to half out, in each model others."""
     module = networks.streamable(LIF, pool=pool)
-    exported = export.export(module, FRAMES, "logits", {"producer": "tests"})
+    exported = export_onnx(module, FRAMES, "logits", {"producer": "tests"})
     modules = {weight.module for weight in exported.weights if ".conv" not in weight.module}
     scales = calibrate(module, modules, [counts(4)], lambda _n: None) if precision == "int8" else {}
     both = split(module, FRAMES, tmp_path, lowered(module, exported, precision, set(), scales).exported)
@@ -207,7 +208,7 @@ def test_both_models_are_as_the_others(tmp_path):
 
 
 def refused(module: nn.Module, contract: InputContract) -> str:
-    exported = export.export(module.eval(), contract, "logits", {"producer": "tests"})
+    exported = export_onnx(module.eval(), contract, "logits", {"producer": "tests"})
     with pytest.raises(BadInput) as caught:
         stepwise.split(exported, contract, layers(module, contract))
     return str(caught.value)

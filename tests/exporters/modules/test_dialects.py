@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import save
 from tcja_exporters.modules.dialects import FSVAE, MS_RESNET, SPIKINGJELLY, TET, Dialect
 from tcja_exporters.modules.neurons import SpikingNeuron
@@ -42,7 +42,7 @@ def test_strict_and_inclusive_thresholds_are_told_apart(dialect, tmp_path):
     assert (expected != other).mean() > 0.01  # else this data would prove nothing
     np.testing.assert_array_equal(neuron(torch.from_numpy(x)).numpy(), expected)
 
-    exported = export.export(neuron, InputContract.latents(T, 2000), "spikes", {"producer": "tests"})
+    exported = export_onnx(neuron, InputContract.latents(T, 2000), "spikes", {"producer": "tests"})
     save(exported, tmp_path)
     for name in ("model.onnx", "model.plain.onnx"):
         session = onnxruntime.InferenceSession(tmp_path / name)

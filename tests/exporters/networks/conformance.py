@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
-from tcja_exporters.checkpoint import load as checkpoints
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.costs.roofline import Costs
 from tcja_exporters.networks.base import ShapeReader
 from tcja_exporters.reference import recorder
@@ -132,7 +132,7 @@ class Conformance:
     def test_it_is_found_exported_and_fires_the_same_spikes(self, tmp_path):
         """From the checkpoint alone: both ONNX models in ONNX Runtime, and NVIDIA's parser and builder."""
         checkpoint = self.small.checkpoint(tmp_path / "model.pth")
-        found = identify(checkpoints.load(checkpoint))
+        found = identify(load_checkpoint(checkpoint))
         assert found.name == self.small.name
         batch = self.small.inputs(2)
         with torch.no_grad():

@@ -7,7 +7,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from tcja_exporters import passes
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.passes.base import Done
 from tcja_runtime.data.contract import InputContract
@@ -63,7 +63,7 @@ def test_images_that_a_network_repeats_are_convolved_once():
             y = self.conv(x.flatten(0, 1)).relu()
             return self.neuron(y.unflatten(0, (3, -1))).mean(0)
 
-    exported = export.export(Repeats(), InputContract.images(2, 6, 6), "rates", {"producer": "tests"})
+    exported = export_onnx(Repeats(), InputContract.images(2, 6, 6), "rates", {"producer": "tests"})
     (conv,) = (node for node in exported.model.graph.node if node.op_type == "Conv")
     assert conv.input[0] == "images"
     assert next(said["changes"] for said in exported.passes if said["name"] == "hoist_repeats") == 2

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from tcja_exporters.graph import export, stepwise
+from tcja_exporters.graph import stepwise
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.graph.stepwise import StepwiseModels
 from tcja_exporters.reference import recorder
@@ -71,7 +72,7 @@ class Both:
 
 
 def split(module: nn.Module, contract: InputContract, folder: Path, exported: Exported | None = None) -> Both:
-    exported = exported or export.export(module, contract, "logits", {"producer": "tests", "T": "5"})
+    exported = exported or export_onnx(module, contract, "logits", {"producer": "tests", "T": "5"})
     parts = stepwise.split(exported, contract, recorder.layers(module, contract))
     save(exported, folder, parts.models)
     return Both(folder, contract, exported, parts)

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tcja_exporters.graph import export
+from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
@@ -26,8 +26,8 @@ def name(request):
 def folder(name, tmp_path_factory):
     small, network, path = networks.SMALL[name], NETWORKS[name], tmp_path_factory.mktemp(name)
     contract = network.contract(small.sizes)
-    exported = export.export(small.module(), contract, network.output, {"producer": "tests"})
-    save(export.laid_out(exported, {}, pooled=True), path)
+    exported = export_onnx(small.module(), contract, network.output, {"producer": "tests"})
+    save(with_time_forms(exported, {}, pooled=True), path)
     return path
 
 
