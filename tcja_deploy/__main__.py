@@ -1,4 +1,4 @@
-"""The command `tcja-deploy`, also `python -m tcja_deploy`: Ctrl-C is answered even while it is being loaded."""
+"""The command `tcja-deploy`, also `python -m tcja_deploy`. Ctrl-C ends it cleanly even while it is loading."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Run the command line with the arguments of this process."""
     try:
         from tcja_deploy.cli import app
 

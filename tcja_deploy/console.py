@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress on stderr, results on stdout."""
+"""The terminal: progress on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from rich.text import Text
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Go on in silence when the reader has gone (`| head`): the exit code tells of the work, not of the pipe."""
+        """Go on without output if the reader of a pipe ends (`| head`), so that the exit code is that of the work."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-# Texts hold paths and names, in which nothing is markup.
+# Texts have paths and names in them, so nothing is read as markup.
 out = _Console(markup=False, emoji=False, highlight=False)
 err = _Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
 class Progress:
-    """Where long work says what it is doing: a spinner or a bar with the elapsed time, then a line that stays.
+    """The progress of long work: a spinner or a bar with the elapsed time, then a line that stays.
 
     Args:
-        console: where; a quiet one for silence. Without a terminal only the lines that stay are written.
-        worded: what makes of a note the text that is shown.
+        console: the console to write to. If it is no terminal, only the lines that stay are written.
+        worded: the function that turns a note into the text to show.
     """
 
     def __init__(self, console: Console, worded: Callable[[str], str] = str) -> None:
@@ -42,7 +42,11 @@ class Progress:
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Work of unknown length."""
+        """A context for work of unknown length, with a spinner.
+
+        Args:
+            title: the name of the work, such as "load the network".
+        """
         with self._shown(
             title,
             None,
@@ -54,7 +58,16 @@ class Progress:
 
     @contextlib.contextmanager
     def counted(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """Work on `total` things, some done already; what it yields is called with the number of things done since."""
+        """A context for work on a number of items, with a bar.
+
+        Args:
+            title: the name of the work, such as "classify".
+            total: the number of items.
+            done: the number of items that are done already.
+
+        Yields:
+            The function to call with the number of items done since the last call.
+        """
         columns = (
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(),
@@ -66,7 +79,7 @@ class Progress:
             yield advance
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(Text(self._worded(text)), soft_wrap=True)
 
     @contextlib.contextmanager
@@ -84,12 +97,18 @@ class Progress:
 
 
 def silent() -> Progress:
-    """Progress that is not shown."""
+    """A `Progress` that shows nothing."""
     return Progress(Console(quiet=True))
 
 
 def table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    """An empty table with columns of text, then columns of numbers."""
+    """An empty table.
+
+    Args:
+        title: the title above it.
+        texts: the heads of the columns of text, which come first.
+        numbers: the heads of the columns of numbers.
+    """
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     made.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
     for head in texts:

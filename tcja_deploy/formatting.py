@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as text for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def windows(n: int) -> str:
 
 
 def si(value: float) -> str:
-    """A number to three digits, a space that does not break, and the prefix of its unit."""
+    """A number with three digits and an SI prefix, to be followed by the unit: ``12.3 m``. The space does not break."""
     power = 0 if value == 0 else min(max(math.floor(math.log10(abs(value)) / 3), -4), 4)
     scaled = value / 1000.0**power
     digits = (
@@ -32,7 +32,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u20
 
 
 def compact(count: int) -> str:
-    """A count in no more than five characters: 9999, 10k, 1.2M."""
+    """A count in at most five characters: ``9999``, ``10k``, ``1.2M``."""
     if count < 10_000:
         return str(count)
     if count < 999_500:
@@ -54,5 +54,5 @@ def fine_percent(share: float) -> str:
 
 
 def power(exponent: int) -> str:
-    """A power of ten, as it is written."""
+    """The power of ten with this exponent: ``1``, ``10``, ``100``, ``10³``."""
     return {0: "1", 1: "10", 2: "100"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))

@@ -1,4 +1,4 @@
-"""The command line: it parses, calls the library, prints, and turns failures into one line and an exit code.
+"""The command line: its commands, and the one line and the exit code that an error becomes.
 
 `tcja_runtime.errors` has the exit codes.
 """
@@ -62,15 +62,23 @@ app.command()(doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command with these arguments, those of the process by default, and exit."""
+    """Run a command and exit with its code.
+
+    Args:
+        arguments: the arguments of the command line; None for those of this process.
+    """
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="replace")  # rather a question mark than no output on an ASCII terminal
+            output.reconfigure(errors="replace")  # on an ASCII terminal other characters are question marks, not errors
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; a failure is one line on stderr."""
+    """Run a command and return its exit code. An error is one line on stderr.
+
+    Args:
+        arguments: the arguments of the command line, the command first.
+    """
     try:
         code = app(arguments or ["--help"], prog_name="tcja-deploy", standalone_mode=False)
     except TcjaError as error:
@@ -79,10 +87,10 @@ def run(arguments: list[str]) -> int:
         kind = Unavailable if error.errno in staging.NO_ROOM else BadInput
         return _failed(f"{error.filename or 'the output'}: {error.strerror or error}", kind.exit_code, arguments)
     except MemoryError as error:
-        message = f"the memory of this machine is not enough ({error}); take fewer windows (--samples, --batch)"
+        message = f"this machine has too little memory ({error}); take fewer windows (--samples, --batch)"
         return _failed(message, Unavailable.exit_code, arguments)
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of typer, whose class has moved between versions
+        if hasattr(error, "format_message"):  # a usage error of typer; its class is in another module in each version
             return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", BAD_USAGE, arguments)
         bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with --verbose's output"
         return _failed(" ".join(bug.split()), BUG, arguments)
@@ -95,6 +103,6 @@ def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
     line = "".join(c if c.isprintable() else " " for c in f"error: {flagged(message)}")
-    with contextlib.suppress(OSError):  # the exit code tells, even where stderr cannot be written
+    with contextlib.suppress(OSError):  # the exit code still tells, if stderr cannot be written
         err.print(line, soft_wrap=True)
     return code

@@ -22,7 +22,7 @@ from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
 Backends = Annotated[
-    list[BackendName], typer.Option("--backend", help="What to run; repeat it to measure several side by side.")
+    list[BackendName], typer.Option("--backend", help="The backend that runs the network; repeat it to compare several.")
 ]
 BatchSizesToMeasure = Annotated[
     list[int],
@@ -50,9 +50,9 @@ def bench(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Measure latency, throughput, memory and, where the board tells its power, energy on this machine.
+    """Measure latency, throughput and memory on this machine, and energy if the board measures its power.
 
-    Several backends or batch sizes are measured in turn, without energy, with ratios and how they grow.
+    Several backends or batch sizes are measured in turns and compared, without energy.
     """
     from tcja_deploy.bench import benchmark
 
@@ -92,7 +92,7 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
         table.add_row(*row)
     graph = "" if case.cuda_graph is None else f", {'as' if case.cuda_graph else 'not as'} a CUDA graph"
     lines = [
-        f"{latency.runs:,} runs of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of others"
+        f"{latency.runs:,} runs of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of warm-up"
         f"{graph}. A run begins and ends in the machine's memory: copies to a GPU and back are in it.",
         *_conditions(found),
     ]
@@ -100,7 +100,7 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
 
 
 def side_by_side_text(found: Benchmark) -> RenderableType:
-    """Backends and batch sizes side by side."""
+    """The speed of several backends or batch sizes in one table, and the conditions."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
     table = _table(f"{found.network}, {found.precision}", ["run by"], numbers)
     for case in found.cases:
@@ -115,8 +115,9 @@ def side_by_side_text(found: Benchmark) -> RenderableType:
         )
     few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
     lines = [
-        f"At least {few.runs:,} runs of each case, in turn, after {found.warm_up:g} s of others. How fast: compared "
-        "with the first of the same batch. Memory: came with the network, at most, in a process of its own.",
+        f"At least {few.runs:,} runs of each case, in turns, after {found.warm_up:g} s of warm-up. As fast: the speed "
+        "against the first backend with the same batch. Memory: the peak that came with the network, in a process of "
+        "its own.",
         *(_grows(each, found) for each in found.growth),
         *_conditions(found),
     ]

@@ -14,7 +14,7 @@ from tcja_runtime.errors import DONE
 
 
 def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
-    """Say what this machine can do, and what to install for the rest."""
+    """Show what this machine can do, and what to install for the rest."""
     from tcja_deploy.doctor import examine
 
     found = examine()
@@ -26,7 +26,7 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
 
 
 def findings_text(found: list[Finding]) -> RenderableType:
-    """What `doctor.examine` found."""
+    """The findings of `tcja_deploy.doctor.examine`, with the command that helps."""
     text = Text("This machine can\n", style="default")
     for finding in found:
         text.append("  yes  " if finding.able else "  no   ", style="green" if finding.able else "yellow")

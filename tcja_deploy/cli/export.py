@@ -164,7 +164,7 @@ def export(
 
 
 def _exported(request: Request, as_json: bool) -> int:
-    """Export, and print what was made of it."""
+    """Export, print the result, and return the exit code."""
     with needs("export"):
         from tcja_deploy.export import pipeline
     try:
@@ -184,7 +184,7 @@ def _exported(request: Request, as_json: bool) -> int:
 
 
 def exported_text(manifest: Manifest) -> RenderableType:
-    """What was exported, and the engines."""
+    """The exported network and the bundle's engines."""
     lines = [
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
@@ -199,7 +199,7 @@ def exported_text(manifest: Manifest) -> RenderableType:
 
 
 def _precision(manifest: Manifest) -> str:
-    """How much is in lower precision."""
+    """The layers with weights in lower precision, and those that stay in float32."""
     lowered = [weight for weight in manifest.weights if weight.type == manifest.precision]
     kept = [weight.module for weight in manifest.weights if weight.type != manifest.precision]
     scales = manifest.calibration

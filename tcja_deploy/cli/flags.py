@@ -1,7 +1,7 @@
-"""Arguments in messages, as the flags of the command line.
+"""Messages with the flags of the command line in place of Python arguments.
 
-What is below the command line names arguments as Python has them, in backticks: "`time_form` must be ...". A user of
-the command line knows them as flags: "--time-form must be ...".
+Functions below the command line name an argument in backticks: "`time_form` must be ...". A user of the command line
+knows it as a flag: "--time-form must be ...".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tcja_deploy.console import Progress, err
 
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*(?:=False)?)`")
 _OTHERS = {"settings": "--set", "form": "--format", "lossless=False": "--lossy"}
-"""Arguments whose flag has another name."""
+"""The flags of arguments whose flag has another name."""
 
 
 @functools.cache
 def _flags(app: typer.Typer) -> dict[str, str]:
-    """The flag of each argument, of all commands."""
+    """The flag of each argument of all commands, by the argument's name."""
     commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]  # it is a group
     parameters = [parameter for command in commands for parameter in command.params]
     flags = {parameter.name.rstrip("_"): max(parameter.opts, key=len) for parameter in parameters}
@@ -28,7 +28,7 @@ def _flags(app: typer.Typer) -> dict[str, str]:
 
 
 def flagged(text: str) -> str:
-    """A message with the flags of the command line in place of arguments; other words in backticks stay."""
+    """A message in which each argument in backticks is replaced by its flag; other words in backticks stay."""
     from tcja_deploy.cli.app import app
 
     flags = _flags(app)
@@ -36,5 +36,5 @@ def flagged(text: str) -> str:
 
 
 def progress() -> Progress:
-    """Progress on stderr, whose lines name flags."""
+    """Progress on stderr, with flags in place of arguments."""
     return Progress(err, worded=flagged)

@@ -1,4 +1,4 @@
-"""The options that commands share, and what is said with them."""
+"""The options that commands share, and the functions that read their values."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust-checkpoint/--weights-only",
-        help="Load a checkpoint that holds more than weights; loading it runs any code in it. Default: weights only.",
+        help="Load a checkpoint that holds more than weights, and run any code in it. Default: weights only.",
     ),
 ]
 NetworkName = Annotated[
     str | None,
-    typer.Option(help="The checkpoint's network, where it does not tell. Default: found from its keys and shapes."),
+    typer.Option(help="The checkpoint's network. Default: found from the checkpoint's keys and shapes."),
 ]
 BatchSizes = Annotated[
-    str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes the engine takes; one number for all three.")
+    str, typer.Option(metavar="MIN:OPT:MAX", help="The batch sizes that the engine takes; one number stands for all three.")
 ]
 TrustEngine = Annotated[
     bool,
-    typer.Option("--trust-engine", help="Load engines that the manifest does not know; loading one runs its code."),
+    typer.Option("--trust-engine", help="Load engines that the manifest does not know. An engine is code that runs."),
 ]
 Anytime = Annotated[
     int | None,
     typer.Option(
         metavar="N",
         max=1_000_000,
-        help="Show the network the first N windows frame by frame, to tell how early an answer can be had; a window "
-        "takes T runs. Default: as many real ones as cost little, 64 at most.",
+        help="Run the first N windows with 1 to T of their frames, to tell how early a prediction can be had; a window "
+        "takes T runs. Default: as many real ones as take little time, 64 at most.",
     ),
 ]
 Set = Annotated[
@@ -49,7 +49,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="What the checkpoint does not tell of its network, such as T=10 where it has no attention; repeatable.",
+        help="A value of the network that the checkpoint does not store, such as T=10 for a network without attention; "
+        "repeatable.",
     ),
 ]
 
@@ -59,14 +60,15 @@ WindowLength = Annotated[
     typer.Option(
         "--window",
         metavar="LENGTH",
-        help="Cut recordings into windows of so long, such as 500ms or 1s, or of so many events, such as 20000events. "
-        "Default: a recording, or a labelled segment of it, is one window.",
+        help="The length of the windows that recordings are cut into: a time, such as 500ms or 1s, or a number of "
+        "events, such as 20000events. Default: a recording, or a labelled segment of it, is one window.",
     ),
 ]
 Hop = Annotated[
     str | None,
     typer.Option(
-        metavar="LENGTH", help="From the beginning of a window to the next, in the same unit. Default: its length."
+        metavar="LENGTH",
+        help="The distance from the begin of a window to the begin of the next, in the same unit. Default: the length.",
     ),
 ]
 
@@ -74,16 +76,16 @@ Hop = Annotated[
 BackendChoice = Annotated[
     BackendName,
     typer.Option(
-        "--backend", help="What to run: auto takes the last built engine that fits this machine, else the CPU."
+        "--backend", help="The backend that runs the network: auto takes the last built engine that fits this machine, else the CPU."
     ),
 ]
 
 
 def shape(given: str | None) -> tuple[int, ...] | None:
-    """The shape that --shape says, such as 10,2,128,128.
+    """The value of --shape, such as 10,2,128,128, as a tuple; None without it.
 
     Raises:
-        BadInput: it is not said so.
+        BadInput: the value is no shape, or too large.
     """
     if given is None:
         return None
@@ -96,10 +98,10 @@ def shape(given: str | None) -> tuple[int, ...] | None:
 
 
 def window(length: str | None, hop: str | None) -> Window | None:
-    """The windows that --window and --hop say; None without.
+    """The values of --window and --hop; None without them.
 
     Raises:
-        BadInput: it is not said so.
+        BadInput: a value is no length, or --hop stands alone.
     """
     if length is None and hop is not None:
         raise BadInput(f"--hop {hop} says where the next window begins; say with --window how long windows are")
@@ -107,10 +109,10 @@ def window(length: str | None, hop: str | None) -> Window | None:
 
 
 def settings(given: list[str] | None) -> dict[str, str]:
-    """What --set says, by name.
+    """The values of --set, by name.
 
     Raises:
-        BadInput: it is not said so.
+        BadInput: a value is not NAME=VALUE, or a name has two values.
     """
     settings: dict[str, str] = {}
     for said in given or ():
@@ -123,10 +125,10 @@ def settings(given: list[str] | None) -> dict[str, str]:
 
 
 def class_names(given: str | None) -> tuple[str, ...] | None:
-    """The names that --classes says, or that are in the file it names.
+    """The class names in the value of --classes, or in the file that it names; None without it.
 
     Raises:
-        BadInput: it is not said so.
+        BadInput: the file cannot be read, there is no name, or a name stands twice.
     """
     if given is None:
         return None
@@ -151,10 +153,10 @@ def class_names(given: str | None) -> tuple[str, ...] | None:
 
 
 def speed(given: str | None) -> float | None:
-    """What --speed says; infinite for "max", None without.
+    """The value of --speed, infinite for "max"; None without it.
 
     Raises:
-        BadInput: it is not said so.
+        BadInput: the value is no number above 0.
     """
     if given is None:
         return None
