@@ -21,9 +21,7 @@ from tcja_runtime.errors import DONE
 from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
-Backends = Annotated[
-    list[BackendName], typer.Option("--backend", help="The backend that runs the network; repeat it to compare several.")
-]
+Backends = Annotated[list[BackendName], typer.Option("--backend", help="The backend; repeat it to compare several.")]
 BatchSizesToMeasure = Annotated[
     list[int],
     typer.Option(

@@ -29,7 +29,7 @@ NetworkName = Annotated[
     typer.Option(help="The checkpoint's network. Default: found from the checkpoint's keys and shapes."),
 ]
 BatchSizes = Annotated[
-    str, typer.Option(metavar="MIN:OPT:MAX", help="The batch sizes that the engine takes; one number stands for all three.")
+    str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes that the engine takes; one number stands for all three.")
 ]
 TrustEngine = Annotated[
     bool,
@@ -76,7 +76,8 @@ Hop = Annotated[
 BackendChoice = Annotated[
     BackendName,
     typer.Option(
-        "--backend", help="The backend that runs the network: auto takes the last built engine that fits this machine, else the CPU."
+        "--backend",
+        help="The backend: auto takes the last built engine that fits this machine, else the CPU.",
     ),
 ]
 

@@ -14,7 +14,6 @@ from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.events.buffer import LIMIT
 
-
 SourceName = Annotated[
     str,
     typer.Argument(
@@ -25,9 +24,7 @@ SourceName = Annotated[
 ]
 Format = Annotated[
     str | None,
-    typer.Option(
-        "--format", metavar="NAME", help="The format of the events, such as atis, where no file name tells it."
-    ),
+    typer.Option("--format", metavar="NAME", help="The format of the events, such as atis, if no file tells it."),
 ]
 Speed = Annotated[
     str | None,

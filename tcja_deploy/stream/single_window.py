@@ -1,4 +1,4 @@
-"""A whole source as one window, as `run` takes a recording: for sources that end, without --window.
+"""A whole source as one window, as `run` takes a recording: for sources that end, without windows.
 
 A recording with a label file beside it has one window a segment, as in `run`.
 """
@@ -20,8 +20,9 @@ KEPT = 2**24
 
 
 class SingleWindowCutter:
-    """Cuts a whole source into the frames of one window, with the methods of `tcja_runtime.data.sliding_windows.Cutter`.
+    """Cuts a whole source into the frames of one window.
 
+    It has the methods of `tcja_runtime.data.sliding_windows.Cutter`.
     A recording is read again at the end. Events of any other source are kept in memory.
 
     Args:

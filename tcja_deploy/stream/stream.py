@@ -124,9 +124,7 @@ class Stream:
         """
         window = options.window
         if not (window or source.ends):
-            raise BadInput(
-                f"{source.title} has no end, so say how long windows are: `window` 500ms or `window` 50000events"
-            )
+            raise BadInput(f"{source.title} has no end, so give the length of windows: `window` 500ms or 50000events")
         if options.lossless is False and not window:
             raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
         with progress.step("check the hashes"):
@@ -298,7 +296,7 @@ class Gaps:
         self._gaps.append(gap)
 
     def within(self, begin: int, end: int) -> int:
-        """The most events from `begin` to `end` that were dropped. Windows must be asked for in order of their begin."""
+        """The most events from `begin` to `end` that were dropped; call it for windows in the order of their begin."""
         self._gaps = [gap for gap in self._gaps if gap.end >= begin]
         return sum(gap.events for gap in self._gaps if gap.begin < end)
 
