@@ -247,7 +247,7 @@ def fired(asked: argparse.Namespace, window: Tensor) -> int:
     manifest = Bundle.open(asked.bundle).manifest
     names = [spikes_tensor(layer.name) for layer in manifest.layers]
     backend = "onnxruntime-cuda" if asked.device == "cuda" else "onnxruntime"
-    session = OnnxRuntimeSession(asked.bundle / PLAIN_MODEL, names, backend=backend)
+    session = OnnxRuntimeSession.open(asked.bundle / PLAIN_MODEL, names, backend=backend)
     return int(sum(np.count_nonzero(each) for each in session.run({session.inputs[0]: window.cpu().numpy()}).values()))
 
 

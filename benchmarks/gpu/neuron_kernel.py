@@ -54,7 +54,7 @@ def traces(bundle: Bundle, windows: int) -> dict[str, tuple[Floats, Floats]]:
     """Currents and spikes [T, N, ...] of every spiking layer, of the first golden windows."""
     manifest = bundle.manifest
     pairs = {layer.name: (current_tensor(layer.name), spikes_tensor(layer.name)) for layer in manifest.layers}
-    session = OnnxRuntimeSession(bundle.path / PLAIN_MODEL, [name for pair in pairs.values() for name in pair])
+    session = OnnxRuntimeSession.open(bundle.path / PLAIN_MODEL, [name for pair in pairs.values() for name in pair])
     inputs = golden.load(bundle.path / GOLDEN, manifest.input).samples.inputs[:windows]
     results = session.run({manifest.input.name: inputs})
     return {layer: (results[current], results[spikes]) for layer, (current, spikes) in pairs.items()}

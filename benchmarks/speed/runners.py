@@ -28,7 +28,7 @@ class Ours:
     """An exported network, saved to a folder, as `tcja-deploy` runs it on the CPU."""
 
     def __init__(self, folder: Path) -> None:
-        self._session = OnnxRuntimeSession(folder / PLAIN_MODEL, keeps_memory=True)
+        self._session = OnnxRuntimeSession.open(folder / PLAIN_MODEL, keeps_memory=True)
         (self._input,) = self._session.inputs
 
     def run(self, windows: Floats) -> Floats:

@@ -45,7 +45,9 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     exported = export_onnx(network.model, contract, network.output, {"producer": "benchmark"})
     split = stepwise.split(exported, contract, signature.layers)
     save(exported, folder, split.models)
-    plain, head, tail = (OnnxRuntimeSession(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL))
+    plain, head, tail = (
+        OnnxRuntimeSession.open(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL)
+    )
     window = samples.draw(contract, 1, seed=1).inputs
     expected = plain.run({contract.name: window})[network.output]
     streams = Streams(split.streaming, signature, head, tail)

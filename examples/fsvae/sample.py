@@ -71,7 +71,7 @@ def write_picture(args: argparse.Namespace) -> None:
         latents = data["latents"].astype(np.float32)
     with torch.no_grad():
         ours = identify(load_checkpoint(args.checkpoint)).model(torch.from_numpy(latents)).numpy()
-    theirs = OnnxRuntimeSession(args.bundle / MODEL).run({"latents": latents})["image"]
+    theirs = OnnxRuntimeSession.open(args.bundle / MODEL).run({"latents": latents})["image"]
     print(f"largest difference over {len(latents)} images: {np.abs(ours - theirs).max():.2g}")
     shown = args.rows * COLUMNS
     gap = np.full((GAP, COLUMNS * ENLARGED * ours.shape[-1]), 255, np.uint8)

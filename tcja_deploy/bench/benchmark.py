@@ -171,7 +171,7 @@ def _opened(bundle: Bundle, name: str, trust_engine: bool) -> Backend:
     if name != CANONICAL:
         return select.opened(bundle, name, trust_engine=trust_engine)
     title = f"{select.title('onnxruntime')}, {MODEL}"
-    return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession(bundle.path / MODEL, keeps_memory=True))
+    return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession.open(bundle.path / MODEL, keeps_memory=True))
 
 
 def _check_batch(backend: Backend, batch: int, path: Path) -> None:

@@ -66,7 +66,7 @@ def choose(
     with tempfile.TemporaryDirectory() as folder:
         files = {form: _saved(network.exported, layers, form, Path(folder) / form) for form in TIME_FORMS}
         if target is None:
-            opened: Opener = functools.partial(OnnxRuntimeSession, keeps_memory=True)
+            opened: Opener = functools.partial(OnnxRuntimeSession.open, keeps_memory=True)
         elif target == "tensorrt" or gpu.gpu() is not None:
             opened = functools.partial(BuiltPart.open, target=target, precision=network.precision)
         else:

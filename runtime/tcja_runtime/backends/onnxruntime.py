@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import io
 import os
@@ -20,24 +21,24 @@ from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.model_file.subgraph import Dimensions, part
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-"""Distributions that install the module `onnxruntime`; two of them overwrite each other's files."""
+"""The packages that install the module `onnxruntime`. Two of them at once overwrite each other's files."""
 
 EXACT = {"CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}}
-"""Options with which products of float32 are products of float32, and convolutions sums of them: whatever else cuDNN is
-asked to choose by, it also takes Fourier transforms (docs/measurements/gpu.md), which make exact sums inexact."""
+"""Options for float32 arithmetic by provider: no TF32, and convolutions computed as sums of products. With any other
+search cuDNN also chooses Fourier transforms, which make exact sums inexact (docs/measurements/gpu.md)."""
 
 _REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
-"""What ONNX Runtime says where a library of CUDA's refuses to work: one that is too new for the driver, say."""
+"""The error of a CUDA library that refuses to work, for example because it is too new for the driver."""
 
 _LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "CUDA")
-"""What ONNX Runtime says where it, or the machine, is not enough."""
+"""Words in the errors of ONNX Runtime that mean that this version or this machine cannot run a model."""
 
 OLDEST = (1, 21)
-"""Older ones do not find the weights of a model that is given as bytes, as a part of one is."""
+"""The oldest version of ONNX Runtime. Older ones do not find the weights of a model that is passed as bytes."""
 
 
 def installed() -> dict[str, str]:
-    """Version by distribution, of those among PACKAGES that are installed."""
+    """The installed packages among `PACKAGES`, each with its version."""
     found = {}
     for name in PACKAGES:
         try:
@@ -48,10 +49,10 @@ def installed() -> dict[str, str]:
 
 
 def require() -> Any:
-    """The module `onnxruntime`.
+    """Import the module `onnxruntime`.
 
     Raises:
-        Unavailable: it is not installed, or twice, or too old.
+        Unavailable: the module is not installed, is installed by two packages, or is too old.
     """
     found = installed()
     if len(found) > 1:
@@ -71,10 +72,10 @@ def require() -> Any:
 
 
 def check_provider(onnxruntime: Any, backend: str) -> None:
-    """Refuse a backend whose provider the installed ONNX Runtime was built without.
+    """Check that the installed ONNX Runtime has the provider of a backend, and prepare the provider's libraries.
 
     Raises:
-        Unavailable: it was.
+        Unavailable: ONNX Runtime was built without the provider.
     """
     provider = PROVIDERS[backend]
     if provider not in onnxruntime.get_available_providers():
@@ -83,59 +84,64 @@ def check_provider(onnxruntime: Any, backend: str) -> None:
             "'pip install onnxruntime-gpu' (for a Jetson, a build made for it)"
         )
     if provider != PROVIDERS["onnxruntime"]:
-        # Where CUDA and cuDNN are packages of NVIDIA's, the dynamic linker does not know of them. What is not found is
-        # printed, and said again, as an error, by the session.
+        # The dynamic linker does not find CUDA and cuDNN where pip installed them. A library that is not found here is
+        # printed; the session reports it again as an error.
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
     if provider == "TensorrtExecutionProvider":
-        # It has no option for TF32; this is read by all of NVIDIA's libraries.
+        # The provider has no option for TF32. All of NVIDIA's libraries read this variable.
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
 
 
+@dataclasses.dataclass
 class OnnxRuntimeSession:
     """A model, or a part of one, in ONNX Runtime.
 
-    Args:
-        model: path of the .onnx file; weights stored beside it are found.
-        outputs: tensors to compute; none are the model's own outputs.
-        given: tensors to take as inputs, each with its dimensions (`tcja_runtime.model_file.subgraph.part`).
-        backend: one of `tcja_runtime.choices.PROVIDERS`.
-        keeps_memory: whether it keeps the memory of a run for the next.
-
-    Raises:
-        Unavailable: ONNX Runtime, the provider, or what it needs is missing; nothing else is run in its place.
-        BadInput: it cannot load the model.
+    Attributes:
+        inputs: the names of the inputs.
     """
 
-    def __init__(
-        self,
+    _session: Any
+    _model: Path
+    _types: dict[str, npt.DTypeLike]
+    _outputs: list[str]
+    inputs: Sequence[str]
+
+    @classmethod
+    def open(
+        cls,
         model: Path,
         outputs: Sequence[str] = (),
         given: Mapping[str, Dimensions] | None = None,
         *,
         backend: str = "onnxruntime",
         keeps_memory: bool = False,
-    ) -> None:
+    ) -> OnnxRuntimeSession:
+        """Load a model, or a part of one.
+
+        Args:
+            model: the .onnx file, with its weights beside it.
+            outputs: the tensors to compute; none for the model's own outputs.
+            given: the tensors to take as inputs, each with its dimensions (`tcja_runtime.model_file.subgraph.part`).
+            backend: one of `tcja_runtime.choices.PROVIDERS`.
+            keeps_memory: whether the session keeps the memory of a run for the next run.
+
+        Raises:
+            Unavailable: ONNX Runtime, the provider, or a library that it needs is missing. The CPU does not replace a
+                provider that is missing.
+            BadInput: ONNX Runtime cannot load the model.
+        """
         onnxruntime, provider = require(), PROVIDERS[backend]
         check_provider(onnxruntime, backend)
-        self._model = model
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # nothing: its warnings are about its own rewriting, its errors are raised too
-        onnxruntime.set_default_logger_severity(4)  # of what is logged outside sessions: a provider that is not loaded
-        # Fresh pages take longer than a network's neurons, so what is run for long keeps them; what looks inside a
-        # network lies in memory beside others. Planning the memory ahead would double it, and save nothing.
-        options.enable_cpu_mem_arena = keeps_memory
-        options.enable_mem_pattern = False
-        # Quantised products are multiplied as floats, which is exact: in int8 their sums overflow on processors with
-        # AVX2 and no VNNI (onnxruntime_session_options_config_keys.h), and what avoids that cannot share a weight.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
         try:
             content = model.read_bytes()
             content = part(content, outputs, given or {}) if outputs else content
-            # Where it may fall back it prints that it does, and runs on the processor, from any run on.
-            self._session = onnxruntime.InferenceSession(
-                content, options, providers=[(provider, EXACT.get(provider, {}))], enable_fallback=0
+            # With a fallback, any run could go to the CPU, and only a printed line would say so.
+            session = onnxruntime.InferenceSession(
+                content,
+                _options(onnxruntime, model.parent, keeps_memory),
+                providers=[(provider, EXACT.get(provider, {}))],
+                enable_fallback=0,
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if refused := _REFUSED.search(str(error)):
@@ -143,24 +149,22 @@ class OnnxRuntimeSession:
                     f"ONNX Runtime cannot use {provider} ({refused[0]}); choose `backend` onnxruntime for the CPU"
                 ) from error
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
-        used = self._session.get_providers()[0]
-        if used != provider:  # which it would else use without a word
+        used = session.get_providers()[0]
+        if used != provider:  # ONNX Runtime itself does not report this
             raise Unavailable(
                 f"ONNX Runtime cannot use {provider} and would take {used}: the GPU's driver, or a library of CUDA, "
                 "cuDNN or TensorRT that it needs, is missing; choose `backend` onnxruntime for the CPU"
             )
-        self._types = {
-            value.name: np.float16 if value.type == "tensor(float16)" else np.float32
-            for value in self._session.get_inputs()
+        types: dict[str, npt.DTypeLike] = {
+            value.name: np.float16 if value.type == "tensor(float16)" else np.float32 for value in session.get_inputs()
         }
-        self.inputs: Sequence[str] = list(self._types)
-        self._outputs = [value.name for value in self._session.get_outputs()]
+        return cls(session, model, types, [value.name for value in session.get_outputs()], list(types))
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Its results by name, from its inputs by name.
+        """Compute the outputs by name from the inputs by name.
 
         Raises:
-            Unavailable: this version of ONNX Runtime, or this machine's memory, is not enough for the model.
+            Unavailable: this version of ONNX Runtime cannot run the model, or this machine has too little memory.
             BadInput: the model is wrong.
         """
         try:
@@ -176,8 +180,25 @@ class OnnxRuntimeSession:
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free the memory."""
         del self._session
+
+
+def _options(onnxruntime: Any, folder: Path, keeps_memory: bool) -> Any:
+    """The options of a session of a model whose weights are in a folder."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # log nothing: the warnings are about its own rewriting, and errors are raised
+    onnxruntime.set_default_logger_severity(4)  # outside of sessions it would log a provider that cannot be loaded
+    # New pages of memory take more time than a network's neurons, so a session that runs for long keeps its memory. A
+    # session that looks inside a network does not, since it shares the memory with others. A memory plan would double
+    # the memory, and save no time.
+    options.enable_cpu_mem_arena = keeps_memory
+    options.enable_mem_pattern = False
+    # Quantised products are computed in float32, which is exact. In int8 their sums overflow on processors with AVX2
+    # and no VNNI (onnxruntime_session_options_config_keys.h), and the remedy there does not allow shared weights.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    return options
 
 
 def _first_line(error: Exception) -> str:

@@ -177,7 +177,7 @@ def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str =
         Probe(
             file,
             select.title(backend),
-            functools.partial(OnnxRuntimeSession, folder / file, backend=backend),
+            functools.partial(OnnxRuntimeSession.open, folder / file, backend=backend),
             signature,
             fuses=backend == "onnxruntime-tensorrt",
         )

@@ -97,7 +97,7 @@ def title(name: str, engine: Engine | None = None) -> str:
 
 
 def _onnxruntime(bundle: Bundle, name: str) -> Backend:
-    session = OnnxRuntimeSession(bundle.path / PLAIN_MODEL, backend=name, keeps_memory=True)
+    session = OnnxRuntimeSession.open(bundle.path / PLAIN_MODEL, backend=name, keeps_memory=True)
     return Backend(name=name, title=title(name), session=session)
 
 

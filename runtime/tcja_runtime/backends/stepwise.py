@@ -103,7 +103,7 @@ class Streams:
         if backend not in PROVIDERS:
             raise BadInput(f"backend {backend!r} cannot stream; choose {', '.join(PROVIDERS)}")
         head, tail = (
-            OnnxRuntimeSession(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
+            OnnxRuntimeSession.open(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
         )
         return cls(manifest.streaming, manifest.signature, head, tail, count)
 

@@ -42,12 +42,12 @@ def opened(
         given: the tensors that become inputs, each with its dimensions.
     """
     if not outputs:
-        head, tail = (OnnxRuntimeSession(folder / file, backend=backend) for file in (HEAD, TAIL))
+        head, tail = (OnnxRuntimeSession.open(folder / file, backend=backend) for file in (HEAD, TAIL))
         return _Whole(manifest, head, tail)
     streaming, whole = manifest.streaming, (folder / HEAD).read_bytes()
     in_head = subgraph.makers(whole).keys() - {manifest.output}
     early, late = [n for n in outputs if n in in_head], [n for n in outputs if n not in in_head]
-    tail_part = OnnxRuntimeSession(folder / TAIL, late, given, backend=backend) if late else None
+    tail_part = OnnxRuntimeSession.open(folder / TAIL, late, given, backend=backend) if late else None
     features = [kept_tensor(feature.name) for feature in streaming.features]
     asked = [*early, *(name for name in features if tail_part and name in tail_part.inputs)]
     if not asked:
@@ -56,7 +56,7 @@ def opened(
     taken = {**given, **{membrane_tensor(s.layer): (None,) * (len(s.shape) + 1) for s in streaming.states}}
     needed = subgraph.inputs(subgraph.part(whole, asked, taken))
     after = [next_membrane_tensor(s.layer) for s in streaming.states if _given_membrane(s) in needed]
-    head_part = OnnxRuntimeSession(folder / HEAD, [*asked, *after], taken, backend=backend)
+    head_part = OnnxRuntimeSession.open(folder / HEAD, [*asked, *after], taken, backend=backend)
     return _Part(manifest, head_part, tail_part, early, given)
 
 

@@ -42,7 +42,7 @@ def contract(name: str) -> InputContract:
 
 
 def probe(folder, file: str, name: str, taps: Sequence[Tap] = ()) -> Probe:
-    opened = functools.partial(OnnxRuntimeSession, folder / file)
+    opened = functools.partial(OnnxRuntimeSession.open, folder / file)
     small = networks.SMALL[name]
     signature = recorder.signature(small.module(), contract(name), NETWORKS[name].output, small.sizes.time_steps)
     return Probe(file, "", opened, dataclasses.replace(signature, taps=taps))
@@ -215,7 +215,7 @@ def test_weights_are_stored_once(name, exports):
 
 
 def ran(model: Path, output: str, x: Tensor) -> np.ndarray:
-    session = OnnxRuntimeSession(model)
+    session = OnnxRuntimeSession.open(model)
     return session.run({session.inputs[0]: x.numpy()})[output]
 
 
@@ -335,7 +335,7 @@ def test_neurons_at_the_edge_of_a_model_can_be_probed(tmp_path, module):
     extra = [tensor for node in neurons for tensor in (node.input[0], node.output[0])]
     assert len(set(extra)) == len(extra)
     for file in (MODEL, PLAIN_MODEL):
-        results = OnnxRuntimeSession(tmp_path / file, ["spikes", *extra]).run({"images": x.numpy()})
+        results = OnnxRuntimeSession.open(tmp_path / file, ["spikes", *extra]).run({"images": x.numpy()})
         np.testing.assert_array_equal(results["spikes"], module(x).numpy())
         for node in neurons:
             fired = SpikingNeuron(custom_op.spec_of(node))(torch.from_numpy(results[node.input[0]]))
@@ -365,7 +365,7 @@ def test_a_forward_pass_before_the_export_changes_nothing():
 
 
 def test_a_second_run_starts_from_rest(name, exports):
-    session, output = OnnxRuntimeSession(exports[name][1] / MODEL), NETWORKS[name].output
+    session, output = OnnxRuntimeSession.open(exports[name][1] / MODEL), NETWORKS[name].output
     inputs, input_name = networks.SMALL[name].inputs(2).numpy(), contract(name).name
     first = session.run({input_name: inputs})[output]
     session.run({input_name: inputs * 5})

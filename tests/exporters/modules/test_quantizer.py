@@ -32,7 +32,7 @@ def test_the_quantiser_is_onnx_runtimes(tmp_path, scale):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "q.onnx")
     x = (np.random.default_rng(0).normal(0, 60 * scale, 4096)).astype(np.float32)
     x = np.append(x, np.arange(-200, 200, dtype=np.float32) * np.float32(scale / 2))
-    y = OnnxRuntimeSession(tmp_path / "q.onnx").run({"x": x})["y"]
+    y = OnnxRuntimeSession.open(tmp_path / "q.onnx").run({"x": x})["y"]
     ours = quantized(torch.from_numpy(x).double(), float(np.float32(scale))).numpy()
     at_half = np.abs(np.abs(x / scale - np.trunc(x / scale)) - 0.5) < 1e-4
     assert np.abs(y - ours)[~at_half].max() <= 1e-6 * 128 * scale

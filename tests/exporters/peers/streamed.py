@@ -32,7 +32,7 @@ class Both:
     split: StepwiseModels
 
     def streams(self, count: int = 1) -> Streams:
-        head, tail = (OnnxRuntimeSession(self.folder / file) for file in (HEAD, TAIL))
+        head, tail = (OnnxRuntimeSession.open(self.folder / file) for file in (HEAD, TAIL))
         (output,) = self.split.tail.graph.output
         shape = tuple(size.dim_value for size in output.type.tensor_type.shape.dim[1:])
         signature = NetworkSignature(
@@ -46,7 +46,7 @@ class Both:
 
     def whole(self, windows: Floats, *tensors: str) -> list[Floats]:
         """The output of the plain model, or tensors of it."""
-        session = OnnxRuntimeSession(self.folder / PLAIN_MODEL, tensors)
+        session = OnnxRuntimeSession.open(self.folder / PLAIN_MODEL, tensors)
         found = session.run({self.contract.name: windows})
         return [found[name] for name in tensors or ("logits",)]
 
@@ -60,7 +60,7 @@ class Both:
         states = self.split.streaming.states
         names = [spikes_tensor(state.layer) for state in states]
         nexts = [f"{state.layer}/v_next" for state in states]
-        session = OnnxRuntimeSession(self.folder / HEAD, [*names, *nexts])
+        session = OnnxRuntimeSession.open(self.folder / HEAD, [*names, *nexts])
         v = {f"{s.layer}/v": np.full((len(windows), *s.shape), s.start, np.float32) for s in states}
         found: dict[str, list[Floats]] = {state.layer: [] for state in states}
         for frame in np.moveaxis(windows, 1, 0):

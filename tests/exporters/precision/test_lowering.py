@@ -27,7 +27,7 @@ def test_the_model_computes_what_the_network_of_its_constants_does(tmp_path, nam
     neuron.register_forward_pre_hook(lambda _module, args: taken.append(args[0]))
     with torch.no_grad():
         low.network.double()(inputs.double())
-    session = OnnxRuntimeSession(tmp_path / file, [f"{first}/current"])
+    session = OnnxRuntimeSession.open(tmp_path / file, [f"{first}/current"])
     (current,) = session.run({session.inputs[0]: inputs.numpy()}).values()
     # One rounding to half of the inputs, and one of the sum; or those of float32, and for INT8 nothing else.
     largest = {"fp16": 2.0**-9, "int8": 2.0**-19}[precision] * float(taken[0].abs().max())
@@ -39,7 +39,7 @@ def test_both_models_agree_to_the_bit(tmp_path, name, exports):
         folder = tmp_path / precision
         folder.mkdir()
         save(lower(name, exports[name][0], precision).exported, folder)
-        sessions = [OnnxRuntimeSession(folder / file) for file in (MODEL, PLAIN_MODEL)]
+        sessions = [OnnxRuntimeSession.open(folder / file) for file in (MODEL, PLAIN_MODEL)]
         inputs = networks.SMALL[name].inputs(6).numpy()
         (one,), (other,) = (session.run({session.inputs[0]: inputs}).values() for session in sessions)
         assert (one == other).all()

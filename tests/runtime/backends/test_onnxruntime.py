@@ -49,7 +49,7 @@ def test_a_run_that_fails_names_the_runtime_and_the_model(tmp_path):
         [numpy_helper.from_array(np.array([-1, 3]), "shape")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
-    session = sessions.OnnxRuntimeSession(tmp_path / "a.onnx")
+    session = sessions.OnnxRuntimeSession.open(tmp_path / "a.onnx")
     assert session.run({"x": np.zeros(6, np.float32)})["y"].shape == (2, 3)
     with pytest.raises(BadInput, match=r"onnxruntime\S* \d\S* cannot run .*a.onnx: "):
         session.run({"x": np.zeros(7, np.float32)})
@@ -66,7 +66,7 @@ def test_a_run_that_memory_does_not_suffice_for_blames_the_machine(tmp_path):
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
     with pytest.raises(Unavailable, match="cannot run .*a.onnx: "):
-        sessions.OnnxRuntimeSession(tmp_path / "a.onnx").run({"x": np.zeros(1, np.float32)})
+        sessions.OnnxRuntimeSession.open(tmp_path / "a.onnx").run({"x": np.zeros(1, np.float32)})
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def with_cuda(monkeypatch, tmp_path):
 
     def opened(made):
         monkeypatch.setattr(onnxruntime, "InferenceSession", made)
-        return sessions.OnnxRuntimeSession(tmp_path / "model.onnx", backend="onnxruntime-cuda")
+        return sessions.OnnxRuntimeSession.open(tmp_path / "model.onnx", backend="onnxruntime-cuda")
 
     return opened
 
@@ -117,7 +117,7 @@ def test_a_model_that_is_wrong_is_not_blamed_on_cuda(with_cuda):
 def test_what_is_no_model_is_refused(tmp_path, content, outputs):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(BadInput, match=r"ONNX Runtime cannot load .*model.onnx: "):
-        sessions.OnnxRuntimeSession(tmp_path / "model.onnx", outputs)
+        sessions.OnnxRuntimeSession.open(tmp_path / "model.onnx", outputs)
 
 
 def test_nothing_is_told_to_anybody():

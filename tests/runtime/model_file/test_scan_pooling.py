@@ -56,14 +56,14 @@ def test_it_pools_what_is_only_pooled(name, folder):
 
 
 def test_the_answer_is_the_same_to_the_bit(folder, feeds):
-    whole, plain = (OnnxRuntimeSession(folder / file).run(feeds) for file in (MODEL, PLAIN_MODEL))
+    whole, plain = (OnnxRuntimeSession.open(folder / file).run(feeds) for file in (MODEL, PLAIN_MODEL))
     for output, answer in whole.items():
         np.testing.assert_array_equal(plain[output], answer)
 
 
 def test_probes_see_every_spike_and_current(folder, feeds):
     asked = [f(layer) for layer in layers(folder) for f in (spikes_tensor, current_tensor)]
-    whole, plain = (OnnxRuntimeSession(folder / file, asked).run(feeds) for file in (MODEL, PLAIN_MODEL))
+    whole, plain = (OnnxRuntimeSession.open(folder / file, asked).run(feeds) for file in (MODEL, PLAIN_MODEL))
     for tensor in asked:
         np.testing.assert_array_equal(plain[tensor], whole[tensor])
     assert all(0 < whole[spikes_tensor(layer)].mean() < 1 for layer in layers(folder))
@@ -73,10 +73,10 @@ def test_layers_can_be_fed_other_spikes(folder, feeds):
     """What is behind a layer is computed from the spikes that are given in its place."""
     first, second = layers(folder)[:2]
     asked, given = [current_tensor(second)], {spikes_tensor(first): (None,) * 5}
-    spikes = OnnxRuntimeSession(folder / MODEL, [spikes_tensor(first)]).run(feeds)[spikes_tensor(first)]
+    spikes = OnnxRuntimeSession.open(folder / MODEL, [spikes_tensor(first)]).run(feeds)[spikes_tensor(first)]
     other = np.random.default_rng(0).integers(0, 2, spikes.shape).astype(np.float32)
     results = [
-        OnnxRuntimeSession(folder / file, asked, given).run({given_tensor(spikes_tensor(first)): fed})[asked[0]]
+        OnnxRuntimeSession.open(folder / file, asked, given).run({given_tensor(spikes_tensor(first)): fed})[asked[0]]
         for file in (MODEL, PLAIN_MODEL)
         for fed in (spikes, other)
     ]

@@ -23,7 +23,7 @@ def test_golden_spikes_and_membranes(bundle, tmp_path):
         pytest.skip("there is no C++ compiler")
     manifest = Bundle.open(bundle).manifest
     names = [name for layer in manifest.layers for name in (current_tensor(layer.name), spikes_tensor(layer.name))]
-    session = OnnxRuntimeSession(bundle / PLAIN_MODEL, names)
+    session = OnnxRuntimeSession.open(bundle / PLAIN_MODEL, names)
     recorded = golden.load(bundle / GOLDEN, manifest.input)
     traces = session.run({manifest.input.name: recorded.samples.inputs})
     layers = [(layer, dtype) for layer in manifest.layers for dtype in (np.float32, np.float16)]
