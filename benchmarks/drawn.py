@@ -10,7 +10,7 @@ from torch import nn
 
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
-from tcja_runtime.data import samples
+from tcja_runtime.data.windows import random_windows
 
 GAIN = {2: 8.0, 3: 6.0}
 """Of fully connected layers and of attention; convolutions have 1."""
@@ -41,7 +41,7 @@ def module(name: str, seed: int, sizes: Any = None) -> nn.Module:
             norm.bias.copy_(0.1 * torch.randn(norm.bias.shape, generator=generator))
             norm.momentum = 1.0
         found.train()
-        found(torch.from_numpy(samples.draw(contract, 1, seed=seed).inputs))
+        found(torch.from_numpy(random_windows(contract, 1, seed=seed).inputs))
     return found.eval()
 
 

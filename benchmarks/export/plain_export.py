@@ -18,7 +18,7 @@ from spikingjelly.clock_driven import functional, neuron
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_runtime.data.samples import draw
+from tcja_runtime.data.windows import random_windows
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     for name, spiking in spiking_neurons(model).items():
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, neuron.MultiStepLIFNode(tau=spiking.spec.tau))
-    window = torch.from_numpy(draw(found.contract, 1).inputs)
+    window = torch.from_numpy(random_windows(found.contract, 1).inputs)
 
     functional.reset_net(model)
     with torch.no_grad():

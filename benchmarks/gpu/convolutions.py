@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from tcja_exporters.modules.attention import SameConv1d
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
-from tcja_runtime.data import samples
+from tcja_runtime.data.windows import random_windows
 from tcja_runtime.machine.gpu import gpu
 
 SEARCHES = ("EXHAUSTIVE", "HEURISTIC", "DEFAULT")
@@ -84,7 +84,7 @@ def convolutions(name: str) -> dict[Convolution, str]:
         if isinstance(module, nn.Conv1d | nn.Conv2d):
             module.register_forward_hook(seen(title))
     with torch.no_grad():
-        model(torch.from_numpy(samples.draw(network.contract(sizes), 1, seed=0).inputs))
+        model(torch.from_numpy(random_windows(network.contract(sizes), 1, seed=0).inputs))
     return found
 
 

@@ -29,7 +29,7 @@ from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.data.samples import Samples, draw
+from tcja_runtime.data.windows import InMemoryWindows, random_windows
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.trace import Recording
 
@@ -58,7 +58,7 @@ def main() -> None:
         weights=exported.weights,
     )
     layers = signature.layers
-    samples = draw(contract, args.windows)
+    samples = random_windows(contract, args.windows)
 
     with tempfile.TemporaryDirectory() as folder:
         save(exported, Path(folder))
@@ -71,7 +71,7 @@ def main() -> None:
                 for start in range(0, len(samples), size):
                     model(torch.from_numpy(samples.inputs[start : start + size]).to(torch.float64))
 
-        def certified(windows: Samples) -> None:
+        def certified(windows: InMemoryWindows) -> None:
             recorder = golden.Recorder()
 
             def trained(inputs: Floats) -> Recording:

@@ -20,7 +20,7 @@ from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import ShapeReader
 from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.data import samples
+from tcja_runtime.data.windows import random_windows
 
 NAME, SIDE = "dvs128", 64
 
@@ -41,7 +41,7 @@ def subject(time_steps: int, side: int = SIDE, channels: int | None = None) -> S
         contract=contract,
         output=network.output,
         time_steps=time_steps,
-        windows=lambda n: samples.draw(contract, n).inputs,
+        windows=lambda n: random_windows(contract, n).inputs,
     )
 
 

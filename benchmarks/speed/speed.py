@@ -33,7 +33,8 @@ from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.sidecar import EngineInfo
-from tcja_runtime.data import dataset, samples
+from tcja_runtime.data import dataset
+from tcja_runtime.data.windows import random_windows
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.tensorrt import build
@@ -65,7 +66,7 @@ def found(what: str, folder: Path) -> Subject:
         contract=contract,
         output=network.output,
         time_steps=network.time_steps,
-        windows=lambda n: next(windows.batches(n)) if windows else samples.draw(contract, n).inputs,
+        windows=lambda n: next(windows.batches(n)) if windows else random_windows(contract, n).inputs,
     )
 
 

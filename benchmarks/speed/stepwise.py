@@ -32,7 +32,7 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
-from tcja_runtime.data import samples
+from tcja_runtime.data.windows import random_windows
 
 COLUMNS = ("network", "T", "layers in head", "MiB a stream", "whole ms", "frame ms", "last ms", "last/whole", "answer")
 
@@ -48,7 +48,7 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     plain, head, tail = (
         OnnxRuntimeSession.open(folder / file, keeps_memory=True) for file in (PLAIN_MODEL, HEAD, TAIL)
     )
-    window = samples.draw(contract, 1, seed=1).inputs
+    window = random_windows(contract, 1, seed=1).inputs
     expected = plain.run({contract.name: window})[network.output]
     streams = Streams(split.streaming, signature, head, tail)
     for frame in window[0]:

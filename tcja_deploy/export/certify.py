@@ -28,7 +28,7 @@ from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.data.samples import Windows
+from tcja_runtime.data.windows import Windows
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.agreement import Agreement, agreement
 from tcja_runtime.evidence.anytime import Curve

@@ -50,7 +50,7 @@ from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import AUTO, PRECISIONS, TIME_FORMS
 from tcja_runtime.data import dataset
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.samples import Windows, draw
+from tcja_runtime.data.windows import Windows, random_windows
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged
@@ -263,7 +263,7 @@ def _trained(request: Request) -> TrainedNetwork:
         load_weights(model, checkpoint)
     shape = request.shape or dataset.shape_of(request.data)
     contract = InputContract.of(shape)
-    windows: Windows = draw(contract, DRAWN_WINDOWS)
+    windows: Windows = random_windows(contract, DRAWN_WINDOWS)
     if request.data:
         windows = dataset.load(request.data, contract, None)
     return convert(
@@ -313,6 +313,6 @@ def _windows(request: Request, network: TrainedNetwork, signature: NetworkSignat
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:
-        return draw(network.contract, request.samples or max(DRAWN_WINDOWS, batch_size(signature)))
+        return random_windows(network.contract, request.samples or max(DRAWN_WINDOWS, batch_size(signature)))
     windows = dataset.load(request.data, network.contract, network.classes)
     return windows if request.samples is None else windows.first(request.samples)

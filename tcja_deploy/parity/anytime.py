@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tcja_deploy.console import Progress
 from tcja_deploy.parity.classify import Classifier
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.samples import Windows
+from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import anytime
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve, curve

@@ -12,7 +12,7 @@ import numpy as np
 from tcja_deploy.console import Progress
 from tcja_runtime.bundle import bundle
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.data.samples import Windows
+from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.files import journal

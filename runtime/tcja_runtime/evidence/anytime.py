@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.data.contract import Floats, Labels
-from tcja_runtime.data.samples import Windows
+from tcja_runtime.data.windows import Windows
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.evidence.predictions import Classes, Predictions, tells_steps
 

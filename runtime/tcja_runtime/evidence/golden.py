@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.samples import Samples, Windows
+from tcja_runtime.data.windows import InMemoryWindows, Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.predictions import Predictions
@@ -87,7 +87,7 @@ class Golden:
             for no windows if the network does not classify.
     """
 
-    samples: Samples
+    samples: InMemoryWindows
     spikes: Mapping[str, PackedSpikes]
     recorded: Reference
     scenes: Mapping[str, Reference]
@@ -159,7 +159,7 @@ class Recorder:
         }
         recorded = Reference.joined(references)
         first = windows.first(len(recorded))
-        samples = Samples(
+        samples = InMemoryWindows(
             inputs=next(first.batches(len(first))), labels=first.labels, source=windows.source, real=windows.real
         )
         return Golden(samples, spikes, recorded, self._scenes, predictions)
@@ -205,7 +205,7 @@ def load(path: Path, contract: InputContract) -> Golden:
         spikes = {
             layer: PackedSpikes(tuple(arrays[f"shape:{layer}"].tolist()), arrays[f"spikes:{layer}"]) for layer in layers
         }
-        samples = Samples(
+        samples = InMemoryWindows(
             inputs=arrays[contract.name],
             labels=arrays.get("labels"),
             source=str(arrays["source"]),

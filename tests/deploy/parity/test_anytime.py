@@ -20,7 +20,7 @@ from tcja_deploy.verify import VerifyOptions, verify
 from tcja_exporters.libraries import register
 from tcja_exporters.modules.layers import Readout
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.samples import Samples
+from tcja_runtime.data.windows import InMemoryWindows
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.neuron import NeuronSpec
@@ -274,7 +274,7 @@ def test_what_cannot_be_shown_is_refused(run, bundle, name, n, message, command,
     ],
 )
 def test_how_many_windows_are_shown(n, runs, real, count, left_out):
-    windows = Samples(inputs=np.zeros((100, T, 1, 1, 1), np.float32), labels=None, source="", real=real)
+    windows = InMemoryWindows(inputs=np.zeros((100, T, 1, 1, 1), np.float32), labels=None, source="", real=real)
     some = ShownWindows.choose(windows, InputContract.of((T, 1, 1, 1)), n, runs)
     assert (len(some.windows), some.left_out) == (count, left_out)
 

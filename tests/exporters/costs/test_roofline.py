@@ -328,7 +328,7 @@ def spikes_of(*shape: int, seed: int = 0) -> np.ndarray:
 def vectors_of(spikes: dict[str, np.ndarray], inputs: np.ndarray) -> golden.Golden:
     """Golden vectors with these spikes [T, N, ...], and nothing else."""
     packed = {layer: golden.PackedSpikes.pack(fired) for layer, fired in spikes.items()}
-    samples = golden.Samples(inputs=inputs, labels=None, source="tests", real=False)
+    samples = golden.InMemoryWindows(inputs=inputs, labels=None, source="tests", real=False)
     return golden.Golden(samples, packed, None, {}, None)  # type: ignore[arg-type]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.data.contract import InputContract, spoken
-from tcja_runtime.data.samples import draw
+from tcja_runtime.data.windows import random_windows
 from tcja_runtime.errors import BadInput
 
 FRAMES = InputContract.frames(3, 4, 5)
@@ -15,12 +15,12 @@ IMAGES = InputContract.images(1, 4, 4)
 
 @pytest.mark.parametrize("contract", [FRAMES, IMAGES, InputContract.images(3, 8, 8)])
 def test_drawn_windows_meet_the_contract_and_repeat(contract):
-    samples = draw(contract, 3, seed=1)
+    samples = random_windows(contract, 3, seed=1)
     assert samples.inputs.shape == (3, *contract.shape)
     assert samples.inputs.dtype == np.float32
     assert samples.inputs.any(axis=tuple(range(1, samples.inputs.ndim))).all()
     assert not samples.real
-    np.testing.assert_array_equal(samples.inputs, draw(contract, 3, seed=1).inputs)
+    np.testing.assert_array_equal(samples.inputs, random_windows(contract, 3, seed=1).inputs)
     if contract.scaling == "counts":
         np.testing.assert_array_equal(samples.inputs, samples.inputs.round())
     else:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tcja_runtime.data.samples import Samples
+from tcja_runtime.data.windows import InMemoryWindows
 from tcja_runtime.evidence.agreement import Accuracy, wilson
 from tcja_runtime.evidence.anytime import STEPS_READ, curve, shown
 from tcja_runtime.evidence.predictions import Predictions
@@ -93,7 +93,7 @@ def test_frames_are_shown_one_after_the_other():
         events = np.maximum(inputs.sum(axis=(2, 3, 4)).sum(1, keepdims=True), 0) * np.ones((1, 4), np.float32)
         return predicted(np.stack([np.full_like(events, 4.0), events], axis=2))
 
-    samples, done = Samples(inputs=frames, labels=None, source="", real=True), []
+    samples, done = InMemoryWindows(inputs=frames, labels=None, source="", real=True), []
     found = shown(run, samples, 4, 2, done.append)
     assert found.tolist() == [[0, 0, 0, 1], [1, 1, 1, 1], [0, 0, 1, 1]]
     assert done == [2, 1]

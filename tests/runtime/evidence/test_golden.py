@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.samples import draw
+from tcja_runtime.data.windows import random_windows
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.golden import Recorder
 from tcja_runtime.evidence.predictions import Predictions
@@ -56,7 +56,7 @@ def assert_same(found: Reference, expected: Reference) -> None:
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_round_trip(tmp_path, labelled):
-    samples = draw(CONTRACT, 5)
+    samples = random_windows(CONTRACT, 5)
     if labelled:
         samples = type(samples)(inputs=samples.inputs, labels=np.arange(5), source="x.npz", real=True)
     drawn = random_reference(2, seed=3)
@@ -86,7 +86,7 @@ def test_counts_are_by_layer_window_and_step(tmp_path):
     reference = random_reference(2)
     recorder = Recorder()
     recorder.add(reference)
-    golden.save(tmp_path / "golden.npz", recorder.golden(draw(CONTRACT, 2), PREDICTIONS), CONTRACT)
+    golden.save(tmp_path / "golden.npz", recorder.golden(random_windows(CONTRACT, 2), PREDICTIONS), CONTRACT)
     with np.load(tmp_path / "golden.npz") as archive:
         assert archive["spike_counts"].shape == (2, 2, 3)
         assert archive["spike_counts"][1, 0, 2] == reference.spikes["b"][2, 0].sum()
@@ -97,15 +97,15 @@ def test_what_is_kept_is_bounded(monkeypatch):
     recorder = Recorder()
     for _ in range(5):
         recorder.add(random_reference(7))
-    assert len(recorder.golden(draw(CONTRACT, 35), PREDICTIONS).samples) == golden.MAX_WINDOWS
+    assert len(recorder.golden(random_windows(CONTRACT, 35), PREDICTIONS).samples) == golden.MAX_WINDOWS
 
     # A window has 3 * 13 and 3 * 8 bits, and 3 * 3 * 6 witnesses of 12 bytes in 7 windows.
     monkeypatch.setattr(golden, "MAX_BYTES", 3 * (4 + 3 + 3 * 3 * 6 * 12 // 7))
     recorder = Recorder()
     recorder.add(random_reference(7))
-    assert len(recorder.golden(draw(CONTRACT, 7), PREDICTIONS).samples) == 3
+    assert len(recorder.golden(random_windows(CONTRACT, 7), PREDICTIONS).samples) == 3
 
     monkeypatch.setattr(golden, "MAX_BYTES", 1)
     recorder = Recorder()
     recorder.add(random_reference(7))
-    assert len(recorder.golden(draw(CONTRACT, 7), PREDICTIONS).samples) == 1
+    assert len(recorder.golden(random_windows(CONTRACT, 7), PREDICTIONS).samples) == 1

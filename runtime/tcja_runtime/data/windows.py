@@ -12,7 +12,7 @@ from tcja_runtime.data.contract import Floats, InputContract, Labels
 
 
 class Windows(Protocol):
-    """Windows that fit an input contract, in memory (`Samples`) or in files (`tcja_runtime.data.dataset.Data`).
+    """Windows that fit an input contract, in memory (`InMemoryWindows`) or in files (`tcja_runtime.data.dataset.Data`).
 
     Attributes:
         labels: the class indices, int64 [N]; None if they are not known.
@@ -44,7 +44,7 @@ class Windows(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Samples:
+class InMemoryWindows:
     """Windows in memory.
 
     Attributes:
@@ -69,13 +69,13 @@ class Samples:
         for at in range(start, len(self), size):
             yield self.inputs[at : at + size]
 
-    def first(self, n: int) -> Samples:
+    def first(self, n: int) -> InMemoryWindows:
         """The first n windows; all of them if there are fewer."""
         labels = None if self.labels is None else self.labels[:n]
         return dataclasses.replace(self, inputs=self.inputs[:n], labels=labels)
 
 
-def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:
+def random_windows(contract: InputContract, n: int, seed: int = 0) -> InMemoryWindows:
     """Random windows for an export without data: a bright spot that drifts over sparse noise.
 
     Event counts are Poisson distributed; images are the intensity of the spot. Both make a network fire, but they say
@@ -90,7 +90,7 @@ def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:
     if contract.scaling == "spikes":
         rates = rng.uniform(0.0, 0.6, (n, 1, contract.shape[-1]))
         spikes = (rng.uniform(size=(n, *contract.shape)) < rates).astype(np.float32)
-        return _drawn(spikes, seed)
+        return _random(spikes, seed)
     steps = contract.shape[0] if contract.name == "frames" else 1
     channels, height, width = contract.shape[-3:]
     row = np.arange(height)[:, None] / height
@@ -105,8 +105,8 @@ def draw(contract: InputContract, n: int, seed: int = 0) -> Samples:
                 frame[:] = rng.poisson(0.02 + 2.0 * spot, frame.shape)
             else:
                 frame[:] = np.clip(spot + rng.uniform(0.0, 0.1, frame.shape), 0.0, 1.0)
-    return _drawn(inputs.reshape((n, *contract.shape)), seed)
+    return _random(inputs.reshape((n, *contract.shape)), seed)
 
 
-def _drawn(inputs: Floats, seed: int) -> Samples:
-    return Samples(inputs=inputs, labels=None, source=f"drawn at random, seed {seed}", real=False)
+def _random(inputs: Floats, seed: int) -> InMemoryWindows:
+    return InMemoryWindows(inputs=inputs, labels=None, source=f"drawn at random, seed {seed}", real=False)
