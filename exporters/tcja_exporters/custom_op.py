@@ -1,14 +1,16 @@
-"""The custom operator of an exported network: tcja::TcjaLif, one spiking layer over a whole window.
+"""The custom operator tcja::TcjaLif: one spiking layer over a whole window.
 
     TcjaLif(current [T, ...]) -> spikes [T, ...]
 
-Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 where nothing is divided by it), strict
-(int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`. The operator is defined by a local
-function of the model, a Scan over time with the equations of that module, so any ONNX runtime can run it; a plugin may
-take its place by its name, and `tcja_exporters.graph.time_forms` puts standard operators in its place.
+Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 where the neuron does not divide by it),
+strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`.
 
-TensorRT finds functions and plugins by the operator's name alone, so the name is unlike any standard one and the
-domain has no dot.
+A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`. So any ONNX
+runtime can run it. A TensorRT plugin of the same name can replace it, and `tcja_exporters.graph.time_forms` replaces it
+by standard operators.
+
+TensorRT finds functions and plugins by the operator's name alone, so the name differs from all standard operators and
+the domain has no dot.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from typing import Any
 import onnx
 from onnx import helper
 
+from tcja_runtime.bundle import conformance
+from tcja_runtime.model_file import protobuf
 from tcja_runtime.neuron import NeuronSpec
 
 DOMAIN = "tcja"
@@ -33,42 +37,44 @@ _FLOATS = ("decay", "gain", "bias", "threshold", "v_reset", "rate")
 _STRINGS = ("charge_order", "reset")
 
 Constants = Callable[[str], str]
-"""From the name of a neuron's constant to the tensor that holds it."""
+"""Returns the name of the tensor that holds a constant of the neuron, given the constant's name."""
 
 
 def attributes(spec: NeuronSpec) -> dict[str, Any]:
-    """A neuron's constants as attributes of its node."""
+    """The attributes of a TcjaLif node, by name: the constants of its neuron."""
     floats = {name: getattr(spec, name) for name in _FLOATS}
     strings = {name: getattr(spec, name) for name in _STRINGS}
     return {**floats, **strings, "tau": spec.tau or 0.0, "strict": int(spec.strict)}
 
 
 def spec_of(node: onnx.NodeProto) -> NeuronSpec:
-    """The neuron of a TcjaLif node, its constants rounded to float32."""
-    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return NeuronSpec(
-        **{name: values[name] for name in _FLOATS},
-        **{name: values[name].decode() for name in _STRINGS},
-        tau=values["tau"] or None,
-        strict=bool(values["strict"]),
-    )
+    """The neuron of a TcjaLif node. Its constants are rounded to float32.
+
+    Raises:
+        ValueError: an attribute is missing, or no neuron has such constants.
+    """
+    return conformance.spec_of(protobuf.attributes(node.SerializeToString()))
 
 
 def operations(step: Iterable[onnx.NodeProto]) -> int:
-    """Arithmetic operations a neuron of a time step, whose nodes these are: all but constants, copies and casts."""
+    """The number of arithmetic operations of one neuron in one time step: all nodes but constants, copies and casts.
+
+    Args:
+        step: the nodes of a time step.
+    """
     return sum(node.op_type not in ("Constant", "Identity", "Cast", "Reshape") for node in step)
 
 
 def step_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """What a TcjaLif node does at a time step, in standard operators."""
+    """The nodes of one time step of a TcjaLif node, in standard operators."""
     return step_nodes(spec_of(node), "v", "x", lambda name: name, "")[0]
 
 
 def define(model: onnx.ModelProto) -> None:
-    """Add to a model the functions that its TcjaLif nodes need.
+    """Add the functions that define a model's TcjaLif nodes, in place.
 
-    Terms that change no bit (a gain of 1, a bias of 0) are left out of a function, so nodes may need different ones;
-    all but the first are told apart by their overload.
+    A function leaves out terms that change no bit (a gain of 1, a bias of 0), so different neurons may need different
+    functions. The first has no overload; each of the others has its own overload, a number.
     """
     overloads: dict[bytes, str] = {}
     for node in model.graph.node:
@@ -105,7 +111,7 @@ def _function(spec: NeuronSpec) -> onnx.FunctionProto:
 
 
 def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
-    """Nodes that run the neuron over the first axis of `current`, from rest."""
+    """The nodes that run the neuron over the first axis of `current`, from rest."""
     v, x = prefix + "v", prefix + "x"
     step, v_next, s = step_nodes(spec, v, x, constant, prefix)
     return scan(current, spikes, constant("v_reset"), body(step, (v, x), (v_next, s), prefix), prefix)
@@ -117,12 +123,12 @@ def body(
     """The body of a Scan over time steps.
 
     Args:
-        step: nodes of a time step.
-        takes: the membrane and the current that they read.
-        makes: the next membrane and what else they make.
-        prefix: what names start with.
-        rank: of what else they make. ONNX Runtime up to 1.23 must be told the rank of what a Scan returns; neurons are
-            one axis, so that it is the same for every layer.
+        step: the nodes of a time step.
+        takes: the names of the membrane and the current that the step reads.
+        makes: the names of the next membrane and of the result that the step makes.
+        prefix: the start of names.
+        rank: the number of axes of the result. ONNX Runtime up to 1.23 needs it. The neurons of a layer are one axis,
+            so it is 1 for the spikes of every layer.
     """
 
     def value(name: str, axes: int = 1) -> onnx.ValueInfoProto:
@@ -134,15 +140,15 @@ def body(
 def scan(
     current: str, made: str, start: str, step: onnx.GraphProto, prefix: str, *, flat: bool = False
 ) -> list[onnx.NodeProto]:
-    """Nodes that run a body over the first axis of a current.
+    """The nodes that run a body over the first axis of a current.
 
     Args:
-        current: [T, ...].
-        made: what it makes: of the current's shape, unless it is left flat.
-        start: the membrane before the first step, a scalar.
+        current: the name of the current [T, ...].
+        made: the name of the result, which has the current's shape unless it is `flat`.
+        start: the name of the membrane before the first step, a scalar.
         step: the body.
-        prefix: what the names of nodes start with.
-        flat: whether `made` is left as the Scan returns it.
+        prefix: the start of the nodes' names.
+        flat: whether the result keeps the shape that the Scan returns, [T, neurons].
     """
     nodes: list[onnx.NodeProto] = []
 
@@ -161,14 +167,25 @@ def scan(
 
 
 def divides(spec: NeuronSpec) -> bool:
-    """Whether a neuron's leak must divide: by a power of two it is multiplied by the inverse, to the bit."""
+    """Whether the leak must divide by tau; for a power of two, a multiplication by 1 / tau gives the same bits."""
     return spec.tau is not None and math.frexp(spec.tau)[0] != 0.5
 
 
 def step_nodes(
     spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str
 ) -> tuple[list[onnx.NodeProto], str, str]:
-    """The time step that defines the operator, in standard operators: its nodes, the next membrane and the spikes."""
+    """The time step that defines the operator, in standard operators.
+
+    Args:
+        spec: the neuron.
+        v: the name of the membrane.
+        x: the name of the current.
+        constant: returns the name of the tensor of a constant.
+        prefix: the start of the nodes' names.
+
+    Returns:
+        The nodes, and the names of the next membrane and of the spikes.
+    """
     nodes: list[onnx.NodeProto] = []
 
     def op(kind: str, inputs: list[str], name: str, **attrs: Any) -> str:
@@ -191,7 +208,7 @@ def step_nodes(
         driven = op("Mul", [x, constant("gain")], "driven") if spec.gain != 1.0 else x
         h = op("Add", [decayed, driven], "h")
         h = op("Add", [h, constant("bias")], "biased") if spec.bias else h
-        if spec.reset == "late":  # v is h_{t-1}, which tells s_{t-1}
+        if spec.reset == "late":  # v is h_{t-1}, from which s_{t-1} follows
             h = without_threshold(h, fired(v, "s_before")[1], "h_reset")
     else:
         u = op("Sub", [v, constant("v_reset")], "u") if spec.v_reset else v

@@ -1,1 +1,1 @@
-"""The PyTorch modules that networks of the registry are made of."""
+"""The PyTorch modules of the registered networks: neurons, attention, layers."""

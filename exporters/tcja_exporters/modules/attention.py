@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ATTENTIONS = ("tcja", "cla", "tla", "none")
-"""What a network can have where TCJA belongs; a checkpoint's keys tell which."""
+"""The attention blocks that a network can have; the keys of its checkpoint tell which."""
 COMBINATIONS = ("product", "sum")
-"""How TCJA joins its halves; no checkpoint tells."""
+"""How TCJA combines its halves; no checkpoint tells which."""
 
 Kernels = tuple[int, int]
-"""(k_t, k_c) of a block."""
+"""The kernel sizes (k_t, k_c) of a block."""
 
 
 class SameConv1d(nn.Conv1d):
@@ -48,7 +48,10 @@ class SameConv1d(nn.Conv1d):
 
 
 class _Gate(nn.Module):
-    """x [T, N, C, H, W], or [N, T, C, H, W] where `time_axis` is 1, times a gate in (0, 1) constant over H and W."""
+    """Multiplies x by a gate in (0, 1) that is constant over H and W.
+
+    Shapes: x is [T, N, C, H, W], or [N, T, C, H, W] if `time_axis` is 1; the result has the same shape.
+    """
 
     def __init__(self, time_axis: int) -> None:
         super().__init__()
@@ -115,10 +118,10 @@ class TLA(_Gate):
 
 
 def parts(model: nn.Module) -> dict[str, tuple[int, int, int]]:
-    """What the attention blocks of a model compute on their way, by module name: both convolutions and the gate.
+    """The submodules of a model's attention blocks: both convolutions and the gate.
 
     Returns:
-        The axes of what each module returns, in the order [T, N, C].
+        By the module's name, the axes of its output in the order time, batch, channels.
     """
     found = {}
     for name, block in model.named_modules():
@@ -131,7 +134,16 @@ def parts(model: nn.Module) -> dict[str, tuple[int, int, int]]:
 def attention(
     kind: str, kernels: Kernels, time_steps: int, channels: int, *, time_axis: int = 0, combine: str = "product"
 ) -> list[nn.Module]:
-    """The block of one of ATTENTIONS, as a list so that "none" is no layer at all."""
+    """A list of the attention block of this kind; an empty list for "none".
+
+    Args:
+        kind: one of ATTENTIONS.
+        kernels: (k_t, k_c).
+        time_steps: T.
+        channels: C.
+        time_axis: the axis of time, 0 or 1.
+        combine: one of COMBINATIONS.
+    """
     k_t, k_c = kernels
     if kind == "tcja":
         return [TCJA(k_t, k_c, time_steps, channels, time_axis=time_axis, combine=combine)]

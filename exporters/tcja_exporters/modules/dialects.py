@@ -12,8 +12,8 @@ class Dialect:
     """A training code.
 
     Attributes:
-        name: what manifests call it.
-        neuron: of its published networks.
+        name: the name of the dialect in manifests.
+        neuron: the neuron of its published networks.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """The layers of TCJA networks that are neither neuron nor attention.
 
-Arrays are [T, N, ...] (SpikingJelly's order) or [N, T, ...] (TET's); layers that need to know take `time_axis`.
+Arrays are [T, N, ...] (SpikingJelly's order) or [N, T, ...] (TET's order). Layers that treat time and batch differently
+take `time_axis`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 
 
 class PerStep(nn.Sequential):
-    """Layers without state, applied to each time step on its own: [T, N, ...] -> [T, N, ...], or [N, T, ...] likewise.
+    """Layers without state, applied to each time step on its own.
 
-    Children are numbered as in a Sequential, so a checkpoint of SpikingJelly's ``SeqToANNContainer`` (releases since
-    0.0.0.0.8) has its keys.
+    Shapes: [T, N, ...] -> [T, N, ...], or [N, T, ...] -> [N, T, ...].
+
+    Children are numbered as in a Sequential, so the keys are those of SpikingJelly's ``SeqToANNContainer`` (releases
+    since 0.0.0.0.8).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,7 +26,7 @@ class PerStep(nn.Sequential):
 
 
 class TetPerStep(nn.Module):
-    """As `PerStep`, with the keys of TET's own ``SeqToANNContainer``: ``module``, numbered where there are several."""
+    """`PerStep` with the keys of TET's own ``SeqToANNContainer``: ``module``, or ``module.0`` and so on for several."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -54,7 +57,7 @@ class WindowDropout(nn.Module):
 
 
 class Voting(nn.Module):
-    """Mean of each `voters` consecutive units: [..., classes * voters] -> [..., classes]."""
+    """The mean of each `voters` consecutive units: [..., classes * voters] -> [..., classes]."""
 
     def __init__(self, voters: int) -> None:
         super().__init__()
@@ -65,10 +68,10 @@ class Voting(nn.Module):
 
 
 class Readout(nn.Module):
-    """A network's answer from what its last layer says at each step: the mean over time, then `head`.
+    """The output of a network: the mean over time of its last layer, then `head`.
 
-    Shapes: [T, N, units], or [N, T, units] where `time_axis` is 1, -> [N, classes], or [N, T, classes], what it
-    answers at each step, where `per_step` is set.
+    Shapes: [T, N, units], or [N, T, units] if `time_axis` is 1, -> [N, classes]. If `per_step` is set, there is no
+    mean: `head` is applied to each step, and the result is [N, T, classes].
     """
 
     def __init__(self, head: nn.Module | None = None, *, time_axis: int = 0) -> None:

@@ -19,7 +19,7 @@ class Neuron(nn.Module):
     Attributes:
         spec: the neuron's constants and order of operations.
         surrogate: the spike function while training; None is the Heaviside step.
-        stand_in: what answers with spikes instead, given the current; None for the neurons themselves.
+        stand_in: a function from the current to spikes that replaces the neurons; None for the neurons themselves.
     """
 
     def __init__(self, spec: NeuronSpec) -> None:
@@ -29,7 +29,7 @@ class Neuron(nn.Module):
         self.stand_in: Callable[[Tensor], Tensor] | None = None
 
     def fired(self, output: Any) -> Tensor:
-        """The spikes [steps, N, ...] in what a call of this module returned."""
+        """The spikes [steps, N, ...] in the return value of one call of this module."""
         raise NotImplementedError
 
     def _step(self, v: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,15 +44,15 @@ class Neuron(nn.Module):
 
 
 class SpikingNeuron(Neuron):
-    """Runs over a whole window, and is one `custom_op` node in a model.
+    """A neuron that runs over a whole window; in a model it is one `custom_op` node.
 
-    It starts every call from rest and keeps nothing between calls, so no stale membrane can reach an export.
+    It starts every call from rest and keeps nothing between calls, so no old membrane can reach an export.
 
-    Shapes: currents -> spikes (0 or 1) of the same shape and dtype, time being their axis `time_axis`.
+    Shapes: currents -> spikes (0 or 1) of the same shape and dtype, with time at the axis `time_axis`.
 
     Attributes:
         time_axis: 0 for [T, N, ...], 1 for [N, T, ...], -1 for [N, ..., T].
-        pairs: whether a call returns its spikes and None for a state, as some libraries' neurons do.
+        pairs: whether a call returns the pair (spikes, None), as neurons of some libraries return (spikes, state).
     """
 
     def __init__(self, spec: NeuronSpec, *, time_axis: int = 0, pairs: bool = False) -> None:
@@ -60,9 +60,9 @@ class SpikingNeuron(Neuron):
         self.time_axis = time_axis
         self.pairs = pairs
 
-    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # a library's neurons take one
+    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
         fire = self._symbolic if torch.onnx.is_in_onnx_export() else self.stand_in or self._fire
-        if self.time_axis == 0:  # a model keeps even a transposition that changes nothing
+        if self.time_axis == 0:  # a transposition would stay in the model even if it changes nothing
             spikes = fire(current)
         else:
             spikes = fire(current.movedim(self.time_axis, 0)).movedim(0, self.time_axis)
@@ -81,7 +81,7 @@ class SpikingNeuron(Neuron):
         return torch.stack(spikes).to(current.dtype)
 
     def _symbolic(self, current: Tensor) -> Tensor:
-        """The operator that stands for this layer in a model, instead of the loop over time."""
+        """The one operator that this layer is in a model."""
         spikes: Tensor = torch.onnx.ops.symbolic(
             f"{custom_op.DOMAIN}::{custom_op.NAME}",
             (current,),
@@ -94,15 +94,15 @@ class SpikingNeuron(Neuron):
 
 
 class SteppedNeuron(Neuron):
-    """Is called once a time step, by a network that loops over time itself.
+    """A neuron that is called once a time step, by a network that loops over time itself.
 
     In a model each call is a step operator; `tcja_exporters.graph.step_joining` joins those of a layer to one node.
 
     Shapes: currents [N, ...] -> spikes (0 or 1), same shape and dtype.
 
     Attributes:
-        pairs: whether a call returns its spikes and the membrane, as some libraries' neurons do. A state that is
-            passed in is not looked at: the neuron keeps its own, and starts from rest after `restart`.
+        pairs: whether a call returns the pair (spikes, membrane), as neurons of some libraries do. A state that is
+            passed in is ignored: the neuron keeps its own state, and starts from rest after `restart`.
     """
 
     def __init__(self, spec: NeuronSpec, *, pairs: bool = False) -> None:
@@ -114,9 +114,9 @@ class SteppedNeuron(Neuron):
         """Start from rest at the next call."""
         self._state = None
 
-    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # a library's neurons take one
+    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
         if self.stand_in:
-            v, s = current, self.stand_in(current[None])[0]  # no network that was taken looks at a membrane
+            v, s = current, self.stand_in(current[None])[0]  # a converted network reads no membrane
         else:
             v, s = self._symbolic(current) if torch.onnx.is_in_onnx_export() else self._fire(current)
         return (s, v) if self.pairs else s
@@ -126,7 +126,7 @@ class SteppedNeuron(Neuron):
         return spikes.unsqueeze(0)
 
     def reset_mem(self) -> None:
-        """Nothing: networks of snnTorch ask their neurons for an initial membrane, which these do not look at."""
+        """Do nothing. Networks of snnTorch call this for an initial membrane, which this neuron ignores."""
 
     init_leaky = reset_mem
 
@@ -148,11 +148,11 @@ class SteppedNeuron(Neuron):
 
 
 def set_surrogate(model: nn.Module, surrogate: Surrogate | None) -> None:
-    """Give every neuron of a model this spike function: a surrogate to train, None for the Heaviside step."""
+    """Set the spike function of every neuron of a model: a surrogate for training, None for the Heaviside step."""
     for neuron in spiking_neurons(model).values():
         neuron.surrogate = surrogate
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
-    """The spiking layers of a model by module name, in the order they were added."""
+    """The spiking layers of a model by module name, in the order that they were added to the model in."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}

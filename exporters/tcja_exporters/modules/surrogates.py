@@ -1,4 +1,4 @@
-"""Surrogate gradients, for training only. An export replaces them by the Heaviside step."""
+"""Surrogate gradients for training. An export uses the Heaviside step instead."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from torch import Tensor, nn
 
 
 class Surrogate(Protocol):
-    """A spike function: Heaviside step forward, something smoother backward."""
+    """A spike function: the Heaviside step forward, and the derivative of a smooth function backward."""
 
     def __call__(self, distance: Tensor, strict: bool) -> Tensor:
-        """Spikes (0 or 1) from the membrane's distance above the threshold, any shape."""
+        """The spikes (0 or 1), from the membrane minus the threshold, of any shape.
+
+        Args:
+            distance: the membrane minus the threshold.
+            strict: whether a distance of 0 does not fire.
+        """
         ...
 
 
 def heaviside(distance: Tensor, strict: bool) -> Tensor:
-    """The step itself: 1 where distance > 0 (strict) or >= 0, in the dtype of distance; no gradient."""
+    """The Heaviside step: 1 where distance > 0 (strict) or >= 0, in the dtype of distance; it has no gradient."""
     return (distance > 0 if strict else distance >= 0).to(distance.dtype)
 
 
 class ATan(nn.Module):
-    """Heaviside step with the derivative of (1/pi) atan(pi/2 alpha x) + 1/2.
+    """The Heaviside step, with the derivative of (1/pi) atan(pi/2 alpha x) + 1/2 in the backward pass.
 
         d/dx = (alpha / 2) / (1 + (pi/2 alpha x)^2)
 
@@ -35,7 +40,7 @@ class ATan(nn.Module):
         self.alpha = alpha
 
     def forward(self, distance: Tensor, strict: bool) -> Tensor:
-        """Spikes, the shape of distance."""
+        """The spikes, in the shape of distance."""
         spikes: Tensor = _ATanStep.apply(distance, self.alpha, strict)  # type: ignore[no-untyped-call]  # torch's
         return spikes
 

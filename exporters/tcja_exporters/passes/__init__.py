@@ -1,8 +1,8 @@
 """Graph passes over an exported network, on onnx-graphsurgeon graphs.
 
-A pass is a function of a graph that changes it in place and returns what it did. It keeps every bit of every tensor it
-leaves in the graph, or says that it does not (`Done.exact`); what the others cost is for parity to judge. Passes run in
-the order of `PASSES`, each once.
+A pass is a function that changes a graph in place and returns a `Done`. It keeps every bit of every tensor that stays
+in the graph, or says that it does not (`Done.exact`); parity then judges the difference. Passes run once each, in the
+order of `PASSES`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PASSES: tuple[Callable[[gs.Graph], Done], ...] = (
     hoist_repeats,
 )
 
-G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about colours and nodes that another pass folds
+G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about colours, and about nodes that a later pass folds
 
 
 def run(graph: gs.Graph) -> list[dict[str, Any]]:
-    """Run every pass and report, a dictionary each: name, changes, exact, note."""
+    """Run every pass; return one dictionary for each pass: name, changes, exact, note."""
     report = []
     for apply in PASSES:
         done = apply(graph)

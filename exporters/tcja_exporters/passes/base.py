@@ -1,4 +1,4 @@
-"""What a pass reports."""
+"""The record that a pass returns, and what passes share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tcja_exporters import custom_op
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What a pass did.
+    """The result of a pass.
 
     Attributes:
-        changes: how many nodes it replaced or removed.
-        exact: whether every tensor left in the graph has the bits it had.
-        note: what a reader should know, empty if nothing.
+        changes: the number of nodes that were replaced or removed.
+        exact: whether every tensor that stays in the graph keeps its bits.
+        note: a remark for the reader, or empty.
     """
 
     changes: int
@@ -25,7 +25,7 @@ class Done:
 
 
 def is_promised(graph: gs.Graph, tensor: gs.Tensor) -> bool:
-    """Whether others look a tensor up by its name: an output of the model, a neuron's current or its spikes."""
+    """Whether other code finds this tensor by its name: an output of the model, a current or spikes of a neuron."""
     if any(tensor is output for output in graph.outputs):
         return True
     return any(node.op == custom_op.NAME for node in (*tensor.inputs, *tensor.outputs))

@@ -1,4 +1,4 @@
-"""Batch norms are folded into the convolution or matrix product before them."""
+"""Folds batch norms into the convolution or matrix product before them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
         W' = factor W
         b' = factor (b - mean) + shift
 
-    The folded weights are computed in float64 and rounded once. They round differently from the two steps that were
-    trained, unless each factor is a power of two and b' is zero.
+    The folded weights are computed in float64 and rounded once. The folded layer rounds differently from the two steps
+    that were trained, unless each factor is a power of two and b' is zero.
 
     Raises:
-        BadInput: what it makes of the weights is beyond float32.
+        BadInput: a folded weight is too large for float32.
     """
     changes, exact = 0, True
     for norm in [node for node in graph.nodes if node.op == "BatchNormalization"]:
@@ -57,7 +57,7 @@ _FOLDED = "/BatchNormalization/weight"
 
 
 def norm_of(weight: str) -> str | None:
-    """The module of the batch norm that was folded into a tensor of this name; None if none was."""
+    """The module of the batch norm that was folded into a weight, from the weight's name; None if none was folded."""
     return weight.removesuffix(_FOLDED) if weight.endswith(_FOLDED) else None
 
 

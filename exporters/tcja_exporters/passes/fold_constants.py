@@ -1,4 +1,4 @@
-"""Nodes that depend on constants alone are computed now."""
+"""Computes nodes that depend on constants alone, and stores their results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tcja_exporters.passes.base import Done
 
 def fold_constants(graph: gs.Graph) -> Done:
     """Fold constants with ONNX Runtime, and drop convolution biases that are zero."""
-    onnxruntime.set_default_logger_severity(3)  # errors: it warns of its own rewriting
+    onnxruntime.set_default_logger_severity(3)  # errors only: it warns of its own optimisations
     before = len(graph.nodes)
     graph.fold_constants(error_ok=False)
     graph.cleanup()
     for node in graph.nodes:
-        # The exporter gives a convolution without bias one of zeros; adding zero changes no comparison.
+        # The exporter adds a bias of zeros to a convolution without one; adding zero changes no comparison.
         bias = node.inputs[2] if node.op == "Conv" and len(node.inputs) == 3 else None
         if isinstance(bias, gs.Constant) and not bias.values.any():
             del node.inputs[2]

@@ -1,4 +1,4 @@
-"""Zero padding is done by the convolution behind it."""
+"""Folds zero padding into the convolution behind it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tcja_exporters.passes.base import Done
 
 
 def fold_padding(graph: gs.Graph) -> Done:
-    """Fold Pad (constant, zeros, spatial axes only) into the pads of the Conv that alone reads it."""
+    """Fold a Pad (constant, zeros, spatial axes only) into the pads of the Conv that is its only reader."""
     changes = 0
     for conv in [node for node in graph.nodes if node.op == "Conv"]:
         pad = conv.i(0) if conv.inputs[0].inputs else None

@@ -1,4 +1,4 @@
-"""What acts on each image alone is done once for an image that is repeated at every time step."""
+"""Moves operations on an image before its repetition at every time step, so that they run once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _OF_AN_IMAGE = ("Conv", "MaxPool", "AveragePool", "BatchNormalization", "Relu")
 
 
 def hoist_repeats(graph: gs.Graph) -> Done:
-    """Exchange repeating an image [N, ...] at T steps, as [T * N, ...] or [N * T, ...], and what is done to each image.
+    """Exchange the repetition of images [N, ...] at T steps, as [T * N, ...] or [N * T, ...], with what follows it.
 
         f(repeat(y)) = repeat(f(y))
 
-    for a convolution, a pooling, a batch norm or a Relu f: each image's result depends on no other, so it keeps its
-    bits. Networks that repeat a static image before their first layer spend T times its convolution otherwise.
+    where f is a convolution, a pooling, a batch norm or a Relu. The result of an image depends on no other image, so it
+    keeps its bits. This saves networks that repeat a static image before their first layer T - 1 of T convolutions.
     """
     changes = 0
     while (found := next(filter(None, map(_repeated, graph.nodes)), None)) is not None:
@@ -27,7 +27,7 @@ def hoist_repeats(graph: gs.Graph) -> Done:
 
 
 def _repeated(node: gs.Node) -> tuple[gs.Node, gs.Node, gs.Node] | None:
-    """The Unsqueeze and the Expand that repeat an image, where a Reshape joins time and batch, and what reads that."""
+    """The Unsqueeze and Expand that repeat the images that a node reads through a Reshape, and the node; else None."""
     if node.op not in _OF_AN_IMAGE or len(node.outputs) != 1 or not isinstance(node.outputs[0].shape, list | tuple):
         return None
     chain: list[gs.Node] = []

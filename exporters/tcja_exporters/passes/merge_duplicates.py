@@ -1,4 +1,4 @@
-"""Nodes that compute the same thing become one."""
+"""Merges nodes that compute the same."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tcja_exporters.passes.base import Done, is_promised
 
 
 def merge_duplicates(graph: gs.Graph) -> Done:
-    """Merge nodes of equal operator, attributes and inputs, in topological order; equal constants count as equal.
+    """Merge nodes of the same operator, attributes and inputs, in topological order.
 
-    Nodes with subgraphs, random nodes and nodes that make a promised tensor are left alone.
+    Two constants of the same values count as the same input. Nodes with subgraphs, random nodes and nodes that make a
+    promised tensor (`is_promised`) stay.
     """
     changes = 0
     alike: Counter[object] = Counter(
@@ -40,7 +41,9 @@ def _plain(attrs: dict[str, object]) -> str:
 
 
 def _identity(tensor: gs.Tensor, alike: Counter[object]) -> object:
-    if isinstance(tensor, gs.Constant) and alike[_kind(tensor)] > 1:  # else nothing can equal it; it is not even read
+    if (
+        isinstance(tensor, gs.Constant) and alike[_kind(tensor)] > 1
+    ):  # a constant of its own shape has no equal: do not read it
         return *_kind(tensor), hashlib.sha256(np.ascontiguousarray(tensor.values).data).digest()
     return tensor.name
 

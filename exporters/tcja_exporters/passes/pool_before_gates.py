@@ -1,9 +1,9 @@
-"""An attention block's gate is applied behind the maximum pooling that follows it, where there is less to multiply.
+"""Moves the multiplication by an attention gate behind the maximum pooling that follows it.
 
     max over i of fl(x_i * g)  =  fl(g * max over i of x_i)
 
-to the bit, for a gate g >= 0 that is constant over what is pooled: rounding is monotone, and so are casts on the way.
-It is no part of `PASSES`: it pays where pooling is done long before the gate is known
+to the bit, for a gate g >= 0 that is constant over the pooled values: rounding is monotone, and so are casts between.
+It is no part of `PASSES`: it is for networks that run stepwise, where the pooling runs long before the gate is known
 (`tcja_exporters.graph.stepwise`).
 """
 
@@ -19,7 +19,7 @@ _FROM_SIGMOID = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Ca
 
 
 def pool_before_gates(graph: gs.Graph) -> Done:
-    """Exchange each product with a gate and the maximum pooling that alone reads it."""
+    """Exchange each multiplication by a gate with the maximum pooling that is its only reader."""
     changes = 0
     for pool in [node for node in graph.nodes if node.op == "MaxPool" and len(node.outputs) == 1]:
         product = pool.inputs[0]
@@ -56,7 +56,7 @@ def _exchange(graph: gs.Graph, product: gs.Node, way: list[gs.Node], pool: gs.No
 
 
 def _is_gate(tensor: gs.Tensor, of: gs.Tensor) -> bool:
-    """Whether a tensor is a sigmoid's result, and constant over the last two axes of what it is multiplied with."""
+    """Whether a tensor is the result of a sigmoid, and constant over the last two axes of the other factor, `of`."""
     if not tensor.shape or not of.shape or [*tensor.shape] != [*of.shape[:-2], 1, 1]:
         return False
     while tensor.inputs and tensor.inputs[0].op in _FROM_SIGMOID:
@@ -65,12 +65,12 @@ def _is_gate(tensor: gs.Tensor, of: gs.Tensor) -> bool:
 
 
 def _only_read(graph: gs.Graph, tensor: gs.Tensor) -> bool:
-    """Whether a node makes a tensor, and another one alone reads it."""
+    """Whether a node makes this tensor, and exactly one node reads it."""
     return len(tensor.inputs) == 1 and len(tensor.outputs) == 1 and all(tensor is not out for out in graph.outputs)
 
 
 def _joined(graph: gs.Graph, tensor: gs.Tensor, shape: list[int | str], name: str) -> gs.Variable:
-    """The tensor with its first axes as one."""
+    """The tensor with its first two axes joined."""
     target = gs.Constant(f"{name}/target", np.array([-1, *shape[1:]], np.int64))
     made = gs.Variable(name, tensor.dtype, shape)
     graph.nodes.append(gs.Node("Reshape", name, {"allowzero": 1}, [tensor, target], [made]))

@@ -1,4 +1,4 @@
-"""Nodes that change nothing go."""
+"""Removes nodes that change nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tcja_exporters.passes.base import Done, is_promised
 
 
 def remove_dead(graph: gs.Graph) -> Done:
-    """Remove nodes that nobody reads, Identity, and reshapes that another reshape undoes.
+    """Remove nodes whose results nothing reads, Identity nodes, and reshapes that another reshape undoes.
 
-    A Reshape of a Reshape takes the first one's input, unless it copies sizes of its own; one that then ends in the
-    shape it began with goes. A node that makes a promised tensor stays.
+    A Reshape of a Reshape reads the input of the first one, unless its target copies sizes of that one. A Reshape to
+    the shape that its input has is removed. A node that makes a promised tensor (`is_promised`) stays.
     """
     before = len(graph.nodes)
     for node in graph.toposort().nodes:
@@ -28,7 +28,7 @@ def remove_dead(graph: gs.Graph) -> Done:
 
 
 def _copies(reshape: gs.Node) -> bool:
-    """Whether a target may hold zeros, which stand for sizes of the input."""
+    """Whether the target of a Reshape may hold zeros, which copy sizes of its input."""
     target = reshape.inputs[1]
     return not (reshape.attrs.get("allowzero") or (isinstance(target, gs.Constant) and target.values.all()))
 

@@ -1,4 +1,4 @@
-"""Shapes that are known become constants, the batch being the only unknown."""
+"""Makes computed shapes constants where only the batch is unknown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tcja_exporters.passes.base import Done
 def resolve_shapes(graph: gs.Graph) -> Done:
     """Replace the computed target of Reshape and Expand by a constant, and CastLike by Cast.
 
-    The exporter computes a target from the batch of the input. A Reshape may say -1 for its one unknown dimension; an
-    Expand may say 1 for a dimension that it does not expand.
+    The exporter computes these targets from the batch of the input. In a constant target, -1 is the one unknown size of
+    a Reshape, and 1 is a size that an Expand leaves as it is.
     """
     changes = 0
     types = _types(graph)
@@ -32,7 +32,7 @@ def resolve_shapes(graph: gs.Graph) -> Done:
 
 
 def _types(graph: gs.Graph) -> dict[str, int]:
-    """The type of what each CastLike looks at; inferred where the exporter has not noted it."""
+    """The element type of the second input of each CastLike, by name; inferred where the exporter left it out."""
     likes = [node.inputs[1] for node in graph.nodes if node.op == "CastLike"]
     types = {like.name: int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype))) for like in likes if like.dtype}
     if all(like.name in types for like in likes):
@@ -42,6 +42,7 @@ def _types(graph: gs.Graph) -> dict[str, int]:
 
 
 def _target(node: gs.Node) -> list[int] | None:
+    """The constant target of a Reshape or Expand; None if it has to be computed."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
     if after is None:
         return None
