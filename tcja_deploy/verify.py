@@ -330,12 +330,12 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     layers = {layer.name for layer in manifest.layers}
     taps = {tap.name for tap in manifest.taps}
     seen = {scene: layers | taps <= recorded.witnesses.keys() for scene, recorded in vectors.scenes.items()}
-    near = {(n, manifest.time_steps)} == {each.shape for each in vectors.recorded.near.values()}
+    undecided = {(n, manifest.time_steps)} == {each.shape for each in vectors.recorded.undecided.values()}
     steps = {len(found.values) for r in (vectors.recorded, *vectors.scenes.values()) for found in r.witnesses.values()}
     fits = (
         seen == {stimulus.DRAWN: True, stimulus.DYADIC: True}
         and layers <= vectors.recorded.witnesses.keys()
-        and near
+        and undecided
         and steps == {manifest.time_steps}
         and n > 0
         and vectors.samples.inputs.shape == (n, *manifest.input.shape)

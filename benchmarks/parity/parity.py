@@ -47,7 +47,7 @@ def compared(what: str, seed: int, samples: int, folder: Path) -> Report:
 
 def row(what: str, seed: int, report: Report, seconds: float) -> tuple[str, ...]:
     (found,) = report.backends
-    undecided = max(layer.share_near(report.windows) for layer in found.layers)
+    undecided = max(layer.undecided_share(report.windows) for layer in found.layers)
     share = max(signal.share for signal in found.signals)
     dyadic = [signal for signal in found.signals if signal.scene == "dyadic"]
     return (
@@ -56,7 +56,7 @@ def row(what: str, seed: int, report: Report, seconds: float) -> tuple[str, ...]
         f"{found.flips:,}",
         f"{found.flips - found.unexplained:,}",
         f"{found.unexplained:,}",
-        f"{found.running_flips:,}",
+        f"{found.free_running_flips:,}",
         f"{100 * undecided:.2g} %",
         f"{share:.2f}",
         f"{sum(signal.exact for signal in dyadic)}/{len(dyadic)}",

@@ -52,7 +52,7 @@ def row(what: str, precision: str, samples: int | None, batch: Batch, folder: Pa
         return (Path(path).stem, precision, str(error))
     (engine,), (found,) = manifest.engines.values(), report.backends
     lowered = sum(weight.type == precision for weight in manifest.weights)
-    undecided = max(layer.share_near(report.windows) for layer in found.layers)
+    undecided = max(layer.undecided_share(report.windows) for layer in found.layers)
     return (
         Path(path).stem,
         precision,

@@ -1,4 +1,4 @@
-"""Results as text for a terminal."""
+"""A comparison with the trained network as text for a terminal."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from tcja_runtime.evidence.anytime import SETTLED, Curve
 
 
 def parity_text(report: Report) -> RenderableType:
-    """Agreement, flips by layer, and the verdict."""
+    """The predicted classes, how early they can be had, spike flips by layer, and the verdict."""
     judged = f"{windows(report.windows)} ({report.source})"
     parts = [_classes(report)] if any(found.statistics for found in report.backends) else []
-    heads = [head for found in report.backends for head in (found.backend, "unexplained", "running free")]
+    heads = [head for found in report.backends for head in (found.backend, "unexplained", "free-running")]
     flips = _table(
-        f"Spike flips in {judged}, each layer fed the trained network's spikes",
+        f"Spike flips in {judged}, teacher-forced",
         ["layer"],
-        ["neurons", "firing rate", "rounding decides", *heads],
+        ["neurons", "firing rate", "undecided", *heads],
     )
     for layers in zip(*(found.layers for found in report.backends), strict=True):
         layer = layers[0]
         rate = sum(layer.spikes) / (layer.neurons * len(layer.spikes) * report.windows)
-        counts = (f"{sum(flips):,}" for each in layers for flips in (each.flips, each.unexplained, each.running_flips))
-        near = f"{100 * layer.share_near(report.windows):.2g} %"
-        flips.add_row(layer.layer, f"{layer.neurons:,}", percent(rate), near, *counts)
+        undecided = f"{100 * layer.undecided_share(report.windows):.2g} %"
+        counts = [each for found in layers for each in (found.flips, found.unexplained, found.free_running_flips)]
+        flips.add_row(
+            layer.layer, f"{layer.neurons:,}", percent(rate), undecided, *(f"{sum(each):,}" for each in counts)
+        )
     early = [overview(report.anytime)] if report.anytime else []
     lines = [*_accuracy(report), *_exactness(report), *map(_engine_parity, report.engines), *report.untold]
     lines += [report.stepwise.text] if report.stepwise else []
@@ -56,7 +58,7 @@ def _engine_parity(found: OutputParity) -> str:
 
 
 def _classes(report: Report) -> Table:
-    """How the networks classify."""
+    """A table of how the networks classify."""
     found = next(found.statistics for found in report.backends if found.statistics)
     table = _table(f"Classes of {windows(found.windows)} ({found.source})", [""], ["accuracy", "same class"])
     table.add_row(report.reference, percent(report.accuracy))
@@ -66,18 +68,17 @@ def _classes(report: Report) -> Table:
 
 
 def _exactness(report: Report) -> list[str]:
-    """What was compared to the bit, and where free runs part."""
+    """How many signals are equal to the bit on the exact stimulus, and the first flip of the free-running network."""
     lines = []
     for found in report.backends:
-        dyadic = [signal for signal in found.signals if signal.scene == DYADIC]
-        exact = sum(signal.exact for signal in dyadic)
-        equal = sum(signal.exact and not signal.beyond for signal in dyadic)
-        lines.append(f"With weights that leave no rounding, {equal} of {exact} signals are equal to the bit.")
+        signals = [signal for signal in found.signals if signal.scene == DYADIC and signal.exact]
+        equal = sum(not signal.beyond for signal in signals)
+        lines.append(f"On the exact stimulus, {equal} of {len(signals)} signals are equal to the bit.")
         if found.divergence:
             at = found.divergence
             last = list(at.spikes.values())[-1]
             lines.append(
-                f"Running free, {found.changed_windows:,} of {windows(report.windows)} have a flip in "
+                f"Free-running, {found.changed_windows:,} of {windows(report.windows)} have a flip in "
                 f"{found.backend}; the first is in {at.layer}, window {at.window + 1}, time step {at.time_step}, and "
                 f"{last:,} spikes of the last layer then differ."
             )
@@ -85,7 +86,7 @@ def _exactness(report: Report) -> list[str]:
 
 
 def verdict(report: Report) -> Text:
-    """One line: met or not, and why."""
+    """Whether parity is met, and why not, or what is in doubt."""
     if not report.met:
         return Text(f"Parity not met: {report.why_not}", style="bold red")
     text = Text("Parity met", style="bold green")
@@ -94,24 +95,25 @@ def verdict(report: Report) -> Text:
     else:
         text.append(": not one spike differs.", style="default")
     if report.silent:
-        text.append(f" No spike was seen in {', '.join(report.silent)}: this data proves little of it.", style="yellow")
+        layers = ", ".join(report.silent)
+        text.append(f" No spike was seen in {layers}: this data proves little about it.", style="yellow")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
     unproven = [str(found.engine) for found in report.engines if not found.proven]
     if unproven:
         text.append(
-            f" Of {', '.join(unproven)} the parts are proven; what the engine itself answers proves little, as "
-            "rounding decides in every window, or TF32 does: give --data with labels, and look at the accuracy.",
+            f" The parts of {', '.join(unproven)} are proven. The output of the engine proves little, as every window "
+            "has an undecided neuron, or TF32 has no bounds: give --data with labels, and look at the accuracy.",
             style="yellow",
         )
     if report.estimated:
         signals = ", ".join(report.estimated)
-        text.append(f" What rounding explains is an estimate, not a bound, for {signals}.", style="yellow")
+        text.append(f" The rounding bounds of {signals} are estimates.", style="yellow")
     return text
 
 
 def _accuracy(report: Report) -> list[str]:
-    """How sure the accuracy is, a line a backend with labels."""
+    """The confidence interval of the accuracy, a sentence for each backend with labels."""
     lines = []
     for found in report.backends:
         statistics = found.statistics
@@ -124,16 +126,16 @@ def _accuracy(report: Report) -> list[str]:
                     f"{statistics.only_exported:,} (McNemar's p = {statistics.p_value:.2g})"
                 )
             else:
-                line += "; the bundle was exported with other data, so how the trained network classifies is not known"
+                line += "; that of the trained network is not known, as the bundle was exported with other data"
             lines.append(f"{line}.")
     return lines
 
 
 def overview(found: Sequence[Curve]) -> RenderableType:
-    """Curves at a few numbers of steps, for a terminal."""
+    """A table of curves after a few numbers of time steps, and what it means."""
     some = quarters(len(found[0].same))
     made = table(
-        "Windows that have their final class after the first t steps, and accuracy",
+        "Windows that have their final class after the first t time steps, and accuracy",
         [""],
         [*(f"t = {t}" for t in some), f"{100 * SETTLED:g} % from"],
     )

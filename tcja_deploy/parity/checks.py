@@ -158,7 +158,7 @@ class FlipCheck:
         for at, layer in enumerate(self._layers):
             flips = judge_spikes(layer, reference, fired[layer.name])
             self.spikes[at] += _by_step(reference.spikes[layer.name])
-            self.undecided[at] += reference.near[layer.name].sum(axis=0)
+            self.undecided[at] += reference.undecided[layer.name].sum(axis=0)
             self.flips[at] += flips.at
             self.unexplained[at] += flips.unexplained
             self.margins[at] = max(self.margins[at], flips.margin)

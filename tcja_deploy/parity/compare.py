@@ -130,10 +130,10 @@ def _layers(signature: NetworkSignature, flips: FlipCheck, free_run: FreeRunChec
             layer=layer.name,
             neurons=math.prod(layer.shape),
             spikes=flips.spikes[at].tolist(),
-            near=flips.undecided[at].tolist(),
+            undecided=flips.undecided[at].tolist(),
             flips=flips.flips[at].tolist(),
             unexplained=flips.unexplained[at].tolist(),
-            running_flips=free_run.flips[at].tolist(),
+            free_running_flips=free_run.flips[at].tolist(),
             margin=float(flips.margins[at]),
         )
         for at, layer in enumerate(signature.layers)

@@ -74,7 +74,7 @@ def output_parity(
     difference, of_parts = (np.abs(each - reference.output).reshape(len(output), -1) for each in (output, parts))
     bound = reference.output_bound.reshape(difference.shape)
     beyond, excused = (~(each <= bound).all(axis=1) for each in (difference, of_parts))
-    decided = ~np.logical_or.reduce([undecided.any(axis=1) for undecided in reference.near.values()])
+    decided = ~np.logical_or.reduce([undecided.any(axis=1) for undecided in reference.undecided.values()])
     own, theirs = (np.nan_to_num(each.max(axis=1), nan=np.inf) for each in (difference, of_parts))
     slack = bound.max(axis=1)
     found = OutputParity(

@@ -50,7 +50,7 @@ class Failures:
         if place is None:
             return
         if place.expected is None or place.bound is None:
-            why = "where the neuron is not near its threshold"
+            why = "where the neuron is not undecided"
         else:
             distance = abs(place.expected - layer.neuron.threshold)
             why = f"{distance:.2g} from its threshold, where rounding explains {place.bound:.2g}"

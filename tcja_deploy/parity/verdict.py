@@ -1,33 +1,33 @@
-"""Does the exported network do what the trained one does? Judged layer by layer, spike by spike.
+"""Does the exported network compute what the trained network does? Its parity is judged spike by spike.
 
-A spike is a comparison, so the last bit of a sum can flip it, and a flip changes everything behind it. Two correct
-implementations therefore differ now and then, and how much they differ at the end says little. So each layer of the
-exported network is fed the spikes that the reference fired before it, and its attention's gates (teacher forcing): then
-only rounding may separate the two, and how much rounding may do is known (`tcja_runtime.evidence.rounding`,
-`tcja_exporters.reference.bounds`).
+A spike is a comparison, so a rounding error in the last bit can flip it, and a spike flip changes all layers behind it.
+Two correct implementations therefore differ now and then, and the size of the difference in the output says little. So
+the comparison is teacher-forced: each layer of the exported network is fed the spikes of the reference, and the gates
+of its attention. Then only rounding may separate the two, and how far it can do so is known
+(`tcja_runtime.evidence.rounding`, `tcja_exporters.reference.bounds`).
 
-    flips           spikes that differ where every layer is fed the reference's spikes
-    unexplained     flips whose exact membrane is further from the threshold than rounding can move it
-    near            neurons that are so near their threshold, at a time step, that rounding decides: the share of them
-                    says what the bounds are worth
-    signals         input currents, and what attention blocks compute on their way; each must be within its bound
-    running flips   spikes that differ where the network runs free, so that a flip changes the layers behind it
+    flips               spikes that differ from the reference, teacher-forced
+    unexplained         flips where the exact membrane is further from the threshold than rounding can move it
+    undecided           neurons that are so near their threshold, at a time step, that rounding decides whether they
+                        fire. The smaller their share, the more the comparison is worth.
+    signals             the input currents of layers and the values in attention blocks
+    free-running flips  spikes that differ from the reference where each layer is fed its own network's spikes
 
-Parity is met if, for every model,
+Parity is met if, for every model of the network,
 
-    no flip is unexplained, and every signal and the output read out of the reference's spikes are within their bounds,
-        on real windows and on drawn ones, which put every weight to work;
-    the same holds with drawn weights whose sums are exact, so that most bounds are zero and every bit is compared;
-    neurons alone, on currents that meet their threshold, fire as they are specified, to the bit;
+    no flip is unexplained, and every signal and the teacher-forced output are within their rounding bounds, on the
+        windows and on the random stimulus, which puts every weight to work;
+    the same holds on the exact stimulus, whose sums have no rounding, so that most signals must be equal to the bit;
+    the neurons of each layer alone fire as specified, to the bit, on currents that meet their thresholds exactly;
     all models fire the same spikes;
-    running free, the first layer with a flip in a window, fed the reference's spikes until then, has only flips that
-        rounding explains, and the output of a window without any flip is within its bound;
-    an engine, of which nothing but the output is seen, answers as `tcja_deploy.parity.engine` says;
-    running free on all data, of which only the first windows are judged, the network is right less often than the
-        reference by no more than chance explains (`tcja_runtime.evidence.agreement.CHANCE`).
+    free-running, in each window the first layer with a flip has explained flips only, and the output of a window
+        without flips is within its bound;
+    the output of each engine passes the tests of `tcja_deploy.parity.engine`;
+    free-running on all data, of which only the first windows are judged spike by spike, the network is right less often
+        than the reference by no more than chance explains (`tcja_runtime.evidence.agreement.CHANCE`).
 
-What follows from an explained flip, even another class, is rounding too: PyTorch itself in another precision, or on
-another machine, does no better. How often it happens is reported.
+What follows from an explained flip, even another class, is an effect of rounding: PyTorch itself does not agree better
+with PyTorch in another precision or on another machine. How often this happens is reported.
 """
 
 from __future__ import annotations
@@ -44,51 +44,56 @@ from tcja_runtime.evidence.anytime import Curve
 
 OUTPUT = "the output"
 WINDOWS, DRAWN, DYADIC = "windows", stimulus.DRAWN, stimulus.DYADIC
-"""The scenes: the windows themselves, and those that are drawn."""
+"""The names of the scenes: the windows, the random stimulus and the exact stimulus."""
 
-_SHOWN = 3  # failures in a line
+_SHOWN = 3  # the number of failures in `why_not`
 
 
 @dataclasses.dataclass(kw_only=True)
 class LayerParity:
-    """One spiking layer, over all windows.
+    """The comparison of one spiking layer, over all windows. Each list has one count for each time step, [T].
 
     Attributes:
-        layer: its name.
-        neurons: how many it has.
-        spikes: how many the reference fired, a time step.
-        near: how many neurons were so near their threshold that rounding decides, a time step.
-        flips: how many spikes differ where the layer is fed the reference's spikes, a time step.
-        unexplained: how many of them rounding does not explain, a time step.
-        running_flips: how many differ where the network runs free, a time step.
-        margin: largest distance of an explained flip's membrane from the threshold, as a share of it.
+        layer: the name of the layer.
+        neurons: the number of its neurons.
+        spikes: the number of spikes that the reference fired.
+        undecided: the number of undecided neurons.
+        flips: the number of spike flips, teacher-forced.
+        unexplained: the number of these flips that rounding does not explain.
+        free_running_flips: the number of spike flips, free-running.
+        margin: the largest distance of an explained flip's membrane from the threshold, as a share of the threshold.
     """
 
     layer: str
     neurons: int
     spikes: list[int]
-    near: list[int]
+    undecided: list[int]
     flips: list[int]
     unexplained: list[int]
-    running_flips: list[int]
+    free_running_flips: list[int]
     margin: float = 0.0
 
-    def share_near(self, windows: int) -> float:
-        """Share of its neurons and time steps at which rounding decides."""
-        return sum(self.near) / (self.neurons * len(self.near) * windows)
+    def undecided_share(self, windows: int) -> float:
+        """The share of neurons and time steps that are undecided, from 0 to 1, for a number of windows."""
+        return sum(self.undecided) / (self.neurons * len(self.undecided) * windows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure as plain values, for parity.json."""
+        names = {"undecided": "near", "free_running_flips": "running_flips"}
+        return {names.get(name, name): value for name, value in vars(self).items()}
 
 
 @dataclasses.dataclass(kw_only=True)
 class SignalParity:
-    """A signal, or the output, in one scene.
+    """The comparison of a signal, or of the output, in one scene.
 
     Attributes:
-        scene: "windows", or the name of a drawn scene.
-        signal: its name.
-        seen: how many values were compared.
-        beyond: how many are further from the reference than rounding explains.
-        share: the largest difference, as a share of what rounding explains.
-        exact: whether nothing is rounded, so that every bit was compared.
+        scene: the name of the scene, such as WINDOWS.
+        signal: the name of the signal, or OUTPUT.
+        seen: the number of values that were compared.
+        beyond: the number of values beyond the rounding bound.
+        share: the largest difference from the reference, as a share of its bound.
+        exact: whether all bounds are 0, so that the values must be equal to the bit.
     """
 
     scene: str
@@ -101,16 +106,16 @@ class SignalParity:
 
 @dataclasses.dataclass(kw_only=True)
 class Failure:
-    """What was not met.
+    """A condition of parity that is not met.
 
     Attributes:
-        kind: "neurons" alone, "values" of a signal or the output, "spikes" of a layer, "models" that differ from each
-            other, what an "engine" answers, or "accuracy".
-        text: for people, in a line.
-        model: file of the model.
-        scene: where it was seen; None where no windows were involved.
-        signal: the layer, the part of an attention block, or the output; None for the whole network.
-        place: where exactly, if it is at a place.
+        kind: what fails: the "neurons" of a layer alone, the "values" of a signal or the output, the "spikes" of a
+            layer, "models" that differ from each other, the output of an "engine", or the "accuracy".
+        text: the failure in a sentence, for people.
+        model: the file of the model.
+        scene: the name of the scene in which it was seen; None if it was in none.
+        signal: the name of the layer, of the part of an attention block, or OUTPUT; None for the whole network.
+        place: the first wrong value; None if the failure is not about a value.
     """
 
     kind: str
@@ -123,13 +128,13 @@ class Failure:
 
 @dataclasses.dataclass(kw_only=True)
 class Divergence:
-    """Where a free run first differs from the reference.
+    """The first spike flip of a free-running network.
 
     Attributes:
-        layer: the first layer, in the order they fire, with a flip.
-        window: the first window with a flip there, from 0.
-        time_step: the first there, from 1.
-        spikes: how many spikes differ, in each layer, in that window.
+        layer: the name of the first layer with a flip, in the order the layers fire.
+        window: the index of the first window with a flip in that layer, from 0.
+        time_step: the first time step with a flip there, from 1.
+        spikes: the number of spikes that differ in that window, by layer.
     """
 
     layer: str
@@ -143,16 +148,17 @@ class Parity:
     """The comparison of the exported network in one backend with the reference.
 
     Attributes:
-        backend: what ran the network, for people.
-        model: file of the model whose figures these are.
-        twins: files of the models that fired the same spikes as it.
-        changed_windows: how many windows have a flip, running free.
-        statistics: how both classify, running free, these windows and more of the same data; None without classes.
-        output_difference: largest difference of an output, running free.
-        divergence: where the free run first differs; None if nowhere.
-        layers: flips by layer, in the order they fire.
-        signals: signals and output by scene.
-        failures: what was not met; empty if all was.
+        backend: the name and version of the backend, for people.
+        model: the file of the model that the figures are of.
+        twins: the files of the other models, if they fired the same spikes.
+        changed_windows: the number of windows with a flip, free-running.
+        statistics: how both networks classify these windows and more of the same data, free-running; None without
+            classes.
+        output_difference: the largest difference of an output from the reference, free-running.
+        divergence: the first flip, free-running; None if there is none.
+        layers: the comparison of each layer, in the order they fire.
+        signals: the comparison of each signal and of the output, in each scene.
+        failures: the conditions that are not met; empty if parity is met.
     """
 
     backend: str
@@ -169,33 +175,34 @@ class Parity:
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values, for parity.json."""
         statistics = self.statistics and self.statistics.to_dict()
+        layers = [layer.to_dict() for layer in self.layers]
         shares = {"agreement": self.agreement, "accuracy": self.accuracy}
-        return {**dataclasses.asdict(self), "statistics": statistics, **shares}
+        return {**dataclasses.asdict(self), "statistics": statistics, "layers": layers, **shares}
 
     @property
     def agreement(self) -> float | None:
-        """Share of windows with the reference's predicted class, running free; None without classes."""
+        """The share of windows with the predicted class of the reference, free-running; None without classes."""
         return self.statistics.same if self.statistics else None
 
     @property
     def accuracy(self) -> float | None:
-        """Share of windows whose predicted class is the label, running free; None without labels."""
+        """The accuracy of the exported network, from 0 to 1, free-running; None without labels."""
         return self.statistics.accuracy.share if self.statistics else None
 
     @property
     def flips(self) -> int:
-        """Flips in all layers, each fed the reference's spikes."""
+        """The number of flips in all layers, teacher-forced."""
         return sum(sum(layer.flips) for layer in self.layers)
 
     @property
     def unexplained(self) -> int:
-        """Those that rounding does not explain."""
+        """The number of unexplained flips in all layers, teacher-forced."""
         return sum(sum(layer.unexplained) for layer in self.layers)
 
     @property
-    def running_flips(self) -> int:
-        """Flips in all layers, running free."""
-        return sum(sum(layer.running_flips) for layer in self.layers)
+    def free_running_flips(self) -> int:
+        """The number of flips in all layers, free-running."""
+        return sum(sum(layer.free_running_flips) for layer in self.layers)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -317,17 +324,17 @@ class Report:
     """The comparison of the exported network with the reference, in every backend.
 
     Attributes:
-        reference: what the network was compared with, for people.
-        source: where the windows come from.
-        real: whether they are data.
-        windows: how many were judged, spike by spike.
-        estimated: signals whose bounds are estimates, and the operations that no bound is known for.
-        backends: one comparison a backend.
+        reference: what the network is compared with, for people.
+        source: where the windows come from, for people.
+        real: whether the windows are data; False for random ones.
+        windows: the number of windows that are judged spike by spike.
+        estimated: by signal whose bounds are estimates, the operations for which no bound is known.
+        backends: the comparison in each backend.
         engines: the comparison of each engine.
         stepwise: the comparison of the stepwise network; None without one.
-        not_run: why the bundle's other engines were not run, a line each.
-        anytime: how early answers can be had, from the reference and from each backend.
-        untold: why that is not known, a line each.
+        not_run: why engines of the bundle were not run, a sentence each.
+        anytime: how early predictions can be had, from the reference and from each backend.
+        untold: what is not known of that, a sentence each.
     """
 
     reference: str
@@ -344,31 +351,31 @@ class Report:
 
     @property
     def accuracy(self) -> float | None:
-        """The reference's; None without labels."""
+        """The accuracy of the reference, from 0 to 1; None without labels."""
         statistics = self.backends[0].statistics
         return statistics.original_accuracy.share if statistics else None
 
     @property
     def silent(self) -> list[str]:
-        """Layers in which the reference fired no spike on the windows."""
+        """The names of layers in which the reference fired no spike on the windows."""
         return [layer.layer for layer in self.backends[0].layers if not sum(layer.spikes)]
 
     @property
     def failures(self) -> list[str]:
-        """What was not met in any backend, a line each."""
+        """The conditions that are not met, in all backends, a sentence each."""
         judged: list[Parity | OutputParity | StepwiseParity] = [*self.backends, *self.engines]
         judged += [self.stepwise] if self.stepwise else []
         return [f"{found.backend}: {failure.text}" for found in judged for failure in found.failures]
 
     @property
     def why_not(self) -> str:
-        """The failures in one line, the first few of many."""
+        """The first few failures, and the number of the others, in one line."""
         shown, more = self.failures[:_SHOWN], len(self.failures) - _SHOWN
         return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 
     @property
     def met(self) -> bool:
-        """Whether the network passed in every backend."""
+        """Whether parity is met in every backend."""
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:

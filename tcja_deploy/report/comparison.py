@@ -32,7 +32,7 @@ def flips(report: Report, found: Parity, *, mixes: bool) -> Html:
             facts=[
                 f"{sum(layer.flips):,}",
                 f"{sum(layer.unexplained):,}",
-                fine_percent(layer.share_near(report.windows)),
+                fine_percent(layer.undecided_share(report.windows)),
             ],
         )
         for layer in found.layers
@@ -64,9 +64,9 @@ def _free_running(found: Parity, *, mixes: bool) -> list[Html]:
     rows = [
         FlipRow(
             layer=layer.layer,
-            flips=layer.running_flips,
-            unexplained=[0] * len(layer.running_flips),
-            facts=[f"{sum(layer.running_flips):,}", f"{start.spikes.get(layer.layer, 0):,}"],
+            flips=layer.free_running_flips,
+            unexplained=[0] * len(layer.free_running_flips),
+            facts=[f"{sum(layer.free_running_flips):,}", f"{start.spikes.get(layer.layer, 0):,}"],
         )
         for layer in found.layers
     ]

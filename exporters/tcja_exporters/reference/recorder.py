@@ -201,7 +201,7 @@ class _NetworkRecorder:
             output=output,
             output_bound=bound,
             spikes=fired,
-            near={name: near for name, (near, _) in found.items()} if self._free else {},
+            undecided={name: undecided for name, (undecided, _) in found.items()} if self._free else {},
             witnesses={name: witnesses[name] for name in self.estimated if name != _OUTPUT},
             step_output=_steps(self.step_output, read, fired),
         )

@@ -185,7 +185,7 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
     for layer, packed in golden.spikes.items():
         arrays[f"spikes:{layer}"] = packed.rows
         arrays[f"shape:{layer}"] = np.array(packed.shape)
-        arrays[f"near:{layer}"] = golden.recorded.near[layer]
+        arrays[f"near:{layer}"] = golden.recorded.undecided[layer]
     for scene, reference in golden.scenes.items():
         arrays |= {f"{scene}/{name}": array for name, array in _arrays(reference).items()}
     with path.open("wb") as file:
@@ -211,7 +211,7 @@ def load(path: Path, contract: InputContract) -> Golden:
             source=str(arrays["source"]),
             real=bool(arrays["real"]),
         )
-        near = {layer: arrays[f"near:{layer}"] for layer in layers}
+        undecided = {layer: arrays[f"near:{layer}"] for layer in layers}
         scenes = {}
         for scene in map(str, arrays["scenes"]):
             n = len(arrays[f"{scene}/output"])
@@ -225,7 +225,7 @@ def load(path: Path, contract: InputContract) -> Golden:
             digest=str(arrays["answered"]),
             labels=samples.labels,
         )
-        return Golden(samples, spikes, _reference(arrays, "", {}, near), scenes, predictions)
+        return Golden(samples, spikes, _reference(arrays, "", {}, undecided), scenes, predictions)
     except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} holds no golden vectors ({error}); export the bundle again") from error
 
@@ -242,7 +242,7 @@ def _arrays(reference: Reference) -> Arrays:
 
 
 def _reference(
-    arrays: Arrays, prefix: str, spikes: Mapping[str, Spikes], near: Mapping[str, npt.NDArray[np.int64]]
+    arrays: Arrays, prefix: str, spikes: Mapping[str, Spikes], undecided: Mapping[str, npt.NDArray[np.int64]]
 ) -> Reference:
     output, bound = arrays[f"{prefix}output"], arrays[f"{prefix}output_bound"]
     _check(f"{prefix}output", _are_numbers(output, "f") and _are_numbers(bound, "f") and output.shape == bound.shape)
@@ -258,7 +258,7 @@ def _reference(
         return found
 
     signals = {signal: witnesses(signal) for signal in map(str, arrays[f"{prefix}signals"])}
-    return Reference(output=output, output_bound=bound, spikes=spikes, near=near, witnesses=signals)
+    return Reference(output=output, output_bound=bound, spikes=spikes, undecided=undecided, witnesses=signals)
 
 
 def _are_numbers(array: npt.NDArray[Any], kinds: str) -> bool:

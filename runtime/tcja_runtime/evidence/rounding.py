@@ -28,7 +28,7 @@ for the terms of higher order. A reset sets the error back, or adds the rounding
 
     e_v = u |v_reset|  where it fires (hard)     or     e_h + 2 u (|h| + e_h + threshold)  (soft)     or     e_h
 
-A spike is decided by rounding alone where |h - threshold| <= e_h + u |threshold|: the neuron is then near.
+A spike is decided by rounding alone where |h - threshold| <= e_h + u |threshold|: the neuron is then undecided.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Reference:
         output: the output, float64 [N, ...].
         output_bound: the rounding bound of the output where all spikes agree, float32 [N, ...].
         spikes: the spikes of each layer, in the order of the network: those it fired, or was made to fire.
-        near: the number of undecided neurons of each layer, [N, T]; empty where the spikes were given.
+        undecided: the number of undecided neurons of each layer, [N, T]; empty where the spikes were given.
         witnesses: the witnesses of each signal. Those of a layer include every neuron that is undecided at any time
             step.
         step_output: the tensor whose mean over time gives the output, [T, N, units]; None where it was not recorded.
@@ -76,7 +76,7 @@ class Reference:
     output: Values
     output_bound: npt.NDArray[np.float32]
     spikes: Mapping[str, Spikes]
-    near: Mapping[str, npt.NDArray[np.int64]]
+    undecided: Mapping[str, npt.NDArray[np.int64]]
     witnesses: Mapping[str, Witnesses]
     step_output: Values | None = None
 
@@ -94,7 +94,7 @@ class Reference:
             output=self.output[part],
             output_bound=self.output_bound[part],
             spikes={layer: spikes[:, part] for layer, spikes in self.spikes.items()},
-            near={layer: near[part] for layer, near in self.near.items()},
+            undecided={layer: counts[part] for layer, counts in self.undecided.items()},
             witnesses={name: found.windows(part, len(self)) for name, found in self.witnesses.items()},
             step_output=None if self.step_output is None else self.step_output[:, part],
         )
@@ -108,7 +108,9 @@ class Reference:
             output=np.concatenate([part.output for part in parts]),
             output_bound=np.concatenate([part.output_bound for part in parts]),
             spikes={name: np.concatenate([part.spikes[name] for part in parts], 1) for name in parts[0].spikes},
-            near={name: np.concatenate([part.near[name] for part in parts]) for name in parts[0].near},
+            undecided={
+                name: np.concatenate([part.undecided[name] for part in parts]) for name in parts[0].undecided
+            },
             witnesses={
                 name: Witnesses.joined([part.witnesses[name] for part in parts], sizes) for name in parts[0].witnesses
             },

@@ -140,7 +140,7 @@ def test_silent_layers_are_named(run, tmp_path):
     options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
     code, out, _ = run("export", checkpoint, *options)
     assert code == 0
-    assert "No spike was seen in fc.2, fc.5: this data proves little of it." in " ".join(out.split())
+    assert "No spike was seen in fc.2, fc.5: this data proves little about it." in " ".join(out.split())
     assert "No spike was seen in fc.2, fc.5" in (tmp_path / "a.bundle" / "report.html").read_text()
 
 

@@ -239,9 +239,8 @@ def test_it_is_said_for_people(run, bundle, monkeypatch):
     code, printed, _ = run("verify", bundle, "--anytime", "3")
     assert code == 0
     said = " ".join(printed.split())
-    assert (
-        "Windows that have their final class after the first t steps, and accuracy t = 1 t = 2 t = 4 t = 5 99" in said
-    )
+    assert "Windows that have their final class after the first t time steps, and accuracy t = 1 t = 2 " in said
+    assert " t = 4 t = 5 99" in said
     assert "ONNX Runtime" in said
     assert "frames shown, 3 windows" in said
     assert "Frames shown: the answer when only the first frames have come, the others being empty" in said

@@ -35,7 +35,7 @@ def test_a_correct_export_passes(bundle, name):
     assert found.unexplained == 0
     assert [layer.layer for layer in found.layers] == [layer.name for layer in opened.manifest.layers]
     assert all(sum(layer.spikes) > 0 for layer in found.layers)
-    assert all(layer.share_near(report.windows) < 0.01 for layer in found.layers)
+    assert all(layer.undecided_share(report.windows) < 0.01 for layer in found.layers)
     assert report.accuracy == found.accuracy == pytest.approx(10 / 12)
 
 
@@ -113,7 +113,7 @@ def test_every_layer_is_judged_on_its_own(bundle):
     assert unexplained.pop(first.name)
     assert unexplained.pop(last.name)
     assert not any(unexplained.values())
-    assert all(sum(layer.running_flips) for layer in found.layers)
+    assert all(sum(layer.free_running_flips) for layer in found.layers)
     assert found.divergence is not None
     assert (found.divergence.layer, found.divergence.window) == (first.name, 0)
     assert found.divergence.spikes.keys() == {layer.layer for layer in found.layers}
@@ -167,7 +167,7 @@ def test_a_flip_is_judged_by_its_bound(bundle, bound, met):
     )
     report = verify(bundle).report
     (found,) = report.backends
-    assert found.layers[-1].flips[-1] == found.flips == found.running_flips == 1
+    assert found.layers[-1].flips[-1] == found.flips == found.free_running_flips == 1
     assert found.unexplained == (0 if met else 1)
     assert report.met is met
     if not met:
@@ -188,7 +188,7 @@ def test_a_flip_far_from_any_threshold_fails(bundle):
     replaced(bundle, spikes={**reference.spikes, layer.name: spikes})
     failures = verify(bundle).report.failures
     place = tuple(map(int, np.unravel_index(element, layer.shape)))
-    said = f"the first at window 1, time step 1, neuron {place}, where the neuron is not near its threshold"
+    said = f"the first at window 1, time step 1, neuron {place}, where the neuron is not undecided"
     assert any(said in failure for failure in failures)
 
 

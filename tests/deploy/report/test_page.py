@@ -62,7 +62,8 @@ NARROW = 400
 
 def layer(name: str = "conv.1", time_steps: int = 4, **changes) -> LayerParity:
     none = [0] * time_steps
-    fields = {"spikes": [3] * time_steps, "near": none, "flips": none, "unexplained": none, "running_flips": none}
+    counts = ("undecided", "flips", "unexplained", "free_running_flips")
+    fields = {"spikes": [3] * time_steps, **dict.fromkeys(counts, none)}
     return LayerParity(**{"layer": name, "neurons": 6, **fields, **changes})
 
 
@@ -124,7 +125,11 @@ def margins(*at: int) -> list[int]:
 
 
 FLIPPED = layer(
-    flips=[0, 0, 7, 1], unexplained=[0, 0, 2, 0], near=[0, 0, 18, 6], running_flips=[0, 0, 1234, 12345], margin=1e-6
+    flips=[0, 0, 7, 1],
+    unexplained=[0, 0, 2, 0],
+    undecided=[0, 0, 18, 6],
+    free_running_flips=[0, 0, 1234, 12345],
+    margin=1e-6,
 )
 DIVERGED = Divergence(layer="conv.1", window=1, time_step=3, spikes={"conv.1": 1, "fc": 9, "out": 4})
 MET = compared(parity([layer()]))
@@ -185,7 +190,7 @@ def big() -> str:
             20,
             flips=random.integers(1, 99999, 20).tolist(),
             unexplained=random.integers(0, 2, 20).tolist(),
-            running_flips=random.integers(1, 999999, 20).tolist(),
+            free_running_flips=random.integers(1, 999999, 20).tolist(),
         )
         for i in range(40)
     ]
@@ -223,7 +228,7 @@ def long_names() -> str:
     )
     signal = SignalParity(scene="windows", signal=name, seen=1, beyond=0, share=0.1, exact=False)
     diverged = Divergence(layer=name, window=0, time_step=1, spikes={name: 1})
-    found = parity([layer(name, running_flips=[1] * 4)], model=name, signals=[signal], divergence=diverged)
+    found = parity([layer(name, free_running_flips=[1] * 4)], model=name, signals=[signal], divergence=diverged)
     profile = NetworkProfile(windows=4, margins={name: margins(3)}, gates={name: PROFILE.gates["att"]})
     return render(manifest, compared(found, source=name), profile)
 
@@ -281,7 +286,7 @@ def test_names_stay_text():
         tools={HOSTILE: HOSTILE},
         producer=HOSTILE,
     )
-    named = layer(HOSTILE, flips=[1] * 4, unexplained=[0, 0, 1, 0], running_flips=[1] * 4)
+    named = layer(HOSTILE, flips=[1] * 4, unexplained=[0, 0, 1, 0], free_running_flips=[1] * 4)
     found = compared(
         parity(
             [named, layer("silent" + HOSTILE, spikes=[0] * 4)],
@@ -426,7 +431,7 @@ def test_the_first_divergence_is_told():
 
 def test_a_divergence_in_the_last_layer_spreads_no_further():
     start = Divergence(layer="out", window=0, time_step=1, spikes={"conv.1": 0, "out": 2})
-    text = page(compared(parity([layer(), layer("out", running_flips=[2, 0, 0, 0])], divergence=start))).text
+    text = page(compared(parity([layer(), layer("out", free_running_flips=[2, 0, 0, 0])], divergence=start))).text
     assert "In that window 2 spikes of out differ. A flip" in text
 
 

@@ -104,7 +104,9 @@ def test_layers_can_be_fed_any_spikes_and_gates(name, exports, file):
 
     probed = probe(exports[name][1], file, name, gates)
     spikes = {layer: values.numpy() for layer, values in given.items()}
-    known = Reference(output=output.numpy(), output_bound=output.numpy(), spikes=spikes, near={}, witnesses=witnesses)
+    known = Reference(
+        output=output.numpy(), output_bound=output.numpy(), spikes=spikes, undecided={}, witnesses=witnesses
+    )
     actual = probed.forced(inputs.numpy(), known)
     for layer in given:
         np.testing.assert_allclose(actual.signals[layer], currents[layer].numpy(), rtol=0, atol=2e-5)
@@ -127,7 +129,7 @@ def test_networks_run_free_with_given_gates(name, exports, file):
     gates, witnesses = gated_at_random(network, exports[name][0].model, steps, torch.Generator().manual_seed(3))
     expected = recorder.run(network, inputs.numpy())
     known = Reference(
-        output=expected.output, output_bound=expected.output, spikes=expected.spikes, near={}, witnesses=witnesses
+        output=expected.output, output_bound=expected.output, spikes=expected.spikes, undecided={}, witnesses=witnesses
     )
     probed = probe(exports[name][1], file, name, gates)
     actual, own = probed.gated(inputs.numpy(), known), probed.free(inputs.numpy())

@@ -26,7 +26,7 @@ def random_reference(windows: int, seed: int = 0) -> Reference:
         output=rng.random((windows, 4)),
         output_bound=rng.random((windows, 4)).astype(np.float32),
         spikes={name: rng.random((3, windows, *shape)) < 0.3 for name, shape in SHAPES.items()},
-        near={name: rng.integers(0, 3, (windows, 3)) for name in SHAPES},
+        undecided={name: rng.integers(0, 3, (windows, 3)) for name in SHAPES},
         witnesses={name: witnesses(int(np.prod(shape))) for name, shape in SHAPES.items()} | {"c.gate": witnesses(5)},
     )
 
@@ -45,8 +45,8 @@ def assert_same(found: Reference, expected: Reference) -> None:
     assert list(found.spikes) == list(expected.spikes)
     for layer, spikes in expected.spikes.items():
         np.testing.assert_array_equal(found.spikes[layer], spikes)
-    for layer, near in expected.near.items():
-        np.testing.assert_array_equal(found.near[layer], near)
+    for layer, undecided in expected.undecided.items():
+        np.testing.assert_array_equal(found.undecided[layer], undecided)
     assert list(found.witnesses) == list(expected.witnesses)
     for signal, witnesses in expected.witnesses.items():
         for name, array in vars(witnesses).items():
@@ -61,7 +61,7 @@ def test_round_trip(tmp_path, labelled):
         samples = type(samples)(inputs=samples.inputs, labels=np.arange(5), source="x.npz", real=True)
     drawn = random_reference(2, seed=3)
     given = {name: stimulus.spikes(name, shape, 3, 2) for name, shape in SHAPES.items()}
-    drawn = dataclasses.replace(drawn, spikes=given, near={})
+    drawn = dataclasses.replace(drawn, spikes=given, undecided={})
     recorder = Recorder()
     recorder.add_scene("drawn", drawn)
     recorder.add(random_reference(2, seed=1))
