@@ -313,7 +313,7 @@ def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | 
         raise BadInput(f"`samples` {samples} must be at least 1")
     if path is None:
         if samples is not None:
-            raise BadInput("`samples` says how many windows of `data` to take; give `data` too, or leave it out")
+            raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")
         return None
     if not manifest.classes:
         raise BadInput(f"`data` {path}: the network does not classify, so there is nothing to count; leave it out")
@@ -322,7 +322,11 @@ def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | 
 
 
 def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
-    """Refuse golden vectors of another network, so that what is compared is what the manifest describes."""
+    """Check that golden vectors are of the network that the manifest describes.
+
+    Raises:
+        BadInput: an array has another shape, or a layer or signal is missing.
+    """
     n, labels = len(vectors.samples), vectors.samples.labels
     predictions = vectors.predictions
     counted = predictions.early.shape[1:]

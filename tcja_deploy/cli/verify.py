@@ -1,4 +1,4 @@
-"""`tcja-deploy verify`: its options, and where a network first goes wrong as text."""
+"""`tcja-deploy verify`: its options, and the first wrong signal of a network as text."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Windows to classify too, as in export, any number; labels tell the accuracy."),
+        typer.Option(help="Windows to classify too, any number, as in export. With labels, the accuracy is counted."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(max=1_000_000_000, help="Classify the first windows only, at most so many.")
+        int | None, typer.Option(max=1_000_000_000, help="Classify only the first windows of --data, at most this many.")
     ] = None,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="If it fails, name where it first goes wrong and what mistake would fit.")
+        bool, typer.Option("--bisect", help="If parity is not met, name the first wrong signal and the mistakes that would explain it.")
     ] = False,
     backend: Annotated[
         BackendName,
         typer.Option(
-            help="What to prove. Default: ONNX Runtime on the CPU, and every engine that this machine can run."
+            help="The backend to prove. Default: ONNX Runtime on the CPU, and every engine that this machine can run."
         ),
     ] = BackendName.AUTO,
     trust_engine: TrustEngine = False,
@@ -69,9 +69,9 @@ def verify(
 
 
 def culprit_text(found: Culprit) -> RenderableType:
-    """Where a network first goes wrong, and what would explain it."""
+    """The first wrong signal of a network, and the mistakes that would explain it."""
     text = Text("First wrong: ", style="bold")
     text.append(f"{found.module or 'the output'}, node {found.node or 'unknown'} of {found.model}\n", style="bold red")
     text.append(f"  {found.seen}\n", style="default")
-    text.append(f"  It fits: {'; or '.join(found.fits) or 'no mistake that is known'}", style="default")
+    text.append(f"  It fits: {'; or '.join(found.fits) or 'no known mistake'}", style="default")
     return text

@@ -1,4 +1,4 @@
-"""The section of the report that tells how early an answer can be had."""
+"""The section of the report about how early a prediction can be had, and the words for it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,24 @@ from tcja_runtime.evidence.agreement import Accuracy, Interval
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve
 
 _MEANING = {
-    STEPS_READ: "the answer of the first steps of whole windows, in which attention, where there is any, has mixed "
-    "what came later into each step.",
-    FRAMES_SHOWN: "the answer when only the first frames have come, the others being empty, which is what a live "
-    "system can know.",
+    STEPS_READ: "the answer of the first time steps of whole windows; attention mixes later frames into each step.",
+    FRAMES_SHOWN: "the answer when only the first frames have come, the others being empty; a live system can know it.",
 }
 
 
 def meaning(found: Sequence[Curve]) -> str:
-    """What each kind of curve counts, in words."""
+    """A sentence on each kind of curve in a list: what it counts."""
     counted = {each.counted for each in found}
     return " ".join(f"{how.capitalize()}: {said}" for how, said in _MEANING.items() if how in counted)
 
 
 def quarters(steps: int) -> list[int]:
-    """The first step, the last, and the quarters between."""
+    """The numbers of time steps in a short table: 1, a quarter, half and three quarters of all, and all."""
     return sorted({1, *(max(1, round(steps * quarter / 4)) for quarter in (1, 2, 3)), steps})
 
 
 def section(found: Sequence[Curve]) -> Html:
-    """Curves for the report; empty for none."""
+    """The section of the report about curves; empty if there are none."""
     if not found:
         return Html()
     same = [_line(each, found[0].network, each.agreement, None) for each in found]
@@ -57,7 +55,7 @@ def section(found: Sequence[Curve]) -> Html:
 
 
 def _line(each: Curve, reference: str, shares: Sequence[float], intervals: Sequence[Interval] | None) -> plots.Line:
-    """A curve in a chart: the reference's wide, so that others, which should lie on it, do not hide it."""
+    """The line of a curve in a chart. The reference's is wide and lies under the others, which should cover it."""
     under = each.network == reference
     return plots.Line(
         name=f"{each.network}, {each.counted}",
@@ -69,7 +67,7 @@ def _line(each: Curve, reference: str, shares: Sequence[float], intervals: Seque
 
 
 def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of a table that says from which step on answers hardly change."""
+    """The heads and rows of a table of the time steps from which on predictions hardly change."""
     heads = ["", "windows", f"{100 * SETTLED:g} % settled from step"]
     rows = [[f"{each.network}, {each.counted}", f"{each.windows:,}", str(each.settled)] for each in found]
     if any(each.accuracy for each in found):
@@ -81,7 +79,7 @@ def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
 
 
 def _numbers(found: Sequence[Curve]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Heads and rows of a table of everything."""
+    """The heads and rows of a table of all shares after every time step."""
     heads, columns = ["step"], [[str(t + 1) for t in range(len(found[0].same))]]
     for each in found:
         called = f"{each.network}, {each.counted}"

@@ -1,34 +1,40 @@
-r"""How far rounding may move what a neuron computes: arithmetics, and the bound of a membrane.
+r"""Rounding bounds: how far rounding may move the membrane of a neuron, for each arithmetic that a backend may use.
 
-A sum of n terms that are not zero is n - 1 additions in whatever order (adding a zero rounds nothing), each of which
-errs by d_k s_k with |d_k| <= u, the unit roundoff, s_k being the sum of some of the terms. The sum of any terms lies
-between that of all negative ones and that of all positive ones, so |s_k| <= S = (A + |sum|) / 2, A = sum |terms|, and
+**A sum.** A sum of n terms is n - 1 additions in any order. Terms that are 0 do not count, as adding 0 rounds nothing.
+Let u be the unit roundoff. Addition k returns a partial sum s_k with an error d_k s_k, where |d_k| <= u. A partial sum
+lies between the sum of all negative terms and the sum of all positive terms, so |s_k| <= S = (A + |sum|) / 2 with
+A = sum |terms|. Therefore
 
     |computed - exact|  <=  u S steps(n)              steps(n) = n                                  always
                                                       steps(n) = min(n, CONFIDENCE sqrt(n))         to nearest
 
-The first is Higham: Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 4.2. The second holds with
-a probability of at least 1 - 2 exp(-CONFIDENCE^2 / 2), or 1 - 3e-14, if rounding errors average out, that is, if d_k
-has no mean given those before it: Hoeffding's inequality, as in Higham, Mary: A new approach to probabilistic rounding
-error analysis, SIAM J. Sci. Comput. 41 (2019), and Connolly, Higham, Mary: Stochastic rounding and its probabilistic
-backward error analysis, SIAM J. Sci. Comput. 43 (2021). Without it, the bound of a layer with 20,000 inputs would
-explain anything; up to CONFIDENCE^2 terms it is the first. `tcja_exporters.reference.propagation` carries sums through
-the layers of a network; here they are carried through the neuron of `tcja_runtime.neuron`. With exact spikes given, the
-charge is linear,
+The first bound is in Higham: Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), section 4.2. The second
+holds with a probability of at least 1 - 2 exp(-CONFIDENCE^2 / 2) = 1 - 3e-14, if rounding errors average out, that is,
+if the expectation of d_k, given the errors before it, is 0. This is Hoeffding's inequality, as in Higham, Mary: A new
+approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019), and Connolly, Higham, Mary:
+Stochastic rounding and its probabilistic backward error analysis, SIAM J. Sci. Comput. 43 (2021). Up to CONFIDENCE^2
+terms the two are equal. For a layer with 20,000 inputs the first bound would be too large to tell a mistake from
+rounding.
 
-    h = decay v + gain x + bias                      (in whichever order of operations)
+**A neuron.** `tcja_exporters.reference.propagation` carries the bounds of sums through the layers of a network. This
+module carries them through a neuron (`tcja_runtime.neuron`). Where its spikes are given, the charge is linear,
 
-so that errors e_v of the membrane and e_x of the current become an error of h
+    h = decay v + gain x + bias                      (in any order of operations)
+
+so an error e_v of the membrane v and an error e_x of the current x become the error e_h of the membrane h before
+firing:
 
     e_h = decay e_v + gain e_x + ROUNDINGS u M
     M   = |v| + e_v + gain (|x| + e_x) + |bias| + |v_reset|      (+ threshold, late reset)
 
-where in every order each term of M goes through at most ROUNDINGS - 1 roundings, constants included, and one is left
-for the terms of higher order. A reset sets the error back, or adds the rounding of one subtraction:
+In every order of operations, each term of M takes part in at most ROUNDINGS - 1 roundings, including those of
+constants. One more is for the terms of higher order. A hard reset sets the error to that of v_reset; a soft reset adds
+the rounding of one subtraction:
 
     e_v = u |v_reset|  where it fires (hard)     or     e_h + 2 u (|h| + e_h + threshold)  (soft)     or     e_h
 
-A spike is decided by rounding alone where |h - threshold| <= e_h + u |threshold|: the neuron is then undecided.
+A neuron is undecided at a time step, so that rounding decides whether it fires, if |h - threshold| <= e_h + u
+|threshold|.
 """
 
 from __future__ import annotations
@@ -42,24 +48,28 @@ import numpy.typing as npt
 from tcja_runtime.neuron import NeuronSpec
 
 ROUNDINGS = 8
+"""The largest number of roundings that a term of the charge takes part in, plus one."""
 CONFIDENCE = 8.0
+"""The factor of sqrt(n) in the bound of a sum of n terms that rounds to nearest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arithmetic:
-    """How a backend computes; each figure is a unit roundoff, half the distance from 1 to the next number.
+    """The number formats that a backend computes with.
+
+    A format is given by its unit roundoff, which is half the distance from 1 to the next larger number.
 
     Attributes:
-        name: of it, for people.
-        operand: to which weights and values are rounded before they are multiplied; 0 where they are not.
-        operand_tiny: the largest error of rounding a number too small for `operand` to hold.
-        total: of the sums.
-        stored: of what layers return.
-        stored_tiny: the largest error of storing a number too small for the format to hold.
-        membrane: of the neuron.
-        unbiased: whether sums round to nearest; if they cut off, their errors do not average out.
-        levels: of an integer format, how many steps its largest magnitude has; 0 for floating point. Weights then have
-            a scale each output channel, values that are no spikes one scale a tensor.
+        name: the name of the arithmetic, for people.
+        operand: the unit roundoff of weights and values before they are multiplied; 0 if they are not rounded.
+        operand_tiny: the largest absolute error of an operand that is too small for the format's normal numbers.
+        total: the unit roundoff of sums.
+        stored: the unit roundoff of the values that layers return.
+        stored_tiny: the largest absolute error of such a value that is too small for the format's normal numbers.
+        membrane: the unit roundoff in neurons.
+        unbiased: whether sums round to nearest. If they truncate, their errors do not average out.
+        levels: the largest integer of an integer format, such as 127; 0 for floating point. In an integer format,
+            weights have a scale for each output channel, and values that are not spikes have one scale a tensor.
     """
 
     name: str
@@ -74,9 +84,9 @@ class Arithmetic:
 
 
 FLOAT32 = Arithmetic(name="float32")
-# NVIDIA's tensor cores cut off what they add instead of rounding it, with two bits to spare or none (Fasi, Higham,
-# Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, PeerJ Comput. Sci. 7 (2021) e330), so `total` is 2^-22;
-# TF32 operands may be cut off to their 11 bits, too.
+# NVIDIA's tensor cores truncate the terms of a sum instead of rounding them, with at most two extra bits (Fasi, Higham,
+# Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, PeerJ Comput. Sci. 7 (2021) e330), so `total` is 2^-22.
+# They may truncate operands to the 11 bits of TF32, too.
 TF32 = Arithmetic(name="TF32", operand=2.0**-10, operand_tiny=2.0**-136, total=2.0**-22, unbiased=False)
 FLOAT16 = Arithmetic(
     name="float16, sums in float32",
@@ -106,7 +116,16 @@ Floats64 = npt.NDArray[np.float64]
 
 
 def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x: Any) -> Any:
-    """e_h of the module's docstring, from numpy arrays, torch tensors or numbers of one shape."""
+    """The error e_h of the membrane before firing, as in the module's docstring.
+
+    Args:
+        spec: the neuron.
+        unit: the unit roundoff u in neurons.
+        v: the membrane after the last time step; a numpy array, torch tensor or number, as all others.
+        e_v: the error of the membrane.
+        x: the input current.
+        e_x: the error of the current.
+    """
     magnitude = abs(v) + e_v + spec.gain * (abs(x) + e_x) + abs(spec.bias) + abs(spec.v_reset)
     if spec.reset == "late":
         magnitude = magnitude + spec.threshold
@@ -114,7 +133,15 @@ def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x:
 
 
 def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
-    """e_v of the module's docstring, from the membrane h, its error and the spikes s (0 or 1)."""
+    """The error e_v of the membrane after a time step, as in the module's docstring.
+
+    Args:
+        spec: the neuron.
+        unit: the unit roundoff u in neurons.
+        h: the membrane before firing; a numpy array, torch tensor or number, as all others.
+        e_h: the error of the membrane before firing.
+        s: the spikes, 0 or 1.
+    """
     if spec.reset == "hard":
         return e_h * (1.0 - s) + s * (unit * abs(spec.v_reset))
     if spec.reset == "soft":
@@ -125,23 +152,24 @@ def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
 def membranes_within(
     spec: NeuronSpec, arithmetic: Arithmetic, current: Floats64, error: Floats64, spikes: npt.NDArray[np.bool_]
 ) -> tuple[Floats64, Floats64]:
-    """Membranes of neurons that are made to fire given spikes, from rest, and how far rounding may move them.
+    """The membranes of neurons whose spikes are given, and their rounding bounds. The neurons start at v_reset.
 
     Args:
-        spec: the neurons.
-        arithmetic: of the backend.
-        current: their exact currents, [T, ...].
-        error: how far rounding may move the currents, [T, ...].
-        spikes: when they fire, [T, ...].
+        spec: the constants of the neurons.
+        arithmetic: the arithmetic of the backend.
+        current: the exact currents, [T, ...].
+        error: the bounds of the currents, [T, ...].
+        spikes: the given spikes, [T, ...].
 
     Returns:
-        h_t and the distance from the threshold within which rounding decides, both [T, ...].
+        The membranes h_t before firing, and the distance from the threshold up to which a neuron is undecided, both
+        float64 [T, ...].
     """
     unit = arithmetic.membrane
     v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
     e_v = np.full_like(v, unit * abs(spec.v_reset))
     h, within = np.empty_like(current), np.empty_like(current)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is the caller's to judge
+    with np.errstate(over="ignore", invalid="ignore"):  # callers judge values that are NaN or infinite
         for t, (x, e_x) in enumerate(zip(current, error, strict=True)):
             h[t] = spec.charge(v, x, s)
             e_h = membrane_error(spec, unit, v, e_v, x, e_x)
