@@ -26,10 +26,12 @@ def verify(
         typer.Option(help="Windows to classify too, any number, as in export. With labels, the accuracy is counted."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(max=1_000_000_000, help="Classify only the first windows of --data, at most this many.")
+        int | None,
+        typer.Option(max=1_000_000_000, help="Classify only the first windows of --data, at most this many."),
     ] = None,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="If parity is not met, name the first wrong signal and the mistakes that would explain it.")
+        bool,
+        typer.Option("--bisect", help="If parity is not met, name the first wrong signal and mistakes that fit it."),
     ] = False,
     backend: Annotated[
         BackendName,
