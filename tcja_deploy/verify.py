@@ -13,6 +13,7 @@ from tcja_deploy.parity.bisect import Culprit, bisect
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import compare, with_statistics
 from tcja_deploy.parity.engine import engine_output, engine_parity
+from tcja_deploy.parity.failures import Failure
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
 from tcja_runtime.backends.select import Backend
@@ -302,7 +303,7 @@ def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
         f"of {found.compared:,} windows {found.only_original:,} are right only in {first.parity.backend} and "
         f"{found.only_exported:,} only here, which no chance explains (p = {found.p_value:.1g})"
     )
-    failure = verdict.Failure(kind="accuracy", text=text, model=second.parity.model)
+    failure = Failure(kind="accuracy", text=text, model=second.parity.model)
     parity = dataclasses.replace(second.parity, failures=[*second.parity.failures, failure])
     return dataclasses.replace(second, parity=parity)
 

@@ -12,7 +12,8 @@ from tcja_deploy.cli.flags import flagged
 from tcja_deploy.console import table
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
-from tcja_deploy.parity.verdict import DYADIC, OutputParity, Report
+from tcja_deploy.parity.failures import DYADIC
+from tcja_deploy.parity.verdict import OutputParity, Report
 from tcja_deploy.report.anytime import meaning, quarters
 from tcja_runtime.evidence.anytime import SETTLED, Curve
 

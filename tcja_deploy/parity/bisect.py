@@ -14,8 +14,9 @@ import numpy as np
 
 from tcja_deploy.parity import diagnose
 from tcja_deploy.parity.diagnose import Fired, SignalComparison
+from tcja_deploy.parity.failures import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure
 from tcja_deploy.parity.judge import Place, judge_signal
-from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure, Parity
+from tcja_deploy.parity.verdict import Parity
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.data.contract import Floats

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.parity.failures import Failures
+from tcja_deploy.parity.failures import DRAWN, DYADIC, OUTPUT, WINDOWS, Failures
 from tcja_deploy.parity.judge import Deviation, Flips, judge_output, judge_signal, judge_spikes
-from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Divergence, SignalParity
+from tcja_deploy.parity.verdict import Divergence, SignalParity
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable

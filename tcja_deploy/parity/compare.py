@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from tcja_deploy.parity.checks import FlipCheck, FreeRunCheck, SignalCheck, check_neurons, check_scene
-from tcja_deploy.parity.failures import Failures
-from tcja_deploy.parity.verdict import Failure, LayerParity, Parity
+from tcja_deploy.parity.failures import Failure, Failures
+from tcja_deploy.parity.verdict import LayerParity, Parity
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.errors import BadInput, ParityNotMet

@@ -19,7 +19,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.parity.verdict import Failure, OutputParity
+from tcja_deploy.parity.failures import Failure
+from tcja_deploy.parity.verdict import OutputParity
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.backends.stepwise_session import FILES
 from tcja_runtime.bundle.engines import ENGINE

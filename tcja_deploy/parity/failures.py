@@ -1,14 +1,41 @@
-"""Collects what a comparison did not meet, each with a line of text for people."""
+"""The conditions of parity that a comparison does not meet, each with a sentence for people."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from tcja_deploy.parity.judge import Deviation, Flips, Place
-from tcja_deploy.parity.verdict import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.evidence import stimulus
+
+OUTPUT = "the output"
+WINDOWS, DRAWN, DYADIC = "windows", stimulus.DRAWN, stimulus.DYADIC
+"""The names of the scenes: the windows, the random stimulus and the exact stimulus."""
 
 _ON_SCENE = {WINDOWS: "", DRAWN: ", on the random stimulus,", DYADIC: ", on the exact stimulus,"}
+
+
+@dataclasses.dataclass(kw_only=True)
+class Failure:
+    """A condition of parity that is not met.
+
+    Attributes:
+        kind: what fails: the "neurons" of a layer alone, the "values" of a signal or the output, the "spikes" of a
+            layer, "models" that differ from each other, the output of an "engine", or the "accuracy".
+        text: the failure in a sentence, for people.
+        model: the file of the model.
+        scene: the name of the scene in which it was seen; None if it was in none.
+        signal: the name of the layer, of the part of an attention block, or OUTPUT; None for the whole network.
+        place: the first wrong value; None if the failure is not about a value.
+    """
+
+    kind: str
+    text: str
+    model: str
+    scene: str | None = None
+    signal: str | None = None
+    place: Place | None = None
 
 
 class Failures:

@@ -36,15 +36,10 @@ import dataclasses
 import math
 from typing import Any
 
-from tcja_deploy.parity.judge import Place
+from tcja_deploy.parity.failures import Failure
 from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.anytime import Curve
-
-OUTPUT = "the output"
-WINDOWS, DRAWN, DYADIC = "windows", stimulus.DRAWN, stimulus.DYADIC
-"""The names of the scenes: the windows, the random stimulus and the exact stimulus."""
 
 _SHOWN = 3  # the number of failures in `why_not`
 
@@ -102,28 +97,6 @@ class SignalParity:
     beyond: int
     share: float
     exact: bool
-
-
-@dataclasses.dataclass(kw_only=True)
-class Failure:
-    """A condition of parity that is not met.
-
-    Attributes:
-        kind: what fails: the "neurons" of a layer alone, the "values" of a signal or the output, the "spikes" of a
-            layer, "models" that differ from each other, the output of an "engine", or the "accuracy".
-        text: the failure in a sentence, for people.
-        model: the file of the model.
-        scene: the name of the scene in which it was seen; None if it was in none.
-        signal: the name of the layer, of the part of an attention block, or OUTPUT; None for the whole network.
-        place: the first wrong value; None if the failure is not about a value.
-    """
-
-    kind: str
-    text: str
-    model: str
-    scene: str | None = None
-    signal: str | None = None
-    place: Place | None = None
 
 
 @dataclasses.dataclass(kw_only=True)

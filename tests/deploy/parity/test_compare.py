@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 from tcja_deploy import budget
-from tcja_deploy.parity import verdict
+from tcja_deploy.parity.failures import OUTPUT
 from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.evidence import golden
@@ -48,7 +48,7 @@ def test_every_signal_is_judged_in_every_scene(bundle, name):
     assert len(drawn) > len(always) > len(layers)
     found = {(signal.scene, signal.signal): signal for signal in report.backends[0].signals}
     scenes = {"windows": always, "drawn": drawn, "dyadic": drawn}
-    expected = {(scene, signal) for scene, signals in scenes.items() for signal in {*signals, verdict.OUTPUT}}
+    expected = {(scene, signal) for scene, signals in scenes.items() for signal in {*signals, OUTPUT}}
     assert found.keys() == expected
     assert all(signal.share < 0.7 and signal.seen for signal in found.values())
     # With drawn weights, all is exact but what a gate has touched, or a mean over 14 x 14.
@@ -279,7 +279,7 @@ def test_wrong_outputs_fail_without_a_flip(bundle):
     change(bundle, shifted)
     report = verify(bundle).report
     assert not report.backends[0].flips
-    assert {failure.signal for failure in report.backends[0].failures} == {verdict.OUTPUT}
+    assert {failure.signal for failure in report.backends[0].failures} == {OUTPUT}
     assert any("the output is " in failure for failure in report.failures)
 
 
@@ -324,4 +324,4 @@ def test_wrong_classes_fail(bundle):
     change(bundle, reversed_classes)
     report = verify(bundle).report
     assert not report.met
-    assert {failure.signal for failure in report.backends[0].failures} == {verdict.OUTPUT}
+    assert {failure.signal for failure in report.backends[0].failures} == {OUTPUT}

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tcja_deploy import formatting
-from tcja_deploy.parity.verdict import Divergence, Failure, LayerParity, Parity, Report, SignalParity
+from tcja_deploy.parity.failures import Failure
+from tcja_deploy.parity.verdict import Divergence, LayerParity, Parity, Report, SignalParity
 from tcja_deploy.report.html import tag
 from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
 from tcja_deploy.report.page import render
