@@ -108,9 +108,7 @@ class Reference:
             output=np.concatenate([part.output for part in parts]),
             output_bound=np.concatenate([part.output_bound for part in parts]),
             spikes={name: np.concatenate([part.spikes[name] for part in parts], 1) for name in parts[0].spikes},
-            undecided={
-                name: np.concatenate([part.undecided[name] for part in parts]) for name in parts[0].undecided
-            },
+            undecided={name: np.concatenate([part.undecided[name] for part in parts]) for name in parts[0].undecided},
             witnesses={
                 name: Witnesses.joined([part.witnesses[name] for part in parts], sizes) for name in parts[0].witnesses
             },
