@@ -142,6 +142,7 @@ class InputContract:
         return contract
 
     def _check(self) -> None:
+        """Raise a ValueError if the fields do not fit together."""
         if _SCALINGS.get(self.name) != self.scaling:
             raise ValueError(f"an input '{self.name}' cannot have the scaling '{self.scaling}'")
         sizes = len(self.shape) == _RANKS[self.name] and all(type(n) is int and n > 0 for n in self.shape)

@@ -86,6 +86,7 @@ class _ArrayWindows:
         return 1 if self.single else self.array.shape[0]
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
+        """The windows from number `start` on (`Part.windows`)."""
         rows = iter([self.array.whole()[None]]) if self.single else self.array.rows(size, start)
         for each in rows:
             yield _checked(each, self.contract, self.file)
@@ -255,6 +256,7 @@ def _open_parts(
 
 
 def _archived(file: Path) -> bool:
+    """Whether a file is an .npz, by its suffix."""
     return file.suffix.lower() == ".npz"
 
 
@@ -269,10 +271,12 @@ def _source(path: Path, files: Sequence[Path], parts: Sequence[Part], contract: 
 
 
 def _names(found: Mapping[str, Array]) -> str:
+    """The names of some arrays, for messages."""
     return ", ".join(found) or "nothing"
 
 
 def _check_array(array: Array, contract: InputContract, single: bool) -> None:
+    """Check the shape and the type of an array of windows."""
     wanted = ", ".join(map(str, contract.shape))
     if not single and (array.shape[1:] != contract.shape or not array.shape):
         raise BadInput(
@@ -310,6 +314,7 @@ def _remark(inputs: Floats, contract: InputContract) -> str:
 
 
 def _checked_labels(labels: npt.NDArray[Any], n: int, classes: Sequence[str] | None, path: Path) -> Labels:
+    """The labels of n windows as int64, checked against the classes of the network."""
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         raise BadInput(f"{path}: 'labels' must be {n} integers, it is {labels.dtype} of shape {labels.shape}")
     if classes is None:

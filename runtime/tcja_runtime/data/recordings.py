@@ -108,6 +108,7 @@ class RecordedWindows:
         return [*self.content.checks, *self._edges, self.contract.split, self.contract.duration, self.window]
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
+        """The windows from number `start` on (`tcja_runtime.data.dataset.Part.windows`)."""
         passed = 0
         for found in self._windows():
             wanted = found[max(0, start - passed) :]

@@ -109,4 +109,5 @@ def random_windows(contract: InputContract, n: int, seed: int = 0) -> InMemoryWi
 
 
 def _random(inputs: Floats, seed: int) -> InMemoryWindows:
+    """Random windows, with the seed in their source."""
     return InMemoryWindows(inputs=inputs, labels=None, source=f"drawn at random, seed {seed}", real=False)

@@ -130,6 +130,7 @@ class Buffer:
             self._changed.notify_all()
 
     def _append(self, events: Events) -> None:
+        """Put a run into the queue; a short run is joined to the last one."""
         self.arrived += len(events)
         self.held += len(events)
         run = Run(events, time.monotonic())

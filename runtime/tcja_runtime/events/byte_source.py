@@ -57,6 +57,7 @@ class ByteSource:
         return self._decoder.sensor if self._decoder else None
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
+        """The events as they come (`tcja_runtime.events.Source.runs`)."""
         head = b""
         try:
             for block in self._stream.blocks(stop):

@@ -78,10 +78,12 @@ class Header:
         return next((line[len(key) :].strip() for line in self.lines if line.startswith(key)), None)
 
     def _begin(self) -> None:
+        """Check the first line."""
         if self._first is not None and self.lines[:1] != [self._first]:
             raise Damaged(0, f"the first line is not {self._first.decode()}")
 
     def _end(self) -> None:
+        """End the header, and check that it may end here."""
         self._begin()
         if self._closed and self._last is not None:
             raise Damaged(self.size, f"the header ends without its line {self._last.decode()}")

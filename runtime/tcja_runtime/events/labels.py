@@ -65,6 +65,7 @@ def segments(path: Path) -> list[Segment] | None:
 
 
 def _segment(labels: Path, at: int, row: list[str]) -> Segment:
+    """The segment in a line of a label file; `at` is the number of the line."""
     try:
         kind, begin, end = (int(cell) for cell in row)
     except ValueError:

@@ -140,6 +140,7 @@ class _Datagrams:
         return self._decoder.sensor
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
+        """The events as they come (`tcja_runtime.events.Source.runs`)."""
         while not stop.is_set():
             if not readable(self._receiver):
                 continue
@@ -153,6 +154,7 @@ class _Datagrams:
             yield Events.joined(found)
 
     def _decoded(self, datagram: bytes) -> Events:
+        """The events of a datagram; none if the datagram is not valid, which is counted."""
         decoder = copy.deepcopy(self._decoder)
         try:
             events = decoder.feed(datagram)

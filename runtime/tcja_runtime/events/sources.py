@@ -85,6 +85,7 @@ class _PlayedRecording:
         self.title, self.sensor, self.pausable = recording.path.name, recording.sensor, math.isinf(speed)
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
+        """The events as they come (`tcja_runtime.events.Source.runs`)."""
         begin = latest = None
         clock = ContinuousClock()
         began = time.monotonic()

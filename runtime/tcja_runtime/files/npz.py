@@ -118,6 +118,7 @@ def _damage(file: Path, name: str, offset: int) -> Iterator[None]:
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:
+    """The next `size` bytes of a stream."""
     content = stream.read(size)
     if len(content) != size:
         raise EOFError("it ends too early")

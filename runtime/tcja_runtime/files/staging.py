@@ -156,6 +156,7 @@ def _check_free(destination: Path) -> None:
 
 
 def _impossible(destination: Path, error: OSError) -> BadInput:
+    """The error for a destination that cannot be made."""
     return BadInput(f"{destination} cannot be made: {error.strerror}; choose another `out`")
 
 

@@ -79,14 +79,17 @@ def power_mode() -> str | None:
 
 
 def _jetson_clocks() -> list[str]:
+    """The lines that ``jetson_clocks --show`` prints; empty if it prints none for this user."""
     return command_output("jetson_clocks", "--show", seconds=_SECONDS).splitlines()
 
 
 def _processor() -> str:
+    """The name of the board, or else of the processor."""
     named = re.search(r"^model name\s*: (.+)$", file_text(_CPUINFO), re.MULTILINE)
     return file_text(_BOARD) or (named[1] if named else platform.machine())
 
 
 def _number(file: Path) -> int | None:
+    """The integer in a small system file; None if the file has none."""
     text = file_text(file)
     return int(text) if text.isdecimal() else None

@@ -70,6 +70,7 @@ class _Sensor:
     unit: float
 
     def watts(self) -> float:
+        """The present power of the rail, in watts."""
         product = self.unit
         for file in self.files:
             product *= int(file.read_text())
@@ -177,6 +178,7 @@ class Sampler:
         self.power: Power | None = None
 
     def _take(self) -> None:
+        """Take samples until the block has ended."""
         for rails in self._source(self._ended):
             self._taken.append((time.perf_counter(), rails))
 

@@ -30,6 +30,7 @@ class Aedat2:
         self._records: Records | None = None
 
     def feed(self, data: bytes) -> Events:
+        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         data = self._header.feed(data)
         if not self._header.over:
             return Events.none()
@@ -46,6 +47,7 @@ class Aedat2:
         return Events(table[:, 1].astype(np.int64), x, y, (address & 1) == 0)
 
     def finish(self) -> None:
+        """End the recording (`tcja_runtime.events.event.Decoder.finish`)."""
         self._header.finish()
         if self._records is not None:
             self._records.finish()

@@ -48,6 +48,7 @@ class Aedat3:
         self._overflow = 0
 
     def feed(self, data: bytes) -> Events:
+        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         if not self._header.over:
             data = self._header.feed(data)
             if not self._header.over:
@@ -80,6 +81,7 @@ class Aedat3:
         return events
 
     def finish(self) -> None:
+        """End the recording (`tcja_runtime.events.event.Decoder.finish`)."""
         self._header.finish()
         if self._events or self._skipped:
             missing = _SIZE * self._events + (self._behind if self._events else self._skipped) - len(self._rest)

@@ -40,6 +40,7 @@ def main(path: str) -> None:
 
 
 def _write_events(path: str, out: BinaryIO) -> None:
+    """Write the events of a file to `out`, a packet after the other."""
     import aedat
 
     with Path(path).open("rb") as file:

@@ -30,6 +30,7 @@ class Atis:
         self._added = 0
 
     def feed(self, data: bytes) -> Events:
+        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         table = np.frombuffer(self._records.feed(data), np.uint8).reshape(-1, 5)
         y = table[:, 1].astype(np.uint16)
         if len(y) and y.max() > _ROWS:
@@ -49,4 +50,5 @@ class Atis:
         return Events(t[real], x[real], y[real], p[real])
 
     def finish(self) -> None:
+        """End the recording (`tcja_runtime.events.event.Decoder.finish`)."""
         self._records.finish()

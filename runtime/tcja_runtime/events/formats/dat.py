@@ -34,6 +34,7 @@ class Dat:
         self.sensor: tuple[int, int] | None = None
 
     def feed(self, data: bytes) -> Events:
+        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         data = self._header.feed(data)
         if not self._header.over:
             return Events.none()
@@ -58,6 +59,7 @@ class Dat:
         return Events(table[:, 0].astype(np.int64), x, y, word >= 2**28)
 
     def finish(self) -> None:
+        """End the recording (`tcja_runtime.events.event.Decoder.finish`)."""
         self._header.finish()
         if self._records is None:
             raise Damaged(self._header.size, "the file ends before the type of its events")

@@ -59,6 +59,7 @@ class Evt2:
         self._high = _UNKNOWN
 
     def feed(self, data: bytes) -> Events:
+        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         data = self._header.feed(data)
         if not self._header.over:
             return Events.none()
@@ -75,6 +76,7 @@ class Evt2:
         return self._decoded(words, kind)
 
     def finish(self) -> None:
+        """End the recording (`tcja_runtime.events.event.Decoder.finish`)."""
         self._header.finish()
         if self._words is not None:
             self._words.finish()

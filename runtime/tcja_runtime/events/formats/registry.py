@@ -59,6 +59,7 @@ def _decoded(
     """The row of a format that is a sequence of bytes, for files and for streams."""
 
     def open_file(path: Path) -> Recording:
+        """Open a file, and decode its header for the sensor."""
         trial = decoder()
         try:
             trial.feed(beginning(path, _HEAD))
