@@ -1,4 +1,4 @@
-"""How fast a bundle's network runs on this machine, and what it takes: latency, throughput, memory, energy.
+"""The latency, throughput, memory and energy of a bundle's network on this machine.
 
 A run is one call from Python: the batch is in the machine's memory, and so is the output when the run ends. Copies to
 the GPU and back are part of it, as in real use; reading files is not. The windows are the bundle's golden ones, so that
@@ -85,8 +85,8 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         progress: where to show progress, and why engines are passed over.
 
     Raises:
-        BadInput: the bundle is damaged, has no such engine, or its engine does not take so many windows.
-        Unavailable: this machine lacks what a backend needs, or memory.
+        BadInput: the bundle is damaged, has no such engine, or its engine does not take a batch size.
+        Unavailable: this machine lacks memory, or a package or device that a backend needs.
     """
     options, progress = options or BenchOptions(), progress or silent()
     with progress.step("check the hashes"):

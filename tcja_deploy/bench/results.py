@@ -34,7 +34,7 @@ class Energy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """A backend and a batch size, and what was measured of them.
+    """One backend with one batch size, and its measurements.
 
     Attributes:
         backend: one of `tcja_runtime.choices.BACKENDS`, or `tcja_deploy.bench.benchmark.CANONICAL`.
@@ -72,7 +72,7 @@ class Case:
 
     @property
     def joules_above_rest(self) -> float | None:
-        """The energy for a window without what the board takes at rest, in joules; None if a power is not known."""
+        """The energy for a window above that of the board at rest, in joules; None if a power is not known."""
         energy = self.energy
         if energy is None or energy.runs is None or energy.rest is None:
             return None

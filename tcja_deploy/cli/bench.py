@@ -125,14 +125,13 @@ def side_by_side_text(found: Benchmark) -> RenderableType:
 
 def _grows(growth: Growth, found: Benchmark) -> str:
     title = next(case.title for case in found.cases if case.backend == growth.backend)
-    times = [
-        f"{what} {2**e:.2f} times" for what, e in (("time", growth.time), ("memory", growth.memory)) if e is not None
-    ]
-    return f"Twice the batch takes in {title}: {', '.join(times) or 'not told'}."
+    exponents = {"time": growth.time, "memory": growth.memory}
+    parts = [f"{2**e:.2f} times the {name}" for name, e in exponents.items() if e is not None]
+    return f"Twice the batch in {title}: {' and '.join(parts) or 'unknown'}."
 
 
 def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
-    return f"not told: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
+    return f"unknown: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
 
 
 def _stepwise(case: Case) -> list[tuple[str, str]]:
@@ -150,9 +149,9 @@ def _stepwise(case: Case) -> list[tuple[str, str]]:
 def _energy(case: Case) -> list[tuple[str, str]]:
     energy = case.energy
     if energy is None:
-        return [("energy", "not told: this machine does not measure its power")]
+        return [("energy", "unknown: this machine does not measure its power")]
     if energy.runs is None or case.joules is None:
-        return [("energy", f"not told: too few samples of {energy.source}; give more --seconds")]
+        return [("energy", f"unknown: too few samples of {energy.source}; give more --seconds")]
     of = energy.runs.whole or f"the sum of {', '.join(energy.runs.rails)}"
     above = case.joules_above_rest
     rest = f", {energy.rest.watts:.2f} W at rest" if energy.rest else ""
@@ -164,7 +163,7 @@ def _energy(case: Case) -> list[tuple[str, str]]:
 
 
 def _conditions(found: Benchmark) -> list[str]:
-    """Lines about the machine: processor, GPU, board, and what it does not tell."""
+    """Lines about the machine: processor, GPU, board, and the conditions that are not known."""
     at, after = found.before, found.after
     gpu = [f"{after.gpu_mhz[0]:,} MHz of {after.gpu_mhz[1]:,} after the runs"] if after.gpu_mhz else []
     cpu = [f"{after.cpu_mhz[0]:,} MHz of {after.cpu_mhz[1]:,}"] if after.cpu_mhz else []

@@ -116,10 +116,10 @@ def settings(given: list[str] | None) -> dict[str, str]:
         BadInput: a value is not NAME=VALUE, or a name has two values.
     """
     settings: dict[str, str] = {}
-    for said in given or ():
-        name, equals, value = said.partition("=")
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
         if not (name and equals and value):
-            raise BadInput(f"--set {said} is not NAME=VALUE, such as T=10")
+            raise BadInput(f"--set {pair} is not NAME=VALUE, such as T=10")
         if settings.setdefault(name, value) != value:
             raise BadInput(f"--set {name} is given twice, as {settings[name]} and as {value}")
     return settings

@@ -42,7 +42,7 @@ class ClassifiedWindows:
         bundle: the bundle's path.
         network: the network's name.
         backend: the title of the backend that ran it.
-        output: what the scores are, "rates" or "logits".
+        output: the kind of the scores, "rates" or "logits".
         classes: the names of the classes, in the order of the output.
         files: the files that the windows are in.
         counts: the number of windows of each file.
@@ -153,12 +153,12 @@ def classify(
     Args:
         path: the bundle.
         files: files of windows, recordings, or folders of them (`tcja_runtime.data.dataset.load`).
-        options: the backend, the windows and what to keep of them.
+        options: the backend, the windows, and the results to keep.
         progress: where to show progress, and why engines are passed over.
 
     Raises:
         BadInput: the bundle or a file cannot be used, or the network does not classify.
-        Unavailable: this machine lacks what the backend needs.
+        Unavailable: this machine lacks a package or device that the backend needs.
     """
     options, progress = options or RunOptions(), progress or silent()
     with progress.step("check the hashes"):

@@ -107,7 +107,7 @@ def open_runner(bundle: Bundle, window: Window | None, backend: str, trust_engin
 
     Raises:
         BadInput: the bundle has no engine of that name, or it was changed.
-        Unavailable: this machine lacks what the backend needs.
+        Unavailable: this machine lacks a package or device that the backend needs.
     """
     manifest = bundle.manifest
     one_by_one = window is not None and (window.unit == "events" or manifest.input.split != "number")

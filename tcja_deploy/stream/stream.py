@@ -120,7 +120,7 @@ class Stream:
 
         Raises:
             BadInput: the bundle, or the options for this bundle and source, cannot be used.
-            Unavailable: this machine lacks what the backend needs.
+            Unavailable: this machine lacks a package or device that the backend needs.
         """
         window = options.window
         if not (window or source.ends):
@@ -220,7 +220,7 @@ class Stream:
 
     def _in_time(self, run: Run) -> Run:
         """A run on a clock that goes on where the camera's clock is set back."""
-        if isinstance(self._cutter, SingleWindowCutter):
+        if self._options.window is None:
             return run
         before = self._clock.shift
         events, gap = self._clock.correct(run.events), run.gap

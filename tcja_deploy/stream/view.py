@@ -109,9 +109,9 @@ class View:
         body = rows - len(state) - 2
         if rows < _LEAST[0] or columns < _LEAST[1]:
             return Group(*self._classes(columns, max(1, rows - len(state))), *state[: rows - 1])
-        beside = min(40, columns // 2)
+        side = min(40, columns // 2)
         grid = Table.grid(padding=(0, 2))
-        grid.add_row(self._picture(body, columns - beside - 2), Group(*self._classes(beside, body)))
+        grid.add_row(self._picture(body, columns - side - 2), Group(*self._classes(side, body)))
         title = f"{self._stream.source.title} \N{RIGHTWARDS ARROW} {self._stream.network}, {self._stream.runner.title}"
         return Group(_line(title, "bold"), grid, Text(), *state)
 
@@ -151,8 +151,8 @@ class View:
         held = f"queue {100 * stream.buffer.held / stream.buffer.limit:.0f} %"
         counts = stream.summary()
         troubles = [
-            f"{getattr(counts, name):,} {said}"
-            for name, said in (
+            f"{getattr(counts, name):,} {words}"
+            for name, words in (
                 ("dropped", "dropped"),
                 ("late", "late"),
                 ("outside", "not on the sensor"),

@@ -178,12 +178,12 @@ def test_few_runs_are_no_claim(run, bundle, session, monkeypatch):
     session.seconds = 0.02
     monkeypatch.setattr(timing, "PATIENCE", 0.2)
     out = run("bench", bundle, *BRIEF)[1]
-    assert re.search(r"latency p50 not told: \d+ runs are too few, 30 are needed; give more --seconds", out)
+    assert re.search(r"latency p50 unknown: \d+ runs are too few, 30 are needed; give more --seconds", out)
     assert "throughput" not in out
     session.seconds = 0.001
     monkeypatch.setattr(timing, "PATIENCE", 10)
     out = run("bench", bundle, "--seconds", "0.1", "--warm-up", "0")[1]
-    assert re.search(r"latency p99 not told: \d+ runs are too few, 100 are needed", out)
+    assert re.search(r"latency p99 unknown: \d+ runs are too few, 100 are needed", out)
     assert re.search(r"latency p50 [\d.]+", out)
 
 
@@ -238,10 +238,10 @@ def test_energy_is_the_power_times_the_time(run, bundle, session, monkeypatch):
 
 def test_power_that_is_not_told(run, bundle, session, monkeypatch):
     monkeypatch.setattr(power, "source", lambda: None)
-    assert "energy not told: this machine does not measure its power" in run("bench", bundle, *BRIEF)[1]
+    assert "energy unknown: this machine does not measure its power" in run("bench", bundle, *BRIEF)[1]
     monkeypatch.setattr(power, "source", lambda: ("tegrastats", lambda _: iter(())))
     monkeypatch.setattr(benchmark, "_REST", 0.0)
-    assert "not told: too few samples of tegrastats; give more --seconds" in run("bench", bundle, *BRIEF)[1]
+    assert "unknown: too few samples of tegrastats; give more --seconds" in run("bench", bundle, *BRIEF)[1]
 
 
 def test_memory_that_came_with_the_network_is_counted(monkeypatch):
