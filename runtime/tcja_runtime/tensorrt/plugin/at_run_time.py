@@ -1,6 +1,6 @@
 """The plugin for TensorRT 10.3 to 10.8, which JetPack 6 has: an IPluginV3 whose kernel Python launches.
 
-The PTX is compiled when the engine is built and is part of what the plugin serialises, so that running needs no
+The PTX is compiled when the engine is built, and the serialised plugin contains it. So running the engine needs no
 compiler; it needs Python, this package and cuda-bindings.
 
 Source: NVIDIA, TensorRT Python API, "IPluginV3"; its sample ``python/python_plugin/circ_pad_plugin_multi_tactic.py``.
@@ -21,114 +21,140 @@ from tcja_runtime.tensorrt.plugin import FIELD, NAME, NAMESPACE, VERSION, kernel
 from tcja_runtime.tensorrt.plugin.kernel import Kernel
 
 _PTX, _WINDOW = "ptx", "window"
-"""Fields that the plugin adds when it is serialised: its code, and the shape that the code is for."""
+"""The fields that a serialised plugin has besides `FIELD`: its code, and the shape that the code is for."""
 
 _creators: list[Any] = []
-"""Kept as long as the process: the registry does not own them."""
+"""The registered creators. The registry does not own them, so they are kept until the process ends."""
 
 
 def register(trt: Any) -> None:
-    """Register the plugin with TensorRT's module, which has no other of its name."""
-    creator = _creator(trt)
-    _creators.append(creator)
-    trt.get_plugin_registry().register_creator(creator, NAMESPACE)
+    """Register the plugin with the module `tensorrt`, which has no plugin of its name yet."""
+    made = creator(trt)
+    _creators.append(made)
+    trt.get_plugin_registry().register_creator(made, NAMESPACE)
 
 
-def _creator(trt: Any) -> Any:
-    class Plugin(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):  # type: ignore[misc]
-        """One node: its text, and, once its type and shape are known, the code for them."""
+def creator(trt: Any) -> Any:
+    """The plugin's creator: TensorRT's interfaces joined with `Creator` and `Plugin`."""
+    interfaces = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
+    plugin = type("TcjaLifPlugin", (Plugin, *interfaces), {"trt": trt, "interfaces": interfaces})
+    return type("TcjaLifCreator", (Creator, trt.IPluginCreatorV3One), {"trt": trt, "plugin": plugin})()
 
-        def __init__(self, text: str, window: tuple[int, ...] = (), ptx: str = "") -> None:
-            trt.IPluginV3.__init__(self)
-            trt.IPluginV3OneCore.__init__(self)
-            trt.IPluginV3OneBuild.__init__(self)
-            trt.IPluginV3OneRuntime.__init__(self)
-            self.plugin_name, self.plugin_version, self.plugin_namespace = NAME, VERSION, NAMESPACE
-            self.num_outputs = 1
-            self.timing_cache_id = ""
-            self.text, self.window, self.ptx = text, window, ptx
-            # The bindings of 10.3 end the process when Python frees a plugin, so none is ever freed.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
-        def get_capability_interface(self, type: Any) -> Any:  # noqa: A002, ARG002  # TensorRT's name
-            return self
+class Plugin:
+    """One node of the plugin. `creator` joins this class with TensorRT's interfaces, and TensorRT calls its methods.
 
-        def clone(self) -> Any:
-            return Plugin(self.text, self.window, self.ptx)
+    Attributes:
+        trt: the module `tensorrt`.
+        interfaces: the classes of TensorRT that this class is joined with.
+        text: the attribute `kernel` of the node.
+        window: the shape (C, H, W) of the currents of one window and time step, -1 where it varies; empty until
+            TensorRT configures the plugin.
+        ptx: the code of the kernel; empty until TensorRT configures the plugin.
+    """
 
-        def attach_to_context(self, resource_context: Any) -> Any:  # noqa: ARG002  # TensorRT passes it
-            return self.clone()
+    trt: Any
+    interfaces: tuple[Any, ...]
 
-        def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
-            return [input_types[0]]
+    def __init__(self, text: str, window: tuple[int, ...] = (), ptx: str = "") -> None:
+        for interface in self.interfaces:
+            interface.__init__(self)
+        self.plugin_name, self.plugin_version, self.plugin_namespace = NAME, VERSION, NAMESPACE
+        self.num_outputs = 1
+        self.timing_cache_id = ""
+        self.text, self.window, self.ptx = text, window, ptx
+        # The bindings of 10.3 end the process when Python frees a plugin, so none is ever freed.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
-        def get_output_shapes(self, inputs: Sequence[Any], shape_inputs: Any, expr_builder: Any) -> list[Any]:  # noqa: ARG002
-            (current,), pool = inputs, pool_of(self.text)
-            if pool == 1:
-                return [trt.DimsExprs(current)]
-            shape = trt.DimsExprs(len(current) - 1)
-            shape[0] = expr_builder.operation(trt.DimensionOperation.PROD, current[0], current[1])
-            shape[1] = current[2]
-            for i in (2, 3):
-                side = expr_builder.constant(pool)
-                shape[i] = expr_builder.operation(trt.DimensionOperation.FLOOR_DIV, current[i + 1], side)
-            return [shape]
+    def get_capability_interface(self, type: Any) -> Any:  # noqa: A002, ARG002  # TensorRT's name
+        return self
 
-        def supports_format_combination(self, pos: int, in_out: Sequence[Any], num_inputs: int) -> bool:  # noqa: ARG002
-            here, first = in_out[pos].desc, in_out[0].desc
-            known = here.type in (trt.float32, trt.float16) and here.type == first.type
-            return bool(known and here.format == trt.TensorFormat.LINEAR)
+    def clone(self) -> Any:
+        return self.__class__(self.text, self.window, self.ptx)
 
-        def configure_plugin(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:  # noqa: ARG002
-            found = gpu()
-            if found is None:
-                raise Unavailable("the neuron's kernel is compiled for this machine's GPU, and none was found")
-            current = inputs[0].desc
-            self.window = tuple(current.dims)[2:]
-            self.ptx = _compiled(kernel_of(self.text, current.type == trt.float16, self.window), found.sm)
+    def attach_to_context(self, resource_context: Any) -> Any:  # noqa: ARG002  # TensorRT passes it
+        return self.clone()
 
-        def get_fields_to_serialize(self) -> Any:
-            char, int32 = trt.PluginFieldType.CHAR, trt.PluginFieldType.INT32
-            # A field points to its content, so that must live as long as the fields may be read.
-            self.serialised = [
-                (FIELD, np.frombuffer(self.text.encode(), np.int8), char),
-                (_WINDOW, np.array(self.window, np.int32), int32),
-                (_PTX, np.frombuffer(self.ptx.encode(), np.int8), char),
-            ]
-            return trt.PluginFieldCollection([trt.PluginField(*field) for field in self.serialised])
+    def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
+        return [input_types[0]]
 
-        def on_shape_change(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:  # noqa: ARG002
-            launch.function(self.ptx, self._kernel(inputs[0]).name)  # loading is slow, so it is done before the launch
+    def get_output_shapes(self, inputs: Sequence[Any], shape_inputs: Any, expr_builder: Any) -> list[Any]:  # noqa: ARG002
+        (current,), pool = inputs, pool_of(self.text)
+        if pool == 1:
+            return [self.trt.DimsExprs(current)]
+        shape = self.trt.DimsExprs(len(current) - 1)
+        shape[0] = expr_builder.operation(self.trt.DimensionOperation.PROD, current[0], current[1])
+        shape[1] = current[2]
+        for i in (2, 3):
+            side = expr_builder.constant(pool)
+            shape[i] = expr_builder.operation(self.trt.DimensionOperation.FLOOR_DIV, current[i + 1], side)
+        return [shape]
 
-        def set_tactic(self, tactic: int) -> None:
-            pass  # there is one
+    def supports_format_combination(self, pos: int, in_out: Sequence[Any], num_inputs: int) -> bool:  # noqa: ARG002
+        here, first = in_out[pos].desc, in_out[0].desc
+        known = here.type in (self.trt.float32, self.trt.float16) and here.type == first.type
+        return bool(known and here.format == self.trt.TensorFormat.LINEAR)
 
-        def enqueue(
-            self,
-            input_desc: Sequence[Any],
-            output_desc: Sequence[Any],  # noqa: ARG002
-            inputs: Sequence[int],
-            outputs: Sequence[int],
-            workspace: int,  # noqa: ARG002
-            stream: int,
-        ) -> None:
-            launch.enqueue(self._kernel(input_desc[0]), self.ptx, tuple(input_desc[0].dims), inputs[0], outputs, stream)
+    def configure_plugin(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:  # noqa: ARG002
+        found = gpu()
+        if found is None:
+            raise Unavailable("the neuron's kernel is compiled for this machine's GPU, and none was found")
+        current = inputs[0].desc
+        self.window = tuple(current.dims)[2:]
+        self.ptx = _compiled(self._kernel(current), found.sm)
 
-        def _kernel(self, current: Any) -> Kernel:
-            return kernel_of(self.text, current.type == trt.float16, self.window)
+    def get_fields_to_serialize(self) -> Any:
+        char, int32 = self.trt.PluginFieldType.CHAR, self.trt.PluginFieldType.INT32
+        # A field points to its content, so the content is kept as long as the plugin.
+        self.serialised = [
+            (FIELD, np.frombuffer(self.text.encode(), np.int8), char),
+            (_WINDOW, np.array(self.window, np.int32), int32),
+            (_PTX, np.frombuffer(self.ptx.encode(), np.int8), char),
+        ]
+        return self.trt.PluginFieldCollection([self.trt.PluginField(*field) for field in self.serialised])
 
-    class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IPluginCreatorV3One.__init__(self)
-            self.name, self.plugin_version, self.plugin_namespace = NAME, VERSION, NAMESPACE
-            self.field_names = trt.PluginFieldCollection([trt.PluginField(FIELD, b"", trt.PluginFieldType.CHAR)])
+    def on_shape_change(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:  # noqa: ARG002
+        launch.function(self.ptx, self._kernel(inputs[0]).name)  # loading is slow, so it is done before the launch
 
-        def create_plugin(self, name: str, field_collection: Any, phase: Any) -> Any:  # noqa: ARG002
-            fields = {field.name: field.data for field in field_collection}
-            window = tuple(int(size) for size in fields.get(_WINDOW, ()))
-            return Plugin(_text(fields[FIELD]), window, _text(fields.get(_PTX, b"")))
+    def set_tactic(self, tactic: int) -> None:
+        pass  # there is one
 
-    return Creator()
+    def enqueue(
+        self,
+        input_desc: Sequence[Any],
+        output_desc: Sequence[Any],  # noqa: ARG002
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        workspace: int,  # noqa: ARG002
+        stream: int,
+    ) -> None:
+        launch.enqueue(self._kernel(input_desc[0]), self.ptx, tuple(input_desc[0].dims), inputs[0], outputs, stream)
+
+    def _kernel(self, current: Any) -> Kernel:
+        return kernel_of(self.text, current.type == self.trt.float16, self.window)
+
+
+class Creator:
+    """Makes plugins of a node, or of a serialised plugin. `creator` joins this class with TensorRT's interface.
+
+    Attributes:
+        trt: the module `tensorrt`.
+        plugin: the class of the plugins.
+    """
+
+    trt: Any
+    plugin: Any
+
+    def __init__(self) -> None:
+        self.trt.IPluginCreatorV3One.__init__(self)
+        self.name, self.plugin_version, self.plugin_namespace = NAME, VERSION, NAMESPACE
+        field = self.trt.PluginField(FIELD, b"", self.trt.PluginFieldType.CHAR)
+        self.field_names = self.trt.PluginFieldCollection([field])
+
+    def create_plugin(self, name: str, field_collection: Any, phase: Any) -> Any:  # noqa: ARG002
+        fields = {field.name: field.data for field in field_collection}
+        window = tuple(int(size) for size in fields.get(_WINDOW, ()))
+        return self.plugin(_text(fields[FIELD]), window, _text(fields.get(_PTX, b"")))
 
 
 @functools.lru_cache(None)
@@ -137,6 +163,6 @@ def _compiled(kernel: Kernel, sm: str) -> str:
 
 
 def _text(data: Any) -> str:
-    """The text in a field of characters; TensorRT may count the zero at its end."""
+    """The text in a field of characters; TensorRT may count the zero byte at its end."""
     content = data if isinstance(data, bytes) else np.asarray(data).tobytes()
     return content.decode().rstrip("\0")

@@ -188,7 +188,7 @@ class ListsOfNumbers:  # for what holds expressions, which only TensorRT makes
     DimsExprs = staticmethod(lambda given: [None] * given if isinstance(given, int) else list(given))
     def __getattr__(self, name): return getattr(trt, name)
 
-one = at_run_time._creator(ListsOfNumbers()).create_plugin("TcjaLif", fields, trt.TensorRTPhase.BUILD)
+one = at_run_time.creator(ListsOfNumbers()).create_plugin("TcjaLif", fields, trt.TensorRTPhase.BUILD)
 (inferred,) = one.get_output_shapes([[number(size) for size in {shape}]], [], Numbers())
 
 current = np.load({str(tmp_path / "current.npy")!r})
