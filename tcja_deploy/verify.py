@@ -188,7 +188,7 @@ class _Network:
     def run(self, inputs: Floats) -> Predictions:
         """The predictions for windows [n, ...]: of the first engine, or else of the plain model."""
         if not self.engines:
-            return Predictions.of_run(self.probes[0].answered(inputs))
+            return Predictions.of_run(self.probes[0].run(inputs))
         output = engine_output(self.engines[0], inputs, self.bundle.manifest.output)
         return Predictions.of_run(Observation(output=output, spikes={}, signals={}))
 

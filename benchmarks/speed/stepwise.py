@@ -52,9 +52,9 @@ def measured(name: str, folder: Path, seconds: float, fewest: int) -> tuple[str,
     expected = plain.run({contract.name: window})[network.output]
     streams = Streams(split.streaming, signature, head, tail)
     for frame in window[0]:
-        answered = streams.push(frame[None])
+        completed = streams.push(frame[None])
     same = (
-        "identical" if np.array_equal(answered.outputs, expected) else f"{abs(answered.outputs - expected).max():.2g}"
+        "identical" if np.array_equal(completed.outputs, expected) else f"{abs(completed.outputs - expected).max():.2g}"
     )
     taken = stepwise_in_turns(streams, lambda: plain.run({contract.name: window}), window, seconds, fewest)
     whole, one, last = (statistics.median(taken[name]) for name in ("whole", "frame", "last"))

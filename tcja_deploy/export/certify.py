@@ -218,7 +218,7 @@ def _classify(
         return Predictions.of_run(run(trained, inputs, torch.float64, signature.step_output))
 
     def run_exported(inputs: Floats) -> Predictions:
-        return Predictions.of_run(probe.answered(inputs))
+        return Predictions.of_run(probe.run(inputs))
 
     size, identity = batch_size(signature), model_identity(network.folder, PLAIN_MODEL)
     original = Classifier(_reference_name(), run_trained, size)

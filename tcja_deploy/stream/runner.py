@@ -88,8 +88,8 @@ class StepwiseRunner:
 
     def push(self, frame: Frame) -> Values | None:
         # Windows that have the same stream are never open together: one ends before the next begins.
-        answered = self._streams.push(frame.counts[None], [frame.window % len(self._streams)])
-        return scores(answered.outputs, self._bundle, self.title)[0] if len(answered.streams) else None
+        completed = self._streams.push(frame.counts[None], [frame.window % len(self._streams)])
+        return scores(completed.outputs, self._bundle, self.title)[0] if len(completed.streams) else None
 
 
 def open_runner(bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress) -> Runner:

@@ -44,12 +44,12 @@ class Probe:
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def free(self, inputs: Floats) -> Observation:
-        """The output, its time steps and all spikes of the free-running network, for a batch [N, ...]."""
+        """The output, the step output and all spikes of the free-running network, for a batch [N, ...]."""
         outputs = dict.fromkeys([self._signature.output, *self._step_output, *self._spikes.values()])
         return self._observed([*outputs], {}, self._fed(inputs))
 
-    def answered(self, inputs: Floats) -> Observation:
-        """The output and its time steps of the free-running network, for a batch [N, ...]."""
+    def run(self, inputs: Floats) -> Observation:
+        """The output and the step output of the free-running network, for a batch [N, ...]."""
         return self._observed([self._signature.output, *self._step_output], {}, self._fed(inputs))
 
     def output(self, inputs: Floats) -> Values:

@@ -34,7 +34,7 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Answered:
+class CompletedWindows:
     """The windows that a push completed.
 
     Attributes:
@@ -110,7 +110,7 @@ class Streams:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def push(self, frames: Floats, streams: Sequence[int] | Indices | None = None) -> Answered:
+    def push(self, frames: Floats, streams: Sequence[int] | Indices | None = None) -> CompletedWindows:
         """Take one frame of each of S streams.
 
         Args:
@@ -145,7 +145,7 @@ class Streams:
         for name, kept in self._kept.items():
             kept[at, steps] = made[kept_tensor(name)]
         whole = at[steps + 1 == self._time_steps]
-        outputs = self._answers(whole)
+        outputs = self._outputs(whole)
         for layer, membranes in self._membranes.items():
             after = made[next_membrane_tensor(layer)]
             if every and after.flags.writeable:
@@ -154,7 +154,7 @@ class Streams:
                 membranes[at] = after
         self.steps[at] += 1
         self._rest(whole)
-        return Answered(whole, outputs)
+        return CompletedWindows(whole, outputs)
 
     def reset(self, streams: Sequence[int] | Indices | None = None) -> None:
         """Start a new window in some streams, or in all. The frames of the current window are dropped.
@@ -164,7 +164,7 @@ class Streams:
         """
         self._rest(self._indices(streams))
 
-    def _answers(self, whole: Indices) -> Values:
+    def _outputs(self, whole: Indices) -> Values:
         if not len(whole):
             return np.zeros((0, *self._signature.output_shape), np.float32)
         kept = {kept_tensor(name): values[whole] for name, values in self._kept.items()}

@@ -236,9 +236,10 @@ def test_values_beyond_float32(failed, tmp_path):
 
 def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, capsys):
     """With no room for rounding at all, the last bit of a sum is a failure; the export must stop and say where."""
-    from tcja_exporters.reference import recorder
+    from tcja_exporters.reference import layer_recorder, recorder
 
-    monkeypatch.setattr(recorder, "OWN_ROUNDING", 0.0)
+    for module in (layer_recorder, recorder):
+        monkeypatch.setattr(module, "OWN_ROUNDING", 0.0)
     networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     code, message = failed("a.pth", "--target", "onnx")
     assert code == 1

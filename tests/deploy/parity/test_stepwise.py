@@ -78,8 +78,8 @@ def test_sessions_of_the_bundle_answer_as_the_network_does(bundle):
     found = np.full_like(expected, np.nan)
     for t in range(opened_.manifest.time_steps + late):
         due = [i for i in (*first, *second) if 0 <= t - late * (i in second) < opened_.manifest.time_steps]
-        answered = streams.push(np.stack([windows[i, t - late * (i in second)] for i in due]), due)
-        found[answered.streams] = answered.outputs
+        completed = streams.push(np.stack([windows[i, t - late * (i in second)] for i in due]), due)
+        found[completed.streams] = completed.outputs
     np.testing.assert_array_equal(found, expected)
 
 

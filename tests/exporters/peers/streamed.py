@@ -81,6 +81,6 @@ def split(module: nn.Module, contract: InputContract, folder: Path, exported: Ex
 def pushed(streams: Streams, windows: Floats) -> Floats:
     """The answers to windows [N, T, ...], a stream each."""
     for frame in np.moveaxis(windows, 1, 0):
-        answered = streams.push(np.ascontiguousarray(frame))
-    assert answered.streams.tolist() == list(range(len(windows)))
-    return answered.outputs
+        completed = streams.push(np.ascontiguousarray(frame))
+    assert completed.streams.tolist() == list(range(len(windows)))
+    return completed.outputs

@@ -68,12 +68,12 @@ def test_windows_follow_each_other_and_each_begins_from_rest():
     for seed in range(3):
         (window,) = drawn(1, seed)
         for frame in window[:-1]:
-            answered = streams.push(frame[None])
-            assert not len(answered.streams)
-            assert answered.outputs.shape == (0, STEPS, 2, 1, 2)
-        answered = streams.push(window[-1][None])
-        assert answered.streams.tolist() == [0]
-        np.testing.assert_array_equal(answered.outputs, sums(window[None]))
+            completed = streams.push(frame[None])
+            assert not len(completed.streams)
+            assert completed.outputs.shape == (0, STEPS, 2, 1, 2)
+        completed = streams.push(window[-1][None])
+        assert completed.streams.tolist() == [0]
+        np.testing.assert_array_equal(completed.outputs, sums(window[None]))
         assert streams.steps.tolist() == [0]
 
 
@@ -87,11 +87,11 @@ def test_streams_in_different_phases_run_in_one_batch(seed):
         open_ = [i for i in range(n) if seen[i] < 5 * STEPS]
         at = rng.permutation(open_)[: rng.integers(1, len(open_) + 1)]
         frames = np.stack([windows[i, seen[i] // STEPS, seen[i] % STEPS] for i in at])
-        answered = streams.push(frames, at.tolist())
+        completed = streams.push(frames, at.tolist())
         for i in at:
             seen[i] += 1
-        assert answered.streams.tolist() == [i for i in at if seen[i] % STEPS == 0]
-        for i, output in zip(answered.streams, answered.outputs, strict=True):
+        assert completed.streams.tolist() == [i for i in at if seen[i] % STEPS == 0]
+        for i, output in zip(completed.streams, completed.outputs, strict=True):
             np.testing.assert_array_equal(output, sums(windows[i])[answers[i]])
             answers[i] += 1
         assert streams.steps.tolist() == [count % STEPS for count in seen]
@@ -104,14 +104,14 @@ def test_one_or_all_are_reset_in_the_midst_of_a_window():
         streams.push(windows[:, t])
     streams.reset([1])
     assert streams.steps.tolist() == [2, 0, 2]
-    answered = streams.push(windows[:, 2])
-    assert answered.streams.tolist() == [0, 2]
-    np.testing.assert_array_equal(answered.outputs, sums(windows)[[0, 2]])
+    completed = streams.push(windows[:, 2])
+    assert completed.streams.tolist() == [0, 2]
+    np.testing.assert_array_equal(completed.outputs, sums(windows)[[0, 2]])
     streams.reset()
     assert streams.steps.tolist() == [0, 0, 0]
     for t in range(3):
-        answered = streams.push(windows[:, t])
-    np.testing.assert_array_equal(answered.outputs, sums(windows))
+        completed = streams.push(windows[:, t])
+    np.testing.assert_array_equal(completed.outputs, sums(windows))
 
 
 @pytest.mark.parametrize("part", ["_head", "_tail"])
@@ -130,8 +130,8 @@ def test_what_fails_can_be_pushed_again(part):
 def test_frames_of_any_numbers_are_taken():
     streams, windows = made(1), drawn(1)
     for t in range(STEPS):
-        answered = streams.push(windows[:, t].astype(np.uint8))
-    np.testing.assert_array_equal(answered.outputs, sums(windows))
+        completed = streams.push(windows[:, t].astype(np.uint8))
+    np.testing.assert_array_equal(completed.outputs, sums(windows))
 
 
 FRAME = np.zeros((1, 2, 1, 2), np.float32)
@@ -168,8 +168,8 @@ def test_what_is_wrong_with_a_push_is_said_and_changes_nothing(push, message):
         push(streams)
     assert streams.steps.tolist() == [1, 1, 1]
     for t in (1, 2):
-        answered = streams.push(windows[:, t])
-    np.testing.assert_array_equal(answered.outputs, sums(windows))
+        completed = streams.push(windows[:, t])
+    np.testing.assert_array_equal(completed.outputs, sums(windows))
 
 
 def test_what_streams_keep_is_bounded_and_told(monkeypatch):

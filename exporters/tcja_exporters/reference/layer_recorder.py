@@ -1,0 +1,154 @@
+"""Records one spiking layer of the reference while it runs: its spikes, its undecided neurons and its witnesses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
+from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.rounding import membrane_error, membranes_within, reset_error
+from tcja_runtime.evidence.trace import Spikes, Witnesses
+
+_TILE = 2**15
+"""The number of neurons whose membranes are computed at once. Their state stays in the cache over all time steps."""
+
+
+class LayerRecorder:
+    """Fires in place of a layer's neurons, and finds the undecided ones.
+
+    The layer is called once for all time steps, or once for each. For speed, neurons are first compared with the
+    largest error of the layer at each step. Only those that may be undecided are then compared with their own error.
+
+    Args:
+        layer: the layer.
+        time_steps: T.
+        bounds: the rounding errors of the network's tensors.
+        given: the spikes that the layer is made to fire; None for those that its neurons fire.
+        most: the number of elements of a window that are witnesses besides the undecided neurons.
+    """
+
+    def __init__(self, layer: Layer, time_steps: int, bounds: Bounds, given: Spikes | None, most: int) -> None:
+        self._layer = layer
+        self._time_steps = time_steps
+        self._bounds = bounds
+        self._given = given
+        self._most = most
+        self._fired: list[Spikes] = []
+        self._currents: list[Tensor] = []
+        self._errors: list[Tensor] = []
+        self._state: tuple[Tensor, Tensor, Tensor] | None = None
+        self._worst = self._largest = 0.0
+        self._result: tuple[Any, Witnesses] | None = None
+
+    def fire(self, current: Tensor) -> Tensor:
+        """The spikes of the next time steps, from their currents [steps, N, ...]."""
+        with _disable_current_modes():
+            return self._bounds.mark_exact(self._record(current, self._bounds.error(current)), 0)
+
+    def spikes(self) -> Spikes:
+        """The spikes so far, [T, N, ...]."""
+        return self._fired[0] if len(self._fired) == 1 else np.concatenate(self._fired)
+
+    def recorded(self) -> tuple[Any, Witnesses]:
+        """The number of undecided neurons [N, T] and the witnesses."""
+        if self._result is None:
+            raise BadInput(f"{self._layer.name} was not called at each of the {self._time_steps} time steps")
+        return self._result
+
+    def _record(self, current: Tensor, error: Tensor) -> Tensor:
+        done = sum(map(len, self._fired))
+        if self._given is not None:
+            fired = torch.from_numpy(self._given[done : done + len(current)])
+        else:
+            fired = self._fire(current, error)
+        self._fired.append(fired.numpy())
+        self._currents.append(current)
+        self._errors.append(error)
+        if done + len(current) == self._time_steps:
+            self._finish()
+        return fired.to(current.dtype)
+
+    def _fire(self, current: Tensor, error: Tensor) -> Tensor:
+        """The spikes of the next time steps, tile by tile. Notes which neurons may be undecided."""
+        neuron, unit = self._layer.neuron, self._bounds.arithmetic.membrane
+        x = current.reshape(len(current), -1)
+        if self._state is None:
+            v = torch.full_like(x[0], neuron.v_reset)
+            self._state = v, torch.zeros_like(v), torch.zeros_like(v, dtype=torch.bool)
+            self._worst = unit * abs(neuron.v_reset)
+            self._largest = abs(neuron.v_reset)
+        v, s, doubtful = self._state
+        within = self._largest_errors(x, error.reshape(x.shape), unit)
+        fired = torch.empty(x.shape, dtype=torch.bool)
+        for start in range(0, x.shape[1], _TILE):
+            part = slice(start, start + _TILE)
+            v_, s_ = v[part], s[part]
+            for t, distance in enumerate(within):
+                h = neuron.charge(v_, x[t, part], s_)
+                fires = neuron.fires(h)
+                fired[t, part] = fires
+                s_ = fires.to(h.dtype)
+                v_ = neuron.after(h, s_)
+                doubtful[part] |= (h - neuron.threshold).abs_() <= distance
+            v[part], s[part] = v_, s_
+        return fired.reshape(current.shape)
+
+    def _largest_errors(self, x: Tensor, error: Tensor, unit: float) -> list[float]:
+        """For each time step, a distance from the threshold beyond which no neuron of the layer is undecided."""
+        neuron = self._layer.neuron
+        distances = []
+        for x_t, e_t in zip(x, error, strict=True):
+            low, high = torch.aminmax(x_t)
+            size, e_x = float(max(-low, high)), float(e_t.max()) * OWN_ROUNDING
+            e_h = membrane_error(neuron, unit, self._largest, self._worst, size, e_x)
+            distances.append(e_h + unit * abs(neuron.threshold))
+            self._largest = neuron.decay * self._largest + neuron.gain * size + abs(neuron.bias) + neuron.threshold
+            self._worst = max(e_h, unit * abs(neuron.v_reset))
+            if neuron.reset == "soft":
+                self._worst = reset_error(neuron, unit, self._largest, e_h, 1.0)
+        return distances
+
+    def _finish(self) -> None:
+        current, error = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (self._currents, self._errors))
+        self._currents, self._errors = [], []
+        n = current.shape[1]
+        window, element = _places(current, self._most)
+        undecided = np.zeros((n, self._time_steps), np.int64)
+        if self._state is not None:
+            found = torch.nonzero(self._state[2].reshape(n, -1)).numpy()
+            doubtful = _picked(current, error, found[:, 0].astype(np.int32), found[:, 1])
+            fired = doubtful.of(self.spikes())
+            arithmetic = self._bounds.arithmetic
+            errors = doubtful.bounds.astype(np.float64)
+            h, within = membranes_within(self._layer.neuron, arithmetic, doubtful.values, errors, fired)
+            is_undecided = ~(np.abs(h - self._layer.neuron.threshold) > within)
+            for t, now in enumerate(is_undecided):
+                undecided[:, t] = np.bincount(doubtful.window[now], minlength=n)
+            found = found[is_undecided.any(axis=0)]
+            both = np.unique(np.concatenate([found, np.stack([window, element], axis=1)]), axis=0)
+            window, element = both[:, 0].astype(np.int32), both[:, 1]
+        self._result = undecided, _picked(current, error, window, element)
+
+
+def _places(signal: Tensor, most: int) -> tuple[Any, Any]:
+    n, places = signal.shape[1], stimulus.places(tuple(signal.shape[2:]), most)
+    return np.repeat(np.arange(n, dtype=np.int32), len(places)), np.tile(places, n)
+
+
+def sampled_witnesses(signal: Tensor, error: Tensor, most: int) -> Witnesses:
+    """The witnesses of a signal [T, N, ...]: at most `most` elements in each window, the same in all."""
+    return _picked(signal, error, *_places(signal, most))
+
+
+def _picked(signal: Tensor, error: Tensor, window: Any, element: Any) -> Witnesses:
+    """The witnesses of a signal [T, N, ...] at some elements. Their bounds are rounded up."""
+    at = torch.from_numpy(window.astype(np.int64)), torch.from_numpy(element)
+    values, errors = (tensor.reshape(*tensor.shape[:2], -1)[:, at[0], at[1]].numpy() for tensor in (signal, error))
+    return Witnesses(window, element, values, errors * np.float32(OWN_ROUNDING))
