@@ -338,7 +338,7 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     undecided = {(n, manifest.time_steps)} == {each.shape for each in vectors.recorded.undecided.values()}
     steps = {len(found.values) for r in (vectors.recorded, *vectors.scenes.values()) for found in r.witnesses.values()}
     fits = (
-        seen == {stimulus.DRAWN: True, stimulus.DYADIC: True}
+        seen == {stimulus.RANDOM: True, stimulus.EXACT: True}
         and layers <= vectors.recorded.witnesses.keys()
         and undecided
         and steps == {manifest.time_steps}

@@ -84,13 +84,13 @@ def main() -> None:
                 raise SystemExit(found.parity.failures[0].text)
 
         def drawn() -> None:
-            other = recorder.with_weights(model, exported.weights, stimulus.dyadic(exported.weights))
+            other = recorder.with_weights(model, exported.weights, stimulus.exact_weights(exported.weights))
             for network_, n in ((model, stimulus.windows([layer.shape for layer in layers], steps)), (other, 1)):
                 inputs = stimulus.inputs(contract, n)
                 spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, steps, n) for layer in layers}
                 recorder.record(network_, inputs, signature, spikes=spikes)
                 for probe in probes[:n]:  # both models on the drawn spikes, one on the drawn weights
-                    probe.stimulated(inputs, spikes, stimulus.dyadic(exported.weights) if n == 1 else None)
+                    probe.stimulated(inputs, spikes, stimulus.exact_weights(exported.weights) if n == 1 else None)
 
         plain()
         forward = seconds(plain, args.runs)

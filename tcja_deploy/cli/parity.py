@@ -12,7 +12,7 @@ from tcja_deploy.cli.flags import flagged
 from tcja_deploy.console import table
 from tcja_deploy.console import table as _table
 from tcja_deploy.formatting import percent, windows
-from tcja_deploy.parity.failures import DYADIC
+from tcja_deploy.parity.failures import EXACT
 from tcja_deploy.parity.verdict import OutputParity, Report
 from tcja_deploy.report.anytime import meaning, quarters
 from tcja_runtime.evidence.anytime import SETTLED, Curve
@@ -72,7 +72,7 @@ def _exactness(report: Report) -> list[str]:
     """How many signals are equal to the bit on the exact stimulus, and the first flip of the free-running network."""
     lines = []
     for found in report.backends:
-        signals = [signal for signal in found.signals if signal.scene == DYADIC and signal.exact]
+        signals = [signal for signal in found.signals if signal.scene == EXACT and signal.exact]
         equal = sum(not signal.beyond for signal in signals)
         lines.append(f"On the exact stimulus, {equal} of {len(signals)} signals are equal to the bit.")
         if found.divergence:

@@ -147,9 +147,9 @@ class _Recorder:
         """Record the random and the exact stimulus, `size` windows at a time. Returns them by the scene's name."""
         signature, network = self._network.signature, self._network.lowered.network
         windows = stimulus.windows([layer.shape for layer in signature.layers], signature.time_steps)
-        scenes = {stimulus.DRAWN: self._stimulus(network, windows, size)}
-        exact = with_weights(network, signature.weights, stimulus.dyadic(signature.weights))
-        scenes[stimulus.DYADIC] = self._stimulus(exact, 1, size)
+        scenes = {stimulus.RANDOM: self._stimulus(network, windows, size)}
+        exact = with_weights(network, signature.weights, stimulus.exact_weights(signature.weights))
+        scenes[stimulus.EXACT] = self._stimulus(exact, 1, size)
         for scene, recording in scenes.items():
             self.golden.add_scene(scene, recording.reference)
         return scenes

@@ -57,7 +57,7 @@ from tcja_runtime.files.staging import check_new_file, staged
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 from tcja_runtime.tensorrt.build import BuildOptions
 
-DRAWN_WINDOWS = 2
+RANDOM_WINDOWS = 2
 """The least number of random windows. A small network takes more: as many as run at once."""
 
 
@@ -131,7 +131,7 @@ def _to_onnx(
         }
         exported = export_onnx(network.model, network.contract, network.output, metadata)
         _check_used(exported, signature)
-        some = next(windows.batches(DRAWN_WINDOWS))
+        some = next(windows.batches(RANDOM_WINDOWS))
         signature = dataclasses.replace(
             signature,
             taps=find_taps(network.model, exported.model, network.time_steps),
@@ -263,13 +263,13 @@ def _trained(request: Request) -> TrainedNetwork:
         load_weights(model, checkpoint)
     shape = request.shape or dataset.shape_of(request.data)
     contract = InputContract.of(shape)
-    windows: Windows = random_windows(contract, DRAWN_WINDOWS)
+    windows: Windows = random_windows(contract, RANDOM_WINDOWS)
     if request.data:
         windows = dataset.load(request.data, contract, None)
     return convert(
         model,
         contract,
-        next(windows.batches(DRAWN_WINDOWS)),
+        next(windows.batches(RANDOM_WINDOWS)),
         layout=request.layout,
         source=checkpoint.source if checkpoint else None,
     )
@@ -313,6 +313,6 @@ def _windows(request: Request, network: TrainedNetwork, signature: NetworkSignat
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:
-        return random_windows(network.contract, request.samples or max(DRAWN_WINDOWS, batch_size(signature)))
+        return random_windows(network.contract, request.samples or max(RANDOM_WINDOWS, batch_size(signature)))
     windows = dataset.load(request.data, network.contract, network.classes)
     return windows if request.samples is None else windows.first(request.samples)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tcja_deploy.parity import diagnose
 from tcja_deploy.parity.diagnose import Fired, SignalComparison
-from tcja_deploy.parity.failures import DRAWN, DYADIC, OUTPUT, WINDOWS, Failure
+from tcja_deploy.parity.failures import EXACT, OUTPUT, RANDOM, WINDOWS, Failure
 from tcja_deploy.parity.judge import Place, judge_signal
 from tcja_deploy.parity.verdict import Parity
 from tcja_runtime.backends.probe import Probe
@@ -85,7 +85,7 @@ def bisect(
 
 def _rank(failure: Failure, order: list[str]) -> tuple[int, int, int]:
     """Earlier signals first; values before neurons, and both before the spikes that follow from them; stimuli first."""
-    kinds, scenes = ("values", "neurons", "spikes", "models"), (DRAWN, DYADIC, WINDOWS, None)
+    kinds, scenes = ("values", "neurons", "spikes", "models"), (RANDOM, EXACT, WINDOWS, None)
     return order.index(str(failure.signal)), kinds.index(failure.kind), scenes.index(failure.scene)
 
 
@@ -112,7 +112,7 @@ def _wrong_signal(
         earliest: the first signal that the network computes, which depends on the inputs alone.
     """
     reference, name = recording.reference, str(failure.signal)
-    weights = stimulus.dyadic(signature.weights) if failure.scene == DYADIC else None
+    weights = stimulus.exact_weights(signature.weights) if failure.scene == EXACT else None
 
     def observed(inputs: Floats) -> Observation:
         if failure.scene == WINDOWS:

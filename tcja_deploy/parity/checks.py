@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.parity.failures import DRAWN, DYADIC, OUTPUT, WINDOWS, Failures
+from tcja_deploy.parity.failures import EXACT, OUTPUT, RANDOM, WINDOWS, Failures
 from tcja_deploy.parity.judge import Deviation, Flips, judge_output, judge_signal, judge_spikes
 from tcja_deploy.parity.verdict import Divergence, SignalParity
 from tcja_runtime.backends.probe import Probe
@@ -70,8 +70,8 @@ def check_scene(
 
     The exact stimulus replaces the weights, so it would tell nothing new of a second model.
     """
-    weights = stimulus.dyadic(signature.weights) if scene == DYADIC else None
-    for probe in probes if scene == DRAWN else probes[:1]:
+    weights = stimulus.exact_weights(signature.weights) if scene == EXACT else None
+    for probe in probes if scene == RANDOM else probes[:1]:
         observed = probe.stimulated(recording.inputs, recording.reference.spikes, weights)
         signals.add(probe, scene, recording.reference, observed)
 

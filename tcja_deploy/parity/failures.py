@@ -10,10 +10,10 @@ from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.evidence import stimulus
 
 OUTPUT = "the output"
-WINDOWS, DRAWN, DYADIC = "windows", stimulus.DRAWN, stimulus.DYADIC
+WINDOWS, RANDOM, EXACT = "windows", stimulus.RANDOM, stimulus.EXACT
 """The names of the scenes: the windows, the random stimulus and the exact stimulus."""
 
-_ON_SCENE = {WINDOWS: "", DRAWN: ", on the random stimulus,", DYADIC: ", on the exact stimulus,"}
+_ON_SCENE = {WINDOWS: "", RANDOM: ", on the random stimulus,", EXACT: ", on the exact stimulus,"}
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tcja_deploy.formatting import NBSP, counted, fine_percent
-from tcja_deploy.parity.failures import DRAWN, DYADIC, WINDOWS
+from tcja_deploy.parity.failures import EXACT, RANDOM, WINDOWS
 from tcja_deploy.parity.verdict import Divergence, Parity, Report, SignalParity
 from tcja_deploy.report import plots
 from tcja_deploy.report.html import Html, figure, joined, section, table, tag
 from tcja_deploy.report.plots import FlipRow
 
-_SCENES = {WINDOWS: "windows", DRAWN: "random stimulus", DYADIC: "exact stimulus"}
+_SCENES = {WINDOWS: "windows", RANDOM: "random stimulus", EXACT: "exact stimulus"}
 
 
 def _of(title: str, report: Report, found: Parity) -> str:

@@ -81,7 +81,7 @@ def _margins(reference: Reference, layer: Layer) -> list[int]:
     fired = witnesses.of(reference.spikes[layer.name])
     h = membranes(layer.neuron, witnesses.values, fired)
     # Other witnesses were chosen because they are undecided; with them small margins would look common.
-    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.REAL_PLACES))
+    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.WINDOW_PLACES))
     margins = np.abs(h[:, sampled] - layer.neuron.threshold) / abs(layer.neuron.threshold)
     bins = np.searchsorted(MARGIN_EDGES, margins.reshape(-1), side="right")
     counts: list[int] = np.bincount(bins, minlength=len(MARGIN_EDGES) + 1).tolist()

@@ -84,7 +84,7 @@ def _flips(layer: Layer, reference: Reference, rounded: npt.NDArray[Any]) -> flo
     """The flip rate of a layer; `rounded` is the rounded currents [T, K] of its witnesses."""
     neuron, witnesses = layer.neuron, reference.witnesses[layer.name]
     # Other witnesses were chosen because they are undecided; with them small distances would look common.
-    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.REAL_PLACES))
+    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.WINDOW_PLACES))
     fired = witnesses.of(reference.spikes[layer.name])[:, sampled]
     h = membranes(neuron, witnesses.values[:, sampled], fired)
     sigma = float(np.sqrt(np.mean((membranes(neuron, rounded[:, sampled], fired) - h) ** 2)))

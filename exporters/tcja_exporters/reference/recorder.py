@@ -144,7 +144,7 @@ class _NetworkRecorder:
 
     def __init__(self, signature: NetworkSignature, bounds: Bounds, spikes: Mapping[str, Spikes] | None) -> None:
         self.bounds, self._free, given = bounds, spikes is None, spikes or {}
-        self._most = stimulus.REAL_PLACES if spikes is None else stimulus.DRAWN_PLACES
+        self._most = stimulus.WINDOW_PLACES if spikes is None else stimulus.STIMULUS_PLACES
         self.taps = [tap for tap in signature.taps if tap.attends or spikes is not None]
         self.step_output = signature.step_output if spikes is None else None
         self.estimated: dict[str, list[str]] = {}

@@ -24,11 +24,11 @@ from tcja_runtime.evidence.trace import Spikes
 
 Bytes = npt.NDArray[np.uint8]
 
-DRAWN, DYADIC = "drawn", "dyadic"
+RANDOM, EXACT = "drawn", "dyadic"
 """The scenes: the random stimulus, with the network's own weights, and the exact stimulus, with random weights."""
 
-DRAWN_PLACES = 2048
-REAL_PLACES = 512
+STIMULUS_PLACES = 2048
+WINDOW_PLACES = 512
 """The number of elements of a signal that are witnesses in a window, of a stimulus and of data."""
 
 ROUNDS = 4
@@ -40,7 +40,7 @@ _VALUES: dict[str, Floats] = {
 _MIN_WINDOWS, _MAX_WINDOWS = 2, 8
 _ELEMENTS = 2**25
 _MIN_POSITIONS = 8
-_DRAWN_NEURONS = 4096
+_RANDOM_NEURONS = 4096
 
 
 def windows(shapes: Sequence[tuple[int, ...]], time_steps: int) -> int:
@@ -84,17 +84,17 @@ def inputs(contract: InputContract, n: int) -> Floats:
     return chosen
 
 
-def dyadic_weight(weight: Weight) -> Floats:
+def exact_weight(weight: Weight) -> Floats:
     """A random weight in the shape that PyTorch has it: multiples of 1/8, whose sums have no rounding."""
     drawn: Floats = _WEIGHTS[_bytes(weight.tensor, int(np.prod(weight.shape))) % 8].reshape(weight.shape)
     return drawn
 
 
-def dyadic(weights: Sequence[Weight]) -> dict[str, Floats]:
-    """The weights of the exact stimulus, by tensor of the models: `dyadic_weight` for weights, and zeros for biases."""
+def exact_weights(weights: Sequence[Weight]) -> dict[str, Floats]:
+    """The weights of the exact stimulus, by tensor of the models: `exact_weight` for weights, and zeros for biases."""
     drawn = {}
     for weight in weights:
-        values = dyadic_weight(weight)
+        values = exact_weight(weight)
         drawn[weight.tensor] = np.ascontiguousarray(values.T) if weight.transposed else values
         if weight.bias is not None:
             drawn[weight.bias] = np.zeros(weight.outputs, np.float32)
@@ -116,7 +116,7 @@ def ties(layer: Layer, time_steps: int) -> Floats:
         float32 [T, 2, ...], of the rank of the layer's currents.
     """
     neuron = layer.neuron
-    shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (len(layer.shape) - 1)
+    shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
     random = np.random.default_rng(0)
     ties = (random.integers(-4, 9, shape) * (neuron.threshold / (2 * neuron.gain))).astype(np.float32)
     current = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], shape).astype(np.float32))
@@ -126,7 +126,7 @@ def ties(layer: Layer, time_steps: int) -> Floats:
 
 def currents(layer: Layer, time_steps: int) -> Floats:
     """Random currents of the same shape that spread the membranes, from which constants can be estimated."""
-    shape = (time_steps, 2, _DRAWN_NEURONS) + (1,) * (len(layer.shape) - 1)
+    shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
     drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * (layer.neuron.threshold / layer.neuron.gain)
     return drawn.astype(np.float32)
 

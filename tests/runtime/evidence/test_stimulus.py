@@ -28,7 +28,7 @@ def test_what_is_drawn_is_the_same_everywhere():
     drawn = (
         np.packbits(stimulus.spikes("conv.1", (6, 3, 3), 5, 2)),
         stimulus.inputs(contract, 2),
-        stimulus.dyadic_weight(weight),
+        stimulus.exact_weight(weight),
         stimulus.places((6, 64, 64), 512),
     )
     digest = hashlib.sha256(b"".join(array.tobytes() for array in drawn)).hexdigest()
@@ -38,9 +38,9 @@ def test_what_is_drawn_is_the_same_everywhere():
 def test_drawn_weights_are_stored_as_the_model_has_them():
     linear = Weight(module="a", norm=None, tensor="w", bias="b", shape=(5, 3), transposed=True, outputs=5)
     conv = Weight(module="c", norm="d", tensor="d/w", bias=None, shape=(4, 2, 3, 3), transposed=False, outputs=0)
-    drawn = stimulus.dyadic([linear, conv])
+    drawn = stimulus.exact_weights([linear, conv])
     assert set(drawn) == {"w", "b", "d/w"}
-    np.testing.assert_array_equal(drawn["w"], stimulus.dyadic_weight(linear).T)
+    np.testing.assert_array_equal(drawn["w"], stimulus.exact_weight(linear).T)
     assert drawn["b"].shape == (5,)
     assert not drawn["b"].any()
     assert (drawn["d/w"] * 8 == np.round(drawn["d/w"] * 8)).all()
