@@ -4,7 +4,7 @@
 
 Ours is all that an export does with the windows: the float64 reference with its bounds, the recording, and both models
 in ONNX Runtime, teacher-forced and free-running. What does not grow with the windows, the neurons alone and
-the drawn scenes, is measured apart.
+the random and the exact stimulus, is measured apart.
 """
 
 from __future__ import annotations
@@ -72,34 +72,34 @@ def main() -> None:
                     model(torch.from_numpy(samples.inputs[start : start + size]).to(torch.float64))
 
         def certified(windows: InMemoryWindows) -> None:
-            recorder = golden.Recorder()
+            vectors = golden.Recorder()
 
             def trained(inputs: Floats) -> Recording:
                 found = recorder.record(model, inputs, signature)
-                recorder.add(found.reference)
+                vectors.add(found.reference)
                 return found
 
             found = compare(map(trained, windows.batches(size)), probes, {}, signature, advance=lambda _: None)
             if found.parity.failures:
                 raise SystemExit(found.parity.failures[0].text)
 
-        def drawn() -> None:
+        def stimuli() -> None:
             other = recorder.with_weights(model, exported.weights, stimulus.exact_weights(exported.weights))
             for network_, n in ((model, stimulus.windows([layer.shape for layer in layers], steps)), (other, 1)):
                 inputs = stimulus.inputs(contract, n)
                 spikes = {layer.name: stimulus.spikes(layer.name, layer.shape, steps, n) for layer in layers}
                 recorder.record(network_, inputs, signature, spikes=spikes)
-                for probe in probes[:n]:  # both models on the drawn spikes, one on the drawn weights
+                for probe in probes[:n]:  # both models on the random stimulus, one on the exact one
                     probe.stimulated(inputs, spikes, stimulus.exact_weights(exported.weights) if n == 1 else None)
 
         plain()
         forward = seconds(plain, args.runs)
         whole = seconds(lambda: certified(samples), args.runs)
-        fixed = seconds(drawn, 1)
+        fixed = seconds(stimuli, 1)
     print(f"{network.name}, {args.windows} windows, {torch.get_num_threads()} threads, median of {args.runs}")
     print(f"plain float64 forward   {forward:8.2f} s")
     print(f"certified parity        {whole:8.2f} s   {whole / forward:.2f} x")
-    print(f"drawn scenes, once      {fixed:8.2f} s   {(whole + fixed) / forward:.2f} x with them")
+    print(f"stimuli, once           {fixed:8.2f} s   {(whole + fixed) / forward:.2f} x with them")
 
 
 if __name__ == "__main__":
