@@ -77,7 +77,7 @@ def check_scene(
 
 
 class SignalCheck:
-    """Is every signal, and the output, within its bound?
+    """Checks that every signal, and the output, is within its bound.
 
     Args:
         counted: the probe whose figures are counted.
@@ -124,7 +124,7 @@ def _check_signal_shape(probe: Probe, name: str, signal: Values, witnesses: Witn
 
 
 class FlipCheck:
-    """Teacher-forced, which spikes differ, and does rounding explain them?
+    """Counts the flips of teacher-forced runs, and checks that rounding explains them.
 
     The first model is checked on every batch. The others are made of the same operations, so the first batch tells.
 
@@ -192,7 +192,7 @@ class FlipCheck:
 
 
 class FreeRunCheck:
-    """Free-running, what does the first flip of a window change?
+    """Counts the flips of free runs, and checks that rounding explains the first flips of each window.
 
     The first layer of a window that has a flip was fed the reference's spikes until then, so only rounding may explain
     its flips. The output of a window without a flip must be within its bound.
