@@ -1,4 +1,4 @@
-"""Versions of this tool and of what it works with, without importing any of it."""
+"""The versions of this tool and of the packages that it uses, read without importing them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOOLS = (
 
 
 def version(distribution: str) -> str | None:
-    """Version of an installed distribution, None if it is not installed."""
+    """The version of an installed package; None if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -32,22 +32,22 @@ def version(distribution: str) -> str | None:
 
 
 def producer() -> str:
-    """This tool and its version."""
+    """The name and the version of this tool."""
     return f"{PACKAGE} {version(PACKAGE) or 'from its source'}"
 
 
 def tools() -> dict[str, str]:
-    """Version by name: Python, and those of TOOLS that are installed."""
+    """The versions of Python and of the installed packages among `TOOLS`, by name."""
     found = {name: version(name) for name in TOOLS}
     return {"python": platform.python_version(), **{name: value for name, value in found.items() if value}}
 
 
 @contextlib.contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Within, a package that is not installed is named together with the extra that installs it.
+    """A context in which a missing package is reported with the extra of tcja-deploy that installs it.
 
     Raises:
-        Unavailable: an import failed for that.
+        Unavailable: an import in the context failed, because a package is not installed.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What can run a bundle's network on this machine, by name: an engine of the bundle, or ONNX Runtime."""
+"""The choice of a backend for a bundle's network: an engine of the bundle, or ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Backend:
 
     Attributes:
         name: one of `tcja_runtime.choices.BACKENDS`.
-        title: what runs it, for people.
-        session: takes the input under the contract's name, and returns the output under the manifest's.
-        engine: that is run; None for ONNX Runtime.
-        passed_over: why engines of the bundle that `AUTO` would have preferred are not run, a line each.
+        title: the backend and its version, for people.
+        session: the loaded network, which takes the input and returns the output by the names in the manifest.
+        engine: the engine that runs; None for ONNX Runtime.
+        passed_over: for "auto", the reason why each engine that it prefers cannot run here, a line each.
     """
 
     name: str
@@ -38,14 +38,14 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
     """Load a bundle's network.
 
     Args:
-        bundle: opened.
+        bundle: an opened bundle.
         name: one of `tcja_runtime.choices.BACKENDS`, or "auto": the last built engine that this machine can load, else
             the CPU.
-        trust_engine: whether to load engines that the manifest does not know.
+        trust_engine: whether to load engines that the manifest does not list.
 
     Raises:
-        BadInput: the bundle has no engine of that name, or it was changed.
-        Unavailable: this machine lacks what the backend needs.
+        BadInput: the bundle has no engine for that backend, or the engine was changed.
+        Unavailable: this machine lacks something that the backend needs.
     """
     if name in PROVIDERS:
         return _onnxruntime(bundle, name)
@@ -71,11 +71,11 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
 
 
 def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list[Backend]:
-    """All of a bundle's engines of a target that this machine can load, the last built first; at least one.
+    """Load all engines of a target that this machine can load, the last built first; at least one.
 
     Raises:
-        BadInput: the bundle has none, or one was changed.
-        Unavailable: this machine can load none.
+        BadInput: the bundle has no engine of the target, or an engine was changed.
+        Unavailable: this machine can load none of them.
     """
     found = [
         engine
@@ -86,7 +86,7 @@ def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list
 
 
 def title(name: str, engine: Engine | None = None) -> str:
-    """What a backend is, for people."""
+    """The name and version of a backend, for people; with the precision of an engine, and the GPU."""
     if name in ENGINE_TARGETS:
         found = gpu()
         tensorrt = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[name]

@@ -1,18 +1,18 @@
 """The bundle: a folder that holds an exported network and the evidence for it.
 
-    manifest.json      what everything is, and the sha256 and size of every other file
-    model.onnx         canonical model: one TcjaLif node a spiking layer, defined by a local function
-    model.plain.onnx   the same in standard operators, what TensorRT builds from
+    manifest.json      the description of the network, and the sha256 and size of every other file
+    model.onnx         the canonical model: one TcjaLif node a spiking layer, defined by a local function
+    model.plain.onnx   the same model in standard operators, which TensorRT builds from
     weights.bin        the weights of all models, as ONNX external data
-    head.onnx          of a network that is streamed: one time step (`tcja_runtime.bundle.stepwise`)
-    tail.onnx          likewise: what is left when a window is whole
-    golden.npz         inputs and the reference's spikes (`tcja_runtime.evidence.golden`)
-    parity.json        the comparison of exported and trained network
-    report.html        the same for people
+    head.onnx          for stepwise runs only: one time step (`tcja_runtime.bundle.stepwise`)
+    tail.onnx          for stepwise runs only: the rest of the network, run when a window is complete
+    golden.npz         inputs, and the reference's spikes (`tcja_runtime.evidence.golden`)
+    parity.json        the comparison of the exported with the trained network
+    report.html        the same comparison as a page for people
     engines/NAME/      model.engine and engine.json, one folder an engine
 
-A bundle is written whole or not at all (`tcja_runtime.files.staging`), and read only if every hash fits and nothing was
-added.
+A bundle is written as a whole or not at all (`tcja_runtime.files.staging`). It is read only if every file has the right
+hash and no file was added.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ ENGINES = "engines"
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk whose every file has the hash its manifest gives."""
+    """A bundle on disk, whose files have the hashes that the manifest lists.
+
+    Attributes:
+        path: the folder of the bundle.
+        manifest: the manifest.
+        files: "sha256" and "bytes" of each file, by its path in the bundle.
+    """
 
     path: Path
     manifest: Manifest
@@ -51,11 +57,12 @@ class Bundle:
         """Read a bundle and check it.
 
         Args:
-            path: its folder.
-            any_engine: whether engines may differ from the manifest. An engine is native code: trust it first.
+            path: the folder of the bundle.
+            any_engine: whether the files of engines may differ from the manifest. An engine is native code, so it must
+                be trusted, or checked, before it is loaded.
 
         Raises:
-            BadInput: it is not a bundle, of another schema, or a file is missing, changed, added or misnamed.
+            BadInput: the folder is no bundle, or has another schema; or a file is missing, changed, added or misnamed.
         """
         file = path / MANIFEST
         if not path.exists():
@@ -89,11 +96,13 @@ class Bundle:
         for name in (HEAD, TAIL):
             if (name in files) != bool(manifest.streaming):
                 lists = "lists" if name in files else "does not list"
-                raise BadInput(f"{file} {lists} {name}, and says otherwise of streaming; export the bundle again")
+                raise BadInput(
+                    f"{file} {lists} {name}, which does not fit its streaming entry; export the bundle again"
+                )
         return cls(path, manifest, files)
 
     def sound_engines(self) -> list[str]:
-        """Names of the engines whose every file is as the manifest says, with none added."""
+        """The names of the engines whose files are as the manifest says, with no file added."""
         found = []
         for name in self.manifest.engines:
             prefix = f"{ENGINES}/{name}/"
@@ -151,16 +160,16 @@ def _check_file(folder: Path, name: str, fact: Json) -> None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a folder whose other files are final."""
+    """Write the manifest of a bundle, with the hash of every file in its folder; write all other files first."""
     files = {
         file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size}
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file != folder / MANIFEST
     }
     content: Json = {"schema": SCHEMA, **dataclasses.asdict(manifest), "files": files}
-    # The seal covers the manifest itself, so that no byte of a bundle can change unnoticed.
+    # The seal is the hash of the manifest itself, so that every changed byte of a bundle is noticed.
     sealed = {**content, "seal": _seal(content)}
-    (folder / MANIFEST).unlink(missing_ok=True)  # it may be the same file as that of a bundle which is left as it is
+    (folder / MANIFEST).unlink(missing_ok=True)  # it may be a hard link to the manifest of another bundle
     (folder / MANIFEST).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
 
 
@@ -170,7 +179,7 @@ def _seal(content: Json) -> str:
 
 
 def sha256(file: Path) -> str:
-    """Hash of a file, in hexadecimal."""
+    """The sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):

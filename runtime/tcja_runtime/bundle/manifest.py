@@ -18,14 +18,8 @@ from tcja_runtime.neuron import NeuronSpec
 Json = dict[str, Any]
 
 
-_ENTRIES = {
-    "checkpoint": ("name", "sha256", "bytes"),
-}
-"""What is read of a manifest's dictionaries."""
-
-
 _LARGEST = 2**31
-"""No size is as large."""
+"""All sizes are below it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,35 +54,36 @@ class TimeForms:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bundle says of itself.
+    """The description of a bundle, which is written to manifest.json with the files and their hashes.
 
     Attributes:
-        producer: tool and version.
-        created: UTC time, ISO 8601.
-        checkpoint: the trained network's file: name, sha256, bytes.
-        network: its name in the registry.
-        dialect: the training code its neurons come from.
-        evidence: how the network was identified, a line each.
+        producer: the tool that made the bundle, with its version.
+        created: the UTC time of the export, ISO 8601.
+        checkpoint: the file of the trained network: "name", "sha256" and "bytes".
+        network: the name of the network in the registry.
+        dialect: the training code that the neurons come from.
+        evidence: the reasons for which the network was identified, a line each.
         time_steps: T.
-        parameters: number of trained parameters.
+        parameters: the number of trained parameters.
         input: the input contract.
-        output: name of the ONNX output.
-        output_shape: its shape without the batch: (classes,), (T, classes) of each step, or that of an image.
-        classes: their names, in the order of the output.
-        layers: the spiking layers in the order they fire.
-        taps: what is looked at besides them.
-        answer: what the output is the mean over time of, and consecutive units' votes; None where it is not known, or
-            where the output has the steps itself.
-        weights: of all convolutions and matrix products.
-        passes: what the graph passes did, in order; `exact` says whether a pass keeps every bit.
+        output: the name of the ONNX output.
+        output_shape: the shape of the output without the batch: (classes,), (T, classes) for an output at each time
+            step, or the shape of an image.
+        classes: the names of the classes, in the order of the output.
+        layers: the spiking layers, in the order in which they fire.
+        taps: the probed signals besides the spiking layers.
+        answer: the signal with the output of each time step, whose mean over time is the output; None where it is not
+            known, or where the output has the time steps itself.
+        weights: the weights of all convolutions and matrix products.
+        passes: the changes of each graph pass, in order; `exact` says whether a pass keeps every bit.
         time_form: the time forms of the layers in the plain model.
-        precision: of weights and activations, where a weight does not say otherwise.
-        streaming: how it is streamed; empty where it is not.
-        calibration: what scales were found on: source and number of windows; empty where there are none.
-        targets: what was built: "onnx", and the targets of `engines`.
+        precision: the type of weights and activations; a weight may have a type of its own.
+        streaming: the two parts for stepwise runs; empty for a bundle without them.
+        calibration: the data that the scales of INT8 were found on, "source" and "windows"; empty without INT8.
+        targets: "onnx", and the targets of `engines`.
         engines: the sidecar of each engine by the engine's name, which is its folder below engines/.
         parity: the parity of the network, as the export found it.
-        tools: versions of what made the bundle.
+        tools: the version of each package that made the bundle.
     """
 
     producer: str
@@ -156,12 +151,9 @@ def _check_types(manifest: Manifest) -> None:
         value, wanted = getattr(manifest, name), kind if isinstance(kind, UnionType) else get_origin(kind) or kind
         if not isinstance(value, wanted):
             raise TypeError(f"{name} is a {type(value).__name__}, not a {getattr(wanted, '__name__', wanted)}")
-    entries = [
-        (f"{name}.{entry}", entry in getattr(manifest, name)) for name, all_ in _ENTRIES.items() for entry in all_
-    ]
-    for name, there in entries:
-        if not there:
-            raise KeyError(f"{name} is missing")
+    for entry in ("name", "sha256", "bytes"):
+        if entry not in manifest.checkpoint:
+            raise KeyError(f"checkpoint.{entry} is missing")
     for name in manifest.engines:
         if len(PurePosixPath(name).parts) != 1 or name == "..":
             raise ValueError(f"'{name}' is no engine's name")

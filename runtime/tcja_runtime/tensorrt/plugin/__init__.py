@@ -1,14 +1,16 @@
-"""A TensorRT plugin that takes the place of TcjaLif by its name, with one fused CUDA kernel for all time steps.
+"""A TensorRT plugin for the operator TcjaLif: one CUDA kernel that computes a spiking layer for all time steps.
 
-Opt-in: engines are built from standard operators otherwise. There are two forms of it, of which a version of TensorRT
-has one:
+It is optional; without it engines are built from standard operators. The version of TensorRT decides between its two
+forms:
 
-    ahead of time   from 10.9 on: the kernel's PTX is part of the engine, which needs nothing of us at run time
-    at run time     before: Python launches the kernel, so whoever deserialises the engine calls `register` first
+    ahead of time   TensorRT 10.9 and later: the kernel's PTX is part of the engine, which needs nothing else to run
+    at run time     earlier versions: Python launches the kernel, so `register` must be called before the engine is
+                    deserialised
 
-A node of the plugin is TcjaLif with the attributes plugin_namespace, plugin_version and `kernel`, the constants of the
-neuron and the pooling behind it in JSON. One text is all that the plugin takes: QDPs of TensorRT 10.9 to 10.16 read
-numbers in a way that NumPy 2.4 refuses (``float`` of an array, `tensorrt.plugin._lib`).
+A node of the plugin is a TcjaLif node with three attributes: plugin_namespace, plugin_version and `kernel`, a JSON text
+with the constants of the neuron and the pooling behind it. All constants are in one text because the quick-deploy
+plugins of TensorRT 10.9 to 10.16 read numbers in a way that NumPy 2.4 refuses (``float`` of an array,
+`tensorrt.plugin._lib`).
 
     TcjaLif(current [T, N, ...]) -> spikes [T, N, ...]
     TcjaLif(current [T, N, C, H, W], pool k > 1) -> spikes [T * N, C, H // k, W // k]
@@ -35,17 +37,17 @@ FIELD = "kernel"
 AHEAD_OF_TIME, AT_RUN_TIME = "ahead of time", "at run time"
 
 NEVER_RUN = "it was never run in a real TensorRT"
-"""What is said of the plugin wherever it is offered."""
+"""The warning that goes with every mention of the plugin to users."""
 
 
 def register(trt: Any) -> str:
-    """Make the plugin known to TensorRT, once a process.
+    """Make the plugin known to TensorRT. Further calls in the same process do nothing.
 
     Args:
-        trt: the module tensorrt, 10.3 or later. TensorRT-RTX has no plugins, and ends the process that uses one.
+        trt: the module `tensorrt`, 10.3 or later. TensorRT-RTX has no plugins, and ends a process that uses one.
 
     Returns:
-        Which form it has there, `AHEAD_OF_TIME` or `AT_RUN_TIME`.
+        The form of the plugin for this version of TensorRT, `AHEAD_OF_TIME` or `AT_RUN_TIME`.
 
     Raises:
         Unavailable: this NumPy is too new for TensorRT's bindings.
@@ -60,10 +62,13 @@ def register(trt: Any) -> str:
 
 
 def check(form: str) -> None:
-    """Check that an engine with the plugin can be built here: it needs a GPU and NVRTC, and at run time a launcher.
+    """Check that an engine with the plugin can be built on this machine.
+
+    Args:
+        form: `AHEAD_OF_TIME` or `AT_RUN_TIME`.
 
     Raises:
-        Unavailable: something is missing.
+        Unavailable: a GPU, NVRTC, or for `AT_RUN_TIME` the CUDA binding, is missing.
     """
     found = gpu()
     if found is None:
@@ -76,7 +81,7 @@ def check(form: str) -> None:
 
 
 def _check_fields(trt: Any) -> None:
-    """TensorRT's bindings up to 10.13 were built for NumPy 1, and read the first value of a field again and again."""
+    """Check that TensorRT reads the values of a field; its bindings up to 10.13 need NumPy 1 for that."""
     content = np.frombuffer(b"ab", np.int8)
     if trt.PluginField("check", content, trt.PluginFieldType.CHAR).data.tobytes() != b"ab":
         raise Unavailable(
@@ -86,12 +91,12 @@ def _check_fields(trt: Any) -> None:
 
 
 def described(spec: NeuronSpec, pool: int = 1) -> str:
-    """The attribute `kernel` of a node: a neuron, and k of the k x k maximum pooling behind it."""
+    """The attribute `kernel` of a node, from its neuron and the k of the k x k maximum pooling behind it."""
     return json.dumps({**dataclasses.asdict(spec), "pool": pool})
 
 
 def pool_of(text: str) -> int:
-    """The pooling of a node's attribute `kernel`."""
+    """The k of the pooling, from the attribute `kernel` of a node."""
     return int(json.loads(text)["pool"])
 
 
@@ -99,8 +104,8 @@ def kernel_of(text: str, half: bool, window: tuple[int, ...]) -> Kernel:
     """The kernel of a node.
 
     Args:
-        text: its attribute `kernel`.
-        half: whether its currents are float16; else they are float32.
+        text: the attribute `kernel` of the node.
+        half: whether the currents are float16; else they are float32.
         window: the shape of the currents of one window and step, (C, H, W); -1 where it varies.
     """
     fields = json.loads(text)

@@ -1,8 +1,9 @@
 """The plugin for TensorRT 10.9 and later: a quick-deploy plugin whose kernel is compiled when the engine is built.
 
-TensorRT calls the functions registered here while it builds, and stores the PTX and the launch in the engine: grid,
-block and integer arguments as expressions of the input's shape. It checks the functions by their signatures, so those
-are made here: the annotations of this module are texts, and the classes that they would name are TensorRT's.
+While it builds, TensorRT calls the functions that are registered here. It stores the PTX in the engine, and the launch:
+the grid, the block and the integer arguments as expressions of the input's shape. TensorRT checks the signatures of the
+functions, annotations included. These must be TensorRT's own classes, which cannot be written in the source, because
+TensorRT is imported when it is used; so the signatures are made when the functions are registered.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tcja_runtime.tensorrt.plugin.kernel import THREADS
 
 
 def register(trt: Any) -> None:
-    """Register the plugin with TensorRT's module, which has no other of its name."""
+    """Register the plugin with the module `tensorrt`, which has no plugin of its name yet."""
     trtp = importlib.import_module(f"{trt.__name__}.plugin")
 
     def describe(current: Any, kernel: str) -> Any:
@@ -62,7 +63,7 @@ def register(trt: Any) -> None:
 
 
 def _signed(function: Callable[..., Any], parameters: dict[str, Any], returned: Any) -> Callable[..., Any]:
-    """Give a function a signature: names and classes of its parameters, and of what it returns."""
+    """Give a function a signature: the class of each parameter by name, and the class of the result."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     listed = [inspect.Parameter(name, kind, annotation=annotation) for name, annotation in parameters.items()]
     function.__signature__ = inspect.Signature(listed, return_annotation=returned)  # type: ignore[attr-defined]

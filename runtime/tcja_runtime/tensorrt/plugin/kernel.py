@@ -1,16 +1,17 @@
-"""The CUDA kernel of a spiking layer: `lif.cu` with the constants of a neuron, its PTX, and how it is launched.
+"""The CUDA kernel of a spiking layer: its source (`lif.cu` with the constants of a neuron), its PTX, and its launch.
 
-A kernel holds its constants, because a plugin that is compiled ahead of time keeps no attributes in an engine. Its
-arguments, in the order that TensorRT gives them (inputs, integers, outputs), are
+The constants are part of the source, because a plugin that is compiled ahead of time keeps no attributes in an engine.
+The arguments of a kernel, in TensorRT's order (inputs, integers, outputs), are
 
     current, T, neurons of a step, spikes                  without pooling
     current, T, planes N*C, height, width, spikes          with k x k maximum pooling behind it
 
-and the membranes last if it is traced.
+and the membranes as the last one if the kernel is traced.
 
-PTX says which version of PTX it is written in, and a driver refuses versions later than itself. NVRTC writes the latest
-that it knows, so what it writes is relabelled with the earliest that knows the GPU (`ISA`): then every driver that
-knows the GPU takes it. The kernels use nothing later; ptxas, which checks that, assembles all of them in the tests.
+PTX is labelled with a version of the PTX language, and a driver refuses versions that are later than its own. NVRTC
+labels its PTX with the latest version that it knows. Here the label is replaced by the earliest version that knows the
+GPU (`ISA`), so that every driver for the GPU takes the PTX. The kernels use nothing of later versions: in the tests
+NVIDIA's ptxas, which checks that, assembles all of them.
 
 Source: NVIDIA, PTX ISA, "Release Notes" (first version of each target).
 """
@@ -29,13 +30,13 @@ from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt.plugin import nvrtc
 
 THREADS = 256
-"""A block's, on every GPU: a kernel that waits for memory is as fast with any number that fills the GPU."""
+"""The threads of a block. A kernel that waits for memory is as fast with any number that fills the GPU."""
 
 VECTOR = 16
-"""Bytes of the widest access to memory."""
+"""The widest access to memory, in bytes."""
 
 ISA = {"72": "6.1", "75": "6.3", "80": "7.0", "86": "7.1", "87": "7.4", "89": "7.8", "90": "7.8", "110": "9.0"}
-"""The first version of PTX that knows a GPU, by compute capability; of others NVRTC's own version is kept."""
+"""The first version of PTX that knows a GPU, by compute capability. For other GPUs NVRTC's own label is kept."""
 
 _POOLS = range(1, 9)
 
@@ -47,11 +48,11 @@ class Kernel:
     Attributes:
         spec: the neuron; the kernel computes with its constants in float32.
         half: whether currents and spikes are float16; else they are float32. The membrane is always float32.
-        width: neurons side by side that a thread reads at once, as `width` says.
-        pool: k of the k x k maximum pooling behind it; 1 for none.
-        traced: whether the membranes before firing are written too, in float32.
-        ahead: time steps whose currents a thread asks for at once; with a pooling of more than 2 x 2 it is one, because
-            the registers hold no more.
+        width: the number of adjacent neurons that a thread reads at once, from the function `width`.
+        pool: the k of the k x k maximum pooling behind the neurons; 1 for none.
+        traced: whether the kernel also writes the membranes before firing, in float32.
+        ahead: the number of time steps whose currents a thread reads at once; 1 with a pooling larger than 2 x 2,
+            because the registers hold no more.
     """
 
     spec: NeuronSpec
@@ -69,12 +70,12 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        """Of the function in the PTX."""
+        """The name of the kernel's function in the PTX."""
         return f"tcja_lif_{'f16' if self.half else 'f32'}{f'_pool{self.pool}' if self.pool > 1 else ''}"
 
     @property
     def source(self) -> str:
-        """CUDA C++."""
+        """The source of the kernel in CUDA C++."""
         spec = self.spec
         defined = {
             "Io": "unsigned short" if self.half else "float",
@@ -85,7 +86,7 @@ class Kernel:
             "DIVIDES": int(spec.tau is not None),
             "DECAY": _float(spec.decay),
             "GAIN": _float(spec.gain),
-            "BIAS": _float(spec.bias or -0.0),  # which changes no bit of what it is added to, and so is not added
+            "BIAS": _float(spec.bias or -0.0),  # the compiler leaves out a sum with -0.0, which changes no bit
             "THRESHOLD": _float(spec.threshold),
             "V_RESET": _float(spec.v_reset),
             "RATE": _float(spec.rate),
@@ -100,14 +101,14 @@ class Kernel:
         return head + importlib.resources.files(__package__).joinpath("lif.cu").read_text()
 
     def ptx(self, sm: str, library: str | None = None) -> str:
-        """Compile it.
+        """Compile the kernel.
 
         Args:
-            sm: compute capability of the GPU without the dot, "87" for 8.7.
-            library: NVRTC's file; the first that is found otherwise.
+            sm: the compute capability of the GPU without the dot, "87" for 8.7.
+            library: the file of NVRTC; None for the first one that is found.
 
         Raises:
-            Unavailable: there is no NVRTC, or none that knows the GPU.
+            Unavailable: NVRTC is missing, or does not know the GPU.
         """
         options = [f"--gpu-architecture=compute_{sm}", "--fmad=false", "--std=c++17", "--prec-div=true", "--ftz=false"]
         try:
@@ -117,13 +118,13 @@ class Kernel:
         return re.sub(r"(?m)^\.version .*$", lambda own: f".version {ISA[sm]}" if sm in ISA else own[0], text, count=1)
 
     def sizes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Its integer arguments for currents of a shape [T, ...], with pooling [T, ..., H, W]."""
+        """The integer arguments for currents of shape [T, ...], or with pooling [T, ..., H, W]."""
         if self.pool == 1:
             return shape[0], math.prod(shape[1:])
         return shape[0], math.prod(shape[1:-2]), *shape[-2:]
 
     def blocks(self, shape: tuple[int, ...]) -> int:
-        """Blocks of `THREADS` that it is launched with, for currents of a shape [T, ...]."""
+        """The number of blocks of `THREADS` threads, for currents of shape [T, ...]."""
         if self.pool == 1:
             threads = math.prod(shape[1:]) // self.width
         else:
@@ -132,12 +133,12 @@ class Kernel:
 
 
 def width(shape: tuple[int, ...], half: bool, pool: int = 1) -> int:
-    """How many neurons a thread can read at once, in any batch.
+    """The number of neurons that a thread can read at once, for every batch size.
 
     Args:
-        shape: of the currents of one window and step, (C, H, W).
-        half: whether they are float16.
-        pool: k of the pooling behind the neurons; 1 for none.
+        shape: the shape of the currents of one window and step, (C, H, W).
+        half: whether the currents are float16; else they are float32.
+        pool: the k of the k x k maximum pooling behind the neurons; 1 for none.
     """
     most = VECTOR // (2 if half else 4)
     run = math.prod(shape) if pool == 1 else math.gcd(shape[-1], pool)
@@ -145,6 +146,6 @@ def width(shape: tuple[int, ...], half: bool, pool: int = 1) -> int:
 
 
 def _float(value: float) -> str:
-    """A number rounded to float32, as a literal that is exactly it."""
+    """A number rounded to float32, as an exact literal."""
     with np.errstate(over="ignore"):
         return f"{float(np.float32(value)).hex()}f"

@@ -18,10 +18,10 @@ from tcja_runtime.tensorrt.plugin.kernel import THREADS, Kernel
 
 
 def driver() -> Any:
-    """The binding.
+    """Import NVIDIA's binding of the CUDA driver.
 
     Raises:
-        Unavailable: it is not installed.
+        Unavailable: the binding is not installed.
     """
     try:
         return importlib.import_module("cuda.bindings.driver")
@@ -33,10 +33,10 @@ def driver() -> Any:
 
 
 def done(result: tuple[Any, ...]) -> Any:
-    """What a call of the driver returned.
+    """The value that a call of the driver returned; None if it returned only its error code.
 
     Raises:
-        Unavailable: it failed.
+        Unavailable: the call failed.
     """
     code, *values = result
     if code != 0:
@@ -46,7 +46,7 @@ def done(result: tuple[Any, ...]) -> Any:
 
 @functools.lru_cache(None)
 def function(ptx: str, name: str) -> Any:
-    """A function of some PTX, loaded into the current context until the process ends."""
+    """Load a function of a PTX text into the current context, until the process ends."""
     cuda = driver()
     module = done(cuda.cuModuleLoadData(ptx.encode() + b"\0"))
     return done(cuda.cuModuleGetFunction(module, name.encode()))
@@ -58,12 +58,12 @@ def enqueue(
     """Launch a kernel in a stream, in the current context.
 
     Args:
-        kernel: what to launch.
-        ptx: its code.
-        shape: of the currents, [T, ...].
-        current: address of the currents.
-        outputs: addresses of the spikes and, if the kernel is traced, of the membranes.
-        stream: handle of the stream.
+        kernel: the kernel.
+        ptx: the PTX of the kernel.
+        shape: the shape of the currents, [T, ...].
+        current: the address of the currents.
+        outputs: the addresses of the spikes and, if the kernel is traced, of the membranes.
+        stream: the handle of the stream.
     """
     cuda, sizes = driver(), kernel.sizes(shape)
     types = [ctypes.c_void_p, *[ctypes.c_int] * len(sizes), *[ctypes.c_void_p] * len(outputs)]
@@ -74,7 +74,7 @@ def enqueue(
 
 @functools.lru_cache(1)
 def _sm() -> str:
-    """This machine's GPU; asking takes far longer than launching."""
+    """The compute capability of this machine's GPU. It is read once, since reading takes far longer than a launch."""
     found = gpu()
     if found is None:
         raise Unavailable("no GPU was found")
@@ -82,14 +82,15 @@ def _sm() -> str:
 
 
 def run(kernel: Kernel, current: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """What a kernel computes on this machine's GPU.
+    """Run a kernel on this machine's GPU.
 
     Args:
-        kernel: compiled for that GPU.
-        current: of the kernel's type, [T, ...], with pooling [T, ..., H, W].
+        kernel: the kernel, which is compiled for that GPU.
+        current: the currents in the kernel's type, [T, ...], with pooling [T, ..., H, W].
 
     Returns:
-        The spikes, and, if the kernel is traced, the membranes before firing; 0 where there are none.
+        The spikes, and, if the kernel is traced, the membranes before firing, which are 0 for neurons outside of every
+        pooled k x k.
 
     Raises:
         Unavailable: the CUDA binding, a GPU or NVRTC is missing.

@@ -1,4 +1,4 @@
-// A spiking layer over a whole window, from rest: each input is read once, each spike is written once.
+// A spiking layer over a whole window, from its initial membrane: each current is read once, each spike written once.
 //
 //     current [T, ...] -> spikes [T, ...]                               one thread for WIDTH neurons side by side
 //     current [T, planes, H, W] -> pooled spikes [T, planes, H/k, W/k]  one thread for the k x k neurons of a maximum
@@ -6,13 +6,13 @@
 // The equations and the order in which they round are those of `tcja_runtime.neuron.NeuronSpec`; the membrane is a
 // float32 in a register whatever the type of the currents, and no product may be contracted with a sum (--fmad=false).
 //
-// `tcja_runtime.plugin.kernel` writes what comes before this text: Io (float, or unsigned short, which holds the bits
-// of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, RATE, TAU
-// (floats in hexadecimal, so that not a bit of them is lost), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 to write the
-// membranes before firing, too) and KERNEL, the name.
+// `tcja_runtime.tensorrt.plugin.kernel` writes definitions in front of this text: Io (float, or unsigned short for the
+// bits of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, RATE,
+// TAU (floats in hexadecimal, which is exact), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 to write the membranes before
+// firing, too) and KERNEL, the name.
 //
-// A thread asks for the currents of AHEAD steps before it computes the first of them: memory answers late, and a small
-// layer has too few threads for others to fill the time.
+// A thread reads the currents of AHEAD steps before it computes the first of them: memory is slow, and a small layer
+// has too few threads to fill the time.
 
 #define LINEAR 0
 #define DECAYED 1

@@ -1,14 +1,14 @@
-"""The model that an engine with the plugin is built from: model.onnx, each TcjaLif a node of the plugin.
+"""The model that an engine with the plugin is built from: model.onnx, whose TcjaLif nodes become nodes of the plugin.
 
-    functions      are left out: TensorRT up to 10.6 prefers a function to a plugin of its name, and from 10.15 on, too,
-                   unless the node names the plugin's namespace. Without them every version takes the plugin, or says
-                   that there is none
-    attributes     plugin_namespace, plugin_version, aot (take the kernel compiled ahead of time), and `kernel`, all the
-                   neuron's constants in one text
-    casts          of a current from half to float, and of its spikes back, are left out: the kernel takes half as it is
-    pooling        MaxPool k x k behind a neuron becomes part of its node, if nothing else reads the spikes
+    functions      The model's functions are left out. TensorRT up to 10.6 prefers a function to a plugin of the same
+                   name, and so does TensorRT from 10.15 on, unless the node names the plugin's namespace. Without the
+                   functions every version takes the plugin, or reports that it is missing.
+    attributes     Each node gets plugin_namespace, plugin_version, aot (to take the form that is compiled ahead of
+                   time), and `kernel`, the neuron's constants in one text.
+    casts          Casts of a current from half to float, and of the spikes back, are left out: the kernel takes half.
+    pooling        A MaxPool k x k behind a neuron becomes part of its node, if nothing else reads the spikes.
 
-The model is read and written without the onnx package, which a board has not.
+The model is read and written without the onnx package, which is not installed on a board.
 """
 
 from __future__ import annotations
@@ -23,14 +23,21 @@ from tcja_runtime.tensorrt.plugin import FIELD, NAME, NAMESPACE, VERSION, descri
 _FLOAT, _HALF = 1, 10
 """TensorProto.DataType."""
 _Types = dict[str, tuple[int, list[int]]]
-"""The type of a tensor's elements, and its sizes; 0 where one varies."""
+"""By tensor, its element type and its sizes; 0 for a size that varies."""
 _LARGEST_POOL = 8
-"""More membranes than of 8 x 8 neurons no thread can keep in its registers."""
+"""The largest k of a pooling: a thread keeps the membranes of k x k neurons in its registers."""
 
 
 @dataclasses.dataclass(eq=False)
 class _Node:
-    """A NodeProto as far as it is looked at; `others` are its fields that are neither inputs nor outputs."""
+    """A NodeProto.
+
+    Attributes:
+        kind: the type of its operator.
+        inputs: the names of its inputs.
+        outputs: the names of its outputs.
+        others: its other fields, serialised.
+    """
 
     kind: str
     inputs: list[str]
@@ -62,12 +69,12 @@ class _Node:
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-    """What was made part of the plugin's nodes.
+    """The plugin's nodes in a model.
 
     Attributes:
-        nodes: of the plugin.
-        halves: those among them whose currents and spikes are float16.
-        pools: maximum poolings that are part of them.
+        nodes: the number of nodes.
+        halves: the number of nodes whose currents and spikes are float16.
+        pools: the number of nodes with a maximum pooling.
     """
 
     nodes: int
@@ -76,14 +83,17 @@ class Fused:
 
 
 def with_plugin(model: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
-    """The model that an engine with the plugin is built from.
+    """Change the TcjaLif nodes of a model to nodes of the plugin.
 
     Args:
-        model: model.onnx, serialised.
-        ahead_of_time: whether the plugin is to be taken in that form.
+        model: the content of model.onnx.
+        ahead_of_time: whether the plugin has the form `AHEAD_OF_TIME`; else it has the form `AT_RUN_TIME`.
+
+    Returns:
+        The changed model, serialised, and the plugin's nodes in it.
 
     Raises:
-        ValueError: it is not a model.
+        ValueError: the content is not a model.
     """
     parts = [
         (number, field, content)
@@ -118,13 +128,13 @@ def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
         node.others = b"".join([*own, *(protobuf.attribute(name, value) for name, value in said.items())])
         node.others += protobuf.embedded(protobuf.NODE_DOMAIN, NAMESPACE.encode())
     made = b"".join(protobuf.embedded(protobuf.GRAPH_NODE, node.written()) for node in nodes)
-    # Types of tensors inside are left to be inferred: those around the plugin's nodes have changed.
+    # TensorRT infers the types of inner tensors; those in the model no longer hold around the plugin's nodes.
     kept = b"".join(field for number, field, _ in fields if number not in (protobuf.GRAPH_NODE, protobuf.GRAPH_VALUE))
     return made + kept, Fused(len(neurons), halves, pools)
 
 
 def _take_half(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[str]) -> bool:
-    """Let a neuron whose current was cast from half take it as it is, and fire in half."""
+    """Let a neuron whose current is cast from half take the half itself, and fire in half; whether it does."""
     (current,), (spikes,) = neuron.inputs, neuron.outputs
     cast = next((node for node in nodes if node.kind == "Cast" and node.outputs == [current]), None)
     if cast is None or shapes.get(cast.inputs[0], (0, []))[0] != _HALF or cast.attributes["to"] != _FLOAT:
@@ -154,7 +164,7 @@ def _take_half(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[s
 
 
 def _take_pool(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[str]) -> int:
-    """Make the k x k pooling behind a neuron part of it, if its spikes [T, N, C, H, W] go nowhere else; k, or 1."""
+    """Join a neuron with the k x k pooling behind it, if nothing else reads its spikes [T, N, C, H, W]; k, or 1."""
     (spikes,) = neuron.outputs
     readers = _readers(nodes, spikes)
     if [node.kind for node in readers] != ["Reshape"] or readers[0].inputs[0] != spikes or spikes in results:
@@ -177,7 +187,7 @@ def _take_pool(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[s
 
 
 def _side(pool: _Node) -> int | None:
-    """The k of a MaxPool over squares of k x k that do not overlap; None of another one."""
+    """The k of a MaxPool over k x k squares that do not overlap; None for any other MaxPool."""
     said = pool.attributes
     kernel = said["kernel_shape"]
     if not isinstance(kernel, list) or len(kernel) != 2 or kernel[0] != kernel[1]:

@@ -1,8 +1,8 @@
-"""NVIDIA's run-time compiler of CUDA C++, which makes PTX without a GPU.
+"""NVRTC, NVIDIA's run-time compiler of CUDA C++. It makes PTX, and needs no GPU.
 
-It comes with the CUDA toolkit, so JetPack has it, and from the package index: nvidia-cuda-nvrtc-cu12 knows compute
-capabilities to 9.0 (and 10 to 12 from 12.8 on), nvidia-cuda-nvrtc of CUDA 13 those from 7.5 to 12.1, Thor's 11.0 among
-them.
+It is part of the CUDA toolkit, so JetPack has it, and it is in the package index. The package nvidia-cuda-nvrtc-cu12
+knows compute capabilities up to 9.0, and from 12.8 on also 10 to 12. The package nvidia-cuda-nvrtc of CUDA 13 knows 7.5
+to 12.1, with 11.0, which is Jetson Thor.
 
 Source: NVIDIA, NVRTC documentation, "User Interface".
 """
@@ -19,24 +19,24 @@ from tcja_runtime.errors import Unavailable
 
 _NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
 INSTALL = "pip install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12; JetPack has it as cuda-nvrtc"
-"""What to do where it is missing."""
+"""How to install NVRTC."""
 
 _FOLDERS = ("/usr/local/cuda/lib64", "/usr/local/cuda/targets/*/lib")
-"""Where a toolkit is that no one told the dynamic linker of."""
+"""Where a toolkit is that the dynamic linker does not know."""
 
 
 def compiled(source: str, name: str, options: Sequence[str], library: str | None = None) -> str:
-    """PTX of a CUDA C++ source.
+    """Compile a CUDA C++ source to PTX.
 
     Args:
-        source: of kernels that are `extern "C"`.
-        name: of the source in messages.
-        options: as for nvcc.
-        library: NVRTC's file; the first that is found otherwise.
+        source: the source, whose kernels are `extern "C"`.
+        name: the name of the source in messages.
+        options: the options of the compiler, as for nvcc.
+        library: the file of NVRTC; None for the first one that is found.
 
     Raises:
         Unavailable: NVRTC is not installed.
-        ValueError: the source does not compile; the text is the compiler's.
+        ValueError: the source does not compile; the text is the compiler's message.
     """
     nvrtc = _loaded(library)
     program = ctypes.c_void_p()
@@ -52,7 +52,7 @@ def compiled(source: str, name: str, options: Sequence[str], library: str | None
 
 
 def installed() -> str | None:
-    """The file of an NVRTC that can be loaded; None if there is none."""
+    """The file of the first NVRTC that can be loaded; None if there is none."""
     for file in _candidates():
         try:
             ctypes.CDLL(file)
@@ -76,7 +76,7 @@ def _loaded(library: str | None) -> ctypes.CDLL:
     file = library or installed()
     if file is None:
         raise Unavailable(f"the neuron's kernel needs NVRTC of CUDA 12 or 13: {INSTALL}")
-    # It opens its builtins by name alone when it compiles, which are found if they are loaded.
+    # When NVRTC compiles, it opens its builtins by name alone, and finds them if they are loaded already.
     for builtins in Path(file).parent.glob("libnvrtc-builtins.so.*") if "/" in file else ():
         ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
     nvrtc = ctypes.CDLL(file)
