@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.tensorrt import build
+
+from ... import networks
+
+
+@networks.BOTH
+def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
+    code, out, err = run("export", checkpoint, "--data", data[name], "--target", "onnx")
+    assert code == 0
+    assert "Parity met" in out
+    assert "83.33\N{NO-BREAK SPACE}%" in out  # ten of twelve labels are right
+    assert "Bundle: model.bundle" in out
+    assert "compare with PyTorch" in err
+
+    code, out, _ = run("verify", "model.bundle")
+    assert code == 0
+    assert "Parity met" in out
+    assert f"12 windows ({name}.npz)" in out
+
+    code, out, _ = run("inspect", "model.bundle")
+    assert code == 0
+    assert f"network: {name}" in out
+    assert f"time steps: {networks.SMALL[name].sizes.time_steps}" in out
+
+
+def test_export_as_json(run, tmp_path, name, data):
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
+    out_path = tmp_path / "out.bundle"
+    options = ("--out", out_path, "--data", data[name], "--samples", 5, "--target", "onnx", "--json")
+    code, out, _ = run("export", checkpoint, *options)
+    assert code == 0
+    said = json.loads(out)
+    assert said["bundle"] == str(out_path)
+    assert said["network"] == name
+    assert said["time_steps"] == networks.SMALL[name].sizes.time_steps
+    assert said["parity"]["met"] is True
+    assert said["parity"]["windows"] == 5
+    assert [found["agreement"] for found in said["parity"]["backends"]] == [1.0]
+    assert said["layers"][0]["neuron"]["tau"] == 2.0
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+def test_export_with_an_engine(run, tmp_path):
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    code, out, _ = run(
+        "export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "tensorrt-rtx", "--batch", "1:2:4"
+    )
+    assert code == 0
+    assert "Engine sm80" in out
+    manifest = Bundle.open(tmp_path / "a.bundle").manifest
+    assert manifest.targets == ["onnx", "tensorrt-rtx"]
+    (info,) = manifest.engines.values()
+    assert info.batch == (1, 2, 4)
+
+
+@pytest.mark.parametrize("precision", [pytest.param("fp16", marks=pytest.mark.slow), "int8"])
+def test_export_in_lower_precision(run, tmp_path, name, data, precision):
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
+    options = ("--data", data[name], "--target", "onnx", "--precision", precision, "--keep", "nothing")
+    code, out, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
+    assert code == 0
+    assert f"{precision.upper()}: " in out
+    assert "Parity met" in out
+    assert ("calibrate on" in err) == (precision == "int8")
+    manifest = Bundle.open(tmp_path / "a.bundle").manifest
+    assert manifest.precision == precision
+    assert precision in {weight.type for weight in manifest.weights}
+    assert run("verify", tmp_path / "a.bundle")[0] == 0
+
+
+def test_what_is_to_be_kept_must_be_there(run, tmp_path):
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    options = ("--target", "onnx", "--samples", "1", "--keep", "conv.99")
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options, "--precision", "fp16")
+    assert code == 2
+    assert "--keep conv.99 names neither a layer with weights nor a spiking layer; there are" in err
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
+    assert code == 2
+    assert "--keep says what stays in float32 in a lower precision; give --precision too" in err
+
+
+def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
+    code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx")
+    assert code == 0
+    assert "No real data was used" in " ".join(out.split())
+    assert "No real data was used" in (tmp_path / "a.bundle" / "report.html").read_text()
+
+
+def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
+    options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
+    code, out, _ = run("export", checkpoint, *options, "--split", "duration:20ms", "--json")
+    assert code == 0
+    taken = Bundle.open(tmp_path / "a.bundle").manifest.input
+    assert (taken.split, taken.duration, taken.polarity) == ("duration", 20_000, ("off", "on"))
+    assert json.loads(out)["input"]["duration"] == 20_000
+    assert "recordings cut by duration:20000us" in (tmp_path / "a.bundle" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("network", "rule", "said"),
+    [
+        ("dvs128", "frames", "--split frames must be number, time, duration:TIME or duration-grid:TIME, such as"),
+        ("fashion_mnist", "time", "--split time cuts recordings into frames, but the network takes images; leave it"),
+    ],
+)
+def test_how_recordings_cannot_be_cut(run, tmp_path, network, rule, said):
+    checkpoint = networks.SMALL[network].checkpoint(tmp_path / "model.pth")
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx", "--split", rule)
+    assert code == 2
+    assert said in err
+    assert not (tmp_path / "a.bundle").exists()
+
+
+def test_silent_layers_are_named(run, tmp_path):
+    """Without input nothing fires, and that nothing differs then says little."""
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(
+        tmp_path / "model.pth", fc__1__0__weight=torch.zeros(32, 392)
+    )
+    options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
+    code, out, _ = run("export", checkpoint, *options)
+    assert code == 0
+    assert "No spike was seen in fc.2, fc.5: this data proves little about it." in " ".join(out.split())
+    assert "No spike was seen in fc.2, fc.5" in (tmp_path / "a.bundle" / "report.html").read_text()
+
+
+def test_class_names(run, tmp_path, data):
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
+    options = ("--target", "onnx", "--samples", "1", "--data", data["dvs128"])
+    (tmp_path / "names.txt").write_text("left\nright\n\nup\n")
+    run("export", checkpoint, "--out", tmp_path / "file.bundle", "--classes", tmp_path / "names.txt", *options)
+    run("export", checkpoint, "--out", tmp_path / "list.bundle", "--classes", "left, right,up", *options)
+    for bundle in ("file.bundle", "list.bundle"):
+        assert Bundle.open(tmp_path / bundle).manifest.classes == ["left", "right", "up"]
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "c.bundle", "--classes", "one,two", *options)
+    assert (code, err.splitlines()[-1]) == (2, "error: --classes names 2 classes, the network has 3")
+
+
+def test_the_report_is_written_where_asked(run, tmp_path):
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    options = ("--target", "onnx", "--samples", "1", "--report", tmp_path / "report.html")
+    assert run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)[0] == 0
+    assert (tmp_path / "report.html").read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
+
+
+def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):
+    """Brackets and colons are parts of names."""
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a[red] :car:.pth")
+    out_path = tmp_path / "b[/] :car:.bundle"
+    code, out, _ = run("export", checkpoint, "--out", out_path, "--target", "onnx", "--samples", "1")
+    assert code == 0
+    assert "fashion_mnist from a[red] :car:.pth: " in out
+    assert f"Bundle: {out_path} " in out
+    assert f"path: {out_path}" in "".join(run("inspect", out_path)[1].splitlines())

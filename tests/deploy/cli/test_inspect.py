@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tcja_exporters.networks import NETWORKS
+
+from ... import networks
+
+
+def test_inspect_a_checkpoint(run, tmp_path, name):
+    checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
+    code, out, _ = run("inspect", checkpoint, "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert (facts["kind"], facts["network"]) == ("checkpoint", name)
+    assert facts["parameters"] == sum(p.numel() for p in networks.SMALL[name].module().parameters())
+    assert len(facts["tensors"]) == len(networks.SMALL[name].state())
+    assert facts["classes"] == list(NETWORKS[name].classes(networks.SMALL[name].sizes))
+    assert f"T = {networks.SMALL[name].sizes.time_steps}" in run("inspect", checkpoint)[1]
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.plain.onnx"])
+def test_inspect_a_model(run, bundle, file):
+    code, out, _ = run("inspect", bundle / file, "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["kind"] == "onnx"
+    assert facts["ir_version"] == 10
+    assert facts["functions"] == (["tcja::TcjaLif"] if file == "model.onnx" else [])
+    assert facts["metadata"]["network"] == bundle.stem
+    assert "operators" in run("inspect", bundle / file)[1]
+
+
+def test_inspect_what_is_no_model(run, tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"junk")
+    code, _, err = run("inspect", tmp_path / "a.onnx")
+    assert code == 2
+    assert "a.onnx is not a valid ONNX model" in err
+
+
+def test_inspect_says_what_a_bundle_costs(run, bundle):
+    code, out, err = run("inspect", bundle, "--device", "orin-nano:7W", "--batch", "2")
+    assert code == 0
+    assert "network: " in out
+    assert "Jetson Orin Nano 8GB, power mode 7W (7 W): at most 836" in out
+    assert "Data Sheet, DS-11105-001 v1.5" in " ".join(out.split())
+    assert "Costs of 2 windows at a time" in out
+    assert "Synaptic operations of a window" in out
+    assert "measure firing rates" in err
+    _, out, _ = run("inspect", bundle, "--device", "orin-nano:7W", "--batch", "2", "--json")
+    facts = json.loads(out)
+    costs = facts["costs"]
+    assert facts["kind"] == "bundle"
+    assert (costs["board"]["name"], costs["mode"]["watts"], costs["batch"]) == ("orin-nano", 7, 2)
+    assert costs["board"]["modes"] == ["15W", "7W"]
+    assert costs["board"]["peaks"]["fp32"] == pytest.approx(1024 * 2 * 408e6)
+    total, layers = costs["total"], costs["layers"]
+    for figure in ("macs", "operations", "parameters", "bytes_moved", "seconds", "joules"):
+        assert sum(layer[figure] for layer in layers) == pytest.approx(total[figure])
+    assert total["joules"] == pytest.approx(7 * total["seconds"])
+    assert costs["dense_joules"] == pytest.approx(total["macs"] / 2 * 4.6e-12)
+    assert sum(layer["joules"] for layer in costs["synapses"]) == pytest.approx(costs["synaptic_joules"])
+    assert 0 < costs["synaptic_joules"] < costs["dense_joules"]
+    assert sum(2 * layer["macs"] for layer in costs["synapses"]) == total["macs"]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "model.onnx", "model.plain.onnx"])
+def test_without_a_bundle_no_firing_rates_are_known(run, tmp_path, bundle, name, kind):
+    file = networks.SMALL[name].checkpoint(tmp_path / "a.pth") if kind == "checkpoint" else bundle / kind
+    _, out, _ = run("inspect", file, "--device", "thor", "--json")
+    costs = json.loads(out)["costs"]
+    _, out, _ = run("inspect", bundle, "--device", "thor", "--json")
+    expected = json.loads(out)["costs"]
+    assert (costs["synapses"], costs["synaptic_joules"], costs["measured_on"]) == (None, None, None)
+    assert costs["total"]["macs"] == expected["total"]["macs"]
+    if kind != "model.plain.onnx":  # in which a neuron is several nodes
+        assert costs["layers"] == expected["layers"]
+    code, out, _ = run("inspect", file, "--device", "thor")
+    assert code == 0
+    assert "Synaptic operations need firing rates, which a bundle holds" in " ".join(out.split())
+
+
+def test_inspect_without_a_device_says_no_costs(run, bundle):
+    assert "costs" not in json.loads(run("inspect", bundle, "--json")[1])

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
+
+
+def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):
+    manifest = Bundle.open(bundle).manifest
+    with np.load(bundle / "golden.npz") as archive:
+        golden = dict(archive)
+    golden["output"] = golden["output"][::-1] + 0.5
+    np.savez_compressed(bundle / "golden.npz", **golden)
+    write_manifest(bundle, manifest)
+    code, out, err = run("verify", bundle)
+    assert code == 1
+    assert "Parity not met" in out
+    assert err.splitlines()[-1].startswith("error: ONNX Runtime ")
+    code, out, _ = run("verify", bundle, "--json")
+    assert (code, json.loads(out)["met"]) == (1, False)
