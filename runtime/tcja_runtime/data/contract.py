@@ -117,7 +117,7 @@ class InputContract:
         if len(shape) not in (3, 4) or min(shape) < 1:
             raise BadInput(f"`shape` must be T,P,H,W (frames) or C,H,W (images), not {text}")
         if math.prod(shape) > LARGEST:
-            raise BadInput(f"`shape` {text} is too large; a window can have {LARGEST:,} values")
+            raise BadInput(f"`shape` {text} is too large; a window can have {LARGEST:,} values at most")
         if len(shape) == 3:
             return cls.images(*shape)
         return cls(name="frames", shape=shape, scaling="counts", split=None, polarity=None)

@@ -132,7 +132,7 @@ def test_per_step(folder, capsys):
         (["--model", "mynet:build", "--shape", "9" * 30 + ",2,4,4"], "9,2,4,4 is too large; windows have at most"),
         (
             ["--model", "mynet:build", "--shape", "4,2,99999,99999"],
-            "--shape 4,2,99999,99999 is too large; windows have",
+            "--shape 4,2,99999,99999 is too large; a window can have",
         ),
         (["--shape", "4,2,4,4"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
         (["--layout", "step"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
