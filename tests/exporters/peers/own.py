@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tcja_runtime.data.contract import InputContract
+
 T = 4
 SHAPE = (T, 2, 8, 8)
+CONTRACT = InputContract.of(SHAPE)
+
+
+def windows(n: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(1.0, (n, *SHAPE)).astype(np.float32)
 
 
 class TCJA(nn.Module):
@@ -142,3 +150,27 @@ NETWORKS = {
     "snnTorch, hidden states": (snntorch_hidden, "step"),
     "norse, loop": (norse_loop, "TN"),
 }
+
+
+class Altered(Window):
+    """A network that does something to its windows."""
+
+    def __init__(self, alter) -> None:
+        super().__init__(*activation_based("m"))
+        self.alter = alter
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.alter(x))
+
+
+class Returning(nn.Module):
+    """A spiking layer whose output is arranged as a test wants it."""
+
+    def __init__(self, arranged) -> None:
+        super().__init__()
+        from spikingjelly.activation_based import neuron
+
+        self.fc, self.lif, self.arranged = nn.Linear(128, 6), neuron.IFNode(step_mode="m"), arranged
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.arranged(self.lif(self.fc(x.flatten(2))))

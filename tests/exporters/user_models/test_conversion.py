@@ -13,14 +13,12 @@ from torch import nn
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import Request
-from tcja_exporters import libraries
 from tcja_exporters.user_models.conversion import convert
-from tcja_exporters.user_models.factory import from_factory
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.neuron import NeuronSpec, fire
+from tcja_runtime.errors import BadInput
 
 from ..peers import own
+from ..peers.own import CONTRACT, Altered, Returning, windows
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
@@ -28,11 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 SECOND = Path(sys.prefix) / "spikingjelly-2"
-CONTRACT = InputContract.of(own.SHAPE)
-
-
-def windows(n: int = 3, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).poisson(1.0, (n, *own.SHAPE)).astype(np.float32)
 
 
 def made(name: str) -> tuple[nn.Module, str]:
@@ -125,150 +118,6 @@ def test_all_of_this_with_spikingjelly_2():
     assert "8 passed" in done.stdout
 
 
-def ties(spec: NeuronSpec, seed: int = 0) -> np.ndarray:
-    halves = np.random.default_rng(seed).integers(-4, 9, (12, 500))
-    return halves * spec.threshold / 2
-
-
-@pytest.mark.parametrize("threshold", [1.0, 0.8])
-@pytest.mark.parametrize("v_reset", [0.0, None, -0.25])
-@pytest.mark.parametrize("mode", ["s", "m"])
-def test_every_neuron_of_spikingjelly_alone(mode, v_reset, threshold):
-    from spikingjelly.activation_based import neuron
-
-    for node in (
-        neuron.IFNode(threshold, v_reset, step_mode=mode),
-        neuron.LIFNode(2.0, True, threshold, v_reset, step_mode=mode),
-        neuron.LIFNode(3.0, False, threshold, v_reset, step_mode=mode),
-        neuron.ParametricLIFNode(1.7, True, threshold, v_reset, step_mode=mode),
-        neuron.ParametricLIFNode(2.2, False, threshold, v_reset, step_mode=mode),
-    ):
-        known = libraries.recognise("node", node.double().eval())
-        x = torch.from_numpy(ties(known.spec))
-        with torch.no_grad():
-            fired = node(x) if mode == "m" else torch.stack([node(step) for step in x])
-        assert known.calls == {"s": "step", "m": "window"}[mode]
-        np.testing.assert_array_equal(fi := fire(known.spec, x.numpy()), fired.bool().numpy())
-        assert 0.05 < fi.mean() < 0.95
-
-
-def test_strict_and_inclusive_neurons_part_at_their_threshold():
-    import snntorch
-    from spikingjelly.clock_driven import neuron
-
-    inclusive = libraries.recognise("a", neuron.IFNode()).spec
-    strict = libraries.recognise("b", snntorch.Leaky(beta=1.0)).spec
-    at_it = np.ones((1, 1))
-    assert fire(inclusive, at_it).all()
-    assert not fire(strict, at_it).any()
-
-
-class OwnLIF(nn.Module):
-    """A user's neuron over [T, N, ...]: decays by 0.6, fires above 0.9, is set to 0."""
-
-    theta = 0.9
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        v, spikes = torch.zeros_like(x[0]), []
-        for step in x:
-            v = v * 0.6 + step
-            spikes.append((v > self.theta).to(x.dtype))
-            v = v * (1 - spikes[-1])
-        return torch.stack(spikes)
-
-
-def test_a_neuron_of_ones_own_is_registered(monkeypatch):
-    monkeypatch.setattr(libraries, "_registered", {})
-    network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
-    with pytest.raises(BadInput, match="Window has no spiking neurons that are known; register its own"):
-        convert(network, CONTRACT, windows(), layout="TN")
-    libraries.register(OwnLIF, lambda lif: NeuronSpec.linear(decay=0.6, threshold=lif.theta, strict=True))
-    found = convert(network, CONTRACT, windows(), layout="TN")
-    assert found.dialect == "own"
-    with torch.no_grad():
-        x = torch.from_numpy(windows(2, seed=3))
-        torch.testing.assert_close(found.model(x), network(x.transpose(0, 1)).mean(0))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        NeuronSpec.linear(decay=0.59, threshold=0.9, strict=True),
-        NeuronSpec.linear(decay=0.6, threshold=0.9, strict=False),
-        NeuronSpec.linear(decay=0.6, threshold=0.9, strict=True, reset="soft"),
-        NeuronSpec.linear(decay=0.6, threshold=0.91, strict=True),
-    ],
-)
-def test_wrong_constants_are_found(wrong, monkeypatch):
-    """Even those that the data does not show: the neurons also run alone, on currents that meet their threshold."""
-    monkeypatch.setattr(libraries, "_registered", {})
-    libraries.register(OwnLIF, wrong)
-    network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
-    with pytest.raises(ParityNotMet, match=r"'n1' does not do what its constants say \(own.*at (time )?step \d+"):
-        convert(network, CONTRACT, windows(), layout="TN")
-
-
-def spikingjelly_nodes() -> list[nn.Module]:
-    return own.activation_based("m")
-
-
-def altered() -> nn.Module:
-    from spikingjelly.activation_based import neuron
-
-    class Doubled(neuron.LIFNode):
-        def neuronal_charge(self, x: torch.Tensor) -> None:
-            super().neuronal_charge(2 * x)
-
-    return Doubled(step_mode="m")
-
-
-def synaptic() -> nn.Module:
-    import snntorch
-
-    return snntorch.Synaptic(alpha=0.9, beta=0.8, init_hidden=True)
-
-
-def current_based() -> nn.Module:
-    from norse.torch.module.lif import LIFCell
-
-    return LIFCell()
-
-
-def exponential() -> nn.Module:
-    from spikingjelly.activation_based import neuron
-
-    return neuron.EIFNode(step_mode="m")
-
-
-def many_betas() -> nn.Module:
-    import snntorch
-
-    return snntorch.Leaky(beta=torch.linspace(0.1, 0.9, 6), init_hidden=True)
-
-
-def undelayed() -> nn.Module:
-    import snntorch
-
-    return snntorch.Leaky(beta=0.9, reset_delay=False, init_hidden=True)
-
-
-@pytest.mark.parametrize(
-    ("neuron", "message"),
-    [
-        (altered, "made from SpikingJelly's classes but is none of them; register it"),
-        (exponential, "of SpikingJelly's modules with a state IFNode, LIFNode, ParametricLIFNode can be exported"),
-        (synaptic, "of snnTorch's neurons Leaky can be exported"),
-        (current_based, "it has a synaptic current beside its membrane"),
-        (many_betas, "its beta has 6 values; all neurons of a layer must share one"),
-        (undelayed, "reset by subtraction without delay is not supported"),
-    ],
-)
-def test_what_cannot_be_exact_is_refused(neuron, message):
-    network = own.Window(neuron(), *spikingjelly_nodes()[1:])
-    with pytest.raises(BadInput, match=rf"the neuron 'n1' \([\w.]+\) cannot be exported: .*{message}"):
-        convert(network, CONTRACT, windows(), layout="TN")
-
-
 class Recurrent(nn.Module):
     def __init__(self, lif: nn.Module) -> None:
         super().__init__()
@@ -330,167 +179,6 @@ def test_the_layout_must_fit():
         convert(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
     with pytest.raises(BadInput, match=r"`shape` must be T,P,H,W \(frames\) or C,H,W \(images\), not 4,2"):
         InputContract.of((4, 2))
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ("nothing", "`model` nothing is not MODULE:FACTORY, such as mypackage.networks:build"),
-        ("no_such_module:build", "importing no_such_module fails: ModuleNotFoundError"),
-        ("math:build", "`model` math:build: math has no function or class build"),
-        (
-            "mynet.py:build",
-            "mynet.py is not a module's name but a file's; say mynet:build, in the folder where it is found",
-        ),
-        ("./nets/mynet:build", "./nets/mynet is not a module's name but a file's; say nets.mynet:build"),
-        ("math:pi", "math has no function or class pi"),
-        ("os:getcwd", r"getcwd\(\) returns a str, not a torch.nn.Module"),
-        ("math:sqrt", r"sqrt\(\) fails: TypeError"),
-        ("sys:exit", r"exit\(\) fails: SystemExit"),
-    ],
-)
-def test_factories_that_are_none(said, message):
-    with pytest.raises(BadInput, match=message):
-        from_factory(said)
-
-
-class Returning(nn.Module):
-    """A spiking layer whose output is arranged as a test wants it."""
-
-    def __init__(self, arranged) -> None:
-        super().__init__()
-        from spikingjelly.activation_based import neuron
-
-        self.fc, self.lif, self.arranged = nn.Linear(128, 6), neuron.IFNode(step_mode="m"), arranged
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.arranged(self.lif(self.fc(x.flatten(2))))
-
-
-@pytest.mark.parametrize("time_steps", [1, 2, 3])  # 2 is also the number of windows
-@pytest.mark.parametrize(
-    ("arranged", "per_step"),
-    [
-        (lambda s: s, True),
-        (lambda s: s.transpose(0, 1), True),
-        (lambda s: s.mean(0), False),
-        (lambda s: (s.mean(0), "more"), False),
-    ],
-)
-def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
-    network = own.awake(Returning(arranged))
-    contract = InputContract.of((time_steps, 2, 8, 8))
-    x = np.random.default_rng(0).poisson(1.0, (2, *contract.shape)).astype(np.float32)
-    found = convert(network, contract, x, layout="TN")
-    with torch.no_grad():
-        rates = network.lif(network.fc(torch.from_numpy(x).transpose(0, 1).flatten(2))).mean(0)
-        torch.testing.assert_close(found.model(torch.from_numpy(x)), rates)
-    assert len(found.classes) == 6
-
-
-@pytest.mark.parametrize(
-    ("arranged", "message"),
-    [
-        (lambda s: s.sum(), r"the network returns shape \[\] for windows of 4 steps; it must return \[N, classes\]"),
-        (lambda s: s.mean(0).T, r"the network returns shape \[6, 4\]"),
-        (
-            lambda s: {"spikes": s},
-            "the network returns a dict; it must return a tensor, or a tuple that",
-        ),
-        (lambda s: s.mean(0) + s.mean(), "the network answers otherwise for a window alone"),
-        (lambda s: s.mean((0, 2)), r"the network returns shape \[4\] for windows of 4 steps; it must return \[N"),
-        (lambda s: s.mean(0)[:, :0], r"the network returns shape \[4, 0\], which is empty; it must return \[N, cl"),
-        (lambda s: s.mean(0) > 0.3, "the network returns bool; return floating-point scores"),
-        (lambda s: s.sum(0).argmax(1), "the network returns int64; return floating-point scores"),
-        (lambda s: tuple(s[:0]), "the network returns an empty tuple; it must return a tensor"),
-        (lambda s: s.mean(0) / 0, "the network's output holds NaN or infinite values"),
-        (
-            lambda s: s.permute(1, 2, 0),
-            r"returns \[N, 6, 4\] for 4 time steps, its time axis last; return \[N, T, classe",
-        ),
-        (
-            lambda s: s[..., :4].permute(1, 2, 0),
-            r"returns \[N, 4, 4\], of which either axis could be the 4 time steps; return \[T, N, classes\], which is",
-        ),
-        (
-            lambda s: list(s.unbind()),
-            r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps, return torch.stack\(outputs, 1\)",
-        ),
-        (lambda s: s.unbind(), r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps"),
-        (
-            lambda s: (s.mean(0), s.mean(0)[:, :3]),
-            r"returns tensors of shapes \[4, 6\] and \[4, 3\], and the latter, which is no spiking layer's state",
-        ),
-    ],
-)
-def test_answers_of_other_shapes_are_refused(arranged, message):
-    with pytest.raises(BadInput, match=message):
-        convert(own.awake(Returning(arranged)), CONTRACT, windows(), layout="TN")
-
-
-def test_states_after_the_answer_are_left_out_and_it_is_said():
-    said = "its forward returns 3 things, of which the first is the answer"
-    found = convert(own.awake(Returning(lambda s: (s, s[-1], {"more": s}))), CONTRACT, windows(), layout="TN")
-    assert said in found.evidence
-    found = convert(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")
-    assert not any("of which the first" in line for line in found.evidence)
-
-
-class Altered(own.Window):
-    """A network that does something to its windows."""
-
-    def __init__(self, alter) -> None:
-        super().__init__(*own.activation_based("m"))
-        self.alter = alter
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(self.alter(x))
-
-
-@pytest.mark.parametrize(
-    "alter",
-    [lambda x: x - x.mean(dim=1, keepdim=True), lambda x: x / x.max(), lambda x: x / x.sum(1, keepdim=True).max()],
-)
-@pytest.mark.parametrize("inputs", [windows(), windows(1), np.repeat(windows(1), 2, axis=0)], ids=["3", "1", "equal"])
-def test_windows_must_not_change_with_their_batch(alter, inputs):
-    with pytest.raises(BadInput, match="'n1' fires otherwise in a window alone: windows must not"):
-        convert(own.awake(Altered(alter)), CONTRACT, inputs, layout="TN")
-
-
-@pytest.mark.parametrize(
-    "alter",
-    [
-        lambda x: (torch.rand_like(x) < x).to(x),
-        lambda x: nn.functional.dropout(x, 0.5),
-        lambda x: torch.bernoulli(x % 1),
-    ],
-)
-def test_random_networks_are_refused(alter):
-    """Even where the windows at hand, in whole numbers, leave nothing to chance."""
-    with pytest.raises(BadInput, match="the network draws random numbers, so no two runs agree; take that out"):
-        convert(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
-
-
-def test_random_operations_that_did_not_show_are_found_in_the_graph(tmp_path):
-    network = own.awake(Altered(lambda x: x + (torch.rand_like(x) - 2).relu()))
-    with pytest.raises(
-        BadInput, match=r"the network draws random numbers \(net/RandomUniformLike\), so no two runs agree"
-    ):
-        pipeline.export(Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
-
-
-class Remembering(own.Step):
-    trace: torch.Tensor | float = 0.0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.trace = self.trace * 0.5 + x
-        return super().forward(self.trace)
-
-
-def test_states_besides_the_neurons_are_refused():
-    network = own.awake(Remembering(*own.activation_based("s")))
-    with pytest.raises(BadInput, match="answers otherwise when the same windows come again: it keeps a state between"):
-        convert(network, CONTRACT, windows(), layout="step")
 
 
 def test_windows_are_handed_over_as_a_loader_does_and_stay_as_they_are():
@@ -573,7 +261,7 @@ def test_neurons_that_are_used_otherwise_are_refused(network, message):
 
 def test_a_neuron_alone_is_no_network():
     with pytest.raises(BadInput, match=r"the network is a neuron alone \(spikingjelly.IFNode\); put it into a network"):
-        convert(spikingjelly_nodes()[0], CONTRACT, windows(), layout="TN")
+        convert(own.activation_based("m")[0], CONTRACT, windows(), layout="TN")
 
 
 def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
@@ -647,32 +335,6 @@ def test_layers_whose_models_have_untyped_parts(layer, fold, tmp_path):
     network = own.awake(Layered(layer, fold))
     request = Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
     assert pipeline.export(request)[1].met
-
-
-class OwnStep(nn.Module):
-    """A user's neuron for one time step, which keeps its membrane until it is reset."""
-
-    v: torch.Tensor | float = 0.0
-
-    def reset(self) -> None:
-        self.v = 0.0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.v = self.v * 0.6 + x
-        spikes = (self.v > 0.9).to(x.dtype)
-        self.v = self.v * (1 - spikes)
-        return spikes
-
-
-def test_a_neuron_of_ones_own_may_keep_a_state(monkeypatch):
-    monkeypatch.setattr(libraries, "_registered", {})
-    libraries.register(OwnStep, NeuronSpec.linear(decay=0.6, threshold=0.9, strict=True), calls="step")
-    network = own.awake(own.Step(*(OwnStep() for _ in range(4))))
-    x = torch.from_numpy(windows(2, seed=3))
-    with torch.no_grad():
-        rates = torch.stack([network(x[:, t]) for t in range(own.T)]).mean(0)
-        found = convert(network, CONTRACT, windows(), layout="step")
-        torch.testing.assert_close(found.model(x), rates)
 
 
 class Branching(own.Window):

@@ -1,0 +1,159 @@
+"""Which neurons are known, which are registered, and which are refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tcja_exporters import libraries
+from tcja_exporters.user_models.conversion import convert
+from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.neuron import NeuronSpec, fire
+
+from ..peers import own
+from ..peers.own import CONTRACT, windows
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def test_strict_and_inclusive_neurons_part_at_their_threshold():
+    import snntorch
+    from spikingjelly.clock_driven import neuron
+
+    inclusive = libraries.recognise("a", neuron.IFNode()).spec
+    strict = libraries.recognise("b", snntorch.Leaky(beta=1.0)).spec
+    at_it = np.ones((1, 1))
+    assert fire(inclusive, at_it).all()
+    assert not fire(strict, at_it).any()
+
+
+class OwnLIF(nn.Module):
+    """A user's neuron over [T, N, ...]: decays by 0.6, fires above 0.9, is set to 0."""
+
+    theta = 0.9
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        v, spikes = torch.zeros_like(x[0]), []
+        for step in x:
+            v = v * 0.6 + step
+            spikes.append((v > self.theta).to(x.dtype))
+            v = v * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+
+def test_a_neuron_of_ones_own_is_registered(monkeypatch):
+    monkeypatch.setattr(libraries, "_registered", {})
+    network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
+    with pytest.raises(BadInput, match="Window has no spiking neurons that are known; register its own"):
+        convert(network, CONTRACT, windows(), layout="TN")
+    libraries.register(OwnLIF, lambda lif: NeuronSpec.linear(decay=0.6, threshold=lif.theta, strict=True))
+    found = convert(network, CONTRACT, windows(), layout="TN")
+    assert found.dialect == "own"
+    with torch.no_grad():
+        x = torch.from_numpy(windows(2, seed=3))
+        torch.testing.assert_close(found.model(x), network(x.transpose(0, 1)).mean(0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        NeuronSpec.linear(decay=0.59, threshold=0.9, strict=True),
+        NeuronSpec.linear(decay=0.6, threshold=0.9, strict=False),
+        NeuronSpec.linear(decay=0.6, threshold=0.9, strict=True, reset="soft"),
+        NeuronSpec.linear(decay=0.6, threshold=0.91, strict=True),
+    ],
+)
+def test_wrong_constants_are_found(wrong, monkeypatch):
+    """Even those that the data does not show: the neurons also run alone, on currents that meet their threshold."""
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(OwnLIF, wrong)
+    network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
+    with pytest.raises(ParityNotMet, match=r"'n1' does not do what its constants say \(own.*at (time )?step \d+"):
+        convert(network, CONTRACT, windows(), layout="TN")
+
+
+def altered() -> nn.Module:
+    from spikingjelly.activation_based import neuron
+
+    class Doubled(neuron.LIFNode):
+        def neuronal_charge(self, x: torch.Tensor) -> None:
+            super().neuronal_charge(2 * x)
+
+    return Doubled(step_mode="m")
+
+
+def synaptic() -> nn.Module:
+    import snntorch
+
+    return snntorch.Synaptic(alpha=0.9, beta=0.8, init_hidden=True)
+
+
+def current_based() -> nn.Module:
+    from norse.torch.module.lif import LIFCell
+
+    return LIFCell()
+
+
+def exponential() -> nn.Module:
+    from spikingjelly.activation_based import neuron
+
+    return neuron.EIFNode(step_mode="m")
+
+
+def many_betas() -> nn.Module:
+    import snntorch
+
+    return snntorch.Leaky(beta=torch.linspace(0.1, 0.9, 6), init_hidden=True)
+
+
+def undelayed() -> nn.Module:
+    import snntorch
+
+    return snntorch.Leaky(beta=0.9, reset_delay=False, init_hidden=True)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "message"),
+    [
+        (altered, "made from SpikingJelly's classes but is none of them; register it"),
+        (exponential, "of SpikingJelly's modules with a state IFNode, LIFNode, ParametricLIFNode can be exported"),
+        (synaptic, "of snnTorch's neurons Leaky can be exported"),
+        (current_based, "it has a synaptic current beside its membrane"),
+        (many_betas, "its beta has 6 values; all neurons of a layer must share one"),
+        (undelayed, "reset by subtraction without delay is not supported"),
+    ],
+)
+def test_what_cannot_be_exact_is_refused(neuron, message):
+    network = own.Window(neuron(), *own.activation_based("m")[1:])
+    with pytest.raises(BadInput, match=rf"the neuron 'n1' \([\w.]+\) cannot be exported: .*{message}"):
+        convert(network, CONTRACT, windows(), layout="TN")
+
+
+class OwnStep(nn.Module):
+    """A user's neuron for one time step, which keeps its membrane until it is reset."""
+
+    v: torch.Tensor | float = 0.0
+
+    def reset(self) -> None:
+        self.v = 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.v = self.v * 0.6 + x
+        spikes = (self.v > 0.9).to(x.dtype)
+        self.v = self.v * (1 - spikes)
+        return spikes
+
+
+def test_a_neuron_of_ones_own_may_keep_a_state(monkeypatch):
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(OwnStep, NeuronSpec.linear(decay=0.6, threshold=0.9, strict=True), calls="step")
+    network = own.awake(own.Step(*(OwnStep() for _ in range(4))))
+    x = torch.from_numpy(windows(2, seed=3))
+    with torch.no_grad():
+        rates = torch.stack([network(x[:, t]) for t in range(own.T)]).mean(0)
+        found = convert(network, CONTRACT, windows(), layout="step")
+        torch.testing.assert_close(found.model(x), rates)

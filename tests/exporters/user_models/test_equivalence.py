@@ -1,0 +1,66 @@
+"""What a user's network must not do beside its neurons, or the converted one would be another."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import Request
+from tcja_exporters.user_models.conversion import convert
+from tcja_runtime.errors import BadInput
+
+from ..peers import own
+from ..peers.own import CONTRACT, Altered, windows
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [lambda x: x - x.mean(dim=1, keepdim=True), lambda x: x / x.max(), lambda x: x / x.sum(1, keepdim=True).max()],
+)
+@pytest.mark.parametrize("inputs", [windows(), windows(1), np.repeat(windows(1), 2, axis=0)], ids=["3", "1", "equal"])
+def test_windows_must_not_change_with_their_batch(alter, inputs):
+    with pytest.raises(BadInput, match="'n1' fires otherwise in a window alone: windows must not"):
+        convert(own.awake(Altered(alter)), CONTRACT, inputs, layout="TN")
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda x: (torch.rand_like(x) < x).to(x),
+        lambda x: nn.functional.dropout(x, 0.5),
+        lambda x: torch.bernoulli(x % 1),
+    ],
+)
+def test_random_networks_are_refused(alter):
+    """Even where the windows at hand, in whole numbers, leave nothing to chance."""
+    with pytest.raises(BadInput, match="the network draws random numbers, so no two runs agree; take that out"):
+        convert(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
+
+
+def test_random_operations_that_did_not_show_are_found_in_the_graph(tmp_path):
+    network = own.awake(Altered(lambda x: x + (torch.rand_like(x) - 2).relu()))
+    with pytest.raises(
+        BadInput, match=r"the network draws random numbers \(net/RandomUniformLike\), so no two runs agree"
+    ):
+        pipeline.export(Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
+
+
+class Remembering(own.Step):
+    trace: torch.Tensor | float = 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.trace = self.trace * 0.5 + x
+        return super().forward(self.trace)
+
+
+def test_states_besides_the_neurons_are_refused():
+    network = own.awake(Remembering(*own.activation_based("s")))
+    with pytest.raises(BadInput, match="answers otherwise when the same windows come again: it keeps a state between"):
+        convert(network, CONTRACT, windows(), layout="step")

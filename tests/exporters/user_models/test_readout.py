@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from tcja_exporters.user_models.conversion import convert
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.errors import BadInput
+
+from ..peers import own
+from ..peers.own import CONTRACT, Returning, windows
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.mark.parametrize("time_steps", [1, 2, 3])  # 2 is also the number of windows
+@pytest.mark.parametrize(
+    ("arranged", "per_step"),
+    [
+        (lambda s: s, True),
+        (lambda s: s.transpose(0, 1), True),
+        (lambda s: s.mean(0), False),
+        (lambda s: (s.mean(0), "more"), False),
+    ],
+)
+def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
+    network = own.awake(Returning(arranged))
+    contract = InputContract.of((time_steps, 2, 8, 8))
+    x = np.random.default_rng(0).poisson(1.0, (2, *contract.shape)).astype(np.float32)
+    found = convert(network, contract, x, layout="TN")
+    with torch.no_grad():
+        rates = network.lif(network.fc(torch.from_numpy(x).transpose(0, 1).flatten(2))).mean(0)
+        torch.testing.assert_close(found.model(torch.from_numpy(x)), rates)
+    assert len(found.classes) == 6
+
+
+@pytest.mark.parametrize(
+    ("arranged", "message"),
+    [
+        (lambda s: s.sum(), r"the network returns shape \[\] for windows of 4 steps; it must return \[N, classes\]"),
+        (lambda s: s.mean(0).T, r"the network returns shape \[6, 4\]"),
+        (
+            lambda s: {"spikes": s},
+            "the network returns a dict; it must return a tensor, or a tuple that",
+        ),
+        (lambda s: s.mean(0) + s.mean(), "the network answers otherwise for a window alone"),
+        (lambda s: s.mean((0, 2)), r"the network returns shape \[4\] for windows of 4 steps; it must return \[N"),
+        (lambda s: s.mean(0)[:, :0], r"the network returns shape \[4, 0\], which is empty; it must return \[N, cl"),
+        (lambda s: s.mean(0) > 0.3, "the network returns bool; return floating-point scores"),
+        (lambda s: s.sum(0).argmax(1), "the network returns int64; return floating-point scores"),
+        (lambda s: tuple(s[:0]), "the network returns an empty tuple; it must return a tensor"),
+        (lambda s: s.mean(0) / 0, "the network's output holds NaN or infinite values"),
+        (
+            lambda s: s.permute(1, 2, 0),
+            r"returns \[N, 6, 4\] for 4 time steps, its time axis last; return \[N, T, classe",
+        ),
+        (
+            lambda s: s[..., :4].permute(1, 2, 0),
+            r"returns \[N, 4, 4\], of which either axis could be the 4 time steps; return \[T, N, classes\], which is",
+        ),
+        (
+            lambda s: list(s.unbind()),
+            r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps, return torch.stack\(outputs, 1\)",
+        ),
+        (lambda s: s.unbind(), r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps"),
+        (
+            lambda s: (s.mean(0), s.mean(0)[:, :3]),
+            r"returns tensors of shapes \[4, 6\] and \[4, 3\], and the latter, which is no spiking layer's state",
+        ),
+    ],
+)
+def test_answers_of_other_shapes_are_refused(arranged, message):
+    with pytest.raises(BadInput, match=message):
+        convert(own.awake(Returning(arranged)), CONTRACT, windows(), layout="TN")
+
+
+def test_states_after_the_answer_are_left_out_and_it_is_said():
+    said = "its forward returns 3 things, of which the first is the answer"
+    found = convert(own.awake(Returning(lambda s: (s, s[-1], {"more": s}))), CONTRACT, windows(), layout="TN")
+    assert said in found.evidence
+    found = convert(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")
+    assert not any("of which the first" in line for line in found.evidence)
