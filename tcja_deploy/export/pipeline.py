@@ -21,7 +21,7 @@ from tcja_deploy.parity.stepwise import stepwise_parity
 from tcja_deploy.report.page import render
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
-from tcja_exporters.checkpoint.trained_network import TrainedNetwork, answering_each_step
+from tcja_exporters.checkpoint.trained_network import TrainedNetwork, with_output_per_step
 from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import Exported, save
@@ -110,7 +110,7 @@ def _network(request: Request, progress: Progress) -> TrainedNetwork:
     with progress.step("read the checkpoint" if request.model is None else "replace the neurons"):
         network = _trained(request)
         if request.per_step:
-            network = answering_each_step(network)
+            network = with_output_per_step(network)
         if request.split is not None:
             network = dataclasses.replace(network, contract=network.contract.cut_by(request.split))
     return dataclasses.replace(network, classes=_classes(network, request.classes))

@@ -1,1 +1,1 @@
-"""From a checkpoint file to the trained network."""
+"""Reads a checkpoint file and rebuilds the trained network."""

@@ -1,9 +1,8 @@
-"""Which network a checkpoint is of.
+"""Identifies the network of a checkpoint.
 
-Each network of the registry, in each of its variants, reads its sizes off the checkpoint's shapes and is built with
-them; the network whose every tensor the checkpoint has, in the right shape and with none to spare, is the one. Before
-that, keys are brought to the spelling of the published checkpoints: training code of other times puts the same layers
-in other containers.
+Each registered network, in each of its variants, reads its sizes from the checkpoint's shapes and is built with them.
+A network fits if the checkpoint has exactly its tensors, in the same shapes. Before that, the keys are changed to the
+spelling of the published checkpoints, because older training code has the same layers in other containers.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
 from tcja_runtime.errors import BadInput
 
 Settings = Mapping[str, str]
-"""What the user says of a network that its checkpoint does not tell, by name."""
+"""The settings of a network that its checkpoint does not tell, by name."""
 
 _OPTIONAL = "num_batches_tracked"  # a counter that inference does not use and old checkpoints lack
-_LONGEST = 10_000  # time steps
-_SHOWN = 3  # differences in a message
+_LONGEST = 10_000  # the largest number of time steps
+_SHOWN = 3  # the number of differences in a message
 _SPELLINGS = {"published": "", "module": " (keys of SpikingJelly up to 0.0.0.0.6)", "flat": " (flat keys)"}
 
 
@@ -37,12 +36,12 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
 
     Args:
         checkpoint: the trained weights.
-        name: the network, if the user says it.
-        settings: what else the user says of it.
+        name: the name of the network; None to find it.
+        settings: the settings of the network that the checkpoint does not tell, by name.
 
     Raises:
-        BadInput: the name is unknown, the network has no such setting, or no network fits; the text names the nearest
-            and what differs.
+        BadInput: the name is unknown, the network has no such setting, or no network fits; the message then names the
+            nearest network and the differences.
     """
     if name is not None and name not in NETWORKS:
         raise BadInput(f"`network` {name} is unknown; known are: {', '.join(NETWORKS)}")
@@ -83,6 +82,20 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Fit:
+    """A checkpoint compared with one variant of a network.
+
+    Attributes:
+        network: the network.
+        sizes: the sizes that the checkpoint tells.
+        state: the tensors by the network's own keys.
+        spelling: the spelling of the checkpoint's keys, as a remark; empty for the published spelling.
+        reader: the reader of the sizes, with its evidence and conflicts.
+        used: the number of tensors in the checkpoint that the network could use.
+        differences: the differences between checkpoint and network, a phrase each.
+        matching: the number of tensors of the network that the checkpoint has in the right shape.
+        total: the number of tensors that the network needs.
+    """
+
     network: AnyNetwork
     sizes: Sizes
     state: Mapping[str, Tensor]
@@ -95,7 +108,7 @@ class _Fit:
 
 
 def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
-    """Refuse settings that no candidate has, or not with this value."""
+    """Refuse a setting, or a value of a setting, that no candidate has."""
     for name, value in settings.items():
         if name == T:
             if not value.isdecimal() or not 1 <= int(value[: len(str(_LONGEST)) + 1]) <= _LONGEST:
@@ -115,7 +128,7 @@ def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
 
 
 def _variants(network: AnyNetwork, settings: Settings) -> Iterator[dict[str, str]]:
-    """The network's variants that the settings allow, the published one first."""
+    """The variants of a network that the settings allow, the published one first."""
     allowed = [
         [choice for choice in choices if settings.get(name, choice) == choice]
         for name, choices in network.variants.items()
@@ -125,7 +138,11 @@ def _variants(network: AnyNetwork, settings: Settings) -> Iterator[dict[str, str
 
 
 def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
-    """The one network that fits, and why it is not another, if another fits too."""
+    """The one network that fits; and, if others fit too, the reason for the choice.
+
+    Raises:
+        BadInput: several networks fit, and no size tells which it is.
+    """
     if len(exact) == 1:
         return exact[0], []
     told = [(fit, fit.network.told_by(fit.sizes)) for fit in exact]
@@ -142,7 +159,7 @@ def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
 
 
 def _fits(network: AnyNetwork, state: Mapping[str, Tensor], settings: Settings) -> Iterator[_Fit]:
-    """How the state fits each variant of a network; the published one alone if it has nothing of any."""
+    """Compare a checkpoint with each variant of a network, or with the first alone if no tensor matches that."""
     state = stripped(state)
     state = {key: value for key, value in state.items() if not key.startswith(network.undeployed or "\0")}
     for i, variant in enumerate(_variants(network, settings)):
@@ -153,6 +170,7 @@ def _fits(network: AnyNetwork, state: Mapping[str, Tensor], settings: Settings) 
 
 
 def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, str], settings: Settings) -> _Fit:
+    """Compare a checkpoint with one variant of a network."""
     state, spelling = _respelled(network, variant, state)
     used = len(state)
     state, tied = _untied(network, state)
@@ -187,7 +205,7 @@ def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, st
 
 
 def _untied(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
-    """Each tensor once, under its canonical key; and where copies of one differ."""
+    """Each tensor once, under its canonical key; and a phrase for each tensor whose copies differ."""
     once: dict[str, Tensor] = {}
     differing: list[str] = []
     for key, value in state.items():
@@ -225,7 +243,7 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
 def _respelled(
     network: AnyNetwork, variant: dict[str, str], state: Mapping[str, Tensor]
 ) -> tuple[Mapping[str, Tensor], str]:
-    """The state with the published keys, from the spelling that explains most of its keys."""
+    """The state with the published keys, and a remark on its spelling: the one that most of its keys have."""
     best: Mapping[str, str] = {}
     spelling = ""
     for style, keys in _spellings(network, tuple(variant.items())).items():
@@ -236,18 +254,24 @@ def _respelled(
 
 @functools.cache
 def _spellings(network: AnyNetwork, variant: tuple[tuple[str, str], ...]) -> dict[str, dict[str, str]]:
-    """By spelling, the published key of each key of the network at its published sizes."""
+    """For each spelling, the published key of each of its keys, for a network of published sizes."""
     with torch.device("meta"):
         skeleton = network.build(network.sizes(ShapeReader({}, dict(variant))))
     return {style: dict(_spelled(skeleton, style)) for style in _SPELLINGS}
 
 
 def _spelled(module: nn.Module, style: str, there: str = "", here: str = "") -> Iterator[tuple[str, str]]:
-    """Pairs of a key as some training code spells it and the published key.
+    """Pairs of a key in some spelling and the published key.
 
-    Published, the layers of a `PerStep` container are numbered inside it: ``conv.3.0.weight``. "module" is the spelling
-    of containers that hold them as an attribute, as one layer or a Sequential of several: ``conv.3.module.0.weight``.
-    "flat" has no containers, their layers are numbered in the Sequential around: ``conv.4.weight``.
+    In the published spelling, the layers of a `PerStep` container are numbered inside it: ``conv.3.0.weight``. In
+    "module", the container holds one layer, or a Sequential of several, as an attribute: ``conv.3.module.0.weight``. In
+    "flat", there are no containers, and their layers are numbered in the outer Sequential: ``conv.4.weight``.
+
+    Args:
+        module: the network or a part of it.
+        style: the spelling: "published", "module" or "flat".
+        there: the prefix of keys in this spelling.
+        here: the prefix of published keys.
     """
     for key, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
         yield there + key, here + key

@@ -1,4 +1,4 @@
-"""Reading a trained network's file, weights only."""
+"""Loads the weights of a checkpoint file, without running code from it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tcja_runtime.bundle.bundle import sha256
 from tcja_runtime.errors import BadInput
 
 WRAPPERS = ("net", "model", "state_dict", "model_state_dict")
-"""Keys under which training scripts put the weights, beside the optimizer and the like."""
+"""The keys under which training scripts store the weights, next to the optimizer's state and others."""
 
 PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
-"""What DistributedDataParallel, torch.compile and training frameworks put before every key."""
+"""The prefixes that DistributedDataParallel, torch.compile and training frameworks add to every key."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class Checkpoint:
     """The weights of a trained network.
 
     Attributes:
-        path: the file.
-        sha256: its hash.
-        bytes: its size.
-        wrapper: the key the weights were under, or several with dots between, None for a bare state_dict.
-        state: tensors by key, in the order of the file.
+        path: the path of the file.
+        sha256: the hash of the file.
+        bytes: the size of the file.
+        wrapper: the key that the weights were under, such as "net" or "model.state_dict"; None for a bare state_dict.
+        state: the tensors by key, in the order of the file.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What a manifest says of it."""
+        """The entry of the checkpoint in a manifest: name, sha256, bytes."""
         return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes}
 
 
@@ -54,12 +54,12 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint
 
     Args:
         path: a file that `torch.save` wrote.
-        trust_checkpoint: also unpickle arbitrary objects, such as a whole module, which runs any code that the file
-            holds.
+        trust_checkpoint: whether to unpickle any object, such as a whole module. This runs the code that the file
+            contains.
 
     Raises:
-        BadInput: the file is missing, damaged, not a checkpoint, would run code, or holds values that are no finite
-            real numbers.
+        BadInput: the file is missing, damaged, or not a checkpoint; it would run code; or it holds NaN, infinity or
+            values that are not real numbers.
     """
     if not path.exists():
         raise BadInput(f"{path} does not exist")
@@ -68,7 +68,7 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint
     wrapper, state = _weights(_unpickled(path, trust_checkpoint), path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the checksums
+            damaged = archive.testzip()  # torch does not check them
         if damaged:
             raise BadInput(f"{path} is damaged: the checksum of {damaged} is wrong; copy it again")
     for key, value in state.items():
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint
 
 
 def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state without a prefix that all of its keys share."""
+    """The state without the prefixes (`PREFIXES`) that all of its keys share."""
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             return stripped({key.removeprefix(prefix): value for key, value in state.items()})
@@ -92,13 +92,13 @@ def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def look_here() -> None:
-    """Find modules of the current folder too, as Python does for a script."""
+    """Make modules of the current folder importable, as Python does for a script."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
 
 
 def _kind(value: Tensor) -> str:
-    """What a tensor is if it is not an array of real numbers, else nothing."""
+    """The kind of a tensor that is no array of real numbers, such as "complex64"; else an empty string."""
     if value.is_meta:
         return "no values"
     if value.is_nested:
@@ -113,10 +113,10 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
         look_here()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about formats; what cannot be used is refused below
+            warnings.simplefilter("ignore")  # about file formats; unusable files are refused below
             return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
     except pickle.UnpicklingError as error:
-        # torch says which global the file wants, in one of two wordings.
+        # torch names the global that the file would call, in one of two wordings.
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         if wanted is None:
             raise _not_a_checkpoint(path) from error
@@ -124,7 +124,7 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
             f"{path} holds more than weights: loading it would call {wanted[1]}, which can run code; save the "
             "state_dict alone, or pass `trust_checkpoint` if you trust where the file comes from"
         ) from error
-    except (AttributeError, ImportError) as error:  # of the classes that a pickle names
+    except (AttributeError, ImportError) as error:  # a class that the pickle names is missing
         raise BadInput(
             f"{path} holds objects whose class is not found ({error}); save the state_dict alone and pass `model`, or "
             "run this where their module can be imported"
@@ -135,12 +135,12 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
         if not _is_damaged(path):
             raise _not_a_checkpoint(path) from error
         raise BadInput(f"{path} is truncated or damaged; copy it again") from error
-    except Exception as error:  # a file that is no pickle makes the unpickler fail in any way
+    except Exception as error:  # the unpickler can fail in any way on a file that is no pickle
         raise _not_a_checkpoint(path) from error
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether a file that cannot be read begins as a checkpoint does: a zip with a pickle in it, or a pickle."""
+    """Whether an unreadable file begins like a checkpoint: a zip with a pickle in it, or a pickle."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = {Path(name).name for name in archive.namelist()}
@@ -172,7 +172,10 @@ def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
 
 
 def _unwrapped(content: Any, depth: int = 3) -> tuple[str | None, Any]:
-    """Weights and the key they are under, which may itself be under another; the content as it is if there are none."""
+    """The weights in a checkpoint, and the key that they are under.
+
+    The key may be under another wrapper. If there are no weights, the content is returned as it is.
+    """
     if isinstance(content, nn.Module):
         return None, content.state_dict()
     for key in WRAPPERS if isinstance(content, Mapping) and depth else ():

@@ -1,4 +1,4 @@
-"""A trained network with all that is known of it: what `identify` finds and what an export takes."""
+"""A trained network in PyTorch, with its description: the input of an export."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tcja_runtime.errors import BadInput
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A network rebuilt in PyTorch, its spiking layers `SpikingNeuron`, weights loaded, in eval mode.
+    """A trained network in eval mode. Its spiking layers are `SpikingNeuron` or `SteppedNeuron`.
 
     Attributes:
-        name: of the network.
-        summary: what it is, in a line.
-        dialect: the training code whose neurons it has.
-        model: takes a batch [N, *contract.shape] and returns one tensor [N, ...].
-        contract: what it takes in.
-        output: name of what it returns.
-        classes: class names in the order of the output; none if it does not classify.
+        name: the name of the network.
+        summary: a description in one line.
+        dialect: the dialect of its neurons.
+        model: the module, which takes a batch [N, *contract.shape] and returns one tensor [N, ...].
+        contract: the input of the network.
+        output: the name of the output.
+        classes: the class names in the order of the output; empty if the network does not classify.
         time_steps: T.
-        source: name, sha256 and bytes of what its weights come from.
-        evidence: how all this is known, a line each.
+        source: the name, sha256 and bytes of the file that its weights come from.
+        evidence: the reasons for this description, a line each, for the manifest.
     """
 
     name: str
@@ -42,19 +42,19 @@ class TrainedNetwork:
 
     @property
     def parameters(self) -> int:
-        """Number of trained parameters."""
+        """The number of trained parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def answering_each_step(network: TrainedNetwork) -> TrainedNetwork:
-    """The same network, returning [N, T, classes], what it answers at each step, instead of the mean over time.
+def with_output_per_step(network: TrainedNetwork) -> TrainedNetwork:
+    """The network with an output of each step, [N, T, classes], in place of their mean. Its model is changed in place.
 
     Raises:
-        BadInput: its answer is no mean over time.
+        BadInput: the output of the network is no mean over time.
     """
     readouts = [module for module in network.model.modules() if isinstance(module, Readout)]
     if not readouts:
-        raise BadInput(f"{network.name} does not average over time what it answers, so it has no answers per step")
+        raise BadInput(f"{network.name} does not average its output over time, so it has no output per step")
     for readout in readouts:
         readout.per_step = True
     return dataclasses.replace(network, output=f"{network.output}_per_step")

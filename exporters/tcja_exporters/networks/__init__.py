@@ -1,4 +1,4 @@
-"""The networks whose checkpoints are recognised: every module of this package that offers a NETWORK."""
+"""The registry of networks whose checkpoints are recognised: every module of this package that has a NETWORK."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What the registry knows of a network."""
+"""The entry of a network in the registry, and the reader of the sizes of its checkpoints."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -14,61 +15,76 @@ from tcja_exporters.modules.dialects import Dialect
 from tcja_runtime.data.contract import InputContract
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes of a state_dict's tensors by key."""
+"""The shapes of a state_dict's tensors, by key."""
 
 T = "T"
-"""The setting that says the number of time steps where no tensor tells."""
+"""The name of the setting for the number of time steps, for networks in which no tensor tells it."""
 
 
+@dataclasses.dataclass
 class ShapeReader:
-    """Reads sizes off a checkpoint's shapes, and takes what they cannot tell from the user's settings.
+    """Reads the sizes of a network from a checkpoint's shapes, and from the user's settings where no shape tells them.
 
-    A tensor that is missing, empty or of too few dimensions tells nothing: the next one is asked, and in the end the
-    default taken, so that a checkpoint that lacks one can still be compared with the network as a whole.
+    Each size can be read from several tensors. A tensor that is missing, empty or has too few axes is skipped. If all
+    are skipped, the default is taken, so that an incomplete checkpoint can still be compared with the whole network.
 
     Attributes:
-        variant: the choice of each of the network's variants that is being tried.
-        settings: what the user says of the network.
-        evidence: which tensor gave which size, a line each.
-        conflicts: where tensors contradict each other or the user, a line each.
-        unknown: what neither tensors nor settings tell, a line each.
+        shapes: the shapes of the checkpoint's tensors.
+        variant: the choice for each variant of the network, by name; a missing one is the published choice.
+        settings: the user's settings, by name.
+        evidence: the sizes that were read, and the tensors that they were read from, a line each.
+        conflicts: contradictions between tensors, or between a tensor and the user, a line each.
+        unknown: sizes that neither a tensor nor a setting tells, a line each.
     """
 
-    def __init__(
-        self, shapes: Shapes, variant: Mapping[str, str] | None = None, settings: Mapping[str, str] | None = None
-    ) -> None:
-        self._shapes = {key: shape for key, shape in shapes.items() if all(shape)}
-        self.variant = variant or {}
-        self.settings = settings or {}
-        self.evidence: list[str] = []
-        self.conflicts: list[str] = []
-        self.unknown: list[str] = []
+    shapes: Shapes
+    variant: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    evidence: list[str] = dataclasses.field(default_factory=list)
+    conflicts: list[str] = dataclasses.field(default_factory=list)
+    unknown: list[str] = dataclasses.field(default_factory=list)
+
+    def _shape(self, key: str) -> tuple[int, ...]:
+        """The shape of a tensor; () if it is missing or empty."""
+        shape = self.shapes.get(key, ())
+        return shape if all(shape) else ()
 
     def size(self, what: str, *places: tuple[str, int], default: int) -> int:
-        """The length of a tensor's axis; a place is the tensor's key and the axis."""
+        """The length of an axis of a tensor.
+
+        Args:
+            what: the name of the size, for `evidence`.
+            places: where to read it: keys of tensors, each with an axis. The first that exists is read.
+            default: the size if none exists.
+        """
         for key, axis in places:
-            shape = self._shapes.get(key, ())
+            shape = self._shape(key)
             if axis < len(shape):
                 self.evidence.append(f"{what} = {shape[axis]} ({key})")
                 return shape[axis]
         return default
 
     def time_steps(self, places: Iterable[tuple[str, int]], default: int) -> int:
-        """T, from the axes of tensors, or else as the user says."""
-        found = {key: self._shapes[key][axis] for key, axis in places if axis < len(self._shapes.get(key, ()))}
-        said = int(self.settings.get(T, 0))
+        """T, read from tensors, or from the user's settings if no tensor tells it.
+
+        Args:
+            places: keys of tensors, each with an axis of length T.
+            default: T if nothing tells it; it is then noted in `unknown`.
+        """
+        found = {key: self._shape(key)[axis] for key, axis in places if axis < len(self._shape(key))}
+        given = int(self.settings.get(T, 0))
         if len(set(found.values())) > 1:
             differing = ", ".join(f"{t} in {key}" for key, t in found.items())
             self.conflicts.append(f"its tensors disagree on T: {differing}")
         if found:
             key, time_steps = next(iter(found.items()))
             self.evidence.append(f"T = {time_steps} ({key})")
-            if said not in (0, time_steps):
-                self.conflicts.append(f"T is {time_steps} in {key}, not {said} as `settings` says")
+            if given not in (0, time_steps):
+                self.conflicts.append(f"T is {time_steps} in {key}, not {given} as `settings` says")
             return time_steps
-        if said:
-            self.evidence.append(f"T = {said} (as `settings` says; no tensor tells)")
-            return said
+        if given:
+            self.evidence.append(f"T = {given} (as `settings` says; no tensor tells it)")
+            return given
         self.unknown.append(
             f"T, the number of time steps it was trained with (`settings` T={default}, if it was {default})"
         )
@@ -82,13 +98,13 @@ class ShapeReader:
         conv: str = "conv",
         time_steps: Sequence[tuple[str, int]] = (),
     ) -> Attention:
-        """What the attention blocks with these prefixes are, in the variant that is being tried.
+        """The attention blocks of the network, of the kind that the variant says.
 
         Args:
-            prefixes: of the blocks' keys.
-            published: what they are where nothing tells.
-            conv: name of a block's convolution over channels [T, T, k_t].
-            time_steps: axes of other tensors that tell T.
+            prefixes: the prefixes of the blocks' keys.
+            published: the blocks of the published network, for what no tensor tells.
+            conv: the name of a block's convolution over channels, whose weight is [T, T, k_t].
+            time_steps: keys of other tensors, each with an axis of length T.
         """
         kind = self.choice("attention", ATTENTIONS)
         over_channels, over_time = kind in ("tcja", "cla"), kind in ("tcja", "tla")
@@ -105,25 +121,40 @@ class ShapeReader:
         return Attention(kind, combine, found, kernels)
 
     def choice(self, variant: str, choices: Sequence[str]) -> str:
-        """A choice that the keys tell: the one that is being tried, or the published, which is the first."""
+        """A choice that the keys of a checkpoint tell: the one in `variant`, else the published one.
+
+        Args:
+            variant: the name of the variant.
+            choices: all choices, the published one first.
+        """
         chosen = self.variant.get(variant, choices[0])
         if chosen != choices[0]:
             self.evidence.append(f"{variant} = {chosen} (by its keys)")
         return chosen
 
     def setting(self, name: str, choices: Sequence[str]) -> str:
-        """A choice that no checkpoint tells: the user's, or the first."""
+        """A choice that no checkpoint tells: the one in `settings`, else the published one.
+
+        Args:
+            name: the name of the setting.
+            choices: all choices, the published one first.
+        """
         chosen = self.settings.get(name, choices[0])
         others = " or ".join(f"`settings` {name}={choice}" for choice in choices if choice != chosen)
-        self.evidence.append(f"{name} = {chosen} (no checkpoint tells; else {others})")
+        self.evidence.append(f"{name} = {chosen} (no checkpoint tells it; else {others})")
         return chosen
 
     def map_side(self, key: str, channels: int, published: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the map that a fully connected layer [out, channels * height * width] takes.
+        """The height and width of the map that a fully connected layer takes.
 
-        A map of the published area has the published sides, another is taken for a square.
+        A map of the published area has the published sides; any other map is taken for a square.
+
+        Args:
+            key: the key of the layer's weight [out, channels * height * width].
+            channels: the channels of the map.
+            published: the height and width in the published network.
         """
-        shape = self._shapes.get(key, ())
+        shape = self._shape(key)
         features = shape[1] if len(shape) > 1 else channels * math.prod(published)
         area = features // channels
         height, width = published if area == math.prod(published) else (math.isqrt(area),) * 2
@@ -134,35 +165,38 @@ class ShapeReader:
         return max(height, 1), max(width, 1)
 
     def voted_classes(self, key: str, voters: int, default: int) -> int:
-        """Number of classes of a last layer [classes * voters, in]."""
+        """The number of classes of a network.
+
+        Args:
+            key: the key of the weight of the last layer [classes * voters, in].
+            voters: the number of output units of each class.
+            default: the number of classes if the weight is missing.
+        """
         if voters == 1:
             return self.size("classes", (key, 0), default=default)
-        units = self._shapes.get(key, (default * voters,))[0]
+        units = (self._shape(key) or (default * voters,))[0]
         if units % voters:
             self.conflicts.append(f"{key} has {units} outputs, which are not {voters} for each class")
-        elif key in self._shapes:
+        elif self._shape(key):
             self.evidence.append(f"classes = {units // voters} ({key}, {voters} units a class)")
         return max(units // voters, 1)
 
 
 class Attention(NamedTuple):
-    """What a network's attention blocks are.
-
-    The published TCJA is ``Attention("tcja", "product", T, kernels)``.
-    """
+    """The attention blocks of a network. The published TCJA is ``Attention("tcja", "product", T, kernels)``."""
 
     kind: str
     """One of `attention.ATTENTIONS`."""
     combine: str
     """One of `attention.COMBINATIONS`."""
     time_steps: int
-    """T, of the whole network."""
+    """T."""
     kernels: tuple[Kernels, ...]
-    """(k_t, k_c) of each block."""
+    """The kernel sizes (k_t, k_c) of each block."""
 
 
 class Sizes(Protocol):
-    """What a checkpoint's shapes and the user's settings decide; each network has its own."""
+    """The sizes of a network, which shapes and settings tell; each network has its own class of sizes."""
 
     @property
     def time_steps(self) -> int:
@@ -174,51 +208,51 @@ SizesT = TypeVar("SizesT", bound=Sizes)
 
 
 class Network(abc.ABC, Generic[SizesT]):
-    """A family of networks that differ only in what a checkpoint's shapes and the user's settings tell.
+    """A registered network: a family of networks that differ only in their sizes.
 
-    A subclass is a module of this package, which offers an instance of it as NETWORK.
+    Each subclass has a module of this package, which holds an instance of it as NETWORK.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    """One line: what it is."""
+    """A description in one line."""
     dialect: ClassVar[Dialect]
-    """The training code that its checkpoints come from."""
+    """The dialect of its checkpoints."""
     output: ClassVar[str]
-    """Name of the ONNX output: "rates" for firing rates, "logits" for the values before a softmax, "image"."""
+    """The name of the ONNX output: "rates" for firing rates, "logits" for values before a softmax, "image"."""
     variants: ClassVar[Mapping[str, tuple[str, ...]]] = {"attention": ATTENTIONS}
-    """Choices that the keys of a checkpoint tell, by name; the published one is the first."""
+    """The choices that the keys of a checkpoint tell, by name; the published choice is the first."""
     settings: ClassVar[Mapping[str, tuple[str, ...]]] = {"combine": COMBINATIONS}
-    """Choices that no checkpoint tells, by name; the published one is the first."""
+    """The choices that no checkpoint tells, by name; the published choice is the first."""
     undeployed: ClassVar[tuple[str, ...]] = ()
-    """Prefixes of the keys of what is trained with the network and not needed to run it."""
+    """The prefixes of keys that only training needs."""
 
     @abc.abstractmethod
     def sizes(self, reader: ShapeReader) -> SizesT:
-        """What shapes and settings tell; the published sizes where they tell nothing."""
+        """The sizes that shapes and settings tell; the published sizes for all others."""
 
     @abc.abstractmethod
     def build(self, sizes: SizesT) -> nn.Module:
-        """The network with these sizes, its keys those of the published checkpoints."""
+        """The network of these sizes, with the keys of the published checkpoints."""
 
     @abc.abstractmethod
     def contract(self, sizes: SizesT) -> InputContract:
-        """What it takes in."""
+        """The input of the network."""
 
     @abc.abstractmethod
     def classes(self, sizes: SizesT) -> tuple[str, ...]:
-        """Class names in the order of the output; none if it does not classify."""
+        """The class names in the order of the output; empty if the network does not classify."""
 
     def dialect_of(self, sizes: SizesT) -> Dialect:  # noqa: ARG002  # most networks have one
-        """The training code whose neurons a network of these sizes has."""
+        """The dialect of a network of these sizes."""
         return self.dialect
 
     def told_by(self, sizes: SizesT) -> str | None:  # noqa: ARG002  # most networks have keys of their own
-        """What of these sizes tells it from networks with the same keys, if anything does."""
+        """The size that only this network has among networks of the same keys, in words; None if there is none."""
         return None
 
     def canonical(self, key: str) -> str:
-        """The key under which the network has a tensor that published checkpoints hold several times over."""
+        """The network's own key of a tensor that published checkpoints hold under several keys."""
         return key
 
 
@@ -226,5 +260,5 @@ AnyNetwork = Network[Any]
 
 
 def named_or_numbered(names: tuple[str, ...], classes: int) -> tuple[str, ...]:
-    """The data set's class names if there are as many as classes, else their numbers."""
+    """The class names of the data set if their number is `classes`, else the numbers 0, 1, 2, ..."""
     return names if len(names) == classes else tuple(map(str, range(classes)))

@@ -16,9 +16,9 @@ from tcja_runtime.data.contract import InputContract
 LIF = SPIKINGJELLY.neuron
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SENSOR = 128
-"""Height and width of the frames; the network itself averages them down to `EventSizes.height` and `width`."""
+"""The height and width of the frames; the network averages them down to `EventSizes.height` and `width`."""
 BLOCKS = 4
-"""Of two convolutions and a pooling each; the last two have attention."""
+"""The number of blocks of two convolutions and a pooling; the last two have attention."""
 PUBLISHED = EventSizes(
     attention=Attention("tcja", "product", 10, ((4, 4), (4, 4))),
     widths=(64, 128, 256, 256, 512, 512, 512, 512),
@@ -37,10 +37,13 @@ KEYS = EventKeys(
 
 
 class AdaptiveAverage(nn.Module):
-    """torch's AdaptiveAvgPool2d: [..., before, before] -> [..., after, after], the sums (M x M^T)[i, j] / n_i / n_j.
+    """torch's AdaptiveAvgPool2d as matrix products: y[i, j] = (M x M^T)[i, j] / n_i / n_j.
+
+    Shapes: [..., before, before] -> [..., after, after].
 
     Row i of M has n_i ones, at floor(i before / after) .. ceil((i + 1) before / after) - 1. As `before` is no multiple
-    of `after`, these windows differ in length and overlap, for which ONNX has no operator. Sums of counts are exact.
+    of `after`, these pooling windows overlap and differ in length, and ONNX has no operator for them. Sums of counts
+    are exact.
     """
 
     rows: Tensor
@@ -92,7 +95,7 @@ class Cifar10DvsNet(nn.Module):
 
 
 class Cifar10Dvs(Network[EventSizes]):
-    """The pooling to 48x48 belongs to the network: it takes whole frames of the sensor."""
+    """The registry entry. The pooling to 48x48 is part of the network, which takes whole frames of the sensor."""
 
     name = "cifar10dvs"
     summary = "CIFAR10-DVS: adaptive pooling to 48x48, eight spiking convolutions, TCJA twice, logits"

@@ -6,7 +6,7 @@ from tcja_exporters.networks.base import Attention
 from tcja_exporters.networks.shared.cextnet import CextNetwork, Head
 from tcja_exporters.networks.shared.event_sizes import EventSizes
 
-# The training reads its classes from folders named 0..10, which sort as text: 0, 1, 10, 2, ...
+# The training code sorts its class folders, named 0 to 10, as text: 0, 1, 10, 2, ...
 CLASSES = (
     "hand clapping",
     "right hand wave",
@@ -23,7 +23,7 @@ CLASSES = (
 
 
 class Dvs128(CextNetwork):
-    """Five equally wide convolutions; the firing rates of ten units vote for each class."""
+    """The registry entry: five convolutions of equal width; the firing rates of ten units vote for each class."""
 
     name = "dvs128"
     summary = "DVS128-Gesture: five spiking convolutions, TCJA twice, voting over firing rates"

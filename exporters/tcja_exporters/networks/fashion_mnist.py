@@ -1,8 +1,8 @@
 """A TCJA-SNN for static images.
 
-The paper reports Fashion-MNIST, but its network was not published. This one is the layout that the authors' group
-published around it: the ``conv_fashion_mnist`` example of SpikingJelly with LIF neurons and an attention block, as in
-RisingEntropy/PFA ``FMNIST/run.py``, the block being TCJA behind the second spiking layer.
+The TCJA paper reports results on Fashion-MNIST, but its network was not published. This network follows code that the
+authors' group published for the same task: the ``conv_fashion_mnist`` example of SpikingJelly with LIF neurons and an
+attention block, as in RisingEntropy/PFA ``FMNIST/run.py``. The block is TCJA, behind the second spiking layer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLASSES = (
 
 
 class Sizes(NamedTuple):
-    """What a checkpoint decides; the defaults are the full-width network's."""
+    """The sizes of the network; the defaults are those of full width."""
 
     attention: Attention = Attention("tcja", "product", 8, ((4, 4),))
     inputs: int = 1
@@ -52,8 +52,8 @@ class Sizes(NamedTuple):
 class FashionMnistNet(nn.Module):
     """Images [N, inputs, side, side] -> firing rates [N, classes].
 
-    The first convolution and its batch norm encode the image once; what they return is the current of the first
-    spiking layer at each of the T steps.
+    The first convolution and its batch norm encode the image once; their result is the current of the first spiking
+    layer at each of the T steps.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -90,7 +90,7 @@ class FashionMnistNet(nn.Module):
 
 
 class FashionMnist(Network[Sizes]):
-    """The image is encoded once and is the current of every step."""
+    """The registry entry. The image is encoded once, and is the current of every step."""
 
     name = "fashion_mnist"
     summary = "static images: one encoding convolution, two spiking convolutions, TCJA, firing rates"

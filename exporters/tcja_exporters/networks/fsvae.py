@@ -10,12 +10,12 @@ From the spikes z [N, T, latent] of the latent units to an image [N, channels, H
     image = tanh(sum over t of coef_t y_t)               readout "membrane", coef_t = 0.8^(T-t) for t = 1..T
     norm(u) = alpha * threshold * (u - mean) / sqrt(var + eps) * weight + bias       threshold 0.2, alpha 1
 
-norm is the threshold-dependent batch norm, whose factor alpha * threshold is in no checkpoint. The published network is
-the one without attention and with the readout "membrane", the membrane of a neuron that never fires.
+norm is the threshold-dependent batch norm; no checkpoint stores its factor alpha * threshold. The published network has
+no attention and the readout "membrane": the membrane of a neuron that never fires.
 
-Its TCJA variant was not published. The TCJA paper is summarised as averaging over time behind a TCJA block; where in
-the generator the block sits is told nowhere. Here it is the last thing before the mean, as the block that bollossom's
-ICLR_TINY_SNN puts in place of the membrane, and its keys are ``tcja.conv.weight`` and ``tcja.conv_c.weight``.
+Its TCJA variant was not published. The TCJA paper averages over time behind a TCJA block, but does not tell where in
+the generator the block is. Here it is the last layer before the mean, where bollossom's ICLR_TINY_SNN has a block in
+place of the membrane; its keys are ``tcja.conv.weight`` and ``tcja.conv_c.weight``.
 
 Sources: Kamata, Mukuta, Harada, "Fully Spiking Variational Autoencoder", AAAI 2022, and its code,
 ``fsvae_models/fsvae.py`` and ``fsvae_models/snn_layers.py``; Zheng et al., "Going Deeper With Directly-Trained Larger
@@ -41,22 +41,22 @@ from tcja_runtime.data.contract import InputContract
 
 READOUTS = ("mean", "membrane")
 START = 2
-"""Side of the first maps."""
+"""The height and width of the first maps."""
 LEAK = 0.8
-"""What the readout "membrane" keeps of itself a step."""
+"""The factor of the membrane in each step of the readout "membrane"."""
 
 
 class Sizes(NamedTuple):
-    """What a checkpoint decides; the defaults are those of the published network for Fashion-MNIST at 32x32."""
+    """The sizes of the network; the defaults are those published for Fashion-MNIST at 32x32."""
 
     attention: Attention = Attention("tcja", "product", 16, ((4, 4),))
     readout: str = READOUTS[0]
     """One of READOUTS."""
     latent: int = 128
     widths: tuple[int, ...] = (256, 128, 64, 32)
-    """Channels of the maps, from the smallest map on; one more (512, ...) for 64x64 images (FSVAELarge)."""
+    """The channels of the maps, from the smallest map on; 64x64 images (FSVAELarge) have one more, (512, ...)."""
     channels: int = 1
-    """Of the image."""
+    """The channels of the image."""
 
     @property
     def time_steps(self) -> int:
@@ -65,7 +65,7 @@ class Sizes(NamedTuple):
 
 
 class ThresholdNorm(nn.BatchNorm2d):
-    """The norm above over [batch, features] or [batch, features, H, W], the batch being windows times steps."""
+    """The norm of the module's docstring, over [T * N, features] or [T * N, features, H, W]."""
 
     def __init__(self, features: int, alpha: float = 1.0) -> None:
         super().__init__(features)
@@ -87,7 +87,7 @@ class ThresholdNorm(nn.BatchNorm2d):
 
 
 class SpikingLinear(nn.Linear):
-    """Fully connected, norm and neuron: [T, N, inputs] -> spikes [T, N, outputs]."""
+    """A fully connected layer, norm and neuron: [T, N, inputs] -> spikes [T, N, outputs]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)
@@ -101,9 +101,9 @@ class SpikingLinear(nn.Linear):
 
 
 class TransposedConv(nn.Module):
-    """3x3 transposed convolution: [T, N, inputs, H, W] -> [T, N, outputs, H, W].
+    """A 3x3 transposed convolution: [T, N, inputs, H, W] -> [T, N, outputs, H, W].
 
-    Its weight [inputs, outputs, 3, 3, 1] has the published code's axis of time, over which it does not reach.
+    Its weight [inputs, outputs, 3, 3, 1] keeps the published code's axis of time, whose length is 1.
     """
 
     stride = 1
@@ -112,7 +112,7 @@ class TransposedConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(inputs, outputs, 3, 3, 1))
         self.bias = nn.Parameter(torch.empty(outputs))
-        # torch's own initialisation of a transposed convolution
+        # As torch initialises a transposed convolution.
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.bias, -bound, bound)
@@ -125,7 +125,7 @@ class TransposedConv(nn.Module):
 
 
 class SpikingTransposedConv(TransposedConv):
-    """With norm and neuron, and maps of twice the side: [T, N, inputs, H, W] -> spikes [T, N, outputs, 2H, 2W]."""
+    """A transposed convolution of stride 2, norm, neuron: [T, N, inputs, H, W] -> spikes [T, N, outputs, 2H, 2W]."""
 
     stride = 2
 
@@ -141,7 +141,7 @@ class SpikingTransposedConv(TransposedConv):
 
 
 class MembraneReadout(nn.Module):
-    """Membrane, after the last step, of a neuron that leaks and never fires: [T, N, ...] -> [N, ...]."""
+    """tanh of the last membrane of a neuron that leaks and never fires: [T, N, ...] -> [N, ...]."""
 
     coef: Tensor
 
@@ -154,7 +154,7 @@ class MembraneReadout(nn.Module):
 
 
 class FsvaeGenerator(nn.Module):
-    """Latent spikes [N, T, latent] -> images [N, channels, H, W] in [-1, 1], H and W being START times 2^widths."""
+    """Latent spikes [N, T, latent] -> images [N, channels, H, W] in [-1, 1]; H and W are START * 2^len(widths)."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class FsvaeGenerator(nn.Module):
 
 
 class Fsvae(Network[Sizes]):
-    """Deployed is what generates: the latent spikes come from the host, which draws them from the prior."""
+    """The registry entry. Only the generator is deployed; the host draws the latent spikes from the prior."""
 
     name = "fsvae"
     summary = "image generator of the fully spiking VAE: four or more spiking transposed convolutions, TCJA, mean, tanh"
@@ -210,7 +210,7 @@ class Fsvae(Network[Sizes]):
 
 
 def _widths(reader: ShapeReader, published: tuple[int, ...]) -> tuple[int, ...]:
-    """Channels of the maps: of the first, then one for each layer of the decoder that has tensors."""
+    """The channels of the first map, and of one map for each layer of the decoder in the checkpoint."""
     further: list[int] = []
     while width := reader.size(
         f"maps {len(further) + 2}",

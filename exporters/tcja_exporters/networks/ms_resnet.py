@@ -1,6 +1,6 @@
 """MS-ResNet for CIFAR-10 and CIFAR-100 with an attention block in every residual block.
 
-A residual block, x and y real-valued and real-valued sums passed on (its "membrane shortcut"):
+A residual block maps real values x to real values y, and adds x behind the last BN (its "membrane shortcut"):
 
     y = BN(conv(spike(BN(conv(spike(x)))))) + shortcut(x)        shortcut: nothing, or 1x1 convolution and BN
 
@@ -8,11 +8,11 @@ A residual block, x and y real-valued and real-valued sums passed on (its "membr
     acts on      middle    what the second neuron fires, as the second convolution takes it
                  end       what the second BN returns, before the shortcut is added
 
-The TCJA paper reports CIFAR-10 and CIFAR-100 with MS-ResNet, but its network was not published: where in the block
-attention stands, its kernels and the neuron's constants are settings or read off the checkpoint.
+The TCJA paper reports results on CIFAR-10 and CIFAR-100 with MS-ResNet, but its network was not published. So the
+position of attention in the block and the neuron's constants are settings; the kernels are read from the checkpoint.
 
-GAC's loader standardises each colour channel (``CODE/CIFAR/data_loaders.py``); the network itself does not, so its
-images must come as its training's loader made them.
+GAC's data loader standardises each colour channel (``CODE/CIFAR/data_loaders.py``), and the network does not. So its
+images must be standardised in the same way.
 
 Sources: Hu et al., "Advancing Spiking Neural Networks towards Deep Residual Learning", IEEE TNNLS (2024),
 arXiv:2112.08954, and Ariande1/MS-ResNet, for the block and the neuron; msresnet18 of bollossom/GAC
@@ -36,29 +36,29 @@ from tcja_exporters.networks.cifar10dvs import CLASSES
 from tcja_runtime.data.contract import InputContract
 
 SIDE = 32
-"""Height and width of the images; the network takes any, its last pooling is over the whole map."""
+"""The height and width of the images. The network could take others: its last pooling is over the whole map."""
 BLOCKS = (3, 3, 2)
-"""Of each stage, whose keys are ``layer1``, ``layer2`` and ``layer3``."""
+"""The number of blocks in each stage; the keys of the stages are ``layer1``, ``layer2`` and ``layer3``."""
 GATES = tuple(f"layer{stage}.{block}.tcja" for stage, blocks in enumerate(BLOCKS, 1) for block in range(blocks))
 POSITIONS = ("end", "middle", "start")
-"""Where in a block attention stands."""
+"""The positions of attention in a block."""
 NEURONS = {dialect.name: dialect for dialect in (MS_RESNET, TET)}
-"""Whose: MS-ResNet's own, which is assumed, and the one that GAC's code has in its place."""
+"""The dialects by name: MS-ResNet's own neuron, which is the default, and the neuron that GAC's code uses."""
 
 _COPIES = (
     (re.compile(r"\bseqbn\.module\."), "bn."),
     (re.compile(r"\bconv(\d)_s\.bn\."), r"bn\1."),
     (re.compile(r"\b(conv\d|fc\d)_s\.layer\.module\."), r"\1."),
 )
-"""How the keys of copies differ from the canonical ones, to be replaced one after the other."""
+"""Patterns in the keys of copies, and what the canonical keys have in their place; they are applied in this order."""
 
 
 class Sizes(NamedTuple):
-    """What a checkpoint and the user decide; the defaults are those of the published layout."""
+    """The sizes and settings of the network; the defaults are those of the published layout."""
 
     attention: Attention = Attention("tcja", "product", 6, ((4, 4),) * len(GATES))
     width: int = 64
-    """Channels of the first convolution; the stages have twice, four and eight times as many."""
+    """The channels of the first convolution; the stages have two, four and eight times as many."""
     inputs: int = 3
     classes: int = 10
     neuron: str = MS_RESNET.name
@@ -90,7 +90,7 @@ class Block(nn.Module):
         channels = inputs if sizes.position == "start" else outputs
         gates = attention(kind, kernels, time_steps, channels, combine=combine)
         self.tcja = gates[0] if gates else nn.Identity()
-        # The published block calls one neuron twice; as it keeps nothing between calls, these two are the same.
+        # The published block calls one neuron twice. It keeps nothing between calls, so two neurons do the same.
         self.spike1 = _neuron(sizes)
         self.spike2 = _neuron(sizes)
 
@@ -108,9 +108,9 @@ class Block(nn.Module):
 class MsResNet(nn.Module):
     """Images [N, inputs, 32, 32] -> logits [N, classes].
 
-    The first convolution and its batch norm encode the image once, without firing; what they return is the input of
-    the first block at each of the T steps. Three stages of residual blocks, of which the second and the third halve
-    the map; a neuron; the mean over the map; one fully connected layer.
+    The first convolution and its batch norm encode the image once, without firing; their result is the input of the
+    first block at each of the T steps. Three stages of residual blocks follow, of which the second and third halve the
+    map; then a neuron, the mean over the map, and one fully connected layer.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -134,7 +134,7 @@ class MsResNet(nn.Module):
 
 
 def _stage(sizes: Sizes, stage: int) -> nn.Sequential:
-    """The blocks of a stage, counted from 0; its first block doubles the channels."""
+    """The blocks of one stage, counted from 0. The first block of a stage doubles the channels."""
     first = sum(BLOCKS[:stage])
     inputs = sizes.width * 2**stage
     outputs = 2 * inputs
@@ -155,12 +155,12 @@ def _norm(channels: int) -> nn.Module:
 
 
 def _named(**layers: nn.Module) -> nn.Module:
-    """Layers one after the other, whose keys are these names."""
+    """A Sequential of these layers, with their names as keys."""
     return nn.Sequential(OrderedDict(layers))
 
 
 def _per_step(x: Tensor, *layers: nn.Module) -> Tensor:
-    """[T, N, ...] through layers without state, one after the other; they stay where their keys put them."""
+    """Apply layers without state to each step of x [T, N, ...]. Unlike `PerStep`, this adds no module to the keys."""
     y = x.flatten(0, 1)
     for layer in layers:
         y = layer(y)
@@ -168,7 +168,7 @@ def _per_step(x: Tensor, *layers: nn.Module) -> Tensor:
 
 
 class MsResNetCifar(Network[Sizes]):
-    """A published checkpoint has each tensor up to four times over, as its containers share their layers."""
+    """The registry entry. Published checkpoints hold a tensor under up to four keys: their containers share layers."""
 
     name = "ms_resnet"
     summary = "static images, CIFAR-10 or CIFAR-100: MS-ResNet, TCJA in each of its eight residual blocks, logits"

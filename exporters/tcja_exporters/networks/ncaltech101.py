@@ -8,7 +8,7 @@ from tcja_exporters.networks.shared.event_sizes import EventSizes
 
 
 class NCaltech101(CextNetwork):
-    """The output layer fires; its rates are the answer."""
+    """The registry entry: the output layer fires, and its firing rates are the output."""
 
     name = "ncaltech101"
     summary = "N-Caltech101: five spiking convolutions, TCJA twice, the firing rates of spiking output neurons"
@@ -24,7 +24,7 @@ class NCaltech101(CextNetwork):
     )
 
     def told_by(self, sizes: EventSizes) -> str | None:
-        # At other kernels all keys and shapes may be those of tet_ncaltech101.
+        # With other kernels, all keys and shapes may be those of tet_ncaltech101.
         told = sizes.attention.kernels == self.published.attention.kernels
         return f"k_t of conv.15 is {sizes.attention.kernels[1][0]}" if told else None
 

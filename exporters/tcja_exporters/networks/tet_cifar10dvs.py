@@ -38,7 +38,7 @@ KEYS = EventKeys(
 
 
 class Sizes(NamedTuple):
-    """What a checkpoint decides."""
+    """The sizes of the network."""
 
     event: EventSizes = PUBLISHED
     pooling: str = POOLINGS[0]
@@ -82,10 +82,10 @@ class TetCifar10DvsNet(nn.Module):
 
 
 class TetCifar10Dvs(Network[Sizes]):
-    """Takes frames resized to 48x48 from the sensor's 128x128 (``src/data_loaders.py``).
+    """The registry entry. The network takes frames resized from 128x128 to 48x48 (``src/data_loaders.py``).
 
-    Its training resizes 8-bit images. What counts become there is not known, so frames of recordings are not known to
-    equal what it was trained on, not even in scale.
+    The training code resizes 8-bit images. How it makes them from event counts is not published, so frames of
+    recordings may differ from the training data, even in scale.
     """
 
     name = "tet_cifar10dvs"

@@ -9,7 +9,7 @@ _TCJA = NCaltech101.published.attention
 
 
 class TetNCaltech101(NCaltech101):
-    """The neurons are SpikingJelly's, not TET's; the output layer does not fire, and the kernels differ."""
+    """The registry entry: SpikingJelly's neurons, not TET's; the output layer does not fire, and the kernels differ."""
 
     name = "tet_ncaltech101"
     summary = "N-Caltech101, trained with TET's loss: as ncaltech101, with output units that do not fire"

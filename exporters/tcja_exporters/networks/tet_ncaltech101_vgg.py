@@ -51,7 +51,7 @@ class TetNCaltech101VggNet(nn.Module):
         units = inputs * (sizes.height // shrink) * (sizes.width // shrink)
         dropout = WindowDropout(0.5)
         self.features = nn.Sequential(*features)
-        # The published dropout of the first layer is inside its container, which numbers the layer 1.
+        # The published container holds the dropout too, so the key of the layer ends in 1.
         self.classifier_1 = nn.Sequential(TetPerStep(nn.Dropout(0.5), nn.Linear(units, sizes.hidden)))
         self.act = lif()
         self.classifier_2 = nn.Sequential(dropout, TetPerStep(nn.Linear(sizes.hidden, sizes.classes)))
@@ -64,7 +64,7 @@ class TetNCaltech101VggNet(nn.Module):
 
 
 class TetNCaltech101Vgg(Network[EventSizes]):
-    """TET's neuron throughout."""
+    """The registry entry: all neurons are TET's."""
 
     name = "tet_ncaltech101_vgg"
     summary = "N-Caltech101, TET's neuron: five spiking convolutions, TCJA twice, logits"

@@ -1,1 +1,1 @@
-"""A user's own network: its neurons replaced, and the result compared with it."""
+"""Converts a user's own network: replaces its neurons, and compares the result with the original."""

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters.checkpoint.identify import identify
-from tcja_exporters.checkpoint.trained_network import answering_each_step
+from tcja_exporters.checkpoint.trained_network import with_output_per_step
 from tcja_exporters.networks.base import Attention, ShapeReader
 from tcja_exporters.networks.fsvae import NETWORK, Fsvae, Sizes
 from tcja_runtime.errors import BadInput
@@ -128,8 +128,8 @@ def test_the_membrane_of_the_published_network(attention, channels):
         torch.testing.assert_close(image, theirs(latents), rtol=0, atol=2e-6)
     assert image.shape == (5, channels, 32, 32)
     assert image.std() > 0.1
-    with pytest.raises(BadInput, match=r"^fsvae does not average over time what it answers"):
-        answering_each_step(found)
+    with pytest.raises(BadInput, match=r"^fsvae does not average its output over time"):
+        with_output_per_step(found)
 
 
 def test_a_plain_mean_does_not_tell_the_number_of_steps():
@@ -151,7 +151,7 @@ def test_the_images_of_each_step():
     latents = small.inputs(5)
     with torch.no_grad():
         image = found.model(latents)
-        steps = answering_each_step(found).model(latents)
+        steps = with_output_per_step(found).model(latents)
     assert steps.shape == (5, 4, 3, 32, 32)
     torch.testing.assert_close(torch.tanh(torch.atanh(steps.double()).mean(1)).float(), image, rtol=0, atol=1e-4)
 

@@ -1,1 +1,1 @@
-"""What several published networks have in common."""
+"""Code that several published networks share."""

@@ -26,12 +26,12 @@ KEYS = EventKeys(
 
 
 class Head(NamedTuple):
-    """How a CextNet answers."""
+    """The output layer of a CextNet."""
 
     fires: bool
-    """Whether the output layer has neurons."""
+    """Whether the output layer fires."""
     voters: int
-    """Output units a class, whose mean is the answer."""
+    """The number of output units of each class; their mean is the output."""
 
 
 class CextNet(nn.Module):
@@ -76,13 +76,13 @@ class CextNet(nn.Module):
 
 
 class CextNetwork(Network[EventSizes]):
-    """A registry entry of this architecture; a subclass says its published sizes and how it answers."""
+    """The base of registry entries with this architecture; a subclass defines its published sizes and its head."""
 
     dialect = SPIKINGJELLY
     published: ClassVar[EventSizes]
     head: ClassVar[Head]
     class_names: ClassVar[tuple[str, ...]] = ()
-    """Of the data set, where they are known."""
+    """The class names of the data set, if they are known."""
 
     def sizes(self, reader: ShapeReader) -> EventSizes:
         return read_sizes(reader, self.published, KEYS, shrink=2**POOLINGS, voters=self.head.voters)

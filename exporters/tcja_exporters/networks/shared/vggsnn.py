@@ -1,7 +1,8 @@
-"""What the networks of TET's code have in common (``VGGSNN...`` in ridgerchu/TCJA, ``src/tet/models/``).
+"""The layers of TET's networks (``VGGSNN...`` in ridgerchu/TCJA, ``src/tet/models/``).
 
-Arrays are [T, N, ...] inside, where the published code has [N, T, ...]: neurons run over the first axis, and what acts
-on each step alone does not mind. A spiking convolution is one layer with keys ``fwd.module.0``, ``fwd.module.1``.
+Arrays are [T, N, ...], where the published code has [N, T, ...]. Neurons run over the first axis; for layers that act
+on each step alone the order makes no difference. A spiking convolution has the keys ``fwd.module.0`` and
+``fwd.module.1``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tcja_exporters.networks.base import Attention
 
 
 class SpikingConv(nn.Module):
-    """Convolution, batch norm and neuron: [T, N, inputs, H, W] -> [T, N, outputs, H / stride, W / stride]."""
+    """A convolution, batch norm and neuron: [T, N, inputs, H, W] -> [T, N, outputs, H / stride, W / stride]."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -29,12 +30,18 @@ class SpikingConv(nn.Module):
 
 
 def lif() -> SpikingNeuron:
-    """TET's neuron."""
+    """A layer of TET's neurons."""
     return SpikingNeuron(TET.neuron)
 
 
 def tet_attention(sizes: Attention, block: int, channels: int) -> list[nn.Module]:
-    """An attention block with TET's keys, whose ``conv`` is a Sequential of one."""
+    """An attention block with TET's keys, in which ``conv`` is a Sequential of one layer; [] for no attention.
+
+    Args:
+        sizes: the attention blocks of the network.
+        block: the number of the block, from 0.
+        channels: C.
+    """
     kind, combine, time_steps, kernels = sizes
     blocks = attention(kind, kernels[block], time_steps, channels, combine=combine)
     for gate in blocks:
