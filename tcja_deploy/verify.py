@@ -309,7 +309,11 @@ def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
 
 
 def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:
-    """The data to classify; None where there are none."""
+    """The windows of the data to classify; None if no data is given.
+
+    Raises:
+        BadInput: the data cannot be used, or `samples` does not go with it.
+    """
     if samples is not None and samples < 1:
         raise BadInput(f"`samples` {samples} must be at least 1")
     if path is None:
@@ -328,29 +332,30 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     Raises:
         BadInput: an array has another shape, or a layer or signal is missing.
     """
-    n, labels = len(vectors.samples), vectors.samples.labels
-    predictions = vectors.predictions
-    counted = predictions.early.shape[1:]
-    found = {layer: (len(packed.rows), *packed.shape) for layer, packed in vectors.spikes.items()}
-    layers = {layer.name for layer in manifest.layers}
+    samples, predictions, time_steps = vectors.samples, vectors.predictions, manifest.time_steps
+    n = len(samples)
+    layers = {layer.name: (n, time_steps, *layer.shape) for layer in manifest.layers}
     taps = {tap.name for tap in manifest.taps}
-    seen = {scene: layers | taps <= recorded.witnesses.keys() for scene, recorded in vectors.scenes.items()}
-    undecided = {(n, manifest.time_steps)} == {each.shape for each in vectors.recorded.undecided.values()}
-    steps = {len(found.values) for r in (vectors.recorded, *vectors.scenes.values()) for found in r.witnesses.values()}
-    fits = (
-        seen == {stimulus.RANDOM: True, stimulus.EXACT: True}
-        and layers <= vectors.recorded.witnesses.keys()
-        and undecided
-        and steps == {manifest.time_steps}
-        and n > 0
-        and vectors.samples.inputs.shape == (n, *manifest.input.shape)
-        and vectors.recorded.output.shape == (n, *manifest.output_shape)
-        and found == {layer.name: (n, manifest.time_steps, *layer.shape) for layer in manifest.layers}
-        and (labels is None or labels.shape == (n,))
-        and predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
-        and predictions.early.shape == (len(predictions), *counted)
-        and predictions.shown.shape == (len(predictions.shown), *counted)
-        and counted in ((0,), (manifest.time_steps,))
-    )
-    if not fits:
-        raise BadInput(f"{path / bundle.GOLDEN} is of another network than the manifest; export the bundle again")
+    references = (vectors.recorded, *vectors.scenes.values())
+    told = predictions.early.shape[1:]
+    fits = {
+        "windows": n > 0 and samples.inputs.shape == (n, *manifest.input.shape),
+        "labels": samples.labels is None or samples.labels.shape == (n,),
+        "outputs": vectors.recorded.output.shape == (n, *manifest.output_shape),
+        "layers": {name: (len(spikes.rows), *spikes.shape) for name, spikes in vectors.spikes.items()} == layers,
+        "undecided neurons": {each.shape for each in vectors.recorded.undecided.values()} == {(n, time_steps)},
+        "scenes": vectors.scenes.keys() == {stimulus.RANDOM, stimulus.EXACT},
+        "signals": layers.keys() <= vectors.recorded.witnesses.keys()
+        and all(layers.keys() | taps <= reference.witnesses.keys() for reference in vectors.scenes.values()),
+        "time steps": all(len(each.values) == time_steps for found in references for each in found.witnesses.values()),
+        "predictions": predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
+        and told in ((0,), (time_steps,))
+        and predictions.early.shape == (len(predictions), *told)
+        and predictions.shown.shape == (len(predictions.shown), *told),
+    }
+    wrong = [name for name, fit in fits.items() if not fit]
+    if wrong:
+        raise BadInput(
+            f"{path / bundle.GOLDEN} is of another network than the manifest: its {' and '.join(wrong)} do not fit; "
+            "export the bundle again"
+        )

@@ -45,9 +45,10 @@ def verify(
     verbose: Verbose = False,
 ) -> int:
     """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
-    from tcja_deploy import verify as verification
+    from tcja_deploy.verify import VerifyOptions
+    from tcja_deploy.verify import verify as verified_by
 
-    options = verification.VerifyOptions(
+    options = VerifyOptions(
         data=data,
         samples=samples,
         bisect=bisect,
@@ -55,7 +56,7 @@ def verify(
         trust_engine=trust_engine,
         anytime=anytime,
     )
-    verified = verification.verify(bundle, options, flags.progress())
+    verified = verified_by(bundle, options, flags.progress())
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
