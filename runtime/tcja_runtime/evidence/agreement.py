@@ -130,7 +130,8 @@ class Agreement:
     def to_dict(self) -> dict[str, Any]:
         """The counts as plain values, for parity.json."""
         counts = dataclasses.asdict(self)
-        return {**counts, **counts.pop("accuracy")}
+        accuracy = counts.pop("accuracy")
+        return {**counts, **accuracy}
 
 
 def agreement(original: Predictions, exported: Predictions) -> Agreement:

@@ -61,6 +61,8 @@ def test_windows_are_counted():
     assert found.original_accuracy == found.accuracy
     assert found.accuracy.interval == wilson(3, 5)
     assert found.p_value == 1.0
+    counts = {"windows": 5, "paired": 5, "same_class": 3, "top": 5, "in_top": 4, "labelled": 5, "right": 3}
+    assert found.to_dict() == {"source": "data", **counts, "only_original": 1, "only_exported": 1, "neither": 1}
 
 
 def test_the_original_may_be_known_on_the_first_windows_or_on_none():
