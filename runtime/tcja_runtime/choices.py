@@ -72,18 +72,17 @@ class TimeForm(str, enum.Enum):
     STEPWISE = "stepwise"
 
 
-ENGINE_TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+ENGINE_TARGETS = {EngineTarget.TENSORRT.value: "tensorrt", EngineTarget.TENSORRT_RTX.value: "tensorrt_rtx"}
 """The targets that have an engine, each with the Python module of its TensorRT. The first is preferred."""
 
 PROVIDERS = {
-    "onnxruntime": "CPUExecutionProvider",
-    "onnxruntime-cuda": "CUDAExecutionProvider",
-    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
+    BackendName.ONNXRUNTIME.value: "CPUExecutionProvider",
+    BackendName.ONNXRUNTIME_CUDA.value: "CUDAExecutionProvider",
+    BackendName.ONNXRUNTIME_TENSORRT.value: "TensorrtExecutionProvider",
 }
 """The backends that are ONNX Runtime, each with its execution provider."""
 
-BACKENDS = (*ENGINE_TARGETS, *PROVIDERS)
-"""All backends. "auto" takes an engine, else the CPU."""
+BACKENDS = tuple(each.value for each in BackendName if each.value != AUTO)
 
 HARDWARE = tuple(each.value for each in Hardware)
 
