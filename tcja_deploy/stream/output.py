@@ -41,7 +41,10 @@ class Lines:
     def __init__(self, form: str, classes: Sequence[str], top: int, console: Console, aside: Console) -> None:
         self._form, self._classes, self._console, self._aside = form, classes, console, aside
         self._top = min(top, len(classes))
-        if form == CSV:
+
+    def begin(self) -> None:
+        """Print the line of column names, in the form `CSV`."""
+        if self._form == CSV:
             heads = [f"{head}_{place}" for place in range(1, self._top + 1) for head in ("class", "score")]
             self._print(_row([*_FACTS, *heads]))
 

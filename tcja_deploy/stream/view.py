@@ -55,20 +55,21 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
     lines = Lines(form, stream.classes, top, out, err)
     terminal = view and err.is_terminal and not err.is_dumb_terminal
     shared = terminal and out.is_terminal
-    seen, silent = terminal and not (shared and form != PLAIN), shared and form == PLAIN
+    viewed, postponed = terminal and not (shared and form != PLAIN), shared and form == PLAIN
 
     last: collections.deque[WindowPrediction] = collections.deque(maxlen=_KEPT)
 
     def show(found: WindowPrediction) -> None:
-        if silent:
+        if postponed:
             last.append(found)
         else:
             lines.prediction(found)
         if out.quiet:  # the reader of the lines has gone
             stream.stop()
 
+    lines.begin()
     try:
-        with _shown(stream) if seen else contextlib.nullcontext():
+        with _shown(stream) if viewed else contextlib.nullcontext():
             stream.run(show)
     finally:
         for found in last:
