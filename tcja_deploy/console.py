@@ -101,7 +101,7 @@ def silent() -> Progress:
     return Progress(Console(quiet=True))
 
 
-def table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
     """An empty table.
 
     Args:

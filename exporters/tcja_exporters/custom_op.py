@@ -90,6 +90,7 @@ def define(model: onnx.ModelProto) -> None:
 
 
 def _function(spec: NeuronSpec) -> onnx.FunctionProto:
+    """The function that defines the TcjaLif operator for one neuron."""
     used: dict[str, onnx.NodeProto] = {}
 
     def constant(name: str) -> str:

@@ -13,8 +13,7 @@ from tcja_deploy.bench.results import Benchmark, Case, Growth
 from tcja_deploy.bench.timing import FEWEST, FEWEST_99, Latency
 from tcja_deploy.cli import flags
 from tcja_deploy.cli.options import Json, TrustEngine, Verbose
-from tcja_deploy.console import out, print_json
-from tcja_deploy.console import table as _table
+from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import si
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE
@@ -84,7 +83,7 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
     rows.extend(_energy(case))
     rows.extend(_stepwise(case))
-    table = _table(f"{found.network}, {found.precision}{per}, in {case.title}", ["", ""])
+    table = empty_table(f"{found.network}, {found.precision}{per}, in {case.title}", ["", ""])
     table.show_header = False
     for row in rows:
         table.add_row(*row)
@@ -100,7 +99,7 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
 def side_by_side_text(found: Benchmark) -> RenderableType:
     """The speed of several backends or batch sizes in one table, and the conditions."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
-    table = _table(f"{found.network}, {found.precision}", ["run by"], numbers)
+    table = empty_table(f"{found.network}, {found.precision}", ["run by"], numbers)
     for case in found.cases:
         latency, memory, ratio = case.latency, case.memory.loaded, found.ratio(case)
         table.add_row(

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from tcja_deploy.cli import flags, options
 from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose
-from tcja_deploy.console import out, print_json
-from tcja_deploy.console import table as _table
+from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import percent, si, windows
 from tcja_deploy.inspect.describe import Facts
 from tcja_deploy.inspect.estimate import Estimate
@@ -67,7 +66,7 @@ def _facts_text(facts: Facts) -> RenderableType:
     for name, value in facts.items():
         title = name.replace("_", " ")
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            table = _table(title, [head.replace("_", " ") for head in value[0]])
+            table = empty_table(title, [head.replace("_", " ") for head in value[0]])
             for row in value:
                 table.add_row(*(_short(cell) for cell in row.values()))
             parts.append(table)
@@ -83,7 +82,7 @@ def _estimate_text(found: Estimate) -> RenderableType:
     peaks = [f"{si(device.peak('fp32'))}FLOPS fp32", f"{si(device.peak('fp16'))}FLOPS fp16"]
     at_most = ", ".join([*peaks, f"{si(device.peak('int8'))}OPS int8", f"{si(device.bandwidth)}B/s"])
     heads = ["FLOPs", "weights", "moved", "kept", "time", "bound", "energy"]
-    table = _table(f"Costs of {windows(found.batch)} at a time", ["layer"], heads)
+    table = empty_table(f"Costs of {windows(found.batch)} at a time", ["layer"], heads)
     for layer in [*found.layers, total]:
         table.add_row(
             "total" if layer is total else layer.module or "(other)",
@@ -117,7 +116,7 @@ def _synapses(found: Estimate) -> list[RenderableType]:
         )
         return [Text(missing, style="yellow")]
     heads = ["not zero", "dense MACs", "ACs", "MACs", "energy"]
-    table = _table(f"Synaptic operations of a window, by {found.measured_on}", ["layer", "input"], heads)
+    table = empty_table(f"Synaptic operations of a window, by {found.measured_on}", ["layer", "input"], heads)
     for layer in found.synapses:
         table.add_row(
             layer.module or "(other)",

@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tcja_deploy.cli.flags import flagged
-from tcja_deploy.console import table
-from tcja_deploy.console import table as _table
+from tcja_deploy.console import empty_table
 from tcja_deploy.formatting import percent, windows
 from tcja_deploy.parity.failures import EXACT
 from tcja_deploy.parity.verdict import OutputParity, Report
@@ -23,7 +22,7 @@ def parity_text(report: Report) -> RenderableType:
     judged = f"{windows(report.windows)} ({report.source})"
     parts = [_classes(report)] if any(found.statistics for found in report.backends) else []
     heads = [head for found in report.backends for head in (found.backend, "unexplained", "free-running")]
-    flips = _table(
+    flips = empty_table(
         f"Spike flips in {judged}, teacher-forced",
         ["layer"],
         ["neurons", "firing rate", "undecided", *heads],
@@ -61,7 +60,7 @@ def _engine_parity(found: OutputParity) -> str:
 def _classes(report: Report) -> Table:
     """A table of how the networks classify."""
     found = next(found.statistics for found in report.backends if found.statistics)
-    table = _table(f"Classes of {windows(found.windows)} ({found.source})", [""], ["accuracy", "same class"])
+    table = empty_table(f"Classes of {windows(found.windows)} ({found.source})", [""], ["accuracy", "same class"])
     table.add_row(report.reference, percent(report.accuracy))
     for parity in report.backends:
         table.add_row(parity.backend, percent(parity.accuracy), percent(parity.agreement))
@@ -135,7 +134,7 @@ def _accuracy(report: Report) -> list[str]:
 def overview(found: Sequence[Curve]) -> RenderableType:
     """A table of curves after a few numbers of time steps, and what it means."""
     some = quarters(len(found[0].same))
-    made = table(
+    made = empty_table(
         "Windows that have their final class after the first t time steps, and accuracy",
         [""],
         [*(f"t = {t}" for t in some), f"{100 * SETTLED:g} % from"],

@@ -14,8 +14,7 @@ from rich.text import Text
 
 from tcja_deploy.cli import flags, options
 from tcja_deploy.cli.options import BackendChoice, Csv, Hop, Json, Top, TrustEngine, Verbose, WindowLength
-from tcja_deploy.console import out, print_json
-from tcja_deploy.console import table as _table
+from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import percent, windows
 from tcja_deploy.run.classify import ClassifiedWindows
 from tcja_runtime.choices import BackendName
@@ -91,7 +90,7 @@ def classified_text(found: ClassifiedWindows) -> RenderableType:
     labels = ["label"] if found.accuracy.labelled else []
     names = {file: Path(file).name for file in found.files}
     short = len(set(names.values())) == len(names)  # paths of many folders do not fit into a terminal
-    table = _table(
+    table = empty_table(
         f"{found.network} in {found.backend}; scores are {found.output}", ["file", "window", *labels, *heads]
     )
     table.padding = (0, 0)  # so that a terminal of 80 columns is enough
@@ -117,7 +116,7 @@ def classified_text(found: ClassifiedWindows) -> RenderableType:
 def _confusion(classes: Sequence[str], counts: npt.NDArray[np.int64]) -> list[RenderableType]:
     """The confusion matrix where it fits a terminal, else the pairs of classes that are confused most."""
     if len(classes) <= _CROSSED:
-        table = _table("", ["label", ""], [str(i) for i in range(len(classes))])
+        table = empty_table("", ["label", ""], [str(i) for i in range(len(classes))])
         table.padding = (0, 0)
         for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
             cells = (Text(str(n) if n else "·", style="bold" if i == j else "") for j, n in enumerate(row))
@@ -125,7 +124,7 @@ def _confusion(classes: Sequence[str], counts: npt.NDArray[np.int64]) -> list[Re
         return [Text("Confusion: labels down, classes across", style="bold"), table]
     wrong = counts - np.diag(np.diag(counts))
     pairs = [divmod(int(at), len(classes)) for at in np.argsort(-wrong, axis=None, kind="stable")[:_CROSSED]]
-    table = _table("", ["label", "class"], ["windows", "of"])
+    table = empty_table("", ["label", "class"], ["windows", "of"])
     for label, taken in pairs:
         if wrong[label, taken]:
             table.add_row(classes[label], classes[taken], f"{wrong[label, taken]:,}", f"{counts[label].sum():,}")

@@ -216,10 +216,12 @@ def _untied(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mapping[s
 
 
 def _by(shape: tuple[int, ...]) -> str:
+    """A shape in words, such as "3x3"."""
     return "x".join(map(str, shape)) or "a scalar"
 
 
 def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
+    """The message for a checkpoint that fits no network; it names the nearest network and the differences."""
     lookalike = next((key for key in checkpoint.state if ".conv_t." in f".{key}"), None)
     if lookalike:
         return (

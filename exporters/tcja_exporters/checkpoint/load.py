@@ -109,6 +109,11 @@ def _kind(value: Tensor) -> str:
 
 
 def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
+    """The content of a file that `torch.save` wrote.
+
+    Raises:
+        BadInput: the file cannot be read, is no checkpoint, or would run code.
+    """
     if trust_checkpoint:
         look_here()
     try:
@@ -154,6 +159,11 @@ def _not_a_checkpoint(path: Path) -> BadInput:
 
 
 def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
+    """The weights in the content of a file, and the key that they are under.
+
+    Raises:
+        BadInput: the content is no state_dict, bare or under one of WRAPPERS.
+    """
     wrapper, weights = _unwrapped(content)
     if isinstance(weights, Mapping) and not weights:
         raise BadInput(f"{path} holds no weights: it is empty")

@@ -32,7 +32,7 @@ from tcja_exporters.graph import step_joining, time_forms
 from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import name_after_modules
 from tcja_exporters.modules.neurons import set_surrogate
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 from tcja_exporters.passes.fold_batch_norm import norm_of
 from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import InputContract
@@ -82,7 +82,9 @@ def export_onnx(network: nn.Module, contract: InputContract, output: str, metada
     return Exported(model, plain, report, _weights(network, model))
 
 
-def with_pass(exported: Exported, name: str, change: Callable[[gs.Graph], Done], weights: list[Weight]) -> Exported:
+def with_pass(
+    exported: Exported, name: str, change: Callable[[gs.Graph], PassResult], weights: list[Weight]
+) -> Exported:
     """An exported network after one more pass.
 
     Args:
@@ -128,6 +130,7 @@ def _plain(
     *,
     pooled: bool = False,
 ) -> onnx.ModelProto:
+    """The plain model of a canonical model in its time forms; `forms` and `pooled` are as in `time_forms.lower`."""
     plain = finish(time_forms.lower(model, forms, pooled=pooled), metadata)
     check(plain)
     return plain
@@ -142,6 +145,11 @@ def _models(made: onnx.ModelProto, metadata: dict[str, str]) -> tuple[onnx.Model
 
 
 def _torch_export(network: nn.Module, contract: InputContract, output: str) -> onnx.ModelProto:
+    """The model that `torch.onnx.export` makes, with a dynamic batch.
+
+    Raises:
+        BadInput: torch cannot export the network, or the network fixes the size of the batch.
+    """
     # Two windows: the exporter takes a batch of one for a constant.
     example = torch.zeros(2, *contract.shape)
     with _quiet(), _explained():
@@ -193,6 +201,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _spell_out_constants(model: onnx.ModelProto) -> None:
+    """Store the numbers of all Constant nodes as tensors, in place."""
     for node in model.graph.node:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.name in _SHORT_CONSTANTS:
@@ -201,6 +210,7 @@ def _spell_out_constants(model: onnx.ModelProto) -> None:
 
 
 def _refuse_random(graph: gs.Graph) -> None:
+    """Refuse a graph with a node that draws random numbers."""
     for node in graph.nodes:
         if node.op in _RANDOM or (node.op == "Dropout" and len(node.inputs) == 3):
             raise BadInput(

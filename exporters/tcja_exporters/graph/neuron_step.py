@@ -180,6 +180,7 @@ class FusedStep:
         return h
 
     def _without_threshold(self, at: Nodes, h: str, s: str, name: str) -> str:
+        """Add the nodes of h minus the threshold where s is 1; return the name of the result."""
         spec = self.spec
         taken = (
             s if spec.threshold == 1.0 else at.op("Mul", [s, at.constant("threshold", spec.threshold)], f"{name}_taken")

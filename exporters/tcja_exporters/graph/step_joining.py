@@ -47,6 +47,8 @@ def join(model: onnx.ModelProto) -> None:
 
 
 def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes that replace the step operators of one layer. Their constants are added to the model."""
+
     def constant(name: str, value: int | list[int]) -> str:
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"{layer}/{name}"))
         return f"{layer}/{name}"

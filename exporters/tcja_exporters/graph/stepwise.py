@@ -205,6 +205,7 @@ def _divide(network: _Network) -> _Division:
 
 
 def _head(network: _Network, division: _Division, streaming: Streaming) -> onnx.ModelProto:
+    """The model that runs once a frame."""
     part, source = _Part(), network.contract.name
     part.op("Unsqueeze", streaming.frame, source, axes=[1])
     for node in division.head:
@@ -225,6 +226,7 @@ def _head(network: _Network, division: _Division, streaming: Streaming) -> onnx.
 
 
 def _tail(network: _Network, division: _Division, streaming: Streaming) -> onnx.ModelProto:
+    """The model that runs once a window."""
     part, time_steps = _Part(), network.contract.shape[0]
     for feature in streaming.features:
         _add_feature_input(part, network, feature.name)

@@ -218,7 +218,7 @@ def _unsqueezed(known: _Known, call: _Call) -> TimeAxes | None:
 
 
 def _reshaped(known: _Known, call: _Call) -> TimeAxes | None:
-    """Time and batch in the first axes stay as they are, are joined, or are split in the order they were joined in."""
+    """A Reshape that joins time and batch, or splits them in the order in which they were joined, or keeps them."""
     before, after, axes = known.shapes[call.data[0]], known.shapes.get(call.node.output[0]), call.axes
     if not after or sorted(axes.axes) != list(range(len(axes.axes))):
         return None

@@ -85,6 +85,7 @@ def one_step(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
 
 
 def _scan(at: Nodes, node: onnx.NodeProto) -> None:
+    """Add a Scan over the steps of a TcjaLif node."""
     neuron, body = FusedStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, makes = _step(neuron, body)
     at.constants |= body.constants
@@ -129,6 +130,7 @@ def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:
 
 
 def _sizes(shape: onnx.TensorShapeProto) -> list[int]:
+    """The sizes of a shape; 0 for an unknown size."""
     return [size.dim_value for size in shape.dim]
 
 
@@ -154,6 +156,7 @@ def _pooling(graph: onnx.GraphProto, spikes: str, shapes: Shapes) -> tuple[onnx.
 
 
 def _unrolled(at: Nodes, node: onnx.NodeProto, steps: int) -> None:
+    """Add the nodes of every step of a TcjaLif node, one step after the other."""
     neuron, (current,) = FusedStep.of(custom_op.spec_of(node)), node.input
     currents = at.out_of("Split", [current], [f"x_{t}" for t in range(steps)], axis=0, num_outputs=steps)
     v: str | None = None

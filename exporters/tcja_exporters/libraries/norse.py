@@ -38,6 +38,7 @@ def recognise(module: nn.Module) -> Recognised | None:
 
 
 def _lif_box(cell: Any) -> NeuronSpec:
+    """The constants of a LIFBoxCell."""
     p = cell.p
     leak, v_reset = scalar("v_leak", p.v_leak), scalar("v_reset", p.v_reset)
     if leak or v_reset:
@@ -51,6 +52,7 @@ def _lif_box(cell: Any) -> NeuronSpec:
 
 
 def _integrator(cell: Any) -> NeuronSpec:
+    """The constants of an IAF or IAFCell."""
     v_reset = scalar("v_reset", cell.p.v_reset)
     return NeuronSpec.linear(decay=1.0, threshold=scalar("v_th", cell.p.v_th), strict=True, v_reset=v_reset)
 

@@ -41,6 +41,7 @@ def recognise(module: nn.Module) -> Recognised | None:
 
 
 def _spec(name: str, module: Any) -> NeuronSpec:
+    """The constants of a neuron; `name` is its class without the prefix "MultiStep"."""
     threshold = scalar("v_threshold", module.v_threshold)
     reset: Reset = "soft" if module.v_reset is None else "hard"
     v_reset = 0.0 if module.v_reset is None else scalar("v_reset", module.v_reset)

@@ -73,6 +73,7 @@ class _Gate(nn.Module):
 
 
 def _over_time(conv: nn.Module, z: Tensor) -> Tensor:
+    """The convolution of z [N, T, C] over time."""
     out: Tensor = conv(z.transpose(1, 2))  # [N, C, T]
     return out.transpose(1, 2)
 

@@ -37,6 +37,7 @@ class TetPerStep(nn.Module):
 
 
 def _per_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a layer to [T * N, ...] in place of x [T, N, ...]; the result is [T, N, ...]."""
     y = layer(x.flatten(0, 1))
     return y.reshape(*x.shape[:2], *y.shape[1:])
 

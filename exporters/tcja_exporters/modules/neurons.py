@@ -154,5 +154,5 @@ def set_surrogate(model: nn.Module, surrogate: Surrogate | None) -> None:
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
-    """The spiking layers of a model by module name, in the order that they were added to the model in."""
+    """The spiking layers of a model by module name, in the order in which they were added to the model."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}

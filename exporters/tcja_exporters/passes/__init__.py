@@ -1,8 +1,8 @@
 """Graph passes over an exported network, on onnx-graphsurgeon graphs.
 
-A pass is a function that changes a graph in place and returns a `Done`. It keeps every bit of every tensor that stays
-in the graph, or says that it does not (`Done.exact`); parity then judges the difference. Passes run once each, in the
-order of `PASSES`.
+A pass is a function that changes a graph in place and returns a `PassResult`. It keeps every bit of every tensor that
+stays in the graph, or says that it does not (`PassResult.exact`); parity then judges the difference. Passes run once
+each, in the order of `PASSES`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 from tcja_exporters.passes.fold_batch_norm import fold_batch_norm
 from tcja_exporters.passes.fold_constants import fold_constants
 from tcja_exporters.passes.fold_padding import fold_padding
@@ -23,7 +23,7 @@ from tcja_exporters.passes.merge_duplicates import merge_duplicates
 from tcja_exporters.passes.remove_dead import remove_dead
 from tcja_exporters.passes.resolve_shapes import resolve_shapes
 
-PASSES: tuple[Callable[[gs.Graph], Done], ...] = (
+PASSES: tuple[Callable[[gs.Graph], PassResult], ...] = (
     resolve_shapes,
     fold_constants,
     fold_batch_norm,

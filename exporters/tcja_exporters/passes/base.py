@@ -10,7 +10,7 @@ from tcja_exporters import custom_op
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
+class PassResult:
     """The result of a pass.
 
     Attributes:

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 from tcja_runtime.errors import BadInput
 
 Array = npt.NDArray[Any]
 
 
-def fold_batch_norm(graph: gs.Graph) -> Done:
+def fold_batch_norm(graph: gs.Graph) -> PassResult:
     """Fold y = scale * (W x + b - mean) / sqrt(variance + epsilon) + shift into W and b.
 
         factor = scale / sqrt(variance + epsilon)
@@ -50,7 +50,7 @@ def fold_batch_norm(graph: gs.Graph) -> Done:
         norm.outputs.clear()
         linear.outputs = [output]
         changes += 1
-    return Done(changes, exact, "" if exact else "folded weights round differently from the trained order")
+    return PassResult(changes, exact, "" if exact else "folded weights round differently from the trained order")
 
 
 _FOLDED = "/BatchNormalization/weight"
@@ -69,6 +69,11 @@ def _is_linear(node: gs.Node) -> bool:
 
 
 def _constant(name: str, values: Array) -> gs.Constant:
+    """A constant of these values in float32.
+
+    Raises:
+        BadInput: a value is too large for float32.
+    """
     with np.errstate(over="ignore"):
         folded = values.astype(np.float32)
     if not np.isfinite(folded).all():

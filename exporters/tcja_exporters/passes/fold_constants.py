@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 import onnxruntime
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 
-def fold_constants(graph: gs.Graph) -> Done:
+def fold_constants(graph: gs.Graph) -> PassResult:
     """Fold constants with ONNX Runtime, and drop convolution biases that are zero."""
     onnxruntime.set_default_logger_severity(3)  # errors only: it warns of its own optimisations
     before = len(graph.nodes)
@@ -19,4 +19,4 @@ def fold_constants(graph: gs.Graph) -> Done:
         bias = node.inputs[2] if node.op == "Conv" and len(node.inputs) == 3 else None
         if isinstance(bias, gs.Constant) and not bias.values.any():
             del node.inputs[2]
-    return Done(before - len(graph.nodes))
+    return PassResult(before - len(graph.nodes))

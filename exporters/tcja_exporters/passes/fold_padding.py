@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 
-def fold_padding(graph: gs.Graph) -> Done:
+def fold_padding(graph: gs.Graph) -> PassResult:
     """Fold a Pad (constant, zeros, spatial axes only) into the pads of the Conv that is its only reader."""
     changes = 0
     for conv in [node for node in graph.nodes if node.op == "Conv"]:
@@ -26,4 +26,4 @@ def fold_padding(graph: gs.Graph) -> Done:
         conv.attrs["pads"] = [a + b for a, b in zip(inside, pads[2:rank] + pads[rank + 2 :], strict=True)]
         conv.inputs[0] = pad.inputs[0]
         changes += 1
-    return Done(changes)
+    return PassResult(changes)

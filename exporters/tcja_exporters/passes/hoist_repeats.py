@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 _OF_AN_IMAGE = ("Conv", "MaxPool", "AveragePool", "BatchNormalization", "Relu")
 
 
-def hoist_repeats(graph: gs.Graph) -> Done:
+def hoist_repeats(graph: gs.Graph) -> PassResult:
     """Exchange the repetition of images [N, ...] at T steps, as [T * N, ...] or [N * T, ...], with what follows it.
 
         f(repeat(y)) = repeat(f(y))
@@ -23,7 +23,7 @@ def hoist_repeats(graph: gs.Graph) -> Done:
         _exchange(graph, *found)
         graph.cleanup().toposort()
         changes += 1
-    return Done(changes)
+    return PassResult(changes)
 
 
 def _repeated(node: gs.Node) -> tuple[gs.Node, gs.Node, gs.Node] | None:
@@ -52,6 +52,7 @@ def _repeated(node: gs.Node) -> tuple[gs.Node, gs.Node, gs.Node] | None:
 
 
 def _exchange(graph: gs.Graph, unsqueeze: gs.Node, expand: gs.Node, node: gs.Node) -> None:
+    """Apply the node to the images [N, ...], and repeat its result in place of them."""
     images, result = unsqueeze.inputs[0], node.outputs[0]
     axis, item = unsqueeze.inputs[1].values.item(), [*result.shape[1:]]
     steps, batch = expand.outputs[0].shape[axis], images.shape[0]

@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done, is_promised
+from tcja_exporters.passes.base import PassResult, is_promised
 
 
-def merge_duplicates(graph: gs.Graph) -> Done:
+def merge_duplicates(graph: gs.Graph) -> PassResult:
     """Merge nodes of the same operator, attributes and inputs, in topological order.
 
     Two constants of the same values count as the same input. Nodes with subgraphs, random nodes and nodes that make a
@@ -33,7 +33,7 @@ def merge_duplicates(graph: gs.Graph) -> Done:
             for reader in list(dropped.outputs):
                 reader.inputs = [kept if tensor is dropped else tensor for tensor in reader.inputs]
         changes += 1
-    return Done(changes)
+    return PassResult(changes)
 
 
 def _plain(attrs: dict[str, object]) -> str:
@@ -41,6 +41,7 @@ def _plain(attrs: dict[str, object]) -> str:
 
 
 def _identity(tensor: gs.Tensor, alike: Counter[object]) -> object:
+    """What two inputs have in common if they are the same: the values of a constant, the name of any other tensor."""
     if (
         isinstance(tensor, gs.Constant) and alike[_kind(tensor)] > 1
     ):  # a constant of its own shape has no equal: do not read it
@@ -49,4 +50,5 @@ def _identity(tensor: gs.Tensor, alike: Counter[object]) -> object:
 
 
 def _kind(constant: gs.Constant) -> tuple[object, ...]:
+    """The type and shape of a constant."""
     return constant.dtype, tuple(constant.shape)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 _ON_THE_WAY = ("Reshape", "Cast")
 _FROM_SIGMOID = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast")
 
 
-def pool_before_gates(graph: gs.Graph) -> Done:
+def pool_before_gates(graph: gs.Graph) -> PassResult:
     """Exchange each multiplication by a gate with the maximum pooling that is its only reader."""
     changes = 0
     for pool in [node for node in graph.nodes if node.op == "MaxPool" and len(node.outputs) == 1]:
@@ -30,10 +30,18 @@ def pool_before_gates(graph: gs.Graph) -> Done:
         if _only_read(graph, product) and product.inputs[0].op == "Mul":
             changes += _exchange(graph, product.inputs[0], way, pool)
     graph.cleanup().toposort()
-    return Done(changes, exact=True, note="gates applied behind maximum pooling")
+    return PassResult(changes, exact=True, note="gates applied behind maximum pooling")
 
 
 def _exchange(graph: gs.Graph, product: gs.Node, way: list[gs.Node], pool: gs.Node) -> bool:
+    """Exchange a multiplication and a pooling, in place; return whether it was possible.
+
+    Args:
+        graph: the graph.
+        product: the multiplication.
+        way: the nodes between both: reshapes and casts.
+        pool: the maximum pooling.
+    """
     images = pool.inputs[0].shape
     operands = [(product.inputs[i], product.inputs[1 - i]) for i in (0, 1)]
     found = [(x, gate) for x, gate in operands if _is_gate(gate, x) and x.shape[-3:] == images[-3:]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done, is_promised
+from tcja_exporters.passes.base import PassResult, is_promised
 
 
-def remove_dead(graph: gs.Graph) -> Done:
+def remove_dead(graph: gs.Graph) -> PassResult:
     """Remove nodes whose results nothing reads, Identity nodes, and reshapes that another reshape undoes.
 
     A Reshape of a Reshape reads the input of the first one, unless its target copies sizes of that one. A Reshape to
@@ -24,7 +24,7 @@ def remove_dead(graph: gs.Graph) -> Done:
         for reader in list(result.outputs):
             reader.inputs = [node.inputs[0] if tensor is result else tensor for tensor in reader.inputs]
     graph.cleanup()
-    return Done(before - len(graph.nodes))
+    return PassResult(before - len(graph.nodes))
 
 
 def _copies(reshape: gs.Node) -> bool:
@@ -34,6 +34,7 @@ def _copies(reshape: gs.Node) -> bool:
 
 
 def _changes_nothing(node: gs.Node) -> bool:
+    """Whether the output of a node is its input: an Identity, or a Reshape to the same shape."""
     if node.op == "Reshape":
         return node.inputs[0].shape is not None and node.inputs[0].shape == node.outputs[0].shape
     return bool(node.op == "Identity")

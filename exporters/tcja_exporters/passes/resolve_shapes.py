@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 
-def resolve_shapes(graph: gs.Graph) -> Done:
+def resolve_shapes(graph: gs.Graph) -> PassResult:
     """Replace the computed target of Reshape and Expand by a constant, and CastLike by Cast.
 
     The exporter computes these targets from the batch of the input. In a constant target, -1 is the one unknown size of
@@ -28,7 +28,7 @@ def resolve_shapes(graph: gs.Graph) -> Done:
             if target is not None:
                 node.inputs[1] = gs.Constant(f"{node.outputs[0].name}/target", np.array(target, np.int64))
                 changes += 1
-    return Done(changes)
+    return PassResult(changes)
 
 
 def _types(graph: gs.Graph) -> dict[str, int]:

@@ -15,7 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from tcja_exporters import custom_op
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "AveragePool", "GlobalAveragePool")
@@ -28,7 +28,7 @@ _ONNX = {_FLOAT: onnx.TensorProto.FLOAT, _HALF: onnx.TensorProto.FLOAT16}
 _KIND = {_FLOAT: "float", _HALF: "half"}
 
 
-def to_half(graph: gs.Graph, weights: Iterable[str]) -> Done:
+def to_half(graph: gs.Graph, weights: Iterable[str]) -> PassResult:
     """Let products and the operators between them compute in half.
 
     Args:
@@ -63,7 +63,7 @@ def to_half(graph: gs.Graph, weights: Iterable[str]) -> Done:
     for i, tensor in enumerate(graph.outputs):
         if tensor.dtype == _HALF:
             graph.outputs[i] = _keep_name(cast(tensor, _FLOAT))
-    return Done(len(chosen), exact=False, note=f"products and activations in half, {len(casts)} casts")
+    return PassResult(len(chosen), exact=False, note=f"products and activations in half, {len(casts)} casts")
 
 
 def _complete_types(graph: gs.Graph) -> None:

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 from tcja_exporters.precision.calibration import LARGEST
 
 
-def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> Done:
+def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> PassResult:
     """Quantise the inputs and weights of products.
 
     Args:
@@ -36,7 +36,7 @@ def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> Done:
             axis = 0 if node.op == "Conv" or node.attrs.get("transB", 0) else weight.values.ndim - 1
             _dequantized(graph, weight, axis)
         changes += 1
-    return Done(changes, exact=False, note="weights and inputs of products in 8 bits")
+    return PassResult(changes, exact=False, note="weights and inputs of products in 8 bits")
 
 
 def _quantized(graph: gs.Graph, node: gs.Node, scale: float, names: Counter[str]) -> gs.Variable:

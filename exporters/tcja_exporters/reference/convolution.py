@@ -57,6 +57,7 @@ def _parts(n: int, elements: int) -> Iterator[slice]:
 
 
 def _over_firing_channels(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
+    """The convolution of a few frames, without the channels that are 0 in all of them."""
     *_, transposed, _output_padding, groups = options
     if groups == 1:
         fire = (x != 0).any(0).flatten(1).any(1)

@@ -83,6 +83,8 @@ def bound_product_and_bias(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def _bound_matrices(bounds: Bounds, a: Tensor, b: Tensor, bias: Tensor | None, y: Tensor) -> Bound:
+    """The bound of a @ b + bias, of matrices or batches of matrices."""
+
     def terms(a: Tensor, b: Tensor) -> Tensor:
         rows = (a != 0).sum(-1, keepdim=True, dtype=torch.float32)
         columns = (b != 0).sum(-2, keepdim=True, dtype=torch.float32)

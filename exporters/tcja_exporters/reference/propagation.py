@@ -61,6 +61,7 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _copy(bounds: Bounds, tensor: Tensor) -> Tensor:
+    """A copy of a tensor with its bound, for an operation that changes the tensor in place."""
     copy = tensor.clone()
     bounds[copy] = bounds.of(tensor)
     return copy

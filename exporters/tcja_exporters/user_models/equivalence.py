@@ -264,7 +264,7 @@ def _time_steps(spikes: Mapping[str, Spikes], contract: InputContract) -> int:
 
 
 def _check_same(theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found: Mapping[str, Recognised]) -> None:
-    """Compare the spikes of all layers, in the order that the layers run in.
+    """Compare the spikes of all layers, in the order in which the layers run.
 
     Raises:
         ParityNotMet: a layer differs; the message names the layer and the first step.

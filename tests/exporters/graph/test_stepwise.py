@@ -17,7 +17,7 @@ from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.attention import attention
 from tcja_exporters.modules.layers import PerStep, Readout
 from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference.recorder import layers
 from tcja_runtime.bundle.bundle import WEIGHTS
@@ -79,11 +79,11 @@ def exported(request) -> tuple[networks.Streamable, Exported]:
 def test_every_reset(spec, exported, tmp_path):
     module, plain = exported
 
-    def with_neurons(graph: gs.Graph) -> Done:
+    def with_neurons(graph: gs.Graph) -> PassResult:
         for node in graph.nodes:
             if node.op == custom_op.NAME:
                 node.attrs.update(custom_op.attributes(spec))
-        return Done(0)
+        return PassResult(0)
 
     for neuron in spiking_neurons(module).values():
         neuron.spec = spec

@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 RNG = np.random.default_rng(0)
 
@@ -45,7 +45,7 @@ def run(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return y
 
 
-def applied(apply, proto: onnx.ModelProto) -> tuple[Done, onnx.ModelProto]:
+def applied(apply, proto: onnx.ModelProto) -> tuple[PassResult, onnx.ModelProto]:
     graph = gs.import_onnx(proto)
     done = apply(graph)
     result = gs.export_onnx(graph.cleanup().toposort())

@@ -5,7 +5,7 @@ import pytest
 from onnx import helper
 
 from tcja_exporters import passes
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 from .graphs import applied, floats, model, operators, run
 
@@ -41,7 +41,7 @@ def test_fold_batch_norm_knows_when_it_keeps_every_bit():
     zeros = np.zeros(4, np.float32)
     before = batch_norm(np.float32([1, 2, 0.5, 4]), zeros, zeros, np.float32([1, 4, 0.25, 1]))
     done, after = applied(passes.fold_batch_norm, before)
-    assert done == Done(1)
+    assert done == PassResult(1)
     x = floats(2, 3, 6, 6)
     np.testing.assert_array_equal(run(after, x), run(before, x))
 
@@ -50,7 +50,7 @@ def test_fold_batch_norm_leaves_a_convolution_that_others_read():
     before = batch_norm(floats(4), floats(4), floats(4), np.abs(floats(4)))
     before.graph.node.append(helper.make_node("Add", ["y", "c"], ["z"]))
     before.graph.output[0].name = "z"
-    assert applied(passes.fold_batch_norm, before)[0] == Done(0)
+    assert applied(passes.fold_batch_norm, before)[0] == PassResult(0)
 
 
 @pytest.mark.parametrize("trans_b", [0, 1])

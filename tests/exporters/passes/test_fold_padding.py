@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from tcja_exporters import passes
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 from .graphs import applied, floats, model, operators, run
 
@@ -22,7 +22,7 @@ def padded(pads: list[int], value: float = 0.0, mode: str = "constant") -> onnx.
 def test_fold_padding():
     before = padded([0, 0, 1, 0, 0, 2])
     done, after = applied(passes.fold_padding, before)
-    assert done == Done(1)
+    assert done == PassResult(1)
     assert operators(after) == ["Conv"]
     assert helper.get_attribute_value(after.graph.node[0].attribute[0]) == [2, 2]
     x = floats(2, 3, 7)
@@ -35,4 +35,4 @@ def test_fold_padding():
     ids=["not zero", "channels", "reflected"],
 )
 def test_fold_padding_leaves_what_no_convolution_does(before):
-    assert applied(passes.fold_padding, before)[0] == Done(0)
+    assert applied(passes.fold_padding, before)[0] == PassResult(0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tcja_exporters import passes
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
 
@@ -44,7 +44,7 @@ def repeated(axis: int, *, steps: int = 3, behind: list[onnx.NodeProto] | None =
 def test_hoist_repeats(axis):
     before = repeated(axis)
     done, after = applied(passes.hoist_repeats, before)
-    assert done == Done(2)
+    assert done == PassResult(2)
     assert operators(after) == ["Conv", "MaxPool", "Unsqueeze", "Expand", "Reshape", "Neg"]
     x = floats(2, 2, 6, 6)
     np.testing.assert_array_equal(run(after, x), run(before, x))
@@ -75,7 +75,7 @@ def test_images_that_a_network_repeats_are_convolved_once():
     ids=["other rows", "other channels"],
 )
 def test_hoist_repeats_leaves_images_of_another_shape(changed):
-    assert applied(passes.hoist_repeats, repeated(0, **changed))[0] == Done(0)
+    assert applied(passes.hoist_repeats, repeated(0, **changed))[0] == PassResult(0)
 
 
 def test_hoist_repeats_leaves_what_is_computed_at_every_step():
@@ -83,4 +83,4 @@ def test_hoist_repeats_leaves_what_is_computed_at_every_step():
     proto.graph.node.insert(2, helper.make_node("Mul", ["many", "factors"], ["other"], name="other"))
     proto.graph.node[3].input[0] = "other"
     proto.graph.initializer.append(numpy_helper.from_array(floats(3, 1, 1, 1, 1), "factors"))
-    assert applied(passes.hoist_repeats, proto)[0] == Done(0)
+    assert applied(passes.hoist_repeats, proto)[0] == PassResult(0)

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import helper
 
 from tcja_exporters import passes
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 from .graphs import applied, floats, model, operators, run
 
@@ -25,7 +25,7 @@ def test_merge_duplicates():
         also_one=np.ones(1, np.float32),
     )
     done, after = applied(passes.merge_duplicates, before)
-    assert done == Done(2)
+    assert done == PassResult(2)
     assert sorted(operators(after)) == ["Add", "MatMul", "Mul", "Transpose", "Transpose"]
     x = floats(3, 4)
     np.testing.assert_array_equal(run(after, x), run(before, x))
@@ -36,4 +36,4 @@ def test_merge_duplicates_leaves_chance_alone():
     before = model(
         [*random, helper.make_node("Sub", ["a", "b"], ["c"]), helper.make_node("Add", ["c", "x"], ["y"])], [3]
     )
-    assert applied(passes.merge_duplicates, before)[0] == Done(0)
+    assert applied(passes.merge_duplicates, before)[0] == PassResult(0)

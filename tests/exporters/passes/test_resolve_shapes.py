@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from tcja_exporters import passes
-from tcja_exporters.passes.base import Done
+from tcja_exporters.passes.base import PassResult
 
 from .graphs import applied, floats, model, operators, run
 
@@ -31,7 +31,7 @@ def test_resolve_shapes():
         half=np.array(0.5),
     )
     done, after = applied(passes.resolve_shapes, before)
-    assert done == Done(3)
+    assert done == PassResult(3)
     assert sorted(operators(after)) == ["Add", "Cast", "Expand", "Reshape"]
     for n in (1, 5):
         x = floats(n, 4, 3)
@@ -44,7 +44,7 @@ def test_resolve_shapes_leaves_what_it_does_not_know():
         ["a", "b"],
     )
     two_unknown.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b"]))
-    assert applied(passes.resolve_shapes, two_unknown)[0] == Done(0)
+    assert applied(passes.resolve_shapes, two_unknown)[0] == PassResult(0)
 
 
 def test_resolve_shapes_finds_types_that_are_not_noted():
@@ -58,6 +58,6 @@ def test_resolve_shapes_finds_types_that_are_not_noted():
         two=np.array([2], np.int64),
     )
     done, after = applied(passes.resolve_shapes, before)
-    assert (done, operators(after)) == (Done(1), ["Neg", "Cast", "Mul"])
+    assert (done, operators(after)) == (PassResult(1), ["Neg", "Cast", "Mul"])
     x = floats(3, 4)
     np.testing.assert_array_equal(run(after, x), run(before, x))
