@@ -91,8 +91,8 @@ def _rank(failure: Failure, order: list[str]) -> tuple[int, int, int]:
 
 def _wrong_neurons(failure: Failure, probe: Probe, layer: Layer, time_steps: int, made: Makers) -> Culprit:
     """The culprit where the neurons of a layer, run alone, fire otherwise than specified."""
-    drawn = (stimulus.ties(layer, time_steps), stimulus.currents(layer, time_steps))
-    fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in drawn]
+    currents = (stimulus.ties(layer, time_steps), stimulus.currents(layer, time_steps))
+    fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in currents]
     own = {f"{layer.name}/{op}" for op in _NEURONS}
     node = next((name for name, _, _ in made.values() if name in own), made[spikes_tensor(layer.name)][0])
     return _culprit(failure, layer.name, node, diagnose.of_neurons(layer.neuron, fired))

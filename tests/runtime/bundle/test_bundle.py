@@ -70,6 +70,14 @@ def test_round_trip(folder):
     assert os.listdir(folder.parent) == ["a.bundle"]
 
 
+def test_a_manifest_gives_the_signature_of_its_network():
+    signature = MANIFEST.signature
+    assert (signature.input, signature.output, signature.output_shape) == (MANIFEST.input, "rates", (3,))
+    assert (signature.time_steps, signature.layers) == (20, MANIFEST.layers)
+    assert signature.step_output == MANIFEST.answer
+    assert signature.probed == {"conv.1/current", "conv.1/spikes", "fc/Reshape"}
+
+
 def test_every_changed_byte_of_every_file_is_noticed(folder):
     for file in [path for path in folder.rglob("*") if path.is_file()]:
         content = file.read_bytes()
