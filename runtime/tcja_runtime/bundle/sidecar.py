@@ -163,7 +163,7 @@ _RIGHT: dict[str, Callable[[Any], bool]] = {
     "tf32": _is_flag,
     "version_compatible": _is_flag,
     "hardware": lambda value: value is None or _is_text(value),
-    "level": _is_count,
+    "level": lambda value: type(value) is int,
     "workspace": _is_count,
     "batch": _is_batch,
     "model_sha256": _is_text,
