@@ -36,7 +36,7 @@ from tcja_runtime.evidence.trace import Observation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyOptions:
-    """What a verification takes and does, besides the golden vectors that it always proves.
+    """What a verification does besides the comparison with the golden vectors, which it always makes.
 
     Attributes:
         data: a file or folder of windows to classify, free-running (`tcja_runtime.data.dataset.load`). How the trained
@@ -289,9 +289,10 @@ def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
 
 
 def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
-    """The second proof, which also fails if the second backend is right less often than the first beyond chance.
+    """The second proof, with one more failure if the second backend is right less often than the first.
 
-    They are only compared where the trained network's predictions are not known.
+    It is a failure only if chance does not explain the difference. The backends are only compared with each other if
+    the trained network's predictions are not known.
     """
     statistics = second.parity.statistics
     if not first.predictions or not second.predictions or (statistics and statistics.compared):

@@ -1,12 +1,13 @@
 """The latency, throughput, memory and energy of a bundle's network on this machine.
 
 A run is one call from Python: the batch is in the machine's memory, and so is the output when the run ends. Copies to
-the GPU and back are part of it, as in real use; reading files is not. The windows are the bundle's golden ones, so that
-the network fires, and draws power, as it does on data.
+the GPU and back are part of it, as in real use; reading files is not. The windows are the bundle's golden windows, so
+that the network fires, and draws power, as it does on data.
 
-One backend with one batch size is measured in this process, with the board's energy and, where the bundle has stepwise
-models, frame by frame. Several are measured in turns, each with its memory in a process of its own, as the memory of
-one would count for the next: ``python -m tcja_deploy.bench.benchmark``.
+A case is one backend with one batch size. A single case is measured in this process: its latency and memory, the energy
+of the board and, if the bundle has stepwise models, the latency frame by frame. The latencies of several cases are
+measured in this process in turns. The memory of each of them is measured in a process of its own (``python -m
+tcja_deploy.bench.benchmark``), because memory that one case took in this process would count for the next case too.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.power import Power, Sampler, Source
 
 CANONICAL = MODEL
-"""The name, among backends, of model.onnx with its functions, which ONNX Runtime runs on the CPU."""
+"""The name, in a list of backends, of the canonical model. ONNX Runtime runs it on the CPU, by its functions."""
 
 _REST = 2.0  # seconds, to measure the power at rest
 
@@ -61,7 +62,7 @@ class BenchOptions:
         batches: the numbers of windows in a run.
         trust_engine: whether to load engines that the bundle's manifest does not know.
         seconds: the least time to measure each case for.
-        warm_up: the seconds of runs of each case before that.
+        warm_up: the seconds for which each case runs before it is measured.
     """
 
     backends: tuple[str, ...] = (AUTO,)
@@ -82,7 +83,7 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
     Args:
         path: the bundle.
         options: the backends and batch sizes to measure, and the time to measure for.
-        progress: where to show progress, and why engines are passed over.
+        progress: where to show progress, and the reason why an engine is passed over.
 
     Raises:
         BadInput: the bundle is damaged, has no such engine, or its engine does not take a batch size.
@@ -154,7 +155,7 @@ def inputs(path: Path, manifest: Manifest, batch: int) -> dict[str, Floats]:
 
 
 def _loaded(bundle: Bundle, options: BenchOptions, progress: Progress) -> dict[str, Backend]:
-    """The backends to measure, by name; `AUTO` has the name of the backend that it takes."""
+    """The backends to measure, by name. For `AUTO` this is the name of the backend that was chosen."""
     found = {}
     for name in options.backends:
         with progress.step(f"load the network ({name})" if options.side_by_side else "load the network"):
@@ -212,14 +213,14 @@ def _measured(
 
 
 def _sampled(source: Source, work: Callable[[], _Result]) -> tuple[_Result, Power | None]:
-    """What the work returns, and the power that the board drew meanwhile."""
+    """The result of `work`, and the power that the board drew while it ran; None for too few samples."""
     with Sampler(source) as sampler:
         result = work()
     return result, sampler.power
 
 
 def _stepwise(bundle: Bundle, backend: Backend, feed: Mapping[str, Floats], seconds: float) -> StepwiseLatency:
-    """The latency frame by frame, against that of whole windows in the same backend."""
+    """The latency frame by frame, and the latency of whole windows in the same backend."""
     (windows,) = feed.values()
     streams = Streams.open(bundle, len(windows), backend=backend.name)
     taken = stepwise_in_turns(streams, lambda: backend.session.run(feed), windows, seconds, FEWEST)
@@ -227,7 +228,7 @@ def _stepwise(bundle: Bundle, backend: Backend, feed: Mapping[str, Floats], seco
 
 
 def _own_memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory:
-    """The memory that one case takes in a process of its own."""
+    """The memory of one case, measured in a process of its own."""
     request = json.dumps({"path": str(path), "name": name, "batch": batch, "trust_engine": trust_engine})
     command = [sys.executable, "-m", "tcja_deploy.bench.benchmark"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)

@@ -16,11 +16,11 @@ class Memory:
 
     Attributes:
         process: the peak memory of the process since the network was loaded; it may lack the memory of a Jetson's GPU.
-            None if the system does not tell.
+            None if the system does not report it.
         loaded: the part of `process` that was not there before the network and its libraries were loaded; None if the
-            system does not tell.
+            system does not report it.
         gpu: the decrease of the GPU's free memory, whichever process took it; on a Jetson, of the machine's memory.
-            None if the system does not tell.
+            None if the system does not report it.
     """
 
     process: int | None
@@ -34,7 +34,7 @@ class MemoryMeter:
 
     Attributes:
         resident: the bytes that the process had at the start; None if the system cannot count the peak anew.
-        free: the bytes of free GPU memory at the start; None if the system does not tell.
+        free: the bytes of free GPU memory at the start; None if the system does not report it.
     """
 
     resident: int | None

@@ -42,11 +42,12 @@ class Case:
         engine: the engine's name; None for ONNX Runtime.
         batch: the number of windows in a run.
         latency: the latency of a run.
-        memory: the memory that the network took. Of several cases each is measured in a process of its own.
-        cuda_graph: whether the runs were launched as a CUDA graph; None where the backend has none.
-        energy: the power that the board drew; None if it does not tell, and for several cases.
-        stepwise: the latency frame by frame; None if the bundle has no stepwise models, for an engine, and for several
-            cases.
+        memory: the memory that the network took. If there are several cases, the memory of each is measured in a
+            process of its own.
+        cuda_graph: whether the runs were launched as a CUDA graph; None if the backend has no CUDA graphs.
+        energy: the power that the board drew; None if the board does not report it, or if there are several cases.
+        stepwise: the latency frame by frame; None if the bundle has no stepwise models, if the case runs an engine, or
+            if there are several cases.
     """
 
     backend: str
@@ -81,12 +82,12 @@ class Case:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Growth:
-    """The growth of a backend's time and memory with the batch: e, where twice the batch takes 2^e times as much.
+    """The growth of a backend's time and memory with the batch size, as exponents e: twice the batch takes 2^e as much.
 
     Attributes:
         backend: the backend, as in `Case`.
-        time: e of the median run; None if a median is not known.
-        memory: e of the memory that the network took, its weights included; None if a memory is not known.
+        time: the exponent of the median time of a run; None if a median is not known.
+        memory: the exponent of the memory that the network took, its weights included; None if a memory is not known.
     """
 
     backend: str

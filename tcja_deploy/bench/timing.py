@@ -105,7 +105,7 @@ def timed(runs: Mapping[Key, Callable[[], object]], seconds: float, fewest: int)
     Args:
         runs: the function to time for each contestant.
         seconds: the least time to measure for, for each contestant.
-        fewest: the least number of runs of each, if they take no more than `PATIENCE` times as long.
+        fewest: the least number of runs of each contestant; fewer are enough after `PATIENCE` times the seconds.
     """
     n = len(runs)
     return alternated(runs, n * seconds, fewest, n * PATIENCE * max(seconds, 1.0))
@@ -152,7 +152,7 @@ def stepwise_in_turns(
         whole: the function that runs the same windows with all frames at once.
         windows: a batch of windows [N, T, ...].
         seconds: the least time to measure for, after a first turn that is not counted.
-        fewest: the least number of turns, if they take no more than `PATIENCE` times as long.
+        fewest: the least number of turns; fewer are enough after `PATIENCE` times the seconds.
 
     Returns:
         The seconds of each run, by the names of the attributes of `StepwiseLatency`.

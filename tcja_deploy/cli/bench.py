@@ -69,7 +69,7 @@ def bench(
 
 
 def single_text(found: Benchmark, case: Case) -> RenderableType:
-    """The speed of one backend with one batch size, and the conditions."""
+    """All measurements of one backend with one batch size in a table, and the conditions below it."""
     latency, memory, per = case.latency, case.memory, "" if case.batch == 1 else f", {case.batch} at a time"
     times = ((share, seconds, _too_few(latency)) for share, seconds in (("p50", latency.p50), ("p90", latency.p90)))
     rows = [(f"latency {share}", f"{si(seconds)}s" if seconds else few) for share, seconds, few in times]
@@ -97,7 +97,7 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
 
 
 def side_by_side_text(found: Benchmark) -> RenderableType:
-    """The speed of several backends or batch sizes in one table, and the conditions."""
+    """The speed and memory of several backends or batch sizes in one table, and the conditions below it."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
     table = empty_table(f"{found.network}, {found.precision}", ["run by"], numbers)
     for case in found.cases:

@@ -29,7 +29,16 @@ from tcja_runtime.neuron import fire
 
 
 def check_neurons(probes: Sequence[Probe], signature: NetworkSignature, failures: Failures) -> None:
-    """Check the neurons of every layer in every model, run alone."""
+    """Check that the neurons of every layer fire as specified in every model.
+
+    The neurons are run alone, without the layers before and after them, on random currents
+    (`tcja_runtime.evidence.stimulus.ties`).
+
+    Args:
+        probes: the models.
+        signature: the signature of the network, with the specified neurons.
+        failures: the failures so far, to which new ones are added.
+    """
     for probe in probes:
         for layer in signature.layers:
             text = misfires(probe, layer, signature.time_steps)
@@ -68,7 +77,7 @@ def check_scene(
 ) -> None:
     """Check the signals of the random stimulus in every model, and of the exact one in the first.
 
-    The exact stimulus replaces the weights, so it would tell nothing new of a second model.
+    The exact stimulus replaces the weights, so it would show nothing new in a second model.
     """
     weights = stimulus.exact_weights(signature.weights) if scene == EXACT else None
     for probe in probes if scene == RANDOM else probes[:1]:
@@ -114,7 +123,7 @@ class SignalCheck:
 
 
 def _check_signal_shape(probe: Probe, name: str, signal: Values, witnesses: Witnesses, windows: int) -> None:
-    """Refuse a signal whose elements are not where the reference's are."""
+    """Refuse a signal whose shape does not fit the witnesses of the reference."""
     fits = signal.ndim >= 2 and signal.shape[:2] == (len(witnesses.values), windows)
     if not fits or math.prod(signal.shape[2:]) <= witnesses.element.max(initial=-1):
         raise ParityNotMet(
@@ -126,7 +135,7 @@ def _check_signal_shape(probe: Probe, name: str, signal: Values, witnesses: Witn
 class FlipCheck:
     """Counts the flips of teacher-forced runs, and checks that rounding explains them.
 
-    The first model is checked on every batch. The others are made of the same operations, so the first batch tells.
+    The first model is checked on every batch. The others are made of the same operations, so the first batch is enough.
 
     Args:
         probes: the models.

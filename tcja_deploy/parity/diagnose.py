@@ -1,4 +1,7 @@
-"""Finds the kind of mistake that explains a difference: each is made on purpose, to see whether the difference is gone.
+"""Finds the kind of mistake that explains a difference.
+
+Each mistake is made on purpose, in the neurons or in the reference's signal. If the difference is then gone, the
+mistake explains it.
 
 The kinds, in the words that reports use: "threshold comparison", "reset", "threshold", "decay", "reset value", "missing
 reset between windows", "time order", "padding side", "exchanged kernels", "polarity", "pooling", "scale", "weights",
@@ -21,9 +24,9 @@ from tcja_runtime.neuron import NeuronSpec, Reset, fire
 Array = npt.NDArray[Any]
 
 _SLACK = 2.0
-"""The number of bounds that may be left of a difference when a mistake is undone, since undoing it rounds, too."""
+"""The largest difference that may be left after a mistake is undone, in rounding bounds: undoing it rounds, too."""
 _FEWER = 20
-"""A constant explains wrong spikes if fewer than one in this number are left."""
+"""A changed constant explains the wrong spikes if fewer than one in this number of them are still wrong."""
 _DEVIATIONS = tuple(m * 10.0**-k for k in range(6, 0, -1) for m in (1, 2, 5))
 _COARSEST = 2.0**17
 """The largest difference of a coarser format, in float32 bounds: that of bfloat16, with a margin."""
@@ -131,7 +134,7 @@ def _refined(wrong: Callable[[float], float], deviation: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class SignalComparison:
-    """A signal, or the output, on both sides of a comparison.
+    """The values of a signal, or of the output, in the reference and in a backend.
 
     Attributes:
         expected: the reference's values, [T, N, elements], NaN where there is no witness.
@@ -260,7 +263,11 @@ def _scaled(signal: SignalComparison) -> bool:
 
 
 def _coarser(signal: SignalComparison) -> bool:
-    """Whether there are differences everywhere, of both signs, and as small as those of a coarser number format."""
+    """Whether the differences can come from a coarser number format, such as float16 or bfloat16.
+
+    More than half of the time steps and of the channels differ, each sign has more than a fifth of the differences, and
+    no difference is larger than `_COARSEST` rounding bounds.
+    """
     known = ~np.isnan(signal.expected) & (signal.bounds > 0)
     if not known.any() or signal.steps.mean() <= 0.5:
         return False

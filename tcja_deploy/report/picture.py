@@ -48,7 +48,7 @@ class PicturedWindow:
 
 
 def page(title: str, windows: Sequence[PicturedWindow]) -> str:
-    """Windows, one below the other, as an HTML document that loads nothing.
+    """Windows, one below the other, as an HTML document that loads no other file.
 
     Args:
         title: the title of the page.

@@ -32,7 +32,7 @@ class FlipRow:
         layer: the name of the layer.
         flips: the number of flips at each time step.
         unexplained: the number of them that rounding does not explain, at each time step.
-        facts: the texts of the columns behind the time steps.
+        facts: the texts of the further columns, which come after those of the time steps.
     """
 
     layer: str
@@ -46,8 +46,8 @@ def heat_map(label: str, rows: Sequence[FlipRow], heads: Sequence[str]) -> Html:
 
     Args:
         label: a description of the table, for screen readers.
-        rows: the layers, one at least, all of as many time steps.
-        heads: the heads of the columns of facts.
+        rows: the layers, at least one, all with the same number of time steps.
+        heads: the heads of the further columns.
     """
     most = max(_FEW, *(max(row.flips) for row in rows))
     steps = (tag("th", str(t + 1), class_="step", scope="col") for t in range(len(rows[0].flips)))
@@ -157,7 +157,7 @@ def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) 
 
     Args:
         label: a description of the chart, for screen readers.
-        lines: the lines, all of as many steps, two at least.
+        lines: the lines, all with the same number of steps, at least two.
         marks: the steps with a number below the chart; the first step is 1.
         across: the name of the horizontal axis.
     """

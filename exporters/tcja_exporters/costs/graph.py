@@ -14,8 +14,8 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.model_file.scan_pooling import expose_spikes
 
 Content: TypeAlias = Literal["spikes", "graded", "values"]
-"""What a tensor holds: spikes (0 or 1), graded spikes (0 where no neuron fired, other sizes elsewhere, such as spikes
-behind a gate or means of spikes), or any other values."""
+"""What a tensor holds: spikes (0 or 1), graded spikes (0 where no neuron fired and other numbers elsewhere, such as
+spikes after a gate or means of spikes), or any other values."""
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """The operators that multiply and add."""

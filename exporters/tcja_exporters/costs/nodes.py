@@ -24,12 +24,12 @@ class NodeCost:
         precision: the precision that the node computes in, one of `tcja_runtime.choices.PRECISIONS`.
         macs: the multiply-adds; 0 where the node is no product.
         operations: all operations; a multiply-add is two.
-        parameters: the number of weights that the node is the first to read.
+        parameters: the number of weights that the node reads. Weights that an earlier node reads are not counted again.
         weight_bytes: the size of these weights as they are stored, in bytes.
-        read: the weights and data that the node reads, in bytes.
-        written: the data that the node writes, in bytes.
-        live: the data in memory while the node runs, in bytes.
-        takes: the content of the node's first input.
+        read: the size of the weights and data that the node reads, in bytes.
+        written: the size of the data that the node writes, in bytes.
+        live: the size of the data that is in memory while the node runs, in bytes.
+        takes: what the node's first input holds: "spikes", "graded" or "values" (`tcja_exporters.costs.graph.Content`).
     """
 
     name: str
@@ -68,7 +68,7 @@ def node_costs(graph: SizedGraph, contents: Mapping[str, Content]) -> Iterator[N
 
     Args:
         graph: the graph.
-        contents: the content of every tensor.
+        contents: what every tensor holds, by name.
 
     Raises:
         BadInput: the costs of an operator are not known.

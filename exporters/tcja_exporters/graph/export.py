@@ -90,7 +90,7 @@ def with_pass(
     Args:
         exported: the network.
         name: the name of the pass.
-        change: the pass.
+        change: the pass, a function that changes a graph.
         weights: the weights of the network after the pass.
     """
     graph = graph_of(exported)
@@ -112,11 +112,14 @@ def graph_of(exported: Exported) -> gs.Graph:
 
 
 def with_time_forms(exported: Exported, forms: Mapping[str, str], *, pooled: bool = False) -> Exported:
-    """An exported network with other time forms in its plain model.
+    """A copy of an exported network whose plain model has the given time forms.
+
+    The plain model is the one of standard operators only. The canonical model stays as it is.
 
     Args:
         exported: the network.
-        forms: the time form of spiking layers, by name (`tcja_runtime.choices.TIME_FORMS`); all others are scans.
+        forms: the time form of each spiking layer, by the layer's name, such as {"conv.2": "unrolled"}. A layer without
+            an entry becomes a Scan.
         pooled: whether a Scan also does the maximum pooling of its spikes (`tcja_exporters.graph.time_forms.lower`).
     """
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}

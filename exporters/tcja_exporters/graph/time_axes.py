@@ -235,7 +235,11 @@ def _flattened(_known: _Known, call: _Call) -> TimeAxes | None:
 
 
 def _multiplied(known: _Known, call: _Call) -> TimeAxes | None:
-    """A product with a constant matrix, or a product of the matrices of each step."""
+    """The axes after a MatMul; None if it mixes steps.
+
+    The product x W with a constant matrix W mixes the last axis of x. The products W x and x y mix the last two axes of
+    x and y.
+    """
     constants = known.constant_shapes(call.node.input)
     if any(len(known.shapes[name]) != call.rank for name in call.data) or any(len(shape) > 2 for shape in constants):
         return None
@@ -250,7 +254,7 @@ def _gemm(known: _Known, call: _Call) -> TimeAxes | None:
 
 
 def _along_an_axis(known: _Known, call: _Call) -> TimeAxes | None:
-    """An operation along one axis, such as Softmax, that is neither time nor batch."""
+    """The axes after an operation along one axis, such as Softmax; None if this axis is time or batch."""
     axis = _attribute(call.node, "axis", -1) % call.rank
     same_rank = len({len(known.shapes[name]) for name in call.data}) == 1
     return call.axes if same_rank and axis not in call.axes.axes and len(call.data) == len(call.node.input) else None

@@ -30,7 +30,8 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
 
     Args:
         model: a model with TcjaLif nodes.
-        forms: the time form of spiking layers, by name (`tcja_runtime.choices.TIME_FORMS`); all others are scans.
+        forms: the time form of each spiking layer, by the layer's name, such as {"conv.2": "unrolled"}. A layer without
+            an entry becomes a Scan.
         pooled: whether a Scan also does a maximum pooling that is the only reader of its spikes. A pooling of 2 x 2
             then writes a quarter of the memory (`tcja_runtime.model_file.scan_pooling`).
 

@@ -18,12 +18,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 """The shapes of a state_dict's tensors, by key."""
 
 T = "T"
-"""The name of the setting for the number of time steps, for networks in which no tensor tells it."""
+"""The name of the setting for the number of time steps, for networks in which no tensor has an axis of that length."""
 
 
 @dataclasses.dataclass
 class ShapeReader:
-    """Reads the sizes of a network from a checkpoint's shapes, and from the user's settings where no shape tells them.
+    """Reads the sizes of a network from the shapes of a checkpoint's tensors, and some from the user's settings.
 
     Each size can be read from several tensors. A tensor that is missing, empty or has too few axes is skipped. If all
     are skipped, the default is taken, so that an incomplete checkpoint can still be compared with the whole network.
@@ -34,7 +34,7 @@ class ShapeReader:
         settings: the user's settings, by name.
         evidence: the sizes that were read, and the tensors that they were read from, a line each.
         conflicts: contradictions between tensors, or between a tensor and the user, a line each.
-        unknown: sizes that neither a tensor nor a setting tells, a line each.
+        unknown: sizes that were found neither in a tensor nor in the settings, a line each.
     """
 
     shapes: Shapes
@@ -65,11 +65,11 @@ class ShapeReader:
         return default
 
     def time_steps(self, places: Iterable[tuple[str, int]], default: int) -> int:
-        """T, read from tensors, or from the user's settings if no tensor tells it.
+        """T, read from tensors, or from the user's settings if none of the tensors exists.
 
         Args:
             places: keys of tensors, each with an axis of length T.
-            default: T if nothing tells it; it is then noted in `unknown`.
+            default: T if it is not in the settings either; it is then noted in `unknown`.
         """
         found = {key: self._shape(key)[axis] for key, axis in places if axis < len(self._shape(key))}
         given = int(self.settings.get(T, 0))
@@ -98,11 +98,11 @@ class ShapeReader:
         conv: str = "conv",
         time_steps: Sequence[tuple[str, int]] = (),
     ) -> Attention:
-        """The attention blocks of the network, of the kind that the variant says.
+        """The attention blocks of the network; `variant` has their kind.
 
         Args:
             prefixes: the prefixes of the blocks' keys.
-            published: the blocks of the published network, for what no tensor tells.
+            published: the blocks of the published network. Its sizes are taken where a tensor is missing.
             conv: the name of a block's convolution over channels, whose weight is [T, T, k_t].
             time_steps: keys of other tensors, each with an axis of length T.
         """
@@ -121,7 +121,7 @@ class ShapeReader:
         return Attention(kind, combine, found, kernels)
 
     def choice(self, variant: str, choices: Sequence[str]) -> str:
-        """A choice that the keys of a checkpoint tell: the one in `variant`, else the published one.
+        """A choice that was recognised by the keys of the checkpoint: the one in `variant`, else the published one.
 
         Args:
             variant: the name of the variant.
@@ -133,7 +133,7 @@ class ShapeReader:
         return chosen
 
     def setting(self, name: str, choices: Sequence[str]) -> str:
-        """A choice that no checkpoint tells: the one in `settings`, else the published one.
+        """A choice that cannot be read from a checkpoint: the one in `settings`, else the published one.
 
         Args:
             name: the name of the setting.
@@ -147,7 +147,7 @@ class ShapeReader:
     def map_side(self, key: str, channels: int, published: tuple[int, int]) -> tuple[int, int]:
         """The height and width of the map that a fully connected layer takes.
 
-        A map of the published area has the published sides; any other map is taken for a square.
+        A map with as many pixels as the published one has its height and width. Any other map is taken for a square.
 
         Args:
             key: the key of the layer's weight [out, channels * height * width].
@@ -183,12 +183,12 @@ class ShapeReader:
 
 
 class Attention(NamedTuple):
-    """The attention blocks of a network. The published TCJA is ``Attention("tcja", "product", T, kernels)``."""
+    """The attention blocks of a network. Those of TCJA's paper are ``Attention("tcja", "product", T, kernels)``."""
 
     kind: str
-    """One of `attention.ATTENTIONS`."""
+    """The kind of the blocks, one of `attention.ATTENTIONS`."""
     combine: str
-    """One of `attention.COMBINATIONS`."""
+    """How TCJA combines its two halves, one of `attention.COMBINATIONS`."""
     time_steps: int
     """T."""
     kernels: tuple[Kernels, ...]
@@ -196,7 +196,7 @@ class Attention(NamedTuple):
 
 
 class Sizes(Protocol):
-    """The sizes of a network, which shapes and settings tell; each network has its own class of sizes."""
+    """The sizes of a network. Each network has its own class of sizes."""
 
     @property
     def time_steps(self) -> int:
@@ -221,15 +221,19 @@ class Network(abc.ABC, Generic[SizesT]):
     output: ClassVar[str]
     """The name of the ONNX output: "rates" for firing rates, "logits" for values before a softmax, "image"."""
     variants: ClassVar[Mapping[str, tuple[str, ...]]] = {"attention": ATTENTIONS}
-    """The choices that the keys of a checkpoint tell, by name; the published choice is the first."""
+    """The choices that are recognised by the keys of a checkpoint, by name; the published choice is the first."""
     settings: ClassVar[Mapping[str, tuple[str, ...]]] = {"combine": COMBINATIONS}
-    """The choices that no checkpoint tells, by name; the published choice is the first."""
+    """The choices that cannot be read from a checkpoint, by name; the published choice is the first."""
     undeployed: ClassVar[tuple[str, ...]] = ()
     """The prefixes of keys that only training needs."""
 
     @abc.abstractmethod
     def sizes(self, reader: ShapeReader) -> SizesT:
-        """The sizes that shapes and settings tell; the published sizes for all others."""
+        """The sizes of the network in a checkpoint. A size that `reader` does not find is the published one.
+
+        Args:
+            reader: the shapes of the checkpoint's tensors, and the user's settings.
+        """
 
     @abc.abstractmethod
     def build(self, sizes: SizesT) -> nn.Module:
@@ -248,11 +252,15 @@ class Network(abc.ABC, Generic[SizesT]):
         return self.dialect
 
     def told_by(self, sizes: SizesT) -> str | None:  # noqa: ARG002  # most networks have keys of their own
-        """The size that only this network has among networks of the same keys, in words; None if there is none."""
+        """The size by which a checkpoint is of this network, and not of another one with the same keys.
+
+        Returns:
+            The size in words, such as "k_t of conv.15 is 2"; None if no size decides it.
+        """
         return None
 
     def canonical(self, key: str) -> str:
-        """The network's own key of a tensor that published checkpoints hold under several keys."""
+        """The key that the network has for a tensor. Published checkpoints may hold the tensor under other keys too."""
         return key
 
 

@@ -2,7 +2,7 @@
 
 The TCJA paper reports results on Fashion-MNIST, but its network was not published. This network follows code that the
 authors' group published for the same task: the ``conv_fashion_mnist`` example of SpikingJelly with LIF neurons and an
-attention block, as in RisingEntropy/PFA ``FMNIST/run.py``. The block is TCJA, behind the second spiking layer.
+attention block, as in RisingEntropy/PFA ``FMNIST/run.py``. The block is TCJA, after the second spiking layer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,16 @@ CLASSES = (
 
 
 class Sizes(NamedTuple):
-    """The sizes of the network; the defaults are those of full width."""
+    """The sizes of the network. The defaults are those of the full network; a checkpoint may have smaller ones.
+
+    Attributes:
+        attention: the attention block.
+        inputs: the channels of an image; 1 for grey values.
+        channels: the output channels of each convolution.
+        side: the height and width of an image, in pixels.
+        hidden: the units of the hidden fully connected layer.
+        classes: the number of classes.
+    """
 
     attention: Attention = Attention("tcja", "product", 8, ((4, 4),))
     inputs: int = 1

@@ -62,7 +62,7 @@ def norm_of(weight: str) -> str | None:
 
 
 def _is_linear(node: gs.Node) -> bool:
-    """Whether a node computes W x + b with constant W and b."""
+    """Whether a node is a Conv or Gemm that computes W x + b with constant W and b, and no further factors."""
     scaled = any(node.attrs.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))
     constant = all(isinstance(tensor, gs.Constant) for tensor in node.inputs[1:])
     return node.op in ("Conv", "Gemm") and constant and not scaled

@@ -10,10 +10,10 @@ from tcja_exporters.passes.base import PassResult
 
 
 def resolve_shapes(graph: gs.Graph) -> PassResult:
-    """Replace the computed target of Reshape and Expand by a constant, and CastLike by Cast.
+    """Replace the computed target shape of Reshape and Expand by a constant, and CastLike by Cast.
 
-    The exporter computes these targets from the batch of the input. In a constant target, -1 is the one unknown size of
-    a Reshape, and 1 is a size that an Expand leaves as it is.
+    The exporter computes these target shapes from the batch of the input. In a constant target shape, -1 is the one
+    unknown size of a Reshape, and 1 is a size that an Expand leaves as it is.
     """
     changes = 0
     types = _types(graph)
@@ -42,7 +42,7 @@ def _types(graph: gs.Graph) -> dict[str, int]:
 
 
 def _target(node: gs.Node) -> list[int] | None:
-    """The constant target of a Reshape or Expand; None if it has to be computed."""
+    """The target shape of a Reshape or Expand as a constant; None if it has to be computed when the model runs."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
     if after is None:
         return None

@@ -116,7 +116,11 @@ def bound_quantizer(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def bound_function(slope: float) -> Callable[[Bounds, Operation], Bound]:
-    """A rule for a function of this largest slope, whose own error is FUNCTION roundings of 1."""
+    """A rule for a function, such as a sigmoid.
+
+    Args:
+        slope: the largest slope of the function. The function's own error is FUNCTION roundings of 1.
+    """
 
     def rule(bounds: Bounds, operation: Operation) -> Bound:
         y, error = operation.result, bounds.of(operation.args[0]).error
@@ -136,5 +140,5 @@ def _operand(bounds: Bounds, value: Any) -> tuple[Tensor, Tensor | float, int | 
 
 
 def _rounded(bounds: Bounds, error: Tensor | float, y: Tensor, *, roundings: int) -> Tensor:
-    """The error of a result after so many roundings, and after it was stored."""
+    """The error of a result y that has an error already, after some roundings more, and after it is stored."""
     return bounds.after_storing(y, error + roundings * bounds.arithmetic.total * (magnitude(y) + error))

@@ -98,9 +98,10 @@ def record(
 ) -> Recording:
     """Run a network in float64 and record what it does, and how far rounding may move it in a backend.
 
-    Where its neurons fire, a recording has the taps that are parts of attention blocks, and the step output. Backends
-    are given the gates among them, as they are given the spikes: the rounding of a gate is not counted again in the
-    signals that it leads to. Where spikes are given, a recording has all taps, and more witnesses of each.
+    If the neurons of the network fire, the recording has the step output, and those taps that are parts of attention
+    blocks. A backend is then given the recorded gates, as it is given the recorded spikes, so the rounding of a gate is
+    not counted again in the signals that are computed from it. If spikes are given instead, the recording has all taps,
+    and more witnesses of each.
 
     Args:
         network: a network in eval mode. Its weights are converted to float64 and stay so.
@@ -169,7 +170,12 @@ class _NetworkRecorder:
         return fire
 
     def keep(self, tap: Tap, value: Tensor) -> Tensor | None:
-        """Record a tap [T, N, ...]. Returns the gate that takes its place, without an error; None for other taps."""
+        """Record a tap [T, N, ...].
+
+        Returns:
+            If the tap is a gate and the neurons fire: the same gate without a rounding error, with which the network
+            goes on. Else None.
+        """
         error = self.bounds.error(value)
         forced = tap.is_gate and self._free
         with _disable_current_modes():
@@ -205,12 +211,14 @@ class _NetworkRecorder:
 
 
 def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[str, Floats]) -> nn.Module:
-    """A copy of a network with other weights. Batch norms that the export folds into them do nothing in it.
+    """A copy of a network with other weights.
+
+    The export folds batch norms into some of these weights. In the copy, such a batch norm is an identity.
 
     Args:
         network: the network to copy.
         weights: the weights to replace.
-        values: the new values of weights and biases, by tensor of the models.
+        values: the new values of weights and biases, by the name of their tensor in the exported models.
     """
     changed = copy.deepcopy(network)
     for weight in weights:

@@ -19,7 +19,9 @@ SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix i
 
 
 def data_files(path: Path) -> list[Path]:
-    """The data files below a folder, sorted by their paths; a file alone is itself. Links are followed.
+    """The data files in a folder and in all folders below it, sorted by their paths.
+
+    Links are followed; hidden files and folders are skipped. If the path is a file, the list has only this file.
 
     Raises:
         BadInput: the folder has no data files, a folder in it cannot be read, or a link leads back to a folder above.
@@ -55,7 +57,7 @@ class FolderLabels:
     """The labels of files, from the names of their folders.
 
     Attributes:
-        classes: the index of the class of each file; -1 if its folder does not tell it.
+        classes: the index of the class of each file; -1 if the name of its folder is not that of a class.
         remark: a note for the user about how the labels were found; empty if there is none.
     """
 
@@ -66,9 +68,9 @@ class FolderLabels:
 def folder_labels(path: Path, files: Sequence[Path], classes: Sequence[str] | None) -> FolderLabels:
     """The class of each file, from the name of the folder in `path` that the file is below.
 
-    A folder has the name of its class, in which case, spaces and signs do not matter, or the number of its class in the
-    data set. If the classes of the network have only numbers as names, and there are as many folders as classes, the
-    folders are taken in their order.
+    A folder has the name of its class, or the number of its class in the data set. Capital letters, spaces and signs in
+    the name do not matter. If the classes of the network have only numbers as names, and there are as many folders as
+    classes, the folders are taken in their order.
 
     Args:
         path: the folder that the user gave, or a file.

@@ -27,11 +27,13 @@ Positions = npt.NDArray[np.unsignedinteger[Any]]
 Mask = npt.NDArray[np.bool_]
 
 _MANY = 2**16
-"""The number of positions from which they are counted; fewer are kept until more come."""
+"""Positions are kept until there are this many, and are then counted together."""
 
 
 class Planes:
-    """The planes of counts that a network's frames are made of: one plane for each polarity.
+    """Two planes of event counts, one for each polarity, from which a network's frames are made.
+
+    A plane is as large as the sensor. If the network's frames have another size, the planes are resized to it.
 
     Args:
         contract: the input contract of the network.
@@ -39,8 +41,8 @@ class Planes:
     Attributes:
         rows: the number of rows of the sensor.
         columns: the number of columns of the sensor.
-        size: the number of counts of both planes together.
-        shape: the shape of a frame, (P, H, W).
+        size: the number of counts in both planes, 2 * rows * columns.
+        shape: the shape of a frame after it was resized, (P, H, W).
 
     Raises:
         BadInput: the network does not take frames, or the rule that cuts recordings into frames is not known.

@@ -4,7 +4,7 @@ Events 0 .. N-1 in the order of the recording, at times t_0 <= .. <= t_{N-1}; T 
 
     number          frame i = events [i n, (i+1) n),  n = floor(N / T),                        the last: to the end
     time            frame i = [t_0 + i dt, t_0 + (i+1) dt),  dt = floor((t_{N-1} - t_0) / T),  the last: to the end
-    duration        frame i = [u_i, u_i + d], both included;  u_0 = t_0, u_{i+1} = the first time behind u_i + d
+    duration        frame i = [u_i, u_i + d], both included;  u_0 = t_0, u_{i+1} = the first time after u_i + d
     duration-grid   frame i = [t_0 + i d, t_0 + (i+1) d),  i < ceil((t_{N-1} - t_0) / d),      the last: to the end
 
 The first two rules make one window. With a duration, the number of frames depends on the length of the recording, and
@@ -40,8 +40,9 @@ class Integrated:
 
     Attributes:
         windows: the windows, float32 [K, T, P, H, W]; K is 1 for "number" and "time".
-        times: the time where each window begins and the time behind it, in microseconds, int64 [K, 2]. The one window
-            of "number" and "time" is as long as the segment; without a segment, from the first event to the last.
+        times: the time where each window begins and the first time after it, in microseconds, int64 [K, 2]. The one
+            window of "number" and "time" is as long as the segment; without a segment, it goes from the first event to
+            the last.
         counts: the number of events in each window, int64 [K].
         events: the number of events in the recording or segment.
         remarks: notes for the user about the recording, a line each.
@@ -63,7 +64,7 @@ def integrate(
         recording: the recording, which is read twice.
         contract: the input contract of the network, with the rule.
         begin: the time where a segment begins, in microseconds; None for the begin of the recording.
-        end: the time behind the segment, in microseconds; None for the end of the recording.
+        end: the first time after the segment, in microseconds; None for the end of the recording.
 
     Raises:
         BadInput: there are no events, events outside the sensor, too few for a window, or too many for memory; or
@@ -225,7 +226,7 @@ class _Times:
 
     @property
     def frames(self) -> int:
-        """The number of frames, including those behind the last whole window."""
+        """The number of frames, including those after the last whole window."""
         if self._split == "duration":
             return len(self._starts)
         if self._split == "duration-grid":
@@ -234,7 +235,7 @@ class _Times:
 
     @property
     def left(self) -> int:
-        """The number of frames behind the last whole window."""
+        """The number of frames after the last whole window."""
         return self.frames % self._steps
 
     def edges(self) -> npt.NDArray[np.int64]:
@@ -249,7 +250,7 @@ class _Times:
         return self._begin + inner * self._duration
 
     def windows(self, begin: int | None, end: int | None) -> npt.NDArray[np.int64]:
-        """The time where each window begins and the time behind it, int64 [K, 2] (`Integrated.times`)."""
+        """The time where each window begins and the first time after it, int64 [K, 2] (`Integrated.times`)."""
         if self._split in ("number", "time"):
             first = self._earliest if begin is None else begin
             return np.array([[first, self._latest + 1 if end is None else end]], np.int64)

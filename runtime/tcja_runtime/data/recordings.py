@@ -42,10 +42,11 @@ class Span:
     """The part of a recording that a window covers.
 
     Attributes:
-        begin: the time where the window begins, in microseconds. Where the camera's clock is reset, times go on.
-        end: the time behind the window, in microseconds.
+        begin: the time where the window begins, in microseconds. In windows of one length, the times go on after a
+            reset of the camera's clock (`tcja_runtime.events.clock`).
+        end: the first time after the window, in microseconds; for a window of events, the time of its last event.
         events: the number of events in the window.
-        whole: whether the recording goes on to the end of the window.
+        whole: whether the recording goes on to the end of the window; False if the recording ends within it.
     """
 
     begin: int
@@ -77,7 +78,7 @@ class RecordedWindows:
         contract: the input contract of the network.
         window: how the recording is cut into windows; None cuts it by the rule of the contract.
         segment: the segment; None for the whole recording.
-        label: the index of its class; None if the file does not tell it.
+        label: the index of its class; None if it is not known.
         reading: what the last pass over the recording found; None until a pass has come to its end.
     """
 
@@ -222,7 +223,11 @@ def open_parts(
 
 
 def _label(file: Path, label: int, classes: Sequence[str] | None) -> int | None:
-    """The index of the network's class for a class of the data set, whose folder has its number as the name."""
+    """The index of the network's class for class `label` of the data set, a number from 0; None if `classes` is.
+
+    The data set has one folder for each class, with this number as its name. The classes of the network are in the
+    alphabetical order of these names.
+    """
     if classes is None:
         return None
     known = class_folders.class_of_number(str(label), classes)

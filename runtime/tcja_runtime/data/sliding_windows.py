@@ -9,7 +9,7 @@ events, and the frames are complete when the window has ended. Any other rule gi
 
     frame i = [t_0 + k hop + i dt, t_0 + k hop + (i + 1) dt),   dt = floor(length / T),   the last: to the window's end
 
-and a frame is complete as soon as an event at its end or behind it has come. Overlapping windows share no frames.
+and a frame is complete as soon as an event at its end or after it has come. Overlapping windows share no frames.
 
 Times may go back. An event whose time is before the latest time counts at the latest time. If its own time is older
 than every open window, the event is late and is left out. Windows without an event give no frames.
@@ -118,8 +118,8 @@ class Frame:
         counts: the counts of events as the network takes them, float32 [P, H, W].
         begin: the time where the frame begins, in microseconds. For a window of time that is cut by number, the time
             where the window begins; for a window of events, the time of the first event of the frame.
-        end: the time behind the frame, in microseconds. For a window of time that is cut by number, the time behind the
-            window; for a window of events, the latest time in the window so far.
+        end: the first time after the frame, in microseconds. For a window of time that is cut by number, the first time
+            after the window; for a window of events, the latest time in the window so far.
         events: the number of events in the frame.
         last: whether the frame is the last one of its window.
         whole: whether the stream went on to the end of the frame.
@@ -195,7 +195,7 @@ class Cutter:
     Args:
         contract: the input contract of the network.
         window: how the stream is cut into windows.
-        most: the most events of a window of time that is cut by number; events behind them are dropped.
+        most: the most events of a window of time that is cut by number; events after them are dropped.
 
     Attributes:
         most: as given.

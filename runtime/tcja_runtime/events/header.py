@@ -36,7 +36,7 @@ class Header:
         """Take the next bytes of the recording.
 
         Returns:
-            Those of them that are behind the header.
+            The bytes of `data` that come after the header.
 
         Raises:
             Damaged: the header has more than `LONGEST` bytes, or its first or last line is missing.
@@ -74,7 +74,7 @@ class Header:
             self._end()
 
     def value(self, key: bytes) -> bytes | None:
-        """The text behind `key` in the first line that begins with `key`; None without such a line."""
+        """The text after `key` in the first line that begins with `key`; None without such a line."""
         return next((line[len(key) :].strip() for line in self.lines if line.startswith(key)), None)
 
     def _begin(self) -> None:

@@ -19,8 +19,8 @@ class Segment:
     """A part of a recording that has one label: the events at times [begin, end).
 
     Attributes:
-        begin: the first time of the part, in microseconds of the recording's clock.
-        end: the time behind the part, in microseconds of the recording's clock.
+        begin: the time where the part begins, in microseconds of the recording's clock.
+        end: the first time after the part, in microseconds of the recording's clock.
         label: the class, counted from 0.
     """
 

@@ -89,7 +89,15 @@ class _LocalAddress:
 
 
 def open_socket(source: str, decoder: Decoder | None) -> Source:
-    """Listen at an address of this machine."""
+    """Listen for events at a TCP or UDP address of this machine.
+
+    Args:
+        source: the address, such as "tcp://127.0.0.1:5000"; port 0 is any free port.
+        decoder: the decoder of the events. None finds the format by the first bytes; UDP needs a decoder.
+
+    Raises:
+        BadInput: the address is not one of this machine, its port is taken, or the decoder for UDP is missing.
+    """
     address = _LocalAddress.parse(source)
     if address.kind == "udp" and decoder is None:
         raise BadInput(f"{source}: datagrams do not tell their format; give `form`, one of {stream_formats()}")

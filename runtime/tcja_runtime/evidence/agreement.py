@@ -53,7 +53,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """How many of the windows with a label a network classifies as their label says.
+    """How many of the windows with a label a network classifies correctly.
 
     Attributes:
         right: the number of windows whose predicted class is their label.
@@ -138,8 +138,9 @@ def agreement(original: Predictions, exported: Predictions) -> Agreement:
     """Compare how two networks classify the same windows.
 
     Args:
-        original: the predictions of the original network; only of the first windows if they are fewer.
-        exported: the predictions of the exported network, with their source, and with labels where known.
+        original: the predictions of the original network, for all windows or only for the first ones.
+        exported: the predictions of the exported network for all windows, with their source, and with labels where
+            known.
     """
     first = original.likeliest[: len(exported)]
     n = len(first)

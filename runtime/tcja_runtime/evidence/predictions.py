@@ -47,8 +47,8 @@ class Predictions:
     Attributes:
         likeliest: the k likeliest classes of each window, the likeliest first, int32 [N, k]; [0, 0] for a network that
             does not classify.
-        early: the likeliest class of each window after each number of time steps, int32 [N, T]; [N, 0] where the
-            values of the time steps are not known.
+        early: the likeliest class of each window after 1 to T time steps, int32 [N, T]; [N, 0] where the values of the
+            time steps are not known.
         shown: the likeliest class of the first n windows when only their first t frames have come, for t = 1 to T,
             int32 [n, T]; n is 0 if no window was shown frame by frame.
         source: where the windows come from, for people.
@@ -69,7 +69,7 @@ class Predictions:
 
         Args:
             output: the scores of classes [N, classes], or of each time step [N, T, classes].
-            steps: the values whose mean over time the output is, [T, N, units]; consecutive units vote for one class.
+            steps: the values whose mean over time is the output, [T, N, units]; consecutive units vote for one class.
                 None where they are not known.
         """
         found = likeliest(output)
@@ -115,7 +115,7 @@ class Predictions:
 
     @property
     def tells_steps(self) -> bool:
-        """Whether the class of every window is known after each of several time steps."""
+        """Whether the class of every window is known after 1 to T time steps, with T > 1 (`tells_steps`)."""
         return tells_steps(self.early)
 
     def __len__(self) -> int:
@@ -137,7 +137,11 @@ class Predictions:
 
 
 def tells_steps(early: Classes) -> bool:
-    """Whether classes [N, T] after each number of time steps are all known, and T is more than one."""
+    """Whether the class of every window is known after 1 to T time steps. False for T = 1, and for no windows.
+
+    Args:
+        early: the classes [N, T] after 1 to T time steps (`Predictions.early`).
+    """
     return early.shape[0] > 0 and early.shape[1] > 1 and bool((early != _UNKNOWN).all())
 
 

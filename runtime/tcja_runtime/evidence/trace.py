@@ -21,7 +21,7 @@ Values = npt.NDArray[np.floating[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Witnesses:
-    """K elements of a signal as the reference computed them, at every time step.
+    """K chosen elements of a signal, with the values that the reference computed for them at every time step.
 
     Attributes:
         window: the window of each element, int32 [K], in ascending order.
@@ -40,7 +40,7 @@ class Witnesses:
         return signal.reshape(*signal.shape[:2], -1)[:, self.window, self.element]
 
     def windows(self, part: slice, total: int) -> Witnesses:
-        """The witnesses in some of `total` windows, whose numbers then start at 0."""
+        """The witnesses in a part of `total` windows. The windows of the part are numbered from 0 again."""
         start, stop, _ = part.indices(total)
         kept = (self.window >= start) & (self.window < stop)
         return Witnesses(
@@ -49,7 +49,7 @@ class Witnesses:
 
     @classmethod
     def joined(cls, parts: Sequence[Witnesses], sizes: Sequence[int]) -> Witnesses:
-        """The witnesses of several runs over `sizes` windows each, as of one run."""
+        """The witnesses of several runs, as if they were one run; run i has `sizes[i]` windows."""
         starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
         return cls(
             np.concatenate([part.window + start for part, start in zip(parts, starts, strict=True)]),
@@ -66,7 +66,7 @@ class Reference:
     Attributes:
         output: the output, float64 [N, ...].
         output_bound: the rounding bound of the output where all spikes agree, float32 [N, ...].
-        spikes: the spikes of each layer, in the order of the network: those it fired, or was made to fire.
+        spikes: the spikes of each layer, in the order of the network: those that it fired, or that it was given.
         undecided: the number of undecided neurons of each layer, [N, T]; empty where the spikes were given.
         witnesses: the witnesses of each signal. Those of a layer include every neuron that is undecided at any time
             step.
@@ -84,12 +84,12 @@ class Reference:
         return len(self.output)
 
     def whole(self, signal: str) -> npt.NDArray[np.float64]:
-        """A signal that has all its elements as witnesses, [T, N, elements]."""
+        """The values of a signal, [T, N, elements]. All elements of the signal must be witnesses."""
         values = self.witnesses[signal].values
         return values.reshape(len(values), len(self), -1)
 
     def windows(self, part: slice) -> Reference:
-        """The part of it that belongs to some of the windows."""
+        """What the reference computed from a part of the windows."""
         return Reference(
             output=self.output[part],
             output_bound=self.output_bound[part],
@@ -123,7 +123,7 @@ class Recording:
     Attributes:
         inputs: the windows, float32 [N, ...].
         reference: what the reference computed.
-        estimated: by signal, the operations for which no rounding bound is known, so that the signal's is an estimate.
+        estimated: by signal, the operations whose rounding bound is not known. The bound of the signal is an estimate.
     """
 
     inputs: Floats

@@ -1,13 +1,13 @@
-"""Pooling inside the Scan of a spiking layer, moved behind the Scan so that a probe can see the layer's spikes.
+"""Pooling inside the Scan of a spiking layer, moved out of it so that a probe can see the layer's spikes.
 
 The Scan of a layer may pool the spikes of each step before it returns them (`tcja_exporters.graph.time_forms`). Then
 the spikes of a whole window are never in memory together:
 
     pooled, in the body      s [N * C * H * W]  ->  Reshape [N * C, 1, H, W]  ->  MaxPool
-    behind the Scan          scanned [T, N * C, 1, h, w]  ->  Reshape [T * N, C, h, w]
+    after the Scan           scanned [T, N * C, 1, h, w]  ->  Reshape [T * N, C, h, w]
 
-Such a model has no tensor with the spikes of the layer. `expose_spikes` moves the two operations of the body behind the
-Scan without changing them; there they read the spikes:
+Such a model has no tensor with the spikes of the layer. `expose_spikes` moves the two operations out of the
+body, without changing them. After the Scan they read the spikes:
 
     fired [T, N * C * H * W]  ->  Reshape  ->  spikes [T, N, C, H, W]  ->  Reshape [T * N * C, 1, H, W]  ->  MaxPool
 """
@@ -73,10 +73,10 @@ def _body(node: bytes) -> bytes:
 
 
 def _without(scan: bytes, reshape: bytes, pool: bytes) -> tuple[bytes, list[bytes], dict[str, str]]:
-    """Move the Reshape and the pooling of a Scan behind it.
+    """Move the Reshape and the pooling out of a Scan.
 
     Returns:
-        The Scan without them, the nodes behind it, and the new name of each tensor that has another name now.
+        The Scan without them, the nodes after it, and the new name of each tensor that has another name now.
     """
     (name,) = protobuf.texts(scan, protobuf.NODE_NAME)
     layer = name.rpartition("/")[0]

@@ -101,7 +101,7 @@ def main(parent: str, log: str, timings: str) -> None:
 
 
 def reply(request: BuildRequest, log: Path, timings: Path) -> Reply:
-    """Build an engine: its name and sidecar, or the stage and the reason of a failure."""
+    """Build an engine, and return its name and sidecar, or the stage and the reason of a failure."""
     try:
         name, info = _build(request, log, timings)
     except Refused as refused:
@@ -149,7 +149,7 @@ def _check_version(trt: Any, request: BuildRequest) -> None:
 
 
 def _registered_plugin(trt: Any) -> str:
-    """Make the plugin known to TensorRT, and check that an engine with it can be built; the form of the plugin."""
+    """Make the plugin known to TensorRT, check that an engine with it can be built, and return the plugin's form."""
     try:
         form = plugin.register(trt)
         plugin.check(form)
@@ -159,7 +159,19 @@ def _registered_plugin(trt: Any) -> str:
 
 
 def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, errors: list[str]) -> PluginInfo | None:
-    """Parse a model into a network, with the plugin in a form of it; the use of the plugin."""
+    """Parse a model into a network.
+
+    Args:
+        trt: TensorRT's Python module.
+        parser: the parser of the network.
+        network: the network, still empty.
+        model: the ONNX file.
+        form: the form of the plugin; None for standard operators.
+        errors: the errors that TensorRT has logged so far.
+
+    Returns:
+        The use of the plugin; None without it.
+    """
     if form is None:
         used, parsed = None, parser.parse_from_file(str(model))
     else:
@@ -267,7 +279,7 @@ def _parse_errors(parser: Any) -> list[dict[str, str]]:
 
 
 def _products(trt: Any, network: Any) -> dict[str, int]:
-    """The number of convolutions and matrix products by type; INT8 is that of two dequantised operands."""
+    """The number of convolutions and matrix products by type. A product of two dequantised operands counts as INT8."""
     kinds = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     shapers = [trt.LayerType.SHUFFLE]  # the parser may put it before a product

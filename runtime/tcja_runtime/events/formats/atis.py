@@ -21,7 +21,7 @@ _OVERFLOW = 2**13  # microseconds that each mark adds to the later times
 
 
 class Atis:
-    """A decoder of ATIS .bin (`tcja_runtime.events.event.Decoder`). The format does not tell the sensor."""
+    """A decoder of ATIS .bin (`tcja_runtime.events.event.Decoder`). `sensor` is None: no file stores it."""
 
     sensor = None
 

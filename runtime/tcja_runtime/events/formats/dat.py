@@ -4,7 +4,7 @@
     event       time in microseconds, word (u32 each, little-endian)
     word        bits 13 to 0 x, bits 27 to 14 y, bit 28 polarity
 
-The lines `% Width` and `% Height` tell the sensor; older files do not have them.
+The lines `% Width` and `% Height` hold the size of the sensor; older files do not have them.
 
 Source: Prophesee's description of the DAT format, version 2.
 """
@@ -25,7 +25,7 @@ _EDGE = 2**14
 
 
 class Dat:
-    """A decoder of .dat (`tcja_runtime.events.event.Decoder`)."""
+    """A decoder of Prophesee .dat (`tcja_runtime.events.event.Decoder`)."""
 
     def __init__(self) -> None:
         self._header = Header(b"% ", last=b"% end")

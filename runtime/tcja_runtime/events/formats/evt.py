@@ -1,4 +1,4 @@
-"""Prophesee .raw: EVT2 and EVT3, words of 32 or 16 bits behind lines that begin with '%'.
+"""Prophesee .raw: lines that begin with '%', then words of 32 bits (EVT2) or 16 bits (EVT3).
 
 The upper four bits of a word are its type:
 
@@ -7,7 +7,7 @@ The upper four bits of a word are its type:
     EVT3   0 row          bits 10 to 0 y
            2 event        bit 11 polarity, bits 10 to 0 x
            3 base         bit 11 polarity, bits 10 to 0 x of the first column of the next vector
-           4, 5 vector    12 or 8 neighbouring columns, an event for each bit that is 1; the next vector goes on behind
+           4, 5 vector    12 or 8 neighbouring columns, an event for each bit that is 1; the next vector begins after it
            6, 8 time      bits 11 to 0: low half in microseconds, high half in 4,096 microseconds
 
 Triggers and words of makers (types 10, 14, 15, in EVT3 also 7) are not events and are skipped. Other types do not
@@ -45,7 +45,7 @@ class Evt2:
         version: the version of the words.
         size: the size of a word, in bytes.
         kinds: the types of words that exist.
-        sensor: the rows and columns of the camera; None if the header does not tell them.
+        sensor: the rows and columns of the camera; None if they are not in the header.
     """
 
     version = "2"
@@ -90,7 +90,7 @@ class Evt2:
         return self._events(rows, t, found >> 11 & 0x7FF, found & 0x7FF, kind[rows] == 1)
 
     def _high_times(self, words: npt.NDArray[Any], bits: int) -> Ints:
-        """The high time before words of high time, and then the high time from each of these words on, [words + 1].
+        """The high time before the first of some words, and then the high time that each of them sets, [words + 1].
 
         Args:
             words: the words, whose lower `bits` bits are the high time.
@@ -218,7 +218,7 @@ def _value_at(values: Ints, sets_value: npt.NDArray[np.bool_], rows: Ints) -> In
 
 
 def word_version(header: Header) -> str | None:
-    """The version of the words in a header: "2", "2.1" or "3"; None if the header does not tell it."""
+    """The version of the words in a header: "2", "2.1" or "3"; None if it is not in the header."""
     plain = header.value(b"% evt ")
     if plain is not None:
         return plain.decode(errors="replace").removesuffix(".0")
@@ -227,7 +227,7 @@ def word_version(header: Header) -> str | None:
 
 
 def header_sensor(header: Header, version: str) -> tuple[int, int] | None:
-    """The rows and columns of the camera in a header; None if the header does not tell them.
+    """The rows and columns of the camera, from a header; None if they are not in it.
 
     Args:
         header: the header.

@@ -8,7 +8,7 @@ forms:
                     deserialised
 
 A node of the plugin is a TcjaLif node with three attributes: plugin_namespace, plugin_version and `kernel`, a JSON text
-with the constants of the neuron and the pooling behind it. All constants are in one text because the quick-deploy
+with the constants of the neuron and the pooling after it. All constants are in one text because the quick-deploy
 plugins of TensorRT 10.9 to 10.16 read numbers in a way that NumPy 2.4 refuses (``float`` of an array,
 `tensorrt.plugin._lib`).
 
@@ -91,7 +91,7 @@ def _check_fields(trt: Any) -> None:
 
 
 def described(spec: NeuronSpec, pool: int = 1) -> str:
-    """The attribute `kernel` of a node, from its neuron and the k of the k x k maximum pooling behind it."""
+    """The attribute `kernel` of a node, from its neuron and the k of the k x k maximum pooling after it."""
     return json.dumps({**dataclasses.asdict(spec), "pool": pool})
 
 

@@ -1,9 +1,12 @@
 """The plugin for TensorRT 10.9 and later: a quick-deploy plugin whose kernel is compiled when the engine is built.
 
-While it builds, TensorRT calls the functions that are registered here. It stores the PTX in the engine, and the launch:
-the grid, the block and the integer arguments as expressions of the input's shape. TensorRT checks the signatures of the
-functions, annotations included. These must be TensorRT's own classes, which cannot be written in the source, because
-TensorRT is imported when it is used; so the signatures are made when the functions are registered.
+While TensorRT builds an engine, it calls the functions that are registered here. It stores two things in the engine:
+the PTX of the kernel, and how the kernel is launched, which is the grid, the block and the integer arguments, as
+expressions of the input's shape.
+
+TensorRT checks the signatures of the functions. The annotations of their parameters must be TensorRT's own classes. The
+source cannot name these classes, because TensorRT is only imported when it is used. So the signatures are made when the
+functions are registered.
 """
 
 from __future__ import annotations
