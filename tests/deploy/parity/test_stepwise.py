@@ -261,12 +261,12 @@ def test_bench_tells_what_is_left_after_the_last_frame(run, one):
 def test_bundles_that_do_not_stream_say_so(run, bundle, tmp_path):
     manifest, silent = Bundle.open(bundle).manifest, {"frame": "", "states": [], "features": []}
     write_manifest(bundle, dataclasses.replace(manifest, streaming=Streaming()))
-    with pytest.raises(BadInput, match=rf"manifest.json lists {HEAD}, and says otherwise of streaming; export"):
+    with pytest.raises(BadInput, match=rf"manifest.json lists {HEAD}, which does not fit its streaming entry; export"):
         Bundle.open(bundle)
     for file in (HEAD, TAIL):
         (bundle / file).unlink()
     write_manifest(bundle, manifest)
-    with pytest.raises(BadInput, match=rf"manifest.json does not list {HEAD}, and says otherwise of streaming; export"):
+    with pytest.raises(BadInput, match=rf"does not list {HEAD}, which does not fit its streaming entry; export"):
         Bundle.open(bundle)
     reseal(bundle, streaming=silent)
     found = Bundle.open(bundle)
