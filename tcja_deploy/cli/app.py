@@ -13,12 +13,13 @@ from typing import Annotated
 
 import typer
 
+from tcja_deploy.cli import options
 from tcja_deploy.cli.bench import bench
 from tcja_deploy.cli.build import build
 from tcja_deploy.cli.doctor import doctor
 from tcja_deploy.cli.export import export
-from tcja_deploy.cli.flags import flagged
 from tcja_deploy.cli.inspect import inspect
+from tcja_deploy.cli.options import flagged
 from tcja_deploy.cli.run import run_
 from tcja_deploy.cli.stream import stream
 from tcja_deploy.cli.verify import verify
@@ -59,6 +60,13 @@ app.command("run")(run_)
 app.command()(stream)
 app.command()(inspect)
 app.command()(doctor)
+options.learn_flags(
+    flag
+    for command in typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]  # it is a group
+    for parameter in command.params
+    for flag in parameter.opts
+    if flag.startswith("--")
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from tcja_deploy.bench.results import Benchmark, Case, Growth
 from tcja_deploy.bench.timing import FEWEST, FEWEST_99, Latency
-from tcja_deploy.cli import flags
-from tcja_deploy.cli.options import Json, TrustEngine, Verbose
+from tcja_deploy.cli.options import Json, TrustEngine, Verbose, progress
 from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import si
 from tcja_runtime.choices import BackendName
@@ -60,7 +59,7 @@ def bench(
         seconds=seconds,
         warm_up=warm_up,
     )
-    found = benchmark.bench(bundle, options, flags.progress())
+    found = benchmark.bench(bundle, options, progress())
     if as_json:
         print_json(found.to_dict())
     else:

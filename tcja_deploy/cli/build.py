@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tcja_deploy.cli import flags
+from tcja_deploy.cli import options
 from tcja_deploy.cli.options import BatchSizes, Json, Verbose
 from tcja_deploy.console import out, print_json
 from tcja_runtime.bundle.sidecar import EngineInfo
@@ -61,7 +61,7 @@ def build(
         hardware=hardware and hardware.value,
         plugin=plugin,
     )
-    engine = built(bundle, target.value, how, flags.progress())
+    engine = built(bundle, target.value, how, options.progress())
     if as_json:
         print_json({"bundle": str(bundle), "engine": engine.name, **dataclasses.asdict(engine.info)})
     else:

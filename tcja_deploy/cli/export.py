@@ -10,10 +10,9 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli import flags, options
+from tcja_deploy.cli import options
 from tcja_deploy.cli.build import engine_text
-from tcja_deploy.cli.flags import flagged
-from tcja_deploy.cli.options import Anytime, BatchSizes, Json, NetworkName, Set, Trust, Verbose
+from tcja_deploy.cli.options import Anytime, BatchSizes, Json, NetworkName, Set, Trust, Verbose, flagged
 from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import out, print_json
 from tcja_deploy.packages import needs
@@ -168,7 +167,7 @@ def _exported(request: Request, as_json: bool) -> int:
     with needs("export"):
         from tcja_deploy.export import pipeline
     try:
-        manifest, result = pipeline.export(request, flags.progress())
+        manifest, result = pipeline.export(request, options.progress())
     except ParityNotMet as error:
         if as_json:
             print_json({"bundle": None, "parity": error.figures})

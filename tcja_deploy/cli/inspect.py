@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli import flags, options
+from tcja_deploy.cli import options
 from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose
 from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import percent, si, windows
@@ -50,7 +50,7 @@ def inspect(
     named = None if device is None else Device.named(device)
     given = CheckpointOptions(network=network, settings=options.settings(set_), trust_checkpoint=trust_checkpoint)
     facts = facts_of(file, given)
-    costs = None if named is None else estimate(file, named, batch or 1, flags.progress(), given)
+    costs = None if named is None else estimate(file, named, batch or 1, options.progress(), given)
     if as_json:
         print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
     else:
@@ -71,7 +71,7 @@ def _facts_text(facts: Facts) -> RenderableType:
                 table.add_row(*(_short(cell) for cell in row.values()))
             parts.append(table)
         elif value:
-            parts.append(Text(f"{title}: {flags.flagged(_short(value))}"))
+            parts.append(Text(f"{title}: {options.flagged(_short(value))}"))
     return Group(*parts)
 
 

@@ -1,13 +1,20 @@
-"""The options that commands share, and the functions that read their values."""
+"""The options that commands share, the functions that read their values, and the flags that messages name.
+
+Below the command line, messages name arguments as Python has them, in backticks: "`time_form` must be ...". A user of
+the command line knows the flag: "--time-form must be ...".
+"""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tcja_deploy.console import Progress, err
 from tcja_runtime.choices import BackendName
 from tcja_runtime.data.contract import LARGEST
 from tcja_runtime.data.sliding_windows import Window
@@ -168,3 +175,32 @@ def speed(given: str | None) -> float | None:
     if not speed > 0 or (given != "max" and math.isinf(speed)):
         raise BadInput(f"--speed {given} is neither a number above 0 nor max")
     return speed
+
+
+_ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*(?:=False)?)`")
+_FLAGS = {
+    "form": "--format",
+    "hardware": "--hardware-compatible",
+    "level": "--optimization-level",
+    "lossless=False": "--lossy",
+    "settings": "--set",
+}
+"""The flag of each argument: at first those with another name, then those of all commands (`learn_flags`)."""
+
+
+def learn_flags(flags: Iterable[str]) -> None:
+    """Take flags of commands, such as ``--time-form``, for the arguments of the same name, such as `time_form`."""
+    _FLAGS.update({flag.lstrip("-").replace("-", "_"): flag for flag in flags})
+
+
+def flagged(text: str) -> str:
+    """The message with flags in place of arguments; other words in backticks stay.
+
+    Example: ``"`batch` 0 must be at least 1"`` becomes ``"--batch 0 must be at least 1"``.
+    """
+    return _ARGUMENT.sub(lambda found: _FLAGS.get(found[1], found[0]), text)
+
+
+def progress() -> Progress:
+    """Progress on stderr, whose notes name flags."""
+    return Progress(err, worded=flagged)

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tcja_deploy.cli.flags import flagged
+from tcja_deploy.cli.options import flagged
 from tcja_deploy.console import empty_table
 from tcja_deploy.formatting import percent, windows
 from tcja_deploy.parity.failures import EXACT

@@ -12,7 +12,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli import flags, options
+from tcja_deploy.cli import options
 from tcja_deploy.cli.options import BackendChoice, Csv, Hop, Json, Top, TrustEngine, Verbose, WindowLength
 from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import percent, windows
@@ -61,7 +61,7 @@ def run_(
         window=options.window(window, hop),
         pictured=0 if picture is None else MOST,
     )
-    found = classify(bundle, files, how, flags.progress())
+    found = classify(bundle, files, how, options.progress())
     if as_json:
         print_json(found.to_dict())
     elif as_csv:
@@ -69,7 +69,7 @@ def run_(
     else:
         out.print(classified_text(found))
     if picture is not None:
-        drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, flags.progress()))
+        drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, options.progress()))
         picture.write_text(drawn, encoding="utf-8")
     return DONE
 

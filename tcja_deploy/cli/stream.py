@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tcja_deploy.cli import flags, options
+from tcja_deploy.cli import options
 from tcja_deploy.cli.options import BackendChoice, Csv, Hop, Top, TrustEngine, Verbose, WindowLength
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
@@ -88,7 +88,7 @@ def stream(
         backend=backend.value,
         trust_engine=trust_engine,
     )
-    progress = flags.progress()
+    progress = options.progress()
     with contextlib.closing(
         sources.open_source(source, form=format_, speed=options.speed(speed), follow=follow)
     ) as opened:

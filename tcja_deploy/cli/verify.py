@@ -10,8 +10,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli import flags
-from tcja_deploy.cli.options import Anytime, Json, TrustEngine, Verbose
+from tcja_deploy.cli.options import Anytime, Json, TrustEngine, Verbose, progress
 from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import err, out, print_json
 from tcja_deploy.parity.bisect import Culprit
@@ -56,7 +55,7 @@ def verify(
         trust_engine=trust_engine,
         anytime=anytime,
     )
-    verified = verified_by(bundle, options, flags.progress())
+    verified = verified_by(bundle, options, progress())
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tcja_deploy.cli import app
-from tcja_deploy.cli.flags import flagged
+from tcja_deploy.cli.options import flagged
 from tcja_runtime.machine.jetpack import JETPACKS, ORIN, THOR, XAVIER
 
 ROOT = Path(__file__).parents[2]

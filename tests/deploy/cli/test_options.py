@@ -8,7 +8,7 @@ import pytest
 import tcja_deploy
 import tcja_exporters
 import tcja_runtime
-from tcja_deploy.cli.flags import flagged
+from tcja_deploy.cli.options import flagged
 from tcja_runtime.errors import BadInput
 from tcja_runtime.tensorrt.build import Batch
 
