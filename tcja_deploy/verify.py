@@ -94,7 +94,7 @@ class BackendProof:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evidence:
+class _Evidence:
     """What a network is compared with.
 
     Attributes:
@@ -201,7 +201,7 @@ class _Network:
         return f"{found} in {engine.info.sha256}" if engine else found
 
 
-def prove(opened: Bundle, evidence: Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
+def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
     """Compare a bundle's network in one backend with its golden vectors, and count how it classifies.
 
     Args:
@@ -269,7 +269,7 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
     return names, not_run
 
 
-def _evidence(opened: Bundle, options: VerifyOptions) -> Evidence:
+def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
     """The golden vectors and the data, with the trained network's predictions, and the windows to show."""
     manifest = opened.manifest
     data = _data(options.data, options.samples, manifest)
@@ -285,7 +285,7 @@ def _evidence(opened: Bundle, options: VerifyOptions) -> Evidence:
     shown = anytime.ShownWindows.choose(windows, manifest.input, n, runs)
     if len(shown.windows):
         original = dataclasses.replace(original, shown=original.shown[: len(shown.windows)])
-    return Evidence(golden=vectors, data=data, original=original, shown=shown)
+    return _Evidence(golden=vectors, data=data, original=original, shown=shown)
 
 
 def _compared(first: BackendProof, second: BackendProof) -> BackendProof:

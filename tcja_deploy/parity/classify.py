@@ -43,10 +43,10 @@ def predict(
     Args:
         network: the network.
         windows: the data.
-        known: the predictions for the first windows, as far as they are known already, possibly for no window.
+        known: the predictions for the first windows, if they are known already; at least those for no windows.
         identity: a text that identifies everything that the predictions depend on besides the data.
         progress: where progress is shown.
-        until: an exit stack. When it closes without an error, the predictions that were kept on disk are deleted.
+        until: the stack at whose end the predictions on disk are deleted, if no error passes it.
 
     Raises:
         BadInput: a file of the data is damaged.

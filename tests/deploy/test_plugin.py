@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import Bundle, sha256
 
 from ..runtime.tensorrt.plugin import toolkits
@@ -20,16 +19,6 @@ pytestmark = pytest.mark.releases
 @pytest.fixture(params=["fashion_mnist", "dvs128"])
 def name(request) -> str:
     return request.param
-
-
-@pytest.fixture
-def run(capsys):
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = app.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture

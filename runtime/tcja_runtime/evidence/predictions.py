@@ -52,8 +52,7 @@ class Predictions:
         shown: the likeliest class of the first n windows when only their first t frames have come, for t = 1 to T,
             int32 [n, T]; n is 0 if no window was shown frame by frame.
         source: where the windows come from, for people.
-        digest: a text that identifies the data (`tcja_runtime.data.windows.Windows.digest`); empty if the data
-            cannot be identified.
+        digest: a text that identifies the data (`tcja_runtime.data.windows.Windows.digest`); empty where nothing does.
         labels: the labels of the first windows, int64 [M] with M at most N; None where labels are not known.
     """
 
