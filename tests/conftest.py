@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported, save
 
@@ -119,7 +119,7 @@ def _bundles(tmp_path_factory, data) -> Once[Path]:
 
     def make(name: str) -> Path:
         checkpoint, out = networks.SMALL[name].checkpoint(folder / f"{name}.pth"), folder / f"{name}.bundle"
-        pipeline.export(Request(checkpoint=checkpoint, out=out, data=data[name], target="onnx"))
+        pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, data=data[name], target="onnx"))
         return out
 
     return Once(make)

@@ -95,14 +95,14 @@ def export(folder: Path) -> None:
     import torch
 
     from tcja_deploy.export import pipeline
-    from tcja_deploy.export.request import Request
+    from tcja_deploy.export.request import ExportRequest
     from tcja_exporters.networks import NETWORKS
     from tcja_exporters.networks.base import ShapeReader
 
     sizes = NETWORKS[NAME].sizes(ShapeReader({}, {}))
     sizes = sizes._replace(height=SIDE, width=SIDE, widths=(CHANNELS,) * len(sizes.widths), hidden=4 * CHANNELS)
     torch.save({"net": drawn.module(NAME, 0, sizes).state_dict(), "epoch": 0}, folder / "model.pth")
-    request = Request(checkpoint=folder / "model.pth", out=folder / "a.bundle", target="onnx", samples=1)
+    request = ExportRequest(checkpoint=folder / "model.pth", out=folder / "a.bundle", target="onnx", samples=1)
     pipeline.export(request, silent())
 
 

@@ -91,9 +91,9 @@ def main() -> None:
     found = timed("import", modules)()
     for owner, name in STEPS:
         setattr(found[owner], name, timed(f"{owner}.{name}", getattr(found[owner], name)))
-    from tcja_deploy.export.request import Request
+    from tcja_deploy.export.request import ExportRequest
 
-    request = Request(checkpoint=Path(sys.argv[1]), out=Path(sys.argv[2]), target="onnx")
+    request = ExportRequest(checkpoint=Path(sys.argv[1]), out=Path(sys.argv[2]), target="onnx")
     timed("pipeline.export", found["pipeline"].export)(request)
 
 

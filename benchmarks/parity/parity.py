@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks import drawn
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity.verdict import Report
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.errors import ParityNotMet
@@ -37,12 +37,12 @@ def compared(what: str, seed: int, samples: int, folder: Path) -> Report:
     request = {"out": folder / f"{seed}.bundle", "target": "onnx", "samples": samples}
     if what in NETWORKS:
         path = drawn.checkpoint(what, seed, folder / f"{seed}.pth")
-        return pipeline.export(Request(checkpoint=path, network=what, **request))[1]
+        return pipeline.export(ExportRequest(checkpoint=path, network=what, **request))[1]
     part = folder / f"{seed}.npz"
     with np.load(data) as arrays:
         chosen = np.random.default_rng(seed).permutation(len(arrays["labels"]))[:samples]
         np.savez(part, **{name: arrays[name][chosen] for name in arrays.files if len(arrays[name]) > chosen.max()})
-    return pipeline.export(Request(checkpoint=Path(checkpoint), data=part, **request))[1]
+    return pipeline.export(ExportRequest(checkpoint=Path(checkpoint), data=part, **request))[1]
 
 
 def row(what: str, seed: int, report: Report, seconds: float) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks import drawn
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.networks import NETWORKS
 from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.errors import TcjaError
@@ -35,7 +35,7 @@ def row(what: str, precision: str, samples: int | None, batch: Batch, folder: Pa
     """Export a network and say what became of it."""
     path, _, data = what.partition(":")
     network = path if path in NETWORKS else None
-    request = Request(
+    request = ExportRequest(
         checkpoint=drawn.checkpoint(path, 0, folder / f"{path}.pth") if network else Path(path),
         network=network,
         data=Path(data) if data else None,

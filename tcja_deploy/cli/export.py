@@ -23,7 +23,7 @@ from tcja_runtime.errors import DONE, ParityNotMet
 from tcja_runtime.tensorrt.build import Batch
 
 if TYPE_CHECKING:
-    from tcja_deploy.export.request import Request
+    from tcja_deploy.export.request import ExportRequest
 
 Checkpoint = Annotated[Path, typer.Argument(help="The trained network, as training saved it (.pth, .pt).")]
 Out = Annotated[
@@ -134,8 +134,8 @@ def export(
 ) -> int:
     """Turn a checkpoint into a verified bundle: ONNX models, an engine, and the proof that they fire its spikes."""
     with needs("export"):
-        from tcja_deploy.export.request import Request
-    request = Request(
+        from tcja_deploy.export.request import ExportRequest
+    request = ExportRequest(
         checkpoint=checkpoint,
         out=out_ or Path(checkpoint.stem + ".bundle"),
         network=network,
@@ -148,7 +148,7 @@ def export(
         target=target.value,
         batch=Batch.parse(batch),
         precision=precision.value,
-        keep=tuple(keep) if keep else Request.keep,
+        keep=tuple(keep) if keep else ExportRequest.keep,
         time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
         split=split,
         streaming=streaming or time_form is TimeForm.STEPWISE,
@@ -162,7 +162,7 @@ def export(
     return _exported(request, as_json)
 
 
-def _exported(request: Request, as_json: bool) -> int:
+def _exported(request: ExportRequest, as_json: bool) -> int:
     """Export, print the result, and return the exit code."""
     with needs("export"):
         from tcja_deploy.export import pipeline

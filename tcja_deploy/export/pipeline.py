@@ -13,7 +13,7 @@ from tcja_deploy.budget import batch_size, judged_windows
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.export.time_form import choose
 from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
@@ -61,7 +61,7 @@ RANDOM_WINDOWS = 2
 """The least number of random windows. A small network takes more: as many as run at once."""
 
 
-def export(request: Request, progress: Progress | None = None) -> tuple[Manifest, verdict.Report]:
+def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Manifest, verdict.Report]:
     """Export a checkpoint and write its bundle.
 
     Raises:
@@ -77,7 +77,9 @@ def export(request: Request, progress: Progress | None = None) -> tuple[Manifest
         return _export(request, target, folder, progress)
 
 
-def _export(request: Request, target: str | None, folder: Path, progress: Progress) -> tuple[Manifest, verdict.Report]:
+def _export(
+    request: ExportRequest, target: str | None, folder: Path, progress: Progress
+) -> tuple[Manifest, verdict.Report]:
     network = _network(request, progress)
     anytime.check(request.anytime, network.contract)
     if request.streaming:
@@ -105,7 +107,7 @@ def _export(request: Request, target: str | None, folder: Path, progress: Progre
     return manifest, report
 
 
-def _network(request: Request, progress: Progress) -> TrainedNetwork:
+def _network(request: ExportRequest, progress: Progress) -> TrainedNetwork:
     """The trained network, as the request wants it to return its output, cut recordings and name classes."""
     with progress.step("read the checkpoint" if request.model is None else "replace the neurons"):
         network = _trained(request)
@@ -144,7 +146,7 @@ def _to_onnx(
     return ExportedNetwork(trained=network, folder=folder, signature=signature, lowered=lowered)
 
 
-def _lowered(request: Request, network: ExportedNetwork, windows: Windows, progress: Progress) -> ExportedNetwork:
+def _lowered(request: ExportRequest, network: ExportedNetwork, windows: Windows, progress: Progress) -> ExportedNetwork:
     """The models in the precision of the request, with the advice and the calibration that they come from."""
     if request.precision == "fp32":
         return network
@@ -169,7 +171,7 @@ def _lowered(request: Request, network: ExportedNetwork, windows: Windows, progr
     return dataclasses.replace(network, signature=signature, lowered=found, advice=advice, calibration=calibration)
 
 
-def _kept(request: Request, advice: list[Advice], exported: Exported, signature: NetworkSignature) -> set[str]:
+def _kept(request: ExportRequest, advice: list[Advice], exported: Exported, signature: NetworkSignature) -> set[str]:
     """The modules that stay in float32."""
     advised = next(found.keep for found in advice if found.precision == request.precision)
     meant = {ADVISED: advised, NOTHING: []}
@@ -184,7 +186,7 @@ def _kept(request: Request, advice: list[Advice], exported: Exported, signature:
 
 
 def _laid_out(
-    request: Request, network: ExportedNetwork, target: str | None, progress: Progress
+    request: ExportRequest, network: ExportedNetwork, target: str | None, progress: Progress
 ) -> tuple[ExportedNetwork, TimeForms]:
     """The plain model with the time form of each layer."""
     signature, models = network.signature, network.lowered
@@ -227,7 +229,7 @@ def _manifest(network: ExportedNetwork, time_form: TimeForms, streaming: Streami
     )
 
 
-def _write(request: Request, folder: Path, manifest: Manifest, certificate: Certificate) -> None:
+def _write(request: ExportRequest, folder: Path, manifest: Manifest, certificate: Certificate) -> None:
     """Write the report, and all other files of the bundle if parity is met.
 
     Raises:
@@ -245,7 +247,7 @@ def _write(request: Request, folder: Path, manifest: Manifest, certificate: Cert
     write_manifest(folder, manifest)
 
 
-def _trained(request: Request) -> TrainedNetwork:
+def _trained(request: ExportRequest) -> TrainedNetwork:
     """The trained network: one of the registry, found by its checkpoint, or a user's own."""
     checkpoint = (
         load_checkpoint(request.checkpoint, trust_checkpoint=request.trust_checkpoint) if request.checkpoint else None
@@ -275,13 +277,13 @@ def _trained(request: Request) -> TrainedNetwork:
     )
 
 
-def _check_options(request: Request) -> None:
+def _check_options(request: ExportRequest) -> None:
     """Check the options that need nothing else."""
     if request.precision not in PRECISIONS:
         raise BadInput(f"`precision` {request.precision} must be {', '.join(PRECISIONS)}")
     if request.time_form not in (None, AUTO, *TIME_FORMS):
         raise BadInput(f"`time_form` {request.time_form} must be {AUTO}, {', '.join(TIME_FORMS)}")
-    if request.keep != Request.keep and request.precision == "fp32":
+    if request.keep != ExportRequest.keep and request.precision == "fp32":
         raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
     if request.report is None:
         return
@@ -307,7 +309,7 @@ def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[st
     return given or own
 
 
-def _windows(request: Request, network: TrainedNetwork, signature: NetworkSignature) -> Windows:
+def _windows(request: ExportRequest, network: TrainedNetwork, signature: NetworkSignature) -> Windows:
     """The windows to compare on: the data of the request, or random ones."""
     for option, n in (("`samples`", request.samples), ("`judge`", request.judge)):
         if n is not None and n < 1:

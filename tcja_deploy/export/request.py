@@ -13,7 +13,7 @@ from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
+class ExportRequest:
     """What to export, and how.
 
     Attributes:

@@ -34,7 +34,9 @@ def streamed(tmp_path_factory) -> Callable[[networks.Small], Path]:
     def export(small: networks.Small) -> Path:
         folder = tmp_path_factory.mktemp(small.name)
         checkpoint, bundle = small.checkpoint(folder / "model.pth"), folder / "original.bundle"
-        pipeline.export(request.Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True))
+        pipeline.export(
+            request.ExportRequest(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True)
+        )
         return bundle
 
     return export

@@ -75,7 +75,7 @@ def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, p
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     out = tmp_path / "a.bundle"
     pipeline.export(
-        request.Request(
+        request.ExportRequest(
             checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision=precision, keep=("nothing",)
         )
     )
@@ -183,7 +183,7 @@ def unsettled(data, name, tmp_path) -> Path:
     """A bundle in fp16, in which rounding decides in most windows."""
     checkpoint, out = networks.SMALL[name].checkpoint(tmp_path / "model.pth"), tmp_path / "unsettled.bundle"
     pipeline.export(
-        request.Request(
+        request.ExportRequest(
             checkpoint=checkpoint, out=out, data=data[name], target="onnx", precision="fp16", keep=("nothing",)
         )
     )

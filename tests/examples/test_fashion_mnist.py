@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from tcja_deploy.export.pipeline import export
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 
 FASHION = Path(__file__).parents[2] / "examples" / "fashion_mnist"
 
 
 @pytest.mark.slow
 def test_the_shipped_network_is_as_accurate_as_its_readme_says(tmp_path):
-    request = Request(
+    request = ExportRequest(
         checkpoint=FASHION / "checkpoint.pth",
         out=tmp_path / "a.bundle",
         data=FASHION / "test_1000.npz",

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tcja_deploy.export.pipeline import export
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
 
@@ -42,7 +42,7 @@ def test_the_shipped_generator_is_exported_with_its_latents(tmp_path):
     """Not a spike differs, and the images are the same but for rounding."""
     bundle = tmp_path / "a.bundle"
     manifest, report = export(
-        Request(checkpoint=FSVAE / "checkpoint.pth", out=bundle, data=FSVAE / "latents.npz", target="onnx")
+        ExportRequest(checkpoint=FSVAE / "checkpoint.pth", out=bundle, data=FSVAE / "latents.npz", target="onnx")
     )
     assert (manifest.network, manifest.time_steps, manifest.classes) == ("fsvae", 8, [])
     assert report.met
@@ -118,7 +118,7 @@ def test_what_is_trained_is_found_drawn_from_and_exported(images, tmp_path):
     sample("--checkpoint", checkpoint, "draw", latents, "--count", 16)
     with np.load(latents) as data:
         assert (data["latents"].shape, data["latents"].dtype) == ((16, 2, 6), np.uint8)
-    export(Request(checkpoint=checkpoint, out=bundle, data=latents, target="onnx"))
+    export(ExportRequest(checkpoint=checkpoint, out=bundle, data=latents, target="onnx"))
     sample("--checkpoint", checkpoint, "compare", latents, bundle, picture, "--rows", 2)
     ours, theirs = halves(picture.read_bytes())
     assert ours.shape == theirs.shape == (2 * 2 * 32, 8 * 2 * 32)

@@ -196,7 +196,9 @@ def test_it_is_told_to_people(run, tmp_path):
 
 def test_a_form_that_there_is_not_from_python(tmp_path):
     with pytest.raises(BadInput, match="`time_form` sideways must be auto, scan, unrolled"):
-        pipeline.export(request.Request(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways"))
+        pipeline.export(
+            request.ExportRequest(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways")
+        )
 
 
 def test_a_form_that_there_is_not(run, tmp_path):

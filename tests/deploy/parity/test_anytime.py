@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tcja_deploy.build import build
 from tcja_deploy.console import out
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity.anytime import ShownWindows
 from tcja_deploy.report import plots
 from tcja_deploy.verify import VerifyOptions, verify
@@ -121,7 +121,9 @@ def kind(request) -> str:
 
 def exported(kind: str, path, out, **options):
     net = trained(kind)
-    request = Request(model=net, layout="TN", data=path, out=out, target="onnx", per_step=kind == "per step", **options)
+    request = ExportRequest(
+        model=net, layout="TN", data=path, out=out, target="onnx", per_step=kind == "per step", **options
+    )
     return net.double(), *pipeline.export(request)
 
 

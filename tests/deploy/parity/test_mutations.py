@@ -15,7 +15,7 @@ import pytest
 
 from tcja_deploy.cli import app
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 
 from ... import networks
@@ -42,7 +42,7 @@ def exported(request, tmp_path_factory) -> Exported:
     small, folder = request.param, tmp_path_factory.mktemp(request.param.name)
     checkpoint = small.checkpoint(folder / "model.pth")
     bundle = folder / "original.bundle"
-    pipeline.export(Request(checkpoint=checkpoint, out=bundle, target="onnx", samples=4))
+    pipeline.export(ExportRequest(checkpoint=checkpoint, out=bundle, target="onnx", samples=4))
     norms = {key: value.numpy() for key, value in small.state().items() if key.endswith(".running_var")}
     return Exported(bundle, {key.removesuffix(".running_var"): value for key, value in norms.items()})
 

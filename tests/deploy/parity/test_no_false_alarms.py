@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 
 from ... import networks
 
@@ -19,7 +19,7 @@ def test_no_false_alarm_in_fifty_networks(name, tmp_path):
     flips = undecided = 0
     for seed in range(SEEDS // len(networks.SMALL)):
         checkpoint = networks.SMALL[name].checkpoint(tmp_path / f"{seed}.pth", seed=seed + 100)
-        request = Request(checkpoint=checkpoint, out=tmp_path / f"{seed}.bundle", target="onnx", samples=4)
+        request = ExportRequest(checkpoint=checkpoint, out=tmp_path / f"{seed}.bundle", target="onnx", samples=4)
         _, report = pipeline.export(request)
         (found,) = report.backends
         assert found.unexplained == 0

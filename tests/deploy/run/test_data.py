@@ -68,8 +68,8 @@ def small_batches(monkeypatch) -> None:
 
 
 @pytest.fixture
-def request_(tmp_path, data) -> request.Request:
-    return request.Request(
+def request_(tmp_path, data) -> request.ExportRequest:
+    return request.ExportRequest(
         checkpoint=networks.SMALL[NAME].checkpoint(tmp_path / "a.pth"),
         out=tmp_path / "a.bundle",
         data=data[NAME],

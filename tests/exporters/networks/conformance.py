@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.costs.roofline import Costs
@@ -137,7 +137,7 @@ class Conformance:
         batch = self.small.inputs(2)
         with torch.no_grad():
             assert torch.equal(found.model(batch), self.small.module()(batch))
-        request = Request(checkpoint=checkpoint, out=tmp_path / "bundle", samples=4, target="tensorrt-rtx")
+        request = ExportRequest(checkpoint=checkpoint, out=tmp_path / "bundle", samples=4, target="tensorrt-rtx")
         manifest, result = pipeline.export(request)
         assert result.met
         assert result.backends[0].twins == ["model.onnx"]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
@@ -50,7 +50,7 @@ QUICK = ("SpikingJelly activation_based, windows", "snnTorch, hidden states", "n
 def test_it_is_exported_and_matches(name, tmp_path):
     network, layout = made(name)
     np.savez(tmp_path / "data.npz", frames=windows(6))
-    request = Request(
+    request = ExportRequest(
         model=network, layout=layout, data=tmp_path / "data.npz", out=tmp_path / "own.bundle", target="tensorrt-rtx"
     )
     manifest, result = pipeline.export(request)
@@ -71,7 +71,7 @@ def test_it_is_exported_and_matches(name, tmp_path):
 def test_it_is_exported_in_lower_precision(name, precision, tmp_path):
     network, layout = made(name)
     np.savez(tmp_path / "data.npz", frames=windows(6))
-    request = Request(
+    request = ExportRequest(
         model=network,
         layout=layout,
         data=tmp_path / "data.npz",
@@ -159,7 +159,7 @@ def test_structures_that_cannot_be_exported_are_refused(tmp_path):
 
     def exported(network: nn.Module) -> None:
         pipeline.export(
-            Request(model=own.awake(network), shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+            ExportRequest(model=own.awake(network), shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
         )
 
     with pytest.raises(BadInput, match="a spiking layer is recurrent: its current depends on its own spikes"):
@@ -298,13 +298,13 @@ def test_a_spiking_layer_that_leads_nowhere_is_named(tmp_path):
     with pytest.raises(
         BadInput, match=r"the spiking layer 'net\.n2' has no part in the network's answer, so it is not in"
     ):
-        pipeline.export(Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
+        pipeline.export(ExportRequest(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
 
 
 def test_neurons_that_are_never_called_do_no_harm(tmp_path):
     network = own.awake(own.Window(*own.activation_based("m")))
     network.spare = own.activation_based("m")[0]
-    request = Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+    request = ExportRequest(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
     manifest, _ = pipeline.export(request)
     assert not any("spare" in layer.name for layer in manifest.layers)
 
@@ -333,7 +333,7 @@ class Layered(own.Window):
 )
 def test_layers_whose_models_have_untyped_parts(layer, fold, tmp_path):
     network = own.awake(Layered(layer, fold))
-    request = Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+    request = ExportRequest(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
     assert pipeline.export(request)[1].met
 
 
@@ -357,6 +357,6 @@ class Exotic(own.Window):
 def test_what_torch_cannot_export_is_said_in_a_line(network, message, tmp_path):
     model = own.awake(network(*own.activation_based("m")))
     with pytest.raises(BadInput, match=message) as caught:
-        pipeline.export(Request(model=model, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
+        pipeline.export(ExportRequest(model=model, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

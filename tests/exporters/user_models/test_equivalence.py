@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tcja_deploy.export import pipeline
-from tcja_deploy.export.request import Request
+from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.errors import BadInput
 
@@ -49,7 +49,7 @@ def test_random_operations_that_did_not_show_are_found_in_the_graph(tmp_path):
     with pytest.raises(
         BadInput, match=r"the network draws random numbers \(net/RandomUniformLike\), so no two runs agree"
     ):
-        pipeline.export(Request(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
+        pipeline.export(ExportRequest(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
 
 
 class Remembering(own.Step):

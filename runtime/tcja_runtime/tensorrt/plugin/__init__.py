@@ -21,8 +21,6 @@ docs/explanation/plugin.md.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -30,12 +28,10 @@ import numpy as np
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.tensorrt.plugin.kernel import Kernel, width
+from tcja_runtime.tensorrt.plugin.kernel import Kernel
+from tcja_runtime.tensorrt.plugin.node import NAME, NAMESPACE, VERSION
 
-NAME, NAMESPACE, VERSION = "TcjaLif", "tcja", "1"
-FIELD = "kernel"
 AHEAD_OF_TIME, AT_RUN_TIME = "ahead of time", "at run time"
-
 NEVER_RUN = "it was never run in a real TensorRT"
 """The warning that goes with every mention of the plugin to users."""
 
@@ -88,27 +84,3 @@ def _check_fields(trt: Any) -> None:
             f"plugins of TensorRT {trt.__version__} do not work with NumPy {np.__version__}, which its bindings were "
             "not built for: run \"pip install 'numpy<2'\""
         )
-
-
-def described(spec: NeuronSpec, pool: int = 1) -> str:
-    """The attribute `kernel` of a node, from its neuron and the k of the k x k maximum pooling after it."""
-    return json.dumps({**dataclasses.asdict(spec), "pool": pool})
-
-
-def pool_of(text: str) -> int:
-    """The k of the pooling, from the attribute `kernel` of a node."""
-    return int(json.loads(text)["pool"])
-
-
-def kernel_of(text: str, half: bool, window: tuple[int, ...]) -> Kernel:
-    """The kernel of a node.
-
-    Args:
-        text: the attribute `kernel` of the node.
-        half: whether the currents are float16; else they are float32.
-        window: the shape of the currents of one window and step, (C, H, W); -1 where it varies.
-    """
-    fields = json.loads(text)
-    pool = fields.pop("pool")
-    wide = 1 if -1 in window else width(window, half, pool)
-    return Kernel(NeuronSpec.from_dict(fields), half, wide, pool)

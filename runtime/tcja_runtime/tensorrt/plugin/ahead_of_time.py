@@ -21,8 +21,8 @@ from typing import Any
 
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import gpu
-from tcja_runtime.tensorrt.plugin import FIELD, NAME, NAMESPACE, kernel_of, pool_of
 from tcja_runtime.tensorrt.plugin.kernel import THREADS
+from tcja_runtime.tensorrt.plugin.node import FIELD, NAME, NAMESPACE, kernel_of, pool_of
 
 
 def register(trt: Any) -> None:

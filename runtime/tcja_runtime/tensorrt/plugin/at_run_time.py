@@ -17,8 +17,9 @@ import numpy as np
 
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import gpu
-from tcja_runtime.tensorrt.plugin import FIELD, NAME, NAMESPACE, VERSION, kernel_of, launch, pool_of
+from tcja_runtime.tensorrt.plugin import launch
 from tcja_runtime.tensorrt.plugin.kernel import Kernel
+from tcja_runtime.tensorrt.plugin.node import FIELD, NAME, NAMESPACE, VERSION, kernel_of, pool_of
 
 _PTX, _WINDOW = "ptx", "window"
 """The fields that a serialised plugin has besides `FIELD`: its code, and the shape that the code is for."""

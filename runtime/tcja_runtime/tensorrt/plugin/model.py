@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from tcja_runtime.bundle.conformance import spec_of
 from tcja_runtime.model_file import protobuf
-from tcja_runtime.tensorrt.plugin import FIELD, NAME, NAMESPACE, VERSION, described
+from tcja_runtime.tensorrt.plugin.node import FIELD, NAME, NAMESPACE, VERSION, described
 
 _FLOAT, _HALF = 1, 10
 """TensorProto.DataType."""

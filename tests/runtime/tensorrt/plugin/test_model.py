@@ -22,8 +22,9 @@ from onnx.reference.op_run import OpRun
 from tcja_exporters import custom_op
 from tcja_exporters.graph import time_forms
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.tensorrt import build, plugin
+from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.plugin.model import Fused, with_plugin
+from tcja_runtime.tensorrt.plugin.node import described, kernel_of
 
 from .... import networks
 from ....exporters.precision.lowering import lower
@@ -44,7 +45,7 @@ def kernel_op(tmp_path_factory):
 
         def _run(self, current, kernel=None, plugin_namespace=None, plugin_version=None, aot=None):
             assert (plugin_namespace, plugin_version, aot) == ("tcja", "1", 1)
-            made = plugin.kernel_of(kernel, current.dtype == np.float16, current.shape[2:])
+            made = kernel_of(kernel, current.dtype == np.float16, current.shape[2:])
             spikes, _ = host.run(compiled(made), 0, made, current)
             return (spikes if made.pool == 1 else spikes.reshape(-1, *spikes.shape[2:]),)
 
@@ -234,7 +235,7 @@ def test_at_run_time_nothing_is_compiled_ahead():
     assert {a.name: helper.get_attribute_value(a) for a in node.attribute} == {
         "plugin_namespace": b"tcja",
         "plugin_version": b"1",
-        "kernel": plugin.described(custom_op.spec_of(model.graph.node[0])).encode(),
+        "kernel": described(custom_op.spec_of(model.graph.node[0])).encode(),
     }
     assert (node.op_type, node.domain, node.name, node.overload) == ("TcjaLif", "tcja", "n/TcjaLif", "")
 
@@ -277,7 +278,7 @@ def test_nvidias_parser_looks_for_the_plugin_and_hands_it_the_constants(tmp_path
     if registered:
         assert done.returncode == -signal.SIGABRT
         constants = custom_op.spec_of(model.graph.node[0])
-        assert f"TAKEN {plugin.described(constants, 2)}\n" in done.stdout
+        assert f"TAKEN {described(constants, 2)}\n" in done.stdout
     else:
         assert done.returncode == 0
         assert "pluginName: TcjaLif, pluginVersion: 1, pluginNamespace: tcja" in done.stdout

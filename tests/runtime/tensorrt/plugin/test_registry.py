@@ -9,7 +9,7 @@ import pytest
 
 from tcja_runtime.neuron import fire
 from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
-from tcja_runtime.tensorrt.plugin import described, kernel_of
+from tcja_runtime.tensorrt.plugin.node import described, kernel_of
 
 from . import host, kernels, registry
 from .kernels import SPECS
