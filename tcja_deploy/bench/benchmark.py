@@ -5,9 +5,10 @@ the GPU and back are part of it, as in real use; reading files is not. The windo
 that the network fires, and draws power, as it does on data.
 
 A case is one backend with one batch size. A single case is measured in this process: its latency and memory, the energy
-of the board and, if the bundle has stepwise models, the latency frame by frame. The latencies of several cases are
-measured in this process in turns. The memory of each of them is measured in a process of its own (``python -m
-tcja_deploy.bench.benchmark``), because memory that one case took in this process would count for the next case too.
+of the board and, if the bundle has stepwise models, the latency frame by frame. If there are several cases, their
+latencies are measured in this process, with one run of each case in turn. The memory of each case is then measured in a
+process of its own (``python -m tcja_deploy.bench.benchmark``): in this process, the memory that one case took would be
+counted for the next case too.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.power import Power, Sampler, Source
 
 CANONICAL = MODEL
-"""The name, in a list of backends, of the canonical model. ONNX Runtime runs it on the CPU, by its functions."""
+"""The name that stands for the canonical model, model.onnx, in a list of backends.
+
+ONNX Runtime runs it on the CPU, and computes the spiking layers with the ONNX functions that the model holds.
+"""
 
 _REST = 2.0  # seconds, to measure the power at rest
 
@@ -54,15 +58,15 @@ _Result = TypeVar("_Result")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchOptions:
-    """What to measure, and for how long.
+    """The options of a benchmark: what to measure, and for how long.
 
     Attributes:
-        backends: names of `tcja_runtime.choices.BACKENDS`, `AUTO`, or `CANONICAL`; the others are compared with
-            the first.
-        batches: the numbers of windows in a run.
-        trust_engine: whether to load engines that the bundle's manifest does not know.
-        seconds: the least time to measure each case for.
-        warm_up: the seconds for which each case runs before it is measured.
+        backends: the names of the backends: each one of `tcja_runtime.choices.BACKENDS`, `AUTO`, or `CANONICAL`. The
+            backends after the first are compared with the first.
+        batches: the batch sizes: the numbers of windows in a run.
+        trust_engine: whether to load engines that the bundle's manifest does not list.
+        seconds: the shortest time in seconds to measure each case.
+        warm_up: the time in seconds for which each case runs before it is measured.
     """
 
     backends: tuple[str, ...] = (AUTO,)
@@ -83,10 +87,11 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
     Args:
         path: the bundle.
         options: the backends and batch sizes to measure, and the time to measure for.
-        progress: where to show progress, and the reason why an engine is passed over.
+        progress: where to show progress, and the reason for each engine that is skipped.
 
     Raises:
-        BadInput: the bundle is damaged, has no such engine, or its engine does not take a batch size.
+        BadInput: the bundle is damaged, it has no engine of the given name, or the engine does not take one of the
+            batch sizes.
         Unavailable: this machine lacks memory, or a package or device that a backend needs.
     """
     options, progress = options or BenchOptions(), progress or silent()
@@ -108,10 +113,10 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
     for (batch, name), taken in seconds.items():
         backend, stepwise = backends[name], None
         if options.side_by_side:
-            with progress.step(f"measure the memory of {backend.title}, {batch} at a time"):
+            with progress.step(f"measure the memory of {backend.title}, batch {batch}"):
                 memory = _own_memory(path, name, batch, options.trust_engine)
         elif bundle.manifest.streaming and not backend.engine:
-            with progress.step("measure frame by frame"):
+            with progress.step("measure the latency frame by frame"):
                 stepwise = _stepwise(bundle, backend, feeds[batch], options.seconds)
         cases.append(
             Case(
@@ -140,22 +145,22 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
 
 
 def inputs(path: Path, manifest: Manifest, batch: int) -> dict[str, Floats]:
-    """A batch of the bundle's golden windows, float32 [N, ...], by the name of the network's input.
+    """Return a batch of the bundle's golden windows, float32 [N, ...], by the name of the network's input.
 
-    The windows repeat where there are fewer than N.
+    If the bundle has fewer than N golden windows, they are repeated.
 
     Raises:
-        BadInput: the golden windows are of another network than the manifest.
+        BadInput: the golden windows do not fit the network of the manifest.
     """
     windows = golden.load(path / GOLDEN, manifest.input).samples.inputs
     if windows.shape[1:] != manifest.input.shape or not len(windows):
-        raise BadInput(f"{path / GOLDEN} is of another network than the manifest; export the bundle again")
+        raise BadInput(f"{path / GOLDEN} does not fit the network of the manifest; export the bundle again")
     repeated = np.ascontiguousarray(windows[np.arange(batch) % len(windows)], np.float32)
     return {manifest.input.name: repeated}
 
 
 def _loaded(bundle: Bundle, options: BenchOptions, progress: Progress) -> dict[str, Backend]:
-    """The backends to measure, by name. For `AUTO` this is the name of the backend that was chosen."""
+    """Load the backends to measure. Returns them by name; for `AUTO`, the name is that of the chosen backend."""
     found = {}
     for name in options.backends:
         with progress.step(f"load the network ({name})" if options.side_by_side else "load the network"):
@@ -176,7 +181,10 @@ def _opened(bundle: Bundle, name: str, trust_engine: bool) -> Backend:
 
 
 def _check_batch(backend: Backend, batch: int, path: Path) -> None:
-    """Refuse a batch that the engine would split or fill up: the time would be that of another batch."""
+    """Raise `BadInput` if an engine does not take a batch size.
+
+    The engine would split the batch or fill it up, and the measured time would be that of another batch size.
+    """
     if backend.engine:
         least, _, most = backend.engine.info.batch
         if not least <= batch <= most:
@@ -189,13 +197,17 @@ def _check_batch(backend: Backend, batch: int, path: Path) -> None:
 def _measured(
     runs: Mapping[_Key, Callable[[], object]], title: str, options: BenchOptions, progress: Progress
 ) -> tuple[dict[_Key, list[float]], Energy | None]:
-    """The seconds of each run of each case, and the power of a single case.
+    """Measure the cases.
 
     Args:
         runs: the function that runs each case.
         title: the first backend's name for people.
         options: the time to measure for.
         progress: where to show progress.
+
+    Returns:
+        The seconds of each run of each case; and the power that the board drew, None if there are several cases or
+        the board does not report its power.
     """
     source = None if options.side_by_side else power.source()
     rest = None
@@ -213,14 +225,14 @@ def _measured(
 
 
 def _sampled(source: Source, work: Callable[[], _Result]) -> tuple[_Result, Power | None]:
-    """The result of `work`, and the power that the board drew while it ran; None for too few samples."""
+    """Return the result of `work`, and the power that the board drew while it ran; None for too few samples."""
     with Sampler(source) as sampler:
         result = work()
     return result, sampler.power
 
 
 def _stepwise(bundle: Bundle, backend: Backend, feed: Mapping[str, Floats], seconds: float) -> StepwiseLatency:
-    """The latency frame by frame, and the latency of whole windows in the same backend."""
+    """Measure the latency frame by frame, and the latency of whole windows in the same backend."""
     (windows,) = feed.values()
     streams = Streams.open(bundle, len(windows), backend=backend.name)
     taken = stepwise_in_turns(streams, lambda: backend.session.run(feed), windows, seconds, FEWEST)
@@ -228,7 +240,11 @@ def _stepwise(bundle: Bundle, backend: Backend, feed: Mapping[str, Floats], seco
 
 
 def _own_memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory:
-    """The memory of one case, measured in a process of its own."""
+    """Measure the memory of one case in a process of its own.
+
+    Raises:
+        Unavailable: the process failed.
+    """
     request = json.dumps({"path": str(path), "name": name, "batch": batch, "trust_engine": trust_engine})
     command = [sys.executable, "-m", "tcja_deploy.bench.benchmark"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
@@ -239,7 +255,7 @@ def _own_memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory
 
 
 def main() -> None:
-    """Run one case, which stdin names, in this process, and print its memory as JSON."""
+    """Run one case in this process, and print the memory that it takes as JSON. stdin has the case, as JSON."""
     request = json.load(sys.stdin)
     path = Path(request["path"])
     bundle = Bundle.open(path, any_engine=request["trust_engine"])

@@ -1,4 +1,4 @@
-"""The memory that this process takes, from a start until it is read."""
+"""The memory that this process takes between the start of a measurement and its end."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Memory:
             None if the system does not report it.
         loaded: the part of `process` that was not there before the network and its libraries were loaded; None if the
             system does not report it.
-        gpu: the decrease of the GPU's free memory, whichever process took it; on a Jetson, of the machine's memory.
-            None if the system does not report it.
+        gpu: the decrease of the GPU's free memory, or on a Jetson of the machine's free memory. Memory that other
+            processes took is counted too. None if the system does not report it.
     """
 
     process: int | None
@@ -33,7 +33,7 @@ class MemoryMeter:
     """A measurement of this process's memory, which begins with `start` and is read with `read`.
 
     Attributes:
-        resident: the bytes that the process had at the start; None if the system cannot count the peak anew.
+        resident: the bytes of memory that the process had at the start; None if the system cannot reset the peak.
         free: the bytes of free GPU memory at the start; None if the system does not report it.
     """
 
@@ -42,16 +42,16 @@ class MemoryMeter:
 
     @classmethod
     def start(cls) -> MemoryMeter:
-        """Begin to measure: the peak memory of this process is counted anew from here."""
+        """Start a measurement: the peak memory of this process is reset, and counted from here on."""
         free, resident = free_memory(), _status("VmRSS")
         try:
-            (_PROCESS / "clear_refs").write_text("5")  # sets the peak back (proc(5))
+            (_PROCESS / "clear_refs").write_text("5")  # resets the peak (proc(5))
         except OSError:
             resident = None
         return cls(resident, free)
 
     def read(self) -> Memory:
-        """The memory since the start."""
+        """Return the memory that was taken since the start."""
         left, peak = free_memory(), _status("VmHWM")
         return Memory(
             process=peak,
@@ -61,7 +61,7 @@ class MemoryMeter:
 
 
 def _status(entry: str) -> int | None:
-    """An entry of /proc/self/status, in bytes; None if it is not there."""
+    """Return an entry of /proc/self/status, such as "VmRSS", in bytes; None if the system does not have it."""
     try:
         lines = (_PROCESS / "status").read_text().splitlines()
     except OSError:

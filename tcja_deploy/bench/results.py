@@ -13,13 +13,13 @@ from tcja_deploy.bench.timing import Latency, StepwiseLatency
 from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.machine.power import Power
 
-WINDOWS = "the bundle's golden windows, over and over"
-"""What the measured windows are."""
+WINDOWS = "the bundle's golden windows, repeated"
+"""The description of the windows that are run, for JSON."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Energy:
-    """The power that the board drew.
+    """The power that the board drew, at rest and during the runs.
 
     Attributes:
         source: the sensor, "hwmon" or "tegrastats".
@@ -67,13 +67,16 @@ class Case:
 
     @property
     def joules(self) -> float | None:
-        """The energy that the whole board took for a window, in joules; None if the power is not known."""
+        """The energy that the whole board took for one window, in joules; None if its power is not known."""
         drawn = self.energy and self.energy.runs
         return drawn.watts * self.latency.mean / self.batch if drawn else None
 
     @property
     def joules_above_rest(self) -> float | None:
-        """The energy for a window above that of the board at rest, in joules; None if a power is not known."""
+        """The energy for one window without the energy that the board takes at rest, in joules.
+
+        None if the power during the runs, or the power at rest, is not known.
+        """
         energy = self.energy
         if energy is None or energy.runs is None or energy.rest is None:
             return None
@@ -85,9 +88,10 @@ class Growth:
     """The growth of a backend's time and memory with the batch size, as exponents e: twice the batch takes 2^e as much.
 
     Attributes:
-        backend: the backend, as in `Case`.
-        time: the exponent of the median time of a run; None if a median is not known.
-        memory: the exponent of the memory that the network took, its weights included; None if a memory is not known.
+        backend: the name of the backend, as in `Case`.
+        time: the exponent of the median time of a run; None if the median of a case is not known.
+        memory: the exponent of the memory that the network took, its weights included; None if the memory of a case is
+            not known.
     """
 
     backend: str
@@ -97,19 +101,19 @@ class Growth:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """The speed of a network on a machine.
+    """The latency, throughput, memory and energy of a network on a machine.
 
     Attributes:
         bundle: the bundle's path.
         network: the network's name.
         precision: the precision of the bundle's models.
-        warm_up: the seconds of runs of each case that were not counted.
+        warm_up: the seconds for which each case ran before it was measured.
         before: the machine's conditions before the runs.
         after: the machine's conditions right after the runs.
-        versions: the version of each package that took part.
-        cases: the measurements, by batch size, then by backend in the order asked for.
-        side_by_side: whether more than one backend or batch size was asked for. Cases are then measured in turns,
-            without energy and stepwise latency.
+        versions: the versions of Python and of the installed packages (`tcja_deploy.packages.tools`).
+        cases: the measurements of each case: in the order of batch sizes, then of `BenchOptions.backends`.
+        side_by_side: whether several backends or batch sizes were requested. Their cases are measured in turn, without
+            energy and stepwise latency.
     """
 
     bundle: str
@@ -124,7 +128,7 @@ class Benchmark:
 
     @property
     def growth(self) -> list[Growth]:
-        """The growth of each backend with the batch; empty for a single batch size."""
+        """The growth of the time and memory of each backend with the batch size; empty for a single batch size."""
         if len({case.batch for case in self.cases}) < 2:
             return []
         found = []
@@ -137,12 +141,18 @@ class Benchmark:
         return found
 
     def ratio(self, case: Case) -> float | None:
-        """The median run of the first backend with the same batch, divided by this case's; None for too few runs."""
+        """Return the speed of a case relative to the first backend with the same batch size.
+
+        It is the median latency of the first backend divided by that of the case; None if a median is not known.
+        """
         first = next(other for other in self.cases if other.batch == case.batch).latency.p50
         return first / case.latency.p50 if first and case.latency.p50 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values in seconds, bytes, watts and joules: the case itself, or a list of cases side by side."""
+        """Return plain values for JSON, in seconds, bytes, watts and joules.
+
+        The values of a single case are at the top level. Several cases (`side_by_side`) are a list, "cases".
+        """
         fields = dataclasses.asdict(self)
         cases, side_by_side = fields.pop("cases"), fields.pop("side_by_side")
         for case, found in zip(self.cases, cases, strict=True):
@@ -161,10 +171,10 @@ class Benchmark:
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float | None]) -> float | None:
-    """The slope of a straight line through log(value) against log(size).
+    """Return the slope of the straight line that fits log(value) against log(size) best.
 
     Returns:
-        None if a value is None or 0, or there is one size only.
+        The slope; None if a value is None or 0, or if all sizes are equal.
     """
     known = [value for value in values if value]
     if len(known) < len(sizes) or len(set(sizes)) < 2:

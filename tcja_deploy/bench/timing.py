@@ -24,7 +24,7 @@ WARM_RUNS = 3
 PATIENCE = 10
 """A measurement ends after this many times the wanted seconds, even with fewer than `FEWEST` runs."""
 
-_PAUSE = 0.1  # seconds between runs of different contestants: idle threads of ONNX Runtime spin for about that long
+_PAUSE = 0.1  # seconds between runs of different functions: idle threads of ONNX Runtime spin for about that long
 
 _PARTS = 5  # the drift compares the first and the last of these parts of the runs
 
@@ -86,7 +86,7 @@ class StepwiseLatency:
     Attributes:
         whole: the latency of a whole window, all of its frames at once.
         frame: the latency of one frame that is not the last of its window.
-        last: the latency of the last frame of a window, with the window's prediction.
+        last: the latency of the last frame of a window, until the prediction for the window is there.
     """
 
     whole: Latency
@@ -100,12 +100,16 @@ class StepwiseLatency:
 
 
 def timed(runs: Mapping[Key, Callable[[], object]], seconds: float, fewest: int) -> dict[Key, list[float]]:
-    """The seconds of each run, by contestant, as `alternated` returns them.
+    """Measure the time of several functions in turn, as `alternated` does.
 
     Args:
-        runs: the function to time for each contestant.
-        seconds: the least time to measure for, for each contestant.
-        fewest: the least number of runs of each contestant; fewer are enough after `PATIENCE` times the seconds.
+        runs: the functions to time, by name.
+        seconds: the shortest time in seconds to measure each function.
+        fewest: the least number of runs of each function. The measurement ends with fewer runs after `PATIENCE` times
+            the seconds.
+
+    Returns:
+        The seconds of each run, by the name of the function.
     """
     n = len(runs)
     return alternated(runs, n * seconds, fewest, n * PATIENCE * max(seconds, 1.0))
@@ -114,17 +118,20 @@ def timed(runs: Mapping[Key, Callable[[], object]], seconds: float, fewest: int)
 def alternated(
     runs: Mapping[Key, Callable[[], object]], seconds: float, fewest: int, longest: float = math.inf
 ) -> dict[Key, list[float]]:
-    """The seconds of each run of several contestants, measured in rounds.
+    """Measure the time of several functions in rounds.
 
-    Each contestant runs once in a round, so a disturbance of the machine meets all of them. Each round begins with
-    another contestant. Before each run there is a pause, until the threads of the contestant before it are idle; a
-    single contestant runs without pauses.
+    Each function runs once in a round, so a disturbance of the machine affects all of them. Each round begins with
+    another function. Before each run there is a pause, in which the threads of the previous function become idle; a
+    single function runs without pauses.
 
     Args:
-        runs: the function to time for each contestant.
-        seconds: the least time to measure for, for all contestants together.
+        runs: the functions to time, by name.
+        seconds: the shortest time in seconds to measure all functions together.
         fewest: the least number of rounds.
-        longest: the time in seconds after which fewer rounds are enough.
+        longest: the time in seconds after which the measurement ends, even with fewer rounds.
+
+    Returns:
+        The seconds of each run, by the name of the function.
     """
     taken: dict[Key, list[float]] = {name: [] for name in runs}
     order, rounds = list(runs), 0
@@ -145,14 +152,14 @@ def alternated(
 def stepwise_in_turns(
     streams: Streams, whole: Callable[[], object], windows: Floats, seconds: float, fewest: int
 ) -> dict[str, list[float]]:
-    """The seconds of each run of a batch of windows, in turns: all frames at once, then frame by frame.
+    """Measure a batch of windows in turn: first all frames at once, then frame by frame.
 
     Args:
-        streams: the stepwise network, with one stream a window, at the beginning of a window.
+        streams: the stepwise network, with one stream for each window. All streams are at the beginning of a window.
         whole: the function that runs the same windows with all frames at once.
         windows: a batch of windows [N, T, ...].
-        seconds: the least time to measure for, after a first turn that is not counted.
-        fewest: the least number of turns; fewer are enough after `PATIENCE` times the seconds.
+        seconds: the shortest time in seconds to measure, after a first turn that is not counted.
+        fewest: the least number of turns. The measurement ends with fewer turns after `PATIENCE` times the seconds.
 
     Returns:
         The seconds of each run, by the names of the attributes of `StepwiseLatency`.

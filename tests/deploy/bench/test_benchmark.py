@@ -280,5 +280,5 @@ def test_what_cannot_be_measured(run, bundle, options, code, message):
 def test_windows_of_another_network(run, bundle):
     manifest = Bundle.open(bundle).manifest
     other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
-    with pytest.raises(BadInput, match=r"golden.npz is of another network than the manifest"):
+    with pytest.raises(BadInput, match=r"golden.npz does not fit the network of the manifest"):
         benchmark.inputs(bundle, other, 1)
