@@ -1,4 +1,4 @@
-"""The command `tcja-deploy`, also `python -m tcja_deploy`. Ctrl-C ends it cleanly even while it is loading."""
+"""The command `tcja-deploy`, also `python -m tcja_deploy`. Ctrl-C ends it without a traceback, even during imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of windows to run at once, to judge and to show, so that a command takes little memory and time."""
+"""The numbers of windows that a command runs at once, judges or runs again, to save memory and time."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ _RUN_STEPS = 2**27
 
 
 def batch_size(signature: NetworkSignature) -> int:
-    """The number of windows to run at once, from 1 to 64, so that recorded spikes take at most 256 MiB."""
+    """Return the number of windows to run at once, from 1 to 64. Their recorded spikes take 256 MiB at most."""
     return int(np.clip(_BATCH_BYTES // (4 * _neuron_steps(signature)), 1, _BATCH_WINDOWS))
 
 
 def judged_windows(signature: NetworkSignature) -> int:
-    """The number of windows to judge spike by spike, from 1 to 1024, which takes minutes at most."""
+    """Return the number of windows to judge spike by spike, from 1 to 1024. The comparison takes minutes at most."""
     return int(np.clip(_JUDGED_STEPS // _neuron_steps(signature), 1, _JUDGED_WINDOWS))
 
 
 def quick_runs(signature: NetworkSignature) -> int:
-    """The number of windows that ONNX Runtime runs in seconds, without probes; 0 for a very large network."""
+    """Return the number of windows that ONNX Runtime can run within seconds; 0 for a very large network.
+
+    Only the network's output is computed; no signals inside the network are recorded.
+    """
     return _RUN_STEPS // _neuron_steps(signature)
 
 

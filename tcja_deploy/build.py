@@ -1,4 +1,4 @@
-"""Adding an engine to a bundle, for the TensorRT and the GPU of this machine; neither torch nor onnx is needed."""
+"""Adding an engine to a bundle. It needs TensorRT and for most engines a GPU, but neither torch nor onnx."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ _TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
 
 
 def build(path: Path, target: str, options: BuildOptions, progress: Progress | None = None) -> Engine:
-    """Build an engine from a bundle's model and add it to the bundle, in place of an engine of the same name.
+    """Build an engine from a bundle's model and add it to the bundle. It replaces an engine of the same name.
+
+    If the build fails, the bundle does not change.
 
     Args:
-        path: the folder of the bundle; the bundle stays as it is if the build fails.
-        target: "auto" (whichever TensorRT is installed), "tensorrt" or "tensorrt-rtx".
+        path: the folder of the bundle.
+        target: "tensorrt", "tensorrt-rtx", or "auto": the TensorRT that is installed, `tensorrt` if both are.
         options: the options of the build.
         progress: where progress is shown.
+
+    Returns:
+        The engine in the bundle.
 
     Raises:
         BadInput: the bundle is damaged or cannot be written, or TensorRT cannot build its model.
@@ -54,19 +59,25 @@ def build(path: Path, target: str, options: BuildOptions, progress: Progress | N
 
 
 def _without_changed_engines(opened: Bundle, folder: Path, progress: Progress) -> Manifest:
-    """Remove from a bundle's copy the engines that were changed, and those that the manifest does not list."""
+    """Remove from a copy of a bundle each engine that was changed after its build, or that the manifest does not list.
+
+    Returns:
+        The manifest with the remaining engines.
+    """
     sound = opened.sound_engines()
     place = folder / bundle.ENGINES
     for found in sorted(place.iterdir()) if place.is_dir() else ():
         if found.name not in sound:
-            progress.note(f"engine {found.name} is not as the manifest says, it is taken out")
+            progress.note(f"engine {found.name} does not match the manifest, so it is removed from the bundle")
             shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
     engines = {name: info for name, info in opened.manifest.engines.items() if name in sound}
     return dataclasses.replace(opened.manifest, engines=engines)
 
 
 def chosen_target(target: str, options: BuildOptions | None = None) -> str | None:
-    """The target that an engine is built for; None for no engine.
+    """Return the target that an engine is built for; None if no engine is built.
+
+    No engine is built for "onnx", nor for "auto" if no TensorRT is installed.
 
     Args:
         target: one of the values of `tcja_runtime.choices.Target`.
@@ -85,7 +96,7 @@ def chosen_target(target: str, options: BuildOptions | None = None) -> str | Non
 
 
 def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions) -> Manifest:
-    """Build an engine into a bundle's folder; the manifest with it as the last engine."""
+    """Build an engine into a bundle's folder. Returns the manifest with the new engine as its last engine."""
     place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
     built = builder.build(
         BuildRequest(

@@ -18,12 +18,12 @@ from rich.text import Text
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Go on without output if the reader of a pipe ends (`| head`), so that the exit code is that of the work."""
+        """Stop printing if the reader of a pipe ends, as in `| head`. The work goes on and gives the exit code."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-# Texts have paths and names in them, so nothing is read as markup.
+# Texts contain paths and names, so rich must not take brackets in them for markup.
 out = _Console(markup=False, emoji=False, highlight=False)
 err = _Console(markup=False, emoji=False, highlight=False, stderr=True)
 
@@ -32,8 +32,8 @@ class Progress:
     """The progress of long work: a spinner or a bar with the elapsed time, then a line that stays.
 
     Args:
-        console: the console to write to. If it is no terminal, only the lines that stay are written.
-        worded: the function that turns a note into the text to show.
+        console: the console to write to. If it is not a terminal, only the lines that stay are written.
+        worded: the function that changes the text of a note before it is shown.
     """
 
     def __init__(self, console: Console, worded: Callable[[str], str] = str) -> None:
@@ -106,8 +106,8 @@ def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -
 
     Args:
         title: the title above it.
-        texts: the heads of the columns of text, which come first.
-        numbers: the heads of the columns of numbers.
+        texts: the headings of the columns of text, which come first.
+        numbers: the headings of the columns of numbers, which are aligned to the right.
     """
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     made.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough

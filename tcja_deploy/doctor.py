@@ -1,4 +1,4 @@
-"""The abilities of this machine: the commands that it can run, and what to install for the others."""
+"""The abilities of this machine: what tcja-deploy can do on it, and what to install for the rest."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Finding:
     Attributes:
         what: the ability, such as "verify bundles".
         able: whether this machine has it.
-        detail: the versions that it rests on, or the thing that is missing.
-        fix: the command or step that adds it; empty if nothing is missing or nothing helps.
+        detail: the versions of the packages and devices that give the ability, or the thing that is missing.
+        fix: the command or step that adds the ability; empty if the machine has it, or if nothing can add it.
     """
 
     what: str
@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """The findings on this machine; torch, onnx and TensorRT are looked for, not imported."""
+    """Return the findings on this machine. torch, onnx and TensorRT are searched for, but not imported."""
     return [
         Finding("run tcja-deploy", True, f"{producer()}, Python {platform.python_version()}, {platform.machine()}"),
         _verify(),
@@ -108,7 +108,7 @@ def _device() -> Finding:
 
 
 def _recordings() -> list[Finding]:
-    """The formats of event recordings: those that numpy alone reads, and those that need a package."""
+    """Return the findings on formats of recordings: one for all that need only numpy, one for each other format."""
     alone = [each.title for each in FORMATS.values() if each.package is None]
     found = [Finding("read event recordings", True, f"with numpy alone: {'; '.join(alone)}")]
     for each in FORMATS.values():
@@ -121,14 +121,14 @@ def _recordings() -> list[Finding]:
 
 
 def _tensorrt(package: str) -> str | None:
-    """The version of a TensorRT, "tensorrt" or "tensorrt-rtx", that this Python can import; None if it cannot."""
+    """Return the version of a TensorRT package, "tensorrt" or "tensorrt-rtx"; None if this Python does not find it."""
     if importlib.util.find_spec(ENGINE_TARGETS[package]) is None:
         return None
     return version(package) or "of unknown version"
 
 
 def _run_engines() -> Finding:
-    """Engines run on a GPU, through TensorRT's Python module and NVIDIA's CUDA binding."""
+    """Return whether engines can run: they need a GPU, TensorRT's Python module and NVIDIA's CUDA binding."""
     what, system = "run engines on the GPU", jetpack.system()
     found = [package for package in ENGINE_TARGETS if _tensorrt(package)]
     binding, wanted = version("cuda-bindings"), _binding(system)
@@ -139,21 +139,21 @@ def _run_engines() -> Finding:
     if binding is None:
         return Finding(what, False, "NVIDIA's CUDA binding is not installed", wanted)
     if system and system.jetpack and binding.partition(".")[0] != system.jetpack.cuda.partition(".")[0]:
-        detail = f"cuda-bindings {binding} is of another CUDA than {system.title}, which has {system.jetpack.cuda}"
+        detail = f"cuda-bindings {binding} is for another CUDA; {system.title} has CUDA {system.jetpack.cuda}"
         return Finding(what, False, detail, wanted)
     return Finding(what, True, f"{', '.join(found)} through cuda-bindings {binding}")
 
 
 def _binding(system: System | None) -> str:
-    """The command that installs the CUDA binding for this machine's CUDA."""
+    """Return the command that installs the CUDA binding for this machine's CUDA."""
     known = system.jetpack if system else None
     if known:
         return f'pip install "{known.cuda_binding}"'
-    return 'pip install "cuda-bindings==12.*", or 13.*, whichever CUDA is installed'
+    return 'pip install "cuda-bindings==12.*" for CUDA 12, "cuda-bindings==13.*" for CUDA 13'
 
 
 def _board() -> list[Finding]:
-    """The findings on a Jetson; none on another machine."""
+    """Return the findings that only a Jetson has; an empty list on another machine."""
     system = jetpack.system()
     if system is None:
         return []
@@ -166,14 +166,14 @@ def _board() -> list[Finding]:
     ]
 
 
-_UNTRIED = "no release of tcja-deploy was run on a Jetson yet"
+_UNTRIED = "no release of tcja-deploy has been run on a Jetson yet"
 _VENV = "python3 -m venv --system-site-packages .venv, which sees JetPack's TensorRT; install tcja-deploy in it"
 _INT8 = Finding(
     "build every int8 network",
     False,
     'TensorRT 10.16.2 on Orin refuses some, "Could not infer output types for operation: dequantize" '
     "(NVIDIA/TensorRT#4832)",
-    "if 'tcja-deploy build' says so: tcja-deploy export --precision fp16",
+    "if 'tcja-deploy build' prints this error: tcja-deploy export --precision fp16",
 )
 
 
@@ -216,7 +216,8 @@ def _power() -> Finding:
     mode, clocks = power_mode(), gpu_clocks()
     gpu_clock = f"the GPU's clock is {clocks[0]} MHz of {clocks[1]}" if clocks else "the GPU's clock is not known"
     if mode is None:
-        return Finding("read the power mode", False, f"nvpmodel -q does not print it; {gpu_clock}", "sudo nvpmodel -q")
+        detail = f"'nvpmodel -q' does not print it; {gpu_clock}"
+        return Finding("read the power mode", False, detail, "sudo nvpmodel -q")
     return Finding("read the power mode", True, f"{mode}, {gpu_clock}")
 
 

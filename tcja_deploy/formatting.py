@@ -9,17 +9,20 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 
 def counted(n: int, noun: str) -> str:
-    """A number of things in words: ``1 spike``, ``1,024 spikes``."""
+    """Return a number with its noun, in the plural if the number is not 1: ``1 spike``, ``1,024 spikes``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def windows(n: int) -> str:
-    """A number of windows in words: ``1 window``, ``1,024 windows``."""
+    """Return a number of windows as text: ``1 window``, ``1,024 windows``."""
     return counted(n, "window")
 
 
 def si(value: float) -> str:
-    """A number with three digits and an SI prefix, to be followed by the unit: ``12.3 m``. The space does not break."""
+    """Return a number with three digits and an SI prefix, to which the unit is added: ``12.3 m``.
+
+    The space is `NBSP`, so that a line does not break there.
+    """
     power = 0 if value == 0 else min(max(math.floor(math.log10(abs(value)) / 3), -4), 4)
     scaled = value / 1000.0**power
     digits = (
@@ -32,7 +35,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u20
 
 
 def compact(count: int) -> str:
-    """A count in at most five characters: ``9999``, ``10k``, ``1.2M``."""
+    """Return a count as text of at most five characters: ``9999``, ``10k``, ``1.2M``."""
     if count < 10_000:
         return str(count)
     if count < 999_500:
@@ -41,12 +44,12 @@ def compact(count: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share with two decimals: ``12.50 %``; a dash for None."""
+    """Return a share as a percentage with two decimals, such as ``12.50 %``; a dash for None."""
     return "-" if share is None else f"{100 * share:.2f}{NBSP}%"
 
 
 def fine_percent(share: float) -> str:
-    """A share with two digits, however small, and without an exponent: ``25 %``, ``0.0012 %``."""
+    """Return a share as a percentage with two significant digits and no exponent: ``25 %``, ``0.0012 %``."""
     if not math.isfinite(share):
         return str(share)
     digits = max(0, 1 - math.floor(math.log10(100 * share))) if share > 0 else 0
@@ -54,5 +57,5 @@ def fine_percent(share: float) -> str:
 
 
 def power(exponent: int) -> str:
-    """The power of ten with this exponent: ``1``, ``10``, ``100``, ``10³``."""
+    """Return the power of ten with this exponent as text: ``1``, ``10``, ``100``, ``10³``."""
     return {0: "1", 1: "10", 2: "100"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))

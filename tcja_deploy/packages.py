@@ -24,7 +24,7 @@ TOOLS = (
 
 
 def version(distribution: str) -> str | None:
-    """The version of an installed package; None if it is not installed."""
+    """Return the version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -32,19 +32,22 @@ def version(distribution: str) -> str | None:
 
 
 def producer() -> str:
-    """The name and the version of this tool."""
+    """Return the name and the version of this tool, such as "tcja-deploy 1.0"."""
     return f"{PACKAGE} {version(PACKAGE) or 'from its source'}"
 
 
 def tools() -> dict[str, str]:
-    """The versions of Python and of the installed packages among `TOOLS`, by name."""
+    """Return the versions of Python and of those packages in `TOOLS` that are installed, by name."""
     found = {name: version(name) for name in TOOLS}
     return {"python": platform.python_version(), **{name: value for name, value in found.items() if value}}
 
 
 @contextlib.contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """A context in which a missing package is reported with the extra of tcja-deploy that installs it.
+    """A context for imports: if a package is missing, the error names the extra of tcja-deploy that installs it.
+
+    Args:
+        extra: the name of the extra, such as "export".
 
     Raises:
         Unavailable: an import in the context failed, because a package is not installed.

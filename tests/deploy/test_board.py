@@ -320,7 +320,7 @@ def test_an_engine_that_is_not_as_it_was_built_is_refused_and_can_be_built_again
     assert f"run 'tcja-deploy build {built}'" in err.splitlines()[-1]
     code, _, err = run("build", built, "--target", "tensorrt")
     assert code == 0
-    assert "is not as the manifest says, it is taken out" in err
+    assert "does not match the manifest, so it is removed from the bundle" in err
     assert len(Bundle.open(built).manifest.engines) == 1
 
 

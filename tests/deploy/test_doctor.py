@@ -61,7 +61,7 @@ def test_a_board_that_lacks_nothing(board):
     said = {what: finding.detail for what, finding in found.items() if finding.able}
     assert said["use JetPack's TensorRT"] == (
         "JetPack 6.2 (Jetson Linux 36.4.3) has CUDA 12.6, TensorRT 10.3, Python 3.10; "
-        "no release of tcja-deploy was run on a Jetson yet"
+        "no release of tcja-deploy has been run on a Jetson yet"
     )
     assert said["see JetPack's TensorRT from this Python"] == "tensorrt 10.3.0, Python 3.10"
     assert said["run engines on the GPU"] == "tensorrt through cuda-bindings 12.9.4"
@@ -140,9 +140,7 @@ def test_the_cuda_binding_must_be_of_the_board_s_cuda(board):
     board.versions["cuda-bindings"] = "13.0.1"
     found = board.found()["run engines on the GPU"]
     assert not found.able
-    assert found.detail == (
-        "cuda-bindings 13.0.1 is of another CUDA than JetPack 6.2 (Jetson Linux 36.4.3), which has 12.6"
-    )
+    assert found.detail == ("cuda-bindings 13.0.1 is for another CUDA; JetPack 6.2 (Jetson Linux 36.4.3) has CUDA 12.6")
     assert found.fix == 'pip install "cuda-bindings==12.*"'
     del board.versions["cuda-bindings"]
     found = board.found()["run engines on the GPU"]
@@ -165,7 +163,7 @@ def test_a_power_mode_that_is_not_told(board, monkeypatch):
     monkeypatch.setattr(doctor, "gpu_clocks", lambda: None)
     found = board.found()["read the power mode"]
     assert (found.able, found.fix) == (False, "sudo nvpmodel -q")
-    assert found.detail == "nvpmodel -q does not print it; the GPU's clock is not known"
+    assert found.detail == "'nvpmodel -q' does not print it; the GPU's clock is not known"
 
 
 def test_the_known_failure_of_int8(board):
@@ -185,6 +183,6 @@ def test_another_machine_hears_nothing_of_jetsons(tmp_path, monkeypatch):
     found = {finding.what: finding for finding in doctor.examine()}
     assert not [what for what in found if "JetPack" in what]
     assert found["run engines on the GPU"].fix == (
-        'pip install "cuda-bindings==12.*", or 13.*, whichever CUDA is installed'
+        'pip install "cuda-bindings==12.*" for CUDA 12, "cuda-bindings==13.*" for CUDA 13'
     )
     assert conditions.power_mode() is None
