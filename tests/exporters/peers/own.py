@@ -36,6 +36,11 @@ def awake(net: nn.Module) -> nn.Module:
     for parameter in net.parameters():
         if parameter.ndim > 1:
             parameter.data = torch.randn(parameter.shape, generator=generator) * 3 / parameter[0].numel() ** 0.5
+    generator.manual_seed(1)
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+            drawn = torch.rand(module.bias.shape, generator=generator) * 2 - 1
+            module.bias.data = drawn / module.weight[0].numel() ** 0.5
     return net.eval()
 
 
