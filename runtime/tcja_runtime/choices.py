@@ -1,7 +1,8 @@
-"""The words that a user chooses from, each list once: targets, backends, precisions, time forms, layouts, hardware.
+"""The words that a user can choose: targets, backends, precisions, time forms, layouts, hardware.
 
-The command line offers the enums. All code below it takes plain strings, the values of the enums, such as "fp16". Where
-that code must know all of them, it uses the tuples and dictionaries below.
+Each list of words is defined here once. The command line offers the enums. All other code takes strings, which are the
+values of the enums, such as "fp16". Code that needs the whole list of values uses the tuples and dictionaries at the
+end of this module.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import enum
 
 AUTO = "auto"
-"""The choice that is left to the program."""
+"""The word with which the user leaves a choice to the program."""
 
 
 class Target(str, enum.Enum):
-    """What a bundle is built for: the ONNX models alone, or an engine too."""
+    """The targets of an export: the ONNX models alone ("onnx"), or the models and an engine."""
 
     AUTO = "auto"
     ONNX = "onnx"
@@ -30,14 +31,17 @@ class EngineTarget(str, enum.Enum):
 
 
 class Hardware(str, enum.Enum):
-    """The other GPUs that can load an engine. The names are those of TensorRT's `HardwareCompatibilityLevel`."""
+    """The GPUs that can load an engine, besides GPUs of the type that it was built on.
+
+    The values are the names of TensorRT's `HardwareCompatibilityLevel`, in lower case and with hyphens.
+    """
 
     AMPERE_PLUS = "ampere-plus"
     SAME_COMPUTE_CAPABILITY = "same-compute-capability"
 
 
 class BackendName(str, enum.Enum):
-    """What runs a bundle's network."""
+    """The backends, which run a bundle's network: TensorRT, TensorRT-RTX, or ONNX Runtime with one of its providers."""
 
     AUTO = "auto"
     TENSORRT = "tensorrt"
@@ -64,7 +68,11 @@ class Precision(str, enum.Enum):
 
 
 class TimeForm(str, enum.Enum):
-    """How time is laid out in a graph: a loop, all steps in a row, or one step with its state as input and output."""
+    """How time is laid out in a graph.
+
+    "scan" is a loop over the time steps. "unrolled" has the operations of all time steps, one step after another.
+    "stepwise" has the operations of one time step; the state of the neurons is an input and an output.
+    """
 
     AUTO = "auto"
     SCAN = "scan"
@@ -73,14 +81,14 @@ class TimeForm(str, enum.Enum):
 
 
 ENGINE_TARGETS = {EngineTarget.TENSORRT.value: "tensorrt", EngineTarget.TENSORRT_RTX.value: "tensorrt_rtx"}
-"""The targets that have an engine, each with the Python module of its TensorRT. The first is preferred."""
+"""The Python module of TensorRT for each target that has an engine. "auto" prefers the first target."""
 
 PROVIDERS = {
     BackendName.ONNXRUNTIME.value: "CPUExecutionProvider",
     BackendName.ONNXRUNTIME_CUDA.value: "CUDAExecutionProvider",
     BackendName.ONNXRUNTIME_TENSORRT.value: "TensorrtExecutionProvider",
 }
-"""The backends that are ONNX Runtime, each with its execution provider."""
+"""The execution provider of each backend that is ONNX Runtime."""
 
 BACKENDS = tuple(each.value for each in BackendName if each.value != AUTO)
 

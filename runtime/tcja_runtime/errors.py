@@ -6,7 +6,7 @@
     │   └── Damaged    a file is damaged
     └── Unavailable    this machine lacks something
 
-The command line prints each as one line and exits with its code, a key of `EXIT_CODES`.
+The command line prints an error as one line, and exits with the `exit_code` of its class, a key of `EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ EXIT_CODES = {
     BUG: "a bug in tcja-deploy: please report it with what `--verbose` prints",
     INTERRUPTED: "interrupted",
 }
-"""The exit codes of the command line, and what each means."""
+"""The meaning of each exit code of the command line."""
 
 
 class TcjaError(Exception):
-    """A failure that the user can act on. Its text is one line: what is wrong with which value, and what to do.
+    """A failure that the user can act on.
+
+    The text of the error is one line. It says which value is wrong, what is wrong with it, and what to do.
 
     Attributes:
         exit_code: the exit code of a command that fails with this error.
@@ -38,11 +40,11 @@ class TcjaError(Exception):
 
 
 class ParityNotMet(TcjaError):
-    """Spikes, outputs or accuracy differ by more than rounding explains.
+    """The exported network differs from the trained one by more than rounding explains: spikes, outputs or accuracy.
 
     Args:
         message: the text of the error.
-        figures: the results of the comparison, as parity.json has them; None if there are none.
+        figures: the results of the comparison, with the keys of parity.json; None if nothing was compared.
 
     Attributes:
         figures: as given.
@@ -66,7 +68,7 @@ class Damaged(BadInput):
 
     Args:
         offset: the offset of the first wrong byte, from the start of the file.
-        what: what is wrong there, with its value.
+        what: a phrase that says what is wrong at that offset, with the wrong value.
 
     Attributes:
         offset: as given.

@@ -10,8 +10,8 @@ with v_0 = v_reset (hard) or 0 (soft, late, none). A late reset subtracts the th
 h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}. Checkpoints do not store these constants; the registry
 of networks has them.
 
-Rounding matters, because a spike is a comparison: another order of operations may round otherwise and fire another
-spike. Training codes use these orders, with u = v - v_reset:
+Rounding matters, because a spike is a comparison: another order of operations may round differently, so that the neuron
+fires at another step. Training codes use these orders, with u = v - v_reset:
 
     linear     decay * v + gain * x + bias
     decayed    v + leak(x - u)                  SpikingJelly's LIF with ``decay_input=True``
@@ -106,8 +106,11 @@ class NeuronSpec:
     ) -> NeuronSpec:
         """A neuron with the charge h = decay * v + gain * x + bias.
 
-        TET, MS-ResNet, FSVAE, snnTorch and integrate-and-fire neurons are trained so. The arguments are described at
-        the class.
+        TET, MS-ResNet, FSVAE, snnTorch and integrate-and-fire neurons have this charge. The arguments are the
+        attributes of the same names of `NeuronSpec`.
+
+        Raises:
+            ValueError: a constant is out of range, or the constants do not fit together.
         """
         return cls(
             charge_order="linear",
@@ -137,13 +140,19 @@ class NeuronSpec:
         """A neuron with the charge h = v + leak(x - u), or h = v - leak(u) + x, as in SpikingJelly.
 
         Args:
-            decay_input: whether the input leaks too, which is the first charge.
-            tau: the time constant, if the training code divides by it.
-            rate: the share that leaks, if the training code multiplies by it. Give either tau or rate.
-            threshold: as at the class.
-            strict: as at the class.
-            reset: as at the class.
-            v_reset: as at the class.
+            decay_input: whether the input leaks too. If it does, the charge is h = v + leak(x - u); if it does not,
+                the charge is h = v - leak(u) + x.
+            tau: the time constant in time steps, if the training code divides by it.
+            rate: the share that leaks in each time step, if the training code multiplies by it. Give either `tau` or
+                `rate`.
+            threshold: the firing threshold, in units of the membrane.
+            strict: whether the neuron fires at ``h > threshold``; if False, at ``h >= threshold``.
+            reset: the effect of a spike, as in the attribute `reset` of `NeuronSpec`.
+            v_reset: the membrane after a hard reset and before the first step; 0 for the other resets.
+
+        Raises:
+            ValueError: a constant is out of range, both or neither of `tau` and `rate` are given, or the constants do
+                not fit together.
         """
         if tau is not None and not tau > 1.0:
             raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
@@ -165,7 +174,7 @@ class NeuronSpec:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> NeuronSpec:
-        """A neuron from the fields that `dataclasses.asdict` gives."""
+        """The neuron whose fields `dataclasses.asdict` returned; the inverse of that function."""
         return cls(**fields)
 
     @property
@@ -181,7 +190,11 @@ class NeuronSpec:
 
     @property
     def multiplies_exactly(self) -> bool:
-        """Whether all factors are powers of two. Then no product is rounded, whether or not it is fused with a sum."""
+        """Whether all factors of the charge are powers of two.
+
+        If they are, products are not rounded. Then it makes no difference whether a backend computes a product and a
+        sum with one rounding (a fused multiply-add) or with two.
+        """
         factors = (self.decay, self.gain) if self.charge_order == "linear" else (self.rate,)
         return all(math.frexp(factor)[0] in (0.0, 0.5) for factor in factors)
 
@@ -237,11 +250,11 @@ class NeuronSpec:
 
 
 def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """The spikes of neurons that start from rest.
+    """The spikes of neurons for given input currents. The membranes start at v_reset.
 
     Args:
         spec: the constants of the neurons.
-        current: the input currents, [T, ...]; the membranes have their precision.
+        current: the input currents, [T, ...]. The membranes are computed in the dtype of the currents.
 
     Returns:
         The spikes, bool [T, ...].
@@ -257,15 +270,15 @@ def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """The membranes before firing, h_t, of neurons that start from rest and fire given spikes.
+    """The membranes h_t before firing, of neurons whose spikes are given. The membranes start at v_reset.
 
     Args:
         spec: the constants of the neurons.
         current: the input currents, [T, ...].
-        spikes: the spikes that are fired, whatever the membranes are, [T, ...].
+        spikes: the given spikes, bool [T, ...]. They reset the membranes, also where a membrane does not fire.
 
     Returns:
-        The membranes h_t, [T, ...], in the precision of the currents.
+        The membranes h_t, [T, ...], in the dtype of the currents.
     """
     v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
     h = np.empty_like(current)

@@ -1,8 +1,10 @@
 """Data sets in folders: one folder for each class, with one file for each recording.
 
-torchvision's DatasetFolder, which SpikingJelly's data sets are, numbers the classes by the names of their folders in
-alphabetical order: 0, 1, 10, 2, ... The classes of a network are in that order. The label files of a data set have the
-names of the folders (counted from 1).
+SpikingJelly's data sets are subclasses of torchvision's DatasetFolder. It sorts the names of the folders as texts: 0,
+1, 10, 2, ... The index of a class is the place of its folder in this order, and the outputs of a network have this
+order too. Example: of the folders 0 to 10, the folder "2" has the index 3.
+
+The label files of a data set (`tcja_runtime.events.labels`) count from 1: class 3 in a label file has the folder "2".
 """
 
 from __future__ import annotations
@@ -35,7 +37,15 @@ def data_files(path: Path) -> list[Path]:
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """The files in a folder and in all folders below it, without hidden ones."""
+    """Yields the files in a folder and in all folders below it, without hidden files and folders.
+
+    Args:
+        folder: the folder.
+        above: the resolved paths of the folders above it, to find links that lead back.
+
+    Raises:
+        BadInput: a folder cannot be read, or a link leads back to a folder above.
+    """
     place = folder.resolve()
     if place in above:
         raise BadInput(f"{folder} leads back to {place}; remove the link")
@@ -57,7 +67,7 @@ class FolderLabels:
     """The labels of files, from the names of their folders.
 
     Attributes:
-        classes: the index of the class of each file; -1 if the name of its folder is not that of a class.
+        classes: for each file, the index of its class; -1 if the name of its folder is not the name of a class.
         remark: a note for the user about how the labels were found; empty if there is none.
     """
 
@@ -66,16 +76,17 @@ class FolderLabels:
 
 
 def folder_labels(path: Path, files: Sequence[Path], classes: Sequence[str] | None) -> FolderLabels:
-    """The class of each file, from the name of the folder in `path` that the file is below.
+    """Returns the class of each file, from the name of a folder.
 
-    A folder has the name of its class, or the number of its class in the data set. Capital letters, spaces and signs in
-    the name do not matter. If the classes of the network have only numbers as names, and there are as many folders as
-    classes, the folders are taken in their order.
+    The folder is the one directly in `path` that contains the file. Example: the folder of PATH/cat/a/1.npz is "cat".
+    The folder has the name of its class, or the number of its class in the data set. Upper and lower case, spaces and
+    punctuation in the name do not matter. If the names of the network's classes are just 0, 1, 2, ..., and there are as
+    many folders as classes, then the first folder in alphabetical order is class 0, and so on.
 
     Args:
-        path: the folder that the user gave, or a file.
-        files: the data files below it.
-        classes: the names of the network's classes; None if they are not known yet.
+        path: the folder that the user gave, or a file. A file has no label.
+        files: the data files in that folder and in all folders below it.
+        classes: the names of the network's classes; None if they are not known yet. Then no file has a label.
 
     Raises:
         BadInput: some of the folders are classes and some are not, or two of them are the same class.
@@ -89,19 +100,28 @@ def folder_labels(path: Path, files: Sequence[Path], classes: Sequence[str] | No
 
 
 def class_of_number(number: str, classes: Sequence[str]) -> int | None:
-    """The index of the class whose folder has this number as its name; None if the data set has no such folder."""
+    """Returns the index of the class whose folder has this number as its name; None if no class has such a folder.
+
+    Example: the index of "2" is 3 for 11 classes, whose folders are sorted as texts (0, 1, 10, 2, ...).
+    """
     ordered = sorted(map(str, range(len(classes))))
     return ordered.index(number) if number in ordered else None
 
 
 def _folder(path: Path, file: Path) -> str:
-    """The name of the folder in `path` that a file is below; empty if the file is directly in `path`."""
+    """The name of the folder directly in `path` that contains a file; empty if the file is directly in `path`."""
     below = file.relative_to(path).parts if path.is_dir() else ()
     return below[0] if len(below) > 1 else ""
 
 
 def _numbers(folders: list[str], classes: list[str], path: Path) -> tuple[dict[str, int], str]:
-    """The index of the class of each folder, empty if no folder is a class; and the remark for the user."""
+    """Returns the index of each folder's class, by the name of the folder, and the remark for the user.
+
+    The dictionary is empty if no folder is a class.
+
+    Raises:
+        BadInput: some of the folders are classes and some are not, or two of them are the same class.
+    """
     numbered = classes == [str(i) for i in range(len(classes))]
     plain = [] if numbered else [_plain(name) for name in classes]
     found = {folder: plain.index(_plain(folder)) for folder in folders if _plain(folder) in plain}
@@ -128,7 +148,7 @@ def _numbers(folders: list[str], classes: list[str], path: Path) -> tuple[dict[s
 
 
 def _twice(found: dict[str, int]) -> list[str]:
-    """The folders of the first class that has more than one."""
+    """The folders of the first class that has more than one folder; `found` is the class of each folder."""
     counted = list(found.values())
     return [folder for folder, at in found.items() if at == next(each for each in counted if counted.count(each) > 1)]
 

@@ -21,7 +21,7 @@ LARGEST = 2**28
 LONGEST = 2**40
 """The longest frame or window, in microseconds: 12 days."""
 FARTHEST = 2**61
-"""The largest time, in microseconds, before or after 0. Within it, sums of times do not overflow int64."""
+"""The limit of times, in microseconds: all are between -FARTHEST and FARTHEST. Their sums do not overflow int64."""
 RULES = "number, time, duration:TIME or duration-grid:TIME, such as duration:50ms"
 """The rules that cut recordings into frames, for messages."""
 _SCALINGS = {"frames": "counts", "images": "unit", "latents": "spikes"}
@@ -33,9 +33,10 @@ _UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
 
 def microseconds(text: str) -> int | None:
-    """The time in a text such as "50ms", "1.5s" or "20000us", in microseconds.
+    """Returns the time in a text such as "50ms", "1.5s" or "20000us", in microseconds.
 
-    None if the text is not a time, or the time is not an integer from 1 us to 12 days.
+    Returns None if the text is not a time, if the time is not a whole number of microseconds, or if it is not from 1 us
+    to 12 days (`LONGEST`).
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)(us|ms|s)", text)
     time = Fraction(found[1]) * _UNITS[found[2]] if found else Fraction(0)
@@ -43,7 +44,7 @@ def microseconds(text: str) -> int | None:
 
 
 def spoken(time: int) -> str:
-    """A time in microseconds as messages have it: "50 ms", "1.5 s"."""
+    """A text for messages, such as "50 ms" or "1.5 s", from a time in microseconds."""
     unit = next(unit for unit, size in reversed(_UNITS.items()) if abs(time) >= size or size == 1)
     return f"{time / _UNITS[unit]:.6g} {unit}"
 
@@ -60,14 +61,17 @@ class InputContract:
         scaling: the unit of the values: "counts" (numbers of events), "unit" (intensities in [0, 1]; integer data is
             divided by 255) or "spikes" (0 or 1).
         split: the rule that cuts a recording into frames, as in SpikingJelly (`tcja_runtime.data.integration`):
-            "number" (the same number of events in each frame), "time" (the same time), "duration" (a fixed time that
-            begins with an event; SpikingJelly up to 0.0.0.0.14) or "duration-grid" (a fixed time on a grid;
-            SpikingJelly 2). None for an input that is not frames, or if the rule is not known.
+            "number" (each frame has the same number of events), "time" (each frame has the same part of the
+            recording's time), "duration" (each frame has a fixed duration and begins with an event; SpikingJelly up to
+            0.0.0.0.14) or "duration-grid" (each frame has a fixed duration and begins where the frame before it ends;
+            SpikingJelly 2). None if the input is not frames, or if the rule is not known.
         polarity: the polarities of index 0 and 1 of P, "off" (darker) and "on" (brighter) in either order; None where
             `split` is None.
-        duration: the duration of a frame in microseconds, for the two splits that have one.
-        sensor: the rows and columns of the camera, if frames are resized from another size; else None.
-        resize: how frames are resized: "bilinear", as torch's ``interpolate`` with ``antialias``; else None.
+        duration: the duration of a frame in microseconds, for the splits "duration" and "duration-grid"; else None.
+        sensor: the rows and columns of the camera, if frames are resized to `shape`; None if frames are as large as
+            the sensor.
+        resize: how frames are resized: "bilinear", as torch's ``interpolate`` with ``antialias``; None if they are not
+            resized.
     """
 
     name: Literal["frames", "images", "latents"]
@@ -108,10 +112,12 @@ class InputContract:
 
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> InputContract:
-        """The contract of a network of which only the shape of a window is known: (T, P, H, W) or (C, H, W).
+        """The contract of a network for which only the shape of a window is known: (T, P, H, W) or (C, H, W).
+
+        Four axes are frames (event counts), whose `split` is not known. Three axes are images.
 
         Raises:
-            BadInput: the shape has another number of axes, or is too large.
+            BadInput: the shape has another number of axes, an axis is smaller than 1, or the window is too large.
         """
         text = ",".join(map(str, shape)) or "single numbers"
         if len(shape) not in (3, 4) or min(shape) < 1:
@@ -129,7 +135,7 @@ class InputContract:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> InputContract:
-        """The inverse of `dataclasses.asdict`; tuples may have become lists, as JSON makes them.
+        """The contract whose fields `dataclasses.asdict` returned. Its tuples may be lists, as after reading JSON.
 
         Raises:
             ValueError: the values do not fit together.

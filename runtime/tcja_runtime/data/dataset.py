@@ -1,4 +1,4 @@
-"""Data sets in files, whose windows are read as they are needed, in memory that does not grow with their number.
+"""Data sets in files. Windows are read when they are needed, so memory does not grow with the number of windows.
 
 Files of windows (`tcja_runtime.files.npz`) and recordings of events (`tcja_runtime.data.recordings`) may be mixed.
 """
@@ -35,10 +35,11 @@ class Part(Protocol):
     Attributes:
         file: the file.
         count: the number of windows.
-        labels: the class indices, int64 [count]; None if the file does not tell them.
-        checks: sizes and checksums of the content, and all else that changes the windows.
-        reading: what the last pass over a recording found besides its windows; None until a pass has come to its end,
-            and for files of windows.
+        labels: the class indices, int64 [count]; None if the file does not store them.
+        checks: the sizes and checksums of the content, and the settings that change the windows, such as the rule that
+            cuts a recording into frames.
+        reading: the time span of each window of a recording, and remarks on the recording. None before all windows of
+            the recording were read once; always None for files of windows.
     """
 
     @property
@@ -53,7 +54,7 @@ class Part(Protocol):
     def reading(self) -> Reading | None: ...
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """The windows from number `start` on, as the network takes them, at most `size` at a time."""
+        """Yields the windows from number `start` on, float32 [n, ...] with at most `size` windows at a time."""
         ...
 
 
@@ -100,7 +101,7 @@ class Data:
         parts: the files and segments, in their order.
         labels: the class indices, int64 [N]; None if they are not known.
         source: the name of the data set, for reports.
-        stamp: the names of the files and the times when they were written.
+        stamp: a text with the name of each file and the time when it was written.
         count: the number of windows that are used, N.
         remark: a note for the user about how the labels were found; empty if there is none.
     """
@@ -128,7 +129,7 @@ class Data:
         return dataclasses.replace(self, labels=labels, count=min(n, self.count))
 
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """The windows from number `start` on, in batches float32 [size, ...]; the last batch may be smaller.
+        """Yields the windows from number `start` on, in batches float32 [size, ...]; the last batch may be smaller.
 
         Raises:
             BadInput: a file is damaged, or has windows that the network cannot take.
@@ -148,7 +149,7 @@ class Data:
             yield np.concatenate(held)
 
     def _pieces(self, size: int, start: int) -> Iterator[Floats]:
-        """The windows from number `start` on, in pieces of at most `size` windows of one part each."""
+        """Yields the windows from number `start` on. Each piece has at most `size` windows, all from the same part."""
         for part in self.parts:
             yield from part.windows(size, start) if start < part.count else ()
             start = max(0, start - part.count)
@@ -159,12 +160,14 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
 
     A data file is one of these:
 
-    * an .npz with the array that the contract names and, if they are known, `labels` [N];
+    * an .npz with the array that the contract names, such as `frames` [N, T, P, H, W], and with or without `labels`
+      [N];
     * an .npz with `frames` [T, P, H, W] of one window, as SpikingJelly saves it;
     * a recording of events, with or without a label file beside it (`tcja_runtime.data.recordings`).
 
-    In a folder, all data files below it are used, in the order of their paths. The names of the folders in it may tell
-    the labels (`tcja_runtime.data.class_folders`).
+    If `path` is a folder, all data files in it and in all folders below it are used, in the order of their paths. If
+    the folders in it have the names of classes, their files get these classes as labels
+    (`tcja_runtime.data.class_folders`).
 
     Args:
         path: the file or folder.
@@ -173,7 +176,8 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
         window: how recordings are cut into windows; None cuts by the rule of the contract.
 
     Raises:
-        BadInput: a file is missing, is not a data file, or has windows that the network cannot take.
+        BadInput: a file is missing, is not a data file, or has windows that the network cannot take; or labels are
+            outside the classes; or only some of the files have labels.
     """
     files = class_folders.data_files(path)
     parts = [part for file in files for part in _open_parts(file, contract, classes, window)]
@@ -198,7 +202,10 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
 
 
 def remarks(data: Iterable[Data]) -> list[str]:
-    """The remarks on data sets whose windows were read, a line for each remark with the files that it is about."""
+    """Returns the remarks on data sets, one line each, with the names of the files that the remark is about.
+
+    Remarks on a recording are known only after all of its windows were read.
+    """
     files: dict[str, dict[str, None]] = {}
     found = [each.remark for each in data if each.remark]
     for part in (part for each in data for part in each.parts):
@@ -214,13 +221,13 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     """The shape of a window in a data file, or in the first data file of a folder: (T, P, H, W) or (C, H, W).
 
     Raises:
-        BadInput: the path is None, or the file does not tell the shape.
+        BadInput: the path is None, there is no data file, or the file is a recording or has no array of windows.
     """
     if path is None:
         raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
     file = class_folders.data_files(path)[0]
     if not _archived(file):
-        raise BadInput(f"{file} is a recording, which does not tell the shape of windows; give `shape` T,P,H,W")
+        raise BadInput(f"{file} is a recording, which does not store the shape of windows; give `shape` T,P,H,W")
     found = npz.arrays(file)
     for name, (rank, axes) in _RANKS.items():
         if name in found:
@@ -301,7 +308,7 @@ def _checked(rows: npt.NDArray[Any], contract: InputContract, file: Path) -> Flo
 
 
 def _remark(inputs: Floats, contract: InputContract) -> str:
-    """A remark on values that are unusual for the contract; empty if none is."""
+    """A remark on values that are unusual for the contract; empty if no value is unusual."""
     least, most = float(inputs.min()), float(inputs.max()) + 0.0  # never -0
     usual = {
         "counts": "counts are not negative",

@@ -27,7 +27,7 @@ Positions = npt.NDArray[np.unsignedinteger[Any]]
 Mask = npt.NDArray[np.bool_]
 
 _MANY = 2**16
-"""Positions are kept until there are this many, and are then counted together."""
+"""The number of positions that are kept before they are counted together."""
 
 
 class Planes:
@@ -70,7 +70,7 @@ class Planes:
         return _triangles(self.rows, self.shape[1]), _triangles(self.columns, self.shape[2]).T
 
     def outside(self, events: Events) -> Mask | None:
-        """Which events are outside the sensor, bool [E]; None if none is."""
+        """The mask of the events outside the sensor, bool [E]; None if no event is outside."""
         if not len(events) or (int(events.y.max()) < self.rows and int(events.x.max()) < self.columns):
             return None
         mask: Mask = (events.y >= self.rows) | (events.x >= self.columns)
@@ -90,7 +90,7 @@ class Planes:
         return np.bincount(positions, minlength=self.size)
 
     def frame(self, counts: npt.NDArray[np.int64]) -> Floats:
-        """The frame of flattened counts [size], float32 [P, H, W]."""
+        """The frame that is made from flattened counts [size]: float32 [P, H, W], resized if the network needs it."""
         plane: Floats = counts.astype(np.float32).reshape(2, self.rows, self.columns)
         if self._resize is None:
             return plane
@@ -100,7 +100,7 @@ class Planes:
 
 
 class Counts:
-    """Counts the events of one frame after another, in memory that does not grow with the number of events.
+    """Counts the events of a frame, then those of the next frame. Memory does not grow with the number of events.
 
     Attributes:
         events: the number of events in the present frame.
@@ -114,7 +114,7 @@ class Counts:
         self.events = 0
 
     def add(self, positions: Positions) -> None:
-        """Count events at some positions (`Planes.positions`)."""
+        """Count the events of the present frame whose positions are given (`Planes.positions`)."""
         self._held.append(positions)
         self._waiting += len(positions)
         self.events += len(positions)
@@ -122,7 +122,7 @@ class Counts:
             self._count()
 
     def frame(self) -> Floats:
-        """End the present frame and return it, float32 [P, H, W]."""
+        """Returns the present frame, float32 [P, H, W], and begins the next frame with counts of 0."""
         if not self.events:
             return np.zeros(self._planes.shape, np.float32)
         counts = self._count()
@@ -140,7 +140,7 @@ class Counts:
 
 
 def _triangles(before: int, after: int) -> Floats:
-    """The matrix [after, before] that resizes an axis with a triangular filter."""
+    """The matrix [after, before] that resizes an axis from `before` to `after` elements with a triangular filter."""
     scale = before / after
     width = max(scale, 1.0)
     centre = ((np.arange(after) + 0.5) * scale)[:, None]

@@ -1,4 +1,4 @@
-"""Whole recordings as frames, exactly as SpikingJelly integrates them (``spikingjelly.datasets``).
+"""Cuts whole recordings into frames, exactly as SpikingJelly integrates them (``spikingjelly.datasets``).
 
 Events 0 .. N-1 in the order of the recording, at times t_0 <= .. <= t_{N-1}; T frames in a window; d a duration:
 
@@ -7,8 +7,9 @@ Events 0 .. N-1 in the order of the recording, at times t_0 <= .. <= t_{N-1}; T 
     duration        frame i = [u_i, u_i + d], both included;  u_0 = t_0, u_{i+1} = the first time after u_i + d
     duration-grid   frame i = [t_0 + i d, t_0 + (i+1) d),  i < ceil((t_{N-1} - t_0) / d),      the last: to the end
 
-The first two rules make one window. With a duration, the number of frames depends on the length of the recording, and
-every T frames are a window. A frame without an event has only zeros; SpikingJelly's "time" raises an IndexError there.
+The rules "number" and "time" make one window. With a duration, the number of frames depends on the length of the
+recording, and every T frames are a window. A frame without an event has only zeros. (SpikingJelly's "time" raises an
+IndexError for such a frame.)
 
 A recording is read twice: first for N and the edges between frames, then for the counts. The memory holds the events of
 one chunk, or all events if they are few.
@@ -67,8 +68,8 @@ def integrate(
         end: the first time after the segment, in microseconds; None for the end of the recording.
 
     Raises:
-        BadInput: there are no events, events outside the sensor, too few for a window, or too many for memory; or
-            times go back and the rule cuts by time; or the contract has no rule.
+        BadInput: the contract has no rule; or there are no events, or too few for a window; or an event is outside the
+            sensor; or the frames are too many for memory; or times go back and the rule cuts by time.
         Damaged: the recording is damaged.
     """
     planes = Planes(contract)
@@ -172,8 +173,8 @@ class _Times:
     Attributes:
         name: as given.
         events: the number of events, N.
-        backs: the number of events before which time goes back.
-        first_back: the number of the first such event.
+        backs: the number of events whose time is before the time of the previous event.
+        first_back: the index of the first of these events; 0 if there are none.
     """
 
     def __init__(self, name: str, contract: InputContract) -> None:
@@ -205,7 +206,15 @@ class _Times:
         self.events += len(times)
 
     def _goes_back(self, times: npt.NDArray[np.int64], later: npt.NDArray[np.bool_]) -> None:
-        """Count times that go back, or refuse them; `later` is False for each of them."""
+        """Count the times that go back.
+
+        Args:
+            times: the times of the next events.
+            later: a mask that is False for each time that is before the previous one; at least one is False.
+
+        Raises:
+            BadInput: the rule cuts by time, not by number.
+        """
         at = int(later.argmin())
         if self._split != "number":
             before = int(times[at - 1]) if at else self._end
@@ -218,7 +227,10 @@ class _Times:
         self.backs += int(np.count_nonzero(~later))
 
     def _begin_frames(self, times: npt.NDArray[np.int64]) -> None:
-        """Note the times where frames of "duration" begin, up to one more than there is memory for."""
+        """Note the times where the frames of the rule "duration" begin.
+
+        It stops at one frame more than memory allows; `check` refuses the recording then.
+        """
         at = int(np.searchsorted(times, self._starts[-1] + self._duration, side="right"))
         while at < len(times) and len(self._starts) <= self._most:
             self._starts.append(int(times[at]))
@@ -239,7 +251,10 @@ class _Times:
         return self.frames % self._steps
 
     def edges(self) -> npt.NDArray[np.int64]:
-        """The places where frames 1, 2, .. begin, int64 [frames - 1]: numbers of events for "number", else times."""
+        """The places where frames 1, 2, .. begin, int64 [frames - 1].
+
+        A place is the index of an event for the rule "number", and a time in microseconds for any other rule.
+        """
         inner = np.arange(1, self.frames)
         if self._split == "number":
             return inner * (self.events // self._steps)
@@ -255,16 +270,20 @@ class _Times:
             first = self._earliest if begin is None else begin
             return np.array([[first, self._latest + 1 if end is None else end]], np.int64)
         begins = np.array(self._starts, np.int64)
-        ends = begins + self._duration + 1  # both ends of such a frame are in it
+        ends = begins + self._duration + 1  # a frame of "duration" includes both of its ends
         if self._split == "duration-grid":
             begins = self._begin + np.arange(self.frames) * self._duration
             ends = begins + self._duration
-            ends[-1] = max(ends[-1], self._end + 1)  # an event just there is in the last
+            ends[-1] = max(ends[-1], self._end + 1)  # an event exactly at the end is in the last frame
         firsts = np.arange(0, self.frames - self.left, self._steps)
         return np.stack([begins[firsts], ends[firsts + self._steps - 1]], 1)
 
     def check(self) -> None:
-        """Refuse events that make no window, or more frames than there is memory for."""
+        """Check that the events make at least one window, and no more frames than memory allows.
+
+        Raises:
+            BadInput: they do not.
+        """
         steps, each = self._steps, spoken(self._duration)
         if not self.events:
             raise BadInput(f"{self.name} has no events; give another")
@@ -297,11 +316,11 @@ def _remarks(segment: _Segment, contract: InputContract, times: _Times, occupied
             "all events are within it"
         )
     if contract.split == "number" and times.events < steps:
-        remarks.append(f"{times.events} events are fewer than the {steps} frames: all of them are in the last")
+        remarks.append(f"{times.events} events are fewer than the {steps} frames: all of them are in the last frame")
     elif occupied < frames:
         remarks.append(f"{frames - occupied} of {frames} frames have no event")
     if times.left:
         remarks.append(
-            f"{times.left} frames of {spoken(contract.duration or 0)} behind the last whole window are left over"
+            f"{times.left} frames of {spoken(contract.duration or 0)} after the last whole window are left out"
         )
     return remarks

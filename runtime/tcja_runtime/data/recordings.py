@@ -23,7 +23,7 @@ _BLOCK = 2**20  # bytes
 
 @dataclasses.dataclass(frozen=True)
 class _Content:
-    """The content of a file. All segments of the file share it, so the file is read once for its checksum."""
+    """The content of a file, for checksums. All segments of the file share one object, so it is read only once."""
 
     file: Path
 
@@ -42,9 +42,10 @@ class Span:
     """The part of a recording that a window covers.
 
     Attributes:
-        begin: the time where the window begins, in microseconds. In windows of one length, the times go on after a
-            reset of the camera's clock (`tcja_runtime.events.clock`).
-        end: the first time after the window, in microseconds; for a window of events, the time of its last event.
+        begin: the time where the window begins, in microseconds. If the user chose the length of the windows, times are
+            corrected for resets of the camera's clock (`tcja_runtime.events.clock`).
+        end: the first time after the window, in microseconds. If the length of a window is a number of events, the time
+            of its last event.
         events: the number of events in the window.
         whole: whether the recording goes on to the end of the window; False if the recording ends within it.
     """
@@ -57,7 +58,7 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a pass over a recording finds besides its windows.
+    """The facts about a recording that are known after all of its windows were read.
 
     Attributes:
         spans: the part of the recording that each window covers.
@@ -78,8 +79,8 @@ class RecordedWindows:
         contract: the input contract of the network.
         window: how the recording is cut into windows; None cuts it by the rule of the contract.
         segment: the segment; None for the whole recording.
-        label: the index of its class; None if it is not known.
-        reading: what the last pass over the recording found; None until a pass has come to its end.
+        label: the index of the segment's class; None if it is not known.
+        reading: the time span of each window, and remarks; None before all windows were read once.
     """
 
     recording: Recording
@@ -109,7 +110,7 @@ class RecordedWindows:
         return [*self.content.checks, *self._edges, self.contract.split, self.contract.duration, self.window]
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """The windows from number `start` on (`tcja_runtime.data.dataset.Part.windows`)."""
+        """Yields the windows from number `start` on (`tcja_runtime.data.dataset.Part.windows`)."""
         passed = 0
         for found in self._windows():
             wanted = found[max(0, start - passed) :]
@@ -118,11 +119,11 @@ class RecordedWindows:
 
     @property
     def _edges(self) -> tuple[int | None, int | None]:
-        """The times where the segment begins and ends; None for the whole recording."""
+        """The times where the segment begins and ends, in microseconds; (None, None) for the whole recording."""
         return (None, None) if self.segment is None else (self.segment.begin, self.segment.end)
 
     def _windows(self) -> Iterator[Floats]:
-        """One pass over all windows, [n, T, P, H, W] at a time."""
+        """Yields all windows, float32 [n, T, P, H, W] at a time, and sets `reading` at the end."""
         if self.window is not None:
             yield from self._cut(self.window)
             return
@@ -135,7 +136,7 @@ class RecordedWindows:
         yield made.windows
 
     def _cut(self, window: Window) -> Iterator[Floats]:
-        """One pass over all windows of one length, one window [1, T, P, H, W] at a time."""
+        """Yields all windows of a length that the user chose, one [1, T, P, H, W] at a time, then sets `reading`."""
         cutter, collector, clock = Cutter(self.contract, window), Collector(self.contract), ContinuousClock()
         begun: dict[int, Span] = {}
         spans: list[Span] = []
@@ -152,10 +153,10 @@ class RecordedWindows:
         self.reading = Reading(spans, _remarks(cutter, clock, spans))
 
     def _frames(self, cutter: Cutter, clock: ContinuousClock) -> Iterator[Frame]:
-        """The frames of the events in the segment."""
+        """Yields the frames of the segment, cut from its events after their times were corrected by `clock`."""
         begin, end = self._edges
         for events in self.recording.chunks():
-            inside = events  # the times of a segment are times as they were recorded
+            inside = events  # the begin and the end of a segment are uncorrected times
             if begin is not None:
                 inside = inside.where(inside.t >= begin)
             if end is not None:
@@ -165,7 +166,7 @@ class RecordedWindows:
         yield from cutter.finish()
 
     def _check(self, cutter: Cutter) -> None:
-        """Refuse a recording whose events do not all have a place in its windows.
+        """Check that the recording has events, and that its windows hold all of them.
 
         Raises:
             BadInput: the recording has no events, events outside the sensor, or too many in a window.
@@ -189,7 +190,7 @@ def _remarks(cutter: Cutter, clock: ContinuousClock, spans: Sequence[Span]) -> l
     remarks = []
     if clock.resets:
         times = "once" if clock.resets == 1 else f"{clock.resets:,} times"
-        remarks.append(f"its clock was reset {times}; the times behind a reset go on from the time before it")
+        remarks.append(f"its clock was reset {times}; the times after a reset go on from the time before it")
     if cutter.late:
         remarks.append(f"{cutter.late:,} events were left out, because they are older than their windows")
     short = sum(not span.whole for span in spans)
@@ -202,7 +203,10 @@ def _remarks(cutter: Cutter, clock: ContinuousClock, spans: Sequence[Span]) -> l
 def open_parts(
     file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None
 ) -> list[RecordedWindows]:
-    """Open a recording as windows: one part, or one part for each segment that the label file beside it names.
+    """Open a recording as windows.
+
+    Returns one part for the whole recording. If there is a label file beside the recording, returns one part for each
+    segment that the label file names.
 
     Args:
         file: the recording.
@@ -223,10 +227,16 @@ def open_parts(
 
 
 def _label(file: Path, label: int, classes: Sequence[str] | None) -> int | None:
-    """The index of the network's class for class `label` of the data set, a number from 0; None if `classes` is.
+    """Returns the index of the network's class for a class in a label file.
 
-    The data set has one folder for each class, with this number as its name. The classes of the network are in the
-    alphabetical order of these names.
+    Args:
+        file: the recording, for messages.
+        label: the class in the label file, counted from 0. It is also the name of the class's folder in the data set.
+        classes: the names of the network's classes, in the alphabetical order of the names of those folders; None if
+            they are not known yet. Then the result is None.
+
+    Raises:
+        BadInput: the network does not have this class.
     """
     if classes is None:
         return None

@@ -1,18 +1,20 @@
-"""Streams without an end, cut into windows of T frames as the events come.
+"""Cuts a stream of events into windows of T frames while the events arrive. The stream need not have an end.
 
     window k = [t_0 + k hop, t_0 + k hop + length)     for lengths in microseconds; t_0 is the time of the first event
     window k = events [k hop, k hop + length)          for lengths in events, counted from 0
 
-A window whose length is in events is cut by number: each frame has floor(length / T) events, the last frame also the
-rest. A window whose length is a time is cut by the rule of the network. "number" gives each frame the same number of
-events, and the frames are complete when the window has ended. Any other rule gives each frame the same time,
+A window whose length is a number of events is cut by number: each frame has floor(length / T) events, and the last
+frame also has the rest. A window whose length is a time is cut by the rule of the network (`InputContract.split`). The
+rule "number" gives each frame the same number of events, and the frames are complete when the window has ended. Any
+other rule gives each frame the same duration,
 
     frame i = [t_0 + k hop + i dt, t_0 + k hop + (i + 1) dt),   dt = floor(length / T),   the last: to the window's end
 
-and a frame is complete as soon as an event at its end or after it has come. Overlapping windows share no frames.
+and a frame is complete as soon as an event at its end or after its end has arrived. Overlapping windows share no
+frames.
 
-Times may go back. An event whose time is before the latest time counts at the latest time. If its own time is older
-than every open window, the event is late and is left out. Windows without an event give no frames.
+Times may go back. An event whose time is before the latest time so far is counted at that latest time. If its own time
+is before the begin of every open window, the event is late and is left out. A window without an event gives no frames.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 
 MOST_OVERLAP = 64
-"""The most windows that an event may be in."""
+"""The most windows that one event may be in, when windows overlap."""
 
 _BLOCK = 2**16
 """The number of events that are processed at a time; they fit into the cache of the processor."""
@@ -46,7 +48,8 @@ class Window:
     Attributes:
         length: the length of a window, in microseconds or events.
         unit: the unit of length and hop, "us" or "events".
-        hop: the distance between the begins of two successive windows. 0 becomes the length: windows do not overlap.
+        hop: the distance between the begins of two successive windows, in the same unit. If it is given as 0, it
+            becomes `length`, so that windows do not overlap.
 
     Raises:
         BadInput: the length or the hop is out of range.
@@ -74,7 +77,7 @@ class Window:
 
     @property
     def overlap(self) -> int:
-        """The most windows that an event is in."""
+        """The number of windows that one event can be in: 1 if windows do not overlap."""
         return -(-self.length // self.hop)
 
     @classmethod
@@ -116,13 +119,15 @@ class Frame:
         window: the number of the window, from 0. Windows without an event have a number too, but no frames.
         step: the number of the frame in its window, 0 .. T-1.
         counts: the counts of events as the network takes them, float32 [P, H, W].
-        begin: the time where the frame begins, in microseconds. For a window of time that is cut by number, the time
-            where the window begins; for a window of events, the time of the first event of the frame.
-        end: the first time after the frame, in microseconds. For a window of time that is cut by number, the first time
-            after the window; for a window of events, the latest time in the window so far.
+        begin: the time where the frame begins, in microseconds. There are two exceptions. If the length of the window
+            is a time and it is cut by number, the time where the window begins. If the length of the window is a number
+            of events, the time of the first event of the frame.
+        end: the first time after the frame, in microseconds. There are two exceptions. If the length of the window is a
+            time and it is cut by number, the first time after the window. If the length of the window is a number of
+            events, the latest time of the window's events so far.
         events: the number of events in the frame.
         last: whether the frame is the last one of its window.
-        whole: whether the stream went on to the end of the frame.
+        whole: whether the stream went on to the end of the frame; False if the stream ended before it.
     """
 
     window: int
@@ -152,7 +157,7 @@ class _KeptEvents:
         self.events = 0
 
     def add(self, positions: Positions) -> int:
-        """Keep events as long as there is room. Returns the number of events without room."""
+        """Keep events until there are `most` of them. Returns the number of events that were not kept."""
         taken = min(len(positions), self._most - self.events)
         wanted = self.events + taken
         if wanted > len(self._positions):
@@ -164,7 +169,7 @@ class _KeptEvents:
         return len(positions) - taken
 
     def frame(self, begin: int, end: int) -> Floats:
-        """The frame of the events number [begin, end), float32 [P, H, W]."""
+        """The frame of the kept events with the indices [begin, end), float32 [P, H, W]."""
         return self._planes.frame(self._planes.count(self._positions[begin:end]))
 
 
@@ -175,9 +180,10 @@ class _Open:
     Attributes:
         number: the number of the window.
         begin: the place where the window begins: microseconds since the first event, or the number of an event.
-        content: the counts of the present frame, or the kept events of the window.
+        content: the counts of the present frame; or all events of the window so far, if its length is a time and it is
+            cut by number.
         step: the number of the present frame.
-        since: the time of the first event of the present frame; None before it.
+        since: the time of the first event of the present frame; None while the frame has no event.
         latest: the latest time of an event of the window.
     """
 
@@ -195,14 +201,16 @@ class Cutter:
     Args:
         contract: the input contract of the network.
         window: how the stream is cut into windows.
-        most: the most events of a window of time that is cut by number; events after them are dropped.
+        most: the most events of a window whose length is a time and that is cut by number; later events of the window
+            are dropped.
 
     Attributes:
         most: as given.
-        events: the number of events that came.
+        events: the number of events so far, including those that were left out.
         outside: the number of events outside the sensor, which are left out.
         late: the number of events older than every open window, which are left out.
-        dropped: the number of events for which a window had no room; an event counts once for each such window.
+        dropped: the number of events that were dropped because a window had `most` events already. An event that two
+            windows dropped counts twice.
         silent: the number of windows without an event.
 
     Raises:
@@ -229,8 +237,8 @@ class Cutter:
         """Take the next events of the stream.
 
         Yields:
-            The frames that are complete with these events. The events are taken only as far as the frames are asked
-            for, so go through all of them.
+            The frames that these events complete. The events are processed while the frames are read, so read all
+            frames before the next call.
 
         Raises:
             BadInput: a time is out of range.
@@ -239,13 +247,13 @@ class Cutter:
             yield from self._push(events[at : at + _BLOCK])
 
     def finish(self) -> Iterator[Frame]:
-        """End the stream. Yields the frames of the windows that have not ended; these frames are not whole."""
+        """End the stream. Yields the remaining frames of the windows that have not ended, with `whole` False."""
         while self._open:
             window = min(self._open, key=self._end)
             yield from self._frames(window, whole=False)
 
     def _push(self, events: Events) -> Iterator[Frame]:
-        """Take one block of events."""
+        """Take one block of events. Yields the frames that it completes."""
         self.events += len(events)
         outside = self._planes.outside(events)
         if outside is not None:
@@ -275,7 +283,7 @@ class Cutter:
             yield from self._until(self._clock)
 
     def _in_time(self, events: Events) -> tuple[Events, Times]:
-        """The events that are not late, and the time at which each counts, since the first event."""
+        """The events that are not late, and the time at which each is counted, since the time of the first event."""
         times = events.t
         least, most = int(times.min()), int(times.max())
         if not -FARTHEST < least <= most < FARTHEST:
@@ -292,7 +300,7 @@ class Cutter:
         return events.where(~late), clock[~late]
 
     def _add(self, window: _Open, positions: Positions, first: int, latest: int) -> None:
-        """Put events into a window; `first` is the time of the first, `latest` the latest time of them."""
+        """Put events into a window; `first` is the time of the first of these events, `latest` their latest time."""
         if isinstance(window.content, _KeptEvents):
             self.dropped += window.content.add(positions)
         else:
@@ -301,7 +309,7 @@ class Cutter:
         window.latest = max(window.latest, latest)
 
     def _begin(self, now: int) -> None:
-        """Open the windows that an event at this time, or of this number, is in."""
+        """Open the windows that contain the place `now`: a time since the first event, or the number of an event."""
         length, hop = self._window.length, self._window.hop
         first, last = max((now - length) // hop + 1, 0), now // hop
         self.silent += max(first - self._next, 0)
@@ -311,7 +319,7 @@ class Cutter:
         self._next = max(self._next, last + 1)
 
     def _until(self, now: int) -> Iterator[Frame]:
-        """The frames that have ended now, in the order of their ends."""
+        """Yields the frames that end at the place `now` or before it, in the order of their ends."""
         while self._open:
             window = min(self._open, key=self._end)
             if self._end(window) > now:
@@ -319,7 +327,7 @@ class Cutter:
             yield from self._frames(window, whole=True)
 
     def _end(self, window: _Open) -> int:
-        """The end of the present frame; the end of the window if its events are kept until then."""
+        """The place where the present frame ends; where the window ends, if its events are kept until its end."""
         return self._edge(window, self._steps if self._keeps else window.step + 1)
 
     def _edge(self, window: _Open, step: int) -> int:
@@ -328,7 +336,7 @@ class Cutter:
         return window.begin + (length if step == self._steps else step * (length // self._steps))
 
     def _frames(self, window: _Open, *, whole: bool) -> Iterator[Frame]:
-        """End the present frame; or end the window and give all its frames, if its events were kept."""
+        """End the present frame and yield it; if the window's events were kept, end it and yield all its frames."""
         if isinstance(window.content, Counts):
             yield self._counted_frame(window, window.content, whole=whole)
         else:
@@ -336,7 +344,7 @@ class Cutter:
             yield from self._kept_frames(window, window.content, whole=whole)
 
     def _counted_frame(self, window: _Open, content: Counts, *, whole: bool) -> Frame:
-        """End the present frame of a window."""
+        """End the present frame of a window and return it."""
         events, step = content.events, window.step
         begin, end = self._between(window, step, step + 1)
         window.step, window.since = step + 1, None
@@ -355,7 +363,7 @@ class Cutter:
         )
 
     def _kept_frames(self, window: _Open, content: _KeptEvents, *, whole: bool) -> Iterator[Frame]:
-        """The frames of a window whose events were kept, each with the same number of events."""
+        """Yields the frames of a window whose events were kept, each with the same number of events."""
         begin, end = self._between(window, 0, self._steps)
         each = content.events // self._steps
         for step in range(self._steps):
@@ -373,7 +381,7 @@ class Cutter:
             )
 
     def _between(self, window: _Open, first: int, behind: int) -> tuple[int, int]:
-        """The times where frame `first` begins and where the frame before `behind` ends, in microseconds."""
+        """The time where frame `first` begins, and the time where frame `behind` - 1 ends, in microseconds."""
         if not self._timed:
             return window.latest if window.since is None else window.since, window.latest
         origin = self._origin or 0
@@ -381,7 +389,7 @@ class Cutter:
 
 
 class Collector:
-    """Puts frames together to windows, for networks that take a window at a time.
+    """Joins frames into windows, for networks that take a whole window.
 
     Args:
         contract: the input contract of the network.

@@ -19,7 +19,7 @@ class Windows(Protocol):
         source: the origin of the windows, for reports.
         real: whether the windows are data; False for random windows.
         digest: a hash of the content, the same for the same windows; empty for windows in memory.
-        stamp: the names and times of the files, which change when a file is written; empty for windows in memory.
+        stamp: a text with the names of the files and the times when they were written; empty for windows in memory.
     """
 
     @property
@@ -39,7 +39,7 @@ class Windows(Protocol):
         ...
 
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """The windows from number `start` on, in batches float32 [size, ...]; the last batch may be smaller."""
+        """Yields the windows from number `start` on, in batches float32 [size, ...]; the last batch may be smaller."""
         ...
 
 
@@ -65,7 +65,7 @@ class InMemoryWindows:
         return len(self.inputs)
 
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
-        """The windows from number `start` on, in batches [size, ...]; the last batch may be smaller."""
+        """Yields the windows from number `start` on, in batches [size, ...]; the last batch may be smaller."""
         for at in range(start, len(self), size):
             yield self.inputs[at : at + size]
 
@@ -78,8 +78,8 @@ class InMemoryWindows:
 def random_windows(contract: InputContract, n: int, seed: int = 0) -> InMemoryWindows:
     """Random windows for an export without data: a bright spot that drifts over sparse noise.
 
-    Event counts are Poisson distributed; images are the intensity of the spot. Both make a network fire, but they say
-    nothing about its accuracy. For a generator, each latent unit fires at random at a rate of its own.
+    Event counts are Poisson distributed; images are the intensity of the spot. Both make a network fire, but they do
+    not measure its accuracy. For a generator, each latent unit fires at random with its own rate.
 
     Args:
         contract: the input contract of the network.

@@ -222,7 +222,7 @@ def test_a_clock_that_begins_anew_is_no_other_stream(run, bundle, tmp_path):
     expected = json.loads(out)["windows"]
     check(rows, [{each["class"]: each["score"] for each in row["top"]} for row in expected])
     assert (len(rows), summary["resets"], summary["late"]) == (8, 1, 0)
-    assert f"{file}: its clock was reset once; the times behind a reset go on from the time before it" in err
+    assert f"{file}: its clock was reset once; the times after a reset go on from the time before it" in err
 
 
 def test_labelled_segments_are_a_window_each(run, bundle, recording, events, tmp_path):

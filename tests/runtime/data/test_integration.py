@@ -127,7 +127,7 @@ def test_frames_of_a_duration_make_whole_windows():
     assert len(single) == 12
     done = integrate(InMemory(events, 7), contract(5, "duration-grid:90us"))
     np.testing.assert_array_equal(done.windows, single[:10].reshape(2, 5, 2, ROWS, COLUMNS))
-    assert done.remarks == ["2 frames of 90 us behind the last whole window are left over"]
+    assert done.remarks == ["2 frames of 90 us after the last whole window are left out"]
     assert done.events == 500
 
 
@@ -234,7 +234,7 @@ def test_what_is_unusual_is_remarked():
     done = integrate(InMemory(at_times([1, 2, 3]), sensor=(9, 9)), contract(5, "number"))
     assert done.remarks == [
         "recorded with 9 x 9 pixels; the network's sensor has 5 x 7, and all events are within it",
-        "3 events are fewer than the 5 frames: all of them are in the last",
+        "3 events are fewer than the 5 frames: all of them are in the last frame",
     ]
     assert integrate(InMemory(drawn(99, 100), sensor=(ROWS, COLUMNS)), contract(5, "number")).remarks == []
 
