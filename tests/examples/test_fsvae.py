@@ -38,6 +38,7 @@ def halves(picture: bytes) -> tuple[np.ndarray, np.ndarray]:
     return grey[: middle - 4], grey[middle + 4 :]
 
 
+@pytest.mark.slow
 def test_the_shipped_generator_is_exported_with_its_latents(tmp_path):
     """Not a spike differs, and the images are the same but for rounding."""
     bundle = tmp_path / "a.bundle"
