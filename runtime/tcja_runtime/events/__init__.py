@@ -1,9 +1,10 @@
 """Events of event cameras, read from files and from streams of bytes.
 
-    recording(path).chunks()               the events of a file of any length, at most a million at a time
-    FORMATS["atis"].decoder().feed(...)    the events in bytes that are still being sent
+    recording(path).chunks()               yields the events of a file of any length, at most a million at a time
+    FORMATS["atis"].decoder().feed(data)   returns the events in a piece of a stream of bytes
 
-A format that is a sequence of bytes has one `Decoder`, which reads both. `formats/` has one module for each format.
+A format that is a sequence of bytes has one `Decoder`, which reads files and streams. `formats/` has one module for
+each format.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A bounded queue between a source of events and a network that may be slower.
 
 A camera cannot be paused. When the queue is full, it drops its oldest events, so that predictions are about the
-present. The number and the times of the dropped events are told with the events behind the gap. A source that can be
-paused, such as a file, is paused instead.
+present. The first events after the dropped ones carry a `Gap`: the number and the times of the dropped events. A source
+that can be paused, such as a file, is paused instead.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tcja_runtime.events.event import CHUNK, Events
 LIMIT = 2**22
 """The most events that wait in the queue, unless the user chooses another limit."""
 
-_SMALL = 1024  # events: shorter runs are joined in the queue, because a run costs as much memory as fifty events
+_SMALL = 1024  # events; shorter runs are joined in the queue, because a `Run` object takes as much memory as 50 events
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Events that were dropped.
+    """A gap in a stream: the number and the times of events that were dropped.
 
     Attributes:
         events: the number of dropped events.
-        begin: the earliest time of them, in microseconds.
-        end: the latest time of them, in microseconds.
+        begin: the earliest time of the dropped events, in microseconds.
+        end: the latest time of the dropped events, in microseconds.
     """
 
     events: int
@@ -38,7 +38,7 @@ class Gap:
 
     @classmethod
     def of(cls, events: Events) -> Gap:
-        """The gap that is left if all of these events are dropped, at least one."""
+        """The gap that is left if all of the given events are dropped; there must be at least one event."""
         return cls(len(events), int(events.t.min()), int(events.t.max()))
 
     def __or__(self, other: Gap) -> Gap:
@@ -47,12 +47,12 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Events that came together.
+    """Events that were put into the queue together, or shortly after one another.
 
     Attributes:
         events: the events, at least one.
-        arrived: the time when they came, in seconds of `time.monotonic`; of joined runs, the time of the first.
-        gap: the events that were dropped just before these; None if none were.
+        arrived: the time when the first of the events were put into the queue, in seconds of `time.monotonic`.
+        gap: the gap between these events and the run before them; None if no events were dropped there.
     """
 
     events: Events
@@ -82,7 +82,7 @@ class Buffer:
         self._changed = threading.Condition()
 
     def put(self, events: Events) -> bool:
-        """Add events. Returns False once the queue is closed: no more events are wanted."""
+        """Add events. Returns False if the queue is closed, so that the source can stop; else True."""
         at = 0
         with self._changed:
             while at < len(events) and not self._closed:
@@ -97,7 +97,10 @@ class Buffer:
             return not self._closed
 
     def take(self, seconds: float) -> Run | None:
-        """Remove the oldest run; None if the queue stays empty for these seconds, or is closed and empty (`over`)."""
+        """Remove and return the oldest run.
+
+        Returns None if the queue stays empty for `seconds`, or at once if it is closed and empty (`over`).
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._runs or self._closed, seconds)
             if not self._runs:
@@ -112,7 +115,7 @@ class Buffer:
         """Whether the queue is closed and empty.
 
         Raises:
-            BaseException: the error that the queue was closed with, once it is empty.
+            BaseException: the queue is empty and was closed with an error; this error is raised.
         """
         with self._changed:
             if self._failed and not self._runs:
@@ -120,10 +123,10 @@ class Buffer:
             return self._closed and not self._runs
 
     def close(self, failed: BaseException | None = None) -> None:
-        """Take no more events.
+        """Close the queue. It takes no more events; the events in it can still be taken out.
 
         Args:
-            failed: the error that ended the source; None if it ended as it should, or is not wanted any more.
+            failed: the error that ended the source; None if the source ended without an error, or was stopped.
         """
         with self._changed:
             self._closed, self._failed = True, failed
@@ -140,7 +143,7 @@ class Buffer:
         self._runs.append(run)
 
     def _shorten(self) -> None:
-        """Drop the oldest events that are more than the limit."""
+        """Drop the oldest events until the queue has no more events than the limit."""
         gap: Gap | None = None
         while (excess := self.held - self.limit) > 0:
             run = self._runs.popleft()

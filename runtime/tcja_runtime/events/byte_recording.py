@@ -20,7 +20,7 @@ class ByteRecording:
     Attributes:
         path: the file.
         format: the name of its format in `tcja_runtime.events.FORMATS`.
-        sensor: the rows and columns of the camera; None if the file does not tell them.
+        sensor: the rows and columns of the camera; None if the file does not store them.
         decoder: a function without arguments that makes a new decoder of the format.
     """
 
@@ -30,7 +30,7 @@ class ByteRecording:
     decoder: Callable[[], Decoder]
 
     def chunks(self) -> Iterator[Events]:
-        """The events from the start (`tcja_runtime.events.Recording.chunks`)."""
+        """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
         decoder = self.decoder()
         try:
             with self.path.open("rb") as stream:
@@ -45,7 +45,7 @@ class ByteRecording:
 
 
 def beginning(path: Path, size: int) -> bytes:
-    """The first bytes of a file, at most `size`.
+    """Returns the first bytes of a file, at most `size` of them.
 
     Raises:
         BadInput: the path is not a file, the file is empty, or it cannot be read.
@@ -64,7 +64,7 @@ def beginning(path: Path, size: int) -> bytes:
 
 
 def _other_kind(path: Path) -> str:
-    """What a path is that is not a file, for a message."""
+    """A phrase for a message about a path that is not a file, such as "is a folder, not a recording"."""
     if not path.exists():
         return "does not exist"
     return "is a folder, not a recording" if path.is_dir() else "is not a regular file; a recording is a file"

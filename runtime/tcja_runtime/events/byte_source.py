@@ -15,7 +15,7 @@ from tcja_runtime.events.formats.registry import needs_more_bytes
 BLOCK = 2**20
 """The most bytes in one read."""
 
-_TICK = 0.1  # seconds after which a waiting source looks whether to stop
+_TICK = 0.1  # seconds between two checks of whether a waiting source must stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ByteStream:
 
     Attributes:
         title: the name of the stream in messages.
-        blocks: a function that yields the bytes until the stream ends or its argument is set.
+        blocks: a function that yields the bytes, until the stream ends or the event that it is called with is set.
         close: a function that closes the file or socket.
         ends: whether the stream ends by itself.
         address: the address that other programs send to; empty if the stream is not a socket.
@@ -42,8 +42,8 @@ class ByteSource:
 
     Args:
         stream: the stream.
-        decoder: the decoder of its format; None finds the format by the first bytes.
-        fallback: the name of the format to take if the bytes do not tell it.
+        decoder: the decoder of the stream's format; None finds the format from the first bytes.
+        fallback: the name of the format to take if it cannot be found from the first bytes; None raises an error then.
     """
 
     pausable, recording, damaged, lost = False, None, 0, 0
@@ -57,7 +57,7 @@ class ByteSource:
         return self._decoder.sensor if self._decoder else None
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
-        """The events as they come (`tcja_runtime.events.Source.runs`)."""
+        """Yields the events as they arrive (`tcja_runtime.events.Source.runs`)."""
         head = b""
         try:
             for block in self._stream.blocks(stop):
@@ -77,17 +77,21 @@ class ByteSource:
             raise BadInput(f"{self.title} broke off: {error.strerror or error}") from error
 
     def _decoder_for(self, head: bytes) -> Decoder:
-        """A decoder of the format that the first bytes tell."""
+        """Returns a decoder of the format that is found from the first bytes, or of the fallback.
+
+        Raises:
+            BadInput: the format is not found, and there is no fallback.
+        """
         form = format_of(head) or self._fallback
         if form is None:
             raise BadInput(
-                f"{self.title}: the bytes that come do not tell their format; give `form`, one of {stream_formats()}"
+                f"{self.title}: the format of its bytes is not known; give `form`, one of {stream_formats()}"
             )
         return new_decoder(form)
 
 
 def readable(file: int | socket.socket) -> bool:
-    """Whether a read would return at once, with bytes or with the end; waits a tick at most."""
+    """Whether a read of a file or socket returns at once, with bytes or at the end. Waits `_TICK` seconds at most."""
     return bool(select.select([file], [], [], _TICK)[0])
 
 

@@ -1,11 +1,12 @@
-"""Camera clocks that are reset: the times of a stream are moved so that they go on after each reset.
+"""Camera clocks that are reset: the times after a reset are corrected, so that they go on from the time before it.
 
-A clock is reset when its number of bits is used up (times of 23 bits, as in ATIS .bin, after 8 seconds; times of 32
-bits after 71 minutes), when a camera is plugged in again, or when one wrong time lay far in the future. Without a
-correction, all later events would be too late for their windows.
+A clock is reset when its bits are used up, or when the camera is plugged in again. Examples: a time of 23 bits, as in
+ATIS .bin, is used up after 8 seconds; a time of 32 bits after 71 minutes. One wrong time far in the future has the same
+effect: the next time goes back. Without a correction, all later events would be too late for their windows.
 
-The rule: where time goes back by more than `BACK` from one event to the next, that event and all later ones are moved
-so that it gets the time of the event before. Smaller steps back are left as they are.
+The rule: if the time goes back by more than `BACK` from one event to the next, a number is added to the times of the
+next event and of all later ones. It is chosen so that the next event gets the time of the event before. Smaller steps
+back are not corrected.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ContinuousClock:
         self._latest: int | None = None  # the uncorrected time of the last event
 
     def correct(self, events: Events) -> Events:
-        """The next events of the stream, at least one, with corrected times."""
+        """Returns the next events of the stream with corrected times; `events` must have at least one event."""
         times = events.t
         steps = np.diff(times, prepend=int(times[0]) if self._latest is None else self._latest)
         self._latest = int(times[-1])

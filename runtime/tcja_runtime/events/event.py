@@ -1,4 +1,4 @@
-"""Events, and the interfaces that give them: decoders of bytes, recordings in files, and sources that are live."""
+"""Events, and the interfaces that return events: decoders of bytes, recordings in files, and live sources."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Events:
     """Events in the order in which they were recorded; E is their number.
 
     Attributes:
-        t: the times in microseconds, int64 [E]. They may go back: no format excludes it.
+        t: the times in microseconds, int64 [E]. An event may have an earlier time than the event before it.
         x: the columns, uint16 [E].
         y: the rows, uint16 [E].
         p: the polarities, bool [E]: False is off (darker), True is on (brighter).
@@ -39,12 +39,12 @@ class Events:
         return Events(self.t[at], self.x[at], self.y[at], self.p[at])
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Events:
-        """The events where a mask bool [E] is True; the same object if it is True everywhere."""
+        """The events where a mask bool [E] is True; returns the same object if the mask is True everywhere."""
         return self if mask.all() else Events(self.t[mask], self.x[mask], self.y[mask], self.p[mask])
 
     @classmethod
     def none(cls) -> Events:
-        """No events."""
+        """Events with empty arrays (E = 0)."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.uint16), np.zeros(0, np.bool_))
 
     @classmethod
@@ -67,14 +67,14 @@ class Decoder(Protocol):
     Between calls a decoder keeps less than one packet of its format.
 
     Attributes:
-        sensor: the rows and columns of the camera; None if neither the format nor the bytes so far tell them.
+        sensor: the rows and columns of the camera; None if they are not known from the format or the bytes so far.
     """
 
     @property
     def sensor(self) -> tuple[int, int] | None: ...
 
     def feed(self, data: bytes) -> Events:
-        """The events whose last byte is among these bytes.
+        """Returns the events that are complete with the next bytes: each event whose last byte is in `data`.
 
         Raises:
             Damaged: the bytes are not valid in this format. The decoder cannot be used any more.
@@ -96,7 +96,7 @@ class Recording(Protocol):
     Attributes:
         path: the file.
         format: the name of its format in `tcja_runtime.events.FORMATS`.
-        sensor: the rows and columns of the camera; None if the file does not tell them.
+        sensor: the rows and columns of the camera; None if the file does not store them.
     """
 
     @property
@@ -107,13 +107,13 @@ class Recording(Protocol):
     def sensor(self) -> tuple[int, int] | None: ...
 
     def chunks(self) -> Iterator[Events]:
-        """All events from the start, at most `CHUNK` at a time. Each call reads the file again.
+        """Yields all events from the start, at most `CHUNK` at a time. Each call reads the file again.
 
         The memory does not grow with the size of the file.
 
         Raises:
             BadInput: the file cannot be read.
-            Damaged: the file is damaged. The events before the damage may have been given already.
+            Damaged: the file is damaged. Events before the damage may have been yielded already.
         """
         ...
 
@@ -125,9 +125,10 @@ class Source(Protocol):
         title: the name of the source in messages.
         address: the address that other programs send to; empty if the source is not a socket.
         ends: whether the source ends by itself.
-        pausable: whether the source can be paused without a loss: a recording that is read as fast as possible.
+        pausable: whether the source can be paused without losing events. Only a recording that is read as fast as
+            possible can.
         recording: the recording that is played; None for any other source.
-        sensor: the rows and columns of the camera; None as long as the events so far do not tell them.
+        sensor: the rows and columns of the camera; None while they are not known from the bytes so far.
         damaged: the number of datagrams that were skipped because they are not valid events.
         lost: the number of datagrams that the kernel dropped because they came faster than they were read.
     """
@@ -150,13 +151,13 @@ class Source(Protocol):
     def lost(self) -> int: ...
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
-        """The events as they come, until the source ends or `stop` is set.
+        """Yields the events as they arrive, until the source ends or `stop` is set.
 
-        A source sees within a tenth of a second that `stop` is set.
+        A source ends within a tenth of a second after `stop` is set.
 
         Raises:
             BadInput: the source cannot be read any further.
-            Damaged: the recording is damaged. The events before the damage were given.
+            Damaged: the recording is damaged. The events before the damage were yielded.
         """
         ...
 
@@ -182,6 +183,6 @@ class InMemory:
     format: str = "memory"
 
     def chunks(self) -> Iterator[Events]:
-        """The events from the start (`Recording.chunks`)."""
+        """Yields the events from the start (`Recording.chunks`)."""
         for run in self.runs:
             yield from (run[at : at + CHUNK] for at in range(0, len(run), CHUNK))

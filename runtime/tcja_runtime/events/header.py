@@ -12,13 +12,13 @@ class Header:
     """Collects the text lines of a header from bytes that come in pieces of any size.
 
     Args:
-        mark: the bytes that every line begins with. The first line that begins with anything else ends the header.
-        first: the line that the header must begin with; None accepts any.
-        last: the line that ends the header at once; None has no such line.
+        mark: the bytes that every line of the header begins with. A line that does not begin with them ends the header.
+        first: the first line that the header must have; None accepts any first line.
+        last: the last line of the header; None if the format has no such line.
         closed: whether a header without the line `last` is damaged.
 
     Attributes:
-        lines: the lines so far, without their line ends.
+        lines: the lines so far, without the characters that end them.
         size: the size of the header so far, in bytes.
         over: whether the header has ended.
     """
@@ -74,16 +74,24 @@ class Header:
             self._end()
 
     def value(self, key: bytes) -> bytes | None:
-        """The text after `key` in the first line that begins with `key`; None without such a line."""
+        """Returns the text after `key` in the first line that begins with `key`; None if no line begins with it."""
         return next((line[len(key) :].strip() for line in self.lines if line.startswith(key)), None)
 
     def _begin(self) -> None:
-        """Check the first line."""
+        """Check the first line.
+
+        Raises:
+            Damaged: it is not the line that the header must begin with.
+        """
         if self._first is not None and self.lines[:1] != [self._first]:
             raise Damaged(0, f"the first line is not {self._first.decode()}")
 
     def _end(self) -> None:
-        """End the header, and check that it may end here."""
+        """End the header.
+
+        Raises:
+            Damaged: the last line is missing.
+        """
         self._begin()
         if self._closed and self._last is not None:
             raise Damaged(self.size, f"the header ends without its line {self._last.decode()}")
@@ -99,7 +107,7 @@ class Records:
         name: the name of a record in messages.
 
     Attributes:
-        at: the offset of the first of the records that `feed` returned last, in bytes.
+        at: the offset in the recording of the first record that the latest call of `feed` returned, in bytes.
     """
 
     def __init__(self, size: int, begin: int = 0, name: str = "event") -> None:
@@ -107,7 +115,7 @@ class Records:
         self._size, self._name, self._rest = size, name, b""
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of the records that are complete with these bytes."""
+        """Returns the bytes of all records that are complete with the next bytes."""
         data = self._rest + data if self._rest else data
         whole = len(data) - len(data) % self._size
         self._rest = data[whole:]
@@ -125,10 +133,10 @@ class Records:
 
 
 def sensor_edge(text: bytes | None, most: int) -> int:
-    """The number of rows or columns of a sensor.
+    """Returns the number of rows or columns of a sensor, from its text in a header.
 
     Args:
-        text: the number as the header has it; None if the header does not have it.
+        text: the text of the number; None if the header does not have it.
         most: the largest number that the format allows.
 
     Raises:

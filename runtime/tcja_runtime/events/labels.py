@@ -1,6 +1,7 @@
-"""Label files as DVS128 Gesture has them: NAME_labels.csv beside NAME.aedat names the gestures in a recording.
+"""Label files in the form of DVS128 Gesture: NAME_labels.csv beside NAME.aedat names the gestures in the recording.
 
-Each line has a class (from 1), the time where the gesture begins, and the time where it ends, in microseconds.
+Each line has a class, the time where the gesture begins, and the time where it ends. Classes are counted from 1, and
+times are in microseconds.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Segment:
 
 
 def segments(path: Path) -> list[Segment] | None:
-    """The segments that the label file beside a recording names, at least one; None without a label file.
+    """Returns the segments in the label file of a recording, at least one; None if there is no label file.
 
-    They are in the order of the label file. They may overlap, as some do in DVS128 Gesture.
+    The segments are in the order of the label file. They may overlap, as some segments of DVS128 Gesture do.
 
     Args:
         path: the recording.
@@ -65,7 +66,16 @@ def segments(path: Path) -> list[Segment] | None:
 
 
 def _segment(labels: Path, at: int, row: list[str]) -> Segment:
-    """The segment in a line of a label file; `at` is the number of the line."""
+    """Returns the segment in a line of a label file.
+
+    Args:
+        labels: the label file, for messages.
+        at: the number of the line, for messages.
+        row: the fields of the line.
+
+    Raises:
+        BadInput: the line is not a class, a begin and an end.
+    """
     try:
         kind, begin, end = (int(cell) for cell in row)
     except ValueError:

@@ -17,12 +17,12 @@ from tcja_runtime.events import Damaged, Decoder, Events, Source
 from tcja_runtime.events.byte_source import BLOCK, ByteSource, ByteStream, readable, stream_formats
 
 ADDRESSES = "tcp://127.0.0.1:PORT and udp://127.0.0.1:PORT"
-"""The addresses that can be named, for messages."""
+"""The forms of the addresses, for messages."""
 
 _ADDRESS = re.compile(r"(tcp|udp)://(?:\[([^\]]*)\]|([^:\[\]]*)):(\d{1,5})")
-_RECEIVED = 2**23  # bytes of datagrams that the kernel is asked to keep
-_OVERFLOW = 40  # SO_RXQ_OVFL: with each datagram comes the number that the kernel has dropped so far (socket(7))
-_TOGETHER = 256  # the most datagrams that are given together
+_RECEIVED = 2**23  # bytes; the size of the receive buffer that the kernel is asked for
+_OVERFLOW = 40  # SO_RXQ_OVFL: the kernel adds to each datagram the number of datagrams dropped so far (socket(7))
+_TOGETHER = 256  # the most datagrams whose events are yielded together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class _LocalAddress:
     """The address of a socket on this machine.
 
     Attributes:
-        kind: "tcp" or "udp".
+        kind: the protocol, "tcp" or "udp".
         host: the IP address, a loopback address.
         port: the number of the port; 0 lets the kernel choose a free one.
         version: the version of IP, 4 or 6.
@@ -65,10 +65,10 @@ class _LocalAddress:
         return cls(kind, host, port, local.version)
 
     def bind(self) -> socket.socket:
-        """A socket that listens at this address.
+        """Returns a new socket that is bound to this address.
 
         Raises:
-            OSError: the port is taken, or may not be used.
+            OSError: the port is in use, or this user may not use it.
         """
         family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM if self.kind == "tcp" else socket.SOCK_DGRAM)
@@ -89,18 +89,18 @@ class _LocalAddress:
 
 
 def open_socket(source: str, decoder: Decoder | None) -> Source:
-    """Listen for events at a TCP or UDP address of this machine.
+    """Listen for events at a TCP or UDP address of this machine, and return the source of these events.
 
     Args:
-        source: the address, such as "tcp://127.0.0.1:5000"; port 0 is any free port.
-        decoder: the decoder of the events. None finds the format by the first bytes; UDP needs a decoder.
+        source: the address, such as "tcp://127.0.0.1:5000" or "udp://127.0.0.1:5000"; port 0 is any free port.
+        decoder: the decoder of the events. For TCP it may be None; then the format is found from the first bytes.
 
     Raises:
-        BadInput: the address is not one of this machine, its port is taken, or the decoder for UDP is missing.
+        BadInput: the address is not an address of this machine, its port is in use, or `decoder` is None for UDP.
     """
     address = _LocalAddress.parse(source)
     if address.kind == "udp" and decoder is None:
-        raise BadInput(f"{source}: datagrams do not tell their format; give `form`, one of {stream_formats()}")
+        raise BadInput(f"{source}: the format of datagrams is not known; give `form`, one of {stream_formats()}")
     try:
         listener = address.bind()
     except OSError as error:
@@ -118,7 +118,7 @@ def open_socket(source: str, decoder: Decoder | None) -> Source:
             if stop.is_set():
                 return
         connection = held.enter_context(listener.accept()[0])
-        listener.close()  # a second program is refused at once and does not wait
+        listener.close()  # a second program that connects is refused at once
         while not stop.is_set():
             if readable(connection):
                 block = connection.recv(BLOCK)
@@ -132,8 +132,8 @@ def open_socket(source: str, decoder: Decoder | None) -> Source:
 class _Datagrams:
     """The events that are sent to a UDP socket.
 
-    A datagram may be lost or damaged on its way while the next one is whole. So each datagram is decoded as the
-    continuation of the last valid one; a datagram that is not valid is counted and skipped.
+    A datagram may be lost or damaged, and the next one may be whole. So each datagram is decoded as the continuation of
+    the last valid datagram. A datagram that is not valid is counted in `damaged` and skipped.
     """
 
     ends, pausable, recording = False, False, None
@@ -148,7 +148,7 @@ class _Datagrams:
         return self._decoder.sensor
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
-        """The events as they come (`tcja_runtime.events.Source.runs`)."""
+        """Yields the events as they arrive (`tcja_runtime.events.Source.runs`)."""
         while not stop.is_set():
             if not readable(self._receiver):
                 continue
@@ -162,7 +162,7 @@ class _Datagrams:
             yield Events.joined(found)
 
     def _decoded(self, datagram: bytes) -> Events:
-        """The events of a datagram; none if the datagram is not valid, which is counted."""
+        """Returns the events of a datagram. If the datagram is not valid, counts it and returns no events."""
         decoder = copy.deepcopy(self._decoder)
         try:
             events = decoder.feed(datagram)

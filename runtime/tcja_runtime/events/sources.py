@@ -28,9 +28,9 @@ from tcja_runtime.events.clock import ContinuousClock
 from tcja_runtime.events.formats.registry import format_by_suffix
 from tcja_runtime.events.sockets import ADDRESSES, open_socket
 
-_TICK = 0.1  # the longest wait of a played recording, in seconds, after which it looks whether to stop
-_FRAME = 0.01  # seconds of a played recording that are given together
-_GROWS = 0.05  # seconds between two looks at a growing file
+_TICK = 0.1  # seconds between two checks of whether a played recording must stop
+_FRAME = 0.01  # seconds of a played recording whose events are yielded together
+_GROWS = 0.05  # seconds between two reads of a growing file
 
 
 def open_source(
@@ -40,13 +40,15 @@ def open_source(
     speed: float | None = None,
     follow: bool = False,
 ) -> Source:
-    """Open a source of events. A socket listens from then on.
+    """Open a source of events. If the source is a socket, it listens when this function returns.
 
     Args:
-        source: the source, as in the table at the top of this module.
-        form: the name of its format in `tcja_runtime.events.FORMATS`; None finds it by the content or the suffix.
-        speed: the speed of a recording, as a multiple of its own; infinite for as fast as possible; None is 1.
-        follow: whether to read a file that grows.
+        source: the source, in a form of the table at the top of this module.
+        form: the name of the source's format in `tcja_runtime.events.FORMATS`; None finds the format from the content
+            or the suffix.
+        speed: the speed of a recording: 1 is the speed at which it was recorded, 2 is twice as fast, infinity is as
+            fast as possible. None is the same as 1. For a source that is not a recording it must be None.
+        follow: whether the source is a file that grows and is read from its beginning.
 
     Raises:
         BadInput: there is no such source, it cannot be opened, or the arguments do not fit it.
@@ -71,11 +73,11 @@ def open_source(
 
 
 class _PlayedRecording:
-    """A recording that is played.
+    """A recording that is played: its events are yielded at the times when they were recorded.
 
     Args:
         recording: the recording.
-        speed: the speed, as a multiple of its own; infinite for as fast as possible.
+        speed: the speed, 1 for the speed at which it was recorded; infinity for as fast as possible.
     """
 
     address, ends, damaged, lost = "", True, 0, 0
@@ -85,7 +87,7 @@ class _PlayedRecording:
         self.title, self.sensor, self.pausable = recording.path.name, recording.sensor, math.isinf(speed)
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
-        """The events as they come (`tcja_runtime.events.Source.runs`)."""
+        """Yields the events when their times have come (`tcja_runtime.events.Source.runs`)."""
         begin = latest = None
         clock = ContinuousClock()
         began = time.monotonic()
@@ -95,7 +97,7 @@ class _PlayedRecording:
             if self.pausable or not len(chunk):
                 yield chunk
                 continue
-            # An event whose time goes back comes right behind the one before.
+            # An event whose time goes back is yielded immediately after the event before it.
             due = np.maximum.accumulate(clock.correct(chunk).t)
             if begin is None or latest is None:
                 begin = latest = int(due[0])
@@ -113,7 +115,7 @@ class _PlayedRecording:
                     return
 
     def close(self) -> None:
-        """A recording holds nothing open."""
+        """Do nothing: the file of a recording is open only while it is read."""
 
 
 def _open_pipe(source: str) -> ByteStream:
@@ -126,7 +128,7 @@ def _open_pipe(source: str) -> ByteStream:
         if os.isatty(descriptor):
             raise BadInput("standard input is a terminal; pipe events into it, or name another source")
     else:
-        # Without O_NONBLOCK this would wait for a writer. Until a writer comes, there is nothing to read.
+        # Without O_NONBLOCK, opening a FIFO waits until another program opens it for writing.
         title, descriptor = source, os.open(source, os.O_RDONLY | os.O_NONBLOCK)
         held.callback(os.close, descriptor)
 

@@ -64,7 +64,9 @@ def test_the_suffix_tells_what_the_content_does_not(tmp_path):
     assert recording(tmp_path / "a.BIN").format == "atis"
     (tmp_path / "a.txt").write_bytes(writers.atis([(1, 2, 3, 1)]))
     assert recording(tmp_path / "a.txt", "atis").format == "atis"
-    with pytest.raises(BadInput, match=r"a\.txt: neither its content nor its suffix '\.txt' tells a format") as caught:
+    with pytest.raises(
+        BadInput, match=r"a\.txt: its format is not known from its content or its suffix '\.txt'"
+    ) as caught:
         recording(tmp_path / "a.txt")
     assert all(f"({name})" in str(caught.value) for name in FORMATS)
 

@@ -319,7 +319,7 @@ def test_a_source_that_is_cut_off(read, fifo, kept, message):
         ("fifo", {"form": "xyz"}, "there is no format 'xyz'; choose one of aedat2, "),
         ("a.bin", {"form": "xyz"}, "there is no format 'xyz'; "),
         ("fifo", {"form": "spikingjelly"}, "'spikingjelly' can only be read from whole files; a stream can be"),
-        ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: datagrams do not tell their format; give `form`, one of "),
+        ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: the format of datagrams is not known; give `form`, one of "),
         ("tcp://0.0.0.0:9", {}, "tcp://0.0.0.0:9: events are taken from this machine only; name tcp://"),
         ("udp://10.0.0.1:9", {"form": "atis"}, "udp://10.0.0.1:9: events are taken from this machine only"),
         ("tcp://[::]:9", {}, "tcp://[::]:9: events are taken from this machine only"),
@@ -352,5 +352,5 @@ def test_what_does_not_tell_its_format(read, fifo):
     reading = read(str(fifo))
     with fifo.open("wb", buffering=0) as writer:
         writer.write(atis(drawn(100)))
-    with pytest.raises(BadInput, match="events: the bytes that come do not tell their format; give `form`, "):
+    with pytest.raises(BadInput, match="events: the format of its bytes is not known; give `form`, "):
         reading.ended()

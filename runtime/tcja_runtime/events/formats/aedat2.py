@@ -2,8 +2,8 @@
 
 Lines that begin with '#', then 8 bytes for each event: an address and a time in microseconds, both big-endian. The
 address has Y in bits 14 to 8, X in bits 7 to 1 and P in bit 0. Events get the axes that SpikingJelly gives them for its
-CIFAR10-DVS, swapped and mirrored: x = 127 - Y, y = 127 - X, p = 1 - P. Bit 15 marks an external trigger; as in
-SpikingJelly, such a record counts as an event. Addresses of more than 16 bits are from other cameras and are refused.
+CIFAR10-DVS, swapped and mirrored: x = 127 - Y, y = 127 - X, p = 1 - P. Bit 15 marks an external trigger; a record with
+this bit is read as an event, as in SpikingJelly. Addresses of more than 16 bits are from other cameras and are refused.
 
 Source: `CIFAR10DVS.load_origin_data` of SpikingJelly.
 """
@@ -30,7 +30,7 @@ class Aedat2:
         self._records: Records | None = None
 
     def feed(self, data: bytes) -> Events:
-        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
+        """Returns the events that are complete with the next bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         data = self._header.feed(data)
         if not self._header.over:
             return Events.none()

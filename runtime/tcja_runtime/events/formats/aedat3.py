@@ -7,8 +7,8 @@
     time                 in microseconds; overflow * 2^31 is added to it
 
 Only polarity events are read; packets of other types are skipped. As in SpikingJelly, the bit `valid` is ignored.
-Events of a packet beyond `number` are skipped, whereas SpikingJelly reads all `capacity` of them; no recorder writes
-such packets.
+If `capacity` is larger than `number`, the events after the first `number` are skipped. SpikingJelly reads all
+`capacity` events. No recorder writes packets in which the two numbers differ.
 
 Source: iniVation's description of AEDAT 3.1; `load_aedat_v3` of SpikingJelly.
 """
@@ -42,13 +42,13 @@ class Aedat3:
         self.sensor: tuple[int, int] | None = None
         self._at = 0  # the offset of the first byte of _rest in the recording
         self._rest = b""  # the bytes of an incomplete event or packet header
-        self._events = 0  # the number of events of this packet that are still to come
-        self._skipped = 0  # the number of bytes to skip next
-        self._behind = 0  # the number of bytes to skip behind the events of this packet
+        self._events = 0  # the number of events of this packet that were not read yet
+        self._skipped = 0  # the number of bytes to skip before the next read
+        self._behind = 0  # the number of bytes to skip after the events of this packet
         self._overflow = 0
 
     def feed(self, data: bytes) -> Events:
-        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
+        """Returns the events that are complete with the next bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         if not self._header.over:
             data = self._header.feed(data)
             if not self._header.over:
@@ -90,7 +90,7 @@ class Aedat3:
             raise Damaged(self._at, f"the last packet has {len(self._rest)} of the {_HEADER.size} bytes of its header")
 
     def _read_header(self) -> None:
-        """Check the format in the header and take the sensor from it."""
+        """Check the format that the header names, and set `sensor` from the name of the camera."""
         form = self._header.value(b"#Format:")
         if form not in (b"RAW", None):
             raise Damaged(0, f"packets of format {form.decode(errors='replace')}; only RAW can be read")
@@ -99,7 +99,7 @@ class Aedat3:
             self.sensor = next((size for camera, size in SENSORS.items() if sources[0].startswith(camera)), None)
 
     def _read_packet_header(self, data: bytes, at: int) -> None:
-        """Check the header of the packet at data[at:], and set what follows it."""
+        """Check the header of the packet at data[at:], and set the numbers of events and bytes that follow it."""
         kind, _, size, offset, overflow, capacity, number, valid = _HEADER.unpack_from(data, at)
         wrong = None
         if kind >= _TYPES:
@@ -117,7 +117,7 @@ class Aedat3:
         self._skipped = 0 if meant else self._behind
 
     def _decoded(self, data: bytes, runs: list[tuple[int, int, int]]) -> Events:
-        """The events of runs (begin, end, overflow) in data."""
+        """Returns the events in `data`; each run (begin, end, overflow) is a range of bytes with the same overflow."""
         if not runs:
             return Events.none()
         held = b"".join([data[begin:end] for begin, end, _ in runs])

@@ -1,8 +1,8 @@
 """AEDAT 4, the format of DV and dv-processing, read with the package `aedat`.
 
-The package unpacks LZ4 and Zstandard and reads the flatbuffers inside. It is compiled code: on a damaged file it may
-panic, crash, or ask for all memory. So it runs in a process of its own (`aedat4_child`), started for each pass over a
-file. If a file has several streams of events, the first is read.
+The package unpacks LZ4 and Zstandard, and reads the flatbuffers in the unpacked packets. It is compiled code: on a
+damaged file it may panic, crash, or allocate all memory. So it runs in a separate process (`aedat4_child`), which is
+started each time a file is read. If a file has several streams of events, the first one is read.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tcja_runtime.events.formats.aedat4_packets import PacketIndex
 
 PACKAGE = "aedat"
 _EVENT = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
-_TOGETHER = CHUNK // 4  # the number of events from which packets are given together
-_PATIENCE = 60.0  # seconds without a byte until the reader counts as hung; a packet takes milliseconds
+_TOGETHER = CHUNK // 4  # events; small packets are joined until they have this many, then they are yielded together
+_PATIENCE = 60.0  # seconds without a byte after which the reader is taken to hang; a packet takes milliseconds
 _PROGRAM = """import sys
 path, *sys.path = sys.argv[1:]
 from tcja_runtime.events.formats.aedat4_child import main
@@ -50,7 +50,7 @@ class Aedat4:
     format: str = "aedat4"
 
     def chunks(self) -> Iterator[Events]:
-        """The events from the start (`tcja_runtime.events.Recording.chunks`)."""
+        """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
         with _Reader.start(self.path, self.sensor) as reader:
             held: list[Events] = []
             for events in reader.events():
@@ -108,7 +108,7 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
             self._process.stdout.close()
 
     def events(self) -> Iterator[Events]:
-        """The events of each packet.
+        """Yields the events of each packet.
 
         Raises:
             Damaged: the file is damaged, or the process crashes or hangs.
@@ -127,7 +127,7 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
             yield Events(table["t"].astype(np.int64), table["x"].copy(), table["y"].copy(), table["p"].copy())
 
     def _sizes(self) -> tuple[int, int]:
-        """The next record of `SIZES`: the offset of a packet, and its number of events or `END`."""
+        """Returns the next record of `SIZES`: the offset of a packet, and its number of events or `END`."""
         first, second = SIZES.unpack(self._bytes(SIZES.size))
         if second == DAMAGED:
             text = self._bytes(int.from_bytes(self._bytes(4), "little"))
@@ -135,7 +135,7 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
         return first, second
 
     def _bytes(self, count: int) -> bytes:
-        """The next bytes of the output of the process."""
+        """Returns the next `count` bytes of the output of the process."""
         pipe = self._process.stdout
         held = bytearray()
         while pipe is not None and len(held) < count:

@@ -1,8 +1,10 @@
-"""The program that reads an AEDAT 4 file in a process of its own. `aedat4` starts it.
+"""The program that reads an AEDAT 4 file in a separate process. The module `aedat4` starts it.
 
-It writes to its standard output, for every packet of events, a record of `SIZES` (offset of the packet, number of
-events) and then the events. Two numbers of events have another meaning: `DAMAGED`, behind which the size and the text
-of an error message follow, and `END`, behind which nothing follows.
+For every packet of events it writes a record of `SIZES` (the offset of the packet, the number of events) to its
+standard output, and then the events. In two cases the record has a special value in place of the number of events:
+
+    DAMAGED   the packet is damaged; the size and the text of an error message follow
+    END       the file has no more packets; nothing follows
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _STEP = 2**17  # events that are written at a time
 def main(path: str) -> None:
     """Write the events of a file to the standard output.
 
-    The exit status is 0 for every file, damaged or not. Another status means that the package `aedat` crashed.
+    The exit status is 0, also for a damaged file. Any other status means that the package `aedat` crashed.
     """
     with os.fdopen(os.dup(1), "wb") as out:
         try:
@@ -36,11 +38,11 @@ def main(path: str) -> None:
         except Damaged as damaged:
             text = damaged.what.encode()
             out.write(SIZES.pack(damaged.offset, DAMAGED) + len(text).to_bytes(4, "little") + text)
-    os._exit(0)  # the package gets no chance to crash while it ends
+    os._exit(0)  # without the package's own clean-up, in which it could crash
 
 
 def _write_events(path: str, out: BinaryIO) -> None:
-    """Write the events of a file to `out`, a packet after the other."""
+    """Write the events of a file to `out`, one packet after another."""
     import aedat
 
     with Path(path).open("rb") as file:
@@ -68,6 +70,9 @@ def _write_events(path: str, out: BinaryIO) -> None:
 
 
 def _limit_memory() -> None:
-    """Limit the memory of this process, so that a packet that unpacks to too much ends this process alone."""
+    """Limit the memory of this process.
+
+    If the unpacked content of a packet is too large, then only this process ends, and other programs keep their memory.
+    """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _ROOM, used + _ROOM))

@@ -36,7 +36,7 @@ class PacketIndex:
     Attributes:
         file: the open file.
         begin: the offset of the first packet, in bytes.
-        end: the offset behind the last packet, in bytes.
+        end: the offset of the first byte after the last packet.
         stream: the number of the first stream of events.
         sensor: the rows and columns of the camera of this stream.
     """
@@ -65,7 +65,7 @@ class PacketIndex:
             raise Damaged(len(FIRST), f"a header of {length:,} bytes in a file of {size:,}")
         table, description = _header(file.read(length), len(head))
         stream, sensor = _first_stream(description, len(head))
-        end = size if table == -1 else table  # a file that was never closed has no table
+        end = size if table == -1 else table  # the file has no table if its recorder did not close it
         if end > size:
             raise Damaged(size, f"the file ends here, and its packets should end at byte {end:,}")
         if end < begin:
@@ -73,7 +73,7 @@ class PacketIndex:
         return cls(file, begin, end, stream, sensor)
 
     def packets(self) -> Iterator[int]:
-        """The offset of each packet, in order.
+        """Yields the offset of each packet in the file, in order.
 
         Raises:
             Damaged: a packet does not fit into the file.
@@ -93,7 +93,7 @@ class PacketIndex:
 
 
 def _header(header: bytes, begin: int) -> tuple[int, bytes]:
-    """The fields of a header.
+    """Reads two fields of a header.
 
     Args:
         header: the flatbuffer.
@@ -128,7 +128,7 @@ def _header(header: bytes, begin: int) -> tuple[int, bytes]:
 
 
 def _first_stream(description: bytes, begin: int) -> tuple[int, tuple[int, int]]:
-    """The first stream of events in the description of the streams.
+    """Finds the first stream of events in the description of the streams.
 
     Args:
         description: the text in XML.

@@ -2,10 +2,11 @@
 
     byte 0 x   byte 1 y   byte 2 polarity (bit 7) and time (bits 22 to 16)   bytes 3 and 4 time (bits 15 to 0)
 
-Times are in microseconds. A record with row 240, which the sensor of 304 x 240 does not have, is a mark and not an
-event: the clock has overflowed, and 2^13 us are added to all later times.
+Times are in microseconds. The sensor has 304 columns and 240 rows, 0 to 239. A record with row 240 is not an event. It
+says that the clock has overflowed: 2^13 us are added to all later times.
 
-Source: `load_ATIS_bin` of SpikingJelly, and `read_mnist_file` of tonic for the mark, which SpikingJelly does not know.
+Source: `load_ATIS_bin` of SpikingJelly for events; `read_mnist_file` of tonic for row 240, which SpikingJelly does not
+treat in this way.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Records
 
 _ROWS = 240
-_OVERFLOW = 2**13  # microseconds that each mark adds to the later times
+_OVERFLOW = 2**13  # microseconds that each record with row 240 adds to all later times
 
 
 class Atis:
-    """A decoder of ATIS .bin (`tcja_runtime.events.event.Decoder`). `sensor` is None: no file stores it."""
+    """A decoder of ATIS .bin (`tcja_runtime.events.event.Decoder`). `sensor` is None: files do not store it."""
 
     sensor = None
 
@@ -30,7 +31,7 @@ class Atis:
         self._added = 0
 
     def feed(self, data: bytes) -> Events:
-        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
+        """Returns the events that are complete with the next bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         table = np.frombuffer(self._records.feed(data), np.uint8).reshape(-1, 5)
         y = table[:, 1].astype(np.uint16)
         if len(y) and y.max() > _ROWS:

@@ -18,7 +18,7 @@ from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Header, Records, sensor_edge
 
 KINDS = (b"\x00\x08", b"\x0c\x08")
-"""The two bytes ahead of the events, in older and newer files: events of changed contrast, 8 bytes each."""
+"""The two bytes before the events: the type 0 (older files) or 12 (newer files), and the size of an event, 8."""
 
 _EDGE = 2**14
 """The most rows or columns of a sensor."""
@@ -34,7 +34,7 @@ class Dat:
         self.sensor: tuple[int, int] | None = None
 
     def feed(self, data: bytes) -> Events:
-        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
+        """Returns the events that are complete with the next bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         data = self._header.feed(data)
         if not self._header.over:
             return Events.none()
@@ -66,7 +66,7 @@ class Dat:
         self._records.finish()
 
     def _read_header(self) -> None:
-        """Check the type of the events and the version, and take the sensor from the header."""
+        """Check the type of the events and the version of the format, and set `sensor` from the header."""
         if self._kind not in KINDS:
             kind, size = self._kind
             what = f"events of type {kind} with {size} bytes; only type 0 or 12 with 8 bytes can be read"

@@ -7,13 +7,14 @@ The upper four bits of a word are its type:
     EVT3   0 row          bits 10 to 0 y
            2 event        bit 11 polarity, bits 10 to 0 x
            3 base         bit 11 polarity, bits 10 to 0 x of the first column of the next vector
-           4, 5 vector    12 or 8 neighbouring columns, an event for each bit that is 1; the next vector begins after it
+           4, 5 vector    12 or 8 neighbouring columns, an event for each bit that is 1; the next vector begins at the
+                          column after them
            6, 8 time      bits 11 to 0: low half in microseconds, high half in 4,096 microseconds
 
-Triggers and words of makers (types 10, 14, 15, in EVT3 also 7) are not events and are skipped. Other types do not
-exist. If the high time goes back by more than half of its range, it has overflowed. Events before the first time (in
-EVT3 also those before the first row or base) are skipped, as in the maker's own reader: their time or place is not
-known.
+Words of the types 10, 14 and 15, in EVT3 also 7, are triggers and vendors' extensions. They are not events and are
+skipped. Other types do not exist. If the high time goes back by more than half of its range, it has overflowed. Events
+before the first time (in EVT3 also those before the first row or base) are skipped, as in Prophesee's own reader,
+because their time or place is not known.
 
 Source: Prophesee's descriptions of EVT 2.0 and EVT 3.0.
 """
@@ -33,16 +34,16 @@ _EDGE = 2**11
 """The most rows or columns of a sensor."""
 _UNKNOWN = -1
 _NOWHERE = -(2**40)
-"""The base before the first base word: a column so far left that no vector reaches the sensor."""
+"""The base column until the first base word: so small that no vector reaches a column of the sensor."""
 
 Ints = npt.NDArray[np.int64]
 
 
 class Evt2:
-    """A decoder of EVT2 (`tcja_runtime.events.event.Decoder`), and the parts that EVT3 shares.
+    """A decoder of EVT2 (`tcja_runtime.events.event.Decoder`), and the base class of the decoder of EVT3.
 
     Attributes:
-        version: the version of the words.
+        version: the version of the format, "2" or "3".
         size: the size of a word, in bytes.
         kinds: the types of words that exist.
         sensor: the rows and columns of the camera; None if they are not in the header.
@@ -59,7 +60,7 @@ class Evt2:
         self._high = _UNKNOWN
 
     def feed(self, data: bytes) -> Events:
-        """The events whose last byte is among these bytes (`tcja_runtime.events.event.Decoder.feed`)."""
+        """Returns the events that are complete with the next bytes (`tcja_runtime.events.event.Decoder.feed`)."""
         data = self._header.feed(data)
         if not self._header.over:
             return Events.none()
@@ -82,7 +83,7 @@ class Evt2:
             self._words.finish()
 
     def _decoded(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8]) -> Events:
-        """The events of some words, each of the type in `kind`."""
+        """Returns the events in words; `kind` is the type of each word."""
         rows, is_time = np.flatnonzero(kind <= 1), kind == 8
         high = self._high_times(words[is_time], 28)
         found = words[rows]
@@ -90,11 +91,11 @@ class Evt2:
         return self._events(rows, t, found >> 11 & 0x7FF, found & 0x7FF, kind[rows] == 1)
 
     def _high_times(self, words: npt.NDArray[Any], bits: int) -> Ints:
-        """The high time before the first of some words, and then the high time that each of them sets, [words + 1].
+        """Returns the high times, [words + 1]: the one before the first word, then the one that each word sets.
 
         Args:
-            words: the words, whose lower `bits` bits are the high time.
-            bits: the number of bits; an overflow adds 2^bits to the later times.
+            words: words that set the high time. It is in their lower `bits` bits.
+            bits: the number of these bits. If the time has overflowed, 2^bits is added to all later high times.
         """
         given = (words & (2**bits - 1)).astype(np.int64)
         known = np.concatenate([[self._high], given])
@@ -108,10 +109,10 @@ class Evt2:
         return known
 
     def _events(self, rows: Ints, t: Ints, x: Any, y: Any, p: npt.NDArray[np.bool_]) -> Events:
-        """The events whose time and place are known.
+        """Returns the events whose time and place are known.
 
         Args:
-            rows: the numbers of the words that the events are from, [E].
+            rows: the index of the word that each event is from, [E].
             t: times [E]; a negative time is not known.
             x: columns [E]; a negative column is not known.
             y: rows of the sensor [E]; a negative row is not known.
@@ -155,7 +156,7 @@ class Evt3(Evt2):
         bases, vectors = np.flatnonzero(kind == 3), np.flatnonzero(kinds != 2)
         if len(bases) or len(vectors):
             x[vectors], p[vectors] = self._vectors(words, bases, rows[vectors], kinds[vectors])
-        if len(vectors):  # each vector is repeated for each of its events
+        if len(vectors):  # a vector is repeated as often as it has events
             masks = found[vectors] & np.where(kinds[vectors] == 4, 0xFFF, 0xFF).astype(np.uint16)
             bits = (masks[:, None] >> np.arange(12, dtype=np.uint16) & 1).astype(np.bool_)
             counts, beside = np.ones(len(rows), np.int64), np.zeros(len(rows), np.bool_)
@@ -168,16 +169,19 @@ class Evt3(Evt2):
     def _vectors(
         self, words: npt.NDArray[Any], bases: Ints, rows: Ints, kinds: npt.NDArray[np.uint8]
     ) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        """The first column and the polarity of each vector: the base, plus the lengths of the vectors since the base.
+        """Returns the first column and the polarity of each vector.
+
+        The first column is the column in the last base word, plus the lengths of the vectors between them. The polarity
+        is that of the last base word.
 
         Args:
             words: all words.
-            bases: the numbers of the base words.
-            rows: the numbers of the vector words.
+            bases: the indices of the base words.
+            rows: the indices of the vector words.
             kinds: the types of the vector words.
         """
         lengths = np.where(kinds == 4, 12, 8)
-        before = np.concatenate([[0], np.cumsum(lengths)])  # the columns of all vectors before each vector
+        before = np.concatenate([[0], np.cumsum(lengths)])  # per vector, the columns in all vectors before it
         columns = (words[bases] & 0x7FF).astype(np.int64) - before[np.searchsorted(rows, bases)]
         begins = np.concatenate([[self._base], columns])
         ons = np.concatenate([[self._on], (words[bases] & 0x800) != 0])
@@ -186,13 +190,13 @@ class Evt3(Evt2):
         return begins[base] + before[:-1], ons[base]
 
     def _times(self, words: npt.NDArray[Any], kind: npt.NDArray[np.uint8], rows: Ints) -> Ints:
-        """The times of the words with these numbers, in microseconds."""
+        """Returns the time at each of the words with the indices `rows`, in microseconds."""
         is_time = (kind == 8) | (kind == 6)
         before = (self._high << 12) + self._low
         low = (words[is_time] & 0xFFF).astype(np.int64)
         highs = np.flatnonzero(kind[is_time] == 8)
         high = self._high_times(low[highs], 12)
-        # A changed high half sets the low half to zero until the next word of it; an unchanged one keeps the low half.
+        # A word that changes the high time sets the low time to 0 until the next word with a low time.
         low[highs] = 0
         again = highs[high[1:] == high[:-1]]
         if len(again):
@@ -206,19 +210,21 @@ class Evt3(Evt2):
 
 
 def _value_at(values: Ints, sets_value: npt.NDArray[np.bool_], rows: Ints) -> Ints:
-    """The present value at some words, when some words set a new value.
+    """Returns the value that holds at each of the words with the indices `rows`.
+
+    Example: words set times; the value at an event's word is the time that was set last.
 
     Args:
-        values: the value before the first word that sets one, then the value that each of them sets.
-        sets_value: which words set a value.
-        rows: the numbers of the words at which the value is wanted.
+        values: the value before the first word that sets one, then the value that each of these words sets.
+        sets_value: a mask of the words that set a value, bool [words].
+        rows: the indices of the words at which the value is wanted.
     """
     found: Ints = values[np.cumsum(sets_value, dtype=np.int32)[rows]]
     return found
 
 
 def word_version(header: Header) -> str | None:
-    """The version of the words in a header: "2", "2.1" or "3"; None if it is not in the header."""
+    """Returns the version of EVT that a header names: "2", "2.1" or "3"; None if the header names none."""
     plain = header.value(b"% evt ")
     if plain is not None:
         return plain.decode(errors="replace").removesuffix(".0")
@@ -227,11 +233,11 @@ def word_version(header: Header) -> str | None:
 
 
 def header_sensor(header: Header, version: str) -> tuple[int, int] | None:
-    """The rows and columns of the camera, from a header; None if they are not in it.
+    """Returns the rows and columns of the camera from a header; None if the header does not have them.
 
     Args:
         header: the header.
-        version: the version that the words must have.
+        version: the version of EVT that the header must name, if it names one: "2" or "3".
 
     Raises:
         Damaged: the rows or columns are not numbers, or the words have another version.

@@ -27,7 +27,7 @@ from tcja_runtime.events.formats.evt import Evt2, Evt3
 from tcja_runtime.events.header import LONGEST, Header
 
 _HEAD = LONGEST + 2
-"""The number of bytes at the start of a file that always tell its format: a whole header and what follows it."""
+"""The number of bytes at the start of a file from which its format is found: the longest header, and two bytes more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Format:
     """A row of the table of event formats.
 
     Attributes:
-        name: the name of the format, as options and the keys of `FORMATS` have it.
+        name: the name of the format in options and in the keys of `FORMATS`, such as "aedat4".
         title: the name of the format in messages.
         suffixes: the suffixes of its files, in lower case with the dot.
         decoder: a function without arguments that makes a new decoder; None if the format can only be read from a file.
         open: a function that opens a file of the format.
-        first: the bytes that every file of the format begins with; None if they do not tell it from other formats.
+        first: the bytes that files of this format, and of no other format, begin with; None if there are no such bytes.
         package: the Python package that must be installed to read the format; None if numpy is enough.
     """
 
@@ -56,10 +56,10 @@ class Format:
 def _decoded(
     name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder], first: bytes | None = None
 ) -> Format:
-    """The row of a format that is a sequence of bytes, for files and for streams."""
+    """Returns the row of a format that is a sequence of bytes. It can be read from files and from streams."""
 
     def open_file(path: Path) -> Recording:
-        """Open a file, and decode its header for the sensor."""
+        """Open a file, and decode its first bytes to find the size of the sensor."""
         trial = decoder()
         try:
             trial.feed(beginning(path, _HEAD))
@@ -106,7 +106,7 @@ _LINE = b"% "
 
 
 def format_of(head: bytes) -> str | None:
-    """The name of the format that bytes begin with; None if they do not tell it.
+    """Returns the name of the format of a file or stream from its first bytes; None if they fit no known format.
 
     Args:
         head: the first bytes of a file or stream, at least a whole header.
@@ -121,7 +121,7 @@ def format_of(head: bytes) -> str | None:
 
 
 def needs_more_bytes(head: bytes) -> bool:
-    """Whether `format_of` cannot tell the format of these first bytes yet, but may with the bytes that follow."""
+    """Whether more bytes of a stream are needed to find its format. `format_of` may find it then, or return None."""
     if head.startswith(_LINE) and len(head) < LONGEST:
         header = Header(_LINE)
         header.feed(head)
@@ -130,7 +130,7 @@ def needs_more_bytes(head: bytes) -> bool:
 
 
 def _prophesee_format(head: bytes) -> str | None:
-    """The format of bytes that begin with a header of Prophesee's."""
+    """Returns the name of the format of bytes that begin with a Prophesee header; None if it is not known."""
     header = Header(_LINE)
     header.feed(head)
     version = evt.word_version(header)
@@ -140,22 +140,26 @@ def _prophesee_format(head: bytes) -> str | None:
 
 
 def format_by_suffix(path: Path) -> str | None:
-    """The format that the suffix of a file tells, for content that does not tell it; None for other suffixes."""
-    return "atis" if path.suffix.lower() == ".bin" else None  # ATIS is the one format without any mark in its bytes
+    """Returns the name of the format that a file has by its suffix; None if the suffix is not ".bin" (ATIS).
+
+    It is used for content from which `format_of` does not find the format.
+    """
+    return "atis" if path.suffix.lower() == ".bin" else None  # only ATIS has no fixed first bytes
 
 
 def recording(path: str | os.PathLike[str], format: str | None = None) -> Recording:  # noqa: A002
     """Open a recording of events.
 
-    Only the beginning of the file is read here. Whether the file has events, and whether it is damaged further behind,
-    is found while its chunks are read.
+    This function reads only the beginning of the file. If the file has no events, or if it is damaged after its
+    beginning, this is found when its chunks are read.
 
     Args:
         path: the file.
-        format: the name of its format in `FORMATS`; None finds it by the content of the file, or else by its suffix.
+        format: the name of the file's format in `FORMATS`; None finds the format from the content of the file, or else
+            from its suffix.
 
     Raises:
-        BadInput: there is no such file, or its format cannot be found.
+        BadInput: there is no such file, there is no format of that name, or the format cannot be found.
         Damaged: the header of the file is damaged.
         Unavailable: the package that reads the format is not installed.
     """
@@ -169,8 +173,8 @@ def recording(path: str | os.PathLike[str], format: str | None = None) -> Record
     if format is None:
         known = ", ".join(f"{row.title} ({row.name})" for row in FORMATS.values())
         raise BadInput(
-            f"{path}: neither its content nor its suffix {path.suffix.lower()!r} tells a format of events; the formats "
-            f"are {known}"
+            f"{path}: its format is not known from its content or its suffix {path.suffix.lower()!r}; the formats of "
+            f"events are {known}"
         )
     if format not in FORMATS:
         raise BadInput(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")

@@ -1,7 +1,7 @@
 """Events as SpikingJelly stores them: an .npz with the arrays t, x, y and p, each [E] of integers.
 
-The four arrays are read in parallel, a block at a time, so memory does not grow with them. The checksums of the archive
-are compared while it is read: damage is found at the end of the damaged array at the latest.
+The four arrays are read in parallel, a block at a time, so memory does not grow with their size. The checksums of the
+archive are compared while it is read: damage to an array is found at the end of this array at the latest.
 
 Source: `np_savez` in `spikingjelly.datasets`.
 """
@@ -32,7 +32,7 @@ def open_recording(path: Path) -> SpikingJelly:
     """Open an .npz of events.
 
     Raises:
-        BadInput: the file cannot be read, or has no events.
+        BadInput: the file cannot be read, or does not have the four arrays of integers.
         Damaged: one of its arrays is damaged.
     """
     beginning(path, 1)
@@ -51,7 +51,7 @@ class SpikingJelly:
     Attributes:
         path: the file.
         format: "spikingjelly".
-        sensor: None; the format does not tell it.
+        sensor: None, because files of this format do not store the size of the sensor.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class SpikingJelly:
     sensor: tuple[int, int] | None = None
 
     def chunks(self) -> Iterator[Events]:
-        """The events from the start (`tcja_runtime.events.Recording.chunks`)."""
+        """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
         found = npz.arrays(self.path)
         arrays = [self._checked(found[key]) for key in KEYS]
         if len({array.shape for array in arrays}) > 1:
@@ -72,7 +72,11 @@ class SpikingJelly:
             at += len(t)
 
     def _checked(self, array: Array) -> Array:
-        """An array whose type and shape fit events."""
+        """Returns the array if its type and shape fit events.
+
+        Raises:
+            BadInput: they do not fit.
+        """
         if array.dtype.kind not in "iub":
             raise BadInput(f"{self.path}: array {array.name} has type {array.dtype}; it must have integers")
         if len(array.shape) != 1:
@@ -80,7 +84,7 @@ class SpikingJelly:
         return array
 
     def _within(self, key: str, values: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
-        """The values of one array for the events from number `at` on, checked against their range."""
+        """Returns the values of the array `key`, for the events from number `at` on, if they are in its range."""
         if int(values.min()) < 0 or int(values.max()) > _MOST[key]:
             event = int(np.argmax((values < 0) | (values > _MOST[key])))
             what = f"{key} of event {at + event:,} is {values[event]}; it must be 0 to {_MOST[key]:,}"
