@@ -1,1 +1,1 @@
-"""The evidence that proves parity without PyTorch: recorded signals, their rounding bounds, stimuli and statistics."""
+"""The evidence from which parity is proved without PyTorch: recorded signals, rounding bounds, stimuli, statistics."""

@@ -1,9 +1,10 @@
-"""How often the exported and the original network predict the same class, and the right one, with confidence.
+"""How often the exported and the original network predict the same class, and how accurate each of them is.
 
 The confidence interval of a share is Wilson's score interval (Wilson, J. Am. Stat. Assoc. 22 (1927); recommended by
-Brown, Cai, DasGupta, Statistical Science 16 (2001)). McNemar's test (Psychometrika 12 (1947)), in its exact form, tells
-whether one of two networks is right more often on the same windows. It looks at the windows that only one of the two
-classifies correctly: if both networks are as good, each of these windows is equally likely to be either network's.
+Brown, Cai, DasGupta, Statistical Science 16 (2001)). McNemar's test (Psychometrika 12 (1947)), in its exact form, tests
+whether one of two networks is right more often on the same windows. It counts the windows that exactly one of the two
+networks classifies correctly. If both networks are equally accurate, each network is the correct one for half of these
+windows on average.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from tcja_runtime.evidence.predictions import Predictions
 CONFIDENCE = 0.95
 """The confidence of intervals."""
 CHANCE = 1e-6
-"""The p value below which a difference is not chance: of a million correct exports one is refused."""
+"""The p value below which a difference does not count as chance. Of a million correct exports, one is refused."""
 
 Interval = tuple[float, float]
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """The confidence interval of a share, from `successes` in `n` trials; (0, 1) for n = 0."""
+    """Returns the confidence interval (low, high) of a share, from `successes` in `n` trials; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     z = statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
@@ -39,7 +40,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The two-sided p value of McNemar's exact test; 1 for no windows.
+    """Returns the two-sided p value of McNemar's exact test; 1 if both numbers are 0.
 
     Args:
         only_first: the number of windows that only the first network classifies correctly.
@@ -53,10 +54,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """How many of the windows with a label a network classifies correctly.
+    """The accuracy of a network on the windows that have a label.
 
     Attributes:
-        right: the number of windows whose predicted class is their label.
+        right: the number of these windows for which the predicted class is the label.
         labelled: the number of windows with a label.
     """
 
@@ -65,7 +66,7 @@ class Accuracy:
 
     @property
     def share(self) -> float | None:
-        """The accuracy, from 0 to 1; None without labels."""
+        """The accuracy, from 0 to 1; None if no window has a label."""
         return self.right / self.labelled if self.labelled else None
 
     @property
@@ -76,15 +77,17 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How the exported network classifies windows, and how the original network classifies the same windows.
+    """The comparison of the classes that the exported and the original network predict for the same windows.
 
     Attributes:
-        source: where the windows come from, for people.
+        source: the origin of the windows, for people.
         windows: the number of windows that the exported network classified.
         paired: the number of windows for which the original network's prediction is known too.
         same_class: the number of paired windows for which both networks predict the same class.
-        top: k, the number of classes that are kept of a window: TOP, or all classes of a network with fewer.
-        in_top: the number of paired windows for which the exported network's class is among the original's k likeliest.
+        top: k, the number of likeliest classes that are stored for each window: TOP, or the number of classes if the
+            network has fewer than TOP.
+        in_top: the number of paired windows for which the exported network's class is among the k likeliest classes of
+            the original network.
         accuracy: the accuracy of the exported network, on all windows with a label.
         only_original: the number of paired windows with a label that only the original network classifies correctly.
         only_exported: the number of paired windows with a label that only the exported network classifies correctly.
@@ -104,7 +107,7 @@ class Agreement:
 
     @property
     def same(self) -> float | None:
-        """The share of the paired windows with the same class, from 0 to 1; None where no window is paired."""
+        """The share of the paired windows with the same class, from 0 to 1; None if no window is paired."""
         return self.same_class / self.paired if self.paired else None
 
     @property
@@ -119,7 +122,7 @@ class Agreement:
 
     @property
     def p_value(self) -> float:
-        """The p value of McNemar's test: small if chance does not explain that one network is right more often."""
+        """The p value of McNemar's test. It is small if the accuracies differ by more than chance explains."""
         return mcnemar(self.only_original, self.only_exported)
 
     @property
@@ -138,8 +141,9 @@ def agreement(original: Predictions, exported: Predictions) -> Agreement:
     """Compare how two networks classify the same windows.
 
     Args:
-        original: the predictions of the original network, for all windows or only for the first ones.
-        exported: the predictions of the exported network for all windows, with their source, and with labels where
+        original: the predictions of the original network, for all windows or only for the first M windows. In the
+            second case, the two networks are compared on the first M windows only.
+        exported: the predictions of the exported network for all windows, with `source`, and with `labels` if they are
             known.
     """
     first = original.likeliest[: len(exported)]

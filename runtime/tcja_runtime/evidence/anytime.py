@@ -1,12 +1,13 @@
-"""How early a prediction can be had: the class after the first t of the T time steps of a window, for every t.
+"""How early a network predicts its final class: the class after the first t time steps of a window, for t = 1 to T.
 
-`tcja_runtime.evidence.predictions` says what the class after t steps is. It is counted in two ways, which give the same
-for a network in which no time step depends on a later one:
+`tcja_runtime.evidence.predictions` defines the class after t steps. There are two ways to count:
 
-    steps read      The whole window is run, and the values of its first t steps count. This costs nothing more.
-                    Attention mixes the time steps of a window, so the values of step t depend on later frames, too.
-    frames shown    The window is run with its frames after t empty (0): what can be known when frame t has come. This
-                    takes T runs a window.
+    steps read      The whole window is run, and the class is that of the outputs of the first t steps. No further run
+                    is needed. In a network with attention, the outputs of step t also depend on later frames.
+    frames shown    The window is run with all frames after frame t set to 0. The class is what can be known when frame
+                    t has arrived. This takes T runs for each window.
+
+Both ways give the same classes if no time step of the network depends on a later one.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from tcja_runtime.evidence.predictions import Classes, Predictions, tells_steps
 
 STEPS_READ, FRAMES_SHOWN = "steps read", "frames shown"
 SETTLED = 0.99
-"""The share of windows that must have their final class for predictions to count as settled."""
+"""The share of windows that must have their final class after t steps, so that t is a possible `Curve.settled`."""
 
 
 def shown(
     run: Callable[[Floats], Predictions], windows: Windows, time_steps: int, size: int, advance: Callable[[int], None]
 ) -> Classes:
-    """The class of each window of frames when only its first t frames have come, for t = 1 to T, int32 [N, T].
+    """Returns the class of each window of frames when only its first t frames are shown, for t = 1 to T, int32 [N, T].
 
     Args:
-        run: a function that runs the network on windows [n, T, ...]. The network's time steps must be known.
+        run: a function that runs the network on windows [n, T, ...] and returns its predictions, whose `early` must be
+            known.
         windows: the windows of frames.
         time_steps: T.
         size: the number of windows to run at once.
@@ -53,14 +55,14 @@ def shown(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """For each number of steps t, how many windows have their final class after t steps, and how many are right.
+    """For each number of steps t, how many windows have their final class after t steps, and the accuracy then.
 
     Attributes:
         network: the name of the network, for people.
-        counted: STEPS_READ or FRAMES_SHOWN.
+        counted: the way of counting, STEPS_READ or FRAMES_SHOWN.
         windows: the number of windows.
         same: the number of windows that have their final class after t steps, for t = 1 to T.
-        accuracy: the accuracy after t steps, for t = 1 to T; empty without labels.
+        accuracy: the accuracy of the classes after t steps, for t = 1 to T; empty without labels.
     """
 
     network: str
@@ -76,7 +78,11 @@ class Curve:
 
     @property
     def settled(self) -> int:
-        """The smallest t from which on a share of at least SETTLED of the windows has its final class."""
+        """The number of time steps after which predictions are settled.
+
+        It is the smallest t for which at least a share SETTLED of the windows has its final class after t steps, and
+        also after every larger number of steps.
+        """
         late = [t for t, share in enumerate(self.agreement, 1) if share < SETTLED]
         return max(late, default=0) + 1
 
@@ -97,13 +103,15 @@ class Curve:
 
 
 def curve(network: str, counted: str, early: Classes, labels: Labels | None) -> Curve | None:
-    """Count how early the final class is had; None where the classes after each number of steps are not known.
+    """Count how many windows have their final class after each number of steps.
+
+    Returns None if the class after 1 to T steps is not known for every window, or if T is 1.
 
     Args:
         network: the name of the network, for people.
-        counted: STEPS_READ or FRAMES_SHOWN.
-        early: the classes of N windows after each number of time steps, int32 [N, T].
-        labels: the labels of the first windows, int64 [M], M possibly more than N; None where labels are not known.
+        counted: the way of counting, STEPS_READ or FRAMES_SHOWN.
+        early: the classes of N windows after 1 to T time steps, int32 [N, T].
+        labels: the labels of the first M windows, int64 [M]; M may be larger than N. None if labels are not known.
     """
     if not tells_steps(early):
         return None

@@ -1,24 +1,26 @@
-"""Golden vectors: input windows and all that the reference computed from them, in one .npz file that numpy can read.
+"""Golden vectors: input windows and what the reference computed from them, in one .npz file that numpy can read.
 
-The file holds N real windows (random ones if the export had no data) in these arrays:
+The reference is the trained network, computed in float64. The file holds N windows of the data (random windows if the
+export had no data) in these arrays:
 
-    the inputs              float32 [N, ...], under the name of the input contract
-    `labels`                int64 [N], where labels are known
-    `source`, `real`        where the windows come from, and whether they are data
-    `layers`                the names of the spiking layers, in the order they fire
+    the inputs              float32 [N, ...]; the array has the name of the network's input, such as "frames"
+    `labels`                int64 [N]; the file does not have this array if labels are not known
+    `source`, `real`        the origin of the windows; whether they are data, not random
+    `layers`                the names of the spiking layers, in the order in which they fire
     `spike_counts`          int64 [layers, N, T]
     ``spikes:LAYER``        uint8 [N, bytes]: for each window the spikes [T, ...], packed by `numpy.packbits`
     ``shape:LAYER``         the shape [T, ...] of the spikes of a window
     ``near:LAYER``          int64 [N, T]: the number of undecided neurons
 
-The reference's predictions (`tcja_runtime.evidence.predictions.Predictions`) are for all data of the export, of which
-the N windows are the first: `answered` (the digest), `likeliest`, `early` and `shown`.
+The arrays `likeliest`, `early`, `shown` and `answered` (the digest) are the reference's predictions
+(`tcja_runtime.evidence.predictions.Predictions`). They are for all windows of the data of the export; the N windows in
+the file are the first of these.
 
-`scenes` are the names of the random and the exact stimulus. Their inputs and spikes can be drawn again
-(`tcja_runtime.evidence.stimulus`), so the file only holds what the reference computed from them, in arrays whose names
-begin with ``SCENE/``.
+The array `scenes` has the names of the random and the exact stimulus. The inputs and spikes of the stimuli can be made
+again (`tcja_runtime.evidence.stimulus`), so the file only holds what the reference computed from them. The names of
+these arrays begin with ``SCENE/``, where SCENE is the name of the stimulus.
 
-What the reference computed (`tcja_runtime.evidence.trace.Reference`), for the windows and for each scene:
+The results of the reference (`tcja_runtime.evidence.trace.Reference`), for the windows and for each stimulus:
 
     `output`, `output_bound`        [N, ...]
     `signals`                       the names of the signals
@@ -45,7 +47,10 @@ from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
 
 MAX_WINDOWS = 16
 MAX_BYTES = 32 * 2**20
-"""The limits on the windows that are kept: enough to prove parity again, and small enough to copy to a board."""
+"""The most windows in golden vectors, and the most bytes of their packed spikes and recorded values.
+
+These windows are enough to prove parity again, and the file is small enough to copy to a board.
+"""
 
 Arrays = dict[str, Any]
 
@@ -64,27 +69,27 @@ class PackedSpikes:
 
     @classmethod
     def pack(cls, spikes: Spikes) -> PackedSpikes:
-        """Pack spikes [T, N, ...]."""
+        """Returns the packed spikes, from spikes [T, N, ...]."""
         windows = np.moveaxis(spikes, 1, 0)
         return cls(windows.shape[1:], np.packbits(windows.reshape(len(windows), -1), axis=1))
 
     def unpack(self, part: slice) -> Spikes:
-        """Unpack the spikes [T, N, ...] of some of the windows."""
+        """Returns the spikes [T, N, ...] of a part of the windows."""
         bits = np.unpackbits(self.rows[part], axis=1, count=int(np.prod(self.shape)))
         return np.moveaxis(bits.view(np.bool_).reshape(-1, *self.shape), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """Golden vectors: windows, and what the reference computed from them and from the scenes.
+    """Golden vectors: windows and stimuli, with what the reference computed from them.
 
     Attributes:
         samples: the windows.
-        spikes: the packed spikes of each layer, in the order the layers fire.
-        recorded: all else that the reference computed from the windows; its `spikes` are empty.
-        scenes: what the reference computed from the random and the exact stimulus, by the scene's name.
-        predictions: the reference's predictions for all data of the export, of which the windows are the first; those
-            for no windows if the network does not classify.
+        spikes: the packed spikes of each layer for the windows, in the order in which the layers fire.
+        recorded: the reference's results for the windows without the spikes: `recorded.spikes` is empty.
+        scenes: the reference's results for the random and the exact stimulus, by the name of the stimulus.
+        predictions: the reference's predictions for all windows of the data of the export, of which `samples` are the
+            first; `Predictions.none()` if the network does not classify.
     """
 
     samples: InMemoryWindows
@@ -94,29 +99,29 @@ class Golden:
     predictions: Predictions
 
     def batches(self, size: int) -> Iterator[Recording]:
-        """The windows and what the reference computed from them, `size` windows at a time."""
+        """Yields the windows with the reference's results, `size` windows at a time."""
         for start in range(0, len(self.samples), size):
             yield self.recording(slice(start, start + size))
 
     def recording(self, part: slice) -> Recording:
-        """Some of the windows and what the reference computed from them."""
+        """Returns a part of the windows with the reference's results."""
         return Recording(self.samples.inputs[part], self.reference(part))
 
     def stimuli(self, contract: InputContract) -> dict[str, Recording]:
-        """The random and the exact stimulus and what the reference computed from them, by the scene's name."""
+        """Returns the random and the exact stimulus with the reference's results, by the name of the stimulus."""
         return {
             scene: Recording(stimulus.inputs(contract, len(reference)), reference)
             for scene, reference in self.scenes.items()
         }
 
     def reference(self, part: slice) -> Reference:
-        """What the reference computed from some of the windows."""
+        """Returns the reference's results for a part of the windows, with the spikes."""
         spikes = {layer: packed.unpack(part) for layer, packed in self.spikes.items()}
         return dataclasses.replace(self.recorded.windows(part), spikes=spikes)
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        """The number of spikes of each layer, window and time step, int64 [layers, N, T]."""
+        """The number of spikes in each layer, for each window and time step, int64 [layers, N, T]."""
         return np.stack([_counts(packed) for packed in self.spikes.values()])
 
 
@@ -129,7 +134,11 @@ class Recorder:
         self._scenes: dict[str, Reference] = {}
 
     def add(self, reference: Reference) -> None:
-        """Keep as many windows of a batch as there is room for."""
+        """Keep windows of a batch until MAX_WINDOWS or MAX_BYTES is reached; at least one window is kept.
+
+        Args:
+            reference: the reference's results for the batch.
+        """
         if self._room is None:
             packed = sum(spikes[:, 0].size // 8 for spikes in reference.spikes.values())
             seen = [found for found in reference.witnesses.values() if len(found.window)]
@@ -142,15 +151,20 @@ class Recorder:
             self._room -= len(kept)
 
     def add_scene(self, name: str, reference: Reference) -> None:
-        """Keep what the reference computed from a scene."""
+        """Keep the reference's results for a stimulus.
+
+        Args:
+            name: the name of the stimulus, RANDOM or EXACT of `tcja_runtime.evidence.stimulus`.
+            reference: the results.
+        """
         self._scenes[name] = reference
 
     def golden(self, windows: Windows, predictions: Predictions) -> Golden:
-        """The golden vectors.
+        """Returns the golden vectors.
 
         Args:
-            windows: the windows that the batches were taken from, in order.
-            predictions: the reference's predictions for all of them.
+            windows: the windows that the batches were taken from, in the same order.
+            predictions: the reference's predictions for all of these windows.
         """
         packed, references = zip(*self._parts, strict=True)
         spikes = {
@@ -166,7 +180,7 @@ class Recorder:
 
 
 def save(path: Path, golden: Golden, contract: InputContract) -> None:
-    """Write golden vectors to a compressed .npz file; the inputs get the name of the contract."""
+    """Write golden vectors to a compressed .npz file. The array of inputs has the name of the contract."""
     arrays: Arrays = {
         contract.name: golden.samples.inputs,
         "layers": np.array(list(golden.spikes)),
@@ -196,7 +210,7 @@ def load(path: Path, contract: InputContract) -> Golden:
     """Read golden vectors that `save` wrote.
 
     Raises:
-        BadInput: the file holds something else.
+        BadInput: the file cannot be read, or does not hold golden vectors.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:

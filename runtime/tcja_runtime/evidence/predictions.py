@@ -1,8 +1,10 @@
-"""Predictions: the classes that a network gives windows, at the end of a window and after each of its time steps.
+"""Predictions: the classes that a network gives to windows, at the end of a window and after each of its time steps.
 
-A network returns the mean of what it computes at each time step, y_1 .. y_T: logits, or spikes that are votes.
+The output of a network is the mean over time of the vectors y_1 .. y_T that it computes at the time steps. The elements
+of y_t are logits, or spikes that are votes for classes.
 
-    class after t steps     argmax (y_1 + ... + y_t), the first of equals; after all T, the class of what it returns
+    class after t steps     argmax (y_1 + ... + y_t); of equal elements, the first
+    class after T steps     argmax of the network's output
 """
 
 from __future__ import annotations
@@ -18,21 +20,22 @@ from tcja_runtime.data.windows import Windows
 from tcja_runtime.evidence.trace import Observation, Values
 
 TOP = 5
-"""The number of classes that are kept of a window."""
+"""The number of likeliest classes that are stored for each window."""
 
 Classes = npt.NDArray[np.int32]
 
-_UNKNOWN = -1  # the class after t steps where the output is not the mean of the time steps' values
+_UNKNOWN = -1  # the class after t steps of a window whose output is not the mean of y_1 .. y_T
 
 
 def likeliest(output: Values) -> Classes | None:
-    """The k likeliest classes of each window, the likeliest first, int32 [N, k]; None where the output is an image.
+    """Returns the k likeliest classes of each window, the likeliest first, int32 [N, k]; None for an output of images.
 
     Of classes with equal scores, the one with the lower index comes first. k is TOP, or the number of classes if there
-    are fewer.
+    are fewer than TOP classes.
 
     Args:
-        output: the scores of classes [N, classes], or of each time step [N, T, classes], whose mean over time counts.
+        output: the scores of the classes [N, classes]; or their scores at each time step [N, T, classes], of which the
+            mean over time is taken.
     """
     if output.ndim > 3:
         return None
@@ -42,18 +45,19 @@ def likeliest(output: Values) -> Classes | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The classes that a network gives N windows.
+    """The classes that a network gives to N windows.
 
     Attributes:
         likeliest: the k likeliest classes of each window, the likeliest first, int32 [N, k]; [0, 0] for a network that
             does not classify.
-        early: the likeliest class of each window after 1 to T time steps, int32 [N, T]; [N, 0] where the values of the
+        early: the likeliest class of each window after 1 to T time steps, int32 [N, T]; [N, 0] if the values of the
             time steps are not known.
-        shown: the likeliest class of the first n windows when only their first t frames have come, for t = 1 to T,
-            int32 [n, T]; n is 0 if no window was shown frame by frame.
-        source: where the windows come from, for people.
-        digest: a text that identifies the data (`tcja_runtime.data.windows.Windows.digest`); empty where nothing does.
-        labels: the labels of the first windows, int64 [M] with M at most N; None where labels are not known.
+        shown: the likeliest class of each of the first n windows when all frames after frame t are 0, for t = 1 to T,
+            int32 [n, T]; n is 0 if this was not run (`tcja_runtime.evidence.anytime.shown`).
+        source: the origin of the windows, for people.
+        digest: a text that identifies the data (`tcja_runtime.data.windows.Windows.digest`); empty for windows that
+            have no digest.
+        labels: the labels of the first M windows, int64 [M] with M at most N; None if labels are not known.
     """
 
     likeliest: Classes
@@ -65,12 +69,12 @@ class Predictions:
 
     @classmethod
     def of_output(cls, output: Values, steps: Values | None) -> Predictions | None:
-        """The predictions in the output of a network; None where the output is an image.
+        """Returns the predictions that the output of a network contains; None if the output is an image.
 
         Args:
-            output: the scores of classes [N, classes], or of each time step [N, T, classes].
-            steps: the values whose mean over time is the output, [T, N, units]; consecutive units vote for one class.
-                None where they are not known.
+            output: the scores of the classes [N, classes]; or their scores at each time step [N, T, classes].
+            steps: the values whose mean over time is the output, [T, N, units]. If there are more units than classes,
+                consecutive units vote for the same class. None if these values are not known.
         """
         found = likeliest(output)
         if found is None:
@@ -80,7 +84,7 @@ class Predictions:
 
     @classmethod
     def of_run(cls, run: Observation) -> Predictions:
-        """The predictions in a run of a network that classifies.
+        """Returns the predictions from what a backend computed with a network that classifies.
 
         Raises:
             ValueError: the network returns images.
@@ -92,12 +96,12 @@ class Predictions:
 
     @classmethod
     def none(cls) -> Predictions:
-        """The predictions for no windows, or of a network that does not classify."""
+        """Returns predictions for 0 windows. They also stand for a network that does not classify."""
         return cls.from_rows(np.zeros((0, 0), np.int32), 0)
 
     @classmethod
     def joined(cls, parts: Sequence[Predictions | None]) -> Predictions | None:
-        """The predictions for successive batches as one; None if those for any batch are not known."""
+        """Returns the predictions for successive batches as one object; None if the predictions for any are None."""
         known = [part for part in parts if part]
         if len(known) < len(parts):
             return None
@@ -105,12 +109,12 @@ class Predictions:
 
     @classmethod
     def from_rows(cls, rows: Classes, k: int) -> Predictions:
-        """The inverse of `rows`; k is the number of classes that are kept of a window."""
+        """Returns the predictions from `rows` [N, k + T]; k is the number of likeliest classes in a row."""
         return cls(likeliest=rows[:, :k], early=rows[:, k:], shown=rows[:0, k:])
 
     @property
     def rows(self) -> Classes:
-        """`likeliest` and `early` side by side, a row for each window, int32 [N, k + T]."""
+        """The arrays `likeliest` and `early` side by side, one row for each window, int32 [N, k + T]."""
         return np.hstack([self.likeliest, self.early])
 
     @property
@@ -122,7 +126,7 @@ class Predictions:
         return len(self.likeliest)
 
     def first(self, n: int) -> Predictions:
-        """The predictions for the first n windows, or for all if there are fewer."""
+        """Returns the predictions for the first n windows, or for all windows if there are fewer than n."""
         return dataclasses.replace(
             self,
             likeliest=self.likeliest[:n],
@@ -132,7 +136,7 @@ class Predictions:
         )
 
     def on(self, windows: Windows) -> Predictions:
-        """The same predictions with the source, the digest and the labels of the windows that they are for."""
+        """Returns the same predictions with `source`, `digest` and `labels` of the windows that they are for."""
         return dataclasses.replace(self, source=windows.source, digest=windows.digest, labels=windows.labels)
 
 

@@ -1,4 +1,4 @@
-r"""Rounding bounds: how far rounding may move the membrane of a neuron, for each arithmetic that a backend may use.
+r"""Rounding bounds: the largest rounding error of a neuron's membrane, for each arithmetic that a backend may use.
 
 **A sum.** A sum of n terms is n - 1 additions in any order. Terms that are 0 do not count, as adding 0 rounds nothing.
 Let u be the unit roundoff. Addition k returns a partial sum s_k with an error d_k s_k, where |d_k| <= u. A partial sum
@@ -12,12 +12,13 @@ The first bound is in Higham: Accuracy and Stability of Numerical Algorithms, 2n
 holds with a probability of at least 1 - 2 exp(-CONFIDENCE^2 / 2) = 1 - 3e-14, if rounding errors average out, that is,
 if the expectation of d_k, given the errors before it, is 0. This is Hoeffding's inequality, as in Higham, Mary: A new
 approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019), and Connolly, Higham, Mary:
-Stochastic rounding and its probabilistic backward error analysis, SIAM J. Sci. Comput. 43 (2021). Up to CONFIDENCE^2
-terms the two are equal. For a layer with 20,000 inputs the first bound would be too large to tell a mistake from
-rounding.
+Stochastic rounding and its probabilistic backward error analysis, SIAM J. Sci. Comput. 43 (2021). For up to
+CONFIDENCE^2 terms the two bounds are equal. For a layer with 20,000 inputs the first bound would be so large that an
+error in the export would pass as rounding.
 
 **A neuron.** `tcja_exporters.reference.propagation` carries the bounds of sums through the layers of a network. This
-module carries them through a neuron (`tcja_runtime.neuron`). Where its spikes are given, the charge is linear,
+module carries them through a neuron (`tcja_runtime.neuron`). If the spikes of the neuron are given, the charge is
+linear,
 
     h = decay v + gain x + bias                      (in any order of operations)
 
@@ -28,10 +29,12 @@ firing:
     M   = |v| + e_v + gain (|x| + e_x) + |bias| + |v_reset|      (+ threshold, late reset)
 
 In every order of operations, each term of M takes part in at most ROUNDINGS - 1 roundings, including those of
-constants. One more is for the terms of higher order. A hard reset sets the error to that of v_reset; a soft reset adds
-the rounding of one subtraction:
+constants. One more rounding is counted for the terms of higher order. A spike with a hard reset sets the error to that
+of v_reset. A soft reset adds the rounding of one subtraction:
 
-    e_v = u |v_reset|  where it fires (hard)     or     e_h + 2 u (|h| + e_h + threshold)  (soft)     or     e_h
+    e_v = u |v_reset|                                 hard reset, where the neuron fires
+    e_v = e_h                                         hard reset, where it does not fire; late reset; no reset
+    e_v = e_h + 2 u (|h| + e_h + threshold)           soft reset
 
 A neuron is undecided at a time step, so that rounding decides whether it fires, if |h - threshold| <= e_h + u
 |threshold|.
@@ -48,9 +51,9 @@ import numpy.typing as npt
 from tcja_runtime.neuron import NeuronSpec
 
 ROUNDINGS = 8
-"""The largest number of roundings that a term of the charge takes part in, plus one."""
+"""One more than the largest number of roundings that a term of the charge takes part in."""
 CONFIDENCE = 8.0
-"""The factor of sqrt(n) in the bound of a sum of n terms that rounds to nearest."""
+"""The factor of sqrt(n) in the bound of a sum of n terms whose additions round to nearest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,14 +65,17 @@ class Arithmetic:
     Attributes:
         name: the name of the arithmetic, for people.
         operand: the unit roundoff of weights and values before they are multiplied; 0 if they are not rounded.
-        operand_tiny: the largest absolute error of an operand that is too small for the format's normal numbers.
+        operand_tiny: the largest absolute error of an operand that is smaller than the normal numbers of its format (a
+            subnormal number); 0 if operands are not rounded.
         total: the unit roundoff of sums.
         stored: the unit roundoff of the values that layers return.
-        stored_tiny: the largest absolute error of such a value that is too small for the format's normal numbers.
-        membrane: the unit roundoff in neurons.
-        unbiased: whether sums round to nearest. If they truncate, their errors do not average out.
+        stored_tiny: the largest absolute error of a returned value that is smaller than the normal numbers of its
+            format.
+        membrane: the unit roundoff of the operations in neurons.
+        unbiased: whether sums round to nearest. If False, they truncate, and their errors do not average out.
         levels: the largest integer of an integer format, such as 127; 0 for floating point. In an integer format,
-            weights have a scale for each output channel, and values that are not spikes have one scale a tensor.
+            weights have one scale for each output channel, and values that are not spikes have one scale for the
+            tensor.
     """
 
     name: str
@@ -116,15 +122,17 @@ Floats64 = npt.NDArray[np.float64]
 
 
 def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x: Any) -> Any:
-    """The error e_h of the membrane before firing, as in the module's docstring.
+    """Returns e_h, the bound of the error of the membrane before firing (the formula is at the top of this module).
+
+    The values are numpy arrays, torch tensors or numbers.
 
     Args:
-        spec: the neuron.
-        unit: the unit roundoff u in neurons.
-        v: the membrane after the last time step; a numpy array, torch tensor or number, as all others.
-        e_v: the error of the membrane.
+        spec: the constants of the neuron.
+        unit: the unit roundoff u of the operations in neurons.
+        v: the membrane after the time step before.
+        e_v: the bound of the error of that membrane.
         x: the input current.
-        e_x: the error of the current.
+        e_x: the bound of the error of the current.
     """
     magnitude = abs(v) + e_v + spec.gain * (abs(x) + e_x) + abs(spec.bias) + abs(spec.v_reset)
     if spec.reset == "late":
@@ -133,13 +141,15 @@ def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x:
 
 
 def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
-    """The error e_v of the membrane after a time step, as in the module's docstring.
+    """Returns e_v, the bound of the error of the membrane after the reset (the formula is at the top of this module).
+
+    The values are numpy arrays, torch tensors or numbers.
 
     Args:
-        spec: the neuron.
-        unit: the unit roundoff u in neurons.
-        h: the membrane before firing; a numpy array, torch tensor or number, as all others.
-        e_h: the error of the membrane before firing.
+        spec: the constants of the neuron.
+        unit: the unit roundoff u of the operations in neurons.
+        h: the membrane before firing.
+        e_h: the bound of the error of that membrane.
         s: the spikes, 0 or 1.
     """
     if spec.reset == "hard":
@@ -152,24 +162,24 @@ def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
 def membranes_within(
     spec: NeuronSpec, arithmetic: Arithmetic, current: Floats64, error: Floats64, spikes: npt.NDArray[np.bool_]
 ) -> tuple[Floats64, Floats64]:
-    """The membranes of neurons whose spikes are given, and their rounding bounds. The neurons start at v_reset.
+    """Returns the membranes of neurons whose spikes are given, and their rounding bounds. Membranes start at v_reset.
 
     Args:
         spec: the constants of the neurons.
         arithmetic: the arithmetic of the backend.
         current: the exact currents, [T, ...].
-        error: the bounds of the currents, [T, ...].
+        error: the bounds of the errors of the currents, [T, ...].
         spikes: the given spikes, [T, ...].
 
     Returns:
-        The membranes h_t before firing, and the distance from the threshold up to which a neuron is undecided, both
-        float64 [T, ...].
+        The membranes h_t before firing, and the rounding bounds, both float64 [T, ...]. A neuron is undecided if the
+        distance of its membrane from the threshold is at most the bound.
     """
     unit = arithmetic.membrane
     v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
     e_v = np.full_like(v, unit * abs(spec.v_reset))
     h, within = np.empty_like(current), np.empty_like(current)
-    with np.errstate(over="ignore", invalid="ignore"):  # callers judge values that are NaN or infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # callers check for values that are NaN or infinite
         for t, (x, e_x) in enumerate(zip(current, error, strict=True)):
             h[t] = spec.charge(v, x, s)
             e_h = membrane_error(spec, unit, v, e_v, x, e_x)

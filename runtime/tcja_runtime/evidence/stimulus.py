@@ -1,12 +1,12 @@
 """The random and the exact stimulus: inputs and spikes that use every weight, and weights whose sums have no rounding.
 
-Real windows leave many weights unused. Where many spikes meet in one sum, its rounding bound hides a small change of
-one weight. So each layer is also fed random spikes, of which few meet: at each time step of each window, one group of
-channels fires at random places, and no other channel fires. Each group fires again in every round. In every second
-round it fires where it did not fire in the round before, so that every neuron fires.
+Real windows leave many weights unused. And if many spikes are added in one sum, a small change of one weight is below
+the rounding bound of the sum. So each layer is also fed random spikes, few of which are added in one sum: at each time
+step of each window, one group of channels fires at random places, and no other channel fires. Each group fires once in
+every round. In every second round it fires where it did not fire in the round before, so that every neuron fires.
 
-Everything is made of the raw bits of PCG64, seeded by a name. These bits are the same on every machine and in every
-version of numpy (NEP 19), so a board makes the same stimuli as the workstation.
+All random numbers are made from the raw bits of PCG64, with the hash of a name as the seed. These bits are the same on
+every machine and in every version of numpy (NEP 19), so a board makes the same stimuli as the workstation.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tcja_runtime.evidence.trace import Spikes
 Bytes = npt.NDArray[np.uint8]
 
 RANDOM, EXACT = "drawn", "dyadic"
-"""The scenes: the random stimulus, with the network's own weights, and the exact stimulus, with random weights."""
+"""The names of the stimuli: the random stimulus has the network's own weights, the exact stimulus random weights."""
 
 STIMULUS_PLACES = 2048
 WINDOW_PLACES = 512
-"""The number of elements of a signal that are witnesses in a window, of a stimulus and of data."""
+"""The number of elements of a signal that the reference records (`Witnesses`) in a window of a stimulus and of data."""
 
 ROUNDS = 4
 _WEIGHTS = np.array([-2, -1, -1, 0, 1, 1, 2, 3], np.float32) * np.float32(1 / 8)
@@ -44,7 +44,7 @@ _RANDOM_NEURONS = 4096
 
 
 def windows(shapes: Sequence[tuple[int, ...]], time_steps: int) -> int:
-    """The number of windows of the random stimulus, from 2 to 8: fewer for a larger network.
+    """Returns the number of windows of the random stimulus, from 2 to 8: fewer for a larger network.
 
     Args:
         shapes: the shapes of the spiking layers.
@@ -55,10 +55,10 @@ def windows(shapes: Sequence[tuple[int, ...]], time_steps: int) -> int:
 
 
 def spikes(name: str, shape: tuple[int, ...], time_steps: int, n: int) -> Spikes:
-    """The spikes of a layer in both stimuli, [T, N, *shape].
+    """Returns the spikes that a layer is given in both stimuli, bool [T, N, *shape].
 
     Args:
-        name: the name of the layer, the seed.
+        name: the name of the layer, which is the seed of the random numbers.
         shape: the shape of the layer, channels first.
         time_steps: T.
         n: N, the number of windows.
@@ -75,7 +75,7 @@ def spikes(name: str, shape: tuple[int, ...], time_steps: int, n: int) -> Spikes
 
 
 def inputs(contract: InputContract, n: int) -> Floats:
-    """The inputs of both stimuli, float32 [N, *contract.shape]: multiples of 1/4, whose sums have no rounding."""
+    """Returns the inputs of both stimuli, float32 [N, *contract.shape]: multiples of 1/4, whose sums are exact."""
     if contract.scaling == "spikes":
         drawn = spikes(contract.name, contract.shape[1:], contract.shape[0], n)
         return drawn.swapaxes(0, 1).astype(np.float32)
@@ -85,13 +85,16 @@ def inputs(contract: InputContract, n: int) -> Floats:
 
 
 def exact_weight(weight: Weight) -> Floats:
-    """A random weight in the shape that PyTorch has it: multiples of 1/8, whose sums have no rounding."""
+    """Returns a random weight of the shape `weight.shape`: multiples of 1/8, whose sums have no rounding."""
     drawn: Floats = _WEIGHTS[_bytes(weight.tensor, int(np.prod(weight.shape))) % 8].reshape(weight.shape)
     return drawn
 
 
 def exact_weights(weights: Sequence[Weight]) -> dict[str, Floats]:
-    """The weights of the exact stimulus, by tensor of the models: `exact_weight` for weights, and zeros for biases."""
+    """Returns the weights of the exact stimulus, by the name of their tensor in the ONNX models.
+
+    A weight is `exact_weight`, transposed if the models hold its transpose. A bias is 0.
+    """
     drawn = {}
     for weight in weights:
         values = exact_weight(weight)
@@ -102,18 +105,20 @@ def exact_weights(weights: Sequence[Weight]) -> dict[str, Floats]:
 
 
 def ties(layer: Layer, time_steps: int) -> Floats:
-    """Random currents that often bring the membranes of a layer exactly to their threshold.
+    """Returns random currents that often bring the membranes of a layer exactly to their threshold (a tie).
 
-    Multiples of half the threshold make such ties, which real data hardly ever does. They tell >= from >, and every
-    reset from the others. The nearest numbers above and below them tell constants apart that differ in the last bit.
-    Two windows show membranes that are not reset between windows.
+    Real data hardly ever makes ties. With these currents, mistakes in the neuron of a model change its spikes:
+
+    * multiples of half the threshold make ties; they find > in place of >=, and a wrong kind of reset;
+    * the nearest float32 numbers above and below these multiples find constants that are wrong in the last bit;
+    * two windows find membranes that are not reset between windows.
 
     Args:
         layer: the layer.
         time_steps: T.
 
     Returns:
-        float32 [T, 2, ...], of the rank of the layer's currents.
+        The currents, float32 [T, 2, neurons, 1, ...], with as many axes as the layer's currents.
     """
     neuron = layer.neuron
     shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
@@ -125,18 +130,23 @@ def ties(layer: Layer, time_steps: int) -> Floats:
 
 
 def currents(layer: Layer, time_steps: int) -> Floats:
-    """Random currents of the same shape that spread the membranes, from which constants can be estimated."""
+    """Returns random currents in the shape of `ties` that spread the membranes widely around the threshold.
+
+    From the spikes for these currents, the constants of a wrong neuron can be estimated.
+    """
     shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
     drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * (layer.neuron.threshold / layer.neuron.gain)
     return drawn.astype(np.float32)
 
 
 def places(shape: tuple[int, ...], most: int) -> npt.NDArray[np.int64]:
-    """The flat indices of a sample of a layer's elements: at corners, in the middle of edges, and at random positions.
+    """Returns the flat indices of a sample of a layer's elements, int64 [K].
+
+    The sample has elements at the corners, in the middle of the edges, in the centre, and at random positions.
 
     Args:
         shape: the shape of the layer, channels first.
-        most: the largest number of elements to take. If the layer has no more, all are taken.
+        most: the largest number of elements in the sample. If the layer has no more than this, all are in it.
     """
     channels, area = shape[0], int(np.prod(shape[1:]))
     if channels * area <= most:

@@ -1,7 +1,10 @@
-"""The spikes, signals and outputs of a network for some windows, recorded from the reference or observed in a backend.
+"""The spikes, signals and outputs of a network for N windows, recorded from the reference or observed in a backend.
 
-Spikes and signals are [T, N, ...]. A signal is the input current of a spiking layer, under the layer's name, or a tap
-(`tcja_runtime.bundle.signature.Tap`), under the tap's name.
+The reference is the trained network, computed in float64. Spikes and signals are [T, N, ...]. A signal is one of these:
+
+* the input current of a spiking layer; it has the name of the layer;
+* another tensor that parity reads, such as a part of an attention block (`tcja_runtime.bundle.signature.Tap`); it has
+  the name of the tap.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ Values = npt.NDArray[np.floating[Any]]
 class Witnesses:
     """K chosen elements of a signal, with the values that the reference computed for them at every time step.
 
+    A backend's values of the same elements are compared with them.
+
     Attributes:
-        window: the window of each element, int32 [K], in ascending order.
+        window: the index of the window of each element, int32 [K], in ascending order.
         element: the flat index of each element in the signal without time and batch, int64 [K].
         values: the values, float64 [T, K].
         bounds: the rounding bound of each value, float32 [T, K].
@@ -36,11 +41,16 @@ class Witnesses:
     bounds: npt.NDArray[np.float32]
 
     def of(self, signal: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The same elements [T, K] of the signal [T, N, ...] of another run."""
+        """Returns the values [T, K] of the same elements in a signal [T, N, ...] that a backend computed."""
         return signal.reshape(*signal.shape[:2], -1)[:, self.window, self.element]
 
     def windows(self, part: slice, total: int) -> Witnesses:
-        """The witnesses in a part of `total` windows. The windows of the part are numbered from 0 again."""
+        """Returns the elements in a part of the windows. The windows of the part are numbered from 0 again.
+
+        Args:
+            part: the part.
+            total: the number of all windows, N.
+        """
         start, stop, _ = part.indices(total)
         kept = (self.window >= start) & (self.window < stop)
         return Witnesses(
@@ -49,7 +59,7 @@ class Witnesses:
 
     @classmethod
     def joined(cls, parts: Sequence[Witnesses], sizes: Sequence[int]) -> Witnesses:
-        """The witnesses of several runs, as if they were one run; run i has `sizes[i]` windows."""
+        """Returns the elements of several successive runs as if they were one run; run i has `sizes[i]` windows."""
         starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
         return cls(
             np.concatenate([part.window + start for part, start in zip(parts, starts, strict=True)]),
@@ -61,16 +71,17 @@ class Witnesses:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the reference computed from N windows, with the rounding bounds.
+    """The results of the reference for N windows: outputs, spikes and signals, with rounding bounds.
 
     Attributes:
         output: the output, float64 [N, ...].
-        output_bound: the rounding bound of the output where all spikes agree, float32 [N, ...].
-        spikes: the spikes of each layer, in the order of the network: those that it fired, or that it was given.
-        undecided: the number of undecided neurons of each layer, [N, T]; empty where the spikes were given.
-        witnesses: the witnesses of each signal. Those of a layer include every neuron that is undecided at any time
-            step.
-        step_output: the tensor whose mean over time gives the output, [T, N, units]; None where it was not recorded.
+        output_bound: the rounding bound of the output of a backend in which all spikes agree, float32 [N, ...].
+        spikes: by layer, the spikes that the layer fired, or that it was given in a stimulus, bool [T, N, ...]; in the
+            order in which the layers fire.
+        undecided: by layer, the number of undecided neurons, int64 [N, T]; empty if the spikes were given.
+        witnesses: by signal, the elements whose values were recorded. For a spiking layer they include every neuron
+            that is undecided at any time step.
+        step_output: the tensor whose mean over time is the output, [T, N, units]; None if it was not recorded.
     """
 
     output: Values
@@ -84,12 +95,12 @@ class Reference:
         return len(self.output)
 
     def whole(self, signal: str) -> npt.NDArray[np.float64]:
-        """The values of a signal, [T, N, elements]. All elements of the signal must be witnesses."""
+        """Returns all values of a signal, float64 [T, N, elements]. All of its elements must be in its witnesses."""
         values = self.witnesses[signal].values
         return values.reshape(len(values), len(self), -1)
 
     def windows(self, part: slice) -> Reference:
-        """What the reference computed from a part of the windows."""
+        """Returns the results for a part of the windows."""
         return Reference(
             output=self.output[part],
             output_bound=self.output_bound[part],
@@ -101,7 +112,7 @@ class Reference:
 
     @classmethod
     def joined(cls, parts: Sequence[Reference]) -> Reference:
-        """Several runs of the reference as one run over all their windows."""
+        """Returns the results of several runs as those of one run over all their windows."""
         sizes = [len(part) for part in parts]
         steps = [part.step_output for part in parts if part.step_output is not None]
         return cls(
@@ -118,12 +129,13 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """Windows, and what the reference computed from them.
+    """Windows, and the results of the reference for them.
 
     Attributes:
         inputs: the windows, float32 [N, ...].
-        reference: what the reference computed.
-        estimated: by signal, the operations whose rounding bound is not known. The bound of the signal is an estimate.
+        reference: the results of the reference.
+        estimated: by signal, the names of the operations for which no rounding bound is known. The bound of such a
+            signal is an estimate.
     """
 
     inputs: Floats
@@ -133,13 +145,13 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What a backend computed from N windows.
+    """The results of a backend for N windows.
 
     Attributes:
         output: the output, [N, ...].
-        spikes: the spikes of each layer.
-        signals: the signals that were asked for, by name.
-        step_output: the tensor whose mean over time gives the output, [T, N, units]; None where it was not observed.
+        spikes: the spikes by layer, bool [T, N, ...].
+        signals: the requested signals by name, [T, N, ...].
+        step_output: the tensor whose mean over time is the output, [T, N, units]; None if it was not requested.
     """
 
     output: Values
