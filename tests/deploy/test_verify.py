@@ -68,7 +68,7 @@ def test_a_spike_is_one(bundle, verified, file, layer, amplitude):
 def test_a_spike_of_the_custom_operator_is_one(verified):
     code, said = verified(lambda model: inserted(model, "fc.2/spikes", "Mul", np.float32(1e6)), MODEL)
     assert code == 1
-    assert "it has neurons fc.2/spikes before that the manifest does not know" in said
+    assert "it has neurons fc.2/spikes before that the manifest does not list" in said
 
 
 def declared(*values: onnx.ValueInfoProto):
@@ -155,7 +155,7 @@ def test_attributes_of_the_custom_operator_must_be_the_neurons(verified, constan
 
     code, line = verified(change, MODEL)
     assert code == 1
-    assert f"it says of the neurons of conv.2 that {constant} is" in line
+    assert f"it has neurons conv.2 whose {constant} is" in line
 
 
 def test_what_parity_looks_at_must_be_there(verified):

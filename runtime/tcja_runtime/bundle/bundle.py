@@ -1,18 +1,16 @@
-"""The bundle: a folder that holds an exported network and the evidence for it.
+"""The bundle: a folder with an exported network and the evidence that it fires the same spikes as the trained one.
 
     manifest.json      the description of the network, and the sha256 and size of every other file
-    model.onnx         the canonical model: one TcjaLif node a spiking layer, defined by a local function
-    model.plain.onnx   the same model in standard operators, which TensorRT builds from
-    weights.bin        the weights of all models, as ONNX external data
-    head.onnx          for stepwise runs only: one time step (`tcja_runtime.bundle.stepwise`)
-    tail.onnx          for stepwise runs only: the rest of the network, run when a window is complete
-    golden.npz         inputs, and the reference's spikes (`tcja_runtime.evidence.golden`)
-    parity.json        the comparison of the exported with the trained network
-    report.html        the same comparison as a page for people
-    engines/NAME/      model.engine and engine.json, one folder an engine
+    model.onnx         the canonical model: one TcjaLif node for each spiking layer; the file defines TcjaLif as a
+    function model.plain.onnx   the same model in standard operators; TensorRT engines are built from it weights.bin
+    the weights of all models, as ONNX external data head.onnx          for stepwise runs only: one time step
+    (`tcja_runtime.bundle.stepwise`) tail.onnx          for stepwise runs only: the rest of the network, run when a
+    window is complete golden.npz         inputs, and the reference's spikes (`tcja_runtime.evidence.golden`)
+    parity.json        the comparison of the exported with the trained network report.html        the same comparison as
+    a page for people engines/NAME/      model.engine and engine.json; one folder for each engine
 
-A bundle is written as a whole or not at all (`tcja_runtime.files.staging`). It is read only if every file has the right
-hash and no file was added.
+A bundle is written as a whole or not at all (`tcja_runtime.files.staging`). It is read only if every file has the hash
+that the manifest lists, and no file was added.
 """
 
 from __future__ import annotations
@@ -40,12 +38,12 @@ ENGINES = "engines"
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk, whose files have the hashes that the manifest lists.
+    """A bundle on disk. When it was opened, its files had the hashes that the manifest lists.
 
     Attributes:
         path: the folder of the bundle.
         manifest: the manifest.
-        files: "sha256" and "bytes" of each file, by its path in the bundle.
+        files: by the path of a file in the bundle, a dictionary with its "sha256" and its size in "bytes".
     """
 
     path: Path
@@ -58,11 +56,12 @@ class Bundle:
 
         Args:
             path: the folder of the bundle.
-            any_engine: whether the files of engines may differ from the manifest. An engine is native code, so it must
-                be trusted, or checked, before it is loaded.
+            any_engine: whether the files of engines may differ from the manifest. An engine is native code: load such
+                an engine only if the user trusts it, or if its files were checked in another way.
 
         Raises:
-            BadInput: the folder is no bundle, or has another schema; or a file is missing, changed, added or misnamed.
+            BadInput: the folder is not a bundle, or has another schema; or a file is missing, was changed or added, or
+                is named outside the bundle.
         """
         file = path / MANIFEST
         if not path.exists():
@@ -102,7 +101,7 @@ class Bundle:
         return cls(path, manifest, files)
 
     def sound_engines(self) -> list[str]:
-        """The names of the engines whose files are as the manifest says, with no file added."""
+        """The names of the engines whose files have the hashes in the manifest, and to which no file was added."""
         found = []
         for name in self.manifest.engines:
             prefix = f"{ENGINES}/{name}/"
@@ -160,14 +159,14 @@ def _check_file(folder: Path, name: str, fact: Json) -> None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a bundle, with the hash of every file in its folder; write all other files first."""
+    """Write the manifest of a bundle, with the hashes of all other files in the folder. So write these files first."""
     files = {
         file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size}
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file != folder / MANIFEST
     }
     content: Json = {"schema": SCHEMA, **dataclasses.asdict(manifest), "files": files}
-    # The seal is the hash of the manifest itself, so that every changed byte of a bundle is noticed.
+    # The seal is the hash of the manifest itself. So a change of any byte of a bundle is found.
     sealed = {**content, "seal": _seal(content)}
     (folder / MANIFEST).unlink(missing_ok=True)  # it may be a hard link to the manifest of another bundle
     (folder / MANIFEST).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Checks that the models of a bundle have its signature: inputs and outputs, probed tensors, weights and neurons.
+"""Checks that the models of a bundle fit its signature: inputs and outputs, probed tensors, weights and neurons.
 
-Parity runs parts of a model. These checks are for the whole model, which is what others deploy.
+Parity runs parts of a model. These checks are for the whole model, which users deploy.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Value:
 
     Attributes:
         name: the name of the tensor.
-        element: the type of its elements, a number of onnx.TensorProto.DataType.
-        sizes: the sizes of its axes; None for an axis of any size.
+        element: the type of its elements, a number of onnx.TensorProto.DataType such as 1 for float32.
+        sizes: the size of each axis; None for an axis of any size.
     """
 
     name: str
@@ -57,11 +57,15 @@ class Value:
 
 
 def check(folder: Path, signature: NetworkSignature) -> None:
-    """Check that both models of a folder have a signature.
+    """Check that both models of a bundle, model.onnx and model.plain.onnx, fit its signature.
+
+    Args:
+        folder: the folder of the models.
+        signature: the signature.
 
     Raises:
         BadInput: a file is not an ONNX model.
-        ParityNotMet: a model departs from the signature.
+        ParityNotMet: a model does not fit the signature (`departures`).
     """
     for file in (PLAIN_MODEL, MODEL):
         try:
@@ -82,7 +86,7 @@ def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature)
 
     Raises:
         BadInput: a file is not an ONNX model.
-        ParityNotMet: a model takes or returns something else.
+        ParityNotMet: the inputs or outputs of a model are not those that follow from the split and the signature.
     """
     kept = [(kept_tensor(feature.name), feature.shape) for feature in split.features]
     before = [(membrane_tensor(state.layer), state.shape) for state in split.states]
@@ -108,7 +112,17 @@ def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature)
 
 
 def departures(model: bytes, signature: NetworkSignature) -> list[str]:
-    """Where a model departs from a signature, a phrase each: "returns 'rates' [N, 10], not 'scores' [N, 10]"."""
+    """Returns the differences between a model and a signature, a phrase each.
+
+    Example: "returns 'rates' [N, 10], not 'scores' [N, 10]". The list is empty if the model fits the signature.
+
+    Args:
+        model: the serialised model.
+        signature: the signature.
+
+    Raises:
+        ValueError: the bytes are not an ONNX model, or the attributes of a TcjaLif node do not describe a neuron.
+    """
     graph = list(protobuf.fields(protobuf.inside(expose_spikes(model), protobuf.MODEL_GRAPH)))
     stored = {
         name
@@ -138,17 +152,17 @@ def departures(model: bytes, signature: NetworkSignature) -> list[str]:
             (name,) = (spikes.removesuffix("/spikes") for spikes in protobuf.texts(node, protobuf.NODE_OUTPUT))
             said = spec_of(protobuf.attributes(node))
             if name not in neurons:
-                found.append(f"has neurons {name} that the manifest does not know")
+                found.append(f"has neurons {name} that the manifest does not list")
             elif unlike := _unlike(said, neurons[name]):
-                found.append(f"says of the neurons of {name} that {unlike}")
+                found.append(f"has neurons {name} whose {unlike}")
     return found
 
 
 def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
-    """The neuron that the attributes of a TcjaLif node describe. Its constants are rounded to float32.
+    """Returns the constants of the neuron from the attributes of a TcjaLif node. The node stores them as float32.
 
     Raises:
-        ValueError: an attribute is missing, or no neuron has such constants.
+        ValueError: an attribute is missing, or a constant is out of range (`NeuronSpec`).
     """
     try:
         values: dict[str, Any] = {field.name: attributes[field.name] for field in dataclasses.fields(NeuronSpec)}
@@ -158,7 +172,7 @@ def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
 
 
 def _unlike(said: NeuronSpec, expected: NeuronSpec) -> str:
-    """The first constant that differs, in words; empty if none differs."""
+    """A phrase about the first constant that differs, such as "tau is 2.0, not 3.0"; empty if none differs."""
     for field in dataclasses.fields(NeuronSpec):
         a, b = getattr(said, field.name), getattr(expected, field.name)
         close = np.float32(a) == np.float32(b) if isinstance(b, float) and isinstance(a, float) else a == b

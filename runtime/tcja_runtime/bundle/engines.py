@@ -1,9 +1,10 @@
 """The engines of a bundle, and whether this machine can load them.
 
-An engine is native code, so it is loaded only if its hash is known, and only on a machine that it was built for. An
-engine of full TensorRT is for one version and one GPU, unless it was built to be compatible with more
+An engine is native code. So it is loaded only if the manifest has its hash, and only on a machine that it was built
+for. An engine of full TensorRT (not TensorRT-RTX) is for one version of TensorRT and one type of GPU, unless it was
+built to be compatible with more versions or GPUs
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html, "Version Compatibility",
-"Hardware Compatibility"). Its sidecar says what it was built with.
+"Hardware Compatibility"). The sidecar of an engine stores the version and the GPU.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Engine:
 
     @property
     def file(self) -> Path:
-        """The file with the engine itself, TensorRT's plan."""
+        """The file model.engine, which contains the serialised engine (TensorRT's "plan")."""
         return self.folder / ENGINE
 
     @property
@@ -55,10 +56,10 @@ class Engine:
         return next(name for name, module in ENGINE_TARGETS.items() if module == self.info.module)
 
     def plan(self) -> bytes:
-        """The engine itself, if every byte of it is as it was built.
+        """Returns the content of model.engine, after its size and hash were compared with those in the sidecar.
 
         Raises:
-            BadInput: the file was changed or cut off, or is missing.
+            BadInput: the file is missing, or it was changed after it was built.
         """
         try:
             content = self.file.read_bytes()
@@ -71,7 +72,10 @@ class Engine:
         return content
 
     def refusal(self) -> TcjaError | None:
-        """The reason why this machine cannot load the engine, and what to do; None if it can load it."""
+        """Returns an error with the reason why this machine cannot load the engine, and what to do.
+
+        Returns None if this machine can load the engine.
+        """
         if self.info.model_sha256 != sha256(self._bundle / (MODEL if self.info.plugin else PLAIN_MODEL)):
             return Unavailable(f"engine {self.name} was built from another model than this bundle's; {self._again}")
         try:
@@ -90,7 +94,7 @@ class Engine:
                 f"it, or 'tcja-deploy build {self._bundle}', on a machine that has that GPU"
             )
         if not self._takes_gpu(found):
-            again = self._build_with("tensorrt")  # TensorRT-RTX would build for the same GPUs again
+            again = self._build_with("tensorrt")  # with TensorRT-RTX, another build is for the same GPUs
             return Unavailable(f"engine {self.name} was built for {self.info.device}, this is {found.slug}; {again}")
         return None
 
@@ -100,7 +104,7 @@ class Engine:
 
     def _takes_gpu(self, found: Gpu) -> bool:
         device, hardware = self.info.device, self.info.hardware
-        if self.target == "tensorrt-rtx":  # its device is the list of GPU generations that it was compiled for
+        if self.target == "tensorrt-rtx":  # `device` lists GPU generations, such as "sm80-sm86"
             generations = [int(sm) for sm in re.findall(r"sm(\d+)", device)]
             return int(found.sm) in generations or int(found.sm) > max(generations, default=1000)
         if hardware == Hardware.AMPERE_PLUS.name:
@@ -122,14 +126,15 @@ class Engine:
 
 
 def engines(bundle: Bundle, *, trust_engine: bool = False) -> list[Engine]:
-    """The engines of a bundle, the last built first.
+    """Returns the engines of a bundle, the last built first.
 
     Args:
         bundle: an opened bundle.
-        trust_engine: whether to include engines that the manifest does not list; their sidecars are read instead.
+        trust_engine: whether to include engines that the manifest does not list. Their sidecars are then read from the
+            files engine.json.
 
     Raises:
-        BadInput: the sidecar of such an engine is damaged.
+        BadInput: the file engine.json of an engine that the manifest does not list is damaged.
     """
     known = bundle.manifest.engines
     if trust_engine:
@@ -139,7 +144,7 @@ def engines(bundle: Bundle, *, trust_engine: bool = False) -> list[Engine]:
 
 
 def require(target: str) -> Any:
-    """Import the TensorRT of a target.
+    """Import the Python module of TensorRT for a target.
 
     Args:
         target: one of `tcja_runtime.choices.ENGINE_TARGETS`.

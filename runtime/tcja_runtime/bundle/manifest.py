@@ -1,4 +1,4 @@
-"""The manifest of a bundle, and the records that it is made of."""
+"""The manifest of a bundle, and the records that it contains."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Json = dict[str, Any]
 
 
 _LARGEST = 2**31
-"""All sizes are below it."""
+"""The limit of sizes: every size in a manifest must be smaller."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TimeForms:
-    """The time forms of a network's layers in the plain model.
+    """The time forms of a network's spiking layers in model.plain.onnx.
 
     Attributes:
-        form: the time form of all layers, or "mixed".
-        why: the reason for it, in a line.
-        layers: by layer, its time form as "form"; where both were measured, "scan_ms" and "unrolled_ms" too, the
-            milliseconds that the layer's neurons take for a window.
+        form: the time form of all layers, "scan" or "unrolled"; "mixed" if layers have different time forms.
+        why: the reason for this choice, in one line.
+        layers: for each layer, a dictionary with its time form as "form". If both time forms were measured, it also has
+            "scan_ms" and "unrolled_ms": the time that the layer's neurons take for a window, in milliseconds.
     """
 
     form: str
@@ -39,7 +39,12 @@ class TimeForms:
 
     @classmethod
     def from_dict(cls, fields: Json) -> TimeForms:
-        """The inverse of `dataclasses.asdict`, from JSON too."""
+        """Returns the time forms whose fields `dataclasses.asdict` returned.
+
+        Raises:
+            ValueError: a time form is not known, or `why` is not a text.
+            TypeError: a field is missing or unknown.
+        """
         found = cls(**fields)
         forms = [layer["form"] for layer in found.layers.values()]
         if found.form not in (*TIME_FORMS, "mixed") or type(found.why) is not str or not set(forms) <= {*TIME_FORMS}:
@@ -54,7 +59,7 @@ class TimeForms:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The description of a bundle, which is written to manifest.json with the files and their hashes.
+    """The description of a bundle. It is written to manifest.json, together with the hashes of all files.
 
     Attributes:
         producer: the tool that made the bundle, with its version.
@@ -62,27 +67,30 @@ class Manifest:
         checkpoint: the file of the trained network: "name", "sha256" and "bytes".
         network: the name of the network in the registry.
         dialect: the training code that the neurons come from.
-        evidence: the reasons for which the network was identified, a line each.
+        evidence: the reasons why the checkpoint was identified as this network, a line each.
         time_steps: T.
         parameters: the number of trained parameters.
         input: the input contract.
         output: the name of the ONNX output.
-        output_shape: the shape of the output without the batch: (classes,), (T, classes) for an output at each time
-            step, or the shape of an image.
+        output_shape: the shape of the output without the batch axis: (classes,); (T, classes) if the output has a value
+            for each time step; or the shape of an image.
         classes: the names of the classes, in the order of the output.
         layers: the spiking layers, in the order in which they fire.
-        taps: the probed signals besides the spiking layers.
-        answer: the signal with the output of each time step, whose mean over time is the output; None where it is not
-            known, or where the output has the time steps itself.
+        taps: the tensors that parity reads besides the currents and spikes of the spiking layers.
+        answer: the tensor with a value for each time step, whose mean over time is the output. None if no such tensor
+            is known, or if the output itself has the time steps.
         weights: the weights of all convolutions and matrix products.
-        passes: the changes of each graph pass, in order; `exact` says whether a pass keeps every bit.
-        time_form: the time forms of the layers in the plain model.
-        precision: the type of weights and activations; a weight may have a type of its own.
-        streaming: the two parts for stepwise runs; empty for a bundle without them.
-        calibration: the data that the scales of INT8 were found on, "source" and "windows"; empty without INT8.
-        targets: "onnx", and the targets of `engines`.
-        engines: the sidecar of each engine by the engine's name, which is its folder below engines/.
-        parity: the parity of the network, as the export found it.
+        passes: the changes that each graph pass made, in order. In an entry, "exact" is true if the pass does not
+            change any bit of the results.
+        time_form: the time forms of the spiking layers in model.plain.onnx.
+        precision: the type of weights and activations, such as "fp16". Some weights may have another type
+            (`Weight.type`).
+        streaming: how the network is split into two parts for stepwise runs; empty for a bundle without these parts.
+        calibration: the data from which the scales of INT8 were computed: "source" and "windows"; empty without INT8.
+        targets: "onnx", and the targets of the engines in the bundle.
+        engines: the sidecar of each engine, by the name of the engine, which is also the name of its folder in
+            engines/.
+        parity: the result of the parity comparison during the export.
         tools: the version of each package that made the bundle.
     """
 
@@ -114,7 +122,13 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, fields: Json) -> Manifest:
-        """The inverse of `dataclasses.asdict`, from JSON too."""
+        """Returns the manifest whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON.
+
+        Raises:
+            ValueError: a value is wrong.
+            KeyError: a field is missing.
+            TypeError: a field is unknown or has another type.
+        """
         layers = [
             Layer(name=f["name"], shape=tuple(f["shape"]), neuron=NeuronSpec.from_dict(f["neuron"]))
             for f in fields["layers"]

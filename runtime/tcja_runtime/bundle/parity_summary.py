@@ -1,4 +1,4 @@
-"""The parity of a bundle's network as its manifest holds it: parity.json without the figures of layers and signals."""
+"""The summary of parity in a manifest: the content of parity.json without the results of single layers and signals."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ Json = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParitySummary:
-    """The parity of an exported network, as its export found it.
+    """The result of the parity comparison during the export.
 
     Attributes:
-        met: whether parity is met, which it is in every bundle.
+        met: whether parity is met. It is True in every bundle, because an export without parity writes no bundle.
         accuracy: the accuracy of the trained network, from 0 to 1; None without labels.
         silent: the names of layers in which the trained network fired no spike.
-        reference: what the exported network was compared with, for people.
-        source: where the windows come from, for people.
-        real: whether the windows are data; False for random ones.
-        windows: the number of windows that were judged spike by spike.
-        estimated: by signal whose bounds are estimates, the operations for which no bound is known.
-        backends: the comparison in each backend, as in parity.json.
-        engines: the comparison of each engine, as in parity.json.
-        streamed: the comparison of the stepwise network, as in parity.json; None without one.
-        not_run: why engines of the bundle were not run, a sentence each.
-        anytime: how early predictions can be had, as in parity.json.
-        untold: what is not known of that, a sentence each.
+        reference: the name of the network that the exported network was compared with, for people.
+        source: the origin of the windows, for people.
+        real: whether the windows are data; False for random windows.
+        windows: the number of windows whose spikes were compared one by one.
+        estimated: for each signal whose rounding bounds are estimates, the operations for which no bound is known.
+        backends: the result for each backend, with the keys of parity.json.
+        engines: the result for each engine, with the keys of parity.json.
+        streamed: the result for the stepwise network, with the keys of parity.json; None if the bundle has none.
+        not_run: the reason why each engine that was not run was left out, a sentence each.
+        anytime: how early the network predicts its final class, with the keys of parity.json.
+        untold: the reasons why parts of `anytime` are missing, a sentence each.
     """
 
     met: bool = True
@@ -46,13 +46,14 @@ class ParitySummary:
 
     @classmethod
     def from_dict(cls, fields: Json) -> ParitySummary:
-        """The inverse of `dataclasses.asdict`, also from JSON.
+        """Returns the record whose fields `dataclasses.asdict` returned; tuples may be lists, as after reading JSON.
 
-        A bundle of another version may lack some of the figures, or have others, which are left out.
+        A bundle of another version of this tool may lack some fields, and may have fields that are not known here. The
+        first get their defaults; the second are left out.
 
         Raises:
-            TypeError: the fields are no dictionary.
-            KeyError: the reference is missing.
+            TypeError: `fields` is not a dictionary.
+            KeyError: the field `reference` is missing.
         """
         if not isinstance(fields, dict):
             raise TypeError(f"parity is a {type(fields).__name__}, not a dict")

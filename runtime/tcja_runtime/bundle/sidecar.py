@@ -1,6 +1,6 @@
-"""The sidecar of an engine, engine.json: what the engine was built with, and for which machine.
+"""The sidecar of an engine, engine.json: the TensorRT and the options of the build, and the GPU of the engine.
 
-The manifest holds a copy of it for each engine of the bundle.
+The manifest has a copy of the sidecar of each engine.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ SIDECAR = "engine.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """The use of the plugin in an engine (`tcja_runtime.tensorrt.plugin`).
+    """The use of the plugin (`tcja_runtime.tensorrt.plugin`), a CUDA kernel for spiking layers, in an engine.
 
     Attributes:
         form: the form of the plugin, "ahead of time" or "at run time".
         nodes: the number of spiking layers that the plugin computes.
-        halves: the number of those whose currents and spikes are float16.
+        halves: the number of spiking layers that it computes with float16 currents and spikes.
         pools: the number of maximum poolings that the plugin computes together with a spiking layer.
     """
 
@@ -38,8 +38,8 @@ class TensorInfo:
     Attributes:
         name: the name of the tensor.
         type: TensorRT's name of the element type, such as "FLOAT".
-        shape: the shape; -1 for the batch.
-        input: whether it is an input.
+        shape: the shape of the tensor; -1 for the batch axis.
+        input: whether the tensor is an input; else it is an output.
     """
 
     name: str
@@ -62,15 +62,15 @@ class EngineInfo:
         tf32: whether float32 products may round their operands to TF32.
         version_compatible: whether later TensorRT versions of the same major version can load the engine.
         hardware: the `HardwareCompatibilityLevel`, such as "AMPERE_PLUS"; None for the GPU in `device` alone.
-        level: the optimisation level of the builder.
+        level: the optimisation level of the builder, 0 to 5.
         workspace: the largest GPU memory that a layer may use, in bytes.
-        batch: the smallest batch size, the one that the engine is tuned for, and the largest.
+        batch: the smallest batch size, the batch size that the engine is tuned for, and the largest batch size.
         model_sha256: the sha256 of the model that the engine was built from.
         plugin: the use of the plugin; None for an engine without it.
         tensors: the inputs, then the outputs.
-        layers: the number of layers of the network before TensorRT joined any.
-        build_seconds: the time that the builder took.
-        bytes: the size of the engine.
+        layers: the number of layers of the network before TensorRT joined layers.
+        build_seconds: the time that the build took, in seconds.
+        bytes: the size of the engine, in bytes.
         created: the UTC time when the engine was built, ISO 8601.
         sha256: the sha256 of the engine.
     """
@@ -97,7 +97,7 @@ class EngineInfo:
 
     @classmethod
     def from_dict(cls, fields: Any) -> EngineInfo:
-        """The inverse of `dataclasses.asdict`, from JSON too.
+        """Returns the sidecar whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON.
 
         Raises:
             ValueError: an entry is missing or wrong; the text names the entry and its value.
@@ -146,7 +146,7 @@ def _is_shape(value: Any) -> bool:
 
 
 def _has(value: Any, **entries: Callable[[Any], bool]) -> bool:
-    """Whether a value is a dictionary with exactly some entries, each of which is right."""
+    """Whether a value is a dictionary with exactly the given entries, and each entry passes its check."""
     return (
         isinstance(value, dict)
         and value.keys() == entries.keys()
@@ -175,4 +175,4 @@ _RIGHT: dict[str, Callable[[Any], bool]] = {
     "created": _is_text,
     "sha256": _is_text,
 }
-"""For each entry, whether a value from JSON is right."""
+"""For each entry of a sidecar, the function that checks its value from JSON."""

@@ -1,4 +1,4 @@
-"""The signature of a network: what it takes and returns, its spiking layers, and the tensors that parity probes."""
+"""The signature of a network: its input and output, its spiking layers, and the tensors that parity reads."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tap:
-    """A tensor that is probed besides the spiking layers: a part of an attention block, a pool, or the step output.
+    """A tensor that parity reads besides the currents and spikes of the spiking layers.
+
+    It is a part of an attention block, the output of a pooling, or the step output (`NetworkSignature.step_output`).
 
     Attributes:
-        name: the name of the PyTorch module that returns it.
-        tensor: its name in the models.
-        unfold: the sizes that the first axis splits into, (T, -1) or (-1, T); empty where time and batch are two axes.
-        axes: the order of the axes that makes it [T, N, ...], for `transpose`.
+        name: the name of the PyTorch module that returns the tensor.
+        tensor: the name of the tensor in the ONNX models.
+        unfold: the two sizes into which the first axis is split, (T, -1) or (-1, T), if time and batch are one axis in
+            the models; empty if they are two axes.
+        axes: the order of the axes, after `unfold`, that makes the tensor [T, N, ...]; an argument of `transpose`.
     """
 
     name: str
@@ -47,26 +50,36 @@ class Tap:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Tap:
-        """The inverse of `dataclasses.asdict`, also from JSON."""
+        """Returns the tap whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON."""
         return cls(**{**fields, "unfold": tuple(fields["unfold"]), "axes": tuple(fields["axes"])})
 
     @property
     def attends(self) -> bool:
-        """Whether it is part of an attention block. All other taps are large: only random stimuli probe them."""
+        """Whether the tap is a part of an attention block.
+
+        All other taps are large tensors, so parity reads them only for the random and the exact stimulus.
+        """
         return not self.unfold
 
     @property
     def is_gate(self) -> bool:
-        """Whether it is the gate of an attention block: the factor that the block multiplies its input by."""
+        """Whether the tap is the gate of an attention block: the factor by which the block multiplies its input."""
         return self.attends and self.name.rpartition(".")[2] == "gate"
 
     def in_time(self, value: Any) -> Any:
-        """The tensor, a numpy array or a torch tensor, as [T, N, ...]."""
+        """Returns the tensor with the axes [T, N, ...], from a value with the axes of the models.
+
+        Args:
+            value: the tensor, a numpy array or a torch tensor.
+        """
         unfolded = value.reshape(*self.unfold, *value.shape[1:]) if self.unfold else value
         return unfolded.transpose(self.axes) if isinstance(value, np.ndarray) else unfolded.permute(self.axes)
 
     def out_of_time(self, value: Any) -> Any:
-        """The inverse of `in_time`, for parts of attention blocks only."""
+        """Returns the tensor with the axes of the models, from a value [T, N, ...]; the inverse of `in_time`.
+
+        It is for parts of attention blocks only.
+        """
         inverse = tuple(map(self.axes.index, range(len(self.axes))))
         return value.transpose(inverse) if isinstance(value, np.ndarray) else value.permute(inverse)
 
@@ -76,15 +89,15 @@ class Weight:
     """The weight of a convolution or of a matrix product.
 
     Attributes:
-        module: the name of its PyTorch module.
-        norm: the name of the batch norm that was folded into it; None where there is none.
-        tensor: its name in the models.
-        bias: the name of the tensor that is added to the product; None where there is none.
-        shape: its shape in PyTorch.
-        transposed: whether the models hold its transpose.
-        outputs: the number of values in the bias.
-        type: "fp32", "fp16" or "int8".
-        scale: the scale of the input that it multiplies, where that is quantised; else None.
+        module: the name of the PyTorch module that the weight belongs to.
+        norm: the name of the batch norm that was folded into the weight; None if none was.
+        tensor: the name of the weight in the ONNX models.
+        bias: the name in the models of the bias that is added to the product; None if there is none.
+        shape: the shape of the weight in PyTorch.
+        transposed: whether the models hold the transpose of the weight.
+        outputs: the number of output channels, which is the number of values in the bias.
+        type: the type of the weight in the models, "fp32", "fp16" or "int8".
+        scale: the scale of the input that is multiplied with the weight, if this input is quantised; else None.
     """
 
     module: str
@@ -100,19 +113,19 @@ class Weight:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSignature:
-    """What a network takes and returns, and which of its tensors can be probed.
+    """The input and the output of a network, and its tensors that parity can read.
 
     Attributes:
         input: the input contract.
-        output: the name of the output in the models.
-        output_shape: the shape of the output without the batch: (classes,), (T, classes) where it has the time steps,
-            or the shape of an image.
+        output: the name of the output in the ONNX models.
+        output_shape: the shape of the output without the batch axis: (classes,); (T, classes) if the output has a value
+            for each time step; or the shape of an image.
         time_steps: T, the number of time steps in a window.
-        layers: the spiking layers in the order they fire.
-        taps: the tensors that are probed besides the spiking layers.
-        step_output: the tensor [T, N, units] whose mean over time gives the output. Where it has more units than
-            classes, consecutive units vote for one class. None where no such tensor is known, or the output itself has
-            the time steps.
+        layers: the spiking layers in the order in which they fire.
+        taps: the tensors that parity reads besides the currents and spikes of the spiking layers.
+        step_output: the tensor [T, N, units] whose mean over time is the output. If it has more units than classes,
+            consecutive units vote for the same class. None if no such tensor is known, or if the output itself has the
+            time steps.
         weights: the weights of all convolutions and matrix products.
     """
 

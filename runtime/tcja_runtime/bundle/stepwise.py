@@ -1,10 +1,10 @@
-"""How a network is split to run stepwise: a frame at a time, so that little is left to do after the last frame.
+"""How a network is split to run stepwise: one frame at a time, so that few operations remain after the last frame.
 
     head.onnx    frame x_t [N, P, H, W], membranes v_{t-1} [N, ...]  ->  membranes v_t, features of that step [N, ...]
     tail.onnx    features of all steps [N, T, ...]                   ->  the network's output
 
-The head is the part of the network that computes each time step on its own. It runs one step, and the state of its
-spiking layers is an input and an output. The tail is the rest, from the first operation on that mixes time steps.
+The head is the part of the network before the first operation that mixes time steps. It runs one step, and the state of
+its spiking layers is an input and an output. The tail is the rest of the network. It runs once for each window.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ HEAD = "head.onnx"
 TAIL = "tail.onnx"
 
 _LARGEST = 2**31
-"""All sizes are below this."""
+"""The limit of sizes: every size of a feature must be smaller."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class State:
-    """The state of a stepwise network: the membranes of a spiking layer, which it keeps from step to step.
+    """A state of a stepwise network: the membranes of one spiking layer, which are kept from step to step.
 
     Attributes:
         layer: the name of the layer. The head's input and output are named after it
@@ -53,12 +53,12 @@ class Feature:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Streaming:
-    """How a network is split into head and tail; everything is empty where it is not.
+    """How a network is split into head and tail. All attributes are empty if the bundle has no head and tail.
 
     Attributes:
-        frame: the name of the head's input, which is one time step of the network's input.
+        frame: the name of the head's input that takes a frame, one time step of the network's input.
         states: the states that are kept from step to step.
-        features: the features that are kept until the window is complete.
+        features: the tensors that are kept from each step until the window is complete.
     """
 
     frame: str = ""
@@ -69,18 +69,23 @@ class Streaming:
         return bool(self.frame)
 
     def bytes(self, time_steps: int) -> int:
-        """The bytes of state that a stream keeps: its membranes, and the features of a window of `time_steps`."""
+        """Returns the memory that one stream keeps, in bytes: its membranes, and the features of all steps of a window.
+
+        Args:
+            time_steps: T, the number of time steps in a window.
+        """
         membranes = sum(math.prod(state.shape) for state in self.states)
         return 4 * (membranes + time_steps * sum(math.prod(feature.shape) for feature in self.features))
 
     def check(self, layers: Mapping[str, tuple[tuple[int, ...], float]]) -> None:
-        """Check that the split belongs to a network.
+        """Check that the split fits the network of a bundle.
 
         Args:
-            layers: for each spiking layer, the shape of its neurons and the value that their membranes start from.
+            layers: for each spiking layer of the network, the shape of its neurons and the initial value of their
+                membranes.
 
         Raises:
-            ValueError: it belongs to another network.
+            ValueError: a value is wrong, or a state does not fit a spiking layer of the network.
         """
         if not isinstance(self.frame, str):
             raise ValueError(f"streaming's frame is {self.frame!r}")
@@ -98,7 +103,7 @@ class Streaming:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Streaming:
-        """The inverse of `dataclasses.asdict`, also from JSON."""
+        """Returns the split whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON."""
         return cls(
             frame=fields["frame"],
             states=[State(**{**f, "shape": tuple(f["shape"])}) for f in fields["states"]],
