@@ -21,24 +21,27 @@ from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.model_file.subgraph import Dimensions, part
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-"""The packages that install the module `onnxruntime`. Two of them at once overwrite each other's files."""
+"""The packages that install the module `onnxruntime`. If both are installed, they overwrite each other's files."""
 
 EXACT = {"CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}}
-"""Options for float32 arithmetic by provider: no TF32, and convolutions computed as sums of products. With any other
-search cuDNN also chooses Fourier transforms, which make exact sums inexact (docs/measurements/gpu.md)."""
+"""By provider, the options for float32 arithmetic: no TF32, and convolutions computed as sums of products.
+
+With any other `cudnn_conv_algo_search`, cuDNN may compute a convolution with Fourier transforms. Then sums of exact
+values are not exact (docs/measurements/gpu.md).
+"""
 
 _REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
-"""The error of a CUDA library that refuses to work, for example because it is too new for the driver."""
+"""The pattern of errors of CUDA libraries, for example if the library is too new for the driver."""
 
 _LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "CUDA")
-"""Words in the errors of ONNX Runtime that mean that this version or this machine cannot run a model."""
+"""Words in errors of ONNX Runtime. If an error has one of them, this version or this machine cannot run the model."""
 
 OLDEST = (1, 21)
 """The oldest version of ONNX Runtime. Older ones do not find the weights of a model that is passed as bytes."""
 
 
 def installed() -> dict[str, str]:
-    """The installed packages among `PACKAGES`, each with its version."""
+    """Returns the version of each installed package of `PACKAGES`, by the name of the package."""
     found = {}
     for name in PACKAGES:
         try:
@@ -73,6 +76,10 @@ def require() -> Any:
 
 def check_provider(onnxruntime: Any, backend: str) -> None:
     """Check that the installed ONNX Runtime has the provider of a backend, and prepare the provider's libraries.
+
+    Args:
+        onnxruntime: the module `onnxruntime`.
+        backend: one of `tcja_runtime.choices.PROVIDERS`.
 
     Raises:
         Unavailable: ONNX Runtime was built without the provider.
@@ -120,15 +127,16 @@ class OnnxRuntimeSession:
         """Load a model, or a part of one.
 
         Args:
-            model: the .onnx file, with its weights beside it.
-            outputs: the tensors to compute; none for the model's own outputs.
-            given: the tensors to take as inputs, each with its dimensions (`tcja_runtime.model_file.subgraph.part`).
+            model: the .onnx file, with its weights in the same folder.
+            outputs: the names of the tensors to compute. If it is empty, the whole model is loaded.
+            given: the tensors to take as inputs, by name with their dimensions
+                (`tcja_runtime.model_file.subgraph.part`).
             backend: one of `tcja_runtime.choices.PROVIDERS`.
             keeps_memory: whether the session keeps the memory of a run for the next run.
 
         Raises:
-            Unavailable: ONNX Runtime, the provider, or a library that it needs is missing. The CPU does not replace a
-                provider that is missing.
+            Unavailable: ONNX Runtime, the provider, or a library that it needs is missing. If the provider is missing,
+                the CPU is not used in its place.
             BadInput: ONNX Runtime cannot load the model.
         """
         onnxruntime, provider = require(), PROVIDERS[backend]
@@ -136,7 +144,7 @@ class OnnxRuntimeSession:
         try:
             content = model.read_bytes()
             content = part(content, outputs, given or {}) if outputs else content
-            # With a fallback, any run could go to the CPU, and only a printed line would say so.
+            # With a fallback, ONNX Runtime may run a model on the CPU, and would only print a line about it.
             session = onnxruntime.InferenceSession(
                 content,
                 _options(onnxruntime, model.parent, keeps_memory),
@@ -150,7 +158,7 @@ class OnnxRuntimeSession:
                 ) from error
             raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
         used = session.get_providers()[0]
-        if used != provider:  # ONNX Runtime itself does not report this
+        if used != provider:  # ONNX Runtime raises no error in this case
             raise Unavailable(
                 f"ONNX Runtime cannot use {provider} and would take {used}: the GPU's driver, or a library of CUDA, "
                 "cuDNN or TensorRT that it needs, is missing; choose `backend` onnxruntime for the CPU"
@@ -161,11 +169,11 @@ class OnnxRuntimeSession:
         return cls(session, model, types, [value.name for value in session.get_outputs()], list(types))
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Compute the outputs by name from the inputs by name.
+        """Run the model once. Takes the inputs by name, and returns the outputs by name.
 
         Raises:
             Unavailable: this version of ONNX Runtime cannot run the model, or this machine has too little memory.
-            BadInput: the model is wrong.
+            BadInput: ONNX Runtime reports another error, which is an error in the model.
         """
         try:
             values = self._session.run(
@@ -187,15 +195,16 @@ class OnnxRuntimeSession:
 def _options(onnxruntime: Any, folder: Path, keeps_memory: bool) -> Any:
     """The options of a session of a model whose weights are in a folder."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # log nothing: the warnings are about its own rewriting, and errors are raised
-    onnxruntime.set_default_logger_severity(4)  # outside of sessions it would log a provider that cannot be loaded
-    # New pages of memory take more time than a network's neurons, so a session that runs for long keeps its memory. A
-    # session that looks inside a network does not, since it shares the memory with others. A memory plan would double
-    # the memory, and save no time.
+    options.log_severity_level = 4  # nothing: warnings are about its own changes of the graph, errors are raised
+    onnxruntime.set_default_logger_severity(4)  # otherwise it logs providers that cannot be loaded
+    # Allocating new pages of memory takes more time than computing a network's neurons. So a session that runs many
+    # times keeps its memory. A session of a probe does not, because many of them are open at the same time. A memory
+    # plan (enable_mem_pattern) doubles the memory and saves no time.
     options.enable_cpu_mem_arena = keeps_memory
     options.enable_mem_pattern = False
-    # Quantised products are computed in float32, which is exact. In int8 their sums overflow on processors with AVX2
-    # and no VNNI (onnxruntime_session_options_config_keys.h), and the remedy there does not allow shared weights.
+    # Quantised products are computed in float32, which is exact for them. In int8, their sums overflow on processors
+    # with AVX2 and without VNNI. The option that prevents this (onnxruntime_session_options_config_keys.h) does not
+    # work if models share their weights.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return options

@@ -1,4 +1,4 @@
-"""Probes: an exported network in a backend, with its spikes and signals as outputs."""
+"""Probes, which run an exported network in a backend and return its spikes and signals besides its output."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from tcja_runtime.tensorrt.part_session import BuiltPart
 
 
 class Probe:
-    """A network in a backend, with its spikes and signals as outputs.
+    """Runs an exported network in a backend, and returns its spikes and signals besides its output.
 
-    Each question is a part of the model that computes the tensors asked for. A part is loaded when it is first run, and
-    kept for the next batch.
+    A signal is the input current of a spiking layer, or a tap of the signature. Each method runs a part of the model
+    that computes only the tensors it returns (`tcja_runtime.model_file.subgraph`). The part is loaded when the method
+    is first called. Most parts are kept for the next batch.
 
     Args:
-        model: the file of the network, for reports.
+        model: the name of the model's file, for reports.
         backend: the name and version of the backend, for reports.
         opened: a function that loads a part of the network.
         signature: the signature of the network.
-        fuses: whether the backend may compute a product and a sum with one rounding.
+        fuses: whether the backend may compute a product and a sum with one rounding (a fused multiply-add).
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class Probe:
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def free(self, inputs: Floats) -> Observation:
-        """The output, the step output and all spikes of the free-running network, for a batch [N, ...]."""
+        """Returns output, step output and all spikes of the free-running network, for a batch of windows [N, ...]."""
         outputs = dict.fromkeys([self._signature.output, *self._step_output, *self._spikes.values()])
         return self._observed([*outputs], {}, self._fed(inputs))
 
     def run(self, inputs: Floats) -> Observation:
-        """The output and the step output of the free-running network, for a batch [N, ...]."""
+        """Returns output and step output of the free-running network, for a batch of windows [N, ...]."""
         return self._observed([self._signature.output, *self._step_output], {}, self._fed(inputs))
 
     def output(self, inputs: Floats) -> Values:
-        """The output [N, ...] for a batch [N, ...], from the whole model as it is deployed."""
+        """Returns the output [N, ...] for a batch of windows [N, ...], from the whole model as it is deployed."""
         return self._session([], {}).run(self._fed(inputs))[self._signature.output]
 
     @property
@@ -62,21 +63,32 @@ class Probe:
         return bool(self._gates)
 
     def gates(self, inputs: Floats) -> Mapping[str, Values]:
-        """The gate of each attention block of the free-running network, [T, N, ...], for a batch [N, ...]."""
+        """Returns the gate of each attention block of the free-running network, [T, N, ...], by the name of its tap.
+
+        Args:
+            inputs: a batch of windows [N, ...].
+        """
         gates = [tap.tensor for tap in self._gates]
         return self._observed([self._signature.output, *gates], {}, self._fed(inputs)).signals
 
     def gated(self, inputs: Floats, reference: Reference) -> Observation:
-        """Output and spikes of a network that runs free except that its gates are the reference's."""
+        """Returns output and spikes of the network if its gates are given and everything else is free-running.
+
+        Args:
+            inputs: a batch of windows [N, ...].
+            reference: the results of the reference for the batch. Its gates replace the gates of the network.
+        """
         return self._forced(list(self._spikes.values()), [], inputs, {}, self._gate_values(reference))
 
     def forced(self, inputs: Floats, reference: Reference) -> Observation:
-        """All signals and spikes, teacher-forced: every layer is fed the reference's spikes and gates.
+        """Returns all signals and spikes of the teacher-forced network.
+
+        Every layer reads the reference's spikes and gates in place of those that the network computes. The returned
+        spikes and gates are those that the network itself computes in this state.
 
         Args:
-            inputs: a batch [N, ...].
-            reference: its recording. It replaces the spikes and gates that the network computes, which are still
-                observed: the spikes of a layer are computed from its current, and a gate from the block's input.
+            inputs: a batch of windows [N, ...].
+            reference: the results of the reference for the batch.
         """
         taps = [tap for tap in self._signature.taps if tap.attends]
         return self._forced(list(self._spikes.values()), taps, inputs, reference.spikes, self._gate_values(reference))
@@ -84,17 +96,25 @@ class Probe:
     def stimulated(
         self, inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats] | None = None
     ) -> Observation:
-        """All signals and the output where the spikes of all layers are given. No neuron is computed.
+        """Returns all signals and the output of the network if the spikes of all layers are given.
+
+        The neurons of the network are not computed.
 
         Args:
-            inputs: a batch [N, ...].
-            spikes: the spikes of each layer, [T, N, ...].
-            weights: values that replace the network's weights, by tensor; None keeps its own.
+            inputs: a batch of windows [N, ...].
+            spikes: the given spikes of each layer, bool [T, N, ...].
+            weights: by the name of a tensor in the model, values that replace the network's weights; None keeps the
+                network's weights.
         """
         return self._forced([], self._signature.taps, inputs, spikes, weights or {}, once=True)
 
     def neurons(self, name: str, current: Floats) -> Values:
-        """What the neurons of a layer fire, for a current [T, N, ...] of the layer's rank and any size."""
+        """Returns the output of a layer's neurons, 0 or 1, for given input currents.
+
+        Args:
+            name: the name of the layer.
+            current: the input currents, [T, N, ...], of the layer's rank; the axes may have any size.
+        """
         given, spikes = current_tensor(name), self._spikes[name]
         with contextlib.closing(self._opened([spikes], {given: (None,) * current.ndim})) as session:
             return session.run({given_tensor(given): current})[spikes]
@@ -144,10 +164,10 @@ class Probe:
         tap = self._signature.step_output
         steps = tap.in_time(results[tap.tensor]) if tap and tap.tensor in results else None
         currents = {layer: current_tensor(layer) for layer in self._spikes}
-        # Taken out one by one, so that the floats of a layer are gone before the next is converted.
+        # The floats of a layer are removed from `results` before those of the next layer are converted, to save memory.
         return Observation(
             output=results[self._signature.output],
-            # A spike is 1; what is neither 0 nor 1 must not pass for one.
+            # A spike is exactly 1. Any other value is not a spike.
             spikes={layer: results.pop(tensor) == 1 for layer, tensor in self._spikes.items() if tensor in results},
             signals={layer: results[tensor] for layer, tensor in currents.items() if tensor in results}
             | {tap.name: tap.in_time(results[tap.tensor]) for tap in self._signature.taps if tap.tensor in results},
@@ -162,7 +182,7 @@ class Probe:
 
 
 def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str = "onnxruntime") -> list[Probe]:
-    """Both models of a bundle's folder in ONNX Runtime: first the plain one, which engines are built from.
+    """Returns the probes of both models of a bundle in ONNX Runtime: first model.plain.onnx, then model.onnx.
 
     Args:
         folder: the folder of the models.
@@ -186,7 +206,7 @@ def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str =
 
 
 def tensorrt_probes(folder: Path, signature: NetworkSignature, target: str, precision: str) -> list[Probe]:
-    """The plain model of a bundle's folder in TensorRT. A part is built as an engine when it is first run.
+    """Returns the probe of model.plain.onnx of a bundle in TensorRT. A part is built as an engine when it is first run.
 
     Args:
         folder: the folder of the models.

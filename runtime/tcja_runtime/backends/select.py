@@ -17,14 +17,15 @@ from tcja_runtime.tensorrt.session import TensorRtEngine
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backend:
-    """A bundle's network, loaded and ready to run.
+    """A bundle's network that is loaded in a backend.
 
     Attributes:
-        name: one of `tcja_runtime.choices.BACKENDS`.
-        title: the backend and its version, for people.
-        session: the loaded network, which takes the input and returns the output by the names in the manifest.
-        engine: the engine that runs; None for ONNX Runtime.
-        passed_over: for "auto", the reason why each engine that it prefers cannot run here, a line each.
+        name: the name of the backend, one of `tcja_runtime.choices.BACKENDS`.
+        title: the name and the version of the backend, for people.
+        session: the loaded network. Its input and output have the names in the manifest.
+        engine: the loaded engine; None for ONNX Runtime.
+        passed_over: if the user chose "auto", one line for each engine that cannot run on this machine, with the
+            reason; else empty.
     """
 
     name: str
@@ -35,12 +36,12 @@ class Backend:
 
 
 def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> Backend:
-    """Load a bundle's network.
+    """Load a bundle's network in a backend.
 
     Args:
         bundle: an opened bundle.
-        name: one of `tcja_runtime.choices.BACKENDS`, or "auto": the last built engine that this machine can load, else
-            the CPU.
+        name: one of `tcja_runtime.choices.BACKENDS`, or "auto". "auto" loads the last built engine that this machine
+            can load; if it can load none, it loads the network in ONNX Runtime on the CPU.
         trust_engine: whether to load engines that the manifest does not list.
 
     Raises:
@@ -71,7 +72,12 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
 
 
 def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list[Backend]:
-    """Load all engines of a target that this machine can load, the last built first; at least one.
+    """Load all engines of a target that this machine can load. Returns at least one; the last built is the first.
+
+    Args:
+        bundle: an opened bundle.
+        name: the target, one of `tcja_runtime.choices.ENGINE_TARGETS`.
+        trust_engine: whether to load engines that the manifest does not list.
 
     Raises:
         BadInput: the bundle has no engine of the target, or an engine was changed.
@@ -86,7 +92,7 @@ def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list
 
 
 def title(name: str, engine: Engine | None = None) -> str:
-    """The name and version of a backend, for people; with the precision of an engine, and the GPU."""
+    """Returns the name and the version of a backend for people; for an engine, also its precision and the GPU."""
     if name in ENGINE_TARGETS:
         found = gpu()
         tensorrt = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[name]

@@ -1,4 +1,4 @@
-"""Sessions: a network, or a part of one, loaded in a backend. Every backend implements them."""
+"""The interface of sessions. A session is a network, or a part of one, that is loaded in a backend."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Session(Protocol):
         ...
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Run it once. Takes the inputs and returns the outputs by name."""
+        """Run the network once. Takes the inputs by name, and returns the outputs by name."""
         ...
 
     def close(self) -> None:
-        """Free its memory. It cannot run afterwards."""
+        """Free the memory. The session cannot be run after that."""
         ...
 
 
 Opener = Callable[[Sequence[str], Mapping[str, Dimensions]], Session]
-"""A function that loads the part of a network that computes some tensors from others.
+"""A function that loads a part of a network (`tcja_runtime.model_file.subgraph.part`).
 
-It takes the names of the tensors to compute, and for each tensor to be given its dimensions
-(`tcja_runtime.model_file.subgraph.part`). Without tensors to compute it loads the whole network.
+Its first argument is the names of the tensors that the part computes; if it is empty, the function loads the whole
+network. Its second argument is the dimensions of each tensor that the part takes as an input, by the tensor's name.
 """

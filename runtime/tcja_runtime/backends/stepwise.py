@@ -1,11 +1,13 @@
 """Runs stepwise networks on many streams of frames, and keeps the state of each stream.
 
-    streams = Streams.open(bundle, 4)       # four cameras
-    done = streams.push(frames)             # one frame of each, [4, P, H, W]
-    done = streams.push(frame, [2])         # one frame of the third alone, [1, P, H, W]
+    streams = Streams.open(bundle, 4)       # four cameras, so four streams
+    done = streams.push(frames)             # one frame of each stream, [4, P, H, W]
+    done = streams.push(frame, [2])         # one frame of the third stream only, [1, P, H, W]
 
-With each frame the head computes one time step for its stream. The streams may be at different steps of their windows.
-After the last frame of a window the tail computes its output, and the next window of the stream starts from rest.
+The network is split into head and tail (`tcja_runtime.bundle.stepwise`). For each frame, the head computes one time
+step of the frame's stream. The streams may be at different steps of their windows. After the last frame of a window,
+the tail computes the output of the window. The next window of the stream starts with all membranes at their initial
+values.
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ Indices = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class CompletedWindows:
-    """The windows that a push completed.
+    """The outputs of the K windows that a call of `Streams.push` completed.
 
     Attributes:
-        streams: the number of each window's stream, int64 [K], in the order in which their frames were pushed.
+        streams: the number of the stream of each window, int64 [K], in the order in which the frames were pushed.
         outputs: the output of the network for each window, [K, ...].
     """
 
@@ -47,18 +49,18 @@ class CompletedWindows:
 
 
 class Streams:
-    """Streams of frames, each at a time step of its own.
+    """Streams of frames that one network runs stepwise. Each stream has its own time step and its own state.
 
     Args:
         split: how the network is split into head and tail.
-        signature: the signature of the whole network, which takes T frames a window.
+        signature: the signature of the whole network.
         head: a session of the head.
         tail: a session of the tail.
         count: the number of streams. Their state is allocated at once.
 
     Attributes:
-        bytes: the memory that the state of all streams takes.
-        steps: the number of frames of its window that each stream has taken, int64 [count].
+        bytes: the memory that the state of all streams takes, in bytes.
+        steps: for each stream, the number of frames of its current window that were pushed, int64 [count].
 
     Raises:
         BadInput: `count` is less than 1, or the state would take more than `LARGEST` bytes.
@@ -94,7 +96,8 @@ class Streams:
             backend: one of `tcja_runtime.choices.PROVIDERS`.
 
         Raises:
-            BadInput: as above, or the bundle was exported without `streaming`.
+            BadInput: `count` is less than 1, the state would take too much memory, the backend is not ONNX Runtime, or
+                the bundle was exported without `streaming`.
             Unavailable: ONNX Runtime, or the provider of the backend, is missing.
         """
         manifest = bundle.manifest
@@ -115,10 +118,12 @@ class Streams:
 
         Args:
             frames: the frames, [S, P, H, W]: one time step of the network's input.
-            streams: the number of the stream that each frame belongs to, [S], none twice; None for all, in order.
+            streams: the number of the stream that each frame belongs to, [S]; no number may occur twice. None for all
+                streams in order.
 
         Returns:
-            The outputs of the windows that are now complete. Their streams start the next window from rest.
+            The outputs of the windows that these frames complete. The streams of these windows are then at the begin of
+            their next window.
 
         Raises:
             BadInput: the frames or the numbers cannot be used. No state has changed then.
@@ -157,10 +162,13 @@ class Streams:
         return CompletedWindows(whole, outputs)
 
     def reset(self, streams: Sequence[int] | Indices | None = None) -> None:
-        """Start a new window in some streams, or in all. The frames of the current window are dropped.
+        """Start a new window in some streams. The frames of their current windows are dropped.
+
+        Args:
+            streams: the numbers of the streams; None for all streams.
 
         Raises:
-            BadInput: there is no stream of such a number.
+            BadInput: there is no stream with one of the numbers, or a number occurs twice.
         """
         self._rest(self._indices(streams))
 

@@ -1,9 +1,10 @@
 """The head and the tail of a stepwise network as one session that runs whole windows.
 
-So parity can judge them as it judges any model. The head runs once for each time step, and the tail once on the
-features of all steps. Tensors can be asked for and be given as in any session (`tcja_runtime.model_file.subgraph`). The
-head's tensors have the same axes as in the whole model, with T = 1: those that are asked for are joined along the time
-axis, and those that are given are cut along it.
+With it, parity compares a stepwise network in the same way as any other model. The head runs once for each time step,
+and the tail runs once on the features of all steps. As in any session, a part of the network can be loaded, which
+computes some tensors and takes others as inputs (`tcja_runtime.model_file.subgraph`). The tensors of the head have the
+same axes as in the whole model, with T = 1. So a tensor that is computed is joined along the time axis from the results
+of all steps, and a tensor that is given is cut along the time axis.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ Arrays = dict[str, npt.NDArray[Any]]
 def opened(
     folder: Path, manifest: Manifest, backend: str, outputs: Sequence[str], given: Mapping[str, Dimensions]
 ) -> Session:
-    """Load a part of a stepwise network; without outputs, the whole network.
+    """Load a part of a stepwise network, or the whole network.
 
     Args:
         folder: the folder of the models.
         manifest: the manifest of the bundle.
         backend: one of `tcja_runtime.choices.PROVIDERS`.
-        outputs: the names of the tensors to compute.
-        given: the tensors that become inputs, each with its dimensions.
+        outputs: the names of the tensors that the part computes; if it is empty, the whole network is loaded.
+        given: the dimensions of each tensor that the part takes as an input, by the tensor's name.
+
+    Raises:
+        BadInput: ONNX Runtime cannot load a model.
+        Unavailable: ONNX Runtime, the provider, or a library that it needs is missing.
     """
     if not outputs:
         head, tail = (OnnxRuntimeSession.open(folder / file, backend=backend) for file in (HEAD, TAIL))
@@ -52,7 +57,7 @@ def opened(
     asked = [*early, *(name for name in features if tail_part and name in tail_part.inputs)]
     if not asked:
         return _Part(manifest, None, tail_part, early, given)
-    # Membranes are given, so that they can be of any size, as the currents of neurons that are run alone are.
+    # The membranes become given tensors with axes of any size. `Probe.neurons` runs a layer with currents of any size.
     taken = {**given, **{membrane_tensor(s.layer): (None,) * (len(s.shape) + 1) for s in streaming.states}}
     needed = subgraph.inputs(subgraph.part(whole, asked, taken))
     after = [next_membrane_tensor(s.layer) for s in streaming.states if _given_membrane(s) in needed]
@@ -65,7 +70,7 @@ def _given_membrane(state: State) -> str:
 
 
 class _Whole:
-    """The whole network: each window is a stream whose frames are pushed.
+    """A session of the whole network. Each window of a batch is one stream of `Streams`, whose frames are pushed.
 
     Args:
         manifest: the manifest of the bundle.
@@ -90,13 +95,13 @@ class _Whole:
 
 
 class _Part:
-    """The parts of the head and of the tail that compute some tensors from others.
+    """A session of a part of the network: a part of the head, a part of the tail, or both.
 
     Args:
         manifest: the manifest of the bundle.
-        head: a session of the head's part; None if nothing of it is needed.
-        tail: a session of the tail's part; None if nothing of it is needed.
-        early: the tensors to compute that the head computes.
+        head: a session of the part of the head; None if no tensor of the head is needed.
+        tail: a session of the part of the tail; None if no tensor of the tail is needed.
+        early: the names of the requested tensors that the head computes.
         given: the names of the tensors that are given.
     """
 
@@ -115,7 +120,7 @@ class _Part:
 
     @property
     def inputs(self) -> Sequence[str]:
-        """The names of the inputs: the windows, if frames are needed, and the tensors that are given."""
+        """The names of the inputs: the network's input, if the part reads it, and the given tensors."""
         inside = {*self._kept, *map(_given_membrane, self._states), self._frame}
         read = [name for part in (self._head, self._tail) if part for name in part.inputs]
         source = [self._source] if self._frame in read else []
@@ -131,13 +136,13 @@ class _Part:
         return found
 
     def _steps(self, head: Session, feeds: Mapping[str, Floats]) -> Iterator[Arrays]:
-        """The outputs of the head at each time step."""
+        """Yields the outputs of the head at each time step."""
         constant = {name: feeds[name] for name in self._constant & {*head.inputs}}
         moving = {name: np.moveaxis(feeds[name], axis, 0) for name, axis in self._moving.items() if name in head.inputs}
         axes = {name: axis for name, axis in self._moving.items() if name in moving}
         if self._frame in head.inputs:
             moving[self._frame] = np.moveaxis(feeds[self._source], 1, 0)
-        # All membranes of a layer start from the same value, so one of each layer is enough.
+        # All membranes of a layer have the same initial value, so one value is enough for each layer.
         membranes: Arrays = {
             _given_membrane(s): np.full((1,) * (len(s.shape) + 1), s.start, np.float32) for s in self._states
         }
@@ -152,11 +157,11 @@ class _Part:
             yield made
 
     def _time_axis(self, name: str) -> int:
-        """The time axis of a tensor: the first for currents and spikes, and that of the tap for taps."""
+        """The index of the time axis of a tensor: 0 for currents and spikes; for a tap, as its `axes` say."""
         return self._taps[name].axes[0] if name in self._taps else 0
 
     def _in_time(self, name: str, steps: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """The tensor of the whole model, joined from the head's at all time steps."""
+        """Returns a tensor of the whole model, joined from the tensors that the head computed at the time steps."""
         tap = self._taps.get(name)
         if tap is None or not tap.unfold:
             return np.concatenate(steps, self._time_axis(name))

@@ -43,6 +43,7 @@ class TimeForms:
 
         Raises:
             ValueError: a time form is not known, or `why` is not a text.
+            KeyError: a layer has no time form.
             TypeError: a field is missing or unknown.
         """
         found = cls(**fields)
