@@ -1,6 +1,6 @@
-"""The command line: its commands, and the one line and the exit code that an error becomes.
+"""The command line: its commands, and its errors. An error is one line on stderr, and an exit code.
 
-`tcja_runtime.errors` has the exit codes.
+`tcja_runtime.errors` defines the exit codes.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code.
 
     Args:
-        arguments: the arguments of the command line; None for those of this process.
+        arguments: the arguments of the command line; None takes the arguments of this process.
     """
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="replace")  # on an ASCII terminal other characters are question marks, not errors
+            output.reconfigure(errors="replace")  # an ASCII terminal shows other characters as question marks
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -100,7 +100,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer; its class is in another module in each version
             return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", BAD_USAGE, arguments)
-        bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with --verbose's output"
+        bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with the output of --verbose"
         return _failed(" ".join(bug.split()), BUG, arguments)
     if code == INTERRUPTED:  # typer's answer to Ctrl-C
         return _failed("interrupted; nothing was written", INTERRUPTED, arguments)
@@ -111,6 +111,6 @@ def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
     line = "".join(c if c.isprintable() else " " for c in f"error: {flagged(message)}")
-    with contextlib.suppress(OSError):  # the exit code still tells, if stderr cannot be written
+    with contextlib.suppress(OSError):  # if stderr cannot be written, the exit code still reports the error
         err.print(line, soft_wrap=True)
     return code

@@ -1,4 +1,4 @@
-"""`tcja-deploy bench`: its options, and the figures as text."""
+"""`tcja-deploy bench`: its options, and the measurements as text."""
 
 from __future__ import annotations
 
@@ -19,19 +19,33 @@ from tcja_runtime.errors import DONE
 from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
-Backends = Annotated[list[BackendName], typer.Option("--backend", help="The backend; repeat it to compare several.")]
+Backends = Annotated[
+    list[BackendName],
+    typer.Option("--backend", help="The backend to measure. Repeat the option to compare several backends."),
+]
 BatchSizesToMeasure = Annotated[
     list[int],
     typer.Option(
-        min=1, max=LARGEST_BATCH, metavar="N", help="Windows at a time; repeat it to see how throughput grows."
+        min=1,
+        max=LARGEST_BATCH,
+        metavar="N",
+        help="The number of windows at a time. Repeat the option to see how the throughput grows.",
     ),
 ]
-Canonical = Annotated[bool, typer.Option("--canonical", help="Measure model.onnx in ONNX Runtime on the CPU, too.")]
+Canonical = Annotated[bool, typer.Option("--canonical", help="Also measure model.onnx in ONNX Runtime on the CPU.")]
 Seconds = Annotated[
-    float, typer.Option(min=0.1, max=86_400, help="Measure for so long, and longer if a run takes long.")
+    float,
+    typer.Option(
+        min=0.1,
+        max=86_400,
+        help="The time in seconds to measure each case. It takes longer if there are too few runs by then.",
+    ),
 ]
 WarmUp = Annotated[
-    float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="Run for so long before the measurement.")
+    float,
+    typer.Option(
+        min=0, max=86_400, metavar="SECONDS", help="The time in seconds to run each case before it is measured."
+    ),
 ]
 
 
@@ -48,7 +62,7 @@ def bench(
 ) -> int:
     """Measure latency, throughput and memory on this machine, and energy if the board measures its power.
 
-    Several backends or batch sizes are measured in turns and compared, without energy.
+    With several backends or batch sizes, a run of each is measured in turn and energy is left out.
     """
     from tcja_deploy.bench import benchmark
 
@@ -68,7 +82,7 @@ def bench(
 
 
 def single_text(found: Benchmark, case: Case) -> RenderableType:
-    """All measurements of one backend with one batch size in a table, and the conditions below it."""
+    """Return a table of all measurements of one backend with one batch size, and below it the machine's conditions."""
     latency, memory, per = case.latency, case.memory, "" if case.batch == 1 else f", {case.batch} at a time"
     times = ((share, seconds, _too_few(latency)) for share, seconds in (("p50", latency.p50), ("p90", latency.p90)))
     rows = [(f"latency {share}", f"{si(seconds)}s" if seconds else few) for share, seconds, few in times]
@@ -76,8 +90,8 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
     if case.throughput:
         rows.append(("throughput", f"{si(case.throughput)} windows/s"))
     if memory.process is not None:
-        came = f", {si(memory.loaded)}B of it with the network" if memory.loaded is not None else ""
-        rows.append(("memory", f"{si(memory.process)}B of this process at most{came}"))
+        came = f", of which the network took {si(memory.loaded)}B" if memory.loaded is not None else ""
+        rows.append(("memory", f"{si(memory.process)}B at most in this process{came}"))
     if memory.gpu is not None:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
     rows.extend(_energy(case))
@@ -89,14 +103,14 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
     graph = "" if case.cuda_graph is None else f", {'as' if case.cuda_graph else 'not as'} a CUDA graph"
     lines = [
         f"{latency.runs:,} runs of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of warm-up"
-        f"{graph}. A run begins and ends in the machine's memory: copies to a GPU and back are in it.",
+        f"{graph}. A run begins and ends in the machine's memory: it includes the copies to a GPU and back.",
         *_conditions(found),
     ]
     return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in _doubts(found, case)))
 
 
 def side_by_side_text(found: Benchmark) -> RenderableType:
-    """The speed and memory of several backends or batch sizes in one table, and the conditions below it."""
+    """Return a table of the speed and memory of several cases, and below it the machine's conditions."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
     table = empty_table(f"{found.network}, {found.precision}", ["run by"], numbers)
     for case in found.cases:
@@ -111,8 +125,8 @@ def side_by_side_text(found: Benchmark) -> RenderableType:
         )
     few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
     lines = [
-        f"At least {few.runs:,} runs of each case, in turns, after {found.warm_up:g} s of warm-up. As fast: the speed "
-        "against the first backend with the same batch. Memory: the peak that came with the network, in a process of "
+        f"At least {few.runs:,} runs of each case, in turn, after {found.warm_up:g} s of warm-up. As fast: the speed "
+        "relative to the first backend with the same batch. Memory: the most that the network took, in a process of "
         "its own.",
         *(_grows(each, found) for each in found.growth),
         *_conditions(found),
@@ -133,7 +147,7 @@ def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
 
 
 def _stepwise(case: Case) -> list[tuple[str, str]]:
-    """The time from a window's last frame to its prediction, and the time of each frame before it."""
+    """Return a row on the stepwise latency: from a window's last frame to its prediction; empty if not measured."""
     stepwise = case.stepwise
     if stepwise is None:
         return []
@@ -141,7 +155,7 @@ def _stepwise(case: Case) -> list[tuple[str, str]]:
         return [("after last frame", _too_few(stepwise.last))]
     frame = f", {si(stepwise.frame.p50)}s for each frame before it" if stepwise.frame.p50 else ""
     part = f"{100 * stepwise.share:.1f} % of the whole window's {si(stepwise.whole.p50)}s"
-    return [("after last frame", f"{si(stepwise.last.p50)}s if run frame by frame, {part}{frame} (medians, in turns)")]
+    return [("after last frame", f"{si(stepwise.last.p50)}s if run frame by frame, {part}{frame} (medians, in turn)")]
 
 
 def _energy(case: Case) -> list[tuple[str, str]]:
@@ -161,7 +175,7 @@ def _energy(case: Case) -> list[tuple[str, str]]:
 
 
 def _conditions(found: Benchmark) -> list[str]:
-    """Lines about the machine: processor, GPU, board, and the conditions that are not known."""
+    """Return lines about the machine: the processor, the GPU, the board, and the conditions that are not known."""
     at, after = found.before, found.after
     gpu = [f"{after.gpu_mhz[0]:,} MHz of {after.gpu_mhz[1]:,} after the runs"] if after.gpu_mhz else []
     cpu = [f"{after.cpu_mhz[0]:,} MHz of {after.cpu_mhz[1]:,}"] if after.cpu_mhz else []
@@ -171,7 +185,7 @@ def _conditions(found: Benchmark) -> list[str]:
         *([] if after.cpu_mhz else ["its clock"]),
         *(["the GPU's clock"] if at.gpu and not after.gpu_mhz else []),
         *(["the power mode"] if at.jetpack and not at.power_mode else []),
-        *(["jetson_clocks (root asks 'jetson_clocks --show')"] if at.jetpack and not at.jetson_clocks else []),
+        *(["jetson_clocks ('jetson_clocks --show' needs root)"] if at.jetpack and not at.jetson_clocks else []),
     ]
     return [
         ", ".join([f"Processor: {at.processor}", f"{at.cpus} cores", f"load {at.load:.2f}", *cpu, *governed]),
@@ -182,17 +196,17 @@ def _conditions(found: Benchmark) -> list[str]:
 
 
 _DRIFT = 0.05
-"""The drift of the latency, as a share, above which there is a remark."""
+"""The largest drift of the latency, as a share, for which no warning is shown."""
 
 
 def _doubts(found: Benchmark, case: Case) -> list[str]:
-    """Reasons to measure again: a busy machine, or runs that became slower or faster."""
+    """Return the reasons to measure again: a busy machine, or runs that became slower or faster."""
     doubts, drift = _busy(found.before), case.latency.drift
     if drift is not None and abs(drift) > _DRIFT:
         how = "slower" if drift > 0 else "faster"
         doubts.append(
-            f"The last fifth of the runs was {100 * abs(drift):.0f} % {how} than the first: a clock changed, by heat, "
-            "power or other work. Give more --warm-up."
+            f"The last fifth of the runs was {100 * abs(drift):.0f} % {how} than the first fifth: heat, the power mode "
+            "or other programs changed a clock. Give a longer --warm-up."
         )
     return doubts
 
@@ -200,4 +214,4 @@ def _doubts(found: Benchmark, case: Case) -> list[str]:
 def _busy(at: Conditions) -> list[str]:
     if at.load < at.cpus:
         return []
-    return [f"The machine was busy with something else: load {at.load:.2f} on {at.cpus} cores."]
+    return [f"Other programs kept the machine busy: load {at.load:.2f} on {at.cpus} cores."]

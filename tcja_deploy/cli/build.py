@@ -19,36 +19,54 @@ from tcja_runtime.tensorrt.plugin import NEVER_RUN
 
 def build(
     bundle: Annotated[Path, typer.Argument(help="The bundle to add an engine to.")],
-    target: Annotated[EngineTarget, typer.Option(help="What to build with: auto takes whichever is installed.")] = (
-        EngineTarget.AUTO
-    ),
+    target: Annotated[
+        EngineTarget, typer.Option(help="The TensorRT that builds the engine; auto takes the one that is installed.")
+    ] = EngineTarget.AUTO,
     batch: BatchSizes = "1:1:8",
     tf32: Annotated[
-        bool, typer.Option("--tf32", help="Let float32 products round to TF32: faster, and flips spikes.")
+        bool,
+        typer.Option("--tf32", help="Round float32 products to TF32. The engine is faster, and some spikes flip."),
     ] = False,
     level: Annotated[
         int | None,
-        typer.Option("--optimization-level", metavar="0..5", help="More is a slower build and a faster engine."),
+        typer.Option(
+            "--optimization-level",
+            metavar="0..5",
+            help="TensorRT's optimisation level: a higher level builds for longer, and may give a faster engine. "
+            "Default: TensorRT's own.",
+        ),
     ] = None,
     workspace: Annotated[
-        int | None, typer.Option(metavar="MIB", help="GPU memory a layer may use. Default: half of what is free.")
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            help="The GPU memory that a layer of the engine may use, in MiB. Default: half of the free memory.",
+        ),
     ] = None,
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Let later TensorRT versions load the engine.")
+        bool,
+        typer.Option("--version-compatible", help="Build an engine that later versions of TensorRT can load, too."),
     ] = False,
     hardware: Annotated[
-        Hardware | None, typer.Option("--hardware-compatible", help="Let other GPUs load the engine.")
+        Hardware | None,
+        typer.Option(
+            "--hardware-compatible",
+            help="Build an engine that other GPUs can load, too: those from Ampere on, or those of the same compute "
+            "capability.",
+        ),
     ] = None,
     plugin: Annotated[
         bool,
         typer.Option(
-            "--plugin", help="Compute spiking layers in one CUDA kernel each (a plugin, never run in a real TensorRT)."
+            "--plugin",
+            help="Compute each spiking layer in one CUDA kernel. The kernel is a TensorRT plugin, which has never been "
+            "run in a real TensorRT.",
         ),
     ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run it on the board."""
+    """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run this command on the board."""
     from tcja_deploy.build import build as built
     from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
@@ -70,7 +88,7 @@ def build(
 
 
 def engine_text(name: str, info: EngineInfo) -> str:
-    """A built engine, in a line."""
+    """Return the facts of a built engine, in one line."""
     return (
         f"Engine {name}: {info.bytes:,} bytes for {info.device}, {info.layers} layers, "
         f"batch {':'.join(map(str, info.batch))}, built in {info.build_seconds} s{_plugin_text(info)}"
@@ -82,6 +100,6 @@ def _plugin_text(info: EngineInfo) -> str:
     if used is None:
         return ""
     return (
-        f"; the plugin computes {used.nodes} spiking layers, {used.pools} with the pooling behind them "
+        f"; the plugin computes {used.nodes} spiking layers, {used.pools} of them with the pooling that follows "
         f"({NEVER_RUN}: verify before you rely on it)"
     )

@@ -26,7 +26,7 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
 
 
 def findings_text(found: list[Finding]) -> RenderableType:
-    """The findings of `tcja_deploy.doctor.examine`, with the command that helps."""
+    """Return the findings of `tcja_deploy.doctor.examine` as text: each ability, and the command that adds it."""
     text = Text("This machine can\n", style="default")
     for finding in found:
         text.append("  yes  " if finding.able else "  no   ", style="green" if finding.able else "yellow")

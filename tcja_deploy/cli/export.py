@@ -25,52 +25,72 @@ from tcja_runtime.tensorrt.build import Batch
 if TYPE_CHECKING:
     from tcja_deploy.export.request import ExportRequest
 
-Checkpoint = Annotated[Path, typer.Argument(help="The trained network, as training saved it (.pth, .pt).")]
+Checkpoint = Annotated[
+    Path, typer.Argument(help="The file in which training saved the weights of the network (.pth, .pt).")
+]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="The bundle to write. Default: CHECKPOINT's name with .bundle, in this folder."),
+    typer.Option(
+        "--out",
+        help="The bundle to write. Default: a bundle in this folder, with the name of CHECKPOINT and the ending "
+        ".bundle.",
+    ),
 ]
 Model = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE:FACTORY",
-        help="Your own network: the function that makes it, without weights. Its neurons are replaced, and the result "
-        "is compared with it in float64.",
+        help="Export your own network: this function returns it, and CHECKPOINT has its weights. The neurons are "
+        "replaced by those of tcja-deploy, and the result is compared with the original in float64.",
     ),
 ]
 Shape = Annotated[
     str | None,
-    typer.Option(metavar="T,P,H,W", help="The windows that --model takes, or C,H,W for images. Default: the data's."),
+    typer.Option(
+        metavar="T,P,H,W",
+        help="The shape of the windows that --model takes, or C,H,W for images. Default: the shape of those in --data.",
+    ),
 ]
 Layout = Annotated[
     ForwardLayout,
-    typer.Option(help="The frames that --model takes: [N, T, ...], [T, N, ...], or one time step at a time (step)."),
+    typer.Option(
+        help="The axes of the frames that --model takes: [N, T, ...] (NT), [T, N, ...] (TN), or one time step at a "
+        "time (step)."
+    ),
 ]
 PerStep = Annotated[
-    bool, typer.Option("--per-step", help="Return the output of each time step, [N, T, classes], not the mean.")
+    bool,
+    typer.Option("--per-step", help="Return the output of each time step, [N, T, classes], instead of its mean."),
 ]
 Classes = Annotated[
     str | None,
-    typer.Option(help="Class names in the order of the output: a text file with one a line, or a comma list."),
+    typer.Option(
+        help="The class names in the order of the output: a text file with one name on each line, or a list with "
+        "commas. Default: the class names that are published for the network."
+    ),
 ]
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="Windows to compare on: an .npz with 'frames' [N, T, P, H, W] (or 'images' [N, C, H, W]) and, where "
-        "known, 'labels' [N]; a recording of events; or a folder of such files. Default: 2 to 64 random windows, "
-        "which give no accuracy."
+        help="The windows on which the exported network is compared with the trained one: an .npz file with 'frames' "
+        "[N, T, P, H, W] or 'images' [N, C, H, W], and 'labels' [N] if they are known; a recording of events; or a "
+        "folder of these. Default: 2 to 64 random windows, which give no accuracy."
     ),
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(metavar="N", max=1_000_000, help="Compare on the first N windows only. Default: all."),
+    typer.Option(metavar="N", max=1_000_000, help="Compare only on the first N windows of --data. Default: all."),
 ]
 Judge = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Compare the first N windows spike by spike. Default: as many as take minutes."),
+    typer.Option(
+        metavar="N",
+        help="Compare the first N windows spike by spike. Default: as many as take a few minutes, 1024 at most.",
+    ),
 ]
-EngineTarget = Annotated[
-    Target, typer.Option(help="The engine to build: auto takes whichever TensorRT is installed, onnx builds none.")
+TargetChoice = Annotated[
+    Target,
+    typer.Option(help="The TensorRT that builds an engine; auto takes the one that is installed, onnx builds none."),
 ]
 WeightPrecision = Annotated[
     Precision, typer.Option(help="The type of weights and activations; membranes and thresholds stay in float32.")
@@ -78,28 +98,30 @@ WeightPrecision = Annotated[
 Keep = Annotated[
     list[str] | None,
     typer.Option(
-        help="What stays in float32: a module, a spiking layer, or 'nothing'; repeatable. Default: 'advised', the "
-        "layers that would flip most spikes."
+        help="Keep this module or spiking layer in float32 when --precision is lower; 'nothing' keeps none. Repeat the "
+        "option for several. Default: 'advised', the layers that would flip most spikes."
     ),
 ]
 Form = Annotated[
     TimeForm | None,
     typer.Option(
-        help="How time is laid out in model.plain.onnx: a loop over the steps (scan), one step after the other "
-        "(unrolled), or for each layer whichever is faster here (auto); stepwise is --streaming. Default: scan for "
-        "ONNX Runtime, unrolled for TensorRT."
+        help="The form of time in model.plain.onnx: a loop over the time steps (scan), the operations of each step one "
+        "after the other (unrolled), or for each layer the one that is faster on this machine (auto). stepwise means "
+        "--streaming. Default: scan for ONNX Runtime, unrolled for TensorRT."
     ),
 ]
 Split = Annotated[
     str | None,
     typer.Option(
         metavar="RULE",
-        help="How training cut recordings into frames: number, time, duration:50ms (SpikingJelly up to 0.0.0.0.14) "
-        "or duration-grid:50ms (2.0). Default: the network's own, number as published; unknown for --model.",
+        help="The rule by which training cut recordings into frames: number, time, duration:50ms (SpikingJelly up to "
+        "0.0.0.0.14) or duration-grid:50ms (SpikingJelly 2.0). Default: the rule that was published with the network; "
+        "none for --model.",
     ),
 ]
 Streaming = Annotated[
-    bool, typer.Option("--streaming", help="Also write the network in two parts, to run frame by frame (stepwise).")
+    bool,
+    typer.Option("--streaming", help="Also write the network in two parts, which can run frame by frame (stepwise)."),
 ]
 ReportFile = Annotated[
     Path | None, typer.Option(help="Also write the HTML report to this new file, even if parity is not met.")
@@ -120,7 +142,7 @@ def export(
     samples: Samples = None,
     judge: Judge = None,
     anytime: Anytime = None,
-    target: EngineTarget = Target.AUTO,
+    target: TargetChoice = Target.AUTO,
     batch: BatchSizes = "1:1:8",
     precision: WeightPrecision = Precision.FP32,
     keep: Keep = None,
@@ -132,7 +154,7 @@ def export(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Turn a checkpoint into a verified bundle: ONNX models, an engine, and the proof that they fire its spikes."""
+    """Turn a checkpoint into a verified bundle: ONNX models, an engine, and proof that they fire the same spikes."""
     with needs("export"):
         from tcja_deploy.export.request import ExportRequest
     request = ExportRequest(
@@ -183,7 +205,7 @@ def _exported(request: ExportRequest, as_json: bool) -> int:
 
 
 def exported_text(manifest: Manifest) -> RenderableType:
-    """The exported network and the bundle's engines."""
+    """Return the facts of the exported network and of the bundle's engines as text."""
     lines = [
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
@@ -198,12 +220,12 @@ def exported_text(manifest: Manifest) -> RenderableType:
 
 
 def _precision(manifest: Manifest) -> str:
-    """The layers with weights in lower precision, and those that stay in float32."""
+    """Return a line on the number of layers in lower precision, the layers in float32, and the int8 scales."""
     lowered = [weight for weight in manifest.weights if weight.type == manifest.precision]
     kept = [weight.module for weight in manifest.weights if weight.type != manifest.precision]
     scales = manifest.calibration
     return (
-        f"{manifest.precision.upper()}: {len(lowered)} of {len(manifest.weights)} layers with weights"
+        f"{manifest.precision.upper()}: the weights of {len(lowered)} of {len(manifest.weights)} layers"
         + (f"; in float32: {', '.join(kept)}" if kept else "")
-        + (f"; scales from {scales['windows']} windows ({scales['source']})" if scales else "")
+        + (f"; scales measured on {scales['windows']} windows ({scales['source']})" if scales else "")
     )

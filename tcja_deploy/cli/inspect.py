@@ -26,12 +26,15 @@ def inspect(
         str | None,
         typer.Option(
             metavar="NAME[:MODE]",
-            help="Also estimate the costs on a Jetson, such as orin-nano, agx-orin:30W or thor: operations, bytes, "
-            "memory, time and energy of each layer.",
+            help="Also estimate the operations, bytes, memory, time and energy of each layer on this Jetson in this "
+            "power mode, such as orin-nano, agx-orin:30W or thor. Default: no estimate.",
         ),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST_BATCH, help="Windows at a time, for --device. Default: 1.")
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_BATCH, help="The number of windows at a time for which --device estimates. Default: 1."
+        ),
     ] = None,
     network: NetworkName = None,
     set_: Set = None,
@@ -61,7 +64,7 @@ def inspect(
 
 
 def _facts_text(facts: Facts) -> RenderableType:
-    """The facts of a file as text: a line each, and tables."""
+    """Return the facts of a file as text: a line or a table for each fact."""
     parts: list[RenderableType] = []
     for name, value in facts.items():
         title = name.replace("_", " ")
@@ -76,7 +79,7 @@ def _facts_text(facts: Facts) -> RenderableType:
 
 
 def _estimate_text(found: Estimate) -> RenderableType:
-    """The costs of a network on a board as text."""
+    """Return the costs of a network on a board as a table, and the sources of the board's figures."""
     device, total = found.device, found.total
     board, mode = device.board, device.mode
     peaks = [f"{si(device.peak('fp32'))}FLOPS fp32", f"{si(device.peak('fp16'))}FLOPS fp16"]
@@ -95,8 +98,8 @@ def _estimate_text(found: Estimate) -> RenderableType:
         )
     kept = f"{si(total.activation_bytes)}B of activations and {si(found.weight_bytes)}B of weights"
     roofline = (
-        f"Roofline: {si(total.seconds or 0)}s, and at most {si(total.joules or 0)}J in that time. Fused layers move "
-        "fewer bytes. The start of kernels and the work of the processor are not counted. "
+        f"Roofline: {si(total.seconds or 0)}s, and at most {si(total.joules or 0)}J in that time. An engine that fuses "
+        "layers moves fewer bytes. The start of kernels and the work of the processor are not counted. "
         f"Memory: {kept}, of {si(board.memory)}B."
     )
     return Group(
@@ -109,10 +112,11 @@ def _estimate_text(found: Estimate) -> RenderableType:
 
 
 def _synapses(found: Estimate) -> list[RenderableType]:
-    """The synaptic operations and their energy as text."""
+    """Return a table of the synaptic operations and their energy; or, if the rates are not known, how to get them."""
     if found.synapses is None:
         missing = (
-            "Synaptic operations need firing rates, which a bundle holds: export the network, then inspect the bundle."
+            "Synaptic operations are counted from firing rates, which only a bundle has: export the network, then "
+            "inspect the bundle."
         )
         return [Text(missing, style="yellow")]
     heads = ["not zero", "dense MACs", "ACs", "MACs", "energy"]
@@ -135,7 +139,7 @@ def _synapses(found: Estimate) -> list[RenderableType]:
     table.add_row("total", "", "", *(si(count).rstrip() for count in totals), joules)
     summary = (
         f"{joules} a window, {si(found.dense_joules)}J if every input were dense, at 0.9 pJ an accumulate (AC) and "
-        "4.6 pJ a multiply-accumulate (MAC): 45 nm, Horowitz 2014. The literature counts in this way for a chip that "
+        "4.6 pJ a multiply-accumulate (MAC): 45 nm, Horowitz 2014. The literature counts in this way, for a chip that "
         "skips zeros; a GPU does not skip them."
     )
     return [table, Text(summary)]

@@ -1,7 +1,7 @@
-"""The options that commands share, the functions that read their values, and the flags that messages name.
+"""The options that several commands have, the functions that read values of options, and the flags in messages.
 
-Below the command line, messages name arguments as Python has them, in backticks: "`time_form` must be ...". A user of
-the command line knows the flag: "--time-form must be ...".
+The modules outside `tcja_deploy.cli` name Python arguments in their messages, in backticks: "`time_form` must be ...".
+The command line shows the flag instead: "--time-form must be ...".
 """
 
 from __future__ import annotations
@@ -28,27 +28,37 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust-checkpoint/--weights-only",
-        help="Load a checkpoint that holds more than weights, and run any code in it. Default: weights only.",
+        help="Also load a checkpoint that holds more than weights; code in it is run. Default: load only weights.",
     ),
 ]
 NetworkName = Annotated[
     str | None,
-    typer.Option(help="The checkpoint's network. Default: found from the checkpoint's keys and shapes."),
+    typer.Option(
+        help="The name of the network. Default: the network that fits the names and shapes of the checkpoint's weights."
+    ),
 ]
 BatchSizes = Annotated[
-    str, typer.Option(metavar="MIN:OPT:MAX", help="Batch sizes that the engine takes; one number stands for all three.")
+    str,
+    typer.Option(
+        metavar="MIN:OPT:MAX",
+        help="The smallest, the optimal and the largest batch size of the engine; one number stands for all three.",
+    ),
 ]
 TrustEngine = Annotated[
     bool,
-    typer.Option("--trust-engine", help="Load engines that the manifest does not know. An engine is code that runs."),
+    typer.Option(
+        "--trust-engine",
+        help="Also load engines that the manifest does not list. An engine can run code on this machine.",
+    ),
 ]
 Anytime = Annotated[
     int | None,
     typer.Option(
         metavar="N",
         max=1_000_000,
-        help="Run the first N windows with 1 to T of their frames, to tell how early a prediction can be had; a window "
-        "takes T runs. Default: as many real ones as take little time, 64 at most.",
+        help="Run the first N windows again with only 1 to T of their frames, to find after how many frames "
+        "the network predicts its final class. Each window takes T runs. Default: as many real windows as take little "
+        "time, 64 at most.",
     ),
 ]
 Set = Annotated[
@@ -56,8 +66,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A value of the network that the checkpoint does not store, such as T=10 for a network without attention; "
-        "repeatable.",
+        help="Set a value of the network that the checkpoint does not store, such as T=10 for a network without "
+        "attention. Repeat the option for several values.",
     ),
 ]
 
@@ -75,7 +85,8 @@ Hop = Annotated[
     str | None,
     typer.Option(
         metavar="LENGTH",
-        help="The distance from the begin of a window to the begin of the next, in the same unit. Default: the length.",
+        help="The distance from the begin of a window to the begin of the next window, in the unit of --window. "
+        "Default: the length of --window.",
     ),
 ]
 
@@ -84,16 +95,17 @@ BackendChoice = Annotated[
     BackendName,
     typer.Option(
         "--backend",
-        help="The backend: auto takes the last built engine that fits this machine, else the CPU.",
+        help="The backend that runs the network; auto takes the engine that was built last and fits this machine, or "
+        "ONNX Runtime on the CPU if none fits.",
     ),
 ]
 
 
 def shape(given: str | None) -> tuple[int, ...] | None:
-    """The value of --shape, such as 10,2,128,128, as a tuple; None without it.
+    """Return the value of --shape, such as 10,2,128,128, as a tuple; None if the option is not given.
 
     Raises:
-        BadInput: the value is no shape, or too large.
+        BadInput: the value is not a shape, or is too large.
     """
     if given is None:
         return None
@@ -106,18 +118,18 @@ def shape(given: str | None) -> tuple[int, ...] | None:
 
 
 def window(length: str | None, hop: str | None) -> Window | None:
-    """The values of --window and --hop; None without them.
+    """Return the windows that --window and --hop describe; None if neither is given.
 
     Raises:
-        BadInput: a value is no length, or --hop stands alone.
+        BadInput: a value is not a length, or --hop is given without --window.
     """
     if length is None and hop is not None:
-        raise BadInput(f"--hop {hop} says where the next window begins; say with --window how long windows are")
+        raise BadInput(f"--hop {hop} needs --window, which says how long a window is")
     return None if length is None else Window.parse(length, hop)
 
 
 def settings(given: list[str] | None) -> dict[str, str]:
-    """The values of --set, by name.
+    """Return the values of --set, by name.
 
     Raises:
         BadInput: a value is not NAME=VALUE, or a name has two values.
@@ -133,10 +145,10 @@ def settings(given: list[str] | None) -> dict[str, str]:
 
 
 def class_names(given: str | None) -> tuple[str, ...] | None:
-    """The class names in the value of --classes, or in the file that it names; None without it.
+    """Return the class names of --classes, which is a list of names or the path of a file; None if it is not given.
 
     Raises:
-        BadInput: the file cannot be read, there is no name, or a name stands twice.
+        BadInput: the file cannot be read, there are no names, or a name is given twice.
     """
     if given is None:
         return None
@@ -146,25 +158,25 @@ def class_names(given: str | None) -> tuple[str, ...] | None:
         try:
             names = Path(given).read_text(encoding="utf-8-sig").splitlines()
         except FileNotFoundError as error:
-            raise BadInput(f"--classes {given} is neither a file nor a comma list of names") from error
+            raise BadInput(f"--classes {given} is neither a file nor a list of names with commas") from error
         except UnicodeDecodeError as error:
             raise BadInput(f"--classes {given} is not a text file in UTF-8") from error
         except OSError as error:
             raise BadInput(f"--classes {given!r} cannot be read: {error.strerror}") from error
     classes = [name.strip() for name in names if name.strip()]
     if not classes:
-        raise BadInput(f"--classes {given!r} names no classes")
+        raise BadInput(f"--classes {given!r} has no class names")
     for name in classes:
         if classes.count(name) > 1:
-            raise BadInput(f"--classes names '{name}' twice; each class needs a name of its own")
+            raise BadInput(f"--classes has the name '{name}' twice; each class needs a different name")
     return tuple(classes)
 
 
 def speed(given: str | None) -> float | None:
-    """The value of --speed, infinite for "max"; None without it.
+    """Return the value of --speed, which is infinite for "max"; None if the option is not given.
 
     Raises:
-        BadInput: the value is no number above 0.
+        BadInput: the value is neither a number above 0 nor "max".
     """
     if given is None:
         return None
@@ -185,16 +197,16 @@ _FLAGS = {
     "lossless=False": "--lossy",
     "settings": "--set",
 }
-"""The flag of each argument: at first those with another name, then those of all commands (`learn_flags`)."""
+"""The flag of each Python argument. Flags with another name are listed here; `learn_flags` adds the rest."""
 
 
 def learn_flags(flags: Iterable[str]) -> None:
-    """Take flags of commands, such as ``--time-form``, for the arguments of the same name, such as `time_form`."""
+    """Store flags of commands as the flags of arguments: ``--time-form`` becomes the flag of `time_form`."""
     _FLAGS.update({flag.lstrip("-").replace("-", "_"): flag for flag in flags})
 
 
 def flagged(text: str) -> str:
-    """The message with flags in place of arguments; other words in backticks stay.
+    """Return a message with flags in place of Python arguments; other words in backticks do not change.
 
     Example: ``"`batch` 0 must be at least 1"`` becomes ``"--batch 0 must be at least 1"``.
     """
@@ -202,5 +214,5 @@ def flagged(text: str) -> str:
 
 
 def progress() -> Progress:
-    """Progress on stderr, whose notes name flags."""
+    """Return a `Progress` that writes to stderr, with flags in place of Python arguments in its notes."""
     return Progress(err, worded=flagged)

@@ -18,7 +18,7 @@ from tcja_runtime.evidence.anytime import SETTLED, Curve
 
 
 def parity_text(report: Report) -> RenderableType:
-    """The predicted classes, how early they can be had, spike flips by layer, and the verdict."""
+    """Return a comparison as text: classes, early predictions, spike flips by layer, and the verdict."""
     judged = f"{windows(report.windows)} ({report.source})"
     parts = [_classes(report)] if any(found.statistics for found in report.backends) else []
     heads = [head for found in report.backends for head in (found.backend, "unexplained", "free-running")]
@@ -43,7 +43,7 @@ def parity_text(report: Report) -> RenderableType:
 
 
 def _engine_parity(found: OutputParity) -> str:
-    """The comparison of an engine, in a sentence or two."""
+    """Return the comparison of an engine's output, in two sentences."""
     if found.bounded:
         within = (
             f"is within the rounding bound in {found.decided - found.decided_beyond:,} of {found.decided:,} windows "
@@ -52,13 +52,13 @@ def _engine_parity(found: OutputParity) -> str:
     else:
         within = "need not be within the rounding bound, as it rounds to TF32"
     return (
-        f"The output of engine {found.engine} {within}; it is beyond it in {found.undecided_beyond:,} of the other "
-        f"{found.windows - found.decided:,}. Its largest difference is {found.output_difference:.2g}."
+        f"The output of engine {found.engine} {within}; it is beyond the bound in {found.undecided_beyond:,} of the "
+        f"{found.windows - found.decided:,} other windows. Its largest difference is {found.output_difference:.2g}."
     )
 
 
 def _classes(report: Report) -> Table:
-    """A table of how the networks classify."""
+    """Return a table of each network's accuracy, and of the share of windows with the trained network's class."""
     found = next(found.statistics for found in report.backends if found.statistics)
     table = empty_table(f"Classes of {windows(found.windows)} ({found.source})", [""], ["accuracy", "same class"])
     table.add_row(report.reference, percent(report.accuracy))
@@ -68,7 +68,10 @@ def _classes(report: Report) -> Table:
 
 
 def _exactness(report: Report) -> list[str]:
-    """How many signals are equal to the bit on the exact stimulus, and the first flip of the free-running network."""
+    """Return a sentence on each backend's signals that are equal to the bit on the exact stimulus.
+
+    If a spike flips in the free-running network, a sentence on the first flip follows.
+    """
     lines = []
     for found in report.backends:
         signals = [signal for signal in found.signals if signal.scene == EXACT and signal.exact]
@@ -86,7 +89,7 @@ def _exactness(report: Report) -> list[str]:
 
 
 def verdict(report: Report) -> Text:
-    """Whether parity is met, and why not, or what is in doubt."""
+    """Return the verdict as text: parity is not met and why, or it is met, and how much the data proves."""
     if not report.met:
         return Text(f"Parity not met: {report.why_not}", style="bold red")
     text = Text("Parity met", style="bold green")
@@ -102,8 +105,9 @@ def verdict(report: Report) -> Text:
     unproven = [str(found.engine) for found in report.engines if not found.proven]
     if unproven:
         text.append(
-            f" The parts of {', '.join(unproven)} are proven. The output of the engine proves little, as every window "
-            "has an undecided neuron, or TF32 has no bounds: give --data with labels, and look at the accuracy.",
+            f" The parts of {', '.join(unproven)} are proven. The comparison of the output proves little: every window "
+            "has an undecided neuron, or TF32 has no bounds: give --data with labels, and look at the "
+            "accuracy.",
             style="yellow",
         )
     if report.estimated:
@@ -113,7 +117,7 @@ def verdict(report: Report) -> Text:
 
 
 def _accuracy(report: Report) -> list[str]:
-    """The confidence interval of the accuracy, a sentence for each backend with labels."""
+    """Return a sentence on the confidence interval of the accuracy for each backend; empty without labels."""
     lines = []
     for found in report.backends:
         statistics = found.statistics
@@ -126,13 +130,13 @@ def _accuracy(report: Report) -> list[str]:
                     f"{statistics.only_exported:,} (McNemar's p = {statistics.p_value:.2g})"
                 )
             else:
-                line += "; that of the trained network is not known, as the bundle was exported with other data"
+                line += "; the trained network's is not known, because the bundle was exported with other data"
             lines.append(f"{line}.")
     return lines
 
 
 def overview(found: Sequence[Curve]) -> RenderableType:
-    """A table of curves after a few numbers of time steps, and what it means."""
+    """Return a table of curves at a few time steps, and the meaning of each kind of curve."""
     some = quarters(len(found[0].same))
     made = empty_table(
         "Windows that have their final class after the first t time steps, and accuracy",
@@ -148,5 +152,5 @@ def overview(found: Sequence[Curve]) -> RenderableType:
 
 
 def _short(share: float | None) -> str:
-    """A share as a percentage with one digit, for a narrow column."""
+    """Return a share as a percentage with one decimal, for a narrow column; a dash for None."""
     return "-" if share is None else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"

@@ -1,4 +1,4 @@
-"""`tcja-deploy run`: its options, and the classes as text."""
+"""`tcja-deploy run`: its options, and the predicted classes as text."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ from tcja_runtime.files import staging
 Files = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE...", help="Recordings of events, .npz files of windows as for --data of export, or folders."
+        metavar="FILE...",
+        help="Recordings of events, .npz files of windows as for --data of export, or folders of these.",
     ),
 ]
 Picture = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.html", help="Draw frames, scores and attention of the first windows on this new page."),
+    typer.Option(
+        metavar="FILE.html",
+        help="Write a page to this new file that shows the frames, scores and attention of the first windows.",
+    ),
 ]
 
 
@@ -46,7 +50,7 @@ def run_(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Classify recordings of events, frames or images, any number of them; labels tell the accuracy."""
+    """Classify recordings of events, frames or images, any number of them. With labels, the accuracy is printed."""
     from tcja_deploy.report.picture import MOST, page
     from tcja_deploy.run.classify import RunOptions, classify, pictured_windows
 
@@ -75,15 +79,18 @@ def run_(
 
 
 _LISTED = 50
-"""The most windows in the table; --csv and --json print all."""
+"""The largest number of windows in the table; --csv and --json print all."""
 
 
 _CROSSED = 12
-"""The most classes whose confusion matrix fits a terminal, and the most pairs of classes that are listed instead."""
+"""The largest number of classes whose confusion matrix fits a terminal.
+
+For more classes the pairs that are confused most are listed, this many at most.
+"""
 
 
 def classified_text(found: ClassifiedWindows) -> RenderableType:
-    """The classes of windows, their confusion, and the accuracy."""
+    """Return a table of the windows' classes and, if there are labels, the confusion of classes and the accuracy."""
     n, places = len(found.likeliest), found.likeliest.shape[1]
     heads = ["class", "score", "runner-up", "score"][: 2 * places]
     heads += [head for place in range(3, places + 1) for head in (f"{place}.", "score")]
@@ -100,7 +107,7 @@ def classified_text(found: ClassifiedWindows) -> RenderableType:
         table.add_row(names[row["file"]] if short else row["file"], str(row["window"]), *label, *cells)
     parts: list[RenderableType] = [table]
     if n > _LISTED:
-        parts.append(Text(f"{windows(n - _LISTED)} more; --csv or --json has all."))
+        parts.append(Text(f"{windows(n - _LISTED)} more; --csv and --json print all."))
     if found.confusion is not None:
         parts += _confusion(found.classes, found.confusion)
     if found.accuracy.labelled:
@@ -114,7 +121,7 @@ def classified_text(found: ClassifiedWindows) -> RenderableType:
 
 
 def _confusion(classes: Sequence[str], counts: npt.NDArray[np.int64]) -> list[RenderableType]:
-    """The confusion matrix where it fits a terminal, else the pairs of classes that are confused most."""
+    """Return the confusion matrix; or, if it does not fit a terminal, the pairs of classes that are confused most."""
     if len(classes) <= _CROSSED:
         table = empty_table("", ["label", ""], [str(i) for i in range(len(classes))])
         table.padding = (0, 0)

@@ -24,31 +24,51 @@ SourceName = Annotated[
 ]
 Format = Annotated[
     str | None,
-    typer.Option("--format", metavar="NAME", help="The format of the events, such as atis, if no file tells it."),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="The format of the events, such as atis. Default: found from the name or the first bytes of the source.",
+    ),
 ]
 Speed = Annotated[
     str | None,
-    typer.Option(metavar="TIMES", help="The speed of a recording: 2 is twice its own, max as fast as it can be read."),
+    typer.Option(
+        metavar="TIMES",
+        help="The speed at which a recording is replayed: 2 is twice as fast as it was recorded, max is as fast as it "
+        "can be read. Default: 1.",
+    ),
 ]
-Follow = Annotated[bool, typer.Option("--follow", help="At the end of a file, wait for what is added.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", help="At the end of a file, wait until more events are written to it.")
+]
 QueueSize = Annotated[
-    int, typer.Option(min=1, max=2**28, metavar="EVENTS", help="The most events that wait to be classified.")
+    int,
+    typer.Option(
+        min=1, max=2**28, metavar="EVENTS", help="The largest number of events in the queue before the network."
+    ),
 ]
 Lossless = Annotated[
     bool | None,
     typer.Option(
         "--lossless/--lossy",
-        help="When more events come, make the source wait, or drop the oldest events and count them. Default: lossy, "
-        "but lossless with --speed max and without --window.",
+        help="When the queue is full, make the source wait (lossless), or drop the oldest events and count them "
+        "(lossy). Default: lossless with --speed max and without --window, otherwise lossy.",
     ),
 ]
 Seconds = Annotated[
-    float | None, typer.Option(min=0, help="Stop after so many seconds. Default: at the end of the source.")
+    float | None,
+    typer.Option(min=0, help="Stop after this number of seconds. Default: at the end of the source."),
 ]
-WindowCount = Annotated[int | None, typer.Option(min=1, help="Stop after so many predictions.")]
-View = Annotated[bool, typer.Option("--view/--no-view", help="Show events and classes on a terminal while they come.")]
+WindowCount = Annotated[
+    int | None,
+    typer.Option(min=1, help="Stop after this number of predictions. Default: at the end of the source."),
+]
+View = Annotated[
+    bool, typer.Option("--view/--no-view", help="Show the events and classes on the terminal while the stream runs.")
+]
 JsonLines = Annotated[
-    bool, typer.Option("--json", help="Print a JSON object a line on stdout: one for each window, then a summary.")
+    bool,
+    typer.Option("--json", help="Print JSON on stdout: one object on a line for each window, then one for a summary."),
 ]
 
 
@@ -72,7 +92,7 @@ def stream(
     as_json: JsonLines = False,
     verbose: Verbose = False,
 ) -> int:
-    """Classify events as they come, until the source ends or Ctrl-C."""
+    """Classify events as they come, until the source ends or Ctrl-C is pressed."""
     from tcja_deploy.stream import output, view
     from tcja_deploy.stream.stream import Stream, StreamOptions
     from tcja_runtime.events import sources

@@ -1,4 +1,4 @@
-"""`tcja-deploy verify`: its options, and the first wrong signal of a network as text."""
+"""`tcja-deploy verify`: its options, and the first wrong signal inside a network as text."""
 
 from __future__ import annotations
 
@@ -22,20 +22,29 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Windows to classify too, any number, as in export. With labels, the accuracy is counted."),
+        typer.Option(
+            help="Windows to classify as well, any number, in a form that export's --data takes. With labels, the "
+            "accuracy is counted."
+        ),
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(max=1_000_000_000, help="Classify only the first windows of --data, at most this many."),
+        typer.Option(
+            max=1_000_000_000, help="The largest number of windows of --data to classify, from the first. Default: all."
+        ),
     ] = None,
     bisect: Annotated[
         bool,
-        typer.Option("--bisect", help="If parity is not met, name the first wrong signal and mistakes that fit it."),
+        typer.Option(
+            "--bisect",
+            help="If parity is not met, name the first wrong signal inside the network, and mistakes that would "
+            "explain it.",
+        ),
     ] = False,
     backend: Annotated[
         BackendName,
         typer.Option(
-            help="The backend to prove. Default: ONNX Runtime on the CPU, and every engine that this machine can run."
+            help="The backend to prove; auto proves ONNX Runtime on the CPU and every engine that this machine can run."
         ),
     ] = BackendName.AUTO,
     trust_engine: TrustEngine = False,
@@ -43,7 +52,10 @@ def verify(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Prove again, on this machine, that a bundle's models fire the trained network's spikes. Exit code 1 if not."""
+    """Prove again, on this machine, that a bundle's models fire the trained network's spikes.
+
+    The exit code is 1 if they do not.
+    """
     from tcja_deploy.verify import VerifyOptions
     from tcja_deploy.verify import verify as verified_by
 
@@ -71,9 +83,9 @@ def verify(
 
 
 def culprit_text(found: Culprit) -> RenderableType:
-    """The first wrong signal of a network, and the mistakes that would explain it."""
+    """Return the first wrong signal of a network, and the mistakes that would explain it, as text."""
     text = Text("First wrong: ", style="bold")
     text.append(f"{found.module or 'the output'}, node {found.node or 'unknown'} of {found.model}\n", style="bold red")
     text.append(f"  {found.seen}\n", style="default")
-    text.append(f"  It fits: {'; or '.join(found.fits) or 'no known mistake'}", style="default")
+    text.append(f"  It can be explained by: {'; or '.join(found.fits) or 'no known mistake'}", style="default")
     return text

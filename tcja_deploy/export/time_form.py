@@ -1,9 +1,9 @@
-"""Which time form each spiking layer takes in the plain model (`tcja_exporters.graph.time_forms`), and why.
+"""The choice of the time form of each spiking layer in model.plain.onnx (`tcja_exporters.graph.time_forms`).
 
-By default the target decides: a Scan for ONNX Runtime, which runs it with least copying, and unrolled steps for
-TensorRT, which makes smaller engines of them than of loops. "auto" measures each layer instead: the layer's neurons
-alone, on random currents, in the backend that the network is for. If this machine cannot run that backend, an engine of
-each time form is built, and the smaller one decides.
+By default the target decides: a Scan for ONNX Runtime, which copies least memory in this form, and unrolled steps for
+TensorRT, whose engines are smaller in this form. "auto" measures each layer instead: the neurons of the layer, without
+the rest of the network, run on random currents in the backend of the target. If this machine cannot run that backend,
+an engine of each time form is built, and the form of the smaller engine is taken.
 """
 
 from __future__ import annotations
@@ -51,17 +51,23 @@ def choose(
     """Choose the time forms of a network's spiking layers.
 
     Args:
-        wish: one of `tcja_runtime.choices.TIME_FORMS` for all layers, "auto" to measure, None for the target's own.
-        target: the target that engines are built for; None for ONNX Runtime alone.
-        network: the network in its precision.
+        wish: the requested time form: one of `tcja_runtime.choices.TIME_FORMS` for all layers, "auto" to measure, None
+            for the default of the target.
+        target: the target that engines are built for; None if no engine is built, so that ONNX Runtime is measured.
+        network: the exported network, with its weights in the requested precision.
         signature: the signature of the network.
         progress: where progress is shown.
+
+    Returns:
+        The time form of each layer, and the reason for the choice.
     """
     layers = signature.layers
     if wish != AUTO:
         form = wish or ("unrolled" if target else "scan")
-        rule = "makes a smaller engine of it than of loops" if target else "runs it with least copying"
-        why = "asked for" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
+        rule = (
+            "builds a smaller engine from this form than from loops" if target else "copies least memory in this form"
+        )
+        why = "as requested" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
         return _time_forms({layer.name: {"form": form} for layer in layers}, why)
     with tempfile.TemporaryDirectory() as folder:
         files = {form: _saved(network.exported, layers, form, Path(folder) / form) for form in TIME_FORMS}
@@ -73,12 +79,12 @@ def choose(
             with progress.step("build an engine of each time form"):
                 return _smaller(files, target, network.precision, layers)
         measured = {}
-        with progress.counted("measure time forms", len(layers)) as advance:
+        with progress.counted("measure the time forms of layers", len(layers)) as advance:
             for layer in layers:
                 measured[layer.name] = _faster(files, opened, layer, signature.time_steps)
                 advance(1)
     return _time_forms(
-        measured, f"the fastest in {select.title(target or 'onnxruntime')} on this machine, layer by layer"
+        measured, f"the fastest of each layer in {select.title(target or 'onnxruntime')} on this machine"
     )
 
 
@@ -94,7 +100,7 @@ def _saved(exported: Exported, layers: Sequence[Layer], form: str, folder: Path)
 
 
 def _faster(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
-    """The time form in which a layer's neurons take less time, and both times in milliseconds."""
+    """Measure a layer's neurons in both time forms. Returns the faster form, and both times in milliseconds."""
     given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
     current = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(layer.neuron.threshold or 1)
     seconds: dict[str, list[float]] = {form: [] for form in files}
@@ -115,12 +121,12 @@ def _faster(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps:
 
 
 def _smaller(files: Mapping[str, Path], target: str, precision: str, layers: Sequence[Layer]) -> TimeForms:
-    """The time form whose engine has fewer bytes, for all layers."""
+    """Build an engine in each time form. Returns the form of the smaller engine, in bytes, for all layers."""
     sizes = {}
     for form, file in files.items():
         built = build(BuildRequest(model=file, engines=file.parent / ENGINES, target=target, precision=precision))
         sizes[form] = built.info.bytes
     form = min(sizes, key=lambda form: sizes[form])
     title, text = select.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
-    why = f"no GPU to run {title} on was found here; the smaller engine ({text})"
+    why = f"this machine has no GPU that runs {title}; the form of the smaller engine ({text})"
     return _time_forms({layer.name: {"form": form} for layer in layers}, why)

@@ -1,1 +1,1 @@
-"""`inspect`: what a file is, and what it costs on a board."""
+"""`inspect`: the facts of a checkpoint, an ONNX model or a bundle, and its estimated costs on a board."""

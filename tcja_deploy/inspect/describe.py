@@ -24,12 +24,12 @@ Facts = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointOptions:
-    """The options that say how a checkpoint is read; they do nothing for other files.
+    """The options for reading a checkpoint. For other files they have no effect.
 
     Attributes:
-        network: the name of the network, for a checkpoint that several networks fit.
-        settings: the constants that no checkpoint stores, such as {"dialect": "tet"}.
-        trust_checkpoint: whether to unpickle a checkpoint that can run code.
+        network: the name of the network; None finds it from the checkpoint.
+        settings: settings of the network that the checkpoint does not store, by name, such as {"dialect": "tet"}.
+        trust_checkpoint: whether to load a checkpoint that can run code.
     """
 
     network: str | None = None
@@ -38,15 +38,16 @@ class CheckpointOptions:
 
 
 def inspect(path: Path, options: CheckpointOptions | None = None) -> Facts:
-    """The facts of a file.
+    """Return the facts of a file.
 
     Args:
-        path: the folder of a bundle, an .onnx file, or else a checkpoint.
+        path: the folder of a bundle, an .onnx file, or a checkpoint. Any other file is read as a checkpoint.
         options: the options for a checkpoint.
 
     Raises:
-        BadInput: the file is none of these, or damaged.
-        Unavailable: torch or onnx, which the file needs, is not installed.
+        BadInput: the file does not exist, is damaged, or is none of these three; or the checkpoint's network is not
+            known.
+        Unavailable: the package that reads the file, torch or onnx, is not installed.
     """
     if path.is_dir():
         return _bundle(path)
@@ -100,10 +101,10 @@ def _streaming(manifest: Manifest) -> str:
 
 
 def identified(path: Path, options: CheckpointOptions) -> tuple[Checkpoint, TrainedNetwork]:
-    """A checkpoint and the network that it holds.
+    """Load a checkpoint. Returns it, and the network that it holds.
 
     Raises:
-        BadInput: the file is no checkpoint, or its network is not known.
+        BadInput: the file is not a checkpoint, or its network is not known.
         Unavailable: torch is not installed.
     """
     with needs("export"):

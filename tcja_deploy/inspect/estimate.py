@@ -31,13 +31,15 @@ class Estimate:
 
     Attributes:
         device: the board and its power mode.
-        batch: the number of windows at a time.
+        batch: the number of windows that the network takes at a time.
         layers: the costs of each PyTorch module, for a batch.
         total: the costs of the network, for a batch.
         weight_bytes: the size of all weights in bytes.
-        synapses: the synaptic operations of each module's products, for one window; None without firing rates.
-        measured_on: the windows in which the firing rates were measured; None without firing rates.
-        dense_joules: the energy of the multiply-adds of the same products if their inputs were dense, for one window.
+        synapses: the synaptic operations of each module, for one window; None if the firing rates are not known. Only
+            a bundle has golden windows, in which they are measured.
+        measured_on: the description of the windows in which the firing rates were measured; None if the rates are not
+            known.
+        dense_joules: the energy of the network's multiply-accumulates for one window, if no input were zero.
     """
 
     device: Device
@@ -51,11 +53,11 @@ class Estimate:
 
     @property
     def synaptic_joules(self) -> float | None:
-        """The energy of all synaptic operations, for one window; None without firing rates."""
+        """The energy of all synaptic operations for one window, in joules; None if the firing rates are not known."""
         return None if self.synapses is None else math.fsum(each.joules for each in self.synapses)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, in the units of their names (`tcja_exporters.costs.roofline`)."""
+        """Return plain values for JSON. Times are in seconds, energies in joules, sizes in bytes, rates in 1/s."""
         board = self.device.board
         fields = dataclasses.asdict(self)
         device = fields.pop("device")
@@ -76,17 +78,17 @@ class Estimate:
 def estimate(
     path: Path, device: Device, batch: int, progress: Progress, options: CheckpointOptions | None = None
 ) -> Estimate:
-    """The estimated costs of a file's network on a device.
+    """Estimate the costs of a file's network on a device.
 
     Args:
-        path: the folder of a bundle, an .onnx file, or else a checkpoint, which is exported in memory.
+        path: the folder of a bundle, an .onnx file, or a checkpoint, which is exported in memory.
         device: the board and its power mode.
-        batch: the number of windows at a time.
-        progress: the place where progress is shown.
+        batch: the number of windows that the network takes at a time.
+        progress: where progress is shown.
         options: the options for a checkpoint.
 
     Raises:
-        BadInput: the file is none of these, or the costs of its operators are not known.
+        BadInput: the file is damaged or is none of these three, or the costs of one of its operators are not known.
         Unavailable: onnx or torch is not installed.
     """
     with needs("export"):
@@ -107,7 +109,7 @@ def estimate(
     costs = Costs.of(model, batch, spiking=spiking)
     synapses = None
     if vectors is not None:
-        with progress.step("measure firing rates"):
+        with progress.step("measure the firing rates"):
             synapses = costs.synapses(costs.rates(vectors))
     total = costs.total(device)
     return Estimate(

@@ -130,7 +130,7 @@ def test_it_is_said_for_people(run, bundle, monkeypatch):
     assert "Processor: A processor, 6 cores, load 0.25, 729 MHz of 1,497, governor schedutil" in out
     assert "GPU: A GPU, 306 MHz of 612 after the runs" in out
     assert "Board: JetPack 6.2 (Jetson Linux 36.4.3), power mode 15W" in out
-    assert "Not known: jetson_clocks (root asks 'jetson_clocks --show')." in out
+    assert "Not known: jetson_clocks ('jetson_clocks --show' needs root)." in out
     assert "The machine was busy" not in out
     assert "measure in ONNX Runtime" in err
 
@@ -140,7 +140,7 @@ def test_what_the_machine_does_not_tell_is_said(run, bundle, monkeypatch):
     still(monkeypatch, **unknown)
     out = run("bench", bundle, *BRIEF)[1]
     assert "Not known: the processor's governor, its clock, the GPU's clock, the power mode, jetson_clocks" in out
-    assert "The machine was busy with something else: load 6.50 on 6 cores." in out
+    assert "Other programs kept the machine busy: load 6.50 on 6 cores." in out
 
 
 def test_the_golden_windows_are_repeated_to_the_batch(run, bundle, session):

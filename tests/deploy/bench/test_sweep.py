@@ -61,7 +61,7 @@ def test_it_is_said_for_people(run, bundle):
     out = " ".join(out.replace("\N{NO-BREAK SPACE}", " ").split())
     assert code == 0
     assert "run by batch p50 p90 p99 windows/s as fast memory" in out
-    assert re.search(r"At least \d\d+ runs of each case, in turns, after 0 s of warm-up", out)
+    assert re.search(r"At least \d\d+ runs of each case, in turn, after 0 s of warm-up", out)
     assert re.search(r"Twice the batch in ONNX Runtime [\d.]+: [\d.]+ times the time", out)
     assert "Processor: " in out
 

@@ -24,7 +24,10 @@ from tcja_deploy import packages
         (["export", "a.pth", "--batch", "1:1:99999999999999999999"], "1 <= MIN <= OPT <= MAX <= 1024 must hold"),
         (["export", "a.pth", "--samples", "9" * 30], "Invalid value for '--samples'"),
         (["export", "a.pth", "--classes", "."], "--classes '.' cannot be read: Is a directory"),
-        (["export", "a.pth", "--classes", "nowhere.txt"], "nowhere.txt is neither a file nor a comma list of names"),
+        (
+            ["export", "a.pth", "--classes", "nowhere.txt"],
+            "nowhere.txt is neither a file nor a list of names with commas",
+        ),
         (["export", "a.pth", "--classes", "latin.txt"], "latin.txt is not a text file in UTF-8"),
         (["deploy"], "No such command 'deploy'"),
         (["verify", "nowhere.bundle"], "nowhere.bundle does not exist"),

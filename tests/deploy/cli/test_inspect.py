@@ -79,7 +79,7 @@ def test_without_a_bundle_no_firing_rates_are_known(run, tmp_path, bundle, name,
         assert costs["layers"] == expected["layers"]
     code, out, _ = run("inspect", file, "--device", "thor")
     assert code == 0
-    assert "Synaptic operations need firing rates, which a bundle holds" in " ".join(out.split())
+    assert "Synaptic operations are counted from firing rates, which only a bundle has" in " ".join(out.split())
 
 
 def test_inspect_without_a_device_says_no_costs(run, bundle):

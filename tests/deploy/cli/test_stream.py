@@ -424,7 +424,7 @@ def test_a_source_that_cannot_be_kept(run, bundle, recording, events, tmp_path, 
     ("arguments", "message"),
     [
         (["a.bin", "--csv", "--json"], "--csv and --json both ask for stdout; give one of them"),
-        (["a.bin", "--hop", "5ms"], "--hop 5ms says where the next window begins; say with --window how"),
+        (["a.bin", "--hop", "5ms"], "--hop 5ms needs --window, which says how long"),
         (["a.bin", "--lossy"], "--lossy needs --window: a source that is one window is always read whole"),
         (["a.bin", "--speed", "fast"], "--speed fast is neither a number above 0 nor max"),
         (["a.bin", "--speed", "0"], "--speed 0 is neither a number above 0 nor max"),

@@ -77,7 +77,7 @@ def test_a_form_that_was_asked_for(run, export, name, form):
     bundle = export(name, "--target", "onnx", "--time-form", form)
     layers = [layer.name for layer in manifest(bundle).layers]
     assert manifest(bundle).time_form == TimeForms(
-        form=form, why="asked for", layers={layer: {"form": form} for layer in layers}
+        form=form, why="as requested", layers={layer: {"form": form} for layer in layers}
     )
     assert forms(bundle) == dict.fromkeys(layers, form)
     code, out, err = run("verify", bundle)
@@ -88,7 +88,7 @@ def test_a_form_that_was_asked_for(run, export, name, form):
 def test_forms_that_are_measured(run, export):
     bundle = export("dvs128", "--target", "onnx", "--time-form", "auto")
     said = manifest(bundle).time_form
-    assert re.fullmatch(r"the fastest in ONNX Runtime [\d.]+ on this machine, layer by layer", said.why)
+    assert re.fullmatch(r"the fastest of each layer in ONNX Runtime [\d.]+ on this machine", said.why)
     assert list(said.layers) == [layer.name for layer in manifest(bundle).layers]
     for layer in said.layers.values():
         assert layer.keys() == {"form", "scan_ms", "unrolled_ms"}
@@ -137,7 +137,7 @@ def test_every_layer_takes_the_form_in_which_it_is_faster(run, export, monkeypat
 def test_without_a_wish_onnx_runtime_gets_loops(bundle):
     """The bundle that the other tests share was exported without an option."""
     said = manifest(bundle).time_form
-    assert (said.form, said.why) == ("scan", "ONNX Runtime runs it with least copying")
+    assert (said.form, said.why) == ("scan", "ONNX Runtime copies least memory in this form")
     assert set(forms(bundle).values()) == {"scan"}
 
 
@@ -189,9 +189,9 @@ def test_it_is_told_to_people(run, tmp_path):
     options = ("--target", "onnx", "--samples", "2", "--time-form", "unrolled")
     code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
     assert code == 0
-    assert "Time form: unrolled (asked for)" in out
+    assert "Time form: unrolled (as requested)" in out
     page = html.unescape((tmp_path / "a.bundle" / "report.html").read_text())
-    assert "fp32, time form unrolled (asked for)" in page
+    assert "fp32, time form unrolled (as requested)" in page
 
 
 def test_a_form_that_there_is_not_from_python(tmp_path):
@@ -222,7 +222,7 @@ class TestTensorRtRtx:
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx")
         said = manifest(bundle).time_form
         assert said.form == "unrolled"
-        assert re.fullmatch(r"TensorRT-RTX [\d.]+ makes a smaller engine of it than of loops", said.why)
+        assert re.fullmatch(r"TensorRT-RTX [\d.]+ builds a smaller engine from this form than from loops", said.why)
         assert set(forms(bundle).values()) == {"unrolled"}
         assert run("verify", bundle)[0] == 0
 
@@ -230,8 +230,8 @@ class TestTensorRtRtx:
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx", "--time-form", "auto")
         said = manifest(bundle).time_form
         told = re.fullmatch(
-            r"no GPU to run TensorRT-RTX [\d.]+ on was found here; "
-            r"the smaller engine \(scan ([\d.]+) MB, unrolled ([\d.]+) MB\)",
+            r"this machine has no GPU that runs TensorRT-RTX [\d.]+; "
+            r"the form of the smaller engine \(scan ([\d.]+) MB, unrolled ([\d.]+) MB\)",
             said.why,
         )
         assert told
@@ -250,7 +250,7 @@ def test_where_tensorrt_runs_it_is_measured_there(run, simulated, export):
     bundle = export("fashion_mnist", "--target", "tensorrt", "--time-form", "auto")
     said = manifest(bundle).time_form
     title = r"TensorRT 10\.3\.0, NVIDIA Simulated"
-    assert re.fullmatch(rf"the fastest in {title} on this machine, layer by layer", said.why)
+    assert re.fullmatch(rf"the fastest of each layer in {title} on this machine", said.why)
     for layer in said.layers.values():
         assert layer[f"{layer['form']}_ms"] == min(layer["scan_ms"], layer["unrolled_ms"]) > 0
     assert forms(bundle) == {layer: each["form"] for layer, each in said.layers.items()}

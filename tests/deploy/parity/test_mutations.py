@@ -84,7 +84,7 @@ def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert f"First wrong: {weight.module}, node {weight.module}/Conv of model.plain.onnx" in said
     assert re.search(r"is \S+ instead of \S+ at window \d+, time step \d+, neuron \(\d+", said)
-    assert "It fits: weights of output channel" in said
+    assert "It can be explained by: weights of output channel" in said
 
 
 def test_nothing_is_said_of_a_correct_export(exported, capsys):

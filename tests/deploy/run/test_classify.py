@@ -70,7 +70,7 @@ def test_a_table(run, one):
 def test_a_long_table_is_cut_off(run, one, monkeypatch):
     monkeypatch.setattr("tcja_deploy.cli.run._LISTED", 5)
     out = run("run", *one)[1]
-    table, more, confusion = out.partition("7 windows more; --csv or --json has all.")
+    table, more, confusion = out.partition("7 windows more; --csv and --json print all.")
     assert more
     assert "Confusion: labels down" in confusion
     assert table.rstrip().splitlines()[-1].split()[:2] == ["fashion_mnist.npz", "4"]

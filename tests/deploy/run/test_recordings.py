@@ -276,7 +276,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
             "outside.bin: 1 events are outside the network's sensor of 64 rows and 64 columns; give",
         ),
         (["empty.bin"], "empty.bin is empty"),
-        (["good.bin", "--hop", "1s"], "--hop 1s says where the next window begins; say with --window how long"),
+        (["good.bin", "--hop", "1s"], "--hop 1s needs --window, which says how long"),
         (
             ["good.bin", "--window", "soon"],
             "a window or hop of 'soon' must be a time or a number of events",
