@@ -13,7 +13,15 @@ from rich.console import Console
 from tcja_deploy.formatting import si, windows
 from tcja_deploy.stream.results import Summary, WindowPrediction
 
-_FACTS = ("window", "begin", "end", "events", "whole", "dropped", "latency")  # of a prediction
+_FACTS = (
+    "window",
+    "begin",
+    "end",
+    "events",
+    "whole",
+    "dropped",
+    "latency",
+)  # the fields of a prediction that are printed
 _ENDS = {
     "end": "the source ended",
     "stopped": "stopped",
@@ -24,7 +32,7 @@ _ENDS = {
 
 
 JSON, CSV, PLAIN = "json", "csv", "plain"
-"""The forms of output: a JSON object a line, the summary last; CSV; text for people."""
+"""The forms of output: JSON, with an object on each line and the summary on the last; CSV; text for people."""
 
 
 class Lines:
@@ -35,7 +43,7 @@ class Lines:
         classes: the names of the classes, in the order of the output.
         top: the number of classes to name for each window.
         console: the console for the predictions.
-        aside: the console for the summary in the form `CSV`, which has no line for it.
+        aside: the console for the summary in the form `CSV`. In the other forms, `console` is used for it, too.
     """
 
     def __init__(self, form: str, classes: Sequence[str], top: int, console: Console, aside: Console) -> None:
@@ -93,38 +101,38 @@ def _line(found: WindowPrediction, named: Sequence[tuple[str, float]]) -> str:
 
 
 def remarks(found: WindowPrediction) -> list[str]:
-    """Remarks on a window that is cut short or lacks events."""
+    """Return the remarks on a window: the source ended before the window did, or events of it were dropped."""
     short = [] if found.whole else ["cut short by the source's end"]
     return short + ([f"up to {found.dropped:,} of its events were dropped"] if found.dropped else [])
 
 
 def milliseconds(seconds: float) -> str:
-    """A latency in milliseconds, to three digits."""
+    """Return a time as text in milliseconds, with three digits."""
     return f"{1e3 * seconds:.3g} ms"
 
 
 def summary_text(summary: Summary) -> str:
-    """The summary of a stream, in a few lines."""
+    """Return the summary of a stream as a few lines of text."""
     source = "".join(c if c.isprintable() else "?" for c in summary.source)
     lines = [
         f"{source}: {windows(summary.windows)} of {summary.events:,} events in {summary.seconds:.1f} s, "
-        f"{si(summary.rate)} events a second; {_ENDS.get(summary.ended or '', 'goes on')}.",
+        f"{si(summary.rate)} events a second; {_ENDS.get(summary.ended or '', 'it has not ended')}.",
         f"{summary.network} in {summary.backend}.",
     ]
     if summary.latency_median is not None and summary.latency_99 is not None:
         lines.append(
             f"Latency: {milliseconds(summary.latency_median)} in the median, 99 % within "
-            f"{milliseconds(summary.latency_99)}, from the arrival of the event that ends a window to its prediction."
+            f"{milliseconds(summary.latency_99)}, from the arrival of the event that ends a window to the prediction."
         )
     counts = {
-        "Events dropped, as more came than were classified": summary.dropped,
-        "Events left in the queue when it was stopped": summary.left,
-        "Events older than every open window, left out": summary.late,
-        "Events that are not on the sensor, left out": summary.outside,
+        "Events dropped, because more arrived than were classified": summary.dropped,
+        "Events still in the queue when the stream was stopped": summary.left,
+        "Events left out, because they are older than every open window": summary.late,
+        "Events left out, because they are not on the sensor": summary.outside,
         "Windows without an event, not classified": summary.silent,
         "Windows cut short by the source's end": summary.cut_short,
-        "Times the clock of the events was set back": summary.resets,
-        "Datagrams that were no events, passed over": summary.damaged,
+        "Times that the clock of the events was set back": summary.resets,
+        "Datagrams left out, because they are not events": summary.damaged,
         "Datagrams lost before they were read": summary.lost,
     }
     lines += [f"{what}: {count:,}." for what, count in counts.items() if count]

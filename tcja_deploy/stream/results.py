@@ -18,12 +18,12 @@ class WindowPrediction:
     Attributes:
         window: the number of the window; windows without an event have a number, too, but no prediction.
         begin: the time at which the window begins, in microseconds of the camera's clock.
-        end: the time at which it ends, in microseconds; events of that time are not in it.
+        end: the time at which the window ends, in microseconds; events at this time are not in the window.
         events: the number of events in the window.
-        whole: whether the source went on to the window's end.
-        dropped: the most events of the window that can have been dropped.
-        latency: the seconds from the arrival of the event that ended the window to the prediction; None where the end
-            of the source ended it.
+        whole: whether the window is complete; False if the source ended before the end of the window.
+        dropped: the largest number of events of the window that may have been dropped.
+        latency: the seconds from the arrival of the event that ended the window to the prediction; None if the end of
+            the source ended the window.
         scores: the score of each class.
         likeliest: the numbers of the classes, the likeliest first.
     """
@@ -40,7 +40,7 @@ class WindowPrediction:
 
 
 class LatencyHistogram:
-    """A histogram of latencies in bins that are 2 % wide, so that it does not grow with the stream."""
+    """A histogram of latencies. Its bins are 2 % wide, and their number does not grow with the stream."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_BINS) + 1)
@@ -50,10 +50,10 @@ class LatencyHistogram:
         self._counts[bisect.bisect_left(_BINS, seconds)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """The upper edge of the bin in which that quantile of the latencies is; None without latencies.
+        """Return a quantile of the latencies in seconds, as the upper edge of its bin; None if none was counted.
 
         Args:
-            share: the share of latencies that are not longer, 0.5 for the median.
+            share: the share of the latencies that are at most as long as the quantile, 0.5 for the median.
         """
         wanted, past = math.ceil(share * sum(self._counts)), 0
         for count, most in zip(self._counts, [*_BINS, _BINS[-1]], strict=True):
@@ -65,31 +65,31 @@ class LatencyHistogram:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A stream in figures, from its begin until now.
+    """The counts, the latency and the end of a stream, from its begin until now.
 
     Attributes:
         source: the title of the source.
         network: the name of the network.
         backend: the title of the backend that runs it.
         stepwise: whether the network runs stepwise, frame by frame.
-        ended: the reason of the end: "end" of the source, "stopped", "seconds", "windows" or "error"; None while the
-            stream goes on.
-        seconds: the duration.
+        ended: the reason why the stream ended: "end" for the end of the source, "stopped" for a signal or `stop`,
+            "seconds" or "windows" for a limit, or "error"; None if it has not ended.
+        seconds: the duration of the stream until now.
         windows: the number of windows with a prediction.
         cut_short: the number of these windows that the end of the source cut short.
         silent: the number of windows without an event, which have no prediction.
         events: the number of events that arrived.
-        rate: the number of events that arrived a second.
+        rate: the mean number of events that arrived in a second.
         dropped: the number of events that were dropped, because the queue was full or a window had no room for more.
         left: the number of events that were still in the queue when the stream was stopped.
         late: the number of events that were left out because they were older than every open window.
         outside: the number of events that were left out because they are not on the network's sensor.
         resets: the number of times that the camera's clock was set back; the stream's clock goes on.
-        damaged: the number of pieces of the source that were no events.
-        lost: the number of pieces of the source that the system dropped before they were read.
+        damaged: the number of datagrams that were left out because they are not events; 0 for other sources.
+        lost: the number of datagrams that the system dropped before they were read; 0 for other sources.
         latency_median: the median of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
         latency_99: the 99th percentile of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
-        remarks: what a user should know of a source that was one window, such as events that were left out.
+        remarks: remarks on a source that was classified as one window, such as events that were left out.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""A bundle's network, run on the frames of a stream: each frame when it comes, or whole windows."""
+"""Running a bundle's network on the frames of a stream: on each frame when it comes, or on whole windows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from tcja_runtime.evidence.trace import Values
 
 
 class Runner(Protocol):
-    """A network that is given a stream's frames.
+    """A loaded network that takes the frames of a stream one after another.
 
     Attributes:
-        title: the title of the backend that runs it.
-        stepwise: whether it works on each frame when it comes, instead of all frames when the last has come.
+        title: the title of the backend that runs the network.
+        stepwise: whether each frame is run when it comes. If False, all frames of a window are run when the last of
+            them has come.
     """
 
     @property
@@ -29,7 +30,7 @@ class Runner(Protocol):
     def stepwise(self) -> bool: ...
 
     def push(self, frame: Frame) -> Values | None:
-        """The scores [classes] of the frame's window if the frame is its last, else None.
+        """Take a frame. Returns the scores [classes] of its window if it is the window's last frame, else None.
 
         Raises:
             BadInput: a score is NaN or infinite.
@@ -38,7 +39,7 @@ class Runner(Protocol):
 
 
 class WholeWindowRunner:
-    """Runs a window when its last frame has come.
+    """A `Runner` that runs all frames of a window when the last of them has come.
 
     Args:
         bundle: the network's bundle.
@@ -61,12 +62,12 @@ class WholeWindowRunner:
 
 
 class StepwiseRunner:
-    """Runs each frame when it comes.
+    """A `Runner` that runs each frame when it comes.
 
     Args:
         bundle: the network's bundle.
-        streams: the stepwise network, with a stream for each window that can be open at a time.
-        title: the title of the backend that runs it.
+        streams: the stepwise network, with a stream for each window that can be open at the same time.
+        title: the title of the backend that runs the network.
     """
 
     stepwise = True
@@ -81,7 +82,7 @@ class StepwiseRunner:
         Args:
             bundle: a bundle that was exported with `streaming`.
             backend: one of `tcja_runtime.choices.PROVIDERS`.
-            overlapping: the number of windows that can be open at a time.
+            overlapping: the number of windows that can be open at the same time.
         """
         streams = Streams.open(bundle, overlapping, backend=backend)
         return cls(bundle, streams, f"{select.title(backend)}, frame by frame")
@@ -95,18 +96,18 @@ class StepwiseRunner:
 def open_runner(bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress) -> Runner:
     """Load a bundle's network for a stream.
 
-    It runs stepwise where the bundle has stepwise models, the frames of a window do not come all at once, and no engine
-    is run.
+    The network runs stepwise if the bundle has stepwise models, the frames of a window are known one after another, and
+    no engine is run. Otherwise it runs on whole windows.
 
     Args:
         bundle: the network's bundle.
         window: the windows of the stream; None for the whole source as one window.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`, which prefers an engine.
         trust_engine: whether to load engines that the manifest does not know.
-        progress: where to say why engines are passed over.
+        progress: where to show the reason for each engine that is skipped.
 
     Raises:
-        BadInput: the bundle has no engine of that name, or it was changed.
+        BadInput: the bundle has no engine for `backend`, or the engine was changed after its build.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
     manifest = bundle.manifest

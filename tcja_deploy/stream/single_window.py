@@ -1,6 +1,6 @@
-"""A whole source as one window, as `run` takes a recording: for sources that end, without windows.
+"""Taking a whole source as one window, as `run` does with a recording. It is used if no window length is given.
 
-A recording with a label file beside it has one window a segment, as in `run`.
+The source must end. A recording with a label file next to it has one window for each labelled segment, as in `run`.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, InMemory, Recording, Segment, Source, segments
 
 KEPT = 2**24
-"""The most events that are kept of a source that cannot be read again: some 220 MB."""
+"""The largest number of events that are kept in memory if the source cannot be read again; they take about 220 MB."""
 
 
 class SingleWindowCutter:
     """Cuts a whole source into the frames of one window.
 
-    It has the methods of `tcja_runtime.data.sliding_windows.Cutter`.
-    A recording is read again at the end. Events of any other source are kept in memory.
+    It has the methods of `tcja_runtime.data.sliding_windows.Cutter`. A recording is read again when the source has
+    ended. The events of any other source are kept in memory until then.
 
     Args:
         contract: the network's input.
         source: the source of the events.
 
     Attributes:
-        events: the number of events that came.
-        remarks: what a user should know of the source, such as events that were left out.
+        events: the number of events that were pushed.
+        remarks: remarks on the source, such as the number of events that were left out.
 
     Raises:
         BadInput: the contract does not say how recordings are cut into frames.
@@ -47,7 +47,7 @@ class SingleWindowCutter:
         self.remarks: list[str] = []
 
     def push(self, events: Events) -> Iterator[Frame]:
-        """Take events; there is no frame before the end of the source.
+        """Take events. Returns no frames, because the frames are made at the end of the source.
 
         Raises:
             BadInput: the source has more than `KEPT` events, and cannot be read again.
@@ -58,12 +58,12 @@ class SingleWindowCutter:
         if not self._source.recording and self.events > KEPT:
             raise BadInput(
                 f"{self._source.title} has more than {KEPT:,} events, too many to be kept until its end: "
-                "give `window`, or save it as a file"
+                "give `window`, or save the events as a file"
             )
         return iter(())
 
     def finish(self) -> Iterator[Frame]:
-        """The frames of the whole source.
+        """Yield the frames of the whole source. Call it when the source has ended.
 
         Raises:
             BadInput: the events cannot be integrated (`tcja_runtime.data.integration.integrate`).
@@ -80,7 +80,7 @@ class SingleWindowCutter:
                 done = max(done, frame.window + 1)
 
     def _cut(self, recording: Recording, first: int, segment: Segment | None) -> Iterator[Frame]:
-        """The frames of a recording, or of a segment of it; `first` is the number of the first window."""
+        """Yield the frames of a recording, or of a segment of it; `first` is the number of the first window."""
         found = integrate(recording, self._contract, *((segment.begin, segment.end) if segment else ()))
         self.remarks += found.remarks
         each = zip(found.windows, found.times.tolist(), found.counts.tolist(), strict=True)

@@ -1,8 +1,8 @@
-"""Classifying events as they come: a thread reads the source, another one makes windows and runs the network.
+"""Classifying events as they come: one thread reads the source, another thread makes windows and runs the network.
 
-The threads have a bounded queue between them. Memory does not grow with time: events are freed once they are counted
-into frames, latencies are kept as a histogram, and predictions are handed on. The queue bounds the wait: an event is
-classified late, or it is dropped and counted.
+Between the threads there is a queue of limited length. When it is full, the source waits, or the oldest events are
+dropped and counted. The memory does not grow with time: events are freed when they have been counted into frames,
+latencies are kept as a histogram, and only the newest prediction is kept.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from tcja_runtime.events.buffer import LIMIT, Buffer, Gap, Run
 from tcja_runtime.events.clock import ContinuousClock
 
 _AT_ONCE = 1.0  # seconds: signals that come within this time of the first count as one
-_TICK = 0.1  # seconds after which a wait for events ends, to see whether to stop
-_GAPS = 64  # the most gaps that are told apart
+_TICK = 0.1  # seconds to wait for events before the stream checks whether it should stop
+_GAPS = 64  # the largest number of gaps that are kept; further ones are joined with the last
 _RUNS, _OF_A_RUN = 32, 8192  # the number of runs that are kept for the view, and of events in each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """How to classify a stream.
+    """The options of a stream.
 
     Attributes:
         window: the windows to classify; None for the whole source as one window.
-        buffer: the most events that wait in the queue.
-        lossless: whether the source waits while the queue is full; if False, the oldest events are dropped. None waits
-            where the source can be paused. A source that is one window always waits.
+        buffer: the largest number of events in the queue.
+        lossless: whether the source waits while the queue is full; if False, the oldest events are dropped. With None,
+            the source waits if it can be paused. If the whole source is one window, it always waits.
         seconds: the time after which to stop; None for no limit.
         windows: the number of predictions after which to stop; None for no limit.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
-        trust_engine: whether to load engines that the bundle's manifest does not know.
+        trust_engine: whether to load engines that the bundle's manifest does not list.
     """
 
     window: Window | None = None
@@ -62,23 +62,23 @@ class StreamOptions:
 
 
 class Stream:
-    """A source that is classified as its events come. It is opened with `open`.
+    """The classification of a source's events as they come. `open` makes a stream, and `run` runs it.
 
     Args:
         bundle: the network's bundle.
-        source: the source of events; who opened it closes it.
-        options: how to classify.
-        cutter: cuts the events into frames.
+        source: the source of events, which the caller must close.
+        options: the options of the stream.
+        cutter: the object that cuts the events into frames.
         runner: the loaded network.
 
     Attributes:
         network: the name of the network.
         classes: the names of the classes, in the order of the output.
         contract: the network's input.
-        source: as given.
-        runner: as given.
+        source: the source of events.
+        runner: the loaded network.
         buffer: the queue of events.
-        recent: the newest events, with the times of their arrival in seconds of `time.monotonic`.
+        recent: the newest runs of events, each after the time of its arrival in seconds of `time.monotonic`.
         prediction: the newest prediction; None before the first.
         latencies: the latencies of all predictions.
         windows: the number of predictions.
@@ -114,12 +114,12 @@ class Stream:
 
         Args:
             path: the bundle.
-            source: the source of events; who opened it closes it.
-            options: how to classify.
-            progress: where to show progress, and why engines are passed over.
+            source: the source of events, which the caller must close.
+            options: the options of the stream.
+            progress: where to show progress, and the reason for each engine that is skipped.
 
         Raises:
-            BadInput: the bundle, or the options for this bundle and source, cannot be used.
+            BadInput: the bundle is damaged, or the options do not fit the bundle and the source.
             Unavailable: this machine lacks a package or device that the backend needs.
         """
         window = options.window
@@ -138,7 +138,7 @@ class Stream:
         return cls(bundle, source, options, cutter, runner)
 
     def stop(self) -> None:
-        """End the stream soon, as Ctrl-C does."""
+        """Ask the stream to end, as Ctrl-C does. It ends after the events that it is working on."""
         self._ended = self._ended or "stopped"
 
     def run(self, show: Callable[[WindowPrediction], None]) -> Summary:
@@ -148,7 +148,7 @@ class Stream:
             show: the function that is called with each prediction.
 
         Raises:
-            BadInput: the source is damaged, or a score is NaN or infinite. The predictions before it are valid.
+            BadInput: the source is damaged, or a score is NaN or infinite. The predictions before the error are valid.
         """
         self._began = time.monotonic()
         feeding = threading.Thread(target=self._feed, daemon=True)
@@ -166,7 +166,7 @@ class Stream:
         return self.summary()
 
     def summary(self) -> Summary:
-        """The stream in figures, so far."""
+        """Return the counts, the latency and the end of the stream until now."""
         seconds = time.monotonic() - self._began
         processed = self._cutter.events
         return Summary(
@@ -194,7 +194,7 @@ class Stream:
         )
 
     def _feed(self) -> None:
-        """Read the source into the queue."""
+        """Put the events of the source into the queue until the source ends or the queue is closed."""
         try:
             for events in self.source.runs(self._stopped):
                 if not self.buffer.put(events):
@@ -219,12 +219,12 @@ class Stream:
                 self._ended = self._ended or "end"
 
     def _in_time(self, run: Run) -> Run:
-        """A run on a clock that goes on where the camera's clock is set back."""
+        """Return a run of events with the times of a clock that goes on when the camera's clock is set back."""
         if self._options.window is None:
             return run
         before = self._clock.shift
         events, gap = self._clock.correct(run.events), run.gap
-        if gap:  # the clock may have been set back before it, within it or behind it
+        if gap:  # the clock may have been set back before, within or after the gap
             first = int(events.t[0])
             moved = first - int(run.events.t[0])
             gap = dataclasses.replace(gap, begin=min(gap.begin + before, first), end=min(gap.end + moved, first))
@@ -268,11 +268,11 @@ class Stream:
         return self._ended is not None
 
     def _note_overflow(self, run: Run, until: int) -> None:
-        """Note the events of a run that a window had no room for.
+        """Store a gap for the events of a run that were dropped because a window had no room for them.
 
         Args:
             run: the events that were cut into windows last.
-            until: the time before which these events came, in microseconds.
+            until: the time before which all of the dropped events came, in microseconds.
         """
         lost = self._cutter.dropped - self._overflowed
         if lost:
@@ -281,7 +281,7 @@ class Stream:
 
 
 class Gaps:
-    """The events that windows lack, because the queue dropped them or a window had no room for them."""
+    """The gaps in a stream: events that were dropped because the queue was full or a window had no room for them."""
 
     def __init__(self) -> None:
         self._gaps: list[Gap] = []
@@ -290,23 +290,27 @@ class Gaps:
         return len(self._gaps)
 
     def add(self, gap: Gap) -> None:
-        """Add a gap; if there are `_GAPS` of them, it is joined with the last."""
+        """Add a gap. If there are `_GAPS` gaps already, it is joined with the last of them."""
         if len(self._gaps) == _GAPS:
             gap |= self._gaps.pop()
         self._gaps.append(gap)
 
     def within(self, begin: int, end: int) -> int:
-        """The most events from `begin` to `end` that were dropped; call it for windows in the order of their begin."""
+        """Return the largest number of events from `begin` to `end` that may have been dropped.
+
+        Gaps before `begin` are forgotten, so call it for windows in the order of their begin.
+        """
         self._gaps = [gap for gap in self._gaps if gap.end >= begin]
         return sum(gap.events for gap in self._gaps if gap.begin < end)
 
 
 @contextlib.contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """A context in which SIGINT and SIGTERM call `stop`; a signal more than a second later interrupts as usual.
+    """A context in which SIGINT and SIGTERM call `stop`.
 
-    A signal often comes twice at once: to the group of the process, and to the process itself. In a thread that is not
-    the main one, signals are left as they are.
+    A signal that comes more than a second after the first interrupts the process as usual. Before that, further signals
+    have no effect, because a signal is often sent twice: to the process group, and to the process. In a thread other
+    than the main thread, the context does nothing.
     """
     before: dict[int, Any] = {}
     first: list[float] = []
@@ -325,7 +329,7 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
-            if handler not in (None, signal.SIG_IGN):  # what the caller ignores stays ignored
+            if handler not in (None, signal.SIG_IGN):  # a signal that the process ignores stays ignored
                 before[number] = signal.signal(number, end)
     try:
         yield
@@ -334,12 +338,17 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _copied(events: Events) -> Events:
-    """A copy of events, so that the run that they are part of can be freed."""
+    """Return a copy of events, so that the run of events that they are a part of can be freed."""
     return Events(events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy())
 
 
 def _joined(window: Frame | None, frame: Frame) -> Frame:
-    """A frame with the begin, the events and `whole` of its window until now."""
+    """Return a frame with the begin, the number of events and `whole` of its window until now.
+
+    Args:
+        window: the result for the previous frame of the window; None for its first frame.
+        frame: the new frame.
+    """
     if window is None:
         return frame
     whole, events = window.whole and frame.whole, window.events + frame.events

@@ -1,7 +1,7 @@
-"""The view of a stream on a terminal: the events, the classes, and whether the machine keeps up.
+"""The view of a stream on a terminal: the events, the classes, the length of the queue, and the events lost.
 
-A thread of its own draws the newest state of the stream some times a second, so the stream never waits for the
-terminal. The view takes the whole screen, and restores it at the end.
+A separate thread draws the newest state of the stream several times a second, so the stream never waits for the
+terminal. The view fills the screen; at its end the former content of the screen returns.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ _SIGNS = " -+"  # of the same pixels without colour
 def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
     """Classify a stream, with a line for each window on stdout and, on a terminal, a view on stderr.
 
-    If both are the same terminal, lines and view would disturb each other. Text for people then gives way to the view,
-    and its last lines are printed when the view ends; for CSV and JSON there is no view.
+    If stdout and stderr are the same terminal, lines and view would disturb each other. Text for people is then not
+    printed during the view, and its last lines are printed when the view ends. CSV and JSON are printed as usual, and
+    there is no view.
 
     Args:
         stream: a stream that has not begun.
         form: the form of the lines (`tcja_deploy.stream.output`).
-        top: the number of classes that a line names.
+        top: the number of classes that a line names, the likeliest first.
         view: whether to show a view if there is a terminal.
 
     Raises:
@@ -64,7 +65,7 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
             last.append(found)
         else:
             lines.prediction(found)
-        if out.quiet:  # the reader of the lines has gone
+        if out.quiet:  # the program that reads the lines has ended
             stream.stop()
 
     lines.begin()
@@ -78,7 +79,7 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
 
 
 def _shown(stream: Stream) -> Live:
-    """The live display of a stream, on the whole screen."""
+    """Return the live display of a stream, which fills the screen while it is a context."""
     return Live(
         console=err,
         screen=True,
@@ -90,11 +91,11 @@ def _shown(stream: Stream) -> Live:
 
 
 class View:
-    """Draws a stream.
+    """The view of a stream, drawn for a terminal.
 
     Args:
         console: the terminal, whose size and colours are used.
-        stream: the stream, which may be running.
+        stream: the stream, which may be running in another thread.
     """
 
     def __init__(self, console: Console, stream: Stream) -> None:
@@ -104,7 +105,7 @@ class View:
         self._sensor = stream.contract.pixels
 
     def drawn(self) -> RenderableType:
-        """The state of the stream now, in the terminal's size."""
+        """Return the state of the stream now as text that fits the terminal."""
         columns, rows = self._console.size
         state = self._state()
         body = rows - len(state) - 2
@@ -166,18 +167,18 @@ class View:
         return [
             _line("   ".join([f"{si(rate)} events a second", held, *troubles]), "yellow" if counts.dropped else ""),
             _line(_prediction_line(stream.prediction, counts.latency_median, counts.latency_99)),
-            _line("Ctrl-C ends", "dim"),
+            _line("Ctrl-C ends the stream", "dim"),
         ]
 
 
 def polarities(events: Events, sensor: tuple[int, int], most: tuple[int, int]) -> Pixels:
-    """The polarity that most events of each pixel have: 0 for no event, 1 for off, 2 for on.
+    """Return a picture of events: the polarity of most events in each pixel, 0 for no event, 1 for off, 2 for on.
 
     Args:
         events: the events to draw.
         sensor: the rows and columns of the sensor.
-        most: the most rows and columns of the picture, which has the proportions of the sensor and an even number of
-            rows.
+        most: the largest number of rows and of columns of the picture. The picture has the proportions of the sensor
+            and an even number of rows.
     """
     (height, width), scale = sensor, min(most[0] / sensor[0], most[1] / sensor[1])
     size = [max(1, int(side * scale)) for side in sensor]
@@ -187,7 +188,7 @@ def polarities(events: Events, sensor: tuple[int, int], most: tuple[int, int]) -
     more = np.bincount(at, np.where(events.p, 1.0, -1.0), height * width).reshape(sensor)
     any_ = np.bincount(at, minlength=height * width).reshape(sensor)
     for axis in (0, 1):
-        if size[axis] < sensor[axis]:  # several pixels of the sensor are one of the picture
+        if size[axis] < sensor[axis]:  # several pixels of the sensor are one pixel of the picture
             starts = np.arange(size[axis]) * sensor[axis] // size[axis]
             more, any_ = np.add.reduceat(more, starts, axis), np.add.reduceat(any_, starts, axis)
         else:  # a pixel of the sensor is repeated
@@ -197,7 +198,7 @@ def polarities(events: Events, sensor: tuple[int, int], most: tuple[int, int]) -
 
 
 def half_blocks(pixels: Pixels) -> Text:
-    """A picture in colour, with two pixels in each character, one above the other."""
+    """Return a picture (`polarities`) as text in colour. Each character shows two pixels, one above the other."""
     lines = []
     for upper, lower in zip(pixels[0::2].tolist(), pixels[1::2].tolist(), strict=True):
         line = Text()
@@ -210,7 +211,10 @@ def half_blocks(pixels: Pixels) -> Text:
 
 
 def signs(pixels: Pixels) -> Text:
-    """A picture without colour, with two pixels in each character; if both have events, the upper one is shown."""
+    """Return a picture (`polarities`) as text without colour.
+
+    Each character stands for two pixels, one above the other. If both have events, the upper one is shown.
+    """
     shown = np.where(pixels[0::2], pixels[0::2], pixels[1::2])
     return Text("\n".join("".join(_SIGNS[pixel] for pixel in row) for row in shown.tolist()), no_wrap=True)
 

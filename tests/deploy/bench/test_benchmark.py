@@ -126,7 +126,7 @@ def test_it_is_said_for_people(run, bundle, monkeypatch):
     assert "fashion_mnist, fp32, in ONNX Runtime " in out
     assert re.search(r"latency p50 [\d.]+ [µm]s latency p90 [\d.]+ [µm]s latency p99 ", out)
     assert re.search(r"throughput [\d.]+ k? ?windows/s", out)
-    assert "copies to a GPU and back are in it" in out
+    assert "it includes the copies to a GPU and back" in out
     assert "Processor: A processor, 6 cores, load 0.25, 729 MHz of 1,497, governor schedutil" in out
     assert "GPU: A GPU, 306 MHz of 612 after the runs" in out
     assert "Board: JetPack 6.2 (Jetson Linux 36.4.3), power mode 15W" in out

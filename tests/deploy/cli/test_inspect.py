@@ -48,7 +48,7 @@ def test_inspect_says_what_a_bundle_costs(run, bundle):
     assert "Data Sheet, DS-11105-001 v1.5" in " ".join(out.split())
     assert "Costs of 2 windows at a time" in out
     assert "Synaptic operations of a window" in out
-    assert "measure firing rates" in err
+    assert "measure the firing rates" in err
     _, out, _ = run("inspect", bundle, "--device", "orin-nano:7W", "--batch", "2", "--json")
     facts = json.loads(out)
     costs = facts["costs"]

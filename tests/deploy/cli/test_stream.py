@@ -416,7 +416,7 @@ def test_a_source_that_cannot_be_kept(run, bundle, recording, events, tmp_path, 
     assert code == 2
     assert err.splitlines()[-1] == (
         f"error: standard input has more than {N - 1:,} events, too many to be kept until its end: give --window, or "
-        "save it as a file"
+        "save the events as a file"
     )
 
 

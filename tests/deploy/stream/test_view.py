@@ -80,7 +80,7 @@ def test_the_view_says_what_there_is(seen, events):
     assert "1,234 dropped" in state
     assert lines[-2].startswith("window 2   0.400 to 0.600 s   ")
     assert lines[-2].endswith("cut short by the source's end")
-    assert lines[-1] == "Ctrl-C ends"
+    assert lines[-1] == "Ctrl-C ends the stream"
 
 
 @pytest.mark.parametrize("without", [{"color_system": None}, {"color_system": "256", "no_color": True}])
