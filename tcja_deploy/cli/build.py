@@ -16,53 +16,61 @@ from tcja_runtime.choices import EngineTarget, Hardware
 from tcja_runtime.errors import DONE
 from tcja_runtime.tensorrt.plugin import NEVER_RUN
 
+TargetChoice = Annotated[
+    EngineTarget, typer.Option(help="The TensorRT that builds the engine; auto takes the one that is installed.")
+]
+Tf32 = Annotated[
+    bool,
+    typer.Option("--tf32", help="Round float32 products to TF32. The engine is faster, and some spikes flip."),
+]
+Level = Annotated[
+    int | None,
+    typer.Option(
+        "--optimization-level",
+        metavar="0..5",
+        help="TensorRT's optimisation level: a higher level builds for longer, and may give a faster engine. "
+        "Default: TensorRT's own.",
+    ),
+]
+Workspace = Annotated[
+    int | None,
+    typer.Option(
+        metavar="MIB",
+        help="The GPU memory that a layer of the engine may use, in MiB. Default: half of the free memory.",
+    ),
+]
+VersionCompatible = Annotated[
+    bool,
+    typer.Option("--version-compatible", help="Build an engine that later versions of TensorRT can load, too."),
+]
+HardwareCompatible = Annotated[
+    Hardware | None,
+    typer.Option(
+        "--hardware-compatible",
+        help="Build an engine that other GPUs can load, too: those from Ampere on, or those of the same compute "
+        "capability.",
+    ),
+]
+Plugin = Annotated[
+    bool,
+    typer.Option(
+        "--plugin",
+        help="Compute each spiking layer in one CUDA kernel. The kernel is a TensorRT plugin, which has never been "
+        "run in a real TensorRT.",
+    ),
+]
+
 
 def build(
     bundle: Annotated[Path, typer.Argument(help="The bundle to add an engine to.")],
-    target: Annotated[
-        EngineTarget, typer.Option(help="The TensorRT that builds the engine; auto takes the one that is installed.")
-    ] = EngineTarget.AUTO,
+    target: TargetChoice = EngineTarget.AUTO,
     batch: BatchSizes = "1:1:8",
-    tf32: Annotated[
-        bool,
-        typer.Option("--tf32", help="Round float32 products to TF32. The engine is faster, and some spikes flip."),
-    ] = False,
-    level: Annotated[
-        int | None,
-        typer.Option(
-            "--optimization-level",
-            metavar="0..5",
-            help="TensorRT's optimisation level: a higher level builds for longer, and may give a faster engine. "
-            "Default: TensorRT's own.",
-        ),
-    ] = None,
-    workspace: Annotated[
-        int | None,
-        typer.Option(
-            metavar="MIB",
-            help="The GPU memory that a layer of the engine may use, in MiB. Default: half of the free memory.",
-        ),
-    ] = None,
-    version_compatible: Annotated[
-        bool,
-        typer.Option("--version-compatible", help="Build an engine that later versions of TensorRT can load, too."),
-    ] = False,
-    hardware: Annotated[
-        Hardware | None,
-        typer.Option(
-            "--hardware-compatible",
-            help="Build an engine that other GPUs can load, too: those from Ampere on, or those of the same compute "
-            "capability.",
-        ),
-    ] = None,
-    plugin: Annotated[
-        bool,
-        typer.Option(
-            "--plugin",
-            help="Compute each spiking layer in one CUDA kernel. The kernel is a TensorRT plugin, which has never been "
-            "run in a real TensorRT.",
-        ),
-    ] = False,
+    tf32: Tf32 = False,
+    level: Level = None,
+    workspace: Workspace = None,
+    version_compatible: VersionCompatible = False,
+    hardware: HardwareCompatible = None,
+    plugin: Plugin = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
