@@ -149,3 +149,36 @@ def _triangles(before: int, after: int) -> Floats:
     weights = np.where(within, np.maximum(0.0, 1.0 - np.abs(at + 0.5 - centre) / width), 0.0)
     matrix: Floats = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
     return matrix
+
+
+class KeptEvents:
+    """The positions of the events of a window that is cut by number, kept until the window has ended.
+
+    Args:
+        planes: the planes of counts of the network.
+        most: the most events that are kept.
+
+    Attributes:
+        events: the number of events that are kept.
+    """
+
+    def __init__(self, planes: Planes, most: int) -> None:
+        self._planes, self._most = planes, most
+        self._positions = planes.positions(Events.none())
+        self.events = 0
+
+    def add(self, positions: Positions) -> int:
+        """Keep events until there are `most` of them. Returns the number of events that were not kept."""
+        taken = min(len(positions), self._most - self.events)
+        wanted = self.events + taken
+        if wanted > len(self._positions):
+            room = min(self._most, max(wanted, 2 * len(self._positions), 1024))
+            held, self._positions = self._positions, np.empty(room, self._positions.dtype)
+            self._positions[: self.events] = held[: self.events]
+        self._positions[self.events : wanted] = positions[:taken]
+        self.events = wanted
+        return len(positions) - taken
+
+    def frame(self, begin: int, end: int) -> Floats:
+        """The frame of the kept events with the indices [begin, end), float32 [P, H, W]."""
+        return self._planes.frame(self._planes.count(self._positions[begin:end]))

@@ -28,16 +28,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.data.contract import FARTHEST, LONGEST, Floats, InputContract, microseconds
-from tcja_runtime.data.event_counts import Counts, Planes, Positions
+from tcja_runtime.data.event_counts import Counts, KeptEvents, Planes, Positions
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 
 MOST_OVERLAP = 64
 """The most windows that one event may be in, when windows overlap."""
-
 _BLOCK = 2**16
 """The number of events that are processed at a time; they fit into the cache of the processor."""
-
 Times = npt.NDArray[np.int64]
 
 
@@ -140,39 +138,6 @@ class Frame:
     whole: bool
 
 
-class _KeptEvents:
-    """The positions of the events of a window that is cut by number, kept until the window has ended.
-
-    Args:
-        planes: the planes of counts of the network.
-        most: the most events that are kept.
-
-    Attributes:
-        events: the number of events that are kept.
-    """
-
-    def __init__(self, planes: Planes, most: int) -> None:
-        self._planes, self._most = planes, most
-        self._positions = planes.positions(Events.none())
-        self.events = 0
-
-    def add(self, positions: Positions) -> int:
-        """Keep events until there are `most` of them. Returns the number of events that were not kept."""
-        taken = min(len(positions), self._most - self.events)
-        wanted = self.events + taken
-        if wanted > len(self._positions):
-            room = min(self._most, max(wanted, 2 * len(self._positions), 1024))
-            held, self._positions = self._positions, np.empty(room, self._positions.dtype)
-            self._positions[: self.events] = held[: self.events]
-        self._positions[self.events : wanted] = positions[:taken]
-        self.events = wanted
-        return len(positions) - taken
-
-    def frame(self, begin: int, end: int) -> Floats:
-        """The frame of the kept events with the indices [begin, end), float32 [P, H, W]."""
-        return self._planes.frame(self._planes.count(self._positions[begin:end]))
-
-
 @dataclasses.dataclass(eq=False)
 class _Open:
     """A window that has an event and has not ended.
@@ -189,7 +154,7 @@ class _Open:
 
     number: int
     begin: int
-    content: Counts | _KeptEvents
+    content: Counts | KeptEvents
     step: int = 0
     since: int | None = None
     latest: int = -(2**63)
@@ -301,7 +266,7 @@ class Cutter:
 
     def _add(self, window: _Open, positions: Positions, first: int, latest: int) -> None:
         """Put events into a window; `first` is the time of the first of these events, `latest` their latest time."""
-        if isinstance(window.content, _KeptEvents):
+        if isinstance(window.content, KeptEvents):
             self.dropped += window.content.add(positions)
         else:
             window.content.add(positions)
@@ -314,7 +279,7 @@ class Cutter:
         first, last = max((now - length) // hop + 1, 0), now // hop
         self.silent += max(first - self._next, 0)
         for number in range(max(first, self._next), last + 1):
-            content = _KeptEvents(self._planes, self.most) if self._keeps else Counts(self._planes)
+            content = KeptEvents(self._planes, self.most) if self._keeps else Counts(self._planes)
             self._open.append(_Open(number, number * hop, content))
         self._next = max(self._next, last + 1)
 
@@ -362,7 +327,7 @@ class Cutter:
             whole=whole,
         )
 
-    def _kept_frames(self, window: _Open, content: _KeptEvents, *, whole: bool) -> Iterator[Frame]:
+    def _kept_frames(self, window: _Open, content: KeptEvents, *, whole: bool) -> Iterator[Frame]:
         """Yields the frames of a window whose events were kept, each with the same number of events."""
         begin, end = self._between(window, 0, self._steps)
         each = content.events // self._steps

@@ -1,8 +1,7 @@
 """The child process that builds an engine: it reads a request on stdin and writes a reply on stdout, both in JSON.
 
-It runs under the Python and the TensorRT of the board. Every name of TensorRT's Python module that is used here exists
-from 10.3 to 11.4 and in TensorRT-RTX 1.7, or the code asks for it with `hasattr`; a test compares the names with the
-bindings of each version.
+It runs under the Python and the TensorRT of the board. Each name of TensorRT that it uses exists from 10.3 to 11.4 and
+in TensorRT-RTX 1.7, or the code asks for it with `hasattr`; a test compares them with the bindings of each version.
 """
 
 from __future__ import annotations
@@ -44,8 +43,6 @@ WORKSPACE = 1 / 2
 
 _NO_MEMORY = ("out of memory", "outofmemory", "out_of_memory", "bad_alloc", "insufficient memory", "cannot allocate")
 
-Reply = dict[str, Any]
-
 
 class Refused(Exception):
     """The build cannot go on.
@@ -56,7 +53,7 @@ class Refused(Exception):
 
     def __init__(self, stage: str, *log: str, **more: Any) -> None:
         super().__init__(stage)
-        self.reply: Reply = {"stage": stage, "log": list(log), **more}
+        self.reply: dict[str, Any] = {"stage": stage, "log": list(log), **more}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +97,7 @@ def main(parent: str, log: str, timings: str) -> None:
         json.dump(reply(request, Path(log), Path(timings)), stdout)
 
 
-def reply(request: BuildRequest, log: Path, timings: Path) -> Reply:
+def reply(request: BuildRequest, log: Path, timings: Path) -> dict[str, Any]:
     """Build an engine, and return its name and sidecar, or the stage and the reason of a failure."""
     try:
         name, info = _build(request, log, timings)
@@ -126,7 +123,7 @@ def _build(request: BuildRequest, log: Path, timings: Path) -> tuple[str, Engine
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, logger)
         used = _parse(trt, parser, network, request.model, form, errors)
-        _check_products(_products(trt, network), request.products)
+        _check_products(trt, network, request.products)
         config = builder.create_builder_config()
         job = _Job(trt, request, parser, network, config, _device(trt, config), used)
         _configure(job)
@@ -159,7 +156,7 @@ def _registered_plugin(trt: Any) -> str:
 
 
 def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, errors: list[str]) -> PluginInfo | None:
-    """Parse a model into a network.
+    """Parse a model into a network, and return the use of the plugin; None without it.
 
     Args:
         trt: TensorRT's Python module.
@@ -168,9 +165,6 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
         model: the ONNX file.
         form: the form of the plugin; None for standard operators.
         errors: the errors that TensorRT has logged so far.
-
-    Returns:
-        The use of the plugin; None without it.
     """
     if form is None:
         used, parsed = None, parser.parse_from_file(str(model))
@@ -298,7 +292,8 @@ def _products(trt: Any, network: Any) -> dict[str, int]:
     return dict(found)
 
 
-def _check_products(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+def _check_products(trt: Any, network: Any, wanted: Mapping[str, int]) -> None:
+    found = _products(trt, network)
     for kind, n in wanted.items():
         if found.get(kind, 0) < n:
             raise Refused("types", f"{n} products are to be {kind}, it has {found or 'none'}")
