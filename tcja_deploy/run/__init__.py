@@ -1,1 +1,1 @@
-"""`run`: recordings and windows classified."""
+"""`run`: classifying recordings and windows."""

@@ -36,21 +36,22 @@ _HELD = tuple(field.name for field in dataclasses.fields(Span))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifiedWindows:
-    """Windows of files, and the classes that a network gives them: N windows, K classes of each.
+    """Windows of files, and the classes that a network predicts for them: N windows, and the K likeliest of each.
 
     Attributes:
         bundle: the bundle's path.
         network: the network's name.
-        backend: the title of the backend that ran it.
+        backend: the title of the backend that ran the network.
         output: the kind of the scores, "rates" or "logits".
         classes: the names of the classes, in the order of the output.
-        files: the files that the windows are in.
+        files: the paths of the files with the windows.
         counts: the number of windows of each file.
         likeliest: the K likeliest classes of each window, int32 [N, K], the likeliest first.
         scores: the scores of these classes, float32 [N, K].
-        labels: the label of each window, int64 [N]; -1 where it has none.
-        spans: the part of a recording that each window holds; None for a window that is of no recording.
-        pictured: the first windows as the network took them, float32 [n, ...], as many as were asked for.
+        labels: the label of each window, int64 [N]; -1 for a window without a label.
+        spans: the part of a recording that each window holds; None for a window that is not from a recording.
+        pictured: the input of the network for the first windows, float32 [n, ...]; at most `RunOptions.pictured` of
+            them.
     """
 
     bundle: str
@@ -68,13 +69,13 @@ class ClassifiedWindows:
 
     @property
     def accuracy(self) -> Accuracy:
-        """The accuracy on the windows with a label."""
+        """The accuracy on the windows that have a label."""
         right = np.count_nonzero(self.likeliest[:, 0] == self.labels)
         return Accuracy(int(right), int(np.count_nonzero(self.labels >= 0)))
 
     @property
     def confusion(self) -> npt.NDArray[np.int64] | None:
-        """The number of windows by label [rows] and predicted class [columns]; None without labels."""
+        """The number of windows by label (rows) and predicted class (columns); None if no window has a label."""
         known = self.labels >= 0
         if not known.any():
             return None
@@ -83,9 +84,10 @@ class ClassifiedWindows:
         return np.bincount(pairs, minlength=n * n).reshape(n, n)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A dictionary for each window: file, number in the file, label or None, likeliest classes with scores.
+        """Yield a dictionary for each window: its file, its number in the file, its label, and its likeliest classes.
 
-        A window of a recording also has the fields of its `tcja_runtime.data.recordings.Span`.
+        The label is None for a window without one. The fields of `tcja_runtime.data.recordings.Span` follow; they are
+        None for a window that is not from a recording.
         """
         places = (
             (file, window) for file, count in zip(self.files, self.counts, strict=True) for window in range(count)
@@ -102,7 +104,7 @@ class ClassifiedWindows:
             yield {"file": file, "window": window, "label": named, "top": top, **held}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return {
             **{name: getattr(self, name) for name in ("bundle", "network", "backend", "output", "classes")},
             "windows": list(self.rows()),
@@ -113,7 +115,7 @@ class ClassifiedWindows:
         }
 
     def to_csv(self) -> str:
-        """CSV (RFC 4180, with line feeds alone): a line of column names, then a line for each window."""
+        """Return CSV (RFC 4180, but lines end with LF): a line of column names, then a line for each window."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         heads = [f"{head}_{place}" for place in range(1, self.likeliest.shape[1] + 1) for head in ("class", "score")]
@@ -127,15 +129,15 @@ class ClassifiedWindows:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to classify files.
+    """The options of a classification of files.
 
     Attributes:
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
-        trust_engine: whether to load engines that the bundle's manifest does not know.
-        top: the number of classes to name for each window, at most.
-        window: the windows that recordings are cut into; None takes each recording as one window, or as the network's
-            contract cuts it.
-        pictured: the number of windows to keep for a picture, from the first on.
+        trust_engine: whether to load engines that the bundle's manifest does not list.
+        top: the largest number of classes to name for each window.
+        window: the windows that recordings are cut into; None takes a recording, or a labelled segment of it, as one
+            window, unless the rule of the network's contract makes several of it.
+        pictured: the number of windows to keep for a picture, from the first window on.
     """
 
     backend: str = AUTO
@@ -153,8 +155,8 @@ def classify(
     Args:
         path: the bundle.
         files: files of windows, recordings, or folders of them (`tcja_runtime.data.dataset.load`).
-        options: the backend, the windows, and the results to keep.
-        progress: where to show progress, and why engines are passed over.
+        options: the options of the classification.
+        progress: where to show progress, and the reason for each engine that is skipped.
 
     Raises:
         BadInput: the bundle or a file cannot be used, or the network does not classify.
@@ -166,7 +168,7 @@ def classify(
     manifest = bundle.manifest
     if not manifest.classes:
         raise BadInput(f"{path}: the network has no classes, so it cannot classify")
-    with progress.step("look through the files"):
+    with progress.step("open the files"):
         data = [load(file, manifest.input, manifest.classes, options.window) for file in files]
     with progress.step("load the network"):
         backend = opened(bundle, options.backend, trust_engine=options.trust_engine)
@@ -181,7 +183,7 @@ def classify(
 def _classified(
     bundle: Bundle, backend: Backend, data: Sequence[Data], options: RunOptions, progress: Progress
 ) -> ClassifiedWindows:
-    """Run all windows, a batch at a time, and keep their likeliest classes."""
+    """Run all windows, a batch at a time. Returns their likeliest classes."""
     manifest = bundle.manifest
     likeliest: list[Classes] = []
     scores: list[Floats] = []
@@ -200,7 +202,7 @@ def _classified(
     parts = [part for each in data for part in each.parts]
     counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
     spans: list[Span | None] = []
-    for part in parts:  # the spans of a recording are known once its windows were read
+    for part in parts:  # the spans of a recording are known after its windows were read
         spans += part.reading.spans if part.reading else [None] * part.count
     labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
     return ClassifiedWindows(
@@ -220,12 +222,14 @@ def _classified(
 
 
 def pictured_windows(path: Path, found: ClassifiedWindows, progress: Progress | None = None) -> list[PicturedWindow]:
-    """The windows that were kept for a picture, with the gates of the network's attention, from ONNX Runtime.
+    """Return the windows that were kept for a picture, with the gates of the network's attention.
+
+    ONNX Runtime computes the gates. If it is not installed, they are left out.
 
     Args:
         path: the bundle.
         found: the classified windows.
-        progress: where to say that there is no ONNX Runtime; the gates are then left out.
+        progress: where to show why the gates are left out.
     """
     progress = progress or silent()
     manifest = Bundle.open(path, any_engine=True).manifest
@@ -250,7 +254,7 @@ def pictured_windows(path: Path, found: ClassifiedWindows, progress: Progress | 
 
 
 def _cell(value: object) -> object:
-    """A value as a cell of the CSV has it."""
+    """Return a value as a cell of the CSV: an empty text for None, "yes" or "no" for a truth value."""
     if value is None:
         return ""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""The scores of a network's classes, from its output."""
+"""Computing the scores of classes from the output of a network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tcja_runtime.evidence.trace import Values
 
 
 def scores(output: Values, bundle: Bundle, title: str) -> Values:
-    """The scores of the classes of each window, [N, classes].
+    """Return the scores of the classes of each window, [N, classes].
 
     Args:
-        output: the network's output, [N, classes]; or [N, T, classes], one for each time step, of which the scores are
-            the mean.
+        output: the network's output, [N, classes]; or its output at each time step, [N, T, classes], whose mean over
+            time is taken.
         bundle: the network's bundle.
         title: the title of the backend that ran the network, for the message.
 
