@@ -1,4 +1,4 @@
-"""Proves parity again on this machine, with what the bundle carries."""
+"""Proving parity again on this machine, with the golden vectors of a bundle."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from tcja_runtime.evidence.trace import Observation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyOptions:
-    """What a verification does besides the comparison with the golden vectors, which it always makes.
+    """The options of a verification. With any options, the network is compared with the golden vectors.
 
     Attributes:
-        data: a file or folder of windows to classify, free-running (`tcja_runtime.data.dataset.load`). How the trained
-            network classifies them is only known if they are the data of the export, or the first windows of it. None
+        data: a file or folder of windows to classify, free-running (`tcja_runtime.data.dataset.load`). The trained
+            network's predictions for them are known only if they are the data of the export, or its first windows. None
             classifies the golden windows.
         samples: the largest number of windows to take from the data, from the first on; None takes all.
         bisect: whether to find the first signal that is wrong, if parity is not met.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and TensorRT for
             each engine that this machine can run.
-        trust_engine: whether to load engines whose hash is not in the manifest.
-        anytime: the number of windows to show the network frame by frame (`tcja_runtime.evidence.anytime`), from the
-            first on; None for as many real windows as take little time.
+        trust_engine: whether to load engines that the bundle's manifest does not list.
+        anytime: the number of windows to run again with only 1 to T of their frames, from the first window on
+            (`tcja_runtime.evidence.anytime`); None takes as many real windows as take little time.
     """
 
     data: Path | None = None
@@ -66,7 +66,7 @@ class Verified:
     Attributes:
         bundle: the bundle.
         report: the comparison with the trained network.
-        culprit: the first signal that is wrong; None if nothing is wrong, or if `bisect` was not asked for.
+        culprit: the first signal that is wrong; None if nothing is wrong, or if `VerifyOptions.bisect` is False.
     """
 
     bundle: Bundle
@@ -80,10 +80,10 @@ class BackendProof:
 
     Attributes:
         parity: the comparison of the network.
-        engines: the comparison of each engine, of which only the output is seen; none for ONNX Runtime.
-        predictions: the predictions of the network for the windows that are classified; None without classes.
-        curves: how early these predictions can be had.
-        culprit: the first signal that is wrong; None if nothing is wrong, or if `bisect` was not asked for.
+        engines: the comparison of the output of each engine; empty for ONNX Runtime.
+        predictions: the predictions of the network for the windows that are classified; None if it does not classify.
+        curves: the curves that show how early these predictions can be had.
+        culprit: the first signal that is wrong; None if nothing is wrong, or if `VerifyOptions.bisect` is False.
     """
 
     parity: verdict.Parity
@@ -95,14 +95,14 @@ class BackendProof:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Evidence:
-    """What a network is compared with.
+    """The golden vectors and the data on which a network is compared with the trained one.
 
     Attributes:
         golden: the golden vectors of the bundle.
-        data: the windows of the user's data; None if none are given.
-        original: the trained network's predictions for the windows that are classified: the data, or else the golden
-            windows. There are none if these are not known.
-        shown: the windows that networks are shown frame by frame.
+        data: the windows of the user's data; None if no data is given.
+        original: the trained network's predictions for the data, or for the golden windows if no data is given; empty
+            if they are not known.
+        shown: the windows that networks run again with only 1 to T of their frames.
     """
 
     golden: Golden
@@ -122,7 +122,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
     Raises:
         BadInput: the bundle is damaged, its files do not belong together, or the data cannot be used.
         ParityNotMet: a model of the bundle is not the network that the manifest describes.
-        Unavailable: this machine lacks what the backend needs.
+        Unavailable: this machine lacks a package or device that the backend needs.
     """
     options, progress = options or VerifyOptions(), progress or silent()
     with progress.step("check the hashes"):
@@ -168,7 +168,7 @@ class _Network:
 
     Attributes:
         bundle: the bundle.
-        probes: its models with spikes and signals as outputs, the plain model first.
+        probes: the models of the bundle, whose spikes and signals are outputs; the first is model.plain.onnx.
         engines: the engines of the backend that this machine can run, the last built first; none for ONNX Runtime.
     """
 
@@ -178,7 +178,7 @@ class _Network:
 
     @classmethod
     def loaded(cls, opened: Bundle, name: str, trust_engine: bool) -> _Network:
-        """Load the network in the backend of a name."""
+        """Load the network in a backend."""
         manifest = opened.manifest
         if name not in ENGINE_TARGETS:
             return cls(opened, onnxruntime_probes(opened.path, manifest.signature, name), [])
@@ -186,7 +186,7 @@ class _Network:
         return cls(opened, tensorrt_probes(opened.path, manifest.signature, name, manifest.precision), running)
 
     def run(self, inputs: Floats) -> Predictions:
-        """The predictions for windows [n, ...]: of the first engine, or else of the plain model."""
+        """Return predictions for windows [n, ...]: of the first engine or, without engines, of model.plain.onnx."""
         if not self.engines:
             return Predictions.of_run(self.probes[0].run(inputs))
         output = engine_output(self.engines[0], inputs, self.bundle.manifest.output)
@@ -202,13 +202,13 @@ class _Network:
 
 
 def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
-    """Compare a bundle's network in one backend with its golden vectors, and count how it classifies.
+    """Compare a bundle's network in one backend with the golden vectors, and classify windows with it.
 
     Args:
         opened: the bundle.
-        evidence: what the network is compared with.
+        evidence: the golden vectors and the data.
         name: the name of the backend.
-        options: what to verify.
+        options: the options of the verification.
         progress: where progress is shown.
     """
     manifest, golden = opened.manifest, evidence.golden
@@ -225,7 +225,7 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
         engines=[engine_parity(engine, golden, manifest, found.outputs) for engine in network.engines],
     )
     if options.bisect and found.parity.failures:
-        with progress.step("find what is wrong"):
+        with progress.step("find the first wrong signal"):
             culprit = bisect(found.parity, opened.path, network.probes, golden, signature)
         proof = dataclasses.replace(proof, culprit=culprit)
     if found.exported is None:
@@ -247,7 +247,11 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
 
 
 def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[str]]:
-    """The names of the backends to prove, and why engines are left out, a sentence each."""
+    """Return the names of the backends to prove, and for each engine that is left out a sentence that says why.
+
+    Raises:
+        Unavailable: this machine can run neither ONNX Runtime nor an engine of the bundle.
+    """
     names, not_run = [], []
     found = engines(opened, trust_engine=options.trust_engine)
     if options.backend != AUTO:
@@ -270,7 +274,7 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
 
 
 def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
-    """The golden vectors and the data, with the trained network's predictions, and the windows to show."""
+    """Load the golden vectors and the data, and find the predictions of the trained network that are known for them."""
     manifest = opened.manifest
     data = _data(options.data, options.samples, manifest)
     vectors = golden.load(opened.path / bundle.GOLDEN, manifest.input)
@@ -289,10 +293,10 @@ def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
 
 
 def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
-    """The second proof, with one more failure if the second backend is right less often than the first.
+    """Return the second proof, with one more failure if the second backend is right less often than the first.
 
-    It is a failure only if chance does not explain the difference. The backends are only compared with each other if
-    the trained network's predictions are not known.
+    It is a failure only if chance does not explain the difference. The backends are compared with each other only if
+    the trained network's predictions are not known; otherwise each backend is compared with these.
     """
     statistics = second.parity.statistics
     if not first.predictions or not second.predictions or (statistics and statistics.compared):
@@ -310,10 +314,10 @@ def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
 
 
 def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:
-    """The windows of the data to classify; None if no data is given.
+    """Return the windows of the data to classify; None if no data is given.
 
     Raises:
-        BadInput: the data cannot be used, or `samples` does not go with it.
+        BadInput: the data cannot be used, or `samples` is below 1 or given without data.
     """
     if samples is not None and samples < 1:
         raise BadInput(f"`samples` {samples} must be at least 1")
@@ -328,7 +332,7 @@ def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | 
 
 
 def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
-    """Check that golden vectors are of the network that the manifest describes.
+    """Check that golden vectors fit the network that the manifest describes.
 
     Raises:
         BadInput: an array has another shape, or a layer or signal is missing.
@@ -357,6 +361,6 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
     wrong = [name for name, fit in fits.items() if not fit]
     if wrong:
         raise BadInput(
-            f"{path / bundle.GOLDEN} is of another network than the manifest: its {' and '.join(wrong)} do not fit; "
+            f"{path / bundle.GOLDEN} does not fit the network of the manifest: its {' and '.join(wrong)} differ; "
             "export the bundle again"
         )

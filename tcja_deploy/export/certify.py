@@ -1,4 +1,7 @@
-"""Proves an export against the trained network in PyTorch, and records what proves it again without PyTorch."""
+"""Proving that exported models fire the spikes of the trained network in PyTorch.
+
+The proof records golden vectors, with which `verify` repeats it without PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,9 @@ class ExportedNetwork:
         folder: the folder of the models.
         signature: the signature of the models.
         lowered: the models in their precision, and the network in PyTorch that they must match.
-        advice: the advice for each lower precision; empty if it is still to be derived, which needs a float32 export.
-        calibration: the source and the number of the windows that the scales of INT8 come from; empty without scales.
+        advice: the advice for each lower precision; empty if it has not been computed yet, as in a float32 export.
+        calibration: the source and the number of the windows on which the scales of INT8 were measured; empty in other
+            precisions.
     """
 
     trained: TrainedNetwork
@@ -80,13 +84,14 @@ def certify(
 
     Args:
         network: the trained network and its models.
-        windows: the data. All windows are classified by the free-running network.
+        windows: the windows to compare on. The free-running network classifies all of them.
         judged: the number of windows, from the first on, that are judged spike by spike.
-        shown: the number of windows that are shown frame by frame; None for as many real ones as take little time.
+        shown: the number of windows to run again with only 1 to T of their frames; None takes as many real windows as
+            take little time.
         progress: where progress is shown.
 
     Raises:
-        ParityNotMet: a model departs from the signature, so that nothing can be compared.
+        ParityNotMet: a model does not agree with the signature, so that nothing can be compared.
     """
     signature, size = network.signature, batch_size(network.signature)
     recorder = _Recorder(network)
@@ -115,15 +120,15 @@ def certify(
 
 
 class _Recorder:
-    """Records what the reference computes, and collects what the bundle and the report keep of it.
+    """Records the trained network, and collects the golden vectors of the bundle and the profile for the report.
 
     Args:
         network: the network and its models.
 
     Attributes:
-        golden: the golden vectors so far.
+        golden: the golden vectors that were recorded until now.
         profiles: the profile of each batch of windows.
-        advice: the advice for each lower precision; derived from the first batch if it is not given.
+        advice: the advice for each lower precision. If `network` has none, it is computed from the first batch.
         estimated: by signal, the operations for which no rounding bound is known.
     """
 
@@ -144,7 +149,11 @@ class _Recorder:
         return recording
 
     def stimuli(self, size: int) -> dict[str, Recording]:
-        """Record the random and the exact stimulus, `size` windows at a time. Returns them by the scene's name."""
+        """Record the network on the random and the exact stimulus. Returns both recordings, by the stimulus's name.
+
+        Args:
+            size: the number of windows to run at once.
+        """
         signature, network = self._network.signature, self._network.lowered.network
         windows = stimulus.windows([layer.shape for layer in signature.layers], signature.time_steps)
         scenes = {stimulus.RANDOM: self._stimulus(network, windows, size)}
@@ -177,13 +186,13 @@ class _Recorder:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Classification:
-    """How the trained and the exported network classify the data.
+    """The predictions of the trained network, and their comparison with those of the exported network.
 
     Attributes:
-        original: the predictions of the trained network; those for no windows if it does not classify.
-        statistics: the comparison of both networks' predictions; None without classes.
-        curves: how early the predictions of each network can be had.
-        untold: why that is not known, a sentence each.
+        original: the predictions of the trained network; empty if it does not classify.
+        statistics: the comparison of both networks' predictions; None if the networks do not classify.
+        curves: the curves that show how early the predictions of each network can be had.
+        untold: the reasons why a curve is missing, a sentence for each.
     """
 
     original: Predictions
@@ -200,14 +209,15 @@ def _classify(
     shown: int | None,
     progress: Progress,
 ) -> _Classification:
-    """Classify windows with the trained network, and with a model of the exported one.
+    """Classify windows with the trained network, and with one of the exported models.
 
     Args:
         network: the network and its models.
-        probe: the model.
-        comparison: the comparison of the first windows, whose predictions are known.
+        probe: the exported model.
+        comparison: the comparison of the first windows, which has their predictions.
         windows: the windows to classify.
-        shown: the number of windows to show frame by frame; None for as many real ones as take little time.
+        shown: the number of windows to run again with only 1 to T of their frames; None takes as many real windows as
+            take little time.
         progress: where progress is shown.
     """
     if comparison.original is None or comparison.exported is None:
@@ -223,7 +233,7 @@ def _classify(
     size, identity = batch_size(signature), model_identity(network.folder, PLAIN_MODEL)
     original = Classifier(_reference_name(), run_trained, size)
     exported = Classifier(probe.backend, run_exported, size)
-    # The reference is the trained network itself only where the export keeps its precision.
+    # In a lower precision the reference is not the trained network, so the predictions of the latter are not known.
     known = comparison.original if network.lowered.network is trained else comparison.original.first(0)
     with ExitStack() as until:
         ours = predict(original, windows, known, f"{original.name} of {identity}", progress, until)

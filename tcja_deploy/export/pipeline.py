@@ -1,4 +1,4 @@
-"""The main job: from a checkpoint to a verified bundle."""
+"""The export: from a checkpoint to a verified bundle."""
 
 from __future__ import annotations
 
@@ -58,16 +58,23 @@ from tcja_runtime.model_file.tensor_names import spikes_tensor
 from tcja_runtime.tensorrt.build import BuildOptions
 
 RANDOM_WINDOWS = 2
-"""The least number of random windows. A small network takes more: as many as run at once."""
+"""The least number of random windows. A small network gets more: as many as it runs at once (`batch_size`)."""
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Manifest, verdict.Report]:
     """Export a checkpoint and write its bundle.
 
+    Args:
+        request: the network to export, and the options.
+        progress: where progress is shown; None shows nothing.
+
+    Returns:
+        The manifest of the bundle, and the comparison of the exported network with the trained one.
+
     Raises:
         BadInput: the checkpoint, the data or an option cannot be used, or TensorRT cannot build the model.
-        Unavailable: this machine lacks something that the export needs.
-        ParityNotMet: the exported network is not the trained one; no bundle is written.
+        Unavailable: this machine lacks a package, a device or memory that the export needs.
+        ParityNotMet: the exported network does not agree with the trained one; no bundle is written.
     """
     progress = progress or silent()
     _check_options(request)
@@ -108,7 +115,7 @@ def _export(
 
 
 def _network(request: ExportRequest, progress: Progress) -> TrainedNetwork:
-    """The trained network, as the request wants it to return its output, cut recordings and name classes."""
+    """Return the trained network, with the request's output, class names and rule that cuts recordings."""
     with progress.step("read the checkpoint" if request.model is None else "replace the neurons"):
         network = _trained(request)
         if request.per_step:
@@ -121,7 +128,10 @@ def _network(request: ExportRequest, progress: Progress) -> TrainedNetwork:
 def _to_onnx(
     network: TrainedNetwork, folder: Path, signature: NetworkSignature, windows: Windows, progress: Progress
 ) -> ExportedNetwork:
-    """The models of a network in float32. The signature gets their taps, step output and weights."""
+    """Export a network in float32. Returns its models, and their signature.
+
+    The given signature gets the probed signals (`taps`), the output of each step, and the weights.
+    """
     with progress.step("export to ONNX"):
         metadata = {
             "producer": producer(),
@@ -147,12 +157,12 @@ def _to_onnx(
 
 
 def _lowered(request: ExportRequest, network: ExportedNetwork, windows: Windows, progress: Progress) -> ExportedNetwork:
-    """The models in the precision of the request, with the advice and the calibration that they come from."""
+    """Return the models in the precision of the request, with the advice and the calibration that were used."""
     if request.precision == "fp32":
         return network
     trained, signature, exported = network.trained.model, network.signature, network.lowered.exported
     size = batch_size(signature)
-    with progress.step("predict flips in lower precision"):
+    with progress.step("predict the flips in lower precisions"):
         recording = recorder.record(trained, next(windows.batches(size)), signature)
         advice = advise(trained, recording.inputs, recording.reference, signature.layers)
     kept = _kept(request, advice, exported, signature)
@@ -165,22 +175,26 @@ def _lowered(request: ExportRequest, network: ExportedNetwork, windows: Windows,
         with progress.counted(f"calibrate on {windows.source}", len(some)) as advance:
             scales = calibrate(trained, modules, some.batches(size), advance)
         calibration = {"source": windows.source, "windows": len(some)}
-    with progress.step(f"lower to {request.precision}"):
+    with progress.step(f"lower the precision to {request.precision}"):
         found = lowered(trained, exported, request.precision, kept, scales)
     signature = dataclasses.replace(signature, weights=found.exported.weights)
     return dataclasses.replace(network, signature=signature, lowered=found, advice=advice, calibration=calibration)
 
 
 def _kept(request: ExportRequest, advice: list[Advice], exported: Exported, signature: NetworkSignature) -> set[str]:
-    """The modules that stay in float32."""
+    """Return the names of the modules that stay in float32.
+
+    Raises:
+        BadInput: all modules would stay in float32, or a name of the request is not known.
+    """
     advised = next(found.keep for found in advice if found.precision == request.precision)
     meant = {ADVISED: advised, NOTHING: []}
     names = [name for given in request.keep for name in meant.get(given, [given])]
     kept = keep_in_float32(names, exported.model, exported.weights, signature.layers)
     if all(weight.module in kept for weight in exported.weights):
         raise BadInput(
-            f"`precision` {request.precision} would leave everything in float32, as "
-            f"{', '.join(names)} are kept; choose with `keep`, or `keep` {NOTHING}"
+            f"`precision` {request.precision} would leave everything in float32, because "
+            f"{', '.join(names)} are kept; name fewer layers with `keep`, or none with `keep` {NOTHING}"
         )
     return kept
 
@@ -188,7 +202,7 @@ def _kept(request: ExportRequest, advice: list[Advice], exported: Exported, sign
 def _laid_out(
     request: ExportRequest, network: ExportedNetwork, target: str | None, progress: Progress
 ) -> tuple[ExportedNetwork, TimeForms]:
-    """The plain model with the time form of each layer."""
+    """Choose the time form of each layer in model.plain.onnx. Returns the models in these forms, and the forms."""
     signature, models = network.signature, network.lowered
     time_form = choose(request.time_form, target, models, signature, progress)
     exported = with_time_forms(models.exported, time_form.forms, pooled=target is None)
@@ -198,7 +212,7 @@ def _laid_out(
 
 
 def _manifest(network: ExportedNetwork, time_form: TimeForms, streaming: Streaming, report: verdict.Report) -> Manifest:
-    """The manifest of a bundle without engines."""
+    """Return the manifest of a bundle without engines."""
     trained, signature, models = network.trained, network.signature, network.lowered
     return Manifest(
         producer=producer(),
@@ -248,7 +262,7 @@ def _write(request: ExportRequest, folder: Path, manifest: Manifest, certificate
 
 
 def _trained(request: ExportRequest) -> TrainedNetwork:
-    """The trained network: one of the registry, found by its checkpoint, or a user's own."""
+    """Return the trained network: one of the registry, which is found from its checkpoint, or a user's own."""
     checkpoint = (
         load_checkpoint(request.checkpoint, trust_checkpoint=request.trust_checkpoint) if request.checkpoint else None
     )
@@ -278,7 +292,7 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
 
 
 def _check_options(request: ExportRequest) -> None:
-    """Check the options that need nothing else."""
+    """Check the options that can be checked without the network and the data."""
     if request.precision not in PRECISIONS:
         raise BadInput(f"`precision` {request.precision} must be {', '.join(PRECISIONS)}")
     if request.time_form not in (None, AUTO, *TIME_FORMS):
@@ -288,7 +302,7 @@ def _check_options(request: ExportRequest) -> None:
     if request.report is None:
         return
     if request.report.absolute() == request.out.absolute():
-        raise BadInput(f"`report` {request.report} is where the bundle goes; choose another file")
+        raise BadInput(f"`report` {request.report} is the path of the bundle; choose another file")
     check_new_file(request.report, "`report`")
 
 
@@ -297,8 +311,8 @@ def _check_used(exported: Exported, signature: NetworkSignature) -> None:
     for layer in signature.layers:
         if spikes_tensor(layer.name) not in made:
             raise BadInput(
-                f"the spiking layer '{layer.name}' has no part in the network's answer, so it is not in the model; "
-                "leave it out of forward, or return what it leads to alone"
+                f"the network's output does not depend on the spiking layer '{layer.name}', so it is not in the model; "
+                "remove the layer from forward, or return the output that depends on it"
             )
 
 
@@ -310,7 +324,7 @@ def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[st
 
 
 def _windows(request: ExportRequest, network: TrainedNetwork, signature: NetworkSignature) -> Windows:
-    """The windows to compare on: the data of the request, or random ones."""
+    """Return the windows to compare on: those of the request's data, or random windows if it has no data."""
     for option, n in (("`samples`", request.samples), ("`judge`", request.judge)):
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")

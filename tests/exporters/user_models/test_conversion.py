@@ -296,7 +296,7 @@ class Dead(own.Window):
 def test_a_spiking_layer_that_leads_nowhere_is_named(tmp_path):
     network = own.awake(Dead(*own.activation_based("m")))
     with pytest.raises(
-        BadInput, match=r"the spiking layer 'net\.n2' has no part in the network's answer, so it is not in"
+        BadInput, match=r"the network's output does not depend on the spiking layer 'net\.n2', so it is not in"
     ):
         pipeline.export(ExportRequest(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
 
