@@ -99,7 +99,7 @@ def verdict(report: Report) -> Text:
         text.append(": not one spike differs.", style="default")
     if report.silent:
         layers = ", ".join(report.silent)
-        text.append(f" No spike was seen in {layers}: this data proves little about it.", style="yellow")
+        text.append(f" This data proves little about {layers}: no spike was seen there.", style="yellow")
     if not report.real:
         text.append(" No real data was used (--data), so accuracy is unknown.", style="yellow")
     unproven = [str(found.engine) for found in report.engines if not found.proven]

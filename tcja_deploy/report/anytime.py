@@ -1,4 +1,4 @@
-"""The section of the report about how early a prediction can be had, and the words for it."""
+"""The section of the report about how early a prediction can be had, and the meaning of its two kinds of curves."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from tcja_runtime.evidence.agreement import Accuracy, Interval
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve
 
 _MEANING = {
-    STEPS_READ: "the answer of the first time steps of whole windows; attention mixes later frames into each step.",
-    FRAMES_SHOWN: "the answer when only the first frames have come, the others being empty; a live system can know it.",
+    STEPS_READ: "the prediction from the output of the first time steps, when the network runs on whole windows; "
+    "attention mixes later frames into each step.",
+    FRAMES_SHOWN: "the prediction when the network runs on the first frames only, and the later frames are empty; a "
+    "live system can compute it.",
 }
 
 
 def meaning(found: Sequence[Curve]) -> str:
-    """A sentence on each kind of curve in a list: what it counts."""
+    """Return a sentence for each kind of curve in a list, which says what the curve counts."""
     counted = {each.counted for each in found}
     return " ".join(f"{how.capitalize()}: {said}" for how, said in _MEANING.items() if how in counted)
 
 
 def quarters(steps: int) -> list[int]:
-    """The numbers of time steps in a short table: 1, a quarter, half and three quarters of all, and all."""
+    """Return the numbers of time steps for a short table: 1, and a quarter, half, three quarters and all of `steps`."""
     return sorted({1, *(max(1, round(steps * quarter / 4)) for quarter in (1, 2, 3)), steps})
 
 
 def section(found: Sequence[Curve]) -> Html:
-    """The section of the report about curves; empty if there are none."""
+    """Return the section of the report about curves; empty if there are no curves."""
     if not found:
         return Html()
     same = [_line(each, found[0].network, each.agreement, None) for each in found]
@@ -43,19 +45,22 @@ def section(found: Sequence[Curve]) -> Html:
     heads, rows = _numbers(found)
     return tag(
         "section",
-        tag("h2", "How early an answer can be had"),
+        tag("h2", "How early a prediction can be had"),
         figure(joined([tag("div", *panels, class_="small charts"), plots.legend(same)]), meaning(found)),
-        html.table("When answers are settled", *_settled(found), numbers=range(1, 5)),
+        html.table("When predictions are settled", *_settled(found), numbers=range(1, 5)),
         tag(
             "details",
             tag("summary", "After every step"),
-            html.table("Answers after every step", heads, rows, numbers=range(len(heads))),
+            html.table("Predictions after every step", heads, rows, numbers=range(len(heads))),
         ),
     )
 
 
 def _line(each: Curve, reference: str, shares: Sequence[float], intervals: Sequence[Interval] | None) -> plots.Line:
-    """The line of a curve in a chart. The reference's is wide and lies under the others, which should cover it."""
+    """Return the line of a curve in a chart.
+
+    The line of the trained network (`reference`) is wide and lies under the other lines.
+    """
     under = each.network == reference
     return plots.Line(
         name=f"{each.network}, {each.counted}",
@@ -67,7 +72,7 @@ def _line(each: Curve, reference: str, shares: Sequence[float], intervals: Seque
 
 
 def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
-    """The heads and rows of a table of the time steps from which on predictions hardly change."""
+    """Return the headings and rows of a table: for each curve, the time step from which its predictions are settled."""
     heads = ["", "windows", f"{100 * SETTLED:g} % settled from step"]
     rows = [[f"{each.network}, {each.counted}", f"{each.windows:,}", str(each.settled)] for each in found]
     if any(each.accuracy for each in found):
@@ -79,7 +84,7 @@ def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
 
 
 def _numbers(found: Sequence[Curve]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """The heads and rows of a table of all shares after every time step."""
+    """Return the headings and rows of a table of the shares of all curves after every time step."""
     heads, columns = ["step"], [[str(t + 1) for t in range(len(found[0].same))]]
     for each in found:
         called = f"{each.network}, {each.counted}"
@@ -92,11 +97,11 @@ def _numbers(found: Sequence[Curve]) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def _shares(each: Curve) -> list[float]:
-    """The accuracy after each number of steps, from 0 to 1."""
+    """Return the accuracy after each number of time steps, from 0 to 1."""
     return [after.share for after in each.accuracy if after.share is not None]
 
 
 def _with_interval(accuracy: Accuracy) -> str:
-    """An accuracy and its confidence interval, such as "50.00 % (15.00 % to 85.00 %)"."""
+    """Return an accuracy and its confidence interval as text, such as "50.00 % (15.00 % to 85.00 %)"."""
     low, high = accuracy.interval
     return f"{percent(accuracy.share)} ({percent(low)} to {percent(high)})"

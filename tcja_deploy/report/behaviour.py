@@ -14,7 +14,10 @@ from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
 
 
 def margins(report: Report, profile: NetworkProfile) -> Html:
-    """A histogram for each layer of its neurons' distances from the threshold; empty without samples."""
+    """Return a section with a histogram for each layer: the distances of its membranes from the threshold.
+
+    The result is empty if no membranes were sampled.
+    """
     counts = {layer: found for layer, found in profile.margins.items() if sum(found)}
     if not counts:
         return Html()
@@ -23,7 +26,7 @@ def margins(report: Report, profile: NetworkProfile) -> Html:
     for layer in (layer for found in report.backends for layer in found.layers):
         furthest[layer.layer] = max(furthest.get(layer.layer, 0.0), layer.margin)
     edges = MARGIN_EDGES.tolist()
-    # A third of a decade below the smallest share, or its bar would have no height.
+    # The axis begins a third of a decade below the smallest share, so that its bar has a height.
     floor = min(math.floor(math.log10(least) - 1 / 3), -1)
     panels = (
         figure(plots.histogram(_distances(layer, found), found, edges, floor, furthest.get(layer, 0.0)), layer)
@@ -33,17 +36,17 @@ def margins(report: Report, profile: NetworkProfile) -> Html:
         "How near neurons come to their thresholds",
         figure(
             tag("div", *panels, class_="small"),
-            "Across: the distance of a membrane from the threshold, just before the neuron fires or not, as a share of "
-            f"the threshold. At 1 the membrane is zero or twice the threshold; at {power(-4)} one part in ten thousand "
-            "decides. Up: the share of the sampled membranes; each line is ten times the one below. Dashed line: the "
-            "largest distance of a flip that rounding explained. The outer bars hold all smaller and all larger "
-            "distances.",
+            "Horizontal axis: the distance of a membrane from the threshold when the two are compared, as a share of "
+            f"the threshold. At 1 the membrane is zero or twice the threshold; at {power(-4)} it differs from the "
+            "threshold by one part in ten thousand. Vertical axis: the share of the sampled membranes; each line is "
+            "ten times the line below it. Dashed line: the largest distance at which rounding explained a flip. The "
+            "first and the last bar hold all smaller and all larger distances.",
         ),
     )
 
 
 def _distances(layer: str, counts: Sequence[int]) -> str:
-    """A histogram of margins in words."""
+    """Return a description of a layer's histogram of margins, for screen readers."""
     total = sum(counts)
     nearest = next(i for i, n in enumerate(counts) if n)
     middle = next(i for i, seen in enumerate(itertools.accumulate(counts)) if 2 * seen >= total)
@@ -55,10 +58,10 @@ def _distances(layer: str, counts: Sequence[int]) -> str:
 
 
 def rates(layers: Sequence[LayerParity], count: int) -> Html:
-    """The firing rate of every layer, and its rate by time step.
+    """Return a section with the firing rate of every layer, as a mean and by time step.
 
     Args:
-        layers: the spiking layers with the reference's spikes.
+        layers: the spiking layers, with the counts of the trained network's spikes.
         count: the number of windows in which the spikes were counted.
     """
     by_step = [[n / (layer.neurons * count) for n in layer.spikes] for layer in layers]
@@ -82,14 +85,14 @@ def rates(layers: Sequence[LayerParity], count: int) -> Html:
         figure(
             table("Firing rates by layer", ["layer", "neurons", "rate", "", "by time step"], rows, numbers=(1, 2)),
             f"Spikes per neuron and time step, over all windows; the longest bar is {percent(highest)}. The small "
-            "columns are the time steps, drawn from zero to the layer's highest rate.",
+            "columns are the rates of the time steps; the highest column is the highest rate of the layer.",
             class_="bars",
         ),
     )
 
 
 def gates(profile: NetworkProfile) -> Html:
-    """A map of the gate of every attention block; empty without attention."""
+    """Return a section with a map of the gate of every attention block; empty if the network has no attention."""
     found = {name: gate for name, gate in profile.gates.items() if gate and gate[0]}
     if not found:
         return Html()
@@ -110,14 +113,14 @@ def _gate(name: str, gate: Sequence[Sequence[float]], count: int) -> Html:
     extremes = f"; most open at time step {most} ({max(means):.2f}), least at {least} ({min(means):.2f})"
     label = f"Gate of {name}, {counted(steps, 'time step')} x {counted(channels, 'channel')}: {values}"
     caption = (
-        f"Across: channels, from 0. Down: time steps, from 1. The mean of {windows(count)}, {values}"
+        f"Columns: channels, from 0. Rows: time steps, from 1. The mean of {windows(count)}, {values}"
         f"{extremes if steps > 1 else ''}."
     )
     return joined([tag("h3", name), figure(plots.map_of(label, gate), caption)])
 
 
 def advice(profile: NetworkProfile) -> Html:
-    """The predicted flips in lower precisions; empty where none were predicted."""
+    """Return a section with the flips that are predicted for lower precisions; empty if none were predicted."""
     if not profile.advice:
         return Html()
     rows = [
@@ -130,8 +133,8 @@ def advice(profile: NetworkProfile) -> Html:
         tag("p", f"Layers better kept in float32. {'. '.join(kept)}."),
         figure(
             table("Predicted flips", ["layer", *(each.precision for each in profile.advice)], rows, numbers=(1, 2)),
-            "The predicted share of neurons and time steps that would fire otherwise, teacher-forced. It follows from "
-            "the distances of the membranes from their thresholds on these windows, and from the rounding of weights "
-            "and inputs.",
+            "The predicted share of neurons and time steps that flip, teacher-forced. It is computed from the "
+            "distances of the membranes from their thresholds on these windows, and from the rounding of weights and "
+            "inputs.",
         ),
     )

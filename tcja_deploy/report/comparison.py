@@ -13,12 +13,12 @@ _SCENES = {WINDOWS: "windows", RANDOM: "random stimulus", EXACT: "exact stimulus
 
 
 def _of(title: str, report: Report, found: Parity) -> str:
-    """A title, with the backend where there are several."""
+    """Return the title of a section. If there are several backends, it names the backend."""
     return title if len(report.backends) == 1 else f"{title}: {found.backend}"
 
 
 def flips(report: Report, found: Parity, *, mixes: bool) -> Html:
-    """The flips of one backend: where they arise (teacher-forced) and where they spread to (free-running).
+    """Return the section on the flips in one backend: where they arise, and how they spread.
 
     Args:
         report: the whole report.
@@ -72,7 +72,7 @@ def _free_running(found: Parity, *, mixes: bool) -> list[Html]:
         for layer in found.layers
     ]
     heads = ["all", f"in window {start.window + 1}"]
-    mixed = " Attention mixes all time steps, so behind it a late flip reaches earlier steps too." if mixes else ""
+    mixed = " Attention mixes all time steps, so after it a late flip changes earlier steps too." if mixes else ""
     return [
         tag("p", f"{fed} {_spread(start)}"),
         figure(
@@ -83,7 +83,7 @@ def _free_running(found: Parity, *, mixes: bool) -> list[Html]:
 
 
 def _spread(start: Divergence) -> str:
-    """The first flip of the free run and its consequences, in words."""
+    """Return sentences on the first flip of the free-running network and its consequences."""
     last = list(start.spikes)[-1]
     most = max(start.spikes, key=lambda name: start.spikes[name])
     first = start.spikes[start.layer]
@@ -94,12 +94,15 @@ def _spread(start: Divergence) -> str:
         spread.append(f"{start.spikes[last]:,} of {last}, the last layer")
     return (
         f"The network first differs in {start.layer}, in window {start.window + 1} at time step {start.time_step}. "
-        f"In that window {'; '.join(spread)}. A flip changes the layers behind it."
+        f"In that window {'; '.join(spread)}. A flip changes the layers after it."
     )
 
 
 def signals(report: Report, found: Parity) -> Html:
-    """The largest difference of every signal of one backend, in each scene."""
+    """Return the section on the largest difference of every signal in one backend.
+
+    Its columns are the windows, the random stimulus and the exact stimulus.
+    """
     cells = {(signal.signal, signal.scene): _difference(signal) for signal in found.signals}
     scenes = list(dict.fromkeys([*_SCENES, *(scene for _, scene in cells)]))
     scenes = [scene for scene in scenes if any(scene == other for _, other in cells)]
@@ -114,9 +117,9 @@ def signals(report: Report, found: Parity) -> Html:
             table("Largest difference of every signal", heads, rows),
             "Signals are the input currents of the layers, the parts of attention blocks, and the output, all "
             "teacher-forced. A cell shows the largest difference from the trained network, as a share of the rounding "
-            f"bound; it must stay below 100{NBSP}%. Random stimulus: spikes drawn at random. Exact stimulus: spikes "
-            "and weights drawn so that the sums of a layer have no rounding. \u201cTo the bit\u201d: nothing is "
-            "rounded, and every bit is equal.",
+            f"bound; it must stay below 100{NBSP}%. Random stimulus: random spikes. Exact stimulus: random spikes and "
+            "weights with which the sums of a layer have no rounding. \u201cTo the bit\u201d: nothing is rounded, and "
+            "every bit is equal. \u201cBeyond\u201d: the number of values that differ by more than the bound.",
             class_="shares",
         ),
     )

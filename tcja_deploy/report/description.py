@@ -9,7 +9,7 @@ from tcja_runtime.bundle.manifest import Manifest
 
 
 def network(manifest: Manifest, report: Report) -> Html:
-    """The network: its input and output, its layers, the graph passes, and the engines."""
+    """Return the section on the network: its input and output, its layers, the graph passes, and the engines."""
     passes = [(p["name"], str(p["changes"]), "yes" if p["exact"] else "no", p["note"]) for p in manifest.passes]
     engines = [
         (name, f"{info.bytes:,}", ":".join(map(str, info.batch)), str(info.layers))
@@ -62,15 +62,15 @@ def _layers(manifest: Manifest) -> Html:
 
 
 def origin(manifest: Manifest) -> Html:
-    """The origin: the checkpoint, the tools, and the evidence that identified the network."""
+    """Return the section on the origin: the checkpoint, the tools, and the evidence that identified the network."""
     source = manifest.checkpoint
     return section(
         "Where it comes from",
         facts(
             [
                 ("checkpoint", source["name"]),
-                ("its sha256", source["sha256"]),
-                ("its size", f"{source['bytes']:,} bytes"),
+                ("checkpoint's sha256", source["sha256"]),
+                ("checkpoint's size", f"{source['bytes']:,} bytes"),
                 ("created", f"{manifest.created}, by {manifest.producer}"),
                 ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
             ]

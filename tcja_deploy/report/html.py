@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by the text put into it."""
+"""Functions that make HTML. They escape text, so that text in a page is never read as markup."""
 
 from __future__ import annotations
 
@@ -86,23 +86,24 @@ svg .mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 2; }
 
 
 class Html(str):
-    """A string of markup. Any other string is text, and is escaped where it becomes part of a page."""
+    """A string of markup. Any other string is text, and is escaped when it is put into an element."""
 
     __slots__ = ()
 
 
-# The policy lets a browser load nothing and run nothing, even where a name in a bundle holds markup.
+# With this policy a browser loads no other files and runs no scripts, even if a name in a bundle contains markup.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _PICTURES = "; img-src data:"
 
 
 def tag(name: str, *children: str, **attributes: object) -> Html:
-    """An element.
+    """Return an HTML element.
 
     Args:
         name: the name of the element, such as "p".
-        children: its content; text is escaped, `Html` is not.
-        attributes: its attributes; `class_` and `aria_label` are written class and aria-label, None is left out.
+        children: the content of the element; text is escaped, `Html` is not.
+        attributes: the attributes of the element; `class_` and `aria_label` are written as class and aria-label. An
+            attribute whose value is None is left out.
     """
     written = (
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
@@ -114,12 +115,12 @@ def tag(name: str, *children: str, **attributes: object) -> Html:
 
 
 def page(title: str, *content: Html, pictures: bool = False) -> str:
-    """An HTML document that loads nothing.
+    """Return an HTML document that loads no other files.
 
     Args:
         title: the title of the document.
         content: the elements of its body.
-        pictures: whether it has pictures, which must be part of the page as data URLs.
+        pictures: whether the document has pictures, which must be in it as data URLs.
     """
     meta = Html(
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -127,33 +128,37 @@ def page(title: str, *content: Html, pictures: bool = False) -> str:
     )
     head = tag("head", meta, tag("title", title), tag("style", Html(STYLE)))
     document = tag("html", head, tag("body", tag("main", *content)), lang="en")
-    # The name of a file may hold bytes that are no text; UTF-8 cannot write them.
+    # The name of a file may contain bytes that are not text. UTF-8 cannot encode them, so they are replaced.
     return f"<!doctype html>\n{document}\n".encode("utf-8", "replace").decode("utf-8")
 
 
 def joined(parts: Sequence[Html]) -> Html:
-    """Elements one after another."""
+    """Return elements, one after another, as one piece of markup."""
     return Html("".join(parts))
 
 
 def section(title: str, *content: Html) -> Html:
-    """A section of a page, under its title."""
+    """Return a section of a page, which begins with its title."""
     return tag("section", tag("h2", title), *content)
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Html:
-    """A list of facts: the name and the value of each."""
+    """Return a list of facts.
+
+    Args:
+        rows: the name and the value of each fact.
+    """
     names_and_values = (tag(kind, text) for row in rows for kind, text in zip(("dt", "dd"), row, strict=True))
     return tag("dl", *names_and_values, class_="facts")
 
 
 def figure(drawing: Html, caption: str, class_: str | None = None) -> Html:
-    """A drawing and its caption."""
+    """Return a drawing with its caption."""
     return tag("figure", drawing, tag("figcaption", caption), class_=class_)
 
 
 def table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> Html:
-    """A table in a box of its own, which scrolls where the page is too narrow.
+    """Return a table in a box that scrolls if the page is too narrow for the table.
 
     Args:
         label: a description of the table, for screen readers.
@@ -177,5 +182,5 @@ def _scope(kind: str, column: int) -> str | None:
 
 
 def wide(label: str, content: Html) -> Html:
-    """A box that scrolls, also by keyboard; `label` describes it for screen readers."""
+    """Return a box that scrolls if its content is too wide, also by keyboard. Screen readers read its `label`."""
     return tag("div", content, class_="wide", tabindex=0, role="region", aria_label=label)

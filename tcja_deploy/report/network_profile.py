@@ -1,4 +1,4 @@
-"""How a trained network behaves on windows: the margins of its neurons, and the gates of its attention.
+"""The behaviour of a trained network on windows: the margins of its neurons, and the gates of its attention.
 
 The margin of a neuron at a time step is the distance |h_t - threshold| of its membrane, as a share of |threshold|.
 """
@@ -19,7 +19,7 @@ from tcja_runtime.neuron import membranes
 MARGIN_EDGES = 10.0 ** (np.arange(-16, 5) / 2)
 """The edges of the bins of margins, from 1e-8 to 100. One more bin is below the first edge, and one above the last."""
 
-_GATE = ".gate"  # the end of a gate's name, behind the name of its attention block
+_GATE = ".gate"  # the end of a gate's name, after the name of its attention block
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class NetworkProfile:
     Attributes:
         windows: the number of windows.
         margins: by layer, the number of sampled margins in each of the len(MARGIN_EDGES) + 1 bins.
-        gates: by attention block, its gate [T][C] as the mean over the windows.
-        advice: the advice for each lower precision; empty where none was derived.
+        gates: by attention block, the mean of its gate over the windows, [T][C].
+        advice: the advice for each lower precision; empty if there is none.
     """
 
     windows: int
@@ -40,10 +40,10 @@ class NetworkProfile:
 
     @classmethod
     def joined(cls, parts: Sequence[NetworkProfile], advice: list[Advice]) -> NetworkProfile:
-        """The profile of all windows of several profiles of the same network.
+        """Return one profile of all the windows of several profiles of the same network.
 
         Args:
-            parts: the profiles, one at least.
+            parts: the profiles, at least one.
             advice: the advice for each lower precision.
         """
         return cls(
@@ -62,10 +62,11 @@ class NetworkProfile:
 
 
 def profile(reference: Reference, layers: Sequence[Layer]) -> NetworkProfile:
-    """The profile of a network on the windows of a reference, without advice.
+    """Return the profile of a network on recorded windows, without advice.
 
     Args:
-        reference: the reference's recording of the windows; its witnesses hold a sample of each layer and whole gates.
+        reference: the recording of the trained network on the windows. Its witnesses, the elements of signals whose
+            values are kept, are some neurons of each layer, and all elements of the gates.
         layers: the spiking layers of the network.
     """
     blocks = [name.removesuffix(_GATE) for name in reference.witnesses if name.endswith(_GATE)]
@@ -80,7 +81,7 @@ def _margins(reference: Reference, layer: Layer) -> list[int]:
     witnesses = reference.witnesses[layer.name]
     fired = witnesses.of(reference.spikes[layer.name])
     h = membranes(layer.neuron, witnesses.values, fired)
-    # Other witnesses were chosen because they are undecided; with them small margins would look common.
+    # The other witnesses were kept because they are undecided. With them, small margins would seem more frequent.
     sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.WINDOW_PLACES))
     margins = np.abs(h[:, sampled] - layer.neuron.threshold) / abs(layer.neuron.threshold)
     bins = np.searchsorted(MARGIN_EDGES, margins.reshape(-1), side="right")

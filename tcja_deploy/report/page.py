@@ -1,4 +1,4 @@
-"""report.html: a bundle's evidence for people, in one file that loads nothing."""
+"""report.html: the evidence of a bundle as a page for people, in one file that loads no other files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tcja_runtime.bundle.manifest import Manifest
 
 
 def render(manifest: Manifest, report: Report, profile: NetworkProfile) -> str:
-    """The report of a bundle as an HTML document.
+    """Return the report of a bundle as an HTML document.
 
     Args:
         manifest: the manifest of the bundle.

@@ -17,7 +17,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Values
 
 MOST = 12
-"""The most windows on a page."""
+"""The largest number of windows on a page that `tcja-deploy run --picture` writes."""
 
 _PAPER = 255.0
 _INKS = {"off": (184, 64, 26), "on": (8, 81, 156)}
@@ -28,15 +28,15 @@ _FRAME = "width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--lin
 
 @dataclasses.dataclass(frozen=True)
 class PicturedWindow:
-    """A classified window.
+    """A classified window, with what is needed to draw it.
 
     Attributes:
         title: the title of the window, such as its file and number.
-        label: the name of its class; None where the class is not known.
+        label: the name of the class in the labels; None if the window has no label.
         top: the names and scores of the likeliest classes, the likeliest first.
         inputs: the network's input: frames [T, P, H, W], or an image [C, H, W] with values from 0 to 1.
-        polarity: the polarities "off" and "on" in the order of the axis P; None where they are not known.
-        gates: by attention block, its gate [T, C].
+        polarity: the polarities "off" and "on" in the order of the axis P; None if the order is not known.
+        gates: the gates [T, C], by name.
     """
 
     title: str
@@ -48,7 +48,7 @@ class PicturedWindow:
 
 
 def page(title: str, windows: Sequence[PicturedWindow]) -> str:
-    """Windows, one below the other, as an HTML document that loads no other file.
+    """Return an HTML document that shows windows, one below the other, and loads no other files.
 
     Args:
         title: the title of the page.
@@ -70,7 +70,7 @@ def _window(window: PicturedWindow) -> Html:
     gates = [
         figure(
             plots.map_of(f"{name} by time step and channel", gate.tolist()),
-            f"The gate of {name.removesuffix('.gate')}. Across: channels, from 0. Down: time steps, from 1.",
+            f"The gate of {name.removesuffix('.gate')}. Columns: channels, from 0. Rows: time steps, from 1.",
         )
         for name, gate in window.gates.items()
     ]
@@ -86,7 +86,7 @@ def _window(window: PicturedWindow) -> Html:
 
 
 def _caption(window: PicturedWindow) -> str:
-    """The caption below the frames: their size and their events."""
+    """Return the caption below the frames: their size, and the number of their events."""
     inputs = window.inputs
     if inputs.ndim == 3:
         return f"The image, {inputs.shape[1]} x {inputs.shape[2]}."
@@ -95,11 +95,13 @@ def _caption(window: PicturedWindow) -> str:
     else:
         counts = dict(zip(window.polarity, inputs.sum((0, 2, 3)).astype(int).tolist(), strict=True))
         events = f"{counts['on']:,} on events in blue, {counts['off']:,} off events in red"
-    return f"Frames 1 to {len(inputs)} of {inputs.shape[2]} x {inputs.shape[3]}: {events}; the more, the darker."
+    return (
+        f"Frames 1 to {len(inputs)} of {inputs.shape[2]} x {inputs.shape[3]}: {events}. Darker pixels have more events."
+    )
 
 
 def _frames(window: PicturedWindow) -> Html:
-    """The frames side by side, as pictures with their numbers."""
+    """Return the frames side by side, as pictures with their numbers."""
     if window.inputs.ndim == 3:
         pictures = _greys(window.inputs)
     elif window.polarity is None:
@@ -114,7 +116,7 @@ def _frames(window: PicturedWindow) -> Html:
 
 
 def _colours(frames: Floats, inks: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.uint8]:
-    """Pictures [T, H, W, 3] of event counts [T, P, H, W], all on one scale, each polarity in its ink."""
+    """Return pictures [T, H, W, 3] of event counts [T, P, H, W], all on one scale, with a colour for each polarity."""
     strength = np.sqrt(frames.clip(0) / max(float(frames.max()), 1.0))
     taken = (np.float32(_PAPER) - np.array(inks, np.float32))[None, :, None, None, :] * strength[..., None]
     pictures: npt.NDArray[np.uint8] = (np.float32(_PAPER) - taken.sum(1)).clip(0, 255).astype(np.uint8)
@@ -122,13 +124,16 @@ def _colours(frames: Floats, inks: Sequence[tuple[int, int, int]]) -> npt.NDArra
 
 
 def _greys(image: Floats) -> npt.NDArray[np.uint8]:
-    """A picture [1, H, W, 3] of an image [C, H, W] with values from 0 to 1."""
+    """Return a picture [1, H, W, 3] of an image [C, H, W] with values from 0 to 1.
+
+    If the image does not have three channels, its first channel is shown in grey.
+    """
     channels = image if len(image) == 3 else image[:1].repeat(3, axis=0)
     return (channels.transpose(1, 2, 0)[None].clip(0, 1) * 255).astype(np.uint8)
 
 
 def _png(picture: npt.NDArray[np.uint8]) -> str:
-    """A picture [H, W, 3] as a data URL (PNG: W3C Portable Network Graphics, 8 bits a channel, no filter)."""
+    """Return a picture [H, W, 3] as a data URL (W3C Portable Network Graphics, 8 bits for each channel, no filter)."""
     height, width, _ = picture.shape
     rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

@@ -1,8 +1,8 @@
 """Plots as HTML and SVG without a script: heat maps, bars, histograms, line charts, and maps of gates.
 
-Plots have one hue, blue, and its opacity is the value; so the same drawing suits light paper and dark. Line charts have
-orange as a second colour, which colour-blind readers tell from blue. A number, a sign or dashes repeat what a colour
-says.
+Plots have one colour, blue, whose opacity shows the value, so that they are readable on a light and on a dark page.
+Line charts have orange as a second colour, which colour-blind readers can distinguish from blue. A number, a sign or
+dashes repeat what a colour shows.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from tcja_deploy.formatting import compact, power
 from tcja_deploy.report.html import Html, joined, tag, wide
 
-SHADES = 32  # shades of a map: the eye does not see more, and fewer make smaller files
-_FEW = 10  # flips in a cell: fewer never have the full colour, or one would look like thousands
+SHADES = 32  # the shades of a map: readers cannot distinguish more, and more would make larger files
+_FEW = 10  # the least number of flips for the full colour of a cell, so that one flip does not look like thousands
 _BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # a bin, the margins and the height of a histogram, in SVG units
 _WIDTH, _RISE = 300, 110  # the width and height of a line chart, in SVG units
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # possible distances of two lines of a grid, as shares
@@ -31,8 +31,8 @@ class FlipRow:
     Attributes:
         layer: the name of the layer.
         flips: the number of flips at each time step.
-        unexplained: the number of them that rounding does not explain, at each time step.
-        facts: the texts of the further columns, which come after those of the time steps.
+        unexplained: the number of flips that rounding does not explain, at each time step.
+        facts: the texts of the columns after the time steps.
     """
 
     layer: str
@@ -42,12 +42,12 @@ class FlipRow:
 
 
 def heat_map(label: str, rows: Sequence[FlipRow], heads: Sequence[str]) -> Html:
-    """Flips by layer and time step, coloured on one logarithmic scale.
+    """Return a table of flips by layer and time step, whose cells are coloured on one logarithmic scale.
 
     Args:
         label: a description of the table, for screen readers.
         rows: the layers, at least one, all with the same number of time steps.
-        heads: the heads of the further columns.
+        heads: the headings of the columns after the time steps.
     """
     most = max(_FEW, *(max(row.flips) for row in rows))
     steps = (tag("th", str(t + 1), class_="step", scope="col") for t in range(len(rows[0].flips)))
@@ -78,12 +78,12 @@ def _cell(row: FlipRow, t: int, most: int) -> Html:
 
 
 def bar(share: float) -> Html:
-    """A horizontal bar that fills this share of its column, from 0 to 1."""
+    """Return a horizontal bar that fills a share of its column, from 0 to 1."""
     return tag("span", class_="bar", style=f"width: {100 * min(max(share, 0.0), 1.0):.1f}%")
 
 
 def columns(label: str, values: Sequence[float]) -> Html:
-    """Small columns from zero to the largest value."""
+    """Return a small column for each value; the largest value has the full height. `label` is for screen readers."""
     most = max(values) or 1.0
     drawn = "".join(f"M{i}.1 1v-{value / most:.3f}h.8V1z" for i, value in enumerate(values))
     path = tag("path", d=drawn, class_="heat-fill")
@@ -92,14 +92,14 @@ def columns(label: str, values: Sequence[float]) -> Html:
 
 
 def histogram(label: str, counts: Sequence[int], edges: Sequence[float], least: int, mark: float) -> Html:
-    """Shares of counts in bins of equal width on a logarithmic axis; their heights are logarithmic too.
+    """Return a histogram with two logarithmic axes: the bins, and the share of the counts in each bin.
 
     Args:
         label: a description of the plot, for screen readers.
         counts: the counts [len(edges) + 1]: below the first edge, between the edges, and above the last.
-        edges: the edges of the bins, in equal steps of their logarithm.
-        least: the exponent of ten at the foot of the bars.
-        mark: the position of the dashed line; 0 for no line.
+        edges: the edges of the bins, whose logarithms have equal distances.
+        least: the power of ten at the foot of the bars, as an exponent.
+        mark: the value at which there is a dashed line; 0 for no line.
     """
     total = sum(counts) or 1
     foot, right = _TOP + _HEIGHT, _LEFT + _BIN * len(counts)
@@ -121,7 +121,7 @@ def histogram(label: str, counts: Sequence[int], edges: Sequence[float], least: 
             bars.append(f"M{_LEFT + _BIN * i + 1} {foot}v-{height:.1f}h{_BIN - 2}V{foot}z")
     drawn = [*grid, tag("path", d="".join(bars), class_="heat-fill")]
     if mark > 0:
-        # The bins below and above the edges are as wide as the others, so the axis is linear in the exponent.
+        # The first and the last bin are drawn as wide as the bins between the edges.
         position = (math.log10(mark) - math.log10(edges[0])) / math.log10(edges[1] / edges[0])
         at = _LEFT + _BIN * min(max(position + 1, 0.0), len(counts))
         drawn.append(tag("path", d=f"M{at:.1f} {_TOP}V{foot}", class_="mark"))
@@ -136,8 +136,8 @@ class Line:
         name: the name of the line.
         shares: the share at each step, from 0 to 1.
         bands: the lower and upper end of the band around each share; None for no band.
-        other: whether the line has the second colour, and dashes.
-        under: whether the line lies, wide and pale, under the others.
+        other: whether the line is dashed and has the second colour.
+        under: whether the line is wide and pale, and lies under the other lines.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Line:
 
 
 def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) -> Html:
-    """A line chart of shares by step, up to 100 %.
+    """Return a line chart of shares by step. Its vertical axis ends at 100 %.
 
     Args:
         label: a description of the chart, for screen readers.
@@ -198,7 +198,7 @@ def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) 
 
 
 def legend(lines: Sequence[Line]) -> Html:
-    """The names of the lines of a chart."""
+    """Return the legend of a chart: the look and the name of each line."""
     return tag(
         "ul",
         *(
@@ -214,7 +214,7 @@ def legend(lines: Sequence[Line]) -> Html:
 
 
 def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:
-    """A map of values [rows][columns] from 0 to 1; rows are numbered from 1, columns from 0.
+    """Return a map of values [rows][columns] from 0 to 1; rows are numbered from 1, columns from 0.
 
     Neighbours in a row with the same shade are one rectangle, and all rectangles of a shade are one path. So a map of
     20 x 512 is smaller than 200 kB.
@@ -249,7 +249,7 @@ def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:
             drawing,
             _ends(marks, "ends"),
             class_="map",
-            style=f"min-width: {2 * width}px",  # else columns are narrower than a pixel
+            style=f"min-width: {2 * width}px",  # so that no column is narrower than a pixel
         ),
     )
 
@@ -259,7 +259,7 @@ def _ends(numbers: Sequence[int], class_: str) -> Html:
 
 
 def scale(low: str, high: str) -> Html:
-    """The scale of a map: its palest shade is `low`, its strongest `high`."""
+    """Return the scale of a map, with the meaning of its palest shade (`low`) and its strongest shade (`high`)."""
     return tag("div", low, tag("i"), high, class_="scale")
 
 

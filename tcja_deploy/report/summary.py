@@ -12,11 +12,11 @@ from tcja_runtime.evidence.agreement import Agreement
 
 NO_CLASSES = "the network does not classify"
 
-_SHOWN = 8  # failures above the fold
+_SHOWN = 8  # the number of failures that are always shown
 
 
 def verdict(report: Report) -> Html:
-    """The verdict with its reasons, the data it rests on, and its limits."""
+    """Return the verdict with its reasons, the data on which parity was judged, and what the verdict does not prove."""
     failures, flips = report.failures, sum(found.flips for found in report.backends)
     reasons: list[Html] = []
     if report.met:
@@ -40,14 +40,14 @@ def verdict(report: Report) -> Html:
 
 
 def _folded(items: Sequence[Html]) -> list[Html]:
-    """A list whose first few items are always shown, and whose others unfold."""
+    """Return a list whose first `_SHOWN` items are always shown. The reader can unfold the rest."""
     shown, more = items[:_SHOWN], items[_SHOWN:]
     fold = tag("details", tag("summary", f"and {len(more)} more"), tag("ul", *more))
     return [tag("ul", *shown), *([fold] if more else [])]
 
 
 def _classified(report: Report) -> list[str]:
-    """The windows whose classes are counted, where these are not the judged ones."""
+    """Return a line on the windows that were classified; none if they are the windows that were judged."""
     lines = {
         f"Classes are counted on {windows(found.statistics.windows)} ({found.statistics.source})."
         for found in report.backends
@@ -57,7 +57,7 @@ def _classified(report: Report) -> list[str]:
 
 
 def _cautions(report: Report) -> list[str]:
-    """The limits of the verdict, a line each."""
+    """Return what the verdict does not prove: one line for each limit."""
     lines = []
     if not report.real:
         lines.append("No real data was used, so the accuracy is not known.")
@@ -66,15 +66,15 @@ def _cautions(report: Report) -> list[str]:
         if changed and report.met:
             lines.append(f"Rounding changes the predicted class of {windows(changed)} in {found.backend}.")
     if report.silent:
-        lines.append(f"No spike was seen in {', '.join(report.silent)}: this data proves little about it.")
+        lines.append(f"This data proves little about {', '.join(report.silent)}: no spike was seen there.")
     if report.estimated:
         each = "; ".join(f"{signal} ({', '.join(names)})" for signal, names in report.estimated.items())
-        lines.append(f"The rounding bound is an estimate where an operation has no rule for it: {each}.")
+        lines.append(f"The rounding bound of these signals is an estimate, as operations have no rule for it: {each}.")
     return [*lines, *report.untold]
 
 
 def tiles(report: Report, found: Parity) -> Html:
-    """The key figures of one backend: a name, a value and a remark each."""
+    """Return the key figures of one backend, each with its name, its value and a remark."""
     unexplained = found.unexplained
     figures = [
         ("Accuracy, trained", percent(report.accuracy), _interval(found.statistics, original=True)),
@@ -82,7 +82,7 @@ def tiles(report: Report, found: Parity) -> Html:
         ("Same class", percent(found.agreement), _same(found.statistics)),
         *_paired(found.statistics),
         ("Spike flips", _short(found.flips), f"{_short(found.flips - unexplained)} explained by rounding"),
-        ("Unexplained flips", _short(unexplained), "not rounding: a bug" if unexplained else "as it must be"),
+        ("Unexplained flips", _short(unexplained), "not rounding: a bug" if unexplained else "as required"),
         ("Windows judged", f"{report.windows:,}", f"{found.changed_windows:,} with a flip, free-running"),
         ("Output differs by", f"{found.output_difference:.2g}", "at most, free-running"),
     ]
@@ -103,12 +103,12 @@ def tiles(report: Report, found: Parity) -> Html:
 
 
 def _short(n: int) -> str:
-    """A count that fits a tile."""
+    """Return a count as a text that fits a tile."""
     return f"{n:,}" if n < 1_000_000 else formatting.compact(n)
 
 
 def _paired(statistics: Agreement | None) -> list[tuple[str, str, str]]:
-    """The tiles of top-k agreement and of McNemar's test, where classes and labels are known."""
+    """Return the tiles of top-k agreement, if classes are known, and of McNemar's test, if labels are known, too."""
     if statistics is None:
         return []
     figures = []
@@ -122,7 +122,7 @@ def _paired(statistics: Agreement | None) -> list[tuple[str, str, str]]:
 
 
 def _same(statistics: Agreement | None) -> str:
-    """The number of windows in which both networks predict the same class."""
+    """Return the number of windows in which both networks predict the same class, or why it is not known."""
     if statistics is None:
         return NO_CLASSES
     if not statistics.paired:
@@ -131,7 +131,12 @@ def _same(statistics: Agreement | None) -> str:
 
 
 def _interval(statistics: Agreement | None, *, original: bool) -> str:
-    """The confidence interval of an accuracy; `original` chooses the trained network's."""
+    """Return the confidence interval of an accuracy, or why it is not known.
+
+    Args:
+        statistics: the statistics of the windows; None if the network does not classify.
+        original: whether to take the accuracy of the trained network instead of the exported one's.
+    """
     if statistics is None:
         return NO_CLASSES
     if not statistics.accuracy.labelled:

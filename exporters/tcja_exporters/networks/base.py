@@ -83,7 +83,7 @@ class ShapeReader:
                 self.conflicts.append(f"T is {time_steps} in {key}, not {given} as `settings` says")
             return time_steps
         if given:
-            self.evidence.append(f"T = {given} (as `settings` says; no tensor tells it)")
+            self.evidence.append(f"T = {given} (as requested; the checkpoint does not store it)")
             return given
         self.unknown.append(
             f"T, the number of time steps it was trained with (`settings` T={default}, if it was {default})"
@@ -140,8 +140,8 @@ class ShapeReader:
             choices: all choices, the published one first.
         """
         chosen = self.settings.get(name, choices[0])
-        others = " or ".join(f"`settings` {name}={choice}" for choice in choices if choice != chosen)
-        self.evidence.append(f"{name} = {chosen} (no checkpoint tells it; else {others})")
+        others = " or ".join(f"{name}={choice}" for choice in choices if choice != chosen)
+        self.evidence.append(f"{name} = {chosen} (no checkpoint stores it; to change it, set {others})")
         return chosen
 
     def map_side(self, key: str, channels: int, published: tuple[int, int]) -> tuple[int, int]:

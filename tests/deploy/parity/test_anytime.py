@@ -147,7 +147,7 @@ def test_curves_are_those_counted_in_pytorch(kind, recordings, tmp_path):
     assert said["anytime"] == json.loads(json.dumps(manifest.parity.anytime))
     assert [each["same"] for each in said["anytime"]] == [same] * 4
     page = (tmp_path / "a.bundle" / "report.html").read_text()
-    assert "How early an answer can be had" in page
+    assert "How early a prediction can be had" in page
     settled = f'{onnxruntime}, frames shown</th><td class="n">{N}</td><td class="n">{report.anytime[-1].settled}</td>'
     assert settled in page
     drawn = ", ".join(f"{100 * each / N:.3g} %" for each in same)
@@ -245,7 +245,7 @@ def test_it_is_said_for_people(run, bundle, monkeypatch):
     assert " t = 4 t = 5 99" in said
     assert "ONNX Runtime" in said
     assert "frames shown, 3 windows" in said
-    assert "Frames shown: the answer when only the first frames have come, the others being empty" in said
+    assert "Frames shown: the prediction when the network runs on the first frames only" in said
 
 
 @pytest.mark.parametrize(

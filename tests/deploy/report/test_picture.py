@@ -46,7 +46,7 @@ def test_each_polarity_has_its_ink(polarity):
         expected[0, t], expected[1, t], expected[5, 5] = mixed(first, 1 / 4), mixed(second, 2 / 4), second
         assert np.abs(picture.astype(int) - expected).max() <= 1
     counts = dict(zip(polarity, (T * 1, T * 6), strict=True))
-    assert f"{counts['on']} on events in blue, {counts['off']} off events in red; the more" in text
+    assert f"{counts['on']} on events in blue, {counts['off']} off events in red. Darker" in text
 
 
 @pytest.mark.parametrize("planes", [1, 2, 3])
@@ -59,7 +59,7 @@ def test_events_whose_polarity_is_not_known_have_one_ink(planes):
         expected[5, 5] = DARK
         assert np.abs(picture.astype(int) - expected).max() <= 1
     total = int(frames(planes).sum())
-    assert f"Frames 1 to 3 of 6 x 6: {total} events; the more, the darker." in text
+    assert f"Frames 1 to 3 of 6 x 6: {total} events. Darker pixels have more events." in text
 
 
 def test_values_below_zero_are_paper():

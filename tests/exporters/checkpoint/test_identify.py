@@ -197,7 +197,7 @@ def test_the_sum_must_be_said():
     small = networks.Small("dvs128", sizes._replace(attention=sizes.attention._replace(combine="sum")))
     product = identify(wrapped(small.state()))
     added = identify(wrapped(small.state()), settings={"combine": "sum"})
-    assert "combine = product (no checkpoint tells it; else `settings` combine=sum)" in product.evidence
+    assert "combine = product (no checkpoint stores it; to change it, set combine=sum)" in product.evidence
     with torch.no_grad():
         assert torch.equal(added.model(small.inputs(4)), small.module()(small.inputs(4)))
         assert not torch.equal(product.model(small.inputs(4)), small.module()(small.inputs(4)))
