@@ -40,7 +40,8 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """The fields of a message.
 
     Yields:
-        The number of the field, its bytes, and the bytes of its content; empty for a field that is a number.
+        The number of the field, all bytes of the field, and the bytes of its content. The content is empty if the field
+        is an integer.
 
     Raises:
         ValueError: the message is not valid, or it is cut off.
@@ -66,17 +67,22 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def inside(message: bytes, number: int) -> bytes:
-    """The message in the field `number` of a message; empty if the message does not have the field."""
+    """Returns the bytes of the message in the field `number` of a message; empty if the message has no such field."""
     return b"".join(content for found, _, content in fields(message) if found == number)
 
 
 def number(message: bytes, number: int) -> int:
-    """The integer in the field `number` of a message, which is below 16; 0 if the message does not have the field."""
+    """Returns the integer in the field `number` of a message; 0 if the message has no such field.
+
+    Args:
+        message: the message.
+        number: the number of the field, below 16.
+    """
     return next((read_varint(field, 1)[0] for found, field, _ in fields(message) if found == number), 0)
 
 
 def texts(message: bytes, number: int) -> set[str]:
-    """The texts in all fields `number` of a message."""
+    """Returns the texts in all fields `number` of a message."""
     return {content.decode() for found, _, content in fields(message) if found == number}
 
 
@@ -84,7 +90,7 @@ def read_varint(message: bytes, at: int) -> tuple[int, int]:
     """Read a varint: 7 bits in each byte, the lowest bits first.
 
     Returns:
-        The integer, and the offset behind it.
+        The integer, and the offset of the first byte after it.
 
     Raises:
         ValueError: the message ends within the varint.
@@ -99,12 +105,12 @@ def read_varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def embedded(number: int, content: bytes) -> bytes:
-    """A field whose content has a length: a text or a message."""
+    """Returns the bytes of the field `number` with a content of any length: a text or a message."""
     return varint(number << 3 | BYTES) + varint(len(content)) + content
 
 
 def varint(value: int) -> bytes:
-    """The bytes of an integer as a varint."""
+    """Returns the bytes of an integer, written as a varint."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -114,12 +120,13 @@ def varint(value: int) -> bytes:
 
 
 def value(name: str, element: int | None, dimensions: Sequence[int | None] | None = None) -> bytes:
-    """A ValueInfoProto: the description of a tensor.
+    """Returns a ValueInfoProto, the description of a tensor.
 
     Args:
         name: the name of the tensor.
-        element: the type of its elements (TensorProto.DataType); None or 0 if it is not known.
-        dimensions: its dimensions, None for each that is not known; None if not even their number is known.
+        element: the type of the tensor's elements (TensorProto.DataType); None or 0 if it is not known.
+        dimensions: the dimensions of the tensor, with None for each dimension that is not known. None instead of a list
+            if the number of dimensions is not known.
     """
     tensor = b""
     if dimensions is not None:
@@ -132,14 +139,25 @@ def value(name: str, element: int | None, dimensions: Sequence[int | None] | Non
 
 
 def node(kind: str, inputs: Sequence[str], output: str) -> bytes:
-    """A NodeProto of the operator `kind` with one output, named after its output, without attributes."""
+    """Returns a NodeProto without attributes.
+
+    Args:
+        kind: the operator.
+        inputs: the names of the inputs.
+        output: the name of the only output. It is also the name of the node.
+    """
     read = b"".join(embedded(NODE_INPUT, name.encode()) for name in inputs)
     made = embedded(NODE_OUTPUT, output.encode()) + embedded(NODE_NAME, output.encode())
     return read + made + embedded(NODE_TYPE, kind.encode())
 
 
 def reading(node: bytes, others: Mapping[str, str]) -> bytes:
-    """A NodeProto that reads other tensors: `others` has the new name for each old name that changes."""
+    """Returns a NodeProto that reads other tensors.
+
+    Args:
+        node: the NodeProto.
+        others: for each tensor that is replaced, its name and the name of the tensor that is read in its place.
+    """
 
     def read(content: bytes) -> bytes:
         name = content.decode()
@@ -149,11 +167,11 @@ def reading(node: bytes, others: Mapping[str, str]) -> bytes:
 
 
 Value = int | float | str | list[int]
-"""The value of an attribute, of the types that are read."""
+"""The value of an attribute, if it has one of the types that `attributes` reads."""
 
 
 def attributes(node: bytes) -> dict[str, Value]:
-    """The attributes of a NodeProto whose values are a number, a text or a list of integers, by name."""
+    """Returns the attributes of a NodeProto by name. Only numbers, texts and lists of integers are read."""
     found: dict[str, Value] = {}
     for number, _, content in fields(node):
         if number == NODE_ATTRIBUTE:
@@ -178,7 +196,7 @@ def attributes(node: bytes) -> dict[str, Value]:
 
 
 def attribute(name: str, value: int | str) -> bytes:
-    """An attribute as a field of a NodeProto."""
+    """Returns the bytes of an attribute, as a field of a NodeProto."""
     if isinstance(value, int):
         kind, content = _AS_INTEGER, varint(ATTRIBUTE_INTEGER << 3 | VARINT) + varint(value)
     else:

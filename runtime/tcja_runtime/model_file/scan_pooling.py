@@ -1,13 +1,13 @@
-"""Pooling inside the Scan of a spiking layer, moved out of it so that a probe can see the layer's spikes.
+"""Moves pooling out of the Scan of a spiking layer, so that parity can read the spikes of the layer.
 
-The Scan of a layer may pool the spikes of each step before it returns them (`tcja_exporters.graph.time_forms`). Then
-the spikes of a whole window are never in memory together:
+The Scan of a layer may pool the spikes of each step before it returns them (`tcja_exporters.graph.time_forms`). This
+saves memory, because the spikes of a whole window are never in memory at the same time:
 
     pooled, in the body      s [N * C * H * W]  ->  Reshape [N * C, 1, H, W]  ->  MaxPool
     after the Scan           scanned [T, N * C, 1, h, w]  ->  Reshape [T * N, C, h, w]
 
-Such a model has no tensor with the spikes of the layer. `expose_spikes` moves the two operations out of the
-body, without changing them. After the Scan they read the spikes:
+Such a model has no tensor with the spikes of the layer. `expose_spikes` moves the Reshape and the MaxPool out of the
+body of the Scan, without changing them. After the Scan they read the spikes:
 
     fired [T, N * C * H * W]  ->  Reshape  ->  spikes [T, N, C, H, W]  ->  Reshape [T * N * C, 1, H, W]  ->  MaxPool
 """
@@ -24,7 +24,7 @@ def expose_spikes(model: bytes) -> bytes:
     """Move pooling out of every Scan of a serialised model, so that each spiking layer has a tensor of its spikes.
 
     Returns:
-        The changed model; the same object if no Scan has pooling.
+        The changed model; the same object as `model` if no Scan has pooling.
 
     Raises:
         ValueError: the bytes are not a model.
@@ -49,7 +49,7 @@ def expose_spikes(model: bytes) -> bytes:
 
 
 def _pooling(node: bytes) -> tuple[bytes, bytes] | None:
-    """The Reshape and the pooling inside a node; None if the node is not a Scan with pooling."""
+    """Returns the NodeProtos of the Reshape and the pooling in a Scan; None if the node is not a Scan with pooling."""
     if protobuf.texts(node, protobuf.NODE_TYPE) != {"Scan"}:
         return None
     body = list(protobuf.fields(_body(node)))
@@ -67,7 +67,7 @@ def _pooling(node: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _body(node: bytes) -> bytes:
-    """The GraphProto inside a Scan."""
+    """Returns the GraphProto of the body of a Scan."""
     attributes = (content for number, _, content in protobuf.fields(node) if number == protobuf.NODE_ATTRIBUTE)
     return b"".join(protobuf.inside(attribute, protobuf.ATTRIBUTE_GRAPH) for attribute in attributes)
 
@@ -75,8 +75,14 @@ def _body(node: bytes) -> bytes:
 def _without(scan: bytes, reshape: bytes, pool: bytes) -> tuple[bytes, list[bytes], dict[str, str]]:
     """Move the Reshape and the pooling out of a Scan.
 
+    Args:
+        scan: the NodeProto of the Scan.
+        reshape: the NodeProto of the Reshape in its body.
+        pool: the NodeProto of the pooling in its body.
+
     Returns:
-        The Scan without them, the nodes after it, and the new name of each tensor that has another name now.
+        The Scan without the two nodes; the nodes to put after it; and, by its old name, the new name of the tensor with
+        the pooled spikes.
     """
     (name,) = protobuf.texts(scan, protobuf.NODE_NAME)
     layer = name.rpartition("/")[0]
@@ -112,5 +118,10 @@ def _without(scan: bytes, reshape: bytes, pool: bytes) -> tuple[bytes, list[byte
 
 
 def _ordered(node: bytes, kind: int) -> list[str]:
-    """The names of the inputs or outputs of a node, in order; `kind` is the number of the field."""
+    """Returns the names of the inputs or outputs of a node, in order.
+
+    Args:
+        node: the NodeProto.
+        kind: the number of the field, NODE_INPUT or NODE_OUTPUT.
+    """
     return [content.decode() for number, _, content in protobuf.fields(node) if number == kind]

@@ -1,7 +1,8 @@
-"""Parts of an exported model: the nodes between some tensors that are given and some tensors that are computed.
+"""Cuts parts out of an exported model. A part has the nodes that compute chosen tensors from given tensors.
 
-A probe runs such parts to look inside a network: all spikes of a free-running network, or one layer alone with given
-inputs (teacher-forced). They are cut without the package onnx, so that a board can cut them too.
+`tcja_runtime.backends.probe` runs parts to read spikes and signals inside a network. Examples: all spikes of the
+free-running network; all input currents if the spikes of every layer are given (teacher-forced). Parts are cut without
+the package onnx, so that a board can cut them too.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from tcja_runtime.model_file.scan_pooling import expose_spikes
 from tcja_runtime.model_file.tensor_names import given_tensor
 
 Dimensions = Sequence[int | None]
-"""The dimensions of a tensor; None for a dimension of any size."""
+"""The dimensions of a tensor, with None for a dimension of any size."""
 
 
 def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
     """Cut a part out of a serialised model.
 
     Args:
-        model: the whole model. A tensor that a subgraph reads from outside must be a constant, or an input of the node
-            that has the subgraph.
-        outputs: the names of the tensors that the part computes. If the model does not store the type of one, the
+        model: the whole model. If a node has a subgraph (the body of a Scan), and the subgraph reads a tensor of the
+            main graph, this tensor must be a constant or an input of the node.
+        outputs: the names of the tensors that the part computes. If the model does not store the type of a tensor, the
             runtime infers it.
-        given: the float tensors that the part takes as inputs, by name with their dimensions. The inputs have the names
-            that `given_tensor` gives. Nodes that only these tensors depend on are left out.
+        given: the float tensors that the part takes as inputs, by name with their dimensions. The input for tensor "x"
+            has the name `given_tensor("x")`. Nodes that are needed only to compute given tensors are left out.
 
     Returns:
         The part, a serialised model.
@@ -83,7 +84,7 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dim
 
 
 def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
-    """The type of the elements of each tensor that a graph stores or describes, by name."""
+    """Returns the type of the elements of each tensor that a graph stores or describes, by the name of the tensor."""
     types: dict[str, int] = {}
     for number, _, content in graph:
         if number == protobuf.GRAPH_INITIALIZER:
@@ -99,7 +100,7 @@ def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:
 
 
 def inputs(model: bytes) -> list[str]:
-    """The names of the inputs of a serialised model.
+    """Returns the names of the inputs of a serialised model.
 
     Raises:
         ValueError: the bytes are not a model.
@@ -114,10 +115,13 @@ def inputs(model: bytes) -> list[str]:
 
 
 def makers(model: bytes) -> dict[str, tuple[str, str, list[str]]]:
-    """The node that computes each tensor of a serialised model.
+    """Returns the node that computes each tensor of a serialised model.
+
+    Pooling inside Scans is moved out of them first (`expose_spikes`).
 
     Returns:
-        By the name of the tensor: the name of the node, its operator, and the names of the tensors that it reads.
+        By the name of a tensor, three facts about the node that computes it: the name of the node, its operator, and
+        the names of the tensors that it reads.
 
     Raises:
         ValueError: the bytes are not a model.

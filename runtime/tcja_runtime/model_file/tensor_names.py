@@ -1,33 +1,40 @@
-"""The names of tensors in exported models that other modules look for. A layer is named by its PyTorch module."""
+"""The names of tensors in exported models that other modules need. A layer has the name of its PyTorch module."""
 
 from __future__ import annotations
 
 
 def spikes_tensor(layer: str) -> str:
-    """The tensor with the spikes of a spiking layer, [T, N, ...]."""
+    """Returns the name of the tensor with the spikes of a spiking layer, [T, N, ...]."""
     return f"{layer}/spikes"
 
 
 def current_tensor(layer: str) -> str:
-    """The tensor with the input current of a spiking layer, [T, N, ...]."""
+    """Returns the name of the tensor with the input current of a spiking layer, [T, N, ...]."""
     return f"{layer}/current"
 
 
 def membrane_tensor(layer: str) -> str:
-    """The input of a stepwise head with the membranes of a spiking layer after the step before, [N, ...]."""
+    """Returns the name of the input of head.onnx with the membranes of a spiking layer before a step, [N, ...]."""
     return f"{layer}/v"
 
 
 def next_membrane_tensor(layer: str) -> str:
-    """The output of a stepwise head with the membranes of a spiking layer after the step, [N, ...]."""
+    """Returns the name of the output of head.onnx with the membranes of a spiking layer after a step, [N, ...]."""
     return f"{layer}/v_next"
 
 
 def kept_tensor(name: str) -> str:
-    """The output of a stepwise head, [N, ...], whose values of all steps the tail takes, [N, T, ...]."""
+    """Returns the name of a feature (`tcja_runtime.bundle.stepwise.Feature`), for the tensor `name` of the whole model.
+
+    It is the name of an output of head.onnx, [N, ...], and of the input of tail.onnx that takes the values of this
+    output for all steps, [N, T, ...].
+    """
     return f"{name}/kept"
 
 
 def given_tensor(name: str) -> str:
-    """The input of a part of a model in place of a tensor that the part does not compute."""
+    """Returns the name of the input that replaces the tensor `name` in a part of a model.
+
+    The part (`tcja_runtime.model_file.subgraph.part`) takes the tensor as an input and does not compute it.
+    """
     return f"{name}/given"
