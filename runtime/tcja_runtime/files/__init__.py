@@ -1,1 +1,1 @@
-"""Folders that are written whole or not at all, journals of long work, and archives of arrays."""
+"""Folders that are written as a whole or not at all, journals of long work, and archives of arrays."""

@@ -1,8 +1,9 @@
-"""Journals: results of long work, kept on disk while the work goes on, so that it can go on after an interruption.
+"""Journals: the results of long work so far, on disk, so that the work can be continued after an interruption.
 
-A journal is a file in the user's cache folder, named after a hash of the work. Its content is rows of int32 in the byte
-order of this machine, each behind its number, counted from 1. Reading stops at the first row that is incomplete or out
-of sequence. So a process may be killed, and a machine switched off, at any moment.
+A journal is a file in the user's cache folder. Its name is a hash of the description of the work. Its content is rows
+of int32 in the byte order of this machine. Before each row is the number of the row, counted from 1. Reading stops at
+the first row that is incomplete or has a wrong number. So the process may be killed at any moment, and the machine may
+be switched off.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ Rows = npt.NDArray[np.int32]
 
 
 class Journal:
-    """The rows of a work that has not ended.
+    """The results of a work that has not ended, as rows of integers.
 
     Args:
-        descriptor: the open file, positioned at its end; None keeps nothing.
-        rows: the rows in the file, [n, columns].
+        descriptor: the descriptor of the open file, positioned at its end. None if no rows are kept on disk.
+        rows: the rows that an earlier process wrote into the file, int32 [n, columns].
 
     Attributes:
-        rows: as given: the rows that an earlier process left.
+        rows: as given.
     """
 
     def __init__(self, descriptor: int | None, rows: Rows) -> None:
@@ -40,13 +41,13 @@ class Journal:
         return self._descriptor is not None
 
     def discard(self) -> None:
-        """Delete all rows on disk, and keep no more: they were computed from damaged input."""
+        """Delete all rows on disk, and keep no more rows. It is called if the rows were computed from damaged input."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
         self._descriptor = None
 
     def add(self, rows: Rows) -> None:
-        """Keep more rows [n, columns]. Once the disk is full, no more rows are kept."""
+        """Write more rows [n, columns] to disk. After the disk was full once, no more rows are written."""
         if self._descriptor is None:
             return
         numbers = np.arange(self._next, self._next + len(rows), dtype=np.int32)
@@ -62,12 +63,13 @@ class Journal:
 
 @contextlib.contextmanager
 def open_journal(work: str | None, columns: int) -> Iterator[Journal]:
-    """The journal of a work. It is deleted when the block ends well, and stays when an error passes the block.
+    """A context with the journal of a work.
 
-    If the file cannot be written, or another process does the same work, the journal keeps nothing.
+    The journal is deleted if the block ends without an error. It stays on disk if the block raises an error. If the
+    file cannot be written, or another process has it open, the journal keeps no rows on disk.
 
     Args:
-        work: a text that contains everything that the results depend on; None keeps nothing.
+        work: a text that contains everything on which the results depend; None for a journal that keeps no rows.
         columns: the number of columns of the rows.
     """
     name = f"{hashlib.sha256((work or '').encode()).hexdigest()}.{columns}"
@@ -83,7 +85,7 @@ def open_journal(work: str | None, columns: int) -> Iterator[Journal]:
 
 
 def _read_rows(descriptor: int, columns: int) -> Rows:
-    """Read the complete rows in sequence, and cut off what follows them."""
+    """Returns the rows before the first row that is incomplete or has a wrong number, and deletes all other rows."""
     size = (columns + 1) * np.dtype(np.int32).itemsize
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     numbered = np.frombuffer(content[: len(content) // size * size], np.int32).reshape(-1, columns + 1)
@@ -95,7 +97,7 @@ def _read_rows(descriptor: int, columns: int) -> Rows:
 
 
 def _lock_file(name: str) -> int | None:
-    """Open a file in the cache folder for this process alone; None if that is not possible."""
+    """Open a file in the cache folder and lock it. Returns its descriptor; None if it cannot be opened or locked."""
     try:
         path = cache_folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Arrays in .npz files, read some rows at a time.
+"""Arrays in .npz files. They are read a few rows at a time.
 
 An .npz is a zip archive of .npy files (numpy.lib.format). An .npy has a header with the type, the shape and the order
 of the array, then the values. The headers are read without the values.
@@ -54,7 +54,7 @@ class Array:
     check: tuple[int, int]
 
     def rows(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
-        """The rows from number `start` on, at most `size` at a time.
+        """Yields the rows from number `start` on, [n, ...] with at most `size` rows at a time.
 
         Raises:
             Damaged: the array is damaged.
@@ -74,7 +74,7 @@ class Array:
                 yield np.frombuffer(_exactly(stream, n * stride), self.dtype).reshape(n, *shape)
 
     def whole(self) -> npt.NDArray[Any]:
-        """The whole array.
+        """Returns the whole array.
 
         Raises:
             Damaged: the array is damaged.
@@ -92,7 +92,7 @@ class Array:
 
 @contextlib.contextmanager
 def _open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an .npz. Damage that is found within the block raises a `BadInput`."""
+    """A context with the open .npz. If the block finds that the archive is damaged, a `BadInput` is raised."""
     try:
         if not file.is_file():  # a pipe or a device might never end
             missing = "is not a file" if file.exists() else "does not exist"
@@ -107,7 +107,7 @@ def _open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextlib.contextmanager
 def _damage(file: Path, name: str, offset: int) -> Iterator[None]:
-    """Damage that is found within the block raises a `Damaged` with the name and the offset of the array."""
+    """A context for reading an array. Errors of the block become `Damaged`, with the name and the offset of the array."""
     try:
         yield
     except _DAMAGED as error:
@@ -118,7 +118,11 @@ def _damage(file: Path, name: str, offset: int) -> Iterator[None]:
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:
-    """The next `size` bytes of a stream."""
+    """Returns the next `size` bytes of a stream.
+
+    Raises:
+        ValueError: the stream ends before.
+    """
     content = stream.read(size)
     if len(content) != size:
         raise EOFError("it ends too early")
@@ -126,7 +130,7 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def arrays(file: Path) -> dict[str, Array]:
-    """The arrays of an .npz by their names. Members that are not .npy files are skipped.
+    """Returns the arrays of an .npz by their names. Members that are not .npy files are skipped.
 
     Raises:
         BadInput: the file is not an .npz.

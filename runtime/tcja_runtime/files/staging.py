@@ -1,4 +1,4 @@
-"""Folders that are written or changed as a whole, or not at all, even if the process is killed meanwhile."""
+"""Folders that are written or changed as a whole or not at all, even if the process is killed during the work."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from pathlib import Path
 from tcja_runtime.errors import BadInput, Unavailable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The numbers of the errors for a full disk, a used-up quota, and a file that is too large."""
+"""The error numbers (`OSError.errno`) of a full disk, a used-up quota, and a file that is too large."""
 
 
 @contextlib.contextmanager
 def staged(destination: Path) -> Iterator[Path]:
-    """A new folder to fill. It is renamed to `destination` if the block ends well, and deleted if it does not.
+    """A context with a new folder to fill.
 
-    It is also deleted if this process is killed: a second process waits for the end of this one and deletes it.
+    The folder is renamed to `destination` if the block ends without an error, and is deleted otherwise. It is also
+    deleted if this process is killed: a second process waits for the end of this process, then deletes the folder.
 
     Raises:
         BadInput: the destination exists, or cannot be made.
         Unavailable: the disk is full.
     """
     _check_free(destination)
-    # A rename is atomic within one file system only, so the folder is made in the nearest folder above that exists.
+    # A rename is atomic only within one file system. So the folder is made in the nearest existing parent folder.
     parent = next(folder for folder in destination.absolute().parents if folder.exists())
     folder = parent / f".{secrets.token_hex(8)}.partial"
     sweeper = _sweep_after_this_process(folder)
@@ -54,7 +55,7 @@ def staged(destination: Path) -> Iterator[Path]:
 
 
 def check_new_file(path: Path, option: str) -> None:
-    """Check, before long work, that a new file can be written.
+    """Check that a new file can be written. It is called before long work whose result goes into this file.
 
     Args:
         path: the file.
@@ -76,9 +77,10 @@ def check_new_file(path: Path, option: str) -> None:
 
 @contextlib.contextmanager
 def restaged(folder: Path) -> Iterator[Path]:
-    """A copy of a folder to change. It replaces the folder if the block ends well, and is deleted if it does not.
+    """A context with a copy of a folder, which may be changed.
 
-    The files of the copy are hard links to the files of the folder: replace them, and do not write into them.
+    The copy replaces the folder if the block ends without an error, and is deleted otherwise. The files of the copy are
+    hard links to the files of the folder. So do not write into a file of the copy: replace it with a new file.
 
     Raises:
         BadInput: the folder cannot be written, or another process is changing it.
@@ -113,7 +115,11 @@ _TRIAL = ".trial"
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder against other processes that would change it."""
+    """A context in which no other process can lock the folder, so that only this process changes it.
+
+    Raises:
+        BadInput: another process has locked the folder.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,7 +139,7 @@ def _link(source: str, destination: str) -> None:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step. A system that cannot do so leaves a moment without the folder."""
+    """Swap two folders in one step. On a system without this operation, the folder is missing for a moment."""
     at_fdcwd, rename_exchange = -100, 2  # <fcntl.h>, <linux/fs.h>
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     names = os.fsencode(new), os.fsencode(old)
@@ -165,7 +171,7 @@ _SWEEP = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignor
 
 def _sweep_after_this_process(folder: Path) -> subprocess.Popen[bytes]:
     """Start a process that deletes a folder as soon as this process ends."""
-    # The pipe closes when this process ends, for whatever reason. A session of its own keeps Ctrl-C away.
+    # The pipe closes when this process ends for any reason. In its own session, the new process gets no Ctrl-C.
     return subprocess.Popen(
         [sys.executable, "-ISc", _SWEEP, os.fspath(folder)], stdin=subprocess.PIPE, start_new_session=True
     )
