@@ -1,6 +1,6 @@
 """The conditions of a measurement besides the network: processor, GPU, clocks, power mode, and other load.
 
-All of them are read without root, and nothing is changed. A condition that the system does not tell is None.
+All of them are read without root rights, and nothing is changed. A condition that cannot be read is None.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Conditions:
     Attributes:
         processor: the model of the processor; on a board, the name of the board.
         cpus: the number of cores that this process may use.
-        governors: the clock governors of these cores, each name once ("schedutil", "performance").
+        governors: the names of the clock governors of these cores, without repetition ("schedutil", "performance").
         cpu_mhz: the present clock of the fastest core and its highest clock, in MHz.
         gpu: the name of the first GPU.
         gpu_mhz: the present clock of that GPU and its highest clock, in MHz.
-        power_mode: the power mode of a Jetson, by the name that nvpmodel gives ("15W").
-        jetson_clocks: the lines that ``jetson_clocks --show`` prints; most releases print them for root only.
+        power_mode: the name of a Jetson's power mode from nvpmodel ("15W").
+        jetson_clocks: the lines that ``jetson_clocks --show`` prints; most releases print them only for root.
         jetpack: the JetPack release of a Jetson.
         load: the load average of the last minute: the mean number of programs that wanted a core.
     """
@@ -72,7 +72,7 @@ def conditions() -> Conditions:
 
 
 def power_mode() -> str | None:
-    """The name of a Jetson's power mode; None on any other machine, or if nvpmodel does not tell it."""
+    """Returns the name of a Jetson's power mode; None on any other machine, or if nvpmodel does not print it."""
     printed = command_output("nvpmodel", "-q", seconds=_SECONDS)
     found = re.search(r"^NV Power Mode:\s*(\S+)\s*$", printed, re.MULTILINE)
     return found[1] if found else None
@@ -84,12 +84,12 @@ def _jetson_clocks() -> list[str]:
 
 
 def _processor() -> str:
-    """The name of the board, or else of the processor."""
+    """Returns the name of the board; on a machine without a board's name, the name of the processor."""
     named = re.search(r"^model name\s*: (.+)$", file_text(_CPUINFO), re.MULTILINE)
     return file_text(_BOARD) or (named[1] if named else platform.machine())
 
 
 def _number(file: Path) -> int | None:
-    """The integer in a small system file; None if the file has none."""
+    """Returns the integer in a small system file; None if the file cannot be read or does not contain an integer."""
     text = file_text(file)
     return int(text) if text.isdecimal() else None

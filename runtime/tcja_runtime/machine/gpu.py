@@ -23,8 +23,8 @@ class Gpu:
     """The first GPU of this machine.
 
     Attributes:
-        name: the name that the driver or the board gives.
-        sm: the compute capability without the dot, "87" for 8.7.
+        name: the name of the GPU from the driver, or the name of the board.
+        sm: the compute capability without the dot, such as "87" for 8.7.
     """
 
     name: str
@@ -32,19 +32,19 @@ class Gpu:
 
     @property
     def slug(self) -> str:
-        """The GPU in a form for folder names: "nvidia-jetson-orin-nano-sm87"."""
+        """The name and the compute capability in a form for folder names, such as "nvidia-jetson-orin-nano-sm87"."""
         return f"{re.sub(r'[^a-z0-9]+', '-', self.name.lower()).strip('-')}-sm{self.sm}"
 
 
 def gpu() -> Gpu | None:
-    """The first GPU of this machine; None if there is no GPU that TensorRT could use."""
+    """Returns the first GPU of this machine; None if there is no GPU that TensorRT can use."""
     return _jetson() or _driver()
 
 
 def free_memory() -> int | None:
-    """The memory that the first GPU could use now, in bytes; None without a GPU, or if the amount is not known.
+    """Returns the free memory of the first GPU, in bytes; None without a GPU, or if the amount is not known.
 
-    The GPU of a Jetson shares the memory of the processor. There, memory that Linux could free counts as free too.
+    The GPU of a Jetson shares the memory of the processor. There, memory that Linux can free is included.
     """
     if _jetson():
         return _memory_entry(file_text(_MEMORY), "MemAvailable")
@@ -59,15 +59,15 @@ def _memory_entry(meminfo: str, entry: str) -> int | None:
 
 
 def chip() -> str | None:
-    """The chip of a Jetson, a key of `TEGRA_SM`; None on any other machine."""
+    """Returns the chip of a Jetson, a key of `TEGRA_SM`; None on any other machine."""
     compatible = file_text(_COMPATIBLE)
     return next((name for name in TEGRA_SM if name in compatible), None)
 
 
 def gpu_clocks() -> tuple[int, int] | None:
-    """The present clock of the first GPU and its highest clock, in MHz; None if they are not known.
+    """Returns the present clock of the first GPU and its highest clock, in MHz; None if they are not known.
 
-    The kernel of a Jetson shows them in devfreq, in a device that is named "17000000.gpu" or "17000000.ga10b".
+    On a Jetson they are read from devfreq, from a device with a name such as "17000000.gpu" or "17000000.ga10b".
     """
     devices = [file for name in ("*.gpu", "*.g?1*b") for file in sorted(_DEVFREQ.glob(f"{name}/cur_freq"))]
     if devices:
@@ -79,7 +79,7 @@ def gpu_clocks() -> tuple[int, int] | None:
 
 
 def swap() -> tuple[int, int] | None:
-    """The free swap and the whole swap of this machine, in bytes; None if they are not known."""
+    """Returns the free swap and the total swap of this machine, in bytes; None if they are not known."""
     meminfo = file_text(_MEMORY)
     free, whole = _memory_entry(meminfo, "SwapFree"), _memory_entry(meminfo, "SwapTotal")
     return None if free is None or whole is None else (free, whole)
@@ -101,5 +101,5 @@ def _driver() -> Gpu | None:
 def _nvidia_smi(query: str, form: str = "") -> str:
     """The line that nvidia-smi prints for the first GPU; empty without a driver."""
     arguments = (f"--query-gpu={query}", f"--format=csv,noheader{form}")
-    # A GPU with a damaged info ROM is listed, and the status is 14.
+    # For a GPU with a damaged info ROM, nvidia-smi prints the line and exits with status 14.
     return command_output("nvidia-smi", *arguments, seconds=_DRIVER_SECONDS, any_status=True).partition("\n")[0]

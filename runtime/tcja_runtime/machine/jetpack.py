@@ -1,9 +1,10 @@
 """JetPack, the system of a Jetson: the release that is installed, and the versions of CUDA, TensorRT and Python in it.
 
-A board tells its release of Jetson Linux (L4T). JetPack, CUDA, TensorRT and Python follow from that by the table
-`JETPACKS`. Its rows are from NVIDIA's release notes and JetPack archive
-(https://developer.nvidia.com/embedded/jetpack-archive). For JetPack 7.2 these sources disagree about which 39.x are
-early access, so the table has only the releases that all of them name. A release that is in no row is unknown.
+The release of Jetson Linux (L4T) is read from a file of the board. The versions of JetPack, CUDA, TensorRT and Python
+for this release are in the table `JETPACKS`. Its rows are from NVIDIA's release notes and JetPack archive
+(https://developer.nvidia.com/embedded/jetpack-archive). For JetPack 7.2 these sources disagree about which releases
+39.x are early access, so the table has only the releases that all sources name. A release that is not in the table is
+unknown.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tcja_runtime.machine.gpu import chip
 
 RELEASE = Path("/etc/nv_tegra_release")
 OLDEST_TENSORRT = (10, 3)
-"""The oldest TensorRT that builds engines here. Older ones do not take strongly typed networks."""
+"""The oldest version of TensorRT that builds engines here. Older versions do not support strongly typed networks."""
 
 ORIN, XAVIER, THOR = "tegra234", "tegra194", "tegra264"
 
@@ -32,7 +33,7 @@ class JetPack:
     Attributes:
         name: the number of the release, "6.2.1".
         first: the first release of Jetson Linux that belongs to it.
-        last: the last release of Jetson Linux that belongs to it; the releases between them belong to it too.
+        last: the last release of Jetson Linux that belongs to it. All releases from `first` to `last` belong to it.
         cuda: the version of CUDA.
         tensorrt: the version of TensorRT.
         python: the version of the system's Python, for which JetPack's TensorRT is made.
@@ -51,12 +52,12 @@ class JetPack:
 
     @property
     def supported(self) -> bool:
-        """Whether its TensorRT is new enough (`OLDEST_TENSORRT`)."""
+        """Whether the TensorRT of this release is new enough to build engines (`OLDEST_TENSORRT`)."""
         return tuple(int(part) for part in self.tensorrt.split(".")[:2]) >= OLDEST_TENSORRT
 
     @property
     def cuda_binding(self) -> str:
-        """The requirement of the Python package for this CUDA, as pip takes it: "cuda-bindings==12.*"."""
+        """The requirement for pip of the CUDA binding that fits this CUDA, such as "cuda-bindings==12.*"."""
         return f"cuda-bindings=={self.cuda.partition('.')[0]}.*"
 
 
@@ -87,7 +88,7 @@ class System:
     """The system of a Jetson.
 
     Attributes:
-        l4t: the release of Jetson Linux, "36.4.3"; None if the board tells it in a form that is not known.
+        l4t: the release of Jetson Linux, "36.4.3"; None if the board's file has a form that is not known.
         jetpack: the JetPack that this release belongs to; None if it is not in `JETPACKS`.
         chip: the chip, "tegra234" for Orin; None if it is not known.
     """
@@ -98,18 +99,18 @@ class System:
 
     @property
     def title(self) -> str:
-        """The system as messages name it: "JetPack 6.2 (Jetson Linux 36.4.3)"."""
+        """The name of the system in messages, such as "JetPack 6.2 (Jetson Linux 36.4.3)"."""
         name = self.jetpack.name if self.jetpack else "unknown"
         return f"JetPack {name} (Jetson Linux {self.l4t or 'unknown'})"
 
     @property
     def int8_fails(self) -> bool:
-        """Whether int8 engines are known to fail here: TensorRT 10.16.2 on Orin (issue NVIDIA/TensorRT#4832)."""
+        """Whether int8 engines are known to fail on this system: TensorRT 10.16.2 on Orin (NVIDIA/TensorRT#4832)."""
         return self.chip == ORIN and self.jetpack is not None and self.jetpack.tensorrt == "10.16.2"
 
 
 def system() -> System | None:
-    """The system of this Jetson; None on any other machine."""
+    """Returns the system of this Jetson; None on any other machine."""
     try:
         text = RELEASE.read_text()
     except OSError:
@@ -119,16 +120,22 @@ def system() -> System | None:
 
 
 def l4t(text: str) -> L4t | None:
-    """The release in the text of /etc/nv_tegra_release: (36, 4, 3) for "# R36 (release), REVISION: 4.3, ..."."""
+    """Returns the release of Jetson Linux from the text of /etc/nv_tegra_release; None if the text has another form.
+
+    Example: (36, 4, 3) for "# R36 (release), REVISION: 4.3, ...".
+    """
     found = re.search(r"R(\d+) \(release\), REVISION: (\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def jetpack(release: L4t) -> JetPack | None:
-    """The JetPack that a release of Jetson Linux belongs to; None if it is not in `JETPACKS`."""
+    """Returns the JetPack that a release of Jetson Linux belongs to; None if the release is not in `JETPACKS`."""
     return next((row for row in JETPACKS if row.first <= release <= row.last), None)
 
 
 def has_tensorrt() -> bool:
-    """Whether JetPack's TensorRT is installed for the system's Python. This Python may still not find it."""
+    """Whether JetPack's TensorRT is installed for the system's Python.
+
+    The Python that runs this program may be another one (a virtual environment), which does not find it.
+    """
     return any(_SYSTEM_PACKAGES.glob("python3*/dist-packages/tensorrt"))

@@ -8,8 +8,9 @@ A Jetson measures its supplies, called rails, with chips of Texas Instruments. L
 
 If these files cannot be read, the command tegrastats is run; it reads the same chips less often.
 
-The power of the board is the rail in `WHOLE`, which contains the other rails. A board without such a rail (AGX Orin)
-has the sum of its rails. Neither includes what the carrier board takes, so a meter at the plug shows more.
+The power of the board is the power of the rail in `WHOLE`, which supplies all other rails. On a board without such a
+rail (AGX Orin), it is the sum of the rails. The power of the carrier board is not included in either case, so a meter
+at the plug shows more.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ Rails = Mapping[str, float]
 """The power of each rail, in watts, by the name of the rail."""
 
 WHOLE = ("VIN", "POM_5V_IN", "VDD_IN")
-"""The names of rails that contain all others: on Thor, on Nano, on Orin NX and Orin Nano. A whole name must match:
-VIN_SYS_5V0 is another rail."""
+"""The names of the rail that supplies all other rails: on Thor, on Nano, on Orin NX and Orin Nano.
+
+The whole name must be equal: VIN_SYS_5V0 is a different rail.
+"""
 
 FEWEST = 10
-"""The least number of samples from which a power is reported."""
+"""The smallest number of samples for which a mean power is reported."""
 
 _HWMON = Path("/sys/class/hwmon")
-_INTERVAL = 0.05  # seconds between samples; a chip with three rails needs some milliseconds for new values
+_INTERVAL = 0.05  # seconds between samples; a chip with three rails has new values every few milliseconds
 _TEGRASTATS_INTERVAL = 100  # milliseconds
 _PATIENCE = 2.0  # seconds to wait for the end of a source that was told to stop
 _UNCONNECTED = "NC"
@@ -47,12 +50,12 @@ _RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\
 
 
 def whole(rails: Rails) -> str | None:
-    """The rail that contains all others; None if the rails must be added."""
+    """Returns the name of the rail that supplies all other rails; None if there is none. Then the rails are added."""
     return next((name for name in WHOLE if name in rails), None)
 
 
 def total(rails: Rails) -> float:
-    """The power of the board, in watts."""
+    """Returns the power of the board from the power of its rails, in watts."""
     name = whole(rails)
     return sum(rails.values()) if name is None else rails[name]
 
@@ -62,8 +65,8 @@ class _Sensor:
     """The sensor of one rail.
 
     Attributes:
-        files: the files whose product is the power: voltage and current, or the power alone.
-        unit: the factor that turns the product into watts.
+        files: the files with the voltage and the current, or only the file with the power.
+        unit: the factor that turns the product of the values in the files into watts.
     """
 
     files: tuple[Path, ...]
@@ -78,7 +81,7 @@ class _Sensor:
 
 
 def sensors(root: Path) -> dict[str, _Sensor]:
-    """The sensors below a hwmon folder, by the name of their rail; empty on most machines."""
+    """Returns the sensors in a hwmon folder, by the name of their rail; empty on a machine without such sensors."""
     found: dict[str, _Sensor] = {}
     for chip in sorted(root.glob("hwmon*")):
         kind = file_text(chip / "name")
@@ -102,18 +105,18 @@ Source = Callable[[threading.Event], Iterator[Rails]]
 
 
 def hwmon(found: Mapping[str, _Sensor]) -> Source:
-    """A source that reads sensors."""
+    """Returns a source that reads sensors, given by the name of their rail."""
 
     def read(ended: threading.Event) -> Iterator[Rails]:
         while not ended.wait(_INTERVAL):
-            with contextlib.suppress(OSError, ValueError):  # the bus is busy: this sample is left out
+            with contextlib.suppress(OSError, ValueError):  # if the bus is busy, this sample is left out
                 yield {name: sensor.watts() for name, sensor in found.items()}
 
     return read
 
 
 def rails_of(line: str) -> dict[str, float]:
-    """The power of each rail in a line of tegrastats, in watts; empty if the line names no rail.
+    """Returns the power of each rail from a line of tegrastats, in watts; empty if the line names no rail.
 
     A line has each rail as ``NAME now/average``, in milliwatts.
     """
@@ -121,7 +124,7 @@ def rails_of(line: str) -> dict[str, float]:
 
 
 def tegrastats(command: str) -> Source:
-    """A source that reads the lines of tegrastats."""
+    """Returns a source that runs the command tegrastats and reads its lines."""
 
     def read(ended: threading.Event) -> Iterator[Rails]:
         arguments = [command, "--interval", str(_TEGRASTATS_INTERVAL)]
@@ -139,7 +142,10 @@ def tegrastats(command: str) -> Source:
 
 
 def source() -> tuple[str, Source] | None:
-    """The name of this machine's power source, and the source; None if the machine does not measure its power."""
+    """Returns this machine's source of power values, and its name; None if the machine does not measure its power.
+
+    The name is "hwmon" or "tegrastats".
+    """
     found = sensors(_HWMON)
     if found:
         return "hwmon", hwmon(found)
@@ -165,10 +171,11 @@ class Power:
 
 
 class Sampler:
-    """A context that takes samples of the power in a thread of its own, for as long as its block runs.
+    """A context that samples the power in its own thread while the block runs.
 
     Attributes:
-        power: the mean power during the block; None until the block has ended, and with fewer than `FEWEST` samples.
+        power: the mean power during the block. None until the block has ended, and if there were fewer than `FEWEST`
+            samples.
     """
 
     def __init__(self, source: Source) -> None:
@@ -193,13 +200,14 @@ class Sampler:
 
 
 def average(taken: list[tuple[float, Rails]]) -> Power | None:
-    """The mean power over time, by the trapezoidal rule.
+    """Returns the mean power over time, by the trapezoidal rule.
 
     Args:
-        taken: samples, each with its time in seconds.
+        taken: the samples, each with its time in seconds and the power of the rails in watts.
 
     Returns:
-        The power, with the rails that every sample has; None for fewer than `FEWEST` samples or without such a rail.
+        The mean power of the board, and of each rail that is in every sample. None if there are fewer than `FEWEST`
+        samples, or if no rail is in every sample.
     """
     if len(taken) < FEWEST:
         return None

@@ -1,4 +1,4 @@
-"""What the operating system tells: small files of the kernel and the output of its commands."""
+"""Readings from the operating system: small files of the kernel, and the output of commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def file_text(file: Path) -> str:
-    """The text of a small system file, without the null bytes, line ends and spaces around it.
+    """Returns the text of a small system file, without null bytes, line ends and spaces at its begin and end.
 
     The text is empty if the file does not exist or cannot be read. Bytes that are not UTF-8 are replaced.
     """
@@ -19,15 +19,15 @@ def file_text(file: Path) -> str:
 
 
 def command_output(name: str, *arguments: str, seconds: float, any_status: bool = False) -> str:
-    """The text that a command prints to its standard output.
+    """Returns the text that a command prints to its standard output.
 
-    The text is empty if the command is not installed, cannot be started, or takes too long.
+    The text is empty if the command is not installed, cannot be started, takes too long, or fails.
 
     Args:
         name: the name of the command, looked up in PATH.
         arguments: the arguments of the command.
         seconds: the time after which the command is killed.
-        any_status: whether the output of a command that reports a failure (exit status other than 0) is returned too.
+        any_status: whether the output is also returned if the command fails (its exit status is not 0).
     """
     command = shutil.which(name)
     if command is None:
