@@ -5,7 +5,8 @@
 
 import os
 
-# ONNX Runtime since 1.29 reports every model that it loads to its maker, unless this is set before its import.
+# Since version 1.29, ONNX Runtime reports every model that it loads to Microsoft. This variable prevents it, and must
+# be set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from tcja_runtime.backends.stepwise import Streams

@@ -107,7 +107,7 @@ def _open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextlib.contextmanager
 def _damage(file: Path, name: str, offset: int) -> Iterator[None]:
-    """A context for reading an array. Errors of the block become `Damaged`, with the name and the offset of the array."""
+    """A context for reading an array. Damage that the block finds raises `Damaged`, with the name and the offset."""
     try:
         yield
     except _DAMAGED as error:
@@ -121,7 +121,7 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     """Returns the next `size` bytes of a stream.
 
     Raises:
-        ValueError: the stream ends before.
+        EOFError: the stream has fewer bytes.
     """
     content = stream.read(size)
     if len(content) != size:

@@ -1,7 +1,8 @@
-"""Building an engine, in a child process, with the TensorRT that is installed.
+"""Builds an engine in a child process, with the TensorRT that is installed.
 
-A native builder can end its process, and it keeps the GPU's memory until its process ends. So it runs in a child
-(`tcja_runtime.tensorrt.builder_process`). Neither process needs torch or onnx, so the same code builds on a board.
+TensorRT's builder is native code: it may crash its process, and it keeps the GPU's memory until its process ends. So it
+runs in a child process (`tcja_runtime.tensorrt.builder_process`). Neither process needs torch or onnx, so the same code
+builds engines on a board.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.files import journal
 
 LARGEST_BATCH = 1024
-"""The largest batch size; more windows exceed the memory of any board, and the largest tensor of TensorRT."""
+"""The largest batch size. More windows do not fit into the memory of any board, or into TensorRT's largest tensor."""
 
 LEVELS = range(6)
 """TensorRT's optimisation levels, from the fastest build to the fastest engine."""
@@ -31,7 +32,7 @@ LEVELS = range(6)
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """The batch sizes of an engine: the smallest, the one that it is tuned for, and the largest."""
+    """The batch sizes of an engine: the smallest, the one for which TensorRT tunes the engine, and the largest."""
 
     least: int
     tuned: int
@@ -39,10 +40,10 @@ class Batch:
 
     @classmethod
     def parse(cls, text: str) -> Batch:
-        """Read MIN:OPT:MAX, or one number for all three.
+        """Returns the batch sizes from a text such as "1:1:8" (MIN:OPT:MAX), or "4", one number for all three sizes.
 
         Raises:
-            BadInput: the text is anything else.
+            BadInput: the text has another form, or a size is out of range.
         """
         try:
             numbers = [int(part) for part in text.split(":")]
@@ -62,9 +63,10 @@ class BuildOptions:
         batch: the batch sizes of the engine.
         tf32: whether float32 products may round their operands to TF32, which flips spikes near a threshold.
         level: the optimisation level, one of `LEVELS`; None for TensorRT's own default.
-        workspace: the GPU memory that a layer may use, in bytes; None for half of what is free.
+        workspace: the GPU memory that a layer may use, in bytes; None for half of the free memory.
         version_compatible: whether later TensorRT versions of the same major version can load the engine.
-        hardware: the other GPUs that can load the engine, one of `tcja_runtime.choices.HARDWARE`; None for none.
+        hardware: which GPUs of other types can load the engine, one of `tcja_runtime.choices.HARDWARE`. None if only
+            GPUs of the same type can load it.
         plugin: whether each spiking layer is the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`) instead of
             standard operators.
 
@@ -94,13 +96,14 @@ class BuildRequest:
     """An engine to build.
 
     Attributes:
-        model: the ONNX file to build from: standard operators, or TcjaLif operators for the plugin. Its types are the
-            types that the engine computes in.
-        engines: the folder to put the engine's own folder in.
+        model: the ONNX file to build from. It has standard operators, or TcjaLif operators if the plugin is used. The
+            engine computes in the types of this model.
+        engines: the folder in which a folder for the engine is made.
         target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
         precision: the precision of the model, for the engine's name.
-        products: the least number of convolutions and matrix products in each type: "FLOAT", "HALF" or "INT8".
-        shapes: the shape of each input that takes one shape only; the first axis of the other inputs is the batch.
+        products: for the types "FLOAT", "HALF" and "INT8", the smallest number of convolutions and matrix products that
+            the engine must compute in this type.
+        shapes: the shapes of the inputs that take only one shape. The first axis of every other input is the batch.
         options: the options of the build.
     """
 
@@ -113,13 +116,13 @@ class BuildRequest:
     options: BuildOptions = BuildOptions()
 
     def to_json(self) -> str:
-        """The request as JSON, for the child process."""
+        """Returns the request as JSON, for the child process."""
         fields = {**dataclasses.asdict(self), "model": str(self.model), "engines": str(self.engines)}
         return json.dumps(fields)
 
     @classmethod
     def from_json(cls, text: str) -> BuildRequest:
-        """The inverse of `to_json`."""
+        """Returns the request from the JSON that `to_json` returned."""
         fields = json.loads(text)
         options = {**fields["options"], "batch": Batch(**fields["options"]["batch"])}
         paths = {"model": Path(fields["model"]), "engines": Path(fields["engines"])}
@@ -127,15 +130,16 @@ class BuildRequest:
 
 
 def installed() -> list[str]:
-    """The targets that this Python can build engines for, the preferred one first."""
+    """Returns the targets whose TensorRT is installed for this Python, the preferred target first."""
     return [target for target, module in ENGINE_TARGETS.items() if importlib.util.find_spec(module)]
 
 
 def check_target(target: str, options: BuildOptions) -> None:
-    """Check that a target's TensorRT is installed and has what the options ask for.
+    """Check that a target's TensorRT is installed and supports the options.
 
     Raises:
-        BadInput: the target is TensorRT-RTX, which has neither plugins nor version compatibility.
+        BadInput: the target is TensorRT-RTX, and an option needs plugins or version compatibility, which it does not
+            have.
         Unavailable: the target's TensorRT is not installed.
     """
     if options.plugin and target == "tensorrt-rtx":
@@ -149,14 +153,15 @@ def check_target(target: str, options: BuildOptions) -> None:
 
 
 def build(request: BuildRequest) -> Engine:
-    """Build an engine, for the GPU of this machine (tensorrt) or for desktop RTX GPUs (tensorrt-rtx).
+    """Build an engine and return it.
 
-    The folder of the engine then holds model.engine, engine.json and build.log.
+    The target "tensorrt" builds for the GPU of this machine, "tensorrt-rtx" for desktop RTX GPUs. The files
+    model.engine, engine.json and build.log are written into a new folder for the engine.
 
     Raises:
         Unavailable: TensorRT, a GPU or memory is missing, or the builder was killed.
-        BadInput: TensorRT cannot parse or build the model (the text names the ONNX node and the PyTorch module), or
-            it would compute in other types than the model's.
+        BadInput: TensorRT cannot parse or build the model (the text names the ONNX node and the PyTorch module), or the
+            engine would compute in other types than the types of the model.
     """
     target = request.target
     check_target(target, request.options)
@@ -170,7 +175,7 @@ def build(request: BuildRequest) -> Engine:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module is taken from the folder the user happens to be in
+        env={**os.environ, "PYTHONSAFEPATH": "1"},  # Python imports no module from the current folder
     )
     kept = f" (log: {log})" if log.exists() and log.stat().st_size else ""
     if child.returncode < 0:
@@ -189,11 +194,14 @@ def build(request: BuildRequest) -> Engine:
 
 
 def _log_file(target: str) -> Path:
-    """The file of the builder's log while it works and after it fails; the null device if no file can be written."""
+    """Returns the file for the builder's log during a build and after a failure; the null device if none is writable.
+
+    After a successful build, the log is moved into the folder of the engine.
+    """
     file = journal.cache_folder() / f"{target}-build.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.unlink(missing_ok=True)  # a pipe in its place would never end
+        file.unlink(missing_ok=True)  # writing to a pipe of this name would never end
         file.write_bytes(b"")
     except OSError:
         return Path(os.devnull)
@@ -219,7 +227,7 @@ _FAILURES: dict[str, tuple[type[TcjaError], str]] = {
     "build": (BadInput, "{target} cannot build the model: {log}"),
     "parse": (BadInput, "{target} cannot parse the model: {log}"),
 }
-"""The error and its text for each stage at which a build can fail."""
+"""For each stage at which a build can fail, the class and the text of the error."""
 
 
 def _failure(target: str, reply: dict[str, Any], kept: str) -> TcjaError:
@@ -234,5 +242,5 @@ def _failure(target: str, reply: dict[str, Any], kept: str) -> TcjaError:
 
 
 def _module(node: str) -> str:
-    """The PyTorch module that an exported node is named after."""
+    """Returns the name of the PyTorch module of an exported node, from the node's name."""
     return node.rpartition("/")[0] or "of the whole network"

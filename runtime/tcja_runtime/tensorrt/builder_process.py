@@ -1,7 +1,7 @@
-"""The child process that builds an engine: it reads a request on stdin and writes a reply on stdout, both in JSON.
+"""The child process that builds an engine: it reads a request from stdin and writes a reply to stdout, both in JSON.
 
-It runs under the Python and the TensorRT of the board. Each name of TensorRT that it uses exists from 10.3 to 11.4 and
-in TensorRT-RTX 1.7, or the code asks for it with `hasattr`; a test compares them with the bindings of each version.
+It runs with the Python and the TensorRT of the board. Each name of TensorRT that it uses exists from 10.3 to 11.4 and
+in TensorRT-RTX 1.7, or the code checks for it with `hasattr`. A test compares them with the bindings of each version.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ RTX_TARGETS = ("SM80", "SM86", "SM89", "SM120")
 """The GPU generations that TensorRT-RTX builds for by default: Ampere, Ada and Blackwell."""
 
 WORKSPACE = 1 / 2
-"""The share of the free memory that a layer may use; the rest is for weights, activations and the other programs."""
+"""The share of the free memory that a layer may use. The rest is for weights, activations and other programs."""
 
 _NO_MEMORY = ("out of memory", "outofmemory", "out_of_memory", "bad_alloc", "insufficient memory", "cannot allocate")
 
 
 class Refused(Exception):
-    """The build cannot go on.
+    """The error that ends a build.
 
     Attributes:
-        reply: the stage that the build came to ("stage"), and the reason ("log").
+        reply: the stage at which the build failed ("stage"), and the reason ("log").
     """
 
     def __init__(self, stage: str, *log: str, **more: Any) -> None:
@@ -58,15 +58,15 @@ class Refused(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A model that a builder can build.
+    """A parsed model, with all that TensorRT's builder needs to build an engine of it.
 
     Attributes:
         trt: TensorRT's Python module.
-        request: the engine that was asked for.
-        parser: the parser of the model, which owns the network's weights.
+        request: the requested engine.
+        parser: the parser of the model. It owns the network's weights, so it must exist until the engine is built.
         network: the parsed network.
         config: the builder's configuration.
-        device: the device that the engine is for, as in the sidecar.
+        device: the device that the engine is for (`EngineInfo.device`).
         plugin: the use of the plugin; None without it.
     """
 
@@ -80,7 +80,7 @@ class _Job:
 
 
 def main(parent: str, log: str, timings: str) -> None:
-    """Read the request, build, and reply.
+    """Read the request from stdin, build the engine, and write the reply to stdout.
 
     Args:
         parent: the id of the process that waits for the reply.
@@ -89,16 +89,16 @@ def main(parent: str, log: str, timings: str) -> None:
     """
     _die_with_parent()
     request = BuildRequest.from_json(sys.stdin.read())
-    if os.getppid() != int(parent):  # the parent ended before this process could ask to end with it
+    if os.getppid() != int(parent):  # the parent ended before `_die_with_parent` was called
         return
-    # TensorRT and its modules print to stdout, too, and the reply must stand there alone.
+    # TensorRT and its modules also print to stdout. So the reply goes to a copy of stdout, and stdout to stderr.
     with os.fdopen(os.dup(1), "w") as stdout:
         os.dup2(2, 1)
         json.dump(reply(request, Path(log), Path(timings)), stdout)
 
 
 def reply(request: BuildRequest, log: Path, timings: Path) -> dict[str, Any]:
-    """Build an engine, and return its name and sidecar, or the stage and the reason of a failure."""
+    """Build an engine. Returns the name and the sidecar of the engine; or the stage and the reason of a failure."""
     try:
         name, info = _build(request, log, timings)
     except Refused as refused:
@@ -146,7 +146,7 @@ def _check_version(trt: Any, request: BuildRequest) -> None:
 
 
 def _registered_plugin(trt: Any) -> str:
-    """Make the plugin known to TensorRT, check that an engine with it can be built, and return the plugin's form."""
+    """Register the plugin in TensorRT, check that an engine with it can be built, and return the form of the plugin."""
     try:
         form = plugin.register(trt)
         plugin.check(form)
@@ -163,7 +163,7 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
         parser: the parser of the network.
         network: the network, still empty.
         model: the ONNX file.
-        form: the form of the plugin; None for standard operators.
+        form: the form of the plugin; None for a model of standard operators.
         errors: the errors that TensorRT has logged so far.
     """
     if form is None:
@@ -182,7 +182,7 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
 
 
 def _add_profile(builder: Any, job: _Job) -> None:
-    """Tell the builder the smallest, the usual and the largest shape of each input."""
+    """Set the smallest, the usual and the largest shape of each input in the builder's configuration."""
     network, config, batch = job.network, job.config, job.request.options.batch
     profile = builder.create_optimization_profile()
     for source in (network.get_input(i) for i in range(network.num_inputs)):
@@ -194,7 +194,7 @@ def _add_profile(builder: Any, job: _Job) -> None:
 
 
 def _write(job: _Job, plan: Any, seconds: float, log: Path) -> tuple[str, EngineInfo]:
-    """Write a built engine, its sidecar and its log into a folder of the engine's name."""
+    """Write a built engine, its sidecar and its log into a folder. Returns the engine's name and its sidecar."""
     options, precision = job.request.options, job.request.precision
     precision = "tf32" if options.tf32 and precision == "fp32" else precision
     library = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}[job.request.target]
@@ -243,7 +243,7 @@ def _info(job: _Job, precision: str, plan: Any, seconds: float) -> EngineInfo:
 
 
 def _last(value: Any) -> str:
-    """The name of an enum's member: `ErrorCode.name` is a method on some versions and a property on others."""
+    """Returns the name of a member of an enum. `ErrorCode.name` is a method in some versions, a property in others."""
     return str(value).rpartition(".")[2]
 
 
@@ -273,10 +273,10 @@ def _parse_errors(parser: Any) -> list[dict[str, str]]:
 
 
 def _products(trt: Any, network: Any) -> dict[str, int]:
-    """The number of convolutions and matrix products by type. A product of two dequantised operands counts as INT8."""
+    """Returns the number of convolutions and matrix products by type: INT8 if both operands are dequantised."""
     kinds = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    shapers = [trt.LayerType.SHUFFLE]  # the parser may put it before a product
+    shapers = [trt.LayerType.SHUFFLE]  # the parser may put such a layer between a DequantizeLinear and a product
     if hasattr(trt.LayerType, "UNSQUEEZE"):
         shapers.append(trt.LayerType.UNSQUEEZE)
     dequantized = set[str]()
@@ -304,7 +304,7 @@ def _configure(job: _Job) -> None:
     if options.tf32:
         config.set_flag(trt.BuilderFlag.TF32)
     else:
-        config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it moves values near a threshold
+        config.clear_flag(trt.BuilderFlag.TF32)  # on by default; its rounding changes values near a threshold
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.level is not None:
         config.builder_optimization_level = options.level
@@ -330,7 +330,7 @@ def _configure(job: _Job) -> None:
 
 
 def check_memory(free: int | None, model: Path) -> None:
-    """Check that the free memory, in bytes, is enough for a build: the weights about three times, and the libraries.
+    """Check that the free memory, in bytes, is enough for a build: about three times the weights, and the libraries.
 
     Raises:
         Refused: the memory is not enough.
@@ -343,10 +343,10 @@ def check_memory(free: int | None, model: Path) -> None:
 
 @contextlib.contextmanager
 def _timings(job: _Job, folder: Path) -> Iterator[None]:
-    """Give the builder the timings of earlier builds, and afterwards keep its timings for later builds.
+    """A context for a build. The builder gets the timings of earlier builds, and its new timings are stored at the end.
 
-    A cache is for one device and one version of TensorRT. Other processes may have added to it during the build, so
-    the two are merged. TensorRT-RTX has no timings, and warns if it is given a cache.
+    The timings are in a file for one device and one version of TensorRT. Other processes may write to it during the
+    build, so their timings are merged with the new ones. TensorRT-RTX has no timings, so nothing is done for it.
     """
     if job.request.target == "tensorrt-rtx":
         yield
@@ -355,7 +355,7 @@ def _timings(job: _Job, folder: Path) -> Iterator[None]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.with_suffix(".lock").open("w")
-    except OSError:  # a build without earlier timings is only slower
+    except OSError:  # a build without earlier timings is slower, but works
         yield
         return
     with lock:
@@ -365,19 +365,19 @@ def _timings(job: _Job, folder: Path) -> Iterator[None]:
         merged = config.get_timing_cache()
         merged.combine(_timing_cache(config, file), False)
         partial = file.with_suffix(f".{os.getpid()}")
-        with contextlib.suppress(OSError):  # later builds are slower then
+        with contextlib.suppress(OSError):  # without the file, later builds are slower
             partial.write_bytes(memoryview(merged.serialize()))
             partial.replace(file)
 
 
 def _timing_cache(config: Any, file: Path) -> Any:
-    """The timings in a file; no timings if there is no file, or if another build of TensorRT wrote it."""
+    """Returns the timings from a file. They are empty if there is none, or if TensorRT does not accept it."""
     content = file.read_bytes() if file.is_file() else b""
     return config.create_timing_cache(content) or config.create_timing_cache(b"")
 
 
 def _device(trt: Any, config: Any) -> str:
-    """The device of the engine: this machine's GPU, or the GPU generations that TensorRT-RTX compiles for."""
+    """Returns the device of the engine: this machine's GPU, or the GPU generations that TensorRT-RTX compiles for."""
     if not hasattr(config, "num_compute_capabilities"):
         found = gpu()
         if found is None:
@@ -390,7 +390,7 @@ def _device(trt: Any, config: Any) -> str:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process when the one that waits for it ends, however that ends."""
+    """Ask Linux to kill this process when its parent ends for any reason. The parent waits for the reply."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1  # <linux/prctl.h>
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The part of the CUDA runtime that a session needs, through NVIDIA's binding (`cuda.bindings.runtime`)."""
+"""The functions of the CUDA runtime that a session needs, through NVIDIA's Python binding (`cuda.bindings.runtime`)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy.typing as npt
 from tcja_runtime.errors import Unavailable
 
 _ALIGNMENT = 256
-"""The alignment of a tensor in bytes, for TensorRT; CUDA allocates memory so aligned."""
+"""The alignment of tensors that TensorRT requires, in bytes. CUDA allocates memory with this alignment."""
 
 
 class Cuda:
-    """The CUDA runtime of this machine, through NVIDIA's binding, the module `api`."""
+    """The CUDA runtime of this machine, through NVIDIA's Python binding."""
 
     def __init__(self, api: Any) -> None:
         self._api = api
@@ -36,10 +36,14 @@ class Cuda:
         return cuda
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call a function of CUDA; its result, or None if it has none.
+        """Call a function of CUDA. Returns the result of the function; None if it has no result.
+
+        Args:
+            name: the name of the function, such as "cudaMalloc".
+            *arguments: the arguments of the function.
 
         Raises:
-            Unavailable: the function failed; the text names it, and the error.
+            Unavailable: the function failed. The text has the name of the function and the error.
         """
         error, *results = getattr(self._api, name)(*arguments)
         if error != self._api.cudaError_t.cudaSuccess:
@@ -55,7 +59,7 @@ class Cuda:
         return Stream(self, self._api, int(self.call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking)))
 
     def buffer(self, size: int) -> Buffer:
-        """Allocate memory on the GPU, and page-locked memory of the same size, in bytes, to copy from and to."""
+        """Allocate memory on the GPU, and page-locked memory of the same size on the host; `size` is in bytes."""
         size = max(size, _ALIGNMENT)  # CUDA allocates no memory of 0 bytes
         address = int(self.call("cudaMalloc", size))
         try:
@@ -69,11 +73,11 @@ class Cuda:
 
 @dataclasses.dataclass(frozen=True)
 class Buffer:
-    """Memory on the GPU, and page-locked memory that is copied to it or from it.
+    """Memory on the GPU, and page-locked memory of the same size on the host, from which and to which it is copied.
 
     Attributes:
         address: the address of the memory on the GPU.
-        host: the page-locked memory, uint8 [bytes].
+        host: the page-locked memory on the host, uint8 [bytes].
     """
 
     _cuda: Cuda
@@ -83,27 +87,27 @@ class Buffer:
     host: npt.NDArray[np.uint8]
 
     def to_gpu(self, size: int, stream: Stream) -> None:
-        """Copy the first `size` bytes to the GPU, as the next work of a stream."""
+        """Copy the first `size` bytes to the GPU. The copy is added to the work of a stream."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._cuda.call("cudaMemcpyAsync", self.address, self._pinned, size, kind, stream.handle)
 
     def from_gpu(self, size: int, stream: Stream) -> None:
-        """Copy the first `size` bytes from the GPU, as the next work of a stream."""
+        """Copy the first `size` bytes from the GPU. The copy is added to the work of a stream."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._cuda.call("cudaMemcpyAsync", self._pinned, self.address, size, kind, stream.handle)
 
     def free(self) -> None:
-        """Free both memories."""
+        """Free the memory on the GPU and the memory on the host."""
         self._cuda.call("cudaFree", self.address)
         self._cuda.call("cudaFreeHost", self._pinned)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Work for the GPU, which does it in the order in which it is given.
+    """A CUDA stream: a queue of work for the GPU, which is done in order.
 
     Attributes:
-        handle: the number of the stream in CUDA, which TensorRT takes.
+        handle: the handle of the stream in CUDA, an integer. TensorRT takes it as an argument.
     """
 
     _cuda: Cuda
@@ -111,13 +115,17 @@ class Stream:
     handle: int
 
     def wait(self) -> None:
-        """Wait until all work is done."""
+        """Wait until all work of the stream is done."""
         self._cuda.call("cudaStreamSynchronize", self.handle)
 
     def capture(self, work: Callable[[], None]) -> Graph | None:
-        """Capture the work that a function gives this stream, as one graph; None if it cannot be captured.
+        """Capture the work that a function adds to this stream, and return it as a graph. The work is not done.
 
-        The work of a network with loops or conditions cannot be captured where it needs the processor in between.
+        Returns None if the work cannot be captured. Example: a network with loops or conditions that the processor must
+        check during the work.
+
+        Args:
+            work: a function that adds work to this stream.
         """
         self._cuda.call(
             "cudaStreamBeginCapture", self.handle, self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -125,11 +133,11 @@ class Stream:
         refused = False
         try:
             work()
-        except Unavailable:  # the capture must be ended all the same
+        except Unavailable:  # the capture must be ended after an error, too
             refused = True
         error, graph = self._api.cudaStreamEndCapture(self.handle)
         if refused or error != self._api.cudaError_t.cudaSuccess:
-            self._api.cudaGetLastError()  # clear the error, or the next call reports it
+            self._api.cudaGetLastError()  # clears the error, which the next call would report
             return None
         try:
             with contextlib.suppress(Unavailable):
@@ -139,7 +147,7 @@ class Stream:
         return None
 
     def launch(self, graph: Graph) -> None:
-        """Do the work of a graph."""
+        """Add the work of a graph to this stream."""
         self._cuda.call("cudaGraphLaunch", graph.executable, self.handle)
 
     def free(self) -> None:
@@ -149,10 +157,10 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """Captured work, which the GPU gets as a whole.
+    """A CUDA graph: captured work that is sent to the GPU in one call.
 
     Attributes:
-        executable: CUDA's object for it.
+        executable: CUDA's object for the graph (`cudaGraphExec_t`).
     """
 
     _cuda: Cuda

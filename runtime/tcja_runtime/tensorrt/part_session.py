@@ -1,9 +1,9 @@
-"""Sessions of a part of a network in TensorRT, to look inside an engine, which shows its output only.
+"""Sessions of a part of a network in TensorRT. An engine returns only its output; a part returns spikes and signals.
 
-A part (`tcja_runtime.model_file.subgraph.part`) is built like the engine itself, of the same operations in the same
-types. Its outputs are the signals and spikes of interest, and its inputs can be the reference's spikes. TensorRT may
-join the operations around them in another way, so a part proves what TensorRT computes, not each instruction of the
-engine that is deployed.
+A part (`tcja_runtime.model_file.subgraph.part`) is built in the same way as the engine, from the same operations in the
+same types. Its outputs are spikes and signals of the network, and its inputs can be the reference's spikes. TensorRT
+may fuse the operations of a part in another way than those of the engine. So a part shows how TensorRT computes these
+operations, but not every instruction of the deployed engine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tcja_runtime.tensorrt.session import TensorRtEngine, TensorRtSession
 
 @dataclasses.dataclass
 class BuiltPart:
-    """A session of a part. Its engine is built when the shapes of the inputs are known, and again for other shapes.
+    """A session of a part. An engine is built in the first run, and again if the shapes of the inputs change.
 
     Attributes:
         inputs: the names of the inputs.
@@ -49,16 +49,16 @@ class BuiltPart:
         """Cut a part out of a model.
 
         Args:
-            model: the .onnx file, in standard operators, with its weights beside it.
-            outputs: the tensors to compute; none for the model's own outputs, of the whole model.
-            given: the tensors to take as inputs, each with its dimensions.
+            model: the .onnx file, in standard operators, with its weights in the same folder.
+            outputs: the names of the tensors to compute. If it is empty, the part is the whole model.
+            given: the tensors to take as inputs, by name with their dimensions.
             target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
             precision: the precision of the model.
         """
         return cls(model, outputs, given, target, precision, inputs(_cut(model, outputs, given)))
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Compute the outputs by name from the inputs by name.
+        """Run the part once. Takes the inputs by name, and returns the outputs by name.
 
         Raises:
             BadInput: TensorRT cannot build the part.
@@ -72,7 +72,12 @@ class BuiltPart:
         return self._session.run(feeds)
 
     def build(self, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> Engine:
-        """Build the part for inputs of given shapes, into a folder of its own."""
+        """Build an engine of the part and return it.
+
+        Args:
+            shapes: the shape of each input, by the name of the input.
+            folder: the folder into which the cut model and the engine are written.
+        """
         known = {name: shapes.get(given_tensor(name), dimensions) for name, dimensions in self._given.items()}
         file = folder / "part.onnx"
         file.write_bytes(_cut(self._model, self._outputs, known))
@@ -87,7 +92,7 @@ class BuiltPart:
         with tempfile.TemporaryDirectory() as folder:
             plan = self.build(shapes, Path(folder)).plan()
         loaded = TensorRtEngine.load(plan, self._target, f"a part of {self._model.name}")
-        return loaded.session(graphs=False)  # it runs a few times only, too few for a graph to save time
+        return loaded.session(graphs=False)  # it runs only a few times, so a graph saves no time
 
     def close(self) -> None:
         """Free the memory."""

@@ -1,7 +1,7 @@
-"""Engines of TensorRT and TensorRT-RTX on the GPU, through numpy, TensorRT and NVIDIA's CUDA binding alone.
+"""Runs engines of TensorRT and TensorRT-RTX on the GPU. It needs only numpy, TensorRT and NVIDIA's CUDA binding.
 
-Every name of TensorRT's Python module that is used here exists from 10.3 to 11.4 and in TensorRT-RTX 1.7; a test
-compares the names with the bindings of each version.
+All names of TensorRT's Python module that are used here exist in the versions 10.3 to 11.4 and in TensorRT-RTX 1.7. A
+test compares the names with the bindings of each version.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Tensor:
     Attributes:
         name: the name of the tensor.
         type: the element type.
-        largest: the shape of the largest batch.
+        largest: the shape of the tensor for the largest batch.
         range: the smallest, the usual and the largest shape of an input; None for an output.
     """
 
@@ -48,10 +48,10 @@ class _Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class TensorRtEngine:
-    """An engine on the GPU. Any number of sessions run it at once, each with its own buffers."""
+    """An engine that is loaded on the GPU. Several sessions can run it at the same time, each with its own buffers."""
 
     _trt: Any
-    _runtime: Any  # it must outlive its engines
+    _runtime: Any  # it must exist as long as its engines
     _engine: Any
     _cuda: Cuda
     _title: str
@@ -64,10 +64,11 @@ class TensorRtEngine:
 
         Args:
             plan: the content of model.engine. It is native code: check its hash first.
-            target: the target that it was built for, one of `tcja_runtime.choices.ENGINE_TARGETS`.
+            target: the target that the engine was built for, one of `tcja_runtime.choices.ENGINE_TARGETS`.
             title: the name of the engine in messages.
-            compatible: whether later TensorRT versions can load it; such an engine holds a runtime of its own.
-            plugin: whether it has the plugin in the form that Python launches
+            compatible: whether later TensorRT versions can load the engine; such an engine contains native code of its
+                own runtime.
+            plugin: whether the engine has the plugin in the form that Python launches
                 (`tcja_runtime.tensorrt.plugin.AT_RUN_TIME`).
 
         Raises:
@@ -89,10 +90,11 @@ class TensorRtEngine:
         return cls(trt, runtime, engine, cuda, title)
 
     def session(self, *, graphs: bool = True) -> TensorRtSession:
-        """Open a session with its own memory and stream.
+        """Returns a new session with its own memory and CUDA stream.
 
         Args:
-            graphs: whether work of the same shapes is captured as a CUDA graph once, then launched as a whole.
+            graphs: whether the work is captured as a CUDA graph in the second run with the same shapes. Later runs with
+                these shapes launch the graph, which is faster.
 
         Raises:
             Unavailable: the GPU's memory is not enough.
@@ -113,12 +115,12 @@ class TensorRtEngine:
         return TensorRtSession(self, context, tensors, stream, buffers, graphs=graphs)
 
     def said(self) -> str:
-        """The errors that TensorRT has reported since the last engine was loaded."""
+        """Returns the errors that TensorRT has reported since the last engine was loaded, for messages."""
         return _said(_logger(self._trt))
 
 
 def _tensors(trt: Any, engine: Any, context: Any) -> list[_Tensor]:
-    """The inputs and outputs of an engine, in its own order."""
+    """Returns the inputs and outputs of an engine, in the order of the engine."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     ranges = {name: tuple(map(tuple, engine.get_tensor_profile_shape(name, 0))) for name in inputs}
@@ -161,7 +163,10 @@ class TensorRtSession:
         self._runs = 0
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
-        """Compute the outputs by name from the inputs by name; a batch that is too large for the engine in parts.
+        """Run the engine. Takes the inputs by name, and returns the outputs by name.
+
+        A batch that is larger than the largest batch of the engine is run in parts. A batch that is smaller than the
+        smallest one is filled with copies of its last window.
 
         Raises:
             BadInput: an input has a shape that the engine was not built for.
@@ -177,7 +182,7 @@ class TensorRtSession:
         parts = []
         for start in range(0, n, size):
             part = given[start : start + size]
-            lacking = max(least[0] - len(part), 0)  # a batch that is too small is filled with copies of its last window
+            lacking = max(least[0] - len(part), 0)  # the number of copies of the last window
             filled = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)])
             parts.append({key: value[: len(part)] for key, value in self._run({name: filled}).items()})
         return {key: np.concatenate([part[key] for part in parts]) for key in self._outputs}
@@ -188,7 +193,7 @@ class TensorRtSession:
             self._reshape(shapes)
         for name in self.inputs:
             np.copyto(self._host(name), feeds[name], casting="same_kind")
-        # In the first run of a shape TensorRT prepares things that a graph must not contain.
+        # In the first run with new shapes, TensorRT does preparations that must not be part of the graph.
         if self._graphs and self._runs == 1:
             self._graph = self._stream.capture(self._enqueue)
         self.uses_graph = self._graph is not None
@@ -206,7 +211,7 @@ class TensorRtSession:
             fits = len(shape) == len(most) and all(a <= n <= b for a, n, b in zip(least, shape, most, strict=True))
             if not fits:
                 raise BadInput(f"the engine takes '{name}' of {list(least)} to {list(most)}, not {list(shape)}")
-        self._drop_graph()  # its shapes are the previous ones
+        self._drop_graph()  # it was captured for the previous shapes
         self._given, self._runs = {}, 0
         for name, shape in shapes.items():
             if not self._context.set_input_shape(name, shape):
@@ -223,7 +228,7 @@ class TensorRtSession:
             self._buffers[name].from_gpu(_bytes(self._tensors[name], self._shapes[name]), self._stream)
 
     def _host(self, name: str) -> npt.NDArray[Any]:
-        """The page-locked memory of a tensor, as an array of the tensor's type and shape."""
+        """Returns the page-locked memory of a tensor, as an array of the tensor's type and shape."""
         tensor, shape = self._tensors[name], self._shapes[name]
         return self._buffers[name].host[: _bytes(tensor, shape)].view(tensor.type).reshape(shape)
 
@@ -233,7 +238,7 @@ class TensorRtSession:
         self._graph = None
 
     def close(self) -> None:
-        """Free the memory; the session cannot run any more."""
+        """Free the memory. The session cannot be run after that."""
         self._drop_graph()
         if self._buffers:
             _free(self._stream, self._buffers)
@@ -263,7 +268,7 @@ def _said(logger: Any) -> str:
 
 @functools.cache
 def _logger(trt: Any) -> Any:
-    """The one logger of this process; TensorRT keeps the first logger that it gets, and warns about others."""
+    """Returns the only logger of this process. TensorRT keeps the first logger that it gets, and warns about others."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

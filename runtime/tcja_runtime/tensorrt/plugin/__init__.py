@@ -1,11 +1,12 @@
 """A TensorRT plugin for the operator TcjaLif: one CUDA kernel that computes a spiking layer for all time steps.
 
-It is optional; without it engines are built from standard operators. The version of TensorRT decides between its two
-forms:
+The plugin is optional. Without it, engines are built from standard operators. The plugin has two forms, and the version
+of TensorRT decides which one is used:
 
-    ahead of time   TensorRT 10.9 and later: the kernel's PTX is part of the engine, which needs nothing else to run
-    at run time     earlier versions: Python launches the kernel, so `register` must be called before the engine is
-                    deserialised
+    ahead of time   TensorRT 10.9 and later. The kernel's PTX is a part of the engine, so the engine runs without this
+                    package.
+    at run time     TensorRT before 10.9. Python launches the kernel, so `register` must be called before the engine is
+                    deserialised.
 
 A node of the plugin is a TcjaLif node with three attributes: plugin_namespace, plugin_version and `kernel`, a JSON text
 with the constants of the neuron and the pooling after it. All constants are in one text because the quick-deploy
@@ -15,8 +16,8 @@ plugins of TensorRT 10.9 to 10.16 read numbers in a way that NumPy 2.4 refuses (
     TcjaLif(current [T, N, ...]) -> spikes [T, N, ...]
     TcjaLif(current [T, N, C, H, W], pool k > 1) -> spikes [T * N, C, H // k, W // k]
 
-Neither form was ever run in a real TensorRT on a GPU: no machine with both was at hand. What was run is in
-docs/explanation/plugin.md.
+Neither form was ever run in a real TensorRT on a GPU, because no machine with both was available.
+docs/explanation/plugin.md lists the tests that were run.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from tcja_runtime.tensorrt.plugin.node import NAME, NAMESPACE, VERSION
 
 AHEAD_OF_TIME, AT_RUN_TIME = "ahead of time", "at run time"
 NEVER_RUN = "it was never run in a real TensorRT"
-"""The warning that goes with every mention of the plugin to users."""
+"""The warning in every text for users that mentions the plugin."""
 
 
 def register(trt: Any) -> str:
-    """Make the plugin known to TensorRT. Further calls in the same process do nothing.
+    """Register the plugin in TensorRT. Later calls in the same process only return the form.
 
     Args:
-        trt: the module `tensorrt`, 10.3 or later. TensorRT-RTX has no plugins, and ends a process that uses one.
+        trt: the module `tensorrt`, 10.3 or later. It must not be TensorRT-RTX, which crashes if a plugin is used.
 
     Returns:
         The form of the plugin for this version of TensorRT, `AHEAD_OF_TIME` or `AT_RUN_TIME`.
@@ -77,7 +78,11 @@ def check(form: str) -> None:
 
 
 def _check_fields(trt: Any) -> None:
-    """Check that TensorRT reads the values of a field; its bindings up to 10.13 need NumPy 1 for that."""
+    """Check that TensorRT can read the values of a plugin's field. Its bindings up to 10.13 need NumPy 1 for that.
+
+    Raises:
+        Unavailable: it cannot read them with this NumPy.
+    """
     content = np.frombuffer(b"ab", np.int8)
     if trt.PluginField("check", content, trt.PluginFieldType.CHAR).data.tobytes() != b"ab":
         raise Unavailable(

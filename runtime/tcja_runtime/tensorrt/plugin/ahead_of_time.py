@@ -1,11 +1,11 @@
 """The plugin for TensorRT 10.9 and later: a quick-deploy plugin whose kernel is compiled when the engine is built.
 
 While TensorRT builds an engine, it calls the functions that are registered here. It stores two things in the engine:
-the PTX of the kernel, and how the kernel is launched, which is the grid, the block and the integer arguments, as
-expressions of the input's shape.
+the PTX of the kernel, and the parameters of the launch. These are the grid, the block and the integer arguments,
+written as expressions of the input's shape.
 
-TensorRT checks the signatures of the functions. The annotations of their parameters must be TensorRT's own classes. The
-source cannot name these classes, because TensorRT is only imported when it is used. So the signatures are made when the
+TensorRT checks the signatures of the functions: the annotations of their parameters must be TensorRT's own classes. The
+source cannot name these classes, because TensorRT is imported only when it is used. So the signatures are set when the
 functions are registered.
 """
 
@@ -26,7 +26,7 @@ from tcja_runtime.tensorrt.plugin.node import FIELD, NAME, NAMESPACE, kernel_of,
 
 
 def register(trt: Any) -> None:
-    """Register the plugin with the module `tensorrt`, which has no plugin of its name yet."""
+    """Register the plugin in the module `tensorrt`. No plugin of this name may be registered already."""
     trtp = importlib.import_module(f"{trt.__name__}.plugin")
 
     def describe(current: Any, kernel: str) -> Any:
@@ -66,7 +66,13 @@ def register(trt: Any) -> None:
 
 
 def _signed(function: Callable[..., Any], parameters: dict[str, Any], returned: Any) -> Callable[..., Any]:
-    """Give a function a signature: the class of each parameter by name, and the class of the result."""
+    """Set the signature of a function, and return the function.
+
+    Args:
+        function: the function.
+        parameters: the class of each parameter, by the name of the parameter.
+        returned: the class of the result.
+    """
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     listed = [inspect.Parameter(name, kind, annotation=annotation) for name, annotation in parameters.items()]
     function.__signature__ = inspect.Signature(listed, return_annotation=returned)  # type: ignore[attr-defined]

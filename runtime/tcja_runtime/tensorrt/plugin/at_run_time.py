@@ -1,7 +1,7 @@
 """The plugin for TensorRT 10.3 to 10.8, which JetPack 6 has: an IPluginV3 whose kernel Python launches.
 
-The PTX is compiled when the engine is built, and the serialised plugin contains it. So running the engine needs no
-compiler; it needs Python, this package and cuda-bindings.
+The PTX is compiled when the engine is built, and the serialised plugin contains it. So a machine that runs the engine
+needs no compiler. It needs Python, this package and cuda-bindings.
 
 Source: NVIDIA, TensorRT Python API, "IPluginV3"; its sample ``python/python_plugin/circ_pad_plugin_multi_tactic.py``.
 """
@@ -22,35 +22,38 @@ from tcja_runtime.tensorrt.plugin.kernel import Kernel
 from tcja_runtime.tensorrt.plugin.node import FIELD, NAME, NAMESPACE, VERSION, kernel_of, pool_of
 
 _PTX, _WINDOW = "ptx", "window"
-"""The fields that a serialised plugin has besides `FIELD`: its code, and the shape that the code is for."""
+"""The fields of a serialised plugin besides `FIELD`: the PTX, and the shape (C, H, W) for which it was compiled."""
 
 _creators: list[Any] = []
-"""The registered creators. The registry does not own them, so they are kept until the process ends."""
+"""The registered creators. TensorRT's registry does not own them, so they are kept here until the process ends."""
 
 
 def register(trt: Any) -> None:
-    """Register the plugin with the module `tensorrt`, which has no plugin of its name yet."""
+    """Register the plugin in the module `tensorrt`. No plugin of this name may be registered already."""
     made = creator(trt)
     _creators.append(made)
     trt.get_plugin_registry().register_creator(made, NAMESPACE)
 
 
 def creator(trt: Any) -> Any:
-    """The plugin's creator: TensorRT's interfaces joined with `Creator` and `Plugin`."""
+    """Returns the plugin's creator. Its class is a subclass of `Creator` and of TensorRT's interface.
+
+    The class of the plugins that it creates is a subclass of `Plugin` and of TensorRT's interfaces.
+    """
     interfaces = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
     plugin = type("TcjaLifPlugin", (Plugin, *interfaces), {"trt": trt, "interfaces": interfaces})
     return type("TcjaLifCreator", (Creator, trt.IPluginCreatorV3One), {"trt": trt, "plugin": plugin})()
 
 
 class Plugin:
-    """One node of the plugin. `creator` joins this class with TensorRT's interfaces, and TensorRT calls its methods.
+    """One node of the plugin. TensorRT calls the methods of a subclass, which `creator` makes.
 
     Attributes:
         trt: the module `tensorrt`.
-        interfaces: the classes of TensorRT that this class is joined with.
-        text: the attribute `kernel` of the node.
-        window: the shape (C, H, W) of the currents of one window and time step, -1 where it varies; empty until
-            TensorRT configures the plugin.
+        interfaces: TensorRT's classes that are the other base classes of the subclass.
+        text: the text of the node's attribute `kernel`.
+        window: the shape (C, H, W) of the currents of one window and time step, with -1 for an axis of any size; empty
+            until TensorRT configures the plugin.
         ptx: the code of the kernel; empty until TensorRT configures the plugin.
     """
 
@@ -64,7 +67,7 @@ class Plugin:
         self.num_outputs = 1
         self.timing_cache_id = ""
         self.text, self.window, self.ptx = text, window, ptx
-        # The bindings of 10.3 end the process when Python frees a plugin, so none is ever freed.
+        # The bindings of 10.3 crash when Python frees a plugin, so plugins are never freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def get_capability_interface(self, type: Any) -> Any:  # noqa: A002, ARG002  # TensorRT's name
@@ -106,7 +109,7 @@ class Plugin:
 
     def get_fields_to_serialize(self) -> Any:
         char, int32 = self.trt.PluginFieldType.CHAR, self.trt.PluginFieldType.INT32
-        # A field points to its content, so the content is kept as long as the plugin.
+        # A field has a pointer to its content, so the content must exist as long as the plugin.
         self.serialised = [
             (FIELD, np.frombuffer(self.text.encode(), np.int8), char),
             (_WINDOW, np.array(self.window, np.int32), int32),
@@ -115,10 +118,10 @@ class Plugin:
         return self.trt.PluginFieldCollection([self.trt.PluginField(*field) for field in self.serialised])
 
     def on_shape_change(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:  # noqa: ARG002
-        launch.function(self.ptx, self._kernel(inputs[0]).name)  # loading is slow, so it is done before the launch
+        launch.function(self.ptx, self._kernel(inputs[0]).name)  # loads the PTX, which is slow, before the first launch
 
     def set_tactic(self, tactic: int) -> None:
-        pass  # there is one
+        pass  # there is only one tactic
 
     def enqueue(
         self,
@@ -136,11 +139,11 @@ class Plugin:
 
 
 class Creator:
-    """Makes plugins of a node, or of a serialised plugin. `creator` joins this class with TensorRT's interface.
+    """Creates plugins from nodes and from serialised plugins. TensorRT calls a subclass, which `creator` makes.
 
     Attributes:
         trt: the module `tensorrt`.
-        plugin: the class of the plugins.
+        plugin: the class of the plugins, a subclass of `Plugin`.
     """
 
     trt: Any
@@ -164,6 +167,6 @@ def _compiled(kernel: Kernel, sm: str) -> str:
 
 
 def _text(data: Any) -> str:
-    """The text in a field of characters; TensorRT may count the zero byte at its end."""
+    """Returns the text in a field of characters, without a zero byte at its end."""
     content = data if isinstance(data, bytes) else np.asarray(data).tobytes()
     return content.decode().rstrip("\0")

@@ -1,17 +1,17 @@
 """The CUDA kernel of a spiking layer: its source (`lif.cu` with the constants of a neuron), its PTX, and its launch.
 
-The constants are part of the source, because a plugin that is compiled ahead of time keeps no attributes in an engine.
-The arguments of a kernel, in TensorRT's order (inputs, integers, outputs), are
+The constants are part of the source, because an engine does not store the attributes of a plugin that is compiled ahead
+of time. The arguments of a kernel, in TensorRT's order (inputs, integers, outputs), are
 
     current, T, neurons of a step, spikes                  without pooling
-    current, T, planes N*C, height, width, spikes          with k x k maximum pooling behind it
+    current, T, planes N*C, height, width, spikes          with k x k maximum pooling after the neurons
 
-and the membranes as the last one if the kernel is traced.
+If the kernel is traced, the membranes are the last argument.
 
-PTX is labelled with a version of the PTX language, and a driver refuses versions that are later than its own. NVRTC
-labels its PTX with the latest version that it knows. Here the label is replaced by the earliest version that knows the
-GPU (`ISA`), so that every driver for the GPU takes the PTX. The kernels use nothing of later versions: in the tests
-NVIDIA's ptxas, which checks that, assembles all of them.
+PTX names the version of the PTX language that it is written in. A driver refuses versions that are newer than the
+driver. NVRTC writes the newest version that it knows. Here this version is replaced by the oldest version that knows
+the GPU (`ISA`), so that every driver for the GPU accepts the PTX. The kernels use no features of newer versions: in the
+tests, NVIDIA's ptxas assembles all of them and checks this.
 
 Source: NVIDIA, PTX ISA, "Release Notes" (first version of each target).
 """
@@ -30,13 +30,13 @@ from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt.plugin import nvrtc
 
 THREADS = 256
-"""The threads of a block. A kernel that waits for memory is as fast with any number that fills the GPU."""
+"""The number of threads of a block. The kernel is limited by memory, so other numbers that fill the GPU are as fast."""
 
 VECTOR = 16
-"""The widest access to memory, in bytes."""
+"""The largest number of bytes that a thread reads or writes in one access to memory."""
 
 ISA = {"72": "6.1", "75": "6.3", "80": "7.0", "86": "7.1", "87": "7.4", "89": "7.8", "90": "7.8", "110": "9.0"}
-"""The first version of PTX that knows a GPU, by compute capability. For other GPUs NVRTC's own label is kept."""
+"""The oldest version of PTX that knows a GPU, by compute capability. For other GPUs, NVRTC's version is kept."""
 
 _POOLS = range(1, 9)
 
@@ -49,10 +49,10 @@ class Kernel:
         spec: the neuron; the kernel computes with its constants in float32.
         half: whether currents and spikes are float16; else they are float32. The membrane is always float32.
         width: the number of adjacent neurons that a thread reads at once, from the function `width`.
-        pool: the k of the k x k maximum pooling behind the neurons; 1 for none.
+        pool: the k of the k x k maximum pooling after the neurons; 1 if there is none.
         traced: whether the kernel also writes the membranes before firing, in float32.
-        ahead: the number of time steps whose currents a thread reads at once; 1 with a pooling larger than 2 x 2,
-            because the registers hold no more.
+        ahead: the number of time steps whose currents a thread reads at once. With a pooling larger than 2 x 2 it is 1,
+            because the registers have no room for more.
     """
 
     spec: NeuronSpec
@@ -86,7 +86,7 @@ class Kernel:
             "DIVIDES": int(spec.tau is not None),
             "DECAY": _float(spec.decay),
             "GAIN": _float(spec.gain),
-            "BIAS": _float(spec.bias or -0.0),  # the compiler leaves out a sum with -0.0, which changes no bit
+            "BIAS": _float(spec.bias or -0.0),  # the compiler removes an addition of -0.0, because it changes no bit
             "THRESHOLD": _float(spec.threshold),
             "V_RESET": _float(spec.v_reset),
             "RATE": _float(spec.rate),
@@ -101,10 +101,10 @@ class Kernel:
         return head + importlib.resources.files(__package__).joinpath("lif.cu").read_text()
 
     def ptx(self, sm: str, library: str | None = None) -> str:
-        """Compile the kernel.
+        """Compile the kernel, and return its PTX.
 
         Args:
-            sm: the compute capability of the GPU without the dot, "87" for 8.7.
+            sm: the compute capability of the GPU without the dot, such as "87" for 8.7.
             library: the file of NVRTC; None for the first one that is found.
 
         Raises:
@@ -118,13 +118,13 @@ class Kernel:
         return re.sub(r"(?m)^\.version .*$", lambda own: f".version {ISA[sm]}" if sm in ISA else own[0], text, count=1)
 
     def sizes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The integer arguments for currents of shape [T, ...], or with pooling [T, ..., H, W]."""
+        """Returns the integer arguments of the kernel for currents [T, ...]; with pooling, currents [T, ..., H, W]."""
         if self.pool == 1:
             return shape[0], math.prod(shape[1:])
         return shape[0], math.prod(shape[1:-2]), *shape[-2:]
 
     def blocks(self, shape: tuple[int, ...]) -> int:
-        """The number of blocks of `THREADS` threads, for currents of shape [T, ...]."""
+        """Returns the number of blocks of `THREADS` threads to launch, for currents of shape [T, ...]."""
         if self.pool == 1:
             threads = math.prod(shape[1:]) // self.width
         else:
@@ -133,12 +133,12 @@ class Kernel:
 
 
 def width(shape: tuple[int, ...], half: bool, pool: int = 1) -> int:
-    """The number of neurons that a thread can read at once, for every batch size.
+    """Returns the number of neurons that a thread can read at once, for every batch size.
 
     Args:
-        shape: the shape of the currents of one window and step, (C, H, W).
+        shape: the shape of the currents of one window and time step, (C, H, W).
         half: whether the currents are float16; else they are float32.
-        pool: the k of the k x k maximum pooling behind the neurons; 1 for none.
+        pool: the k of the k x k maximum pooling after the neurons; 1 if there is none.
     """
     most = VECTOR // (2 if half else 4)
     run = math.prod(shape) if pool == 1 else math.gcd(shape[-1], pool)
@@ -146,6 +146,6 @@ def width(shape: tuple[int, ...], half: bool, pool: int = 1) -> int:
 
 
 def _float(value: float) -> str:
-    """A number rounded to float32, as an exact literal."""
+    """Returns a literal of C++ for a number that is rounded to float32. The literal is exact (hexadecimal)."""
     with np.errstate(over="ignore"):
         return f"{float(np.float32(value)).hex()}f"

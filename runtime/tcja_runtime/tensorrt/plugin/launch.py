@@ -1,4 +1,4 @@
-"""Launching the kernel from Python, through NVIDIA's binding of the CUDA driver (`cuda.bindings.driver`)."""
+"""Launches the kernel from Python, through NVIDIA's binding of the CUDA driver (`cuda.bindings.driver`)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def driver() -> Any:
 
 
 def done(result: tuple[Any, ...]) -> Any:
-    """The value that a call of the driver returned; None if it returned only its error code.
+    """Returns the value in the result of a call of the driver; None if the result has only an error code.
+
+    Args:
+        result: the result of the call: the error code, and possibly a value.
 
     Raises:
         Unavailable: the call failed.
@@ -46,7 +49,7 @@ def done(result: tuple[Any, ...]) -> Any:
 
 @functools.lru_cache(None)
 def function(ptx: str, name: str) -> Any:
-    """Load a function of a PTX text into the current context, until the process ends."""
+    """Load a function of a PTX text into the current CUDA context, until the process ends, and return the function."""
     cuda = driver()
     module = done(cuda.cuModuleLoadData(ptx.encode() + b"\0"))
     return done(cuda.cuModuleGetFunction(module, name.encode()))
@@ -74,7 +77,7 @@ def enqueue(
 
 @functools.lru_cache(1)
 def _sm() -> str:
-    """The compute capability of this machine's GPU. It is read once, since reading takes far longer than a launch."""
+    """Returns the compute capability of this machine's GPU. It is read once: reading is slower than a launch."""
     found = gpu()
     if found is None:
         raise Unavailable("no GPU was found")
@@ -82,15 +85,15 @@ def _sm() -> str:
 
 
 def run(kernel: Kernel, current: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Run a kernel on this machine's GPU.
+    """Compile a kernel for this machine's GPU, and run it.
 
     Args:
-        kernel: the kernel, which is compiled for that GPU.
-        current: the currents in the kernel's type, [T, ...], with pooling [T, ..., H, W].
+        kernel: the kernel.
+        current: the currents in the kernel's type, [T, ...]; with pooling [T, ..., H, W].
 
     Returns:
-        The spikes, and, if the kernel is traced, the membranes before firing, which are 0 for neurons outside of every
-        pooled k x k.
+        The spikes. If the kernel is traced, also the membranes before firing. A neuron that is in no k x k square of
+        the pooling has the membrane 0.
 
     Raises:
         Unavailable: the CUDA binding, a GPU or NVRTC is missing.

@@ -1,12 +1,14 @@
 """The model that an engine with the plugin is built from: model.onnx, whose TcjaLif nodes become nodes of the plugin.
 
-    functions      The model's functions are left out. TensorRT up to 10.6 prefers a function to a plugin of the same
-                   name, and so does TensorRT from 10.15 on, unless the node names the plugin's namespace. Without the
-                   functions every version takes the plugin, or reports that it is missing.
+    functions      The model's functions are removed. If a function and a plugin have the same name, TensorRT up to 10.6
+                   takes the function. TensorRT from 10.15 on also takes the function, unless the node names the
+                   plugin's namespace. Without the functions, every version takes the plugin, or reports that it is
+                   missing.
     attributes     Each node gets plugin_namespace, plugin_version, aot (to take the form that is compiled ahead of
                    time), and `kernel`, the neuron's constants in one text.
-    casts          Casts of a current from half to float, and of the spikes back, are left out: the kernel takes half.
-    pooling        A MaxPool k x k behind a neuron becomes part of its node, if nothing else reads the spikes.
+    casts          A Cast of a current from half to float, and the Cast of the spikes back to half, are removed, because
+                   the kernel can compute with half.
+    pooling        A MaxPool k x k after a neuron becomes part of the neuron's node, if no other node reads the spikes.
 
 The model is read and written without the onnx package, which is not installed on a board.
 """
@@ -21,9 +23,9 @@ from tcja_runtime.model_file import protobuf
 from tcja_runtime.tensorrt.plugin.node import FIELD, NAME, NAMESPACE, VERSION, described
 
 _FLOAT, _HALF = 1, 10
-"""TensorProto.DataType."""
+"""The numbers of float32 and float16 in TensorProto.DataType."""
 _Types = dict[str, tuple[int, list[int]]]
-"""By tensor, its element type and its sizes; 0 for a size that varies."""
+"""By the name of a tensor, the type of its elements and the sizes of its axes; 0 for an axis of any size."""
 _LARGEST_POOL = 8
 """The largest k of a pooling: a thread keeps the membranes of k x k neurons in its registers."""
 
@@ -69,7 +71,7 @@ class _Node:
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-    """The plugin's nodes in a model.
+    """The numbers of the plugin's nodes in a model.
 
     Attributes:
         nodes: the number of nodes.
@@ -90,7 +92,7 @@ def with_plugin(model: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
         ahead_of_time: whether the plugin has the form `AHEAD_OF_TIME`; else it has the form `AT_RUN_TIME`.
 
     Returns:
-        The changed model, serialised, and the plugin's nodes in it.
+        The changed model, serialised, and the numbers of the plugin's nodes in it.
 
     Raises:
         ValueError: the content is not a model.
@@ -128,13 +130,16 @@ def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
         node.others = b"".join([*own, *(protobuf.attribute(name, value) for name, value in said.items())])
         node.others += protobuf.embedded(protobuf.NODE_DOMAIN, NAMESPACE.encode())
     made = b"".join(protobuf.embedded(protobuf.GRAPH_NODE, node.written()) for node in nodes)
-    # TensorRT infers the types of inner tensors; those in the model no longer hold around the plugin's nodes.
+    # The stored types of inner tensors are left out: some are wrong after the change, and TensorRT infers all of them.
     kept = b"".join(field for number, field, _ in fields if number not in (protobuf.GRAPH_NODE, protobuf.GRAPH_VALUE))
     return made + kept, Fused(len(neurons), halves, pools)
 
 
 def _take_half(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[str]) -> bool:
-    """Let a neuron whose current is cast from half take the half itself, and fire in half; whether it does."""
+    """If the current of a neuron is cast from half to float, let the neuron read the half and return spikes in half.
+
+    Returns whether the neuron was changed.
+    """
     (current,), (spikes,) = neuron.inputs, neuron.outputs
     cast = next((node for node in nodes if node.kind == "Cast" and node.outputs == [current]), None)
     if cast is None or shapes.get(cast.inputs[0], (0, []))[0] != _HALF or cast.attributes["to"] != _FLOAT:
@@ -164,7 +169,10 @@ def _take_half(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[s
 
 
 def _take_pool(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[str]) -> int:
-    """Join a neuron with the k x k pooling behind it, if nothing else reads its spikes [T, N, C, H, W]; k, or 1."""
+    """Join a neuron with the k x k pooling after it, if no other node reads its spikes [T, N, C, H, W].
+
+    Returns k; 1 if there is no such pooling.
+    """
     (spikes,) = neuron.outputs
     readers = _readers(nodes, spikes)
     if [node.kind for node in readers] != ["Reshape"] or readers[0].inputs[0] != spikes or spikes in results:
@@ -187,7 +195,7 @@ def _take_pool(nodes: list[_Node], neuron: _Node, shapes: _Types, results: set[s
 
 
 def _side(pool: _Node) -> int | None:
-    """The k of a MaxPool over k x k squares that do not overlap; None for any other MaxPool."""
+    """Returns the k of a MaxPool over k x k squares that do not overlap; None for any other MaxPool."""
     said = pool.attributes
     kernel = said["kernel_shape"]
     if not isinstance(kernel, list) or len(kernel) != 2 or kernel[0] != kernel[1]:

@@ -1,4 +1,4 @@
-"""A node of the plugin: its name, and the attribute with its neuron and pooling."""
+"""A node of the plugin: the names of the plugin, and the attribute with the neuron and the pooling of the node."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ FIELD = "kernel"
 
 
 def described(spec: NeuronSpec, pool: int = 1) -> str:
-    """The attribute `kernel` of a node, from its neuron and the k of the k x k maximum pooling after it."""
+    """Returns the text of a node's attribute `kernel`.
+
+    Args:
+        spec: the constants of the node's neurons.
+        pool: the k of the k x k maximum pooling after the neurons; 1 if there is none.
+    """
     return json.dumps({**dataclasses.asdict(spec), "pool": pool})
 
 
 def pool_of(text: str) -> int:
-    """The k of the pooling, from the attribute `kernel` of a node."""
+    """Returns the k of the k x k pooling from the text of a node's attribute `kernel`; 1 if there is none."""
     return int(json.loads(text)["pool"])
 
 
 def kernel_of(text: str, half: bool, window: tuple[int, ...]) -> Kernel:
-    """The kernel of a node.
+    """Returns the kernel of a node.
 
     Args:
-        text: the attribute `kernel` of the node.
+        text: the text of the node's attribute `kernel`.
         half: whether the currents are float16; else they are float32.
-        window: the shape of the currents of one window and step, (C, H, W); -1 where it varies.
+        window: the shape of the currents of one window and time step, (C, H, W); -1 for an axis of any size.
     """
     fields = json.loads(text)
     pool = fields.pop("pool")

@@ -1,8 +1,8 @@
-"""NVRTC, NVIDIA's run-time compiler of CUDA C++. It makes PTX, and needs no GPU.
+"""NVRTC, NVIDIA's run-time compiler of CUDA C++. It compiles to PTX, and needs no GPU.
 
-It is part of the CUDA toolkit, so JetPack has it, and it is in the package index. The package nvidia-cuda-nvrtc-cu12
-knows compute capabilities up to 9.0, and from 12.8 on also 10 to 12. The package nvidia-cuda-nvrtc of CUDA 13 knows 7.5
-to 12.1, with 11.0, which is Jetson Thor.
+NVRTC is part of the CUDA toolkit, so JetPack has it. It can also be installed with pip. The package
+nvidia-cuda-nvrtc-cu12 knows compute capabilities up to 9.0, and from version 12.8 on also 10 to 12. The package
+nvidia-cuda-nvrtc of CUDA 13 knows 7.5 to 12.1, including 11.0 (Jetson Thor).
 
 Source: NVIDIA, NVRTC documentation, "User Interface".
 """
@@ -22,11 +22,11 @@ INSTALL = "pip install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12; Je
 """How to install NVRTC."""
 
 _FOLDERS = ("/usr/local/cuda/lib64", "/usr/local/cuda/targets/*/lib")
-"""Where a toolkit is that the dynamic linker does not know."""
+"""The folders of CUDA toolkits in which the dynamic linker may not search."""
 
 
 def compiled(source: str, name: str, options: Sequence[str], library: str | None = None) -> str:
-    """Compile a CUDA C++ source to PTX.
+    """Compile a CUDA C++ source, and return its PTX.
 
     Args:
         source: the source, whose kernels are `extern "C"`.
@@ -52,7 +52,7 @@ def compiled(source: str, name: str, options: Sequence[str], library: str | None
 
 
 def installed() -> str | None:
-    """The file of the first NVRTC that can be loaded; None if there is none."""
+    """Returns the file of the first NVRTC that can be loaded; None if there is none."""
     for file in _candidates():
         try:
             ctypes.CDLL(file)
@@ -63,10 +63,10 @@ def installed() -> str | None:
 
 
 def _candidates() -> Iterator[str]:
-    spec = importlib.util.find_spec("nvidia")  # the package that NVIDIA's wheels put their libraries in
+    spec = importlib.util.find_spec("nvidia")  # NVIDIA's wheels put their libraries into this package
     places = spec.submodule_search_locations or () if spec else ()
     found = [file for place in places for file in Path(place).glob("*/lib/libnvrtc.so.*")]
-    yield from map(str, sorted(found, key=lambda file: file.name, reverse=True))  # the newest, which knows most GPUs
+    yield from map(str, sorted(found, key=lambda file: file.name, reverse=True))  # newest first: it knows most GPUs
     yield from _NAMES
     for folder in _FOLDERS:
         yield from sorted(glob.glob(f"{folder}/libnvrtc.so*"), reverse=True)  # noqa: PTH207  # the pattern is absolute
@@ -76,7 +76,7 @@ def _loaded(library: str | None) -> ctypes.CDLL:
     file = library or installed()
     if file is None:
         raise Unavailable(f"the neuron's kernel needs NVRTC of CUDA 12 or 13: {INSTALL}")
-    # When NVRTC compiles, it opens its builtins by name alone, and finds them if they are loaded already.
+    # NVRTC opens the library of its builtins by name, without a folder. It finds the library if it is loaded already.
     for builtins in Path(file).parent.glob("libnvrtc-builtins.so.*") if "/" in file else ():
         ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
     nvrtc = ctypes.CDLL(file)
