@@ -6,8 +6,8 @@
     manifest, report = tcja_deploy.export(request)
     verified = tcja_deploy.verify(Path("model.bundle"))
 
-`__all__` is the public interface; everything else may change. A name is imported when it is first used, so that a board
-needs neither torch nor onnx for the others.
+`__all__` is the public interface; everything else may change. A name is imported when it is first used: a board without
+torch and onnx can use all names but `export` and `ExportRequest`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from the module that defines it."""
+    """Import a public name from the module that defines it.
+
+    Raises:
+        AttributeError: the name is not public.
+    """
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__} has no attribute {name}")

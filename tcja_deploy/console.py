@@ -97,12 +97,12 @@ class Progress:
 
 
 def silent() -> Progress:
-    """A `Progress` that shows nothing."""
+    """Return a `Progress` that shows nothing."""
     return Progress(Console(quiet=True))
 
 
 def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    """An empty table.
+    """Return a table without rows, in the style of the command line.
 
     Args:
         title: the title above it.

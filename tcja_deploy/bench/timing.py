@@ -60,7 +60,7 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency:
-        """The latency of runs, given in the order in which they ran."""
+        """Return the latency of runs. `seconds` has the time of each run, in the order in which they ran."""
         n, part = len(seconds), len(seconds) // _PARTS
         drift = statistics.median(seconds[-part:]) / statistics.median(seconds[:part]) - 1 if n >= FEWEST else None
 

@@ -103,7 +103,7 @@ def open_runner(bundle: Bundle, window: Window | None, backend: str, trust_engin
         bundle: the network's bundle.
         window: the windows of the stream; None for the whole source as one window.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`, which prefers an engine.
-        trust_engine: whether to load engines that the manifest does not know.
+        trust_engine: whether to load engines that the bundle's manifest does not list.
         progress: where to show the reason for each engine that is skipped.
 
     Raises:
