@@ -27,7 +27,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="NAME",
-        help="The format of the events, such as atis. Default: found from the name or the first bytes of the source.",
+        help="The format of the events, such as atis. Default: the format that the name or the first bytes of the "
+        "source show; udp has no default.",
     ),
 ]
 Speed = Annotated[
@@ -52,7 +53,7 @@ Lossless = Annotated[
     typer.Option(
         "--lossless/--lossy",
         help="When the queue is full, make the source wait (lossless), or drop the oldest events and count them "
-        "(lossy). Default: lossless with --speed max and without --window, otherwise lossy.",
+        "(lossy). Default: lossless if --speed max is given or --window is not given, otherwise lossy.",
     ),
 ]
 Seconds = Annotated[
