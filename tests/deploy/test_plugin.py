@@ -67,7 +67,7 @@ def test_an_engine_without_the_plugin_is_refused(run, board, bundle):
     code, _, err = run("build", bundle, "--target", "tensorrt", "--plugin")
     assert code == 3
     line = err.splitlines()[-1]
-    assert line.startswith("error: --plugin: TensorRT took 0 of 4 spiking layers for the plugin's")
+    assert line.startswith("error: --plugin: TensorRT uses the plugin for 0 of 4 spiking layers")
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist"])

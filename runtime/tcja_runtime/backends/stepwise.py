@@ -80,7 +80,7 @@ class Streams:
         self._head, self._tail = head, tail
         self.bytes = count * self._split.bytes(self._time_steps)
         if self.bytes > LARGEST:
-            raise BadInput(f"{count:,} streams would keep {self.bytes:,} bytes, more than {LARGEST:,}; take fewer")
+            raise BadInput(f"{count:,} streams need {self.bytes:,} bytes of state, more than {LARGEST:,}; take fewer")
         self.steps: Indices = np.zeros(count, np.int64)
         self._start = {state.layer: np.float32(state.start) for state in self._split.states}
         self._membranes = {s.layer: np.full((count, *s.shape), s.start, np.float32) for s in self._split.states}
@@ -134,8 +134,8 @@ class Streams:
         wanted = (len(at), *self._signature.input.shape[1:])
         if frames.shape != wanted or frames.dtype.kind not in "fiub":
             raise BadInput(
-                f"frames are {frames.dtype} {list(frames.shape)}; {len(at)} streams take numbers {list(wanted)}, one "
-                "frame each"
+                f"frames are {frames.dtype} {list(frames.shape)}; they must be numbers {list(wanted)}, one frame "
+                f"for each of {len(at)} streams"
             )
         with np.errstate(over="ignore"):
             numbers = np.ascontiguousarray(frames, np.float32)

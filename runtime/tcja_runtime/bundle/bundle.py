@@ -91,7 +91,7 @@ class Bundle:
         try:
             manifest = Manifest.from_dict(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{file} is no manifest of schema {SCHEMA} ({error}); export the bundle again") from error
+            raise BadInput(f"{file} is not a manifest of schema {SCHEMA} ({error}); export the bundle again") from error
         for name in (HEAD, TAIL):
             if (name in files) != bool(manifest.streaming):
                 lists = "lists" if name in files else "does not list"

@@ -71,7 +71,9 @@ def check(folder: Path, signature: NetworkSignature) -> None:
         try:
             found = departures((folder / file).read_bytes(), signature)
         except (ValueError, TypeError) as error:
-            raise BadInput(f"{folder / file} is no model that can be read: {error}; export the bundle again") from error
+            raise BadInput(
+                f"{folder / file} cannot be read as an ONNX model: {error}; export the bundle again"
+            ) from error
         if found:
             raise ParityNotMet(f"{file} is not the network that the bundle describes: it {'; it '.join(found)}")
 
@@ -103,7 +105,9 @@ def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature)
             graph = list(protobuf.fields(protobuf.inside((folder / file).read_bytes(), protobuf.MODEL_GRAPH)))
             found = [_values(graph, kind) for kind in (protobuf.GRAPH_INPUT, protobuf.GRAPH_OUTPUT)]
         except (ValueError, TypeError) as error:
-            raise BadInput(f"{folder / file} is no model that can be read: {error}; export the bundle again") from error
+            raise BadInput(
+                f"{folder / file} cannot be read as an ONNX model: {error}; export the bundle again"
+            ) from error
         for verb, values, side in zip(("takes", "returns"), found, sides, strict=True):
             wanted = [Value(name, protobuf.FLOAT, (None, *shape)) for name, shape in side]
             if values != wanted:

@@ -66,7 +66,9 @@ class Engine:
         except OSError as error:
             raise BadInput(f"{self.file} cannot be read: {error.strerror}; {self._again}") from error
         if len(content) != self.info.bytes:
-            raise BadInput(f"{self.file} has {len(content)} bytes, it was built with {self.info.bytes}; {self._again}")
+            raise BadInput(
+                f"{self.file} has {len(content)} bytes, it had {self.info.bytes} when it was built; {self._again}"
+            )
         if hashlib.sha256(content).hexdigest() != self.info.sha256:
             raise BadInput(f"{self.file} was changed after it was built; {self._again}")
         return content

@@ -49,7 +49,7 @@ class TimeForms:
         found = cls(**fields)
         forms = [layer["form"] for layer in found.layers.values()]
         if found.form not in (*TIME_FORMS, "mixed") or type(found.why) is not str or not set(forms) <= {*TIME_FORMS}:
-            raise ValueError(f"time_form is {fields}")
+            raise ValueError(f"time_form cannot be {fields}")
         return found
 
     @property
@@ -171,17 +171,17 @@ def _check_types(manifest: Manifest) -> None:
             raise KeyError(f"checkpoint.{entry} is missing")
     for name in manifest.engines:
         if len(PurePosixPath(name).parts) != 1 or name == "..":
-            raise ValueError(f"'{name}' is no engine's name")
+            raise ValueError(f"'{name}' cannot be the name of an engine")
     for tap in (*manifest.taps, *([manifest.answer] if manifest.answer else [])):
         rank = len(tap.axes)
         if sorted(tap.axes) != list(range(rank)) or len(tap.unfold) not in (0, 2) or rank < 2:
-            raise ValueError(f"{tap.name} has axes {tap.axes} of {tap.unfold}")
+            raise ValueError(f"{tap.name} cannot have the axes {tap.axes} with the unfold {tap.unfold}")
     for weight in manifest.weights:
         if not all(type(size) is int and 0 < size < _LARGEST for size in (*weight.shape, weight.outputs + 1)):
-            raise ValueError(f"{weight.tensor} has shape {weight.shape} and {weight.outputs} outputs")
+            raise ValueError(f"{weight.tensor} cannot have the shape {weight.shape} and {weight.outputs} outputs")
     for layer in manifest.layers:
         if not all(type(size) is int and 0 < size < _LARGEST for size in layer.shape):
-            raise ValueError(f"{layer.name} has shape {layer.shape}")
+            raise ValueError(f"{layer.name} cannot have the shape {layer.shape}")
     if not 0 < manifest.time_steps < _LARGEST:
-        raise ValueError(f"time_steps is {manifest.time_steps}")
+        raise ValueError(f"time_steps cannot be {manifest.time_steps}")
     manifest.streaming.check({layer.name: (layer.shape, layer.neuron.v_reset) for layer in manifest.layers})

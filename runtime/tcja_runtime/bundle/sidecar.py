@@ -103,10 +103,10 @@ class EngineInfo:
             ValueError: an entry is missing or wrong; the text names the entry and its value.
         """
         if not isinstance(fields, dict):
-            raise ValueError("an engine says nothing of itself")
+            raise ValueError("the description of an engine is not a dictionary")
         for name, is_right in _RIGHT.items():
             if not is_right(fields.get(name)):
-                raise ValueError(f"an engine's {name} is {fields.get(name)!r}")
+                raise ValueError(f"an engine's {name} cannot be {fields.get(name)!r}")
         known: dict[str, Any] = {name: fields.get(name) for name in _RIGHT}
         known["batch"] = tuple(known["batch"])
         known["plugin"] = known["plugin"] and PluginInfo(**known["plugin"])

@@ -88,18 +88,21 @@ class Streaming:
             ValueError: a value is wrong, or a state does not fit a spiking layer of the network.
         """
         if not isinstance(self.frame, str):
-            raise ValueError(f"streaming's frame is {self.frame!r}")
+            raise ValueError(f"streaming: the frame cannot be {self.frame!r}")
         if not self and (self.states or self.features):
-            raise ValueError("streaming has no frame")
+            raise ValueError("streaming has states or features, but no frame")
         for state in self.states:
             if layers.get(state.layer) != (state.shape, state.start):
-                raise ValueError(f"streaming keeps {state.shape} from {state.start} of layer '{state.layer}'")
+                raise ValueError(
+                    f"streaming: the network has no state of shape {state.shape} and start {state.start} of layer "
+                    f"'{state.layer}'"
+                )
         for feature in self.features:
             if not all(type(size) is int and 0 < size < _LARGEST for size in feature.shape):
-                raise ValueError(f"streaming keeps {feature.name} of shape {feature.shape}")
+                raise ValueError(f"streaming: {feature.name} cannot have the shape {feature.shape}")
         names = [*(state.layer for state in self.states), *(feature.name for feature in self.features)]
         if len(set(names)) < len(names) or (self and not (self.states and self.features)):
-            raise ValueError(f"streaming keeps {', '.join(names) or 'nothing'}")
+            raise ValueError(f"streaming has {', '.join(names) or 'nothing'}; it needs states and features, each once")
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Streaming:

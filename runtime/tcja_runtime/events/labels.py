@@ -54,14 +54,14 @@ def segments(path: Path) -> list[Segment] | None:
     try:
         rows = list(csv.reader(text.splitlines()))
     except csv.Error as error:
-        raise BadInput(f"{labels} is not a label file: {error}; mend it, or remove it") from error
+        raise BadInput(f"{labels} is not a label file: {error}; correct it, or remove it") from error
     if not rows:
-        raise BadInput(f"{labels} is empty; mend it, or remove it")
+        raise BadInput(f"{labels} is empty; correct it, or remove it")
     numbered = [(at, row) for at, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
     headed = numbered and not any(cell.strip().isdecimal() for cell in numbered[0][1])
     found = [_segment(labels, at, row) for at, row in numbered[bool(headed) :]]
     if not found:
-        raise BadInput(f"{labels} names no segment; mend it, or remove it")
+        raise BadInput(f"{labels} names no segment; correct it, or remove it")
     return found
 
 

@@ -241,7 +241,7 @@ def load(path: Path, contract: InputContract) -> Golden:
         )
         return Golden(samples, spikes, _reference(arrays, "", {}, undecided), scenes, predictions)
     except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{path} holds no golden vectors ({error}); export the bundle again") from error
+        raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
 
 
 def _arrays(reference: Reference) -> Arrays:
@@ -281,7 +281,7 @@ def _are_numbers(array: npt.NDArray[Any], kinds: str) -> bool:
 
 def _check(name: str, fits: bool) -> None:
     if not fits:
-        raise ValueError(f"{name} is not as it was written")
+        raise ValueError(f"the array {name} has a wrong type, shape or value")
 
 
 def _counts(packed: PackedSpikes) -> npt.NDArray[np.int64]:

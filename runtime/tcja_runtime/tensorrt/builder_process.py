@@ -177,7 +177,7 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
         layers = (network.get_layer(i) for i in range(network.num_layers))
         taken = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
         if taken != used.nodes:
-            raise Refused("plugin", f"TensorRT took {taken} of {used.nodes} spiking layers for the plugin's")
+            raise Refused("plugin", f"TensorRT uses the plugin for {taken} of {used.nodes} spiking layers")
     return used
 
 
@@ -296,7 +296,7 @@ def _check_products(trt: Any, network: Any, wanted: Mapping[str, int]) -> None:
     found = _products(trt, network)
     for kind, n in wanted.items():
         if found.get(kind, 0) < n:
-            raise Refused("types", f"{n} products are to be {kind}, it has {found or 'none'}")
+            raise Refused("types", f"{n} products must be {kind}, the network has {found or 'none'}")
 
 
 def _configure(job: _Job) -> None:

@@ -176,7 +176,7 @@ def _binding() -> Any:
         from cuda.bindings import runtime
     except ImportError as error:
         raise Unavailable(
-            f"running an engine needs NVIDIA's CUDA binding ({error}): run 'pip install \"cuda-bindings==12.*\"', or "
-            "13.*, whichever CUDA is installed"
+            f"running an engine needs NVIDIA's CUDA binding ({error}): run 'pip install \"cuda-bindings==12.*\"', for "
+            "CUDA 12, with 13.* for CUDA 13"
         ) from error
     return runtime

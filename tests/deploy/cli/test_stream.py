@@ -241,7 +241,7 @@ def test_a_label_file_without_a_segment_is_refused(run, bundle, recording, tmp_p
     (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n")
     code, out, err = run("stream", bundle, tmp_path / recording.name, *MAX, *ALL)
     assert (code, told(out)[0]) == (2, [])
-    assert err.splitlines()[-1] == f"error: {tmp_path / 'a_labels.csv'} names no segment; mend it, or remove it"
+    assert err.splitlines()[-1] == f"error: {tmp_path / 'a_labels.csv'} names no segment; correct it, or remove it"
 
 
 def test_frames_of_a_duration_make_windows_of_a_recording(run, bundle, recording, events, tmp_path):

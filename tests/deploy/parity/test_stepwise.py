@@ -283,16 +283,16 @@ def test_bundles_that_do_not_stream_say_so(run, bundle, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.update(frame=1), "streaming's frame is 1"),
-        (lambda s: s.update(frame=""), "streaming has no frame"),
-        (lambda s: s.update(states=[]), "streaming keeps conv"),
-        (lambda s: s.update(features=[]), "streaming keeps conv.1"),
+        (lambda s: s.update(frame=1), "streaming: the frame cannot be 1"),
+        (lambda s: s.update(frame=""), "streaming has states or features, but no frame"),
+        (lambda s: s.update(states=[]), "streaming has conv"),
+        (lambda s: s.update(features=[]), "streaming has conv.1"),
         (lambda s: s["states"][0].update(layer="x"), "of layer 'x'"),
-        (lambda s: s["states"][0].update(start=0.5), "from 0.5 of layer 'conv.1'"),
-        (lambda s: s["states"][0].update(shape=[1]), r"streaming keeps \(1,\) from"),
-        (lambda s: s["states"].append(s["states"][0]), "streaming keeps conv.1, conv.4, conv.7, conv.10, conv.1,"),
-        (lambda s: s["features"][0].update(shape=[-1]), r"of shape \(-1,\)"),
-        (lambda s: s["features"][0].update(shape="ab"), r"of shape \('a', 'b'\)"),
+        (lambda s: s["states"][0].update(start=0.5), "start 0.5 of layer 'conv.1'"),
+        (lambda s: s["states"][0].update(shape=[1]), r"streaming: the network has no state of shape \(1,\)"),
+        (lambda s: s["states"].append(s["states"][0]), "streaming has conv.1, conv.4, conv.7, conv.10, conv.1,"),
+        (lambda s: s["features"][0].update(shape=[-1]), r"cannot have the shape \(-1,\)"),
+        (lambda s: s["features"][0].update(shape="ab"), r"cannot have the shape \('a', 'b'\)"),
         (lambda s: s["features"][0].pop("name"), "missing 1 required keyword-only argument: 'name'"),
         (lambda s: s.pop("states"), "'states'"),
     ],
@@ -301,7 +301,7 @@ def test_a_manifest_that_says_something_else_of_it_is_refused(one, change, messa
     said = json.loads((one / "manifest.json").read_text())["streaming"]
     change(said)
     reseal(one, streaming=said)
-    with pytest.raises(BadInput, match=f"is no manifest of schema .*{message}"):
+    with pytest.raises(BadInput, match=f"is not a manifest of schema .*{message}"):
         Bundle.open(one)
 
 
@@ -316,7 +316,7 @@ def test_parts_of_another_network_are_refused(run, one):
     write_manifest(one, manifest)
     code, _, err = run("verify", one)
     assert code == 2
-    assert f"{HEAD} is no model that can be read" in err
+    assert f"{HEAD} cannot be read as an ONNX model" in err
 
 
 @pytest.mark.tensorrt

@@ -285,7 +285,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
         (["half"], "half: the folder 'else' is not a class of the network"),
         (["nothing"], "nothing is a folder without data files; their suffixes are "),
         (["labelled.bin"], "labelled.bin: its label file names class 4; the network has the classes 1 to 3"),
-        (["unlabelled.bin"], "unlabelled_labels.csv names no segment; mend it, or remove it"),
+        (["unlabelled.bin"], "unlabelled_labels.csv names no segment; correct it, or remove it"),
     ],
 )
 def test_what_cannot_be_classified_is_said(run, bundle, tmp_path, monkeypatch, arguments, message):

@@ -142,9 +142,9 @@ FRAME = np.zeros((1, 2, 1, 2), np.float32)
     [
         (
             lambda s: s.push(FRAME[0]),
-            r"frames are float32 \[2, 1, 2\]; 3 streams take numbers \[3, 2, 1, 2\], ",
+            r"frames are float32 \[2, 1, 2\]; they must be numbers \[3, 2, 1, 2\], one frame for each of 3 streams",
         ),
-        (lambda s: s.push(FRAME, [0, 1]), r"frames are float32 \[1, 2, 1, 2\]; 2 streams take numbers \[2, 2, 1, 2\]"),
+        (lambda s: s.push(FRAME, [0, 1]), r"frames are float32 \[1, 2, 1, 2\]; they must be numbers \[2, 2, 1, 2\]"),
         (lambda s: s.push(FRAME.astype(np.complex64), [0]), "frames are complex64"),
         (lambda s: s.push(FRAME.astype(str), [0]), "frames are <U"),
         (lambda s: s.push(FRAME * np.nan, [0]), "frames hold values that are NaN, infinite or too large for float32"),
@@ -180,7 +180,7 @@ def test_what_streams_keep_is_bounded_and_told(monkeypatch):
         streams.push(np.zeros((5, 2, 1, 2), np.float32))
     assert sum(array.nbytes for array in (*streams._membranes.values(), *streams._kept.values())) == streams.bytes
     monkeypatch.setattr(stepwise, "LARGEST", streams.bytes - 1)
-    with pytest.raises(BadInput, match="5 streams would keep 320 bytes, more than 319; take fewer"):
+    with pytest.raises(BadInput, match="5 streams need 320 bytes of state, more than 319; take fewer"):
         made(5)
     for count in (0, "3", 2.5, True):
         with pytest.raises(BadInput, match=f"there must be at least 1 stream, not {count!r}; give a whole number"):

@@ -180,8 +180,8 @@ def test_labels_beside_a_recording(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", r"a_labels\.csv is empty; mend it, or remove it$"),
-        ("class,start,end\n\n , ,\n", r"a_labels\.csv names no segment; mend it, or remove it$"),
+        ("", r"a_labels\.csv is empty; correct it, or remove it$"),
+        ("class,start,end\n\n , ,\n", r"a_labels\.csv names no segment; correct it, or remove it$"),
         ("class,start,end\n1,2\n", r"line 2: '1,2' must be class, start and end$"),
         ("class,start,end\n1,2,3\n\n1,2,x\n", r"line 4: '1,2,x' must be class, start and end$"),
         (

@@ -164,7 +164,7 @@ def test_a_build_that_memory_does_not_suffice_for_is_not_begun(tmp_path, free, e
 def test_another_precision_than_the_models_is_refused(tmp_path, exports):
     plain = exports["fashion_mnist"][1] / PLAIN_MODEL
     with pytest.raises(
-        BadInput, match=r"would not compute in the model's precision: 2 products are to be HALF, it has"
+        BadInput, match=r"would not compute in the model's precision: 2 products must be HALF, the network has"
     ):
         build(plain, tmp_path, products={"HALF": 2})
 

@@ -28,7 +28,7 @@ def driver() -> Any:
     except ImportError as error:
         raise Unavailable(
             f"launching the neuron's kernel needs NVIDIA's CUDA binding ({error}): run "
-            "'pip install \"cuda-bindings==12.*\"', or 13.*, whichever CUDA is installed"
+            "'pip install \"cuda-bindings==12.*\"' for CUDA 12, with 13.* for CUDA 13"
         ) from error
 
 
