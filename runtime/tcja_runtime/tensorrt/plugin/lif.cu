@@ -3,16 +3,16 @@
 //     current [T, ...] -> spikes [T, ...]                               one thread for WIDTH neurons side by side
 //     current [T, planes, H, W] -> pooled spikes [T, planes, H/k, W/k]  one thread for the k x k neurons of a maximum
 //
-// The equations and the order in which they round are those of `tcja_runtime.neuron.NeuronSpec`; the membrane is a
-// float32 in a register whatever the type of the currents, and no product may be contracted with a sum (--fmad=false).
+// The equations, and the order in which they round, are those of `tcja_runtime.neuron.NeuronSpec`. The membrane is a
+// float32 in a register, for float32 and for float16 currents. No product may be contracted with a sum (--fmad=false).
 //
-// `tcja_runtime.tensorrt.plugin.kernel` writes definitions in front of this text: Io (float, or unsigned short for the
-// bits of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, RATE,
-// TAU (floats in hexadecimal, which is exact), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 to write the membranes before
-// firing, too) and KERNEL, the name.
+// `tcja_runtime.tensorrt.plugin.kernel` writes definitions before this text: Io (float, or unsigned short for the bits
+// of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, RATE, TAU
+// (floats in hexadecimal, which is exact), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 if the membranes before firing are
+// written, too) and KERNEL (the name of the function).
 //
-// A thread reads the currents of AHEAD steps before it computes the first of them: memory is slow, and a small layer
-// has too few threads to fill the time.
+// A thread reads the currents of AHEAD time steps before it computes the first of these steps. Memory is slow, and a
+// small layer has too few threads to use the waiting time for other work.
 
 #define LINEAR 0
 #define DECAYED 1
@@ -51,7 +51,7 @@ struct Neuron {
     float v = V_RESET;   // v_{t-1}
     bool fired = false;  // s_{t-1}
 
-    // A time step: h_t is returned, and fired is s_t afterwards.
+    // Computes a time step: returns h_t, and sets fired to s_t.
     __device__ float step(float x) {
 #if CHARGE == LINEAR
         float h = v * DECAY + x * GAIN + BIAS;
@@ -81,7 +81,7 @@ struct Neuron {
     }
 };
 
-// WIDTH values that lie side by side, aligned, so that they are one access to memory.
+// WIDTH adjacent values, aligned, so that a thread reads or writes them in one access to memory.
 template <typename Value>
 struct alignas(WIDTH * sizeof(Value)) Group {
     Value of[WIDTH];
@@ -89,7 +89,7 @@ struct alignas(WIDTH * sizeof(Value)) Group {
 
 #if POOL == 1
 
-// steps T; neurons of one of them, a multiple of WIDTH.
+// steps: T; neurons: the number of neurons of one time step, a multiple of WIDTH.
 extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int neurons, Io* __restrict__ spikes
 #if TRACED
                                   , float* __restrict__ membranes
@@ -124,7 +124,7 @@ extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int
 
 #else
 
-// steps T; planes N*C of height x width neurons, of which those that fill no whole k x k are left out, as by MaxPool.
+// steps: T; planes: N*C planes of height x width neurons. As in MaxPool, neurons in no whole k x k square are left out.
 // WIDTH divides k and the width.
 extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int planes, int height, int width,
                                   Io* __restrict__ spikes
