@@ -1,8 +1,8 @@
-"""Converts a user's own network: replaces its neurons by ours, and proves that the result does the same.
+"""Converts a user's own network: replaces its neurons, and proves that the result fires the same spikes.
 
 The neurons of known libraries, and registered neurons, become `SpikingNeuron` or `SteppedNeuron` with the same
-constants. Everything else stays as it is. Then both networks run in float64 on the same windows, and every spike of
-every layer must agree (`tcja_exporters.user_models.equivalence`).
+constants. The rest of the network stays as it is. Then the original and the converted network run in float64 on the
+same windows, and every spike of every layer must agree (`tcja_exporters.user_models.equivalence`).
 """
 
 from __future__ import annotations
@@ -36,32 +36,34 @@ def convert(
     name: str = "",
     source: Mapping[str, Any] | None = None,
 ) -> TrainedNetwork:
-    """Replace the neurons of a user's network, and prove that it still does the same.
+    """Return a user's network with its neurons replaced; prove first that it fires the same spikes.
 
     Args:
-        model: the network, with its weights loaded. Its neurons forget what they hold from earlier runs; nothing else
-            of it changes.
-        contract: its input.
-        inputs: windows [N, *contract.shape], float32, for the proof.
-        layout: how its forward takes frames, one of `tcja_runtime.choices.LAYOUTS`; images are always [N, C, H, W].
+        model: the user's network, with its weights loaded. The state of its neurons is reset; the conversion changes
+            nothing else in it, because it works on a copy.
+        contract: the input of the network.
+        inputs: the windows for the proof, [N, *contract.shape], float32.
+        layout: the order of the axes in which the network's forward takes frames, one of
+            `tcja_runtime.choices.LAYOUTS`. Images are always [N, C, H, W].
         name: the name of the network; if empty, the name of its class.
-        source: name, sha256 and bytes of its checkpoint; None takes a hash of its weights.
+        source: the name, sha256 and bytes of the network's checkpoint. None stands for those of its weights in memory.
 
     Raises:
-        BadInput: the network has no neurons, or some that cannot be replaced, or does not run on such windows.
-        ParityNotMet: the converted network does not do what the original does; the message names the first layer and
-            step.
+        BadInput: the layout is unknown; the network has no known neuron, or a neuron that cannot be replaced; or the
+            network cannot be copied, does not run on the windows, or cannot be exported.
+        ParityNotMet: a spike or the output of the converted network differs from the original's. The message names the
+            first layer and time step that differ.
     """
     if layout not in LAYOUTS:
-        raise BadInput(f"layout {layout} is none of {', '.join(LAYOUTS)}")
+        raise BadInput(f"layout {layout} is unknown; known are: {', '.join(LAYOUTS)}")
     if contract.name == "images" and layout != "NT":
-        raise BadInput(f"layout {layout} is of frames; images are always [N, C, H, W]")
+        raise BadInput(f"layout {layout} is for frames only; images are always [N, C, H, W]")
     reset(model)
     original = Driven(_copied(model).eval(), contract, layout)
     converted = copy.deepcopy(original)
     found = _replace_neurons(converted.net)
     if not found:
-        raise BadInput(f"{class_name(model)} has no spiking neurons that are known; register its own")
+        raise BadInput(f"{class_name(model)} has no known spiking neurons; register its neurons")
     proven = prove(original, converted, inputs, found, contract)
     converted.float().readout = proven.readout
     try:
@@ -72,7 +74,7 @@ def convert(
         units = converted(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(
         name=name or type(model).__name__,
-        summary=f"a network of one's own ({class_name(model)})",
+        summary=f"a user's network ({class_name(model)})",
         dialect="+".join(sorted({neuron.library for neuron in found.values()})),
         model=converted.eval(),
         contract=contract,
@@ -87,22 +89,23 @@ def convert(
 def _evidence(
     model: nn.Module, found: Mapping[str, Recognised], proven: Proven, contract: InputContract, windows: int
 ) -> list[str]:
-    """What was replaced and what was proven, one line each, for the manifest."""
+    """Return the lines for the manifest that say which layers were replaced and what the proof showed."""
     replaced = ", ".join(f"{layer} ({class_name(model.get_submodule(layer))})" for layer in found)
     lines = [
         f"{len(found)} spiking layers of {class_name(model)} replaced: {replaced}",
-        f"float64: all spikes agree with the original's, layer by layer, on {windows} windows and one of three "
-        "times their values; so do those of each layer's neurons alone, on currents that meet their threshold",
+        f"float64: all spikes agree with the original's, layer by layer, on {windows} windows and on a further one of "
+        "about three times their values; the neurons of each layer also agree when they run without the network, on "
+        "currents that bring them exactly to their threshold",
     ]
     if proven.returned > 1:
-        lines.append(f"its forward returns {proven.returned} things, of which the first is the answer")
+        lines.append(f"its forward returns {proven.returned} values; the first is the output")
     if contract.name == "images":
-        lines.append("images are in [0, 1]: those in whole numbers are divided by 255")
+        lines.append("images are in [0, 1]: images of integers are divided by 255")
     return lines
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy of a network.
+    """Return a deep copy of a network.
 
     Raises:
         BadInput: a module holds something that cannot be copied; the message names it.
@@ -113,12 +116,13 @@ def _copied(model: nn.Module) -> nn.Module:
         where = next((name for name, value in _attributes(model) if not _can_be_copied(value)), class_name(model))
         line = str(error).partition("\n")[0].partition(".  ")[0]
         raise BadInput(
-            f"'{where}' of the network cannot be copied ({type(error).__name__}: {line}); take it out before "
+            f"'{where}' of the network cannot be copied ({type(error).__name__}: {line}); remove it first "
             "(detach() a tensor, torch.nn.utils.remove_weight_norm)"
         ) from error
 
 
 def _can_be_copied(value: Any) -> bool:
+    """Whether `copy.deepcopy` works on a value."""
     try:
         copy.deepcopy(value)
     except Exception:  # a module may hold anything
@@ -127,7 +131,7 @@ def _can_be_copied(value: Any) -> bool:
 
 
 def _attributes(model: nn.Module) -> list[tuple[str, Any]]:
-    """The attributes of all modules that are no parameters, buffers or modules, each with its dotted name."""
+    """Return the attributes of all modules, each with its dotted name; parameters, buffers and modules are left out."""
     return [
         (f"{name}.{attribute}".lstrip("."), value)
         for name, module in model.named_modules()
@@ -137,22 +141,23 @@ def _attributes(model: nn.Module) -> list[tuple[str, Any]]:
 
 
 def _untraceable(net: nn.Module, error: Exception) -> BadInput:
-    """The error of a network that does not run on tensors of the meta device, which have shapes but no values."""
+    """Return the error to raise for a network that does not run on tensors of the meta device (shapes, no values)."""
     line = next(iter(str(error).splitlines()), "")
     if not re.search("device.*meta", line):
         return BadInput(f"the network's forward depends on the values of tensors, which cannot be exported: {line}")
     plain = [f"'{name}'" for name, value in _attributes(net) if isinstance(value, Tensor)]
     return BadInput(
-        f"a tensor of the network ({', '.join(plain[:3]) or 'made in its forward'}) stays on a device of its own; make "
-        "what it holds a buffer with self.register_buffer, and what forward makes with device=x.device"
+        f"a tensor of the network ({', '.join(plain[:3]) or 'made in its forward'}) does not move with the network to "
+        "another device; register stored tensors with self.register_buffer, and create tensors in forward with "
+        "device=x.device"
     )
 
 
 def _replace_neurons(model: nn.Module) -> dict[str, Recognised]:
-    """Replace every neuron of a model, in place; return the original neurons by the name of their module.
+    """Replace every known neuron of a model, in place; return the recognised original neurons, by module name.
 
     Raises:
-        BadInput: a neuron cannot be exported, is used under two names, or is the whole network.
+        BadInput: a neuron cannot be exported, one neuron module has two names, or the network is only a neuron.
     """
     found: dict[str, Recognised] = {}
     seen: dict[int, str] = {}
@@ -165,7 +170,7 @@ def _replace_neurons(model: nn.Module) -> dict[str, Recognised]:
                 f"the neuron '{name}' is the same module as '{seen[id(module)]}'; give each layer its own neuron"
             )
         if not name:
-            raise BadInput(f"the network is a neuron alone ({class_name(module)}); put it into a network with weights")
+            raise BadInput(f"the network is only a neuron ({class_name(module)}); put it into a network with weights")
         seen[id(module)] = name
         found[name] = known
     for name, known in found.items():
@@ -180,7 +185,7 @@ def _replace_neurons(model: nn.Module) -> dict[str, Recognised]:
 
 
 def _hashed(model: nn.Module) -> dict[str, Any]:
-    """Name, sha256 and bytes of a network's weights, for a network without a checkpoint file."""
+    """Return the name, sha256 and bytes of a network's weights, for a network without a checkpoint file."""
     digest, size = hashlib.sha256(), 0
     for key, value in model.state_dict().items():
         content = value.detach().cpu().contiguous().numpy().tobytes()

@@ -1,4 +1,4 @@
-"""Proves that a converted network does what the user's network does: in float64, every spike must agree."""
+"""Proves that a converted network fires the same spikes as the user's network, in float64."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from tcja_runtime.evidence.trace import Spikes
 from tcja_runtime.neuron import fire
 
 OUTPUT = 1e-9
-"""The largest difference of outputs in float64 that is allowed where every spike agrees."""
+"""The largest allowed difference of the outputs in float64. (Spikes may not differ at all.)"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Proven:
-    """What the proof found out about a network.
+    """Facts about a user's network that the proof found.
 
     Attributes:
-        steps: T.
-        readout: the module that turns what the network returns into one tensor a window [N, ...].
-        returned: the number of things that its forward returns.
+        steps: the number of time steps, T.
+        readout: the module that turns the output of the network into one tensor a window, [N, ...]; it averages over
+            time where the output has a time axis.
+        returned: the number of values that the network's forward returns: 2 for the pair (output, state).
     """
 
     steps: int
@@ -43,9 +44,9 @@ class _Run:
     """One run of a network.
 
     Attributes:
-        output: its output, a numpy array.
-        spikes: the spikes [T, N, ...] of each layer, by name.
-        returned: all that its forward returned, in the last call.
+        output: the output of the network, a numpy array.
+        spikes: the spikes [T, N, ...] of each layer, by the layer's name.
+        returned: the whole return value of the last call of the network's forward.
     """
 
     output: Any
@@ -53,7 +54,7 @@ class _Run:
     returned: Any
 
     def agrees(self, other: _Run) -> bool:
-        """Whether all spikes are equal, and the outputs up to OUTPUT."""
+        """Whether all spikes are equal, and the outputs differ by at most OUTPUT."""
         return (
             self.output.shape == other.output.shape
             and np.allclose(self.output, other.output, rtol=0.0, atol=OUTPUT, equal_nan=True)
@@ -65,17 +66,18 @@ class _Run:
 def prove(
     original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str, Recognised], contract: InputContract
 ) -> Proven:
-    """Run both networks in float64 and compare every spike.
+    """Run both networks in float64, compare every spike, and return what was found out about the network.
 
     Args:
         original: the user's network.
         replaced: the same network with replaced neurons.
         inputs: windows [N, *contract.shape], float32.
-        found: the original neurons, by the name of their module.
-        contract: the input.
+        found: the recognised original neurons, by the name of their module.
+        contract: the input of the network.
 
     Raises:
-        BadInput: the network fails, is not deterministic, or returns something that cannot be exported.
+        BadInput: the network fails, is not deterministic, gives a window another output in another batch, or returns a
+            value that cannot be exported.
         ParityNotMet: a spike or the output differs.
     """
     batch = np.concatenate([inputs, _strange(inputs)])
@@ -101,60 +103,74 @@ def prove(
     if not difference <= OUTPUT:
         raise ParityNotMet(
             f"all spikes agree after the neurons were replaced, but the output differs by {difference:.2g}: the "
-            "network answers from more than its spikes"
+            "output depends on more than the spikes"
         )
     several = isinstance(together.returned, (tuple, list))
     return Proven(steps, readout, len(together.returned) if several else 1)
 
 
 def _strange(inputs: Floats) -> Floats:
-    """A window [1, ...] unlike the others: the last one mirrored, times three, plus 1/3.
+    """Return a window [1, ...] unlike all inputs: the last input mirrored, times three, plus 1/3.
 
-    In a batch with it, the statistics of a batch norm in training mode change the other windows' results. Its fractions
-    show random spikes that are drawn from intensities, which whole numbers can hide.
+    It is added to the batch to find two faults. If a batch norm is in training mode, this window changes the results
+    of the other windows. If the network draws random spikes from intensities, the fractions of this window show it;
+    whole numbers can hide it.
     """
     return np.asarray(3 * inputs[-1:, ..., ::-1] + 1 / 3, np.float32)
 
 
 def _check_repeats(first: _Run, again: Callable[[int], _Run]) -> None:
-    """Refuse a network whose second run differs from the first.
+    """Check that a second run of the network equals the first.
 
     Args:
         first: the first run, with seed 0.
-        again: runs the network again on the same windows, with the given seed.
+        again: a function that runs the network again on the same windows, with the given seed.
+
+    Raises:
+        BadInput: the runs differ.
     """
     if first.agrees(again(1)):
         return
     if first.agrees(again(0)):
         raise BadInput(
-            "the network draws random numbers, so no two runs agree; take that out of its forward (a random encoding "
-            "belongs before the network; functional.dropout needs training=self.training)"
+            "the network draws random numbers, so no two runs agree; remove the random numbers from its forward (put a "
+            "random encoding before the network; give functional.dropout training=self.training)"
         )
     raise BadInput(
-        "the network answers otherwise when the same windows come again: it keeps a state between windows besides its "
-        "neurons' (or draws random numbers of its own); begin each window anew"
+        "the network gives another output when the same windows run again: besides the state of its neurons it keeps a "
+        "state between windows (or has its own random numbers); reset that state at the start of each window"
     )
 
 
 def _check_batch_has_no_effect(alone: _Run, together: _Run, readout: nn.Module) -> None:
-    """Refuse a network that treats a window in a batch differently from the same window alone."""
+    """Check that the first window has the same spikes and output in a batch as alone.
+
+    Raises:
+        BadInput: the spikes or the output differ.
+    """
     for layer, fired in together.spikes.items():
         if not np.array_equal(fired[:, :1], alone.spikes[layer]):
-            raise BadInput(f"'{layer}' fires otherwise in a window alone: windows must not change with their batch")
+            raise BadInput(
+                f"'{layer}' fires differently for a window alone and in a batch; "
+                "the windows of a batch must be independent"
+            )
     one, several = (readout(torch.from_numpy(run.output))[0] for run in (alone, together))
     if not (one - several).abs().max() <= OUTPUT:
-        raise BadInput("the network answers otherwise for a window alone: windows must not change with their batch")
+        raise BadInput(
+            "the output for a window alone differs from that in a batch: windows of a batch must be independent"
+        )
 
 
 class Driven(nn.Module):
-    """A user's network behind a fixed input layout: it takes batches [N, T, ...] or images [N, C, H, W].
+    """A user's network with a fixed input layout: it takes windows [N, T, ...] or images [N, C, H, W].
 
-    Each call starts from rest.
+    It converts its input to the layout that the user's network takes. At each call, `SteppedNeuron`s start from rest;
+    the neurons of libraries are reset by the caller.
 
     Attributes:
         net: the user's network.
-        by_step: whether `net` is called once a time step.
-        readout: what is applied to the output of `net`; set it once it is known.
+        by_step: whether `net` is called once a time step; the outputs are then stacked to [T, N, ...].
+        readout: the module that is applied to the output of `net`; an Identity until the proof sets it.
     """
 
     def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
@@ -183,13 +199,16 @@ class Driven(nn.Module):
 
 
 def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], seed: int = 0) -> _Run:
-    """Run a network in float64, from rest, and record its spikes.
+    """Run a network in float64, from rest; return its output and spikes.
 
     Args:
         driven: the network.
         inputs: windows [N, ...].
-        found: the neurons to record, by the name of their module.
+        found: the recognised neurons, whose spikes are recorded, by the name of their module.
         seed: the seed of torch's random numbers.
+
+    Raises:
+        BadInput: the network fails, or calls a neuron that takes whole windows more than once.
     """
     network = driven.double()
     reset(network)
@@ -233,10 +252,10 @@ def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], s
 
 
 def _failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
-    """The error of a network that failed in float64: is it the type, the shape or the neurons?"""
+    """Return the error to raise for a network that failed in float64; it says if the type or the shape is the cause."""
     line = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     if spiking_neurons(driven):
-        return BadInput(f"the network uses more of its neurons than their spikes, which cannot be exported: {line}")
+        return BadInput(f"the network uses more than the spikes of its neurons, which cannot be exported: {line}")
     reset(driven)
     try:
         with torch.no_grad():
@@ -244,16 +263,16 @@ def _failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
     except Exception:  # it fails in float32 too
         return BadInput(f"the network fails on windows of shape {inputs.shape[1:]}: {line}; see `shape` and `layout`")
     return BadInput(
-        f"the network runs in float32 only, but the proof runs in float64 ({line}); in place of a fixed type use "
-        "that of its weights: x.to(self.conv.weight.dtype) for x.float(). Make tensors that it holds buffers"
+        f"the network runs in float32 only, but the proof runs in float64 ({line}); convert to the type of the "
+        "weights, not to a fixed type: x.to(self.conv.weight.dtype), not x.float(). Register stored tensors as buffers"
     )
 
 
 def _time_steps(spikes: Mapping[str, Spikes], contract: InputContract) -> int:
-    """T, which all layers must have run for.
+    """Return the number of time steps T, for which every layer must have run.
 
     Raises:
-        BadInput: a layer ran for another number of steps.
+        BadInput: a layer ran for another number of time steps.
     """
     counts = {name: len(fired) for name, fired in spikes.items()}
     steps = contract.shape[0] if contract.name == "frames" else next(iter(counts.values()), 0)
@@ -267,31 +286,31 @@ def _check_same(theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found:
     """Compare the spikes of all layers, in the order in which the layers run.
 
     Raises:
-        ParityNotMet: a layer differs; the message names the layer and the first step.
+        ParityNotMet: a spike differs; the message names the first such layer and its first such time step.
     """
     for name, expected in theirs.items():
         fired = ours.get(name)
         if fired is None or fired.shape != expected.shape:
-            raise ParityNotMet(f"'{name}' runs otherwise once its neurons are replaced")
+            raise ParityNotMet(f"'{name}' has spikes of another shape, or none, after the neurons were replaced")
         differs = (fired != expected).reshape(len(expected), -1)
         if differs.any():
             step = int(differs.any(axis=1).argmax())
             raise ParityNotMet(
-                f"'{name}' does not do what its constants say ({found[name].library}): in float64 "
-                f"it first fires otherwise at time step {step + 1}, in {int(differs[step].sum())} of "
-                f"{differs.shape[1]} neurons; register a neuron of its own"
+                f"'{name}' does not follow the equations of its constants ({found[name].library}): in float64 "
+                f"the first other spikes are at time step {step + 1}, in {int(differs[step].sum())} of "
+                f"{differs.shape[1]} neurons; register the neuron yourself"
             )
 
 
 def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, ...]) -> None:
-    """Compare one neuron of a library, alone, with the neuron of the same constants.
+    """Compare a library's neuron with our neuron of the same constants, without the rest of the network.
 
-    The currents are multiples of half its threshold, so that the membrane often equals the threshold.
+    The currents are multiples of half the threshold, so that the membrane often equals the threshold exactly.
 
     Args:
-        name: the name of its module.
+        name: the name of the neuron's module.
         module: the library's neuron.
-        known: what it was recognised as.
+        known: the constants that were read from it.
         shape: the shape of the currents [T, N, ...].
 
     Raises:
@@ -316,6 +335,7 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
     wrong = (fired.bool().numpy() != fire(spec, current.numpy())).reshape(len(current), -1).any(axis=1)
     if wrong.any():
         raise ParityNotMet(
-            f"'{name}' does not do what its constants say ({known.library}: {spec.charge_rule}, {spec.fire_rule}, "
-            f"reset {spec.reset_rule}): alone, in float64, it first fires otherwise at step {int(wrong.argmax()) + 1}"
+            f"'{name}' does not follow the equations of its constants ({known.library}: {spec.charge_rule}, "
+            f"{spec.fire_rule}, reset {spec.reset_rule}): run without the network, in float64, its first other spikes "
+            f"are at time step {int(wrong.argmax()) + 1}"
         )

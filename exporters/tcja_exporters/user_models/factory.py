@@ -1,4 +1,4 @@
-"""Makes a user's network: calls its factory, and loads the weights of a checkpoint."""
+"""Builds a user's network: calls its factory, and loads the weights of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tcja_runtime.errors import BadInput
 
 
 def from_factory(path: str) -> nn.Module:
-    """Call a factory of a user's network, which may be in a module of the current folder.
+    """Return the network that a user's factory builds; the factory may be in a module of the current folder.
 
     Args:
         path: the import path of the factory, ``pkg.mod:factory``.
@@ -28,8 +28,8 @@ def from_factory(path: str) -> nn.Module:
     if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
         spelled = module_name.removesuffix(".py").strip("./").replace("/", ".")
         raise BadInput(
-            f"`model` {path}: {module_name} is not a module's name but a file's; say {spelled}:{attribute}, in the "
-            "folder where it is found"
+            f"`model` {path}: {module_name} is the name of a file, not of a module; write {spelled}:{attribute}, and "
+            "run this in the folder that contains it"
         )
     look_here()
     try:
@@ -51,33 +51,36 @@ def from_factory(path: str) -> nn.Module:
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     """Load a checkpoint's weights into a user's network.
 
-    The prefix that training code put before all keys, such as "module.", may differ.
+    All keys of the checkpoint may have another prefix than those of the network, such as "module.".
 
     Raises:
-        BadInput: the keys or shapes are not those of the network, or the network has layers without a shape yet.
+        BadInput: the keys or shapes of the checkpoint are not those of the network; or the network has lazy layers,
+            which have no shape before they run once.
     """
     own = model.state_dict()
     lazy = [key for key, value in own.items() if is_lazy(value)]
     if lazy:
-        raise BadInput(f"{class_name(model)} has layers without a shape yet ({lazy[0]}); the factory must run it once")
+        raise BadInput(
+            f"{class_name(model)} has layers without a shape yet ({lazy[0]}); the factory must run the network once"
+        )
     candidates = checkpoint.state, _respelled(checkpoint.state, own)
     state = min(candidates, key=lambda state: len(_differences(own, state)))
     differences = _differences(own, state)
     if differences:
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise BadInput(f"{checkpoint.path} is not of this {class_name(model)}: {'; '.join(differences[:3])}{more}")
+        raise BadInput(f"{checkpoint.path} does not fit this {class_name(model)}: {'; '.join(differences[:3])}{more}")
     model.load_state_dict(state)
 
 
 def _respelled(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The checkpoint's state with the network's prefix in place of its own."""
+    """Return the checkpoint's state; its keys have the prefix of the network's keys in place of their own."""
     first = next(iter(own), "")
     prefix = first.removesuffix(next(iter(stripped(own)), ""))
     return {prefix + key: value for key, value in stripped(state).items()}
 
 
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """The differences between the keys and shapes of a network and of a checkpoint, a phrase each."""
+    """Return the differences between a network and a checkpoint in keys and shapes, a phrase each."""
     missing = [f"{key} is missing" for key in own if key not in state]
     strange = [f"{key} is not part of it" for key in state if key not in own]
     shapes = [

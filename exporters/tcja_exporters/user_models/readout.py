@@ -1,4 +1,4 @@
-"""What a user's network returns: finds the tensor that is its answer, and the axis of time in it."""
+"""Finds the output of a user's network in its return value, and the axes of batch and time in the output."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ Shape = tuple[int, ...]
 
 
 def answer_of(returned: Any) -> Tensor:
-    """The answer of a network: what it returns, or the first of several things; the others are states.
+    """Return the output in the return value of a network: the value, or its first item if it is a tuple or list.
+
+    The further items are taken as states.
 
     Raises:
-        BadInput: the answer is no tensor of floating-point numbers.
+        BadInput: the output is not a tensor of floating-point numbers.
     """
     several = isinstance(returned, (tuple, list))
     if several and not returned:
@@ -33,43 +35,47 @@ def answer_of(returned: Any) -> Tensor:
 
 
 def check_other_tensors(returned: Any, layers: Collection[Shape], *, by_step: bool) -> None:
-    """Refuse a network that returns several tensors if another one than the first could be the answer.
+    """Check that no tensor after the first could be the output of a network that returns several.
 
-    States may follow the answer: tensors in the shape of a spiking layer, and anything that is no tensor.
+    States may follow the output: tensors of the shape of a spiking layer, and values that are not tensors.
 
     Args:
-        returned: what the network returns.
-        layers: the shapes of its spiking layers, without time and batch.
-        by_step: whether the network is called once a time step; it then cannot return one tensor for each step.
+        returned: the return value of the network.
+        layers: the shapes of the network's spiking layers, without the axes of time and batch.
+        by_step: whether the network is called once a time step; its tensors are then not the outputs of the time steps.
 
     Raises:
-        BadInput: a further tensor could be the answer.
+        BadInput: a further tensor could be the output.
     """
     tensors = [value for value in returned if isinstance(value, Tensor)] if isinstance(returned, (tuple, list)) else []
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if len(shapes) > 1 and len({*shapes}) == 1 and len(shapes[0]) != 3 and not by_step:
         raise BadInput(
-            f"the network returns {len(shapes)} tensors of shape {list(shapes[0])}; if they are of the time steps, "
-            "return torch.stack(outputs, 1), which is [N, T, classes], or their mean, else the answer alone"
+            f"the network returns {len(shapes)} tensors of shape {list(shapes[0])}; if they are the outputs of "
+            "the time steps, return torch.stack(outputs, 1), which is [N, T, classes], or their mean; otherwise return "
+            "only the output"
         )
     for shape in shapes[1:]:
         if len(shape) > 1 and not {shape[1:], shape[2:]} & {*layers}:
             raise BadInput(
-                f"the network returns tensors of shapes {list(shapes[0])} and {list(shape)}, and the latter, which is "
-                "no spiking layer's state, could as well be the answer; return the one to export alone"
+                f"the network returns tensors of shapes {list(shapes[0])} and {list(shape)}, and the second "
+                "has no spiking layer's shape, so it could be the output too; return only the output"
             )
 
 
 def choose_readout(alone: Shape, together: Shape, steps: int) -> nn.Module:
-    """The module that turns what a network returns into one answer a window, [N, ...]; it averages over time.
+    """Return the module that turns the output of a network into one result a window, [N, ...].
+
+    It is a `Readout`, which averages over time, if the output has a time axis; otherwise it is an Identity.
 
     Args:
-        alone: the shape of what the network returns for one window.
-        together: the shape of what it returns for several windows; the batch is the axis where both differ.
-        steps: T.
+        alone: the shape of the output for one window.
+        together: the shape of the output for several windows; the batch is the axis in which both shapes differ.
+        steps: the number of time steps, T.
 
     Raises:
-        BadInput: the shapes have no axis of their own for the batch, or more than one axis could be time.
+        BadInput: the output is empty, has no batch axis, or is not laid out as one of [N, ...], [T, N, classes] and
+            [N, T, classes]; or two axes could be time.
     """
     axes = [i for i, (one, several) in enumerate(zip(alone, together, strict=False)) if one != several]
     if 0 in together:
@@ -85,12 +91,12 @@ def choose_readout(alone: Shape, together: Shape, steps: int) -> nn.Module:
         return nn.Identity()
     if alone[1] != steps:
         raise BadInput(
-            f"the network returns [N, {alone[1]}, {alone[2]}] for {steps} time steps, its time axis last; return "
+            f"the network returns [N, {alone[1]}, {alone[2]}] for {steps} time steps, with the time axis last; return "
             "[N, T, classes], or the mean over time"
         )
     if alone[2] == steps > 1:
         raise BadInput(
-            f"the network returns [N, {steps}, {steps}], of which either axis could be the {steps} time steps; return "
-            "[T, N, classes], which is clear, or the mean over time"
+            f"the network returns [N, {steps}, {steps}], in which both last axes could be the {steps} time steps; "
+            "return [T, N, classes], which is clear, or the mean over time"
         )
     return Readout(time_axis=1)

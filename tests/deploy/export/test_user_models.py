@@ -154,7 +154,7 @@ def test_weights_of_another_network_are_refused(folder, capsys):
     torch.save({"a.weight": torch.zeros(16, 31), "c": torch.zeros(1)}, folder / "w.pth")
     code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", "--shape", "4,2,4,4", "--out", "b")
     assert code == 2
-    assert "w.pth is not of this mynet.Net: a.bias is missing; b.weight is missing; b.bias is missing; and 2" in err
+    assert "w.pth does not fit this mynet.Net: a.bias is missing; b.weight is missing; b.bias is missing; and 2" in err
 
 
 FACTORIES, PREFIXES = ("build", "Wrapped", "parallel"), ("", "net.", "module.", "module.net.")
@@ -179,7 +179,7 @@ def test_prefixes_may_differ_on_either_side(folder, capsys, factory, prefix):
 def test_a_network_without_weights_has_none_to_load(folder, capsys):
     code, _, err = run(capsys, "export", "w.pth", "--model", "torch.nn:Identity", "--shape", "4,2,4,4", "--out", "b")
     assert code == 2
-    assert "w.pth is not of this torch.Identity: a.weight is not part of it; a.bias is not part of it" in err
+    assert "w.pth does not fit this torch.Identity: a.weight is not part of it; a.bias is not part of it" in err
 
 
 def test_a_whole_module_is_found_in_the_current_folder(folder, capsys):
@@ -210,5 +210,5 @@ def test_wrong_constants_are_exit_code_1(folder, capsys):
         capsys, "export", "w.pth", "--model", "mynet:build", "--shape", "4,2,4,4", "--layout", "TN", "--out", "b"
     )
     assert code == 1
-    assert "'lif1' does not do what its constants say (own: h = 0.5 v + 1 x + 0, h >= 1, reset to 0): alone" in err
+    assert "'lif1' does not follow the equations of its constants (own: h = 0.5 v + 1 x + 0, h >= 1, reset to 0)" in err
     assert not (folder / "b").exists()

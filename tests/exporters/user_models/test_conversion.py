@@ -175,7 +175,7 @@ def test_the_layout_must_fit():
     network = own.awake(own.Window(*own.activation_based("m")))
     with pytest.raises(BadInput, match=r"the network fails on windows of shape \(4, 2, 8, 8\): .*; see `shape`"):
         convert(network, CONTRACT, windows(), layout="NT")
-    with pytest.raises(BadInput, match="layout TN is of frames; images are always"):
+    with pytest.raises(BadInput, match="layout TN is for frames only; images are always"):
         convert(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
     with pytest.raises(BadInput, match=r"`shape` must be T,P,H,W \(frames\) or C,H,W \(images\), not 4,2"):
         InputContract.of((4, 2))
@@ -211,17 +211,17 @@ def masked() -> Altered:
     [
         (
             lambda: own.awake(Altered(lambda x: x.float())),
-            r"runs in float32 only, but the proof runs in float64 \(RuntimeError: .*; in place of a fixed type use "
-            r"that of its weights: x.to\(self.conv.weight.dtype\) for x.float\(\)",
+            r"runs in float32 only, but the proof runs in float64 \(RuntimeError: .*; convert to the type of "
+            r"the weights, not to a fixed type: x.to\(self.conv.weight.dtype\), not x.float\(\)",
         ),
-        (masked, r"a tensor of the network \('mask'\) stays on a device of its own; make what it holds a buffer"),
+        (masked, r"a tensor of the network \('mask'\) does not move with the network to another"),
         (
             lambda: own.awake(Altered(lambda x: x + torch.ones(8, device="cpu"))),
-            r"a tensor of the network \(made in its forward\) stays on .*, and what forward makes with device=x.device",
+            r"a tensor of the network \(made in its forward\) does not move .*, and create tensors in forward with dev",
         ),
         (
             lambda: holding(threading.Lock()),
-            "'held' of the network cannot be copied .*_thread.lock' object.; take it out",
+            "'held' of the network cannot be copied .*_thread.lock' object.; remove it first",
         ),
         (
             lambda: holding(torch.ones(1, requires_grad=True) * 2),
@@ -249,7 +249,7 @@ class Again(Returning):
     [
         (
             Reading,
-            "the network uses more of its neurons than their spikes, which cannot be exported: .* attribute 'v'",
+            "the network uses more than the spikes of its neurons, which cannot be exported: .* attribute 'v'",
         ),
         (Again, "the neuron 'lif' is called 2 times in a window; give each call its own neuron"),
     ],
@@ -260,7 +260,7 @@ def test_neurons_that_are_used_otherwise_are_refused(network, message):
 
 
 def test_a_neuron_alone_is_no_network():
-    with pytest.raises(BadInput, match=r"the network is a neuron alone \(spikingjelly.IFNode\); put it into a network"):
+    with pytest.raises(BadInput, match=r"the network is only a neuron \(spikingjelly.IFNode\); put it into a network"):
         convert(own.activation_based("m")[0], CONTRACT, windows(), layout="TN")
 
 
@@ -269,7 +269,7 @@ def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
     network = own.awake(Returning(lambda s: s))
     with pytest.raises(BadInput, match="the neuron 'lif' runs for 3 time steps, not 2; see `layout`"):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
-    with pytest.raises(BadInput, match="layout XX is none of NT, TN, step"):
+    with pytest.raises(BadInput, match="layout XX is unknown; known are: NT, TN, step"):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")
 
 
@@ -280,7 +280,7 @@ def test_images_in_whole_numbers_are_divided_and_it_is_said():
 
     inputs = np.random.default_rng(0).uniform(size=(2, 2, 8, 8)).astype(np.float32)
     found = convert(own.awake(Image(lambda s: s)), InputContract.of((2, 8, 8)), inputs)
-    assert "images are in [0, 1]: those in whole numbers are divided by 255" in found.evidence
+    assert "images are in [0, 1]: images of integers are divided by 255" in found.evidence
 
 
 class Dead(own.Window):

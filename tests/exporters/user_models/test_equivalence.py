@@ -26,7 +26,7 @@ pytestmark = [
 )
 @pytest.mark.parametrize("inputs", [windows(), windows(1), np.repeat(windows(1), 2, axis=0)], ids=["3", "1", "equal"])
 def test_windows_must_not_change_with_their_batch(alter, inputs):
-    with pytest.raises(BadInput, match="'n1' fires otherwise in a window alone: windows must not"):
+    with pytest.raises(BadInput, match="'n1' fires differently for a window alone and in a batch; the windows"):
         convert(own.awake(Altered(alter)), CONTRACT, inputs, layout="TN")
 
 
@@ -40,7 +40,7 @@ def test_windows_must_not_change_with_their_batch(alter, inputs):
 )
 def test_random_networks_are_refused(alter):
     """Even where the windows at hand, in whole numbers, leave nothing to chance."""
-    with pytest.raises(BadInput, match="the network draws random numbers, so no two runs agree; take that out"):
+    with pytest.raises(BadInput, match="the network draws random numbers, so no two runs agree; remove the"):
         convert(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
 
 
@@ -62,5 +62,5 @@ class Remembering(own.Step):
 
 def test_states_besides_the_neurons_are_refused():
     network = own.awake(Remembering(*own.activation_based("s")))
-    with pytest.raises(BadInput, match="answers otherwise when the same windows come again: it keeps a state between"):
+    with pytest.raises(BadInput, match="gives another output when the same windows run again: .* a state between"):
         convert(network, CONTRACT, windows(), layout="step")

@@ -12,9 +12,9 @@ from tcja_runtime.errors import BadInput
         ("math:build", "`model` math:build: math has no function or class build"),
         (
             "mynet.py:build",
-            "mynet.py is not a module's name but a file's; say mynet:build, in the folder where it is found",
+            "mynet.py is the name of a file, not of a module; write mynet:build, and run this in the folder that",
         ),
-        ("./nets/mynet:build", "./nets/mynet is not a module's name but a file's; say nets.mynet:build"),
+        ("./nets/mynet:build", "./nets/mynet is the name of a file, not of a module; write nets.mynet:build"),
         ("math:pi", "math has no function or class pi"),
         ("os:getcwd", r"getcwd\(\) returns a str, not a torch.nn.Module"),
         ("math:sqrt", r"sqrt\(\) fails: TypeError"),

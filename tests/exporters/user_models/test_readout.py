@@ -46,7 +46,7 @@ def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
             lambda s: {"spikes": s},
             "the network returns a dict; it must return a tensor, or a tuple that",
         ),
-        (lambda s: s.mean(0) + s.mean(), "the network answers otherwise for a window alone"),
+        (lambda s: s.mean(0) + s.mean(), "the output for a window alone differs from that in a batch"),
         (lambda s: s.mean((0, 2)), r"the network returns shape \[4\] for windows of 4 steps; it must return \[N"),
         (lambda s: s.mean(0)[:, :0], r"the network returns shape \[4, 0\], which is empty; it must return \[N, cl"),
         (lambda s: s.mean(0) > 0.3, "the network returns bool; return floating-point scores"),
@@ -55,20 +55,20 @@ def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
         (lambda s: s.mean(0) / 0, "the network's output holds NaN or infinite values"),
         (
             lambda s: s.permute(1, 2, 0),
-            r"returns \[N, 6, 4\] for 4 time steps, its time axis last; return \[N, T, classe",
+            r"returns \[N, 6, 4\] for 4 time steps, with the time axis last; return \[N, T, classe",
         ),
         (
             lambda s: s[..., :4].permute(1, 2, 0),
-            r"returns \[N, 4, 4\], of which either axis could be the 4 time steps; return \[T, N, classes\], which is",
+            r"returns \[N, 4, 4\], in which both last axes could be the 4 time steps; return \[T, N, classes\]",
         ),
         (
             lambda s: list(s.unbind()),
-            r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps, return torch.stack\(outputs, 1\)",
+            r"returns 4 tensors of shape \[4, 6\]; if they are the outputs of the time steps, return torch.stack\(out",
         ),
-        (lambda s: s.unbind(), r"returns 4 tensors of shape \[4, 6\]; if they are of the time steps"),
+        (lambda s: s.unbind(), r"returns 4 tensors of shape \[4, 6\]; if they are the outputs of the time steps"),
         (
             lambda s: (s.mean(0), s.mean(0)[:, :3]),
-            r"returns tensors of shapes \[4, 6\] and \[4, 3\], and the latter, which is no spiking layer's state",
+            r"returns tensors of shapes \[4, 6\] and \[4, 3\], and the second has no spiking layer's shape",
         ),
     ],
 )
@@ -78,8 +78,8 @@ def test_answers_of_other_shapes_are_refused(arranged, message):
 
 
 def test_states_after_the_answer_are_left_out_and_it_is_said():
-    said = "its forward returns 3 things, of which the first is the answer"
+    said = "its forward returns 3 values; the first is the output"
     found = convert(own.awake(Returning(lambda s: (s, s[-1], {"more": s}))), CONTRACT, windows(), layout="TN")
     assert said in found.evidence
     found = convert(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")
-    assert not any("of which the first" in line for line in found.evidence)
+    assert not any("the first is the output" in line for line in found.evidence)
