@@ -1,4 +1,4 @@
-"""Recognises the neurons of other libraries by the name of their class; it imports none of these libraries."""
+"""Recognises the neurons of other libraries by the name of their class, without importing these libraries."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ def register(
     """Register your own neuron class, so that networks with it can be exported.
 
     Args:
-        neuron: the class; its subclasses are not registered. A class with a state between calls needs a method
-            `reset`.
-        constants: the constants of all its neurons, or a function that reads them from a module.
-        calls: "window" if one call takes the currents of all time steps, "step" if it takes one step.
-        time_axis: the axis of time in a window.
-        pairs: whether a call returns a pair: the spikes and a state.
+        neuron: the class; its subclasses are not registered. If its modules keep a state between calls, they need a
+            method `reset()`.
+        constants: the constants that all neurons of the class have, or a function that returns the constants of a
+            module of the class.
+        calls: "window" if one call of a module takes the currents of all time steps, "step" if it takes the current of
+            one time step.
+        time_axis: the axis of time in a window, such as 0 for [T, N, ...].
+        pairs: whether a call returns the pair (spikes, state), not the spikes alone.
     """
 
     def read(module: nn.Module) -> Recognised:
@@ -42,14 +44,14 @@ def register(
 
 
 def recognise(name: str, module: nn.Module) -> Recognised | None:
-    """The neuron that a module is; None if it is no neuron.
+    """Return the recognised neuron for a module; None if the module is not a known neuron.
 
     Args:
         name: the name of the module, for messages.
         module: the module.
 
     Raises:
-        BadInput: the module is a neuron that cannot be exported exactly.
+        BadInput: the module is a neuron of a known library that cannot be exported exactly.
     """
     try:
         if type(module) in _registered:
@@ -64,7 +66,7 @@ def recognise(name: str, module: nn.Module) -> Recognised | None:
 
 
 def reset(model: nn.Module) -> None:
-    """Reset the state of all neurons of a model, as their library does; registered neurons by their own `reset`."""
+    """Reset the state of all neurons of a model, as their libraries do; registered neurons by their own `reset()`."""
     for module in model.modules():
         if type(module) in _registered and callable(getattr(module, "reset", None)):
             module.reset()  # type: ignore[operator]  # checked above

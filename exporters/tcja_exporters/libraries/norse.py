@@ -1,9 +1,9 @@
 """norse: LIFBoxCell, IAFCell and IAF.
 
-norse's LIF is refused: it has a synaptic current beside the membrane, two states where our neuron has one.
+norse's LIF is refused: it has two states, the membrane and a synaptic current; our neuron has the membrane only.
 
 Source: Pehle and Pedersen, "Norse - A deep learning library for spiking neural networks" (2021),
-``norse/torch/functional/lif_box.py`` and ``iaf.py`` of norse 1.1. Its neurons fire above their threshold, not at it.
+``norse/torch/functional/lif_box.py`` and ``iaf.py`` of norse 1.1. norse's neurons fire above the threshold, not at it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _STATEFUL = {"SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell"}
 
 
 def recognise(module: nn.Module) -> Recognised | None:
-    """The neuron that a module is; None if it is no neuron of this library.
+    """Return the recognised neuron for a module; None if the module is not a neuron of norse.
 
     Raises:
-        ValueError: it is a neuron of norse that cannot be exported.
+        ValueError: the module is a neuron of norse that cannot be exported.
     """
     if not type(module).__module__.startswith("norse.") or not _STATEFUL & ancestors(module):
         return None
@@ -33,12 +33,16 @@ def recognise(module: nn.Module) -> Recognised | None:
         calls: Any = "window" if name == "IAF" else "step"
         return Recognised(spec=_integrator(module), library="norse", calls=calls, pairs=True)
     if name.startswith("LIF"):
-        raise ValueError("it has a synaptic current beside its membrane; of norse's, LIFBoxCell and IAF have none")
+        raise ValueError("it has a synaptic current beside its membrane; LIFBoxCell and IAF of norse have none")
     raise ValueError("of norse's neurons LIFBoxCell, IAFCell and IAF can be exported")
 
 
 def _lif_box(cell: Any) -> NeuronSpec:
-    """The constants of a LIFBoxCell."""
+    """Return the constants of a LIFBoxCell.
+
+    Raises:
+        ValueError: our neuron has no such constants.
+    """
     p = cell.p
     leak, v_reset = scalar("v_leak", p.v_leak), scalar("v_reset", p.v_reset)
     if leak or v_reset:
@@ -52,7 +56,7 @@ def _lif_box(cell: Any) -> NeuronSpec:
 
 
 def _integrator(cell: Any) -> NeuronSpec:
-    """The constants of an IAF or IAFCell."""
+    """Return the constants of an IAF or IAFCell."""
     v_reset = scalar("v_reset", cell.p.v_reset)
     return NeuronSpec.linear(decay=1.0, threshold=scalar("v_th", cell.p.v_th), strict=True, v_reset=v_reset)
 

@@ -1,4 +1,4 @@
-"""The record of a recognised neuron, and what the libraries share to recognise one."""
+"""The record of a recognised neuron, and functions that the modules of this folder share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Recognised:
     """A neuron of another library.
 
     Attributes:
-        spec: its constants.
+        spec: the constants of the neuron.
         library: the name of the library; "own" for a registered neuron.
-        calls: "window" if one call takes a whole window, "step" if it takes one time step.
-        time_axis: the axis of time in a window.
-        pairs: whether a call returns a pair: the spikes and a state.
+        calls: "window" if one call takes the currents of a whole window, "step" if it takes those of one time step.
+        time_axis: the axis of time in a window, such as 0 for [T, N, ...].
+        pairs: whether a call returns the pair (spikes, state), not the spikes alone.
     """
 
     spec: NeuronSpec
@@ -33,25 +33,25 @@ class Recognised:
 
 
 def class_name(module: nn.Module) -> str:
-    """The package and class of a module, for messages, such as "snntorch.Leaky"."""
+    """Return the package and class of a module, for messages, such as "snntorch.Leaky"."""
     kind = type(module)
     return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def ancestors(module: nn.Module) -> set[str]:
-    """The names of a module's class and of all its base classes."""
+    """Return the names of a module's class and of all its base classes."""
     return {kind.__name__ for kind in type(module).__mro__}
 
 
 def scalar(name: str, value: Any) -> float:
-    """A constant of a neuron as a float.
+    """Return a constant of a neuron as a float.
 
     Args:
         name: the name of the constant, for messages.
         value: a number, or a tensor of one element.
 
     Raises:
-        ValueError: the tensor has several elements.
+        ValueError: the tensor does not have exactly one element.
     """
     if isinstance(value, torch.Tensor):
         if value.numel() != 1:

@@ -2,7 +2,7 @@
 
 Source: Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
 (2023), ``snntorch/_neurons/leaky.py`` of snnTorch 1.0. Leaky fires above its threshold, not at it. Reset by subtraction
-subtracts the threshold at the next step, after the decay; reset to zero clears the membrane before the decay.
+subtracts the threshold at the next step, after the decay. Reset to zero clears the membrane before the decay.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _RESETS: dict[str, Reset] = {"subtract": "late", "zero": "hard", "none": "none"}
 
 
 def recognise(module: nn.Module) -> Recognised | None:
-    """The neuron that a module is; None if it is no neuron of this library.
+    """Return the recognised neuron for a module; None if the module is not a neuron of snnTorch.
 
     Raises:
-        ValueError: it is a neuron of snnTorch that cannot be exported.
+        ValueError: the module is a neuron of snnTorch, or derived from one, that cannot be exported.
     """
     if not type(module).__module__.startswith("snntorch._neurons"):
         if {"SpikingNeuron", "LIF"} <= ancestors(module):
-            raise ValueError("it is made from snnTorch's classes but is none of them; register it")
+            raise ValueError("its class is derived from a class of snnTorch; register it")
         return None
     leaky: Any = module
     if type(module).__name__ != "Leaky":
         raise ValueError("of snnTorch's neurons Leaky can be exported")
     if leaky.inhibition:
-        raise ValueError("with inhibition, neurons of a layer do not fire on their own")
+        raise ValueError("with inhibition, the neurons of a layer do not fire independently")
     if leaky.state_quant:
         raise ValueError("its membrane is quantised (state_quant)")
     if scalar("graded_spikes_factor", getattr(leaky, "graded_spikes_factor", 1.0)) != 1.0:
@@ -48,7 +48,7 @@ def recognise(module: nn.Module) -> Recognised | None:
 
 
 def reset(module: nn.Module) -> None:
-    """Reset the membrane."""
+    """Reset the membrane of a module, if it is a neuron of snnTorch."""
     leaky: Any = module
     if type(module).__module__.startswith("snntorch._neurons") and hasattr(leaky, "reset_mem"):
         leaky.reset_mem()

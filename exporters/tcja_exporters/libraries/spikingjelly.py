@@ -1,4 +1,6 @@
-"""SpikingJelly: IFNode, LIFNode and ParametricLIFNode; clock_driven of 0.0.0.0.4 to .14, activation_based of .14, 2.0.
+"""SpikingJelly: IFNode, LIFNode and ParametricLIFNode.
+
+Versions: ``clock_driven`` of 0.0.0.0.4 to 0.0.0.0.14; ``activation_based`` of 0.0.0.0.14 and 2.0.
 
 Source: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neuron.py``, ``activation_based/neuron``.
 """
@@ -18,21 +20,21 @@ _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDrop
 
 
 def recognise(module: nn.Module) -> Recognised | None:
-    """The neuron that a module is; None if it is no neuron of this library.
+    """Return the recognised neuron for a module; None if the module is not a neuron of SpikingJelly.
 
     Raises:
-        ValueError: it has a state, but is no neuron that can be exported.
+        ValueError: the module is a neuron or another module with a state, and cannot be exported.
     """
     kind = type(module)
     if not kind.__module__.startswith("spikingjelly."):
         if "MemoryModule" in ancestors(module) and getattr(module, "_memories", None):
-            raise ValueError("it is made from SpikingJelly's classes but is none of them; register it")
+            raise ValueError("its class is derived from a class of SpikingJelly; register it")
         return None
     name = kind.__name__.removeprefix("MultiStep")
     if name not in _NEURONS:
         stateful = getattr(module, "_memories", None) or "BaseNode" in ancestors(module)
         if stateful and kind.__name__ not in _STATELESS_IN_EVAL:
-            raise ValueError(f"of SpikingJelly's modules with a state {', '.join(_NEURONS)} can be exported")
+            raise ValueError(f"of SpikingJelly's modules with a state, {', '.join(_NEURONS)} can be exported")
         return None
     if not getattr(module.surrogate_function, "spiking", True):
         raise ValueError("its surrogate function is set not to spike")
@@ -41,7 +43,7 @@ def recognise(module: nn.Module) -> Recognised | None:
 
 
 def _spec(name: str, module: Any) -> NeuronSpec:
-    """The constants of a neuron; `name` is its class without the prefix "MultiStep"."""
+    """Return the constants of a neuron; `name` is the name of its class without the prefix "MultiStep"."""
     threshold = scalar("v_threshold", module.v_threshold)
     reset: Reset = "soft" if module.v_reset is None else "hard"
     v_reset = 0.0 if module.v_reset is None else scalar("v_reset", module.v_reset)
@@ -64,7 +66,7 @@ def _spec(name: str, module: Any) -> NeuronSpec:
 def _leaks(lif: Any) -> bool:
     """Whether a LIFNode with ``decay_input=False`` computes v - v / tau + x in eval, not v * (1 - 1 / tau) + x.
 
-    All LIFNodes of 2.0 do, and those with a hard reset in earlier versions of activation_based.
+    All LIFNodes of 2.0 do; in earlier versions of activation_based, only those with a hard reset do.
     """
     home = type(lif).__module__
     return home == "spikingjelly.activation_based.neuron.lif" or (
@@ -73,7 +75,7 @@ def _leaks(lif: Any) -> bool:
 
 
 def reset(module: nn.Module) -> None:
-    """Reset the membrane, and switch the backend from CuPy to torch."""
+    """Reset the membrane of a module of SpikingJelly, and switch its backend from CuPy to torch."""
     if "MemoryModule" in ancestors(module) or type(module).__module__.startswith("spikingjelly."):
         node: Any = module
         if hasattr(node, "reset"):

@@ -48,7 +48,7 @@ class OwnLIF(nn.Module):
 def test_a_neuron_of_ones_own_is_registered(monkeypatch):
     monkeypatch.setattr(libraries, "_registered", {})
     network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
-    with pytest.raises(BadInput, match="Window has no spiking neurons that are known; register its own"):
+    with pytest.raises(BadInput, match="Window has no known spiking neurons; register its neurons"):
         convert(network, CONTRACT, windows(), layout="TN")
     libraries.register(OwnLIF, lambda lif: NeuronSpec.linear(decay=0.6, threshold=lif.theta, strict=True))
     found = convert(network, CONTRACT, windows(), layout="TN")
@@ -72,7 +72,7 @@ def test_wrong_constants_are_found(wrong, monkeypatch):
     monkeypatch.setattr(libraries, "_registered", {})
     libraries.register(OwnLIF, wrong)
     network = own.awake(own.Window(*(OwnLIF() for _ in range(4))))
-    with pytest.raises(ParityNotMet, match=r"'n1' does not do what its constants say \(own.*at (time )?step \d+"):
+    with pytest.raises(ParityNotMet, match=r"'n1' does not follow the equations of its .* \(own.*at time step \d+"):
         convert(network, CONTRACT, windows(), layout="TN")
 
 
@@ -119,8 +119,8 @@ def undelayed() -> nn.Module:
 @pytest.mark.parametrize(
     ("neuron", "message"),
     [
-        (altered, "made from SpikingJelly's classes but is none of them; register it"),
-        (exponential, "of SpikingJelly's modules with a state IFNode, LIFNode, ParametricLIFNode can be exported"),
+        (altered, "derived from a class of SpikingJelly; register it"),
+        (exponential, "of SpikingJelly's modules with a state, IFNode, LIFNode, ParametricLIFNode can be exported"),
         (synaptic, "of snnTorch's neurons Leaky can be exported"),
         (current_based, "it has a synaptic current beside its membrane"),
         (many_betas, "its beta has 6 values; all neurons of a layer must share one"),
