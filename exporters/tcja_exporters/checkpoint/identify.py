@@ -1,8 +1,9 @@
 """Identifies the network of a checkpoint.
 
-Each registered network, in each of its variants, reads its sizes from the checkpoint's shapes and is built with them.
-A network fits if the checkpoint has exactly its tensors, in the same shapes. Before that, the keys are changed to the
-spelling of the published checkpoints, because older training code has the same layers in other containers.
+For each variant of each registered network, the sizes are read from the shapes of the checkpoint's tensors, and the
+network is built with these sizes. The network fits if the checkpoint has exactly the tensors of the network, in the
+same shapes. Older training code has the same layers in other containers, so its keys differ. The keys are therefore
+changed to the spelling of the published checkpoints before they are compared.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
 from tcja_runtime.errors import BadInput
 
 Settings = Mapping[str, str]
-"""The settings of a network that its checkpoint does not tell, by name."""
+"""The settings of a network that its checkpoint does not store, by name, such as {"T": "10"}."""
 
 _OPTIONAL = "num_batches_tracked"  # a counter that inference does not use and old checkpoints lack
 _LONGEST = 10_000  # the largest number of time steps
@@ -32,16 +33,16 @@ _SPELLINGS = {"published": "", "module": " (keys of SpikingJelly up to 0.0.0.0.6
 
 
 def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings | None = None) -> TrainedNetwork:
-    """Find a checkpoint's network and rebuild it.
+    """Find the network that a checkpoint belongs to; return it with the checkpoint's weights.
 
     Args:
         checkpoint: the trained weights.
-        name: the name of the network; None to find it.
-        settings: the settings of the network that the checkpoint does not tell, by name.
+        name: the name of the network; None to compare the checkpoint with all registered networks.
+        settings: the settings of the network that the checkpoint does not store, by name.
 
     Raises:
-        BadInput: the name is unknown, the network has no such setting, or no network fits; the message then names the
-            nearest network and the differences.
+        BadInput: the name of the network or a setting is unknown; a setting that the network needs is missing; several
+            networks fit; or no network fits. If none fits, the message names the nearest network and the differences.
     """
     if name is not None and name not in NETWORKS:
         raise BadInput(f"`network` {name} is unknown; known are: {', '.join(NETWORKS)}")
@@ -55,7 +56,7 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
     fit, why = _only(exact, checkpoint)
     _check(settings, [fit.network])
     if fit.reader.unknown:
-        raise BadInput(f"{checkpoint.path} is a {fit.network.name}, but does not tell {'; '.join(fit.reader.unknown)}")
+        raise BadInput(f"{checkpoint.path} is a {fit.network.name}, but does not store {'; '.join(fit.reader.unknown)}")
     model = fit.network.build(fit.sizes)
     model.load_state_dict(fit.state, strict=False)
     where = f"under '{checkpoint.wrapper}'" if checkpoint.wrapper else "as a bare state_dict"
@@ -73,7 +74,7 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
         source=checkpoint.source,
         evidence=[
             f"{tensors} tensors, found {where}, fit {fit.network.name}{fit.spelling}",
-            *([f"the other {left_out} belong to what is not deployed"] if left_out else []),
+            *([f"the other {left_out} belong to parts that are not deployed"] if left_out else []),
             *why,
             *fit.reader.evidence,
         ],
@@ -86,10 +87,10 @@ class _Fit:
 
     Attributes:
         network: the network.
-        sizes: the sizes that the checkpoint tells.
-        state: the tensors by the network's own keys.
-        spelling: the spelling of the checkpoint's keys, as a remark; empty for the published spelling.
-        reader: the reader of the sizes, with its evidence and conflicts.
+        sizes: the sizes that were read from the checkpoint and the settings.
+        state: the checkpoint's tensors, by the keys of the network.
+        spelling: a remark that names the spelling of the checkpoint's keys; empty for the published spelling.
+        reader: the reader of the sizes, which holds the evidence, the conflicts and the unknown sizes.
         used: the number of tensors in the checkpoint that the network could use.
         differences: the differences between checkpoint and network, a phrase each.
         matching: the number of tensors of the network that the checkpoint has in the right shape.
@@ -108,7 +109,11 @@ class _Fit:
 
 
 def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
-    """Refuse a setting, or a value of a setting, that no candidate has."""
+    """Check that some candidate has each setting and its value.
+
+    Raises:
+        BadInput: no candidate has a setting, or the value of a setting.
+    """
     for name, value in settings.items():
         if name == T:
             if not value.isdecimal() or not 1 <= int(value[: len(str(_LONGEST)) + 1]) <= _LONGEST:
@@ -128,7 +133,7 @@ def _check(settings: Settings, candidates: list[AnyNetwork]) -> None:
 
 
 def _variants(network: AnyNetwork, settings: Settings) -> Iterator[dict[str, str]]:
-    """The variants of a network that the settings allow, the published one first."""
+    """Yield the variants of a network that the settings allow, the published one first."""
     allowed = [
         [choice for choice in choices if settings.get(name, choice) == choice]
         for name, choices in network.variants.items()
@@ -138,10 +143,10 @@ def _variants(network: AnyNetwork, settings: Settings) -> Iterator[dict[str, str
 
 
 def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
-    """The one network that fits; and, if others fit too, the reason for the choice.
+    """Return the fit to use; and the reason for the choice, in one line, if several networks fit.
 
     Raises:
-        BadInput: several networks fit, and no size tells which it is.
+        BadInput: several networks fit, and the sizes do not show which of them the checkpoint belongs to.
     """
     if len(exact) == 1:
         return exact[0], []
@@ -150,16 +155,19 @@ def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
     if len(sure) != 1:
         which = "; ".join(f"{fit.network.name} ({fit.network.summary})" for fit in exact)
         raise BadInput(
-            f"{checkpoint.path} fits several networks, whose keys and shapes are the same although they compute "
-            f"otherwise: {which}. Say which with `network`"
+            f"{checkpoint.path} fits several networks, which have the same keys and shapes but compute "
+            f"differently: {which}. Choose one with `network`"
         )
     fit, why = sure[0]
     others = " or ".join(other.network.name for other in exact if other is not fit)
-    return fit, [f"{why}, as published for {fit.network.name}; a retrained {others} may look the same: then `network`"]
+    return fit, [
+        f"{why}, as published for {fit.network.name}; a retrained {others} may look the same; if it is one, say so "
+        "with `network`"
+    ]
 
 
 def _fits(network: AnyNetwork, state: Mapping[str, Tensor], settings: Settings) -> Iterator[_Fit]:
-    """Compare a checkpoint with each variant of a network, or with the first alone if no tensor matches that."""
+    """Yield a fit for each variant of a network; if no tensor matches the first variant, only for the first."""
     state = stripped(state)
     state = {key: value for key, value in state.items() if not key.startswith(network.undeployed or "\0")}
     for i, variant in enumerate(_variants(network, settings)):
@@ -170,7 +178,7 @@ def _fits(network: AnyNetwork, state: Mapping[str, Tensor], settings: Settings) 
 
 
 def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, str], settings: Settings) -> _Fit:
-    """Compare a checkpoint with one variant of a network."""
+    """Return the fit of a checkpoint and one variant of a network."""
     state, spelling = _respelled(network, variant, state)
     used = len(state)
     state, tied = _untied(network, state)
@@ -205,7 +213,7 @@ def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, st
 
 
 def _untied(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
-    """Each tensor once, under its canonical key; and a phrase for each tensor whose copies differ."""
+    """Return the tensors without their copies, by canonical key; and a phrase for each copy that differs."""
     once: dict[str, Tensor] = {}
     differing: list[str] = []
     for key, value in state.items():
@@ -221,13 +229,13 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
-    """The message for a checkpoint that fits no network; it names the nearest network and the differences."""
+    """Return the message for a checkpoint that fits no network: it names the nearest network and the differences."""
     lookalike = next((key for key in checkpoint.state if ".conv_t." in f".{key}"), None)
     if lookalike:
         return (
-            f"{checkpoint.path} has {lookalike}, of a re-implementation of TCJA: the published block's keys are conv "
-            "and conv_c. Those with conv_t are known to pad even kernels otherwise, so they compute another function; "
-            "export it from its own code, with `model`"
+            f"{checkpoint.path} has the key {lookalike}, which belongs to a re-implementation of TCJA: the keys of the "
+            "published block are conv and conv_c. Known blocks with conv_t pad even kernels differently, so they "
+            "compute another function; export the network from its own code, with `model`"
         )
     if nearest.matching == 0:
         what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"
@@ -245,7 +253,7 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
 def _respelled(
     network: AnyNetwork, variant: dict[str, str], state: Mapping[str, Tensor]
 ) -> tuple[Mapping[str, Tensor], str]:
-    """The state with the published keys, and a remark on its spelling: the one that most of its keys have."""
+    """Return the state with the published keys, and a remark that names the spelling that most of its keys have."""
     best: Mapping[str, str] = {}
     spelling = ""
     for style, keys in _spellings(network, tuple(variant.items())).items():
@@ -256,24 +264,25 @@ def _respelled(
 
 @functools.cache
 def _spellings(network: AnyNetwork, variant: tuple[tuple[str, str], ...]) -> dict[str, dict[str, str]]:
-    """For each spelling, the published key of each of its keys, for a network of published sizes."""
+    """Return for each spelling a dictionary from its keys to the published keys, for a network of published sizes."""
     with torch.device("meta"):
         skeleton = network.build(network.sizes(ShapeReader({}, dict(variant))))
     return {style: dict(_spelled(skeleton, style)) for style in _SPELLINGS}
 
 
 def _spelled(module: nn.Module, style: str, there: str = "", here: str = "") -> Iterator[tuple[str, str]]:
-    """Pairs of a key in some spelling and the published key.
+    """Yield pairs: the key of a tensor in a spelling, and the published key of the same tensor.
 
-    In the published spelling, the layers of a `PerStep` container are numbered inside it: ``conv.3.0.weight``. In
-    "module", the container holds one layer, or a Sequential of several, as an attribute: ``conv.3.module.0.weight``. In
-    "flat", there are no containers, and their layers are numbered in the outer Sequential: ``conv.4.weight``.
+    In the published spelling, the layers of a `PerStep` container are numbered inside it: ``conv.3.0.weight``. In the
+    spelling "module", the container holds one layer, or a Sequential of several, as an attribute:
+    ``conv.3.module.0.weight``. In the spelling "flat", there are no containers, and the layers are numbered in the
+    outer Sequential: ``conv.4.weight``.
 
     Args:
         module: the network or a part of it.
         style: the spelling: "published", "module" or "flat".
-        there: the prefix of keys in this spelling.
-        here: the prefix of published keys.
+        there: the prefix of the keys of `module` in this spelling.
+        here: the prefix of the published keys of `module`.
     """
     for key, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
         yield there + key, here + key

@@ -19,7 +19,7 @@ from tcja_runtime.bundle.bundle import sha256
 from tcja_runtime.errors import BadInput
 
 WRAPPERS = ("net", "model", "state_dict", "model_state_dict")
-"""The keys under which training scripts store the weights, next to the optimizer's state and others."""
+"""The keys under which training scripts store the weights, beside other entries such as the optimizer's state."""
 
 PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
 """The prefixes that DistributedDataParallel, torch.compile and training frameworks add to every key."""
@@ -33,7 +33,8 @@ class Checkpoint:
         path: the path of the file.
         sha256: the hash of the file.
         bytes: the size of the file.
-        wrapper: the key that the weights were under, such as "net" or "model.state_dict"; None for a bare state_dict.
+        wrapper: the key in the file under which the weights were, such as "net" or "model.state_dict"; None if the
+            file was a bare state_dict.
         state: the tensors by key, in the order of the file.
     """
 
@@ -50,16 +51,16 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint:
-    """Read a checkpoint: a state_dict, bare or under one of WRAPPERS.
+    """Return the checkpoint in a file: a state_dict, bare or under one of WRAPPERS.
 
     Args:
         path: a file that `torch.save` wrote.
-        trust_checkpoint: whether to unpickle any object, such as a whole module. This runs the code that the file
-            contains.
+        trust_checkpoint: whether to unpickle objects of any class, such as a whole module. This runs code that the
+            file names.
 
     Raises:
-        BadInput: the file is missing, damaged, or not a checkpoint; it would run code; or it holds NaN, infinity or
-            values that are not real numbers.
+        BadInput: the file is missing, damaged, or not a checkpoint; it would run code and is not trusted; or it holds
+            NaN, infinity, values too large for float32, negative variances, or values that are not real numbers.
     """
     if not path.exists():
         raise BadInput(f"{path} does not exist")
@@ -84,7 +85,7 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint
 
 
 def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state without the prefixes (`PREFIXES`) that all of its keys share."""
+    """Return the state without those of `PREFIXES` that all of its keys begin with."""
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             return stripped({key.removeprefix(prefix): value for key, value in state.items()})
@@ -92,13 +93,13 @@ def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def look_here() -> None:
-    """Make modules of the current folder importable, as Python does for a script."""
+    """Add the current folder to `sys.path`, so that its modules can be imported."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
 
 
 def _kind(value: Tensor) -> str:
-    """The kind of a tensor that is no array of real numbers, such as "complex64"; else an empty string."""
+    """Return why a tensor is not an array of real numbers, such as "complex64"; an empty string if it is one."""
     if value.is_meta:
         return "no values"
     if value.is_nested:
@@ -109,7 +110,7 @@ def _kind(value: Tensor) -> str:
 
 
 def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
-    """The content of a file that `torch.save` wrote.
+    """Return the object in a file that `torch.save` wrote.
 
     Raises:
         BadInput: the file cannot be read, is no checkpoint, or would run code.
@@ -127,7 +128,7 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
             raise _not_a_checkpoint(path) from error
         raise BadInput(
             f"{path} holds more than weights: loading it would call {wanted[1]}, which can run code; save the "
-            "state_dict alone, or pass `trust_checkpoint` if you trust where the file comes from"
+            "state_dict alone, or pass `trust_checkpoint` if you trust the source of the file"
         ) from error
     except (AttributeError, ImportError) as error:  # a class that the pickle names is missing
         raise BadInput(
@@ -159,10 +160,10 @@ def _not_a_checkpoint(path: Path) -> BadInput:
 
 
 def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
-    """The weights in the content of a file, and the key that they are under.
+    """Return the key under which the weights of a file are (None for a bare state_dict), and the weights.
 
     Raises:
-        BadInput: the content is no state_dict, bare or under one of WRAPPERS.
+        BadInput: the content is not a state_dict, bare or under one of WRAPPERS, or it is empty.
     """
     wrapper, weights = _unwrapped(content)
     if isinstance(weights, Mapping) and not weights:
@@ -175,16 +176,21 @@ def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
     for key, value in weights.items():
         if not isinstance(value, Tensor):
             raise BadInput(
-                f"{path} is not a state_dict: its entry {key!r} is a {type(value).__name__}, not a tensor; weights are "
-                "looked for bare or under one of: " + ", ".join(WRAPPERS)
+                f"{path} is not a state_dict: its entry {key!r} is a {type(value).__name__}, not a tensor; weights can "
+                "be bare or under one of: " + ", ".join(WRAPPERS)
             )
     return wrapper, {str(key): value for key, value in weights.items()}
 
 
 def _unwrapped(content: Any, depth: int = 3) -> tuple[str | None, Any]:
-    """The weights in a checkpoint, and the key that they are under.
+    """Return the key under which the weights of a checkpoint are, and the weights.
 
-    The key may be under another wrapper. If there are no weights, the content is returned as it is.
+    A wrapper may contain another wrapper; the key is then "model.state_dict", for example. The key is None for a bare
+    state_dict or a module. If no weights are found, the result is None and the content itself.
+
+    Args:
+        content: the object in the file.
+        depth: the largest number of wrappers inside each other.
     """
     if isinstance(content, nn.Module):
         return None, content.state_dict()

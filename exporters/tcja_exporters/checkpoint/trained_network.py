@@ -20,13 +20,14 @@ class TrainedNetwork:
         name: the name of the network.
         summary: a description in one line.
         dialect: the dialect of its neurons.
-        model: the module, which takes a batch [N, *contract.shape] and returns one tensor [N, ...].
+        model: the PyTorch module, which takes a batch [N, *contract.shape] and returns one tensor [N, ...].
         contract: the input of the network.
-        output: the name of the output.
+        output: the name of the output, such as "rates" or "logits".
         classes: the class names in the order of the output; empty if the network does not classify.
-        time_steps: T.
-        source: the name, sha256 and bytes of the file that its weights come from.
-        evidence: the reasons for this description, a line each, for the manifest.
+        time_steps: the number of time steps, T.
+        source: the name, sha256 and bytes of the file of the weights.
+        evidence: the facts in the checkpoint or in the conversion that support this description, a line each, for the
+            manifest; for example "T = 8 (conv.3.conv.weight)".
     """
 
     name: str
@@ -47,10 +48,12 @@ class TrainedNetwork:
 
 
 def with_output_per_step(network: TrainedNetwork) -> TrainedNetwork:
-    """The network with an output of each step, [N, T, classes], in place of their mean. Its model is changed in place.
+    """Return the network with one output for each time step, [N, T, classes], in place of the mean over time.
+
+    The model of the given network is changed in place.
 
     Raises:
-        BadInput: the output of the network is no mean over time.
+        BadInput: the network has no `Readout`, so its output is not a known mean over time.
     """
     readouts = [module for module in network.model.modules() if isinstance(module, Readout)]
     if not readouts:

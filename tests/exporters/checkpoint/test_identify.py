@@ -152,7 +152,7 @@ def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor
         ),
         (
             lambda: changed("fashion_mnist", conv__3__conv__weight=None, conv__3__conv_c__weight=None),
-            r"is a fashion_mnist, but does not tell T, the number of time steps it was trained with \(`settings` T=8",
+            r"is a fashion_mnist, but does not store T, the number of time steps it was trained with \(`settings` T=8",
         ),
         (
             lambda: {"layer1.weight": torch.zeros(3), "layer1.bias": torch.zeros(3)},
@@ -233,7 +233,7 @@ def test_lookalike_attention_is_refused(with_conv_c):
     }
     if not with_conv_c:
         state = {key.replace("conv_c", "conv_x"): value for key, value in state.items()}
-    with pytest.raises(BadInput, match=r"conv\.11\.conv_t\.weight, of a re-implementation of TCJA: .*even kernels"):
+    with pytest.raises(BadInput, match=r"conv\.11\.conv_t\.weight, .* a re-implementation of TCJA: .*even kernels"):
         identify(wrapped(state))
 
 
