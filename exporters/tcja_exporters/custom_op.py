@@ -6,11 +6,11 @@ Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 wh
 strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`.
 
 A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`. So any ONNX
-runtime can run it. A TensorRT plugin of the same name can replace it, and `tcja_exporters.graph.time_forms` replaces it
-by standard operators.
+runtime can run it. A TensorRT plugin of the same name can replace the function. For the plain model,
+`tcja_exporters.graph.time_forms` replaces each TcjaLif node by standard operators.
 
-TensorRT finds functions and plugins by the operator's name alone, so the name differs from all standard operators and
-the domain has no dot.
+TensorRT finds functions and plugins by the name of the operator and ignores the domain. So the name differs from those
+of all standard operators, and the domain has no dot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tcja_runtime.neuron import NeuronSpec
 DOMAIN = "tcja"
 NAME = "TcjaLif"
 STEP = "TcjaLifStep"
-"""One call of a neuron in a network that loops over time itself (`tcja_exporters.graph.step_joining`)."""
+"""The operator for one time step, in networks that loop over time themselves (`tcja_exporters.graph.step_joining`)."""
 VERSION = 1
 OPSET = 18
 
@@ -41,14 +41,14 @@ Constants = Callable[[str], str]
 
 
 def attributes(spec: NeuronSpec) -> dict[str, Any]:
-    """The attributes of a TcjaLif node, by name: the constants of its neuron."""
+    """Return the attributes of a TcjaLif node, by name, from the constants of its neuron."""
     floats = {name: getattr(spec, name) for name in _FLOATS}
     strings = {name: getattr(spec, name) for name in _STRINGS}
     return {**floats, **strings, "tau": spec.tau or 0.0, "strict": int(spec.strict)}
 
 
 def spec_of(node: onnx.NodeProto) -> NeuronSpec:
-    """The neuron of a TcjaLif node. Its constants are rounded to float32.
+    """Return the neuron of a TcjaLif node, with its constants as the node stores them, in float32.
 
     Raises:
         ValueError: an attribute is missing, or no neuron has such constants.
@@ -57,7 +57,9 @@ def spec_of(node: onnx.NodeProto) -> NeuronSpec:
 
 
 def operations(step: Iterable[onnx.NodeProto]) -> int:
-    """The number of arithmetic operations of one neuron in one time step: all nodes but constants, copies and casts.
+    """Return the number of arithmetic operations of one neuron in one time step.
+
+    Every node counts as one operation, except constants, copies, casts and reshapes.
 
     Args:
         step: the nodes of a time step.
@@ -66,7 +68,7 @@ def operations(step: Iterable[onnx.NodeProto]) -> int:
 
 
 def step_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The nodes of one time step of a TcjaLif node, in standard operators."""
+    """Return the nodes of one time step of a TcjaLif node, in standard operators."""
     return step_nodes(spec_of(node), "v", "x", lambda name: name, "")[0]
 
 
@@ -74,7 +76,8 @@ def define(model: onnx.ModelProto) -> None:
     """Add the functions that define a model's TcjaLif nodes, in place.
 
     A function leaves out terms that change no bit (a gain of 1, a bias of 0), so different neurons may need different
-    functions. The first has no overload; each of the others has its own overload, a number.
+    functions. ONNX tells functions of one name apart by their `overload`: it is empty for the first function, and a
+    number for each further one.
     """
     overloads: dict[bytes, str] = {}
     for node in model.graph.node:
@@ -90,7 +93,7 @@ def define(model: onnx.ModelProto) -> None:
 
 
 def _function(spec: NeuronSpec) -> onnx.FunctionProto:
-    """The function that defines the TcjaLif operator for one neuron."""
+    """Return the function that defines the TcjaLif operator for one neuron."""
     used: dict[str, onnx.NodeProto] = {}
 
     def constant(name: str) -> str:
@@ -112,7 +115,7 @@ def _function(spec: NeuronSpec) -> onnx.FunctionProto:
 
 
 def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
-    """The nodes that run the neuron over the first axis of `current`, from rest."""
+    """Return the nodes that run the neuron from rest over the first axis of `current`, which is time."""
     v, x = prefix + "v", prefix + "x"
     step, v_next, s = step_nodes(spec, v, x, constant, prefix)
     return scan(current, spikes, constant("v_reset"), body(step, (v, x), (v_next, s), prefix), prefix)
@@ -121,15 +124,15 @@ def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, pref
 def body(
     step: list[onnx.NodeProto], takes: tuple[str, str], makes: tuple[str, str], prefix: str, *, rank: int = 1
 ) -> onnx.GraphProto:
-    """The body of a Scan over time steps.
+    """Return the body of a Scan over time steps.
 
     Args:
         step: the nodes of a time step.
-        takes: the names of the membrane and the current that the step reads.
-        makes: the names of the next membrane and of the result that the step makes.
-        prefix: the start of names.
-        rank: the number of axes of the result. ONNX Runtime up to 1.23 needs it. The neurons of a layer are one axis,
-            so it is 1 for the spikes of every layer.
+        takes: the names of the two inputs of the step: the membrane and the current.
+        makes: the names of the two outputs of the step: the next membrane, and the result (such as the spikes).
+        prefix: the start of the names.
+        rank: the number of axes of the result, which ONNX Runtime up to 1.23 needs. All neurons of a layer are on one
+            axis, so `rank` is 1 for spikes.
     """
 
     def value(name: str, axes: int = 1) -> onnx.ValueInfoProto:
@@ -141,15 +144,15 @@ def body(
 def scan(
     current: str, made: str, start: str, step: onnx.GraphProto, prefix: str, *, flat: bool = False
 ) -> list[onnx.NodeProto]:
-    """The nodes that run a body over the first axis of a current.
+    """Return the nodes that run the body of a Scan over the first axis of a current.
 
     Args:
         current: the name of the current [T, ...].
-        made: the name of the result, which has the current's shape unless it is `flat`.
+        made: the name of the result. The result has the shape of the current, unless `flat` is true.
         start: the name of the membrane before the first step, a scalar.
-        step: the body.
+        step: the body of the Scan.
         prefix: the start of the nodes' names.
-        flat: whether the result keeps the shape that the Scan returns, [T, neurons].
+        flat: whether the result has the shape that the Scan returns, [T, neurons].
     """
     nodes: list[onnx.NodeProto] = []
 
@@ -168,20 +171,20 @@ def scan(
 
 
 def divides(spec: NeuronSpec) -> bool:
-    """Whether the leak must divide by tau; for a power of two, a multiplication by 1 / tau gives the same bits."""
+    """Whether the leak must divide by tau. If tau is a power of two, multiplying by 1 / tau gives the same bits."""
     return spec.tau is not None and math.frexp(spec.tau)[0] != 0.5
 
 
 def step_nodes(
     spec: NeuronSpec, v: str, x: str, constant: Constants, prefix: str
 ) -> tuple[list[onnx.NodeProto], str, str]:
-    """The time step that defines the operator, in standard operators.
+    """Return one time step of a neuron in standard operators; these nodes define the operator.
 
     Args:
         spec: the neuron.
-        v: the name of the membrane.
+        v: the name of the membrane before the step.
         x: the name of the current.
-        constant: returns the name of the tensor of a constant.
+        constant: a function that returns the name of the tensor of a constant, given the constant's name.
         prefix: the start of the nodes' names.
 
     Returns:

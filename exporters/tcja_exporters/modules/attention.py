@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ATTENTIONS = ("tcja", "cla", "tla", "none")
-"""The attention blocks that a network can have; the keys of its checkpoint tell which."""
+"""The kinds of attention blocks. The keys of a checkpoint show which kind its network has."""
 COMBINATIONS = ("product", "sum")
-"""How TCJA combines its halves; no checkpoint tells which."""
+"""The ways in which TCJA can combine its two halves. No checkpoint stores which one was trained."""
 
 Kernels = tuple[int, int]
 """The kernel sizes (k_t, k_c) of a block."""
@@ -73,7 +73,7 @@ class _Gate(nn.Module):
 
 
 def _over_time(conv: nn.Module, z: Tensor) -> Tensor:
-    """The convolution of z [N, T, C] over time."""
+    """Return the convolution of z [N, T, C] over time, [N, T, C]."""
     out: Tensor = conv(z.transpose(1, 2))  # [N, C, T]
     return out.transpose(1, 2)
 
@@ -119,10 +119,11 @@ class TLA(_Gate):
 
 
 def parts(model: nn.Module) -> dict[str, tuple[int, int, int]]:
-    """The submodules of a model's attention blocks: both convolutions and the gate.
+    """Return the convolutions and gates of all attention blocks of a model.
 
     Returns:
-        By the module's name, the axes of its output in the order time, batch, channels.
+        A dictionary: the name of the submodule, such as "conv.11.conv_c" -> the axes of time, batch and channels in
+        the output of the submodule, such as (2, 0, 1) for [batch, channels, time].
     """
     found = {}
     for name, block in model.named_modules():
@@ -135,14 +136,14 @@ def parts(model: nn.Module) -> dict[str, tuple[int, int, int]]:
 def attention(
     kind: str, kernels: Kernels, time_steps: int, channels: int, *, time_axis: int = 0, combine: str = "product"
 ) -> list[nn.Module]:
-    """A list of the attention block of this kind; an empty list for "none".
+    """Return a list with one attention block of a kind; an empty list for the kind "none".
 
     Args:
         kind: one of ATTENTIONS.
-        kernels: (k_t, k_c).
-        time_steps: T.
-        channels: C.
-        time_axis: the axis of time, 0 or 1.
+        kernels: the kernel sizes (k_t, k_c).
+        time_steps: the number of time steps, T.
+        channels: the number of channels, C.
+        time_axis: the axis of time in the block's input, 0 or 1.
         combine: one of COMBINATIONS.
     """
     k_t, k_c = kernels

@@ -13,7 +13,7 @@ class Dialect:
 
     Attributes:
         name: the name of the dialect in manifests.
-        neuron: the neuron of its published networks.
+        neuron: the constants of the neuron in the networks that this code trained.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The layers of TCJA networks that are neither neuron nor attention.
 
-Arrays are [T, N, ...] (SpikingJelly's order) or [N, T, ...] (TET's order). Layers that treat time and batch differently
-take `time_axis`.
+Tensors are [T, N, ...] (SpikingJelly's order) or [N, T, ...] (TET's order). A layer that treats time and batch
+differently takes the argument `time_axis`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 
 class PerStep(nn.Sequential):
-    """Layers without state, applied to each time step on its own.
+    """Layers without a state, in a row, applied to each time step separately.
 
     Shapes: [T, N, ...] -> [T, N, ...], or [N, T, ...] -> [N, T, ...].
 
-    Children are numbered as in a Sequential, so the keys are those of SpikingJelly's ``SeqToANNContainer`` (releases
-    since 0.0.0.0.8).
+    Its layers are numbered as in a Sequential, so the keys of their weights are those of SpikingJelly's
+    ``SeqToANNContainer`` (releases since 0.0.0.0.8).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class PerStep(nn.Sequential):
 
 
 class TetPerStep(nn.Module):
-    """`PerStep` with the keys of TET's own ``SeqToANNContainer``: ``module``, or ``module.0`` and so on for several."""
+    """`PerStep` with the keys of TET's ``SeqToANNContainer``: ``module``, or ``module.0``, ... for several layers."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class TetPerStep(nn.Module):
 
 
 def _per_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a layer to [T * N, ...] in place of x [T, N, ...]; the result is [T, N, ...]."""
+    """Apply a layer to x [T, N, ...], reshaped to [T * N, ...]; return the result as [T, N, ...]."""
     y = layer(x.flatten(0, 1))
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 class WindowDropout(nn.Module):
-    """Dropout that drops the same elements at every time step of a window."""
+    """Dropout that drops the same elements at every time step of a window. In eval mode it changes nothing."""
 
     def __init__(self, p: float, *, time_axis: int = 0) -> None:
         super().__init__()
@@ -71,8 +71,8 @@ class Voting(nn.Module):
 class Readout(nn.Module):
     """The output of a network: the mean over time of its last layer, then `head`.
 
-    Shapes: [T, N, units], or [N, T, units] if `time_axis` is 1, -> [N, classes]. If `per_step` is set, there is no
-    mean: `head` is applied to each step, and the result is [N, T, classes].
+    Shapes: [T, N, units], or [N, T, units] if `time_axis` is 1, -> [N, classes]. If `per_step` is true, there is no
+    mean: `head` is applied to each time step, and the result is [N, T, classes].
     """
 
     def __init__(self, head: nn.Module | None = None, *, time_axis: int = 0) -> None:

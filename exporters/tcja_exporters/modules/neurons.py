@@ -1,4 +1,4 @@
-"""The spiking neuron as torch modules; its equations and constants are `tcja_runtime.neuron`."""
+"""The spiking neuron as torch modules. Its equations and constants are in `tcja_runtime.neuron`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class Neuron(nn.Module):
     """A layer of identical neurons. It has no parameters: a checkpoint does not store a neuron's constants.
 
     Attributes:
-        spec: the neuron's constants and order of operations.
-        surrogate: the spike function while training; None is the Heaviside step.
-        stand_in: a function from the current to spikes that replaces the neurons; None for the neurons themselves.
+        spec: the constants of the neuron and the order of its operations.
+        surrogate: the spike function for training; None for the Heaviside step.
+        stand_in: a function that takes the currents and returns the spikes [steps, N, ...] in place of the neurons, so
+            that a caller can choose the spikes; None if the neurons themselves fire.
     """
 
     def __init__(self, spec: NeuronSpec) -> None:
@@ -29,11 +30,15 @@ class Neuron(nn.Module):
         self.stand_in: Callable[[Tensor], Tensor] | None = None
 
     def fired(self, output: Any) -> Tensor:
-        """The spikes [steps, N, ...] in the return value of one call of this module."""
+        """Return the spikes [steps, N, ...] that are in the return value of one call of this module.
+
+        Args:
+            output: the return value: the spikes, or the pair (spikes, state).
+        """
         raise NotImplementedError
 
     def _step(self, v: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Membrane and spikes after a time step, from those before it and the current."""
+        """Return the membrane and the spikes after a time step, given those before it (v, s) and the current x."""
         h = self.spec.charge(v, x, s)
         if self.surrogate is None:
             s = self.spec.fires(h).to(h.dtype)
@@ -46,7 +51,7 @@ class Neuron(nn.Module):
 class SpikingNeuron(Neuron):
     """A neuron that runs over a whole window; in a model it is one `custom_op` node.
 
-    It starts every call from rest and keeps nothing between calls, so no old membrane can reach an export.
+    Every call starts from rest. No state is kept between calls, so that of an earlier run cannot get into an export.
 
     Shapes: currents -> spikes (0 or 1) of the same shape and dtype, with time at the axis `time_axis`.
 
@@ -62,7 +67,7 @@ class SpikingNeuron(Neuron):
 
     def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
         fire = self._symbolic if torch.onnx.is_in_onnx_export() else self.stand_in or self._fire
-        if self.time_axis == 0:  # a transposition would stay in the model even if it changes nothing
+        if self.time_axis == 0:  # else a transposition would stay in the model, although it changes nothing
             spikes = fire(current)
         else:
             spikes = fire(current.movedim(self.time_axis, 0)).movedim(0, self.time_axis)
@@ -81,7 +86,7 @@ class SpikingNeuron(Neuron):
         return torch.stack(spikes).to(current.dtype)
 
     def _symbolic(self, current: Tensor) -> Tensor:
-        """The one operator that this layer is in a model."""
+        """Return the spikes of the custom operator that represents this layer in an exported model."""
         spikes: Tensor = torch.onnx.ops.symbolic(
             f"{custom_op.DOMAIN}::{custom_op.NAME}",
             (current,),
@@ -96,13 +101,14 @@ class SpikingNeuron(Neuron):
 class SteppedNeuron(Neuron):
     """A neuron that is called once a time step, by a network that loops over time itself.
 
-    In a model each call is a step operator; `tcja_exporters.graph.step_joining` joins those of a layer to one node.
+    In an exported model, each call is a step operator. `tcja_exporters.graph.step_joining` joins the step operators of
+    a layer to one node.
 
     Shapes: currents [N, ...] -> spikes (0 or 1), same shape and dtype.
 
     Attributes:
-        pairs: whether a call returns the pair (spikes, membrane), as neurons of some libraries do. A state that is
-            passed in is ignored: the neuron keeps its own state, and starts from rest after `restart`.
+        pairs: whether a call returns the pair (spikes, membrane), as neurons of some libraries do. If the caller passes
+            a state, it is ignored: the neuron keeps its own state, and starts from rest after `restart`.
     """
 
     def __init__(self, spec: NeuronSpec, *, pairs: bool = False) -> None:
@@ -111,7 +117,7 @@ class SteppedNeuron(Neuron):
         self._state: tuple[Tensor, Tensor] | None = None
 
     def restart(self) -> None:
-        """Start from rest at the next call."""
+        """Forget the state, so that the next call starts from rest."""
         self._state = None
 
     def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
@@ -126,7 +132,7 @@ class SteppedNeuron(Neuron):
         return spikes.unsqueeze(0)
 
     def reset_mem(self) -> None:
-        """Do nothing. Networks of snnTorch call this for an initial membrane, which this neuron ignores."""
+        """Do nothing. Networks of snnTorch call this for an initial membrane; this neuron ignores a given membrane."""
 
     init_leaky = reset_mem
 
@@ -154,5 +160,5 @@ def set_surrogate(model: nn.Module, surrogate: Surrogate | None) -> None:
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
-    """The spiking layers of a model by module name, in the order in which they were added to the model."""
+    """Return the spiking layers of a model by module name, in the order in which they were added to the model."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}

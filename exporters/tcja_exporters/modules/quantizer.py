@@ -1,4 +1,6 @@
-"""The quantiser as one operator of PyTorch, which has its own rule in `tcja_exporters.reference.elementwise_bounds`.
+"""The quantiser as one PyTorch operator, so that its rounding can be bounded as a whole.
+
+The rule of the bound is in `tcja_exporters.reference.elementwise_bounds`.
 
 q(x) = s * clip(round(x / s), -128, 127)
 """
@@ -22,6 +24,6 @@ _LIBRARY.impl("quantized", _quantized, "CompositeExplicitAutograd")
 
 
 def quantized(x: Tensor, scale: float) -> Tensor:
-    """The quantised values q(x), in the shape and type of x; `scale` is s > 0."""
+    """Return the quantised values q(x), in the shape and dtype of x; `scale` is s > 0."""
     rounded: Tensor = torch.ops.tcja.quantized(x, scale)
     return rounded

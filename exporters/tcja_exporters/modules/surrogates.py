@@ -1,4 +1,4 @@
-"""Surrogate gradients for training. An export uses the Heaviside step instead."""
+"""Surrogate gradients for training. An exported model has the Heaviside step in their place."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 
 class Surrogate(Protocol):
-    """A spike function: the Heaviside step forward, and the derivative of a smooth function backward."""
+    """A spike function: the Heaviside step in the forward pass, the derivative of a smooth function in the backward."""
 
     def __call__(self, distance: Tensor, strict: bool) -> Tensor:
-        """The spikes (0 or 1), from the membrane minus the threshold, of any shape.
+        """Return the spikes (0 or 1), in the shape of `distance`.
 
         Args:
-            distance: the membrane minus the threshold.
-            strict: whether a distance of 0 does not fire.
+            distance: the membrane minus the threshold, in any shape.
+            strict: whether a neuron fires only above its threshold; if false, it also fires at a distance of 0.
         """
         ...
 
 
 def heaviside(distance: Tensor, strict: bool) -> Tensor:
-    """The Heaviside step: 1 where distance > 0 (strict) or >= 0, in the dtype of distance; it has no gradient."""
+    """Return 1 where distance > 0 (strict) or >= 0, else 0, in the dtype of distance. The result has no gradient."""
     return (distance > 0 if strict else distance >= 0).to(distance.dtype)
 
 
@@ -40,7 +40,7 @@ class ATan(nn.Module):
         self.alpha = alpha
 
     def forward(self, distance: Tensor, strict: bool) -> Tensor:
-        """The spikes, in the shape of distance."""
+        """Return the spikes (0 or 1), in the shape of distance."""
         spikes: Tensor = _ATanStep.apply(distance, self.alpha, strict)  # type: ignore[no-untyped-call]  # torch's
         return spikes
 
