@@ -1,4 +1,7 @@
-"""The registry of networks whose checkpoints are recognised: every module of this package that has a NETWORK."""
+"""The registry of the networks whose checkpoints are recognised.
+
+Every module of this package that holds a NETWORK adds it to the registry.
+"""
 
 from __future__ import annotations
 
@@ -12,3 +15,4 @@ _MODULES = [importlib.import_module(f"{__name__}.{module.name}") for module in p
 NETWORKS: dict[str, AnyNetwork] = {
     module.NETWORK.name: module.NETWORK for module in _MODULES if hasattr(module, "NETWORK")
 }
+"""The registered networks, by name."""

@@ -18,7 +18,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 """The shapes of a state_dict's tensors, by key."""
 
 T = "T"
-"""The name of the setting for the number of time steps, for networks in which no tensor has an axis of that length."""
+"""The name of the setting for the number of time steps. Networks without a tensor that has an axis of time need it."""
 
 
 @dataclasses.dataclass
@@ -26,15 +26,16 @@ class ShapeReader:
     """Reads the sizes of a network from the shapes of a checkpoint's tensors, and some from the user's settings.
 
     Each size can be read from several tensors. A tensor that is missing, empty or has too few axes is skipped. If all
-    are skipped, the default is taken, so that an incomplete checkpoint can still be compared with the whole network.
+    of them are skipped, the size is a default. So an incomplete checkpoint can still be compared with the network.
 
     Attributes:
         shapes: the shapes of the checkpoint's tensors.
-        variant: the choice for each variant of the network, by name; a missing one is the published choice.
-        settings: the user's settings, by name.
-        evidence: the sizes that were read, and the tensors that they were read from, a line each.
-        conflicts: contradictions between tensors, or between a tensor and the user, a line each.
-        unknown: sizes that were found neither in a tensor nor in the settings, a line each.
+        variant: the choice for each variant of the network, by the variant's name, such as {"attention": "tla"}. A
+            variant without an entry has the published choice.
+        settings: the user's settings, by name, such as {"T": "10"}.
+        evidence: the sizes that were read and where, a line each, such as "T = 10 (conv.3.conv.weight)".
+        conflicts: the contradictions between tensors, or between a tensor and a setting, a line each.
+        unknown: the sizes that were found neither in a tensor nor in the settings, a line each.
     """
 
     shapes: Shapes
@@ -45,17 +46,17 @@ class ShapeReader:
     unknown: list[str] = dataclasses.field(default_factory=list)
 
     def _shape(self, key: str) -> tuple[int, ...]:
-        """The shape of a tensor; () if it is missing or empty."""
+        """Return the shape of a tensor; () if the tensor is missing or empty."""
         shape = self.shapes.get(key, ())
         return shape if all(shape) else ()
 
     def size(self, what: str, *places: tuple[str, int], default: int) -> int:
-        """The length of an axis of a tensor.
+        """Return a size of the network, which is the length of an axis of a tensor.
 
         Args:
-            what: the name of the size, for `evidence`.
-            places: where to read it: keys of tensors, each with an axis. The first that exists is read.
-            default: the size if none exists.
+            what: the name of the size, for `evidence`, such as "channels".
+            places: pairs (key of a tensor, axis) that have this length. The first one in the checkpoint is read.
+            default: the result if none of the places is in the checkpoint.
         """
         for key, axis in places:
             shape = self._shape(key)
@@ -65,11 +66,11 @@ class ShapeReader:
         return default
 
     def time_steps(self, places: Iterable[tuple[str, int]], default: int) -> int:
-        """T, read from tensors, or from the user's settings if none of the tensors exists.
+        """Return T, read from tensors, or from the user's settings if none of the tensors exists.
 
         Args:
-            places: keys of tensors, each with an axis of length T.
-            default: T if it is not in the settings either; it is then noted in `unknown`.
+            places: pairs (key of a tensor, axis) that have the length T.
+            default: the result if T is not in the settings either; `unknown` then gets a line.
         """
         found = {key: self._shape(key)[axis] for key, axis in places if axis < len(self._shape(key))}
         given = int(self.settings.get(T, 0))
@@ -98,13 +99,13 @@ class ShapeReader:
         conv: str = "conv",
         time_steps: Sequence[tuple[str, int]] = (),
     ) -> Attention:
-        """The attention blocks of the network; `variant` has their kind.
+        """Return the attention blocks of the network: their kind is in `variant`, their sizes are read.
 
         Args:
             prefixes: the prefixes of the blocks' keys.
-            published: the blocks of the published network. Its sizes are taken where a tensor is missing.
+            published: the attention blocks of the published network, whose sizes are the defaults.
             conv: the name of a block's convolution over channels, whose weight is [T, T, k_t].
-            time_steps: keys of other tensors, each with an axis of length T.
+            time_steps: pairs (key of a tensor, axis) outside the blocks that have the length T.
         """
         kind = self.choice("attention", ATTENTIONS)
         over_channels, over_time = kind in ("tcja", "cla"), kind in ("tcja", "tla")
@@ -121,7 +122,9 @@ class ShapeReader:
         return Attention(kind, combine, found, kernels)
 
     def choice(self, variant: str, choices: Sequence[str]) -> str:
-        """A choice that was recognised by the keys of the checkpoint: the one in `variant`, else the published one.
+        """Return the choice for a variant, which is recognised by the keys of the checkpoint.
+
+        It is the entry in `variant`; without an entry, the published choice.
 
         Args:
             variant: the name of the variant.
@@ -133,7 +136,9 @@ class ShapeReader:
         return chosen
 
     def setting(self, name: str, choices: Sequence[str]) -> str:
-        """A choice that cannot be read from a checkpoint: the one in `settings`, else the published one.
+        """Return the choice for a setting, which cannot be read from a checkpoint.
+
+        It is the entry in `settings`; without an entry, the published choice.
 
         Args:
             name: the name of the setting.
@@ -145,14 +150,15 @@ class ShapeReader:
         return chosen
 
     def map_side(self, key: str, channels: int, published: tuple[int, int]) -> tuple[int, int]:
-        """The height and width of the map that a fully connected layer takes.
+        """Return the height and width of the map that a fully connected layer takes.
 
-        A map with as many pixels as the published one has its height and width. Any other map is taken for a square.
+        If the map has as many pixels as the published map, it has the same height and width. Otherwise it is taken as
+        square.
 
         Args:
             key: the key of the layer's weight [out, channels * height * width].
-            channels: the channels of the map.
-            published: the height and width in the published network.
+            channels: the number of channels of the map.
+            published: the height and width of the map in the published network.
         """
         shape = self._shape(key)
         features = shape[1] if len(shape) > 1 else channels * math.prod(published)
@@ -165,12 +171,12 @@ class ShapeReader:
         return max(height, 1), max(width, 1)
 
     def voted_classes(self, key: str, voters: int, default: int) -> int:
-        """The number of classes of a network.
+        """Return the number of classes of a network.
 
         Args:
             key: the key of the weight of the last layer [classes * voters, in].
             voters: the number of output units of each class.
-            default: the number of classes if the weight is missing.
+            default: the result if the weight is missing.
         """
         if voters == 1:
             return self.size("classes", (key, 0), default=default)
@@ -183,14 +189,14 @@ class ShapeReader:
 
 
 class Attention(NamedTuple):
-    """The attention blocks of a network. Those of TCJA's paper are ``Attention("tcja", "product", T, kernels)``."""
+    """The attention blocks of a network; in the TCJA paper, ``Attention("tcja", "product", T, kernels)``."""
 
     kind: str
     """The kind of the blocks, one of `attention.ATTENTIONS`."""
     combine: str
-    """How TCJA combines its two halves, one of `attention.COMBINATIONS`."""
+    """The way in which TCJA combines its two halves, one of `attention.COMBINATIONS`."""
     time_steps: int
-    """T."""
+    """The number of time steps, T."""
     kernels: tuple[Kernels, ...]
     """The kernel sizes (k_t, k_c) of each block."""
 
@@ -200,7 +206,7 @@ class Sizes(Protocol):
 
     @property
     def time_steps(self) -> int:
-        """T."""
+        """The number of time steps, T."""
         ...
 
 
@@ -208,59 +214,59 @@ SizesT = TypeVar("SizesT", bound=Sizes)
 
 
 class Network(abc.ABC, Generic[SizesT]):
-    """A registered network: a family of networks that differ only in their sizes.
+    """A registered network: a family of networks that differ only in sizes, variants and settings.
 
-    Each subclass has a module of this package, which holds an instance of it as NETWORK.
+    Each subclass is in a module of this package, which holds an instance of the subclass as NETWORK.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     """A description in one line."""
     dialect: ClassVar[Dialect]
-    """The dialect of its checkpoints."""
+    """The dialect of the network's checkpoints."""
     output: ClassVar[str]
     """The name of the ONNX output: "rates" for firing rates, "logits" for values before a softmax, "image"."""
     variants: ClassVar[Mapping[str, tuple[str, ...]]] = {"attention": ATTENTIONS}
-    """The choices that are recognised by the keys of a checkpoint, by name; the published choice is the first."""
+    """The variants: for each name, the choices, which a checkpoint's keys show. The first is the published one."""
     settings: ClassVar[Mapping[str, tuple[str, ...]]] = {"combine": COMBINATIONS}
-    """The choices that cannot be read from a checkpoint, by name; the published choice is the first."""
+    """The settings: for each name, the choices, which no checkpoint stores. The first is the published one."""
     undeployed: ClassVar[tuple[str, ...]] = ()
-    """The prefixes of keys that only training needs."""
+    """The prefixes of keys of tensors that only training needs, such as "encoder."."""
 
     @abc.abstractmethod
     def sizes(self, reader: ShapeReader) -> SizesT:
-        """The sizes of the network in a checkpoint. A size that `reader` does not find is the published one.
+        """Return the sizes of the network in a checkpoint. A size that `reader` does not find is the published size.
 
         Args:
-            reader: the shapes of the checkpoint's tensors, and the user's settings.
+            reader: the reader of the checkpoint's shapes and of the user's settings.
         """
 
     @abc.abstractmethod
     def build(self, sizes: SizesT) -> nn.Module:
-        """The network of these sizes, with the keys of the published checkpoints."""
+        """Return the network with these sizes; its keys are those of the published checkpoints."""
 
     @abc.abstractmethod
     def contract(self, sizes: SizesT) -> InputContract:
-        """The input of the network."""
+        """Return the input contract of the network with these sizes."""
 
     @abc.abstractmethod
     def classes(self, sizes: SizesT) -> tuple[str, ...]:
-        """The class names in the order of the output; empty if the network does not classify."""
+        """Return the class names in the order of the output; an empty tuple if the network does not classify."""
 
     def dialect_of(self, sizes: SizesT) -> Dialect:  # noqa: ARG002  # most networks have one
-        """The dialect of a network of these sizes."""
+        """Return the dialect of the network with these sizes."""
         return self.dialect
 
     def told_by(self, sizes: SizesT) -> str | None:  # noqa: ARG002  # most networks have keys of their own
-        """The size by which a checkpoint is of this network, and not of another one with the same keys.
+        """Return the size that shows that a checkpoint is of this network, not of another one with the same keys.
 
         Returns:
-            The size in words, such as "k_t of conv.15 is 2"; None if no size decides it.
+            The size in words, such as "k_t of conv.15 is 2"; None if no size shows it.
         """
         return None
 
     def canonical(self, key: str) -> str:
-        """The key that the network has for a tensor. Published checkpoints may hold the tensor under other keys too."""
+        """Return the network's key for a tensor, given one of the keys under which a checkpoint may hold the tensor."""
         return key
 
 
@@ -268,5 +274,5 @@ AnyNetwork = Network[Any]
 
 
 def named_or_numbered(names: tuple[str, ...], classes: int) -> tuple[str, ...]:
-    """The class names of the data set if their number is `classes`, else the numbers 0, 1, 2, ..."""
+    """Return the class names of the data set if their number is `classes`, else the numbers "0", "1", "2", ..."""
     return names if len(names) == classes else tuple(map(str, range(classes)))

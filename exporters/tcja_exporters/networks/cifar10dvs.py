@@ -16,9 +16,9 @@ from tcja_runtime.data.contract import InputContract
 LIF = SPIKINGJELLY.neuron
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SENSOR = 128
-"""The height and width of the frames; the network averages them down to `EventSizes.height` and `width`."""
+"""The height and width of the frames in pixels. The network first averages them to `height` x `width`."""
 BLOCKS = 4
-"""The number of blocks of two convolutions and a pooling; the last two have attention."""
+"""The number of blocks, each of two convolutions and a pooling. The last two blocks have attention."""
 PUBLISHED = EventSizes(
     attention=Attention("tcja", "product", 10, ((4, 4), (4, 4))),
     widths=(64, 128, 256, 256, 512, 512, 512, 512),
@@ -41,9 +41,9 @@ class AdaptiveAverage(nn.Module):
 
     Shapes: [..., before, before] -> [..., after, after].
 
-    Row i of M has n_i ones, at floor(i before / after) .. ceil((i + 1) before / after) - 1. As `before` is no multiple
-    of `after`, these pooling windows overlap and differ in length, and ONNX has no operator for them. Sums of counts
-    are exact.
+    Row i of M has n_i ones, at floor(i before / after) .. ceil((i + 1) before / after) - 1. `before` is not a
+    multiple of `after`, so the pooling windows overlap and differ in length, and ONNX has no operator for them. Sums of
+    event counts are exact.
     """
 
     rows: Tensor
@@ -64,8 +64,8 @@ class AdaptiveAverage(nn.Module):
 class Cifar10DvsNet(nn.Module):
     """Event counts [N, T, 2, 128, 128] -> logits [N, classes].
 
-    Adaptive average pooling; four blocks of two spiking convolutions and average pooling, the last two with attention
-    before the pooling; one fully connected layer that does not fire.
+    The layers: adaptive average pooling; four blocks of two spiking convolutions and average pooling, the last two with
+    attention before the pooling; one fully connected layer that does not fire.
     """
 
     def __init__(self, sizes: EventSizes) -> None:
@@ -95,7 +95,7 @@ class Cifar10DvsNet(nn.Module):
 
 
 class Cifar10Dvs(Network[EventSizes]):
-    """The registry entry. The pooling to 48x48 is part of the network, which takes whole frames of the sensor."""
+    """The registry entry. The network takes whole frames of the sensor, 128x128, and contains the pooling to 48x48."""
 
     name = "cifar10dvs"
     summary = "CIFAR10-DVS: adaptive pooling to 48x48, eight spiking convolutions, TCJA twice, logits"

@@ -23,7 +23,7 @@ CLASSES = (
 
 
 class Dvs128(CextNetwork):
-    """The registry entry: five convolutions of equal width; the firing rates of ten units vote for each class."""
+    """The registry entry: five convolutions of equal width; the score of a class is the mean rate of its ten units."""
 
     name = "dvs128"
     summary = "DVS128-Gesture: five spiking convolutions, TCJA twice, voting over firing rates"

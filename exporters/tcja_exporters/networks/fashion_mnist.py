@@ -2,7 +2,7 @@
 
 The TCJA paper reports results on Fashion-MNIST, but its network was not published. This network follows code that the
 authors' group published for the same task: the ``conv_fashion_mnist`` example of SpikingJelly with LIF neurons and an
-attention block, as in RisingEntropy/PFA ``FMNIST/run.py``. The block is TCJA, after the second spiking layer.
+attention block, as in RisingEntropy/PFA ``FMNIST/run.py``. Here the block is TCJA, after the second spiking layer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLASSES = (
 
 
 class Sizes(NamedTuple):
-    """The sizes of the network. The defaults are those of the full network; a checkpoint may have smaller ones.
+    """The sizes of the network. The defaults are those of the full network; a checkpoint may have others.
 
     Attributes:
         attention: the attention block.
@@ -54,15 +54,15 @@ class Sizes(NamedTuple):
 
     @property
     def time_steps(self) -> int:
-        """T."""
+        """The number of time steps, T."""
         return self.attention.time_steps
 
 
 class FashionMnistNet(nn.Module):
     """Images [N, inputs, side, side] -> firing rates [N, classes].
 
-    The first convolution and its batch norm encode the image once; their result is the current of the first spiking
-    layer at each of the T steps.
+    The first convolution and its batch norm encode the image once. Their result is the current of the first spiking
+    layer at each of the T time steps.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -99,7 +99,7 @@ class FashionMnistNet(nn.Module):
 
 
 class FashionMnist(Network[Sizes]):
-    """The registry entry. The image is encoded once, and is the current of every step."""
+    """The registry entry. The network encodes an image once; the result is the current at every time step."""
 
     name = "fashion_mnist"
     summary = "static images: one encoding convolution, two spiking convolutions, TCJA, firing rates"

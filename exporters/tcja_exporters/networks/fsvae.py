@@ -1,9 +1,9 @@
 r"""The generator of the fully spiking variational autoencoder (kamata1729/FullySpikingVAE), with TCJA.
 
-From the spikes z [N, T, latent] of the latent units to an image [N, channels, H, W] in [-1, 1]:
+It computes an image [N, channels, H, W] in [-1, 1] from the spikes z [N, T, latent] of the latent units:
 
     s     = fire(norm(W z_t + b))                        as maps [widths[0], 2, 2]
-    s     = fire(norm(transposed convolution(s)))        one for each further width, then one more, each doubles H and W
+    s     = fire(norm(transposed convolution(s)))        one a further width, then one more; each doubles H and W
     x_t   = transposed convolution(s) + b                does not fire
     y     = TCJA(x)                                      gates x_t; see below
     image = tanh(mean over t of y_t)                     readout "mean"
@@ -11,11 +11,11 @@ From the spikes z [N, T, latent] of the latent units to an image [N, channels, H
     norm(u) = alpha * threshold * (u - mean) / sqrt(var + eps) * weight + bias       threshold 0.2, alpha 1
 
 norm is the threshold-dependent batch norm; no checkpoint stores its factor alpha * threshold. The published network has
-no attention and the readout "membrane": the membrane of a neuron that never fires.
+no attention, and its readout is "membrane": the membrane of a neuron that never fires.
 
-Its TCJA variant was not published. The TCJA paper averages over time behind a TCJA block, but does not tell where in
-the generator the block is. Here it is the last layer before the mean, where bollossom's ICLR_TINY_SNN has a block in
-place of the membrane; its keys are ``tcja.conv.weight`` and ``tcja.conv_c.weight``.
+The variant with TCJA was not published. The TCJA paper averages over time after a TCJA block, but does not say where in
+the generator the block is. Here the block is the last layer before the mean; bollossom's ICLR_TINY_SNN also has a block
+there, in place of the membrane. The keys of the block are ``tcja.conv.weight`` and ``tcja.conv_c.weight``.
 
 Sources: Kamata, Mukuta, Harada, "Fully Spiking Variational Autoencoder", AAAI 2022, and its code,
 ``fsvae_models/fsvae.py`` and ``fsvae_models/snn_layers.py``; Zheng et al., "Going Deeper With Directly-Trained Larger
@@ -40,32 +40,35 @@ from tcja_exporters.networks.base import Attention, Network, ShapeReader
 from tcja_runtime.data.contract import InputContract
 
 READOUTS = ("mean", "membrane")
+"""The readouts of the module's docstring."""
 START = 2
-"""The height and width of the first maps."""
+"""The height and width of the first maps, in pixels."""
 LEAK = 0.8
-"""The factor of the membrane in each step of the readout "membrane"."""
+"""The factor by which the membrane decays in each time step, in the readout "membrane"."""
 
 
 class Sizes(NamedTuple):
     """The sizes of the network; the defaults are those published for Fashion-MNIST at 32x32."""
 
     attention: Attention = Attention("tcja", "product", 16, ((4, 4),))
+    """The attention block."""
     readout: str = READOUTS[0]
-    """One of READOUTS."""
+    """The readout, one of READOUTS."""
     latent: int = 128
+    """The number of latent units."""
     widths: tuple[int, ...] = (256, 128, 64, 32)
-    """The channels of the maps, from the smallest map on; 64x64 images (FSVAELarge) have one more, (512, ...)."""
+    """The channels of the maps, from the smallest map to the largest; (512, 256, ...) for 64x64 images (FSVAELarge)."""
     channels: int = 1
-    """The channels of the image."""
+    """The number of channels of the image."""
 
     @property
     def time_steps(self) -> int:
-        """T."""
+        """The number of time steps, T."""
         return self.attention.time_steps
 
 
 class ThresholdNorm(nn.BatchNorm2d):
-    """The norm of the module's docstring, over [T * N, features] or [T * N, features, H, W]."""
+    """The batch norm `norm` of the module's docstring, over [T * N, features] or [T * N, features, H, W]."""
 
     def __init__(self, features: int, alpha: float = 1.0) -> None:
         super().__init__(features)
@@ -103,7 +106,7 @@ class SpikingLinear(nn.Linear):
 class TransposedConv(nn.Module):
     """A 3x3 transposed convolution: [T, N, inputs, H, W] -> [T, N, outputs, H, W].
 
-    Its weight [inputs, outputs, 3, 3, 1] keeps the published code's axis of time, whose length is 1.
+    Its weight is [inputs, outputs, 3, 3, 1]: in the published code the last axis is time, and its length is 1.
     """
 
     stride = 1
@@ -112,7 +115,7 @@ class TransposedConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(inputs, outputs, 3, 3, 1))
         self.bias = nn.Parameter(torch.empty(outputs))
-        # As torch initialises a transposed convolution.
+        # The same initial values as those of torch.nn.ConvTranspose2d.
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.bias, -bound, bound)
@@ -141,7 +144,7 @@ class SpikingTransposedConv(TransposedConv):
 
 
 class MembraneReadout(nn.Module):
-    """tanh of the last membrane of a neuron that leaks and never fires: [T, N, ...] -> [N, ...]."""
+    """The tanh of the last membrane of a neuron that leaks and never fires: [T, N, ...] -> [N, ...]."""
 
     coef: Tensor
 
@@ -176,7 +179,7 @@ class FsvaeGenerator(nn.Module):
 
 
 class Fsvae(Network[Sizes]):
-    """The registry entry. Only the generator is deployed; the host draws the latent spikes from the prior."""
+    """The registry entry. Only the generator is deployed; the latent spikes are drawn from the prior outside of it."""
 
     name = "fsvae"
     summary = "image generator of the fully spiking VAE: four or more spiking transposed convolutions, TCJA, mean, tanh"
@@ -205,12 +208,12 @@ class Fsvae(Network[Sizes]):
     def contract(self, sizes: Sizes) -> InputContract:
         return InputContract.latents(sizes.time_steps, sizes.latent)
 
-    def classes(self, sizes: Sizes) -> tuple[str, ...]:  # noqa: ARG002  # it generates
+    def classes(self, sizes: Sizes) -> tuple[str, ...]:  # noqa: ARG002  # it does not classify
         return ()
 
 
 def _widths(reader: ShapeReader, published: tuple[int, ...]) -> tuple[int, ...]:
-    """The channels of the first map, and of one map for each layer of the decoder in the checkpoint."""
+    """Return the channels of the first map, then those of the output of each decoder layer in the checkpoint."""
     further: list[int] = []
     while width := reader.size(
         f"maps {len(further) + 2}",

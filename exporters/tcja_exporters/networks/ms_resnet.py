@@ -1,18 +1,19 @@
 """MS-ResNet for CIFAR-10 and CIFAR-100 with an attention block in every residual block.
 
-A residual block maps real values x to real values y, and adds x behind the last BN (its "membrane shortcut"):
+A residual block maps real values x to real values y. It adds x after the last BN (its "membrane shortcut"):
 
     y = BN(conv(spike(BN(conv(spike(x)))))) + shortcut(x)        shortcut: nothing, or 1x1 convolution and BN
 
-    attention    start     spike(x) as the first convolution takes it
-    acts on      middle    what the second neuron fires, as the second convolution takes it
-                 end       what the second BN returns, before the shortcut is added
+    attention    start     the spikes of the first neuron, which the first convolution takes
+    acts on      middle    the spikes of the second neuron, which the second convolution takes
+                 end       the result of the second BN, before the shortcut is added
 
 The TCJA paper reports results on CIFAR-10 and CIFAR-100 with MS-ResNet, but its network was not published. So the
-position of attention in the block and the neuron's constants are settings; the kernels are read from the checkpoint.
+position of attention in the block and the neuron's constants are settings. The kernel sizes are read from the
+checkpoint.
 
-GAC's data loader standardises each colour channel (``CODE/CIFAR/data_loaders.py``), and the network does not. So its
-images must be standardised in the same way.
+GAC's data loader standardises each colour channel of the images (``CODE/CIFAR/data_loaders.py``); the network does not.
+So images must be standardised in the same way before the network gets them.
 
 Sources: Hu et al., "Advancing Spiking Neural Networks towards Deep Residual Learning", IEEE TNNLS (2024),
 arXiv:2112.08954, and Ariande1/MS-ResNet, for the block and the neuron; msresnet18 of bollossom/GAC
@@ -36,12 +37,13 @@ from tcja_exporters.networks.cifar10dvs import CLASSES
 from tcja_runtime.data.contract import InputContract
 
 SIDE = 32
-"""The height and width of the images. The network could take others: its last pooling is over the whole map."""
+"""The height and width of the images in pixels. (The network would also run on other sizes.)"""
 BLOCKS = (3, 3, 2)
 """The number of blocks in each stage; the keys of the stages are ``layer1``, ``layer2`` and ``layer3``."""
 GATES = tuple(f"layer{stage}.{block}.tcja" for stage, blocks in enumerate(BLOCKS, 1) for block in range(blocks))
+"""The prefixes of the keys of the attention blocks, one for each residual block."""
 POSITIONS = ("end", "middle", "start")
-"""The positions of attention in a block."""
+"""The positions of attention in a residual block (the module's docstring)."""
 NEURONS = {dialect.name: dialect for dialect in (MS_RESNET, TET)}
 """The dialects by name: MS-ResNet's own neuron, which is the default, and the neuron that GAC's code uses."""
 
@@ -50,25 +52,28 @@ _COPIES = (
     (re.compile(r"\bconv(\d)_s\.bn\."), r"bn\1."),
     (re.compile(r"\b(conv\d|fc\d)_s\.layer\.module\."), r"\1."),
 )
-"""Patterns in the keys of copies, and what the canonical keys have in their place; they are applied in this order."""
+"""Pairs (pattern, replacement) that turn the key of a copied tensor into its canonical key; applied in this order."""
 
 
 class Sizes(NamedTuple):
     """The sizes and settings of the network; the defaults are those of the published layout."""
 
     attention: Attention = Attention("tcja", "product", 6, ((4, 4),) * len(GATES))
+    """The attention blocks, one in each residual block."""
     width: int = 64
-    """The channels of the first convolution; the stages have two, four and eight times as many."""
+    """The output channels of the first convolution; those of the stages are this number times 2, 4 and 8."""
     inputs: int = 3
+    """The number of channels of the images."""
     classes: int = 10
+    """The number of classes."""
     neuron: str = MS_RESNET.name
-    """One of NEURONS."""
+    """The neuron's dialect, one of NEURONS."""
     position: str = POSITIONS[0]
-    """One of POSITIONS."""
+    """The position of attention in a residual block, one of POSITIONS."""
 
     @property
     def time_steps(self) -> int:
-        """T."""
+        """The number of time steps, T."""
         return self.attention.time_steps
 
 
@@ -90,7 +95,7 @@ class Block(nn.Module):
         channels = inputs if sizes.position == "start" else outputs
         gates = attention(kind, kernels, time_steps, channels, combine=combine)
         self.tcja = gates[0] if gates else nn.Identity()
-        # The published block calls one neuron twice. It keeps nothing between calls, so two neurons do the same.
+        # The published block calls one neuron module twice. The module keeps no state, so two modules compute the same.
         self.spike1 = _neuron(sizes)
         self.spike2 = _neuron(sizes)
 
@@ -108,9 +113,9 @@ class Block(nn.Module):
 class MsResNet(nn.Module):
     """Images [N, inputs, 32, 32] -> logits [N, classes].
 
-    The first convolution and its batch norm encode the image once, without firing; their result is the input of the
-    first block at each of the T steps. Three stages of residual blocks follow, of which the second and third halve the
-    map; then a neuron, the mean over the map, and one fully connected layer.
+    The first convolution and its batch norm encode the image once, without firing. Their result is the input of the
+    first residual block at each of the T time steps. Three stages of residual blocks follow; the second and the third
+    stage halve the map. Then come a neuron, the mean over the map, and one fully connected layer.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -134,7 +139,7 @@ class MsResNet(nn.Module):
 
 
 def _stage(sizes: Sizes, stage: int) -> nn.Sequential:
-    """The blocks of one stage, counted from 0. The first block of a stage doubles the channels."""
+    """Return the residual blocks of a stage; stages count from 0. The first block of a stage doubles the channels."""
     first = sum(BLOCKS[:stage])
     inputs = sizes.width * 2**stage
     outputs = 2 * inputs
@@ -155,12 +160,12 @@ def _norm(channels: int) -> nn.Module:
 
 
 def _named(**layers: nn.Module) -> nn.Module:
-    """A Sequential of these layers, with their names as keys."""
+    """Return a Sequential of these layers; the keys of a layer begin with its name."""
     return nn.Sequential(OrderedDict(layers))
 
 
 def _per_step(x: Tensor, *layers: nn.Module) -> Tensor:
-    """Apply layers without state to each step of x [T, N, ...]. Unlike `PerStep`, this adds no module to the keys."""
+    """Apply stateless layers to each time step of x [T, N, ...]. Unlike `PerStep`, this adds nothing to the keys."""
     y = x.flatten(0, 1)
     for layer in layers:
         y = layer(y)
@@ -168,7 +173,7 @@ def _per_step(x: Tensor, *layers: nn.Module) -> Tensor:
 
 
 class MsResNetCifar(Network[Sizes]):
-    """The registry entry. Published checkpoints hold a tensor under up to four keys: their containers share layers."""
+    """The registry entry. Containers of the published code share layers, so a tensor may have up to four keys."""
 
     name = "ms_resnet"
     summary = "static images, CIFAR-10 or CIFAR-100: MS-ResNet, TCJA in each of its eight residual blocks, logits"
@@ -182,7 +187,7 @@ class MsResNetCifar(Network[Sizes]):
         width = reader.size("channels", ("conv1.weight", 0), ("bn1.bn.weight", 0), default=full.width)
         position = full.position if gates.kind == "none" else reader.setting("position", POSITIONS)
         over_time = f"{GATES[0]}.conv_c.weight"
-        # The first block doubles the channels, so attention at its start is the only one with half of them.
+        # The first block doubles the channels, so only attention at the start of the block has the smaller number.
         if position != "start" and reader.size("channels of the first attention", (over_time, 0), default=0) == width:
             reader.conflicts.append(f"{over_time} is for {width} channels, as with `settings` position=start")
         return Sizes(

@@ -24,7 +24,7 @@ class NCaltech101(CextNetwork):
     )
 
     def told_by(self, sizes: EventSizes) -> str | None:
-        # With other kernels, all keys and shapes may be those of tet_ncaltech101.
+        # Without the published kernel sizes, all keys and shapes may be those of tet_ncaltech101.
         told = sizes.attention.kernels == self.published.attention.kernels
         return f"k_t of conv.15 is {sizes.attention.kernels[1][0]}" if told else None
 

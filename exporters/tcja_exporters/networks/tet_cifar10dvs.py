@@ -1,6 +1,7 @@
 """The published CIFAR10-DVS network of TET's code (ridgerchu/TCJA, ``src/tet/models/VGG_models.py``: VGGSNN_TCJA).
 
-Without attention it is that file's VGGSNN, or, with convolutions of stride 2 in place of the poolings, VGGSNNwoAP.
+Without attention it is VGGSNN of the same file. If it also has convolutions of stride 2 in place of the poolings, it is
+VGGSNNwoAP.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tcja_exporters.networks.shared.vggsnn import SpikingConv, tet_attention
 from tcja_runtime.data.contract import InputContract
 
 POOLINGS = ("average", "stride")
+"""The ways to halve a map: average pooling, or a stride of 2 in the convolution before."""
 PUBLISHED = EventSizes(
     attention=Attention("tcja", "product", 10, ((2, 2),)),
     widths=(64, 128, 256, 256, 512, 512, 512, 512),
@@ -41,20 +43,21 @@ class Sizes(NamedTuple):
     """The sizes of the network."""
 
     event: EventSizes = PUBLISHED
+    """The sizes of the layers and of the frames."""
     pooling: str = POOLINGS[0]
-    """One of POOLINGS."""
+    """The way to halve a map, one of POOLINGS."""
 
     @property
     def time_steps(self) -> int:
-        """T."""
+        """The number of time steps, T."""
         return self.event.time_steps
 
 
 class TetCifar10DvsNet(nn.Module):
     """Event counts [N, T, 2, 48, 48] -> logits [N, classes].
 
-    Four blocks of two spiking convolutions and average pooling, the first with attention before the pooling; one fully
-    connected layer that does not fire.
+    The layers: four blocks of two spiking convolutions and average pooling, the first with attention before the
+    pooling; one fully connected layer that does not fire.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -84,8 +87,8 @@ class TetCifar10DvsNet(nn.Module):
 class TetCifar10Dvs(Network[Sizes]):
     """The registry entry. The network takes frames resized from 128x128 to 48x48 (``src/data_loaders.py``).
 
-    The training code resizes 8-bit images. How it makes them from event counts is not published, so frames of
-    recordings may differ from the training data, even in scale.
+    The training code resizes 8-bit images. The code that made these images from event counts is not published, so
+    frames that are made from recordings may differ from the training data, even in scale.
     """
 
     name = "tet_cifar10dvs"

@@ -9,7 +9,10 @@ _TCJA = NCaltech101.published.attention
 
 
 class TetNCaltech101(NCaltech101):
-    """The registry entry: SpikingJelly's neurons, not TET's; the output layer does not fire, and the kernels differ."""
+    """The registry entry: `NCaltech101` with other kernel sizes and an output layer that does not fire.
+
+    Its neurons are SpikingJelly's, although it was trained with TET's loss.
+    """
 
     name = "tet_ncaltech101"
     summary = "N-Caltech101, trained with TET's loss: as ncaltech101, with output units that do not fire"

@@ -33,8 +33,8 @@ KEYS = EventKeys(
 class TetNCaltech101VggNet(nn.Module):
     """Event counts [N, T, 2, H, W] -> logits [N, classes].
 
-    Five times spiking convolution and max pooling, with attention before the last two poolings; a fully connected
-    spiking layer; an output layer that does not fire.
+    The layers: five blocks of spiking convolution and max pooling, the last two with attention before the pooling; a
+    fully connected spiking layer; an output layer that does not fire.
     """
 
     def __init__(self, sizes: EventSizes) -> None:
@@ -51,7 +51,7 @@ class TetNCaltech101VggNet(nn.Module):
         units = inputs * (sizes.height // shrink) * (sizes.width // shrink)
         dropout = WindowDropout(0.5)
         self.features = nn.Sequential(*features)
-        # The published container holds the dropout too, so the key of the layer ends in 1.
+        # The published container also holds the dropout, so the key of the linear layer ends in 1.
         self.classifier_1 = nn.Sequential(TetPerStep(nn.Dropout(0.5), nn.Linear(units, sizes.hidden)))
         self.act = lif()
         self.classifier_2 = nn.Sequential(dropout, TetPerStep(nn.Linear(sizes.hidden, sizes.classes)))

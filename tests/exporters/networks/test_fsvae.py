@@ -135,7 +135,7 @@ def test_the_membrane_of_the_published_network(attention, channels):
 def test_a_plain_mean_does_not_tell_the_number_of_steps():
     sizes = SMALL._replace(attention=NONE)
     small = networks.Small("fsvae", sizes)
-    with pytest.raises(BadInput, match=r"^model.pth is a fsvae, but does not tell T"):
+    with pytest.raises(BadInput, match=r"^model.pth is a fsvae, but does not store T"):
         identify(wrapped(small.state()))
     found = identify(wrapped(small.state()), settings={"T": "4"})
     theirs = Generator(sizes).eval()
@@ -195,7 +195,7 @@ def test_the_published_checkpoints(widths, channels, whole, keys, generator, sid
     assert (learned(deployed), learned(state), len(state)) == (generator, whole, keys)
     found = identify(wrapped(state))
     assert (found.name, found.time_steps, found.parameters) == ("fsvae", 16, generator)
-    assert f"the other {keys - len(deployed)} belong to what is not deployed" in found.evidence
+    assert f"the other {keys - len(deployed)} belong to parts that are not deployed" in found.evidence
     with torch.no_grad():
         assert found.model(torch.zeros(1, 16, 128)).shape == (1, channels, side, side)
 

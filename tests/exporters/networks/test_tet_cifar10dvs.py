@@ -31,7 +31,7 @@ def test_the_published_networks_without_attention(pooling):
     theirs = TetCifar10Dvs(sizes).eval()
     theirs.load_state_dict(small.state())
     with pytest.raises(
-        BadInput, match=r"^model.pth is a tet_cifar10dvs, but does not tell T, .* \(`settings` T=10, if it was 10\)$"
+        BadInput, match=r"^model.pth is a tet_cifar10dvs, but does not store T, .* \(`settings` T=10, if it was 10\)$"
     ):
         identify(wrapped(small.state()))
     found = identify(wrapped(small.state()), settings={"T": "4"})

@@ -26,7 +26,7 @@ KEYS = EventKeys(
 
 
 class Head(NamedTuple):
-    """The output layer of a CextNet."""
+    """The output layer of a CextNet: whether it fires, and how many of its units belong to a class."""
 
     fires: bool
     """Whether the output layer fires."""
@@ -37,8 +37,8 @@ class Head(NamedTuple):
 class CextNet(nn.Module):
     """Event counts [N, T, 2, H, W] -> firing rates or logits [N, classes].
 
-    Five times convolution, batch norm, neuron and max pooling, with attention before the last two poolings; a fully
-    connected spiking layer; an output layer, spiking or not.
+    The layers: five blocks of convolution, batch norm, neuron and max pooling, the last two with attention before the
+    pooling; a fully connected spiking layer; an output layer, which fires if `head.fires`.
     """
 
     def __init__(self, sizes: EventSizes, head: Head) -> None:
@@ -76,13 +76,15 @@ class CextNet(nn.Module):
 
 
 class CextNetwork(Network[EventSizes]):
-    """The base of registry entries with this architecture; a subclass defines its published sizes and its head."""
+    """The base class of the registry entries with this architecture; a subclass defines `published` and `head`."""
 
     dialect = SPIKINGJELLY
     published: ClassVar[EventSizes]
+    """The sizes of the published network."""
     head: ClassVar[Head]
+    """The output layer."""
     class_names: ClassVar[tuple[str, ...]] = ()
-    """The class names of the data set, if they are known."""
+    """The class names of the data set in the order of the output; empty if they are not known."""
 
     def sizes(self, reader: ShapeReader) -> EventSizes:
         return read_sizes(reader, self.published, KEYS, shrink=2**POOLINGS, voters=self.head.voters)

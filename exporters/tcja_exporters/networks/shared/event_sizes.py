@@ -1,4 +1,4 @@
-"""The sizes of the published networks for event streams, and how to read them from a checkpoint's shapes."""
+"""The sizes of the published networks for event frames, and the function that reads them from a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ class EventSizes(NamedTuple):
     """The sizes of a network that takes event frames [N, T, 2, height, width]."""
 
     attention: Attention
+    """The attention blocks."""
     widths: tuple[int, ...]
-    """The channels of each convolution; in a checkpoint all of them may be wider or narrower by one factor."""
+    """The output channels of each convolution. A checkpoint may have the published numbers times a common factor."""
     height: int
-    """The height of the frames."""
+    """The height of the frames, in pixels."""
     width: int
-    """The width of the frames."""
+    """The width of the frames, in pixels."""
     hidden: int
-    """The units between the last map and the output layer; 0 if there are none."""
+    """The number of units of the fully connected layer before the output layer; 0 if there is no such layer."""
     classes: int
+    """The number of classes."""
 
     @property
     def time_steps(self) -> int:
-        """T."""
+        """The number of time steps, T."""
         return self.attention.time_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EventKeys:
-    """The keys of the tensors whose shapes tell the sizes.
+    """The keys of the tensors from whose shapes the sizes are read.
 
     Attributes:
-        first: the key of the weights of the first convolution.
-        second: the key of the weights of the second convolution.
+        first: the key of the first convolution's weight.
+        second: the key of the second convolution's weight.
         attention: the prefixes of the attention blocks' keys.
-        attention_conv: the name of a block's convolution over channels.
-        flat: the key of the weights that take the flattened map.
-        last: the key of the weights of the output layer.
+        attention_conv: the name of an attention block's convolution over channels.
+        flat: the key of the weight of the layer that takes the flattened map.
+        last: the key of the output layer's weight.
     """
 
     first: str
@@ -52,13 +54,13 @@ class EventKeys:
 def read_sizes(
     reader: ShapeReader, published: EventSizes, keys: EventKeys, *, shrink: int, voters: int = 1
 ) -> EventSizes:
-    """Read the sizes of a network that has the proportions of a published one.
+    """Return the sizes of a network that has the proportions of a published network.
 
     Args:
-        reader: the shapes of the checkpoint.
-        published: the sizes of the published network, for what no shape tells.
+        reader: the reader of the checkpoint's shapes.
+        published: the sizes of the published network; a size that the reader does not find is taken from these.
         keys: the keys of the tensors to read.
-        shrink: the factor by which the poolings divide the sides of the frames.
+        shrink: the factor by which all poolings together divide the height and width of the frames.
         voters: the number of output units of each class.
     """
     base = published.widths[0]

@@ -1,8 +1,8 @@
 """The layers of TET's networks (``VGGSNN...`` in ridgerchu/TCJA, ``src/tet/models/``).
 
-Arrays are [T, N, ...], where the published code has [N, T, ...]. Neurons run over the first axis; for layers that act
-on each step alone the order makes no difference. A spiking convolution has the keys ``fwd.module.0`` and
-``fwd.module.1``.
+Tensors are [T, N, ...]; in the published code they are [N, T, ...]. Neurons run over the first axis. For a layer that
+acts on each time step separately, the order of both axes makes no difference. The keys of a spiking convolution are
+``fwd.module.0`` (convolution) and ``fwd.module.1`` (batch norm).
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ class SpikingConv(nn.Module):
 
 
 def lif() -> SpikingNeuron:
-    """A layer of TET's neurons."""
+    """Return a layer of TET's neurons."""
     return SpikingNeuron(TET.neuron)
 
 
 def tet_attention(sizes: Attention, block: int, channels: int) -> list[nn.Module]:
-    """An attention block with TET's keys, in which ``conv`` is a Sequential of one layer; [] for no attention.
+    """Return a list with one attention block; an empty list for a network without attention.
+
+    The block has the keys of TET's code, in which ``conv`` is a Sequential of one layer.
 
     Args:
         sizes: the attention blocks of the network.
         block: the number of the block, from 0.
-        channels: C.
+        channels: the number of channels, C.
     """
     kind, combine, time_steps, kernels = sizes
     blocks = attention(kind, kernels[block], time_steps, channels, combine=combine)
