@@ -1,8 +1,8 @@
 """Graph passes over an exported network, on onnx-graphsurgeon graphs.
 
-A pass is a function that changes a graph in place and returns a `PassResult`. It keeps every bit of every tensor that
-stays in the graph, or says that it does not (`PassResult.exact`); parity then judges the difference. Passes run once
-each, in the order of `PASSES`.
+A pass is a function that changes a graph in place and returns a `PassResult`. An exact pass keeps every bit of every
+tensor that stays in the graph. A pass that is not exact says so in `PassResult.exact`, and the parity test then judges
+the difference. Each pass runs once, in the order of `PASSES`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ PASSES: tuple[Callable[[gs.Graph], PassResult], ...] = (
     remove_dead,
     hoist_repeats,
 )
+"""The passes, in the order in which they run."""
 
-G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about colours, and about nodes that a later pass folds
+G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about coloured logs, and about nodes that a later pass folds
 
 
 def run(graph: gs.Graph) -> list[dict[str, Any]]:
-    """Run every pass; return one dictionary for each pass: name, changes, exact, note."""
+    """Run every pass on a graph, in place; return one dictionary for each pass: name, changes, exact, note."""
     report = []
     for apply in PASSES:
         done = apply(graph)

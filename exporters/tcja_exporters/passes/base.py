@@ -1,4 +1,4 @@
-"""The record that a pass returns, and what passes share."""
+"""The record that a pass returns, and a function that passes share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class PassResult:
     """The result of a pass.
 
     Attributes:
-        changes: the number of nodes that were replaced or removed.
+        changes: the number of nodes that were replaced, moved or removed.
         exact: whether every tensor that stays in the graph keeps its bits.
-        note: a remark for the reader, or empty.
+        note: a remark for the reader of the report; may be empty.
     """
 
     changes: int
@@ -25,7 +25,10 @@ class PassResult:
 
 
 def is_promised(graph: gs.Graph, tensor: gs.Tensor) -> bool:
-    """Whether other code finds this tensor by its name: an output of the model, a current or spikes of a neuron."""
+    """Whether other code looks this tensor up by its name, so that a pass must keep it.
+
+    Such a tensor is an output of the model, or the current or the spikes of a spiking layer.
+    """
     if any(tensor is output for output in graph.outputs):
         return True
     return any(node.op == custom_op.NAME for node in (*tensor.inputs, *tensor.outputs))

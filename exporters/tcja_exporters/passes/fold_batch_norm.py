@@ -21,8 +21,8 @@ def fold_batch_norm(graph: gs.Graph) -> PassResult:
         W' = factor W
         b' = factor (b - mean) + shift
 
-    The folded weights are computed in float64 and rounded once. The folded layer rounds differently from the two steps
-    that were trained, unless each factor is a power of two and b' is zero.
+    The folded weights are computed in float64 and rounded once. The folded layer rounds differently from the trained
+    layer and batch norm, unless each factor is a power of two and b' is zero.
 
     Raises:
         BadInput: a folded weight is too large for float32.
@@ -57,7 +57,7 @@ _FOLDED = "/BatchNormalization/weight"
 
 
 def norm_of(weight: str) -> str | None:
-    """The module of the batch norm that was folded into a weight, from the weight's name; None if none was folded."""
+    """Return the module of the batch norm that was folded into a weight, given the weight's name; None if none was."""
     return weight.removesuffix(_FOLDED) if weight.endswith(_FOLDED) else None
 
 
@@ -69,7 +69,7 @@ def _is_linear(node: gs.Node) -> bool:
 
 
 def _constant(name: str, values: Array) -> gs.Constant:
-    """A constant of these values in float32.
+    """Return a constant with these values in float32.
 
     Raises:
         BadInput: a value is too large for float32.

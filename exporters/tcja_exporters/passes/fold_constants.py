@@ -1,4 +1,4 @@
-"""Computes nodes that depend on constants alone, and stores their results."""
+"""Computes the nodes that depend only on constants, and stores their results as constants."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tcja_exporters.passes.base import PassResult
 
 
 def fold_constants(graph: gs.Graph) -> PassResult:
-    """Fold constants with ONNX Runtime, and drop convolution biases that are zero."""
-    onnxruntime.set_default_logger_severity(3)  # errors only: it warns of its own optimisations
+    """Compute the nodes that depend only on constants, with ONNX Runtime; remove convolution biases that are zero."""
+    onnxruntime.set_default_logger_severity(3)  # errors only: the warnings are about ONNX Runtime's own optimisations
     before = len(graph.nodes)
     graph.fold_constants(error_ok=False)
     graph.cleanup()
     for node in graph.nodes:
-        # The exporter adds a bias of zeros to a convolution without one; adding zero changes no comparison.
+        # The exporter adds a bias of zeros to a convolution without a bias; adding zero changes no comparison.
         bias = node.inputs[2] if node.op == "Conv" and len(node.inputs) == 3 else None
         if isinstance(bias, gs.Constant) and not bias.values.any():
             del node.inputs[2]

@@ -1,4 +1,4 @@
-"""Folds zero padding into the convolution behind it."""
+"""Folds zero padding into the convolution after it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tcja_exporters.passes.base import PassResult
 
 
 def fold_padding(graph: gs.Graph) -> PassResult:
-    """Fold a Pad (constant, zeros, spatial axes only) into the pads of the Conv that is its only reader."""
+    """Remove each Pad that adds zeros on spatial axes only and is read by one Conv only; add its pads to the Conv."""
     changes = 0
     for conv in [node for node in graph.nodes if node.op == "Conv"]:
         pad = conv.i(0) if conv.inputs[0].inputs else None

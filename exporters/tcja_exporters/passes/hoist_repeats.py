@@ -1,4 +1,4 @@
-"""Moves operations on an image before its repetition at every time step, so that they run once."""
+"""Moves operations on an image to before its repetition at every time step, so that they run once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ _OF_AN_IMAGE = ("Conv", "MaxPool", "AveragePool", "BatchNormalization", "Relu")
 
 
 def hoist_repeats(graph: gs.Graph) -> PassResult:
-    """Exchange the repetition of images [N, ...] at T steps, as [T * N, ...] or [N * T, ...], with what follows it.
+    """Exchange the repetition of images with the operation f that follows it.
 
         f(repeat(y)) = repeat(f(y))
 
-    where f is a convolution, a pooling, a batch norm or a Relu. The result of an image depends on no other image, so it
-    keeps its bits. This saves networks that repeat a static image before their first layer T - 1 of T convolutions.
+    where f is a convolution, a pooling, a batch norm or a Relu, y is a batch of images [N, ...], and repeat copies it
+    for T time steps to [T * N, ...] or [N * T, ...]. f treats each image independently, so its results keep their bits.
+    A network that repeats a static image before its first layer then computes f once, not T times.
     """
     changes = 0
     while (found := next(filter(None, map(_repeated, graph.nodes)), None)) is not None:
@@ -27,7 +28,12 @@ def hoist_repeats(graph: gs.Graph) -> PassResult:
 
 
 def _repeated(node: gs.Node) -> tuple[gs.Node, gs.Node, gs.Node] | None:
-    """The Unsqueeze and Expand that repeat the images that a node reads through a Reshape, and the node; else None."""
+    """Find the repetition of the images that a node reads: an Unsqueeze, an Expand and a Reshape, one after the other.
+
+    Returns:
+        The Unsqueeze, the Expand and the node; None if the node does not read repeated images, or is not an operation
+        that can be exchanged with the repetition.
+    """
     if node.op not in _OF_AN_IMAGE or len(node.outputs) != 1 or not isinstance(node.outputs[0].shape, list | tuple):
         return None
     chain: list[gs.Node] = []
@@ -52,7 +58,7 @@ def _repeated(node: gs.Node) -> tuple[gs.Node, gs.Node, gs.Node] | None:
 
 
 def _exchange(graph: gs.Graph, unsqueeze: gs.Node, expand: gs.Node, node: gs.Node) -> None:
-    """Apply the node to the images [N, ...], and repeat its result in place of them."""
+    """Apply the node to the images [N, ...] before the repetition, and repeat the result of the node."""
     images, result = unsqueeze.inputs[0], node.outputs[0]
     axis, item = unsqueeze.inputs[1].values.item(), [*result.shape[1:]]
     steps, batch = expand.outputs[0].shape[axis], images.shape[0]

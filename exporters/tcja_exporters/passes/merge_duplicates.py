@@ -1,4 +1,4 @@
-"""Merges nodes that compute the same."""
+"""Merges nodes that compute the same result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def merge_duplicates(graph: gs.Graph) -> PassResult:
     """Merge nodes of the same operator, attributes and inputs, in topological order.
 
     Two constants of the same values count as the same input. Nodes with subgraphs, random nodes and nodes that make a
-    promised tensor (`is_promised`) stay.
+    promised tensor (`tcja_exporters.passes.base.is_promised`) stay.
     """
     changes = 0
     alike: Counter[object] = Counter(
@@ -37,18 +37,24 @@ def merge_duplicates(graph: gs.Graph) -> PassResult:
 
 
 def _plain(attrs: dict[str, object]) -> str:
+    """Return the attributes of a node as text that is equal for equal attributes."""
     return repr(sorted((name, str(value)) for name, value in attrs.items()))
 
 
 def _identity(tensor: gs.Tensor, alike: Counter[object]) -> object:
-    """What two inputs have in common if they are the same: the values of a constant, the name of any other tensor."""
+    """Return a key that is equal for equal tensors: type, shape and hash of a constant, the name of any other tensor.
+
+    Args:
+        tensor: the tensor.
+        alike: the number of constants of each type and shape.
+    """
     if (
         isinstance(tensor, gs.Constant) and alike[_kind(tensor)] > 1
-    ):  # a constant of its own shape has no equal: do not read it
+    ):  # a constant that is the only one of its shape has no equal, so its values need not be read
         return *_kind(tensor), hashlib.sha256(np.ascontiguousarray(tensor.values).data).digest()
     return tensor.name
 
 
 def _kind(constant: gs.Constant) -> tuple[object, ...]:
-    """The type and shape of a constant."""
+    """Return the type and shape of a constant."""
     return constant.dtype, tuple(constant.shape)

@@ -1,10 +1,10 @@
-"""Moves the multiplication by an attention gate behind the maximum pooling that follows it.
+"""Moves the multiplication by an attention gate to after the maximum pooling that follows it.
 
     max over i of fl(x_i * g)  =  fl(g * max over i of x_i)
 
-to the bit, for a gate g >= 0 that is constant over the pooled values: rounding is monotone, and so are casts between.
-It is no part of `PASSES`: it is for networks that run stepwise, where the pooling runs long before the gate is known
-(`tcja_exporters.graph.stepwise`).
+to the bit, for a gate g >= 0 that is constant over the pooled values, because rounding (fl) and casts are monotone.
+The pass is not in `PASSES`. It is for networks that run stepwise: there the pooling runs at each time step, and the
+gate is known only at the end of the window (`tcja_exporters.graph.stepwise`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FROM_SIGMOID = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Ca
 
 
 def pool_before_gates(graph: gs.Graph) -> PassResult:
-    """Exchange each multiplication by a gate with the maximum pooling that is its only reader."""
+    """Exchange each multiplication by a gate with the maximum pooling after it, if nothing else reads the product."""
     changes = 0
     for pool in [node for node in graph.nodes if node.op == "MaxPool" and len(node.outputs) == 1]:
         product = pool.inputs[0]
@@ -30,7 +30,7 @@ def pool_before_gates(graph: gs.Graph) -> PassResult:
         if _only_read(graph, product) and product.inputs[0].op == "Mul":
             changes += _exchange(graph, product.inputs[0], way, pool)
     graph.cleanup().toposort()
-    return PassResult(changes, exact=True, note="gates applied behind maximum pooling")
+    return PassResult(changes, exact=True, note="gates applied after maximum pooling")
 
 
 def _exchange(graph: gs.Graph, product: gs.Node, way: list[gs.Node], pool: gs.Node) -> bool:
@@ -39,7 +39,7 @@ def _exchange(graph: gs.Graph, product: gs.Node, way: list[gs.Node], pool: gs.No
     Args:
         graph: the graph.
         product: the multiplication.
-        way: the nodes between both: reshapes and casts.
+        way: the nodes between the multiplication and the pooling: reshapes and casts.
         pool: the maximum pooling.
     """
     images = pool.inputs[0].shape
@@ -64,7 +64,7 @@ def _exchange(graph: gs.Graph, product: gs.Node, way: list[gs.Node], pool: gs.No
 
 
 def _is_gate(tensor: gs.Tensor, of: gs.Tensor) -> bool:
-    """Whether a tensor is the result of a sigmoid, and constant over the last two axes of the other factor, `of`."""
+    """Whether a tensor is the result of a sigmoid, and constant over the last two axes of `of`, the other factor."""
     if not tensor.shape or not of.shape or [*tensor.shape] != [*of.shape[:-2], 1, 1]:
         return False
     while tensor.inputs and tensor.inputs[0].op in _FROM_SIGMOID:
@@ -73,12 +73,19 @@ def _is_gate(tensor: gs.Tensor, of: gs.Tensor) -> bool:
 
 
 def _only_read(graph: gs.Graph, tensor: gs.Tensor) -> bool:
-    """Whether a node makes this tensor, and exactly one node reads it."""
+    """Whether a node makes this tensor, exactly one node reads it, and it is not an output of the graph."""
     return len(tensor.inputs) == 1 and len(tensor.outputs) == 1 and all(tensor is not out for out in graph.outputs)
 
 
 def _joined(graph: gs.Graph, tensor: gs.Tensor, shape: list[int | str], name: str) -> gs.Variable:
-    """The tensor with its first two axes joined."""
+    """Add a Reshape that joins the first two axes of a tensor; return its result.
+
+    Args:
+        graph: the graph.
+        tensor: the tensor.
+        shape: the shape of the result.
+        name: the name of the result.
+    """
     target = gs.Constant(f"{name}/target", np.array([-1, *shape[1:]], np.int64))
     made = gs.Variable(name, tensor.dtype, shape)
     graph.nodes.append(gs.Node("Reshape", name, {"allowzero": 1}, [tensor, target], [made]))

@@ -8,10 +8,11 @@ from tcja_exporters.passes.base import PassResult, is_promised
 
 
 def remove_dead(graph: gs.Graph) -> PassResult:
-    """Remove nodes whose results nothing reads, Identity nodes, and reshapes that another reshape undoes.
+    """Remove nodes whose results nothing reads, Identity nodes, and reshapes that have no effect.
 
-    A Reshape of a Reshape reads the input of the first one, unless its target copies sizes of that one. A Reshape to
-    the shape that its input has is removed. A node that makes a promised tensor (`is_promised`) stays.
+    If a Reshape reads the result of another Reshape, it then reads the input of that other Reshape; except if its
+    target shape has zeros, which copy sizes of its input. A Reshape to the shape of its input is removed. A node that
+    makes a promised tensor (`tcja_exporters.passes.base.is_promised`) stays.
     """
     before = len(graph.nodes)
     for node in graph.toposort().nodes:
@@ -28,13 +29,13 @@ def remove_dead(graph: gs.Graph) -> PassResult:
 
 
 def _copies(reshape: gs.Node) -> bool:
-    """Whether the target of a Reshape may hold zeros, which copy sizes of its input."""
+    """Whether the target shape of a Reshape may hold zeros, which copy sizes of its input."""
     target = reshape.inputs[1]
     return not (reshape.attrs.get("allowzero") or (isinstance(target, gs.Constant) and target.values.all()))
 
 
 def _changes_nothing(node: gs.Node) -> bool:
-    """Whether the output of a node is its input: an Identity, or a Reshape to the same shape."""
+    """Whether the output of a node equals its input: an Identity, or a Reshape to the same shape."""
     if node.op == "Reshape":
         return node.inputs[0].shape is not None and node.inputs[0].shape == node.outputs[0].shape
     return bool(node.op == "Identity")

@@ -1,4 +1,4 @@
-"""Makes computed shapes constants where only the batch is unknown."""
+"""Replaces computed target shapes by constants if only the batch size is unknown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tcja_exporters.passes.base import PassResult
 def resolve_shapes(graph: gs.Graph) -> PassResult:
     """Replace the computed target shape of Reshape and Expand by a constant, and CastLike by Cast.
 
-    The exporter computes these target shapes from the batch of the input. In a constant target shape, -1 is the one
-    unknown size of a Reshape, and 1 is a size that an Expand leaves as it is.
+    The exporter computes these target shapes from the batch size of the input. In the constant target shape of a
+    Reshape, -1 stands for the unknown size. In that of an Expand, 1 stands for a size that the Expand does not change.
     """
     changes = 0
     types = _types(graph)
@@ -32,7 +32,10 @@ def resolve_shapes(graph: gs.Graph) -> PassResult:
 
 
 def _types(graph: gs.Graph) -> dict[str, int]:
-    """The element type of the second input of each CastLike, by name; inferred where the exporter left it out."""
+    """Return the element types of the second inputs of all CastLike nodes, by tensor name.
+
+    Shape inference finds the types that the exporter left out.
+    """
     likes = [node.inputs[1] for node in graph.nodes if node.op == "CastLike"]
     types = {like.name: int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype))) for like in likes if like.dtype}
     if all(like.name in types for like in likes):
@@ -42,7 +45,7 @@ def _types(graph: gs.Graph) -> dict[str, int]:
 
 
 def _target(node: gs.Node) -> list[int] | None:
-    """The target shape of a Reshape or Expand as a constant; None if it has to be computed when the model runs."""
+    """Return the constant target shape of a Reshape or Expand; None if it can only be computed when the model runs."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
     if after is None:
         return None
