@@ -1,12 +1,15 @@
-"""Lower precision, written into the graph on the host: an engine computes in the types of the model.
+"""Lower precision: changes an exported network so that it computes in float16 or int8.
 
-    fp16    weights and activations in half; membranes, thresholds, means and sums over many values in float32
-    int8    weights and inputs of convolutions and matrix products in 8 bits, all else in float32
+The types are written into the models at export, and an engine computes in the types of its model:
 
-A precision changes the constants of a network: it rounds the weights and adds scales. `lowered` returns the models with
-these constants, and the same network in PyTorch. An engine is judged by the spikes of that network in float64, because
-the rest is rounding, which is bounded (`tcja_runtime.evidence.rounding`). The effect of the constants is measured as
-accuracy, against the trained network.
+    fp16    weights and activations in float16; membranes, thresholds, means and sums over many values in float32
+    int8    weights and inputs of convolutions and matrix products in int8, everything else in float32
+
+A precision changes the constants of a network: it rounds the weights, and int8 adds scales. `lowered` returns the
+models with the new constants, and a PyTorch network with the same constants. The spikes of an engine are compared with
+those of this PyTorch network in float64. They can then differ only by rounding, which has a bound
+(`tcja_runtime.evidence.rounding`). The effect of the new constants is measured separately, as the difference in
+accuracy from the trained network.
 """
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
-r"""The flips that a lower precision would cause in each layer, predicted before an engine is built.
+r"""Predicts the spike flips that a lower precision would cause in each layer, before an engine is built.
 
-Each layer is teacher-forced, with its weights and inputs rounded to the precision. Its sampled neurons fire as the
-reference did, and their membranes h' then differ from the reference's membranes h by
+Each layer gets the spikes of the reference as input (it is teacher-forced). Its weights and inputs are rounded to the
+precision. The resets follow the reference's spikes, too, so the membranes h' of the sampled neurons differ from the
+reference's membranes h only by the rounding:
 
-    sigma         the root mean square of h' - h over the layer
+    sigma         the root mean square of h' - h over the sampled neurons of the layer
 
-A neuron at a distance m from its threshold fires otherwise if the error is larger than m. The errors are taken as
-normal, and the distances near 0 as evenly distributed with density p. The mean over all neurons and time steps is then
+A neuron with |h - threshold| = m flips if its error is larger than m and towards the threshold. The errors are taken as
+normally distributed, and the distances m near 0 as uniformly distributed with density p. The mean flip rate over all
+neurons and time steps is then
 
     flip rate     integral over m of p Q(m / sigma)  =  p sigma / sqrt(2 pi),        p = (share of m < d) / d
 
-Here d is at least NEAR times the threshold, so that enough sampled membranes are closer than d.
+where Q is the tail of the normal distribution. d is the larger of 3 sigma and NEAR times the threshold, so that enough
+sampled membranes are closer than d.
 """
 
 from __future__ import annotations
@@ -34,13 +37,14 @@ from tcja_runtime.evidence.trace import Reference, Witnesses
 from tcja_runtime.neuron import membranes
 
 FLIPS_PER_SPIKE = {"fp16": 1e-3, "int8": 1e-1}
-"""The most flips per spike of a layer that is lowered, by precision; a layer above it is better kept in float32.
+"""The largest acceptable number of flips per spike of a layer, by precision.
 
-Measured on the trained example: half flips about 4e-4 of the spikes of any layer. 8 bits flip about 1 of 100 spikes,
-and 1 of 20 in a layer whose input is not spikes. Neither changed the accuracy.
+The advice is to keep a layer with more flips in float32. Measured on the trained example: fp16 flips about 4e-4 of the
+spikes in any layer; int8 flips about 1 of 100 spikes, and 1 of 20 in a layer whose input is not spikes. Neither of them
+changed the accuracy.
 """
 NEAR = 0.1
-"""The smallest d of the module's docstring, as a share of the threshold."""
+"""The smallest value of d (see the module's docstring), as a share of the threshold."""
 
 _Rounding = Callable[[Tensor, int | None], Tensor]
 
@@ -51,8 +55,9 @@ class Advice:
 
     Attributes:
         precision: the precision, "fp16" or "int8".
-        flips: by layer, the predicted share of neurons and time steps that fire otherwise, teacher-forced.
-        keep: the layers that are better kept in float32.
+        flips: the predicted flip rate of each layer, by the layer's name: the share of all its neurons and time steps
+            that flip, from 0 to 0.5, if the layer is teacher-forced.
+        keep: the names of the layers that should be kept in float32.
     """
 
     precision: str
@@ -61,12 +66,12 @@ class Advice:
 
 
 def advise(network: nn.Module, inputs: Floats, reference: Reference, layers: Sequence[Layer]) -> list[Advice]:
-    """The advice for every lower precision, from some windows.
+    """Return the advice for each lower precision, fp16 and int8.
 
     Args:
         network: the trained network in eval mode; its weights are converted to float32 and stay so.
-        inputs: the windows [N, ...].
-        reference: the reference's recording of these windows.
+        inputs: the windows [N, ...] to predict from.
+        reference: the recording of the trained network in float64 on these windows.
         layers: the spiking layers of the network.
     """
     network.to(torch.float32)
@@ -81,9 +86,15 @@ def advise(network: nn.Module, inputs: Floats, reference: Reference, layers: Seq
 
 
 def _flips(layer: Layer, reference: Reference, rounded: npt.NDArray[Any]) -> float:
-    """The flip rate of a layer; `rounded` is the rounded currents [T, K] of its witnesses."""
+    """Return the predicted flip rate of a layer.
+
+    Args:
+        layer: the layer.
+        reference: the recording of the trained network.
+        rounded: the currents [T, K] of the layer's K witnesses (its recorded neurons) in the rounded network.
+    """
     neuron, witnesses = layer.neuron, reference.witnesses[layer.name]
-    # Other witnesses were chosen because they are undecided; with them small distances would look common.
+    # The other witnesses are recorded because they are undecided; with them, small distances would seem too frequent.
     sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.WINDOW_PLACES))
     fired = witnesses.of(reference.spikes[layer.name])[:, sampled]
     h = membranes(neuron, witnesses.values[:, sampled], fired)
@@ -94,7 +105,7 @@ def _flips(layer: Layer, reference: Reference, rounded: npt.NDArray[Any]) -> flo
 
 
 def _currents(network: nn.Module, inputs: Floats, reference: Reference) -> dict[str, npt.NDArray[Any]]:
-    """The currents [T, K] of the witnesses by layer, teacher-forced."""
+    """Run a network, each layer teacher-forced; return the currents [T, K] of the witnesses of each layer, by name."""
     found: dict[str, list[npt.NDArray[Any]]] = {}
 
     def forced(name: str, witnesses: Witnesses) -> Callable[[Tensor], Tensor]:
@@ -108,7 +119,7 @@ def _currents(network: nn.Module, inputs: Floats, reference: Reference) -> dict[
         return stand_in
 
     neurons = spiking_neurons(network)
-    for name in reference.spikes:  # a layer that is never called has none
+    for name in reference.spikes:  # a layer that is never called has no entry
         neurons[name].stand_in = forced(name, reference.witnesses[name])
     with torch.inference_mode():
         network(torch.from_numpy(inputs))
@@ -116,7 +127,7 @@ def _currents(network: nn.Module, inputs: Floats, reference: Reference) -> dict[
 
 
 def _rounded(network: nn.Module, rounding: _Rounding) -> nn.Module:
-    """A copy of a network with rounded weights, in which convolutions and products round their input."""
+    """Return a copy of a network in which convolutions and linear layers have rounded weights and round their input."""
     copied = copy.deepcopy(network)
     for module in copied.modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
@@ -127,13 +138,16 @@ def _rounded(network: nn.Module, rounding: _Rounding) -> nn.Module:
 
 
 def _half(values: Tensor, _axis: int | None) -> Tensor:
+    """Return values rounded to float16."""
     return values.half().to(values.dtype)
 
 
 def _int8(values: Tensor, axis: int | None) -> Tensor:
-    """Values rounded to 8 bits, symmetrically: weights with a scale for each index of `axis`, inputs (None) with one.
+    """Return values rounded to symmetric int8.
 
-    Inputs that are whole numbers, such as spikes, stay as they are.
+    Args:
+        values: the weight or the input. An input of integers, such as spikes, is returned unchanged.
+        axis: the axis of a weight that has one scale for each of its indices; None for an input, which has one scale.
     """
     if axis is None and bool((values == values.round()).all()):
         return values

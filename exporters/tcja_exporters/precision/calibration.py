@@ -1,11 +1,11 @@
-r"""The scales of quantised inputs, found on real windows.
+r"""Finds the scales of quantised inputs by running a network on real windows.
 
     q(x) = s * clip(round(x / s), -128, 127)
 
-The input of a layer can be small multiples of a power of two: spikes, event counts, means of four spikes. Then s is
-that power, and q(x) = x. For any other input s = r m / 127: m is the largest magnitude that was seen, and r in (0, 1]
-makes the mean of (q(x) - x)^2 least over a sample of the values. An r below 1 cuts off a few large values, and the many
-others are rounded less.
+If all values of an input are small multiples of a power of two, s is that power, and q(x) = x. Spikes, event counts and
+means of four spikes are such inputs. For any other input, s = r m / 127, where m is the largest magnitude in the
+windows, and r in [0.3, 1] minimises the mean of (q(x) - x)^2 over a sample of the values. With r < 1, a few large
+values are cut off, and all smaller values are rounded less.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from tcja_exporters.modules.quantizer import quantized
 from tcja_runtime.data.contract import Floats
 
 LARGEST = 127
-"""The largest magnitude of a symmetric weight in 8 bits."""
+"""The largest magnitude of a weight in symmetric int8."""
 CALIBRATION_WINDOWS = 256
-"""The number of windows to calibrate on; more change the scales little."""
+"""The number of windows for calibration; further windows change the scales little."""
 
 _FINEST = 6  # the finest grid of multiples is 2**-6
-_SAMPLE = 2**16  # values of a batch, and of all batches
+_SAMPLE = 2**16  # the largest number of sampled values of a batch, and of all batches
 _SHARES = np.linspace(0.3, 1.0, 71)  # the candidates for r
 
 
 def calibrate(
     network: nn.Module, modules: Iterable[str], batches: Iterable[Floats], advance: Callable[[int], None]
 ) -> dict[str, float]:
-    """The scales of the inputs of some modules, by module.
+    """Return the scales of the inputs of some modules, by the modules' names.
 
     Args:
         network: the network in eval mode; its weights are converted to float32 and stay so.
         modules: the names of the modules.
         batches: batches of windows [N, ...].
-        advance: a function that is called after each batch, with its number of windows.
+        advance: a function that is called after each batch with the number of windows in the batch, to show progress.
     """
     network.to(torch.float32)
     seen = {name: _InputValues() for name in sorted(modules)}
@@ -60,7 +60,11 @@ def calibrate(
 
 
 class _InputValues:
-    """The values that a module took as input: their largest magnitude, their grid, and a sample of them."""
+    """A summary of the values that a module took as input.
+
+    It holds the largest magnitude, the grid (the smallest g <= 6 such that all values are multiples of 2^-g, if there
+    is one), and a random sample of the values that are not zero.
+    """
 
     def __init__(self) -> None:
         self._largest = 0.0
@@ -69,7 +73,7 @@ class _InputValues:
         self._random = np.random.default_rng(0)
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Add the values of a batch."""
+        """Add the input values of a batch, of any shape."""
         flat = values.reshape(-1)
         self._largest = max(self._largest, float(np.abs(flat).max(initial=0.0)))
         while self._grid is not None and not _on_grid(flat, self._grid):
@@ -78,7 +82,7 @@ class _InputValues:
         self._sample.append(busy if len(busy) <= _SAMPLE else self._random.choice(busy, _SAMPLE, replace=False))
 
     def scale(self) -> float:
-        """The scale s of the module's docstring; 1 where all values are zero."""
+        """Return the scale s (see the module's docstring); 1 if all values are zero."""
         if self._largest == 0.0:
             return 1.0
         if self._grid is not None and self._largest * 2.0**self._grid <= LARGEST:

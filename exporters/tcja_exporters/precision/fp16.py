@@ -1,9 +1,9 @@
-"""FP16: the nodes of a graph that compute in half, and the casts between them and the others.
+"""FP16: chooses the nodes of a graph that compute in float16 ("half"), and adds casts to and from float16.
 
-Products with lowered weights and element-wise operations compute in half. Spiking neurons, kept modules, and all
-operators that are not known to be safe stay in float32. So do means and sums of many values, which half can neither
-hold nor add up. An operator that only moves or selects values is in half if the node that makes its input is, or if all
-nodes that read its output are. Casts then stand where the fewest bytes pass.
+In float16: convolutions and matrix products with lowered weights, and element-wise operations next to them. In float32:
+spiking neurons, the modules that the user keeps, means and sums of many values (whose range and rounding exceed
+float16), and all operators that are not known to be safe. An operator that only moves or selects values is in float16
+if the node before it is, or if all nodes after it are. With this rule, the casts are where the tensors are small.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _KIND = {_FLOAT: "float", _HALF: "half"}
 
 
 def to_half(graph: gs.Graph, weights: Iterable[str]) -> PassResult:
-    """Let products and the operators between them compute in half.
+    """Change a graph so that products, and the operators between them, compute in float16.
 
     Args:
-        graph: the graph, which is changed.
-        weights: the tensors of the weights that are lowered.
+        graph: the graph, which is changed in place.
+        weights: the names of the tensors of the weights that are lowered.
     """
     _complete_types(graph)
     chosen = _chosen(graph, set(weights))
@@ -67,7 +67,7 @@ def to_half(graph: gs.Graph, weights: Iterable[str]) -> PassResult:
 
 
 def _complete_types(graph: gs.Graph) -> None:
-    """Give results a type where an earlier pass left it open: in a float32 network these are float32."""
+    """Set the type of results to float32 where an earlier pass left the type open."""
     for node in graph.nodes:
         makes_floats = node.op in (*_PRODUCTS, *_ELEMENTWISE, custom_op.NAME) or (
             node.op in _MOVES and all(tensor.dtype == _FLOAT for tensor in node.inputs[:1])
@@ -77,7 +77,10 @@ def _complete_types(graph: gs.Graph) -> None:
 
 
 def _keep_name(tensor: gs.Variable) -> gs.Variable:
-    """Give the float32 result of a cast the name of the tensor that was cast, by which others look it up."""
+    """Give the float32 result of a cast the name of the tensor that was cast; return the given tensor.
+
+    Other code looks the tensor up by this name and expects float32. The tensor that was cast gets the suffix "/half".
+    """
     suffix = f"/{_KIND[_FLOAT]}"
     if tensor.name.endswith(suffix):
         source = tensor.inputs[0].inputs[0]
@@ -86,11 +89,11 @@ def _keep_name(tensor: gs.Variable) -> gs.Variable:
 
 
 def _chosen(graph: gs.Graph, weights: set[str]) -> set[str]:
-    """The names of the nodes that compute in half; `weights` are the tensors of the lowered weights."""
+    """Return the names of the nodes that compute in float16; `weights` are the tensors of the lowered weights."""
     chosen = {node.name for node in graph.nodes if node.op in _PRODUCTS and node.inputs[1].name in weights}
     able = {node.name for node in graph.nodes if node.op in _ELEMENTWISE and all(map(_holds, node.inputs))}
     movers = {node.name for node in graph.nodes if node.op in _MOVES}
-    # First the nodes whose inputs are in half, then those whose readers are all in half.
+    # First add the nodes whose inputs are in float16, then those whose readers are all in float16.
     for node in graph.nodes:
         made = [tensor.inputs[0].name in chosen if tensor.inputs else False for tensor in _data(node)]
         if (node.name in able and any(made)) or (node.name in movers and made and all(made)):
@@ -103,12 +106,12 @@ def _chosen(graph: gs.Graph, weights: set[str]) -> set[str]:
 
 
 def _data(node: gs.Node) -> list[gs.Variable]:
-    """The inputs of a node that are float32 and not constant."""
+    """Return the inputs of a node that are float32 and not constant."""
     return [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and tensor.dtype == _FLOAT]
 
 
 def _holds(tensor: gs.Tensor) -> bool:
-    """Whether half can hold a constant without rounding; true for every tensor that is not constant."""
+    """Whether float16 holds the values of a constant without rounding; true for every tensor that is not constant."""
     if not isinstance(tensor, gs.Constant) or tensor.values.dtype != _FLOAT:
         return True
     with np.errstate(over="ignore"):

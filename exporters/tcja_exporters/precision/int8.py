@@ -1,10 +1,10 @@
-"""INT8: symmetric quantisers before products, and weights in 8 bits.
+"""INT8: adds symmetric quantisers to the inputs of products, and stores their weights in int8.
 
     x -> QuantizeLinear -> DequantizeLinear -> product        one scale for the tensor, from calibration
     W in int8 -> DequantizeLinear -> product                  one scale for each output channel: the largest |w| / 127
 
-Zero points are 0, of type int8, and always written: TensorRT reads a missing one, or one of uint8, as int8 without an
-error.
+"Products" are convolutions and matrix products. Zero points are 0, have the type int8, and are always written, because
+TensorRT takes a missing zero point, or one of type uint8, as int8 without an error.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> PassResult:
     """Quantise the inputs and weights of products.
 
     Args:
-        graph: the graph, which is changed.
-        scales: the scale of a product's input, by the tensor of its weight; other products stay in float32.
+        graph: the graph, which is changed in place.
+        scales: the scale of a product's input, by the name of the tensor of its weight. Products without an entry stay
+            in float32.
     """
     changes = 0
     names = Counter[str]()
@@ -40,9 +41,14 @@ def to_int8(graph: gs.Graph, scales: Mapping[str, float]) -> PassResult:
 
 
 def _quantized(graph: gs.Graph, node: gs.Node, scale: float, names: Counter[str]) -> gs.Variable:
-    """A product's input behind a quantiser.
+    """Add a quantiser and a dequantiser after the input of a product; return the dequantised tensor.
 
-    `names` counts the quantisers of each module: a network that loops over time uses a module once a time step.
+    Args:
+        graph: the graph.
+        node: the product.
+        scale: the scale of the input.
+        names: the number of quantisers that each module has so far, by module, for unique names. A network that loops
+            over time uses a module once a time step.
     """
     x = node.inputs[0]
     constants = [
@@ -60,7 +66,7 @@ def _quantized(graph: gs.Graph, node: gs.Node, scale: float, names: Counter[str]
 
 
 def _dequantized(graph: gs.Graph, weight: gs.Constant, axis: int) -> None:
-    """Replace a weight by its 8 bits and a DequantizeLinear, whose output has the weight's name."""
+    """Replace a weight by an int8 tensor and a DequantizeLinear, whose output has the name of the weight."""
     integers, scales = in_8_bits(weight.values, axis)
     name, readers = weight.name, list(weight.outputs)
     made = gs.Variable(name, np.float32, weight.values.shape)
@@ -75,7 +81,7 @@ def _dequantized(graph: gs.Graph, weight: gs.Constant, axis: int) -> None:
 
 
 def in_8_bits(weight: npt.NDArray[np.float32], axis: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """A weight in int8, and its scales, one for each index of an axis."""
+    """Return a weight in int8, and its scales, one for each index of an axis."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight).max(axis=others)
     scales = np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)

@@ -23,7 +23,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32
 
 MODEL_ARITHMETIC = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
-"""The arithmetic of a model by precision. With 8 bits it is float32, because products of 8 bits are exact."""
+"""The arithmetic of a model, by precision. For int8 it is FLOAT32, because products of int8 values are exact."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Lowered:
     """A network in one precision.
 
     Attributes:
-        exported: the models.
-        network: the same network in PyTorch, with the constants of the models.
+        exported: the exported models of the network.
+        network: the network in PyTorch, with the same constants as the models.
         precision: the precision, one of `tcja_runtime.choices.PRECISIONS`.
     """
 
@@ -44,14 +44,14 @@ class Lowered:
 def lowered(
     network: nn.Module, exported: Exported, precision: str, kept: set[str], scales: Mapping[str, float]
 ) -> Lowered:
-    """An exported network in a lower precision.
+    """Return an exported network in a lower precision.
 
     Args:
-        network: the trained network.
+        network: the trained network; it is copied.
         exported: the models of the network in float32.
         precision: the precision, "fp16" or "int8".
-        kept: the modules whose weights stay in float32.
-        scales: the scales of the modules' inputs, for "int8"; a module without a scale stays in float32, too.
+        kept: the names of the modules whose weights stay in float32.
+        scales: the scales of the modules' inputs, by module, for "int8"; a module without a scale stays in float32.
     """
     chosen = [
         weight
@@ -78,12 +78,12 @@ def lowered(
 
 
 def _quantized_input(_module: nn.Module, args: tuple[Tensor, ...], *, scale: float) -> tuple[Tensor, ...]:
-    """The arguments of a module with its input quantised: a hook before its forward."""
+    """Return the arguments of a module's forward with the input quantised; used as a hook before the forward."""
     return (quantized(args[0], scale), *args[1:])
 
 
 def _constants(model: onnx.ModelProto, weights: list[Weight]) -> dict[str, Floats]:
-    """The weights and biases of a model in float32, by tensor."""
+    """Return the values of a model's weights and biases in float32, by the names of their tensors."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     makers = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
 

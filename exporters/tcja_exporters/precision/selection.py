@@ -1,4 +1,4 @@
-"""The choice of the weights that are lowered: all but those of the modules that the user keeps in float32."""
+"""Chooses the modules whose weights are lowered, and those that the user keeps in float32."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from tcja_runtime.bundle.signature import Layer, Weight
 from tcja_runtime.errors import BadInput
 
 ADVISED, NOTHING = "advised", "nothing"
-"""Two words in place of names: keep the layers of the advice (`tcja_exporters.precision.advice`), or keep nothing."""
+"""Two words that `keep` takes in place of names of layers: keep the layers of the advice, or keep no layer.
+
+The advice is that of `tcja_exporters.precision.advice`.
+"""
 
 
 def keep_in_float32(
     names: Iterable[str], model: onnx.ModelProto, weights: Sequence[Weight], layers: Sequence[Layer]
 ) -> set[str]:
-    """The modules to keep in float32.
+    """Return the names of the modules to keep in float32.
 
     Args:
-        names: the names of modules, whose inner modules are kept too, or of spiking layers. A spiking layer keeps the
-            modules between it and the spiking layers before it.
-        model: the model with TcjaLif nodes.
-        weights: the weights of its convolutions and products.
-        layers: its spiking layers.
+        names: names of modules or of spiking layers. The name of a module keeps the module and all modules inside it.
+            The name of a spiking layer keeps the modules between this layer and the spiking layers before it.
+        model: the canonical model, with TcjaLif nodes.
+        weights: the weights of the model's convolutions and matrix products.
+        layers: the spiking layers of the model.
 
     Raises:
-        BadInput: a name is neither that of a module with weights nor that of a spiking layer.
+        BadInput: a name is neither the name of a module with weights nor that of a spiking layer.
     """
     leading = {layer.name: _leading_to(layer.name, model, weights) for layer in layers}
     kept: set[str] = set()
@@ -42,15 +45,15 @@ def keep_in_float32(
 
 
 def quantizable(model: onnx.ModelProto, weights: Sequence[Weight], attention: Iterable[str]) -> set[str]:
-    """The modules whose products are worth quantising.
+    """Return the names of the modules whose products should be quantised.
 
     Attention blocks are left out: they are small, and their errors change many spikes. Transposed convolutions are
     left out, because TensorRT has few kernels for them in 8 bits.
 
     Args:
-        model: the model with TcjaLif nodes.
-        weights: the weights of its convolutions and products.
-        attention: the names of its attention blocks.
+        model: the canonical model, with TcjaLif nodes.
+        weights: the weights of the model's convolutions and matrix products.
+        attention: the names of the model's attention blocks.
     """
     kinds = {tensor: node.op_type for node in model.graph.node for tensor in node.input}
     within = tuple(f"{name}." for name in attention)
@@ -62,7 +65,7 @@ def quantizable(model: onnx.ModelProto, weights: Sequence[Weight], attention: It
 
 
 def _leading_to(layer: str, model: onnx.ModelProto, weights: Sequence[Weight]) -> set[str]:
-    """The modules of the weights between a spiking layer and those before it."""
+    """Return the modules with weights between a spiking layer and the spiking layers before it."""
     makers = {tensor: node for node in model.graph.node for tensor in node.output}
     modules = {weight.tensor: weight.module for weight in weights}
     (fires,) = (node for node in model.graph.node if node.name == f"{layer}/{custom_op.NAME}")
