@@ -1,4 +1,4 @@
-"""The Jetson modules: their highest speeds and their power, as NVIDIA publishes them.
+"""The Jetson modules: their peak speeds and their power, as NVIDIA publishes them.
 
 A GPU with S streaming multiprocessors (SMs) at clock f computes at most this many operations a second:
 
@@ -6,16 +6,16 @@ A GPU with S streaming multiprocessors (SMs) at clock f computes at most this ma
     fp16    S * k16 * f       tensor cores, dense, k16 operations an SM a clock
     int8    S * k8 * f        tensor cores, dense, k8 operations an SM a clock
 
-Its memory, B bits wide, moves B / 8 * 2 f_memory bytes a second, as LPDDR transfers twice a clock. Float32 does not use
-the tensor cores, because TensorRT's TF32 is off where float32 parity is claimed. DLAs are not counted: networks here
-run on the GPU.
+A memory bus of B bits moves B / 8 * 2 f_memory bytes a second, because LPDDR transfers twice a clock. Float32 does not
+use the tensor cores: they would compute in TF32, which is off in engines that must agree with float32. The deep
+learning accelerators (DLA) are not counted, because the networks run on the GPU.
 
 k16 and k8 depend on the architecture: Volta 1024 and 2048, Ampere 2048 and 4096, Thor's Blackwell 8192 and 16384. With
-the clocks they give the totals that the data sheets print; the tests check it. Sparse figures of a data sheet are twice
-as high. They need weights pruned 2:4, and the weights of spiking networks are not.
+the clocks they give the totals in the data sheets; the tests check this. The "sparse" figures of a data sheet are twice
+as high. They are only for weights that are pruned 2:4, which these networks do not have.
 
-`SOURCES` names the sources. The figures of Orin Nano and Orin NX were read in the data sheets themselves, the others in
-transcriptions of theirs. "Not verified" marks a figure that was found in neither.
+`SOURCES` names the sources. The figures of Orin Nano and Orin NX are from the data sheets, those of the other modules
+from transcriptions of the data sheets. "Not verified" marks a figure that was found in no source.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOURCES = {
     "ORIN_MODES": "Jetson Linux Developer Guide r36.5, Platform Power and Performance",
     "THOR_MODES": "Jetson Linux Developer Guide r38.4, Platform Power and Performance",
 }
-"""NVIDIA's publications with the figures, by a short name."""
+"""The publications of NVIDIA that contain the figures, by a short name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Mode:
     """A power mode of nvpmodel.
 
     Attributes:
-        name: the name that nvpmodel gives it, such as "15W".
+        name: the name of the mode in nvpmodel, such as "15W".
         watts: the power budget of the module; for a mode without one (MAXN), the module's highest published power.
         gpu_mhz: the highest clock of the GPU, in MHz.
         memory_mhz: the highest clock of the memory, in MHz.
-        sms: the number of streaming multiprocessors that are on.
+        sms: the number of streaming multiprocessors (SMs) that are switched on.
     """
 
     name: str
@@ -60,14 +60,14 @@ class Board:
     """A Jetson module.
 
     Attributes:
-        name: the name for `device`, such as "orin-nano".
-        title: the full name.
+        name: the name of the board in the argument `device`, such as "orin-nano".
+        title: the full name of the module.
         cores: the number of CUDA cores of an SM.
         fp16: the dense FP16 operations of an SM's tensor cores a clock; a multiply-add is two operations.
         int8: the dense INT8 operations of an SM's tensor cores a clock.
         bus: the width of the memory bus, in bits.
         memory: the size of the memory that GPU and processor share, in bytes.
-        modes: the power modes, the default first.
+        modes: the power modes; the first one is the default.
         sources: the sources of the figures, keys of `SOURCES`.
     """
 
@@ -82,7 +82,7 @@ class Board:
     sources: tuple[str, ...]
 
     def mode(self, name: str | None = None) -> Mode:
-        """A power mode by its name, in any case; the default mode for None.
+        """Return the power mode with a name, in upper or lower case; for None, the default mode.
 
         Raises:
             BadInput: the board has no mode of that name.
@@ -231,7 +231,7 @@ _BOARDS = (
         title="Jetson Xavier NX",
         **_VOLTA,
         bus=128,
-        memory=8 * _GB,  # there is one of 16 GB, else the same
+        memory=8 * _GB,  # there is a variant with 16 GB, otherwise the same
         modes=(Mode("20W_6CORE", 20, 1100, 1866, 6),),
         sources=("XAVIER",),
     ),
@@ -261,7 +261,7 @@ _BOARDS = (
 )
 
 BOARDS = {board.name: board for board in _BOARDS}
-"""The boards by name. A Super mode needs its own flashed image, so a module in it is a board of its own."""
+"""The boards by name. A Super mode needs another flashed image, so a module in Super mode is a separate board."""
 
 _OTHER_NAMES = {
     "orin-nano-8gb": "orin-nano",
@@ -277,7 +277,7 @@ class Device:
 
     Attributes:
         board: the board.
-        mode: the power mode, one of the board's.
+        mode: the power mode, one of `board.modes`.
     """
 
     board: Board
@@ -285,10 +285,10 @@ class Device:
 
     @classmethod
     def named(cls, device: str) -> Device:
-        """The device NAME or NAME:MODE, such as "orin-nano" or "agx-orin:30W".
+        """Return the device with a name: NAME or NAME:MODE, such as "orin-nano" or "agx-orin:30W".
 
         Raises:
-            BadInput: there is no such board, or it has no such mode.
+            BadInput: no board has this name, or the board has no such mode.
         """
         name, _, mode = device.lower().partition(":")
         board = BOARDS.get(_OTHER_NAMES.get(name, name))
@@ -297,10 +297,10 @@ class Device:
         return cls(board, board.mode(mode or None))
 
     def peak(self, precision: str) -> float:
-        """The highest number of dense operations a second; a multiply-add is two operations.
+        """Return the peak speed: the highest number of dense operations a second; a multiply-add is two operations.
 
         Args:
-            precision: one of `tcja_runtime.choices.PRECISIONS`.
+            precision: the precision, one of `tcja_runtime.choices.PRECISIONS`.
         """
         board, mode = self.board, self.mode
         rate = {"fp32": 2 * board.cores, "fp16": board.fp16, "int8": board.int8}[precision]

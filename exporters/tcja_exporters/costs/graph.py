@@ -1,4 +1,4 @@
-"""An ONNX graph with the shape and type of every tensor, so that its costs can be counted."""
+"""An ONNX graph with the shape and type of every tensor, from which its costs are counted."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.model_file.scan_pooling import expose_spikes
 
 Content: TypeAlias = Literal["spikes", "graded", "values"]
-"""What a tensor holds: spikes (0 or 1), graded spikes (0 where no neuron fired and other numbers elsewhere, such as
-spikes after a gate or means of spikes), or any other values."""
+"""The content of a tensor.
+
+"spikes" are 0 or 1. "graded" are graded spikes: 0 where no neuron fired, any number elsewhere; such as spikes after a
+gate, or means of spikes. "values" are all other numbers.
+"""
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""The operators that multiply and add."""
+"""The products: operators that multiply weights and add up."""
 
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "DequantizeLinear")
-"""The operators whose output is their input in memory, under another name, shape or scale."""
+"""The operators whose output is the same memory as their input, with another name, shape or scale."""
 
 FREE = ("Constant", "ConstantOfShape", "Shape")
 """The operators that neither compute nor move data."""
 
 MOVES = ("Transpose", "Expand", "Slice", "Gather", "Split", "Concat", "Pad", "Cast", "Tile")
-"""The operators that move data and do not compute."""
+"""The operators that move data without computing."""
 
 PARTS = ("Slice", "Gather")
-"""The operators that read only a part of their input, as much as they write."""
+"""The operators that read only a part of their input, of the same size as their output."""
 
 POOLS = ("MaxPool", "AveragePool")
+"""The pooling operators."""
 
 _WEIGHTS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8)
 
@@ -42,12 +46,12 @@ class SizedGraph:
     """A graph in which every tensor has a shape and a type.
 
     Attributes:
-        nodes: the nodes, in the order they run.
+        nodes: the nodes, in the order in which they run.
         inputs: the names of the graph's inputs.
         outputs: the names of the graph's outputs.
         constants: the constant tensors by name.
         types: the types of the other tensors by name.
-        makers: the node that makes a tensor, by the tensor's name.
+        makers: the node that makes each tensor, by the tensor's name.
     """
 
     nodes: list[onnx.NodeProto]
@@ -59,10 +63,14 @@ class SizedGraph:
 
     @classmethod
     def of(cls, model: onnx.ModelProto, batch: int) -> SizedGraph:
-        """The graph of a model for a number of windows at a time.
+        """Return the graph of a model with a fixed number of windows at a time.
+
+        Args:
+            model: the model.
+            batch: the number of windows.
 
         Raises:
-            BadInput: a shape is not known, or `batch` is not the model's fixed batch.
+            BadInput: shape inference fails, more axes than the batch are open, or the model has another fixed batch.
         """
         graph = _inferred(model, batch).graph
         constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -86,7 +94,7 @@ class SizedGraph:
         )
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """The shape of a tensor.
+        """Return the shape of a tensor.
 
         Raises:
             BadInput: the shape is not known.
@@ -100,25 +108,25 @@ class SizedGraph:
         return tuple(dim.dim_value for dim in dims)
 
     def size(self, tensor: str) -> int:
-        """The number of values of a tensor."""
+        """Return the number of values of a tensor."""
         return math.prod(self.shape(tensor))
 
     def type(self, tensor: str) -> int:
-        """The type of a tensor's values, as `onnx.TensorProto` numbers it."""
+        """Return the type of a tensor's values, a number of `onnx.TensorProto.DataType`."""
         return int(self.constants[tensor].data_type if tensor in self.constants else self.types[tensor].elem_type)
 
     def stored(self, tensor: str) -> str:
-        """The tensor in memory of which a tensor is a view; the tensor itself if it is no view."""
+        """Return the tensor whose memory a tensor uses: the tensor itself, or the one of which it is a view."""
         while tensor in self.makers and self.makers[tensor].op_type in VIEWS:
             tensor = self.makers[tensor].input[0]
         return tensor
 
     def bytes(self, tensor: str) -> int:
-        """The size of a tensor in bytes."""
+        """Return the size of a tensor in bytes."""
         return self.size(tensor) * int(helper.tensor_dtype_to_np_dtype(self.type(tensor)).itemsize)
 
     def values(self, tensor: str) -> npt.NDArray[Any]:
-        """The values of a constant tensor.
+        """Return the values of a constant tensor.
 
         Raises:
             BadInput: the tensor is not constant.
@@ -128,20 +136,24 @@ class SizedGraph:
         return numpy_helper.to_array(self.constants[tensor])
 
     def is_weight(self, tensor: str) -> bool:
-        """Whether a tensor is a constant with axes and of a weight's type, so neither a shape nor a single scale."""
+        """Whether a tensor is a weight: a constant of floats or int8 with at least one axis."""
         constant = self.constants.get(tensor)
         return constant is not None and len(constant.dims) > 0 and constant.data_type in _WEIGHTS
 
 
 def _inferred(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """The model with a fixed batch and with the shape of every tensor that shape inference finds."""
+    """Return a model with a fixed batch, and with the shapes of all tensors that shape inference finds.
+
+    Raises:
+        BadInput: as in `SizedGraph.of`.
+    """
     fixed = onnx.ModelProto.FromString(expose_spikes(model.SerializeToString()))
     axes = [dim for value in fixed.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param]
     if len({dim.dim_param for dim in axes}) > 1:
         names = ", ".join(sorted({dim.dim_param for dim in axes}))
         raise BadInput(f"the costs of the model are not known: its inputs have more open axes than a batch ({names})")
     if not axes and batch != 1:
-        raise BadInput(f"`batch` {batch}: the model has a fixed batch of its own")
+        raise BadInput(f"`batch` {batch}: the model has another fixed batch")
     for dim in axes:
         dim.dim_value = batch
     # The shapes in the file have a symbol for the batch.
@@ -156,6 +168,6 @@ def _inferred(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """The value of a node's attribute, or `default` where the node does not have it."""
+    """Return the value of a node's attribute; `default` if the node does not have it."""
     found = [helper.get_attribute_value(each) for each in node.attribute if each.name == name]
     return found[0] if found else default

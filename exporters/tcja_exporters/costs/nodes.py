@@ -22,14 +22,15 @@ class NodeCost:
         name: the name of the node, MODULE/OPERATOR.
         operator: the ONNX operator.
         precision: the precision that the node computes in, one of `tcja_runtime.choices.PRECISIONS`.
-        macs: the multiply-adds; 0 where the node is no product.
-        operations: all operations; a multiply-add is two.
-        parameters: the number of weights that the node reads. Weights that an earlier node reads are not counted again.
-        weight_bytes: the size of these weights as they are stored, in bytes.
+        macs: the number of multiply-adds; 0 if the node is not a product.
+        operations: the number of all operations; a multiply-add is two operations.
+        parameters: the number of weights that the node reads and that no earlier node reads.
+        weight_bytes: the stored size of these weights, in bytes.
         read: the size of the weights and data that the node reads, in bytes.
         written: the size of the data that the node writes, in bytes.
-        live: the size of the data that is in memory while the node runs, in bytes.
-        takes: what the node's first input holds: "spikes", "graded" or "values" (`tcja_exporters.costs.graph.Content`).
+        live: the size of all data in memory while the node runs, without weights, in bytes.
+        takes: the content of the node's first input: "spikes", "graded" or "values"
+            (`tcja_exporters.costs.graph.Content`).
     """
 
     name: str
@@ -46,29 +47,29 @@ class NodeCost:
 
     @property
     def module(self) -> str:
-        """The PyTorch module that the node comes from; empty for a node of the whole network."""
+        """The name of the PyTorch module that the node comes from; empty for a node of the whole network."""
         return self.name.rpartition("/")[0]
 
     @property
     def moved(self) -> int:
-        """The bytes that move between memory and GPU."""
+        """The number of bytes that move between memory and GPU."""
         return self.read + self.written
 
     def compute_seconds(self, device: Device) -> float:
-        """The time that the operations take at least."""
+        """Return the shortest possible time of the operations, in seconds."""
         return self.operations / device.peak(self.precision)
 
     def memory_seconds(self, device: Device) -> float:
-        """The time that moving the bytes takes at least."""
+        """Return the shortest possible time to move the bytes, in seconds."""
         return self.moved / device.bandwidth
 
 
 def node_costs(graph: SizedGraph, contents: Mapping[str, Content]) -> Iterator[NodeCost]:
-    """The costs of the nodes that compute or move data, in the order they run.
+    """Yield the costs of the nodes that compute or move data, in the order in which they run.
 
     Args:
         graph: the graph.
-        contents: what every tensor holds, by name.
+        contents: the content of every tensor, by name.
 
     Raises:
         BadInput: the costs of an operator are not known.
@@ -101,10 +102,10 @@ def node_costs(graph: SizedGraph, contents: Mapping[str, Content]) -> Iterator[N
 
 
 def _live_bytes(graph: SizedGraph) -> list[int]:
-    """The bytes of data in memory while each node runs.
+    """Return the number of bytes of data in memory while each node runs, in the order of the nodes.
 
-    These are the tensors that were made before the node or by it, and that it or a later node reads or the graph
-    returns.
+    A tensor is in memory from the node that makes it to the last node that reads it. An output of the graph stays to
+    the end.
     """
     last = {graph.stored(tensor): i for i, node in enumerate(graph.nodes) for tensor in node.input if tensor}
     last |= {graph.stored(tensor): len(graph.nodes) for tensor in graph.outputs}
@@ -120,7 +121,7 @@ def _live_bytes(graph: SizedGraph) -> list[int]:
 
 
 def _precision(graph: SizedGraph, node: onnx.NodeProto) -> str:
-    """The precision of a product: int8 if both operands are int8, else that of its first input."""
+    """Return the precision of a product: int8 if both operands are int8, otherwise the precision of the first input."""
     types = {graph.type(graph.stored(tensor)) for tensor in node.input[:2]}
     if types == {onnx.TensorProto.INT8}:
         return "int8"

@@ -2,7 +2,7 @@ r"""The costs of a network: operations, bytes, memory, time and energy of each m
 
 A node has an output of n_y values, an input of n_x values and a weight of n_W values:
 
-    convolution      n_y n_W / C_out      multiply-adds; a padded border counts like the inside
+    convolution      n_y n_W / C_out      multiply-adds; padded values count like others
     transposed       n_x n_W / C_in       multiply-adds
     matrix product   n_y K                multiply-adds; K is the number of terms of each sum
     neuron           o n_x                operations; o is the operations of a time step (5 for a LIF with hard reset)
@@ -10,31 +10,31 @@ A node has an output of n_y values, an input of n_x values and a weight of n_W v
     mean or sum      n_x                  operations, over any axes
     any other        n_y                  operations
 
-A multiply-add is two operations, a bias is one operation a value. A node reads its input once and writes its output
-once; it reads its weights once, whatever the batch is. An operator that only renames values (reshape) moves no bytes.
-Quantised data moves in 8 bits: a DequantizeLinear counts as a part of the node that reads it. TensorRT fuses
-neighbouring nodes and then moves fewer bytes than this.
+A multiply-add is two operations. A bias is one operation a value. For a batch of any size, a node reads its input once,
+reads its weights once, and writes its output once. A reshape moves no bytes. Quantised data moves in 8 bits: a
+DequantizeLinear counts as a part of the node that reads it. TensorRT fuses neighbouring nodes, so it moves fewer bytes.
 
 The roofline (Williams, Waterman and Patterson, Communications of the ACM 52(4), 2009) is a lower bound of the time of
-nodes that run one after the other. It assumes the peak and the bandwidth of the board:
+nodes that run one after the other, at the peak speed and the highest bandwidth of the board:
 
     t = sum over nodes of max(operations / peak, bytes / bandwidth)        E = P t
 
-Products use the peak of their precision, all other nodes the peak of float32. P is the power budget of the power mode,
-so E is the most that the module may draw in that time, not a measurement. The memory is that of a runtime that fuses
-nothing and frees each tensor after its last use; the weights come on top.
+For products, the peak is that of their precision; for all other nodes, that of float32. P is the power budget of the
+power mode, so E is the largest energy that the module may use in the time t, not a measurement. The memory is that of a
+runtime that fuses nothing and frees each tensor after its last use; the memory of the weights is not included.
 
 Synaptic operations are counted as in the literature on spiking networks. r is the share of a product's input that is
 not zero, measured over all T time steps:
 
     spikes           r MACs accumulates, E_AC = 0.9 pJ each
-    graded spikes    r MACs multiply-adds, E_MAC = 4.6 pJ each: spikes behind a gate, or means of spikes
-    anything else    MACs multiply-adds: frames, means, and all that is not known to be spikes
+    graded spikes    r MACs multiply-adds, E_MAC = 4.6 pJ each: spikes after a gate, or means of spikes
+    other values     MACs multiply-adds: frames, means, and all values that are not known to be spikes
 
 The energies are those of a 32-bit float addition and multiply-add at 45 nm: Horowitz, "Computing's energy problem",
-ISSCC 2014. Rathi and Roy, "DIET-SNN", IEEE TNNLS (2021), count in the same way. A pool passes spikes on, so r is
-measured behind it. As r is a mean, a spike next to a padded border counts as many targets as a spike inside. These are
-the energies of the arithmetic in a chip that skips zeros, without its memory; a GPU does not skip zeros.
+ISSCC 2014. Rathi and Roy, "DIET-SNN", IEEE TNNLS (2021), count in the same way. If a pool is
+between the spikes and the product, r is measured after the pool. r is a mean, so a spike at the border of a map counts
+the same number of targets as a spike inside. These are the energies of the arithmetic in a chip that skips zeros,
+without the energy of its memory; a GPU does not skip zeros.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ class ModuleCost:
     """The costs of a PyTorch module for one batch.
 
     Attributes:
-        module: the name of the module; empty for the whole network, and for nodes of no module.
-        macs: the multiply-adds.
-        operations: all operations; a multiply-add is two.
-        parameters: the number of weights, with batch norms folded into them.
-        bytes_moved: the bytes that move between memory and GPU, weights included.
-        activation_bytes: the most data in memory at a time while the module runs, in bytes.
+        module: the name of the module; empty for the whole network, and for nodes that belong to no module.
+        macs: the number of multiply-adds.
+        operations: the number of all operations; a multiply-add is two operations.
+        parameters: the number of weights, after batch norms are folded into them.
+        bytes_moved: the number of bytes that move between memory and GPU, including weights.
+        activation_bytes: the largest size of the data in memory while the module runs, without weights, in bytes.
         seconds: the roofline time; None without a device.
-        bound: the limit of most of that time, "compute" or "memory"; None without a device.
-        joules: the energy in that time at the power of the mode; None without a device.
+        bound: what limits most of that time: "compute" or "memory"; None without a device.
+        joules: the energy, which is that time multiplied by the power of the mode; None without a device.
     """
 
     module: str
@@ -87,9 +87,9 @@ class Costs:
 
     Attributes:
         batch: the number of windows at a time.
-        nodes: the costs of the nodes, in the order they run.
+        nodes: the costs of the nodes, in the order in which they run.
         model: the model.
-        contents: the content of every tensor.
+        contents: the content of every tensor, by name.
     """
 
     batch: int
@@ -99,15 +99,16 @@ class Costs:
 
     @classmethod
     def of(cls, model: onnx.ModelProto, batch: int = 1, *, spiking: bool = False) -> Costs:
-        """The costs of a model.
+        """Return the costs of a model.
 
         Args:
-            model: a model with TcjaLif nodes or in standard operators; its weights need not be loaded.
+            model: a model with TcjaLif nodes or in standard operators; the values of its weights are not needed.
             batch: the number of windows at a time.
             spiking: whether the model's input is spikes.
 
         Raises:
-            BadInput: an operator has no rule, a tensor has no known shape, or more axes than the batch are open.
+            BadInput: an operator has no rule, a tensor has no known shape, the model has another fixed batch, or more
+                axes than the batch are open.
         """
         graph = SizedGraph.of(model, batch)
         contents = synapses.contents(graph, spiking=spiking)
@@ -119,26 +120,31 @@ class Costs:
         return sum(node.weight_bytes for node in self.nodes)
 
     def modules(self, device: Device | None = None) -> list[ModuleCost]:
-        """The costs of each module, in the order they run; with time and energy if a device is given."""
+        """Return the costs of each module, in the order in which the modules run; with time and energy for a device."""
         nodes: dict[str, list[NodeCost]] = {}
         for node in self.nodes:
             nodes.setdefault(node.module, []).append(node)
         return [_module_cost(module, found, device) for module, found in nodes.items()]
 
     def total(self, device: Device | None = None) -> ModuleCost:
-        """The costs of the whole network; with time and energy if a device is given."""
+        """Return the costs of the whole network; with time and energy for a device."""
         return _module_cost("", self.nodes, device)
 
     def rates(self, golden: Golden) -> FiringRates:
-        """The firing rates at the input of each product, over the windows and time steps of golden vectors.
+        """Return the firing rates at the input of each product, over the windows and time steps of golden vectors.
 
         Raises:
-            BadInput: the golden vectors have no spikes of a layer of the model.
+            BadInput: the golden vectors have no spikes of a layer of the model, or the padding of an operator before a
+                product has no rule.
         """
         return synapses.firing_rates(SizedGraph.of(self.model, 1), self.contents, golden)
 
     def synapses(self, rates: FiringRates) -> list[SynapticCost]:
-        """The synaptic operations of each module's products, for one window."""
+        """Return the synaptic operations of each module's products, for one window.
+
+        Args:
+            rates: the firing rates that `rates` returns.
+        """
         products: dict[tuple[str, Content], list[NodeCost]] = {}
         for node in self.nodes:
             if node.macs:

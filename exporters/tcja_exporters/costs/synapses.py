@@ -1,4 +1,4 @@
-"""The synaptic operations of a graph, counted with the firing rates that golden vectors have."""
+"""The synaptic operations of a graph, counted with the firing rates in golden vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ E_MAC, E_AC = 4.6e-12, 0.9e-12
 """The energies of a multiply-accumulate and of an accumulate, in joules."""
 
 FiringRates: TypeAlias = Mapping[str, float]
-"""The share of a product's input that is not zero, by the name of the product's node; only where that is spikes."""
+"""The share of a product's input that is not zero, by the name of the product's node.
+
+It has only the products whose input is spikes, graded or not.
+"""
 
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -36,10 +39,11 @@ class SynapticCost:
     Attributes:
         module: the name of the PyTorch module.
         takes: the content of the products' input.
-        rate: the share of the input that is not zero; 1 where zeros are not skipped.
-        macs: the multiply-adds of the same products if their input were dense.
-        accumulates: the number of additions of a weight.
-        multiply_accumulates: the number of multiply-adds that remain.
+        rate: the share of the input that is not zero; 1 if the content is "values", whose zeros are not skipped.
+        macs: the number of multiply-adds without skipping zeros.
+        accumulates: the number of additions of a weight, one for each spike and target; 0 if the input is not spikes.
+        multiply_accumulates: the number of multiply-adds, without those that zeros of graded spikes save; 0 if the
+            input is spikes.
         joules: the energy of the additions and multiply-adds.
     """
 
@@ -53,11 +57,11 @@ class SynapticCost:
 
 
 def synaptic_cost(products: Sequence[NodeCost], batch: int, rates: FiringRates) -> SynapticCost:
-    """The synaptic operations of products of one module with one content of their inputs.
+    """Return the synaptic operations of products that are of one module and whose inputs have the same content.
 
     Args:
-        products: the products, one at least.
-        batch: the number of windows at a time of their costs.
+        products: the costs of the products, at least one.
+        batch: the number of windows that these costs are for.
         rates: the firing rates at the inputs of products that take spikes.
     """
     takes = products[0].takes
@@ -76,7 +80,12 @@ def synaptic_cost(products: Sequence[NodeCost], batch: int, rates: FiringRates) 
 
 
 def contents(graph: SizedGraph, *, spiking: bool) -> Mapping[str, Content]:
-    """The content of every tensor; `spiking` says whether the graph's inputs are spikes."""
+    """Return the content of every tensor, by name; a tensor without an entry holds "values".
+
+    Args:
+        graph: the graph.
+        spiking: whether the inputs of the graph are spikes.
+    """
     found: dict[str, Content] = collections.defaultdict(lambda: "values")
     found |= {tensor: "spikes" for tensor in graph.inputs if spiking}
     layers = {spikes_tensor(module) for module in _spiking_layers(graph)}
@@ -94,7 +103,10 @@ def contents(graph: SizedGraph, *, spiking: bool) -> Mapping[str, Content]:
 
 
 def _spiking_layers(graph: SizedGraph) -> Iterator[str]:
-    """The modules of the spiking layers, in any time form: those with a tensor of currents and a tensor of spikes."""
+    """Yield the modules of the spiking layers, which are those with a tensor of currents and a tensor of spikes.
+
+    These two tensors exist in every time form.
+    """
     made = [tensor for node in graph.nodes for tensor in node.output]
     for tensor in made:
         module = tensor.rpartition("/")[0]
@@ -103,21 +115,22 @@ def _spiking_layers(graph: SizedGraph) -> Iterator[str]:
 
 
 def _gated(node: onnx.NodeProto, contents: Mapping[str, Content]) -> str:
-    """The factor of an element-wise product that holds spikes; the first factor where none does."""
+    """Return the factor of an element-wise product that holds spikes; the first factor if no factor does."""
     factors: list[str] = list(node.input)
     return next((tensor for tensor in factors if contents[tensor] != "values"), factors[0])
 
 
 def firing_rates(graph: SizedGraph, contents: Mapping[str, Content], golden: Golden) -> FiringRates:
-    """The firing rates at the inputs of the products that take spikes, graded or not.
+    """Return the firing rates at the inputs of the products that take spikes, graded or not.
 
     Args:
         graph: the graph for one window.
         contents: the content of every tensor.
-        golden: the windows and their spikes.
+        golden: the golden vectors: windows and their spikes.
 
     Raises:
-        BadInput: the golden vectors have no spikes of a layer, or an operator before a product has no rule.
+        BadInput: the golden vectors have no spikes of a layer, or the padding of an operator before a product has no
+            rule.
     """
     products = [node for node in graph.nodes if node.op_type in PRODUCTS and contents[node.input[0]] != "values"]
     layers = {spikes_tensor(module): module for module in _spiking_layers(graph)}
@@ -134,15 +147,15 @@ def firing_rates(graph: SizedGraph, contents: Mapping[str, Content], golden: Gol
 
 @dataclasses.dataclass(frozen=True)
 class _Masks:
-    """The places where tensors are not zero, in one window of golden vectors.
+    """Masks of tensors for one window of golden vectors: true where a tensor is not zero.
 
     Attributes:
         graph: the graph for one window.
         contents: the content of every tensor.
-        layers: the name of a spiking layer by its tensor of spikes.
+        layers: the names of the spiking layers, by the names of their tensors of spikes.
         golden: the golden vectors.
         window: the index of the window.
-        known: the masks that were already made, by tensor.
+        known: the masks that are already computed, by the tensor's name.
     """
 
     graph: SizedGraph
@@ -153,7 +166,11 @@ class _Masks:
     known: dict[str, _Mask] = dataclasses.field(default_factory=dict)
 
     def of(self, tensor: str) -> _Mask:
-        """The mask of a tensor, in its shape."""
+        """Return the mask of a tensor, in the shape of the tensor.
+
+        Raises:
+            BadInput: the golden vectors have no spikes of a layer, or the padding of an operator has no rule.
+        """
         if tensor not in self.known:
             self.known[tensor] = self._made(tensor)
         return self.known[tensor]
@@ -168,12 +185,12 @@ class _Masks:
                 raise BadInput(f"the golden vectors have no spikes of {layer}; export the bundle again")
             return self.golden.spikes[layer].unpack(part)
         node = self.graph.makers[tensor]
-        if node.op_type == "Mul":  # a gate is greater than zero; any other factor is taken to be so, too
+        if node.op_type == "Mul":  # a gate is greater than zero; any other factor is assumed to be, too
             return np.broadcast_to(self.of(_gated(node, self.contents)), self.graph.shape(tensor))
         passes = _pooled if node.op_type in POOLS else _PASSES[node.op_type]
         passed = passes(node, self.of(node.input[0]), self.graph)
         if passed.shape != self.graph.shape(tensor):
-            raise BadInput(f"the firing rate behind {node.name} is not known: its padding has no rule")
+            raise BadInput(f"the firing rate after {node.name} is not known: its padding has no rule")
         return passed
 
 
@@ -204,7 +221,7 @@ def _transposed(node: onnx.NodeProto, mask: _Mask, _graph: SizedGraph) -> _Mask:
 
 
 def _pooled(node: onnx.NodeProto, mask: _Mask, _graph: SizedGraph) -> _Mask:
-    """The mask behind a pool: a maximum or mean is not zero where any spike of its pooling window is not zero."""
+    """Return the mask of a pool's result, which is not zero if any spike in the pooling window is not zero."""
     kernel = attribute(node, "kernel_shape", None)
     pads = attribute(node, "pads", [0] * 2 * len(kernel))
     pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(kernel) - 1]
@@ -230,4 +247,4 @@ _PASSES: Mapping[str, Callable[[onnx.NodeProto, _Mask, SizedGraph], _Mask]] = {
     "Slice": _sliced,
     "MaxPool": _pooled,
 }
-"""The operators that pass spikes on unchanged, each with the function that passes a mask on."""
+"""The operators that do not change the values of spikes, each with the function that applies it to a mask."""

@@ -20,7 +20,7 @@ def test_a_batch_that_is_fixed():
     made = by_hand()
     made.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2
     assert Costs.of(made).total().macs == Costs.of(by_hand(), batch=2).total().macs
-    with pytest.raises(BadInput, match="`batch` 4: the model has a fixed batch of its own"):
+    with pytest.raises(BadInput, match="`batch` 4: the model has another fixed batch"):
         Costs.of(made, batch=4)
 
 
