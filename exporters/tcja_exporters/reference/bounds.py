@@ -1,19 +1,22 @@
-r"""How far rounding may move a tensor: its error bound, and the arithmetic that the bounds of operations are made of.
+r"""The rounding error bounds of tensors, and the functions that the bounds of operations share.
 
-The error bound e of a tensor x is a tensor of its shape. A backend that computes the same function in an `Arithmetic`
-differs from the exact value x by no more than e. With u the unit roundoff of what an operation does, rounding adds
-u times the magnitude of what is rounded:
+The error bound e of a tensor x is a tensor of the same shape. A backend that computes the same function in an
+`Arithmetic` gets a value that differs from the exact value x by at most e. Rounding a value to a format adds an error
+of at most the format's unit roundoff times the magnitude of the value. `stored`, `total` and `operand` are the unit
+roundoffs of an `Arithmetic`: of stored results, of sums, and of the operands of products.
 
-    stored result      e' = e + (stored - total) (|y| + e) + stored_tiny          where results are stored in less
-    operand            d  = e + operand (|x| + e) + operand_tiny                  floating point
-                       d  = e + max |x| / (2 levels)                              integers; none for spikes and counts
+    stored result      e' = e + (stored - total) (|y| + e) + stored_tiny          if stored results are coarser than
+    sums operand            d  = e + operand (|x| + e) + operand_tiny                  floating point
+                       d  = e + max |x| / (2 levels)                              integers; no rounding for integer x
 
-Sums of numbers on a common grid are exact: if all terms are multiples of 2^-g and their magnitudes add up to at most
-2^-g / u, nothing is rounded, in any order. Spikes are such numbers, and so are the weights of
-`tcja_runtime.evidence.stimulus`. So a bound also notes the grid of a tensor, as long as it is known.
+Sums of numbers on a common grid are exact: if all terms are multiples of 2^-g, and the sum of their magnitudes is at
+most 2^-g / u (u: the unit roundoff of sums), no order of additions rounds anything. Spikes are on a grid, and so are
+the weights of the exact stimulus (`tcja_runtime.evidence.stimulus`). So a `Bound` also stores the grid g of a tensor,
+if it is known.
 
-Bounds are computed in float32; OWN_ROUNDING makes up for that. The errors of the float64 values themselves, some
-1e-16, lie far below. `tcja_exporters.reference.propagation` derives the bounds of all that a network computes.
+The bounds are computed in float32 and must be multiplied by OWN_ROUNDING to cover their own rounding. The errors of the
+float64 reference, about 1e-16, are far smaller. `tcja_exporters.reference.propagation` derives the bounds of all
+tensors that a network computes.
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic
 ESTIMATED = 2.0**-14
 """The estimated error of an operation without a rule, relative to its largest result (`Bounds.estimated`)."""
 OWN_ROUNDING = 1.0 + 2.0**-8
-"""The factor that bounds must be enlarged by, because they are themselves rounded to float32."""
+"""The factor by which bounds must be multiplied, because they are themselves rounded to float32."""
 _GRIDS = (0, 3, 6, 12, 24)
+"""The grids g that are tried."""
 _FIRST_VALUES = 64
 
 
@@ -40,8 +44,8 @@ class Bound(NamedTuple):
     """The error bound of a tensor, and the grid of its values.
 
     Attributes:
-        error: the largest error of each element, float32 in the tensor's shape; None for a tensor without error.
-        grid: g, where all values are multiples of 2^-g; None where that is not known.
+        error: the largest error of each element, float32 in the shape of the tensor; None if the tensor has no error.
+        grid: the number g such that all values are multiples of 2^-g; None if it is not known.
     """
 
     error: Tensor | None = None
@@ -49,6 +53,7 @@ class Bound(NamedTuple):
 
 
 EXACT = Bound()
+"""The bound of a tensor without error and with an unknown grid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Operation:
     Attributes:
         args: the positional arguments.
         kwargs: the keyword arguments.
-        result: the first tensor that it returned.
+        result: the first tensor that the operation returned.
     """
 
     args: tuple[Any, ...]
@@ -66,7 +71,7 @@ class Operation:
     result: Tensor
 
     def argument(self, position: int, name: str, default: Any) -> Any:
-        """An argument that may be given by position, by name or not at all."""
+        """Return an argument that may be given by position or by name; `default` if it is not given."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
 
@@ -74,11 +79,10 @@ class Bounds:
     """The error bounds of tensors, for the backends of one arithmetic.
 
     Args:
-        arithmetic: how the backends compute.
+        arithmetic: the arithmetic of the backends: the unit roundoffs of their operations.
 
     Attributes:
-        estimated: the names of operations whose error was estimated because there is no rule for them. The caller
-            empties it.
+        estimated: the names of the operations without a rule, whose error was estimated. The caller empties this set.
     """
 
     def __init__(self, arithmetic: Arithmetic) -> None:
@@ -88,35 +92,35 @@ class Bounds:
         self._grids: Any = WeakTensorKeyDictionary()
 
     def __contains__(self, tensor: Tensor) -> bool:
-        """Whether the tensor has a bound of its own: it was computed or marked. Weights have none."""
+        """Whether the tensor has a stored bound, because it was computed or marked. Weights have no stored bound."""
         return tensor in self._bounds
 
     def __setitem__(self, tensor: Tensor, bound: Bound) -> None:
         self._bounds[tensor] = bound
 
     def of(self, tensor: Tensor) -> Bound:
-        """The bound of a tensor; EXACT for one that was neither computed nor marked, such as a weight."""
+        """Return the bound of a tensor; EXACT if the tensor was neither computed nor marked, as a weight."""
         found: Bound = self._bounds.get(tensor, EXACT)
         return found
 
     def error(self, tensor: Tensor) -> Tensor:
-        """The error bound of a tensor, float32 in its shape; multiply it by OWN_ROUNDING before use."""
+        """Return the error bound of a tensor, float32 in its shape. Multiply it by OWN_ROUNDING before use."""
         error = self.of(tensor).error
         return torch.zeros(()).expand(tensor.shape) if error is None else error
 
     def mark_exact(self, tensor: Tensor, grid: int | None) -> Tensor:
-        """Note that a tensor has no error, such as spikes; return it."""
+        """Store that a tensor, such as spikes, has no error; return the tensor."""
         self[tensor] = Bound(None, grid)
         return tensor
 
     def mark_input(self, tensor: Tensor) -> None:
-        """Note that backends are given this tensor, rounded to float32, or to float16 if that is what they store."""
+        """Store that backends get this tensor as input, rounded to float32, or to float16 if they store float16."""
         given = tensor.half() if self.arithmetic.stored > FLOAT32.stored else tensor.to(torch.float32)
         error = (given.to(tensor.dtype) - tensor).abs_().to(torch.float32)
         self[tensor] = Bound(error, None) if error.any() else Bound(None, coarsest_grid(tensor))
 
     def grid(self, tensor: Tensor) -> int | None:
-        """The grid of a tensor's values. That of a weight is found by looking at its values, once."""
+        """Return the grid of a tensor's values; None if it is not known. For a weight, it is found from the values."""
         if tensor in self:
             return self.of(tensor).grid
         if tensor not in self._grids:
@@ -125,27 +129,27 @@ class Bounds:
         return found
 
     def largest(self, tensor: Tensor) -> Tensor:
-        """|x| + e_x: the largest magnitude that a backend may hold in place of x."""
+        """Return |x| + e_x: the largest magnitude that a backend may have in place of x."""
         error = self.of(tensor).error
         return magnitude(tensor) if error is None else magnitude(tensor) + error
 
     @property
     def result_unit(self) -> float:
-        """The unit roundoff of a sum after it is stored."""
+        """The unit roundoff of a sum that is then stored: the larger one of both."""
         return max(self.arithmetic.total, self.arithmetic.stored)
 
     def after_storing(self, value: Tensor, error: Tensor) -> Tensor:
-        """The error of a result after it was rounded to the format that results are stored in.
+        """Return the error of a result after it is rounded to the format in which results are stored.
 
         Args:
             value: the exact result.
-            error: its error before it is stored.
+            error: the error of the result before it is stored.
         """
         extra = self.arithmetic.stored - self.arithmetic.total
         return error + extra * (magnitude(value) + error) + self.arithmetic.stored_tiny if extra > 0 else error
 
     def operand_error(self, tensor: Tensor, *, weight_axis: int | None = None) -> Tensor | None:
-        """The error of a tensor after it was rounded to be multiplied; None if it has none.
+        """Return the error of a tensor after it is rounded to an operand of a product; None if it has no error.
 
         Args:
             tensor: the tensor to multiply.
@@ -165,10 +169,10 @@ class Bounds:
         return error + rounding
 
     def estimate(self, name: str, operation: Operation) -> Bound:
-        """The bound of an operation without a rule: an estimate. Its name is added to `estimated`.
+        """Return an estimated bound for an operation without a rule, and add the operation's name to `estimated`.
 
         Args:
-            name: the name of the operation, for people.
+            name: the name of the operation, for messages.
             operation: the call.
         """
         self.estimated.add(name)
@@ -180,45 +184,48 @@ class Bounds:
         return Bound(torch.full_like(y, worst, dtype=torch.float32))
 
     def _is_held(self, tensor: Tensor, unit: float) -> bool:
-        """Whether a tensor has no error and a format of this unit roundoff holds all its values."""
+        """Whether a tensor has no error, and a format with this unit roundoff holds all its values exactly."""
         if self.of(tensor).error is not None or not tensor.numel():
             return False
         return sums_are_exact(self.grid(tensor), magnitude(tensor), unit)
 
 
 def magnitude(tensor: Tensor) -> Tensor:
-    """|x| in float32."""
+    """Return |x| in float32."""
     return tensor.abs() if tensor.dtype == torch.float32 else tensor.to(torch.float32).abs_()
 
 
 def coarsest_grid(tensor: Tensor) -> int | None:
-    """The smallest g of a few such that all values are multiples of 2^-g; None if there is none."""
+    """Return the smallest g in _GRIDS such that all values are multiples of 2^-g; None if there is none."""
     flat = tensor.reshape(-1)
     for grid in _GRIDS:
-        # Most tensors are on no grid, and a few values show that.
+        # Most tensors are on no grid, and their first values show it.
         if all(bool((part * 2.0**grid).frac().eq(0).all()) for part in (flat[:_FIRST_VALUES], flat)):
             return grid
     return None
 
 
 def sums_are_exact(grid: int | None, magnitudes: Tensor, unit: float) -> bool:
-    """Whether sums of values on a grid need no rounding.
+    """Whether sums of values on a grid are exact, in any order of additions.
 
     Args:
-        grid: the grid of the terms.
-        magnitudes: the sums of the terms' magnitudes.
-        unit: the unit roundoff of the format that the sums are computed in.
+        grid: the grid g of the terms; None if it is not known, and then the result is false.
+        magnitudes: for each sum, the sum of the magnitudes of its terms.
+        unit: the unit roundoff of the format in which the sums are computed.
     """
     return grid is not None and float(magnitudes.max()) * 2.0**grid * unit <= 1.0
 
 
 def by_parts(parts: Iterable[slice], error: Callable[[slice], Tensor], y: Tensor) -> Tensor:
-    """The error of a result, computed in parts of its first axis, so that intermediate tensors stay small.
+    """Compute the error of a result in parts along the first axis, so that intermediate tensors stay small.
 
     Args:
-        parts: the parts, which cover the first axis.
-        error: computes the error of one part.
+        parts: slices that together cover the first axis of the result.
+        error: a function that returns the error of one part.
         y: the result.
+
+    Returns:
+        The error, float32 in the shape of y.
     """
     whole = torch.empty(y.shape, dtype=torch.float32)
     for part in parts:
@@ -227,7 +234,7 @@ def by_parts(parts: Iterable[slice], error: Callable[[slice], Tensor], y: Tensor
 
 
 def flattened(values: Iterable[Any]) -> list[Any]:
-    """The values, with the items of lists and tuples among them in place of these."""
+    """Return the values as a list; a value that is a list or tuple is replaced by its items."""
     return [item for value in values for item in (list(value) if isinstance(value, (list, tuple)) else [value])]
 
 

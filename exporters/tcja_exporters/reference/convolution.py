@@ -1,7 +1,7 @@
-"""Convolutions of spikes in float64, a few frames at a time and only over the channels that fire in them.
+"""Convolutions of spikes in float64, computed for a few frames at a time and only for the channels that fire.
 
-PyTorch's own convolution in float64 copies every patch of the whole batch, and multiplies by all channels whether they
-fire or not. Both cost most where a window is long and its maps are large.
+PyTorch's own float64 convolution copies all patches of the whole batch, which needs much memory, and multiplies
+channels without spikes, too, which needs time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 
 _BYTES = 2**26
-"""The memory that one part may take, roughly, in bytes."""
+"""The approximate memory of one part of a convolution, in bytes."""
 _DENSE = 0.5
-"""The share of firing channels from which on all channels are multiplied."""
+"""The share of firing channels above which all channels are multiplied."""
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
-    """The result of aten.convolution.
+    """Return the result of aten.convolution.
 
     Args:
         x: a batch [N, C, ...].
         weight: the weight, as aten.convolution takes it.
         bias: the bias, or None.
-        options: the further arguments of aten.convolution, from the stride on.
+        options: the arguments of aten.convolution after the bias: stride, padding, dilation, transposed, output
+            padding, groups.
     """
     y: Tensor | None = None
     for part in convolution_parts(x, weight):
@@ -40,24 +41,24 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[A
 
 
 def convolution_parts(x: Tensor, weight: Tensor) -> Iterator[slice]:
-    """The parts of a batch [N, C, ...] to convolve one after the other."""
+    """Yield the slices of a batch [N, C, ...] to convolve one after the other."""
     return _parts(len(x), max(weight[0].numel(), weight.shape[0]) * math.prod(x.shape[2:]))
 
 
 def batch_parts(x: Tensor) -> Iterator[slice]:
-    """The parts of a tensor's first axis to compute one after the other."""
+    """Yield the slices of a tensor's first axis to compute one after the other."""
     return _parts(len(x), x[:1].numel())
 
 
 def _parts(n: int, elements: int) -> Iterator[slice]:
-    """Slices of an axis of length n, of which each index takes so many float64 elements."""
+    """Yield slices of an axis of length n; the computation for one index takes `elements` float64 numbers of memory."""
     most = max(torch.get_num_threads(), _BYTES // max(elements * torch.float64.itemsize, 1))
     for start in range(0, n, most):
         yield slice(start, start + most)
 
 
 def _over_firing_channels(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
-    """The convolution of a few frames, without the channels that are 0 in all of them."""
+    """Return the convolution of a few frames; channels that are 0 in all of these frames are left out."""
     *_, transposed, _output_padding, groups = options
     if groups == 1:
         fire = (x != 0).any(0).flatten(1).any(1)

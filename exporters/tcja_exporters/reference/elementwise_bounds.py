@@ -4,11 +4,12 @@
     x + y, x - y      e   = e_x + e_y + 3 u |result|
     x y               e   = |x| e_y + |y| e_x + e_x e_y + 2 u |result|
     x / y             e   = e_x / |y| + 3 u |result|                              y without error
-    sigmoid, tanh     e_y = e_x / 4 or e_x, + FUNCTION u          the largest slope; the functions' own error
-    quantiser q       e_y = max(q(x + e) - q(x), q(x) - q(x - e)),    e = e_x + DIVISION |x|       as q only rises
+    sigmoid           e_y = e_x / 4 + FUNCTION u                  1 / 4 is the largest slope
+    tanh              e_y = e_x + FUNCTION u                      1 is the largest slope
+    quantiser q       e_y = max(q(x + e) - q(x), q(x) - q(x - e)),    e = e_x + DIVISION |x|       q is monotone
 
-with u the unit roundoff of sums (in a batch norm, that of operands is added to NORM u), |result| including its error.
-Factors that are powers of two round nothing.
+u is the unit roundoff of sums; in a batch norm, the unit roundoff of operands is added to NORM u. |result| includes the
+error of the result. A multiplication or division by a power of two does not round.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ from tcja_exporters.reference.bounds import (
 from tcja_exporters.reference.convolution import batch_parts
 
 NORM = 8
+"""The number of roundings that are counted for a batch norm."""
 FUNCTION = 8
-"""The error of a sigmoid or tanh, in roundings; that of ONNX Runtime is at most 3, as a test measures."""
+"""The error of a sigmoid or tanh, in units of u. A test measures at most 3 for ONNX Runtime."""
 DIVISION = 2.0**-22
-"""The relative error of a value that is divided by the scale of its quantiser."""
+"""The relative error of the division by the scale in a quantiser."""
 
 
 def bound_batch_norm(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of a batch norm in eval mode; estimated in training mode."""
+    """Return the bound of a batch norm in eval mode; an estimate in training mode."""
     args, y = operation.args, operation.result
     x, scale, shift, mean, variance = args[:5]
     training, epsilon = (False, args[-1]) if len(args) == 7 else (args[5], args[-1])
@@ -66,7 +68,7 @@ def bound_batch_norm(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def bound_addition(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of x + alpha y and x - alpha y."""
+    """Return the bound of x + alpha y or x - alpha y."""
     y = operation.result
     (_, e_a, grid_a), (_, e_b, grid_b) = _operand(bounds, operation.args[0]), _operand(bounds, operation.args[1])
     alpha = operation.argument(2, "alpha", 1)
@@ -79,7 +81,7 @@ def bound_addition(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def bound_multiplication(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of x y."""
+    """Return the bound of x y."""
     y, factor = operation.result, operation.args[1]
     (a, e_a, _), (b, e_b, _) = _operand(bounds, operation.args[0]), _operand(bounds, factor)
     exact = isinstance(e_a, float) and isinstance(e_b, float)
@@ -90,22 +92,22 @@ def bound_multiplication(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def bound_division(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of x / y; estimated where y has an error or the result is rounded to an integer."""
+    """Return the bound of x / y; an estimate if y has an error or the result is rounded to an integer."""
     (_, e_a, _), (b, e_b, _) = _operand(bounds, operation.args[0]), _operand(bounds, operation.args[1])
     if not isinstance(e_b, float) or operation.kwargs.get("rounding_mode"):
-        return bounds.estimate("div by what is rounded", operation)
+        return bounds.estimate("div with a rounded divisor or result", operation)
     if isinstance(e_a, float) and b.ndim == 0 and math.frexp(float(b))[0] == 0.5:
         return Bound(None, None)
     return Bound(_rounded(bounds, e_a / b, operation.result, roundings=3))
 
 
 def keep_bound(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of a function that brings no two values further apart, and keeps their grid: |x|, -x, ReLU."""
+    """Return the bound of |x|, -x, ReLU or a clip: that of x. They increase no difference and keep the grid."""
     return bounds.of(operation.args[0])
 
 
 def bound_quantizer(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of `tcja_exporters.modules.quantizer`."""
+    """Return the bound of the quantiser in `tcja_exporters.modules.quantizer`."""
     (x, scale), y = operation.args, operation.result
     error, grid = bounds.of(x)
     if error is None and bool((y == x).all()):
@@ -116,10 +118,10 @@ def bound_quantizer(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def bound_function(slope: float) -> Callable[[Bounds, Operation], Bound]:
-    """A rule for a function, such as a sigmoid.
+    """Return the rule for a function with values from -1 to 1, such as a sigmoid.
 
     Args:
-        slope: the largest slope of the function. The function's own error is FUNCTION roundings of 1.
+        slope: the largest slope of the function. The own error of the function is FUNCTION u.
     """
 
     def rule(bounds: Bounds, operation: Operation) -> Bound:
@@ -131,7 +133,7 @@ def bound_function(slope: float) -> Callable[[Bounds, Operation], Bound]:
 
 
 def _operand(bounds: Bounds, value: Any) -> tuple[Tensor, Tensor | float, int | None]:
-    """Magnitude, error (0.0 if it has none) and grid of an operand: a tensor or a number."""
+    """Return the magnitude, the error (0.0 if it has no error) and the grid of an operand, a tensor or a number."""
     if isinstance(value, Tensor):
         error = bounds.of(value).error
         return magnitude(value), 0.0 if error is None else error, bounds.grid(value)
@@ -140,5 +142,12 @@ def _operand(bounds: Bounds, value: Any) -> tuple[Tensor, Tensor | float, int | 
 
 
 def _rounded(bounds: Bounds, error: Tensor | float, y: Tensor, *, roundings: int) -> Tensor:
-    """The error of a result y that has an error already, after some roundings more, and after it is stored."""
+    """Return the error of a result y after further roundings and after it is stored.
+
+    Args:
+        bounds: the bounds, for their arithmetic.
+        error: the error of y before these roundings.
+        y: the result.
+        roundings: the number of further roundings.
+    """
     return bounds.after_storing(y, error + roundings * bounds.arithmetic.total * (magnitude(y) + error))

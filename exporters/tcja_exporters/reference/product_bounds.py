@@ -1,13 +1,17 @@
 """Error bounds of sums of products: convolutions and matrix products.
 
-With X = |x| and W = |w|, primes for what a backend may hold instead (X' = X + d_x), u the unit roundoff of sums, and n
-the number of terms that are not zero:
-
     e_y = d_x * W' + X * d_w + u (SINGLE A + steps(n) (A + |y|) / 2),     A = X' * W' + |bias|
-    d_x = the error of x as an operand,  d_w = the error of w as an operand
 
-SINGLE counts the roundings that every product goes through on its own: its own, and those of a batch norm that is
-multiplied into the weights. steps(n) is explained, with its sources, in `tcja_runtime.evidence.rounding`.
+where * is the convolution or matrix product, and
+
+    X = |x|, W = |w|             the magnitudes of both operands
+    d_x, d_w                     the errors of x and w as operands (`Bounds.operand_error`)
+    X' = X + d_x, W' = W + d_w   the largest magnitudes that a backend may have in place of X and W
+    u                            the unit roundoff of sums
+    n                            the number of terms that are not zero in a sum
+
+SINGLE is the number of roundings of each single product: its own rounding, and those of a batch norm that is folded
+into the weights. steps(n) is explained, with its sources, in `tcja_runtime.evidence.rounding`.
 """
 
 from __future__ import annotations
@@ -23,20 +27,21 @@ from tcja_exporters.reference.convolution import convolution, convolution_parts
 from tcja_runtime.evidence.rounding import CONFIDENCE, Arithmetic
 
 SINGLE = 5
+"""The number of roundings of each single product (the module's docstring)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Products:
-    """A sum of products.
+    """A convolution or matrix product with its operands.
 
     Attributes:
         x: the first operand.
         weight: the second operand.
         weight_axis: the axis of the output channels in `weight`.
-        compute: computes the same sums of two other operands.
-        terms: counts the terms of each sum, of two operands.
-        bias: what is added to each sum.
-        parts: the parts of the first axis of x that are looked at one after the other.
+        compute: a function that returns the same sums of products for two other operands.
+        terms: a function that returns, for two operands, the number of terms of each sum that are not zero.
+        bias: the tensor that is added to the sums; None without a bias.
+        parts: the slices of the first axis of x that are computed one after the other.
     """
 
     x: Tensor
@@ -49,7 +54,7 @@ class _Products:
 
 
 def bound_convolution(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of aten.convolution, transposed or not."""
+    """Return the bound of the result of aten.convolution, transposed or not."""
     x, weight, bias, *options, groups = operation.args
     transposed = options[3]
 
@@ -57,7 +62,7 @@ def bound_convolution(bounds: Bounds, operation: Operation) -> Bound:
         return convolution(x, weight, None, (*options, groups))
 
     def terms(x: Tensor, weight: Tensor) -> Tensor:
-        if groups > 1:  # at most all of a group
+        if groups > 1:  # at most the number of terms of a group
             return torch.tensor(float(weight[:, 0].numel() if transposed else weight[0].numel()))
         kernel = torch.ones(1, 1, *weight.shape[2:])
         return compute((x != 0).sum(1, keepdim=True, dtype=torch.float32), kernel, 1)
@@ -69,12 +74,12 @@ def bound_convolution(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def bound_product(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of aten.mm and aten.bmm."""
+    """Return the bound of the result of aten.mm or aten.bmm."""
     return _bound_matrices(bounds, operation.args[0], operation.args[1], None, operation.result)
 
 
 def bound_product_and_bias(bounds: Bounds, operation: Operation) -> Bound:
-    """The bound of aten.addmm; estimated where it multiplies by factors or the bias has an error."""
+    """Return the bound of the result of aten.addmm; an estimate if alpha or beta is not 1 or the bias has an error."""
     bias, a, b = operation.args
     factors = [operation.kwargs.get(name, 1) for name in ("alpha", "beta")]
     if factors != [1, 1] or bounds.of(bias).error is not None:
@@ -83,7 +88,7 @@ def bound_product_and_bias(bounds: Bounds, operation: Operation) -> Bound:
 
 
 def _bound_matrices(bounds: Bounds, a: Tensor, b: Tensor, bias: Tensor | None, y: Tensor) -> Bound:
-    """The bound of a @ b + bias, of matrices or batches of matrices."""
+    """Return the bound of y = a @ b + bias, for matrices or batches of matrices."""
 
     def terms(a: Tensor, b: Tensor) -> Tensor:
         rows = (a != 0).sum(-1, keepdim=True, dtype=torch.float32)
@@ -97,7 +102,7 @@ def _bound_matrices(bounds: Bounds, a: Tensor, b: Tensor, bias: Tensor | None, y
 
 
 def _bound(bounds: Bounds, of: _Products, y: Tensor) -> Bound:
-    """The bound of a sum of products, by the equations of this module."""
+    """Return the bound of y, the result of the products `of`, by the equations of the module's docstring."""
     arithmetic = bounds.arithmetic
     x, weight = magnitude(of.x), magnitude(of.weight)
     d_x = bounds.operand_error(of.x)
@@ -129,7 +134,7 @@ def _bound(bounds: Bounds, of: _Products, y: Tensor) -> Bound:
 
 
 def _exact_grid(bounds: Bounds, of: _Products, x: Tensor, weight: Tensor) -> int | None:
-    """The grid of sums of products that need no rounding; None if they need some. x and weight are magnitudes."""
+    """Return the grid of the sums if they are exact, otherwise None; `x` and `weight` are the operands' magnitudes."""
     grid_x, grid_w = bounds.of(of.x).grid, bounds.grid(of.weight)
     if grid_x is None or grid_w is None:
         return None
@@ -139,5 +144,5 @@ def _exact_grid(bounds: Bounds, of: _Products, x: Tensor, weight: Tensor) -> int
 
 
 def _steps(n: Tensor, arithmetic: Arithmetic) -> Tensor:
-    """steps(n) of `tcja_runtime.evidence.rounding`: the number of roundings that count in a sum of n terms."""
+    """Return steps(n) of `tcja_runtime.evidence.rounding`: the number of roundings that count in a sum of n terms."""
     return torch.minimum(n, CONFIDENCE * n.sqrt()) if arithmetic.unbiased else n

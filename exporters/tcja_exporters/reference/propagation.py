@@ -1,15 +1,16 @@
-r"""Derives the error bound of everything that a network computes, operation by operation, as it is computed.
+r"""Derives the error bound of every tensor that a network computes, while the network runs.
 
-Within `Propagation`, every operation of PyTorch on float64 tensors also derives the bound of its result
-(`tcja_exporters.reference.bounds`) from those of its arguments:
+Within the context `Propagation`, each PyTorch operation on float64 tensors also derives the bound of its result
+(`tcja_exporters.reference.bounds`) from the bounds of its arguments. The rules:
 
     sums of products                    `tcja_exporters.reference.product_bounds`
     sums, means, pooling                `tcja_exporters.reference.reduction_bounds`
     operations on each element          `tcja_exporters.reference.elementwise_bounds`
-    operations that only move values    the errors are moved as the values are
-    all others                          estimated, and named in `Bounds.estimated`
+    operations that only move values    the errors are moved in the same way
+    all other operations                estimated, and named in `Bounds.estimated`
 
-The bounds hold for backends that add up products, in any order, fused or not; not for Winograd's or Fourier transforms.
+The bounds hold for backends that compute convolutions as sums of products, in any order, with or without fused
+multiply-adds. They do not hold for convolutions by Winograd's algorithm or by a Fourier transform.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from tcja_exporters.reference.bounds import Bound, Bounds, Operation, flattened
 from tcja_exporters.reference.convolution import convolution
 
 Rule = Callable[[Bounds, Operation], Bound]
-"""Derives the bound of an operation's result."""
+"""A function that returns the bound of an operation's result, given the bounds known so far and the operation."""
 
 
 class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context within which every result gets an error bound. Use it without gradients.
+    """A context in which every result of a PyTorch operation gets an error bound. Use it without gradients.
 
     Args:
-        bounds: the bounds known so far, which the new ones are added to.
+        bounds: the bounds known so far; the new bounds are added to it.
     """
 
     def __init__(self, bounds: Bounds) -> None:
@@ -61,14 +62,14 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _copy(bounds: Bounds, tensor: Tensor) -> Tensor:
-    """A copy of a tensor with its bound, for an operation that changes the tensor in place."""
+    """Return a copy of a tensor, with its bound, before an operation changes the tensor in place."""
     copy = tensor.clone()
     bounds[copy] = bounds.of(tensor)
     return copy
 
 
 def _move(bounds: Bounds, func: Any, operation: Operation, results: list[Tensor]) -> None:
-    """Move errors as the values were moved. Moved weights get no bound, as weights have none."""
+    """Move the errors in the same way as the values. Moved weights get no bound, because weights have none."""
     args, kwargs = operation.args, operation.kwargs
     given = [value for value in flattened(args) if isinstance(value, Tensor) and value.is_floating_point()]
     if not any(value in bounds for value in given):
@@ -94,7 +95,7 @@ def _move(bounds: Bounds, func: Any, operation: Operation, results: list[Tensor]
 
 
 def _common_grid(grids: list[int | None]) -> int | None:
-    """The grid that holds the values of all these grids; None if one of them is not known."""
+    """Return the finest of some grids, on which all their values are; None if one of the grids is not known."""
     known = [grid for grid in grids if grid is not None]
     return max(known) if len(known) == len(grids) else None
 
@@ -117,7 +118,7 @@ _MOVES = frozenset(
         *("upsample_nearest2d", "pixel_shuffle", "pixel_unshuffle"),
     }
 )
-"""Operations that move, leave out or repeat values, or pad them with zeros, but change none."""
+"""Operations that move, select or repeat values, or pad them, and do not change any value."""
 
 _RULES: dict[str, Rule] = {
     "convolution": product_bounds.bound_convolution,
@@ -145,3 +146,4 @@ _RULES: dict[str, Rule] = {
     "sigmoid": elementwise_bounds.bound_function(0.25),
     "tanh": elementwise_bounds.bound_function(1.0),
 }
+"""The rules, by the names of the operations."""
