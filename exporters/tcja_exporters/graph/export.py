@@ -1,13 +1,14 @@
 """Exports a torch module as the two ONNX models of a bundle.
 
-These steps follow each other:
+The steps of an export, in this order:
 
-torch.onnx.export          makes one TcjaLif node a spiking layer, for any T, or one step operator a time step
+torch.onnx.export          makes one TcjaLif node for each spiking layer, for any T; or, if the network loops over time,
+                           one step operator for each layer and time step
 step joining               joins the step operators of a layer to one TcjaLif node
 naming                     names nodes and tensors after their PyTorch modules
 passes                     simplify the graph (`tcja_exporters.passes`)
-model.onnx                 gets the functions that define TcjaLif
-model.plain.onnx           gets standard operators in place of TcjaLif
+model.onnx                 is the result with the functions that define TcjaLif (the canonical model)
+model.plain.onnx           is the result with standard operators in place of TcjaLif (the plain model)
 """
 
 from __future__ import annotations
@@ -47,19 +48,21 @@ _SHORT_CONSTANTS = {
     "value_int": np.int64,
     "value_ints": np.int64,
 }
-"""The attributes in which a Constant may hold numbers instead of a tensor, and the types of these numbers.
+"""The attributes in which a Constant node may hold numbers in place of a tensor, and the types of these numbers.
 
-graphsurgeon would read floats as float64."""
+graphsurgeon would read the floats as float64.
+"""
 
 
 def export_onnx(network: nn.Module, contract: InputContract, output: str, metadata: dict[str, str]) -> Exported:
-    """Export a network in eval mode, with a dynamic batch.
+    """Export a network, for batches of any size, and return both models.
 
     Args:
-        network: the network, which takes a batch [N, *contract.shape] and returns one tensor [N, ...].
-        contract: its input.
-        output: the name of its output.
-        metadata: the properties to store in both models.
+        network: the network, which takes a batch [N, *contract.shape] and returns one tensor [N, ...]. It is set to
+            eval mode, without surrogate gradients.
+        contract: the contract of the network's input.
+        output: the name of the network's output.
+        metadata: the properties to store in both models, such as "producer".
 
     Raises:
         BadInput: the network does not take batches of any size, uses a neuron twice, draws random numbers, or needs an
@@ -85,11 +88,11 @@ def export_onnx(network: nn.Module, contract: InputContract, output: str, metada
 def with_pass(
     exported: Exported, name: str, change: Callable[[gs.Graph], PassResult], weights: list[Weight]
 ) -> Exported:
-    """An exported network after one more pass.
+    """Return an exported network after one more pass.
 
     Args:
-        exported: the network.
-        name: the name of the pass.
+        exported: the exported network, which is not changed.
+        name: the name of the pass, for the report.
         change: the pass, a function that changes a graph.
         weights: the weights of the network after the pass.
     """
@@ -102,7 +105,7 @@ def with_pass(
 
 
 def graph_of(exported: Exported) -> gs.Graph:
-    """The canonical model as a graph to change; the functions that define TcjaLif are left out."""
+    """Return the canonical model as a graph that passes can change, without the functions that define TcjaLif."""
     bare = onnx.ModelProto()
     bare.CopyFrom(exported.model)
     del bare.functions[:]
@@ -112,15 +115,16 @@ def graph_of(exported: Exported) -> gs.Graph:
 
 
 def with_time_forms(exported: Exported, forms: Mapping[str, str], *, pooled: bool = False) -> Exported:
-    """A copy of an exported network whose plain model has the given time forms.
+    """Return a copy of an exported network whose plain model has the given time forms.
 
-    The plain model is the one of standard operators only. The canonical model stays as it is.
+    The canonical model stays as it is.
 
     Args:
-        exported: the network.
+        exported: the exported network.
         forms: the time form of each spiking layer, by the layer's name, such as {"conv.2": "unrolled"}. A layer without
             an entry becomes a Scan.
-        pooled: whether a Scan also does the maximum pooling of its spikes (`tcja_exporters.graph.time_forms.lower`).
+        pooled: whether a Scan also contains the maximum pooling of its spikes
+            (`tcja_exporters.graph.time_forms.lower`).
     """
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
     return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms, pooled=pooled))
@@ -133,14 +137,14 @@ def _plain(
     *,
     pooled: bool = False,
 ) -> onnx.ModelProto:
-    """The plain model of a canonical model in its time forms; `forms` and `pooled` are as in `time_forms.lower`."""
+    """Return the plain model of a canonical model; `forms` and `pooled` are as in `time_forms.lower`."""
     plain = finish(time_forms.lower(model, forms, pooled=pooled), metadata)
     check(plain)
     return plain
 
 
 def _models(made: onnx.ModelProto, metadata: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The canonical and the plain model, from a model with TcjaLif nodes that no function defines yet."""
+    """Return the canonical and the plain model, from a model with TcjaLif nodes and without their functions."""
     model = finish(made, metadata)
     custom_op.define(model)
     check(model)
@@ -148,12 +152,12 @@ def _models(made: onnx.ModelProto, metadata: dict[str, str]) -> tuple[onnx.Model
 
 
 def _torch_export(network: nn.Module, contract: InputContract, output: str) -> onnx.ModelProto:
-    """The model that `torch.onnx.export` makes, with a dynamic batch.
+    """Return the model that `torch.onnx.export` makes, for batches of any size.
 
     Raises:
         BadInput: torch cannot export the network, or the network fixes the size of the batch.
     """
-    # Two windows: the exporter takes a batch of one for a constant.
+    # Two windows, because the exporter would make a batch size of one a constant.
     example = torch.zeros(2, *contract.shape)
     with _quiet(), _explained():
         program: Any = torch.onnx.export(
@@ -178,7 +182,7 @@ def _torch_export(network: nn.Module, contract: InputContract, output: str) -> o
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turn an error of the exporter into a `BadInput` of one line, about the innermost cause."""
+    """In this context, an error of the exporter becomes a `BadInput` of one line, with the innermost cause."""
     try:
         yield
     except torch.onnx.OnnxExporterError as error:
@@ -191,7 +195,7 @@ def _explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's warnings about packages that are not needed and about its own deprecations."""
+    """In this context, the exporter prints no warnings (about deprecations and packages that are not needed)."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -213,17 +217,21 @@ def _spell_out_constants(model: onnx.ModelProto) -> None:
 
 
 def _refuse_random(graph: gs.Graph) -> None:
-    """Refuse a graph with a node that draws random numbers."""
+    """Check that no node of a graph draws random numbers.
+
+    Raises:
+        BadInput: a node does.
+    """
     for node in graph.nodes:
         if node.op in _RANDOM or (node.op == "Dropout" and len(node.inputs) == 3):
             raise BadInput(
-                f"the network draws random numbers ({node.name}), so no two runs agree; take that out of its forward "
-                "(a random encoding belongs before the network)"
+                f"the network draws random numbers ({node.name}), so no two runs agree; remove the random numbers from "
+                "its forward (put a random encoding before the network)"
             )
 
 
 def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
-    """The weights of convolutions and matrix products that are parameters of the network's modules."""
+    """Return the weights of convolutions and matrix products that are parameters `weight` of modules."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     modules = dict(network.named_modules())
     found = []
@@ -253,11 +261,11 @@ def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
 
 
 def finish(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
-    """Set the version and the properties that all models of a bundle have, in place; return the model.
+    """Set the IR version, the producer and the properties of a model, in place; return the model.
 
     Args:
         model: the model.
-        metadata: its properties; "producer" is also the name of its producer.
+        metadata: the properties; its entry "producer" is also the name of the producer.
     """
     model.ir_version = IR_VERSION
     model.producer_name = metadata["producer"]

@@ -16,7 +16,7 @@ from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
 from tcja_runtime.bundle.signature import Weight
 
 EXTERNAL_FROM_BYTES = 1024
-"""Tensors from this size on are stored in the shared weights file; shapes and scalars stay in the model."""
+"""The smallest size of a tensor in the shared weights file, in bytes. Smaller tensors stay in the model."""
 ALIGNMENT = 64
 """The alignment of tensors in the weights file, in bytes."""
 
@@ -27,9 +27,9 @@ class Exported:
 
     Attributes:
         model: the canonical model, with TcjaLif nodes.
-        plain: the model of standard operators only.
-        passes: the report of each pass: name, changes, exact, note.
-        weights: the tensors in both models that hold the weights of convolutions and matrix products.
+        plain: the plain model, with standard operators only.
+        passes: the report of each pass that ran: name, changes, exact, note.
+        weights: the weights of convolutions and matrix products, with the names of their tensors in both models.
     """
 
     model: onnx.ModelProto
@@ -39,9 +39,10 @@ class Exported:
 
 
 def check(model: onnx.ModelProto) -> None:
-    """Check a model with onnx's checker, in little memory.
+    """Check a model with onnx's checker, with little memory.
 
-    The checker copies the model twice, so its weights are replaced by inputs of the same shape.
+    The checker copies the model twice. So it gets a copy of the model with inputs of the same shapes in place of the
+    weights.
 
     Raises:
         onnx.checker.ValidationError: the model is not valid.
@@ -54,7 +55,7 @@ def check(model: onnx.ModelProto) -> None:
 
 
 def _light(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[onnx.TensorProto, onnx.TensorProto]]]:
-    """A copy of a model without the values of its weights, and pairs of each such weight and the original."""
+    """Return a copy of a model without the values of large tensors, and pairs (tensor in the copy, original tensor)."""
     light, without = _copied(model, "graph"), []
     light.graph.CopyFrom(_copied(model.graph, "initializer"))
     for tensor in model.graph.initializer:
@@ -68,7 +69,7 @@ def _light(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[onnx.Ten
 
 
 def _copied(message: Any, without: str) -> Any:
-    """A copy of a protobuf message without one of its fields."""
+    """Return a copy of a protobuf message without one of its fields."""
     copy = type(message)()
     for field, value in message.ListFields():
         if field.name == without:
@@ -86,9 +87,9 @@ def save(exported: Exported, folder: Path, more: Mapping[str, onnx.ModelProto] |
     """Write the models of a network into a folder, and their shared weights into one file.
 
     Args:
-        exported: the network.
+        exported: the exported network.
         folder: the folder.
-        more: further models of the same weights, by the names of their files.
+        more: further models that share the weights, by the names of their files.
     """
     stored: dict[bytes, tuple[int, int]] = {}
     with (folder / WEIGHTS).open("wb") as weights:

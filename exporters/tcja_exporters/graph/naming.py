@@ -1,4 +1,4 @@
-"""Names the nodes and tensors of an exported graph after the PyTorch modules that they come from."""
+"""Names the nodes and tensors of an exported graph after the PyTorch modules from which they come."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 
 def name_after_modules(model: onnx.ModelProto) -> None:
-    """Name each node MODULE/OPERATOR and its outputs after it, for example "conv.0.0/Conv".
+    """Name each node MODULE/OPERATOR, for example "conv.0.0/Conv", and the outputs of a node like the node.
 
-    The tensors of a spiking layer get the names of `tcja_runtime.model_file.tensor_names`. A message of a runtime or of
-    an engine builder about a node then contains the name of its PyTorch module.
+    The current and the spikes of a spiking layer get the names that `tcja_runtime.model_file.tensor_names` defines. If
+    a runtime or an engine builder reports a node, the message then contains the name of the PyTorch module.
 
     Args:
         model: the model as `torch.onnx.export` returns it; it is changed in place.
@@ -52,10 +52,10 @@ def name_after_modules(model: onnx.ModelProto) -> None:
 
 
 def module_of(node: onnx.NodeProto) -> str:
-    """The dotted name of the PyTorch module that a node comes from; empty for the network itself.
+    """Return the dotted name of the PyTorch module from which a node comes; empty for the network itself.
 
     Args:
-        node: a node of a model as `torch.onnx.export` returns it, with its scopes in the node's metadata.
+        node: a node of a model as `torch.onnx.export` returns it, with the names of its modules in its metadata.
     """
     scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
     modules: list[str] = ast.literal_eval(scopes)[:-1]  # the last is the operation itself
@@ -63,7 +63,10 @@ def module_of(node: onnx.NodeProto) -> str:
 
 
 def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
-    """Give each neuron its own current and spikes, by an Identity where others use these tensors.
+    """Give each neuron its own tensors of current and spikes, which can be renamed.
+
+    If another neuron reads the same current, or if the current or the spikes must keep their name, an Identity is added
+    between.
 
     Args:
         model: the model, which is changed in place.

@@ -1,8 +1,8 @@
-r"""A time step of a neuron in few operations, equal to the bit to `tcja_runtime.neuron`.
+r"""A time step of a neuron in few operations, with results equal to `tcja_runtime.neuron` to the bit.
 
-Where a reset sets the membrane to 0, its negative is stored, p = -v and n = -h: the reset is then a single operation.
-Rounding is symmetric about 0, so each operation of the charge, in the order that was trained, returns the same bits
-with the sign turned.
+If the reset sets the membrane to 0, the negative of the membrane is stored: p = -v, and n = -h for the charged membrane
+h. The reset is then a single operation. Rounding is symmetric about 0, so each operation of the charge, in the trained
+order, returns the same bits with the opposite sign.
 
     charge   linear    n = decay * p - gain * x - bias
              decayed   n = p - leak(x + p)
@@ -10,14 +10,16 @@ with the sign turned.
     fire     s = HardSigmoid(h) = min(max(k h - k a, 0), 1)
     reset    p = ThresholdedRelu(n) = n where n > -b, else 0
 
-a is the largest number that does not fire and b the smallest that does: the threshold and its neighbour in float32,
-which is below an inclusive threshold and above a strict one. They are 1 / k apart, a power of two, so k h and k a are
-exact: k h - k a is at least 1 where h >= b and at most 0 where h <= a, however it is rounded.
+a is the largest float32 number that does not fire, and b is the smallest that fires. One of them is the threshold; the
+other is the float32 number next to it, below an inclusive threshold (h >= threshold fires) and above a strict one.
+Their distance is 1 / k, a power of two, so k h and k a are exact. So k h - k a is at least 1 if h >= b and at most 0 if
+h <= a, also after rounding.
 
-Both equations are for finite membranes: NaN and infinity spread to the spikes.
+The equations of fire and reset are for finite membranes: if a membrane is NaN or infinite, its spikes may be NaN.
 
-With a soft, a late or no reset the membrane keeps its sign, and fires by the same equation. A v_reset other than 0, or
-a threshold so near to 0 that k is too large for float32, takes the steps that define the operator (`custom_op`).
+With a soft reset, a late reset or no reset, v itself is stored, and the equation of fire is the same. If v_reset is not
+0, or if the threshold is so near to 0 that k is too large for float32, the nodes are those of `custom_op.step_nodes`,
+which define the operator.
 """
 
 from __future__ import annotations
@@ -33,18 +35,18 @@ from tcja_exporters import custom_op
 from tcja_runtime.neuron import NeuronSpec
 
 _LARGEST = 2.0**100
-"""The largest k: its product with a membrane must not overflow."""
+"""The largest value of k, so that its product with a membrane does not overflow."""
 
 
 @dataclasses.dataclass
 class Nodes:
-    """Nodes that are being made, each named after its first output, and the constants that they read.
+    """A growing list of nodes, and the constants that they read. Each node has the name of its first output.
 
     Attributes:
-        layer: the start of the names of constants.
-        prefix: the start of the names of nodes.
-        nodes: the nodes so far.
-        constants: the constants so far, by name.
+        layer: the prefix of the names of constants.
+        prefix: the prefix of the names of nodes and their outputs.
+        nodes: the nodes that were added.
+        constants: the constants that were added, by name.
     """
 
     layer: str
@@ -53,17 +55,24 @@ class Nodes:
     constants: dict[str, onnx.TensorProto] = dataclasses.field(default_factory=dict)
 
     def op(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """Add a node of one output; return its name."""
+        """Add a node with one output; return the name of the output.
+
+        Args:
+            kind: the operator.
+            inputs: the names of the inputs.
+            name: the name of the output, without the prefix.
+            attributes: the attributes of the node.
+        """
         return self.out_of(kind, inputs, [name], **attributes)[0]
 
     def out_of(self, kind: str, inputs: list[str], names: list[str], **attributes: Any) -> list[str]:
-        """Add a node of several outputs; return their names."""
+        """Add a node with several outputs; return the names of the outputs. The arguments are as in `op`."""
         made = [self.prefix + name for name in names]
         self.nodes.append(helper.make_node(kind, inputs, made, name=made[0], **attributes))
         return made
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """Store a tensor in the model; return its name."""
+        """Add a constant; return its name, which is `name` with the prefix `layer`."""
         stored = self.layer + name
         self.constants[stored] = numpy_helper.from_array(np.array(value, dtype), stored)
         return stored
@@ -71,10 +80,10 @@ class Nodes:
 
 @dataclasses.dataclass(frozen=True)
 class FusedStep:
-    """The time steps of one neuron.
+    """Makes the nodes for the time steps of one neuron, by the equations of the module's docstring.
 
     Attributes:
-        spec: the neuron.
+        spec: the constants of the neuron.
         k: the factor k of the equations.
         a: the largest membrane that does not fire.
         b: the smallest membrane that fires.
@@ -87,7 +96,7 @@ class FusedStep:
 
     @classmethod
     def of(cls, spec: NeuronSpec) -> FusedStep:
-        """The steps of a neuron of these constants."""
+        """Return the `FusedStep` of a neuron with these constants."""
         threshold = np.float32(spec.threshold)
         neighbour = np.nextafter(threshold, np.float32(np.inf if spec.strict else -np.inf))
         a, b = sorted((float(threshold), float(neighbour)))
@@ -100,31 +109,31 @@ class FusedStep:
 
     @property
     def fires_apart(self) -> bool:
-        """Whether no step needs its spikes, so that one `fire` can do all steps at once."""
+        """Whether no time step needs the spikes, so that one `fire` node can compute those of all steps at once."""
         return self._negated or (self.spec.reset in ("late", "none") and not self._defined)
 
     @property
     def _defined(self) -> bool:
-        """Whether the equations do not apply, and the steps that define the operator are taken."""
+        """Whether the equations do not apply, so that the nodes of `custom_op.step_nodes` are used."""
         return not 0 < self.k <= _LARGEST or bool(self.spec.v_reset)
 
     @property
     def _negated(self) -> bool:
-        """Whether the negative of the membrane is stored."""
+        """Whether the negative of the membrane is stored, not the membrane."""
         return self.spec.reset == "hard" and not self._defined
 
     def step(self, at: Nodes, v: str | None, x: str, *, last: bool = False) -> tuple[str, str, str]:
-        """Add the nodes of a step.
+        """Add the nodes of one time step.
 
         Args:
-            at: where to add them.
-            v: the name of the membrane before the step; None at the first step, whose nodes are fewer.
+            at: the nodes to which they are added.
+            v: the name of the stored membrane before the step; None at the first step, which needs fewer nodes.
             x: the name of the current.
-            last: whether nothing reads the next membrane.
+            last: whether nothing reads the membrane after the step.
 
         Returns:
-            The names of the charged membrane h, of the spikes (empty where `fires_apart`), and of the next membrane
-            (empty where `last`).
+            Three names: of the charged membrane; of the spikes, empty if `fires_apart`; and of the stored membrane
+            after the step, empty if `last`.
         """
         if self._defined:
             nodes, v_next, s = custom_op.step_nodes(
@@ -145,12 +154,12 @@ class FusedStep:
         return h, s, "" if last else self._without_threshold(at, h, s, "v_next")
 
     def fire(self, at: Nodes, h: str, name: str = "s") -> str:
-        """Add the node that fires: from charged membranes h to spikes; return its name."""
+        """Add the node that computes the spikes from charged membranes h; return the name of the spikes."""
         k = -self.k if self._negated else self.k
         return at.op("HardSigmoid", [h], name, alpha=k, beta=-self.k * self.a)
 
     def _charge(self, at: Nodes, v: str | None, x: str) -> str:
-        """Add the nodes of h, or of n = -h where the negative of the membrane is stored; return its name."""
+        """Add the nodes that compute the charged membrane h, or n = -h if the negative is stored; return its name."""
         spec, turned = self.spec, self._negated
 
         def leak(u: str) -> str:
@@ -159,7 +168,7 @@ class FusedStep:
             return at.op("Mul", [u, at.constant("rate", spec.rate)], "leak")
 
         def plus(kept: str | None, added: str, name: str) -> str:
-            """`kept` + `added`, where `kept` has the sign of the stored membrane and `added` that of the current."""
+            """Return `kept` + `added`; `kept` has the sign of the stored membrane, `added` the sign of the current."""
             if kept is None:
                 return at.op("Neg", [added], name) if turned else added
             return at.op("Sub" if turned else "Add", [kept, added], name)
@@ -180,7 +189,7 @@ class FusedStep:
         return h
 
     def _without_threshold(self, at: Nodes, h: str, s: str, name: str) -> str:
-        """Add the nodes of h minus the threshold where s is 1; return the name of the result."""
+        """Add the nodes that subtract the threshold from h where the spike s is 1; return the name of the result."""
         spec = self.spec
         taken = (
             s if spec.threshold == 1.0 else at.op("Mul", [s, at.constant("threshold", spec.threshold)], f"{name}_taken")

@@ -1,8 +1,9 @@
-"""Replaces the T calls of a neuron, one a time step, by one operator over the whole window.
+"""Replaces the T step operators of a layer, one for each time step, by one TcjaLif operator over the whole window.
 
     s_t = TcjaLifStep(x_t), t = 1..T      becomes      S = TcjaLif(stack of x_t),  s_t = S[t]
 
-Both are the same function if no x_t depends on a spike s_u of the same layer. A recurrent layer is refused.
+Both compute the same if no current x_t depends on the spikes of the same layer. In a recurrent layer it does, so a
+recurrent layer is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def join(model: onnx.ModelProto) -> None:
         model: the model as `torch.onnx.export` returns it.
 
     Raises:
-        BadInput: a neuron is called more often than another, the network reads its membrane, or its layer is recurrent.
+        BadInput: the neurons are not called equally often, the network reads a membrane, or a layer is recurrent.
     """
     calls: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -47,7 +48,7 @@ def join(model: onnx.ModelProto) -> None:
 
 
 def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes that replace the step operators of one layer. Their constants are added to the model."""
+    """Return the nodes that replace the step operators of one layer; add their constants to the model."""
 
     def constant(name: str, value: int | list[int]) -> str:
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"{layer}/{name}"))
@@ -69,7 +70,11 @@ def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> 
 
 
 def _in_order(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes in an order in which each comes after the nodes whose results it reads."""
+    """Return the nodes in an order in which each node comes after the nodes whose results it reads.
+
+    Raises:
+        BadInput: there is no such order, because a layer is recurrent.
+    """
     producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     waiting = [{producer[name] for name in _read(node) if name in producer} for node in nodes]
     readers: dict[int, list[int]] = {}
@@ -78,7 +83,7 @@ def _in_order(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
             readers.setdefault(j, []).append(i)
     ready = [i for i, needed in enumerate(waiting) if not needed]
     ordered: list[onnx.NodeProto] = []
-    for i in ready:  # grows while it runs
+    for i in ready:  # the list grows in the loop
         ordered.append(nodes[i])
         for j in readers.get(i, ()):
             waiting[j].discard(i)
@@ -90,7 +95,7 @@ def _in_order(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 def _read(node: onnx.NodeProto) -> list[str]:
-    """The names of the tensors that a node and its subgraphs read."""
+    """Return the names of the tensors that a node and its subgraphs read."""
     names = list(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

@@ -1,19 +1,21 @@
 """Splits an exported network into two models that run it one frame at a time (`tcja_runtime.bundle.stepwise`).
 
-    head    runs once a frame: every operation that acts on each time step alone (`tcja_exporters.graph.time_axes`), at
-            T = 1. A spiking layer is one step of its equations, its membranes an input and an output.
-    tail    runs once a window, in ONNX Runtime: all other operations, spiking layers as scans.
+    head    runs once a frame, with T = 1. It has all operations that act on each time step alone
+            (`tcja_exporters.graph.time_axes`). A spiking layer is one step of its equations; its membranes are an
+            input and an output of the head.
+    tail    runs once a window, in ONNX Runtime. It has all other operations; its spiking layers are scans.
 
 A feature is a tensor that the head computes and the tail reads. Features are kept for T steps, so they should be small.
-An attention block multiplies by a gate g that mixes steps and is constant over rows and columns. Where a maximum
-pooling follows, the head does it before the gate:
+An attention block multiplies by a gate g. The gate mixes time steps, so it is in the tail; it is constant over rows and
+columns. If a maximum pooling follows the gate, the head does the pooling before the gate:
 
     max over i of fl(x_i * g)  =  fl(g * max over i of x_i)        to the bit, as g >= 0 and rounding is monotone.
 
-The head also takes the spatial mean z that the gate is computed from. Transpositions and reshapes are left to the tail.
+The head also computes the spatial mean z from which the gate is computed. Transpositions and reshapes between a feature
+and the operations of the tail are in the tail.
 
-Tensors keep their names and axes in both models, those of the head with T = 1. A feature leaves the head as [N, ...],
-one step, and enters the tail as [N, T, ...], a window; both in float32.
+Tensors have the same names and axes in both models; in the head, T = 1. A feature is an output of the head as [N, ...],
+for one step, and an input of the tail as [N, T, ...], for a window; both in float32.
 """
 
 from __future__ import annotations
@@ -56,15 +58,15 @@ class StepwiseModels:
 
     @property
     def models(self) -> dict[str, onnx.ModelProto]:
-        """Both models, by the names of their files in a bundle."""
+        """The head and the tail, by the names of their files in a bundle."""
         return {HEAD: self.head, TAIL: self.tail}
 
 
 def check(contract: InputContract) -> None:
-    """Refuse a network whose input cannot come one frame at a time.
+    """Check that the input of a network can come one frame at a time.
 
     Raises:
-        BadInput: the input is images, or windows of one step.
+        BadInput: the input is images, or windows of one time step.
     """
     if contract.name == "images":
         raise BadInput("the network takes images, which have no frames to stream; leave `streaming` out")
@@ -73,15 +75,16 @@ def check(contract: InputContract) -> None:
 
 
 def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) -> StepwiseModels:
-    """Split a network at the first operation that mixes time steps.
+    """Return the head and the tail of a network, split at the operations that mix time steps.
 
     Args:
-        exported: the network, in its precision.
-        contract: its input.
-        layers: its spiking layers.
+        exported: the exported network, in its precision.
+        contract: the contract of the network's input.
+        layers: the spiking layers of the network.
 
     Raises:
-        BadInput: the input is images or windows of one step, or the network mixes steps before its first spiking layer.
+        BadInput: the input is images or windows of one step, or the network mixes time steps before its first spiking
+            layer.
     """
     check(contract)
     graph = graph_of(exported)
@@ -101,11 +104,11 @@ def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) 
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model, changed in place: its value_info also holds the shapes that the exporter left out."""
+    """Add the shapes that the exporter left out to a model's value_info, in place; return the model."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     for tensor in bare.graph.initializer:
-        if tensor.data_type != TensorProto.INT64:  # the inference needs the values of shapes and axes alone
+        if tensor.data_type != TensorProto.INT64:  # the inference needs only the values of shapes and axes
             tensor.ClearField("raw_data")
     inferred = onnx.shape_inference.infer_shapes(bare).graph.value_info
     del model.graph.value_info[:]
@@ -115,14 +118,14 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @dataclasses.dataclass(frozen=True)
 class _Network:
-    """The model that is split, and what is known of its tensors.
+    """The model that is split, and facts about its tensors.
 
     Attributes:
-        graph: its graph.
-        metadata: the properties of its models.
-        contract: its input.
-        layers: its spiking layers, by the name of their spikes' tensor.
-        tensors: the tensors that are computed step by step from the input.
+        graph: the graph of the model.
+        metadata: the properties that are stored in the models.
+        contract: the contract of the network's input.
+        layers: the spiking layers, by the names of their tensors of spikes.
+        tensors: the stepwise tensors, which are computed from the input by operations that act on each step alone.
         types: the element types of tensors, by name.
     """
 
@@ -137,6 +140,7 @@ class _Network:
     def of(
         cls, model: onnx.ModelProto, metadata: dict[str, str], contract: InputContract, layers: Sequence[Layer]
     ) -> _Network:
+        """Return the record of a model whose value_info holds the shapes of its tensors."""
         values = (*model.graph.value_info, *model.graph.output)
         return cls(
             graph=model.graph,
@@ -148,27 +152,34 @@ class _Network:
         )
 
     def varies(self, node: onnx.NodeProto) -> bool:
-        """Whether a node depends on the input."""
+        """Whether the result of a node depends on the network's input."""
         return not self.tensors.constants.issuperset(name for name in node.input if name)
 
     def item_shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a stepwise tensor at one step of one window."""
+        """Return the shape of a stepwise tensor without the axes of time and batch."""
         sizes = self.tensors.axes[name].item_shape(self.tensors.shapes[name])
         return tuple(size for size in sizes if size is not None)
 
     def windows_first(self, name: str) -> list[int]:
-        """The order of axes in which a stepwise tensor, time and batch apart, is [N, T, ...]."""
+        """Return the permutation that makes a stepwise tensor [N, T, ...]; its time and batch must be two axes."""
         axes, shape = self.tensors.axes[name], self.tensors.shapes[name]
         time, batch = axes.axes
         return [batch, time, *(axis for axis in range(len(shape)) if axis not in axes.axes)]
 
     def is_float32(self, name: str) -> bool:
+        """Whether a tensor is float32, or its type is not stored."""
         return bool(self.types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Division:
-    """The nodes of the head, those of the tail (some moves are in both), and the tensors that pass between them."""
+    """The division of a network into head and tail.
+
+    Attributes:
+        head: the nodes of the head.
+        tail: the nodes of the tail; some transpositions and reshapes are in both.
+        features: the names of the tensors that the head computes and the tail reads.
+    """
 
     head: list[onnx.NodeProto]
     tail: list[onnx.NodeProto]
@@ -176,7 +187,9 @@ class _Division:
 
 
 def _divide(network: _Network) -> _Division:
-    """Assign each node to the head or the tail. The tail repeats moves of the head where that makes features smaller.
+    """Assign each node to the head or the tail. The tail repeats moves (transpositions, reshapes) of the head.
+
+    So a feature is the tensor before the moves, and is stored once if several moved tensors are read.
 
     Raises:
         BadInput: no spiking layer is in the head.
@@ -186,15 +199,15 @@ def _divide(network: _Network) -> _Division:
     if not any(node.op_type == custom_op.NAME for node in head):
         first = next(node for node in nodes if not stepwise.keys() & set(node.output) and network.varies(node))
         raise BadInput(
-            f"`streaming`: node '{first.name}' does not act on each time step alone, and is ahead of every spiking "
-            "layer, so that no step can be done before the window is whole; leave it out"
+            f"`streaming`: node '{first.name}' mixes time steps and is before every spiking layer, so no step can be "
+            "computed before the window is complete; leave `streaming` out"
         )
     makers = {name: node for node in nodes for name in node.output}
     later = {node.output[0] for node in nodes if node.output[0] not in stepwise and network.varies(node)}
     read = [name for node in nodes if node.output[0] in later for name in node.input if name in stepwise]
     read += [value.name for value in network.graph.output if value.name in stepwise]
     features: list[str] = []
-    for name in read:  # grows while it runs
+    for name in read:  # the list grows in the loop
         maker = makers.get(name)
         if maker is not None and maker.op_type in MOVES:
             later.add(name)
@@ -205,7 +218,7 @@ def _divide(network: _Network) -> _Division:
 
 
 def _head(network: _Network, division: _Division, streaming: Streaming) -> onnx.ModelProto:
-    """The model that runs once a frame."""
+    """Return the model that runs once a frame."""
     part, source = _Part(), network.contract.name
     part.op("Unsqueeze", streaming.frame, source, axes=[1])
     for node in division.head:
@@ -226,7 +239,7 @@ def _head(network: _Network, division: _Division, streaming: Streaming) -> onnx.
 
 
 def _tail(network: _Network, division: _Division, streaming: Streaming) -> onnx.ModelProto:
-    """The model that runs once a window."""
+    """Return the model that runs once a window."""
     part, time_steps = _Part(), network.contract.shape[0]
     for feature in streaming.features:
         _add_feature_input(part, network, feature.name)
@@ -236,7 +249,7 @@ def _tail(network: _Network, division: _Division, streaming: Streaming) -> onnx.
 
 
 def _add_one_step(part: _Part, layer: str, node: onnx.NodeProto) -> None:
-    """Add one step of a spiking layer, from its current [1, N, ...] to its spikes [1, N, ...]."""
+    """Add the nodes of one step of a spiking layer, from the current [1, N, ...] to the spikes [1, N, ...]."""
     alone = onnx.NodeProto()
     alone.CopyFrom(node)
     alone.input[0], alone.output[0] = f"{layer}/x", f"{layer}/s"
@@ -248,13 +261,13 @@ def _add_one_step(part: _Part, layer: str, node: onnx.NodeProto) -> None:
 
 
 def _shape_at_one_step(tensors: StepwiseTensors, name: str) -> list[int]:
-    """The shape of a tensor at T = 1, -1 for the batch: the target of the Reshape that makes it."""
+    """Return the target of the Reshape that makes a tensor in the head: its shape with T = 1, and -1 for the batch."""
     axes, shape = tensors.axes[name], tensors.shapes[name]
     return [-1 if size is None else 1 if axis in axes.axes else size for axis, size in enumerate(shape)]
 
 
 def _add_feature_output(part: _Part, network: _Network, name: str) -> None:
-    """Make the feature [N, ...], in float32, of a tensor at one step."""
+    """Add the nodes that make the feature [N, ...], in float32, from a tensor of the head."""
     axes, kept, made = network.tensors.axes[name], kept_tensor(name), name
     if not network.is_float32(name):
         made = part.op("Cast", made, f"{kept}/float", to=TensorProto.FLOAT)
@@ -268,7 +281,7 @@ def _add_feature_output(part: _Part, network: _Network, name: str) -> None:
 
 
 def _add_feature_input(part: _Part, network: _Network, name: str) -> None:
-    """Make a tensor at all steps, in its own type and axes, of its feature [N, T, ...]."""
+    """Add the nodes that make a tensor of the tail, in its type and axes, from the feature [N, T, ...]."""
     axes, made = network.tensors.axes[name], kept_tensor(name)
     if not network.is_float32(name):
         made = part.op("Cast", made, f"{made}/own type", to=network.types[name])
@@ -284,7 +297,15 @@ def _add_feature_input(part: _Part, network: _Network, name: str) -> None:
 def _model(
     network: _Network, part: _Part, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
 ) -> onnx.ModelProto:
-    """A model of those nodes of a part, and those constants, that its outputs need."""
+    """Return a model with the nodes and constants that its outputs need.
+
+    Args:
+        network: the network that is split; the nodes of constants are taken from it.
+        part: the nodes and new constants of the model.
+        name: the name of the model, "head" or "tail".
+        inputs: the inputs of the model.
+        outputs: the outputs of the model.
+    """
     needed, nodes = {value.name for value in outputs}, []
     for node in reversed([*(node for node in network.graph.node if not network.varies(node)), *part.nodes]):
         if needed.intersection(node.output):
@@ -292,7 +313,7 @@ def _model(
             needed.update(node.input)
     constants = [tensor for tensor in (*network.graph.initializer, *part.constants) if tensor.name in needed]
     graph = helper.make_graph(nodes[::-1], name, inputs, outputs, constants)
-    if name == "tail":  # the shapes in the head are those of one step, and are inferred by whoever reads it
+    if name == "tail":  # in the head, shapes are those of one step; readers infer them
         made = {tensor for node in graph.node for tensor in node.output}
         graph.value_info.extend(value for value in network.graph.value_info if value.name in made)
     opsets = [helper.make_opsetid("", custom_op.OPSET), helper.make_opsetid(custom_op.DOMAIN, custom_op.VERSION)]
@@ -304,7 +325,12 @@ def _model(
 
 @dataclasses.dataclass
 class _Part:
-    """A model that is being made: its nodes, and the constants that are not in the whole model."""
+    """The nodes of a model that is being built.
+
+    Attributes:
+        nodes: the nodes so far.
+        constants: the constants so far that are not in the network's graph.
+    """
 
     nodes: list[onnx.NodeProto] = dataclasses.field(default_factory=list)
     constants: list[TensorProto] = dataclasses.field(default_factory=list)
@@ -312,14 +338,14 @@ class _Part:
     def op(
         self, kind: str, source: str, made: str, name: str = "", *, axes: Iterable[int] | None = None, **attrs: Any
     ) -> str:
-        """Add a node of one input and one output.
+        """Add a node with one data input and one output; return the name of the output.
 
         Args:
             kind: the operator.
             source: the name of the input.
-            made: the name of the output, which is returned.
-            name: the name of the node; one after its output if it is empty.
-            axes: integers that the node takes as a constant second input.
+            made: the name of the output.
+            name: the name of the node; if empty, a name made from the output's name.
+            axes: the integers of the node's constant second input, such as axes; None without a second input.
             attrs: the attributes of the node.
         """
         inputs = [source]

@@ -1,9 +1,10 @@
-"""Finds the operations of a model that act on each time step alone, and the axes of time and batch of their results.
+"""Finds the stepwise operations of a model, and the axes of time and batch of their results.
 
 Time and batch are two axes of a tensor, [T, N, ...] or [N, T, ...], or the first axis holds both, [T * N, ...] or
-[N * T, ...]. An operation acts on each step alone if every step of its result depends only on the same step of its
-inputs, and on constants that are the same for all steps. The operator and the axes of its inputs tell whether it does.
-An operator that has no rule here counts as one that mixes steps. The only operation with a state is a spiking layer.
+[N * T, ...]. An operation is stepwise, or "acts on each time step alone", if every step of its result depends only on
+the same step of its inputs, and on constants that are the same for all steps. Each operator has a rule that decides
+this from the axes of its inputs. An operator without a rule counts as one that mixes steps. A spiking layer also counts
+as stepwise; it is the only operation with a state.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from onnx import helper, numpy_helper
 from tcja_exporters import custom_op
 
 Shape = tuple[int | None, ...]
-"""The shape of a tensor; a size that depends on the batch is None."""
+"""The shape of a tensor; None stands for a size that depends on the batch."""
 
 MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten")
-"""Operators that change no value."""
+"""Operators that move values and do not change them."""
 _ELEMENTWISE = (
     *("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Where", "Clip", "PRelu", "Abs", "Neg", "Sqrt", "Exp", "Log"),
     *("Relu", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "Tanh", "Erf", "Softplus"),
@@ -43,8 +44,8 @@ class TimeAxes:
     """The axes of time and batch in a tensor.
 
     Attributes:
-        axes: the axis of time and the axis of batch; (0,) where the first axis holds both.
-        time_first: where the first axis holds both, whether it is T * N rather than N * T.
+        axes: the pair (axis of time, axis of batch); (0,) if the first axis holds both.
+        time_first: if the first axis holds both, true for T * N and false for N * T; otherwise false.
     """
 
     axes: tuple[int, ...]
@@ -56,14 +57,14 @@ class TimeAxes:
         return len(self.axes) == 1
 
     def item_shape(self, shape: Shape) -> Shape:
-        """The part of a tensor's shape that belongs to one step of one window."""
+        """Return the shape without the axes of time and batch: the shape of one time step of one window."""
         return tuple(size for axis, size in enumerate(shape) if axis not in self.axes)
 
     def moved(self, to: Callable[[int], int]) -> TimeAxes | None:
-        """These axes after a transposition; None if the axis that holds both is not the first any more.
+        """Return these axes after the axes of the tensor moved; None if a joined axis is not the first any more.
 
         Args:
-            to: the new position of each axis.
+            to: a function that returns the new position of an axis.
         """
         axes = tuple(map(to, self.axes))
         return None if self.joined and axes != (0,) else dataclasses.replace(self, axes=axes)
@@ -75,12 +76,12 @@ WINDOWS = TimeAxes((1, 0))
 
 @dataclasses.dataclass(frozen=True)
 class StepwiseTensors:
-    """The tensors of a model that are computed from its input by operations that act on each step alone.
+    """The stepwise tensors of a model: those that only stepwise operations compute from the model's input.
 
     Attributes:
-        axes: the time axes of each of these tensors, by name.
+        axes: the time axes of each stepwise tensor, by name.
         shapes: the shapes of all tensors of the model, by name.
-        constants: the names of tensors that are constants, or computed from constants alone.
+        constants: the names of tensors that are constants, or are computed from constants only.
     """
 
     axes: Mapping[str, TimeAxes]
@@ -89,12 +90,13 @@ class StepwiseTensors:
 
 
 def stepwise_tensors(model: onnx.ModelProto, source: str, time_steps: int) -> StepwiseTensors:
-    """Find the stepwise tensors of a model.
+    """Return the stepwise tensors of a model.
 
     Args:
-        model: the model. Its value_info holds the shapes of its tensors; a tensor without a shape counts as mixed.
+        model: the model. Its value_info holds the shapes of its tensors; a tensor without a shape counts as not
+            stepwise.
         source: the name of the model's input [N, T, ...].
-        time_steps: T.
+        time_steps: the number of time steps, T.
     """
     graph = model.graph
     values = (*graph.value_info, *graph.input, *graph.output)
@@ -120,12 +122,12 @@ def stepwise_tensors(model: onnx.ModelProto, source: str, time_steps: int) -> St
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """The facts of a model that the rules need.
+    """The facts about a model that the rules need.
 
     Attributes:
-        time_steps: T.
+        time_steps: the number of time steps, T.
         shapes: the shapes of tensors, by name.
-        integers: the values of constants of integers, such as axes and target shapes, by name.
+        integers: the values of integer constants, such as axes and target shapes, by name.
         constants: the names of the constants found so far.
     """
 
@@ -135,22 +137,23 @@ class _Known:
     constants: set[str]
 
     def second_input(self, node: onnx.NodeProto) -> npt.NDArray[np.int64] | None:
-        """The constant integers that are a node's second input; None if it has none."""
+        """Return the values of a node's second input if they are constant integers; otherwise None."""
         return self.integers.get(node.input[1]) if len(node.input) > 1 else None
 
     def constant_shapes(self, names: Sequence[str]) -> list[Shape]:
+        """Return the shapes of the constants among some tensors."""
         return [self.shapes[name] for name in names if name in self.constants]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """One node, and its inputs that are no constants.
+    """A node with its data inputs, which are the inputs that are not constant.
 
     Attributes:
         node: the node.
-        data: the names of these inputs.
-        rank: the number of axes of the first of them.
-        axes: the time axes that all of them have.
+        data: the names of the data inputs.
+        rank: the number of axes of the first data input.
+        axes: the time axes, which are the same in all data inputs.
     """
 
     node: onnx.NodeProto
@@ -160,7 +163,7 @@ class _Call:
 
 
 def _axes_after(known: _Known, node: onnx.NodeProto, axes: Mapping[str, TimeAxes]) -> TimeAxes | None:
-    """The time axes of what a node returns; None if it does not act on each step alone."""
+    """Return the time axes of a node's result; None if the node is not stepwise."""
     inputs = [name for name in node.input if name]
     data = [name for name in inputs if name not in known.constants]
     different = {axes.get(name) for name in data}
@@ -218,7 +221,7 @@ def _unsqueezed(known: _Known, call: _Call) -> TimeAxes | None:
 
 
 def _reshaped(known: _Known, call: _Call) -> TimeAxes | None:
-    """A Reshape that joins time and batch, or splits them in the order in which they were joined, or keeps them."""
+    """Return the axes after a Reshape that joins time and batch, splits them as they were joined, or keeps them."""
     before, after, axes = known.shapes[call.data[0]], known.shapes.get(call.node.output[0]), call.axes
     if not after or sorted(axes.axes) != list(range(len(axes.axes))):
         return None
@@ -235,7 +238,7 @@ def _flattened(_known: _Known, call: _Call) -> TimeAxes | None:
 
 
 def _multiplied(known: _Known, call: _Call) -> TimeAxes | None:
-    """The axes after a MatMul; None if it mixes steps.
+    """Return the axes after a MatMul; None if it mixes steps.
 
     The product x W with a constant matrix W mixes the last axis of x. The products W x and x y mix the last two axes of
     x and y.
@@ -254,7 +257,7 @@ def _gemm(known: _Known, call: _Call) -> TimeAxes | None:
 
 
 def _along_an_axis(known: _Known, call: _Call) -> TimeAxes | None:
-    """The axes after an operation along one axis, such as Softmax; None if this axis is time or batch."""
+    """Return the axes after an operation along one axis, such as Softmax; None if this axis is time or batch."""
     axis = _attribute(call.node, "axis", -1) % call.rank
     same_rank = len({len(known.shapes[name]) for name in call.data}) == 1
     return call.axes if same_rank and axis not in call.axes.axes and len(call.data) == len(call.node.input) else None
@@ -275,11 +278,17 @@ _RULES: Mapping[str, _Rule] = {
     "MatMul": _multiplied,
     "Gemm": _gemm,
 }
-"""The rule of each operator: the time axes of its result, or None if it does not act on each step alone."""
+"""The rule of each operator: a function that returns the time axes of the result, or None if it is not stepwise."""
 
 
 def _is_same_for_all(constant: Shape, rank: int, axes: TimeAxes) -> bool:
-    """Whether a constant of this shape, broadcast to a tensor of a rank, is the same for all steps and windows."""
+    """Whether a constant is the same for all steps and windows.
+
+    Args:
+        constant: the shape of the constant.
+        rank: the number of axes of the tensor to which the constant is broadcast.
+        axes: the time axes of this tensor.
+    """
     behind = rank - len(constant)
     return behind >= 0 and all(axis < behind or constant[axis - behind] == 1 for axis in axes.axes)
 

@@ -1,11 +1,11 @@
-"""The time forms: how standard operators replace each TcjaLif node of a model.
+"""The time forms: three ways to replace each TcjaLif node of a model by standard operators.
 
-    scan        one Scan over the steps: as many nodes for any number of steps
-    unrolled    the operations of every step one after the other, which any backend can fuse
-    stepwise    one step alone, its membranes an input and an output (`tcja_exporters.graph.stepwise`)
+    scan        one Scan over the time steps; the number of nodes does not depend on T
+    unrolled    the operations of each time step, one step after the other; any backend can fuse them
+    stepwise    one time step; the membranes are an input and an output (`tcja_exporters.graph.stepwise`)
 
-In the first two the currents of all steps come from one convolution or matrix product over T * N. All three use the
-steps of `tcja_exporters.graph.neuron_step`.
+In the forms scan and unrolled, one convolution or matrix product over T * N computes the currents of all steps. The
+nodes of a time step are those of `tcja_exporters.graph.neuron_step` in all three forms.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tcja_exporters.graph.neuron_step import FusedStep, Nodes
 from tcja_runtime.errors import BadInput
 
 Shapes: TypeAlias = Mapping[str, onnx.TensorShapeProto]
-"""The shapes of tensors by name, as far as a model holds them; an unknown size is 0."""
+"""The shapes of tensors by name; only those that the model stores. An unknown size is 0."""
 
 
 def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, pooled: bool = False) -> onnx.ModelProto:
-    """A copy of a model in standard operators only.
+    """Return a copy of a model with standard operators only.
 
     Args:
         model: a model with TcjaLif nodes.
         forms: the time form of each spiking layer, by the layer's name, such as {"conv.2": "unrolled"}. A layer without
             an entry becomes a Scan.
-        pooled: whether a Scan also does a maximum pooling that is the only reader of its spikes. A pooling of 2 x 2
-            then writes a quarter of the memory (`tcja_runtime.model_file.scan_pooling`).
+        pooled: whether a Scan also contains the maximum pooling after it, if nothing else reads its spikes. With a
+            pooling of 2 x 2, the Scan then writes a quarter of the values (`tcja_runtime.model_file.scan_pooling`).
 
     Raises:
-        BadInput: a layer is to be unrolled, and the model does not hold the number of time steps.
+        BadInput: a layer is unrolled, but the model does not store the number of time steps.
     """
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
@@ -65,15 +65,16 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
 
 
 def one_step(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
-    """The nodes of one step of a TcjaLif node, with its membranes as an input and an output.
+    """Return the nodes of one time step of a TcjaLif node, with the membranes as an input and an output.
 
-    A session starts with the neuron's v_reset as membranes. It passes each `v_next` on as the next `v` and reads
-    nothing else from them: some neurons store the negative of the membrane (`tcja_exporters.graph.neuron_step`).
+    At the first step, `v` is filled with the neuron's v_reset. At each later step, `v` is the `v_next` of the step
+    before. The values must not be used for anything else, because some neurons store the negative of the membrane
+    (`tcja_exporters.graph.neuron_step`).
 
     Args:
-        node: the TcjaLif node; its input is the current of one step [N, ...], its output the spikes, the same shape.
-        v: the name of the membranes before the step, the same shape.
-        v_next: the name of the membranes after it.
+        node: the TcjaLif node; its input is the current of one step [N, ...], its output the spikes in the same shape.
+        v: the name of the membranes before the step, which have the same shape.
+        v_next: the name of the membranes after the step.
     """
     neuron, prefix = FusedStep.of(custom_op.spec_of(node)), node.name.removesuffix(custom_op.NAME)
     at = Nodes(prefix, prefix)
@@ -86,7 +87,7 @@ def one_step(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
 
 
 def _scan(at: Nodes, node: onnx.NodeProto) -> None:
-    """Add a Scan over the steps of a TcjaLif node."""
+    """Add the Scan over the time steps that replaces a TcjaLif node."""
     neuron, body = FusedStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, makes = _step(neuron, body)
     at.constants |= body.constants
@@ -96,7 +97,16 @@ def _scan(at: Nodes, node: onnx.NodeProto) -> None:
 
 
 def _pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shapes: Shapes) -> None:
-    """Add a Scan that also pools the spikes [C, H, W] of each step, each channel as an image [1, H, W]."""
+    """Add the Scan that replaces a TcjaLif node and the maximum pooling after it.
+
+    In the body of the Scan, each channel of the spikes [C, H, W] is an image [1, H, W].
+
+    Args:
+        at: the nodes to which they are added.
+        node: the TcjaLif node.
+        pool: the maximum pooling.
+        shapes: the shapes of the model's tensors.
+    """
     neuron, body = FusedStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, (v_next, s) = _step(neuron, body)
     rows = _sizes(shapes[node.input[0]])[-2:]
@@ -114,14 +124,20 @@ def _pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shapes: 
 
 
 def _step(neuron: FusedStep, body: Nodes) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Add a step; return the names of its inputs (membrane, current) and of its outputs (membrane, spikes)."""
+    """Add the nodes of one step; return the names of its inputs (membrane, current) and outputs (membrane, spikes)."""
     v, x = body.prefix + "v", body.prefix + "x"
     h, s, v_next = neuron.step(body, v, x)
     return (v, x), (v_next, s or neuron.fire(body, h))
 
 
 def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:
-    """T, from a current's shape, or from the metadata where the shape is unknown (networks that loop over time)."""
+    """Return T, from the shape of a current, or from the model's metadata if the shape is not stored.
+
+    The shape is not stored in networks that loop over time themselves.
+
+    Raises:
+        BadInput: T is in neither of them.
+    """
     sizes = _sizes(shapes[current]) if current in shapes else []
     in_metadata = next((prop.value for prop in model.metadata_props if prop.key == "T"), "0")
     steps = sizes[0] if sizes and sizes[0] else int(in_metadata)
@@ -131,14 +147,15 @@ def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:
 
 
 def _sizes(shape: onnx.TensorShapeProto) -> list[int]:
-    """The sizes of a shape; 0 for an unknown size."""
+    """Return the sizes of a shape; 0 stands for an unknown size."""
     return [size.dim_value for size in shape.dim]
 
 
 def _pooling(graph: onnx.GraphProto, spikes: str, shapes: Shapes) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
-    """The Reshape to [T * N, C, H, W] and the MaxPool behind it that read a layer's spikes.
+    """Find the Reshape of a layer's spikes to [T * N, C, H, W] and the MaxPool after it.
 
-    None if anything else reads the spikes, or a shape is unknown.
+    Returns:
+        The Reshape and the MaxPool; None if there are none, if another node reads the spikes, or if a shape is unknown.
     """
 
     def reader(tensor: str, kind: str) -> onnx.NodeProto | None:
@@ -157,7 +174,7 @@ def _pooling(graph: onnx.GraphProto, spikes: str, shapes: Shapes) -> tuple[onnx.
 
 
 def _unrolled(at: Nodes, node: onnx.NodeProto, steps: int) -> None:
-    """Add the nodes of every step of a TcjaLif node, one step after the other."""
+    """Add the nodes of all time steps that replace a TcjaLif node, one step after the other."""
     neuron, (current,) = FusedStep.of(custom_op.spec_of(node)), node.input
     currents = at.out_of("Split", [current], [f"x_{t}" for t in range(steps)], axis=0, num_outputs=steps)
     v: str | None = None

@@ -230,9 +230,9 @@ def test_a_network_that_mixes_steps_first_is_refused():
     body.append(nn.Flatten(2))
     said = refused(Frames(body, Readout()), FRAMES)
     assert said.startswith(
-        "`streaming`: node 'body.0.conv/Conv' does not act on each time step alone, and is ahead of "
+        "`streaming`: node 'body.0.conv/Conv' mixes time steps and is before every spiking layer, so "
     )
-    assert said.endswith("every spiking layer, so that no step can be done before the window is whole; leave it out")
+    assert said.endswith("layer, so no step can be computed before the window is complete; leave `streaming` out")
 
 
 @pytest.mark.tensorrt
