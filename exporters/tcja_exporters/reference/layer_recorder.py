@@ -1,4 +1,9 @@
-"""Records one spiking layer of the reference while it runs: its spikes, its undecided neurons and its witnesses."""
+"""Records one spiking layer of the reference while it runs: spikes, undecided neurons and witnesses.
+
+A neuron is undecided at a time step if its membrane is so near the threshold that rounding may decide whether it fires.
+A witness is a neuron whose current is recorded with its error bound. All undecided neurons and a sample of the others
+are witnesses.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +22,22 @@ from tcja_runtime.evidence.rounding import membrane_error, membranes_within, res
 from tcja_runtime.evidence.trace import Spikes, Witnesses
 
 _TILE = 2**15
-"""The number of neurons whose membranes are computed at once. Their state stays in the cache over all time steps."""
+"""The number of neurons that are computed together over all time steps, so that their state stays in the cache."""
 
 
 class LayerRecorder:
-    """Fires in place of a layer's neurons, and finds the undecided ones.
+    """Fires in place of a layer's neurons, and finds the undecided neurons.
 
-    The layer is called once for all time steps, or once for each. For speed, neurons are first compared with the
-    largest error of the layer at each step. Only those that may be undecided are then compared with their own error.
+    The layer is called once for all time steps, or once a time step. For speed, the distance of each neuron from the
+    threshold is first compared with the largest error in the layer at the time step. Only neurons that are undecided
+    by this comparison are then compared with their own error.
 
     Args:
         layer: the layer.
-        time_steps: T.
-        bounds: the rounding errors of the network's tensors.
-        given: the spikes that the layer is made to fire; None for those that its neurons fire.
-        most: the number of elements of a window that are witnesses besides the undecided neurons.
+        time_steps: the number of time steps, T.
+        bounds: the error bounds of the network's tensors.
+        given: the spikes [T, N, ...] that the layer is made to fire; None to let its neurons fire.
+        most: the number of sampled witnesses in each window.
     """
 
     def __init__(self, layer: Layer, time_steps: int, bounds: Bounds, given: Spikes | None, most: int) -> None:
@@ -48,16 +54,20 @@ class LayerRecorder:
         self._result: tuple[Any, Witnesses] | None = None
 
     def fire(self, current: Tensor) -> Tensor:
-        """The spikes of the next time steps, from their currents [steps, N, ...]."""
+        """Return the spikes of the next time steps, [steps, N, ...], from the currents in the same shape."""
         with _disable_current_modes():
             return self._bounds.mark_exact(self._record(current, self._bounds.error(current)), 0)
 
     def spikes(self) -> Spikes:
-        """The spikes so far, [T, N, ...]."""
+        """Return the spikes so far, [T, N, ...] after the last time step."""
         return self._fired[0] if len(self._fired) == 1 else np.concatenate(self._fired)
 
     def recorded(self) -> tuple[Any, Witnesses]:
-        """The number of undecided neurons [N, T] and the witnesses."""
+        """Return the numbers of undecided neurons [N, T] and the witnesses.
+
+        Raises:
+            BadInput: the layer was not called for all time steps.
+        """
         if self._result is None:
             raise BadInput(f"{self._layer.name} was not called at each of the {self._time_steps} time steps")
         return self._result
@@ -76,7 +86,7 @@ class LayerRecorder:
         return fired.to(current.dtype)
 
     def _fire(self, current: Tensor, error: Tensor) -> Tensor:
-        """The spikes of the next time steps, tile by tile. Notes which neurons may be undecided."""
+        """Return the spikes of the next time steps, and store which neurons may be undecided. Works tile by tile."""
         neuron, unit = self._layer.neuron, self._bounds.arithmetic.membrane
         x = current.reshape(len(current), -1)
         if self._state is None:
@@ -101,7 +111,13 @@ class LayerRecorder:
         return fired.reshape(current.shape)
 
     def _largest_errors(self, x: Tensor, error: Tensor, unit: float) -> list[float]:
-        """For each time step, a distance from the threshold beyond which no neuron of the layer is undecided."""
+        """Return a distance for each time step: no neuron farther from the threshold is undecided at that step.
+
+        Args:
+            x: the currents [steps, neurons].
+            error: the error bounds of the currents, in the same shape.
+            unit: the unit roundoff of membranes.
+        """
         neuron = self._layer.neuron
         distances = []
         for x_t, e_t in zip(x, error, strict=True):
@@ -138,17 +154,25 @@ class LayerRecorder:
 
 
 def _places(signal: Tensor, most: int) -> tuple[Any, Any]:
+    """Return the windows and elements (see `_picked`) of the sampled witnesses of a signal [T, N, ...]."""
     n, places = signal.shape[1], stimulus.places(tuple(signal.shape[2:]), most)
     return np.repeat(np.arange(n, dtype=np.int32), len(places)), np.tile(places, n)
 
 
 def sampled_witnesses(signal: Tensor, error: Tensor, most: int) -> Witnesses:
-    """The witnesses of a signal [T, N, ...]: at most `most` elements in each window, the same in all."""
+    """Return sampled witnesses of a signal [T, N, ...]: at most `most` elements, the same in each window."""
     return _picked(signal, error, *_places(signal, most))
 
 
 def _picked(signal: Tensor, error: Tensor, window: Any, element: Any) -> Witnesses:
-    """The witnesses of a signal [T, N, ...] at some elements. Their bounds are rounded up."""
+    """Return the witnesses of a signal at given elements.
+
+    Args:
+        signal: the signal [T, N, ...].
+        error: its error bound, in the same shape; it is multiplied by OWN_ROUNDING.
+        window: the index of the window of each witness.
+        element: the index of each witness in its flattened window.
+    """
     at = torch.from_numpy(window.astype(np.int64)), torch.from_numpy(element)
     values, errors = (tensor.reshape(*tensor.shape[:2], -1)[:, at[0], at[1]].numpy() for tensor in (signal, error))
     return Witnesses(window, element, values, errors * np.float32(OWN_ROUNDING))

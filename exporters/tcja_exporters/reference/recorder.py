@@ -1,6 +1,7 @@
-"""Runs the trained network in PyTorch: the reference that exported models are compared with.
+"""Runs the trained network in PyTorch: the reference with which exported models are compared.
 
-`record` runs it in float64 and records spikes and signals with their rounding bounds. `run` only notes the spikes.
+`record` runs it in float64 and records spikes and signals with their rounding bounds. `run` records only the output and
+the spikes, in any precision.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic
 from tcja_runtime.evidence.trace import Observation, Recording, Reference, Spikes, Values, Witnesses
 
 _OUTPUT = "the output"
+"""The name of the output in `Recording.estimated`, where signals have the names of layers and taps."""
 
 
 def run(
     network: nn.Module, inputs: Floats, dtype: torch.dtype = torch.float32, step_output: Tap | None = None
 ) -> Observation:
-    """Run a network on windows [N, ...] and note every spike.
+    """Run a network on windows; return its output and every spike.
 
     Args:
         network: a network in eval mode. Its weights are converted to `dtype` and stay so.
-        inputs: the windows, float32.
-        dtype: the precision to compute in.
-        step_output: the tensor whose mean over time gives the output, where it is to be noted too.
+        inputs: the windows [N, ...], float32.
+        dtype: the type in which the network computes.
+        step_output: the tensor whose mean over time gives the output, if it is to be recorded, too; otherwise None.
     """
     network.to(dtype)
     calls: dict[str, list[Spikes]] = {}
@@ -57,18 +59,18 @@ def run(
 
 
 def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
-    """The spiking layers in the order they fire. Nothing is computed."""
+    """Return the spiking layers in the order in which they fire, from a run without values (on the meta device)."""
     return _outline(network, contract)[0]
 
 
 def signature(network: nn.Module, contract: InputContract, output: str, time_steps: int) -> NetworkSignature:
-    """The signature of a network, without the tensors that only a model has: taps, step output and weights.
+    """Return the signature of a network, without the entries that need an exported model: taps, step output, weights.
 
     Args:
-        network: the network in PyTorch. Nothing is computed.
-        contract: the contract of its input.
-        output: the name of its output.
-        time_steps: T.
+        network: the network in PyTorch. It runs without values, on the meta device.
+        contract: the contract of the network's input.
+        output: the name of the network's output.
+        time_steps: the number of time steps, T.
     """
     found, returned = _outline(network, contract)
     shape = tuple(returned.shape[1:])
@@ -76,7 +78,7 @@ def signature(network: nn.Module, contract: InputContract, output: str, time_ste
 
 
 def _outline(network: nn.Module, contract: InputContract) -> tuple[list[Layer], Any]:
-    """The spiking layers, and the output for one window, a tensor without values."""
+    """Return the spiking layers, and the output for one window as a tensor without values."""
     specs = {name: neuron.spec for name, neuron in spiking_neurons(network).items()}
     found: dict[str, Layer] = {}
 
@@ -96,18 +98,22 @@ def record(
     spikes: Mapping[str, Spikes] | None = None,
     arithmetic: Arithmetic = FLOAT32,
 ) -> Recording:
-    """Run a network in float64 and record what it does, and how far rounding may move it in a backend.
+    """Run a network in float64; record its spikes and signals with bounds of the rounding in backends.
 
-    If the neurons of the network fire, the recording has the step output, and those taps that are parts of attention
-    blocks. A backend is then given the recorded gates, as it is given the recorded spikes, so the rounding of a gate is
-    not counted again in the signals that are computed from it. If spikes are given instead, the recording has all taps,
-    and more witnesses of each.
+    A signal is a spiking layer's current or a tap. A witness is one element of a signal whose values over time are
+    recorded. There are two cases:
+
+    `spikes` is None: the neurons fire by their equations. The recording has the step output and, of the taps, only
+    parts of attention blocks. A backend later gets the recorded spikes and gates as inputs of its layers. So the
+    rounding of a gate is not included in the bounds of the signals that are computed from the gate.
+
+    `spikes` are given: each layer fires the given spikes. The recording has all taps, with more witnesses for each.
 
     Args:
         network: a network in eval mode. Its weights are converted to float64 and stay so.
-        inputs: the windows, float32 [N, ...].
+        inputs: the windows [N, ...], float32.
         signature: the signature of the network.
-        spikes: the spikes that each layer is made to fire, [T, N, ...]; None for those that its neurons fire.
+        spikes: the spikes [T, N, ...] that each layer is made to fire, by layer; None to let the neurons fire.
         arithmetic: the arithmetic of the backends.
     """
     network.to(torch.float64)
@@ -130,17 +136,18 @@ def record(
 
 
 class _NetworkRecorder:
-    """Records a network while it runs.
+    """Records a network while it runs (see `record`).
 
     Args:
         signature: the signature of the network.
-        bounds: the rounding errors of its tensors.
-        spikes: the spikes that each layer is made to fire; None for those that its neurons fire.
+        bounds: the error bounds of the network's tensors.
+        spikes: the spikes that each layer is made to fire, by layer; None to let the neurons fire.
 
     Attributes:
-        estimated: by signal, in the order they are computed, the operations whose bounds are estimates.
-        taps: the tensors that are recorded besides the layers.
-        step_output: the tensor whose mean over time gives the output, if it is recorded.
+        bounds: the error bounds of the network's tensors.
+        estimated: the names of the operations with estimated bounds, by signal, in the order of computation.
+        taps: the taps that are recorded.
+        step_output: the tensor whose mean over time gives the output; None if it is not recorded.
     """
 
     def __init__(self, signature: NetworkSignature, bounds: Bounds, spikes: Mapping[str, Spikes] | None) -> None:
@@ -156,12 +163,12 @@ class _NetworkRecorder:
         }
 
     def note(self, signal: str) -> None:
-        """Note the operations without a rule that led to a signal since the last one."""
+        """Store in `estimated` the operations without a rule that ran after the previous signal and before this one."""
         self.estimated[signal] = sorted(self.bounds.estimated)
         self.bounds.estimated.clear()
 
     def stand_in(self, layer: str) -> Callable[[Tensor], Tensor]:
-        """The function that fires in place of a layer's neurons."""
+        """Return the function that fires in place of a layer's neurons."""
 
         def fire(current: Tensor) -> Tensor:
             self.note(layer)
@@ -170,11 +177,15 @@ class _NetworkRecorder:
         return fire
 
     def keep(self, tap: Tap, value: Tensor) -> Tensor | None:
-        """Record a tap [T, N, ...].
+        """Record the value of a tap.
+
+        Args:
+            tap: the tap.
+            value: the value, [T, N, ...].
 
         Returns:
-            If the tap is a gate and the neurons fire: the same gate without a rounding error, with which the network
-            goes on. Else None.
+            If the tap is a gate and the neurons fire: a copy of the gate that is marked as exact, which the network
+            then uses. Otherwise None.
         """
         error = self.bounds.error(value)
         forced = tap.is_gate and self._free
@@ -190,12 +201,12 @@ class _NetworkRecorder:
         return gate
 
     def reference(self, output: Values, bound: npt.NDArray[np.float32], read: Sequence[Tensor]) -> Reference:
-        """The recording of a run that is over.
+        """Return the recording after the run.
 
         Args:
             output: the output [N, ...].
-            bound: its bound.
-            read: the step output, if it was read at a readout.
+            bound: the error bound of the output, in its shape.
+            read: a list with the step output if a `Readout` reads it; otherwise an empty list.
         """
         fired = {name: layer.spikes() for name, layer in self._layers.items()}
         found = {name: layer.recorded() for name, layer in self._layers.items()}
@@ -211,14 +222,14 @@ class _NetworkRecorder:
 
 
 def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[str, Floats]) -> nn.Module:
-    """A copy of a network with other weights.
+    """Return a copy of a network with other weights.
 
-    The export folds batch norms into some of these weights. In the copy, such a batch norm is an identity.
+    If a batch norm was folded into one of these weights at export, it becomes an Identity in the copy.
 
     Args:
         network: the network to copy.
         weights: the weights to replace.
-        values: the new values of weights and biases, by the name of their tensor in the exported models.
+        values: the new values of weights and biases, by the names of their tensors in the exported models.
     """
     changed = copy.deepcopy(network)
     for weight in weights:
@@ -235,21 +246,25 @@ def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[
 
 
 def _steps(step_output: Tap | None, read: Sequence[Tensor], spikes: Mapping[str, Spikes]) -> Values | None:
-    """The step output [T, N, units]: read at the readout, or fired by the last layer."""
+    """Return the step output [T, N, units], from the spikes of a layer or from `read`; None without a step output."""
     if step_output is None:
         return None
     return spikes[step_output.name].astype(np.float64) if step_output.name in spikes else read[0].numpy()
 
 
 def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Layer], inputs: Floats) -> Tap | None:
-    """The tensor whose mean over time gives a network's output; None where it is not found, or is the output itself.
+    """Find the tensor whose mean over time gives a network's output (the step output).
 
     Args:
         network: a network in eval mode. If it has no `tcja_exporters.modules.layers.Readout`, its weights are converted
             to float64 and stay so.
-        model: its exported model.
-        layers: its spiking layers.
-        inputs: windows [N, ...], which show whether the output is the firing rates of the last layer.
+        model: the exported model of the network.
+        layers: the spiking layers of the network.
+        inputs: windows [N, ...] to run a network without a `Readout` on, to see whether its output is the firing rates
+            of the last layer.
+
+    Returns:
+        The tap of the tensor; None if it is not found, or if the output itself has an axis of time.
     """
     if any(isinstance(module, Readout) for module in network.modules()):
         return readout_input(network, model)
@@ -261,13 +276,14 @@ def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Lay
 
 
 def _meta(network: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a network on the meta device (shapes, no values), by name."""
     tensors = (*network.named_parameters(), *network.named_buffers())
     return {name: tensor.to("meta") for name, tensor in tensors}
 
 
 @contextmanager
 def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iterator[None]:
-    """Within this context, `note` is called with the name of a layer and its spikes [steps, N, ...], at each call."""
+    """In this context, `note` is called with a layer's name and spikes [steps, N, ...] at each call of the layer."""
 
     def hook(name: str) -> Any:
         return lambda neuron, _inputs, output: note(name, neuron.fired(output))
@@ -282,7 +298,7 @@ def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iter
 
 @contextmanager
 def _replaced(network: nn.Module, stand_in: Callable[[str], Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Within this context, the function that `stand_in` returns for a layer fires in place of its neurons."""
+    """In this context, each layer fires by the function that `stand_in` returns for the layer's name."""
     neurons = spiking_neurons(network)
     for name, neuron in neurons.items():
         neuron.stand_in = stand_in(name)

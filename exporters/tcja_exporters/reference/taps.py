@@ -1,8 +1,9 @@
-"""The tensors of a network that parity probes besides its spiking layers.
+"""Finds the taps of a network: tensors that the parity tests compare, besides the spiking layers.
 
-They are parts of attention blocks, pools, and the step output, whose mean over time gives the network's output. The
-step output is read at the network's `Readout`. A user's network that takes the mean in its own forward has no readout;
-if that is the mean of its last spiking layer, the step output is this layer's spikes.
+Taps are parts of attention blocks, pools, fully connected layers, and the step output, whose mean over time gives the
+network's output. The step output is the input of the network's `Readout`. A user's network may compute the mean in its
+own forward and have no `Readout`. If it is the mean of the last spiking layer, the step output is the spikes of that
+layer.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
 
 
 def find_taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> list[Tap]:
-    """The tensors that can be probed both in a network and in its model.
+    """Return the taps: tensors that can be read both in a network and in its exported model.
 
     Args:
         network: the network in PyTorch.
-        model: its exported model, whose nodes are named after the network's modules.
-        time_steps: T.
+        model: the exported model of the network; its nodes are named after the network's modules.
+        time_steps: the number of time steps, T.
     """
     found = []
     for name, (unfold, axes) in {**_attention(network), **_per_step(network, time_steps)}.items():
@@ -48,7 +49,7 @@ def find_taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> li
 
 
 def readout_input(network: nn.Module, model: onnx.ModelProto) -> Tap | None:
-    """The input of a network's `Readout`; None where it has none, or where it returns the time steps themselves."""
+    """Return the tap of the input of a network's `Readout`; None without a `Readout`, or with an output per step."""
     readouts = [(name, each) for name, each in network.named_modules() if isinstance(each, Readout)]
     if len(readouts) != 1 or readouts[0][1].per_step:
         return None
@@ -59,13 +60,13 @@ def readout_input(network: nn.Module, model: onnx.ModelProto) -> Tap | None:
 
 
 def fired_output(layer: Layer) -> Tap:
-    """The spikes of a layer, as the step output of a network that returns the layer's firing rates."""
+    """Return the tap of a layer's spikes, the step output of a network that returns the layer's firing rates."""
     return Tap(name=layer.name, tensor=spikes_tensor(layer.name), unfold=(), axes=(0, 1, 2))
 
 
 @contextmanager
 def read_steps(network: nn.Module, step_output: Tap | None) -> Iterator[list[Tensor]]:
-    """Within this context, the step output is appended to the list as [T, N, units], if a `Readout` reads it."""
+    """In this context, the step output is appended to the yielded list as [T, N, units], if a `Readout` reads it."""
     kept: list[Tensor] = []
     if step_output is None or not isinstance(readout := network.get_submodule(step_output.name), Readout):
         yield kept
@@ -84,9 +85,9 @@ def read_steps(network: nn.Module, step_output: Tap | None) -> Iterator[list[Ten
 
 @contextmanager
 def tapped(network: nn.Module, taps: Iterable[Tap], keep: Callable[[Tap, Tensor], object]) -> Iterator[None]:
-    """Within this context, `keep` is called with each tapped tensor as [T, N, ...].
+    """In this context, `keep` is called with each tap and the tap's tensor, as [T, N, ...].
 
-    If it returns a tensor, the network goes on with that one.
+    If `keep` returns a tensor, the network uses that tensor in place of the tapped one.
     """
 
     def hook(tap: Tap) -> Any:
@@ -101,14 +102,16 @@ def tapped(network: nn.Module, taps: Iterable[Tap], keep: Callable[[Tap, Tensor]
 
 
 _Layout = tuple[tuple[int, ...], tuple[int, ...]]
+"""The fields `unfold` and `axes` of a `Tap`."""
 
 
 def _attention(network: nn.Module) -> dict[str, _Layout]:
+    """Return the layouts of the parts of attention blocks, by module name."""
     return {name: ((), axes) for name, axes in attention.parts(network).items()}
 
 
 def _is_current(model: onnx.ModelProto, tensor: str) -> bool:
-    """Whether a tensor is only reshaped into the current of a spiking layer, which is probed anyway."""
+    """Whether a tensor is only reshaped into the current of a spiking layer. The current is compared anyway."""
     readers = [node for node in model.graph.node if tensor in node.input]
     while len(readers) == 1 and readers[0].op_type in _MOVES:
         tensor = readers[0].output[0]
@@ -117,7 +120,10 @@ def _is_current(model: onnx.ModelProto, tensor: str) -> bool:
 
 
 def _per_step(network: nn.Module, time_steps: int) -> dict[str, _Layout]:
-    """Pools and fully connected layers whose input has time and batch as one axis."""
+    """Return the layouts of the pools and fully connected layers whose input has time and batch as one axis, by module.
+
+    The result is empty if the network has another order of axes.
+    """
     time_axes = {neuron.time_axis for neuron in network.modules() if isinstance(neuron, SpikingNeuron)}
     if time_axes not in ({0}, {1}):
         return {}
