@@ -76,7 +76,7 @@ def define(model: onnx.ModelProto) -> None:
     """Add the functions that define a model's TcjaLif nodes, in place.
 
     A function leaves out terms that change no bit (a gain of 1, a bias of 0), so different neurons may need different
-    functions. ONNX tells functions of one name apart by their `overload`: it is empty for the first function, and a
+    functions. Functions of one name differ in their `overload`: it is empty for the first function, and a
     number for each further one.
     """
     overloads: dict[bytes, str] = {}

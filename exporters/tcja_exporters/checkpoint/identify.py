@@ -224,7 +224,7 @@ def _untied(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mapping[s
 
 
 def _by(shape: tuple[int, ...]) -> str:
-    """A shape in words, such as "3x3"."""
+    """Return a shape in words, such as "3x3"; "a scalar" for a shape without axes."""
     return "x".join(map(str, shape)) or "a scalar"
 
 

@@ -69,7 +69,7 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint
     wrapper, state = _weights(_unpickled(path, trust_checkpoint), path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not check them
+            damaged = archive.testzip()  # torch does not check the checksums
         if damaged:
             raise BadInput(f"{path} is damaged: the checksum of {damaged} is wrong; copy it again")
     for key, value in state.items():
@@ -85,7 +85,7 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint
 
 
 def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the state without those of `PREFIXES` that all of its keys begin with."""
+    """Return the state without the prefixes, of `PREFIXES`, with which all of its keys begin."""
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             return stripped({key.removeprefix(prefix): value for key, value in state.items()})
@@ -119,7 +119,7 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
         look_here()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about file formats; unusable files are refused below
+            warnings.simplefilter("ignore")  # warnings about file formats; unusable files are refused below
             return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
     except pickle.UnpicklingError as error:
         # torch names the global that the file would call, in one of two wordings.

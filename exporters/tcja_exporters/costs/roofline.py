@@ -19,9 +19,10 @@ nodes that run one after the other, at the peak speed and the highest bandwidth 
 
     t = sum over nodes of max(operations / peak, bytes / bandwidth)        E = P t
 
-For products, the peak is that of their precision; for all other nodes, that of float32. P is the power budget of the
-power mode, so E is the largest energy that the module may use in the time t, not a measurement. The memory is that of a
-runtime that fuses nothing and frees each tensor after its last use; the memory of the weights is not included.
+The peak of a product is the peak speed of its precision; the peak of all other nodes is the one of float32. P is the
+power budget of the power mode, so E is the largest energy that the module may use in the time t, not a measurement. The
+memory is that of a runtime that fuses nothing and frees each tensor after its last use; the memory of the weights is
+not included.
 
 Synaptic operations are counted as in the literature on spiking networks. r is the share of a product's input that is
 not zero, measured over all T time steps:

@@ -80,7 +80,7 @@ def export_onnx(network: nn.Module, contract: InputContract, output: str, metada
     _refuse_random(graph)
     made = gs.export_onnx(graph)
     del graph
-    gc.collect()  # its nodes refer to each other in cycles, and hold the weights
+    gc.collect()  # the nodes of a graph refer to each other in cycles, and hold the weights
     model, plain = _models(made, metadata)
     return Exported(model, plain, report, _weights(network, model))
 
@@ -239,7 +239,7 @@ def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
         module = node.name.rpartition("/")[0]
         own = (
             modules[module]._parameters.get("weight") if module in modules else None
-        )  # a computed weight is no parameter
+        )  # a computed weight is not a parameter
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or own is None:
             continue
         tensor, *bias = node.input[1:]

@@ -34,7 +34,7 @@ def recognise(module: nn.Module) -> Recognised | None:
         return Recognised(spec=_integrator(module), library="norse", calls=calls, pairs=True)
     if name.startswith("LIF"):
         raise ValueError("it has a synaptic current beside its membrane; LIFBoxCell and IAF of norse have none")
-    raise ValueError("of norse's neurons LIFBoxCell, IAFCell and IAF can be exported")
+    raise ValueError("only the neurons LIFBoxCell, IAFCell and IAF of norse can be exported")
 
 
 def _lif_box(cell: Any) -> NeuronSpec:

@@ -29,7 +29,7 @@ def recognise(module: nn.Module) -> Recognised | None:
         return None
     leaky: Any = module
     if type(module).__name__ != "Leaky":
-        raise ValueError("of snnTorch's neurons Leaky can be exported")
+        raise ValueError("only the neuron Leaky of snnTorch can be exported")
     if leaky.inhibition:
         raise ValueError("with inhibition, the neurons of a layer do not fire independently")
     if leaky.state_quant:

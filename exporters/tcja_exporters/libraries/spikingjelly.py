@@ -34,7 +34,7 @@ def recognise(module: nn.Module) -> Recognised | None:
     if name not in _NEURONS:
         stateful = getattr(module, "_memories", None) or "BaseNode" in ancestors(module)
         if stateful and kind.__name__ not in _STATELESS_IN_EVAL:
-            raise ValueError(f"of SpikingJelly's modules with a state, {', '.join(_NEURONS)} can be exported")
+            raise ValueError(f"of SpikingJelly's modules with a state, only {', '.join(_NEURONS)} can be exported")
         return None
     if not getattr(module.surrogate_function, "spiking", True):
         raise ValueError("its surrogate function is set not to spike")

@@ -59,7 +59,7 @@ class _Gate(nn.Module):
         self.gate = nn.Sigmoid()
 
     def logits(self, z: Tensor) -> Tensor:
-        """The gate before the sigmoid, [N, T, C], from the spatial mean z [N, T, C]."""
+        """Return the gate before the sigmoid, [N, T, C], from the spatial mean z [N, T, C]."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:

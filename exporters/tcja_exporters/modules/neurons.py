@@ -51,7 +51,7 @@ class Neuron(nn.Module):
 class SpikingNeuron(Neuron):
     """A neuron that runs over a whole window; in a model it is one `custom_op` node.
 
-    Every call starts from rest. No state is kept between calls, so that of an earlier run cannot get into an export.
+    Every call starts from rest. No state is kept between calls, so an earlier run cannot influence an export.
 
     Shapes: currents -> spikes (0 or 1) of the same shape and dtype, with time at the axis `time_axis`.
 
@@ -67,7 +67,7 @@ class SpikingNeuron(Neuron):
 
     def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
         fire = self._symbolic if torch.onnx.is_in_onnx_export() else self.stand_in or self._fire
-        if self.time_axis == 0:  # else a transposition would stay in the model, although it changes nothing
+        if self.time_axis == 0:  # a transposition that changes nothing would stay in the model
             spikes = fire(current)
         else:
             spikes = fire(current.movedim(self.time_axis, 0)).movedim(0, self.time_axis)

@@ -50,7 +50,7 @@ def _identity(tensor: gs.Tensor, alike: Counter[object]) -> object:
     """
     if (
         isinstance(tensor, gs.Constant) and alike[_kind(tensor)] > 1
-    ):  # a constant that is the only one of its shape has no equal, so its values need not be read
+    ):  # the only constant of its type and shape has no equal: do not read its values
         return *_kind(tensor), hashlib.sha256(np.ascontiguousarray(tensor.values).data).digest()
     return tensor.name
 

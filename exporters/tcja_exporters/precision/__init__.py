@@ -5,7 +5,7 @@ The types are written into the models at export, and an engine computes in the t
     fp16    weights and activations in float16; membranes, thresholds, means and sums over many values in float32
     int8    weights and inputs of convolutions and matrix products in int8, everything else in float32
 
-A precision changes the constants of a network: it rounds the weights, and int8 adds scales. `lowered` returns the
+A lower precision changes the constants of a network: it rounds the weights, and int8 adds scales. `lowered` returns the
 models with the new constants, and a PyTorch network with the same constants. The spikes of an engine are compared with
 those of this PyTorch network in float64. They can then differ only by rounding, which has a bound
 (`tcja_runtime.evidence.rounding`). The effect of the new constants is measured separately, as the difference in

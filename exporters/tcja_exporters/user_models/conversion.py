@@ -46,7 +46,8 @@ def convert(
         layout: the order of the axes in which the network's forward takes frames, one of
             `tcja_runtime.choices.LAYOUTS`. Images are always [N, C, H, W].
         name: the name of the network; if empty, the name of its class.
-        source: the name, sha256 and bytes of the network's checkpoint. None stands for those of its weights in memory.
+        source: the name, sha256 and bytes of the network's checkpoint. None: the class name, and the hash and size of
+            the weights in memory.
 
     Raises:
         BadInput: the layout is unknown; the network has no known neuron, or a neuron that cannot be replaced; or the
@@ -95,7 +96,7 @@ def _evidence(
         f"{len(found)} spiking layers of {class_name(model)} replaced: {replaced}",
         f"float64: all spikes agree with the original's, layer by layer, on {windows} windows and on a further one of "
         "about three times their values; the neurons of each layer also agree when they run without the network, on "
-        "currents that bring them exactly to their threshold",
+        "currents that often bring them exactly to their threshold",
     ]
     if proven.returned > 1:
         lines.append(f"its forward returns {proven.returned} values; the first is the output")

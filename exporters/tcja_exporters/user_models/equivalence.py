@@ -189,7 +189,7 @@ class Driven(nn.Module):
         for module in self.net.modules():
             if isinstance(module, SteppedNeuron):
                 module.restart()
-        # Contiguous, as a data loader returns them, and a copy, because forward may write into it.
+        # Inputs are contiguous, like those of a data loader, and a copy, because forward may write into them.
         inputs = (inputs.transpose(0, 1) if self._layout == "TN" else inputs).clone(
             memory_format=torch.contiguous_format
         )

@@ -120,8 +120,11 @@ def undelayed() -> nn.Module:
     ("neuron", "message"),
     [
         (altered, "derived from a class of SpikingJelly; register it"),
-        (exponential, "of SpikingJelly's modules with a state, IFNode, LIFNode, ParametricLIFNode can be exported"),
-        (synaptic, "of snnTorch's neurons Leaky can be exported"),
+        (
+            exponential,
+            "of SpikingJelly's modules with a state, only IFNode, LIFNode, ParametricLIFNode can be exported",
+        ),
+        (synaptic, "only the neuron Leaky of snnTorch can be exported"),
         (current_based, "it has a synaptic current beside its membrane"),
         (many_betas, "its beta has 6 values; all neurons of a layer must share one"),
         (undelayed, "reset by subtraction without delay is not supported"),
