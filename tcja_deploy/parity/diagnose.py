@@ -121,7 +121,12 @@ def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
 
 
 def _refined(wrong: Callable[[float], float], deviation: float) -> float:
-    """The deviation of a constant with the fewest wrong spikes near a first guess."""
+    """The deviation of a constant that leaves the fewest wrong spikes, searched near a first guess.
+
+    Args:
+        wrong: returns the number of wrong spikes if the constant deviates by its argument from the specified value.
+        deviation: the first guess. The search goes from 0.4 to 2.5 times this guess.
+    """
     low, high = sorted((0.4 * deviation, 2.5 * deviation))
     for _ in range(30):
         third = (high - low) / 3

@@ -22,15 +22,17 @@ from tcja_runtime.evidence.trace import Reference, Spikes, Values, Witnesses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
-    """An element of a signal or of a layer, with both sides of a difference.
+    """The place of a difference: an element of a signal, or a neuron of a layer. It has the values of both sides.
 
     Attributes:
         window: the number of the window, from 0.
         time_step: the time step, from 1.
-        element: the indices of the element, such as channel, row and column.
-        expected: the reference's value of a signal, or the membrane before firing; None for a neuron without a witness.
-        found: the backend's value of a signal, or 1 for a spike and 0 for none.
-        bound: the rounding bound of the value or of the membrane; None for a neuron without a witness.
+        element: the indices of the element or neuron, such as channel, row and column.
+        expected: for a signal, the reference's value. For a neuron, its membrane before firing, computed from the
+            reference's currents and the backend's own spikes; None if the neuron has no witness, so that the
+            reference's currents are not known.
+        found: for a signal, the backend's value. For a neuron, 1 if it fires in the backend and 0 if it does not.
+        bound: the rounding bound of `expected`; None if `expected` is None.
     """
 
     window: int

@@ -72,7 +72,11 @@ def _line(each: Curve, reference: str, shares: Sequence[float], intervals: Seque
 
 
 def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
-    """Return the headings and rows of a table: for each curve, the time step from which its predictions are settled."""
+    """Return the headings and rows of a table: for each curve, the time step from which its predictions are settled.
+
+    Predictions are settled if nearly all windows have their final class (`Curve.settled`). If the windows have labels,
+    further columns have the accuracy after this step and after all steps.
+    """
     heads = ["", "windows", f"{100 * SETTLED:g} % settled from step"]
     rows = [[f"{each.network}, {each.counted}", f"{each.windows:,}", str(each.settled)] for each in found]
     if any(each.accuracy for each in found):

@@ -14,9 +14,14 @@ from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
 
 
 def margins(report: Report, profile: NetworkProfile) -> Html:
-    """Return a section with a histogram for each layer: the distances of its membranes from the threshold.
+    """Return a section with a histogram for each layer: the distances |h - threshold| of its membranes.
 
+    Distances are shares of the threshold. A dashed line marks the largest distance at which rounding explained a flip.
     The result is empty if no membranes were sampled.
+
+    Args:
+        report: the report of parity, for the dashed lines.
+        profile: the behaviour of the network, for the histograms.
     """
     counts = {layer: found for layer, found in profile.margins.items() if sum(found)}
     if not counts:

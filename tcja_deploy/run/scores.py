@@ -15,8 +15,8 @@ def scores(output: Values, bundle: Bundle, title: str) -> Values:
     Args:
         output: the network's output, [N, classes]; or its output at each time step, [N, T, classes], whose mean over
             time is taken.
-        bundle: the network's bundle.
-        title: the title of the backend that ran the network, for the message.
+        bundle: the network's bundle, whose path is in the error message.
+        title: the title of the backend that ran the network, for the error message.
 
     Raises:
         BadInput: a score is NaN or infinite.

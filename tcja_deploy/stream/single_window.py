@@ -20,10 +20,14 @@ KEPT = 2**24
 
 
 class SingleWindowCutter:
-    """Cuts a whole source into the frames of one window.
+    """Cuts a whole source into frames when the source has ended, as `run` cuts a recording.
 
-    It has the methods of `tcja_runtime.data.sliding_windows.Cutter`. A recording is read again when the source has
-    ended. The events of any other source are kept in memory until then.
+    It has the methods of `tcja_runtime.data.sliding_windows.Cutter`, but all frames come from `finish`. If the source
+    is a recording, the events that are pushed are only counted, and `finish` reads the recording again. The events of
+    any other source are kept in memory until `finish`.
+
+    Most sources become one window. A recording with a label file has a window for each segment, and a source has
+    several windows if the network's frames have a fixed duration and the source is long.
 
     Args:
         contract: the network's input.

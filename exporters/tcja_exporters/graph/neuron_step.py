@@ -96,7 +96,7 @@ class FusedStep:
 
     @classmethod
     def of(cls, spec: NeuronSpec) -> FusedStep:
-        """Return the `FusedStep` of a neuron with these constants."""
+        """Return the `FusedStep` of a neuron with these constants; a, b and k are computed from its threshold."""
         threshold = np.float32(spec.threshold)
         neighbour = np.nextafter(threshold, np.float32(np.inf if spec.strict else -np.inf))
         a, b = sorted((float(threshold), float(neighbour)))

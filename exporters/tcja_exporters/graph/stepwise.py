@@ -156,7 +156,7 @@ class _Network:
         return not self.tensors.constants.issuperset(name for name in node.input if name)
 
     def item_shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a stepwise tensor without the axes of time and batch."""
+        """Return the shape of a stepwise tensor without time and batch, such as (C, H, W) for [T, N, C, H, W]."""
         sizes = self.tensors.axes[name].item_shape(self.tensors.shapes[name])
         return tuple(size for size in sizes if size is not None)
 

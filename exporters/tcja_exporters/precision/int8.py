@@ -3,8 +3,9 @@
     x -> QuantizeLinear -> DequantizeLinear -> product        one scale for the tensor, from calibration
     W in int8 -> DequantizeLinear -> product                  one scale for each output channel: the largest |w| / 127
 
-"Products" are convolutions and matrix products. Zero points are 0, have the type int8, and are always written, because
-TensorRT takes a missing zero point, or one of type uint8, as int8 without an error.
+"Products" are convolutions and matrix products. Every zero point is 0, has the type int8, and is written into the
+model. In ONNX, a missing zero point means uint8. TensorRT gives no error for a missing zero point or for one of type
+uint8, but it quantises to int8 in both cases.
 """
 
 from __future__ import annotations

@@ -41,17 +41,22 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[A
 
 
 def convolution_parts(x: Tensor, weight: Tensor) -> Iterator[slice]:
-    """Yield the slices of a batch [N, C, ...] to convolve one after the other."""
+    """Yield slices of the first axis of a batch [N, C, ...]. A convolution of one slice at a time needs less memory."""
     return _parts(len(x), max(weight[0].numel(), weight.shape[0]) * math.prod(x.shape[2:]))
 
 
 def batch_parts(x: Tensor) -> Iterator[slice]:
-    """Yield the slices of a tensor's first axis to compute one after the other."""
+    """Yield slices of a tensor's first axis. An operation on one slice at a time needs less memory."""
     return _parts(len(x), x[:1].numel())
 
 
 def _parts(n: int, elements: int) -> Iterator[slice]:
-    """Yield slices of an axis of length n; the computation for one index takes `elements` float64 numbers of memory."""
+    """Yield slices of an axis. A slice needs at most about `_BYTES`, but has at least one index for each CPU thread.
+
+    Args:
+        n: the length of the axis. The last slice may have fewer indices than the others.
+        elements: the number of float64 values that the computation for one index needs.
+    """
     most = max(torch.get_num_threads(), _BYTES // max(elements * torch.float64.itemsize, 1))
     for start in range(0, n, most):
         yield slice(start, start + most)

@@ -133,7 +133,11 @@ def bound_function(slope: float) -> Callable[[Bounds, Operation], Bound]:
 
 
 def _operand(bounds: Bounds, value: Any) -> tuple[Tensor, Tensor | float, int | None]:
-    """Return the magnitude, the error (0.0 if it has no error) and the grid of an operand, a tensor or a number."""
+    """Return three facts about an operand, which is a tensor or a number: its magnitude, error bound and grid.
+
+    The error bound is 0.0 if the operand is exact, as a number or a weight is. The grid is the g of
+    `tcja_exporters.reference.bounds.Bound`; None if it is not known.
+    """
     if isinstance(value, Tensor):
         error = bounds.of(value).error
         return magnitude(value), 0.0 if error is None else error, bounds.grid(value)

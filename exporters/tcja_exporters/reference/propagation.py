@@ -95,7 +95,10 @@ def _move(bounds: Bounds, func: Any, operation: Operation, results: list[Tensor]
 
 
 def _common_grid(grids: list[int | None]) -> int | None:
-    """Return the finest of some grids, on which all their values are; None if one of the grids is not known."""
+    """Return the finest of some grids, on which all their values are; None if one of the grids is not known.
+
+    A grid g has the multiples of 2^-g, so the finest grid is the largest g. Example: 3 for the grids 0 and 3.
+    """
     known = [grid for grid in grids if grid is not None]
     return max(known) if len(known) == len(grids) else None
 

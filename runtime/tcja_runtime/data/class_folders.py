@@ -23,7 +23,8 @@ SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix i
 def data_files(path: Path) -> list[Path]:
     """The data files in a folder and in all folders below it, sorted by their paths.
 
-    Links are followed; hidden files and folders are skipped. If the path is a file, the list has only this file.
+    A data file has one of the `SUFFIXES`. Links are followed; hidden files and folders are skipped. If the path is not
+    a folder, the list has only this path, whatever its suffix is.
 
     Raises:
         BadInput: the folder has no data files, a folder in it cannot be read, or a link leads back to a folder above.

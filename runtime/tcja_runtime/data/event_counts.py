@@ -3,12 +3,14 @@
     counts[p, y, x] = number of events with that polarity, row and column
     frame[p]        = R counts[p] C^T     if the frames are resized
 
-R [H, rows] and C [W, columns] resize with a triangular filter. With scale s = rows / H, width w = max(s, 1) and the
-centre c = (i + 1/2) s of row i,
+R [H, rows] and C [W, columns] are the matrices of a triangular filter. R[i, j] is the weight of the sensor's row j in
+row i of the frame; C has the weights of columns in the same way. With the scale s = rows / H, the width w = max(s, 1)
+and the centre c = (i + 1/2) s of row i,
 
-    R[i, j] = max(0, 1 - |j + 1/2 - c| / w)   for floor(c - w + 1/2) <= j < floor(c + w + 1/2), divided by the row's sum
+    R[i, j] = max(0, 1 - |j + 1/2 - c| / w)   for floor(c - w + 1/2) <= j < floor(c + w + 1/2), else 0
 
-as in torch's ``interpolate(mode="bilinear", antialias=True)`` and in Pillow's BILINEAR for float images.
+Then each row of R is divided by its sum. The same filter is torch's ``interpolate(mode="bilinear", antialias=True)``
+and Pillow's BILINEAR for float images.
 """
 
 from __future__ import annotations

@@ -113,16 +113,21 @@ def _size(text: str) -> tuple[int, Literal["us", "events"]]:
 class Frame:
     """One frame of a window.
 
+    What `begin` and `end` mean depends on the window (see the top of this module):
+
+    * Length in microseconds, all frames with the same duration: the time where the frame begins, and the first time
+      after the frame.
+    * Length in microseconds, all frames with the same number of events: the time where the window begins, and the first
+      time after the window. All frames of the window have these same times.
+    * Length in events: the time of the first event of the frame, and the latest time of all events of the window so
+      far.
+
     Attributes:
         window: the number of the window, from 0. Windows without an event have a number too, but no frames.
         step: the number of the frame in its window, 0 .. T-1.
         counts: the counts of events as the network takes them, float32 [P, H, W].
-        begin: the time where the frame begins, in microseconds. There are two exceptions. If the length of the window
-            is a time and it is cut by number, the time where the window begins. If the length of the window is a number
-            of events, the time of the first event of the frame.
-        end: the first time after the frame, in microseconds. There are two exceptions. If the length of the window is a
-            time and it is cut by number, the first time after the window. If the length of the window is a number of
-            events, the latest time of the window's events so far.
+        begin: the time where the frame or its window begins, in microseconds.
+        end: the time where the frame or its window ends, in microseconds.
         events: the number of events in the frame.
         last: whether the frame is the last one of its window.
         whole: whether the stream went on to the end of the frame; False if the stream ended before it.

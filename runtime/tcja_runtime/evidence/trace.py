@@ -59,7 +59,15 @@ class Witnesses:
 
     @classmethod
     def joined(cls, parts: Sequence[Witnesses], sizes: Sequence[int]) -> Witnesses:
-        """Returns the elements of several successive runs as if they were one run; run i has `sizes[i]` windows."""
+        """Returns the elements of several successive runs as if they were one run.
+
+        The windows are counted through all runs. Example: if the first run has 8 windows, window 0 of the second run
+        becomes window 8.
+
+        Args:
+            parts: the elements of each run.
+            sizes: the number of windows of each run.
+        """
         starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
         return cls(
             np.concatenate([part.window + start for part, start in zip(parts, starts, strict=True)]),

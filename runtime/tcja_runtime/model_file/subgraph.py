@@ -18,15 +18,16 @@ Dimensions = Sequence[int | None]
 
 
 def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
-    """Cut a part out of a serialised model.
+    """Cut a part out of a serialised ONNX model.
 
     Args:
-        model: the whole model. If a node has a subgraph (the body of a Scan), and the subgraph reads a tensor of the
-            main graph, this tensor must be a constant or an input of the node.
-        outputs: the names of the tensors that the part computes. If the model does not store the type of a tensor, the
-            runtime infers it.
-        given: the float tensors that the part takes as inputs, by name with their dimensions. The input for tensor "x"
-            has the name `given_tensor("x")`. Nodes that are needed only to compute given tensors are left out.
+        model: the whole model. The body of a Scan may read a tensor of the main graph only if this tensor is a stored
+            constant or an input of the Scan node, because the tensors that a body reads are not searched.
+        outputs: the names of the tensors that the part computes and returns. If the model does not store the type of
+            such a tensor, the part has no type for it, and the runtime that loads the part must infer it.
+        given: the name and dimensions of each float tensor that the part takes as an input and does not compute. The
+            input for tensor "x" has the name `given_tensor("x")`. The part has no nodes that are needed only to compute
+            given tensors, and no inputs that it does not read.
 
     Returns:
         The part, a serialised model.

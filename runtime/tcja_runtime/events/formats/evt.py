@@ -109,14 +109,14 @@ class Evt2:
         return known
 
     def _events(self, rows: Ints, t: Ints, x: Any, y: Any, p: npt.NDArray[np.bool_]) -> Events:
-        """Returns the events whose time and place are known.
+        """Returns the events whose time and place are known. The other events are left out.
 
         Args:
-            rows: the index of the word that each event is from, [E].
-            t: times [E]; a negative time is not known.
-            x: columns [E]; a negative column is not known.
-            y: rows of the sensor [E]; a negative row is not known.
-            p: polarities [E].
+            rows: for each event, the index of its word in the data, [E]; an error message gives the place of the word.
+            t: the time of each event, [E]; negative if it is not known.
+            x: the column of each event on the sensor, [E]; negative if it is not known.
+            y: the row of each event on the sensor, [E]; negative if it is not known.
+            p: the polarity of each event, [E].
 
         Raises:
             Damaged: an event is outside the sensor.

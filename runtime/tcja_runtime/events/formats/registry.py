@@ -130,7 +130,10 @@ def needs_more_bytes(head: bytes) -> bool:
 
 
 def _prophesee_format(head: bytes) -> str | None:
-    """Returns the name of the format of bytes that begin with a Prophesee header; None if it is not known."""
+    """Returns "dat", "evt2" or "evt3", from the first bytes of a file or stream with Prophesee's header lines.
+
+    The result is None if the bytes have neither a version of EVT nor the end of the header.
+    """
     header = Header(_LINE)
     header.feed(head)
     version = evt.word_version(header)
