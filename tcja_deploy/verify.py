@@ -306,7 +306,7 @@ def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
         return second
     text = (
         f"of {found.compared:,} windows {found.only_original:,} are right only in {first.parity.backend} and "
-        f"{found.only_exported:,} only here, which no chance explains (p = {found.p_value:.1g})"
+        f"{found.only_exported:,} only here; chance does not explain this (p = {found.p_value:.1g})"
     )
     failure = Failure(kind="accuracy", text=text, model=second.parity.model)
     parity = dataclasses.replace(second.parity, failures=[*second.parity.failures, failure])

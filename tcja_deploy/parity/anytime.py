@@ -17,12 +17,12 @@ from tcja_runtime.evidence.predictions import Predictions
 _MOST, _FEWEST = 64, 8
 """The limits on the number of windows that are shown if the user asks for no number."""
 _UNTOLD = (
-    "How early an answer can be had is not known: the output is not the mean over time of any signal that was found. A "
-    "network that returns [T, N, classes] tells it."
+    "How early a prediction can be had is not known: no signal was found whose mean over time is the output. It is "
+    "known of a network that returns [T, N, classes]."
 )
 _NOT_SHOWN = (
-    "What could be answered before a window's last frame was not counted, as each window takes {} runs: `anytime` N "
-    "does so for N of them."
+    "Predictions before the last frame of a window were not counted, because each window takes {} runs. `anytime` N "
+    "counts them for N windows."
 )
 
 

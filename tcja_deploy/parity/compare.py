@@ -101,7 +101,7 @@ def with_statistics(parity: Parity, statistics: Agreement | None) -> Parity:
     if statistics and statistics.worse:
         text = (
             f"of {statistics.compared:,} windows {statistics.only_original:,} are right only before the export and "
-            f"{statistics.only_exported:,} only after it, which no chance explains (p = {statistics.p_value:.1g})"
+            f"{statistics.only_exported:,} only after it; chance does not explain this (p = {statistics.p_value:.1g})"
         )
         failures = [*failures, Failure(kind="accuracy", text=text, model=parity.model)]
     return dataclasses.replace(parity, statistics=statistics, failures=failures)

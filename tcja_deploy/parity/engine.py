@@ -120,7 +120,7 @@ def _failure(found: OutputParity, output: Values, expected: Values, wrong: npt.N
     if found.bounded and _sign_test(found.further, found.nearer) < CHANCE:
         return (
             f"is further from the trained network than its proven parts in {found.further:,} windows, and nearer in "
-            f"{found.nearer:,}, which no chance explains"
+            f"{found.nearer:,}; chance does not explain this"
         )
     return ""
 

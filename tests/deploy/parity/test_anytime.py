@@ -1,4 +1,4 @@
-"""How early an answer can be had: as counted in PyTorch from what the networks say at each step."""
+"""How early a prediction can be had: as counted in PyTorch from what the networks say at each step."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_network_whose_steps_are_not_found(recordings, tmp_path, capsys):
     assert report.anytime == []
     assert app.run(["verify", str(tmp_path / "a.bundle")]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "How early an answer can be had is not known: the output is not the mean over time of any signal" in said
+    assert "How early a prediction can be had is not known: no signal was found whose mean over time is" in said
     assert report.untold[0] in (tmp_path / "a.bundle" / "report.html").read_text()
 
 

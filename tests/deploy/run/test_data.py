@@ -201,7 +201,7 @@ def test_less_accurate_than_any_chance_fails(bundle, tmp_path, data, capsys):
     write_manifest(bundle, opened.manifest)
     assert run(["verify", str(bundle), "--data", str(tmp_path / "data.npz"), "--json"]) == 1
     captured = capsys.readouterr()
-    said = "of 40 windows 40 are right only before the export and 0 only after it, which no chance explains (p = 2e-12)"
+    said = "40 are right only before the export and 0 only after it; chance does not explain this (p = 2e-12)"
     assert captured.err.strip().splitlines()[-1].endswith(said)
     assert json.loads(captured.out)["backends"][0]["failures"][0]["kind"] == "accuracy"
     assert run(["verify", str(bundle), "--data", str(tmp_path / "data.npz"), "--bisect"]) == 1
