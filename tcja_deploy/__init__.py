@@ -44,8 +44,7 @@ __all__ = [
 _HOMES = {
     "tcja_deploy.bench.benchmark": ("BenchOptions", "bench"),
     "tcja_deploy.build": ("build",),
-    "tcja_deploy.export.pipeline": ("export",),
-    "tcja_deploy.export.request": ("ExportRequest",),
+    "tcja_deploy.export.pipeline": ("ExportRequest", "export"),
     "tcja_deploy.verify": ("VerifyOptions", "verify"),
     "tcja_runtime.tensorrt.build": ("BuildOptions",),
 }

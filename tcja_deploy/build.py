@@ -13,7 +13,7 @@ from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO, Target
-from tcja_runtime.errors import Unavailable
+from tcja_runtime.errors import Unavailable, check_choice
 from tcja_runtime.files.staging import restaged
 from tcja_runtime.tensorrt import build as builder
 from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
@@ -87,6 +87,7 @@ def chosen_target(target: str, options: BuildOptions | None = None) -> str | Non
         BadInput: the target cannot be built with the options.
         Unavailable: the target's TensorRT is not installed.
     """
+    check_choice("target", target, [each.value for each in Target])
     if target == Target.ONNX.value:
         return None
     chosen = next(iter(builder.installed()), None) if target == AUTO else target

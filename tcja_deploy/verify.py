@@ -22,10 +22,10 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
-from tcja_runtime.choices import AUTO, ENGINE_TARGETS, PROVIDERS
+from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
-from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.errors import BadInput, Unavailable, check_choice
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve
@@ -252,6 +252,7 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
     Raises:
         Unavailable: this machine can run neither ONNX Runtime nor an engine of the bundle.
     """
+    check_choice("backend", options.backend, (AUTO, *BACKENDS))
     names, not_run = [], []
     found = engines(opened, trust_engine=options.trust_engine)
     if options.backend != AUTO:

@@ -11,6 +11,7 @@ The command line prints an error as one line, and exits with the `exit_code` of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -90,3 +91,13 @@ class Unavailable(TcjaError):
     """This machine lacks something: a package, a device, memory, or room on the disk."""
 
     exit_code = MISSING
+
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    """Check that the value of an argument is one of its choices.
+
+    Raises:
+        BadInput: it is not, for example "`precision` fp8 must be fp32, fp16, int8".
+    """
+    if value not in choices:
+        raise BadInput(f"`{argument}` {value} must be {', '.join(choices)}")

@@ -51,7 +51,7 @@ from tcja_runtime.choices import AUTO, PRECISIONS, TIME_FORMS
 from tcja_runtime.data import dataset
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.windows import Windows, random_windows
-from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.errors import BadInput, ParityNotMet, check_choice
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged
 from tcja_runtime.model_file.tensor_names import spikes_tensor
@@ -293,10 +293,9 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
 
 def _check_options(request: ExportRequest) -> None:
     """Check the options that can be checked without the network and the data."""
-    if request.precision not in PRECISIONS:
-        raise BadInput(f"`precision` {request.precision} must be {', '.join(PRECISIONS)}")
-    if request.time_form not in (None, AUTO, *TIME_FORMS):
-        raise BadInput(f"`time_form` {request.time_form} must be {AUTO}, {', '.join(TIME_FORMS)}")
+    check_choice("precision", request.precision, PRECISIONS)
+    if request.time_form is not None:
+        check_choice("time_form", request.time_form, (AUTO, *TIME_FORMS))
     if request.keep != ExportRequest.keep and request.precision == "fp32":
         raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
     if request.report is None:

@@ -8,8 +8,8 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.engines import Engine, engines, require
-from tcja_runtime.choices import AUTO, ENGINE_TARGETS, PROVIDERS
-from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable, check_choice
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.tensorrt.plugin import AT_RUN_TIME
 from tcja_runtime.tensorrt.session import TensorRtEngine
@@ -48,6 +48,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
         BadInput: the bundle has no engine for that backend, or the engine was changed.
         Unavailable: this machine lacks something that the backend needs.
     """
+    check_choice("backend", name, (AUTO, *BACKENDS))
     if name in PROVIDERS:
         return _onnxruntime(bundle, name)
     found = [engine for engine in engines(bundle, trust_engine=trust_engine) if name in (AUTO, engine.target)]
