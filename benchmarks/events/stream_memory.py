@@ -91,9 +91,9 @@ def drawn_bytes(seed: int = 0) -> list[bytes]:
 
 def export(folder: Path) -> None:
     """Export the network; in a process of its own, for torch would stay in this one's memory."""
-    import drawn
     import torch
 
+    from benchmarks import drawn
     from tcja_deploy.export import pipeline
     from tcja_deploy.export.request import ExportRequest
     from tcja_exporters.networks import NETWORKS

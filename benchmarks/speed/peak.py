@@ -21,8 +21,9 @@ from tcja_deploy.bench.memory import MemoryMeter
 def main() -> None:
     name, model, windows = sys.argv[1], Path(sys.argv[2]), np.load(sys.argv[3])
     if name == TORCH:
-        import peers
         import torch
+
+        from benchmarks.speed import peers
 
         meter = MemoryMeter.start()
         runner: Runner = peers.InTorch(torch.load(model, weights_only=False))
