@@ -90,8 +90,7 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         progress: where to show progress, and the reason for each engine that is skipped.
 
     Raises:
-        BadInput: the bundle is damaged, it has no engine of the given name, or the engine does not take one of the
-            batch sizes.
+        BadInput: the bundle is damaged, it has no such engine, or the engine does not take a batch size.
         Unavailable: this machine lacks memory, or a package or device that a backend needs.
     """
     options, progress = options or BenchOptions(), progress or silent()

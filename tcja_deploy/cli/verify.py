@@ -17,36 +17,41 @@ from tcja_deploy.parity.bisect import Culprit
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, UNMET
 
+ClassifiedData = Annotated[
+    Path | None,
+    typer.Option(
+        help="Windows to classify as well, any number, in a form that export's --data takes. With labels, the "
+        "accuracy is counted."
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        max=1_000_000_000, help="The largest number of windows of --data to classify, from the first. Default: all."
+    ),
+]
+Bisect = Annotated[
+    bool,
+    typer.Option(
+        "--bisect",
+        help="If parity is not met, name the first wrong signal inside the network, and mistakes that would "
+        "explain it.",
+    ),
+]
+ProvenBackend = Annotated[
+    BackendName,
+    typer.Option(
+        help="The backend to prove; auto proves ONNX Runtime on the CPU and every engine that this machine can run."
+    ),
+]
+
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Windows to classify as well, any number, in a form that export's --data takes. With labels, the "
-            "accuracy is counted."
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            max=1_000_000_000, help="The largest number of windows of --data to classify, from the first. Default: all."
-        ),
-    ] = None,
-    bisect: Annotated[
-        bool,
-        typer.Option(
-            "--bisect",
-            help="If parity is not met, name the first wrong signal inside the network, and mistakes that would "
-            "explain it.",
-        ),
-    ] = False,
-    backend: Annotated[
-        BackendName,
-        typer.Option(
-            help="The backend to prove; auto proves ONNX Runtime on the CPU and every engine that this machine can run."
-        ),
-    ] = BackendName.AUTO,
+    data: ClassifiedData = None,
+    samples: Samples = None,
+    bisect: Bisect = False,
+    backend: ProvenBackend = BackendName.AUTO,
     trust_engine: TrustEngine = False,
     anytime: Anytime = None,
     as_json: Json = False,
