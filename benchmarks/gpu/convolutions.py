@@ -35,7 +35,7 @@ from tcja_runtime.machine.gpu import gpu
 
 SEARCHES = ("EXHAUSTIVE", "HEURISTIC", "DEFAULT")
 RATE = 0.15
-"""Of the drawn spikes."""
+"""The share of neurons that fire in the random spikes."""
 UNIT = 2.0**-24
 
 

@@ -1,7 +1,7 @@
 """Finds where an exported network first goes wrong, and which kind of mistake it is.
 
-In a teacher-forced comparison a mistake shows in the signal where it is made, and not in those behind it. So of all
-signals that failed, the one that is computed first is the culprit.
+In a teacher-forced comparison a mistake shows in the signal where it is made, and not in the signals after it. So
+of all signals that failed, the one that is computed first is the culprit.
 """
 
 from __future__ import annotations

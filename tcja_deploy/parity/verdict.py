@@ -1,6 +1,6 @@
 """Does the exported network compute what the trained network does? Its parity is judged spike by spike.
 
-A spike is a comparison, so a rounding error in the last bit can flip it, and a spike flip changes all layers behind it.
+A spike is a comparison, so a rounding error in the last bit can flip it, and a spike flip changes all layers after it.
 Two correct implementations therefore differ now and then, and the size of the difference in the output says little. So
 the comparison is teacher-forced: each layer of the exported network is fed the spikes of the reference, and the gates
 of its attention. Then only rounding may separate the two, and how far it can do so is known
