@@ -58,7 +58,7 @@ TESTED_THROUGH = {
     "runtime/backends/test_probe": "reference.taps evidence.trace",
     "runtime/backends/test_stepwise": "backends.stepwise_session bundle.stepwise",
     "runtime/bundle/test_bundle": (
-        "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices errors"
+        "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices"
     ),
     "runtime/data/test_dataset": "data.windows files.npz",
     "runtime/events/test_damage": "events.header",

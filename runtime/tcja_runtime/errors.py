@@ -11,6 +11,8 @@ The command line prints an error as one line, and exits with the `exit_code` of 
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,6 +93,78 @@ class Unavailable(TcjaError):
     """This machine lacks something: a package, a device, memory, or room on the disk."""
 
     exit_code = MISSING
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The error numbers (`OSError.errno`) of a full disk, a used-up quota, and a file that is too large."""
+
+_USED_UP = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+"""The error numbers of a limit of the system: open files, processes, memory."""
+
+_NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "bad_alloc", "out of memory")
+"""Words in errors of the dynamic linker, and of native code, if there is too little memory."""
+
+_MEMORY = "this machine has too little memory; close other programs, or take fewer windows (`samples`, `batch`)"
+
+
+def user_error(error: BaseException, path: Path | None = None) -> TcjaError | None:
+    """Returns the error to show for an exception that is not a bug; None if the exception is a bug.
+
+    It is not a bug if the operating system refuses something, if there is too little memory, or if a package of other
+    people, or a library that it loads, cannot be loaded. This function decides it for all commands and for all files.
+
+    Args:
+        error: the exception.
+        path: the file that was read, if an `OSError` does not name it.
+    """
+    if isinstance(error, TcjaError):
+        return error
+    if isinstance(error, MemoryError):
+        return Unavailable(_MEMORY)
+    text = " ".join(str(error).split())
+    lacks_memory = any(words in text for words in _NO_MEMORY)
+    if isinstance(error, ImportError):
+        package = (error.name or "").partition(".")[0]
+        if package.startswith("tcja_"):
+            return None
+        if isinstance(error, ModuleNotFoundError):
+            return Unavailable(f"the package {package} is not installed: run 'pip install {package}'")
+        why = _MEMORY if lacks_memory else "install it again"
+        return Unavailable(f"the package {package or 'of a library'} cannot be loaded ({text}): {why}")
+    if isinstance(error, OSError):
+        return _of_system(error, path)
+    if lacks_memory and isinstance(error, RuntimeError):  # torch and pybind11 raise it
+        return Unavailable(_MEMORY)
+    return None
+
+
+def _of_system(error: OSError, path: Path | None) -> TcjaError:
+    """The error to show if the operating system refuses something."""
+    named = error.filename if path is None else path
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    if isinstance(named, bytes):
+        named = os.fsdecode(named)
+    if error.errno in NO_ROOM:
+        return Unavailable(f"{named or 'the output'} cannot be written: {reason}; make room on its disk")
+    if error.errno in _USED_UP:
+        said = f"{named}: {reason}" if named else reason
+        return Unavailable(f"{said}; this machine's limit is reached: close other programs, or raise it (ulimit)")
+    if error.errno is None:  # the dynamic linker, through ctypes
+        why = _MEMORY if any(words in reason for words in _NO_MEMORY) else "install the package that has it"
+        return Unavailable(f"a library cannot be loaded ({reason}): {why}")
+    if error.errno == errno.ENOENT and not _is_somewhere():
+        return BadInput("the current folder was removed; change to another folder")
+    if named is None:
+        return BadInput(f"the output cannot be written: {reason}")
+    return BadInput(f"{named} cannot be read or written: {reason}")
+
+
+def _is_somewhere() -> bool:
+    """Whether the current folder of this process exists."""
+    try:
+        return Path.cwd().is_absolute()
+    except OSError:
+        return False
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:

@@ -95,7 +95,7 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
     """
     options, progress = options or BenchOptions(), progress or silent()
     with progress.step("check the hashes"):
-        bundle = Bundle.open(path, any_engine=options.trust_engine)
+        bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
     manifest = bundle.manifest
     feeds = {batch: inputs(path, manifest, batch) for batch in sorted(set(options.batches))}
     meter = MemoryMeter.start()
@@ -257,7 +257,7 @@ def main() -> None:
     """Run one case in this process, and print the memory that it takes as JSON. stdin has the case, as JSON."""
     request = json.load(sys.stdin)
     path = Path(request["path"])
-    bundle = Bundle.open(path, any_engine=request["trust_engine"])
+    bundle = Bundle.open(path, any_engine=request["trust_engine"], to_run=True)
     feed = inputs(path, bundle.manifest, request["batch"])
     meter = MemoryMeter.start()
     session = _opened(bundle, request["name"], request["trust_engine"]).session

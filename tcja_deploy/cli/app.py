@@ -25,8 +25,7 @@ from tcja_deploy.cli.stream import stream
 from tcja_deploy.cli.verify import verify
 from tcja_deploy.console import err, out
 from tcja_deploy.packages import producer
-from tcja_runtime.errors import BAD_USAGE, BUG, INTERRUPTED, BadInput, TcjaError, Unavailable
-from tcja_runtime.files import staging
+from tcja_runtime.errors import BAD_USAGE, BUG, INTERRUPTED, user_error
 
 app = typer.Typer(
     help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
@@ -89,15 +88,10 @@ def run(arguments: list[str]) -> int:
     """
     try:
         code = app(arguments or ["--help"], prog_name="tcja-deploy", standalone_mode=False)
-    except TcjaError as error:
-        return _failed(str(error), error.exit_code, arguments)
-    except OSError as error:
-        kind = Unavailable if error.errno in staging.NO_ROOM else BadInput
-        return _failed(f"{error.filename or 'the output'}: {error.strerror or error}", kind.exit_code, arguments)
-    except MemoryError as error:
-        message = f"this machine has too little memory ({error}); take fewer windows (--samples, --batch)"
-        return _failed(message, Unavailable.exit_code, arguments)
     except Exception as error:
+        known = user_error(error)
+        if known is not None:
+            return _failed(str(known), known.exit_code, arguments)
         if hasattr(error, "format_message"):  # a usage error of typer; its class is in another module in each version
             return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", BAD_USAGE, arguments)
         bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with the output of --verbose"

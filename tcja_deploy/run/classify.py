@@ -164,7 +164,7 @@ def classify(
     """
     options, progress = options or RunOptions(), progress or silent()
     with progress.step("check the hashes"):
-        bundle = Bundle.open(path, any_engine=options.trust_engine)
+        bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
     manifest = bundle.manifest
     if not manifest.classes:
         raise BadInput(f"{path}: the network has no classes, so it cannot classify")
@@ -232,7 +232,7 @@ def pictured_windows(path: Path, found: ClassifiedWindows, progress: Progress | 
         progress: where to show why the gates are left out.
     """
     progress = progress or silent()
-    manifest = Bundle.open(path, any_engine=True).manifest
+    manifest = Bundle.open(path, any_engine=True, to_run=True).manifest
     gates: Mapping[str, Values] = {}
     try:
         onnxruntime.require()

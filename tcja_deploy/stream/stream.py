@@ -128,7 +128,7 @@ class Stream:
         if options.lossless is False and not window:
             raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
         with progress.step("check the hashes"):
-            bundle = Bundle.open(path, any_engine=options.trust_engine)
+            bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
         contract = bundle.manifest.input
         if not bundle.manifest.classes:
             raise BadInput(f"{path}: the network has no classes, so it cannot classify")

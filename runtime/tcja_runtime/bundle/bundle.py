@@ -18,12 +18,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypedDict
 
-from tcja_runtime.bundle.manifest import Json, Manifest
+from tcja_runtime import records
+from tcja_runtime.bundle.manifest import Json, Manifest, is_name
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, user_error
+from tcja_runtime.records import argument
 
 SCHEMA = 5
 MANIFEST = "manifest.json"
@@ -34,6 +37,18 @@ GOLDEN = "golden.npz"
 PARITY = "parity.json"
 REPORT = "report.html"
 ENGINES = "engines"
+
+_FOR_PEOPLE = (PARITY, REPORT)
+"""Files that only people read. A network runs without them."""
+
+_AGAIN = "copy the bundle again, or export it again"
+
+
+class FileFact(TypedDict):
+    """What a manifest says of a file: its sha256, and its size in bytes."""
+
+    sha256: str
+    bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,57 +63,29 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    files: dict[str, Json]
+    files: dict[str, FileFact]
 
     @classmethod
-    def open(cls, path: Path, *, any_engine: bool = False) -> Bundle:
+    def open(cls, path: Path | str, *, any_engine: bool = False, to_run: bool = False) -> Bundle:
         """Read a bundle and check it.
 
         Args:
             path: the folder of the bundle.
             any_engine: whether the files of engines may differ from the manifest. An engine is native code: load such
                 an engine only if the user trusts it, or if its files were checked in another way.
+            to_run: whether the bundle is opened to run its network. Then the files that people read may be missing or
+                changed, and other files may have been added.
 
         Raises:
             BadInput: the folder is not a bundle, or has another schema; or a file is missing, was changed or added, or
                 is named outside the bundle.
+            Unavailable: this machine lacks memory, or has too many files open.
         """
-        file = path / MANIFEST
-        if not path.exists():
-            raise BadInput(f"{path} does not exist")
-        if not file.is_file():
-            raise BadInput(f"{path} is not a bundle: it has no {MANIFEST}")
+        folder: Path = argument("path", path, Path)
         try:
-            content = json.loads(file.read_bytes())
-            seal, sealed, files = content.pop("seal"), _seal(content), content["files"]
-            schema = content["schema"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadInput(f"{file} is damaged ({error}); export the bundle again") from error
-        if seal != sealed:
-            raise BadInput(f"{file} was changed after it was written; export the bundle again")
-        if schema != SCHEMA:
-            raise BadInput(f"{file} has schema {schema}, this version reads {SCHEMA}; use a matching tcja-deploy")
-        if not _lists_files(files):
-            raise BadInput(f"{file} has no list of files with sha256 and bytes; export the bundle again")
-        for name, fact in files.items():
-            if not (any_engine and is_of_engine(name)):
-                _check_file(path, name, fact)
-        for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
-            if name not in files:
-                raise BadInput(f"{file} does not list {name}; export the bundle again")
-        _check_nothing_added(path, files, any_engine=any_engine)
-        fields = {name: value for name, value in content.items() if name not in ("schema", "files")}
-        try:
-            manifest = Manifest.from_dict(fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{file} is not a manifest of schema {SCHEMA} ({error}); export the bundle again") from error
-        for name in (HEAD, TAIL):
-            if (name in files) != bool(manifest.streaming):
-                lists = "lists" if name in files else "does not list"
-                raise BadInput(
-                    f"{file} {lists} {name}, which does not fit its streaming entry; export the bundle again"
-                )
-        return cls(path, manifest, files)
+            return _opened(folder, any_engine=any_engine, to_run=to_run)
+        except OSError as error:
+            raise user_error(error, folder if error.filename is None else None) or error from error
 
     def sound_engines(self) -> list[str]:
         """The names of the engines whose files have the hashes in the manifest, and to which no file was added."""
@@ -117,11 +104,53 @@ class Bundle:
         return found
 
 
-def _lists_files(files: Any) -> bool:
-    return isinstance(files, dict) and all(
-        isinstance(fact, dict) and isinstance(fact.get("sha256"), str) and isinstance(fact.get("bytes"), int)
-        for fact in files.values()
-    )
+def _opened(path: Path, *, any_engine: bool, to_run: bool) -> Bundle:
+    """Read a bundle and check it (`Bundle.open`)."""
+    file = path / MANIFEST
+    if not path.exists():
+        raise BadInput(f"{path} does not exist")
+    if not file.is_file():
+        raise BadInput(f"{path} is not a bundle: it has no {MANIFEST}")
+    content = _content(file)
+    try:
+        files = records.read(dict[str, FileFact], content.pop("files", None), "files")
+        manifest = Manifest.from_dict({name: value for name, value in content.items() if name != "schema"})
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}; {_AGAIN}") from error
+    for name in files:
+        if not is_name(name):
+            raise BadInput(f"{file} names a file outside the bundle: '{name}'; {_AGAIN}")
+    for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
+        if name not in files:
+            raise BadInput(f"{file} does not list {name}; {_AGAIN}")
+    for name in (HEAD, TAIL):
+        if (name in files) != bool(manifest.streaming):
+            lists = "lists" if name in files else "does not list"
+            raise BadInput(f"{file} {lists} {name}, which does not fit its streaming entry; {_AGAIN}")
+    for name, fact in files.items():
+        if not (any_engine and is_of_engine(name)) and not (to_run and name in _FOR_PEOPLE):
+            _check_file(path, name, fact)
+    _check_nothing_added(path, files, any_engine=any_engine, to_run=to_run)
+    return Bundle(path, manifest, files)
+
+
+def _content(file: Path) -> Json:
+    """Returns the content of a manifest without its seal, which is checked.
+
+    Raises:
+        BadInput: the file is damaged or was changed, or has another schema.
+    """
+    try:
+        content = records.read(dict[str, Any], records.parsed(file.read_bytes()))
+    except ValueError as error:
+        raise BadInput(f"{file} is damaged: {error}; {_AGAIN}") from error
+    if "schema" not in content or content.pop("seal", None) != _seal(content):
+        raise BadInput(f"{file} was changed after it was written; {_AGAIN}")
+    if content["schema"] != SCHEMA:
+        raise BadInput(
+            f"{file} has schema {content['schema']}, this version reads {SCHEMA}; use a matching tcja-deploy"
+        )
+    return content
 
 
 def is_of_engine(name: str) -> bool:
@@ -129,26 +158,23 @@ def is_of_engine(name: str) -> bool:
     return PurePosixPath(name).parts[0] == ENGINES
 
 
-def _check_nothing_added(folder: Path, files: Json, *, any_engine: bool) -> None:
+def _check_nothing_added(folder: Path, files: Mapping[str, FileFact], *, any_engine: bool, to_run: bool) -> None:
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if name == MANIFEST or name in files or (file.is_dir() and not file.is_symlink()):
             continue
-        if not is_of_engine(name):
-            raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or export the bundle again")
-        if not any_engine:
+        if not is_of_engine(name) and not to_run:
+            raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or {_AGAIN}")
+        if is_of_engine(name) and not any_engine:
             raise BadInput(
                 f"{file} is not in the manifest: it was added later; run 'tcja-deploy build {folder}', which takes it "
                 "out, or pass `trust_engine` if you trust where it comes from"
             )
 
 
-def _check_file(folder: Path, name: str, fact: Json) -> None:
-    pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts:
-        raise BadInput(f"{folder / MANIFEST} names a file outside the bundle: {name}")
+def _check_file(folder: Path, name: str, fact: FileFact) -> None:
     file = folder / name
-    again = f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else "export the bundle again"
+    again = f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else _AGAIN
     if not file.is_file():
         raise BadInput(f"{file} is missing; {again}")
     size = file.stat().st_size

@@ -13,15 +13,15 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from tcja_runtime import records
 from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
-from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
 from tcja_runtime.machine.gpu import Gpu, gpu
 
 ENGINE = "model.engine"
@@ -168,9 +168,11 @@ def require(target: str) -> Any:
 
 def _read(sidecar: Path) -> EngineInfo:
     try:
-        return EngineInfo.from_dict(json.loads(sidecar.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{sidecar} is damaged ({error}); remove {sidecar.parent}") from error
+        return EngineInfo.from_dict(records.parsed(sidecar.read_bytes()))
+    except ValueError as error:
+        raise BadInput(f"{sidecar} is damaged: {error}; remove {sidecar.parent}") from error
+    except OSError as error:
+        raise user_error(error) or error from error
 
 
 def _numbers(version: str) -> list[int]:

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import PurePosixPath
-from types import UnionType
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypedDict
 
+from tcja_runtime import records
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.records import WrongField
 
 Json = dict[str, Any]
 
-
 _LARGEST = 2**31
 """The limit of sizes: every size in a manifest must be smaller."""
+
+
+def is_name(name: str) -> bool:
+    """Whether a text can be the path of a file below a folder, written with "/" and in its shortest form."""
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and ".." not in path.parts
+        and not path.is_absolute()
+        and str(path) == name
+        and "\0" not in name
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,25 +48,19 @@ class TimeForms:
     why: str
     layers: dict[str, dict[str, Any]]
 
-    @classmethod
-    def from_dict(cls, fields: Json) -> TimeForms:
-        """Returns the time forms whose fields `dataclasses.asdict` returned.
-
-        Raises:
-            ValueError: a time form is not known, or `why` is not a text.
-            KeyError: a layer has no time form.
-            TypeError: a field is missing or unknown.
-        """
-        found = cls(**fields)
-        forms = [layer["form"] for layer in found.layers.values()]
-        if found.form not in (*TIME_FORMS, "mixed") or type(found.why) is not str or not set(forms) <= {*TIME_FORMS}:
-            raise ValueError(f"time_form cannot be {fields}")
-        return found
+    def __post_init__(self) -> None:
+        for name, layer in self.layers.items():
+            if layer.get("form") not in TIME_FORMS:
+                raise WrongField(
+                    f"layers.{name}.form", f"is {layer.get('form')!r}, and must be {' or '.join(TIME_FORMS)}"
+                )
+        if self.form not in (*TIME_FORMS, "mixed"):
+            raise WrongField("form", f"is {self.form!r}, and must be {', '.join(TIME_FORMS)} or mixed")
 
     @property
     def forms(self) -> dict[str, str]:
         """The time form of each layer, by the layer's name."""
-        return {name: layer["form"] for name, layer in self.layers.items()}
+        return {name: layer.get("form", "") for name, layer in self.layers.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,24 +131,10 @@ class Manifest:
         """Returns the manifest whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON.
 
         Raises:
-            ValueError: a value is wrong.
-            KeyError: a field is missing.
-            TypeError: a field is unknown or has another type.
+            ValueError: a field is missing, unknown or wrong; the text names the field and says what it must be.
         """
-        layers = [
-            Layer(name=f["name"], shape=tuple(f["shape"]), neuron=NeuronSpec.from_dict(f["neuron"]))
-            for f in fields["layers"]
-        ]
-        taps = [Tap.from_dict(f) for f in fields["taps"]]
-        answer = fields["answer"] and Tap.from_dict(fields["answer"])
-        weights = [Weight(**{**f, "shape": tuple(f["shape"])}) for f in fields["weights"]]
-        shape, contract = tuple(fields["output_shape"]), InputContract.from_dict(fields["input"])
-        kept = {"input": contract, "output_shape": shape, "layers": layers, "taps": taps, "answer": answer}
-        kept["time_form"] = TimeForms.from_dict(fields["time_form"])
-        kept["engines"] = {name: EngineInfo.from_dict(info) for name, info in fields["engines"].items()}
-        kept["parity"] = ParitySummary.from_dict(fields["parity"])
-        manifest = cls(**{**fields, **kept, "weights": weights, "streaming": Streaming.from_dict(fields["streaming"])})
-        _check_types(manifest)
+        manifest = records.read(cls, fields)
+        _check(manifest)
         return manifest
 
     @property
@@ -161,16 +152,19 @@ class Manifest:
         )
 
 
-def _check_types(manifest: Manifest) -> None:
-    for name, kind in get_type_hints(Manifest).items():
-        value, wanted = getattr(manifest, name), kind if isinstance(kind, UnionType) else get_origin(kind) or kind
-        if not isinstance(value, wanted):
-            raise TypeError(f"{name} is a {type(value).__name__}, not a {getattr(wanted, '__name__', wanted)}")
-    for entry in ("name", "sha256", "bytes"):
-        if entry not in manifest.checkpoint:
-            raise KeyError(f"checkpoint.{entry} is missing")
+class _Source(TypedDict):
+    """The file of the trained network, as in `Manifest.checkpoint`."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise a ValueError if a field has a value that its type allows, and that it cannot have."""
+    records.read(_Source, manifest.checkpoint, "checkpoint")
     for name in manifest.engines:
-        if len(PurePosixPath(name).parts) != 1 or name == "..":
+        if not is_name(name) or "/" in name:
             raise ValueError(f"'{name}' cannot be the name of an engine")
     for tap in (*manifest.taps, *([manifest.answer] if manifest.answer else [])):
         rank = len(tap.axes)

@@ -6,10 +6,11 @@ The manifest has a copy of the sidecar of each engine.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+from tcja_runtime import records
 from tcja_runtime.choices import ENGINE_TARGETS
+from tcja_runtime.records import WrongField
 
 SIDECAR = "engine.json"
 
@@ -95,84 +96,25 @@ class EngineInfo:
     created: str
     sha256: str
 
+    TAKES_MORE: ClassVar[bool] = True  # the sidecar of another version may have other fields
+
+    def __post_init__(self) -> None:
+        problems = {
+            "module": None if self.module in ENGINE_TARGETS.values() else " or ".join(ENGINE_TARGETS.values()),
+            "version": None if self.version[:1].isdecimal() else "a version, such as 10.3.0",
+            "batch": None if 0 < self.batch[0] <= self.batch[1] <= self.batch[2] else "three growing sizes above 0",
+            **{name: None if getattr(self, name) >= 0 else "at least 0" for name in ("workspace", "layers", "bytes")},
+            "products": None if min(self.products.values(), default=0) >= 0 else "counts of at least 0",
+        }
+        for name, wanted in problems.items():
+            if wanted is not None:
+                raise WrongField(name, f"is {getattr(self, name)!r}, and must be {wanted}")
+
     @classmethod
     def from_dict(cls, fields: Any) -> EngineInfo:
         """Returns the sidecar whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON.
 
         Raises:
-            ValueError: an entry is missing or wrong; the text names the entry and its value.
+            ValueError: a field is missing or wrong; the text names the field and says what it must be.
         """
-        if not isinstance(fields, dict):
-            raise ValueError("the description of an engine is not a dictionary")
-        for name, is_right in _RIGHT.items():
-            if not is_right(fields.get(name)):
-                raise ValueError(f"an engine's {name} cannot be {fields.get(name)!r}")
-        known: dict[str, Any] = {name: fields.get(name) for name in _RIGHT}
-        known["batch"] = tuple(known["batch"])
-        known["plugin"] = known["plugin"] and PluginInfo(**known["plugin"])
-        known["tensors"] = [TensorInfo(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in known["tensors"]]
-        return cls(**known)
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str
-
-
-def _is_flag(value: Any) -> bool:
-    return type(value) is bool
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_batch(value: Any) -> bool:
-    sizes = isinstance(value, list | tuple) and len(value) == 3 and all(type(size) is int for size in value)
-    return sizes and 0 < value[0] <= value[1] <= value[2]
-
-
-def _is_plugin(value: Any) -> bool:
-    return value is None or _has(value, form=_is_text, nodes=_is_count, halves=_is_count, pools=_is_count)
-
-
-def _is_tensors(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        _has(tensor, name=_is_text, type=_is_text, shape=_is_shape, input=_is_flag) for tensor in value
-    )
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(type(size) is int for size in value)
-
-
-def _has(value: Any, **entries: Callable[[Any], bool]) -> bool:
-    """Whether a value is a dictionary with exactly the given entries, and each entry passes its check."""
-    return (
-        isinstance(value, dict)
-        and value.keys() == entries.keys()
-        and all(is_right(value[name]) for name, is_right in entries.items())
-    )
-
-
-_RIGHT: dict[str, Callable[[Any], bool]] = {
-    "module": lambda value: value in ENGINE_TARGETS.values(),
-    "version": lambda value: _is_text(value) and value[:1].isdecimal(),
-    "device": _is_text,
-    "precision": _is_text,
-    "products": lambda value: isinstance(value, dict) and all(map(_is_count, value.values())),
-    "tf32": _is_flag,
-    "version_compatible": _is_flag,
-    "hardware": lambda value: value is None or _is_text(value),
-    "level": lambda value: type(value) is int,
-    "workspace": _is_count,
-    "batch": _is_batch,
-    "model_sha256": _is_text,
-    "plugin": _is_plugin,
-    "tensors": _is_tensors,
-    "layers": _is_count,
-    "build_seconds": lambda value: type(value) in (int, float),
-    "bytes": _is_count,
-    "created": _is_text,
-    "sha256": _is_text,
-}
-"""For each entry of a sidecar, the function that checks its value from JSON."""
+        return records.read(cls, fields)

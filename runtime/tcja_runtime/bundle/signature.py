@@ -48,11 +48,6 @@ class Tap:
     unfold: tuple[int, ...]
     axes: tuple[int, ...]
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Tap:
-        """Returns the tap whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON."""
-        return cls(**{**fields, "unfold": tuple(fields["unfold"]), "axes": tuple(fields["axes"])})
-
     @property
     def attends(self) -> bool:
         """Whether the tap is a part of an attention block.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 HEAD = "head.onnx"
 TAIL = "tail.onnx"
@@ -87,8 +86,6 @@ class Streaming:
         Raises:
             ValueError: a value is wrong, or a state does not fit a spiking layer of the network.
         """
-        if not isinstance(self.frame, str):
-            raise ValueError(f"streaming: the frame cannot be {self.frame!r}")
         if not self and (self.states or self.features):
             raise ValueError("streaming has states or features, but no frame")
         for state in self.states:
@@ -103,12 +100,3 @@ class Streaming:
         names = [*(state.layer for state in self.states), *(feature.name for feature in self.features)]
         if len(set(names)) < len(names) or (self and not (self.states and self.features)):
             raise ValueError(f"streaming has {', '.join(names) or 'nothing'}; it needs states and features, each once")
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Streaming:
-        """Returns the split whose fields `dataclasses.asdict` returned. Tuples may be lists, as after reading JSON."""
-        return cls(
-            frame=fields["frame"],
-            states=[State(**{**f, "shape": tuple(f["shape"])}) for f in fields["states"]],
-            features=[Feature(**{**f, "shape": tuple(f["shape"])}) for f in fields["features"]],
-        )

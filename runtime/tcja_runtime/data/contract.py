@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime import records
 from tcja_runtime.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
@@ -72,6 +73,9 @@ class InputContract:
             the sensor.
         resize: how frames are resized: "bilinear", as torch's ``interpolate`` with ``antialias``; None if they are not
             resized.
+
+    Raises:
+        ValueError: the fields do not fit together.
     """
 
     name: Literal["frames", "images", "latents"]
@@ -138,17 +142,11 @@ class InputContract:
         """The contract whose fields `dataclasses.asdict` returned. Its tuples may be lists, as after reading JSON.
 
         Raises:
-            ValueError: the values do not fit together.
-            KeyError: a field is missing.
-            TypeError: a field is unknown or has another type.
+            ValueError: a field is missing, unknown or wrong, or the fields do not fit together.
         """
-        pairs = {name: tuple(value) for name in ("polarity", "sensor") if (value := fields.get(name)) is not None}
-        contract = cls(**{**fields, **pairs, "shape": tuple(fields["shape"])})
-        contract._check()
-        return contract
+        return records.read(cls, fields)
 
-    def _check(self) -> None:
-        """Raise a ValueError if the fields do not fit together."""
+    def __post_init__(self) -> None:
         if _SCALINGS.get(self.name) != self.scaling:
             raise ValueError(f"an input '{self.name}' cannot have the scaling '{self.scaling}'")
         sizes = len(self.shape) == _RANKS[self.name] and all(type(n) is int and n > 0 for n in self.shape)

@@ -30,7 +30,6 @@ The results of the reference (`tcja_runtime.evidence.trace.Reference`), for the 
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
+from tcja_runtime.files import npz
 
 MAX_WINDOWS = 16
 MAX_BYTES = 32 * 2**20
@@ -213,8 +213,7 @@ def load(path: Path, contract: InputContract) -> Golden:
         BadInput: the file cannot be read, or does not hold golden vectors.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays: Arrays = dict(archive)
+        arrays: Arrays = {name: array.whole() for name, array in npz.arrays(path).items()}
         layers = list(map(str, arrays["layers"]))
         spikes = {
             layer: PackedSpikes(tuple(arrays[f"shape:{layer}"].tolist()), arrays[f"spikes:{layer}"]) for layer in layers
@@ -240,7 +239,9 @@ def load(path: Path, contract: InputContract) -> Golden:
             labels=samples.labels,
         )
         return Golden(samples, spikes, _reference(arrays, "", {}, undecided), scenes, predictions)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
+    except BadInput as error:
+        raise BadInput(f"{error}; copy the bundle again") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import secrets
@@ -14,10 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tcja_runtime.errors import BadInput, Unavailable
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The error numbers (`OSError.errno`) of a full disk, a used-up quota, and a file that is too large."""
+from tcja_runtime.errors import NO_ROOM, BadInput, Unavailable
 
 
 @contextlib.contextmanager

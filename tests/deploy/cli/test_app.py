@@ -87,7 +87,10 @@ def test_an_output_that_cannot_be_written_is_said(bundle):
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "tcja_deploy", "inspect", str(bundle)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (3, "error: the output: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        3,
+        "error: the output cannot be written: No space left on device; make room on its disk\n",
+    )
 
 
 def test_a_terminal_without_unicode(bundle):

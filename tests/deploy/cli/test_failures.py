@@ -217,7 +217,8 @@ def test_a_bundle_with_one_byte_changed(bundle, capsys):
     for command in ("verify", "inspect"):
         assert app.run([command, str(bundle)]) == 2
         message = capsys.readouterr().err.splitlines()[-1]
-        assert message == f"error: {weights} was changed: its sha256 is not the manifest's; export the bundle again"
+        said = "was changed: its sha256 is not the manifest's; copy the bundle again, or export it again"
+        assert message == f"error: {weights} {said}"
 
 
 def test_values_beyond_float32(failed, tmp_path):

@@ -14,6 +14,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.files.staging import staged
 from tcja_runtime.neuron import NeuronSpec
 
+from ...sidecars import engine_info
 from .sealing import reseal
 
 MANIFEST = Manifest(
@@ -47,6 +48,7 @@ MANIFEST = Manifest(
     parity=ParitySummary(reference="PyTorch"),
     tools={"python": "3"},
 )
+FACT = {"sha256": "0" * 64, "bytes": 1}
 FILES = ("model.onnx", "model.plain.onnx", "head.onnx", "tail.onnx", "weights.bin", "golden.npz")
 
 
@@ -103,35 +105,49 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
         (lambda b: (b / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
         (lambda b: reseal(b, schema=99), "has schema 99, this version reads 5"),
-        (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: \.\./x"),
+        (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: '\.\./x'"),
         (
             lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),
-            "a file outside the bundle: /etc/passwd",
+            "a file outside the bundle: '/etc/passwd'",
         ),
+        *[
+            (lambda b, name=name: reseal(b, files={name: FACT}), f"names a file outside the bundle: '{name}'")
+            for name in ("", ".", "./model.onnx", "a//b", "engines/../model.onnx", "model.onnx\0")
+        ],
+        *[
+            (lambda b, name=name: reseal(b, engines={name: dataclasses.asdict(engine_info())}), "the name of an engine")
+            for name in ("", ".", "..", "a/b", "/")
+        ],
         (lambda b: reseal(b, files={}), "does not list model.onnx"),
         (lambda b: (b / "manifest.json").write_text("[" * 200_000), "manifest.json is damaged"),
-        (lambda b: reseal(b, files=[]), "has no list of files with sha256 and bytes; export the bundle again"),
-        (lambda b: reseal(b, files={"model.onnx": [1]}), "has no list of files with sha256 and bytes"),
-        (lambda b: reseal(b, parity=None), "is not a manifest of schema 5 .parity is a NoneType, not a dict"),
-        (lambda b: reseal(b, parity={}), "is not a manifest of schema 5 .*parity.reference is missing"),
-        (lambda b: reseal(b, evidence="all"), "is not a manifest of schema 5 .evidence is a str, not a list"),
-        (lambda b: reseal(b, engines={"x": {}}), "is not a manifest of schema 5 .*an engine's module cannot be None"),
+        (
+            lambda b: reseal(b, files=[]),
+            "files is a list, and must be an object; copy the bundle",
+        ),
+        (lambda b: reseal(b, files={"model.onnx": [1]}), "files.model.onnx is a list, and must be an object"),
+        (
+            lambda b: reseal(b, parity=None),
+            "manifest.json: parity is null, and must be an object; copy the bundle",
+        ),
+        (lambda b: reseal(b, parity={}), "parity.reference is missing"),
+        (lambda b: reseal(b, evidence="all"), 'evidence is "all", and must be a list'),
+        (lambda b: reseal(b, engines={"x": {}}), "engines.x.module is missing"),
         (lambda b: (b / "evil.sh").write_text(""), "evil.sh is not in the manifest: it was added later; remove it, or"),
         (lambda b: (b / "engines" / "x" / "link").symlink_to("/"), "link is not in the manifest: it was added later"),
-        (lambda b: reseal(b, future=1), "is not a manifest of schema 5 .*unexpected keyword argument 'future'"),
-        (lambda b: reseal(b, layers=[{}]), "is not a manifest of schema 5"),
+        (lambda b: reseal(b, future=1), "future is not known to this version"),
+        (lambda b: reseal(b, layers=[{}]), r"layers\[0\].name is missing"),
         (
             lambda b: reseal(b, time_form={"form": "loops", "why": "asked for", "layers": {}}),
-            "is not a manifest of schema 5 .time_form cannot be .*loops",
+            "time_form.form is 'loops', and must be scan, unrolled or mixed",
         ),
-        (lambda b: reseal(b, answer=[]), r"is not a manifest of schema 5 .answer is a list, not a .*Tap \| None"),
+        (lambda b: reseal(b, answer=[]), "answer is a list, and must be an object"),
         (
             lambda b: reseal(b, answer={**dataclasses.asdict(MANIFEST)["answer"], "axes": [0, 2]}),
-            r"is not a manifest of schema 5 .readout cannot have the axes \(0, 2\)",
+            r"readout cannot have the axes \(0, 2\)",
         ),
         (
             lambda b: reseal(b, layers=[neuron_of_decay(7)]),
-            r"is not a manifest of schema 5 .*decay must be in \[0, 1\]",
+            r"layers\[0\].neuron: neuron decay must be in \[0, 1\]",
         ),
     ],
 )
@@ -139,6 +155,43 @@ def test_damage_is_named(folder, damage, message):
     damage(folder)
     with pytest.raises(BadInput, match=message):
         Bundle.open(folder)
+
+
+REPORTS = ("parity.json", "report.html")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: (b / "report.html").unlink(), "report.html is missing; copy the bundle again, or export it again"),
+        (lambda b: (b / "parity.json").write_text("{}"), "parity.json has 2 bytes, the manifest says 10; copy the"),
+        (lambda b: (b / ".DS_Store").write_text("x"), ".DS_Store is not in the manifest: it was added later; remove"),
+        (lambda b: (b / "notes").mkdir() or (b / "notes" / "a.txt").write_text("x"), "a.txt is not in the manifest"),
+    ],
+)
+def test_what_only_people_read_does_not_stop_a_network_from_running(folder, change, message):
+    for name in REPORTS:
+        (folder / name).write_bytes(b"0123456789")
+    write_manifest(folder, MANIFEST)
+    change(folder)
+    with pytest.raises(BadInput, match=message):
+        Bundle.open(folder)
+    assert Bundle.open(folder, to_run=True).manifest == MANIFEST
+
+
+@pytest.mark.parametrize("name", [*FILES, "engines/x/model.engine"])
+def test_what_runs_is_checked_to_run(folder, name):
+    (folder / name).write_bytes((folder / name).read_bytes()[::-1])
+    with pytest.raises(BadInput, match=f"{name} was changed"):
+        Bundle.open(folder, to_run=True)
+
+
+def test_a_bundle_is_opened_by_text_and_refused_by_words(folder, monkeypatch):
+    assert Bundle.open(str(folder)).path == folder
+    with pytest.raises(BadInput, match="`path` is 3, and must be a path"):
+        Bundle.open(3)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="cannot be read or written: File name too long"):
+        Bundle.open("n" * 300)
 
 
 def test_what_is_no_bundle_is_refused(tmp_path):
