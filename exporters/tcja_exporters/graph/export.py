@@ -30,6 +30,7 @@ from torch import nn
 
 from tcja_exporters import custom_op, passes
 from tcja_exporters.graph import step_joining, time_forms
+from tcja_exporters.graph.capture import capture, explained
 from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import name_after_modules
 from tcja_exporters.modules.neurons import set_surrogate
@@ -157,40 +158,26 @@ def _torch_export(network: nn.Module, contract: InputContract, output: str) -> o
     Raises:
         BadInput: torch cannot export the network, or the network fixes the size of the batch.
     """
-    # Two windows, because the exporter would make a batch size of one a constant.
-    example = torch.zeros(2, *contract.shape)
-    with _quiet(), _explained():
-        program: Any = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-            opset_version=custom_op.OPSET,
-            input_names=[contract.name],
-            output_names=[output],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-        )
+    with _quiet():
+        captured = capture(network, contract)
+        with explained("torch.onnx"):
+            program: Any = torch.onnx.export(
+                captured,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                opset_version=custom_op.OPSET,
+                input_names=[contract.name],
+                output_names=[output],
+                dynamic_shapes=({0: "batch"},),
+            )
     model: onnx.ModelProto = program.model_proto
-    del program
+    del program, captured
     gc.collect()  # the exporter leaves cycles of objects that hold copies of the weights
     for value in (model.graph.input[0], model.graph.output[0]):
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise BadInput(f"the network fixes the batch size of '{value.name}'; take it from the input's shape")
     return model
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """In this context, an error of the exporter becomes a `BadInput` of one line, with the innermost cause."""
-    try:
-        yield
-    except torch.onnx.OnnxExporterError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        line = next(iter(str(cause).strip().splitlines()), "")
-        raise BadInput(f"torch.onnx cannot export the network: {type(cause).__name__}: {line}") from error
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ class SpikingNeuron(Neuron):
         self.pairs = pairs
 
     def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
-        fire = self._symbolic if torch.onnx.is_in_onnx_export() else self.stand_in or self._fire
+        fire = self._symbolic if torch.compiler.is_exporting() else self.stand_in or self._fire
         if self.time_axis == 0:  # a transposition that changes nothing would stay in the model
             spikes = fire(current)
         else:
@@ -124,7 +124,7 @@ class SteppedNeuron(Neuron):
         if self.stand_in:
             v, s = current, self.stand_in(current[None])[0]  # a converted network reads no membrane
         else:
-            v, s = self._symbolic(current) if torch.onnx.is_in_onnx_export() else self._fire(current)
+            v, s = self._symbolic(current) if torch.compiler.is_exporting() else self._fire(current)
         return (s, v) if self.pairs else s
 
     def fired(self, output: Any) -> Tensor:

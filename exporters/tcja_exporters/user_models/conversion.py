@@ -21,7 +21,8 @@ from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_exporters.reference import recorder
-from tcja_exporters.user_models.equivalence import Driven, Proven, prove
+from tcja_exporters.user_models.driven import Driven
+from tcja_exporters.user_models.equivalence import Proven, prove
 from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from tcja_exporters.libraries import reset
 from tcja_exporters.libraries.recognition import Recognised
-from tcja_exporters.modules.neurons import SteppedNeuron, spiking_neurons
-from tcja_exporters.user_models.readout import answer_of, check_other_tensors, choose_readout
+from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.user_models.driven import Driven
+from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
@@ -159,43 +160,6 @@ def _check_batch_has_no_effect(alone: _Run, together: _Run, readout: nn.Module) 
         raise BadInput(
             "the output for a window alone differs from that in a batch: windows of a batch must be independent"
         )
-
-
-class Driven(nn.Module):
-    """A user's network with a fixed input layout: it takes windows [N, T, ...] or images [N, C, H, W].
-
-    It converts its input to the layout that the user's network takes. At each call, `SteppedNeuron`s start from rest;
-    the neurons of libraries are reset by the caller.
-
-    Attributes:
-        net: the user's network.
-        by_step: whether `net` is called once a time step; the outputs are then stacked to [T, N, ...].
-        readout: the module that is applied to the output of `net`; an Identity until the proof sets it.
-    """
-
-    def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
-        super().__init__()
-        self.net = net
-        self._steps = contract.shape[0] if contract.name == "frames" else 0
-        self._layout = layout
-        self.by_step = self._steps > 0 and layout == "step"
-        self.readout: nn.Module = nn.Identity()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        answer: Tensor = self.readout(self._run(inputs))
-        return answer
-
-    def _run(self, inputs: Tensor) -> Tensor:
-        for module in self.net.modules():
-            if isinstance(module, SteppedNeuron):
-                module.restart()
-        # Inputs are contiguous, like those of a data loader, and a copy, because forward may write into them.
-        inputs = (inputs.transpose(0, 1) if self._layout == "TN" else inputs).clone(
-            memory_format=torch.contiguous_format
-        )
-        if self.by_step:
-            return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self._steps)])
-        return answer_of(self.net(inputs))
 
 
 def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], seed: int = 0) -> _Run:

@@ -1,0 +1,70 @@
+"""Runs a user's network on windows, with any layout of its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from tcja_exporters.modules.neurons import SteppedNeuron
+from tcja_exporters.user_code import where_now
+from tcja_exporters.user_models.readout import answer_of
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.errors import BadInput
+
+
+class Driven(nn.Module):
+    """A user's network with a fixed input layout: it takes windows [N, T, ...] or images [N, C, H, W].
+
+    It converts its input to the layout that the user's network takes. At each call, `SteppedNeuron`s start from rest;
+    the neurons of libraries are reset by the caller. Compiled parts (torch.compile) run as if they were not compiled.
+
+    Attributes:
+        net: the user's network.
+        by_step: whether `net` is called once a time step; the outputs are then stacked to [T, N, ...].
+        readout: the module that is applied to the output of `net`; an Identity until the proof sets it.
+    """
+
+    def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
+        super().__init__()
+        self.net = net
+        self._steps = contract.shape[0] if contract.name == "frames" else 0
+        self._layout = layout
+        self.by_step = self._steps > 0 and layout == "step"
+        self.readout: nn.Module = nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.compiler.set_stance("force_eager"), _DataAsDetached():
+            answer: Tensor = self.readout(self._run(inputs))
+        return answer
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        for module in self.net.modules():
+            if isinstance(module, SteppedNeuron):
+                module.restart()
+        # Inputs are contiguous, like those of a data loader, and a copy, because forward may write into them.
+        inputs = (inputs.transpose(0, 1) if self._layout == "TN" else inputs).clone(
+            memory_format=torch.contiguous_format
+        )
+        if self.by_step:
+            return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self._steps)])
+        return answer_of(self.net(inputs))
+
+
+class _DataAsDetached(TorchFunctionMode):
+    """A context in which ``x.data`` is ``x.detach()``: the same values, but torch.export and the bounds can follow it.
+
+    Raises:
+        BadInput: the network assigns to ``x.data`` while it is exported.
+    """
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func == Tensor.data.__get__:  # type: ignore[attr-defined]
+            return args[0].detach()
+        if func == Tensor.data.__set__ and torch.compiler.is_exporting():  # type: ignore[attr-defined]
+            raise BadInput(
+                f"forward assigns to .data{where_now()}, which cannot be exported; assign the new value to a variable"
+            )
+        return func(*args, **(kwargs or {}))
