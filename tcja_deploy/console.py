@@ -34,11 +34,14 @@ class Progress:
     Args:
         console: the console to write to. If it is not a terminal, only the lines that stay are written.
         worded: the function that changes the text of a note before it is shown.
+
+    Attributes:
+        worded: as given.
     """
 
     def __init__(self, console: Console, worded: Callable[[str], str] = str) -> None:
         self._console = console
-        self._worded = worded
+        self.worded = worded
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -80,7 +83,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(Text(self._worded(text)), soft_wrap=True)
+        self._console.print(Text(self.worded(text)), soft_wrap=True)
 
     @contextlib.contextmanager
     def _shown(

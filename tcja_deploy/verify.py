@@ -26,6 +26,7 @@ from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.errors import BadInput, Unavailable, check_choice
+from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve
@@ -49,6 +50,7 @@ class VerifyOptions:
         trust_engine: whether to load engines that the bundle's manifest does not list.
         anytime: the number of windows to run again with only 1 to T of their frames, from the first window on
             (`tcja_runtime.evidence.anytime`); None takes as many real windows as take little time.
+        reading: what the user says about recordings that do not say it themselves.
     """
 
     data: Path | None = None
@@ -57,6 +59,7 @@ class VerifyOptions:
     backend: str = AUTO
     trust_engine: bool = False
     anytime: int | None = None
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +280,7 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
 def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
     """Load the golden vectors and the data, and find the predictions of the trained network that are known for them."""
     manifest = opened.manifest
-    data = _data(options.data, options.samples, manifest)
+    data = _data(options, manifest)
     vectors = golden.load(opened.path / bundle.GOLDEN, manifest.input)
     _check_fit(vectors, manifest, opened.path)
     windows = data or vectors.samples
@@ -314,21 +317,24 @@ def _compared(first: BackendProof, second: BackendProof) -> BackendProof:
     return dataclasses.replace(second, parity=parity)
 
 
-def _data(path: Path | None, samples: int | None, manifest: Manifest) -> Data | None:
+def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
     """Return the windows of the data to classify; None if no data is given.
 
     Raises:
         BadInput: the data cannot be used, or `samples` is below 1 or given without data.
     """
+    path, samples = options.data, options.samples
     if samples is not None and samples < 1:
         raise BadInput(f"`samples` {samples} must be at least 1")
     if path is None:
         if samples is not None:
             raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")
+        for name in options.reading.given:
+            raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
         return None
     if not manifest.classes:
         raise BadInput(f"`data` {path}: the network does not classify, so there is nothing to count; leave it out")
-    windows = load(path, manifest.input, manifest.classes)
+    windows = load(path, manifest.input, manifest.classes, reading=options.reading)
     return windows if samples is None else windows.first(samples)
 
 

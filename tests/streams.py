@@ -52,6 +52,8 @@ class Fed:
     """A source that gives runs, each when it is let."""
 
     title, address, ends, pausable, recording, sensor, damaged, lost = "a test", "", True, False, None, None, 0, 0
+    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, *runs: Events, before: Callable[[int], None] = lambda _: None) -> None:
         self._runs, self._before = runs, before

@@ -61,12 +61,14 @@ TESTED_THROUGH = {
         "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices"
     ),
     "runtime/data/test_dataset": "data.windows files.npz",
+    "runtime/events/test_arrays": ("events.formats.arrays.columns events.formats.arrays.numpy_files files.npy"),
+    "runtime/events/test_cameras": "events.formats.evt.evt21 events.formats.evt.header",
     "runtime/events/test_damage": "events.header",
-    "runtime/events/test_recording": "events.byte_recording events.event",
+    "runtime/events/test_recording": "events.byte_recording events.event events.formats.unread",
     "runtime/events/test_round_trips": (
         "events.formats.aedat2 events.formats.aedat3 events.formats.aedat4 events.formats.aedat4_child "
-        "events.formats.aedat4_packets events.formats.atis events.formats.dat events.formats.evt "
-        "events.formats.registry events.formats.spikingjelly"
+        "events.formats.aedat4_packets events.formats.atis events.formats.dat events.formats.evt.evt2 "
+        "events.formats.evt.evt3 events.formats.registry"
     ),
     "runtime/events/test_sources": "events.byte_source events.sockets",
     "runtime/data/test_recordings": "events.labels",

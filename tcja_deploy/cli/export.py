@@ -12,7 +12,19 @@ from rich.text import Text
 
 from tcja_deploy.cli import options
 from tcja_deploy.cli.build import engine_text
-from tcja_deploy.cli.options import Anytime, BatchSizes, Json, NetworkName, Set, Trust, Verbose, flagged
+from tcja_deploy.cli.options import (
+    Anytime,
+    BatchSizes,
+    Columns,
+    Json,
+    NetworkName,
+    Set,
+    TimeUnit,
+    Topic,
+    Trust,
+    Verbose,
+    flagged,
+)
 from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import out, print_json
 from tcja_deploy.packages import needs
@@ -20,6 +32,7 @@ from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import ForwardLayout, Precision, Target, TimeForm
 from tcja_runtime.errors import DONE, ParityNotMet
+from tcja_runtime.events import ReadOptions
 from tcja_runtime.tensorrt.build import Batch
 
 if TYPE_CHECKING:
@@ -139,6 +152,9 @@ def export(
     per_step: PerStep = False,
     classes: Classes = None,
     data: Data = None,
+    time_unit: TimeUnit = None,
+    columns: Columns = None,
+    topic: Topic = None,
     samples: Samples = None,
     judge: Judge = None,
     anytime: Anytime = None,
@@ -175,6 +191,7 @@ def export(
         split=split,
         streaming=streaming or time_form is TimeForm.STEPWISE,
         data=data,
+        reading=ReadOptions(time_unit, columns, topic),
         samples=samples,
         judge=judge,
         anytime=anytime,

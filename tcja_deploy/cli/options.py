@@ -91,6 +91,31 @@ Hop = Annotated[
 ]
 
 
+TimeUnit = Annotated[
+    str | None,
+    typer.Option(
+        "--time-unit",
+        metavar="UNIT",
+        help="The unit of the times in recordings that do not say it (.npy, .npz, HDF5): ns, us, ms or s. Default: us "
+        "for whole numbers, which is said; times with fractions need this option.",
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ORDER",
+        help="The order of the columns in recordings that are an array of four columns, such as txyp.",
+    ),
+]
+Topic = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The events to read from a recording that has several: a topic of a ROS bag, or a group of an HDF5 file.",
+    ),
+]
+
+
 BackendChoice = Annotated[
     BackendName,
     typer.Option(

@@ -13,12 +13,25 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tcja_deploy.cli import options
-from tcja_deploy.cli.options import BackendChoice, Csv, Hop, Json, Top, TrustEngine, Verbose, WindowLength
+from tcja_deploy.cli.options import (
+    BackendChoice,
+    Columns,
+    Csv,
+    Hop,
+    Json,
+    TimeUnit,
+    Top,
+    Topic,
+    TrustEngine,
+    Verbose,
+    WindowLength,
+)
 from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import percent, windows
 from tcja_deploy.run.classify import ClassifiedWindows
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
+from tcja_runtime.events import ReadOptions
 from tcja_runtime.files import staging
 
 Files = Annotated[
@@ -45,6 +58,9 @@ def run_(
     top: Top = 2,
     window: WindowLength = None,
     hop: Hop = None,
+    time_unit: TimeUnit = None,
+    columns: Columns = None,
+    topic: Topic = None,
     picture: Picture = None,
     as_csv: Csv = False,
     as_json: Json = False,
@@ -64,6 +80,7 @@ def run_(
         top=top,
         window=options.window(window, hop),
         pictured=0 if picture is None else MOST,
+        reading=ReadOptions(time_unit, columns, topic),
     )
     found = classify(bundle, files, how, options.progress())
     if as_json:

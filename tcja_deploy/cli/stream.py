@@ -9,9 +9,21 @@ from typing import Annotated
 import typer
 
 from tcja_deploy.cli import options
-from tcja_deploy.cli.options import BackendChoice, Csv, Hop, Top, TrustEngine, Verbose, WindowLength
+from tcja_deploy.cli.options import (
+    BackendChoice,
+    Columns,
+    Csv,
+    Hop,
+    TimeUnit,
+    Top,
+    Topic,
+    TrustEngine,
+    Verbose,
+    WindowLength,
+)
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
+from tcja_runtime.events import ReadOptions
 from tcja_runtime.events.buffer import LIMIT
 
 SourceName = Annotated[
@@ -81,6 +93,9 @@ def stream(
     format_: Format = None,
     speed: Speed = None,
     follow: Follow = False,
+    time_unit: TimeUnit = None,
+    columns: Columns = None,
+    topic: Topic = None,
     buffer: QueueSize = LIMIT,
     lossless: Lossless = None,
     seconds: Seconds = None,
@@ -110,8 +125,9 @@ def stream(
         trust_engine=trust_engine,
     )
     progress = options.progress()
+    reading = ReadOptions(time_unit, columns, topic)
     with contextlib.closing(
-        sources.open_source(source, form=format_, speed=options.speed(speed), follow=follow)
+        sources.open_source(source, form=format_, speed=options.speed(speed), follow=follow, options=reading)
     ) as opened:
         found = Stream.open(bundle, opened, how, progress)
         if opened.address:

@@ -10,12 +10,13 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli.options import Anytime, Json, TrustEngine, Verbose, progress
+from tcja_deploy.cli.options import Anytime, Columns, Json, TimeUnit, Topic, TrustEngine, Verbose, progress
 from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import err, out, print_json
 from tcja_deploy.parity.bisect import Culprit
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, UNMET
+from tcja_runtime.events import ReadOptions
 
 ClassifiedData = Annotated[
     Path | None,
@@ -50,6 +51,9 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
     data: ClassifiedData = None,
     samples: Samples = None,
+    time_unit: TimeUnit = None,
+    columns: Columns = None,
+    topic: Topic = None,
     bisect: Bisect = False,
     backend: ProvenBackend = BackendName.AUTO,
     trust_engine: TrustEngine = False,
@@ -64,15 +68,16 @@ def verify(
     from tcja_deploy.verify import VerifyOptions
     from tcja_deploy.verify import verify as verified_by
 
-    options = VerifyOptions(
+    how = VerifyOptions(
         data=data,
         samples=samples,
         bisect=bisect,
         backend=backend.value,
         trust_engine=trust_engine,
         anytime=anytime,
+        reading=ReadOptions(time_unit, columns, topic),
     )
-    verified = verified_by(bundle, options, progress())
+    verified = verified_by(bundle, how, progress())
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}

@@ -281,7 +281,7 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
     contract = InputContract.of(shape)
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)
     if request.data:
-        windows = dataset.load(request.data, contract, None)
+        windows = dataset.load(request.data, contract, None, reading=request.reading)
     return convert(
         model,
         contract,
@@ -328,6 +328,8 @@ def _windows(request: ExportRequest, network: TrainedNetwork, signature: Network
         if n is not None and n < 1:
             raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:
+        for name in request.reading.given:
+            raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
         return random_windows(network.contract, request.samples or max(RANDOM_WINDOWS, batch_size(signature)))
-    windows = dataset.load(request.data, network.contract, network.classes)
+    windows = dataset.load(request.data, network.contract, network.classes, reading=request.reading)
     return windows if request.samples is None else windows.first(request.samples)

@@ -9,6 +9,7 @@ from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED
+from tcja_runtime.events import ReadOptions
 from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 
@@ -40,6 +41,7 @@ class ExportRequest:
         streaming: whether to write the network in two parts as well, so that it can run stepwise
             (`tcja_exporters.graph.stepwise`).
         data: the path of the windows to compare on (`tcja_runtime.data.dataset.load`); None takes random windows.
+        reading: what the user says about recordings that do not say it themselves.
         samples: the number of windows to compare on, from the first window of the data; None takes all.
         judge: the number of windows to judge spike by spike, from the first; None judges as many as take minutes.
         anytime: the number of windows to run again with only 1 to T of their frames, from the first; None takes as
@@ -65,6 +67,7 @@ class ExportRequest:
     split: str | None = None
     streaming: bool = False
     data: Path | None = None
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
     samples: int | None = None
     judge: int | None = None
     anytime: int | None = None

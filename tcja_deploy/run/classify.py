@@ -27,6 +27,7 @@ from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.evidence.predictions import Classes
 from tcja_runtime.evidence.trace import Values
@@ -138,6 +139,7 @@ class RunOptions:
         window: the windows that recordings are cut into; None takes a recording, or a labelled segment of it, as one
             window, unless the rule of the network's contract makes several of it.
         pictured: the number of windows to keep for a picture, from the first window on.
+        reading: what the user says about recordings that do not say it themselves.
     """
 
     backend: str = AUTO
@@ -145,6 +147,7 @@ class RunOptions:
     top: int = 2
     window: Window | None = None
     pictured: int = 0
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
 
 def classify(
@@ -169,7 +172,7 @@ def classify(
     if not manifest.classes:
         raise BadInput(f"{path}: the network has no classes, so it cannot classify")
     with progress.step("open the files"):
-        data = [load(file, manifest.input, manifest.classes, options.window) for file in files]
+        data = [load(file, manifest.input, manifest.classes, options.window, options.reading) for file in files]
     with progress.step("load the network"):
         backend = opened(bundle, options.backend, trust_engine=options.trust_engine)
     for line in backend.passed_over:

@@ -89,7 +89,7 @@ class Summary:
         lost: the number of datagrams that the system dropped before they were read; 0 for other sources.
         latency_median: the median of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
         latency_99: the 99th percentile of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
-        remarks: remarks on a source that was classified as one window, such as events that were left out.
+        remarks: remarks on the source: what was assumed about it, and what was left out of it.
     """
 
     source: str

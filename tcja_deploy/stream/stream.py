@@ -70,6 +70,7 @@ class Stream:
         options: the options of the stream.
         cutter: the object that cuts the events into frames.
         runner: the loaded network.
+        progress: where notes are shown while the stream runs.
 
     Attributes:
         network: the name of the network.
@@ -91,16 +92,17 @@ class Stream:
         options: StreamOptions,
         cutter: Cutter | SingleWindowCutter,
         runner: Runner,
+        progress: Progress,
     ) -> None:
         self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
         self.contract, self.source, self.runner = bundle.manifest.input, source, runner
-        self._options, self._cutter = options, cutter
+        self._options, self._cutter, self._progress = options, cutter, progress
         waits = source.pausable if options.lossless is None else options.lossless
         self.buffer = Buffer(options.buffer, waits=waits or options.window is None)
         self.recent: collections.deque[tuple[float, Events]] = collections.deque(maxlen=_RUNS)
         self.latencies = LatencyHistogram()
         self.prediction: WindowPrediction | None = None
-        self.windows = self._cut_short = self._overflowed = 0
+        self.windows = self._cut_short = self._overflowed = self._warned = 0
         self._begun: dict[int, Frame] = {}
         self._gaps = Gaps()
         self._clock = ContinuousClock()
@@ -135,17 +137,24 @@ class Stream:
         cutter = SingleWindowCutter(contract, source) if window is None else Cutter(contract, window)
         with progress.step("load the network"):
             runner = open_runner(bundle, window, options.backend, options.trust_engine, progress)
-        return cls(bundle, source, options, cutter, runner)
+        return cls(bundle, source, options, cutter, runner, progress)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of the source until now, the newest last."""
+        return [self._progress.worded(text) for text in self.source.warnings]
 
     def stop(self) -> None:
         """Ask the stream to end, as Ctrl-C does. It ends after the events that it is working on."""
         self._ended = self._ended or "stopped"
 
-    def run(self, show: Callable[[WindowPrediction], None]) -> Summary:
+    def run(self, show: Callable[[WindowPrediction], None], *, quiet: bool = False) -> Summary:
         """Classify until the source ends, a limit is reached, or SIGINT or SIGTERM comes.
 
         Args:
             show: the function that is called with each prediction.
+            quiet: whether the warnings of the source are only in the summary. Otherwise they are also shown as notes
+                as soon as they are known.
 
         Raises:
             BadInput: the source is damaged, or a score is NaN or infinite. The predictions before the error are valid.
@@ -155,7 +164,7 @@ class Stream:
         with stopped_by_signals(self.stop):
             feeding.start()
             try:
-                self._classify(show)
+                self._classify(show, quiet)
             except BaseException:
                 self._ended = "error"
                 raise
@@ -190,7 +199,10 @@ class Stream:
             lost=self.source.lost,
             latency_median=self.latencies.quantile(0.5),
             latency_99=self.latencies.quantile(0.99),
-            remarks=self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else [],
+            remarks=[
+                *(self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else []),
+                *map(self._progress.worded, self.source.remarks),
+            ],
         )
 
     def _feed(self) -> None:
@@ -204,9 +216,11 @@ class Stream:
         else:
             self.buffer.close()
 
-    def _classify(self, show: Callable[[WindowPrediction], None]) -> None:
+    def _classify(self, show: Callable[[WindowPrediction], None], quiet: bool) -> None:
         while not self._over():
             run = self.buffer.take(_TICK)
+            if not quiet:
+                self._warn()
             if run is not None:
                 self.recent.append((run.arrived, _copied(run.events[-_OF_A_RUN:])))
                 run = self._in_time(run)
@@ -217,6 +231,12 @@ class Stream:
             elif self.buffer.over:
                 self._predict(self._cutter.finish(), None, show)
                 self._ended = self._ended or "end"
+
+    def _warn(self) -> None:
+        """Show the new warnings of the source."""
+        for text in self.warnings[self._warned :]:
+            self._progress.note(f"{self.source.title}: {text}")
+            self._warned += 1
 
     def _in_time(self, run: Run) -> Run:
         """Return a run of events with the times of a clock that goes on when the camera's clock is set back."""

@@ -71,7 +71,7 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
     lines.begin()
     try:
         with _shown(stream) if viewed else contextlib.nullcontext():
-            stream.run(show)
+            stream.run(show, quiet=viewed)
     finally:
         for found in last:
             lines.prediction(found)
@@ -164,7 +164,9 @@ class View:
             )
             if getattr(counts, name)
         ]
+        warnings = stream.warnings[-1:]
         return [
+            *(_line(text, "yellow") for text in warnings),
             _line("   ".join([f"{si(rate)} events a second", held, *troubles]), "yellow" if counts.dropped else ""),
             _line(_prediction_line(stream.prediction, counts.latency_median, counts.latency_99)),
             _line("Ctrl-C ends the stream", "dim"),

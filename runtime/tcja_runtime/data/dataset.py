@@ -20,7 +20,8 @@ from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.recordings import Reading
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events.formats import spikingjelly
+from tcja_runtime.events import ReadOptions
+from tcja_runtime.events.formats.arrays import numpy_files
 from tcja_runtime.files import npz
 from tcja_runtime.files.npz import Array
 
@@ -155,7 +156,13 @@ class Data:
             start = max(0, start - part.count)
 
 
-def load(path: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None = None) -> Data:
+def load(
+    path: Path,
+    contract: InputContract,
+    classes: Sequence[str] | None,
+    window: Window | None = None,
+    reading: ReadOptions | None = None,
+) -> Data:
     """Open a data set.
 
     A data file is one of these:
@@ -174,13 +181,15 @@ def load(path: Path, contract: InputContract, classes: Sequence[str] | None, win
         contract: the input contract of the network.
         classes: the names of the network's classes; None if they are not known yet.
         window: how recordings are cut into windows; None cuts by the rule of the contract.
+        reading: what the user says about the recordings; None for nothing.
 
     Raises:
         BadInput: a file is missing, is not a data file, or has windows that the network cannot take; or labels are
             outside the classes; or only some of the files have labels.
     """
     files = class_folders.data_files(path)
-    parts = [part for file in files for part in _open_parts(file, contract, classes, window)]
+    reading = reading or ReadOptions()
+    parts = [part for file in files for part in _open_parts(file, contract, classes, window, reading)]
     named = class_folders.folder_labels(path, [part.file for part in parts], classes)
     labels = np.concatenate(
         [
@@ -241,15 +250,17 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
 
 
 def _open_parts(
-    file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None
+    file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None, reading: ReadOptions
 ) -> Sequence[Part]:
     """Open a data file: one part, or one for each labelled segment of a recording."""
     of_events = contract.name == "frames"
     found = npz.arrays(file) if _archived(file) or not of_events else None
-    if found is None or (of_events and found.keys() >= set(spikingjelly.KEYS)):
-        return recordings.open_parts(file, contract, classes, window)
+    if found is None or (of_events and contract.name not in found and numpy_files.holds_events(found, file)):
+        return recordings.open_parts(file, contract, classes, window, reading)
     if window is not None:
         raise BadInput(f"{file} has windows already; `window` cuts recordings only, so leave it out")
+    for name in reading.given:
+        raise BadInput(f"{file} has windows already; `{name}` is for recordings only, so leave it out")
     if contract.name not in found:
         raise BadInput(f"{file} has no array '{contract.name}' (it has: {_names(found)})")
     array = found[contract.name]

@@ -15,7 +15,7 @@ from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Recording, Segment, recording, segments
+from tcja_runtime.events import ReadOptions, Recording, Segment, recording, segments
 from tcja_runtime.events.clock import ContinuousClock
 
 _BLOCK = 2**20  # bytes
@@ -78,6 +78,7 @@ class RecordedWindows:
         content: the content of its file.
         contract: the input contract of the network.
         window: how the recording is cut into windows; None cuts it by the rule of the contract.
+        options: what the user says about the recording.
         segment: the segment; None for the whole recording.
         label: the index of the segment's class; None if it is not known.
         reading: the time span of each window, and remarks; None before all windows were read once.
@@ -87,6 +88,7 @@ class RecordedWindows:
     content: _Content
     contract: InputContract
     window: Window | None
+    options: ReadOptions
     segment: Segment | None = None
     label: int | None = None
     reading: Reading | None = None
@@ -107,7 +109,8 @@ class RecordedWindows:
 
     @property
     def checks(self) -> Sequence[object]:
-        return [*self.content.checks, *self._edges, self.contract.split, self.contract.duration, self.window]
+        how = [self.contract.split, self.contract.duration, self.window, *self.options.given.items()]
+        return [*self.content.checks, *self._edges, *how]
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
         """Yields the windows from number `start` on (`tcja_runtime.data.dataset.Part.windows`)."""
@@ -132,7 +135,7 @@ class RecordedWindows:
             Span(begin, end, events, True)
             for (begin, end), events in zip(made.times.tolist(), made.counts.tolist(), strict=True)
         ]
-        self.reading = Reading(spans, made.remarks)
+        self.reading = Reading(spans, [*made.remarks, *self.recording.remarks])
         yield made.windows
 
     def _cut(self, window: Window) -> Iterator[Floats]:
@@ -150,7 +153,7 @@ class RecordedWindows:
                 spans.append(span)
                 yield made[None]
         self._check(cutter)
-        self.reading = Reading(spans, _remarks(cutter, clock, spans))
+        self.reading = Reading(spans, [*_remarks(cutter, clock, spans), *self.recording.remarks])
 
     def _frames(self, cutter: Cutter, clock: ContinuousClock) -> Iterator[Frame]:
         """Yields the frames of the segment, cut from its events after their times were corrected by `clock`."""
@@ -201,7 +204,7 @@ def _remarks(cutter: Cutter, clock: ContinuousClock, spans: Sequence[Span]) -> l
 
 
 def open_parts(
-    file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None
+    file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None, reading: ReadOptions
 ) -> list[RecordedWindows]:
     """Open a recording as windows.
 
@@ -213,16 +216,17 @@ def open_parts(
         contract: the input contract of the network.
         classes: the names of the network's classes; None if they are not known yet.
         window: how the recording is cut into windows; None cuts it by the rule of the contract.
+        reading: what the user says about the recording.
 
     Raises:
         BadInput: the file is not a recording, or its label file names a class that the network does not have.
     """
-    opened, content, found = recording(file), _Content(file), segments(file)
+    opened, content, found = recording(file, options=reading), _Content(file), segments(file)
+    whole = RecordedWindows(opened, content, contract, window, reading)
     if found is None:
-        return [RecordedWindows(opened, content, contract, window)]
+        return [whole]
     return [
-        RecordedWindows(opened, content, contract, window, segment, _label(file, segment.label, classes))
-        for segment in found
+        dataclasses.replace(whole, segment=segment, label=_label(file, segment.label, classes)) for segment in found
     ]
 
 

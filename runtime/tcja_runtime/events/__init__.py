@@ -10,7 +10,7 @@ each format.
 from __future__ import annotations
 
 from tcja_runtime.errors import Damaged
-from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, Recording, Source
+from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, ReadOptions, Recording, Source
 from tcja_runtime.events.formats.registry import FORMATS, Format, format_of, recording
 from tcja_runtime.events.labels import Segment, segments
 
@@ -22,6 +22,7 @@ __all__ = [
     "Events",
     "Format",
     "InMemory",
+    "ReadOptions",
     "Recording",
     "Segment",
     "Source",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput, Damaged
@@ -13,7 +13,7 @@ BLOCK = 2**18
 """The number of bytes that are read at a time."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class ByteRecording:
     """A `Recording` in a file whose format is a sequence of bytes.
 
@@ -22,12 +22,14 @@ class ByteRecording:
         format: the name of its format in `tcja_runtime.events.FORMATS`.
         sensor: the rows and columns of the camera; None if the file does not store them.
         decoder: a function without arguments that makes a new decoder of the format.
+        remarks: the remarks of the decoder that read the file last.
     """
 
     path: Path
     format: str
     sensor: tuple[int, int] | None
     decoder: Callable[[], Decoder]
+    remarks: Sequence[str] = ()
 
     def chunks(self) -> Iterator[Events]:
         """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
@@ -38,6 +40,7 @@ class ByteRecording:
                     events = decoder.feed(block)
                     yield from (events[at : at + CHUNK] for at in range(0, len(events), CHUNK))
             decoder.finish()
+            self.remarks = decoder.remarks
         except Damaged as damaged:
             raise damaged.of(self.path) from None
         except OSError as error:

@@ -6,7 +6,7 @@ import dataclasses
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, format_of
@@ -44,6 +44,9 @@ class ByteSource:
         stream: the stream.
         decoder: the decoder of the stream's format; None finds the format from the first bytes.
         fallback: the name of the format to take if it cannot be found from the first bytes; None raises an error then.
+
+    Attributes:
+        warnings: a note on the first events that were left out, if no other events came with them.
     """
 
     pausable, recording, damaged, lost = False, None, 0, 0
@@ -51,10 +54,15 @@ class ByteSource:
     def __init__(self, stream: ByteStream, decoder: Decoder | None, fallback: str | None) -> None:
         self._stream, self._decoder, self._fallback = stream, decoder, fallback
         self.title, self.ends, self.address, self.close = stream.title, stream.ends, stream.address, stream.close
+        self.warnings: list[str] = []
 
     @property
     def sensor(self) -> tuple[int, int] | None:
         return self._decoder.sensor if self._decoder else None
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return self._decoder.remarks if self._decoder else ()
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         """Yields the events as they arrive (`tcja_runtime.events.Source.runs`)."""
@@ -65,11 +73,12 @@ class ByteSource:
                 if self._decoder is None and not needs_more_bytes(head):
                     self._decoder = self._decoder_for(head)
                 if self._decoder:
-                    yield self._decoder.feed(head)
+                    yield decoded(self._decoder, head, self.warnings)
                     head = b""
             if not stop.is_set():
                 decoder = self._decoder or self._decoder_for(head)
-                yield decoder.feed(head)
+                self._decoder = decoder
+                yield decoded(decoder, head, self.warnings)
                 decoder.finish()
         except Damaged as error:
             raise BadInput(f"{self.title}: {error}") from error
@@ -88,6 +97,21 @@ class ByteSource:
                 f"{self.title}: the format of its bytes is not known; give `form`, one of {stream_formats()}"
             )
         return new_decoder(form)
+
+
+def decoded(decoder: Decoder, data: bytes, warnings: list[str]) -> Events:
+    """Returns the events that are complete with the next bytes of a stream.
+
+    If all of them were left out, the user must see it while the stream goes on: it may go on like that. The reason is
+    then added to `warnings`, if these are empty.
+
+    Raises:
+        Damaged: the bytes are not valid in the format.
+    """
+    events = decoder.feed(data)
+    if not len(events) and not warnings:
+        warnings += decoder.remarks
+    return events
 
 
 def readable(file: int | socket.socket) -> bool:

@@ -11,8 +11,43 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.errors import BadInput, check_choice
+
 CHUNK = 2**20
 """The most events in a chunk of a recording."""
+
+TIME_UNITS = {"ns": 0.001, "us": 1.0, "ms": 1e3, "s": 1e6}
+"""The units of time in files of events, each in microseconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """What the user says about files of events that do not say it themselves.
+
+    Attributes:
+        time_unit: the unit of the times, a key of `TIME_UNITS`; None if the file says it.
+        columns: the order of the columns in an array [E, 4], a permutation of "txyp"; None if the file says it.
+        topic: the name of the events in a file that has several, such as a topic of a ROS bag or a group of an HDF5
+            file; None if there are no others.
+
+    Raises:
+        BadInput: an attribute has another value.
+    """
+
+    time_unit: str | None = None
+    columns: str | None = None
+    topic: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.time_unit is not None:
+            check_choice("time_unit", self.time_unit, tuple(TIME_UNITS))
+        if self.columns is not None and sorted(self.columns) != sorted("txyp"):
+            raise BadInput(f"`columns` {self.columns} must have each of the letters t, x, y and p once, such as txyp")
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The attributes that are not None."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +103,13 @@ class Decoder(Protocol):
 
     Attributes:
         sensor: the rows and columns of the camera; None if they are not known from the format or the bytes so far.
+        remarks: notes for the user about what was left out so far, a line each.
     """
 
     @property
     def sensor(self) -> tuple[int, int] | None: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
 
     def feed(self, data: bytes) -> Events:
         """Returns the events that are complete with the next bytes: each event whose last byte is in `data`.
@@ -97,6 +135,8 @@ class Recording(Protocol):
         path: the file.
         format: the name of its format in `tcja_runtime.events.FORMATS`.
         sensor: the rows and columns of the camera; None if the file does not store them.
+        remarks: notes for the user, a line each: what was assumed about the file, and what was left out of it. What was
+            left out is known after all chunks were read once.
     """
 
     @property
@@ -105,6 +145,8 @@ class Recording(Protocol):
     def format(self) -> str: ...
     @property
     def sensor(self) -> tuple[int, int] | None: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
 
     def chunks(self) -> Iterator[Events]:
         """Yields all events from the start, at most `CHUNK` at a time. Each call reads the file again.
@@ -131,6 +173,8 @@ class Source(Protocol):
         sensor: the rows and columns of the camera; None while they are not known from the bytes so far.
         damaged: the number of datagrams that were skipped because they are not valid events.
         lost: the number of datagrams that the kernel dropped because they came faster than they were read.
+        remarks: notes for the user about what was assumed and what was left out so far, a line each.
+        warnings: notes that the user must see while the source is read, a line each; the newest is the last.
     """
 
     @property
@@ -149,6 +193,10 @@ class Source(Protocol):
     def damaged(self) -> int: ...
     @property
     def lost(self) -> int: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         """Yields the events as they arrive, until the source ends or `stop` is set.
@@ -175,12 +223,14 @@ class InMemory:
         path: the name of the recording in messages.
         sensor: the rows and columns of the camera; None if they are not known.
         format: "memory", which is not a key of `tcja_runtime.events.FORMATS`.
+        remarks: notes for the user about the events.
     """
 
     runs: Sequence[Events]
     path: Path = Path("events")
     sensor: tuple[int, int] | None = None
     format: str = "memory"
+    remarks: Sequence[str] = ()
 
     def chunks(self) -> Iterator[Events]:
         """Yields the events from the start (`Recording.chunks`)."""

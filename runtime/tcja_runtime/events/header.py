@@ -16,6 +16,7 @@ class Header:
         first: the first line that the header must have; None accepts any first line.
         last: the last line of the header; None if the format has no such line.
         closed: whether a header without the line `last` is damaged.
+        most: the largest size of the header, in bytes.
 
     Attributes:
         lines: the lines so far, without the characters that end them.
@@ -24,12 +25,18 @@ class Header:
     """
 
     def __init__(
-        self, mark: bytes, *, first: bytes | None = None, last: bytes | None = None, closed: bool = False
+        self,
+        mark: bytes,
+        *,
+        first: bytes | None = None,
+        last: bytes | None = None,
+        closed: bool = False,
+        most: int = LONGEST,
     ) -> None:
         self.lines: list[bytes] = []
         self.size = 0
         self.over = False
-        self._mark, self._first, self._last, self._closed = mark, first, last, closed
+        self._mark, self._first, self._last, self._closed, self._most = mark, first, last, closed, most
         self._begun = b""  # the beginning of a line whose end has not come yet
 
     def feed(self, data: bytes) -> bytes:
@@ -39,7 +46,7 @@ class Header:
             The bytes of `data` that come after the header.
 
         Raises:
-            Damaged: the header has more than `LONGEST` bytes, or its first or last line is missing.
+            Damaged: the header has more than `most` bytes, or its first or last line is missing.
         """
         if self.over:
             return data
@@ -58,8 +65,8 @@ class Header:
                 at = end + 1
                 self._begin()
                 self.over = self.lines[-1] == self._last
-            if self.size + len(self._begun) > LONGEST:
-                raise Damaged(0, f"a header of more than {LONGEST:,} bytes")
+            if self.size + len(self._begun) > self._most:
+                raise Damaged(0, f"a header of more than {self._most:,} bytes")
         return data[at:]
 
     def finish(self) -> None:

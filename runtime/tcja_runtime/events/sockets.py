@@ -10,11 +10,11 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Damaged, Decoder, Events, Source
-from tcja_runtime.events.byte_source import BLOCK, ByteSource, ByteStream, readable, stream_formats
+from tcja_runtime.events.byte_source import BLOCK, ByteSource, ByteStream, decoded, readable, stream_formats
 
 ADDRESSES = "tcp://127.0.0.1:PORT and udp://127.0.0.1:PORT"
 """The forms of the addresses, for messages."""
@@ -133,7 +133,8 @@ class _Datagrams:
     """The events that are sent to a UDP socket.
 
     A datagram may be lost or damaged, and the next one may be whole. So each datagram is decoded as the continuation of
-    the last valid datagram. A datagram that is not valid is counted in `damaged` and skipped.
+    the last valid datagram. A datagram that is not valid is counted in `damaged` and skipped. The reason of the first
+    one is in `warnings` at once, because all others may be alike.
     """
 
     ends, pausable, recording = False, False, None
@@ -141,11 +142,18 @@ class _Datagrams:
     def __init__(self, address: str, title: str, decoder: Decoder, receiver: socket.socket) -> None:
         self.title, self.address = title, address
         self.damaged = self.lost = 0
+        self.warnings: list[str] = []
+        self._first_reason: tuple[str, ...] = ()
         self._decoder, self._receiver, self.close = decoder, receiver, receiver.close
 
     @property
     def sensor(self) -> tuple[int, int] | None:
         return self._decoder.sensor
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """The reason why the first datagram was left out, and the remarks of the decoder."""
+        return (*self._first_reason, *self._decoder.remarks)
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         """Yields the events as they arrive (`tcja_runtime.events.Source.runs`)."""
@@ -165,9 +173,12 @@ class _Datagrams:
         """Returns the events of a datagram. If the datagram is not valid, counts it and returns no events."""
         decoder = copy.deepcopy(self._decoder)
         try:
-            events = decoder.feed(datagram)
+            events = decoded(decoder, datagram, self.warnings)
             copy.deepcopy(decoder).finish()
-        except Damaged:
+        except Damaged as damaged:
+            if not self.damaged:
+                self._first_reason = (f"the first datagram that was left out: {damaged}",)
+                self.warnings.append(f"a datagram was left out: {damaged}; the next ones are only counted")
             self.damaged += 1
             return Events.none()
         self._decoder = decoder

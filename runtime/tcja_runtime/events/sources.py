@@ -16,13 +16,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Events, Recording, Source, recording
+from tcja_runtime.events import Events, ReadOptions, Recording, Source, recording
 from tcja_runtime.events.byte_source import BLOCK, ByteSource, ByteStream, new_decoder, readable
 from tcja_runtime.events.clock import ContinuousClock
 from tcja_runtime.events.formats.registry import format_by_suffix
@@ -39,6 +39,7 @@ def open_source(
     form: str | None = None,
     speed: float | None = None,
     follow: bool = False,
+    options: ReadOptions | None = None,
 ) -> Source:
     """Open a source of events. If the source is a socket, it listens when this function returns.
 
@@ -49,6 +50,7 @@ def open_source(
         speed: the speed of a recording: 1 is the speed at which it was recorded, 2 is twice as fast, infinity is as
             fast as possible. None is the same as 1. For a source that is not a recording it must be None.
         follow: whether the source is a file that grows and is read from its beginning.
+        options: what the user says about a recording; None for nothing.
 
     Raises:
         BadInput: there is no such source, it cannot be opened, or the arguments do not fit it.
@@ -60,7 +62,9 @@ def open_source(
         missing = "is neither a file nor a FIFO" if path.exists() else "does not exist"
         raise BadInput(f"{source} {missing}; sources are files, FIFOs, - for standard input, {ADDRESSES}")
     if not (address or pipe or follow):
-        return _PlayedRecording(recording(path, form), 1.0 if speed is None else speed)
+        return _PlayedRecording(recording(path, form, options), 1.0 if speed is None else speed)
+    for name in (options or ReadOptions()).given:
+        raise BadInput(f"`{name}` is for recordings; {source} is read as it comes, so leave it out")
     if speed is not None:
         raise BadInput(f"`speed` is for recordings that are played; {source} is read as it comes, so leave it out")
     if follow and (address or pipe):
@@ -85,6 +89,11 @@ class _PlayedRecording:
     def __init__(self, recording: Recording, speed: float) -> None:
         self.recording, self._speed = recording, speed
         self.title, self.sensor, self.pausable = recording.path.name, recording.sensor, math.isinf(speed)
+        self.warnings = recording.remarks
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return self.recording.remarks
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         """Yields the events when their times have come (`tcja_runtime.events.Source.runs`)."""

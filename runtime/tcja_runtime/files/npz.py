@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Damaged
+from tcja_runtime.files import npy
 
 _BLOCK = 2**20  # bytes
 _DAMAGED = (
@@ -143,17 +144,12 @@ def arrays(file: Path) -> dict[str, Array]:
             if (dot, kind) != (".", "npy"):
                 continue
             with _damage(file, name, info.header_offset), archive.open(info) as stream:
-                version = np.lib.format.read_magic(stream)
-                if version > (2, 0):  # newer versions are for arrays with named fields
-                    raise ValueError(f"version {version} of .npy")
-                read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-                shape, fortran, dtype = read(stream)
-                if dtype.hasobject:
-                    raise ValueError("Object arrays")
-                if min(shape, default=0) < 0 or stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+                head = npy.read_header(stream)
+                if head.size != info.file_size:
                     # Without this check, memory would be allocated for values that are not in the file.
-                    raise ValueError(f"its header has shape {list(shape)}, which does not fit its size")
-                by_rows = not fortran or len(shape) < 2
+                    raise ValueError(f"its header has shape {list(head.shape)}, which does not fit its size")
                 check = info.file_size, info.CRC
-                found[name] = Array(file, name, shape, dtype, by_rows, stream.tell(), info.header_offset, check)
+                found[name] = Array(
+                    file, name, head.shape, head.dtype, head.by_rows, head.begin, info.header_offset, check
+                )
     return found

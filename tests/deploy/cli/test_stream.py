@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tcja_deploy.console import Progress
 from tcja_deploy.stream import runner, single_window
 from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
@@ -434,6 +436,8 @@ def test_a_source_that_cannot_be_kept(run, bundle, recording, events, tmp_path, 
         (["udp://127.0.0.1:0", "--format", "atis"], "UDP 127.0.0.1:"),
         (["a.bin", "--window", "3events"], "a window of 3 events cannot be cut into 5 frames"),
         (["nowhere"], "nowhere does not exist; sources are files, FIFOs"),
+        (["a.bin", "--time-unit", "s"], "a.bin is ATIS .bin, as N-Caltech101 and N-MNIST, which needs no --time-unit"),
+        (["a.bin", "--columns", "xyt"], "--columns xyt must have each of the letters t, x, y and p once, such as txyp"),
         (["tcp://10.1.1.1:80"], "tcp://10.1.1.1:80: events are taken from this machine only"),
         (["a.bin", "--buffer", "0"], "Invalid value for '--buffer'"),
         ([], "Missing argument 'SOURCE'"),
@@ -459,6 +463,81 @@ def test_networks_that_cannot_say_what_is_seen(run, bundle, recording, tmp_path,
     code, out, err = run("stream", copy, recording)
     assert (code, out) == (2, "")
     assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("form", "body", "said", "counted"),
+    [
+        (
+            "aedat2",  # as jAER sends it: a number, then events without the header of a file
+            struct.pack(">III", 1, 1 << 1, 5),
+            "a datagram was left out: byte 0: the first line is not #!AER-DAT2.0; the next ones are only counted",
+            "Datagrams left out, because they are not events: 3.",
+        ),
+        (
+            "evt2",
+            struct.pack("<I", 1 << 28),
+            "1 events were left out, because no word before them sets their time or place",
+            "3 events were left out, because no word before them sets their time or place",
+        ),
+    ],
+)
+def test_why_nothing_is_predicted_is_said_while_it_is_waited_for(
+    run, bundle, recording, monkeypatch, tmp_path, form, body, said, counted
+):
+    noted, note = [], Progress.note
+    monkeypatch.setattr(Progress, "note", lambda self, text: (noted.append(text), note(self, text)))
+    opened = live.Stream.run
+
+    def feeds(self, *arguments, **options):
+        address = ("127.0.0.1", int(self.source.address.rpartition(":")[2]))
+
+        def send() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(body, address)
+                for _ in range(500):
+                    if len(noted) > before:
+                        break
+                    time.sleep(0.01)
+                heard.append(noted[before:])  # and the stream still runs
+                sender.sendto(body, address)
+                sender.sendto(body, address)
+                while self.source.damaged < 3 and not (self.source.remarks and "3 events" in self.source.remarks[0]):
+                    time.sleep(0.01)
+            self.stop()
+
+        before = len(noted)
+        threading.Thread(target=send, daemon=True).start()
+        return opened(self, *arguments, **options)
+
+    heard: list[list[str]] = []
+    monkeypatch.setattr(live.Stream, "run", feeds)
+    code, out, err = run("stream", bundle, "udp://127.0.0.1:0", "--format", form, "--window", "50ms", "--no-view")
+    (notes,) = heard
+    (title,) = (line.partition("listening at udp://")[2] for line in err.splitlines() if "listening" in line)
+    assert (code, notes) == (0, [f"UDP {title}: {said}"])
+    assert notes[0] in err
+    assert counted in out.splitlines()
+
+
+def test_a_table_of_events_answers_as_the_file(run, bundle, recording, events, tmp_path):
+    table = np.zeros(N, [("x", "<i2"), ("y", "<i2"), ("t", "<f8"), ("p", "?")])
+    for key, values in (("x", events.x), ("y", events.y), ("t", events.t / 1e6), ("p", events.p)):
+        table[key] = values
+    file, windows = tmp_path / "a.npy", ("--window", "200ms")
+    np.save(file, table)
+    code, out, err = run("stream", bundle, file, *MAX, *ALL, *windows, "--time-unit", "s")
+    assert code == 0, err
+    expected, _ = told(run("stream", bundle, recording, *MAX, *ALL, *windows)[1])
+    assert unmeasured(told(out)[0]) == unmeasured(expected)
+    code, _, err = run("stream", bundle, file, *MAX, *ALL, *windows)
+    said = "its times have type float64, and the file does not say their unit; give --time-unit, one of ns, us, ms, s"
+    assert (code, err.splitlines()[-1]) == (2, f"error: {file}: {said}")
+    np.save(file, table.astype([("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")]))
+    code, out, err = run("stream", bundle, file, *MAX, *ALL, "--window", "100events")
+    remark = "its times are whole numbers and were taken as microseconds; --time-unit sets another unit"
+    assert told(out)[1]["remarks"] == [remark]
+    assert f"a.npy: {remark}" in err.splitlines()
 
 
 @pytest.mark.parametrize(("windows", "code"), [((), 2), (("--window", "5ms"), 0)])

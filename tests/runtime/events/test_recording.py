@@ -38,6 +38,8 @@ def test_content_tells_the_format_whatever_the_file_is_called(tmp_path, name):
         (b"% Date 2020\n% evt 3.0\n", "evt3"),
         (b"% format EVT2;height=480;width=640\n% end\n", "evt2"),
         (b"% format EVT3;height=480;width=640\n% end\n", "evt3"),
+        (b"% evt 2.1\n", "evt21"),
+        (b"% format EVT21;endianness=legacy;height=480;width=640\n% end\n", "evt21"),
         (b"% Data file containing CD events.\n% Version 2\n\x0c\x08", "dat"),
     ],
 )
@@ -46,7 +48,7 @@ def test_headers_of_prophesee(header, name):
     FORMATS[name].decoder().feed(header)
 
 
-@pytest.mark.parametrize("name", ["evt2", "evt3", "dat"])
+@pytest.mark.parametrize("name", ["evt2", "evt21", "evt3", "dat"])
 def test_half_a_header_tells_nothing_wrong(name):
     made = writers.FORMATS[name]
     data = made.write(writers.some(made, 3))
@@ -64,11 +66,53 @@ def test_the_suffix_tells_what_the_content_does_not(tmp_path):
     assert recording(tmp_path / "a.BIN").format == "atis"
     (tmp_path / "a.txt").write_bytes(writers.atis([(1, 2, 3, 1)]))
     assert recording(tmp_path / "a.txt", "atis").format == "atis"
+    (tmp_path / "a.xyz").write_bytes(writers.atis([(1, 2, 3, 1)]))
     with pytest.raises(
-        BadInput, match=r"a\.txt: its format is not known from its content or its suffix '\.txt'"
+        BadInput, match=r"a\.xyz: its format is not known from its content or its suffix '\.xyz'"
     ) as caught:
-        recording(tmp_path / "a.txt")
+        recording(tmp_path / "a.xyz")
     assert all(f"({name})" in str(caught.value) for name in FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            "a.txt",
+            "is text, which cannot be read; load it with numpy.loadtxt, and save its columns with numpy.savez as",
+        ),
+        (
+            "a.CSV",
+            "is text, which cannot be read; load it with numpy.loadtxt, and save its columns with numpy.savez as",
+        ),
+        (
+            "a.bag",
+            "is a bag of ROS 1, which cannot be read; convert it to a bag of ROS 2: rosbags-convert --src FILE.bag",
+        ),
+        ("a.mp4", "is a video, which cannot be read; it has no events; v2e makes events from videos, as HDF5"),
+        ("a.zip", "is a packed file, which cannot be read; unpack it, and give the files in it"),
+        ("a.mat", "is a file of MATLAB, which cannot be read; load it with scipy.io.loadmat, and save its columns"),
+        ("a.pt", "is a file of Python objects, which cannot be read; load it in Python, and save its columns"),
+    ],
+)
+def test_the_way_to_convert_what_cannot_be_read(tmp_path, file, said):
+    content = {".bag": b"#ROSBAG V2.0\n", ".zip": b"PK\x03\x04", ".pt": b"PK\x03\x04"}
+    (tmp_path / file).write_bytes(content.get(file[1:], b"0.000001 1 2 1\n"))
+    with pytest.raises(BadInput) as caught:
+        recording(tmp_path / file)
+    assert str(caught.value).startswith(f"{tmp_path / file} {said}")
+
+
+def test_a_bag_of_ros_1_by_its_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"#ROSBAG V2.0\n")
+    with pytest.raises(BadInput, match="a is a bag of ROS 1, which cannot be read"):
+        recording(tmp_path / "a")
+
+
+def test_content_counts_more_than_the_suffix(tmp_path):
+    for file, name in (("a.txt", "evt3"), ("a.pt", "dat"), ("a.zip", "npy")):
+        (tmp_path / file).write_bytes(writers.FORMATS[name].write([(1, 2, 3, 1)]))
+        assert recording(tmp_path / file).format == name
 
 
 @pytest.mark.parametrize("name", [None, *FORMATS])
@@ -110,20 +154,29 @@ def test_frames_are_no_events(tmp_path):
     with pytest.raises(BadInput, match=r"a\.npz holds frames, not events; give a recording of events$"):
         recording(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", t=[1], x=[1])
-    with pytest.raises(BadInput, match=r"b\.npz must have the arrays t, x, y and p of events; it has t, x$"):
+    with pytest.raises(
+        BadInput, match=r"b\.npz must have the arrays t, x, y and p .*, or one array events; it has t, x$"
+    ):
         recording(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"t": [1.5]}, "array t has type float64; it must have integers"),
+        ({"t": ["1"]}, "array t has type <U1; events are integers, bools or floats"),
+        (
+            {"t": [1.5]},
+            "its times have type float64, and the file does not say their unit; give `time_unit`, one of ns",
+        ),
         ({"t": np.array([None])}, "has an array of Python objects; save arrays of numbers"),
         ({"x": [[1]]}, r"array x has shape \[1, 1\]; it must have one axis"),
         ({"x": [1, 2]}, "its arrays must have the same length; it has 1 t, 2 x, 1 y, 1 p"),
         ({"x": [-1]}, "x of event 0 is -1; it must be 0 to 65,535"),
         ({"y": [65536]}, "y of event 0 is 65536; it must be 0 to 65,535"),
-        ({"p": [2]}, "p of event 0 is 2; it must be 0 to 1"),
+        ({"p": [2]}, "p of event 0 is 2; it must be 0 or 1, or -1 or 1"),
+        ({"x": [1.5]}, "x of event 0 is 1.5; it must be a whole number"),
+        ({"x": [np.nan]}, "x of event 0 is nan; it must be 0 to 65,535"),
+        ({"timestamps": [1]}, "t and timestamps could both be the t of events; keep one of them"),
         ({"t": np.array([2**63], np.uint64)}, "t of event 0 is 9223372036854775808"),
     ],
 )

@@ -71,7 +71,8 @@ def test_files(tmp_path, name, count):
     ("name", "sensor"),
     [
         *[("atis", None), ("aedat2", (128, 128)), ("aedat3", (128, 128)), ("aedat4", (480, 640))],
-        *[("dat", (720, 1280)), ("evt2", (720, 1280)), ("evt3", (720, 1280)), ("spikingjelly", None)],
+        *[("dat", (720, 1280)), ("evt2", (720, 1280)), ("evt21", (720, 1280)), ("evt3", (720, 1280))],
+        *[("npy", None), ("npz", None)],
     ],
 )
 def test_the_sensor_is_what_the_file_says(tmp_path, name, sensor):
@@ -215,9 +216,9 @@ def test_evt_clocks_begin_anew(said, meant):
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("dtype", ["<i8", ">u4", "<u2", "u1"])
 def test_arrays_of_any_whole_numbers(tmp_path, monkeypatch, dtype, compressed):
-    monkeypatch.setattr("tcja_runtime.events.formats.spikingjelly._STEP", 7)
+    monkeypatch.setattr("tcja_runtime.events.formats.arrays.numpy_files.STEP", 7)
     events = [(n, 255 - n, n // 2, n % 2) for n in range(100)]
-    (tmp_path / "a.npz").write_bytes(writers.spikingjelly(events, compressed, dtype))
+    (tmp_path / "a.npz").write_bytes(writers.npz(events, compressed, dtype))
     assert listed(read(tmp_path / "a.npz")) == events
 
 
@@ -245,15 +246,17 @@ def test_a_reader_that_is_left_early_leaves_no_process(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "aedat4"])
 def test_memory_does_not_grow_with_the_recording(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("tcja_runtime.events.formats.spikingjelly._STEP", 2**15)
+    monkeypatch.setattr("tcja_runtime.events.formats.arrays.numpy_files.STEP", 2**15)
     made = writers.FORMATS[name]
     events = writers.some(made, 3000)
     nothing = len(made.write([]))
     peaks = []
     for times in (60, 180):
         file = tmp_path / f"{times}{made.suffix}"
-        if name == "spikingjelly":
-            file.write_bytes(writers.spikingjelly(events * times, compressed=False))
+        if name == "npz":
+            file.write_bytes(writers.npz(events * times, compressed=False))
+        elif name == "npy":
+            file.write_bytes(writers.npy(events * times))
         else:
             data = made.write(events)
             file.write_bytes(data + data[nothing:] * (times - 1))

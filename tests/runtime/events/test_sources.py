@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import FORMATS, Events, Source
+from tcja_runtime.events import FORMATS, Events, ReadOptions, Source
 from tcja_runtime.events.sources import open_source
 
 from ...streams import aedat2, atis, drawn, same
@@ -277,6 +278,67 @@ def test_a_damaged_datagram_is_passed_over(read):
             sender.sendto(datagram, port(reading))
     assert same(reading.until(100), events)
     assert reading.source.damaged == 3
+    why = "byte 500: the last event has 2 of its 5 bytes"
+    assert list(reading.source.warnings) == [f"a datagram was left out: {why}; the next ones are only counted"]
+    assert list(reading.source.remarks) == [f"the first datagram that was left out: {why}"]
+
+
+def jaer(number: int) -> bytes:
+    """A datagram of jAER's: a number, then events, without the header of a file."""
+    return struct.pack(">I", number) + b"".join(struct.pack(">II", n << 1, n) for n in range(9))
+
+
+def timeless(number: int) -> bytes:
+    """A datagram of EVT2 in which no word sets the time."""
+    return struct.pack("<I", 1 << 28 | 5 << 11 | number) * 9
+
+
+@pytest.mark.parametrize(
+    ("form", "body", "damaged", "said"),
+    [
+        (
+            "aedat2",
+            jaer,
+            3,
+            "a datagram was left out: byte 0: the first line is not #!AER-DAT2.0; the next ones are only counted",
+        ),
+        ("evt2", timeless, 0, "9 events were left out, because no word before them sets their time or place"),
+    ],
+)
+def test_why_nothing_comes_is_known_while_it_is_waited_for(read, form, body, damaged, said):
+    reading = read("udp://127.0.0.1:0", form=form)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(body(1), port(reading))
+        for _ in range(1000):
+            if reading.source.warnings:
+                break
+            time.sleep(0.01)
+        assert list(reading.source.warnings) == [said]
+        for number in (2, 3):
+            sender.sendto(body(number), port(reading))
+        for _ in range(1000):
+            if reading.source.damaged == damaged and (damaged or "27 events" in reading.source.remarks[0]):
+                break
+            time.sleep(0.01)
+    assert len(reading.until(0)) == 0
+    assert list(reading.source.warnings) == [said]  # of the first one only
+    assert reading.source.damaged == damaged
+    counted = "the first datagram that was left out: byte 0: the first line is not #!AER-DAT2.0"
+    assert list(reading.source.remarks) == [counted if damaged else said.replace("9", "27", 1)]
+
+
+def test_a_pipe_of_words_without_a_time(read, fifo):
+    reading = read(str(fifo), form="evt2")
+    with fifo.open("wb", buffering=0) as writer:
+        writer.write(timeless(1))
+        for _ in range(1000):
+            if reading.source.warnings:
+                break
+            time.sleep(0.01)
+        assert list(reading.source.warnings) == [
+            "9 events were left out, because no word before them sets their time or place"
+        ]
+    assert len(reading.ended()) == 0
 
 
 def test_datagrams_that_the_system_drops_are_counted(monkeypatch):
@@ -315,10 +377,11 @@ def test_a_source_that_is_cut_off(read, fifo, kept, message):
         ("fifo", {"speed": 2.0}, "`speed` is for recordings that are played; fifo is read as it comes"),
         ("a.bin", {"speed": 2.0, "follow": True}, "`speed` is for recordings that are played; a.bin is read as it"),
         ("fifo", {"follow": True}, "`follow` is for files that grow; fifo is read as it comes"),
+        ("fifo", {"options": ReadOptions(time_unit="s")}, "`time_unit` is for recordings; fifo is read as it comes"),
         ("tcp://127.0.0.1:0", {"follow": True}, "`follow` is for files that grow; tcp://127.0.0.1:0 is read"),
         ("fifo", {"form": "xyz"}, "there is no format 'xyz'; choose one of aedat2, "),
         ("a.bin", {"form": "xyz"}, "there is no format 'xyz'; "),
-        ("fifo", {"form": "spikingjelly"}, "'spikingjelly' can only be read from whole files; a stream can be"),
+        ("fifo", {"form": "npz"}, "'npz' can only be read from whole files; a stream can be"),
         ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: the format of datagrams is not known; give `form`, one of "),
         ("tcp://0.0.0.0:9", {}, "tcp://0.0.0.0:9: events are taken from this machine only; name tcp://"),
         ("udp://10.0.0.1:9", {"form": "atis"}, "udp://10.0.0.1:9: events are taken from this machine only"),

@@ -35,6 +35,19 @@ def aedat2(events: list[Event], header: bytes = b"#!AER-DAT2.0\r\n# made by a te
     return out
 
 
+def davis(events: list[Event], camera: int = 346, others: bool = True) -> bytes:
+    """As a DAVIS camera: rows and columns are counted from the other corner; frames, motion and signals between."""
+    rows, columns = {346: (260, 346), 240: (180, 240)}[camera]
+    out = b"#!AER-DAT2.0\r\n# AEChip: eu.seebetter.ini.chips.davis.Davis%dblue\r\n" % camera
+    out += b"#" * 70_000 + b"\r\n#End Of ASCII Header\r\n"  # jAER's preferences take as much room
+    for n, (t, x, y, p) in enumerate(events):
+        if others and n % 3 == 0:
+            out += struct.pack(">II", 1 << 31 | 5 << 22 | 7 << 12 | n % 2 << 10 | 99, t)  # a pixel of a frame
+            out += struct.pack(">II", 1 << 31 | 3 << 10 | 3, t) + struct.pack(">II", 1 << 10, t)  # motion, a signal
+        out += struct.pack(">II", rows - 1 - y << 22 | columns - 1 - x << 12 | p << 11, t)
+    return out
+
+
 AEDAT3_HEADER = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#Start-Time: 2016-09-14\r\n#!END-HEADER\r\n"
 
 
@@ -84,6 +97,7 @@ def evt2(events: list[Event], header: bytes = EVT2_HEADER) -> bytes:
     return out
 
 
+EVT21_HEADER = b"% evt 2.1\n% format EVT21;height=720;width=1280\n% end\n"
 EVT3_HEADER = b"% camera_integrator_name made by a test\n% format EVT3;height=720;width=1280\n% end\n"
 
 
@@ -127,7 +141,50 @@ def evt3(events: list[Event], header: bytes = EVT3_HEADER) -> bytes:
     return header + b"".join(struct.pack("<H", word) for word in words)
 
 
-def spikingjelly(events: list[Event], compressed: bool = True, dtype: str = "<i8") -> bytes:
+def evt21(events: list[Event], header: bytes = EVT21_HEADER, legacy: bool = False) -> bytes:
+    """Events of a row and polarity at one time, in up to 32 columns from the first on, are one word."""
+    words: list[int] = []
+    high, at = None, 0
+    while at < len(events):
+        t, x, y, p = events[at]
+        if t >> 6 != high:
+            high = t >> 6
+            words.append(8 << 60 | (high & 0xFFFFFFF) << 32 | 0xDEAD)  # the lower half is not used
+        together = 1
+        while at + together < len(events):
+            t2, x2, y2, p2 = events[at + together]
+            if (t2, y2, p2) != (t, y, p) or not events[at + together - 1][1] < x2 < x + 32:
+                break
+            together += 1
+        mask = sum(1 << event[1] - x for event in events[at : at + together])
+        words.append(p << 60 | (t & 63) << 54 | x << 43 | y << 32 | mask)
+        at += together
+        if at % 5 == 0:
+            words += [10 << 60 | (t & 63) << 54 | 1 << 32, 14 << 60 | 77, 15 << 60 | 12345]  # a trigger, and others
+    if legacy:
+        return header + b"".join(struct.pack("<II", word >> 32, word & 0xFFFFFFFF) for word in words)
+    return header + b"".join(struct.pack("<Q", word) for word in words)
+
+
+DTYPE = [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")]
+"""The type of events in tonic, but for the range of x and y."""
+
+
+def table(events: list[Event], dtype: list[tuple[str, str]]) -> np.ndarray:
+    """A structured array whose fields t, x, y and p are known by their first letters."""
+    out = np.zeros(len(events), dtype)
+    for name, _ in dtype:
+        out[name] = [event["txyp".index(name[0])] for event in events]
+    return out
+
+
+def npy(events: list[Event]) -> bytes:
+    out = io.BytesIO()
+    np.save(out, table(events, [("x", "<u2"), ("y", "<u2"), ("t", "<i8"), ("p", "?")]))
+    return out.getvalue()
+
+
+def npz(events: list[Event], compressed: bool = True, dtype: str = "<i8") -> bytes:
     out = io.BytesIO()
     columns = {key: np.array([event[n] for event in events], dtype) for n, key in enumerate("txyp")}
     (np.savez_compressed if compressed else np.savez)(out, **columns)
@@ -191,8 +248,10 @@ FORMATS = {
     "aedat4": Made(aedat4, 640, 480, 2**62, ".aedat4"),
     "dat": Made(dat, 1280, 720, 2**32 - 1, ".dat"),
     "evt2": Made(evt2, 1280, 720, 2**34 - 1, ".raw"),
+    "evt21": Made(evt21, 1280, 720, 2**34 - 1, ".raw"),
     "evt3": Made(evt3, 1280, 720, 2**24 - 1, ".raw"),
-    "spikingjelly": Made(spikingjelly, 2**16, 2**16, 2**63 - 1, ".npz"),
+    "npy": Made(npy, 2**16, 2**16, 2**63 - 1, ".npy"),
+    "npz": Made(npz, 2**16, 2**16, 2**63 - 1, ".npz"),
 }
 
 

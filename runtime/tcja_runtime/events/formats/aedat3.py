@@ -37,6 +37,8 @@ _LARGEST = 2**28
 class Aedat3:
     """A decoder of AEDAT 3.1 (`tcja_runtime.events.event.Decoder`)."""
 
+    remarks = ()
+
     def __init__(self) -> None:
         self._header = Header(b"#", first=FIRST, last=LAST, closed=True)
         self.sensor: tuple[int, int] | None = None

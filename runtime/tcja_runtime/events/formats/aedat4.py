@@ -21,7 +21,7 @@ import numpy as np
 
 from tcja_runtime.errors import Damaged, Unavailable
 from tcja_runtime.events.byte_recording import beginning
-from tcja_runtime.events.event import CHUNK, Events
+from tcja_runtime.events.event import CHUNK, Events, ReadOptions
 from tcja_runtime.events.formats.aedat4_child import DAMAGED, END, SIZES
 from tcja_runtime.events.formats.aedat4_packets import PacketIndex
 
@@ -43,11 +43,13 @@ class Aedat4:
         path: the file.
         sensor: the rows and columns of the camera.
         format: "aedat4".
+        remarks: empty.
     """
 
     path: Path
     sensor: tuple[int, int]
     format: str = "aedat4"
+    remarks: tuple[str, ...] = ()
 
     def chunks(self) -> Iterator[Events]:
         """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
@@ -62,7 +64,7 @@ class Aedat4:
                 yield Events.joined(held)
 
 
-def open_recording(path: Path) -> Aedat4:
+def open_recording(path: Path, _: ReadOptions) -> Aedat4:
     """Open a recording and read its header.
 
     Raises:

@@ -24,7 +24,7 @@ _OVERFLOW = 2**13  # microseconds that each record with row 240 adds to all late
 class Atis:
     """A decoder of ATIS .bin (`tcja_runtime.events.event.Decoder`). `sensor` is None: files do not store it."""
 
-    sensor = None
+    sensor, remarks = None, ()
 
     def __init__(self) -> None:
         self._records = Records(5)

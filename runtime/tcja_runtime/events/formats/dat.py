@@ -27,6 +27,8 @@ _EDGE = 2**14
 class Dat:
     """A decoder of Prophesee .dat (`tcja_runtime.events.event.Decoder`)."""
 
+    remarks = ()
+
     def __init__(self) -> None:
         self._header = Header(b"% ", last=b"% end")
         self._kind = b""

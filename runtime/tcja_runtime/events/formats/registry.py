@@ -4,7 +4,7 @@ To add a format:
 
 1. Write a module in this folder. A format that is a sequence of bytes is a class with the methods of
    `tcja_runtime.events.event.Decoder` (`atis` is a short example). Any other format is a function that opens a file as
-   a `tcja_runtime.events.event.Recording` (`spikingjelly` is an example).
+   a `tcja_runtime.events.event.Recording` (`arrays.numpy_files` is an example).
 2. Add a row to `FORMATS` below. Files, streams, options and `tcja-deploy doctor` read it from there.
 """
 
@@ -17,14 +17,19 @@ from pathlib import Path
 
 from tcja_runtime.errors import BadInput, Damaged
 from tcja_runtime.events.byte_recording import ByteRecording, beginning
-from tcja_runtime.events.event import Decoder, Recording
-from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_packets, evt, spikingjelly
+from tcja_runtime.events.event import Decoder, ReadOptions, Recording
+from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_packets, unread
 from tcja_runtime.events.formats.aedat2 import Aedat2
 from tcja_runtime.events.formats.aedat3 import Aedat3
+from tcja_runtime.events.formats.arrays import numpy_files
 from tcja_runtime.events.formats.atis import Atis
 from tcja_runtime.events.formats.dat import Dat
-from tcja_runtime.events.formats.evt import Evt2, Evt3
+from tcja_runtime.events.formats.evt.evt2 import Evt2
+from tcja_runtime.events.formats.evt.evt3 import Evt3
+from tcja_runtime.events.formats.evt.evt21 import Evt21
+from tcja_runtime.events.formats.evt.header import word_version
 from tcja_runtime.events.header import LONGEST, Header
+from tcja_runtime.files import npy
 
 _HEAD = LONGEST + 2
 """The number of bytes at the start of a file from which its format is found: the longest header, and two bytes more."""
@@ -40,25 +45,25 @@ class Format:
         suffixes: the suffixes of its files, in lower case with the dot.
         decoder: a function without arguments that makes a new decoder; None if the format can only be read from a file.
         open: a function that opens a file of the format.
-        first: the bytes that files of this format, and of no other format, begin with; None if there are no such bytes.
+        first: the bytes that files of this format, and of no other format, begin with; empty if there are none.
         package: the Python package that must be installed to read the format; None if numpy is enough.
+        takes: the attributes of `ReadOptions` that the format may need.
     """
 
     name: str
     title: str
     suffixes: tuple[str, ...]
     decoder: Callable[[], Decoder] | None
-    open: Callable[[Path], Recording]
-    first: bytes | None = None
+    open: Callable[[Path, ReadOptions], Recording]
+    first: tuple[bytes, ...] = ()
     package: str | None = None
+    takes: tuple[str, ...] = ()
 
 
-def _decoded(
-    name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder], first: bytes | None = None
-) -> Format:
+def _decoded(name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder], *first: bytes) -> Format:
     """Returns the row of a format that is a sequence of bytes. It can be read from files and from streams."""
 
-    def open_file(path: Path) -> Recording:
+    def open_file(path: Path, _: ReadOptions) -> Recording:
         """Open a file, and decode its first bytes to find the size of the sensor."""
         trial = decoder()
         try:
@@ -70,39 +75,50 @@ def _decoded(
     return Format(name, title, suffixes, decoder, open_file, first)
 
 
-FORMATS = {
-    row.name: row
-    for row in (
-        _decoded("aedat2", "AEDAT 2.0 of a DVS128 camera, as CIFAR10-DVS", (".aedat",), Aedat2, aedat2.FIRST),
-        _decoded("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3, aedat3.FIRST),
-        Format(
-            "aedat4",
-            "AEDAT 4, as DV and dv-processing write it",
-            (".aedat4",),
-            None,
-            aedat4.open_recording,
-            aedat4_packets.FIRST,
-            aedat4.PACKAGE,
-        ),
-        _decoded("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
-        _decoded("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
-        _decoded("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
-        _decoded("evt3", "Prophesee .raw, EVT3", (".raw",), Evt3),
-        Format(
-            "spikingjelly",
-            "SpikingJelly's events, an .npz of t, x, y, p",
-            (".npz",),
-            None,
-            spikingjelly.open_recording,
-            spikingjelly.FIRST,
-        ),
-    )
-}
+_ROWS = (
+    _decoded("aedat2", "AEDAT 2.0, as jAER and CIFAR10-DVS", (".aedat",), Aedat2, aedat2.FIRST),
+    _decoded("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3, aedat3.FIRST),
+    Format(
+        name="aedat4",
+        title="AEDAT 4, as DV and dv-processing write it",
+        suffixes=(".aedat4",),
+        decoder=None,
+        open=aedat4.open_recording,
+        first=(aedat4_packets.FIRST,),
+        package=aedat4.PACKAGE,
+    ),
+    _decoded("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
+    _decoded("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
+    _decoded("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
+    _decoded("evt21", "Prophesee .raw, EVT 2.1", (".raw",), Evt21),
+    _decoded("evt3", "Prophesee .raw, EVT3", (".raw",), Evt3),
+    Format(
+        name="npy",
+        title="an .npy of events, as tonic's",
+        suffixes=(".npy",),
+        decoder=None,
+        open=numpy_files.open_npy,
+        first=(npy.FIRST,),
+        takes=("time_unit", "columns"),
+    ),
+    Format(
+        name="npz",
+        title="an .npz of t, x, y, p, as SpikingJelly's, or of events",
+        suffixes=(".npz",),
+        decoder=None,
+        open=numpy_files.open_npz,
+        first=(numpy_files.FIRST_NPZ,),
+        takes=("time_unit", "columns"),
+    ),
+)
+FORMATS = {row.name: row for row in _ROWS}
 """The formats by name."""
 
-_FIRST = {row.first: row.name for row in FORMATS.values() if row.first is not None}
+_FIRST = {first: row.name for row in _ROWS for first in row.first}
 _LINE = b"% "
-"""The bytes at the start of each header line of Prophesee's formats (dat, evt2, evt3)."""
+"""The bytes at the start of each header line of Prophesee's formats (dat, evt2, evt21, evt3)."""
+_EVT = {"2": "evt2", "2.1": "evt21", "3": "evt3"}
+"""The formats by the version of EVT that a header names."""
 
 
 def format_of(head: bytes) -> str | None:
@@ -125,21 +141,21 @@ def needs_more_bytes(head: bytes) -> bool:
     if head.startswith(_LINE) and len(head) < LONGEST:
         header = Header(_LINE)
         header.feed(head)
-        return not header.over and evt.word_version(header) is None
+        return not header.over and word_version(header) is None
     return any(len(head) < len(first) and first.startswith(head) for first in (*_FIRST, _LINE))
 
 
 def _prophesee_format(head: bytes) -> str | None:
-    """Returns "dat", "evt2" or "evt3", from the first bytes of a file or stream with Prophesee's header lines.
+    """Returns "dat", "evt2", "evt21" or "evt3", from the first bytes of a file or stream with Prophesee's header lines.
 
     The result is None if the bytes have neither a version of EVT nor the end of the header.
     """
     header = Header(_LINE)
     header.feed(head)
-    version = evt.word_version(header)
+    version = word_version(header)
     if version is None:
         return "dat" if header.over else None
-    return "evt3" if version.startswith("3") else "evt2"
+    return _EVT.get(version, "evt2")  # whose decoder refuses other versions
 
 
 def format_by_suffix(path: Path) -> str | None:
@@ -150,7 +166,11 @@ def format_by_suffix(path: Path) -> str | None:
     return "atis" if path.suffix.lower() == ".bin" else None  # only ATIS has no fixed first bytes
 
 
-def recording(path: str | os.PathLike[str], format: str | None = None) -> Recording:  # noqa: A002
+def recording(
+    path: str | os.PathLike[str],
+    format: str | None = None,  # noqa: A002
+    options: ReadOptions | None = None,
+) -> Recording:
     """Open a recording of events.
 
     This function reads only the beginning of the file. If the file has no events, or if it is damaged after its
@@ -160,25 +180,44 @@ def recording(path: str | os.PathLike[str], format: str | None = None) -> Record
         path: the file.
         format: the name of the file's format in `FORMATS`; None finds the format from the content of the file, or else
             from its suffix.
+        options: what the user says about the file; None for nothing.
 
     Raises:
-        BadInput: there is no such file, there is no format of that name, or the format cannot be found.
+        BadInput: there is no such file, there is no format of that name, the format cannot be found, or the file does
+            not need one of the options.
         Damaged: the header of the file is damaged.
         Unavailable: the package that reads the format is not installed.
     """
-    path = Path(path)
-    if format is None:
-        head = beginning(path, _HEAD)
-        try:
-            format = format_of(head) or format_by_suffix(path)  # noqa: A001
-        except Damaged as damaged:
-            raise damaged.of(path) from None
-    if format is None:
+    path, options = Path(path), options or ReadOptions()
+    row = FORMATS.get(_found_format(path) if format is None else format)
+    if row is None:
+        raise BadInput(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
+    for name in options.given:
+        if name not in row.takes:
+            raise BadInput(f"{path} is {row.title}, which needs no `{name}`; leave it out")
+    return row.open(path, options)
+
+
+def _found_format(path: Path) -> str:
+    """Returns the name of the format of a file, from its content or its suffix.
+
+    Raises:
+        BadInput: there is no such file, or the format cannot be found.
+        Damaged: the header of the file is damaged.
+    """
+    head = beginning(path, _HEAD)
+    try:
+        found = format_of(head) or format_by_suffix(path)
+    except Damaged as damaged:
+        raise damaged.of(path) from None
+    if found in (None, "npz"):  # many kinds of files are zip archives, as an .npz is
+        unread_because = unread.reason(path, head)
+        if unread_because:
+            raise BadInput(unread_because)
+    if found is None:
         known = ", ".join(f"{row.title} ({row.name})" for row in FORMATS.values())
         raise BadInput(
             f"{path}: its format is not known from its content or its suffix {path.suffix.lower()!r}; the formats of "
             f"events are {known}"
         )
-    if format not in FORMATS:
-        raise BadInput(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
-    return FORMATS[format].open(path)
+    return found
