@@ -214,6 +214,11 @@ class NeuronSpec:
             "none": "none",
         }[self.reset]
 
+    @property
+    def rules(self) -> str:
+        """The three rules, for messages: "h = 0.5 v + 1 x + 0, h >= 1, reset to 0"."""
+        return f"{self.charge_rule}, {self.fire_rule}, reset {self.reset_rule}"
+
     def charge(self, v: Array, x: Array, s: Array) -> Array:
         """The membrane h_t before firing.
 

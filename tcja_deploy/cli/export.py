@@ -23,6 +23,7 @@ from tcja_deploy.cli.options import (
     Topic,
     Trust,
     Verbose,
+    WeightsKey,
     flagged,
 )
 from tcja_deploy.cli.parity import parity_text
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from tcja_deploy.export.request import ExportRequest
 
 Checkpoint = Annotated[
-    Path, typer.Argument(help="The file in which training saved the weights of the network (.pth, .pt).")
+    Path, typer.Argument(help="The file in which training saved the weights of the network (.pth, .pt, .safetensors).")
 ]
 Out = Annotated[
     Path | None,
@@ -144,6 +145,7 @@ ReportFile = Annotated[
 def export(
     checkpoint: Checkpoint,
     out_: Out = None,
+    weights: WeightsKey = None,
     network: NetworkName = None,
     set_: Set = None,
     model: Model = None,
@@ -176,6 +178,7 @@ def export(
     request = ExportRequest(
         checkpoint=checkpoint,
         out=out_ or Path(checkpoint.stem + ".bundle"),
+        weights=weights,
         network=network,
         model=model,
         shape=options.shape(shape),
@@ -227,6 +230,7 @@ def exported_text(manifest: Manifest) -> RenderableType:
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
         *(f"  {flagged(line)}" for line in manifest.evidence),
+        *_neurons(manifest),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
         f"Time form: {manifest.time_form.form} ({manifest.time_form.why})",
         *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
@@ -234,6 +238,14 @@ def exported_text(manifest: Manifest) -> RenderableType:
         *([] if manifest.engines else ["No engine was built."]),
     ]
     return Text("\n".join(lines))
+
+
+def _neurons(manifest: Manifest) -> list[str]:
+    """Return the constants of the neurons, a line for all layers that have the same."""
+    layers: dict[str, list[str]] = {}
+    for layer in manifest.layers:
+        layers.setdefault(layer.neuron.rules, []).append(layer.name)
+    return [f"Neurons of {', '.join(names)}: {rules}" for rules, names in layers.items()]
 
 
 def _precision(manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tcja_deploy.cli import options
-from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose
+from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose, WeightsKey
 from tcja_deploy.console import empty_table, out, print_json
 from tcja_deploy.formatting import percent, si, windows
 from tcja_deploy.inspect.describe import Facts
@@ -36,6 +36,7 @@ def inspect(
             min=1, max=LARGEST_BATCH, help="The number of windows at a time for which --device estimates. Default: 1."
         ),
     ] = None,
+    weights: WeightsKey = None,
     network: NetworkName = None,
     set_: Set = None,
     trust_checkpoint: Trust = False,
@@ -51,12 +52,16 @@ def inspect(
     if batch is not None and device is None:
         raise BadInput("--batch is the number of windows that a board takes at a time; name the board with --device")
     named = None if device is None else Device.named(device)
-    given = CheckpointOptions(network=network, settings=options.settings(set_), trust_checkpoint=trust_checkpoint)
+    given = CheckpointOptions(
+        weights=weights, network=network, settings=options.settings(set_), trust_checkpoint=trust_checkpoint
+    )
     facts = facts_of(file, given)
     costs = None if named is None else estimate(file, named, batch or 1, options.progress(), given)
     if as_json:
         print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
     else:
+        if "remark" in facts:
+            options.progress().note(facts.pop("remark"))
         out.print(_facts_text(facts))
         if costs is not None:
             out.print(_estimate_text(costs))

@@ -31,6 +31,15 @@ Trust = Annotated[
         help="Also load a checkpoint that holds more than weights; code in it is run. Default: load only weights.",
     ),
 ]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="KEY",
+        help="The key of the weights in a checkpoint that has several, such as model_ema or state_dict.teacher; "
+        "inspect lists them. Default: the likeliest that fit the network, and no average if there are others.",
+    ),
+]
 NetworkName = Annotated[
     str | None,
     typer.Option(

@@ -19,6 +19,7 @@ from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import anytime, verdict
 from tcja_deploy.parity.stepwise import stepwise_parity
 from tcja_deploy.report.page import render
+from tcja_exporters.checkpoint.constants import remarks
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, with_output_per_step
@@ -26,6 +27,7 @@ from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.attention import parts
+from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.precision import (
     ADVISED,
     CALIBRATION_WINDOWS,
@@ -40,7 +42,8 @@ from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_exporters.user_models.conversion import convert
-from tcja_exporters.user_models.factory import from_factory, load_weights
+from tcja_exporters.user_models.factory import from_factory
+from tcja_exporters.user_models.weights import load_weights
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
@@ -263,9 +266,14 @@ def _write(request: ExportRequest, folder: Path, manifest: Manifest, certificate
 
 def _trained(request: ExportRequest) -> TrainedNetwork:
     """Return the trained network: one of the registry, which is found from its checkpoint, or a user's own."""
-    checkpoint = (
-        load_checkpoint(request.checkpoint, trust_checkpoint=request.trust_checkpoint) if request.checkpoint else None
-    )
+    if request.checkpoint:
+        checkpoint = load_checkpoint(
+            request.checkpoint, trust_checkpoint=request.trust_checkpoint, weights=request.weights
+        )
+    elif request.weights is not None:
+        raise BadInput("`weights` chooses weights in a checkpoint; give the checkpoint too, or leave it out")
+    else:
+        checkpoint = None
     if request.model is None:
         if request.shape or request.layout != "NT":
             raise BadInput("`shape` and `layout` say what `model` takes; give `model` too, or leave them out")
@@ -275,20 +283,24 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
     if request.network or request.settings:
         raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
     model = from_factory(request.model) if isinstance(request.model, str) else request.model
-    if checkpoint:
-        load_weights(model, checkpoint)
+    loaded = load_weights(model, checkpoint) if checkpoint else None
     shape = request.shape or dataset.shape_of(request.data)
     contract = InputContract.of(shape)
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)
     if request.data:
         windows = dataset.load(request.data, contract, None, reading=request.reading)
-    return convert(
+    network = convert(
         model,
         contract,
         next(windows.batches(RANDOM_WINDOWS)),
         layout=request.layout,
-        source=checkpoint.source if checkpoint else None,
+        source=checkpoint.source(loaded.weights) if checkpoint and loaded else None,
     )
+    if checkpoint is None or loaded is None:
+        return network
+    neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(network.model).items()}
+    told = remarks(checkpoint.beside, neurons, network.time_steps)
+    return dataclasses.replace(network, evidence=[*loaded.lines, *told, *network.evidence])
 
 
 def _check_options(request: ExportRequest) -> None:

@@ -20,6 +20,8 @@ class ExportRequest:
     Attributes:
         checkpoint: the file of the trained network; None if `model` is a module that already has its weights.
         out: the path of the bundle, which must not exist.
+        weights: the path of keys to the weights in the checkpoint, such as "model_ema"; its last part may be the prefix
+            of the keys. None takes the likeliest that fit (`tcja_exporters.checkpoint.weight_sets`).
         model: the user's own network, as a module or as ``pkg.mod:factory``; None for a network of the registry.
         shape: the shape of a window that `model` takes, (T, P, H, W), or of an image, (C, H, W); None takes the shape
             of the windows in `data`.
@@ -52,6 +54,7 @@ class ExportRequest:
 
     checkpoint: Path | None = None
     out: Path
+    weights: str | None = None
     model: nn.Module | str | None = None
     shape: tuple[int, ...] | None = None
     layout: str = "NT"

@@ -17,6 +17,7 @@ from tcja_runtime.errors import BadInput
 if TYPE_CHECKING:
     from tcja_exporters.checkpoint.load import Checkpoint
     from tcja_exporters.checkpoint.trained_network import TrainedNetwork
+    from tcja_exporters.checkpoint.weight_sets import WeightSet
 
 Facts = dict[str, Any]
 """The facts by name: plain values, lists of values, and tables, which are lists of dictionaries with equal keys."""
@@ -27,11 +28,13 @@ class CheckpointOptions:
     """The options for reading a checkpoint. For other files they have no effect.
 
     Attributes:
+        weights: the path of keys to the weights; None takes the likeliest that fit.
         network: the name of the network; None finds it from the checkpoint.
         settings: settings of the network that the checkpoint does not store, by name, such as {"dialect": "tet"}.
         trust_checkpoint: whether to load a checkpoint that can run code.
     """
 
+    weights: str | None = None
     network: str | None = None
     settings: Mapping[str, str] | None = None
     trust_checkpoint: bool = False
@@ -100,42 +103,72 @@ def _streaming(manifest: Manifest) -> str:
     )
 
 
-def identified(path: Path, options: CheckpointOptions) -> tuple[Checkpoint, TrainedNetwork]:
-    """Load a checkpoint. Returns it, and the network that it holds.
+def identified(path: Path, options: CheckpointOptions) -> TrainedNetwork:
+    """Return the network of the registry that a checkpoint holds.
 
     Raises:
         BadInput: the file is not a checkpoint, or its network is not known.
-        Unavailable: torch is not installed.
+        Unavailable: a package that reads the file is not installed.
     """
     with needs("export"):
         from tcja_exporters.checkpoint.identify import identify
+    return identify(_loaded(path, options), options.network, options.settings)
+
+
+def _loaded(path: Path, options: CheckpointOptions) -> Checkpoint:
+    with needs("export"):
         from tcja_exporters.checkpoint.load import load_checkpoint
-    loaded = load_checkpoint(path, trust_checkpoint=options.trust_checkpoint)
-    return loaded, identify(loaded, options.network, options.settings)
+    return load_checkpoint(path, trust_checkpoint=options.trust_checkpoint, weights=options.weights)
 
 
 def _checkpoint(path: Path, options: CheckpointOptions) -> Facts:
-    loaded, trained = identified(path, options)
+    """Return the facts of a checkpoint. If its network is not known, they say why."""
+    loaded = _loaded(path, options)
     with needs("export"):
+        from tcja_exporters.checkpoint.identify import UnknownNetwork, identify
+        from tcja_exporters.checkpoint.weight_sets import summary
         from tcja_exporters.reference import recorder
+    facts: Facts = {"kind": "checkpoint", "path": str(path), "sha256": loaded.sha256}
+    try:
+        trained = identify(loaded, options.network, options.settings)
+    except UnknownNetwork as error:
+        if options.network or options.settings:
+            raise
+        used = loaded.sets[0].key
+        facts |= {"network": None, "remark": f"{error}. A network of your own is exported with `model`"}
+    else:
+        used = trained.source["weights"]
+        facts |= {
+            "network": trained.name,
+            "summary": trained.summary,
+            "dialect": trained.dialect,
+            "evidence": trained.evidence,
+            "time_steps": trained.time_steps,
+            "parameters": trained.parameters,
+            "input": dataclasses.asdict(trained.contract),
+            "output": trained.output,
+            "classes": list(trained.classes),
+            "layers": [_layer(layer) for layer in recorder.layers(trained.model, trained.contract)],
+        }
+    shown = next(one for one in loaded.sets if one.key == used)
     return {
-        "kind": "checkpoint",
-        "path": str(path),
-        "sha256": loaded.sha256,
-        "network": trained.name,
-        "summary": trained.summary,
-        "dialect": trained.dialect,
-        "evidence": trained.evidence,
-        "time_steps": trained.time_steps,
-        "parameters": trained.parameters,
-        "input": dataclasses.asdict(trained.contract),
-        "output": trained.output,
-        "classes": list(trained.classes),
-        "layers": [_layer(layer) for layer in recorder.layers(trained.model, trained.contract)],
+        **facts,
+        "sets_of_weights": [_weights(one, used) for one in (*loaded.sets, *loaded.others)],
+        "not_weights": summary(loaded.beside),
         "tensors": [
             {"key": key, "shape": "x".join(map(str, value.shape)) or "scalar", "type": str(value.dtype)}
-            for key, value in loaded.state.items()
+            for key, value in shown.state.items()
         ],
+    }
+
+
+def _weights(one: WeightSet, used: str) -> Facts:
+    """Return the facts of a set of weights in a checkpoint."""
+    return {
+        "weights": one.key or "(bare)",
+        "tensors": len(one.state),
+        "values": sum(value.numel() for value in one.state.values()),
+        "taken": "yes" if one.key == used else "no",
     }
 
 

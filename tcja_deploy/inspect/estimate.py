@@ -138,7 +138,7 @@ def _load(path: Path) -> ModelProto:
 
 
 def _export(path: Path, options: CheckpointOptions) -> ModelProto:
-    _, trained = identified(path, options)
+    trained = identified(path, options)
     with needs("export"):
         from tcja_exporters.graph.export import export_onnx
     return export_onnx(trained.model, trained.contract, trained.output, {"producer": producer()}).model

@@ -16,9 +16,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.checkpoint.load import Checkpoint, stripped
+from tcja_exporters.checkpoint import constants, keys
+from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integers
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
+from tcja_exporters.checkpoint.weight_sets import WeightSet
 from tcja_exporters.modules.layers import PerStep
+from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
 from tcja_runtime.errors import BadInput
@@ -28,8 +31,13 @@ Settings = Mapping[str, str]
 
 _OPTIONAL = "num_batches_tracked"  # a counter that inference does not use and old checkpoints lack
 _LONGEST = 10_000  # the largest number of time steps
-_SHOWN = 3  # the number of differences in a message
+_SHOWN = 3  # the number of differences or keys in a message
+_LONG = 80  # the largest number of characters of a key in a message
 _SPELLINGS = {"published": "", "module": " (keys of SpikingJelly up to 0.0.0.0.6)", "flat": " (flat keys)"}
+
+
+class UnknownNetwork(BadInput):
+    """A checkpoint that fits no network of the registry, or several."""
 
 
 def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings | None = None) -> TrainedNetwork:
@@ -41,27 +49,29 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
         settings: the settings of the network that the checkpoint does not store, by name.
 
     Raises:
-        BadInput: the name of the network or a setting is unknown; a setting that the network needs is missing; several
-            networks fit; or no network fits. If none fits, the message names the nearest network and the differences.
+        UnknownNetwork: several networks fit; or no network fits, then the message names the nearest network and the
+            differences.
+        BadInput: the name of the network or a setting is unknown; a setting that the network needs is missing; the
+            values of the weights cannot be used; or a saved module has other neuron constants than the network.
     """
     if name is not None and name not in NETWORKS:
         raise BadInput(f"`network` {name} is unknown; known are: {', '.join(NETWORKS)}")
     settings = settings or {}
     candidates = [NETWORKS[name]] if name else list(NETWORKS.values())
     _check(settings, candidates)
-    fits = [fit for network in candidates for fit in _fits(network, checkpoint.state, settings)]
+    fits = _all_fits(candidates, checkpoint, settings)
     exact = [fit for fit in fits if not fit.differences]
     if not exact:
-        raise BadInput(_refusal(checkpoint, max(fits, key=lambda fit: fit.matching), asked=name))
+        raise UnknownNetwork(_refusal(checkpoint, max(fits, key=lambda fit: fit.matching), asked=name))
     fit, why = _only(exact, checkpoint)
     _check(settings, [fit.network])
     if fit.reader.unknown:
         raise BadInput(f"{checkpoint.path} is a {fit.network.name}, but does not store {'; '.join(fit.reader.unknown)}")
+    check_values(checkpoint.path, fit.state)
     model = fit.network.build(fit.sizes)
     model.load_state_dict(fit.state, strict=False)
-    where = f"under '{checkpoint.wrapper}'" if checkpoint.wrapper else "as a bare state_dict"
-    left_out = len(checkpoint.state) - fit.used
-    tensors = f"{fit.used} of {len(checkpoint.state)}" if left_out else f"all {fit.used}"
+    saved = fit.of.module
+    neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(model).items()}
     return TrainedNetwork(
         name=fit.network.name,
         summary=fit.network.summary,
@@ -71,14 +81,40 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
         output=fit.network.output,
         classes=fit.network.classes(fit.sizes),
         time_steps=fit.sizes.time_steps,
-        source=checkpoint.source,
+        source=checkpoint.source(fit.of),
         evidence=[
-            f"{tensors} tensors, found {where}, fit {fit.network.name}{fit.spelling}",
-            *([f"the other {left_out} belong to parts that are not deployed"] if left_out else []),
+            *_found(fit),
+            *checkpoint.taken(fit.of),
+            *([] if saved is None else constants.check_neurons(saved, model, checkpoint.path)),
             *why,
             *fit.reader.evidence,
+            *constants.remarks(checkpoint.beside, neurons, fit.sizes.time_steps),
         ],
     )
+
+
+def _all_fits(candidates: list[AnyNetwork], checkpoint: Checkpoint, settings: Settings) -> list[_Fit]:
+    """Return the fits of the first set of weights that a network fits; if there is none, those of the first set."""
+    first: list[_Fit] = []
+    for one in checkpoint.sets:
+        fits = [fit for network in candidates for fit in _fits(network, one, settings)]
+        if any(not fit.differences for fit in fits):
+            return fits
+        first = first or fits
+    return first
+
+
+def _found(fit: _Fit) -> list[str]:
+    """Return lines that say which tensors of the checkpoint are used, and which are not."""
+    where = f"found under '{fit.of.key}'" if fit.of.key else "found as a bare state_dict"
+    total = len(fit.of.state)
+    tensors = f"all {fit.used}" if fit.used == total else f"{fit.used} of {total}"
+    undeployed = total - fit.used - len(fit.left)
+    return [
+        f"{tensors} tensors, {where}, fit {fit.network.name}{fit.spelling}",
+        *([f"the other {undeployed} belong to parts that are not deployed"] if undeployed else []),
+        *([f"not loaded: {keys.few(fit.left)}"] if fit.left else []),
+    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +123,8 @@ class _Fit:
 
     Attributes:
         network: the network.
+        of: the set of weights.
+        left: the keys of the checkpoint that are outside the network, or are no weights.
         sizes: the sizes that were read from the checkpoint and the settings.
         state: the checkpoint's tensors, by the keys of the network.
         spelling: a remark that names the spelling of the checkpoint's keys; empty for the published spelling.
@@ -98,6 +136,8 @@ class _Fit:
     """
 
     network: AnyNetwork
+    of: WeightSet
+    left: list[str]
     sizes: Sizes
     state: Mapping[str, Tensor]
     spelling: str
@@ -154,7 +194,7 @@ def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
     sure = [(fit, why) for fit, why in told if why]
     if len(sure) != 1:
         which = "; ".join(f"{fit.network.name} ({fit.network.summary})" for fit in exact)
-        raise BadInput(
+        raise UnknownNetwork(
             f"{checkpoint.path} fits several networks, which have the same keys and shapes but compute "
             f"differently: {which}. Choose one with `network`"
         )
@@ -166,19 +206,52 @@ def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
     ]
 
 
-def _fits(network: AnyNetwork, state: Mapping[str, Tensor], settings: Settings) -> Iterator[_Fit]:
-    """Yield a fit for each variant of a network; if no tensor matches the first variant, only for the first."""
-    state = stripped(state)
+def _fits(network: AnyNetwork, one: WeightSet, settings: Settings) -> Iterator[_Fit]:
+    """Yield a fit for each variant of a network; if no tensor matches the first variant, only for the first.
+
+    The keys are read under the likeliest prefix for which a variant fits; if none fits, under the likeliest.
+    """
+    whole = keys.unwrapped(one.state)
+    best: list[_Fit] = []
+    for prefix in keys.prefixes(whole, _tops(network)):
+        fits = list(_fits_under(network, one, whole, prefix, settings))
+        if any(not fit.differences for fit in fits):
+            yield from fits
+            return
+        best = best or fits
+    yield from best
+
+
+def _fits_under(
+    network: AnyNetwork, one: WeightSet, whole: Mapping[str, Tensor], prefix: str, settings: Settings
+) -> Iterator[_Fit]:
+    """Yield the fits of `_fits` for one prefix of the keys in `whole`, a set of weights without torch's wrappers."""
+    state = {
+        inside: value
+        for key, value in whole.items()
+        if key.startswith(prefix) and keys.is_weight(inside := key.removeprefix(prefix))
+    }
+    left = [key for key in whole if not key.startswith(prefix) or key.removeprefix(prefix) not in state]
     state = {key: value for key, value in state.items() if not key.startswith(network.undeployed or "\0")}
     for i, variant in enumerate(_variants(network, settings)):
-        fit = _fit(network, state, variant, settings)
+        fit = dataclasses.replace(_fit(network, one, state, variant, settings), left=left)
         yield fit
         if i == 0 and not fit.matching:
             return
 
 
-def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, str], settings: Settings) -> _Fit:
-    """Return the fit of a checkpoint and one variant of a network."""
+@functools.cache
+def _tops(network: AnyNetwork) -> tuple[str, ...]:
+    """Return the first parts of a network's keys."""
+    with torch.device("meta"):
+        skeleton = network.build(network.sizes(ShapeReader({}, next(_variants(network, {})))))
+    return tuple({key.partition(".")[0] for key in skeleton.state_dict()})
+
+
+def _fit(
+    network: AnyNetwork, one: WeightSet, state: Mapping[str, Tensor], variant: dict[str, str], settings: Settings
+) -> _Fit:
+    """Return the fit of the tensors `state`, of a set of weights, and one variant of a network."""
     state, spelling = _respelled(network, variant, state)
     used = len(state)
     state, tied = _untied(network, state)
@@ -186,7 +259,8 @@ def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, st
     reader = ShapeReader(shapes, variant, settings)
     sizes: Sizes = network.sizes(reader)
     with torch.device("meta"):
-        wanted = {key: tuple(value.shape) for key, value in network.build(sizes).state_dict().items()}
+        tensors = network.build(sizes).state_dict()
+    wanted = {key: tuple(value.shape) for key, value in tensors.items()}
     needed = [key for key in wanted if not key.endswith(_OPTIONAL)]
     differences = [
         *reader.conflicts,
@@ -198,9 +272,16 @@ def _fit(network: AnyNetwork, state: Mapping[str, Tensor], variant: dict[str, st
             for key in needed
             if key in shapes and shapes[key] != wanted[key]
         ),
+        *(
+            f"{key} has the type {str(value.dtype).removeprefix('torch.')}, it should be float32"
+            for key, value in state.items()
+            if key in tensors and tensors[key].is_floating_point() and holds_integers(value)
+        ),
     ]
     return _Fit(
         network=network,
+        of=one,
+        left=[],
         sizes=sizes,
         state=state,
         spelling=spelling,
@@ -218,9 +299,16 @@ def _untied(network: AnyNetwork, state: Mapping[str, Tensor]) -> tuple[Mapping[s
     differing: list[str] = []
     for key, value in state.items():
         first = once.setdefault(network.canonical(key), value)
-        if first is not value and not torch.equal(first, value):
+        if first is not value and not _equal(first, value):
             differing.append(f"{key} must be the same tensor as {network.canonical(key)}, but differs")
     return once, differing
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    try:
+        return torch.equal(one, other)
+    except (RuntimeError, TypeError):  # tensors without values, or of kinds that cannot be compared
+        return False
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -239,7 +327,7 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
         )
     if nearest.matching == 0:
         what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"
-        some = ", ".join(list(checkpoint.state)[:_SHOWN])
+        some = ", ".join(key[:_LONG] for key in list(checkpoint.state)[:_SHOWN])
         return f"{checkpoint.path} is {what}: its keys begin {some}"
     shown = "; ".join(nearest.differences[:_SHOWN])
     more = len(nearest.differences) - _SHOWN
@@ -256,9 +344,9 @@ def _respelled(
     """Return the state with the published keys, and a remark that names the spelling that most of its keys have."""
     best: Mapping[str, str] = {}
     spelling = ""
-    for style, keys in _spellings(network, tuple(variant.items())).items():
-        if sum(key in state for key in keys) > sum(key in state for key in best):
-            best, spelling = keys, _SPELLINGS[style]
+    for style, spelled in _spellings(network, tuple(variant.items())).items():
+        if sum(key in state for key in spelled) > sum(key in state for key in best):
+            best, spelling = spelled, _SPELLINGS[style]
     return {best.get(key, key): value for key, value in state.items()}, spelling
 
 

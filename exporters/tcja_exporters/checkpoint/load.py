@@ -7,89 +7,120 @@ import pickle
 import re
 import sys
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tcja_exporters.checkpoint import file_kinds
+from tcja_exporters.checkpoint.weight_sets import Contents, WeightSet, contents
 from tcja_runtime.bundle.bundle import sha256
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.files import zips
 
-WRAPPERS = ("net", "model", "state_dict", "model_state_dict")
-"""The keys under which training scripts store the weights, beside other entries such as the optimizer's state."""
-
-PREFIXES = ("module.", "_orig_mod.", "net.", "model.")
-"""The prefixes that DistributedDataParallel, torch.compile and training frameworks add to every key."""
+_SHOWN = 6  # the number of keys in a message
+_EXPANDED = 2**24  # the largest number of values of a tensor that stores fewer values than it has
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The weights of a trained network.
+    """The content of a checkpoint file.
 
     Attributes:
         path: the path of the file.
         sha256: the hash of the file.
         bytes: the size of the file.
-        wrapper: the key in the file under which the weights were, such as "net" or "model.state_dict"; None if the
-            file was a bare state_dict.
-        state: the tensors by key, in the order of the file.
+        sets: the sets of weights that may be meant, the likeliest first; one set if the caller chose it.
+        others: the sets of weights that the caller did not choose.
+        beside: the values that are not weights, by the path of keys (`tcja_exporters.checkpoint.weight_sets`).
     """
 
     path: Path
     sha256: str
     bytes: int
-    wrapper: str | None
-    state: dict[str, Tensor]
+    sets: tuple[WeightSet, ...]
+    others: tuple[WeightSet, ...] = ()
+    beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def source(self) -> dict[str, Any]:
-        """The entry of the checkpoint in a manifest: name, sha256, bytes."""
-        return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes}
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of the likeliest set of weights, by key."""
+        return self.sets[0].state
+
+    def source(self, used: WeightSet) -> dict[str, Any]:
+        """Return the entry of the checkpoint in a manifest: name, sha256, bytes, and the key of the weights."""
+        return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes, "weights": used.key}
+
+    def taken(self, used: WeightSet) -> list[str]:
+        """Return lines that say which set of weights was used, if the file has several."""
+        rest = [other.name for other in (*self.sets, *self.others) if other.key != used.key]
+        if not rest:
+            return []
+        return [f"the weights are {used.name}; {self.path.name} also has {', '.join(rest)}: choose with `weights`"]
 
 
-def load_checkpoint(path: Path, *, trust_checkpoint: bool = False) -> Checkpoint:
-    """Return the checkpoint in a file: a state_dict, bare or under one of WRAPPERS.
+def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str | None = None) -> Checkpoint:
+    """Return the content of a checkpoint file: a file of `torch.save`, or of safetensors.
 
     Args:
-        path: a file that `torch.save` wrote.
+        path: the file.
         trust_checkpoint: whether to unpickle objects of any class, such as a whole module. This runs code that the
             file names.
+        weights: the path of keys to the weights, such as "model_ema" or "state_dict.teacher"; its last part may be the
+            prefix of the keys. None takes the likeliest that fit.
 
     Raises:
         BadInput: the file is missing, damaged, or not a checkpoint; it would run code and is not trusted; or it holds
-            NaN, infinity, values too large for float32, negative variances, or values that are not real numbers.
+            no weights, or not the chosen ones.
+        Unavailable: the package safetensors is not installed.
     """
     if not path.exists():
         raise BadInput(f"{path} does not exist")
+    if path.is_dir():
+        raise BadInput(f"{path} {file_kinds.folder(path)}")
     if not path.is_file():
         raise BadInput(f"{path} is not a file; pass the checkpoint that training saved (.pth or .pt)")
-    wrapper, state = _weights(_unpickled(path, trust_checkpoint), path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not check the checksums
-        if damaged:
-            raise BadInput(f"{path} is damaged: the checksum of {damaged} is wrong; copy it again")
+    content, beside = _content(path, trust_checkpoint)
+    found = contents(content)
+    if not found.sets:
+        raise BadInput(_without_weights(path, content))
+    sets, others = (found.sets, []) if weights is None else _chosen(found, weights, path)
+    return Checkpoint(
+        path=path,
+        sha256=sha256(path),
+        bytes=path.stat().st_size,
+        sets=tuple(sets),
+        others=tuple(others),
+        beside={**beside, **found.beside},
+    )
+
+
+def check_values(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Check the values of the tensors that a network takes from a checkpoint.
+
+    Raises:
+        BadInput: a tensor holds NaN, infinity, values too large for float32, negative variances, or values that are not
+            real numbers; or it has many more values than the file stores.
+    """
     for key, value in state.items():
         kind = _kind(value)
         if kind:
             raise BadInput(f"{path}: {key} is no tensor of real numbers ({kind})")
+        stored = value.untyped_storage().nbytes() // value.element_size()
+        if value.numel() > max(stored, _EXPANDED):
+            raise BadInput(f"{path}: {key} has {value.numel():,} values, but the file stores {stored:,} of them")
         odd = int((~torch.isfinite(value.float())).sum())
         if odd:
             raise BadInput(f"{path}: {key} holds {odd} values that are NaN, infinite or too large for float32")
         if key.endswith("running_var") and (value < 0).any():
             raise BadInput(f"{path}: {key} holds negative variances; the file is damaged or was changed by hand")
-    return Checkpoint(path=path, sha256=sha256(path), bytes=path.stat().st_size, wrapper=wrapper, state=state)
 
 
-def stripped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the state without the prefixes, of `PREFIXES`, with which all of its keys begin."""
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            return stripped({key.removeprefix(prefix): value for key, value in state.items()})
-    return state
+def holds_integers(value: Tensor) -> bool:
+    """Whether a tensor holds integers, which are no weights: weights that were quantised need their scales."""
+    return not (value.is_floating_point() or value.is_complex() or value.is_quantized)
 
 
 def look_here() -> None:
@@ -109,6 +140,45 @@ def _kind(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.") if value.is_quantized or value.is_complex() else ""
 
 
+def _content(path: Path, trust_checkpoint: bool) -> tuple[Any, dict[str, str]]:
+    """Return the object in a file, and the texts that it stores beside the weights (the metadata of safetensors).
+
+    Raises:
+        BadInput: the file cannot be read, is damaged, is no checkpoint, or would run code.
+        Unavailable: the package safetensors is not installed.
+    """
+    try:
+        start = file_kinds.head(path)
+        if file_kinds.is_safetensors(start):
+            return _safetensors(path)
+        other = file_kinds.other_kind(path, start)
+        if other:
+            raise BadInput(f"{path} {other}")
+        if zips.is_zip(path):
+            zips.check(path)  # torch does not compare the checksums
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
+    return _unpickled(path, trust_checkpoint), {}
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file of safetensors.
+
+    Raises:
+        BadInput: the file is damaged.
+        Unavailable: the package safetensors is not installed.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"{path} is of safetensors: run \"pip install 'tcja-deploy[export]'\" to read it") from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, *zips.DAMAGED) as error:
+        raise BadInput(f"{path} is truncated or damaged ({_first_line(error)}); copy it again") from error
+
+
 def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
     """Return the object in a file that `torch.save` wrote.
 
@@ -122,80 +192,83 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
             warnings.simplefilter("ignore")  # warnings about file formats; unusable files are refused below
             return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
     except pickle.UnpicklingError as error:
-        # torch names the global that the file would call, in one of two wordings.
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted is None:
-            raise _not_a_checkpoint(path) from error
-        raise BadInput(
-            f"{path} holds more than weights: loading it would call {wanted[1]}, which can run code; save the "
-            "state_dict alone, or pass `trust_checkpoint` if you trust the source of the file"
-        ) from error
+        raise BadInput(f"{path} {_refused(error)}") from error
     except (AttributeError, ImportError) as error:  # a class that the pickle names is missing
         raise BadInput(
-            f"{path} holds objects whose class is not found ({error}); save the state_dict alone and pass `model`, or "
-            "run this where their module can be imported"
+            f"{path} holds objects whose class is not found ({_first_line(error)}); save the state_dict alone and pass "
+            "`model`, or run this where their module can be imported"
         ) from error
-    except PermissionError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        if not _is_damaged(path):
-            raise _not_a_checkpoint(path) from error
-        raise BadInput(f"{path} is truncated or damaged; copy it again") from error
     except Exception as error:  # the unpickler can fail in any way on a file that is no pickle
-        raise _not_a_checkpoint(path) from error
+        start = file_kinds.head(path)
+        if isinstance(error, EOFError) or zips.is_zip(path) or start.startswith(b"\x80\x02\x8a\x0a"):
+            raise BadInput(f"{path} is truncated or damaged ({_first_line(error)}); copy it again") from error
+        raise BadInput(f"{path} {_no_checkpoint(start, error)}") from error
 
 
-def _is_damaged(path: Path) -> bool:
-    """Whether an unreadable file begins like a checkpoint: a zip with a pickle in it, or a pickle."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = {Path(name).name for name in archive.namelist()}
-        return "data.pkl" in names and "constants.pkl" not in names  # a TorchScript archive has both
-    with path.open("rb") as file:
-        return file.read(4) in (b"", b"PK\x03\x04", b"\x80\x02\x8a\x0a")
+def _refused(error: pickle.UnpicklingError) -> str:
+    """Return why torch refuses to unpickle a file, and what to do, as the rest of a sentence.
+
+    torch names the global that the file would call, or the operation that it does not know.
+    """
+    wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if wanted and wanted[1] == "torch.storage._load_from_bytes":
+        return (
+            "is a pickle that torch.save did not write; save it again from Python with "
+            "torch.save(pickle.load(open(FILE, 'rb')), 'weights.pth'), if you trust its source"
+        )
+    if wanted:
+        return (
+            f"holds more than weights: loading it would call {wanted[1]}, which can run code; save the state_dict "
+            "alone, or pass `trust_checkpoint` if you trust the source of the file"
+        )
+    if "Unsupported operand 149" in str(error):
+        return (
+            "is a pickle of protocol 4 or newer, which is not read without running code; save the state_dict again "
+            "with torch.save and no pickle_protocol, or pass `trust_checkpoint` if you trust the source of the file"
+        )
+    return _no_checkpoint(b"", error)
 
 
-def _not_a_checkpoint(path: Path) -> BadInput:
-    return BadInput(f"{path} is not a checkpoint; pass the file that training saved with torch.save")
+def _no_checkpoint(start: bytes, error: Exception) -> str:
+    """Return that a file is not a checkpoint, with torch's reason and what to do, as the rest of a sentence."""
+    if start[:1] == b"\x80" and "magic number" in str(error):
+        return (
+            "is a pickle that torch.save did not write; save it again from Python with "
+            "torch.save(pickle.load(open(FILE, 'rb')), 'weights.pth')"
+        )
+    said = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    reason = next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)
+    return f"is not a checkpoint (torch says: {reason[:120]}); pass the file that training saved with torch.save"
 
 
-def _weights(content: Any, path: Path) -> tuple[str | None, dict[str, Tensor]]:
-    """Return the key under which the weights of a file are (None for a bare state_dict), and the weights.
+def _first_line(error: Exception) -> str:
+    return (next(iter(str(error).splitlines()), "") or type(error).__name__)[:160]
+
+
+def _without_weights(path: Path, content: Any) -> str:
+    """Return the message for a file that has no set of weights."""
+    if isinstance(content, Mapping) and content:
+        some = ", ".join(f"{str(key)[:40]} (a {type(value).__name__})" for key, value in list(content.items())[:_SHOWN])
+        return f"{path} holds no weights: none of its entries has named tensors; it has: {some}"
+    if isinstance(content, Mapping):
+        return f"{path} holds no weights: it is empty"
+    return f"{path} holds a {type(content).__name__}, not weights; a checkpoint is a state_dict, bare or under a key"
+
+
+def _chosen(found: Contents, weights: str, path: Path) -> tuple[list[WeightSet], list[WeightSet]]:
+    """Return the set of weights that the caller chose, alone in a list, and the others.
 
     Raises:
-        BadInput: the content is not a state_dict, bare or under one of WRAPPERS, or it is empty.
+        BadInput: there is none with this key.
     """
-    wrapper, weights = _unwrapped(content)
-    if isinstance(weights, Mapping) and not weights:
-        raise BadInput(f"{path} holds no weights: it is empty")
-    if not isinstance(weights, Mapping):
-        raise BadInput(
-            f"{path} holds a {type(weights).__name__}, not weights; a checkpoint is a state_dict, bare or under one "
-            "of: " + ", ".join(WRAPPERS)
-        )
-    for key, value in weights.items():
-        if not isinstance(value, Tensor):
-            raise BadInput(
-                f"{path} is not a state_dict: its entry {key!r} is a {type(value).__name__}, not a tensor; weights can "
-                "be bare or under one of: " + ", ".join(WRAPPERS)
-            )
-    return wrapper, {str(key): value for key, value in weights.items()}
-
-
-def _unwrapped(content: Any, depth: int = 3) -> tuple[str | None, Any]:
-    """Return the key under which the weights of a checkpoint are, and the weights.
-
-    A wrapper may contain another wrapper; the key is then "model.state_dict", for example. The key is None for a bare
-    state_dict or a module. If no weights are found, the result is None and the content itself.
-
-    Args:
-        content: the object in the file.
-        depth: the largest number of wrappers inside each other.
-    """
-    if isinstance(content, nn.Module):
-        return None, content.state_dict()
-    for key in WRAPPERS if isinstance(content, Mapping) and depth else ():
-        inner, weights = _unwrapped(content.get(key), depth - 1)
-        if isinstance(weights, Mapping) and any(isinstance(value, Tensor) for value in weights.values()):
-            return key if inner is None else f"{key}.{inner}", weights
-    return None, content
+    for one in found.sets:
+        if one.key == weights:
+            return [one], [other for other in found.sets if other is not one]
+    for one in found.sets:
+        outer = f"{one.key}." if one.key else ""
+        prefix = f"{weights.removeprefix(outer)}."
+        state = {key.removeprefix(prefix): value for key, value in one.state.items() if key.startswith(prefix)}
+        if weights.startswith(outer) and state:
+            return [WeightSet(key=weights, state=state)], found.sets
+    known = ", ".join(one.key or "(the bare state_dict)" for one in found.sets[:_SHOWN])
+    raise BadInput(f"`weights` {weights}: {path} has no weights under this key; it has: {known}")

@@ -25,7 +25,7 @@ class TrainedNetwork:
         output: the name of the output, such as "rates" or "logits".
         classes: the class names in the order of the output; empty if the network does not classify.
         time_steps: the number of time steps, T.
-        source: the name, sha256 and bytes of the file of the weights.
+        source: the name, sha256 and bytes of the file of the weights, and their key in it if it is a checkpoint.
         evidence: the facts in the checkpoint or in the conversion that support this description, a line each, for the
             manifest; for example "T = 8 (conv.3.conv.weight)".
     """

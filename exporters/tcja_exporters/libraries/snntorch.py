@@ -14,7 +14,7 @@ from torch import nn
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_runtime.neuron import NeuronSpec, Reset
 
-_RESETS: dict[str, Reset] = {"subtract": "late", "zero": "hard", "none": "none"}
+_RESETS: dict[str, Reset] = {"subtract": "late", "zero": "hard", "none": "none"}  # in the order of snnTorch's numbers
 
 
 def recognise(module: nn.Module) -> Recognised | None:
@@ -36,6 +36,7 @@ def recognise(module: nn.Module) -> Recognised | None:
         raise ValueError("its membrane is quantised (state_quant)")
     if scalar("graded_spikes_factor", getattr(leaky, "graded_spikes_factor", 1.0)) != 1.0:
         raise ValueError("its spikes are graded (graded_spikes_factor is not 1)")
+    _check_stored_reset(leaky)
     if leaky.reset_mechanism == "subtract" and not getattr(leaky, "reset_delay", True):
         raise ValueError("reset by subtraction without delay is not supported; train it with reset_delay=True")
     spec = NeuronSpec.linear(
@@ -45,6 +46,23 @@ def recognise(module: nn.Module) -> Recognised | None:
         reset=_RESETS[leaky.reset_mechanism],
     )
     return Recognised(spec=spec, library="snntorch", calls="step", pairs=leaky.output or not leaky.init_hidden)
+
+
+def _check_stored_reset(leaky: Any) -> None:
+    """Compare the reset of a neuron with its buffer ``reset_mechanism_val``, which `load_state_dict` may have changed.
+
+    snnTorch does not change the reset when it loads this number.
+
+    Raises:
+        ValueError: they differ.
+    """
+    stored = scalar("reset_mechanism_val", getattr(leaky, "reset_mechanism_val", -1))
+    said = dict(enumerate(_RESETS)).get(int(stored), leaky.reset_mechanism)
+    if said != leaky.reset_mechanism:
+        raise ValueError(
+            f"it is built with reset_mechanism='{leaky.reset_mechanism}', but its checkpoint says '{said}' "
+            f"(reset_mechanism_val = {stored:g}); build it with reset_mechanism='{said}'"
+        )
 
 
 def reset(module: nn.Module) -> None:

@@ -1,15 +1,12 @@
-"""Builds a user's network: calls its factory, and loads the weights of a checkpoint."""
+"""Builds a user's network: calls its factory."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
-from tcja_exporters.checkpoint.load import Checkpoint, look_here, stripped
-from tcja_exporters.libraries.recognition import class_name
+from tcja_exporters.checkpoint.load import look_here
 from tcja_runtime.errors import BadInput
 
 
@@ -46,46 +43,3 @@ def from_factory(path: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise BadInput(f"`model` {path}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
     return model
-
-
-def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load a checkpoint's weights into a user's network.
-
-    All keys of the checkpoint may have another prefix than those of the network, such as "module.".
-
-    Raises:
-        BadInput: the keys or shapes of the checkpoint are not those of the network; or the network has lazy layers,
-            which have no shape before they run once.
-    """
-    own = model.state_dict()
-    lazy = [key for key, value in own.items() if is_lazy(value)]
-    if lazy:
-        raise BadInput(
-            f"{class_name(model)} has layers without a shape yet ({lazy[0]}); the factory must run the network once"
-        )
-    candidates = checkpoint.state, _respelled(checkpoint.state, own)
-    state = min(candidates, key=lambda state: len(_differences(own, state)))
-    differences = _differences(own, state)
-    if differences:
-        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise BadInput(f"{checkpoint.path} does not fit this {class_name(model)}: {'; '.join(differences[:3])}{more}")
-    model.load_state_dict(state)
-
-
-def _respelled(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the checkpoint's state; its keys have the prefix of the network's keys in place of their own."""
-    first = next(iter(own), "")
-    prefix = first.removesuffix(next(iter(stripped(own)), ""))
-    return {prefix + key: value for key, value in stripped(state).items()}
-
-
-def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """Return the differences between a network and a checkpoint in keys and shapes, a phrase each."""
-    missing = [f"{key} is missing" for key in own if key not in state]
-    strange = [f"{key} is not part of it" for key in state if key not in own]
-    shapes = [
-        f"{key} is {tuple(state[key].shape)}, it should be {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    return missing + strange + shapes

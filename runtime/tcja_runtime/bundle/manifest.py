@@ -70,7 +70,8 @@ class Manifest:
     Attributes:
         producer: the tool that made the bundle, with its version.
         created: the UTC time of the export, ISO 8601.
-        checkpoint: the file of the trained network: "name", "sha256" and "bytes".
+        checkpoint: the file of the trained network: "name", "sha256" and "bytes"; and "weights", the key of the weights
+            in it, if it is known.
         network: the name of the network in the registry.
         dialect: the training code that the neurons come from.
         evidence: the reasons why the checkpoint was identified as this network, a line each.

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import lzma
 import math
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -22,12 +19,9 @@ import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Damaged
 from tcja_runtime.files import npy
+from tcja_runtime.files.zips import DAMAGED
 
 _BLOCK = 2**20  # bytes
-_DAMAGED = (
-    *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, OverflowError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),  # numpy parses a header as Python
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +96,7 @@ def _open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except PermissionError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise BadInput(f"{file} is not an .npz file, or it is damaged") from error
 
 
@@ -111,7 +105,7 @@ def _damage(file: Path, name: str, offset: int) -> Iterator[None]:
     """A context for reading an array. Damage that the block finds raises `Damaged`, with the name and the offset."""
     try:
         yield
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if "Object arrays" in str(error):
             raise BadInput(f"{file} has an array of Python objects; save arrays of numbers") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,12 +1,15 @@
+import dataclasses
 import re
 
 import pytest
 import torch
 
 from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.weight_sets import WeightSet
 from tcja_runtime.errors import BadInput
 
 from ... import networks
+from ..peers.published import Dvs128
 from .wrapped import wrapped
 
 
@@ -27,9 +30,64 @@ def test_published_keys(name):
     assert f"T = {networks.SMALL[name].sizes.time_steps} (" in "\n".join(found.evidence)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "net."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "net.", "snn.backbone."])
 def test_prefixes_of_training_frameworks(name, prefix):
     same_function(name, {prefix + key: value for key, value in networks.SMALL[name].state().items()})
+
+
+def test_what_is_left_over_is_named(name):
+    state = {f"model.{key}": value for key, value in networks.SMALL[name].state().items()}
+    extra = {"criterion.weight": torch.ones(3, 3), "model.total_ops": torch.zeros(1), "n_averaged": torch.tensor(3)}
+    same_function(name, {**state, **extra})
+    found = identify(wrapped({**state, **extra}))
+    assert found.evidence[0] == f"{len(state)} of {len(state) + 3} tensors, found under 'net', fit {name}"
+    assert found.evidence[1] == "not loaded: criterion.weight, model.total_ops, n_averaged"
+
+
+def test_integers_are_no_weights():
+    state = {**networks.SMALL["dvs128"].state(), "conv.0.0.weight": torch.ones(6, 2, 3, 3, dtype=torch.int8)}
+    with pytest.raises(BadInput, match="conv.0.0.weight has the type int8, it should be float32"):
+        identify(wrapped(state))
+
+
+def test_the_set_of_weights_that_fits_is_taken_and_the_others_are_named():
+    state = networks.SMALL["dvs128"].state()
+    average = {key: value.float() * 0.5 for key, value in state.items()}
+    sets = (WeightSet(key="net", state={"x.weight": torch.ones(2, 2)}), WeightSet(key="a", state=state))
+    several = dataclasses.replace(wrapped(state), sets=(*sets, WeightSet(key="ema", state=average)))
+    found = identify(several)
+    assert found.source["weights"] == "a"
+    assert found.evidence[1] == "the weights are 'a'; model.pth also has 'net', 'ema': choose with `weights`"
+    assert torch.equal(found.model.state_dict()["conv.0.0.weight"], state["conv.0.0.weight"])
+
+
+@pytest.mark.parametrize(("tau", "same"), [(2.0, True), (1.5, False)])
+def test_the_neurons_of_a_saved_module_are_compared(tau, same):
+    """The published network of SpikingJelly's layers, saved whole."""
+    small = networks.SMALL["dvs128"]
+    saved = Dvs128(small.sizes)
+    for module in saved.modules():
+        if hasattr(module, "tau"):
+            module.tau = tau
+    whole = dataclasses.replace(wrapped({}), sets=(WeightSet(key="", state=dict(saved.state_dict()), module=saved),))
+    if same:
+        line = "the saved module has the same neuron constants in all 7 spiking layers"
+        assert line in identify(whole).evidence
+        return
+    with pytest.raises(
+        BadInput, match=r"differ in the neurons of layer 'conv.1': .* / 1\.5, .* in the checkpoint, .* / 2"
+    ):
+        identify(whole)
+
+
+def test_options_beside_the_weights_that_contradict_the_network_are_named():
+    checkpoint = wrapped(networks.SMALL["dvs128"].state())
+    beside = {"args.T": 16, "args.tau": 2.0, "hparams.v_threshold": 0.5, "args.lr": 0.1}
+    found = identify(dataclasses.replace(checkpoint, beside=beside)).evidence
+    assert found[-2:] == [
+        "the checkpoint says args.T = 16, but T is 5 here",
+        "the checkpoint says hparams.v_threshold = 0.5, but no spiking layer has it: h >= 1",
+    ]
 
 
 # How a key of the published checkpoints is spelled by containers of other times, written down key by key.
@@ -157,10 +215,6 @@ def changed(name: str, **changes: torch.Tensor | None) -> dict[str, torch.Tensor
         (
             lambda: {"layer1.weight": torch.zeros(3), "layer1.bias": torch.zeros(3)},
             r"is of no known network .*cifar10dvs, dvs128, .*: its keys begin layer1.weight, layer1.bias$",
-        ),
-        (
-            lambda: {f"features.{key}": value for key, value in networks.SMALL["dvs128"].state().items()},
-            "is of no known network .* its keys begin features.conv.0.0.weight",
         ),
     ],
 )

@@ -1,0 +1,127 @@
+"""Names the kind of a file that is given as a checkpoint and is none, by its first bytes, and says what to do."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from tcja_runtime.files import zips
+
+_SAVE = "save the weights from Python with torch.save(net.state_dict(), 'weights.pth') and pass that file"
+_HEAD = 512  # bytes
+_MAGIC = {
+    b"\x89HDF\r\n\x1a\n": f"is an HDF5 file, as Keras and others write; {_SAVE}",
+    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run 'git lfs pull' where it was cloned",
+    b"\x93NUMPY": f"is an array of numpy (.npy); {_SAVE}",
+    b"GGUF": f"is a GGUF file; {_SAVE}",
+    b"\x1f\x8b": "is compressed with gzip; decompress it with gunzip, or extract it with tar, first",
+    b"BZh": "is compressed with bzip2; decompress it first",
+    b"\xfd7zXZ\x00": "is compressed with xz; decompress it first",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd; decompress it first",
+    b"7z\xbc\xaf\x27\x1c": "is a 7z archive; extract it, and pass the checkpoint in it",
+    b"Rar!": "is a RAR archive; extract it, and pass the checkpoint in it",
+    b"\x89PNG": "is a PNG image, not a checkpoint",
+    b"\xff\xd8\xff": "is a JPEG image, not a checkpoint",
+    b"%PDF": "is a PDF document, not a checkpoint",
+    b"ptrt": "is a TensorRT engine, which holds no weights to export; pass the checkpoint that training saved",
+}
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of the package safetensors
+
+
+def head(path: Path) -> bytes:
+    """Return the first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file with these first bytes is of safetensors: the size of the header, and the header in JSON."""
+    return len(start) > 9 and start[8:9] == b"{" and 2 <= struct.unpack("<Q", start[:8])[0] <= _HEADER_LIMIT
+
+
+def other_kind(path: Path, start: bytes) -> str | None:
+    """Return what a file is and what to do, as the rest of a sentence; None if it may be a checkpoint.
+
+    Args:
+        path: the file.
+        start: its first bytes.
+
+    Raises:
+        BadInput: it is a zip archive whose directory is damaged.
+    """
+    if not start:
+        return "is empty; copy it again"
+    found = next((text for magic, text in _MAGIC.items() if start.startswith(magic)), None)
+    if found:
+        return found
+    if zips.is_zip(path):
+        return _archive(zips.names(path))
+    if start.startswith(b"PK"):
+        return "is truncated or damaged; copy it again"
+    if _is_onnx(path, start):
+        return "is an ONNX model; export starts from the PyTorch checkpoint; to describe a model, name it .onnx"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not the file that its link names; download the file itself"
+    return _text(start)
+
+
+def folder(path: Path) -> str:
+    """Return what a folder that is given as a checkpoint is and what to do, as the rest of a sentence."""
+    names = sorted(entry.name for entry in path.iterdir())
+    if "manifest.json" in names:
+        return "is a bundle, which is already exported; pass the checkpoint that training saved (.pth or .pt)"
+    if ".metadata" in names or any(name.endswith(".distcp") for name in names):
+        return (
+            "is a distributed checkpoint; join it with python -m torch.distributed.checkpoint.format_utils "
+            f"dcp_to_torch {path} weights.pth, and pass weights.pth"
+        )
+    if "zero_to_fp32.py" in names:
+        return f"is a checkpoint of DeepSpeed; join it with python {path}/zero_to_fp32.py, and pass the file it writes"
+    if "data.pkl" in names:
+        return "is a checkpoint whose archive was extracted; pass the file from before"
+    inside = [name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors", ".bin"))]
+    if inside:
+        return f"is a folder; pass one of the files in it: {', '.join(inside[:3])}"
+    return "is not a file; pass the checkpoint that training saved (.pth or .pt)"
+
+
+def _archive(names: list[str]) -> str | None:
+    """Return what a zip archive with these members is; None if `torch.save` may have written it."""
+    ends = {Path(name).name for name in names}
+    if "constants.pkl" in ends:
+        return (
+            "is a TorchScript archive (torch.jit.save), which holds code; save its weights from Python with "
+            "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth'), and pass that file"
+        )
+    if "data.pkl" in ends:
+        return None
+    if "archive_format" in ends or any(name.endswith(".pt2") for name in names):
+        return f"is a program of torch.export, which holds no checkpoint; {_SAVE}"
+    if {"config.json", "model.weights.h5"} <= ends:
+        return f"is a model of Keras; {_SAVE}"
+    if names and all(name.endswith(".npy") for name in names):
+        return f"is a file of numpy arrays (.npz); {_SAVE}"
+    inside = [name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors"))]
+    if inside:
+        return f"is an archive that holds {inside[0]}; extract it, and pass that file"
+    return "is a zip archive that torch.save did not write; pass the file that training saved with torch.save"
+
+
+def _is_onnx(path: Path, start: bytes) -> bool:
+    """Whether a file is an ONNX model: its name says so, or it begins with the field `ir_version` and then another."""
+    fields = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)  # the other fields of a ModelProto, in protobuf's encoding
+    return path.suffix == ".onnx" or (
+        len(start) > 3 and start[0] == 0x08 and 3 <= start[1] <= 20 and start[2] in fields
+    )
+
+
+def _text(start: bytes) -> str | None:
+    """Return that a file is a text, with its first words; None if it is not one."""
+    try:
+        text = start[:-4].decode() if len(start) == _HEAD else start.decode()
+    except UnicodeDecodeError:
+        return None
+    if not text.strip() or not all(char.isprintable() or char.isspace() for char in text):
+        return None
+    words = " ".join(text.split())[:40]
+    return f"is a text that begins '{words}', not a checkpoint; pass the file that training saved with torch.save"

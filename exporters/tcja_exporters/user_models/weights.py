@@ -1,0 +1,237 @@
+"""Loads the weights of a checkpoint into a user's network, and says what in the checkpoint is not loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from tcja_exporters.checkpoint import keys
+from tcja_exporters.checkpoint.constants import check_module, check_neurons
+from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integers
+from tcja_exporters.checkpoint.weight_sets import WeightSet
+from tcja_exporters.libraries.recognition import class_name
+from tcja_runtime.errors import BadInput
+
+_SHOWN = 3  # the number of differences or keys in a message
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norm, also of a class of one's own
+_OF_TORCH = re.compile(r"torch\.(nn|ao|quantization)(\.|$)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What was loaded into a user's network.
+
+    Attributes:
+        weights: the set of weights.
+        lines: what the user should know, a line each: the set of weights that was taken, entries of the checkpoint that
+            are left over, and constants of the network that the checkpoint changed or does not have.
+    """
+
+    weights: WeightSet
+    lines: list[str]
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> Loaded:
+    """Load a checkpoint's weights into a user's network.
+
+    The keys of the checkpoint are those of the network, or end as they do: in front may be another prefix, such as
+    "module.". The first set of weights that fits is loaded. Counts of tools and the states of neurons are not loaded.
+
+    Raises:
+        BadInput: the keys, shapes or types of the checkpoint are not those of the network; several sets of its keys
+            fit equally well; the network has lazy layers, which have no shape before they run once; or a saved module
+            has other constants than the network.
+    """
+    lazy = [key for key, value in _tensors(model).items() if is_lazy(value)]
+    if lazy:
+        raise BadInput(
+            f"{class_name(model)} has layers without a shape yet ({lazy[0]}); the factory must run the network once"
+        )
+    fit = _best(model, checkpoint)
+    if fit.differences:
+        shown = "; ".join(fit.differences[:_SHOWN])
+        more = f"; and {len(fit.differences) - _SHOWN} more" if len(fit.differences) > _SHOWN else ""
+        raise BadInput(f"{checkpoint.path} does not fit this {class_name(model)}: {shown}{more}")
+    check_values(checkpoint.path, fit.state)
+    before = {key: value.clone() for key, value in _constants(model).items()}
+    model.load_state_dict(fit.state, strict=False)
+    lines = [*checkpoint.taken(fit.of), *_left(fit), *_replaced(model, fit, before), *_types(fit)]
+    if fit.of.module is not None:
+        lines += check_module(fit.of.module, model, checkpoint.path)
+        lines += check_neurons(fit.of.module, model, checkpoint.path)
+    return Loaded(weights=fit.of, lines=lines)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """A set of weights compared with a network, for one prefix of its keys.
+
+    Attributes:
+        of: the set of weights.
+        prefix: the prefix of the checkpoint's keys; empty, or ends with a dot.
+        state: the tensors that the network takes, by its own keys.
+        left: the keys of the checkpoint that the network does not take.
+        differences: the differences between the network and the checkpoint, a phrase each.
+    """
+
+    of: WeightSet
+    prefix: str
+    state: dict[str, Tensor]
+    left: list[str]
+    differences: list[str]
+
+
+def _best(model: nn.Module, checkpoint: Checkpoint) -> _Fit:
+    """Return the first fit without differences; if there is none, the one with the fewest.
+
+    Raises:
+        BadInput: several prefixes of one set of weights fit, and nothing says which is meant.
+    """
+    own = {keys.unwrapped_key(key): key for key in _tensors(model)}
+    common = keys.common_prefix(own)
+    wanted = {spelled.removeprefix(common): key for spelled, key in own.items()}
+    fits: list[_Fit] = []
+    for one in checkpoint.sets:
+        state = keys.unwrapped(one.state)
+        likely = keys.prefixes(state, wanted)
+        copies = [prefix for prefix in likely if prefix and all(prefix + key in state for key in wanted)]
+        whole = _fit(model, one, state, _Spelling("", own, copies))
+        if not whole.differences:
+            return whole
+        found = [_fit(model, one, state, _Spelling(prefix, wanted, copies)) for prefix in likely]
+        exact = [fit for fit in found if not fit.differences]
+        if len(exact) > 1 and keys.alike(exact[0].prefix, exact[1].prefix):
+            known = ", ".join(f"{one.key}.{fit.prefix}".strip(".") for fit in exact)
+            raise BadInput(
+                f"{checkpoint.path} has several sets of keys that fit this {class_name(model)}; choose one with "
+                f"`weights`: {known}"
+            )
+        if exact:
+            return exact[0]
+        fits += [whole, *found]
+    return min(fits, key=lambda fit: len(fit.differences))
+
+
+class _Spelling(NamedTuple):
+    """The keys of a network as a checkpoint may spell them.
+
+    Attributes:
+        prefix: the prefix of the checkpoint's keys; empty, or ends with a dot.
+        wanted: the keys of the network, by the keys that the checkpoint should have after the prefix.
+        copies: the prefixes under which the checkpoint has all keys of the network; what is under another of them is
+            another set of weights.
+    """
+
+    prefix: str
+    wanted: dict[str, str]
+    copies: list[str]
+
+
+def _fit(model: nn.Module, one: WeightSet, state: dict[str, Tensor], spelling: _Spelling) -> _Fit:
+    """Return how a set of weights fits a network; `state` has its tensors without torch's wrappers of modules."""
+    own, optional = _tensors(model), {key for key, value in _constants(model).items() if value.numel() == 1}
+    prefix, wanted = spelling.prefix, spelling.wanted
+    taken = {key: state[prefix + spelled] for spelled, key in wanted.items() if prefix + spelled in state}
+    used = {prefix + spelled for spelled in wanted}
+    left = [key for key in state if key not in used]
+    copied = tuple(copy for copy in spelling.copies if not prefix.startswith(copy))
+    missing = [
+        f"{key} is missing"
+        for key in own
+        if key not in taken and key not in optional and not key.endswith("num_batches_tracked")
+    ]
+    strange = [
+        f"{key} is not part of it"
+        for key in left
+        if key.startswith(prefix) and not key.startswith(copied) and keys.is_weight(key)
+    ]
+    shapes = [
+        f"{key} is {tuple(value.shape)}, it should be {tuple(own[key].shape)}"
+        for key, value in taken.items()
+        if value.shape != own[key].shape
+    ]
+    types = [
+        f"{key} has the type {value.dtype}, it should be {own[key].dtype}".replace("torch.", "")
+        for key, value in taken.items()
+        if own[key].is_floating_point() and holds_integers(value)
+    ]
+    return _Fit(of=one, prefix=prefix, state=taken, left=left, differences=missing + strange + shapes + types)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a network that a checkpoint stores, by key without torch's wrappers of modules.
+
+    The states of neurons are left out: they are not trained, and their shape is that of the last batch.
+    """
+    states = {f"{name}.{key}" for name, module in model.named_modules() for key in _states(module)}
+    return {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor) and key not in states}
+
+
+def _states(module: nn.Module) -> list[str]:
+    """Return the names of the buffers of a module that are states of a neuron."""
+    own = not _OF_TORCH.match(type(module).__module__)
+    return [key for key, _ in module.named_buffers(recurse=False) if own and keys.is_state(key)]
+
+
+def _constants(model: nn.Module) -> dict[str, Tensor]:
+    """Return the constants of a network by key: buffers that are no statistics, of modules that are not torch's own."""
+    own = _tensors(model)
+    return {
+        key: own[key]
+        for name, module in model.named_modules()
+        if not _OF_TORCH.match(type(module).__module__)
+        for buffer, _ in module.named_buffers(recurse=False)
+        if buffer not in _STATISTICS and (key := f"{name}.{buffer}".lstrip(".")) in own
+    }
+
+
+def _left(fit: _Fit) -> list[str]:
+    """Return a line that names the tensors of the checkpoint that are left over; none if all are used."""
+    if not fit.left:
+        return []
+    under = f", those under '{fit.prefix.rstrip('.')}'," if fit.prefix else ""
+    tensors = f"{len(fit.state)} of {len(fit.of.state)} tensors of the checkpoint{under}"
+    return [f"{tensors} are the network's weights; not loaded: {keys.few(fit.left)}"]
+
+
+def _replaced(model: nn.Module, fit: _Fit, before: dict[str, Tensor]) -> list[str]:
+    """Return lines on the constants that the checkpoint changed in the network, and on those that it does not have."""
+    after = _tensors(model)
+    changed = [
+        f"{key} = {_said(after[key])} in place of {_said(value)}"
+        for key, value in before.items()
+        if key in fit.state and not torch.equal(value, after[key])
+    ]
+    kept = [f"{key} = {_said(value)}" for key, value in before.items() if key not in fit.state]
+    return [
+        *([f"constants of the checkpoint in place of the factory's: {_few(changed)}"] if changed else []),
+        *(
+            [f"constants that the checkpoint does not have, with the network's own values: {_few(kept)}"]
+            if kept
+            else []
+        ),
+    ]
+
+
+def _said(value: Tensor) -> str:
+    return f"{value.item():g}" if value.numel() == 1 else f"{value.numel()} values"
+
+
+def _few(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
+
+
+def _types(fit: _Fit) -> list[str]:
+    """Return a line that names the types of the weights that are not float32; none if all are."""
+    others = sorted({str(value.dtype).removeprefix("torch.") for value in fit.state.values() if _is_other(value)})
+    return [f"weights are stored as {', '.join(others)}, and are used as float32"] if others else []
+
+
+def _is_other(value: Tensor) -> bool:
+    return value.is_floating_point() and value.dtype != torch.float32
