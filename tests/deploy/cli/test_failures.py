@@ -53,7 +53,8 @@ def test_not_a_checkpoint(failed, tmp_path):
     (tmp_path / "a.pth").write_text("hello")
     assert failed("a.pth") == (
         2,
-        "error: a.pth is not a checkpoint; pass the file that training saved with torch.save",
+        "error: a.pth is a text that begins 'hello', not a checkpoint; pass the file that training saved with "
+        "torch.save",
     )
 
 

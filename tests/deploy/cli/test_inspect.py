@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from tcja_exporters.networks import NETWORKS
 
@@ -84,3 +85,36 @@ def test_without_a_bundle_no_firing_rates_are_known(run, tmp_path, bundle, name,
 
 def test_inspect_without_a_device_says_no_costs(run, bundle):
     assert "costs" not in json.loads(run("inspect", bundle, "--json")[1])
+
+
+def test_inspect_lists_the_sets_of_weights_and_what_is_no_weight(run, tmp_path):
+    state = networks.SMALL["dvs128"].state()
+    average = {f"module.{key}": value for key, value in state.items()}
+    content = {"net": state, "ema": {"n_averaged": torch.tensor(3), **average}, "epoch": 7, "args": {"T": 9, "lr": 0.1}}
+    torch.save(content, tmp_path / "a.pth")
+    code, out, _ = run("inspect", tmp_path / "a.pth", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert [(row["weights"], row["taken"]) for row in facts["sets_of_weights"]] == [("net", "yes"), ("ema", "no")]
+    assert facts["not_weights"] == ["epoch = 7", "args (2 values)"]
+    assert "the weights are 'net'; a.pth also has 'ema': choose with `weights`" in facts["evidence"]
+    assert "the checkpoint says args.T = 9, but T is 5 here" in facts["evidence"]
+    code, out, _ = run("inspect", tmp_path / "a.pth", "--weights", "ema")
+    assert code == 0
+    assert "the weights are 'ema'; a.pth also has 'net': choose with --weights" in " ".join(out.split())
+
+
+def test_inspect_a_checkpoint_of_an_unknown_network(run, tmp_path):
+    torch.save(
+        {"student": {"a.weight": torch.ones(2, 3)}, "teacher": {"a.weight": torch.ones(2, 3)}}, tmp_path / "a.pth"
+    )
+    code, out, err = run("inspect", tmp_path / "a.pth")
+    assert code == 0
+    assert "a.pth is of no known network" in err
+    assert "A network of your own is exported with --model" in err
+    assert "student" in out
+    facts = json.loads(run("inspect", tmp_path / "a.pth", "--json")[1])
+    assert facts["network"] is None
+    assert [row["weights"] for row in facts["sets_of_weights"]] == ["student", "teacher"]
+    assert facts["tensors"] == [{"key": "a.weight", "shape": "2x3", "type": "torch.float32"}]
+    assert run("inspect", tmp_path / "a.pth", "--network", "dvs128")[0] == 2

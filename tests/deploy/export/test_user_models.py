@@ -197,6 +197,37 @@ def test_a_whole_module_is_found_in_the_current_folder(folder, capsys):
     assert "m.pth holds objects whose class is not found (No module named 'mynet'); save the state_dict alone" in err
 
 
+def test_a_module_saved_with_other_constants_is_refused(folder, capsys):
+    script = "import torch, mynet; net = mynet.build(); net.lif2.beta = 0.4; torch.save(net, 'm.pth')"
+    subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
+    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--trust-checkpoint", "--out", "b"]
+    code, _, err = run(capsys, "export", "m.pth", "--model", "mynet:build", *options)
+    assert code == 2
+    assert "differ in the neurons of layer 'lif2': h = 0.4 v + 1 x + 0, h > 1, reset to 0 in the checkpoint, " in err
+    assert "h = 0.75 v + 1 x + 0, h > 1, reset to 0 in the network" in err
+    assert not (folder / "b").exists()
+
+
+def test_the_chosen_weights_are_exported_and_the_constants_printed(folder, capsys):
+    state = torch.load(folder / "w.pth")
+    average = {"n_averaged": torch.tensor(2), **{f"module.{key}": value * 0.5 for key, value in state.items()}}
+    torch.save({"model": state, "model_ema": average, "args": {"T": 8}}, folder / "w.pth")
+    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1"]
+    for weights, other, name in ((None, "model_ema", "model"), ("model_ema", "model", "model_ema")):
+        chosen = [] if weights is None else ["--weights", weights]
+        code, out, err = run(capsys, "export", "w.pth", "--model", "mynet:build", *options, *chosen, "--out", name)
+        assert code == 0, err
+        out = " ".join(out.split())
+        assert f"the weights are '{name}'; w.pth also has '{other}': choose with --weights" in out
+        assert "the checkpoint says args.T = 8, but T is 4 here" in out
+        assert "Neurons of lif1: h = 0.5 v + 1 x + 0, h > 1, reset to 0" in out
+        assert "Neurons of lif2: h = 0.75 v + 1 x + 0, h > 1, reset to 0" in out
+        assert Bundle.open(folder / name).manifest.checkpoint["weights"] == name
+    code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", *options, "--weights", "ema", "--out", "b")
+    assert code == 2
+    assert "--weights ema: w.pth has no weights under this key; it has: model, model_ema" in err
+
+
 def test_nothing_is_claimed_of_how_frames_were_made(folder, capsys):
     options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1", "--out", "b"]
     assert run(capsys, "export", "w.pth", "--model", "mynet:build", *options)[0] == 0
