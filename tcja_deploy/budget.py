@@ -21,9 +21,20 @@ _JUDGED_WINDOWS = 1024
 _RUN_STEPS = 2**27
 
 
+_LARGE_BATCH_STEPS = 2**25
+
+
 def batch_size(signature: NetworkSignature) -> int:
     """Return the number of windows to run at once, from 1 to 64. Their recorded spikes take 256 MiB at most."""
     return int(np.clip(_BATCH_BYTES // (4 * _neuron_steps(signature)), 1, _BATCH_WINDOWS))
+
+
+def large_batch(signature: NetworkSignature) -> int:
+    """Return the number of windows of the largest batch to judge, from 2 to 65: as many as take little time.
+
+    For a small network it is one more than the largest batch that is run (`batch_size`).
+    """
+    return int(np.clip(_LARGE_BATCH_STEPS // _neuron_steps(signature), 2, _BATCH_WINDOWS + 1))
 
 
 def judged_windows(signature: NetworkSignature) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
-from tcja_deploy.budget import batch_size, quick_runs
+from tcja_deploy.budget import batch_size, large_batch, quick_runs
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
@@ -31,6 +31,7 @@ from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.input_range import RANGE
 from tcja_runtime.evidence.predictions import TOP, Predictions
 from tcja_runtime.evidence.trace import Observation
 
@@ -152,6 +153,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         engines=[engine for proof in proofs for engine in proof.engines],
         not_run=not_run,
         anytime=anytime.curves(manifest.parity.reference, evidence.original),
+        largest_count=evidence.golden.largest_count(manifest.input),
     )
     report.anytime += [each for proof in proofs for each in proof.curves]
     if manifest.classes:
@@ -221,7 +223,12 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     even = max(k for k in range(1, size + 1) if n % k == 0) if network.engines else size
     with progress.counted(f"compare {name} with the golden vectors", n) as advance:
         found = compare(
-            golden.batches(even), network.probes, golden.stimuli(manifest.input), signature, advance=advance
+            golden.batches(even),
+            network.probes,
+            golden.stimuli(manifest.input),
+            signature,
+            large_batch=0 if network.engines else large_batch(signature),
+            advance=advance,
         )
     proof = BackendProof(
         parity=found.parity,
@@ -356,9 +363,12 @@ def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
         "outputs": vectors.recorded.output.shape == (n, *manifest.output_shape),
         "layers": {name: (len(spikes.rows), *spikes.shape) for name, spikes in vectors.spikes.items()} == layers,
         "undecided neurons": {each.shape for each in vectors.recorded.undecided.values()} == {(n, time_steps)},
-        "scenes": vectors.scenes.keys() == {stimulus.RANDOM, stimulus.EXACT},
+        "scenes": vectors.scenes.keys() - {RANGE} == {stimulus.RANDOM, stimulus.EXACT},
         "signals": layers.keys() <= vectors.recorded.witnesses.keys()
-        and all(layers.keys() | taps <= reference.witnesses.keys() for reference in vectors.scenes.values()),
+        and all(
+            layers.keys() | taps <= reference.witnesses.keys() or name == RANGE
+            for name, reference in vectors.scenes.items()
+        ),
         "time steps": all(len(each.values) == time_steps for found in references for each in found.witnesses.values()),
         "predictions": predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
         and told in ((0,), (time_steps,))

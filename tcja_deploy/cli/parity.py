@@ -68,7 +68,7 @@ def _classes(report: Report) -> Table:
 
 
 def _exactness(report: Report) -> list[str]:
-    """Return a sentence on each backend's signals that are equal to the bit on the exact stimulus.
+    """Return sentences on each backend: signals equal to the bit on the exact stimulus, and how large inputs were.
 
     If a spike flips in the free-running network, a sentence on the first flip follows.
     """
@@ -77,6 +77,8 @@ def _exactness(report: Report) -> list[str]:
         signals = [signal for signal in found.signals if signal.scene == EXACT and signal.exact]
         equal = sum(not signal.beyond for signal in signals)
         lines.append(f"On the exact stimulus, {equal} of {len(signals)} signals are equal to the bit.")
+        counts = f"counts of up to {report.largest_count:,}, and " if report.largest_count else ""
+        lines.append(f"Judged in {found.backend} for {counts}batches of up to {windows(found.largest_batch)}.")
         if found.divergence:
             at = found.divergence
             last = list(at.spikes.values())[-1]

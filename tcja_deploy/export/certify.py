@@ -11,10 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from tcja_deploy.budget import batch_size
+from tcja_deploy.budget import batch_size, large_batch
 from tcja_deploy.console import Progress
 from tcja_deploy.packages import tools
 from tcja_deploy.parity import anytime
@@ -26,18 +27,25 @@ from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import MODEL_ARITHMETIC, Lowered
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference.recorder import record, run, with_weights
+from tcja_exporters.reference.taps import signals_of_input
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows
-from tcja_runtime.evidence import golden, stimulus
+from tcja_runtime.evidence import golden, input_range, stimulus
 from tcja_runtime.evidence.agreement import Agreement, agreement
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
-from tcja_runtime.evidence.trace import Recording, Reference, Spikes
+from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Values
+
+_LARGEST_VALUES = {"fp32": 2.0**100, "fp16": 2.0**13, "int8": 2.0**100}
+"""The largest value of a recorded signal of the range stimulus, by precision.
+
+It is far below the largest number of the format, as only a sample of the values is recorded.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,16 +103,24 @@ def certify(
     """
     signature, size = network.signature, batch_size(network.signature)
     recorder = _Recorder(network)
-    with progress.step("record random and exact stimuli"):
+    with progress.step("record the stimuli"):
         scenes = recorder.stimuli(size)
     conformance.check(network.folder, signature)
     probes = onnxruntime_probes(network.folder, signature)
     first = windows.first(judged)
     with progress.counted("compare with PyTorch, spike by spike", len(first)) as advance:
-        comparison = compare(map(recorder.windows, first.batches(size)), probes, scenes, signature, advance=advance)
+        comparison = compare(
+            map(recorder.windows, first.batches(size)),
+            probes,
+            scenes,
+            signature,
+            large_batch=large_batch(signature),
+            advance=advance,
+        )
     # If the exported network is not the trained one, the other windows need not be classified.
     classified = first if comparison.parity.failures else windows
     found = _classify(network, probes[0], comparison, classified, shown, progress)
+    vectors = recorder.golden.golden(windows, found.original)
     report = Report(
         reference=_reference_name(),
         source=windows.source,
@@ -114,8 +130,8 @@ def certify(
         backends=[with_statistics(comparison.parity, found.statistics)],
         anytime=found.curves,
         untold=found.untold,
+        largest_count=vectors.largest_count(signature.input),
     )
-    vectors = recorder.golden.golden(windows, found.original)
     return Certificate(report, vectors, NetworkProfile.joined(recorder.profiles, recorder.advice))
 
 
@@ -149,23 +165,41 @@ class _Recorder:
         return recording
 
     def stimuli(self, size: int) -> dict[str, Recording]:
-        """Record the network on the random and the exact stimulus. Returns both recordings, by the stimulus's name.
+        """Record the network on the stimuli. Returns the recordings, by the stimulus's name.
 
         Args:
             size: the number of windows to run at once.
         """
         signature, network = self._network.signature, self._network.lowered.network
         windows = stimulus.windows([layer.shape for layer in signature.layers], signature.time_steps)
-        scenes = {stimulus.RANDOM: self._stimulus(network, windows, size)}
+        inputs = stimulus.inputs(signature.input, windows)
+        scenes = {stimulus.RANDOM: self._stimulus(network, inputs, size)}
         exact = with_weights(network, signature.weights, stimulus.exact_weights(signature.weights))
-        scenes[stimulus.EXACT] = self._stimulus(exact, 1, size)
+        scenes[stimulus.EXACT] = self._stimulus(exact, stimulus.inputs(signature.input, 1), size)
         for scene, recording in scenes.items():
             self.golden.add_scene(scene, recording.reference)
-        return scenes
+        return scenes | (self._range(network, size) if input_range.takes_range(signature.input) else {})
 
-    def _stimulus(self, model: nn.Module, windows: int, size: int) -> Recording:
-        signature = self._network.signature
-        inputs = stimulus.inputs(signature.input, windows)
+    def _range(self, network: nn.Module, size: int) -> dict[str, Recording]:
+        """Record the range stimulus with the largest counts for which all signals are finite in the precision.
+
+        Returns no recording if the signals are finite for none of the counts that are tried.
+        """
+        signature, models = self._network.signature, self._network.lowered
+        signals = signals_of_input(models.exported.model, signature)
+        n = input_range.windows([layer.shape for layer in signature.layers], signature.time_steps)
+        for largest in input_range.LARGEST_COUNTS[models.precision]:
+            estimated = dict(self.estimated)
+            recording = self._stimulus(network, input_range.inputs(signature.input, n, largest), size)
+            reference = recording.reference.only(signals)
+            if _is_finite(reference, _LARGEST_VALUES[models.precision]):
+                self.golden.add_scene(input_range.RANGE, reference, largest)
+                return {input_range.RANGE: dataclasses.replace(recording, reference=reference)}
+            self.estimated = estimated
+        return {}
+
+    def _stimulus(self, model: nn.Module, inputs: Floats, size: int) -> Recording:
+        signature, windows = self._network.signature, len(inputs)
         spikes = {
             layer.name: stimulus.spikes(layer.name, layer.shape, signature.time_steps, windows)
             for layer in signature.layers
@@ -243,6 +277,14 @@ def _classify(
     curves = [*anytime.curves(original.name, ours), *anytime.curves(exported.name, theirs)]
     untold = anytime.untold(curves, signature.time_steps, chosen)
     return _Classification(original=ours, statistics=agreement(ours, theirs), curves=curves, untold=untold)
+
+
+def _is_finite(reference: Reference, largest: float) -> bool:
+    """Whether all recorded signals, and the output, are at most `largest` and have a finite bound."""
+    recorded = reference.witnesses.values()
+    values: list[Values] = [reference.output, *(each.values for each in recorded)]
+    bounds = [reference.output_bound, *(each.bounds for each in recorded)]
+    return all((np.abs(each) <= largest).all() for each in values) and all(np.isfinite(each).all() for each in bounds)
 
 
 def _reference_name() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tcja_deploy.parity import diagnose
 from tcja_deploy.parity.diagnose import Fired, SignalComparison
-from tcja_deploy.parity.failures import EXACT, OUTPUT, RANDOM, WINDOWS, Failure
+from tcja_deploy.parity.failures import EXACT, OUTPUT, RANDOM, RANGE, WIDE, WINDOWS, Failure
 from tcja_deploy.parity.judge import Place, judge_signal
 from tcja_deploy.parity.verdict import Parity
 from tcja_runtime.backends.probe import Probe
@@ -85,7 +85,7 @@ def bisect(
 
 def _rank(failure: Failure, order: list[str]) -> tuple[int, int, int]:
     """Earlier signals first; values before neurons, and both before the spikes that follow from them; stimuli first."""
-    kinds, scenes = ("values", "neurons", "spikes", "models"), (RANDOM, EXACT, WINDOWS, None)
+    kinds, scenes = ("values", "neurons", "spikes", "models"), (RANDOM, EXACT, RANGE, WIDE, WINDOWS, None)
     return order.index(str(failure.signal)), kinds.index(failure.kind), scenes.index(failure.scene)
 
 

@@ -1,13 +1,14 @@
 """The checks of a comparison, one for each question.
 
 neurons     do the neurons of a layer, run alone, fire as specified?
-signals     is every signal, and the output, within its bound?
+signals     is every signal, and the output, within its bound? Also for large counts, and in a large batch?
 flips       teacher-forced, which spikes differ, and does rounding explain them?
 free run    free-running, what does the first flip of a window change?
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.parity.failures import EXACT, OUTPUT, RANDOM, WINDOWS, Failures
+from tcja_deploy.parity.failures import EXACT, OUTPUT, WIDE, WINDOWS, Failures
 from tcja_deploy.parity.judge import Deviation, Flips, judge_output, judge_signal, judge_spikes
 from tcja_deploy.parity.verdict import Divergence, SignalParity
 from tcja_runtime.backends.probe import Probe
@@ -27,8 +28,13 @@ from tcja_runtime.evidence.rounding import FLOAT32, membranes_within
 from tcja_runtime.evidence.trace import Observation, Recording, Reference, Spikes, Values, Witnesses
 from tcja_runtime.neuron import fire
 
+_PLACES = 64
+"""The number of values of a signal that are compared in a window of a large batch."""
 
-def check_neurons(probes: Sequence[Probe], signature: NetworkSignature, failures: Failures) -> None:
+
+def check_neurons(
+    probes: Sequence[Probe], signature: NetworkSignature, failures: Failures, windows: Sequence[int] = (2,)
+) -> None:
     """Check that the neurons of every layer fire as specified in every model.
 
     The neurons are run alone, without the layers before and after them, on random currents
@@ -38,22 +44,23 @@ def check_neurons(probes: Sequence[Probe], signature: NetworkSignature, failures
         probes: the models.
         signature: the signature of the network, with the specified neurons.
         failures: the failures so far, to which new ones are added.
+        windows: the numbers of windows of the batches in which the neurons are run.
     """
     for probe in probes:
-        for layer in signature.layers:
-            text = misfires(probe, layer, signature.time_steps)
+        for layer, n in itertools.product(signature.layers, windows):
+            text = misfires(probe, layer, signature.time_steps, n)
             if text:
                 failures.add_neurons(probe.model, layer.name, text)
 
 
-def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:
+def misfires(probe: Probe, layer: Layer, time_steps: int, windows: int = 2) -> str:
     """How the neurons of a layer, run alone, depart from their specification, in a line; empty if they do not.
 
     Elementwise float32 arithmetic is the same everywhere, so not one spike may differ. Some backends compute a product
     and a sum with one rounding. There this only holds for neurons whose products are exact; in all others, rounding may
     decide a spike.
     """
-    current = stimulus.ties(layer, time_steps)
+    current = stimulus.ties(layer, time_steps, windows)
     try:
         values = probe.neurons(layer.name, current)
     except (BadInput, Unavailable) as error:
@@ -75,14 +82,34 @@ def misfires(probe: Probe, layer: Layer, time_steps: int) -> str:
 def check_scene(
     scene: str, recording: Recording, probes: Sequence[Probe], signature: NetworkSignature, signals: SignalCheck
 ) -> None:
-    """Check the signals of the random stimulus in every model, and of the exact one in the first.
+    """Check the signals of a stimulus in every model, and of the exact stimulus in the first.
 
     The exact stimulus replaces the weights, so it would show nothing new in a second model.
     """
     weights = stimulus.exact_weights(signature.weights) if scene == EXACT else None
-    for probe in probes if scene == RANDOM else probes[:1]:
-        observed = probe.stimulated(recording.inputs, recording.reference.spikes, weights)
-        signals.add(probe, scene, recording.reference, observed)
+    reference = recording.reference
+    for probe in probes[:1] if scene == EXACT else probes:
+        observed = probe.stimulated(recording.inputs, reference.spikes, weights, signals=reference.witnesses)
+        signals.add(probe, scene, reference, observed)
+
+
+def check_large_batch(
+    recording: Recording, n: int, probes: Sequence[Probe], signature: NetworkSignature, signals: SignalCheck
+) -> None:
+    """Check the currents of all layers, and the output, in one batch of n windows; and the neurons in such a batch.
+
+    Args:
+        recording: the random stimulus, whose windows are repeated.
+        n: the number of windows.
+        probes: the models.
+        signature: the signature of the network.
+        signals: the check of the signals.
+    """
+    layers = {layer.name for layer in signature.layers}
+    large = Recording(recording.inputs, recording.reference.only(layers)).repeated(n, _PLACES)
+    for probe in probes:
+        observed = probe.stimulated(large.inputs, large.reference.spikes, signals=layers)
+        signals.add(probe, WIDE, large.reference, observed)
 
 
 class SignalCheck:
@@ -230,6 +257,10 @@ class FreeRunCheck:
         self.expected: list[Values] = []
         self.exported: list[Predictions | None] = []
         self.original: list[Predictions | None] = []
+
+    def again(self, recording: Recording) -> None:
+        """Judge windows that were run before: nothing may be left of what was run since then."""
+        self._judge(recording, self._probe.free(recording.inputs))
 
     def add(self, recording: Recording) -> None:
         """Run a batch and judge it."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -12,8 +13,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tcja_deploy.parity.checks import FlipCheck, FreeRunCheck, SignalCheck, check_neurons, check_scene
-from tcja_deploy.parity.failures import Failure, Failures
+from tcja_deploy.parity.checks import (
+    FlipCheck,
+    FreeRunCheck,
+    SignalCheck,
+    check_large_batch,
+    check_neurons,
+    check_scene,
+)
+from tcja_deploy.parity.failures import RANDOM, Failure, Failures
 from tcja_deploy.parity.verdict import LayerParity, Parity
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.signature import NetworkSignature
@@ -46,6 +54,7 @@ def compare(
     scenes: Mapping[str, Recording],
     signature: NetworkSignature,
     *,
+    large_batch: int = 0,
     advance: Callable[[int], None],
 ) -> Comparison:
     """Compare a network with its reference, spike by spike.
@@ -53,8 +62,10 @@ def compare(
     Args:
         recordings: the windows and what the reference computed from them, batch by batch.
         probes: models of the network in one backend. All must pass; the figures are those of the first.
-        scenes: the random and the exact stimulus, by the scene's name.
+        scenes: the stimuli, by the scene's name.
         signature: the signature of the network.
+        large_batch: the number of windows of the largest batch to judge. The first windows are also run a second time
+            at the end. 0 runs neither, for a backend that builds a part for one batch size.
         advance: a function that is called with the number of windows done, after each batch.
 
     Raises:
@@ -65,13 +76,17 @@ def compare(
     first = next(recordings)
     _check_shapes(probes, first)
     failures = Failures(signature)
-    check_neurons(probes, signature, failures)
+    check_neurons(probes, signature, failures, (2, large_batch) if large_batch > 2 else (2,))
     signals = SignalCheck(probes[0], failures)
     for scene in scenes:
         check_scene(scene, scenes[scene], probes, signature, signals)
+    if large_batch:
+        check_large_batch(scenes[RANDOM], large_batch, probes, signature, signals)
     flips = FlipCheck(probes, signature, signals, failures)
     free_run = FreeRunCheck(probes[0], signature, failures)
     batches = itertools.chain([first], recordings)
+    again = _first_windows(first) if large_batch else None
+    largest = max(len(each.inputs) for each in (first, scenes[RANDOM]))
     del first  # a recording is large: it is freed before the next one is made
     while recording := next(batches, None):
         _check_finite(recording)
@@ -79,6 +94,8 @@ def compare(
         free_run.add(recording)
         advance(len(recording.inputs))
         del recording
+    if again:
+        free_run.again(again)
     twins, outputs = flips.twins(), np.concatenate(free_run.outputs)
     parity = Parity(
         backend=probes[0].backend,
@@ -91,6 +108,7 @@ def compare(
         layers=_layers(signature, flips, free_run),
         signals=list(signals.found.values()),
         failures=failures.all,
+        largest_batch=max(large_batch, largest),
     )
     return Comparison(parity, Predictions.joined(free_run.original), Predictions.joined(free_run.exported), outputs)
 
@@ -117,6 +135,12 @@ def _check_shapes(probes: Sequence[Probe], recording: Recording) -> None:
                 f"{probe.backend}: {probe.model} returns {found.dtype} {list(found.shape)} for {n} windows, not "
                 f"float32 {list(expected)}"
             )
+
+
+def _first_windows(recording: Recording) -> Recording:
+    """The first two windows of a recording, in memory of their own."""
+    part = slice(2)
+    return copy.deepcopy(Recording(recording.inputs[part], recording.reference.windows(part)))
 
 
 def _check_finite(recording: Recording) -> None:

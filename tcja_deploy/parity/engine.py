@@ -7,6 +7,8 @@
     undecided   In the other windows spike flips decide how far an output is from the reference. The same holds for the
                 parts, which are proven. If both are correct, each is equally likely to be the further one: a sign test.
     constant    The outputs of all windows must not be equal if those of the reference are not.
+    other runs  An engine also runs the windows one by one, in its largest batch at all positions, and a second time. If
+                an output then differs in any bit, it must pass the same tests.
 
 "The parts" are the same network in the same backend, cut into parts and free-running (`tcja_deploy.parity.compare`).
 An engine that rounds to TF32 need not meet the bounds, as the golden vectors have none for TF32.
@@ -14,7 +16,9 @@ An engine that rounds to TF32 need not meet the bounds, as the golden vectors ha
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +58,40 @@ def engine_parity(engine: Backend, golden: Golden, manifest: Manifest, parts: Va
     if engine.engine is None:
         raise ValueError(f"{engine.name} has no engine")
     output = engine_output(engine, golden.samples.inputs, manifest.output)
-    bounded = not engine.engine.info.tf32
-    return output_parity(output, golden, parts, engine.title, engine=engine.engine.name, bounded=bounded)
+    name, bounded = engine.engine.name, not engine.engine.info.tf32
+    found = output_parity(output, golden, parts, engine.title, engine=name, bounded=bounded)
+    for how, other in _other_runs(engine, golden.samples.inputs, manifest.output):
+        if (other != output).any() and not found.failures:
+            again = output_parity(other, golden, parts, engine.title, engine=name, bounded=bounded)
+            found.failures += [dataclasses.replace(each, text=f"{each.text}, {how}") for each in again.failures]
+    found.largest_batch = engine.engine.info.batch[2]
+    return found
+
+
+def _other_runs(engine: Backend, inputs: Floats, output: str) -> Iterator[tuple[str, Floats]]:
+    """Run an engine on windows in other batches, and again.
+
+    Args:
+        engine: the engine.
+        inputs: the windows, [N, ...].
+        output: the name of the output.
+
+    Yields:
+        The way in which the windows were run, for people, and the outputs [N, ...]. Of the largest batch, there are so
+        many outputs of each window that every position of the batch is among them.
+    """
+    n, largest = len(inputs), engine.engine.info.batch[2] if engine.engine else 1
+    yield (
+        "when windows are run one by one",
+        np.concatenate([engine_output(engine, each[None], output) for each in inputs]),
+    )
+    if largest > n:
+        at = np.arange(-(-largest // n) * n).reshape(-1, n)
+        at = np.where(at < largest, at, at - n)  # the last row begins anew where the batch ends
+        outputs = engine_output(engine, inputs[np.arange(largest) % n], output)
+        for row in at:
+            yield f"in a batch of {largest:,} windows", outputs[row]
+    yield "in a second run", engine_output(engine, inputs, output)
 
 
 def output_parity(

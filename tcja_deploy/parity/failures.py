@@ -7,13 +7,20 @@ from collections.abc import Iterable
 
 from tcja_deploy.parity.judge import Deviation, Flips, Place
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
-from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence import input_range, stimulus
 
 OUTPUT = "the output"
-WINDOWS, RANDOM, EXACT = "windows", stimulus.RANDOM, stimulus.EXACT
-"""The names of the scenes: the windows, the random stimulus and the exact stimulus."""
+WINDOWS, RANDOM, EXACT, RANGE = "windows", stimulus.RANDOM, stimulus.EXACT, input_range.RANGE
+WIDE = "wide"
+"""The names of the scenes: the windows, the three stimuli, and the random stimulus repeated in one large batch."""
 
-_ON_SCENE = {WINDOWS: "", RANDOM: ", on the random stimulus,", EXACT: ", on the exact stimulus,"}
+_ON_SCENE = {
+    WINDOWS: "",
+    RANDOM: ", on the random stimulus,",
+    EXACT: ", on the exact stimulus,",
+    RANGE: ", on the range stimulus,",
+    WIDE: ", on the random stimulus in a large batch,",
+}
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -1,7 +1,7 @@
 """Compares a stepwise network, its head and its tail, with the reference and with the model of whole windows.
 
     judged      every layer and signal of head and tail at every time step, by the rounding bounds, on the golden
-                windows and on the random and the exact stimulus; and the neurons of every layer alone, to the bit
+                windows and on the stimuli; and the neurons of every layer alone, to the bit
                 (`tcja_deploy.parity.verdict`)
     output      that of the deployed sessions, as that of an engine (`tcja_deploy.parity.engine`)
     identical   free-running, the spikes and the output equal those of model.plain.onnx on the golden windows

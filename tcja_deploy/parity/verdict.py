@@ -17,6 +17,8 @@ Parity is met if, for every model of the network,
 
     no flip is unexplained, and every signal and the teacher-forced output are within their rounding bounds, on the
         windows and on the random stimulus, which puts every weight to work;
+    the same holds on the range stimulus, which has inputs over their whole range, and for the random stimulus in a
+        large batch;
     the same holds on the exact stimulus, whose sums have no rounding, so that most signals must be equal to the bit;
     the neurons of each layer alone fire as specified, to the bit, on currents that meet their thresholds exactly;
     all models fire the same spikes;
@@ -132,6 +134,7 @@ class Parity:
         layers: the comparison of each layer, in the order they fire.
         signals: the comparison of each signal and of the output, in each scene.
         failures: the conditions that are not met; empty if parity is met.
+        largest_batch: the number of windows of the largest batch that was judged.
     """
 
     backend: str
@@ -144,6 +147,7 @@ class Parity:
     layers: list[LayerParity]
     signals: list[SignalParity]
     failures: list[Failure]
+    largest_batch: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values, for parity.json."""
@@ -197,6 +201,7 @@ class OutputParity:
         output_difference: the largest difference of an output from the reference.
         bounded: whether the rounding bounds hold for the backend's arithmetic; they do not for TF32.
         failures: what was not met; empty if all was.
+        largest_batch: the number of windows of the engine's largest batch, which was run; 0 for a stepwise network.
     """
 
     engine: str | None
@@ -210,6 +215,7 @@ class OutputParity:
     output_difference: float
     bounded: bool
     failures: list[Failure] = dataclasses.field(default_factory=list)
+    largest_batch: int = 0
 
     @property
     def proven(self) -> bool:
@@ -229,6 +235,7 @@ class OutputParity:
             "nearer": self.nearer,
             "output_difference": self.output_difference,
             "judged": self.bounded,
+            "largest_batch": self.largest_batch,
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }
 
@@ -308,6 +315,8 @@ class Report:
         not_run: why engines of the bundle were not run, a sentence each.
         anytime: how early predictions can be had, from the reference and from each backend.
         untold: what is not known of that, a sentence each.
+        largest_count: the largest count that inputs were judged up to; 0 where inputs are not counts, or if the golden
+            vectors have no range stimulus.
     """
 
     reference: str
@@ -321,6 +330,7 @@ class Report:
     not_run: list[str] = dataclasses.field(default_factory=list)
     anytime: list[Curve] = dataclasses.field(default_factory=list)
     untold: list[str] = dataclasses.field(default_factory=list)
+    largest_count: int = 0
 
     @property
     def accuracy(self) -> float | None:
@@ -368,6 +378,7 @@ class Report:
             "not_run": self.not_run,
             "anytime": [curve.to_dict() for curve in self.anytime],
             "untold": self.untold,
+            "largest_count": self.largest_count,
         }
         finite: dict[str, Any] = _finite(figures)
         return finite

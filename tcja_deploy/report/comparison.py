@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from tcja_deploy.formatting import NBSP, counted, fine_percent
-from tcja_deploy.parity.failures import EXACT, RANDOM, WINDOWS
+from tcja_deploy.parity.failures import EXACT, RANDOM, RANGE, WIDE, WINDOWS
 from tcja_deploy.parity.verdict import Divergence, Parity, Report, SignalParity
 from tcja_deploy.report import plots
 from tcja_deploy.report.html import Html, figure, joined, section, table, tag
 from tcja_deploy.report.plots import FlipRow
 
-_SCENES = {WINDOWS: "windows", RANDOM: "random stimulus", EXACT: "exact stimulus"}
+_SCENES = {
+    WINDOWS: "windows",
+    RANDOM: "random stimulus",
+    EXACT: "exact stimulus",
+    RANGE: "range stimulus",
+    WIDE: "large batch",
+}
 
 
 def _of(title: str, report: Report, found: Parity) -> str:
@@ -101,7 +107,7 @@ def _spread(start: Divergence) -> str:
 def signals(report: Report, found: Parity) -> Html:
     """Return the section on the largest difference of every signal in one backend.
 
-    Its columns are the windows, the random stimulus and the exact stimulus.
+    Its columns are the windows, the stimuli, and the random stimulus in a large batch.
     """
     cells = {(signal.signal, signal.scene): _difference(signal) for signal in found.signals}
     scenes = list(dict.fromkeys([*_SCENES, *(scene for _, scene in cells)]))
@@ -118,7 +124,8 @@ def signals(report: Report, found: Parity) -> Html:
             "Signals are the input currents of the layers, the parts of attention blocks, and the output, all "
             "teacher-forced. A cell shows the largest difference from the trained network, as a share of the rounding "
             f"bound; it must stay below 100{NBSP}%. Random stimulus: random spikes. Exact stimulus: random spikes and "
-            "weights with which the sums of a layer have no rounding. \u201cTo the bit\u201d: nothing is rounded, and "
+            "weights with which the sums of a layer have no rounding. Range stimulus: inputs up to the largest counts. "
+            "Large batch: the random stimulus, repeated. \u201cTo the bit\u201d: nothing is rounded, and "
             "every bit is equal. \u201cBeyond\u201d: the number of values that differ by more than the bound.",
             class_="shares",
         ),

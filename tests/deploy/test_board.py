@@ -66,7 +66,8 @@ def test_three_commands_prove_a_board(run, built, name):
     tensorrt = said["backends"][1]
     assert tensorrt["backend"] == "TensorRT 10.3.0, NVIDIA Simulated"
     assert tensorrt["agreement"] == 1.0
-    assert {signal["scene"] for signal in tensorrt["signals"]} == {"windows", "drawn", "dyadic"}
+    assert {signal["scene"] for signal in tensorrt["signals"]} == {"windows", "drawn", "dyadic", "range"}
+    assert engine["largest_batch"] == 4
     assert sum(map(sum, (layer["unexplained"] for layer in tensorrt["layers"]))) == 0
 
 
@@ -171,6 +172,32 @@ def test_an_engine_whose_weights_are_one_percent_off_fails(run, simulated, bundl
     code, _, err = run("verify", bundle, "--backend", "tensorrt")
     assert code == 1
     assert "windows without an undecided neuron" in err
+
+
+LOST = """        shape = onnx.helper.make_node("Shape", ["rates before"], ["batch"], start=0, end=1)
+        large = onnx.helper.make_node("Greater", ["batch", "limit"], ["large"])
+        nothing = onnx.helper.make_node("Sub", ["rates before", "rates before"], ["nothing"])
+        chosen = onnx.helper.make_node("Where", ["large", "nothing", "rates before"], ["rates"])
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([LIMIT]), "limit"))
+        for node in model.graph.node:
+            node.output[:] = ["rates before" if name == "rates" else name for name in node.output]
+        model.graph.node.extend([shape, large, nothing, chosen])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "how"), [("12", "in a batch of 30 windows"), ("99", None)], ids=["above 12", "never"]
+)
+def test_an_engine_that_fails_in_its_largest_batch_is_found(run, simulated, bundle, tmp_path, limit, how):
+    """The golden vectors have 12 windows, the engine takes 30."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", faulty(tmp_path, BUILT, LOST.replace("LIMIT", limit) + BUILT))
+        assert run("build", bundle, "--target", "tensorrt", "--batch", "1:2:30")[0] == 0
+    code, out, err = run("verify", bundle, "--backend", "tensorrt", "--json")
+    assert json.loads(out)["engines"][0]["largest_batch"] == 30
+    assert code == (1 if how else 0)
+    assert how is None or how in err
 
 
 ZEROS = """        nothing = onnx.helper.make_node("Sub", ["rates before", "rates before"], ["rates"])

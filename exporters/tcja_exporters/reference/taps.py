@@ -20,11 +20,12 @@ from tcja_exporters import custom_op
 from tcja_exporters.modules import attention
 from tcja_exporters.modules.layers import PerStep, Readout, TetPerStep
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_runtime.bundle.signature import Layer, Tap
-from tcja_runtime.model_file.tensor_names import spikes_tensor
+from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap
+from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 _PER_STEP = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Linear)
 _OPERATORS = ("Conv", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "Gemm", "MatMul")
+_SIZES = ("Shape", "Size")
 _MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
 
 
@@ -46,6 +47,22 @@ def find_taps(network: nn.Module, model: onnx.ModelProto, time_steps: int) -> li
         if len(tensors) == 1 and not _is_current(model, tensors[0]):
             found.append(Tap(name=name, tensor=tensors[0], unfold=unfold, axes=axes))
     return found
+
+
+def signals_of_input(model: onnx.ModelProto, signature: NetworkSignature) -> list[str]:
+    """Return the names of the layers and taps that depend on the network's input even if all spikes are given.
+
+    Args:
+        model: the exported model of the network, with a node TcjaLif for each spiking layer.
+        signature: the signature of the network.
+    """
+    reached = {signature.input.name}
+    for node in model.graph.node:
+        if reached.intersection(node.input) and node.op_type not in (custom_op.NAME, *_SIZES):
+            reached.update(node.output)
+    tensors = {layer.name: current_tensor(layer.name) for layer in signature.layers}
+    tensors |= {tap.name: tap.tensor for tap in signature.taps}
+    return [name for name, tensor in tensors.items() if tensor in reached]
 
 
 def readout_input(network: nn.Module, model: onnx.ModelProto) -> Tap | None:

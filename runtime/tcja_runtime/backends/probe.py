@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +94,14 @@ class Probe:
         return self._forced(list(self._spikes.values()), taps, inputs, reference.spikes, self._gate_values(reference))
 
     def stimulated(
-        self, inputs: Floats, spikes: Mapping[str, Spikes], weights: Mapping[str, Floats] | None = None
+        self,
+        inputs: Floats,
+        spikes: Mapping[str, Spikes],
+        weights: Mapping[str, Floats] | None = None,
+        *,
+        signals: Collection[str] | None = None,
     ) -> Observation:
-        """Returns all signals and the output of the network if the spikes of all layers are given.
+        """Returns signals and the output of the network if the spikes of all layers are given.
 
         The neurons of the network are not computed.
 
@@ -105,8 +110,13 @@ class Probe:
             spikes: the given spikes of each layer, bool [T, N, ...].
             weights: by the name of a tensor in the model, values that replace the network's weights; None keeps the
                 network's weights.
+            signals: the names of the signals to return; None for all.
         """
-        return self._forced([], self._signature.taps, inputs, spikes, weights or {}, once=True)
+        taps = [tap for tap in self._signature.taps if signals is None or tap.name in signals]
+        layers = [name for name in self._spikes if signals is None or name in signals]
+        outputs = [self._signature.output, *map(current_tensor, layers), *(tap.tensor for tap in taps)]
+        given, feeds = self._given(inputs, spikes, weights or {})
+        return self._observed(outputs, given, feeds, once=True)
 
     def neurons(self, name: str, current: Floats) -> Values:
         """Returns the output of a layer's neurons, 0 or 1, for given input currents.
@@ -143,16 +153,20 @@ class Probe:
         inputs: Floats,
         spikes: Mapping[str, Spikes],
         values: Mapping[str, Floats],
-        *,
-        once: bool = False,
     ) -> Observation:
         currents = [current_tensor(layer) for layer in self._spikes]
         outputs = [self._signature.output, *fired, *currents, *(tap.tensor for tap in taps)]
+        return self._observed(outputs, *self._given(inputs, spikes, values))
+
+    def _given(
+        self, inputs: Floats, spikes: Mapping[str, Spikes], values: Mapping[str, Floats]
+    ) -> tuple[dict[str, Dimensions], dict[str, Floats]]:
+        """The dimensions of all tensors that are given to a part, and all of its inputs, by the tensor's name."""
         given: dict[str, Dimensions] = {self._spikes[name]: (None,) * array.ndim for name, array in spikes.items()}
         given |= {name: (None,) * array.ndim for name, array in values.items()}
         feeds = {given_tensor(self._spikes[name]): array.astype(np.float32) for name, array in spikes.items()}
         feeds |= {given_tensor(name): array for name, array in values.items()}
-        return self._observed(outputs, given, {**self._fed(inputs), **feeds}, once=once)
+        return given, {**self._fed(inputs), **feeds}
 
     def _observed(
         self, outputs: list[str], given: Mapping[str, Dimensions], feeds: Mapping[str, Floats], *, once: bool = False

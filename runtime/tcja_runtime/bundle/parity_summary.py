@@ -27,6 +27,7 @@ class ParitySummary:
         not_run: the reason why each engine that was not run was left out, a sentence each.
         anytime: how early the network predicts its final class, with the keys of parity.json.
         untold: the reasons why parts of `anytime` are missing, a sentence each.
+        largest_count: the largest count that inputs were judged up to; 0 where inputs are not counts.
 
     A bundle of another version of this tool may lack some fields, and may have fields that are not known here. The
     first get their defaults; the second are left out.
@@ -46,5 +47,6 @@ class ParitySummary:
     not_run: list[str] = dataclasses.field(default_factory=list)
     anytime: list[Json] = dataclasses.field(default_factory=list)
     untold: list[str] = dataclasses.field(default_factory=list)
+    largest_count: int = 0
 
     TAKES_MORE: ClassVar[bool] = True  # parity of another version may have other fields

@@ -16,9 +16,10 @@ The arrays `likeliest`, `early`, `shown` and `answered` (the digest) are the ref
 (`tcja_runtime.evidence.predictions.Predictions`). They are for all windows of the data of the export; the N windows in
 the file are the first of these.
 
-The array `scenes` has the names of the random and the exact stimulus. The inputs and spikes of the stimuli can be made
-again (`tcja_runtime.evidence.stimulus`), so the file only holds what the reference computed from them. The names of
-these arrays begin with ``SCENE/``, where SCENE is the name of the stimulus.
+The array `scenes` has the names of the stimuli: random, exact and range. Their inputs and spikes can be made again
+(`tcja_runtime.evidence.stimulus`, `tcja_runtime.evidence.input_range`), so the file only holds what the reference
+computed from them. The names of these arrays begin with ``SCENE/``, where SCENE is the name of the stimulus. `largest`
+is the largest count of the range stimulus; a file without it has no range stimulus.
 
 The results of the reference (`tcja_runtime.evidence.trace.Reference`), for the windows and for each stimulus:
 
@@ -40,7 +41,7 @@ import numpy.typing as npt
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.windows import InMemoryWindows, Windows
 from tcja_runtime.errors import BadInput
-from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence import input_range, stimulus
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
 from tcja_runtime.files import npz
@@ -87,9 +88,10 @@ class Golden:
         samples: the windows.
         spikes: the packed spikes of each layer for the windows, in the order in which the layers fire.
         recorded: the reference's results for the windows without the spikes: `recorded.spikes` is empty.
-        scenes: the reference's results for the random and the exact stimulus, by the name of the stimulus.
+        scenes: the reference's results for each stimulus, by the name of the stimulus.
         predictions: the reference's predictions for all windows of the data of the export, of which `samples` are the
             first; `Predictions.none()` if the network does not classify.
+        largest: the largest count of the range stimulus; 0 without this stimulus.
     """
 
     samples: InMemoryWindows
@@ -97,6 +99,7 @@ class Golden:
     recorded: Reference
     scenes: Mapping[str, Reference]
     predictions: Predictions
+    largest: int = 0
 
     def batches(self, size: int) -> Iterator[Recording]:
         """Yields the windows with the reference's results, `size` windows at a time."""
@@ -108,11 +111,24 @@ class Golden:
         return Recording(self.samples.inputs[part], self.reference(part))
 
     def stimuli(self, contract: InputContract) -> dict[str, Recording]:
-        """Returns the random and the exact stimulus with the reference's results, by the name of the stimulus."""
+        """Returns the stimuli with the reference's results, by the name of the stimulus."""
         return {
-            scene: Recording(stimulus.inputs(contract, len(reference)), reference)
+            scene: Recording(
+                input_range.inputs(contract, len(reference), self.largest)
+                if scene == input_range.RANGE
+                else stimulus.inputs(contract, len(reference)),
+                reference,
+            )
             for scene, reference in self.scenes.items()
         }
+
+    def largest_count(self, contract: InputContract) -> int:
+        """Returns the largest count that the range stimulus has; 0 if inputs are not counts, or without this stimulus.
+
+        Args:
+            contract: the input contract of the network.
+        """
+        return self.largest if contract.scaling == "counts" else 0
 
     def reference(self, part: slice) -> Reference:
         """Returns the reference's results for a part of the windows, with the spikes."""
@@ -132,6 +148,7 @@ class Recorder:
         self._parts: list[tuple[dict[str, PackedSpikes], Reference]] = []
         self._room: int | None = None
         self._scenes: dict[str, Reference] = {}
+        self._largest = 0
 
     def add(self, reference: Reference) -> None:
         """Keep windows of a batch until MAX_WINDOWS or MAX_BYTES is reached; at least one window is kept.
@@ -150,14 +167,17 @@ class Recorder:
             self._parts.append((packed_spikes, dataclasses.replace(kept, spikes={})))
             self._room -= len(kept)
 
-    def add_scene(self, name: str, reference: Reference) -> None:
+    def add_scene(self, name: str, reference: Reference, largest: int = 0) -> None:
         """Keep the reference's results for a stimulus.
 
         Args:
-            name: the name of the stimulus, RANDOM or EXACT of `tcja_runtime.evidence.stimulus`.
+            name: the name of the stimulus, such as RANDOM of `tcja_runtime.evidence.stimulus`.
             reference: the results.
+            largest: the largest count of the range stimulus; not used for others.
         """
         self._scenes[name] = reference
+        if name == input_range.RANGE:
+            self._largest = largest
 
     def golden(self, windows: Windows, predictions: Predictions) -> Golden:
         """Returns the golden vectors.
@@ -176,7 +196,7 @@ class Recorder:
         samples = InMemoryWindows(
             inputs=next(first.batches(len(first))), labels=first.labels, source=windows.source, real=windows.real
         )
-        return Golden(samples, spikes, recorded, self._scenes, predictions)
+        return Golden(samples, spikes, recorded, self._scenes, predictions, self._largest)
 
 
 def save(path: Path, golden: Golden, contract: InputContract) -> None:
@@ -192,6 +212,7 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
         "early": golden.predictions.early,
         "shown": golden.predictions.shown,
         "scenes": np.array(list(golden.scenes), dtype=np.str_),
+        "largest": np.array(golden.largest),
         **_arrays(golden.recorded),
     }
     if golden.samples.labels is not None:
@@ -238,7 +259,9 @@ def load(path: Path, contract: InputContract) -> Golden:
             digest=str(arrays["answered"]),
             labels=samples.labels,
         )
-        return Golden(samples, spikes, _reference(arrays, "", {}, undecided), scenes, predictions)
+        largest = int(arrays.get("largest", 0))
+        _check("largest", 0 <= largest <= input_range.LARGEST and (largest > 0) == (input_range.RANGE in scenes))
+        return Golden(samples, spikes, _reference(arrays, "", {}, undecided), scenes, predictions, largest)
     except BadInput as error:
         raise BadInput(f"{error}; copy the bundle again") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -23,6 +23,7 @@ from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.evidence.trace import Spikes
 
 Bytes = npt.NDArray[np.uint8]
+Raw = npt.NDArray[np.uint64]
 
 RANDOM, EXACT = "drawn", "dyadic"
 """The names of the stimuli: the random stimulus has the network's own weights, the exact stimulus random weights."""
@@ -104,7 +105,7 @@ def exact_weights(weights: Sequence[Weight]) -> dict[str, Floats]:
     return drawn
 
 
-def ties(layer: Layer, time_steps: int) -> Floats:
+def ties(layer: Layer, time_steps: int, windows: int = 2) -> Floats:
     """Returns random currents that often bring the membranes of a layer exactly to their threshold (a tie).
 
     Real data hardly ever makes ties. With these currents, mistakes in the neuron of a model change its spikes:
@@ -116,9 +117,10 @@ def ties(layer: Layer, time_steps: int) -> Floats:
     Args:
         layer: the layer.
         time_steps: T.
+        windows: N. The currents are the same for every N; with more windows there are fewer neurons.
 
     Returns:
-        The currents, float32 [T, 2, neurons, 1, ...], with as many axes as the layer's currents.
+        The currents, float32 [T, N, neurons, 1, ...], with as many axes as the layer's currents.
     """
     neuron = layer.neuron
     shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
@@ -126,7 +128,9 @@ def ties(layer: Layer, time_steps: int) -> Floats:
     ties = (random.integers(-4, 9, shape) * (neuron.threshold / (2 * neuron.gain))).astype(np.float32)
     current = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], shape).astype(np.float32))
     chosen: Floats = np.where(random.integers(0, 2, shape) == 0, ties, current)
-    return chosen
+    neurons = 2 * _RANDOM_NEURONS // windows
+    flat = chosen.reshape(time_steps, -1)[:, : windows * neurons]
+    return np.ascontiguousarray(flat.reshape(time_steps, windows, neurons, *shape[3:]))
 
 
 def currents(layer: Layer, time_steps: int) -> Floats:
@@ -165,13 +169,14 @@ def places(shape: tuple[int, ...], most: int) -> npt.NDArray[np.int64]:
 
 
 def _numbers(name: str, n: int) -> npt.NDArray[np.int64]:
-    return (_raw(name, n) >> np.uint64(1)).astype(np.int64)
+    return (raw_bits(name, n) >> np.uint64(1)).astype(np.int64)
 
 
 def _bytes(name: str, n: int) -> Bytes:
-    return _raw(name, -(-n // 8)).astype("<u8").view(np.uint8)[:n]
+    return raw_bits(name, -(-n // 8)).astype("<u8").view(np.uint8)[:n]
 
 
-def _raw(name: str, n: int) -> npt.NDArray[np.uint64]:
+def raw_bits(name: str, n: int) -> Raw:
+    """Returns n random numbers of 64 bits; the hash of the name is the seed."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     return np.asarray(np.random.PCG64(seed).random_raw(n), np.uint64)

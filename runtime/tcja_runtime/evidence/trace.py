@@ -10,7 +10,7 @@ The reference is the trained network, computed in float64. Spikes and signals ar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,18 @@ class Witnesses:
         return Witnesses(
             self.window[kept] - np.int32(start), self.element[kept], self.values[:, kept], self.bounds[:, kept]
         )
+
+    def repeated(self, windows: npt.NDArray[np.intp], most: int) -> Witnesses:
+        """Returns a sample of the elements for windows that are repeated.
+
+        Args:
+            windows: for each window of the result, the number of the window that is repeated there.
+            most: the largest number of elements in a window of the result.
+        """
+        kept = [at[:: -(-len(at) // most)] for at in (np.flatnonzero(self.window == each) for each in windows)]
+        chosen = np.concatenate(kept)
+        numbers = np.repeat(np.arange(len(windows), dtype=np.int32), list(map(len, kept)))
+        return Witnesses(numbers, self.element[chosen], self.values[:, chosen], self.bounds[:, chosen])
 
     @classmethod
     def joined(cls, parts: Sequence[Witnesses], sizes: Sequence[int]) -> Witnesses:
@@ -118,6 +130,11 @@ class Reference:
             step_output=None if self.step_output is None else self.step_output[:, part],
         )
 
+    def only(self, signals: Collection[str]) -> Reference:
+        """Returns the results with the witnesses of some signals only."""
+        kept = {name: found for name, found in self.witnesses.items() if name in signals}
+        return dataclasses.replace(self, witnesses=kept)
+
     @classmethod
     def joined(cls, parts: Sequence[Reference]) -> Reference:
         """Returns the results of several runs as those of one run over all their windows."""
@@ -149,6 +166,23 @@ class Recording:
     inputs: Floats
     reference: Reference
     estimated: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def repeated(self, n: int, most: int) -> Recording:
+        """Returns n windows: those of a stimulus, repeated in their order.
+
+        Args:
+            n: the number of windows.
+            most: the largest number of witnesses of a signal in a window.
+        """
+        at, reference = np.arange(n) % len(self.inputs), self.reference
+        repeated = Reference(
+            output=reference.output[at],
+            output_bound=reference.output_bound[at],
+            spikes={name: spikes[:, at] for name, spikes in reference.spikes.items()},
+            undecided={},
+            witnesses={name: found.repeated(at, most) for name, found in reference.witnesses.items()},
+        )
+        return Recording(self.inputs[at], repeated, self.estimated)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

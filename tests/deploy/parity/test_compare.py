@@ -47,7 +47,8 @@ def test_every_signal_is_judged_in_every_scene(bundle, name):
     drawn = layers | {tap.name for tap in opened.manifest.taps}
     assert len(drawn) > len(always) > len(layers)
     found = {(signal.scene, signal.signal): signal for signal in report.backends[0].signals}
-    scenes = {"windows": always, "drawn": drawn, "dyadic": drawn}
+    first = opened.manifest.layers[0].name
+    scenes = {"windows": always, "drawn": drawn, "dyadic": drawn, "range": {first}, "wide": layers}
     expected = {(scene, signal) for scene, signals in scenes.items() for signal in {*signals, OUTPUT}}
     assert found.keys() == expected
     assert all(signal.share < 0.7 and signal.seen for signal in found.values())
@@ -127,7 +128,7 @@ def replaced(bundle, **changes) -> None:
     recorder = golden.Recorder()
     recorder.add(dataclasses.replace(vectors.reference(slice(None)), **changes))
     for scene, recorded in vectors.scenes.items():
-        recorder.add_scene(scene, recorded)
+        recorder.add_scene(scene, recorded, vectors.largest)
     golden.save(
         bundle / "golden.npz",
         recorder.golden(vectors.samples, vectors.predictions),
@@ -201,7 +202,7 @@ def test_windows_are_run_together_too(bundle, monkeypatch, windows):
     recorder = golden.Recorder()
     recorder.add(vectors.reference(slice(windows)))
     for scene, recorded in vectors.scenes.items():
-        recorder.add_scene(scene, recorded)
+        recorder.add_scene(scene, recorded, vectors.largest)
     golden.save(
         bundle / "golden.npz",
         recorder.golden(vectors.samples.first(windows), vectors.predictions),
