@@ -78,10 +78,7 @@ def compare(
     failures = Failures(signature)
     check_neurons(probes, signature, failures, (2, large_batch) if large_batch > 2 else (2,))
     signals = SignalCheck(probes[0], failures)
-    for scene in scenes:
-        check_scene(scene, scenes[scene], probes, signature, signals)
-    if large_batch:
-        check_large_batch(scenes[RANDOM], large_batch, probes, signature, signals)
+    _check_stimuli(scenes, large_batch, probes, signature, signals)
     flips = FlipCheck(probes, signature, signals, failures)
     free_run = FreeRunCheck(probes[0], signature, failures)
     batches = itertools.chain([first], recordings)
@@ -123,6 +120,20 @@ def with_statistics(parity: Parity, statistics: Agreement | None) -> Parity:
         )
         failures = [*failures, Failure(kind="accuracy", text=text, model=parity.model)]
     return dataclasses.replace(parity, statistics=statistics, failures=failures)
+
+
+def _check_stimuli(
+    scenes: Mapping[str, Recording],
+    large_batch: int,
+    probes: Sequence[Probe],
+    signature: NetworkSignature,
+    signals: SignalCheck,
+) -> None:
+    """Check all signals on each stimulus, and in a large batch of the random one (`compare`)."""
+    for scene in scenes:
+        check_scene(scene, scenes[scene], probes, signature, signals)
+    if large_batch:
+        check_large_batch(scenes[RANDOM], large_batch, probes, signature, signals)
 
 
 def _check_shapes(probes: Sequence[Probe], recording: Recording) -> None:
