@@ -27,7 +27,8 @@ $(TESTABLE): $(INSTALLED)
 
 # Compilers and other people's releases, most of which cannot be installed beside each other.
 $(ALL_TESTABLE): $(TESTABLE)
-	$(PIP) -c constraints.txt --no-deps evio faery
+	$(PIP) -c constraints.txt --no-deps evio faery hdf5plugin
+	$(PIP) -c constraints.txt --no-deps rosbags apsw backports.zstd lz4 ruamel.yaml typing_extensions
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BESIDE)/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
 	# For the neuron's kernel, none of which needs a GPU: CUDA's compilers and assemblers, TensorRT's

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import FORMATS
+from tcja_runtime.events import FORMATS, is_recording_folder
 
 SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix in each.suffixes)))
 """The suffixes of data files. Files with other suffixes are skipped."""
@@ -29,16 +29,23 @@ def data_files(path: Path) -> list[Path]:
     Raises:
         BadInput: the folder has no data files, a folder in it cannot be read, or a link leads back to a folder above.
     """
-    if not path.is_dir():
+    if not path.is_dir() or is_recording_folder(path):
         return [path]
-    found = sorted(file for file in _below(path, ()) if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = sorted(filter(_is_data, _below(path, ())))
     if not found:
         raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(SUFFIXES))}")
     return found
 
 
+def _is_data(path: Path) -> bool:
+    """Whether a path is a data file, or a folder that is one recording."""
+    return is_recording_folder(path) or (path.suffix.lower() in SUFFIXES and path.is_file())
+
+
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """Yields the files in a folder and in all folders below it, without hidden files and folders.
+
+    A folder that is one recording is yielded as a file.
 
     Args:
         folder: the folder.
@@ -57,7 +64,7 @@ def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     for each in within:
         if each.name.startswith("."):
             continue
-        if each.is_dir():
+        if each.is_dir() and not is_recording_folder(each):
             yield from _below(each, (*above, place))
         else:
             yield each

@@ -29,11 +29,12 @@ class _Content:
 
     @functools.cached_property
     def checks(self) -> tuple[int, int]:
-        """The size of the file in bytes, and the CRC-32 of its bytes."""
+        """The size of the file, or of the files in a folder, in bytes, and the CRC-32 of the bytes."""
         size = check = 0
-        with self.file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                size, check = size + len(block), zlib.crc32(block, check)
+        for file in filter(Path.is_file, sorted(self.file.iterdir()) if self.file.is_dir() else [self.file]):
+            with file.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    size, check = size + len(block), zlib.crc32(block, check)
         return size, check
 
 

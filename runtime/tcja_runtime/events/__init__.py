@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, ReadOptions, Recording, Source
-from tcja_runtime.events.formats.registry import FORMATS, Format, format_of, recording
+from tcja_runtime.events.formats.registry import FORMATS, Format, format_of, is_recording_folder, recording
 from tcja_runtime.events.labels import Segment, segments
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Segment",
     "Source",
     "format_of",
+    "is_recording_folder",
     "recording",
     "segments",
 ]

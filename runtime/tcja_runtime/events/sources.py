@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import Events, ReadOptions, Recording, Source, recording
+from tcja_runtime.events import Events, ReadOptions, Recording, Source, is_recording_folder, recording
 from tcja_runtime.events.byte_source import BLOCK, ByteSource, ByteStream, new_decoder, readable
 from tcja_runtime.events.clock import ContinuousClock
 from tcja_runtime.events.formats.registry import format_by_suffix
@@ -58,7 +58,7 @@ def open_source(
     address = "://" in source
     path = Path(source)
     pipe = not address and (source == "-" or path.is_fifo())
-    if not (address or pipe or path.is_file()):
+    if not (address or pipe or path.is_file() or is_recording_folder(path)):
         missing = "is neither a file nor a FIFO" if path.exists() else "does not exist"
         raise BadInput(f"{source} {missing}; sources are files, FIFOs, - for standard input, {ADDRESSES}")
     if not (address or pipe or follow):

@@ -19,6 +19,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Events, recording
 
 from . import writers
+from .mutations import mutated
 from .reading import fed, listed
 
 BYTES = [name for name, each in FORMATS.items() if each.decoder is not None]
@@ -38,30 +39,6 @@ def no_hang(seconds: int = 20) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def mutated(rng: random.Random, data: bytes) -> bytes:
-    """One of the ways in which files are damaged."""
-    out = bytearray(data)
-    at = rng.randrange(len(out)) if rng.random() < 0.6 else rng.randrange(min(len(out), 400))
-    how = rng.choice(["flip", "overwrite", "insert", "delete", "splice", "repeat", "empty"])
-    if how == "flip":
-        for _ in range(rng.randrange(1, 6)):
-            out[min(at + rng.randrange(40), len(out) - 1)] ^= 1 << rng.randrange(8)
-    elif how == "overwrite":
-        out[at : at + rng.randrange(1, 20)] = rng.choice([b"\xff", b"\0", b"\n", b"#", b"%"]) * rng.randrange(1, 20)
-    elif how == "insert":
-        out[at:at] = rng.randbytes(rng.randrange(1, 20))
-    elif how == "delete":
-        del out[at : at + rng.randrange(1, 20)]
-    elif how == "splice":
-        other = rng.randrange(len(out))
-        out[at : at + 64] = out[other : other + rng.randrange(1, 64)]
-    elif how == "repeat":
-        out[at:at] = out[at : at + rng.randrange(1, 200)]
-    else:
-        out[at : at + rng.randrange(1, 200)] = b""
-    return bytes(out)
-
-
 def checked(file: Path, name: str) -> list[writers.Event] | None:
     """Its events; None where it is refused, in one line that names it and, of bytes, where."""
     try:
@@ -78,7 +55,7 @@ def checked(file: Path, name: str) -> list[writers.Event] | None:
     return None
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "aedat4"])
+@pytest.mark.parametrize("name", [name for name in writers.FORMATS if name != "aedat4"])
 def test_mutations(tmp_path, name):
     made = writers.FORMATS[name]
     data = made.write(writers.some(made, 300))

@@ -16,7 +16,7 @@ from tcja_runtime.events import FORMATS, Segment, format_of, recording, segments
 from . import writers
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", writers.FORMATS)
 def test_content_tells_the_format_whatever_the_file_is_called(tmp_path, name):
     made = writers.FORMATS[name]
     data = made.write(writers.some(made, 5))
@@ -115,7 +115,7 @@ def test_content_counts_more_than_the_suffix(tmp_path):
         assert recording(tmp_path / file).format == name
 
 
-@pytest.mark.parametrize("name", [None, *FORMATS])
+@pytest.mark.parametrize("name", [None, *writers.FORMATS])
 def test_what_is_no_file(tmp_path, name):
     if name == "aedat4":
         pytest.importorskip("aedat")
@@ -137,8 +137,8 @@ def test_what_is_no_file(tmp_path, name):
 
 def test_a_format_that_there_is_not(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
-    with pytest.raises(BadInput, match=r"^there is no format 'h5'; choose one of aedat2, aedat3, aedat4, atis, "):
-        recording(tmp_path / "a", "h5")
+    with pytest.raises(BadInput, match=r"^there is no format 'h6'; choose one of aedat2, aedat3, aedat4, atis, "):
+        recording(tmp_path / "a", "h6")
 
 
 def test_a_file_that_is_gone_when_it_is_read(tmp_path):
@@ -191,6 +191,17 @@ def test_without_the_package(tmp_path, monkeypatch):
     (tmp_path / "a.aedat4").write_bytes(writers.aedat4([(1, 2, 3, 1)]))
     with pytest.raises(Unavailable, match=r"is AEDAT 4; the package aedat, .*, is missing: pip install aedat$"):
         recording(tmp_path / "a.aedat4")
+
+
+def test_a_bag_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("tcja_runtime.events.formats.rosbag2.importlib.util.find_spec", lambda _: None)
+    (tmp_path / "a.mcap").write_bytes(b"\x89MCAP0\r\n")
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "metadata.yaml").touch()
+    for name in ("a.mcap", "bag"):
+        said = rf"{name} is a bag of ROS 2; the package rosbags, which reads it, is missing: pip install rosbags$"
+        with pytest.raises(Unavailable, match=said):
+            recording(tmp_path / name)
 
 
 @pytest.mark.parametrize("number", ["2.3.0", None])

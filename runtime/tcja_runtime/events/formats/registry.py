@@ -18,10 +18,10 @@ from pathlib import Path
 from tcja_runtime.errors import BadInput, Damaged
 from tcja_runtime.events.byte_recording import ByteRecording, beginning
 from tcja_runtime.events.event import Decoder, ReadOptions, Recording
-from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_packets, unread
+from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_packets, rosbag2, unread
 from tcja_runtime.events.formats.aedat2 import Aedat2
 from tcja_runtime.events.formats.aedat3 import Aedat3
-from tcja_runtime.events.formats.arrays import numpy_files
+from tcja_runtime.events.formats.arrays import hdf5, numpy_files
 from tcja_runtime.events.formats.atis import Atis
 from tcja_runtime.events.formats.dat import Dat
 from tcja_runtime.events.formats.evt.evt2 import Evt2
@@ -93,6 +93,16 @@ _ROWS = (
     _decoded("evt21", "Prophesee .raw, EVT 2.1", (".raw",), Evt21),
     _decoded("evt3", "Prophesee .raw, EVT3", (".raw",), Evt3),
     Format(
+        name="hdf5",
+        title="HDF5 of events, as DSEC's and Metavision's",
+        suffixes=(".h5", ".hdf5"),
+        decoder=None,
+        open=hdf5.open_recording,
+        first=(hdf5.FIRST,),
+        package=hdf5.PACKAGE,
+        takes=("time_unit", "columns", "topic"),
+    ),
+    Format(
         name="npy",
         title="an .npy of events, as tonic's",
         suffixes=(".npy",),
@@ -109,6 +119,16 @@ _ROWS = (
         open=numpy_files.open_npz,
         first=(numpy_files.FIRST_NPZ,),
         takes=("time_unit", "columns"),
+    ),
+    Format(
+        name="rosbag2",
+        title="a bag of ROS 2 with EventPacket messages",
+        suffixes=(".mcap", ".db3"),
+        decoder=None,
+        open=rosbag2.open_recording,
+        first=(rosbag2.FIRST_MCAP, rosbag2.FIRST_DB3),
+        package=rosbag2.PACKAGE,
+        takes=("topic",),
     ),
 )
 FORMATS = {row.name: row for row in _ROWS}
@@ -158,6 +178,11 @@ def _prophesee_format(head: bytes) -> str | None:
     return _EVT.get(version, "evt2")  # whose decoder refuses other versions
 
 
+def is_recording_folder(path: Path) -> bool:
+    """Whether a path is a folder that is one recording: a bag of ROS 2."""
+    return rosbag2.is_bag(path)
+
+
 def format_by_suffix(path: Path) -> str | None:
     """Returns the name of the format that a file has by its suffix; None if the suffix is not ".bin" (ATIS).
 
@@ -177,7 +202,7 @@ def recording(
     beginning, this is found when its chunks are read.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a bag of ROS 2.
         format: the name of the file's format in `FORMATS`; None finds the format from the content of the file, or else
             from its suffix.
         options: what the user says about the file; None for nothing.
@@ -205,6 +230,8 @@ def _found_format(path: Path) -> str:
         BadInput: there is no such file, or the format cannot be found.
         Damaged: the header of the file is damaged.
     """
+    if rosbag2.is_bag(path):
+        return "rosbag2"
     head = beginning(path, _HEAD)
     try:
         found = format_of(head) or format_by_suffix(path)

@@ -1,0 +1,312 @@
+"""Bags of ROS 2 with events, read with the package `rosbags`: folders with a metadata.yaml, .mcap and .db3 files.
+
+Two kinds of messages are read:
+
+    event_camera_msgs/msg/EventPacket   words of EVT2 or EVT3, a packet after the other; `encoding` says which
+    dvs_msgs/msg/EventArray             events one by one, with x, y, a time of ROS and a polarity
+
+Packets are numbered. Where numbers are missing, packets were lost on their way. They are counted, and the words after
+them are read as words after a gap: the time and place that were set before it are not used.
+
+Source: the packages event_camera_msgs and dvs_msgs of ROS; Bernd Pfrommer's metavision_driver, which writes packets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import struct
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.errors import BadInput, Damaged, TcjaError, Unavailable
+from tcja_runtime.events.byte_recording import beginning
+from tcja_runtime.events.event import CHUNK, Events, ReadOptions
+from tcja_runtime.events.formats.evt.evt2 import Evt2
+from tcja_runtime.events.formats.evt.evt3 import Evt3
+
+PACKAGE = "rosbags"
+FIRST_MCAP, FIRST_DB3 = b"\x89MCAP0\r\n", b"SQLite format 3\0"
+_METADATA = "metadata.yaml"
+_TOGETHER = CHUNK // 4  # events; those of small messages are joined until they are as many
+_WORDS: dict[str, tuple[type[Evt2], int]] = {"evt2": (Evt2, 34), "evt3": (Evt3, 24)}
+"""The decoder of each encoding of packets, and the bits of the camera's clock, which counts microseconds."""
+
+_PACKET = """std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+"""
+_PACKETS = ("event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray")
+_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
+
+
+class _Messages(Protocol):
+    """Reads the messages of one topic, in their order."""
+
+    sensor: tuple[int, int] | None
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
+    def events(self, message: bytes) -> Events:
+        """Returns the events of the next message.
+
+        Raises:
+            Damaged: the message is not valid; the offset has no meaning.
+        """
+        ...
+
+
+@dataclasses.dataclass
+class Bag:
+    """A `Recording` in a bag of ROS 2.
+
+    Attributes:
+        path: the folder or file.
+        topic: the topic of the events.
+        kind: the type of its messages.
+        sensor: the rows and columns of the camera, from the first message; None if it does not say them.
+        format: "rosbag2".
+        remarks: notes on packets and events that were left out, when the bag was read last.
+    """
+
+    path: Path
+    topic: str
+    kind: str
+    sensor: tuple[int, int] | None = None
+    format: str = "rosbag2"
+    remarks: tuple[str, ...] = ()
+
+    def chunks(self) -> Iterator[Events]:
+        """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
+        reader = _reader_of(self.kind)
+        held: list[Events] = []
+        for events in self.messages(reader):
+            held.append(events)
+            if sum(map(len, held)) >= _TOGETHER:
+                yield from _cut(Events.joined(held))
+                held = []
+        yield from _cut(Events.joined(held))
+        self.remarks = reader.remarks
+
+    def messages(self, reader: _Messages) -> Generator[Events, None, None]:
+        """Yields the events of each message.
+
+        Raises:
+            BadInput: the bag cannot be read, or a message is not valid.
+        """
+        with _opened(self.path) as bag:
+            wanted = [each for each in bag.connections if each.topic == self.topic]
+            for number, (_, _, content) in enumerate(bag.messages(wanted), 1):
+                try:
+                    yield reader.events(content)
+                except Damaged as damaged:
+                    what = f"message {number:,} of topic {self.topic}: {damaged.what}"
+                    raise BadInput(f"{self.path}: {what}") from None
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a folder with a bag of ROS 2."""
+    try:
+        return path.is_dir() and (path / _METADATA).is_file()
+    except (OSError, ValueError):  # no path at all, such as one that is too long
+        return False
+
+
+def open_recording(path: Path, options: ReadOptions) -> Bag:
+    """Open a bag, and read its first message.
+
+    Raises:
+        BadInput: the bag cannot be read, has no events, or has several topics of events and the user chooses none.
+        Unavailable: the package rosbags is not installed.
+    """
+    if not is_bag(path):
+        beginning(path, 1)
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise Unavailable(
+            f"{path} is a bag of ROS 2; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}"
+        )
+    with _opened(path) as bag:
+        kinds = {each.topic: each.msgtype for each in bag.connections if each.msgtype in (*_PACKETS, *_ARRAYS)}
+        others = ", ".join(sorted(f"{each.topic} ({each.msgtype})" for each in bag.connections)) or "none"
+    if not kinds:
+        raise BadInput(f"{path} has no topic of {_PACKETS[0]} or {_ARRAYS[0]}; its topics are {others}")
+    topics = ", ".join(sorted(kinds))
+    if options.topic is None and len(kinds) > 1:
+        raise BadInput(f"{path} has events in the topics {topics}; choose one of them with `topic`")
+    topic = next(iter(kinds)) if options.topic is None else options.topic
+    if topic not in kinds:
+        raise BadInput(f"{path} has no events in `topic` {topic}; it has them in {topics}")
+    found = Bag(path, topic, kinds[topic])
+    reader = _reader_of(found.kind)
+    with contextlib.closing(found.messages(reader)) as messages:
+        next(messages, None)
+    return dataclasses.replace(found, sensor=reader.sensor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A context with the open bag. Errors of the package in the block raise a `BadInput`."""
+    from rosbags.rosbag2 import Reader
+
+    try:
+        with Reader(path) as bag:
+            yield bag
+    except (TcjaError, GeneratorExit):
+        raise
+    except Exception as error:  # the package raises errors of many types for a damaged bag
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path} is damaged, or is not a bag of ROS 2: {reason}") from error
+
+
+def _cut(events: Events) -> Iterator[Events]:
+    return (events[at : at + CHUNK] for at in range(0, len(events), CHUNK))
+
+
+def _reader_of(kind: str) -> _Messages:
+    return _Packets() if kind in _PACKETS else _Arrays()
+
+
+class _Packets:
+    """Reads `EventPacket` messages."""
+
+    def __init__(self) -> None:
+        self.sensor: tuple[int, int] | None = None
+        self._decode = _packet_decoder()
+        self._decoder: Evt2 | None = None
+        self._encoding, self._bits = "", 0
+        self._next: int | None = None  # the number of the next packet
+        self._stamp = 0  # of the last packet, in nanoseconds
+        self._missing = self._gaps = self._back = self._long = 0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Notes on the packets that are missing, and on the events that were left out."""
+        found = list(self._decoder.remarks) if self._decoder else []
+        if self._missing:
+            places = "one place" if self._gaps == 1 else f"{self._gaps:,} places"
+            found.append(f"{self._missing:,} packets are missing in {places}; their events are lost")
+        if self._back:
+            found.append(f"times that the numbers of packets go back, as after a restart of the camera: {self._back:,}")
+        if self._long:
+            found.append(
+                f"gaps that are longer than half of the range of the camera's clock: {self._long:,}; times after them "
+                "may be too early"
+            )
+        return tuple(found)
+
+    def events(self, message: bytes) -> Events:
+        packet = self._decode(message)
+        stamp = packet.header.stamp.sec * 10**9 + packet.header.stamp.nanosec
+        if self._decoder is None:
+            self._begin(packet)
+        elif packet.encoding != self._encoding:
+            raise Damaged(0, f"its encoding is {packet.encoding}, that of the packets before is {self._encoding}")
+        if self._decoder is None:
+            raise AssertionError
+        if self._next is not None and packet.seq != self._next:
+            self._decoder.skip_gap()
+            self._missing += max(0, packet.seq - self._next)
+            self._gaps += packet.seq > self._next
+            self._back += packet.seq < self._next
+            self._long += stamp - self._stamp >= 1000 << (self._bits - 1)
+        self._next, self._stamp = packet.seq + 1, stamp
+        found = self._decoder.feed(packet.events.tobytes())
+        self._decoder.finish()
+        return found
+
+    def _begin(self, packet: Any) -> None:
+        """Make the decoder of the encoding that the first packet names."""
+        self._encoding = packet.encoding
+        if packet.encoding not in _WORDS or packet.is_bigendian:
+            order = ", with the highest byte first" if packet.is_bigendian else ""
+            raise Damaged(0, f"its encoding is {packet.encoding!r}{order}; only {' and '.join(_WORDS)} can be read")
+        kind, self._bits = _WORDS[packet.encoding]
+        self._decoder = kind()
+        header = f"% evt {self._decoder.version}\n"
+        if packet.height and packet.width:
+            self.sensor = packet.height, packet.width
+            header += f"% geometry {packet.width}x{packet.height}\n"
+        self._decoder.feed(f"{header}% end\n".encode())
+
+
+def _packet_decoder() -> Callable[[bytes], Any]:
+    """Returns a function that decodes an `EventPacket` with the package rosbags."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    types.register(get_types_from_msg(_PACKET, _PACKETS[0]))
+
+    def decode(message: bytes) -> Any:
+        try:
+            return types.deserialize_cdr(message, _PACKETS[0])
+        except Exception as error:  # the package raises errors of many types for a damaged message
+            raise Damaged(0, f"it is damaged: {error or type(error).__name__}") from None
+
+    return decode
+
+
+_EVENT = np.dtype(
+    {
+        "names": ["y", "y of the first", "seconds", "nanoseconds", "p", "x of the next"],
+        "formats": ["<u2", "<u2", "<i4", "<u4", "u1", "<u2"],
+        "offsets": [0, 2, 4, 8, 12, 14],
+        "itemsize": 16,
+    }
+)
+"""The bytes of an event in an `EventArray`, but for the first, which begins with x and y.
+
+CDR puts each number at a multiple of its size: x and y (2 bytes each), seconds and nanoseconds (4 bytes each), and the
+polarity (1 byte). So x of an event lies in the last two bytes of the event before.
+"""
+
+
+class _Arrays:
+    """Reads `EventArray` messages."""
+
+    remarks = ()
+
+    def __init__(self) -> None:
+        self.sensor: tuple[int, int] | None = None
+
+    def events(self, message: bytes) -> Events:
+        body = message[4:]
+        if message[:2] != b"\0\1":
+            raise Damaged(0, f"it begins with the bytes {message[:4].hex(' ')}, not with 00 01")
+        try:
+            at = 12 + struct.unpack_from("<I", body, 8)[0]
+            at += -at % 4
+            height, width, count = struct.unpack_from("<3I", body, at)
+        except struct.error:
+            raise Damaged(0, "it is cut off in its header") from None
+        events = body[at + 12 :]
+        size = max(0, _EVENT.itemsize * count - 3)  # behind the last polarity nothing follows
+        if len(events) < size:
+            raise Damaged(0, f"it is cut off: {count:,} events take {size:,} bytes, and {len(events):,} are left")
+        self.sensor = (height, width) if height and width else None
+        return self._decoded(np.frombuffer(events[:size] + b"\0" * 3 * bool(count), _EVENT))
+
+    def _decoded(self, table: npt.NDArray[Any]) -> Events:
+        """Returns the events of a message."""
+        x, y = np.roll(table["x of the next"], 1), table["y"].copy()
+        x[:1], y[:1] = table["y"][:1], table["y of the first"][:1]
+        seconds, rest = table["seconds"].astype(np.int64), table["nanoseconds"]
+        height, width = self.sensor or (2**16, 2**16)
+        wrong = (x >= width) | (y >= height) | (seconds < 0) | (rest >= 10**9) | (table["p"] > 1)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise Damaged(
+                0,
+                f"its event {row:,} is at row {y[row]}, column {x[row]}, {seconds[row]} s and {rest[row]} ns, with "
+                f"polarity {table['p'][row]}; the sensor is {height} x {width}",
+            )
+        return Events(10**6 * seconds + rest // 1000, x, y, table["p"] > 0)

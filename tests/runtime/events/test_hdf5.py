@@ -1,0 +1,286 @@
+"""Events in HDF5, written by h5py in the layouts of DSEC, Metavision, M3ED, MVSEC and v2e."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.events import Events, ReadOptions, recording
+
+from . import writers
+from .mutations import mutated
+from .reading import listed
+
+h5py = pytest.importorskip("h5py")
+
+EVENTS = writers.some(writers.Made(writers.npz, 640, 480, 10**6, ".h5"), 300)
+T, X, Y, P = (np.array(column) for column in zip(*EVENTS, strict=True))
+REMARK = "its times are whole numbers and were taken as microseconds; `time_unit` sets another unit"
+
+
+def read(path: Path, **options: Any) -> Events:
+    return Events.joined(recording(path, options=ReadOptions(**options)).chunks())
+
+
+def index(times: np.ndarray) -> np.ndarray:
+    """DSEC's: element k is the number of the first event at k milliseconds or later."""
+    return np.searchsorted(times, np.arange(times[-1] // 1000 + 1) * 1000)
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return tmp_path / "a.h5"
+
+
+@pytest.mark.parametrize("offset", [None, 0, 57_000_000_000])
+def test_dsec(file, offset):
+    with h5py.File(file, "w") as made:
+        columns = {"t": T.astype("u4"), "x": X.astype("u2"), "y": Y.astype("u2"), "p": P.astype("u1")}
+        for name, values in columns.items():
+            made.create_dataset(f"events/{name}", data=values, compression="gzip", chunks=(70,))
+        made["ms_to_idx"] = index(T)
+        if offset is not None:
+            made["t_offset"] = np.int64(offset)
+    found = recording(file)
+    assert (found.format, found.sensor, found.remarks) == ("hdf5", None, ())
+    assert listed(Events.joined(found.chunks())) == [(t + (offset or 0), x, y, p) for t, x, y, p in EVENTS]
+    assert len(read(file, time_unit="us")) == 300
+    with pytest.raises(BadInput, match=r"its times are in us by its layout; leave `time_unit` ns out$"):
+        recording(file, options=ReadOptions(time_unit="ns"))
+
+
+def test_an_index_that_does_not_fit_microseconds(file):
+    with h5py.File(file, "w") as made:
+        for name, values in {"t": T * 1000, "x": X, "y": Y, "p": P}.items():
+            made[f"events/{name}"] = values
+        made["ms_to_idx"] = index(T)
+    with pytest.raises(BadInput, match=r"a\.h5: /ms_to_idx does not fit its times, if these are in microseconds$"):
+        recording(file)
+
+
+@pytest.mark.parametrize("geometry", [None, "640x480", b"640x480"])
+def test_metavision(file, geometry):
+    dtype = [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")]
+    with h5py.File(file, "w") as made:
+        made["CD/events"] = writers.table(EVENTS, dtype)
+        made["CD/indexes"] = np.zeros(3, [("id", "<i8"), ("ts", "<i8")])
+        made["EXT_TRIGGER/events"] = np.zeros(3, [("p", "<i2"), ("t", "<i8"), ("id", "<i2")])
+        if geometry is not None:
+            made.attrs["geometry"] = geometry
+    found = recording(file)
+    assert (found.sensor, found.remarks) == ((480, 640) if geometry else None, ())
+    assert listed(Events.joined(found.chunks())) == EVENTS
+
+
+def test_an_event_outside_the_sensor_that_the_file_names(file):
+    with h5py.File(file, "w") as made:
+        made["CD/events"] = writers.table(EVENTS, [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
+        made.attrs["geometry"] = "600x480"
+    at = next(n for n, event in enumerate(EVENTS) if event[1] >= 600)
+    with pytest.raises(BadInput, match=rf"a\.h5: x of event {at} is {EVENTS[at][1]}; it must be 0 to 599$"):
+        read(file)
+
+
+def test_two_cameras_in_one_file(file):
+    """As in M3ED: the user chooses."""
+    with h5py.File(file, "w") as made:
+        for camera, count in (("left", 100), ("right", 200)):
+            for name, values in {"t": T, "x": X, "y": Y, "p": P}.items():
+                made[f"prophesee/{camera}/{name}"] = values[:count]
+            made[f"prophesee/{camera}/ms_map_idx"] = index(T[:count])
+            made[f"prophesee/{camera}/calib/resolution"] = [640, 480]
+        made["ovc/imu/ts"] = np.zeros(9)
+    said = r"a\.h5 has events in prophesee/left, prophesee/right; choose one of them with `topic`$"
+    with pytest.raises(BadInput, match=said):
+        recording(file)
+    for topic in ("prophesee/right", "/prophesee/right/"):
+        assert listed(read(file, topic=topic)) == EVENTS[:200]
+    assert recording(file, options=ReadOptions(topic="prophesee/left")).remarks == ()
+    said = r"a\.h5 has no events in `topic` right; it has them in prophesee/left, prophesee/right$"
+    with pytest.raises(BadInput, match=said):
+        recording(file, options=ReadOptions(topic="right"))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "unit"),
+    [("davis/left/events", "xytp", "s"), ("events", "txyp", "us"), ("a/events", "ptyx", "ms")],
+)
+def test_four_columns(file, name, columns, unit):
+    """As in MVSEC, and as v2e writes them."""
+    factor = {"s": 1e6, "ms": 1e3, "us": 1}[unit]
+    values = {"t": T / factor, "x": X, "y": Y, "p": 2 * P - 1 if unit == "s" else P}
+    with h5py.File(file, "w") as made:
+        made[name] = np.stack([values[key] for key in columns], 1)
+        made["other"] = np.zeros((9, 4))
+    assert listed(read(file, columns=columns, time_unit=unit)) == EVENTS
+    said = rf"a\.h5: {name} has four columns, and the file does not say which is which; give `columns`, such as txyp$"
+    with pytest.raises(BadInput, match=said):
+        recording(file)
+    with pytest.raises(BadInput, match=r"its times have type float64, and the file does not say their unit; give"):
+        recording(file, options=ReadOptions(columns=columns))
+
+
+def test_columns_at_the_root_with_other_names(file):
+    with h5py.File(file, "w") as made:
+        made["xs"], made["ys"], made["ts"], made["ps"] = X, Y, T / 1e6, P.astype(bool)
+    assert listed(read(file, time_unit="s")) == EVENTS
+    with h5py.File(file, "r+") as made:
+        del made["ts"]
+        made["timestamps"] = T
+    found = recording(file)
+    assert found.remarks == (REMARK,)
+    assert listed(Events.joined(found.chunks())) == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"x": X.astype("S3")}, r"events/x has type \|S3; events are integers, bools or floats"),
+        (
+            {"x": X[:-1]},
+            "its datasets must have the same length; it has 300 events/t, 299 events/x, 300 events/y",
+        ),
+        ({"t": T - 1}, "t of event 0 is -1; it must be 0 to 9,223,372,036,854,775,807"),
+        ({"y": Y + 65_400}, r"y of event \d+ is 6\d+; it must be 0 to 65,535"),
+        ({"p": P + 1}, "p of event 1 is 2; it must be 0 or 1, or -1 or 1"),
+        ({"x": np.stack([X, X], 1)}, "a.h5 has no events: no group with datasets t, x, y and p, and no table of them"),
+        ({"ts": T}, "t and ts could both be the t of events; keep one of them"),
+    ],
+)
+def test_datasets_that_are_no_events(file, values, said):
+    with h5py.File(file, "w") as made:
+        for name, column in ({"t": T, "x": X, "y": Y, "p": P} | values).items():
+            made[f"events/{name}"] = column
+    with pytest.raises(BadInput, match=said):
+        read(file)
+
+
+def test_values_in_another_file(file, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as made:
+        for name, column in {"t": T, "x": X, "y": Y, "p": P}.items():
+            made[name] = column
+    with h5py.File(file, "w") as made:
+        made["events"] = h5py.ExternalLink("other.h5", "/")
+    with pytest.raises(BadInput, match=r"a\.h5 has no events"):
+        recording(file)
+    (tmp_path / "raw").write_bytes(T.tobytes())
+    with h5py.File(file, "w") as made:
+        made.create_dataset("t", (300,), "i8", external=[(str(tmp_path / "raw"), 0, h5py.h5f.UNLIMITED)])
+        made["x"], made["y"], made["p"] = X, Y, P
+    with pytest.raises(BadInput, match=r"a\.h5: the values of /t are in another file; copy them into one$"):
+        recording(file)
+
+
+def test_chunks_that_take_much_memory(file):
+    with h5py.File(file, "w") as made:
+        made.create_dataset("t", (2**29,), "i8", chunks=(2**28,))
+        for name in "xyp":
+            made.create_dataset(name, (2**29,), "u1", chunks=(2**20,))
+    said = r"a\.h5: /t has chunks of 2,147,483,648 bytes; store it with smaller chunks$"
+    with pytest.raises(BadInput, match=said):
+        recording(file)
+
+
+def compressed_with(file: Path, code: int) -> None:
+    """A file that names a codec. The codec is optional, so that h5py writes the file without it."""
+    with h5py.File(file, "w") as made:
+        for name, column in {"t": T, "x": X, "y": Y, "p": P}.items():
+            plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plan.set_chunk((100,))
+            plan.set_filter(code, h5py.h5z.FLAG_OPTIONAL)
+            space = h5py.h5s.create_simple(column.shape)
+            dataset = h5py.h5d.create(made.id, name.encode(), h5py.h5t.NATIVE_INT64, space, plan)
+            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, column)
+
+
+@pytest.mark.parametrize(
+    ("code", "with_codecs", "said"),
+    [
+        (
+            0x8ECF,
+            True,
+            "is compressed with ECF, Prophesee's codec, which h5py does not find: install hdf5_ecf",
+        ),
+        (
+            0x8ECF,
+            False,
+            "is compressed with ECF, Prophesee's codec, which h5py does not find: install hdf5_ecf",
+        ),
+        (
+            32001,
+            False,
+            r"\(filter 32001\); the package hdf5plugin, which has many codecs, is missing: pip",
+        ),
+        (65000, True, r"is compressed with an unknown codec \(filter 65000\), which h5py and hdf5plugin do not have"),
+    ],
+)
+def test_a_codec_that_is_missing_is_named(file, monkeypatch, code, with_codecs, said):
+    compressed_with(file, code)
+    find = importlib.util.find_spec
+    found = {"hdf5plugin": find("json") if with_codecs else None}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found.get(name) if name in found else find(name))
+    monkeypatch.setitem(sys.modules, "hdf5plugin", sys)
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda number: number < 300)
+    with pytest.raises(Unavailable, match=f"a.h5 .*{said}"):
+        recording(file)
+
+
+@pytest.mark.releases
+@pytest.mark.parametrize("codec", ["Blosc", "Zstd", "LZ4", "Bitshuffle", "Blosc2"])
+def test_codecs_of_hdf5plugin(file, codec):
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    with h5py.File(file, "w") as made:
+        for name, column in {"t": T, "x": X, "y": Y, "p": P}.items():
+            made.create_dataset(f"events/{name}", data=column, chunks=(70,), **getattr(hdf5plugin, codec)())
+    assert listed(read(file)) == EVENTS
+
+
+def test_without_the_package(file, monkeypatch):
+    file.write_bytes(b"\x89HDF\r\n\x1a\n")
+    monkeypatch.setattr("tcja_runtime.events.formats.arrays.hdf5.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(
+        Unavailable, match=r"a\.h5 is HDF5; the package h5py, which reads it, is missing: pip install h5py$"
+    ):
+        recording(file)
+
+
+def test_damage_is_refused_in_a_line(file):
+    with h5py.File(file, "w") as made:
+        for name, column in {"t": T, "x": X, "y": Y, "p": P}.items():
+            made.create_dataset(f"events/{name}", data=column, compression="gzip", chunks=(70,), fletcher32=True)
+    data = file.read_bytes()
+    refused = []
+    for seed in range(150):
+        rng = random.Random(seed)
+        file.write_bytes(mutated(rng, data) if seed % 3 else data[: rng.randrange(1, len(data))])
+        try:
+            assert len(read(file)) <= 2**20
+        except BadInput as error:
+            refused.append(str(error))
+    assert len(refused) > 75
+    assert all(text.startswith(f"{file}") and "\n" not in text for text in refused)
+    file.write_bytes(data[:-100])
+    with pytest.raises(BadInput, match=r"a\.h5 is damaged, or is not HDF5: .*truncated"):
+        recording(file)
+
+
+def test_memory_does_not_grow_with_the_file(file, monkeypatch):
+    monkeypatch.setattr("tcja_runtime.events.formats.arrays.hdf5.STEP", 2**12)
+    peaks = []
+    for count in (2**15, 2**18):
+        with h5py.File(file, "w") as made:
+            for name in "txyp":
+                made.create_dataset(f"events/{name}", data=np.ones(count, "u4"), chunks=(2**12,))
+        tracemalloc.start()
+        assert sum(map(len, recording(file).chunks())) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
