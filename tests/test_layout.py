@@ -40,7 +40,7 @@ TESTED_THROUGH = {
     "deploy/run/test_classify": "run.scores",
     "deploy/run/test_data": "parity.classify",
     "deploy/test_board": "parity.engine",
-    "exporters/checkpoint/test_identify": "checkpoint.trained_network networks.base",
+    "exporters/checkpoint/test_identify": "checkpoint.spellings checkpoint.trained_network networks.base",
     "exporters/costs/test_roofline": "costs.nodes",
     "exporters/graph/test_export": "reference.recorder reference.layer_recorder",
     "exporters/graph/test_stepwise": "graph.step_joining modules.layers",

@@ -43,6 +43,7 @@ from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_exporters.user_models.conversion import convert
 from tcja_exporters.user_models.factory import from_factory
+from tcja_exporters.user_models.saved_module import compare_outputs
 from tcja_exporters.user_models.weights import load_weights
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
@@ -289,18 +290,22 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)
     if request.data:
         windows = dataset.load(request.data, contract, None, reading=request.reading)
+    inputs = next(windows.batches(RANDOM_WINDOWS))
+    same: list[str] = []
+    if checkpoint and loaded and loaded.weights.module is not None:
+        same = compare_outputs(loaded.weights.module, model, contract, request.layout, inputs, checkpoint.path)
     network = convert(
         model,
         contract,
-        next(windows.batches(RANDOM_WINDOWS)),
+        inputs,
         layout=request.layout,
         source=checkpoint.source(loaded.weights) if checkpoint and loaded else None,
     )
     if checkpoint is None or loaded is None:
         return network
     neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(network.model).items()}
-    told = remarks(checkpoint.beside, neurons, network.time_steps)
-    return dataclasses.replace(network, evidence=[*loaded.lines, *told, *network.evidence])
+    told = remarks(checkpoint.told(loaded.weights), neurons, network.time_steps)
+    return dataclasses.replace(network, evidence=[*loaded.lines, *same, *told, *network.evidence])
 
 
 def _check_options(request: ExportRequest) -> None:

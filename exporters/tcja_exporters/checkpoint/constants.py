@@ -20,9 +20,10 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 
 _SHOWN = 3  # the number of layers or attributes in a message
+_MOST = 6  # the largest number of lines on options
 _TRAINING = ("training", "inplace", "p", "momentum")  # attributes that change nothing in eval mode
 _STEPS = ("T", "time_steps", "timesteps", "time_step", "num_time_steps", "n_time_steps")
-_THRESHOLDS = ("v_threshold", "v_th", "vth", "v_thr", "vthr")
+_THRESHOLDS = ("v_threshold", "v_th", "vth", "v_thr", "vthr", "thresh", "threshold")
 
 
 def check_neurons(saved: nn.Module, network: nn.Module, path: Path) -> list[str]:
@@ -67,28 +68,62 @@ def check_module(saved: nn.Module, network: nn.Module, path: Path) -> list[str]:
     Raises:
         BadInput: an attribute of one of torch's layers differs, such as the stride of a convolution.
     """
+    check_layers(saved, network, path)
     theirs, ours = _layers(saved), _layers(network)
-    classes: list[str] = []
-    attributes: list[str] = []
-    for name in theirs.keys() & ours.keys():
-        one, other = theirs[name], ours[name]
-        if type(one).__name__ != type(other).__name__:
-            classes.append(f"{name or 'the whole'} (a {type(one).__name__}, here a {type(other).__name__})")
-            continue
-        of_torch = type(one).__module__.startswith("torch.nn.")
-        for attribute, value in _constants(one).items():
-            mine = _constants(other).get(attribute, value)
-            if _same(value, mine):
-                continue
-            said = f"{name}.{attribute}".lstrip(".") + f" is {value} in the checkpoint, {mine} in the network"
-            if of_torch:
-                raise BadInput(f"the module saved in {path} is not this network: {said}")
-            attributes.append(said)
-    missing = [*(theirs.keys() - ours.keys()), *(ours.keys() - theirs.keys())]
+    both = sorted(theirs.keys() & ours.keys())
+    classes = [
+        f"{name or 'the whole'} (a {type(theirs[name]).__name__}, here a {type(ours[name]).__name__})"
+        for name in both
+        if type(theirs[name]).__name__ != type(ours[name]).__name__
+    ]
+    attributes = [said for name in both for said in _differing(name, theirs[name], ours[name])]
+    missing = sorted(theirs.keys() ^ ours.keys())
     return [
         *_line("layers of the saved module that are of another class in the network: ", classes),
         *_line("layers that only one of the saved module and the network has: ", missing),
         *_line("attributes of the saved module that differ: ", attributes),
+    ]
+
+
+def check_layers(saved: nn.Module, network: nn.Module, path: Path, among: tuple[str, ...] = ()) -> None:
+    """Compare the attributes of torch's layers of the same class and name in a saved module and in the network.
+
+    Args:
+        saved: the module in the checkpoint.
+        network: the network that gets its weights.
+        path: the checkpoint, for messages.
+        among: the names of the attributes to compare; empty compares all that matter in eval mode.
+
+    Raises:
+        BadInput: an attribute differs.
+    """
+    theirs, ours = _layers(saved), _layers(network)
+    for name in theirs.keys() & ours.keys():
+        if not type(theirs[name]).__module__.startswith("torch.nn."):
+            continue
+        for said in _differing(name, theirs[name], ours[name], among):
+            raise BadInput(f"the module saved in {path} is not this network: {said}")
+
+
+def attributes(saved: nn.Module) -> dict[str, Any]:
+    """Return the numbers in a saved module's layers that are not torch's, by layer and attribute."""
+    return {
+        f"{name}.{attribute}".lstrip("."): value
+        for name, module in _layers(saved).items()
+        if not type(module).__module__.startswith("torch.nn.")
+        for attribute, value in _constants(module).items()
+    }
+
+
+def _differing(name: str, one: nn.Module, other: nn.Module, among: tuple[str, ...] = ()) -> list[str]:
+    """Return a phrase for each attribute that differs in two layers; none if the layers are of different classes."""
+    if type(one).__name__ != type(other).__name__:
+        return []
+    theirs, ours = _constants(one), _constants(other)
+    return [
+        f"{name}.{key}".lstrip(".") + f" is {value} in the checkpoint, {ours[key]} in the network"
+        for key, value in theirs.items()
+        if key in ours and (not among or key in among) and not _same(value, ours[key])
     ]
 
 
@@ -115,7 +150,7 @@ def remarks(beside: Mapping[str, Any], neurons: Mapping[str, NeuronSpec], time_s
             found.append(_contradiction(key, value, {f"reset {spec.reset_rule}" for spec in neurons.values()}))
         elif name == "tau" and not any(_has_tau(spec, value) for spec in neurons.values()):
             found.append(_contradiction(key, value, {spec.charge_rule for spec in neurons.values()}))
-    return found
+    return found[:_MOST]
 
 
 def _contradiction(key: str, value: float, rules: set[str]) -> str:

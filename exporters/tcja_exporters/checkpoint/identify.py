@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from tcja_exporters.checkpoint import constants, keys
 from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integers
+from tcja_exporters.checkpoint.spellings import respelled
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.checkpoint.weight_sets import WeightSet
-from tcja_exporters.modules.layers import PerStep
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
@@ -32,8 +32,8 @@ Settings = Mapping[str, str]
 _OPTIONAL = "num_batches_tracked"  # a counter that inference does not use and old checkpoints lack
 _LONGEST = 10_000  # the largest number of time steps
 _SHOWN = 3  # the number of differences or keys in a message
+_COMPARED = ("eps", "stride", "dilation", "groups")  # attributes of layers that no spelling of a network changes
 _LONG = 80  # the largest number of characters of a key in a message
-_SPELLINGS = {"published": "", "module": " (keys of SpikingJelly up to 0.0.0.0.6)", "flat": " (flat keys)"}
 
 
 class UnknownNetwork(BadInput):
@@ -70,7 +70,6 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
     check_values(checkpoint.path, fit.state)
     model = fit.network.build(fit.sizes)
     model.load_state_dict(fit.state, strict=False)
-    saved = fit.of.module
     neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(model).items()}
     return TrainedNetwork(
         name=fit.network.name,
@@ -85,12 +84,24 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
         evidence=[
             *_found(fit),
             *checkpoint.taken(fit.of),
-            *([] if saved is None else constants.check_neurons(saved, model, checkpoint.path)),
+            *_compared(fit.of.module, model, checkpoint),
             *why,
             *fit.reader.evidence,
-            *constants.remarks(checkpoint.beside, neurons, fit.sizes.time_steps),
+            *constants.remarks(checkpoint.told(fit.of), neurons, fit.sizes.time_steps),
         ],
     )
+
+
+def _compared(saved: nn.Module | None, model: nn.Module, checkpoint: Checkpoint) -> list[str]:
+    """Compare a saved module with the network; return a line on what was compared, none if no module was saved.
+
+    Raises:
+        BadInput: the constants of neurons or of layers differ.
+    """
+    if saved is None:
+        return []
+    constants.check_layers(saved, model, checkpoint.path, _COMPARED)
+    return constants.check_neurons(saved, model, checkpoint.path)
 
 
 def _all_fits(candidates: list[AnyNetwork], checkpoint: Checkpoint, settings: Settings) -> list[_Fit]:
@@ -252,7 +263,7 @@ def _fit(
     network: AnyNetwork, one: WeightSet, state: Mapping[str, Tensor], variant: dict[str, str], settings: Settings
 ) -> _Fit:
     """Return the fit of the tensors `state`, of a set of weights, and one variant of a network."""
-    state, spelling = _respelled(network, variant, state)
+    state, spelling = respelled(network, variant, state)
     used = len(state)
     state, tied = _untied(network, state)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
@@ -336,56 +347,3 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
         f"{'its nearest' if asked is None else 'as asked'} ({nearest.matching} of {nearest.total} tensors fit): "
         f"{shown}{f'; and {more} more' if more > 0 else ''}"
     )
-
-
-def _respelled(
-    network: AnyNetwork, variant: dict[str, str], state: Mapping[str, Tensor]
-) -> tuple[Mapping[str, Tensor], str]:
-    """Return the state with the published keys, and a remark that names the spelling that most of its keys have."""
-    best: Mapping[str, str] = {}
-    spelling = ""
-    for style, spelled in _spellings(network, tuple(variant.items())).items():
-        if sum(key in state for key in spelled) > sum(key in state for key in best):
-            best, spelling = spelled, _SPELLINGS[style]
-    return {best.get(key, key): value for key, value in state.items()}, spelling
-
-
-@functools.cache
-def _spellings(network: AnyNetwork, variant: tuple[tuple[str, str], ...]) -> dict[str, dict[str, str]]:
-    """Return for each spelling a dictionary from its keys to the published keys, for a network of published sizes."""
-    with torch.device("meta"):
-        skeleton = network.build(network.sizes(ShapeReader({}, dict(variant))))
-    return {style: dict(_spelled(skeleton, style)) for style in _SPELLINGS}
-
-
-def _spelled(module: nn.Module, style: str, there: str = "", here: str = "") -> Iterator[tuple[str, str]]:
-    """Yield pairs: the key of a tensor in a spelling, and the published key of the same tensor.
-
-    In the published spelling, the layers of a `PerStep` container are numbered inside it: ``conv.3.0.weight``. In the
-    spelling "module", the container holds one layer, or a Sequential of several, as an attribute:
-    ``conv.3.module.0.weight``. In the spelling "flat", there are no containers, and the layers are numbered in the
-    outer Sequential: ``conv.4.weight``.
-
-    Args:
-        module: the network or a part of it.
-        style: the spelling: "published", "module" or "flat".
-        there: the prefix of the keys of `module` in this spelling.
-        here: the prefix of the published keys of `module`.
-    """
-    for key, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-        yield there + key, here + key
-    position = 0
-    for name, child in module.named_children():
-        inside = f"{here}{name}."
-        index = str(position) if style == "flat" and name.isdigit() else name
-        if not isinstance(child, PerStep) or style == "published":
-            yield from _spelled(child, style, f"{there}{index}.", inside)
-            position += 1
-            continue
-        for j, layer in enumerate(child):
-            if style == "flat":
-                outside = f"{there}{position + j}."
-            else:
-                outside = f"{there}{index}.module." + (f"{j}." if len(child) > 1 else "")
-            yield from _spelled(layer, style, outside, f"{inside}{j}.")
-        position += len(child)

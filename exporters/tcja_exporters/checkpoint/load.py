@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import pickle
 import re
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor
 
 from tcja_exporters.checkpoint import file_kinds
+from tcja_exporters.checkpoint.constants import attributes
 from tcja_exporters.checkpoint.weight_sets import Contents, WeightSet, contents
 from tcja_runtime.bundle.bundle import sha256
-from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.errors import BadInput, Unavailable, user_error
 from tcja_runtime.files import zips
 
 _SHOWN = 6  # the number of keys in a message
@@ -52,6 +54,10 @@ class Checkpoint:
     def source(self, used: WeightSet) -> dict[str, Any]:
         """Return the entry of the checkpoint in a manifest: name, sha256, bytes, and the key of the weights."""
         return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes, "weights": used.key}
+
+    def told(self, used: WeightSet) -> dict[str, Any]:
+        """Return all numbers and texts that may be constants: those beside the weights, and those of a saved module."""
+        return {**self.beside, **({} if used.module is None else attributes(used.module))}
 
     def taken(self, used: WeightSet) -> list[str]:
         """Return lines that say which set of weights was used, if the file has several."""
@@ -190,7 +196,8 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about file formats; unusable files are refused below
-            return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
+            with torch.serialization.safe_globals([argparse.Namespace]):  # options of a script, which run no code
+                return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
     except pickle.UnpicklingError as error:
         raise BadInput(f"{path} {_refused(error)}") from error
     except (AttributeError, ImportError) as error:  # a class that the pickle names is missing
@@ -199,6 +206,9 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
             "`model`, or run this where their module can be imported"
         ) from error
     except Exception as error:  # the unpickler can fail in any way on a file that is no pickle
+        refused = user_error(error, path)
+        if refused is not None:
+            raise refused from error
         start = file_kinds.head(path)
         if isinstance(error, EOFError) or zips.is_zip(path) or start.startswith(b"\x80\x02\x8a\x0a"):
             raise BadInput(f"{path} is truncated or damaged ({_first_line(error)}); copy it again") from error

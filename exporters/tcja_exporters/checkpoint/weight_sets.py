@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 _PREFERRED = ("net", "model", "state_dict", "model_state_dict")  # under which training scripts store the weights
 _AVERAGE = re.compile(r"(?<![a-z])(ema|avg|averaged?|swa|teacher|shadow)(?![a-z])")
+EXTRA = "_extra_state"
+"""The last part of the key of a module's extra state."""
+
 _DEPTH = 8  # the largest number of containers inside each other
 _ENTRIES = 10_000  # the largest number of entries that are looked at, apart from tensors
 _SHOWN = 40  # the largest number of characters of a value in a message
@@ -25,11 +28,13 @@ class WeightSet:
     Attributes:
         key: the path of keys to it, such as "model" or "model.state_dict"; "" if the file is a bare state_dict.
         state: the tensors by key, in the order of the file.
+        extra: the extra states of modules by key (``get_extra_state`` of torch.nn.Module), if they are no tensors.
         module: the saved module that has these weights; None if the file stores a state_dict.
     """
 
     key: str
     state: dict[str, Tensor]
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
     module: nn.Module | None = None
 
     @property
@@ -67,9 +72,8 @@ def contents(content: Any) -> Contents:
     beside: dict[str, Any] = {}
     seen: set[int] = set()
     queue: list[tuple[tuple[str, ...], Any]] = [((), content)]
-    for i, (path, value) in enumerate(
-        queue
-    ):  # the queue grows while it is read: all entries of a level, then those of the next
+    # The queue grows while it is read: all entries of a level, then those of the next.
+    for i, (path, value) in enumerate(queue):
         key = ".".join(path)
         entries = None if isinstance(value, Tensor) else _entries(value)
         if entries is None or len(path) > _DEPTH or i > _ENTRIES or id(value) in seen:
@@ -79,15 +83,15 @@ def contents(content: Any) -> Contents:
         if "param_groups" in entries:
             beside[key] = Described("the state of an optimizer")
             continue
-        state = {name: entry.detach() for name, entry in entries.items() if isinstance(entry, Tensor)}
-        if isinstance(value, nn.Module):
-            state = _state_dict(value)
-        elif isinstance(value, (list, tuple)):  # tensors without names are not weights
+        stored = _state_dict(value) if isinstance(value, nn.Module) else entries
+        state = {name: entry.detach() for name, entry in stored.items() if isinstance(entry, Tensor)}
+        extra = {name: entry for name, entry in stored.items() if name.endswith(EXTRA) and name not in state}
+        if isinstance(value, (list, tuple)):  # tensors without names are not weights
             entries, state = {**entries, **{name: Described("a tensor") for name in state}}, {}
         if state:
             module = value if isinstance(value, nn.Module) else None
-            sets.append(WeightSet(key=key, state=state, module=module))
-        queue += [((*path, name), entry) for name, entry in entries.items() if name not in state]
+            sets.append(WeightSet(key=key, state=state, extra=extra, module=module))
+        queue += [((*path, name), entry) for name, entry in entries.items() if name not in {**state, **extra}]
     beside.pop("", None)
     if not all(map(_has_no_matrix, sets)):  # tensors beside matrices are values, such as the state of a generator
         for one in filter(_has_no_matrix, sets):
@@ -125,10 +129,10 @@ def _entries(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _state_dict(module: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of a saved module by key; none if the module does not work with this version of torch."""
+def _state_dict(module: nn.Module) -> dict[str, Any]:
+    """Return the state_dict of a saved module; it is empty if the module does not work with this version of torch."""
     try:
-        return {key: value.detach() for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+        return dict(module.state_dict())
     except Exception:  # a module of another version may lack anything
         return {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from tcja_exporters.checkpoint import keys
 from tcja_exporters.checkpoint.constants import check_module, check_neurons
 from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integers
-from tcja_exporters.checkpoint.weight_sets import WeightSet
+from tcja_exporters.checkpoint.weight_sets import EXTRA, WeightSet
 from tcja_exporters.libraries.recognition import class_name
 from tcja_runtime.errors import BadInput
 
@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> Loaded:
         raise BadInput(f"{checkpoint.path} does not fit this {class_name(model)}: {shown}{more}")
     check_values(checkpoint.path, fit.state)
     before = {key: value.clone() for key, value in _constants(model).items()}
-    model.load_state_dict(fit.state, strict=False)
+    _load(model, fit, checkpoint)
     lines = [*checkpoint.taken(fit.of), *_left(fit), *_replaced(model, fit, before), *_types(fit)]
     if fit.of.module is not None:
         lines += check_module(fit.of.module, model, checkpoint.path)
@@ -75,6 +75,7 @@ class _Fit:
         of: the set of weights.
         prefix: the prefix of the checkpoint's keys; empty, or ends with a dot.
         state: the tensors that the network takes, by its own keys.
+        extra: the extra states that its modules take, by its own keys.
         left: the keys of the checkpoint that the network does not take.
         differences: the differences between the network and the checkpoint, a phrase each.
     """
@@ -82,6 +83,7 @@ class _Fit:
     of: WeightSet
     prefix: str
     state: dict[str, Tensor]
+    extra: dict[str, Any]
     left: list[str]
     differences: list[str]
 
@@ -100,10 +102,10 @@ def _best(model: nn.Module, checkpoint: Checkpoint) -> _Fit:
         state = keys.unwrapped(one.state)
         likely = keys.prefixes(state, wanted)
         copies = [prefix for prefix in likely if prefix and all(prefix + key in state for key in wanted)]
-        whole = _fit(model, one, state, _Spelling("", own, copies))
+        whole = _fit(model, one, state, _Spelling("", "", own, copies))
         if not whole.differences:
             return whole
-        found = [_fit(model, one, state, _Spelling(prefix, wanted, copies)) for prefix in likely]
+        found = [_fit(model, one, state, _Spelling(prefix, common, wanted, copies)) for prefix in likely]
         exact = [fit for fit in found if not fit.differences]
         if len(exact) > 1 and keys.alike(exact[0].prefix, exact[1].prefix):
             known = ", ".join(f"{one.key}.{fit.prefix}".strip(".") for fit in exact)
@@ -122,12 +124,14 @@ class _Spelling(NamedTuple):
 
     Attributes:
         prefix: the prefix of the checkpoint's keys; empty, or ends with a dot.
+        common: the prefix of the network's keys that the checkpoint does not have.
         wanted: the keys of the network, by the keys that the checkpoint should have after the prefix.
         copies: the prefixes under which the checkpoint has all keys of the network; what is under another of them is
             another set of weights.
     """
 
     prefix: str
+    common: str
     wanted: dict[str, str]
     copies: list[str]
 
@@ -138,13 +142,15 @@ def _fit(model: nn.Module, one: WeightSet, state: dict[str, Tensor], spelling: _
     prefix, wanted = spelling.prefix, spelling.wanted
     taken = {key: state[prefix + spelled] for spelled, key in wanted.items() if prefix + spelled in state}
     used = {prefix + spelled for spelled in wanted}
-    left = [key for key in state if key not in used]
+    extra = {key: prefix + keys.unwrapped_key(key).removeprefix(spelling.common) for key in _extra(model)}
+    stored = keys.unwrapped(one.extra)
+    left = [key for key in (*state, *stored) if key not in {*used, *extra.values()}]
     copied = tuple(copy for copy in spelling.copies if not prefix.startswith(copy))
     missing = [
         f"{key} is missing"
         for key in own
         if key not in taken and key not in optional and not key.endswith("num_batches_tracked")
-    ]
+    ] + [f"{key} is missing" for key, spelled in extra.items() if spelled not in stored]
     strange = [
         f"{key} is not part of it"
         for key in left
@@ -160,7 +166,32 @@ def _fit(model: nn.Module, one: WeightSet, state: dict[str, Tensor], spelling: _
         for key, value in taken.items()
         if own[key].is_floating_point() and holds_integers(value)
     ]
-    return _Fit(of=one, prefix=prefix, state=taken, left=left, differences=missing + strange + shapes + types)
+    return _Fit(
+        of=one,
+        prefix=prefix,
+        state=taken,
+        extra={key: stored[spelled] for key, spelled in extra.items() if spelled in stored},
+        left=left,
+        differences=missing + strange + shapes + types,
+    )
+
+
+def _extra(model: nn.Module) -> list[str]:
+    """Return the keys of the extra states of a network's modules."""
+    return [key for key, value in model.state_dict().items() if key.endswith(EXTRA) and not isinstance(value, Tensor)]
+
+
+def _load(model: nn.Module, fit: _Fit, checkpoint: Checkpoint) -> None:
+    """Load what fits into a network.
+
+    Raises:
+        BadInput: a module refuses its extra state.
+    """
+    try:
+        model.load_state_dict({**fit.state, **fit.extra}, strict=False)
+    except Exception as error:  # a user's module can fail in any way
+        line = next((line.strip() for line in reversed(str(error).splitlines())), "") or type(error).__name__
+        raise BadInput(f"{checkpoint.path}: loading it into this {class_name(model)} fails: {line}") from error
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

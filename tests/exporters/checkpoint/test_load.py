@@ -1,4 +1,5 @@
 import argparse
+import datetime
 import pickle
 from pathlib import Path
 
@@ -49,10 +50,15 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
 
 def test_objects_beside_the_weights_are_refused_unless_trusted(tmp_path):
-    path = save(tmp_path / "a.pth", {"net": STATE, "args": argparse.Namespace(T=4)})
-    with pytest.raises(BadInput, match=r"would call argparse.Namespace"):
+    path = save(tmp_path / "a.pth", {"net": STATE, "when": datetime.date(2026, 1, 1)})
+    with pytest.raises(BadInput, match=r"would call datetime.date"):
         load_checkpoint(path)
     assert list(load_checkpoint(path, trust_checkpoint=True).state) == list(STATE)
+
+
+def test_the_options_of_a_script_need_no_trust(tmp_path):
+    path = save(tmp_path / "a.pth", {"net": STATE, "args": argparse.Namespace(T=4, data="here")})
+    assert load_checkpoint(path).beside == {"args.T": 4, "args.data": "here"}
 
 
 def test_a_whole_module_loads_when_trusted(tmp_path):

@@ -183,3 +183,45 @@ def test_snntorchs_checkpoints_of_all_releases_load(tmp_path):
     for content in (state, {**state, "1.mem": torch.zeros(4, 2)}, old):
         found, _ = loaded(tmp_path, content, net("zero"))
         assert torch.equal(found[0].weight, state["0.weight"])
+
+
+class Scaled(nn.Module):
+    """A module with an extra state, as torch.nn.Module defines it."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.fc, self.scale = nn.Linear(2, 2), scale
+
+    def get_extra_state(self) -> dict[str, float]:
+        return {"scale": self.scale}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self.scale = state["scale"]
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_the_extra_state_of_a_module_is_loaded(tmp_path, prefix):
+    state = under(prefix, nn.Sequential(Scaled(3.0)).state_dict())
+    net, _ = loaded(tmp_path, {"net": state}, nn.Sequential(Scaled(1.0)))
+    assert net[0].scale == 3.0
+    bad = {**state, f"{prefix}0._extra_state": {}}
+    with pytest.raises(BadInput, match="w.pth: loading it into this .*Sequential fails: .*'scale'"):
+        loaded(tmp_path, {"net": bad}, nn.Sequential(Scaled(1.0)))
+    del state[f"{prefix}0._extra_state"]
+    with pytest.raises(BadInput, match="0._extra_state is missing"):
+        loaded(tmp_path, {"net": state}, nn.Sequential(Scaled(1.0)))
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        nn.Parameter(torch.ones(2, 3)),
+        torch.ones(3, 2).t(),
+        torch.ones(4, 6)[::2, ::2],
+        torch.ones(1).expand(2, 3),
+    ],
+)
+def test_tensors_may_lie_in_memory_in_any_way(tmp_path, weight):
+    net, _ = loaded(tmp_path, trained(**{"a.weight": weight}))
+    assert torch.equal(net.a.weight, torch.ones(2, 3))
+    assert net.a.weight.requires_grad
