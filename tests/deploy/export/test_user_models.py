@@ -191,7 +191,7 @@ def test_a_whole_module_is_found_in_the_current_folder(folder, capsys):
     code, out, err = run(capsys, "export", "m.pth", "--model", "mynet:build", *options, "--out", "b")
     assert code == 0, err
     assert "the saved module has the same neuron constants in all 2 spiking layers" in out
-    assert "the saved module and the network return the same output on 1 windows" in out
+    assert "the saved module and the network return the same output on 2 windows" in out
     (folder / "mynet.py").unlink()
     sys.modules.pop("mynet")
     code, _, err = run(capsys, "inspect", "m.pth", "--trust-checkpoint")
