@@ -23,8 +23,10 @@ from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
+from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
+from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.errors import BadInput, Unavailable, check_choice
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence import golden, stimulus
@@ -51,6 +53,9 @@ class VerifyOptions:
         trust_engine: whether to load engines that the bundle's manifest does not list.
         anytime: the number of windows to run again with only 1 to T of their frames, from the first window on
             (`tcja_runtime.evidence.anytime`); None takes as many real windows as take little time.
+        view: what the frames of recordings in the data are made from, instead of what the network's contract says.
+        labels: the rule by which folders and label files of the data tell classes, one of
+            `tcja_runtime.choices.LABEL_RULES`; None takes the rule of the bundle.
         reading: what the user says about recordings that do not say it themselves.
     """
 
@@ -60,6 +65,8 @@ class VerifyOptions:
     backend: str = AUTO
     trust_engine: bool = False
     anytime: int | None = None
+    view: View = WHOLE
+    labels: str | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
 
@@ -328,20 +335,21 @@ def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
     """Return the windows of the data to classify; None if no data is given.
 
     Raises:
-        BadInput: the data cannot be used, or `samples` is below 1 or given without data.
+        BadInput: the data cannot be used, or `samples` is below 1, or an option for data is given without data.
     """
     path, samples = options.data, options.samples
+    how = DataOptions(view=options.view, labels=options.labels or manifest.labels, reading=options.reading)
     if samples is not None and samples < 1:
         raise BadInput(f"`samples` {samples} must be at least 1")
     if path is None:
         if samples is not None:
             raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")
-        for name in options.reading.given:
-            raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
+        for name in [*how.for_recordings, *(["labels"] if options.labels else [])]:
+            raise BadInput(f"`{name}` is about `data`; give `data` too, or leave it out")
         return None
     if not manifest.classes:
         raise BadInput(f"`data` {path}: the network does not classify, so there is nothing to count; leave it out")
-    windows = load(path, manifest.input, manifest.classes, reading=options.reading)
+    windows = load(path, manifest.input, manifest.classes, how)
     return windows if samples is None else windows.first(samples)
 
 

@@ -29,10 +29,17 @@ class StandIn(types.ModuleType):
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds what nothing else found and is not needed."""
+    """Finds what nothing else found and is not needed.
+
+    Args:
+        needless: the names of the packages that are not needed.
+    """
+
+    def __init__(self, needless: tuple[str, ...]) -> None:
+        self._needless = needless
 
     def find_spec(self, fullname: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
-        if fullname.partition(".")[0] not in NEEDLESS:
+        if fullname.partition(".")[0] not in self._needless:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
@@ -49,7 +56,7 @@ def datasets(folder: Path | None = None) -> Any:
     Args:
         folder: where it is installed; None for that on the path.
     """
-    finder, before = StandIns(), set(sys.modules)
+    finder, before = StandIns(NEEDLESS), set(sys.modules)
     sys.meta_path.append(finder)
     sys.path[:0] = [str(folder)] if folder else []
     try:

@@ -80,6 +80,22 @@ class TimeForm(str, enum.Enum):
     STEPWISE = "stepwise"
 
 
+class Resize(str, enum.Enum):
+    """How the picture of a camera is resized to a network's frames (`tcja_runtime.data.resizing`)."""
+
+    BILINEAR = "bilinear"
+    NEAREST = "nearest"
+    SUM = "sum"
+
+
+class LabelRule(str, enum.Enum):
+    """How the name of a folder, or a number in a label file, tells a class (`tcja_runtime.data.class_folders`)."""
+
+    NAMES = "names"
+    NUMBERS = "numbers"
+    TEXT_ORDER = "text-order"
+
+
 ENGINE_TARGETS = {EngineTarget.TENSORRT.value: "tensorrt", EngineTarget.TENSORRT_RTX.value: "tensorrt_rtx"}
 """The Python module of TensorRT for each target that has an engine. "auto" prefers the first target."""
 
@@ -98,5 +114,9 @@ PRECISIONS = tuple(each.value for each in Precision)
 
 TIME_FORMS = (TimeForm.SCAN.value, TimeForm.UNROLLED.value)
 """The time forms that a layer of model.plain.onnx can have."""
+
+RESIZES = tuple(each.value for each in Resize)
+
+LABEL_RULES = tuple(each.value for each in LabelRule)
 
 LAYOUTS = tuple(each.value for each in ForwardLayout)

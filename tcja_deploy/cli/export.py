@@ -16,8 +16,11 @@ from tcja_deploy.cli.options import (
     Anytime,
     BatchSizes,
     Columns,
+    Crop,
     Json,
+    Labels,
     NetworkName,
+    ResizeMethod,
     Set,
     TimeUnit,
     Topic,
@@ -128,9 +131,9 @@ Split = Annotated[
     str | None,
     typer.Option(
         metavar="RULE",
-        help="The rule by which training cut recordings into frames: number, time, duration:50ms (SpikingJelly up to "
-        "0.0.0.0.14) or duration-grid:50ms (SpikingJelly 2.0). Default: the rule that was published with the network; "
-        "none for --model.",
+        help="The rule by which training cut recordings into frames. SpikingJelly: number, time, duration:50ms (up to "
+        "0.0.0.0.14) or duration-grid:50ms (2.0). tonic: event-bins, time-bins, event-count:3000 or time-window:50ms. "
+        "Default: the rule that was published with the network; none for --model.",
     ),
 ]
 Streaming = Annotated[
@@ -166,6 +169,9 @@ def export(
     keep: Keep = None,
     time_form: Form = None,
     split: Split = None,
+    crop: Crop = None,
+    resize: ResizeMethod = None,
+    labels: Labels = None,
     streaming: Streaming = False,
     report: ReportFile = None,
     trust_checkpoint: Trust = False,
@@ -192,6 +198,8 @@ def export(
         keep=tuple(keep) if keep else ExportRequest.keep,
         time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
         split=split,
+        view=options.view(crop, resize),
+        labels=labels and labels.value,
         streaming=streaming or time_form is TimeForm.STEPWISE,
         data=data,
         reading=ReadOptions(time_unit, columns, topic),

@@ -15,7 +15,8 @@ from typing import Annotated
 import typer
 
 from tcja_deploy.console import Progress, err
-from tcja_runtime.choices import BackendName
+from tcja_runtime.choices import BackendName, LabelRule, Resize
+from tcja_runtime.data.camera import View
 from tcja_runtime.data.contract import LARGEST
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
@@ -100,6 +101,32 @@ Hop = Annotated[
 ]
 
 
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="Take only this part of the camera's picture: X columns from the left, Y rows from the top. Default: as "
+        "the bundle says; without a bundle, the whole picture.",
+    ),
+]
+ResizeMethod = Annotated[
+    Resize | None,
+    typer.Option(
+        "--resize",
+        help="Resize the camera's picture, or its part, to the network's frames, as training did. sum adds up the "
+        "events of pixels that become one (tonic's Downsample), bilinear is torch's interpolate with antialias, and "
+        "nearest is torch's interpolate by default. Default: as the bundle says; without a bundle, no resizing.",
+    ),
+]
+Labels = Annotated[
+    LabelRule | None,
+    typer.Option(
+        "--labels",
+        help="How folders and label files tell classes: by the names of the classes; by numbers, so that 10 is class "
+        "10 (tonic, snnTorch); or by the order of the names as texts, so that of 0 to 10 the folder 10 is class 2 "
+        "(SpikingJelly). Default: as the bundle says, or the rule that fits; a note says which, if several fit.",
+    ),
+]
 TimeUnit = Annotated[
     str | None,
     typer.Option(
@@ -160,6 +187,15 @@ def window(length: str | None, hop: str | None) -> Window | None:
     if length is None and hop is not None:
         raise BadInput(f"--hop {hop} needs --window, which says how long a window is")
     return None if length is None else Window.parse(length, hop)
+
+
+def view(crop: str | None, resize: Resize | None) -> View:
+    """Return what --crop and --resize say that frames are made from.
+
+    Raises:
+        BadInput: the value of --crop is not a part of a picture.
+    """
+    return View.parse(crop, None if resize is None else resize.value)
 
 
 def settings(given: list[str] | None) -> dict[str, str]:

@@ -12,8 +12,10 @@ from tcja_deploy.cli import options
 from tcja_deploy.cli.options import (
     BackendChoice,
     Columns,
+    Crop,
     Csv,
     Hop,
+    ResizeMethod,
     TimeUnit,
     Top,
     Topic,
@@ -25,6 +27,7 @@ from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.events.buffer import LIMIT
+from tcja_runtime.events.rate_limit import HIGHEST
 
 SourceName = Annotated[
     str,
@@ -70,7 +73,17 @@ Lossless = Annotated[
 ]
 Seconds = Annotated[
     float | None,
-    typer.Option(min=0, help="Stop after this number of seconds. Default: at the end of the source."),
+    typer.Option(help="Stop after this number of seconds. Default: at the end of the source."),
+]
+MaxRate = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=HIGHEST,
+        metavar="EVENTS",
+        help="The most events in a second that are classified. Of each millisecond, the events beyond it are dropped "
+        "evenly, and counted. Default: no limit.",
+    ),
 ]
 WindowCount = Annotated[
     int | None,
@@ -90,6 +103,9 @@ def stream(
     source: SourceName,
     window: WindowLength = None,
     hop: Hop = None,
+    crop: Crop = None,
+    resize: ResizeMethod = None,
+    max_rate: MaxRate = None,
     format_: Format = None,
     speed: Speed = None,
     follow: Follow = False,
@@ -117,6 +133,8 @@ def stream(
         raise BadInput("--csv and --json both ask for stdout; give one of them")
     how = StreamOptions(
         window=options.window(window, hop),
+        view=options.view(crop, resize),
+        max_rate=max_rate,
         buffer=buffer,
         lossless=lossless,
         seconds=seconds,

@@ -10,7 +10,19 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from tcja_deploy.cli.options import Anytime, Columns, Json, TimeUnit, Topic, TrustEngine, Verbose, progress
+from tcja_deploy.cli import options
+from tcja_deploy.cli.options import (
+    Anytime,
+    Columns,
+    Crop,
+    Json,
+    Labels,
+    ResizeMethod,
+    TimeUnit,
+    Topic,
+    TrustEngine,
+    Verbose,
+)
 from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import err, out, print_json
 from tcja_deploy.parity.bisect import Culprit
@@ -51,6 +63,9 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
     data: ClassifiedData = None,
     samples: Samples = None,
+    crop: Crop = None,
+    resize: ResizeMethod = None,
+    labels: Labels = None,
     time_unit: TimeUnit = None,
     columns: Columns = None,
     topic: Topic = None,
@@ -71,13 +86,15 @@ def verify(
     how = VerifyOptions(
         data=data,
         samples=samples,
+        view=options.view(crop, resize),
+        labels=labels and labels.value,
         bisect=bisect,
         backend=backend.value,
         trust_engine=trust_engine,
         anytime=anytime,
         reading=ReadOptions(time_unit, columns, topic),
     )
-    verified = verified_by(bundle, how, progress())
+    verified = verified_by(bundle, how, options.progress())
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}

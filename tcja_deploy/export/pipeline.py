@@ -53,7 +53,9 @@ from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import AUTO, PRECISIONS, TIME_FORMS
 from tcja_runtime.data import dataset
+from tcja_runtime.data.camera import WHOLE, seen_through
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.windows import Windows, random_windows
 from tcja_runtime.errors import BadInput, ParityNotMet, check_choice
 from tcja_runtime.evidence import golden
@@ -107,7 +109,7 @@ def _export(
     for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
         progress.note(line)
     report = certificate.report
-    manifest = _manifest(exported, time_form, split.streaming if split else Streaming(), report)
+    manifest = _manifest(request, exported, time_form, split.streaming if split else Streaming(), report)
     if split:
         report.stepwise = stepwise_parity(folder, manifest, certificate.golden, "onnxruntime", progress)
         manifest = dataclasses.replace(manifest, parity=report.summary())
@@ -119,13 +121,12 @@ def _export(
 
 
 def _network(request: ExportRequest, progress: Progress) -> TrainedNetwork:
-    """Return the trained network, with the request's output, class names and rule that cuts recordings."""
+    """Return the trained network, with the request's output, class names and frames of recordings."""
     with progress.step("read the checkpoint" if request.model is None else "replace the neurons"):
         network = _trained(request)
         if request.per_step:
             network = with_output_per_step(network)
-        if request.split is not None:
-            network = dataclasses.replace(network, contract=network.contract.cut_by(request.split))
+        network = dataclasses.replace(network, contract=_framed(network.contract, request))
     return dataclasses.replace(network, classes=_classes(network, request.classes))
 
 
@@ -215,7 +216,13 @@ def _laid_out(
     return dataclasses.replace(network, signature=signature, lowered=laid_out), time_form
 
 
-def _manifest(network: ExportedNetwork, time_form: TimeForms, streaming: Streaming, report: verdict.Report) -> Manifest:
+def _manifest(
+    request: ExportRequest,
+    network: ExportedNetwork,
+    time_form: TimeForms,
+    streaming: Streaming,
+    report: verdict.Report,
+) -> Manifest:
     """Return the manifest of a bundle without engines."""
     trained, signature, models = network.trained, network.signature, network.lowered
     return Manifest(
@@ -244,6 +251,7 @@ def _manifest(network: ExportedNetwork, time_form: TimeForms, streaming: Streami
         engines={},
         parity=report.summary(),
         tools=tools(),
+        labels=request.labels,
     )
 
 
@@ -286,10 +294,10 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
     model = from_factory(request.model) if isinstance(request.model, str) else request.model
     loaded = load_weights(model, checkpoint) if checkpoint else None
     shape = request.shape or dataset.shape_of(request.data)
-    contract = InputContract.of(shape)
+    contract = _framed(InputContract.of(shape), request)
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)
     if request.data:
-        windows = dataset.load(request.data, contract, None, reading=request.reading)
+        windows = dataset.load(request.data, contract, None, DataOptions(reading=request.reading))
     inputs = next(windows.batches(RANDOM_WINDOWS))
     same: list[str] = []
     if checkpoint and loaded and loaded.weights.module is not None:
@@ -306,6 +314,16 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
     neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(network.model).items()}
     told = remarks(checkpoint.told(loaded.weights), neurons, network.time_steps)
     return dataclasses.replace(network, evidence=[*loaded.lines, *same, *told, *network.evidence])
+
+
+def _framed(contract: InputContract, request: ExportRequest) -> InputContract:
+    """Return a contract with the request's rule that cuts recordings, and its view of the camera's picture."""
+    if request.split is not None:
+        contract = contract.cut_by(request.split)
+    if request.view == WHOLE:
+        return contract
+    title = "the network's camera" if request.data is None else str(request.data)
+    return seen_through(contract, request.view, dataset.camera_of(request.data, request.reading), title)
 
 
 def _check_options(request: ExportRequest) -> None:
@@ -348,5 +366,6 @@ def _windows(request: ExportRequest, network: TrainedNetwork, signature: Network
         for name in request.reading.given:
             raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
         return random_windows(network.contract, request.samples or max(RANDOM_WINDOWS, batch_size(signature)))
-    windows = dataset.load(request.data, network.contract, network.classes, reading=request.reading)
+    how = DataOptions(labels=request.labels, reading=request.reading)
+    windows = dataset.load(request.data, network.contract, network.classes, how)
     return windows if request.samples is None else windows.first(request.samples)

@@ -9,6 +9,7 @@ from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED
+from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
@@ -38,8 +39,12 @@ class ExportRequest:
             those that would flip most spikes (`tcja_exporters.precision.advice`); "nothing" keeps none.
         time_form: the time form of the spiking layers in model.plain.onnx: "scan", "unrolled", or "auto" to measure
             which is faster for each layer; None takes the one for the target (`tcja_deploy.export.time_form`).
-        split: the rule that cuts recordings into frames (`tcja_runtime.data.contract.RULES`); None takes the rule of
+        split: the rule that cuts recordings into frames (`tcja_runtime.data.split_rules.RULES`); None takes the rule of
             the network.
+        view: what frames are made from, where the camera's picture is not as large as they are; it is stored in the
+            bundle. `WHOLE` takes what the network's contract says.
+        labels: the rule by which folders and label files of the data tell classes, one of
+            `tcja_runtime.choices.LABEL_RULES`; it is stored in the bundle. None chooses.
         streaming: whether to write the network in two parts as well, so that it can run stepwise
             (`tcja_exporters.graph.stepwise`).
         data: the path of the windows to compare on (`tcja_runtime.data.dataset.load`); None takes random windows.
@@ -68,6 +73,8 @@ class ExportRequest:
     keep: tuple[str, ...] = (ADVISED,)
     time_form: str | None = None
     split: str | None = None
+    view: View = WHOLE
+    labels: str | None = None
     streaming: bool = False
     data: Path | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)

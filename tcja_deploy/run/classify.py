@@ -22,9 +22,10 @@ from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.backends.select import Backend, opened
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
+from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
-from tcja_runtime.data.recordings import Span
+from tcja_runtime.data.recordings import DataOptions, Span
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.events import ReadOptions
@@ -138,6 +139,9 @@ class RunOptions:
         top: the largest number of classes to name for each window.
         window: the windows that recordings are cut into; None takes a recording, or a labelled segment of it, as one
             window, unless the rule of the network's contract makes several of it.
+        view: what frames are made from, instead of what the network's contract says.
+        labels: the rule by which folders and label files tell classes, one of `tcja_runtime.choices.LABEL_RULES`; None
+            takes the rule of the bundle.
         pictured: the number of windows to keep for a picture, from the first window on.
         reading: what the user says about recordings that do not say it themselves.
     """
@@ -146,6 +150,8 @@ class RunOptions:
     trust_engine: bool = False
     top: int = 2
     window: Window | None = None
+    view: View = WHOLE
+    labels: str | None = None
     pictured: int = 0
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
@@ -172,7 +178,13 @@ def classify(
     if not manifest.classes:
         raise BadInput(f"{path}: the network has no classes, so it cannot classify")
     with progress.step("open the files"):
-        data = [load(file, manifest.input, manifest.classes, options.window, options.reading) for file in files]
+        how = DataOptions(
+            window=options.window,
+            view=options.view,
+            labels=options.labels or manifest.labels,
+            reading=options.reading,
+        )
+        data = [load(file, manifest.input, manifest.classes, how) for file in files]
     with progress.step("load the network"):
         backend = opened(bundle, options.backend, trust_engine=options.trust_engine)
     for line in backend.passed_over:

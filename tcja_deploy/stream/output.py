@@ -20,6 +20,7 @@ _FACTS = (
     "events",
     "whole",
     "dropped",
+    "thinned",
     "latency",
 )  # the fields of a prediction that are printed
 _ENDS = {
@@ -103,7 +104,8 @@ def _line(found: WindowPrediction, named: Sequence[tuple[str, float]]) -> str:
 def remarks(found: WindowPrediction) -> list[str]:
     """Return the remarks on a window: the source ended before the window did, or events of it were dropped."""
     short = [] if found.whole else ["cut short by the source's end"]
-    return short + ([f"up to {found.dropped:,} of its events were dropped"] if found.dropped else [])
+    thinned = [f"{found.thinned:,} events beyond --max-rate were dropped"] if found.thinned else []
+    return short + ([f"up to {found.dropped:,} of its events were dropped"] if found.dropped else []) + thinned
 
 
 def milliseconds(seconds: float) -> str:
@@ -128,7 +130,7 @@ def summary_text(summary: Summary) -> str:
         "Events dropped, because more arrived than were classified": summary.dropped,
         "Events still in the queue when the stream was stopped": summary.left,
         "Events left out, because they are older than every open window": summary.late,
-        "Events left out, because they are not on the sensor": summary.outside,
+        "Events dropped, because they are beyond --max-rate": summary.thinned,
         "Windows without an event, not classified": summary.silent,
         "Windows cut short by the source's end": summary.cut_short,
         "Times that the clock of the events was set back": summary.resets,

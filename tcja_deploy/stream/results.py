@@ -21,7 +21,10 @@ class WindowPrediction:
         end: the time at which the window ends, in microseconds; events at this time are not in the window.
         events: the number of events in the window.
         whole: whether the window is complete; False if the source ended before the end of the window.
-        dropped: the largest number of events of the window that may have been dropped.
+        dropped: the largest number of events of the window that may have been dropped because more arrived than were
+            classified.
+        thinned: the number of events of the window that were dropped because of `StreamOptions.max_rate`. It is counted
+            by milliseconds: those that begin in the window.
         latency: the seconds from the arrival of the event that ended the window to the prediction; None if the end of
             the source ended the window.
         scores: the score of each class.
@@ -34,6 +37,7 @@ class WindowPrediction:
     events: int
     whole: bool
     dropped: int
+    thinned: int
     latency: float | None
     scores: Floats
     likeliest: list[int]
@@ -83,7 +87,7 @@ class Summary:
         dropped: the number of events that were dropped, because the queue was full or a window had no room for more.
         left: the number of events that were still in the queue when the stream was stopped.
         late: the number of events that were left out because they were older than every open window.
-        outside: the number of events that were left out because they are not on the network's sensor.
+        thinned: the number of events that were dropped because of `StreamOptions.max_rate`.
         resets: the number of times that the camera's clock was set back; the stream's clock goes on.
         damaged: the number of datagrams that were left out because they are not events; 0 for other sources.
         lost: the number of datagrams that the system dropped before they were read; 0 for other sources.
@@ -106,7 +110,7 @@ class Summary:
     dropped: int
     left: int
     late: int
-    outside: int
+    thinned: int
     resets: int
     damaged: int
     lost: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tcja_runtime.data.camera import check_on_sensor
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.event_counts import Planes
 from tcja_runtime.data.integration import integrate
@@ -41,7 +42,7 @@ class SingleWindowCutter:
         BadInput: the contract does not say how recordings are cut into frames.
     """
 
-    late = outside = dropped = silent = 0
+    late = dropped = silent = 0
 
     def __init__(self, contract: InputContract, source: Source) -> None:
         Planes(contract)
@@ -54,8 +55,10 @@ class SingleWindowCutter:
         """Take events. Returns no frames, because the frames are made at the end of the source.
 
         Raises:
-            BadInput: the source has more than `KEPT` events, and cannot be read again.
+            BadInput: an event is outside the picture that the network takes; or the source has more than `KEPT` events,
+                and cannot be read again.
         """
+        check_on_sensor(self._contract, events, self._source.title, self.events)
         self.events += len(events)
         if not self._source.recording:
             self._kept.append(events)

@@ -25,15 +25,17 @@ from tcja_deploy.stream.runner import Runner, open_runner
 from tcja_deploy.stream.single_window import SingleWindowCutter
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
+from tcja_runtime.data.camera import WHOLE, View, check_camera, replaced_view, seen_through
+from tcja_runtime.data.recordings import unlike_training
 from tcja_runtime.data.sliding_windows import Cutter, Frame, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, Source
-from tcja_runtime.events.buffer import LIMIT, Buffer, Gap, Run
+from tcja_runtime.events.buffer import LIMIT, Buffer, Gap, Gaps, Run
 from tcja_runtime.events.clock import ContinuousClock
+from tcja_runtime.events.rate_limit import RateLimit
 
 _AT_ONCE = 1.0  # seconds: signals that come within this time of the first count as one
 _TICK = 0.1  # seconds to wait for events before the stream checks whether it should stop
-_GAPS = 64  # the largest number of gaps that are kept; further ones are joined with the last
 _RUNS, _OF_A_RUN = 32, 8192  # the number of runs that are kept for the view, and of events in each
 
 
@@ -50,6 +52,9 @@ class StreamOptions:
         windows: the number of predictions after which to stop; None for no limit.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
         trust_engine: whether to load engines that the bundle's manifest does not list.
+        view: what frames are made from, instead of what the network's contract says.
+        max_rate: the most events in a second that are classified; events beyond it are dropped evenly
+            (`tcja_runtime.events.rate_limit`). None for no limit.
     """
 
     window: Window | None = None
@@ -59,13 +64,15 @@ class StreamOptions:
     windows: int | None = None
     backend: str = AUTO
     trust_engine: bool = False
+    view: View = WHOLE
+    max_rate: int | None = None
 
 
 class Stream:
     """The classification of a source's events as they come. `open` makes a stream, and `run` runs it.
 
     Args:
-        bundle: the network's bundle.
+        bundle: the network's bundle, whose manifest has the input contract of the stream.
         source: the source of events, which the caller must close.
         options: the options of the stream.
         cutter: the object that cuts the events into frames.
@@ -75,7 +82,7 @@ class Stream:
     Attributes:
         network: the name of the network.
         classes: the names of the classes, in the order of the output.
-        contract: the network's input.
+        contract: the network's input, as the options change it.
         source: the source of events.
         runner: the loaded network.
         buffer: the queue of events.
@@ -105,6 +112,9 @@ class Stream:
         self.windows = self._cut_short = self._overflowed = self._warned = 0
         self._begun: dict[int, Frame] = {}
         self._gaps = Gaps()
+        self._limit = None if options.max_rate is None else RateLimit(options.max_rate)
+        self._checked = False
+        self._remarks: list[str] = []
         self._clock = ContinuousClock()
         self._began = time.monotonic()
         self._ended: str | None = None
@@ -129,12 +139,25 @@ class Stream:
             raise BadInput(f"{source.title} has no end, so give the length of windows: `window` 500ms or 50000events")
         if options.lossless is False and not window:
             raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
+        if options.max_rate is not None and not window:
+            raise BadInput("`max_rate` needs `window`: a source that is one window is always read whole")
+        if options.seconds is not None and options.seconds <= 0:
+            raise BadInput(f"`seconds` {options.seconds:g} must be above 0")
         with progress.step("check the hashes"):
             bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
         contract = bundle.manifest.input
         if not bundle.manifest.classes:
             raise BadInput(f"{path}: the network has no classes, so it cannot classify")
-        cutter = SingleWindowCutter(contract, source) if window is None else Cutter(contract, window)
+        for note in (replaced_view(contract, options.view), window and unlike_training(contract, window)):
+            if note:
+                progress.note(note)
+        contract = seen_through(contract, options.view, source.sensor, source.title)
+        check_camera(contract, source.sensor, source.title)
+        bundle = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, input=contract))
+        if window is None:
+            cutter: Cutter | SingleWindowCutter = SingleWindowCutter(contract, source)
+        else:
+            cutter = Cutter(contract, window, title=source.title)
         with progress.step("load the network"):
             runner = open_runner(bundle, window, options.backend, options.trust_engine, progress)
         return cls(bundle, source, options, cutter, runner, progress)
@@ -177,7 +200,7 @@ class Stream:
     def summary(self) -> Summary:
         """Return the counts, the latency and the end of the stream until now."""
         seconds = time.monotonic() - self._began
-        processed = self._cutter.events
+        processed = self._cutter.events if self._limit is None else self._limit.arrived - self._limit.held
         return Summary(
             source=self.source.title,
             network=self.network,
@@ -193,13 +216,14 @@ class Stream:
             dropped=self.buffer.dropped + self._cutter.dropped,
             left=self.buffer.arrived - self.buffer.dropped - processed,
             late=self._cutter.late,
-            outside=self._cutter.outside,
+            thinned=0 if self._limit is None else self._limit.dropped,
             resets=self._clock.resets,
             damaged=self.source.damaged,
             lost=self.source.lost,
             latency_median=self.latencies.quantile(0.5),
             latency_99=self.latencies.quantile(0.99),
             remarks=[
+                *self._remarks,
                 *(self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else []),
                 *map(self._progress.worded, self.source.remarks),
             ],
@@ -222,13 +246,19 @@ class Stream:
             if not quiet:
                 self._warn()
             if run is not None:
+                self._check_camera()
                 self.recent.append((run.arrived, _copied(run.events[-_OF_A_RUN:])))
                 run = self._in_time(run)
                 if run.gap:
                     self._gaps.add(run.gap)
+                if self._limit is not None:
+                    run = dataclasses.replace(run, events=self._limit.push(run.events))
                 self._predict(self._cutter.push(run.events), run, show)
-                self._note_overflow(run, int(run.events.t[-1]) + 1)
+                if len(run.events):
+                    self._note_overflow(run, int(run.events.t[-1]) + 1)
             elif self.buffer.over:
+                if self._limit is not None:
+                    self._predict(self._cutter.push(self._limit.finish()), None, show)
                 self._predict(self._cutter.finish(), None, show)
                 self._ended = self._ended or "end"
 
@@ -237,6 +267,19 @@ class Stream:
         for text in self.warnings[self._warned :]:
             self._progress.note(f"{self.source.title}: {text}")
             self._warned += 1
+
+    def _check_camera(self) -> None:
+        """Check the size of the camera, as soon as the source knows it.
+
+        Raises:
+            BadInput: it is not the camera of the network.
+        """
+        if self._checked or self.source.sensor is None:
+            return
+        self._checked = True
+        smaller = check_camera(self.contract, self.source.sensor, self.source.title)
+        if smaller and self._options.window is not None:  # a source that is one window has this remark already
+            self._remarks.append(smaller)
 
     def _in_time(self, run: Run) -> Run:
         """Return a run of events with the times of a clock that goes on when the camera's clock is set back."""
@@ -269,6 +312,7 @@ class Stream:
                 events=window.events,
                 whole=window.whole,
                 dropped=self._gaps.within(window.begin, window.end),
+                thinned=0 if self._limit is None else self._limit.dropped_within(window.begin, window.end),
                 latency=latency,
                 scores=scores,
                 likeliest=np.argsort(-scores, kind="stable").tolist(),
@@ -298,30 +342,6 @@ class Stream:
         if lost:
             self._overflowed += lost
             self._gaps.add(Gap(lost, int(run.events.t.min()), until - 1))
-
-
-class Gaps:
-    """The gaps in a stream: events that were dropped because the queue was full or a window had no room for them."""
-
-    def __init__(self) -> None:
-        self._gaps: list[Gap] = []
-
-    def __len__(self) -> int:
-        return len(self._gaps)
-
-    def add(self, gap: Gap) -> None:
-        """Add a gap. If there are `_GAPS` gaps already, it is joined with the last of them."""
-        if len(self._gaps) == _GAPS:
-            gap |= self._gaps.pop()
-        self._gaps.append(gap)
-
-    def within(self, begin: int, end: int) -> int:
-        """Return the largest number of events from `begin` to `end` that may have been dropped.
-
-        Gaps before `begin` are forgotten, so call it for windows in the order of their begin.
-        """
-        self._gaps = [gap for gap in self._gaps if gap.end >= begin]
-        return sum(gap.events for gap in self._gaps if gap.begin < end)
 
 
 @contextlib.contextmanager

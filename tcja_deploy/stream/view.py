@@ -23,6 +23,7 @@ from tcja_deploy.formatting import si
 from tcja_deploy.stream.output import PLAIN, Lines, milliseconds, remarks
 from tcja_deploy.stream.results import WindowPrediction
 from tcja_deploy.stream.stream import Stream
+from tcja_runtime.data.camera import cropped
 from tcja_runtime.events import Events
 
 Pixels = npt.NDArray[np.uint8]
@@ -102,7 +103,7 @@ class View:
         self._console, self._stream = console, stream
         self._arrived: collections.deque[tuple[float, int]] = collections.deque()
         self._blocks = console.encoding.startswith("utf") and not console.legacy_windows
-        self._sensor = stream.contract.pixels
+        self._sensor = stream.contract.area
 
     def drawn(self) -> RenderableType:
         """Return the state of the stream now as text that fits the terminal."""
@@ -120,7 +121,8 @@ class View:
     def _picture(self, rows: int, columns: int) -> Text:
         now = time.monotonic()
         recent = [events for arrived, events in list(self._stream.recent) if now - arrived < _LASTS]
-        pixels = polarities(Events.joined(recent), self._sensor, (2 * rows, columns))
+        seen = cropped(Events.joined(recent), self._stream.contract.crop)
+        pixels = polarities(seen, self._sensor, (2 * rows, columns))
         coloured = self._blocks and self._console.color_system is not None and not self._console.no_color
         return half_blocks(pixels) if coloured else signs(pixels)
 
@@ -157,7 +159,7 @@ class View:
             for name, words in (
                 ("dropped", "dropped"),
                 ("late", "late"),
-                ("outside", "not on the sensor"),
+                ("thinned", "beyond --max-rate"),
                 ("silent", "silent windows"),
                 ("damaged", "damaged"),
                 ("lost", "lost"),

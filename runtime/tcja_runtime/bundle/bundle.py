@@ -28,7 +28,9 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.records import argument
 
-SCHEMA = 5
+SCHEMA = 6
+READABLE = (5, 6)
+"""The schemas that this version reads. Fields that a schema does not have yet get their default values."""
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLAIN_MODEL = "model.plain.onnx"
@@ -146,10 +148,9 @@ def _content(file: Path) -> Json:
         raise BadInput(f"{file} is damaged: {error}; {_AGAIN}") from error
     if "schema" not in content or content.pop("seal", None) != _seal(content):
         raise BadInput(f"{file} was changed after it was written; {_AGAIN}")
-    if content["schema"] != SCHEMA:
-        raise BadInput(
-            f"{file} has schema {content['schema']}, this version reads {SCHEMA}; use a matching tcja-deploy"
-        )
+    if content["schema"] not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise BadInput(f"{file} has schema {content['schema']}, this version reads {known}; use a matching tcja-deploy")
     return content
 
 

@@ -11,7 +11,7 @@ from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.choices import TIME_FORMS
+from tcja_runtime.choices import LABEL_RULES, TIME_FORMS
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.records import WrongField
 
@@ -99,6 +99,8 @@ class Manifest:
             engines/.
         parity: the result of the parity comparison during the export.
         tools: the version of each package that made the bundle.
+        labels: the rule by which the folders and label files of the export's data told classes, one of
+            `tcja_runtime.choices.LABEL_RULES`; None if the user gave none.
     """
 
     producer: str
@@ -126,6 +128,7 @@ class Manifest:
     engines: dict[str, EngineInfo]
     parity: ParitySummary
     tools: dict[str, str]
+    labels: str | None = None
 
     @classmethod
     def from_dict(cls, fields: Json) -> Manifest:
@@ -177,6 +180,8 @@ def _check(manifest: Manifest) -> None:
     for layer in manifest.layers:
         if not all(type(size) is int and 0 < size < _LARGEST for size in layer.shape):
             raise ValueError(f"{layer.name} cannot have the shape {layer.shape}")
+    if manifest.labels not in (None, *LABEL_RULES):
+        raise WrongField("labels", f"is {manifest.labels!r}, and must be {', '.join(LABEL_RULES)} or null")
     if not 0 < manifest.time_steps < _LARGEST:
         raise ValueError(f"time_steps cannot be {manifest.time_steps}")
     manifest.streaming.check({layer.name: (layer.shape, layer.neuron.v_reset) for layer in manifest.layers})

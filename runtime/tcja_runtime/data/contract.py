@@ -4,50 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from fractions import Fraction
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime import records
+from tcja_runtime.choices import RESIZES
+from tcja_runtime.data.split_rules import LONGEST, SPLITS, Split, SplitRule, parsed
 from tcja_runtime.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-Split = Literal["number", "time", "duration", "duration-grid"]
+Resize = Literal["bilinear", "nearest", "sum"]
 LARGEST = 2**28
 """The most values of a window: 1 GiB of float32."""
-LONGEST = 2**40
-"""The longest frame or window, in microseconds: 12 days."""
 FARTHEST = 2**61
 """The limit of times, in microseconds: all are between -FARTHEST and FARTHEST. Their sums do not overflow int64."""
-RULES = "number, time, duration:TIME or duration-grid:TIME, such as duration:50ms"
-"""The rules that cut recordings into frames, for messages."""
+WIDEST = 2**14
+"""The most rows or columns of a camera."""
 _SCALINGS = {"frames": "counts", "images": "unit", "latents": "spikes"}
 _RANKS = {"frames": 4, "images": 3, "latents": 2}
-_SPLITS = ("number", "time", "duration", "duration-grid")
-_TIMED = ("duration", "duration-grid")
 _POLARITIES = (("off", "on"), ("on", "off"))
-_UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
 
-def microseconds(text: str) -> int | None:
-    """Returns the time in a text such as "50ms", "1.5s" or "20000us", in microseconds.
-
-    Returns None if the text is not a time, if the time is not a whole number of microseconds, or if it is not from 1 us
-    to 12 days (`LONGEST`).
-    """
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)(us|ms|s)", text)
-    time = Fraction(found[1]) * _UNITS[found[2]] if found else Fraction(0)
-    return int(time) if time.denominator == 1 and 1 <= time <= LONGEST else None
-
-
-def spoken(time: int) -> str:
-    """A text for messages, such as "50 ms" or "1.5 s", from a time in microseconds."""
-    unit = next(unit for unit, size in reversed(_UNITS.items()) if abs(time) >= size or size == 1)
-    return f"{time / _UNITS[unit]:.6g} {unit}"
+def within(crop: tuple[int, int, int, int], sensor: tuple[int, int]) -> bool:
+    """Whether a part of the picture (`InputContract.crop`) is in the picture of a camera (rows, columns)."""
+    x, y, width, height = crop
+    return y + height <= sensor[0] and x + width <= sensor[1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,18 +45,18 @@ class InputContract:
         shape: the shape of a window, without the batch axis: (T, P, H, W), (C, H, W) or (T, units).
         scaling: the unit of the values: "counts" (numbers of events), "unit" (intensities in [0, 1]; integer data is
             divided by 255) or "spikes" (0 or 1).
-        split: the rule that cuts a recording into frames, as in SpikingJelly (`tcja_runtime.data.integration`):
-            "number" (each frame has the same number of events), "time" (each frame has the same part of the
-            recording's time), "duration" (each frame has a fixed duration and begins with an event; SpikingJelly up to
-            0.0.0.0.14) or "duration-grid" (each frame has a fixed duration and begins where the frame before it ends;
-            SpikingJelly 2). None if the input is not frames, or if the rule is not known.
+        split: the rule that cuts a recording into frames, a key of `tcja_runtime.data.split_rules.SPLITS`. None if the
+            input is not frames, or if the rule is not known.
         polarity: the polarities of index 0 and 1 of P, "off" (darker) and "on" (brighter) in either order; None where
             `split` is None.
-        duration: the duration of a frame in microseconds, for the splits "duration" and "duration-grid"; else None.
-        sensor: the rows and columns of the camera, if frames are resized to `shape`; None if frames are as large as
-            the sensor.
-        resize: how frames are resized: "bilinear", as torch's ``interpolate`` with ``antialias``; None if they are not
-            resized.
+        duration: the duration of a frame in microseconds, for the splits "duration", "duration-grid" and "time-window";
+            else None.
+        sensor: the rows and columns of the camera, if frames are made from a part of its picture or are resized. None
+            if frames are as large as the camera's picture, or if `crop` is taken from cameras of any size.
+        resize: how frames are resized, one of `tcja_runtime.choices.RESIZES`; None if they are not resized.
+        crop: the part of the camera's picture that frames are made from: its first column, its first row, its width
+            and its height. None for the whole picture.
+        count: the number of events of a frame, for the split "event-count"; else None.
 
     Raises:
         ValueError: the fields do not fit together.
@@ -85,7 +69,9 @@ class InputContract:
     polarity: tuple[str, str] | None
     duration: int | None = None
     sensor: tuple[int, int] | None = None
-    resize: Literal["bilinear"] | None = None
+    resize: Resize | None = None
+    crop: tuple[int, int, int, int] | None = None
+    count: int | None = None
 
     @classmethod
     def frames(
@@ -152,38 +138,49 @@ class InputContract:
         sizes = len(self.shape) == _RANKS[self.name] and all(type(n) is int and n > 0 for n in self.shape)
         if not sizes or math.prod(self.shape) > LARGEST:
             raise ValueError(f"an input '{self.name}' cannot have the shape {list(self.shape)}")
-        if self.split not in (None, *_SPLITS) or self.polarity not in (None, *_POLARITIES):
+        if self.split not in (None, *SPLITS) or self.polarity not in (None, *_POLARITIES):
             raise ValueError(f"frames cannot have the split {self.split!r} and the polarities {self.polarity!r}")
         if self.split and (self.polarity is None or self.name != "frames" or self.shape[1] != 2):
             raise ValueError(
                 f"{self.name} {list(self.shape)} of polarities {self.polarity!r} cannot be cut from recordings"
             )
-        if (self.split in _TIMED) != (self.duration is not None):
-            raise ValueError(f"frames of the split {self.split!r} cannot have the duration {self.duration!r}")
-        if self.duration is not None and not (type(self.duration) is int and 1 <= self.duration <= LONGEST):
-            raise ValueError(f"a frame cannot take {self.duration!r} microseconds")
-        if self.resize not in (None, "bilinear") or (self.resize is None) != (self.sensor is None):
-            raise ValueError(f"frames cannot be resized by {self.resize!r} from {self.sensor!r}")
-        if self.sensor is not None and not (
-            self.name == "frames"
-            and len(self.sensor) == 2
-            and all(type(n) is int and 0 < n <= 2**14 for n in self.sensor)
-        ):
+        for name, size in (("duration", self.duration), ("count", self.count)):
+            if (self.split is not None and SPLITS[self.split].size == name) != (size is not None):
+                raise ValueError(f"frames of the split {self.split!r} cannot have the {name} {size!r}")
+            if size is not None and not (type(size) is int and 1 <= size <= LONGEST):
+                unit = "microseconds" if name == "duration" else "events"
+                raise ValueError(f"a frame cannot take {size!r} {unit}")
+        self._check_picture()
+
+    def _check_picture(self) -> None:
+        """Raise a ValueError if frames cannot be made from the camera's picture in this way."""
+        if self.sensor is not None and not (self.name == "frames" and all(0 < n <= WIDEST for n in self.sensor)):
             raise ValueError(f"{self.name} cannot come from a sensor of {list(self.sensor)}")
+        if self.crop is not None and not (
+            self.name == "frames"
+            and all(least <= n for n, least in zip(self.crop, (0, 0, 1, 1), strict=True))
+            and within(self.crop, self.sensor or (WIDEST, WIDEST))
+        ):
+            raise ValueError(f"{self.name} cannot come from the part {list(self.crop)} of a sensor of {self.sensor}")
+        resized = self.resize is not None
+        if self.resize not in (None, *RESIZES) or (self.crop is None and resized != (self.sensor is not None)):
+            raise ValueError(f"frames cannot be resized by {self.resize!r} from {self.sensor!r}")
+        if self.crop is not None and not resized and self.area != self.shape[-2:]:
+            raise ValueError(f"frames {list(self.shape)} cannot be the part {list(self.crop)} of a sensor")
+        if self.resize == "sum" and (self.area[0] < self.shape[-2] or self.area[1] < self.shape[-1]):
+            raise ValueError(f"frames {list(self.shape)} cannot be sums of {self.area[0]} x {self.area[1]} pixels")
 
     def cut_by(self, rule: str) -> InputContract:
         """The same contract with another rule that cuts recordings into frames.
 
         Args:
-            rule: "number", "time", "duration:TIME" or "duration-grid:TIME", such as "duration:50ms".
+            rule: the name of the rule and the size of its frames, such as "number", "duration:50ms" or
+                "event-count:3000" (`tcja_runtime.data.split_rules.RULES`).
 
         Raises:
             BadInput: there is no such rule, or the input of the network is not frames of two polarities.
         """
-        split, colon, time = rule.partition(":")
-        duration = microseconds(time)
-        if split not in _SPLITS or bool(colon) != (split in _TIMED) or (colon and duration is None):
-            raise BadInput(f"`split` {rule} must be {RULES}")
+        split, size = parsed(rule)
         if self.name != "frames":
             raise BadInput(
                 f"`split` {rule} cuts recordings into frames, but the network takes {self.name}; leave it out"
@@ -192,18 +189,38 @@ class InputContract:
             raise BadInput(
                 f"`split` {rule}: events have 2 polarities, but the network's frames have {self.shape[1]}; leave it out"
             )
-        return dataclasses.replace(
-            self, split=cast(Split, split), duration=duration, polarity=self.polarity or _POLARITIES[0]
-        )
+        sizes: dict[str, Any] = {"duration": None, "count": None}
+        sizes.update({SPLITS[split].size or "count": size})
+        return dataclasses.replace(self, split=split, polarity=self.polarity or _POLARITIES[0], **sizes)
 
     @property
     def rule(self) -> str | None:
         """The rule that cuts recordings into frames, as `cut_by` takes it; None if it is not known."""
+        if self.count:
+            return f"{self.split}:{self.count}"
         return f"{self.split}:{self.duration}us" if self.duration else self.split
 
     @property
-    def pixels(self) -> tuple[int, int]:
-        """The rows and columns of the camera whose events the network takes."""
+    def cut(self) -> SplitRule:
+        """The properties of the rule that cuts recordings into frames.
+
+        Raises:
+            BadInput: the network does not take frames, or the rule is not known.
+        """
+        if self.name != "frames":
+            raise BadInput(f"the network takes {self.name}, not events; give it a data file (.npz)")
+        if self.split is None:
+            raise BadInput(
+                "the rule that cuts recordings into frames is not known for this network; export it again with `split` "
+                "number, or the rule of its training"
+            )
+        return SPLITS[self.split]
+
+    @property
+    def area(self) -> tuple[int, int]:
+        """The rows and columns of the part of the camera's picture that frames are made from."""
+        if self.crop is not None:
+            return self.crop[3], self.crop[2]
         return self.sensor or (self.shape[-2], self.shape[-1])
 
     @property

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.data import class_folders, recordings
+from tcja_runtime.data.camera import replaced_view
 from tcja_runtime.data.contract import Floats, InputContract, Labels
-from tcja_runtime.data.recordings import Reading
-from tcja_runtime.data.sliding_windows import Window
+from tcja_runtime.data.recordings import DataOptions, Reading, RecordedWindows
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import ReadOptions
+from tcja_runtime.events import ReadOptions, recording
 from tcja_runtime.events.formats.arrays import numpy_files
 from tcja_runtime.files import npz
 from tcja_runtime.files.npz import Array
@@ -104,7 +104,7 @@ class Data:
         source: the name of the data set, for reports.
         stamp: a text with the name of each file and the time when it was written.
         count: the number of windows that are used, N.
-        remark: a note for the user about how the labels were found; empty if there is none.
+        remarks: notes for the user about the files and about how the labels were found, a line each.
     """
 
     parts: tuple[Part, ...]
@@ -112,7 +112,7 @@ class Data:
     source: str
     stamp: str
     count: int
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
 
     real = True
 
@@ -157,11 +157,7 @@ class Data:
 
 
 def load(
-    path: Path,
-    contract: InputContract,
-    classes: Sequence[str] | None,
-    window: Window | None = None,
-    reading: ReadOptions | None = None,
+    path: Path, contract: InputContract, classes: Sequence[str] | None, options: DataOptions | None = None
 ) -> Data:
     """Open a data set.
 
@@ -173,24 +169,25 @@ def load(
     * a recording of events, with or without a label file beside it (`tcja_runtime.data.recordings`).
 
     If `path` is a folder, all data files in it and in all folders below it are used, in the order of their paths. If
-    the folders in it have the names of classes, their files get these classes as labels
+    the folders in it have the names or numbers of classes, their files get these classes as labels
     (`tcja_runtime.data.class_folders`).
 
     Args:
         path: the file or folder.
         contract: the input contract of the network.
         classes: the names of the network's classes; None if they are not known yet.
-        window: how recordings are cut into windows; None cuts by the rule of the contract.
-        reading: what the user says about the recordings; None for nothing.
+        options: how the files are read; None for the defaults.
 
     Raises:
         BadInput: a file is missing, is not a data file, or has windows that the network cannot take; or labels are
             outside the classes; or only some of the files have labels.
     """
-    files = class_folders.data_files(path)
-    reading = reading or ReadOptions()
-    parts = [part for file in files for part in _open_parts(file, contract, classes, window, reading)]
-    named = class_folders.folder_labels(path, [part.file for part in parts], classes)
+    options = options or DataOptions()
+    found = class_folders.data_files(path)
+    files = found.files
+    parts = [part for file in files for part in _open_parts(file, contract, classes, options)]
+    replaced = replaced_view(contract, options.view)
+    named = class_folders.folder_labels(path, [part.file for part in parts], classes, options.labels)
     labels = np.concatenate(
         [
             np.full(part.count, label, np.int64) if part.labels is None else part.labels
@@ -206,8 +203,18 @@ def load(
         source=_source(path, files, parts, contract),
         stamp=" ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in files),
         count=len(labels),
-        remark=named.remark,
+        remarks=tuple(
+            filter(None, (replaced, found.remark, named.remark, _number_remark(path, parts, classes, options)))
+        ),
     )
+
+
+def _number_remark(path: Path, parts: Sequence[Part], classes: Sequence[str] | None, options: DataOptions) -> str:
+    """The remark on how the numbers in label files tell classes; empty if there is nothing to say."""
+    segments = [part.segment for part in parts if isinstance(part, RecordedWindows) and part.segment]
+    if options.labels or not classes or not segments:
+        return ""
+    return class_folders.number_remark(path, [segment.label for segment in segments], classes)
 
 
 def remarks(data: Iterable[Data]) -> list[str]:
@@ -216,7 +223,7 @@ def remarks(data: Iterable[Data]) -> list[str]:
     Remarks on a recording are known only after all of its windows were read.
     """
     files: dict[str, dict[str, None]] = {}
-    found = [each.remark for each in data if each.remark]
+    found = [remark for each in data for remark in each.remarks]
     for part in (part for each in data for part in each.parts):
         for remark in part.reading.remarks if part.reading else ():
             files.setdefault(remark, {})[str(part.file)] = None
@@ -234,7 +241,7 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     """
     if path is None:
         raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
-    file = class_folders.data_files(path)[0]
+    file = class_folders.data_files(path).files[0]
     if not _archived(file):
         raise BadInput(f"{file} is a recording, which does not store the shape of windows; give `shape` T,P,H,W")
     found = npz.arrays(file)
@@ -249,17 +256,29 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     raise BadInput(f"{file} has neither 'frames' nor 'images' (it has: {_names(found)})")
 
 
+def camera_of(path: Path | None, reading: ReadOptions | None = None) -> tuple[int, int] | None:
+    """The rows and columns of the camera of a recording, or of the first data file of a folder.
+
+    It is None if the path is None, if the file has windows, or if the recording does not store the size of its camera.
+
+    Raises:
+        BadInput: there is no data file, or the recording cannot be read.
+    """
+    if path is None:
+        return None
+    file = class_folders.data_files(path).files[0]
+    return None if _archived(file) else recording(file, options=reading or ReadOptions()).sensor
+
+
 def _open_parts(
-    file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None, reading: ReadOptions
+    file: Path, contract: InputContract, classes: Sequence[str] | None, options: DataOptions
 ) -> Sequence[Part]:
     """Open a data file: one part, or one for each labelled segment of a recording."""
     of_events = contract.name == "frames"
     found = npz.arrays(file) if _archived(file) or not of_events else None
     if found is None or (of_events and contract.name not in found and numpy_files.holds_events(found, file)):
-        return recordings.open_parts(file, contract, classes, window, reading)
-    if window is not None:
-        raise BadInput(f"{file} has windows already; `window` cuts recordings only, so leave it out")
-    for name in reading.given:
+        return recordings.open_parts(file, contract, classes, options)
+    for name in options.for_recordings:
         raise BadInput(f"{file} has windows already; `{name}` is for recordings only, so leave it out")
     if contract.name not in found:
         raise BadInput(f"{file} has no array '{contract.name}' (it has: {_names(found)})")

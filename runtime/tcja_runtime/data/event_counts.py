@@ -1,16 +1,7 @@
-"""Frames: events counted by pixel and polarity, and resized where the network's frames are not as large as the sensor.
+"""Frames: events counted by pixel and polarity, and resized where the network's frames are not as large as the picture.
 
-    counts[p, y, x] = number of events with that polarity, row and column
-    frame[p]        = R counts[p] C^T     if the frames are resized
-
-R [H, rows] and C [W, columns] are the matrices of a triangular filter. R[i, j] is the weight of the sensor's row j in
-row i of the frame; C has the weights of columns in the same way. With the scale s = rows / H, the width w = max(s, 1)
-and the centre c = (i + 1/2) s of row i,
-
-    R[i, j] = max(0, 1 - |j + 1/2 - c| / w)   for floor(c - w + 1/2) <= j < floor(c + w + 1/2), else 0
-
-Then each row of R is divided by its sum. The same filter is torch's ``interpolate(mode="bilinear", antialias=True)``
-and Pillow's BILINEAR for float images.
+counts[p, y, x] = number of events with that polarity, row and column of the picture, or of the part that is taken
+frame           = the counts, resized (`tcja_runtime.data.resizing`) if the network needs it
 """
 
 from __future__ import annotations
@@ -21,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.data.camera import cropped
 from tcja_runtime.data.contract import Floats, InputContract
-from tcja_runtime.errors import BadInput
+from tcja_runtime.data.resizing import resize_matrix, summed_index
 from tcja_runtime.events import Events
 
 Positions = npt.NDArray[np.unsignedinteger[Any]]
-Mask = npt.NDArray[np.bool_]
 
 _MANY = 2**16
 """The number of positions that are kept before they are counted together."""
@@ -35,65 +26,95 @@ _MANY = 2**16
 class Planes:
     """Two planes of event counts, one for each polarity, from which a network's frames are made.
 
-    A plane is as large as the sensor. If the network's frames have another size, the planes are resized to it.
+    A plane is as large as the part of the camera's picture that is taken. If the network's frames have another size,
+    the planes are resized to it. The method "sum" moves events instead, so that its planes are as large as the frames.
 
     Args:
         contract: the input contract of the network.
 
     Attributes:
-        rows: the number of rows of the sensor.
-        columns: the number of columns of the sensor.
-        size: the number of counts in both planes, 2 * rows * columns.
-        shape: the shape of a frame after it was resized, (P, H, W).
+        size: the number of counts in both planes.
+        shape: the shape of a frame, (P, H, W).
 
     Raises:
         BadInput: the network does not take frames, or the rule that cuts recordings into frames is not known.
     """
 
     def __init__(self, contract: InputContract) -> None:
-        if contract.name != "frames":
-            raise BadInput(f"the network takes {contract.name}, not events; give it a data file (.npz)")
-        if contract.split is None:
-            raise BadInput(
-                "the rule that cuts recordings into frames is not known for this network; export it again with `split` "
-                "number, or the rule of its training"
-            )
-        self.rows, self.columns = contract.pixels
-        self.size = 2 * self.rows * self.columns
+        rule = contract.cut
+        self._contract = contract
+        self._sums = contract.resize == "sum"
+        self._rows, self._columns = contract.shape[-2:] if self._sums else contract.area
+        self.size = 2 * self._rows * self._columns
         self.shape = contract.shape[1:]
         self._on_is_second = contract.polarity == ("off", "on")
-        self._type: type[np.unsignedinteger[Any]] = np.uint16 if self.size <= 2**16 else np.uint32
+        # Events that are cut into frames before they are cropped keep a position: the one after all counts.
+        self._crops_first, self._crops_last = (
+            contract.crop if crops else None for crops in (rule.crops_first, not rule.crops_first)
+        )
+        most = self.size - (self._crops_last is None)
+        self._type: type[np.unsignedinteger[Any]] = np.uint16 if most < 2**16 else np.uint32
+
+    @functools.cached_property
+    def _moves(self) -> tuple[Positions, Positions]:
+        """The row and the column of the frame for each row and column of the picture, for the method "sum"."""
+        rows, columns = (
+            summed_index(before, after).astype(self._type)
+            for before, after in zip(self._contract.area, self.shape[1:], strict=True)
+        )
+        return rows, columns
 
     @functools.cached_property
     def _resize(self) -> tuple[Floats, Floats] | None:
-        """The matrices R and C^T; None if frames are as large as the sensor."""
-        if (self.rows, self.columns) == self.shape[1:]:
+        """The matrices of rows and, transposed, of columns; None if planes are as large as frames."""
+        method = self._contract.resize
+        if method is None or (self._rows, self._columns) == self.shape[1:]:
             return None
-        return _triangles(self.rows, self.shape[1]), _triangles(self.columns, self.shape[2]).T
+        return resize_matrix(method, self._rows, self.shape[1]), resize_matrix(method, self._columns, self.shape[2]).T
 
-    def outside(self, events: Events) -> Mask | None:
-        """The mask of the events outside the sensor, bool [E]; None if no event is outside."""
-        if not len(events) or (int(events.y.max()) < self.rows and int(events.x.max()) < self.columns):
-            return None
-        mask: Mask = (events.y >= self.rows) | (events.x >= self.columns)
-        return mask
+    def taken(self, events: Events) -> Events:
+        """The events that are cut into frames: without those outside the crop, if the rule crops first."""
+        return cropped(events, self._crops_first)
 
     def positions(self, events: Events) -> Positions:
-        """The index of each event in the flattened counts, [E]. All events must be on the sensor."""
-        at: Positions = events.y.astype(self._type)
-        at *= self._type(self.columns)
-        at += events.x
-        second = events.p if self._on_is_second else ~events.p
-        at += second * self._type(self.rows * self.columns)
+        """The index of each event in the flattened counts, [E]; `size` for an event outside the crop.
+
+        Without a crop, all events must be within the picture that the network takes
+        (`tcja_runtime.data.camera.check_on_sensor`). If the rule crops first, the events must be `taken`.
+        """
+        if self._crops_last is None:
+            return self._positions(events)
+        x, y, width, height = self._crops_last
+        inside = (events.x - x < width) & (events.y - y < height)  # columns before x wrap around to large ones
+        at: Positions = np.full(len(events), self.size, self._type)
+        at[inside] = self._positions(cropped(events, self._crops_last))
         return at
+
+    def _positions(self, events: Events) -> Positions:
+        at: Positions
+        if self._sums:
+            rows, columns = self._moves
+            at = rows[events.y] * self._type(self._columns)
+            at += columns[events.x]
+        else:
+            at = events.y.astype(self._type)
+            at *= self._type(self._columns)
+            at += events.x
+        second = events.p if self._on_is_second else ~events.p
+        at += second * self._type(self._rows * self._columns)
+        return at
+
+    def within(self, positions: Positions) -> int:
+        """The number of events that are not outside the crop."""
+        return len(positions) if self._crops_last is None else int(np.count_nonzero(positions < self.size))
 
     def count(self, positions: Positions) -> npt.NDArray[np.int64]:
         """The number of events at each index of the flattened counts, int64 [size]."""
-        return np.bincount(positions, minlength=self.size)
+        return np.bincount(positions, minlength=self.size)[: self.size]
 
     def frame(self, counts: npt.NDArray[np.int64]) -> Floats:
         """The frame that is made from flattened counts [size]: float32 [P, H, W], resized if the network needs it."""
-        plane: Floats = counts.astype(np.float32).reshape(2, self.rows, self.columns)
+        plane: Floats = counts.astype(np.float32).reshape(2, self._rows, self._columns)
         if self._resize is None:
             return plane
         rows, columns = self._resize
@@ -105,7 +126,7 @@ class Counts:
     """Counts the events of a frame, then those of the next frame. Memory does not grow with the number of events.
 
     Attributes:
-        events: the number of events in the present frame.
+        events: the number of events in the present frame, without those outside the crop.
     """
 
     def __init__(self, planes: Planes) -> None:
@@ -119,13 +140,14 @@ class Counts:
         """Count the events of the present frame whose positions are given (`Planes.positions`)."""
         self._held.append(positions)
         self._waiting += len(positions)
-        self.events += len(positions)
+        self.events += self._planes.within(positions)
         if self._waiting >= _MANY:
             self._count()
 
     def frame(self) -> Floats:
         """Returns the present frame, float32 [P, H, W], and begins the next frame with counts of 0."""
         if not self.events:
+            self._counted, self._held, self._waiting = None, [], 0
             return np.zeros(self._planes.shape, np.float32)
         counts = self._count()
         self._counted, self.events = None, 0
@@ -141,18 +163,6 @@ class Counts:
         return counts
 
 
-def _triangles(before: int, after: int) -> Floats:
-    """The matrix [after, before] that resizes an axis from `before` to `after` elements with a triangular filter."""
-    scale = before / after
-    width = max(scale, 1.0)
-    centre = ((np.arange(after) + 0.5) * scale)[:, None]
-    at = np.arange(before)
-    within = (at >= np.floor(centre - width + 0.5)) & (at < np.floor(centre + width + 0.5))
-    weights = np.where(within, np.maximum(0.0, 1.0 - np.abs(at + 0.5 - centre) / width), 0.0)
-    matrix: Floats = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-    return matrix
-
-
 class KeptEvents:
     """The positions of the events of a window that is cut by number, kept until the window has ended.
 
@@ -161,7 +171,7 @@ class KeptEvents:
         most: the most events that are kept.
 
     Attributes:
-        events: the number of events that are kept.
+        events: the number of events that are kept, with those outside the crop.
     """
 
     def __init__(self, planes: Planes, most: int) -> None:
@@ -181,6 +191,7 @@ class KeptEvents:
         self.events = wanted
         return len(positions) - taken
 
-    def frame(self, begin: int, end: int) -> Floats:
-        """The frame of the kept events with the indices [begin, end), float32 [P, H, W]."""
-        return self._planes.frame(self._planes.count(self._positions[begin:end]))
+    def frame(self, begin: int, end: int) -> tuple[Floats, int]:
+        """The frame of the kept events with the indices [begin, end), float32 [P, H, W], and its number of events."""
+        positions = self._positions[begin:end]
+        return self._planes.frame(self._planes.count(positions)), self._planes.within(positions)

@@ -1,15 +1,27 @@
-"""Cuts whole recordings into frames, exactly as SpikingJelly integrates them (``spikingjelly.datasets``).
+"""Cuts whole recordings into frames, exactly as SpikingJelly (``spikingjelly.datasets``) and tonic (``ToFrame``) do.
 
-Events 0 .. N-1 in the order of the recording, at times t_0 <= .. <= t_{N-1}; T frames in a window; d a duration:
+Events 0 .. N-1 in the order of the recording, at times t_0 <= .. <= t_{N-1}; T frames in a window; d a duration; c a
+number of events. SpikingJelly:
 
     number          frame i = events [i n, (i+1) n),  n = floor(N / T),                        the last: to the end
     time            frame i = [t_0 + i dt, t_0 + (i+1) dt),  dt = floor((t_{N-1} - t_0) / T),  the last: to the end
     duration        frame i = [u_i, u_i + d], both included;  u_0 = t_0, u_{i+1} = the first time after u_i + d
     duration-grid   frame i = [t_0 + i d, t_0 + (i+1) d),  i < ceil((t_{N-1} - t_0) / d),      the last: to the end
 
-The rules "number" and "time" make one window. With a duration, the number of frames depends on the length of the
-recording, and every T frames are a window. A frame without an event has only zeros. (SpikingJelly's "time" raises an
-IndexError for such a frame.)
+tonic, without overlap; the events after the last frame are left out:
+
+    event-bins      frame i = events [i n, (i+1) n),  n = floor(N / T)                         (n_event_bins = T)
+    time-bins       frame i = [t_0 + i dt, t_0 + (i+1) dt),  dt = floor((t_{N-1} - t_0) / T)   (n_time_bins = T)
+    event-count     frame i = events [i c, (i+1) c),  i < max(1, floor(N / c))                 (event_count = c)
+    time-window     frame i = [t_0 + i d, t_0 + (i+1) d),  i < max(1, floor((t_{N-1} - t_0) / d))   (time_window = d)
+
+A rule that has T in its equation makes one window. With d or c, the number of frames depends on the recording, and
+every T frames are a window. A frame without an event has only zeros. (SpikingJelly's "time" raises an IndexError for
+such a frame.)
+
+If a part of the camera's picture is taken (`InputContract.crop`), the rules of SpikingJelly cut all events of the
+camera into frames, then each frame is cropped. The rules of tonic cut the events of the part, as its transforms crop
+events.
 
 A recording is read twice: first for N and the edges between frames, then for the counts. The memory holds the events of
 one chunk, or all events if they are few.
@@ -18,15 +30,17 @@ one chunk, or all events if they are few.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.data.contract import FARTHEST, LARGEST, Floats, InputContract, spoken
-from tcja_runtime.data.event_counts import Counts, Planes
+from tcja_runtime.data.camera import check_camera, check_on_sensor
+from tcja_runtime.data.contract import Floats, InputContract
+from tcja_runtime.data.event_counts import Counts, Planes, Positions
+from tcja_runtime.data.frame_edges import FrameEdges
+from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.events.event import Recording
@@ -40,12 +54,13 @@ class Integrated:
     """The windows of a recording, or of a segment of it.
 
     Attributes:
-        windows: the windows, float32 [K, T, P, H, W]; K is 1 for "number" and "time".
+        windows: the windows, float32 [K, T, P, H, W]; K is 1 for rules that have T in their equation.
         times: the time where each window begins and the first time after it, in microseconds, int64 [K, 2]. The one
             window of "number" and "time" is as long as the segment; without a segment, it goes from the first event to
-            the last.
-        counts: the number of events in each window, int64 [K].
-        events: the number of events in the recording or segment.
+            the last. A window of "event-bins" and "event-count" goes from its earliest event to its latest.
+        counts: the number of events in each window, int64 [K]; without those outside the crop.
+        events: the number of events in the recording or segment. If the rule crops first, without those outside the
+            crop.
         remarks: notes for the user about the recording, a line each.
     """
 
@@ -68,67 +83,119 @@ def integrate(
         end: the first time after the segment, in microseconds; None for the end of the recording.
 
     Raises:
-        BadInput: the contract has no rule; or there are no events, or too few for a window; or an event is outside the
-            sensor; or the frames are too many for memory; or times go back and the rule cuts by time.
+        BadInput: the contract has no rule; or there are no events, or too few for a window; or the camera is not that
+            of the network, or an event is outside its picture; or the frames are too many for memory; or times go back
+            and the rule cuts by time.
         Damaged: the recording is damaged.
     """
     planes = Planes(contract)
-    segment = _Segment(recording, planes, begin, end)
-    times = _Times(str(segment), contract)
+    segment = _Segment(recording, contract, planes, begin, end)
+    smaller = check_camera(contract, recording.sensor, str(segment))
+    edges = FrameEdges(str(segment), contract)
     kept: list[Events] | None = []
     for chunk in segment.chunks():
-        times.add(chunk.t)
+        edges.add(chunk.t)
         if kept is not None:
             kept.append(chunk)
-            kept = kept if times.events <= _FEW else None
-    times.check()
-    windows, counts = _counted(segment.chunks() if kept is None else kept, contract, planes, times)
+            kept = kept if edges.events <= _FEW else None
+    edges.check()
+    frames = _Frames(planes, edges, contract.shape[0])
+    frames.count(segment.chunks() if kept is None else kept)
+    if not frames.events.any():
+        raise BadInput(f"{edges.name} has no events in the part of the picture that is taken; take another part")
     return Integrated(
-        windows=windows,
-        times=times.windows(begin, end),
-        counts=counts.sum(1),
-        events=times.events,
-        remarks=_remarks(segment, contract, times, int(np.count_nonzero(counts))),
+        windows=frames.frames.reshape(-1, *contract.shape),
+        times=edges.windows(begin, end) if frames.seen is None else frames.seen,
+        counts=frames.events.reshape(-1, contract.shape[0]).sum(1),
+        events=edges.events,
+        remarks=[smaller] * bool(smaller) + _remarks(contract, edges, frames),
     )
 
 
-def _counted(
-    chunks: Iterable[Events], contract: InputContract, planes: Planes, times: _Times
-) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """The second pass: the windows [K, T, P, H, W], and the number of events in each of their frames, [K, T]."""
-    frames = np.zeros((times.frames - times.left, *planes.shape), np.float32)
-    held = np.zeros(len(frames), np.int64)
-    edges, counts = times.edges(), Counts(planes)
-    at = first = 0
-    for chunk in chunks:
-        positions = planes.positions(chunk)
-        cuts = edges[at:] - first if contract.split == "number" else np.searchsorted(chunk.t, edges[at:])
-        done = 0
-        for cut in cuts[: len(frames) - at]:
-            if cut >= len(chunk):
-                break
-            counts.add(positions[done:cut])
-            held[at] = counts.events
-            frames[at] = counts.frame()
-            done, at = int(cut), at + 1
-        if at == len(frames):
-            break
-        counts.add(positions[done:])
-        first += len(chunk)
-    else:
-        if first != times.events:
-            raise BadInput(f"{times.name} changed while it was read; wait until it is written, then try again")
-        held[at] = counts.events
-        frames[at] = counts.frame()
-    return frames.reshape(-1, *contract.shape), held.reshape(-1, contract.shape[0])
+class _Frames:
+    """The second pass over a recording: its frames.
+
+    Args:
+        planes: the planes of counts of the network.
+        edges: the edges between frames.
+        steps: the number of frames in a window, T.
+
+    Attributes:
+        frames: the frames of whole windows, float32 [K * T, P, H, W].
+        events: the number of events in each frame, int64 [K * T].
+        rest: whether the recording has events after the last frame.
+    """
+
+    def __init__(self, planes: Planes, edges: FrameEdges, steps: int) -> None:
+        n = edges.frames - edges.left
+        self.frames = np.zeros((n, *planes.shape), np.float32)
+        self.events = np.zeros(n, np.int64)
+        self.rest = False
+        self._planes, self._edges, self._steps = planes, edges, steps
+        self._timed = edges.rule.by_events and edges.rule.drops_rest
+        self._least = np.full(n, 2**63 - 1, np.int64)  # the earliest and the latest time in each frame
+        self._most = np.full(n, -(2**63), np.int64)
+
+    def count(self, chunks: Iterable[Events]) -> None:
+        """Count all events.
+
+        Raises:
+            BadInput: the number of events is not that of the first pass.
+        """
+        edges, counts, n = self._edges.edges(), Counts(self._planes), len(self.frames)
+        at = first = 0
+        for chunk in chunks:
+            positions = self._planes.positions(chunk)
+            cuts = edges[at:] - first if self._edges.rule.by_events else np.searchsorted(chunk.t, edges[at:])
+            done = 0
+            for cut in cuts[: n - at].tolist():
+                if cut >= len(chunk):
+                    break
+                self._add(counts, at, positions[done:cut], chunk.t[done:cut])
+                self._end(counts, at)
+                done, at = cut, at + 1
+            if at == n:
+                self.rest = True
+                return
+            self._add(counts, at, positions[done:], chunk.t[done:])
+            first += len(chunk)
+        if first != self._edges.events:
+            raise BadInput(f"{self._edges.name} changed while it was read; wait until it is written, then try again")
+        self._end(counts, at)
+
+    @property
+    def seen(self) -> npt.NDArray[np.int64] | None:
+        """The time of the earliest event of each window, and the first time after its latest, int64 [K, 2].
+
+        It is None for rules whose windows have times that do not depend on their events.
+        """
+        if not self._timed:
+            return None
+        return np.stack(
+            [self._least.reshape(-1, self._steps).min(1), self._most.reshape(-1, self._steps).max(1) + 1], 1
+        )
+
+    def _add(self, counts: Counts, at: int, positions: Positions, times: npt.NDArray[np.int64]) -> None:
+        """Add events to frame number `at`."""
+        counts.add(positions)
+        if self._timed and len(times):
+            self._least[at] = min(self._least[at], times.min())
+            self._most[at] = max(self._most[at], times.max())
+
+    def _end(self, counts: Counts, at: int) -> None:
+        """End frame number `at`."""
+        self.events[at] = counts.events
+        self.frames[at] = counts.frame()
 
 
 class _Segment:
     """The events of a recording from one time to another. Its text is its name in messages."""
 
-    def __init__(self, recording: Recording, planes: Planes, begin: int | None, end: int | None) -> None:
-        self._recording, self._planes, self._begin, self._end = recording, planes, begin, end
-        self.sensor = recording.sensor
+    def __init__(
+        self, recording: Recording, contract: InputContract, planes: Planes, begin: int | None, end: int | None
+    ) -> None:
+        self._recording, self._contract, self._planes = recording, contract, planes
+        self._begin, self._end = begin, end
 
     def __str__(self) -> str:
         path: Path = self._recording.path
@@ -139,10 +206,10 @@ class _Segment:
         return f"{path}{since}{until}"
 
     def chunks(self) -> Iterator[Events]:
-        """The events of the segment, in chunks that are not empty.
+        """The events of the segment that are cut into frames, in chunks that are not empty.
 
         Raises:
-            BadInput: an event is outside the sensor.
+            BadInput: an event is outside the picture that the network takes.
         """
         first = 0
         for chunk in self._recording.chunks():
@@ -151,176 +218,29 @@ class _Segment:
                 events = events.where(events.t >= self._begin)
             if self._end is not None:
                 events = events.where(events.t < self._end)
-            outside = self._planes.outside(events)
-            if outside is not None:
-                at = int(outside.argmax())
-                raise BadInput(
-                    f"{self}: event {first + at:,} is at row {events.y[at]}, column {events.x[at]}; the network's "
-                    f"sensor is {self._planes.rows} x {self._planes.columns}; give a recording of such a sensor"
-                )
+            check_on_sensor(self._contract, events, str(self), first)
+            first += len(events)
+            events = self._planes.taken(events)
             if len(events):
                 yield events
-            first += len(events)
 
 
-class _Times:
-    """The first pass: the times of all events, and the edges between frames that follow from them.
-
-    Args:
-        name: the name of the recording or segment in messages.
-        contract: the input contract of the network, with the rule.
-
-    Attributes:
-        name: as given.
-        events: the number of events, N.
-        backs: the number of events whose time is before the time of the previous event.
-        first_back: the index of the first of these events; 0 if there are none.
-    """
-
-    def __init__(self, name: str, contract: InputContract) -> None:
-        self.name, self._split, self._steps = name, contract.split, contract.shape[0]
-        self._duration = contract.duration or 0
-        self._most = max(self._steps, LARGEST // math.prod(contract.shape[1:]))
-        self.events = self.backs = self.first_back = 0
-        self._begin = self._end = 0  # the times of the first and the last event
-        self._earliest = self._latest = 0
-        self._starts: list[int] = []  # the times where the frames of "duration" begin
-
-    def add(self, times: npt.NDArray[np.int64]) -> None:
-        """Add the times of the next events."""
-        if not self.events:
-            self._begin = self._end = self._earliest = self._latest = int(times[0])
-            self._starts.append(self._begin)
-        later = np.empty(len(times), np.bool_)
-        later[0], later[1:] = times[0] >= self._end, times[1:] >= times[:-1]
-        if not later.all():
-            self._goes_back(times, later)
-        self._end = int(times[-1])
-        self._earliest, self._latest = min(self._earliest, int(times.min())), max(self._latest, int(times.max()))
-        if self._split != "number" and not -FARTHEST < self._begin <= self._end < FARTHEST:
-            raise BadInput(
-                f"{self.name}: times from {self._begin:,} to {self._end:,} us are out of range; record it again"
-            )
-        if self._split == "duration":
-            self._begin_frames(times)
-        self.events += len(times)
-
-    def _goes_back(self, times: npt.NDArray[np.int64], later: npt.NDArray[np.bool_]) -> None:
-        """Count the times that go back.
-
-        Args:
-            times: the times of the next events.
-            later: a mask that is False for each time that is before the previous one; at least one is False.
-
-        Raises:
-            BadInput: the rule cuts by time, not by number.
-        """
-        at = int(later.argmin())
-        if self._split != "number":
-            before = int(times[at - 1]) if at else self._end
-            raise BadInput(
-                f"{self.name}: time goes back from {before:,} to {int(times[at]):,} us at event {self.events + at:,}, "
-                f"so it cannot be cut by {self._split}; sort its events, or export with `split` number"
-            )
-        if not self.backs:
-            self.first_back = self.events + at
-        self.backs += int(np.count_nonzero(~later))
-
-    def _begin_frames(self, times: npt.NDArray[np.int64]) -> None:
-        """Note the times where the frames of the rule "duration" begin.
-
-        It stops at one frame more than memory allows; `check` refuses the recording then.
-        """
-        at = int(np.searchsorted(times, self._starts[-1] + self._duration, side="right"))
-        while at < len(times) and len(self._starts) <= self._most:
-            self._starts.append(int(times[at]))
-            at += int(np.searchsorted(times[at:], self._starts[-1] + self._duration, side="right"))
-
-    @property
-    def frames(self) -> int:
-        """The number of frames, including those after the last whole window."""
-        if self._split == "duration":
-            return len(self._starts)
-        if self._split == "duration-grid":
-            return -((self._begin - self._end) // self._duration)
-        return self._steps
-
-    @property
-    def left(self) -> int:
-        """The number of frames after the last whole window."""
-        return self.frames % self._steps
-
-    def edges(self) -> npt.NDArray[np.int64]:
-        """The places where frames 1, 2, .. begin, int64 [frames - 1].
-
-        A place is the index of an event for the rule "number", and a time in microseconds for any other rule.
-        """
-        inner = np.arange(1, self.frames)
-        if self._split == "number":
-            return inner * (self.events // self._steps)
-        if self._split == "time":
-            return self._begin + inner * ((self._end - self._begin) // self._steps)
-        if self._split == "duration":
-            return np.array(self._starts[1:], np.int64)
-        return self._begin + inner * self._duration
-
-    def windows(self, begin: int | None, end: int | None) -> npt.NDArray[np.int64]:
-        """The time where each window begins and the first time after it, int64 [K, 2] (`Integrated.times`)."""
-        if self._split in ("number", "time"):
-            first = self._earliest if begin is None else begin
-            return np.array([[first, self._latest + 1 if end is None else end]], np.int64)
-        begins = np.array(self._starts, np.int64)
-        ends = begins + self._duration + 1  # a frame of "duration" includes both of its ends
-        if self._split == "duration-grid":
-            begins = self._begin + np.arange(self.frames) * self._duration
-            ends = begins + self._duration
-            ends[-1] = max(ends[-1], self._end + 1)  # an event exactly at the end is in the last frame
-        firsts = np.arange(0, self.frames - self.left, self._steps)
-        return np.stack([begins[firsts], ends[firsts + self._steps - 1]], 1)
-
-    def check(self) -> None:
-        """Check that the events make at least one window, and no more frames than memory allows.
-
-        Raises:
-            BadInput: they do not.
-        """
-        steps, each = self._steps, spoken(self._duration)
-        if not self.events:
-            raise BadInput(f"{self.name} has no events; give another")
-        if self.frames > self._most:
-            raise BadInput(
-                f"{self.name} makes more than {self._most:,} frames of {each}, too many for memory; cut it into "
-                "segments, or stream it"
-            )
-        if self.frames < steps:
-            raise BadInput(
-                f"{self.name}: {spoken(self._end - self._begin)} of events make {self.frames} frames of {each}, the "
-                f"network takes {steps} ({spoken(steps * self._duration)}); give a longer recording, or export with a "
-                "shorter `split`"
-            )
-
-
-def _remarks(segment: _Segment, contract: InputContract, times: _Times, occupied: int) -> list[str]:
-    """The remarks on a recording, a line each; `occupied` is the number of frames that have an event."""
-    steps, sensor, pixels = contract.shape[0], segment.sensor, contract.pixels
-    frames = times.frames - times.left
+def _remarks(contract: InputContract, edges: FrameEdges, frames: _Frames) -> list[str]:
+    """The remarks on a recording, a line each."""
+    steps, occupied, n = contract.shape[0], int(np.count_nonzero(frames.events)), len(frames.events)
     remarks = []
-    if times.backs:
+    if edges.backs:
         remarks.append(
-            f"time goes back at {times.backs:,} events, first at event {times.first_back:,}; frames are cut by number, "
+            f"time goes back at {edges.backs:,} events, first at event {edges.first_back:,}; frames are cut by number, "
             "in the order of the recording"
         )
-    if sensor is not None and sensor != pixels:
-        remarks.append(
-            f"recorded with {sensor[0]} x {sensor[1]} pixels; the network's sensor has {pixels[0]} x {pixels[1]}, and "
-            "all events are within it"
-        )
-    if contract.split == "number" and times.events < steps:
-        remarks.append(f"{times.events} events are fewer than the {steps} frames: all of them are in the last frame")
-    elif occupied < frames:
-        remarks.append(f"{frames - occupied} of {frames} frames have no event")
-    if times.left:
-        remarks.append(
-            f"{times.left} frames of {spoken(contract.duration or 0)} after the last whole window are left out"
-        )
+    if contract.split == "number" and edges.events < steps:
+        remarks.append(f"{edges.events} events are fewer than the {steps} frames: all of them are in the last frame")
+    elif occupied < n:
+        remarks.append(f"{n - occupied} of {n} frames have no event")
+    if edges.left:
+        each = f"{contract.count:,} events" if contract.count else spoken(contract.duration or 0)
+        remarks.append(f"{edges.left} frames of {each} after the last whole window are left out")
+    elif frames.rest:
+        remarks.append(f"the events after the last frame are left out, as `split` {contract.split} does")
     return remarks

@@ -11,14 +11,40 @@ from pathlib import Path
 import numpy as np
 
 from tcja_runtime.data import class_folders
+from tcja_runtime.data.camera import WHOLE, View, check_camera, seen_through
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
+from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import ReadOptions, Recording, Segment, recording, segments
 from tcja_runtime.events.clock import ContinuousClock
 
 _BLOCK = 2**20  # bytes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How data files are read.
+
+    Attributes:
+        window: how recordings are cut into windows; None cuts by the rule of the contract.
+        view: what frames are made from, instead of what the contract says; `WHOLE` changes nothing.
+        labels: the rule by which folders and label files tell classes, one of `tcja_runtime.choices.LABEL_RULES`; None
+            chooses (`tcja_runtime.data.class_folders`).
+        reading: what the user says about recordings that do not say it themselves.
+    """
+
+    window: Window | None = None
+    view: View = WHOLE
+    labels: str | None = None
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+
+    @property
+    def for_recordings(self) -> list[str]:
+        """The names of the given arguments that are for recordings of events only."""
+        given = {"window": self.window, "crop": self.view.crop, "resize": self.view.resize, **self.reading.given}
+        return [name for name, value in given.items() if value is not None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +136,10 @@ class RecordedWindows:
 
     @property
     def checks(self) -> Sequence[object]:
-        how = [self.contract.split, self.contract.duration, self.window, *self.options.given.items()]
+        resize = None if self.contract.resize == "bilinear" else self.contract.resize
+        view = (self.contract.count, self.contract.crop, resize)
+        seen = [view] * any(view)  # without these, the checks are those that older bundles have stored
+        how = [self.contract.split, self.contract.duration, self.window, *self.options.given.items(), *seen]
         return [*self.content.checks, *self._edges, *how]
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
@@ -141,7 +170,8 @@ class RecordedWindows:
 
     def _cut(self, window: Window) -> Iterator[Floats]:
         """Yields all windows of a length that the user chose, one [1, T, P, H, W] at a time, then sets `reading`."""
-        cutter, collector, clock = Cutter(self.contract, window), Collector(self.contract), ContinuousClock()
+        cutter = Cutter(self.contract, window, title=str(self.file))
+        collector, clock = Collector(self.contract), ContinuousClock()
         begun: dict[int, Span] = {}
         spans: list[Span] = []
         for frame in self._frames(cutter, clock):
@@ -154,7 +184,10 @@ class RecordedWindows:
                 spans.append(span)
                 yield made[None]
         self._check(cutter)
-        self.reading = Reading(spans, [*_remarks(cutter, clock, spans), *self.recording.remarks])
+        unlike = unlike_training(self.contract, window)
+        smaller = check_camera(self.contract, self.recording.sensor, str(self.file))
+        remarks = [each for each in (smaller, unlike) if each]
+        self.reading = Reading(spans, [*remarks, *_remarks(cutter, clock, spans), *self.recording.remarks])
 
     def _frames(self, cutter: Cutter, clock: ContinuousClock) -> Iterator[Frame]:
         """Yields the frames of the segment, cut from its events after their times were corrected by `clock`."""
@@ -173,14 +206,8 @@ class RecordedWindows:
         """Check that the recording has events, and that its windows hold all of them.
 
         Raises:
-            BadInput: the recording has no events, events outside the sensor, or too many in a window.
+            BadInput: the recording has no events, or too many in a window.
         """
-        if cutter.outside:
-            rows, columns = self.contract.pixels
-            raise BadInput(
-                f"{self.file}: {cutter.outside:,} events are outside the network's sensor of {rows} rows and {columns} "
-                "columns; give a recording of such a sensor"
-            )
         if cutter.dropped:
             raise BadInput(f"{self.file}: a window has more than {cutter.most:,} events; take shorter windows")
         if not cutter.events:
@@ -204,8 +231,22 @@ def _remarks(cutter: Cutter, clock: ContinuousClock, spans: Sequence[Span]) -> l
     return remarks
 
 
+def unlike_training(contract: InputContract, window: Window) -> str:
+    """A note for the user if windows of a length have frames of another duration than in training; else an empty text.
+
+    Args:
+        contract: the input contract of the network.
+        window: how recordings or a stream are cut into windows.
+    """
+    steps, duration = contract.shape[0], contract.duration
+    if duration is None or (window.unit == "us" and window.length // steps == duration):
+        return ""
+    frames = spoken(window.length // steps) if window.unit == "us" else f"{window.length // steps:,} events"
+    return f"frames have {frames}, and in training they had {spoken(duration)}; `window` {steps * duration}us has these"
+
+
 def open_parts(
-    file: Path, contract: InputContract, classes: Sequence[str] | None, window: Window | None, reading: ReadOptions
+    file: Path, contract: InputContract, classes: Sequence[str] | None, options: DataOptions
 ) -> list[RecordedWindows]:
     """Open a recording as windows.
 
@@ -216,36 +257,39 @@ def open_parts(
         file: the recording.
         contract: the input contract of the network.
         classes: the names of the network's classes; None if they are not known yet.
-        window: how the recording is cut into windows; None cuts it by the rule of the contract.
-        reading: what the user says about the recording.
+        options: how the recording is read.
 
     Raises:
-        BadInput: the file is not a recording, or its label file names a class that the network does not have.
+        BadInput: the file is not a recording, its camera is not that of the network, or its label file names a class
+            that the network does not have.
     """
-    opened, content, found = recording(file, options=reading), _Content(file), segments(file)
-    whole = RecordedWindows(opened, content, contract, window, reading)
+    opened, content, found = recording(file, options=options.reading), _Content(file), segments(file)
+    contract = seen_through(contract, options.view, opened.sensor, str(file))
+    check_camera(contract, opened.sensor, str(file))
+    whole = RecordedWindows(opened, content, contract, options.window, options.reading)
     if found is None:
         return [whole]
     return [
-        dataclasses.replace(whole, segment=segment, label=_label(file, segment.label, classes)) for segment in found
+        dataclasses.replace(whole, segment=segment, label=_label(file, segment.label, classes, options))
+        for segment in found
     ]
 
 
-def _label(file: Path, label: int, classes: Sequence[str] | None) -> int | None:
+def _label(file: Path, label: int, classes: Sequence[str] | None, options: DataOptions) -> int | None:
     """Returns the index of the network's class for a class in a label file.
 
     Args:
         file: the recording, for messages.
         label: the class in the label file, counted from 0. It is also the name of the class's folder in the data set.
-        classes: the names of the network's classes, in the alphabetical order of the names of those folders; None if
-            they are not known yet. Then the result is None.
+        classes: the names of the network's classes; None if they are not known yet. Then the result is None.
+        options: the options, with the rule that tells classes.
 
     Raises:
-        BadInput: the network does not have this class.
+        BadInput: the network does not have this class, or the rule does not fit label files.
     """
     if classes is None:
         return None
-    known = class_folders.class_of_number(str(label), classes)
+    known = class_folders.class_of_number(label, classes, options.labels)
     if known is None:
         raise BadInput(
             f"{file}: its label file names class {label + 1}; the network has the classes 1 to {len(classes)}"

@@ -3,15 +3,15 @@
     window k = [t_0 + k hop, t_0 + k hop + length)     for lengths in microseconds; t_0 is the time of the first event
     window k = events [k hop, k hop + length)          for lengths in events, counted from 0
 
-A window whose length is a number of events is cut by number: each frame has floor(length / T) events, and the last
-frame also has the rest. A window whose length is a time is cut by the rule of the network (`InputContract.split`). The
-rule "number" gives each frame the same number of events, and the frames are complete when the window has ended. Any
-other rule gives each frame the same duration,
+A window whose length is a number of events is cut by number: each frame has floor(length / T) events. A window whose
+length is a time is cut by the rule of the network (`InputContract.split`). A rule by events gives each frame the same
+number of events, and the frames are complete when the window has ended. A rule by times gives each frame the same
+duration,
 
-    frame i = [t_0 + k hop + i dt, t_0 + k hop + (i + 1) dt),   dt = floor(length / T),   the last: to the window's end
+    frame i = [t_0 + k hop + i dt, t_0 + k hop + (i + 1) dt),   dt = floor(length / T)
 
-and a frame is complete as soon as an event at its end or after its end has arrived. Overlapping windows share no
-frames.
+and a frame is complete as soon as an event at its end or after its end has arrived. The last frame also has the rest of
+the window, unless the rule drops it. Overlapping windows share no frames.
 
 Times may go back. An event whose time is before the latest time so far is counted at that latest time. If its own time
 is before the begin of every open window, the event is late and is left out. A window without an event gives no frames.
@@ -27,8 +27,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.data.contract import FARTHEST, LONGEST, Floats, InputContract, microseconds
+from tcja_runtime.data.camera import check_on_sensor
+from tcja_runtime.data.contract import FARTHEST, Floats, InputContract
 from tcja_runtime.data.event_counts import Counts, KeptEvents, Planes, Positions
+from tcja_runtime.data.split_rules import LONGEST, microseconds
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 
@@ -61,15 +63,15 @@ class Window:
         if not self.hop:
             object.__setattr__(self, "hop", self.length)
         if not 1 <= self.length <= LONGEST:
-            raise BadInput(f"a window of {self.length:,} {self.unit} must be 1 to {LONGEST:,} {self.unit} long")
+            raise BadInput(f"`window` {self.length:,} {self.unit} must be 1 to {LONGEST:,} {self.unit} long")
         if not 1 <= self.hop <= self.length:
             raise BadInput(
-                f"a hop of {self.hop:,} {self.unit} must be 1 to the window's {self.length:,}: events between windows "
+                f"`hop` {self.hop:,} {self.unit} must be 1 to the window's {self.length:,}: events between windows "
                 "would be lost"
             )
         if self.overlap > MOST_OVERLAP:
             raise BadInput(
-                f"a hop of {self.hop:,} {self.unit} puts an event into {self.overlap:,} windows of {self.length:,}; an "
+                f"`hop` {self.hop:,} {self.unit} puts an event into {self.overlap:,} windows of {self.length:,}; an "
                 f"event can be in {MOST_OVERLAP} windows at most, so take a longer hop"
             )
 
@@ -89,23 +91,23 @@ class Window:
         Raises:
             BadInput: a text has another form, or its value is out of range.
         """
-        size, unit = _size(length)
-        step, hop_unit = (size, unit) if hop is None else _size(hop)
+        size, unit = _size("window", length)
+        step, hop_unit = (size, unit) if hop is None else _size("hop", hop)
         if hop_unit != unit:
-            raise BadInput(f"windows of {length} cannot begin every {hop}; give both in time, or both in events")
+            raise BadInput(
+                f"`window` {length} and `hop` {hop} have different units; give both in time, or both in events"
+            )
         return cls(size, unit, step)
 
 
-def _size(text: str) -> tuple[int, Literal["us", "events"]]:
-    """The number and the unit in a text such as "500ms" or "50000events"."""
+def _size(argument: str, text: str) -> tuple[int, Literal["us", "events"]]:
+    """The number and the unit in the text of an argument, such as "500ms" or "50000events"."""
     events = re.fullmatch(r"([0-9]{1,13})events", text)
     if events:
         return int(events[1]), "events"
     time = microseconds(text)
     if time is None:
-        raise BadInput(
-            f"a window or hop of '{text}' must be a time or a number of events, such as 500ms or 50000events"
-        )
+        raise BadInput(f"`{argument}` '{text}' must be a time or a number of events, such as 500ms or 50000events")
     return time, "us"
 
 
@@ -173,31 +175,38 @@ class Cutter:
         window: how the stream is cut into windows.
         most: the most events of a window whose length is a time and that is cut by number; later events of the window
             are dropped.
+        title: the name of the stream, for messages.
 
     Attributes:
         most: as given.
         events: the number of events so far, including those that were left out.
-        outside: the number of events outside the sensor, which are left out.
         late: the number of events older than every open window, which are left out.
         dropped: the number of events that were dropped because a window had `most` events already. An event that two
             windows dropped counts twice.
         silent: the number of windows without an event.
 
     Raises:
-        BadInput: the network takes no frames that are cut from recordings, or the windows are too short for T frames.
+        BadInput: the network takes no frames that are cut from recordings; or the windows are too short for T frames;
+            or the number of events of a frame is fixed, and windows of this length would give it another one.
     """
 
-    def __init__(self, contract: InputContract, window: Window, most: int = 2**24) -> None:
-        self._planes, self._window, self.most = Planes(contract), window, most
+    def __init__(self, contract: InputContract, window: Window, most: int = 2**24, title: str = "the stream") -> None:
+        self._title = title
+        self._contract, self._planes, self._window, self.most = contract, Planes(contract), window, most
         self._steps = contract.shape[0]
         self._timed = window.unit == "us"
-        self._keeps = self._timed and contract.split == "number"
+        self._keeps = self._timed and contract.cut.by_events
+        self._drops_rest = contract.cut.drops_rest
         if window.length < self._steps:
             raise BadInput(
-                f"a window of {window.length:,} {window.unit} cannot be cut into {self._steps} frames; take a "
-                "longer one"
+                f"`window` {window.length:,} {window.unit} cannot be cut into {self._steps} frames; take a longer one"
             )
-        self.events = self.outside = self.late = self.dropped = self.silent = 0
+        if contract.count and (self._timed or window.length // self._steps != contract.count):
+            raise BadInput(
+                f"the network's frames have {contract.count:,} events each, so `window` must be "
+                f"{self._steps * contract.count}events"
+            )
+        self.events = self.late = self.dropped = self.silent = 0
         self._origin: int | None = None
         self._clock = 0  # the number of the next event, or the latest time since the first event
         self._next = 0  # the number of the first window that was not opened yet
@@ -211,7 +220,7 @@ class Cutter:
             frames before the next call.
 
         Raises:
-            BadInput: a time is out of range.
+            BadInput: a time is out of range, or an event is outside the picture that the network takes.
         """
         for at in range(0, len(events), _BLOCK):
             yield from self._push(events[at : at + _BLOCK])
@@ -224,11 +233,9 @@ class Cutter:
 
     def _push(self, events: Events) -> Iterator[Frame]:
         """Take one block of events. Yields the frames that it completes."""
+        check_on_sensor(self._contract, events, self._title, self.events)
         self.events += len(events)
-        outside = self._planes.outside(events)
-        if outside is not None:
-            self.outside += int(np.count_nonzero(outside))
-            events = events.where(~outside)
+        events = self._planes.taken(events)
         if len(events) and self._timed:
             events, clock = self._in_time(events)
         else:
@@ -298,12 +305,13 @@ class Cutter:
 
     def _end(self, window: _Open) -> int:
         """The place where the present frame ends; where the window ends, if its events are kept until its end."""
-        return self._edge(window, self._steps if self._keeps else window.step + 1)
+        return window.begin + self._window.length if self._keeps else self._edge(window, window.step + 1)
 
     def _edge(self, window: _Open, step: int) -> int:
-        """The place where a frame begins; for step T, the place where the window ends."""
+        """The place where a frame begins; for step T, the place where the last frame ends."""
         length = self._window.length
-        return window.begin + (length if step == self._steps else step * (length // self._steps))
+        rest = step == self._steps and not self._drops_rest
+        return window.begin + (length if rest else step * (length // self._steps))
 
     def _frames(self, window: _Open, *, whole: bool) -> Iterator[Frame]:
         """End the present frame and yield it; if the window's events were kept, end it and yield all its frames."""
@@ -334,18 +342,19 @@ class Cutter:
 
     def _kept_frames(self, window: _Open, content: KeptEvents, *, whole: bool) -> Iterator[Frame]:
         """Yields the frames of a window whose events were kept, each with the same number of events."""
-        begin, end = self._between(window, 0, self._steps)
+        begin = window.begin + (self._origin or 0)
         each = content.events // self._steps
         for step in range(self._steps):
             last = step + 1 == self._steps
-            first, behind = step * each, content.events if last else (step + 1) * each
+            rest = last and not self._drops_rest
+            counts, events = content.frame(step * each, content.events if rest else (step + 1) * each)
             yield Frame(
                 window=window.number,
                 step=step,
-                counts=content.frame(first, behind),
+                counts=counts,
                 begin=begin,
-                end=end,
-                events=behind - first,
+                end=begin + self._window.length,
+                events=events,
                 last=last,
                 whole=whole,
             )

@@ -16,6 +16,8 @@ import time
 
 from tcja_runtime.events.event import CHUNK, Events
 
+MOST_GAPS = 64
+"""The largest number of gaps that are kept; further ones are joined with the last."""
 LIMIT = 2**22
 """The most events that wait in the queue, unless the user chooses another limit."""
 
@@ -58,6 +60,30 @@ class Run:
     events: Events
     arrived: float
     gap: Gap | None = None
+
+
+class Gaps:
+    """The gaps in a stream: events that were dropped because the queue was full or a window had no room for them."""
+
+    def __init__(self) -> None:
+        self._gaps: list[Gap] = []
+
+    def __len__(self) -> int:
+        return len(self._gaps)
+
+    def add(self, gap: Gap) -> None:
+        """Add a gap. If there are `MOST_GAPS` gaps already, it is joined with the last of them."""
+        if len(self._gaps) == MOST_GAPS:
+            gap |= self._gaps.pop()
+        self._gaps.append(gap)
+
+    def within(self, begin: int, end: int) -> int:
+        """Returns the largest number of events from `begin` to `end` that may have been dropped.
+
+        Gaps before `begin` are forgotten, so call it for windows in the order of their begin.
+        """
+        self._gaps = [gap for gap in self._gaps if gap.end >= begin]
+        return sum(gap.events for gap in self._gaps if gap.begin < end)
 
 
 class Buffer:

@@ -270,18 +270,21 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     ("arguments", "message"),
     [
         (["cut.bin"], "cut.bin: byte 895: "),
-        (["outside.bin"], "outside.bin: event 3 is at row 7, column 64; the network's sensor is 64 x 64; give"),
+        (
+            ["outside.bin"],
+            "outside.bin: event 3 is at column 64, row 7; the network takes 64x64; as in training, take",
+        ),
         (
             ["outside.bin", "--window", "1s"],
-            "outside.bin: 1 events are outside the network's sensor of 64 rows and 64 columns; give",
+            "outside.bin: event 3 is at column 64, row 7; the network takes 64x64; as in training, take",
         ),
         (["empty.bin"], "empty.bin is empty"),
         (["good.bin", "--hop", "1s"], "--hop 1s needs --window, which says how long"),
         (
             ["good.bin", "--window", "soon"],
-            "a window or hop of 'soon' must be a time or a number of events",
+            "--window 'soon' must be a time or a number of events",
         ),
-        (["frames.npz", "--window", "1s"], "frames.npz has windows already; --window cuts recordings only, so"),
+        (["frames.npz", "--window", "1s"], "frames.npz has windows already; --window is for recordings only, so"),
         (["half"], "half: the folder 'else' is not a class of the network"),
         (["nothing"], "nothing is a folder without data files; their suffixes are "),
         (["labelled.bin"], "labelled.bin: its label file names class 4; the network has the classes 1 to 3"),

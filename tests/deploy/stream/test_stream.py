@@ -15,10 +15,12 @@ from tcja_deploy.console import silent
 from tcja_deploy.stream import results, runner
 from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
+from tcja_runtime.data.camera import View
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
-from tcja_runtime.events.buffer import Gap
+from tcja_runtime.events.buffer import MOST_GAPS, Gap, Gaps
+from tcja_runtime.events.rate_limit import RateLimit
 
 from ... import networks
 from ...streams import Fed, cut_by_time, drawn, same, within
@@ -141,14 +143,14 @@ def test_events_dropped_where_the_clock_is_set_back_are_lacking(timed, events, s
 
 def test_what_windows_lack_is_kept_in_few_pieces(events):
     """Gaps in a window without end stay a bounded number, and none of their events is forgotten."""
-    gaps = live.Gaps()
+    gaps = Gaps()
     for at in range(0, N, 10):
         gaps.add(Gap.of(events[at : at + 10]))
     first, last = int(events.t[0]), int(events.t[-1])
-    assert len(gaps) == live._GAPS
+    assert len(gaps) == MOST_GAPS
     assert gaps.within(first, last + 1) == N
     assert gaps.within(first, first + 1) == 10
-    assert gaps.within(last, last + 1) == N - 10 * (live._GAPS - 1)
+    assert gaps.within(last, last + 1) == N - 10 * (MOST_GAPS - 1)
 
 
 @pytest.mark.parametrize("lossless", [True, None])
@@ -162,7 +164,7 @@ def test_a_source_that_can_wait_loses_nothing(bundle, events, lossless):
 
 def test_events_that_a_window_has_no_room_for(bundle, events, monkeypatch):
     cutter = live.Cutter
-    monkeypatch.setattr(live, "Cutter", lambda *arguments: cutter(*arguments, most=1500))
+    monkeypatch.setattr(live, "Cutter", lambda *arguments, **named: cutter(*arguments, **named, most=1500))
     summary, answers = streaming(bundle, Fed(events), window=Window(200_000))
     over = [len(within(events, int(events.t[0]) + k * 200_000, 200_000)) - 1500 for k in range(3)]
     assert min(over) > 0
@@ -173,7 +175,7 @@ def test_events_that_a_window_has_no_room_for(bundle, events, monkeypatch):
 def test_a_window_has_no_room_for_events_of_the_time_that_was_looked_at_last(bundle, events, monkeypatch):
     """The second run begins at the first window's last microsecond, where the first run ends."""
     cutter = live.Cutter
-    monkeypatch.setattr(live, "Cutter", lambda *arguments: cutter(*arguments, most=5))
+    monkeypatch.setattr(live, "Cutter", lambda *arguments, **named: cutter(*arguments, **named, most=5))
     runs = [
         dataclasses.replace(events[: len(times)], t=np.array(times)) for times in ([0, 10, 20, 30, 40, 99], [99, 150])
     ]
@@ -225,11 +227,74 @@ def test_a_network_that_answers_at_each_step(bundle, events, answering):
     assert answers[0].likeliest == [0, 2, 1]
 
 
-def test_events_late_and_beside_the_sensor_are_counted(bundle, events):
+def test_late_events_are_counted(bundle, events):
+    summary, _ = streaming(bundle, Fed(events, events[:70]), window=Window(10_000))
+    assert (summary.late, summary.silent) == (70, 0)
+
+
+@pytest.mark.parametrize("window", [None, Window(200_000)])
+def test_an_event_outside_the_picture_ends_the_stream_at_once(bundle, events, window):
     beside = dataclasses.replace(events[:50], x=np.full(50, SIZE, np.uint16))
-    late = events[:70]
-    summary, _ = streaming(bundle, Fed(events, beside, late), window=Window(10_000))
-    assert (summary.outside, summary.late, summary.silent) == (50, 70, 0)
+    never = dataclasses.replace(events[:1], t=np.array([-(2**62)]))
+    with pytest.raises(BadInput, match=r"a test: event 6,000 is at column 64, row \d+; the network takes 64x64; as in"):
+        streaming(bundle, Fed(events, beside, never), window=window)
+
+
+@pytest.mark.parametrize("window", [None, Window(200_000)])
+def test_another_camera_ends_the_stream_at_once(bundle, events, window):
+    """Whether the size of the camera is known before the stream begins, or only from the first bytes."""
+    source, said = Fed(events), "a test is of a camera of 640x480 pixels; the network takes 64x64; as in training, take"
+    source.sensor = (480, 640)
+    with pytest.raises(BadInput, match=said):
+        streaming(bundle, source, window=window)
+    late = Fed(events, before=lambda k: setattr(late, "sensor", (480, 640)) if k == 0 else None)
+    with pytest.raises(BadInput, match=said):
+        streaming(bundle, late, window=window)
+    smaller = Fed(events, before=lambda k: setattr(smaller, "sensor", (64, 63)) if k == 0 else None)
+    summary, found = streaming(bundle, smaller, window=window)
+    assert summary.remarks == ["recorded with 63x64 pixels; the network takes 64x64, and all events are within them"]
+    assert found
+
+
+@pytest.mark.parametrize("window", [None, Window(200_000)])
+def test_a_larger_camera_is_cropped_and_made_smaller(bundle, events, window):
+    """The same events, moved within a larger picture, and with others around them; and each pixel as a block."""
+    wide = dataclasses.replace(events, x=events.x + np.uint16(300), y=events.y + np.uint16(200))
+    around = dataclasses.replace(events, x=events.x + np.uint16(364), y=events.y)
+    both = Events(*(np.stack([getattr(wide, n), getattr(around, n)], 1).ravel() for n in "txyp"))
+    _, plain = streaming(bundle, Fed(events), window=window)
+    larger = Fed(both)
+    larger.sensor = (480, 640)
+    _, found = streaming(bundle, larger, window=window, view=View((300, 200, SIZE, SIZE)))
+    if window is not None:  # else the edges between frames are those of all events, as in SpikingJelly
+        assert [each.events for each in found] == [each.events for each in plain]
+    blocks = Fed(dataclasses.replace(events, x=events.x * np.uint16(3), y=events.y * np.uint16(5) + np.uint16(2)))
+    blocks.sensor = (5 * SIZE, 3 * SIZE)
+    _, summed = streaming(bundle, blocks, window=window, view=View(None, "sum"))
+    for one, other in zip(summed, plain, strict=True):
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_a_rate_is_limited(bundle, events):
+    limit = RateLimit(5_000)
+    kept = Events.joined([limit.push(events), limit.finish()])
+    assert 0 < len(kept) < N
+    _, wanted = streaming(bundle, Fed(kept), window=Window(100_000))
+    pieces = [events[at : at + 700] for at in range(0, N, 700)]
+    summary, found = streaming(bundle, Fed(*pieces), window=Window(100_000), max_rate=5_000)
+    assert (summary.events, summary.thinned, summary.left, summary.dropped) == (N, N - len(kept), 0, 0)
+    origin = int(events.t[0])
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one.scores, other.scores)
+        begin, end = origin + one.window * 100_000, origin + (one.window + 1) * 100_000
+        of_window = np.count_nonzero((events.t >= begin) & (events.t < end))
+        assert one.thinned == of_window - one.events > 0
+    for wrong, said in (
+        ({"max_rate": 5}, "`max_rate` needs `window`: a source that is one window is always read whole"),
+        ({"seconds": 0.0}, "`seconds` 0 must be above 0"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            streaming(bundle, Fed(events), **wrong)
 
 
 def test_latencies_are_told_to_two_percent():

@@ -1,4 +1,6 @@
 import dataclasses
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -72,6 +74,23 @@ def test_round_trip(folder):
     assert os.listdir(folder.parent) == ["a.bundle"]
 
 
+def test_bundles_of_the_schema_before_are_read(folder):
+    """Without the fields that came later."""
+    content = json.loads((folder / "manifest.json").read_text())
+    for name in ("crop", "count"):
+        del content["input"][name]
+    del content["labels"]
+    kept = {name: value for name, value in content.items() if name not in ("seal", "schema")}
+    reseal(folder, schema=5, input=content["input"])
+    sealed = json.loads((folder / "manifest.json").read_text())
+    del sealed["labels"], sealed["seal"]
+    canonical = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
+    sealed["seal"] = hashlib.sha256(canonical.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(sealed))
+    assert kept.keys() == sealed.keys() - {"seal", "schema"}
+    assert Bundle.open(folder).manifest == MANIFEST
+
+
 def test_a_manifest_gives_the_signature_of_its_network():
     signature = MANIFEST.signature
     assert (signature.input, signature.output, signature.output_shape) == (MANIFEST.input, "rates", (3,))
@@ -104,7 +123,7 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
         (lambda b: (b / "manifest.json").unlink(), "is not a bundle: it has no manifest.json"),
         (lambda b: (b / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
-        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 5"),
+        (lambda b: reseal(b, schema=99), "has schema 99, this version reads 5 and 6"),
         (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: '\.\./x'"),
         (
             lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),

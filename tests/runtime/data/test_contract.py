@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from tcja_runtime.data.contract import InputContract, spoken
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.data.windows import random_windows
 from tcja_runtime.errors import BadInput
 
@@ -38,6 +39,9 @@ def test_drawn_windows_meet_the_contract_and_repeat(contract):
         InputContract.frames(3, 4, 5, sensor=(128, 200)),
         FRAMES.cut_by("time"),
         FRAMES.cut_by("duration-grid:50ms"),
+        FRAMES.cut_by("event-count:3000"),
+        dataclasses.replace(FRAMES, crop=(3, 2, 5, 4)),
+        dataclasses.replace(FRAMES, crop=(3, 2, 10, 8), resize="sum", sensor=(480, 640)),
     ],
 )
 def test_contract_json_round_trip(contract):
@@ -72,7 +76,16 @@ def test_contracts_from_before_there_were_durations_are_read():
         ({"split": "duration-grid", "duration": 2**41}, "cannot take 2199023255552 microseconds"),
         ({"sensor": [4, 5]}, "cannot be resized by None from"),
         ({"resize": "bilinear"}, "cannot be resized by 'bilinear' from None"),
-        ({"resize": "nearest", "sensor": [4, 5]}, 'resize is "nearest", and must be "bilinear"'),
+        ({"resize": "cubic", "sensor": [4, 5]}, 'resize is "cubic", and must be "bilinear" or "nearest" or "sum"'),
+        ({"resize": "sum", "sensor": [3, 9]}, r"frames \[3, 2, 4, 5\] cannot be sums of 3 x 9 pixels"),
+        ({"crop": [0, 0, 5, 5]}, r"frames \[3, 2, 4, 5\] cannot be the part \[0, 0, 5, 5\] of a sensor"),
+        ({"crop": [1, 0, 5, 4], "sensor": [4, 5]}, r"cannot come from the part \[1, 0, 5, 4\] of a sensor of \(4, 5\)"),
+        ({"crop": [0, 0, 5]}, "crop is a list, and must be a list of 4"),
+        ({"crop": [-1, 0, 5, 4]}, "cannot come from the part"),
+        ({"crop": [0, 0, 0, 4]}, "cannot come from the part"),
+        ({"split": "event-count"}, "the split 'event-count' cannot have the count None"),
+        ({"split": "time-window", "count": 5, "duration": 5}, "the split 'time-window' cannot have the count 5"),
+        ({"split": "event-count", "count": 0}, "cannot take 0 events"),
         ({"resize": "bilinear", "sensor": [4]}, "sensor is a list, and must be a list of 2"),
         ({"resize": "bilinear", "sensor": [4, 2**15]}, "frames cannot come from a sensor"),
         ({"resize": "bilinear", "sensor": [4, 5.0]}, r"sensor\[1\] is 5.0"),
@@ -97,6 +110,9 @@ def test_images_are_neither_cut_nor_resized():
         ("duration:50ms", "duration", 50_000),
         ("duration-grid:0.5s", "duration-grid", 500_000),
         ("duration:1us", "duration", 1),
+        ("time-bins", "time-bins", None),
+        ("event-bins", "event-bins", None),
+        ("time-window:50ms", "time-window", 50_000),
     ],
 )
 def test_rules_of_cutting(rule, split, duration):
@@ -108,12 +124,22 @@ def test_rules_of_cutting(rule, split, duration):
     assert InputContract.of((3, 2, 4, 5)).cut_by(rule).polarity == ("off", "on")
 
 
+def test_a_rule_by_a_number_of_events():
+    cut = FRAMES.cut_by("event-count:3000")
+    assert (cut.split, cut.duration, cut.count, cut.rule) == ("event-count", None, 3000, "event-count:3000")
+    assert cut.cut_by("duration:5us").cut_by("number") == FRAMES
+
+
 @pytest.mark.parametrize(
     "rule",
-    ["", "size", "number:50ms", "time:", "duration", "duration:", "duration:50", "duration:0us", "duration:1.5us"],
+    [
+        *("", "size", "number:50ms", "time:", "duration", "duration:", "duration:50", "duration:0us", "duration:1.5us"),
+        *("time-bins:4", "event-bins:4", "time-window", "time-window:3000", "event-count", "event-count:0"),
+        *("event-count:50ms", "event-count:-1"),
+    ],
 )
 def test_rules_that_are_none_are_refused(rule):
-    said = f"`split` {rule} must be number, time, duration:TIME or duration-grid:TIME, such as duration:50ms"
+    said = f"`split` {rule} must be number, time, duration:TIME or duration-grid:TIME (SpikingJelly); or event-bins, "
     with pytest.raises(BadInput, match=re.escape(said)):
         FRAMES.cut_by(rule)
 

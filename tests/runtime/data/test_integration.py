@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcja_runtime.data import integration
+from tcja_runtime.data import frame_edges, integration
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.errors import BadInput
@@ -161,7 +162,7 @@ def test_a_segment_is_what_its_times_are_in():
         assert done.events == np.count_nonzero(within)
     events.x[250] = 99
     number = 250 - int(np.flatnonzero(within)[0])
-    with pytest.raises(BadInput, match=rf"aedat from {begin:,} us to {end:,} us: event {number} is at row"):
+    with pytest.raises(BadInput, match=rf"aedat from {begin:,} us to {end:,} us: event {number} is at column"):
         integrate(InMemory(events, 11), contract(3, "number"), begin, end)
     with pytest.raises(BadInput, match=r"waving\.aedat from 9,000,000 us has no events"):
         integrate(InMemory(events), contract(3, "number"), begin=9_000_000)
@@ -223,7 +224,7 @@ def test_times_that_go_back_do_not_matter_to_numbers():
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
-@pytest.mark.parametrize("rule", ["time", "duration:1us", "duration-grid:1us"])
+@pytest.mark.parametrize("rule", ["time", "duration:1us", "duration-grid:1us", "time-bins", "time-window:1us"])
 def test_times_that_go_back_are_refused_elsewhere(rule, size):
     said = r"waving\.aedat: time goes back from 9 to 2 us at event 3, so it cannot be cut by .*; sort its events, or"
     with pytest.raises(BadInput, match=said):
@@ -231,9 +232,9 @@ def test_times_that_go_back_are_refused_elsewhere(rule, size):
 
 
 def test_what_is_unusual_is_remarked():
-    done = integrate(InMemory(at_times([1, 2, 3]), sensor=(9, 9)), contract(5, "number"))
+    done = integrate(InMemory(at_times([1, 2, 3]), sensor=(4, 7)), contract(5, "number"))
     assert done.remarks == [
-        "recorded with 9 x 9 pixels; the network's sensor has 5 x 7, and all events are within it",
+        "recorded with 7x4 pixels; the network takes 7x5, and all events are within them",
         "3 events are fewer than the 5 frames: all of them are in the last frame",
     ]
     assert integrate(InMemory(drawn(99, 100), sensor=(ROWS, COLUMNS)), contract(5, "number")).remarks == []
@@ -258,6 +259,21 @@ def test_what_is_unusual_is_remarked():
             contract(4, "time"),
             r"times from -4,611,686,018,427,387,904 to 4,611,686,018,427,387,904 us are out of range",
         ),
+        (
+            at_times([3] * 9),
+            contract(4, "time-bins"),
+            "0 us of events are too few for 4 frames, and `split` time-bins would",
+        ),
+        (
+            at_times([1, 5, 9]),
+            contract(4, "event-bins"),
+            "3 events are too few for 4 frames, and `split` event-bins would",
+        ),
+        (
+            at_times([1, 5, 9]),
+            contract(4, "event-count:2"),
+            r"3 events make 1 frames of 2 events, the network takes 4 \(8 events\); give a longer recording",
+        ),
         (at_times([1]), InputContract.images(1, 4, 4), "the network takes images, not events"),
         (at_times([1]), InputContract.latents(4, 4), "the network takes latents, not events"),
         (at_times([1]), InputContract.of((4, 2, 5, 7)), "cuts recordings into frames is not known .* `split` number"),
@@ -269,17 +285,44 @@ def test_what_makes_no_window_is_refused(events, taken, said):
 
 
 def test_too_many_frames_are_not_looked_for(monkeypatch):
-    monkeypatch.setattr(integration, "LARGEST", 4 * 2 * ROWS * COLUMNS)
+    monkeypatch.setattr(frame_edges, "LARGEST", 4 * 2 * ROWS * COLUMNS)
     assert len(integrate(InMemory(at_times(range(0, 40, 10))), contract(2, "duration:1us")).windows) == 2
     with pytest.raises(BadInput, match="makes more than 4 frames of 1 us"):
         integrate(InMemory(at_times(range(0, 50, 10))), contract(2, "duration:1us"))
+
+
+def test_another_camera_is_refused_before_it_is_read():
+    with pytest.raises(
+        BadInput, match=r"waving\.aedat is of a camera of 9x9 pixels; the network takes 7x5; as in training"
+    ):
+        integrate(InMemory(at_times([1, 2, 3]), sensor=(9, 9)), contract(3, "number"))
+
+
+@pytest.mark.parametrize("rule", ["number", "time", "duration:100us", "duration-grid:100us"])
+def test_frames_of_spikingjelly_are_cropped_after_they_were_cut(rule):
+    events = drawn(900, 1500, rows=9, columns=12)
+    whole = integrate(InMemory(events, 50), InputContract.frames(3, 9, 12).cut_by(rule))
+    part = dataclasses.replace(contract(3, rule), crop=(2, 3, COLUMNS, ROWS))
+    done = integrate(InMemory(events, 50, sensor=(9, 12)), part)
+    np.testing.assert_array_equal(done.windows, whole.windows[..., 3 : 3 + ROWS, 2 : 2 + COLUMNS])
+    np.testing.assert_array_equal(done.times, whole.times)
+    assert done.counts.tolist() == done.windows.sum((1, 2, 3, 4)).tolist()
+
+
+@pytest.mark.parametrize("rule", ["number", "time-bins"])
+def test_a_crop_without_events_is_refused(rule):
+    part = dataclasses.replace(contract(3, rule), crop=(200, 100, COLUMNS, ROWS))
+    with pytest.raises(BadInput, match=r"waving\.aedat has no events in the part of the picture that is taken; "):
+        integrate(InMemory(drawn(50, 100)), part)
 
 
 @pytest.mark.parametrize(("x", "y"), [(COLUMNS, 0), (0, ROWS), (65535, 65535)])
 def test_events_beside_the_sensor_are_refused(x, y):
     events = drawn(20, 100)
     events.x[13], events.y[13] = x, y
-    said = rf"waving\.aedat: event 13 is at row {y}, column {x}; the network's sensor is 5 x 7"
+    said = (
+        rf"waving\.aedat: event 13 is at column {x}, row {y}; the network takes 7x5; as in training, take a part with"
+    )
     with pytest.raises(BadInput, match=said):
         integrate(InMemory(events, 6), contract(2, "number"))
 

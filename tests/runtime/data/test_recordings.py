@@ -10,6 +10,7 @@ import pytest
 from tcja_runtime.data import recordings
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.dataset import load
+from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.errors import BadInput
 
@@ -27,11 +28,15 @@ def file(tmp_path) -> Path:
     return path
 
 
+def windows(length: str) -> DataOptions:
+    return DataOptions(window=Window.parse(length))
+
+
 def test_windows_of_more_events_than_can_be_kept_are_refused(file, monkeypatch):
     monkeypatch.setattr(recordings, "Cutter", functools.partial(Cutter, most=150))
     with pytest.raises(BadInput, match=r"a.bin: a window has more than 150 events; take shorter windows$"):
-        load(file, CONTRACT, CLASSES, Window.parse("500ms"))
-    assert len(load(file, CONTRACT, CLASSES, Window.parse("250ms"))) == 4
+        load(file, CONTRACT, CLASSES, windows("500ms"))
+    assert len(load(file, CONTRACT, CLASSES, windows("250ms"))) == 4
 
 
 def digest(file: Path, rows: str | None = None, window: str | None = None) -> str:
@@ -40,7 +45,7 @@ def digest(file: Path, rows: str | None = None, window: str | None = None) -> st
     labels.unlink(missing_ok=True)
     if rows:
         labels.write_text(f"class,startTime_usec,endTime_usec\n{rows}\n")
-    return load(file, CONTRACT, CLASSES, None if window is None else Window.parse(window)).digest
+    return load(file, CONTRACT, CLASSES, DataOptions() if window is None else windows(window)).digest
 
 
 def test_what_is_cut_otherwise_is_told_apart(file):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tcja_runtime.data.camera import cropped
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
@@ -18,7 +19,7 @@ from tcja_runtime.events import Events
 from ..recordings import COLUMNS, ROWS, InMemory, at_times, counted, drawn
 
 STEPS = 4
-COUNTERS = ("events", "outside", "late", "dropped", "silent")
+COUNTERS = ("events", "late", "dropped", "silent")
 
 
 def contract(rule: str, steps: int = STEPS) -> InputContract:
@@ -31,8 +32,9 @@ class Plain:
     def __init__(self, taken: InputContract, window: Window, most: int = 2**24) -> None:
         self.steps, self.window, self.most = taken.shape[0], window, most
         self.timed = window.unit == "us"
-        self.at_once = self.timed and taken.split == "number"
-        self.events = self.outside = self.late = self.dropped = self.silent = 0
+        self.at_once = self.timed and taken.split in ("number", "event-bins")
+        self.drops = taken.split in ("event-bins", "time-bins")
+        self.events = self.late = self.dropped = self.silent = 0
         self.origin: int | None = None
         self.clock = 0
         self.open: dict[int, list[tuple[int, Events]]] = {}
@@ -41,7 +43,8 @@ class Plain:
 
     def edges(self, number: int) -> list[int]:
         begin, each = number * self.window.hop, self.window.length // self.steps
-        return [*(begin + i * each for i in range(self.steps)), begin + self.window.length]
+        inner = [begin + i * each for i in range(self.steps)]
+        return [*inner, inner[-1] + each if self.drops and not self.at_once else begin + self.window.length]
 
     def push(self, events: Events) -> Iterator[Frame]:
         for i in range(len(events)):
@@ -49,9 +52,6 @@ class Plain:
 
     def one(self, event: Events) -> Iterator[Frame]:
         self.events += 1
-        if event.x[0] >= COLUMNS or event.y[0] >= ROWS:
-            self.outside += 1
-            return
         if self.timed:
             if self.origin is None:
                 self.origin = int(event.t[0])
@@ -59,7 +59,8 @@ class Plain:
             clock = max(own, self.clock)
         else:
             own = clock = self.clock
-        numbers = [k for k in range(clock // self.window.hop + 1) if self.edges(k)[-1] > clock]
+        hop, length = self.window.hop, self.window.length
+        numbers = [k for k in range(clock // hop + 1) if k * hop + length > clock]
         if own < self.edges(numbers[0])[0]:
             self.late += 1
             return
@@ -70,6 +71,8 @@ class Plain:
                 self.open[k], self.given[k], self.seen = [], 0, k
         yield from self.until(clock)
         for k in numbers:
+            if k not in self.open:  # the event is in the rest that the rule drops
+                continue
             if self.at_once and len(self.open[k]) == self.most:
                 self.dropped += 1
             else:
@@ -94,7 +97,11 @@ class Plain:
         self.given[k] += 1
         if self.at_once:
             each = len(held) // self.steps
-            inside = held[step * each :] if step + 1 == self.steps else held[step * each : (step + 1) * each]
+            inside = (
+                held[step * each :]
+                if step + 1 == self.steps and not self.drops
+                else held[step * each : (step + 1) * each]
+            )
             begin, end = edges[0], edges[-1]
         else:
             inside = [(clock, event) for clock, event in held if edges[step] <= clock < edges[step + 1]]
@@ -137,14 +144,11 @@ def counters(cutter: Cutter | Plain) -> dict[str, int]:
 
 
 def wild(seed: int) -> Events:
-    """Bursts, pauses, ties, times that go back a little and far, and events beside the sensor."""
+    """Bursts, pauses, ties, and times that go back a little and far."""
     rng = np.random.default_rng(seed)
     steps = rng.choice([0, 1, 3, 40, 700, -2, -60], 400, p=[0.3, 0.3, 0.2, 0.1, 0.02, 0.06, 0.02])
     steps[rng.integers(0, 400)] = -4000
-    events = at_times(steps.cumsum() - 77, seed)
-    events.x[rng.integers(0, 400, 5)] = COLUMNS
-    events.y[rng.integers(0, 400, 5)] = 1000
-    return events
+    return at_times(steps.cumsum() - 77, seed)
 
 
 WINDOWS = [
@@ -158,7 +162,7 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@pytest.mark.parametrize("rule", ["number", "time"])
+@pytest.mark.parametrize("rule", ["number", "time", "event-bins", "time-bins"])
 def test_it_cuts_like_the_plain_one_however_the_events_come(rule, window):
     taken = contract(rule)
     for seed in range(3):
@@ -170,11 +174,10 @@ def test_it_cuts_like_the_plain_one_however_the_events_come(rule, window):
             cutter = Cutter(taken, window, most=25)
             assert_same(cut(cutter, events, cuts), wanted)
             assert counters(cutter) == counters(plain)
-        assert plain.outside
         if window.unit == "us":
             assert plain.late
             assert plain.silent
-        assert bool(plain.dropped) == (rule == "number" and window.unit == "us")
+        assert bool(plain.dropped) == (rule in ("number", "event-bins") and window.unit == "us")
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
@@ -246,7 +249,6 @@ def test_a_jump_of_years_costs_nothing():
     }
     assert counters(cutter) == {
         "events": 6,
-        "outside": 0,
         "late": 1,
         "dropped": 0,
         "silent": 10 * year // 5 - 3 + 10 * year // 5 - 3,
@@ -300,6 +302,46 @@ def test_times_that_are_none_are_refused():
         list(cutter.push(at_times([0, 2**61])))
 
 
+def test_events_outside_the_picture_are_refused():
+    events = at_times(range(0, 100, 5))
+    events.y[13] = ROWS
+    cutter = Cutter(contract("time"), Window(100), title="tcp://127.0.0.1:7")
+    list(cutter.push(events[:10]))
+    with pytest.raises(
+        BadInput, match=r"tcp://127.0.0.1:7: event 13 is at column \d, row 5; the network takes 7x5; as in"
+    ):
+        list(cutter.push(events[10:]))
+
+
+@pytest.mark.parametrize("rule", ["number", "time", "time-bins"])
+def test_streams_are_cropped(rule):
+    """Before they are cut by a rule of tonic, as a stream of the part would be; else after."""
+    events, window = drawn(900, 1500, rows=9, columns=12), Window(400)
+    part = dataclasses.replace(contract(rule), crop=(2, 3, COLUMNS, ROWS))
+    whole = cut(Cutter(InputContract.frames(STEPS, 9, 12).cut_by(rule), window), events)
+    frames = cut(Cutter(part, window), events)
+    if rule == "time-bins":
+        whole = cut(Cutter(contract(rule), window), cropped(events, part.crop))
+    for frame, like in zip(frames, whole, strict=True):
+        picture = like.counts if rule == "time-bins" else like.counts[:, 3 : 3 + ROWS, 2 : 2 + COLUMNS]
+        np.testing.assert_array_equal(frame.counts, picture)
+        assert frame.events == picture.sum()
+        assert (frame.window, frame.begin, frame.end) == (like.window, like.begin, like.end)
+
+
+def test_frames_of_a_number_of_events_keep_it():
+    taken = contract("event-count:25")
+    events = drawn(250, 1500)
+    frames = cut(Cutter(taken, Window(100, "events")), events)
+    assert [frame.events for frame in frames[:8]] == [25] * 8
+    np.testing.assert_array_equal(
+        [f.counts for f in frames[:8]], integrate(InMemory(events), taken).windows.reshape(8, 2, ROWS, COLUMNS)
+    )
+    for window in (Window(1000), Window(120, "events")):
+        with pytest.raises(BadInput, match="the network's frames have 25 events each, so `window` must be 100events"):
+            Cutter(taken, window)
+
+
 def test_frames_are_collected_to_windows():
     events, taken = drawn(500, 1000), contract("time")
     frames = cut(Cutter(taken, Window(300, hop=100)), events)
@@ -329,20 +371,25 @@ def test_windows_are_parsed(said, wanted):
 @pytest.mark.parametrize(
     ("length", "hop", "said"),
     [
-        ("500", None, "a window or hop of '500' must be a time or a number of events, such as 500ms or 50000events"),
-        ("0ms", None, "a window or hop of '0ms' must be"),
-        ("1.0000001s", None, "a window or hop of '1.0000001s' must be"),
+        ("500", None, "`window` '500' must be a time or a number of events, such as 500ms or 50000events"),
+        ("0ms", None, "`window` '0ms' must be"),
+        ("1.0000001s", None, "`window` '1.0000001s' must be"),
         ("-5ms", None, "must be a time"),
-        ("0events", None, "a window of 0 events must be 1 to"),
+        ("0events", None, "`window` 0 events must be 1 to"),
         ("99999999999999us", None, "must be a time"),
         (
             "9999999999999events",
             None,
-            "a window of 9,999,999,999,999 events must be 1 to 1,099,511,627,776 events long",
+            "`window` 9,999,999,999,999 events must be 1 to 1,099,511,627,776 events long",
         ),
-        ("5ms", "6ms", "a hop of 6,000 us must be 1 to the window's 5,000: events between windows would be lost"),
-        ("5ms", "100events", "windows of 5ms cannot begin every 100events; give both in time, or both in events"),
-        ("64ms", "999us", "a hop of 999 us puts an event into 65 windows of 64,000; an event can be in 64 windows"),
+        ("5ms", "foo", "`hop` 'foo' must be a time or a number of events, such as 500ms or 50000events"),
+        ("5ms", "6ms", "`hop` 6,000 us must be 1 to the window's 5,000: events between windows would be lost"),
+        (
+            "5ms",
+            "100events",
+            "`window` 5ms and `hop` 100events have different units; give both in time, or both in events",
+        ),
+        ("64ms", "999us", "`hop` 999 us puts an event into 65 windows of 64,000; an event can be in 64 windows"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(length, hop, said):
@@ -351,7 +398,7 @@ def test_windows_that_cannot_be_are_refused(length, hop, said):
 
 
 def test_windows_shorter_than_their_frames_are_refused():
-    with pytest.raises(BadInput, match="a window of 3 events cannot be cut into 4 frames; take a longer one"):
+    with pytest.raises(BadInput, match="`window` 3 events cannot be cut into 4 frames; take a longer one"):
         Cutter(contract("number"), Window(3, "events"))
     with pytest.raises(BadInput, match="the network takes images, not events"):
         Cutter(InputContract.images(1, 2, 2), Window())
