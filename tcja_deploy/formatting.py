@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+
+from tcja_runtime.counting import counted
 
 NBSP = "\N{NO-BREAK SPACE}"
 """The space between a number and its unit."""
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, in the plural if the number is not 1: ``1 spike``, ``1,024 spikes``."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+FEW = 100
+"""The number of things from which a share of them is given as a percentage; a share of fewer is given as counts."""
+_LISTED = 5
 
 
 def windows(n: int) -> str:
     """Return a number of windows as text: ``1 window``, ``1,024 windows``."""
     return counted(n, "window")
+
+
+def part(k: int, n: int, noun: str) -> str:
+    """Return a part of a number of things: ``1 of 2 layers``."""
+    return f"{k:,} of {counted(n, noun)}"
+
+
+def share_of(k: int, n: int) -> str:
+    """Return the share of k in n things: ``9 of 12`` for few, a percentage for `FEW` or more, a dash for none."""
+    if n == 0:
+        return "-"
+    return f"{k:,} of {n:,}" if n < FEW else percent(k / n)
+
+
+def interval(limits: tuple[float, float]) -> str:
+    """Return a confidence interval of a share: ``15.00 % to 85.00 % with 95 % confidence``."""
+    low, high = limits
+    return f"{percent(low)} to {percent(high)} with 95 % confidence"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names with commas, five at most, and the number of the others: ``a, b, c, d, e and 3 more``."""
+    found = list(map(str, names))
+    more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
+    return ", ".join(found[:_LISTED]) + more
+
+
+def amount(value: float, what: str) -> str:
+    """Return a number with three digits, an SI prefix and what it counts, with one space: ``12.3 k events``."""
+    return f"{si(value).rstrip()} {what}"
 
 
 def si(value: float) -> str:

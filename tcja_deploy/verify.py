@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from tcja_deploy.budget import batch_size, large_batch, quick_runs
 from tcja_deploy.console import Progress, silent
@@ -161,10 +162,13 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         not_run=not_run,
         anytime=anytime.curves(manifest.parity.reference, evidence.original),
         largest_count=evidence.golden.largest_count(manifest.input),
+        unjudged=list(map(str, manifest.unjudged)),
+        calibration=_calibration(manifest),
+        classified_real=(evidence.data or samples).real,
     )
     report.anytime += [each for proof in proofs for each in proof.curves]
     if manifest.classes:
-        report.untold += anytime.untold(report.anytime, manifest.time_steps, evidence.shown)
+        report.anytime_missing += anytime.missing(report.anytime, manifest.time_steps, evidence.shown)
     if manifest.streaming:
         runner = next((name for name in names if name in PROVIDERS), None)
         if runner:
@@ -261,6 +265,14 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
         predictions=predictions,
         curves=anytime.curves(classifier.name, predictions),
     )
+
+
+def _calibration(manifest: Manifest) -> dict[str, Any]:
+    """Return the windows on which the int8 scales were measured; empty without int8.
+
+    Bundles of schema 5 were calibrated on the windows of their export, and do not say that these are data.
+    """
+    return {"real": manifest.parity.real, **manifest.calibration} if manifest.calibration else {}
 
 
 def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[str]]:

@@ -45,6 +45,7 @@ def row(what: str, precision: str, samples: int | None, batch: Batch, folder: Pa
         target="tensorrt-rtx",
         batch=batch,
         precision=precision,
+        calibration="random" if precision == "int8" and not data else "data",
     )
     try:
         manifest, report = pipeline.export(request)

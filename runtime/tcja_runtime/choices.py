@@ -67,6 +67,13 @@ class Precision(str, enum.Enum):
     INT8 = "int8"
 
 
+class Calibration(str, enum.Enum):
+    """The windows on which the scales of int8 are measured."""
+
+    DATA = "data"
+    RANDOM = "random"
+
+
 class TimeForm(str, enum.Enum):
     """How time is laid out in a graph.
 
@@ -109,6 +116,10 @@ PROVIDERS = {
 BACKENDS = tuple(each.value for each in BackendName if each.value != AUTO)
 
 HARDWARE = tuple(each.value for each in Hardware)
+
+RANDOM = Calibration.RANDOM.value
+
+CALIBRATIONS = tuple(each.value for each in Calibration)
 
 PRECISIONS = tuple(each.value for each in Precision)
 

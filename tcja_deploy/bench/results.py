@@ -162,8 +162,8 @@ class Benchmark:
                     del found[name]
                 found["ratio"] = self.ratio(case)
             else:
-                stepwise = found.pop("stepwise")
-                found["streamed"] = stepwise and {**stepwise, "share": case.stepwise and case.stepwise.share}
+                if case.stepwise:
+                    found["stepwise"]["share"] = case.stepwise.share
                 found |= {"joules": case.joules, "joules_above_rest": case.joules_above_rest, "windows": WINDOWS}
         if side_by_side:
             return {**fields, "cases": cases, "growth": [dataclasses.asdict(each) for each in self.growth]}

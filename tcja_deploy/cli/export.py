@@ -31,10 +31,12 @@ from tcja_deploy.cli.options import (
 )
 from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import out, print_json
+from tcja_deploy.formatting import part, windows
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.choices import ForwardLayout, Precision, Target, TimeForm
+from tcja_runtime.choices import Calibration, ForwardLayout, Precision, Target, TimeForm
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import DONE, ParityNotMet
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.tensorrt.build import Batch
@@ -119,6 +121,13 @@ Keep = Annotated[
         "option for several. Default: 'advised', the layers that would flip most spikes."
     ),
 ]
+CalibrationWindows = Annotated[
+    Calibration,
+    typer.Option(
+        help="The windows on which --precision int8 measures its scales: those of --data, or random windows, whose "
+        "scales are wrong for other windows."
+    ),
+]
 Form = Annotated[
     TimeForm | None,
     typer.Option(
@@ -167,6 +176,7 @@ def export(
     batch: BatchSizes = "1:1:8",
     precision: WeightPrecision = Precision.FP32,
     keep: Keep = None,
+    calibration: CalibrationWindows = Calibration.DATA,
     time_form: Form = None,
     split: Split = None,
     crop: Crop = None,
@@ -196,6 +206,7 @@ def export(
         batch=Batch.parse(batch),
         precision=precision.value,
         keep=tuple(keep) if keep else ExportRequest.keep,
+        calibration=calibration.value,
         time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
         split=split,
         view=options.view(crop, resize),
@@ -236,12 +247,13 @@ def exported_text(manifest: Manifest) -> RenderableType:
     """Return the facts of the exported network and of the bundle's engines as text."""
     lines = [
         f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
-        f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], {manifest.parameters:,} parameters",
+        f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], "
+        f"{counted(manifest.parameters, 'parameter')}",
         *(f"  {flagged(line)}" for line in manifest.evidence),
         *_neurons(manifest),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
         f"Time form: {manifest.time_form.form} ({manifest.time_form.why})",
-        *(f"Pass {p['name']}, {p['changes']} nodes: {p['note']}" for p in manifest.passes if not p["exact"]),
+        *(f"Pass {p['name']}, {counted(p['changes'], 'node')}: {p['note']}" for p in manifest.passes if not p["exact"]),
         *(engine_text(name, info) for name, info in manifest.engines.items()),
         *([] if manifest.engines else ["No engine was built."]),
     ]
@@ -262,7 +274,7 @@ def _precision(manifest: Manifest) -> str:
     kept = [weight.module for weight in manifest.weights if weight.type != manifest.precision]
     scales = manifest.calibration
     return (
-        f"{manifest.precision.upper()}: the weights of {len(lowered)} of {len(manifest.weights)} layers"
+        f"{manifest.precision.upper()}: the weights of {part(len(lowered), len(manifest.weights), 'layer')}"
         + (f"; in float32: {', '.join(kept)}" if kept else "")
-        + (f"; scales measured on {scales['windows']} windows ({scales['source']})" if scales else "")
+        + (f"; scales measured on {windows(scales['windows'])} ({scales['source']})" if scales else "")
     )

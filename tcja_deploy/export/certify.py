@@ -58,8 +58,8 @@ class ExportedNetwork:
         signature: the signature of the models.
         lowered: the models in their precision, and the network in PyTorch that they must match.
         advice: the advice for each lower precision; empty if it has not been computed yet, as in a float32 export.
-        calibration: the source and the number of the windows on which the scales of INT8 were measured; empty in other
-            precisions.
+        calibration: the windows on which the scales of INT8 were measured: "source", "windows" and "real"
+            (`tcja_runtime.bundle.manifest.Manifest`); empty in other precisions.
     """
 
     trained: TrainedNetwork
@@ -129,8 +129,11 @@ def certify(
         estimated=recorder.estimated,
         backends=[with_statistics(comparison.parity, found.statistics)],
         anytime=found.curves,
-        untold=found.untold,
         largest_count=vectors.largest_count(signature.input),
+        anytime_missing=found.missing,
+        unjudged=list(map(str, signature.unjudged)),
+        calibration=network.calibration,
+        classified_real=windows.real,
     )
     return Certificate(report, vectors, NetworkProfile.joined(recorder.profiles, recorder.advice))
 
@@ -226,13 +229,13 @@ class _Classification:
         original: the predictions of the trained network; empty if it does not classify.
         statistics: the comparison of both networks' predictions; None if the networks do not classify.
         curves: the curves that show how early the predictions of each network can be had.
-        untold: the reasons why a curve is missing, a sentence for each.
+        missing: the reasons why a curve is missing, a sentence for each.
     """
 
     original: Predictions
     statistics: Agreement | None = None
     curves: list[Curve] = dataclasses.field(default_factory=list)
-    untold: list[str] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
 
 
 def _classify(
@@ -275,8 +278,8 @@ def _classify(
     chosen = anytime.ShownWindows.choose(windows, signature.input, shown, len(comparison.outputs))
     ours, theirs = chosen.add_to(ours, original, progress), chosen.add_to(theirs, exported, progress)
     curves = [*anytime.curves(original.name, ours), *anytime.curves(exported.name, theirs)]
-    untold = anytime.untold(curves, signature.time_steps, chosen)
-    return _Classification(original=ours, statistics=agreement(ours, theirs), curves=curves, untold=untold)
+    missing = anytime.missing(curves, signature.time_steps, chosen)
+    return _Classification(original=ours, statistics=agreement(ours, theirs), curves=curves, missing=missing)
 
 
 def _is_finite(reference: Reference, largest: float) -> bool:

@@ -51,7 +51,7 @@ from tcja_runtime.bundle.bundle import write_manifest
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.choices import AUTO, PRECISIONS, TIME_FORMS
+from tcja_runtime.choices import AUTO, CALIBRATIONS, PRECISIONS, RANDOM, TIME_FORMS
 from tcja_runtime.data import dataset
 from tcja_runtime.data.camera import WHOLE, seen_through
 from tcja_runtime.data.contract import InputContract
@@ -156,6 +156,7 @@ def _to_onnx(
             if network.classes
             else None,
             weights=exported.weights,
+            unjudged=exported.unjudged,
         )
     lowered = Lowered(exported, network.model, "fp32")
     return ExportedNetwork(trained=network, folder=folder, signature=signature, lowered=lowered)
@@ -179,7 +180,7 @@ def _lowered(request: ExportRequest, network: ExportedNetwork, windows: Windows,
         some = windows.first(CALIBRATION_WINDOWS)
         with progress.counted(f"calibrate on {windows.source}", len(some)) as advance:
             scales = calibrate(trained, modules, some.batches(size), advance)
-        calibration = {"source": windows.source, "windows": len(some)}
+        calibration = {"source": windows.source, "windows": len(some), "real": windows.real}
     with progress.step(f"lower the precision to {request.precision}"):
         found = lowered(trained, exported, request.precision, kept, scales)
     signature = dataclasses.replace(signature, weights=found.exported.weights)
@@ -242,6 +243,7 @@ def _manifest(
         taps=list(signature.taps),
         answer=signature.step_output,
         weights=list(signature.weights),
+        unjudged=list(signature.unjudged),
         passes=models.exported.passes,
         time_form=time_form,
         precision=models.precision,
@@ -333,6 +335,17 @@ def _check_options(request: ExportRequest) -> None:
         check_choice("time_form", request.time_form, (AUTO, *TIME_FORMS))
     if request.keep != ExportRequest.keep and request.precision == "fp32":
         raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
+    check_choice("calibration", request.calibration, CALIBRATIONS)
+    if request.calibration == RANDOM and (request.precision != "int8" or request.data):
+        raise BadInput(
+            f"`calibration` {RANDOM} measures the scales of `precision` int8 without `data`; give that precision and "
+            "no data, or leave it out"
+        )
+    if request.precision == "int8" and request.calibration != RANDOM and not request.data:
+        raise BadInput(
+            "`precision` int8 measures its scales on windows, which should be real: give `data`; or accept scales of "
+            f"random windows, which are wrong for others, with `calibration` {RANDOM}"
+        )
     if request.report is None:
         return
     if request.report.absolute() == request.out.absolute():

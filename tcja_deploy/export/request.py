@@ -37,6 +37,8 @@ class ExportRequest:
         precision: the precision of weights and activations: "fp32", "fp16" or "int8".
         keep: the modules and spiking layers that stay in float32 in a lower precision, by name. "advised" stands for
             those that would flip most spikes (`tcja_exporters.precision.advice`); "nothing" keeps none.
+        calibration: the windows on which the scales of int8 are measured: "data", or "random" for random windows, which
+            are accepted only by this word.
         time_form: the time form of the spiking layers in model.plain.onnx: "scan", "unrolled", or "auto" to measure
             which is faster for each layer; None takes the one for the target (`tcja_deploy.export.time_form`).
         split: the rule that cuts recordings into frames (`tcja_runtime.data.split_rules.RULES`); None takes the rule of
@@ -71,6 +73,7 @@ class ExportRequest:
     batch: Batch = BuildOptions.batch
     precision: str = "fp32"
     keep: tuple[str, ...] = (ADVISED,)
+    calibration: str = "data"
     time_form: str | None = None
     split: str | None = None
     view: View = WHOLE

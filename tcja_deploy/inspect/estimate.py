@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tcja_deploy.console import Progress
-from tcja_deploy.formatting import counted
 from tcja_deploy.inspect.describe import CheckpointOptions, identified
 from tcja_deploy.packages import needs, producer
 from tcja_exporters.costs.boards import SOURCES, Device
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.choices import PRECISIONS
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.golden import Golden

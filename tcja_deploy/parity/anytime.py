@@ -16,7 +16,7 @@ from tcja_runtime.evidence.predictions import Predictions
 
 _MOST, _FEWEST = 64, 8
 """The limits on the number of windows that are shown if the user asks for no number."""
-_UNTOLD = (
+_UNKNOWN = (
     "How early a prediction can be had is not known: no signal was found whose mean over time is the output. It is "
     "known of a network that returns [T, N, classes]."
 )
@@ -81,7 +81,7 @@ class ShownWindows:
         return dataclasses.replace(predictions, shown=shown)
 
 
-def untold(found: Sequence[Curve], time_steps: int, shown: ShownWindows) -> list[str]:
+def missing(found: Sequence[Curve], time_steps: int, shown: ShownWindows) -> list[str]:
     """What is not known of how early the predictions of a network can be had, a sentence each.
 
     Args:
@@ -90,7 +90,7 @@ def untold(found: Sequence[Curve], time_steps: int, shown: ShownWindows) -> list
         shown: the windows that it was shown frame by frame.
     """
     if not found:
-        return [_UNTOLD] if time_steps > 1 else []
+        return [_UNKNOWN] if time_steps > 1 else []
     return [_NOT_SHOWN.format(time_steps)] if shown.left_out else []
 
 

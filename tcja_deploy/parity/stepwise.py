@@ -60,13 +60,13 @@ def stepwise_parity(
     size, n = batch_size(signature), len(vectors.samples)
     with progress.counted("run the golden windows stepwise", n) as advance:
         found = compare(vectors.batches(size), [stepwise], vectors.stimuli(manifest.input), signature, advance=advance)
-    spikes, unlike, outputs, expected = 0, 0, [], []
+    spikes, differing, outputs, expected = 0, 0, [], []
     with progress.counted("compare with the whole windows", n) as advance:
         for start in range(0, n, size):
             inputs = vectors.samples.inputs[start : start + size]
             ours, theirs = stepwise.free(inputs), whole.free(inputs)
             spikes += sum(int(np.count_nonzero(each)) for each in theirs.spikes.values())
-            unlike += sum(int(np.count_nonzero(ours.spikes[name] != each)) for name, each in theirs.spikes.items())
+            differing += sum(int(np.count_nonzero(ours.spikes[name] != each)) for name, each in theirs.spikes.items())
             outputs.append(stepwise.output(inputs))
             expected.append(whole.output(inputs))
             advance(len(inputs))
@@ -75,6 +75,6 @@ def stepwise_parity(
         parity=found.parity,
         output=output_parity(output, vectors, found.outputs, found.parity.backend),
         spikes=spikes,
-        unlike=unlike,
+        differing_spikes=differing,
         output_difference=float(np.abs(output - np.concatenate(expected)).max()),
     )

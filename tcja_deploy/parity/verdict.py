@@ -38,6 +38,7 @@ import dataclasses
 import math
 from typing import Any
 
+from tcja_deploy.parity import wording
 from tcja_deploy.parity.failures import Failure
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.evidence.agreement import Agreement
@@ -76,8 +77,7 @@ class LayerParity:
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values, for parity.json."""
-        names = {"undecided": "near", "free_running_flips": "running_flips"}
-        return {names.get(name, name): value for name, value in vars(self).items()}
+        return dict(vars(self))
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -224,20 +224,7 @@ class OutputParity:
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values, for parity.json."""
-        return {
-            "engine": self.engine,
-            "backend": self.backend,
-            "windows": self.windows,
-            "settled": self.decided,
-            "beyond": self.decided_beyond,
-            "elsewhere": self.undecided_beyond,
-            "further": self.further,
-            "nearer": self.nearer,
-            "output_difference": self.output_difference,
-            "judged": self.bounded,
-            "largest_batch": self.largest_batch,
-            "failures": [dataclasses.asdict(failure) for failure in self.failures],
-        }
+        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -248,14 +235,14 @@ class StepwiseParity:
         parity: the comparison of its spikes and signals with the reference.
         output: the comparison of its output with the reference.
         spikes: the number of spikes that the model of whole windows fires in the golden windows, free-running.
-        unlike: the number of spikes that differ between the two, free-running.
+        differing_spikes: the number of spikes that differ between the two, free-running.
         output_difference: the largest difference between the outputs of the two.
     """
 
     parity: Parity
     output: OutputParity
     spikes: int
-    unlike: int
+    differing_spikes: int
     output_difference: float
 
     @property
@@ -271,19 +258,7 @@ class StepwiseParity:
     @property
     def identical(self) -> bool:
         """Whether every spike and every output equals that of the model of whole windows, to the bit."""
-        return not self.unlike and self.output_difference == 0.0
-
-    @property
-    def text(self) -> str:
-        """The comparison in a sentence, for people."""
-        line = f"Stepwise in {self.backend}: {self.output.windows:,} windows, {self.spikes:,} spikes"
-        if self.identical:
-            return f"{line}; every spike and every output equals that of whole windows, to the bit."
-        return (
-            f"{line}, of which {self.unlike:,} differ from those of whole windows, and outputs by up to "
-            f"{self.output_difference:.2g}; teacher-forced, {self.parity.flips:,} spikes flip, "
-            f"{self.parity.unexplained:,} of them unexplained."
-        )
+        return not self.differing_spikes and self.output_difference == 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values, for parity.json."""
@@ -291,7 +266,7 @@ class StepwiseParity:
             "backend": self.backend,
             "windows": self.output.windows,
             "spikes": self.spikes,
-            "unlike": self.unlike,
+            "differing_spikes": self.differing_spikes,
             "output_difference": self.output_difference,
             "flips": self.parity.flips,
             "unexplained": self.parity.unexplained,
@@ -314,9 +289,13 @@ class Report:
         stepwise: the comparison of the stepwise network; None without one.
         not_run: why engines of the bundle were not run, a sentence each.
         anytime: how early predictions can be had, from the reference and from each backend.
-        untold: what is not known of that, a sentence each.
         largest_count: the largest count that inputs were judged up to; 0 where inputs are not counts, or if the golden
             vectors have no range stimulus.
+        anytime_missing: what is not known of that, a sentence each.
+        unjudged: the names and classes of the modules that fire and are not known neurons.
+        calibration: the origin of the windows on which the int8 scales were measured ("source"), their number
+            ("windows"), and whether they are data ("real"); empty without int8.
+        classified_real: whether the windows that were classified are data; those that were judged may be others.
     """
 
     reference: str
@@ -329,8 +308,11 @@ class Report:
     stepwise: StepwiseParity | None = None
     not_run: list[str] = dataclasses.field(default_factory=list)
     anytime: list[Curve] = dataclasses.field(default_factory=list)
-    untold: list[str] = dataclasses.field(default_factory=list)
     largest_count: int = 0
+    anytime_missing: list[str] = dataclasses.field(default_factory=list)
+    unjudged: list[str] = dataclasses.field(default_factory=list)
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
+    classified_real: bool = False
 
     @property
     def accuracy(self) -> float | None:
@@ -342,6 +324,17 @@ class Report:
     def silent(self) -> list[str]:
         """The names of layers in which the reference fired no spike on the windows."""
         return [layer.layer for layer in self.backends[0].layers if not sum(layer.spikes)]
+
+    @property
+    def fired(self) -> bool:
+        """Whether the reference fired a spike on the windows."""
+        return any(sum(layer.spikes) for layer in self.backends[0].layers)
+
+    @property
+    def differs(self) -> bool:
+        """Whether a spike differs in a backend or in the stepwise network, teacher-forced or free-running."""
+        found = [*self.backends, *([self.stepwise.parity] if self.stepwise else [])]
+        return any(each.flips or each.free_running_flips for each in found)
 
     @property
     def failures(self) -> list[str]:
@@ -374,11 +367,15 @@ class Report:
             "estimated": self.estimated,
             "backends": [found.to_dict() for found in self.backends],
             "engines": [found.to_dict() for found in self.engines],
-            "streamed": self.stepwise and self.stepwise.to_dict(),
+            "stepwise": self.stepwise and self.stepwise.to_dict(),
             "not_run": self.not_run,
             "anytime": [curve.to_dict() for curve in self.anytime],
-            "untold": self.untold,
             "largest_count": self.largest_count,
+            "anytime_missing": self.anytime_missing,
+            "unjudged": self.unjudged,
+            "calibration": self.calibration,
+            "verdict": wording.headline(self),
+            "cautions": wording.cautions(self),
         }
         finite: dict[str, Any] = _finite(figures)
         return finite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tcja_deploy.formatting import percent
+from tcja_deploy.formatting import FEW, percent, share_of
 from tcja_deploy.report import html, plots
 from tcja_deploy.report.html import Html, figure, joined, tag
 from tcja_runtime.evidence.agreement import Accuracy, Interval
@@ -22,6 +22,14 @@ def meaning(found: Sequence[Curve]) -> str:
     """Return a sentence for each kind of curve in a list, which says what the curve counts."""
     counted = {each.counted for each in found}
     return " ".join(f"{how.capitalize()}: {said}" for how, said in _MEANING.items() if how in counted)
+
+
+def settling(found: Sequence[Curve]) -> str:
+    """Return a sentence that says what it means that predictions are settled."""
+    most = f"at least {100 * SETTLED:g} % of the windows have"
+    few = [each.windows < FEW for each in found]
+    who = "all windows have" if all(few) else f"{most} (of fewer than {FEW}, all)" if any(few) else most
+    return f"Settled: from this time step on, {who} their final class."
 
 
 def quarters(steps: int) -> list[int]:
@@ -46,7 +54,10 @@ def section(found: Sequence[Curve]) -> Html:
     return tag(
         "section",
         tag("h2", "How early a prediction can be had"),
-        figure(joined([tag("div", *panels, class_="small charts"), plots.legend(same)]), meaning(found)),
+        figure(
+            joined([tag("div", *panels, class_="small charts"), plots.legend(same)]),
+            f"{meaning(found)} {settling(found)}",
+        ),
         html.table("When predictions are settled", *_settled(found), numbers=range(1, 5)),
         tag(
             "details",
@@ -77,13 +88,13 @@ def _settled(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
     Predictions are settled if nearly all windows have their final class (`Curve.settled`). If the windows have labels,
     further columns have the accuracy after this step and after all steps.
     """
-    heads = ["", "windows", f"{100 * SETTLED:g} % settled from step"]
+    heads = ["", "windows", "settled from step"]
     rows = [[f"{each.network}, {each.counted}", f"{each.windows:,}", str(each.settled)] for each in found]
     if any(each.accuracy for each in found):
         heads += ["accuracy there", "accuracy after all"]
         for each, row in zip(found, rows, strict=True):
             both = (each.settled, len(each.same))
-            row += [percent(each.accuracy[t - 1].share) if each.accuracy else "-" for t in both]
+            row += [_right(each.accuracy[t - 1]) if each.accuracy else "-" for t in both]
     return heads, rows
 
 
@@ -93,7 +104,7 @@ def _numbers(found: Sequence[Curve]) -> tuple[list[str], list[tuple[str, ...]]]:
     for each in found:
         called = f"{each.network}, {each.counted}"
         heads.append(f"{called}: final class")
-        columns.append([percent(share) for share in each.agreement])
+        columns.append([share_of(same, each.windows) for same in each.same])
         if each.accuracy:
             heads.append(f"{called}: accuracy")
             columns.append([_with_interval(after) for after in each.accuracy])
@@ -105,7 +116,11 @@ def _shares(each: Curve) -> list[float]:
     return [after.share for after in each.accuracy if after.share is not None]
 
 
+def _right(accuracy: Accuracy) -> str:
+    return share_of(accuracy.right, accuracy.labelled)
+
+
 def _with_interval(accuracy: Accuracy) -> str:
-    """Return an accuracy and its confidence interval as text, such as "50.00 % (15.00 % to 85.00 %)"."""
+    """Return an accuracy and its confidence interval as text, such as "2 of 4 (15.00 % to 85.00 %)"."""
     low, high = accuracy.interval
-    return f"{percent(accuracy.share)} ({percent(low)} to {percent(high)})"
+    return f"{_right(accuracy)} ({percent(low)} to {percent(high)})"

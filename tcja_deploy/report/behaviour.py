@@ -6,11 +6,12 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from tcja_deploy.formatting import counted, fine_percent, percent, power, windows
+from tcja_deploy.formatting import fine_percent, percent, power, windows
 from tcja_deploy.parity.verdict import LayerParity, Report
 from tcja_deploy.report import plots
 from tcja_deploy.report.html import Html, figure, joined, section, table, tag
 from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
+from tcja_runtime.counting import counted
 
 
 def margins(report: Report, profile: NetworkProfile) -> Html:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tcja_deploy.formatting import NBSP, counted, fine_percent
+from tcja_deploy.formatting import NBSP, fine_percent
 from tcja_deploy.parity.failures import EXACT, RANDOM, RANGE, WIDE, WINDOWS
 from tcja_deploy.parity.verdict import Divergence, Parity, Report, SignalParity
 from tcja_deploy.report import plots
 from tcja_deploy.report.html import Html, figure, joined, section, table, tag
 from tcja_deploy.report.plots import FlipRow
+from tcja_runtime.counting import counted
 
 _SCENES = {
     WINDOWS: "windows",

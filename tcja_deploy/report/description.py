@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.html import Html, facts, section, table, tag
 from tcja_deploy.report.summary import NO_CLASSES
@@ -42,7 +43,7 @@ def _signature(manifest: Manifest, report: Report) -> Html:
             ("classes", ", ".join(manifest.classes) or f"none: {NO_CLASSES}"),
             ("exported as", f"{manifest.precision}, time form {time_form.form} ({time_form.why})"),
             ("built for", ", ".join(manifest.targets)),
-            *([("stepwise", report.stepwise.text)] if report.stepwise else []),
+            *([("stepwise", wording.stepwise(report.stepwise))] if report.stepwise else []),
         ]
     )
 

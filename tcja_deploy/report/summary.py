@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tcja_deploy import formatting
-from tcja_deploy.formatting import NBSP, counted, percent, windows
+from tcja_deploy.formatting import interval, part, share_of, windows
+from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Parity, Report
 from tcja_deploy.report.html import Html, joined, tag
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.evidence.agreement import Agreement
 
 NO_CLASSES = "the network does not classify"
@@ -19,22 +21,27 @@ def verdict(report: Report) -> Html:
     """Return the verdict with its reasons, the data on which parity was judged, and what the verdict does not prove."""
     failures, flips = report.failures, sum(found.flips for found in report.backends)
     reasons: list[Html] = []
-    if report.met:
-        differ = f"{counted(flips, 'spike')} that differ{'s' * (flips == 1)}"
-        end = f"; rounding explains the {differ}" if flips else ", every one of them"
-        line = f"\u2713 Parity met: the exported network fires the trained network's spikes{end}."
+    if report.met and not report.fired:
+        line = f"\u2713 {wording.headline(report)}"
+    elif report.met:
+        differ = f"the {counted(flips, 'spike')} that {agree(flips, 'differs', 'differ')}"
+        differ = f"; rounding explains {differ if flips else 'every spike that differs'}"
+        end = differ if report.differs else ", every one of them"
+        judged = wording.judged_layers(report)
+        line = f"\u2713 Parity met: the exported network fires the trained network's spikes{judged}{end}."
     elif len(failures) == 1:
         line = f"\u2717 Parity not met: {failures[0]}."
     else:
         line = f"\u2717 Parity not met, for {len(failures)} reasons:"
         reasons = _folded([tag("li", failure) for failure in failures])
     data = f"{windows(report.windows)}{' of real data' if report.real else ''}"
+    cautions = [*wording.cautions(report), *report.anytime_missing]
     judged = f"Judged spike by spike against {report.reference}, on {data} ({report.source})."
     return tag(
         "div",
         tag("p", line),
         *reasons,
-        *(tag("p", remark) for remark in [judged, *_classified(report), *_cautions(report)]),
+        *(tag("p", remark) for remark in [judged, *_classified(report), *cautions]),
         class_=f"verdict {'met' if report.met else 'unmet'}",
     )
 
@@ -56,30 +63,13 @@ def _classified(report: Report) -> list[str]:
     return sorted(lines)
 
 
-def _cautions(report: Report) -> list[str]:
-    """Return what the verdict does not prove: one line for each limit."""
-    lines = []
-    if not report.real:
-        lines.append("No real data was used, so the accuracy is not known.")
-    for found in report.backends:
-        changed = 0 if found.statistics is None else found.statistics.paired - found.statistics.same_class
-        if changed and report.met:
-            lines.append(f"Rounding changes the predicted class of {windows(changed)} in {found.backend}.")
-    if report.silent:
-        lines.append(f"This data proves little about {', '.join(report.silent)}: no spike was seen there.")
-    if report.estimated:
-        each = "; ".join(f"{signal} ({', '.join(names)})" for signal, names in report.estimated.items())
-        lines.append(f"The rounding bound of these signals is an estimate, as operations have no rule for it: {each}.")
-    return [*lines, *report.untold]
-
-
 def tiles(report: Report, found: Parity) -> Html:
     """Return the key figures of one backend, each with its name, its value and a remark."""
     unexplained = found.unexplained
     figures = [
-        ("Accuracy, trained", percent(report.accuracy), _interval(found.statistics, original=True)),
-        ("Accuracy, exported", percent(found.accuracy), _interval(found.statistics, original=False)),
-        ("Same class", percent(found.agreement), _same(found.statistics)),
+        ("Accuracy, trained", *_accuracy(found.statistics, original=True)),
+        ("Accuracy, exported", *_accuracy(found.statistics, original=False)),
+        ("Same class", *_same(found.statistics)),
         *_paired(found.statistics),
         ("Spike flips", _short(found.flips), f"{_short(found.flips - unexplained)} explained by rounding"),
         ("Unexplained flips", _short(unexplained), "not rounding: a bug" if unexplained else "as required"),
@@ -114,34 +104,39 @@ def _paired(statistics: Agreement | None) -> list[tuple[str, str, str]]:
     figures = []
     if statistics.paired:
         top = f"the exported class is among the trained network's {statistics.top} likeliest"
-        figures.append((f"Top {statistics.top}", percent(statistics.in_top / statistics.paired), top))
+        figures.append((f"Top {statistics.top}", share_of(statistics.in_top, statistics.paired), top))
     if statistics.compared:
         only = f"{statistics.only_original:,} right only before, {statistics.only_exported:,} only after the export"
         figures.append(("McNemar's test", f"p = {statistics.p_value:.2g}", only))
     return figures
 
 
-def _same(statistics: Agreement | None) -> str:
-    """Return the number of windows in which both networks predict the same class, or why it is not known."""
+def _same(statistics: Agreement | None) -> tuple[str, str]:
+    """Return the share of windows in which both networks predict the same class, and its interval or why there is none.
+
+    Args:
+        statistics: the statistics of the windows; None if the network does not classify.
+    """
     if statistics is None:
-        return NO_CLASSES
+        return "-", NO_CLASSES
     if not statistics.paired:
-        return "the trained network's classes are not known"
-    return f"in {statistics.same_class:,} of {windows(statistics.paired)}"
+        return "-", "the trained network's classes are not known"
+    of = f"in {part(statistics.same_class, statistics.paired, 'window')}"
+    return share_of(statistics.same_class, statistics.paired), f"{of}, {interval(statistics.same_interval)}"
 
 
-def _interval(statistics: Agreement | None, *, original: bool) -> str:
-    """Return the confidence interval of an accuracy, or why it is not known.
+def _accuracy(statistics: Agreement | None, *, original: bool) -> tuple[str, str]:
+    """Return an accuracy, and its confidence interval or why it is not known.
 
     Args:
         statistics: the statistics of the windows; None if the network does not classify.
         original: whether to take the accuracy of the trained network instead of the exported one's.
     """
     if statistics is None:
-        return NO_CLASSES
+        return "-", NO_CLASSES
     if not statistics.accuracy.labelled:
-        return "no labels"
+        return "-", "no labels"
     if original and not statistics.compared:
-        return "not known on these windows"
-    low, high = (statistics.original_accuracy if original else statistics.accuracy).interval
-    return f"{100 * low:.1f} to {100 * high:.1f}{NBSP}% with 95{NBSP}% confidence"
+        return "-", "not known on these windows"
+    found = statistics.original_accuracy if original else statistics.accuracy
+    return share_of(found.right, found.labelled), interval(found.interval)

@@ -42,8 +42,8 @@ def test_an_engine_is_built_and_proven(run, board, bundle, name):
     assert code == 0
     (engine,) = json.loads(out)["engines"]
     assert engine["engine"] == said["engine"]
-    assert engine["judged"]
-    assert engine["beyond"] == 0
+    assert engine["bounded"]
+    assert engine["decided_beyond"] == 0
     registry = importlib.import_module("tensorrt").get_plugin_registry()
     assert registry.get_creator("TcjaLif", "1", "tcja") is not None  # before the engine was loaded
 

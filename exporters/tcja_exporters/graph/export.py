@@ -33,6 +33,7 @@ from tcja_exporters.graph import step_joining, time_forms
 from tcja_exporters.graph.capture import capture, explained
 from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import name_after_modules
+from tcja_exporters.graph.unjudged import unjudged
 from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.passes.base import PassResult
 from tcja_exporters.passes.fold_batch_norm import norm_of
@@ -74,6 +75,7 @@ def export_onnx(network: nn.Module, contract: InputContract, output: str, metada
     step_joining.join(raw)
     name_after_modules(raw)
     _spell_out_constants(raw)
+    firing = unjudged(raw, network)
 
     graph = gs.import_onnx(raw)
     del raw
@@ -83,7 +85,7 @@ def export_onnx(network: nn.Module, contract: InputContract, output: str, metada
     del graph
     gc.collect()  # the nodes of a graph refer to each other in cycles, and hold the weights
     model, plain = _models(made, metadata)
-    return Exported(model, plain, report, _weights(network, model))
+    return Exported(model, plain, report, _weights(network, model), firing)
 
 
 def with_pass(
@@ -102,7 +104,7 @@ def with_pass(
     graph.cleanup().toposort()
     model, plain = _models(gs.export_onnx(graph), {prop.key: prop.value for prop in exported.model.metadata_props})
     report = [*exported.passes, {"name": name, **dataclasses.asdict(done)}]
-    return Exported(model, plain, report, weights)
+    return Exported(model, plain, report, weights, exported.unjudged)
 
 
 def graph_of(exported: Exported) -> gs.Graph:

@@ -13,7 +13,7 @@ import onnx
 from onnx import external_data_helper, helper
 
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
-from tcja_runtime.bundle.signature import Weight
+from tcja_runtime.bundle.signature import UnjudgedLayer, Weight
 
 EXTERNAL_FROM_BYTES = 1024
 """The smallest size of a tensor in the shared weights file, in bytes. Smaller tensors stay in the model."""
@@ -30,12 +30,14 @@ class Exported:
         plain: the plain model, with standard operators only.
         passes: the report of each pass that ran: name, changes, exact, note.
         weights: the weights of convolutions and matrix products, with the names of their tensors in both models.
+        unjudged: the modules that fire and are not known neurons (`tcja_exporters.graph.unjudged`).
     """
 
     model: onnx.ModelProto
     plain: onnx.ModelProto
     passes: list[dict[str, Any]]
     weights: list[Weight]
+    unjudged: list[UnjudgedLayer] = dataclasses.field(default_factory=list)
 
 
 def check(model: onnx.ModelProto) -> None:

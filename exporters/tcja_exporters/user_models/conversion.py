@@ -24,6 +24,7 @@ from tcja_exporters.reference import recorder
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.equivalence import Proven, prove
 from tcja_runtime.choices import LAYOUTS
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 
@@ -94,10 +95,10 @@ def _evidence(
     """Return the lines for the manifest that say which layers were replaced and what the proof showed."""
     replaced = ", ".join(f"{layer} ({class_name(model.get_submodule(layer))})" for layer in found)
     lines = [
-        f"{len(found)} spiking layers of {class_name(model)} replaced: {replaced}",
-        f"float64: all spikes agree with the original's, layer by layer, on {windows} windows and on a further one of "
-        "about three times their values; the neurons of each layer also agree when they run without the network, on "
-        "currents that often bring them exactly to their threshold",
+        f"{counted(len(found), 'spiking layer')} of {class_name(model)} replaced: {replaced}",
+        f"float64: all spikes agree with the original's, layer by layer, on {counted(windows, 'window')} and on a "
+        "further one of about three times their values; the neurons of each layer also agree when they run without the "
+        "network, on currents that often bring them exactly to their threshold",
     ]
     if proven.returned > 1:
         lines.append(f"its forward returns {proven.returned} values; the first is the output")

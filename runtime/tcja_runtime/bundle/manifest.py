@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from tcja_runtime import records
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.sidecar import EngineInfo
-from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
+from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, UnjudgedLayer, Weight
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import LABEL_RULES, TIME_FORMS
 from tcja_runtime.data.contract import InputContract
@@ -87,13 +87,15 @@ class Manifest:
         answer: the tensor with a value for each time step, whose mean over time is the output. None if no such tensor
             is known, or if the output itself has the time steps.
         weights: the weights of all convolutions and matrix products.
+        unjudged: the modules that fire and are not known neurons, so that parity does not judge their spikes.
         passes: the changes that each graph pass made, in order. In an entry, "exact" is true if the pass does not
             change any bit of the results.
         time_form: the time forms of the spiking layers in model.plain.onnx.
         precision: the type of weights and activations, such as "fp16". Some weights may have another type
             (`Weight.type`).
         streaming: how the network is split into two parts for stepwise runs; empty for a bundle without these parts.
-        calibration: the data from which the scales of INT8 were computed: "source" and "windows"; empty without INT8.
+        calibration: the data from which the scales of INT8 were computed: "source", "windows", and "real", which says
+            whether they are data and not random; empty without INT8.
         targets: "onnx", and the targets of the engines in the bundle.
         engines: the sidecar of each engine, by the name of the engine, which is also the name of its folder in
             engines/.
@@ -119,6 +121,7 @@ class Manifest:
     taps: list[Tap]
     answer: Tap | None
     weights: list[Weight]
+    unjudged: list[UnjudgedLayer] = dataclasses.field(default_factory=list)
     passes: list[Json]
     time_form: TimeForms
     precision: str
@@ -153,6 +156,7 @@ class Manifest:
             taps=self.taps,
             step_output=self.answer,
             weights=self.weights,
+            unjudged=self.unjudged,
         )
 
 

@@ -23,11 +23,16 @@ class ParitySummary:
         estimated: for each signal whose rounding bounds are estimates, the operations for which no bound is known.
         backends: the result for each backend, with the keys of parity.json.
         engines: the result for each engine, with the keys of parity.json.
-        streamed: the result for the stepwise network, with the keys of parity.json; None if the bundle has none.
+        stepwise: the result for the stepwise network, with the keys of parity.json; None if the bundle has none.
         not_run: the reason why each engine that was not run was left out, a sentence each.
         anytime: how early the network predicts its final class, with the keys of parity.json.
-        untold: the reasons why parts of `anytime` are missing, a sentence each.
         largest_count: the largest count that inputs were judged up to; 0 where inputs are not counts.
+        anytime_missing: the reasons why parts of `anytime` are missing, a sentence each.
+        unjudged: the names and classes of the modules that fire and are not known neurons.
+        calibration: the windows on which the int8 scales were measured: "source", "windows" and "real"; empty without
+            int8.
+        verdict: the verdict in a sentence.
+        cautions: what the verdict does not prove, a sentence or two for each limit.
 
     A bundle of another version of this tool may lack some fields, and may have fields that are not known here. The
     first get their defaults; the second are left out.
@@ -43,10 +48,14 @@ class ParitySummary:
     estimated: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     backends: list[Json] = dataclasses.field(default_factory=list)
     engines: list[Json] = dataclasses.field(default_factory=list)
-    streamed: Json | None = None
+    stepwise: Json | None = None
     not_run: list[str] = dataclasses.field(default_factory=list)
     anytime: list[Json] = dataclasses.field(default_factory=list)
-    untold: list[str] = dataclasses.field(default_factory=list)
     largest_count: int = 0
+    anytime_missing: list[str] = dataclasses.field(default_factory=list)
+    unjudged: list[str] = dataclasses.field(default_factory=list)
+    calibration: Json = dataclasses.field(default_factory=dict)
+    verdict: str = ""
+    cautions: list[str] = dataclasses.field(default_factory=list)
 
     TAKES_MORE: ClassVar[bool] = True  # parity of another version may have other fields

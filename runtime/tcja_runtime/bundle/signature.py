@@ -30,6 +30,24 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class UnjudgedLayer:
+    """A module that fires, but is not a known neuron, so that parity does not judge its spikes.
+
+    It compares values with a threshold, and the network computes with the result.
+
+    Attributes:
+        name: the name of the PyTorch module; empty for the network itself.
+        kind: the name of its class.
+    """
+
+    name: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind})" if self.name else self.kind
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tap:
     """A tensor that parity reads besides the currents and spikes of the spiking layers.
 
@@ -122,6 +140,7 @@ class NetworkSignature:
             consecutive units vote for the same class. None if no such tensor is known, or if the output itself has the
             time steps.
         weights: the weights of all convolutions and matrix products.
+        unjudged: the modules that fire and are not among `layers`, in the order in which they fire.
     """
 
     input: InputContract
@@ -132,6 +151,7 @@ class NetworkSignature:
     taps: Sequence[Tap] = ()
     step_output: Tap | None = None
     weights: Sequence[Weight] = ()
+    unjudged: Sequence[UnjudgedLayer] = ()
 
     @property
     def probed(self) -> set[str]:

@@ -111,6 +111,11 @@ class Agreement:
         return self.same_class / self.paired if self.paired else None
 
     @property
+    def same_interval(self) -> Interval:
+        """The confidence interval of the share with the same class (`wilson`)."""
+        return wilson(self.same_class, self.paired)
+
+    @property
     def compared(self) -> int:
         """The number of windows with a label that both networks classified."""
         return self.paired if self.accuracy.labelled else 0

@@ -113,7 +113,7 @@ def test_a_network_is_measured(run, bundle):
     assert found["before"]["cpus"] >= 1
     assert set(found) == (
         {"bundle", "network", "precision", "backend", "title", "engine", "cuda_graph", "batch", "windows", "warm_up"}
-        | {"latency", "memory", "energy", "streamed", "before", "after", "versions"}
+        | {"latency", "memory", "energy", "stepwise", "before", "after", "versions"}
         | {"throughput", "joules", "joules_above_rest"}
     )
 

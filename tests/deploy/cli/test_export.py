@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 
 import pytest
@@ -18,7 +19,8 @@ def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     code, out, err = run("export", checkpoint, "--data", data[name], "--target", "onnx")
     assert code == 0
     assert "Parity met" in out
-    assert "83.33\N{NO-BREAK SPACE}%" in out  # ten of twelve labels are right
+    assert "Accuracy in ONNX Runtime" in out
+    assert "10 of 12 windows with a label (55.20" in " ".join(out.split())
     assert "Bundle: model.bundle" in out
     assert "compare with PyTorch" in err
 
@@ -132,8 +134,10 @@ def test_silent_layers_are_named(run, tmp_path):
     options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
     code, out, _ = run("export", checkpoint, *options)
     assert code == 0
-    assert "This data proves little about fc.2, fc.5: no spike was seen there." in " ".join(out.split())
-    assert "This data proves little about fc.2, fc.5" in (tmp_path / "a.bundle" / "report.html").read_text()
+    assert "2 of 4 spiking layers never fired on this window, which proves little about fc.2, fc.5." in " ".join(
+        out.split()
+    )
+    assert "which proves little about fc.2, fc.5." in (tmp_path / "a.bundle" / "report.html").read_text()
 
 
 def test_class_names(run, tmp_path, data):
@@ -164,3 +168,89 @@ def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):
     assert "fashion_mnist from a[red] :car:.pth: " in out
     assert f"Bundle: {out_path} " in out
     assert f"path: {out_path}" in "".join(run("inspect", out_path)[1].splitlines())
+
+
+STRANGE = """
+import torch
+from torch import nn
+from tcja_exporters.libraries import register
+from tcja_runtime.neuron import NeuronSpec
+
+class Known(nn.Module):
+    def forward(self, x):
+        v, fired = torch.zeros_like(x[0]), []
+        for step in x:
+            v = v * 0.5 + step
+            s = (v > 1.0).to(x.dtype)
+            v = v * (1 - s)
+            fired.append(s)
+        return torch.stack(fired)
+
+register(Known, lambda _: NeuronSpec.linear(decay=0.5, threshold=1.0, strict=True))
+
+class Strange(nn.Module):
+    def forward(self, x):
+        return (x.cumsum(0) >= 1.0).to(x.dtype)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.known, self.second, self.strange, self.last = (
+            nn.Linear(32, 16), Known(), nn.Linear(16, 16), Strange(), nn.Linear(16, 3)
+        )
+        generator = torch.Generator().manual_seed(0)
+        for p in self.parameters():
+            p.data = torch.randn(p.shape, generator=generator) * (0.7 if p.ndim > 1 else 0.0)
+
+    def forward(self, x):
+        return self.last(self.strange(self.second(self.known(self.first(x.flatten(2)))))).mean(0)
+"""
+
+
+def test_a_module_that_fires_unjudged_is_named_everywhere(run, tmp_path, monkeypatch):
+    """By export, and by verify from the manifest alone, in text, JSON and the report."""
+    (tmp_path / "strange_net.py").write_text(STRANGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.save(importlib.import_module("strange_net").Net().state_dict(), tmp_path / "w.pth")
+    out_path = tmp_path / "a.bundle"
+    own = ("--model", "strange_net:Net", "--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--anytime", 0)
+    code, out, _ = run("export", tmp_path / "w.pth", *own, "--out", out_path)
+    assert code == 0
+    said = (
+        "Parity met: not one spike differs in the 1 firing layer that is judged. 1 of 2 firing layers is not judged: "
+        "net.strange (Strange). It compares values with a threshold, but is not a known neuron; register its class "
+        "and export again. No real data was used (--data), so accuracy is unknown."
+    )
+    assert said in " ".join(out.split())
+    code, again, _ = run("verify", out_path)
+    assert (code, said in " ".join(again.split())) == (0, True)
+    manifest = Bundle.open(out_path).manifest
+    assert [str(layer) for layer in manifest.unjudged] == manifest.parity.unjudged == ["net.strange (Strange)"]
+    verified = json.loads(run("verify", out_path, "--json")[1])
+    assert verified["unjudged"] == json.loads((out_path / "parity.json").read_text())["unjudged"]
+    assert "1 of 2 firing layers is not judged: net.strange (Strange)." in verified["cautions"][0]
+    assert "1 of 2 firing layers is not judged: net.strange (Strange)." in (out_path / "report.html").read_text()
+
+
+def test_int8_without_data_must_be_asked_for_by_name(run, tmp_path, data):
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    out_path = tmp_path / "a.bundle"
+    options = ("--out", out_path, "--target", "onnx", "--keep", "nothing")
+    code, _, err = run("export", checkpoint, *options, "--precision", "int8")
+    assert code == 2
+    assert err.splitlines()[-1] == (
+        "error: --precision int8 measures its scales on windows, which should be real: give --data; or accept scales "
+        "of random windows, which are wrong for others, with --calibration random"
+    )
+    for more in (("--precision", "fp16"), ("--precision", "int8", "--data", data["fashion_mnist"])):
+        code, _, err = run("export", checkpoint, *options, "--calibration", "random", *more)
+        assert code == 2
+        assert "--calibration random measures the scales of --precision int8 without --data" in err
+    assert not out_path.exists()
+    code, out, _ = run("export", checkpoint, *options, "--precision", "int8", "--calibration", "random")
+    assert code == 0
+    said = "The int8 scales were calibrated on random windows: export with --data to measure them on real ones."
+    assert said in " ".join(out.split())
+    assert said in " ".join(run("verify", out_path)[1].split())
+    assert "The int8 scales were calibrated on random windows" in (out_path / "report.html").read_text()
+    assert json.loads((out_path / "parity.json").read_text())["calibration"]["real"] is False

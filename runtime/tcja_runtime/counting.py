@@ -1,0 +1,18 @@
+"""Numbers of things as text: singular and plural."""
+
+from __future__ import annotations
+
+_PLURALS = {"class": "classes", "batch": "batches"}
+
+
+def counted(n: int, noun: str) -> str:
+    """Returns a number with its noun, in the plural if the number is not 1: ``1 spike``, ``1,024 time steps``."""
+    if n == 1:
+        return f"{n:,} {noun}"
+    before, space, last = noun.rpartition(" ")
+    return f"{n:,} {before}{space}{_PLURALS.get(last, last + 's')}"
+
+
+def agree(n: int, one: str, many: str) -> str:
+    """Returns the form of a word that agrees with a number of things: `one` for 1, `many` for other numbers."""
+    return one if n == 1 else many

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from tcja_runtime.counting import agree, counted
+
+
+@pytest.mark.parametrize(
+    ("n", "noun", "text"),
+    [
+        (0, "spike", "0 spikes"),
+        (1, "spike", "1 spike"),
+        (1024, "time step", "1,024 time steps"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+        (3, "rare class", "3 rare classes"),
+    ],
+)
+def test_a_number_and_its_noun_agree(n, noun, text):
+    assert counted(n, noun) == text
+
+
+def test_a_verb_agrees_with_a_number():
+    assert [agree(n, "is", "are") for n in (0, 1, 2)] == ["are", "is", "are"]
