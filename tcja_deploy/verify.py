@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from tcja_deploy.budget import batch_size, large_batch, quick_runs
 from tcja_deploy.console import Progress, silent
@@ -163,7 +162,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         anytime=anytime.curves(manifest.parity.reference, evidence.original),
         largest_count=evidence.golden.largest_count(manifest.input),
         unjudged=list(map(str, manifest.unjudged)),
-        calibration=_calibration(manifest),
+        calibration=manifest.calibrated_on,
         classified_real=(evidence.data or samples).real,
     )
     report.anytime += [each for proof in proofs for each in proof.curves]
@@ -265,14 +264,6 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
         predictions=predictions,
         curves=anytime.curves(classifier.name, predictions),
     )
-
-
-def _calibration(manifest: Manifest) -> dict[str, Any]:
-    """Return the windows on which the int8 scales were measured; empty without int8.
-
-    Bundles of schema 5 were calibrated on the windows of their export, and do not say that these are data.
-    """
-    return {"real": manifest.parity.real, **manifest.calibration} if manifest.calibration else {}
 
 
 def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[str]]:

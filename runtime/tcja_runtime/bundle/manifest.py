@@ -145,6 +145,11 @@ class Manifest:
         return manifest
 
     @property
+    def calibrated_on(self) -> Json:
+        """The entry `calibration` with "real". Bundles of schema 5 were calibrated on the windows of the export."""
+        return {"real": self.parity.real, **self.calibration} if self.calibration else {}
+
+    @property
     def signature(self) -> NetworkSignature:
         """The signature of the network."""
         return NetworkSignature(

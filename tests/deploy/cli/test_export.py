@@ -114,7 +114,7 @@ def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
 @pytest.mark.parametrize(
     ("network", "rule", "said"),
     [
-        ("dvs128", "frames", "--split frames must be number, time, duration:TIME or duration-grid:TIME, such as"),
+        ("dvs128", "frames", "--split frames must be number, time, duration:TIME or duration-grid:TIME (SpikingJelly)"),
         ("fashion_mnist", "time", "--split time cuts recordings into frames, but the network takes images; leave it"),
     ],
 )
