@@ -14,8 +14,8 @@ class Header:
     Args:
         mark: the bytes that every line of the header begins with. A line that does not begin with them ends the header.
         first: the first line that the header must have; None accepts any first line.
-        last: the last line of the header; None if the format has no such line.
-        closed: whether a header without the line `last` is damaged.
+        last: the lines that end the header; empty if the format has no such line.
+        closed: whether a header without one of the lines `last` is damaged.
         most: the largest size of the header, in bytes.
 
     Attributes:
@@ -29,7 +29,7 @@ class Header:
         mark: bytes,
         *,
         first: bytes | None = None,
-        last: bytes | None = None,
+        last: tuple[bytes, ...] = (),
         closed: bool = False,
         most: int = LONGEST,
     ) -> None:
@@ -64,7 +64,7 @@ class Header:
                 self.size += end + 1 - at
                 at = end + 1
                 self._begin()
-                self.over = self.lines[-1] == self._last
+                self.over = self.lines[-1] in self._last
             if self.size + len(self._begun) > self._most:
                 raise Damaged(0, f"a header of more than {self._most:,} bytes")
         return data[at:]
@@ -100,8 +100,8 @@ class Header:
             Damaged: the last line is missing.
         """
         self._begin()
-        if self._closed and self._last is not None:
-            raise Damaged(self.size, f"the header ends without its line {self._last.decode()}")
+        if self._closed:
+            raise Damaged(self.size, f"the header ends without its line {self._last[0].decode()}")
         self.over = True
 
 

@@ -212,6 +212,7 @@ def test_less_accurate_than_any_chance_fails(bundle, tmp_path, data, capsys):
     ("options", "message"),
     [
         (["--samples", "3"], "--samples is a number of windows of --data; give --data too, or leave it out"),
+        (["--time-unit", "s"], "--time-unit is about recordings in --data; give --data too, or leave it out"),
         (["--data", "nowhere.npz"], "nowhere.npz does not exist"),
         (["--data", "{data}", "--samples", "0"], "--samples 0 must be at least 1"),
     ],

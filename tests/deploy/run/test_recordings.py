@@ -285,6 +285,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
             "--window 'soon' must be a time or a number of events",
         ),
         (["frames.npz", "--window", "1s"], "frames.npz has windows already; --window is for recordings only, so"),
+        (["frames.npz", "--time-unit", "s"], "frames.npz has windows already; --time-unit is for recordings only, so"),
         (["half"], "half: the folder 'else' is not a class of the network"),
         (["nothing"], "nothing is a folder without data files; their suffixes are "),
         (["labelled.bin"], "labelled.bin: its label file names class 4; the network has the classes 1 to 3"),

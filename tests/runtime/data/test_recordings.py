@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tcja_runtime.data import recordings
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.dataset import load
+from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.errors import BadInput
+from tcja_runtime.events import ReadOptions
 
 from ...streams import atis, drawn
 
@@ -62,6 +64,39 @@ def test_what_is_cut_otherwise_is_told_apart(file):
     found = [digest(file, *cut) for cut in cuts]
     assert len(set(found)) == len(cuts)
     assert found == [digest(file, *cut) for cut in cuts]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_in_the_unit_that_the_user_says(file, tmp_path, unit):
+    """The windows are those of the same events in a file that says their unit, and another unit gives others."""
+    events = drawn(400)
+    times = events.t * 1000 if unit == "ns" else events.t / {"s": 1e6, "ms": 1e3, "us": 1}[unit]
+    np.savez(tmp_path / "a.npz", t=times, x=events.x, y=events.y, p=events.p)
+    windows = Window.parse("250ms")
+    said = load(tmp_path / "a.npz", CONTRACT, CLASSES, DataOptions(window=windows, reading=ReadOptions(time_unit=unit)))
+    wanted = load(file, CONTRACT, CLASSES, DataOptions(window=windows))
+    np.testing.assert_array_equal(*(np.concatenate(list(data.batches(9))) for data in (said, wanted)))
+    assert [each.partition(": ")[2] for each in remarks([said])] == [
+        each.partition(": ")[2] for each in remarks([wanted])
+    ]
+
+
+def test_what_the_user_says_of_a_file_is_a_part_of_its_digest(tmp_path):
+    events = drawn(400)
+    np.savez(tmp_path / "a.npz", t=events.t, x=events.x, y=events.y, p=events.p)
+    units = (None, "us", "ms")
+    options = [DataOptions(reading=ReadOptions(time_unit=unit)) for unit in units]
+    found = [load(tmp_path / "a.npz", CONTRACT, CLASSES, each).digest for each in options]
+    assert len(set(found)) == 3
+
+
+def test_what_was_assumed_of_a_file_is_remarked(tmp_path):
+    events = drawn(400)
+    np.savez(tmp_path / "a.npz", t=events.t, x=events.x, y=events.y, p=events.p)
+    data = load(tmp_path / "a.npz", CONTRACT, CLASSES)
+    list(data.batches(9))
+    said = "its times are whole numbers and were taken as microseconds; `time_unit` sets another unit"
+    assert remarks([data]) == [f"{tmp_path / 'a.npz'}: {said}"]
 
 
 def test_a_file_is_read_once_however_many_segments_it_has(file, monkeypatch):

@@ -76,6 +76,19 @@ def test_units_of_time(tmp_path, times, unit, found):
     assert opened.remarks == ()
 
 
+def test_times_that_are_coarse_are_said(tmp_path):
+    """A float32 tells seconds apart to 61 us at 1,000 s, and to less than 1 us at 1 s."""
+    for last, remarks in (
+        (1000.0, ["its times have type float32, which stores the latest of them to 61 us only"]),
+        (1.0, []),
+    ):
+        np.savez(tmp_path / "a.npz", t=np.float32([0, 1, last]), x=[1, 2, 3], y=[1, 2, 3], p=[0, 1, 0])
+        found = recording(tmp_path / "a.npz", options=ReadOptions(time_unit="s"))
+        for _ in range(2):
+            list(found.chunks())
+            assert list(found.remarks) == remarks
+
+
 @pytest.mark.parametrize(
     ("times", "unit", "said"),
     [

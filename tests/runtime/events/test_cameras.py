@@ -54,10 +54,11 @@ def test_a_dvs128_that_the_header_names(name):
     assert listed(fed("aedat2", writers.aedat2(events, header), [len(header) - 3])) == events
 
 
-def test_the_end_of_a_header_is_said_where_an_address_begins_like_a_line():
+@pytest.mark.parametrize("last", [b"#End Of ASCII Header", b"# End of ASCII Header"])
+def test_the_end_of_a_header_is_said_where_an_address_begins_like_a_line(last):
     """The row 118 of a DAVIS346 gives an address whose first byte is '#'."""
     address = 0x23 << 24 | 5 << 12
-    data = b"#!AER-DAT2.0\r\n# AEChip: Davis346blue\r\n#End Of ASCII Header\r\n" + struct.pack(">II", address, 7)
+    data = b"#!AER-DAT2.0\r\n# AEChip: Davis346blue\r\n" + last + b"\r\n" + struct.pack(">II", address, 7)
     assert listed(fed("aedat2", data, [])) == [(7, 340, 259 - (address >> 22), 0)]
 
 

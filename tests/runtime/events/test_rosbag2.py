@@ -145,7 +145,7 @@ def test_missing_packets_are_counted_and_their_time_is_not_used(ros, bag):
 
     packets = {
         1: [*at(1, 7, 5), event(10)],
-        4: [event(11), *at(2, 7, 6), event(12)],  # the time and row of the first were lost
+        4: [event(11), 0x8002, 0x6007, event(16), 6, event(12)],  # the time and row of the first two were lost
         5: [event(13)],  # nothing is missing before this one
         9: [3, event(14), *at(3, 1, 3), event(15)],
     }
@@ -158,7 +158,7 @@ def test_missing_packets_are_counted_and_their_time_is_not_used(ros, bag):
         (3 * 4096 + 1, 15, 3, 1),
     ]
     assert found.remarks == (
-        "2 events were left out, because no word before them sets their time or place",
+        "3 events were left out, because no word before them sets their time or place",
         "5 packets are missing in 2 places; their events are lost",
     )
 

@@ -27,7 +27,8 @@ from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Header, Records
 
 FIRST = b"#!AER-DAT2.0"
-LAST = b"#End Of ASCII Header"
+LAST = b"#End Of ASCII Header", b"# End of ASCII Header"
+"""The line that ends a header, as jAER and as AedatTools write it. Older files have no such line."""
 DAVIS = {"240": (180, 240), "346": (260, 346)}
 """The rows and columns of DAVIS cameras, by the number in their names."""
 

@@ -40,7 +40,7 @@ class Aedat3:
     remarks = ()
 
     def __init__(self) -> None:
-        self._header = Header(b"#", first=FIRST, last=LAST, closed=True)
+        self._header = Header(b"#", first=FIRST, last=(LAST,), closed=True)
         self.sensor: tuple[int, int] | None = None
         self._at = 0  # the offset of the first byte of _rest in the recording
         self._rest = b""  # the bytes of an incomplete event or packet header

@@ -30,7 +30,7 @@ class Dat:
     remarks = ()
 
     def __init__(self) -> None:
-        self._header = Header(b"% ", last=b"% end")
+        self._header = Header(b"% ", last=(b"% end",))
         self._kind = b""
         self._records: Records | None = None
         self.sensor: tuple[int, int] | None = None

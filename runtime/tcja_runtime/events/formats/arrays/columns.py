@@ -62,7 +62,8 @@ class TableRecording:
         table: the columns.
         unit: the unit of the times.
         sensor: the rows and columns of the camera; None if the file does not store them.
-        remarks: a note on the unit of the times, if neither the file nor the user says it.
+        remarks: notes on the unit of the times, if neither the file nor the user says it, and on times that are too
+            coarse for microseconds. The latter are known after all chunks were read once.
     """
 
     path: Path
@@ -101,13 +102,14 @@ class TableRecording:
 
     def chunks(self) -> Iterator[Events]:
         """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
-        at, signed, unsigned = 0, False, False
+        at, signed, unsigned, coarsest = 0, False, False, 0.0
         for block in self.table.blocks():
             found = {key: self._checked(key, block[key], at) for key in KEYS}
             signed |= bool((found["p"] < 0).any())
             unsigned |= bool((found["p"] == 0).any())
             if signed and unsigned:
                 raise BadInput(f"{self.path}: p is -1, 0 and 1; it must be 0 and 1, or -1 and 1")
+            coarsest = max(coarsest, self._spacing(found["t"]))
             yield Events(
                 self._microseconds(found["t"], at),
                 found["x"].astype(np.uint16),
@@ -115,6 +117,19 @@ class TableRecording:
                 found["p"] > 0,
             )
             at += len(block["t"])
+        self._note_coarse(coarsest)
+
+    def _spacing(self, times: Column) -> float:
+        """Returns the distance from the latest time to the next that its type can store, in microseconds."""
+        if times.dtype.kind != "f" or not len(times):
+            return 0.0
+        return float(np.spacing(times.max())) * TIME_UNITS[self.unit]
+
+    def _note_coarse(self, spacing: float) -> None:
+        """Add a remark if times that can be told apart are more than a microsecond apart."""
+        remark = f"its times have type {self.table.time}, which stores the latest of them to {spacing:,.0f} us only"
+        if spacing >= 2 and remark not in self.remarks:
+            self.remarks = (*self.remarks, remark)
 
     def _checked(self, key: str, values: Column, at: int) -> Column:
         """Returns the values of a column if events can have them; `at` is the number of the first event.

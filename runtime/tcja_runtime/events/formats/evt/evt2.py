@@ -48,7 +48,7 @@ class Evt2:
     kinds: tuple[int, ...] = (0, 1, 8, 10, 14, 15)
 
     def __init__(self) -> None:
-        self._header = Header(b"% ", last=b"% end")
+        self._header = Header(b"% ", last=(b"% end",))
         self._words: Records | None = None
         self.sensor: tuple[int, int] | None = None
         self._high = UNKNOWN  # the high time, with overflows
