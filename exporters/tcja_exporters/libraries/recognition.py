@@ -23,13 +23,15 @@ class Recognised:
         calls: "window" if one call takes the currents of a whole window, "step" if it takes those of one time step.
         time_axis: the axis of time in a window, such as 0 for [T, N, ...].
         pairs: whether a call returns the pair (spikes, state), not the spikes alone.
+
+    Each of the last three is None if it is not known yet (`tcja_exporters.user_models.usage`).
     """
 
     spec: NeuronSpec
     library: str
-    calls: Calls
-    time_axis: int = 0
-    pairs: bool = False
+    calls: Calls | None
+    time_axis: int | None = 0
+    pairs: bool | None = False
 
 
 def class_name(module: nn.Module) -> str:

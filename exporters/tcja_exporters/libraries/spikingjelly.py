@@ -82,3 +82,12 @@ def reset(module: nn.Module) -> None:
             node.reset()
         if getattr(node, "backend", "torch") == "cupy":
             node.backend = "torch"
+
+
+def in_step_mode(model: nn.Module, mode: str) -> list[str]:
+    """Return the names of the modules of SpikingJelly that are in step mode "s" (one step a call) or "m" (windows)."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if type(module).__module__.startswith("spikingjelly.") and getattr(module, "step_mode", None) == mode
+    ]

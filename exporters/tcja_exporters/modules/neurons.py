@@ -16,6 +16,10 @@ from tcja_runtime.neuron import NeuronSpec
 class Neuron(nn.Module):
     """A layer of identical neurons. It has no parameters: a checkpoint does not store a neuron's constants.
 
+    Networks may start their neurons themselves, by the methods `tcja_exporters.libraries.RESETS` and by those that
+    return a first state (`init_leaky`). These methods do nothing here and return None, and a given state is ignored: a
+    neuron of this class starts from rest, and keeps its own state.
+
     Attributes:
         spec: the constants of the neuron and the order of its operations.
         surrogate: the spike function for training; None for the Heaviside step.
@@ -28,6 +32,12 @@ class Neuron(nn.Module):
         self.spec = spec
         self.surrogate: Surrogate | None = None
         self.stand_in: Callable[[Tensor], Tensor] | None = None
+
+    def _start(self, *_shape: Any, **_options: Any) -> None:
+        """Do nothing, in place of a method of the original neuron that starts it or returns its first state."""
+
+    reset = reset_state = reset_states = reset_mem = reset_hidden = _start
+    init_leaky = init_mem = init_state = init_membrane = _start
 
     def fired(self, output: Any) -> Tensor:
         """Return the spikes [steps, N, ...] that are in the return value of one call of this module.
@@ -65,7 +75,7 @@ class SpikingNeuron(Neuron):
         self.time_axis = time_axis
         self.pairs = pairs
 
-    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
+    def forward(self, current: Tensor, *_states: Any, **_named_states: Any) -> Any:  # as neurons of libraries take them
         fire = self._symbolic if torch.compiler.is_exporting() else self.stand_in or self._fire
         if self.time_axis == 0:  # a transposition that changes nothing would stay in the model
             spikes = fire(current)
@@ -107,8 +117,7 @@ class SteppedNeuron(Neuron):
     Shapes: currents [N, ...] -> spikes (0 or 1), same shape and dtype.
 
     Attributes:
-        pairs: whether a call returns the pair (spikes, membrane), as neurons of some libraries do. If the caller passes
-            a state, it is ignored: the neuron keeps its own state, and starts from rest after `restart`.
+        pairs: whether a call returns the pair (spikes, membrane), as neurons of some libraries do.
     """
 
     def __init__(self, spec: NeuronSpec, *, pairs: bool = False) -> None:
@@ -120,7 +129,7 @@ class SteppedNeuron(Neuron):
         """Forget the state, so that the next call starts from rest."""
         self._state = None
 
-    def forward(self, current: Tensor, state: Any = None) -> Any:  # noqa: ARG002  # neurons of some libraries take a state
+    def forward(self, current: Tensor, *_states: Any, **_named_states: Any) -> Any:  # as neurons of libraries take them
         if self.stand_in:
             v, s = current, self.stand_in(current[None])[0]  # a converted network reads no membrane
         else:
@@ -130,11 +139,6 @@ class SteppedNeuron(Neuron):
     def fired(self, output: Any) -> Tensor:
         spikes: Tensor = output[0] if self.pairs else output
         return spikes.unsqueeze(0)
-
-    def reset_mem(self) -> None:
-        """Do nothing. Networks of snnTorch call this for an initial membrane; this neuron ignores a given membrane."""
-
-    init_leaky = reset_mem
 
     def _fire(self, current: Tensor) -> tuple[Tensor, Tensor]:
         v, s = self._state or (torch.full_like(current, self.spec.v_reset), torch.zeros_like(current))

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_exporters.reference import recorder
+from tcja_exporters.user_models.diagnosis import attributes, failed_without_values
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.equivalence import Proven, prove
+from tcja_exporters.user_models.usage import settled
 from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
@@ -63,16 +64,17 @@ def convert(
         raise BadInput(f"layout {layout} is for frames only; images are always [N, C, H, W]")
     reset(model)
     original = Driven(_copied(model).eval(), contract, layout)
-    converted = copy.deepcopy(original)
-    found = _replace_neurons(converted.net)
+    found = settled(original, inputs, _neurons(original.net))
     if not found:
         raise BadInput(f"{class_name(model)} has no known spiking neurons; register its neurons")
-    proven = prove(original, converted, inputs, found, contract)
+    converted = copy.deepcopy(original)
+    _replace(converted.net, found)
+    proven = prove(original, converted, inputs, found)
     converted.float().readout = proven.readout
     try:
         recorder.layers(converted, contract)
     except Exception as error:  # a user's code can fail in any way
-        raise _untraceable(converted.net, error) from error
+        raise failed_without_values(converted.net, error) from error
     with torch.no_grad():
         units = converted(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(
@@ -116,7 +118,7 @@ def _copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except Exception as error:  # a module may hold anything
-        where = next((name for name, value in _attributes(model) if not _can_be_copied(value)), class_name(model))
+        where = next((name for name, value in attributes(model) if not _can_be_copied(value)), class_name(model))
         line = str(error).partition("\n")[0].partition(".  ")[0]
         raise BadInput(
             f"'{where}' of the network cannot be copied ({type(error).__name__}: {line}); remove it first "
@@ -133,38 +135,15 @@ def _can_be_copied(value: Any) -> bool:
     return True
 
 
-def _attributes(model: nn.Module) -> list[tuple[str, Any]]:
-    """Return the attributes of all modules, each with its dotted name; parameters, buffers and modules are left out."""
-    return [
-        (f"{name}.{attribute}".lstrip("."), value)
-        for name, module in model.named_modules()
-        for attribute, value in vars(module).items()
-        if attribute not in ("_parameters", "_buffers", "_modules")
-    ]
-
-
-def _untraceable(net: nn.Module, error: Exception) -> BadInput:
-    """Return the error to raise for a network that does not run on tensors of the meta device (shapes, no values)."""
-    line = next(iter(str(error).splitlines()), "")
-    if not re.search("device.*meta", line):
-        return BadInput(f"the network's forward depends on the values of tensors, which cannot be exported: {line}")
-    plain = [f"'{name}'" for name, value in _attributes(net) if isinstance(value, Tensor)]
-    return BadInput(
-        f"a tensor of the network ({', '.join(plain[:3]) or 'made in its forward'}) does not move with the network to "
-        "another device; register stored tensors with self.register_buffer, and create tensors in forward with "
-        "device=x.device"
-    )
-
-
-def _replace_neurons(model: nn.Module) -> dict[str, Recognised]:
-    """Replace every known neuron of a model, in place; return the recognised original neurons, by module name.
+def _neurons(model: nn.Module) -> dict[str, Recognised]:
+    """Return the recognised neurons of a model, by module name.
 
     Raises:
         BadInput: a neuron cannot be exported, one neuron module has two names, or the network is only a neuron.
     """
     found: dict[str, Recognised] = {}
     seen: dict[int, str] = {}
-    for name, module in list(model.named_modules(remove_duplicate=False)):
+    for name, module in model.named_modules(remove_duplicate=False):
         known = recognise(name, module)
         if known is None:
             continue
@@ -176,15 +155,19 @@ def _replace_neurons(model: nn.Module) -> dict[str, Recognised]:
             raise BadInput(f"the network is only a neuron ({class_name(module)}); put it into a network with weights")
         seen[id(module)] = name
         found[name] = known
+    return found
+
+
+def _replace(model: nn.Module, found: Mapping[str, Recognised]) -> None:
+    """Replace the recognised neurons of a model, in place."""
     for name, known in found.items():
         ours: nn.Module
         if known.calls == "window":
-            ours = SpikingNeuron(known.spec, time_axis=known.time_axis, pairs=known.pairs)
+            ours = SpikingNeuron(known.spec, time_axis=known.time_axis or 0, pairs=bool(known.pairs))
         else:
-            ours = SteppedNeuron(known.spec, pairs=known.pairs)
+            ours = SteppedNeuron(known.spec, pairs=bool(known.pairs))
         parent, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent), attribute, ours)
-    return found
 
 
 def _hashed(model: nn.Module) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Driven(nn.Module):
 
     Attributes:
         net: the user's network.
+        steps: the number of time steps of a window, T; 0 for images.
         by_step: whether `net` is called once a time step; the outputs are then stacked to [T, N, ...].
         readout: the module that is applied to the output of `net`; an Identity until the proof sets it.
     """
@@ -30,9 +31,9 @@ class Driven(nn.Module):
     def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
         super().__init__()
         self.net = net
-        self._steps = contract.shape[0] if contract.name == "frames" else 0
+        self.steps = contract.shape[0] if contract.name == "frames" else 0
         self._layout = layout
-        self.by_step = self._steps > 0 and layout == "step"
+        self.by_step = self.steps > 0 and layout == "step"
         self.readout: nn.Module = nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class Driven(nn.Module):
             memory_format=torch.contiguous_format
         )
         if self.by_step:
-            return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self._steps)])
+            return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self.steps)])
         return answer_of(self.net(inputs))
 
 

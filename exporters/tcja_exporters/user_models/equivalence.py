@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.libraries import reset
+from tcja_exporters.libraries import reset, without_reset
 from tcja_exporters.libraries.recognition import Recognised
-from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.user_models.diagnosis import few, step_mode_hint
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
-from tcja_runtime.data.contract import Floats, InputContract
+from tcja_exporters.user_models.running import Use, run
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
 from tcja_runtime.neuron import fire
@@ -48,11 +50,13 @@ class _Run:
         output: the output of the network, a numpy array.
         spikes: the spikes [T, N, ...] of each layer, by the layer's name.
         returned: the whole return value of the last call of the network's forward.
+        first: the first call of each layer, by the layer's name.
     """
 
     output: Any
     spikes: dict[str, Spikes]
     returned: Any
+    first: dict[str, Use]
 
     def agrees(self, other: _Run) -> bool:
         """Whether all spikes are equal, and the outputs differ by at most OUTPUT."""
@@ -64,9 +68,7 @@ class _Run:
         )
 
 
-def prove(
-    original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str, Recognised], contract: InputContract
-) -> Proven:
+def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str, Recognised]) -> Proven:
     """Run both networks in float64, compare every spike, and return what was found out about the network.
 
     Args:
@@ -74,7 +76,6 @@ def prove(
         replaced: the same network with replaced neurons.
         inputs: windows [N, *contract.shape], float32.
         found: the recognised original neurons, by the name of their module.
-        contract: the input of the network.
 
     Raises:
         BadInput: the network fails, is not deterministic, gives a window another output in another batch, or returns a
@@ -82,11 +83,12 @@ def prove(
         ParityNotMet: a spike or the output differs.
     """
     batch = np.concatenate([inputs, _strange(inputs)])
+    fresh = copy.deepcopy(original)  # its neurons have no state yet, which could have the shape of a batch
     together = _observed(original, batch, found)
-    steps = _time_steps(together.spikes, contract)
-    _check_repeats(together, lambda seed: _observed(original, batch, found, seed))
-    alone = _observed(original, inputs[:1], found)
-    _time_steps(alone.spikes, contract)
+    steps = _time_steps(together.spikes, original)
+    _check_repeats(together, lambda seed: _observed(original, batch, found, seed), without_reset(original.net))
+    alone = _observed(fresh, inputs[:1], found)
+    _time_steps(alone.spikes, original)
     if not np.isfinite(alone.output).all():
         raise BadInput("the network's output holds NaN or infinite values; look for a division by zero in it")
     check_other_tensors(
@@ -98,7 +100,7 @@ def prove(
     ours = _observed(replaced, batch, found)
     _check_same(together.spikes, ours.spikes, found)
     for layer, fired in together.spikes.items():
-        _check_neuron(layer, original.net.get_submodule(layer), found[layer], fired.shape)
+        _check_neuron(layer, original.net.get_submodule(layer), found[layer], fired.shape, together.first[layer])
     same = ours.output.shape == together.output.shape
     difference = float(np.abs(ours.output - together.output).max()) if same else np.inf
     if not difference <= OUTPUT:
@@ -120,12 +122,13 @@ def _strange(inputs: Floats) -> Floats:
     return np.asarray(3 * inputs[-1:, ..., ::-1] + 1 / 3, np.float32)
 
 
-def _check_repeats(first: _Run, again: Callable[[int], _Run]) -> None:
+def _check_repeats(first: _Run, again: Callable[[int], _Run], unreset: Sequence[str]) -> None:
     """Check that a second run of the network equals the first.
 
     Args:
         first: the first run, with seed 0.
         again: a function that runs the network again on the same windows, with the given seed.
+        unreset: the names of the neurons that cannot be reset; they may keep a state.
 
     Raises:
         BadInput: the runs differ.
@@ -136,6 +139,11 @@ def _check_repeats(first: _Run, again: Callable[[int], _Run]) -> None:
         raise BadInput(
             "the network draws random numbers, so no two runs agree; remove the random numbers from its forward (put a "
             "random encoding before the network; give functional.dropout training=self.training)"
+        )
+    if unreset:
+        raise BadInput(
+            "the network gives another output when the same windows run again, and its registered neurons "
+            f"({few(unreset)}) have no method reset(); write one that sets their state to rest"
         )
     raise BadInput(
         "the network gives another output when the same windows run again: besides the state of its neurons it keeps a "
@@ -172,77 +180,51 @@ def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], s
         seed: the seed of torch's random numbers.
 
     Raises:
-        BadInput: the network fails, or calls a neuron that takes whole windows more than once.
+        BadInput: the network fails, uses one neuron for several layers, or a neuron returns no spikes.
     """
-    network = driven.double()
-    reset(network)
-    fired: dict[str, list[Tensor]] = {}
-    returned: list[Any] = []
-
-    def hook(name: str) -> Any:
-        def observe(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            known = found[name]
-            # Some libraries return float32 spikes for float64 inputs; the next layer would refuse them.
-            spikes = (output[0] if known.pairs else output).double()
-            window = spikes.movedim(known.time_axis, 0) if known.calls == "window" else spikes.unsqueeze(0)
-            fired.setdefault(name, []).append(window)
-            return (spikes, *output[1:]) if known.pairs else spikes
-
-        return observe
-
-    handles = [network.net.get_submodule(name).register_forward_hook(hook(name)) for name in found]
-    handles.append(network.net.register_forward_hook(lambda _module, _inputs, output: returned.append(output)))
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            output = network(torch.from_numpy(inputs).double())
-    except BadInput:
-        raise
-    except Exception as error:  # a user's code can fail in any way
-        failure: Exception | None = error
-    else:
-        failure = None
-    finally:
-        for handle in handles:
-            handle.remove()
-    if failure is not None:
-        raise _failed(driven, inputs, failure) from failure
-    for name, calls in fired.items():
-        if found[name].calls == "window" and len(calls) > 1:
+    ran = run(driven, inputs, found, seed)
+    spikes = {}
+    for name, uses in ran.uses.items():
+        known = found[name]
+        if known.calls == "window" and len(uses) > 1:
             raise BadInput(
-                f"the neuron '{name}' is called {len(calls)} times in a window; give each call its own neuron"
+                f"the neuron '{name}' is called {len(uses)} times in a window; give each call its own neuron"
             )
-    return _Run(output.numpy(), {name: torch.cat(calls).bool().numpy() for name, calls in fired.items()}, returned[-1])
+        parts = [_spikes(use.output, known) for use in uses]
+        shapes = {part.shape[1:] for part in parts}
+        if len(shapes) > 1:
+            shown = " and ".join(str(list(shape)) for shape in sorted(shapes))
+            raise BadInput(
+                f"the neuron '{name}' is used for layers of the shapes {shown}; give each layer its own neuron"
+            )
+        fired = torch.cat(parts)
+        if not bool(((fired == 0) | (fired == 1)).all()):
+            raise BadInput(f"the neuron '{name}' returns other values than 0 and 1, which are no spikes")
+        spikes[name] = fired.bool().numpy()
+    return _Run(ran.output, spikes, ran.returned, {name: uses[0] for name, uses in ran.uses.items()})
 
 
-def _failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
-    """Return the error to raise for a network that failed in float64; it says if the type or the shape is the cause."""
-    line = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-    if spiking_neurons(driven):
-        return BadInput(f"the network uses more than the spikes of its neurons, which cannot be exported: {line}")
-    reset(driven)
-    try:
-        with torch.no_grad():
-            driven.float()(torch.from_numpy(inputs))
-    except Exception:  # it fails in float32 too
-        return BadInput(f"the network fails on windows of shape {inputs.shape[1:]}: {line}; see `shape` and `layout`")
-    return BadInput(
-        f"the network runs in float32 only, but the proof runs in float64 ({line}); convert to the type of the "
-        "weights, not to a fixed type: x.to(self.conv.weight.dtype), not x.float(). Register stored tensors as buffers"
-    )
+def _spikes(output: Any, known: Recognised) -> Tensor:
+    """Return the spikes [steps, N, ...] in what one call of a neuron returned."""
+    spikes: Tensor = output[0] if known.pairs else output
+    return spikes.movedim(known.time_axis or 0, 0) if known.calls == "window" else spikes.unsqueeze(0)
 
 
-def _time_steps(spikes: Mapping[str, Spikes], contract: InputContract) -> int:
+def _time_steps(spikes: Mapping[str, Spikes], driven: Driven) -> int:
     """Return the number of time steps T, for which every layer must have run.
 
     Raises:
         BadInput: a layer ran for another number of time steps.
     """
     counts = {name: len(fired) for name, fired in spikes.items()}
-    steps = contract.shape[0] if contract.name == "frames" else next(iter(counts.values()), 0)
+    steps = driven.steps or next(iter(counts.values()), 0)
     for name, count in counts.items():
-        if count != steps:
-            raise BadInput(f"the neuron '{name}' runs for {count} time steps, not {steps}; see `layout`")
+        if count == steps:
+            continue
+        hint = step_mode_hint(driven)
+        if not hint and count % steps == 0:
+            hint = "if several layers use it, give each layer its own neuron"
+        raise BadInput(f"the neuron '{name}' runs for {count} time steps, not {steps}; {hint or 'see `layout`'}")
     return steps
 
 
@@ -266,7 +248,7 @@ def _check_same(theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found:
             )
 
 
-def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, ...]) -> None:
+def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, ...], first: Use) -> None:
     """Compare a library's neuron with our neuron of the same constants, without the rest of the network.
 
     The currents are multiples of half the threshold, so that the membrane often equals the threshold exactly.
@@ -276,6 +258,7 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
         module: the library's neuron.
         known: the constants that were read from it.
         shape: the shape of the currents [T, N, ...].
+        first: the first call of the neuron by the network, which shows the state that it starts with.
 
     Raises:
         ParityNotMet: a spike differs.
@@ -286,15 +269,15 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
     reset(module)
     with torch.no_grad():
         if known.calls == "window":
-            output = module(current.movedim(0, known.time_axis))
-            fired = (output[0] if known.pairs else output).movedim(known.time_axis, 0)
+            output = module(current.movedim(0, known.time_axis or 0), *first.states, **first.named)
+            fired = _spikes(output, known)
         else:
-            steps, state = [], ()
+            steps, states, named = [], first.states, first.named
             for x in current:
-                output = module(x, *state)
-                steps.append(output[0] if known.pairs else output)
-                state = output[1:] if known.pairs and getattr(module, "init_hidden", False) is False else ()
-            fired = torch.stack(steps)
+                output = module(x, *states, **named)
+                steps.append(_spikes(output, known))
+                states, named = _next(output, states, named)
+            fired = torch.cat(steps)
     reset(module)
     wrong = (fired.bool().numpy() != fire(spec, current.numpy())).reshape(len(current), -1).any(axis=1)
     if wrong.any():
@@ -303,3 +286,13 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
             f"{spec.fire_rule}, reset {spec.reset_rule}): run without the network, in float64, its first other spikes "
             f"are at time step {int(wrong.argmax()) + 1}"
         )
+
+
+def _next(output: Any, states: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the states to call a neuron with next: those that it returned, if the network gives it states at all."""
+    if isinstance(output, (tuple, list)) and len(output) == 2:
+        if states:
+            return (output[1], *states[1:]), named
+        if named:
+            return states, {**named, next(iter(named)): output[1]}
+    return states, named

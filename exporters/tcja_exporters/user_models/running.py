@@ -1,0 +1,107 @@
+"""Runs a user's network in float64, and records how it calls its neurons."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tcja_exporters.libraries import reset
+from tcja_exporters.user_models.diagnosis import failed
+from tcja_exporters.user_models.driven import Driven
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.errors import BadInput
+
+
+class Use(NamedTuple):
+    """One call of a neuron by a network.
+
+    Attributes:
+        states: the arguments after the current, such as a membrane, by position.
+        named: the arguments by name.
+        output: what the neuron returned.
+    """
+
+    states: tuple[Any, ...]
+    named: dict[str, Any]
+    output: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """A run of a user's network in float64.
+
+    Attributes:
+        output: the output of the network, a numpy array.
+        uses: the calls of each watched neuron, by the name of its module.
+        returned: the whole return value of the last call of the network's forward.
+    """
+
+    output: Any
+    uses: dict[str, list[Use]]
+    returned: Any
+
+
+def run(driven: Driven, inputs: Floats, watched: Iterable[str], seed: int = 0) -> Ran:
+    """Run a network in float64, from rest.
+
+    Args:
+        driven: the network.
+        inputs: windows [N, ...].
+        watched: the neurons whose calls are recorded, by the name of their module.
+        seed: the seed of torch's random numbers.
+
+    Raises:
+        BadInput: the network fails.
+    """
+    network = driven.double()
+    reset(network)
+    uses: dict[str, list[Use]] = {}
+    given: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+    returned: list[Any] = []
+
+    def before(name: str) -> Any:
+        def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given[name] = copy.deepcopy((args[1:], kwargs))  # a neuron may change its state in place
+
+        return keep
+
+    def after(name: str) -> Any:
+        def observe(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            # Some libraries return float32 spikes for float64 inputs; the next layer would refuse them.
+            spikes = output[0] if isinstance(output, (tuple, list)) and output else output
+            if not isinstance(spikes, Tensor):
+                raise BadInput(f"the neuron '{name}' returns a {type(spikes).__name__}; it must return its spikes")
+            output = (spikes.double(), *output[1:]) if spikes is not output else spikes.double()
+            uses.setdefault(name, []).append(Use(*given[name], output))
+            return output
+
+        return observe
+
+    handles = [network.net.register_forward_hook(lambda _module, _inputs, output: returned.append(output))]
+    for name in watched:
+        module = network.net.get_submodule(name)
+        handles += [
+            module.register_forward_pre_hook(before(name), with_kwargs=True),
+            module.register_forward_hook(after(name)),
+        ]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            output = network(torch.from_numpy(inputs).double())
+    except BadInput:
+        raise
+    except Exception as error:  # a user's code can fail in any way
+        failure: Exception | None = error
+    else:
+        failure = None
+    finally:
+        for handle in handles:
+            handle.remove()
+    if failure is not None:
+        raise failed(driven, inputs, failure) from failure
+    return Ran(output.numpy(), uses, returned[-1])

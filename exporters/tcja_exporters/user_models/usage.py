@@ -1,0 +1,117 @@
+"""Finds out from a run how a network calls its registered neurons: with windows or steps, and what they return."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from tcja_exporters.libraries.recognition import Calls, Recognised
+from tcja_exporters.user_models.driven import Driven
+from tcja_exporters.user_models.running import Use, run
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.errors import BadInput
+
+
+def settled(original: Driven, inputs: Floats, found: Mapping[str, Recognised]) -> dict[str, Recognised]:
+    """Return the recognised neurons with what was not known: how they are called and what they return.
+
+    Args:
+        original: the user's network.
+        inputs: windows [N, ...].
+        found: the recognised neurons, by the name of their module.
+
+    Raises:
+        BadInput: the network fails, or uses a neuron in a way that cannot be exported.
+    """
+    unknown = [name for name, known in found.items() if None in (known.calls, known.time_axis, known.pairs)]
+    if not unknown:
+        return dict(found)
+    n = 2 if original.steps != 2 else 3  # a batch of T windows could be taken for T steps
+    # The copy is used up: a state that a neuron keeps must not reach the proof.
+    uses = run(copy.deepcopy(original), np.resize(inputs, (n, *inputs.shape[1:])), unknown).uses
+    return {
+        name: _Usage(name, original.steps, n, uses[name]).of(known) if name in uses else _never(known)
+        for name, known in found.items()
+    }
+
+
+def _never(known: Recognised) -> Recognised:
+    """Return a neuron as it is; what is not known of one that is never called does not matter."""
+    return dataclasses.replace(
+        known, calls=known.calls or "window", time_axis=known.time_axis or 0, pairs=bool(known.pairs)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Usage:
+    """The calls of a neuron by a network.
+
+    Attributes:
+        name: the name of the neuron's module.
+        steps: the number of time steps of a window, T; 0 if it is not known, as for images.
+        n: the number of windows, which is not T.
+        uses: the calls, at least one.
+    """
+
+    name: str
+    steps: int
+    n: int
+    uses: Sequence[Use]
+
+    def of(self, known: Recognised) -> Recognised:
+        """Return the neuron with what was not known."""
+        output = self.uses[0].output
+        pairs = isinstance(output, tuple) if known.pairs is None else known.pairs
+        if known.pairs is None and pairs and len(output) != 2:
+            raise BadInput(
+                f"the neuron '{self.name}' returns {len(output)} values; it must return its spikes, or the pair "
+                "(spikes, state)"
+            )
+        spikes = output[0] if pairs else output
+        self._check_spikes(spikes, output)
+        shape = tuple(spikes.shape)
+        calls = known.calls or self._calls(shape)
+        axis = known.time_axis
+        if axis is None:
+            axis = self._axis(shape) if calls == "window" and len(self.uses) == 1 else 0
+        return dataclasses.replace(known, calls=calls, time_axis=axis, pairs=pairs)
+
+    def _check_spikes(self, spikes: Tensor, output: Tensor | tuple[Tensor, ...]) -> None:
+        if bool(((spikes == 0) | (spikes == 1)).all()):
+            return
+        other = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        swapped = isinstance(other, Tensor) and bool(((other == 0) | (other == 1)).all())
+        raise BadInput(
+            f"the neuron '{self.name}' returns {'its spikes second' if swapped else 'other values than 0 and 1'}; it "
+            "must return its spikes, or the pair (spikes, state)"
+        )
+
+    def _calls(self, shape: tuple[int, ...]) -> Calls:
+        """Return how the neuron is called: once with all time steps, or once a time step."""
+        if len(self.uses) > 1 or self.steps == 1 or (self._one_axis(shape) is None and shape[:1] == (self.n,)):
+            return "step"
+        return "window"
+
+    def _one_axis(self, shape: tuple[int, ...]) -> int | None:
+        """Return the axis of time in the spikes of one call; None if there is none."""
+        if self.steps == 0:  # images: the batch is the second axis, if time is the first
+            return 0 if len(shape) > 1 and shape[0] != self.n and shape[1] == self.n else None
+        if len(shape) > 1 and shape[:2] == (self.steps, self.n):
+            return 0
+        if len(shape) > 1 and shape[:2] == (self.n, self.steps):
+            return 1
+        return -1 if len(shape) > 1 and (shape[0], shape[-1]) == (self.n, self.steps) else None
+
+    def _axis(self, shape: tuple[int, ...]) -> int:
+        axis = self._one_axis(shape)
+        if axis is None:
+            flat = "; time and batch are in one axis" if shape[0] == self.steps * self.n else ""
+            raise BadInput(
+                f"the neuron '{self.name}' returns {list(shape)} for {self.n} windows of {self.steps} time steps"
+                f"{flat}; a registered neuron takes [T, N, ...], [N, T, ...], or one time step [N, ...] a call"
+            )
+        return axis
