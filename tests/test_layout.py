@@ -55,6 +55,7 @@ TESTED_THROUGH = {
     "exporters/reference/test_bounds": (
         "reference.elementwise_bounds reference.product_bounds reference.propagation reference.reduction_bounds"
     ),
+    "exporters/user_models/test_usage": "user_models.running",
     "runtime/backends/test_onnxruntime": "backends.select backends.session",
     "runtime/backends/test_probe": "reference.taps evidence.trace",
     "runtime/backends/test_stepwise": "backends.stepwise_session bundle.stepwise",

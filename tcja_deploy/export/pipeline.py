@@ -45,6 +45,7 @@ from tcja_exporters.user_models.conversion import convert
 from tcja_exporters.user_models.factory import from_factory
 from tcja_exporters.user_models.saved_module import compare_outputs
 from tcja_exporters.user_models.weights import load_weights
+from tcja_exporters.user_models.wrappers import network_inside
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
@@ -293,7 +294,7 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
         return identify(checkpoint, request.network, request.settings)
     if request.network or request.settings:
         raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
-    model = from_factory(request.model) if isinstance(request.model, str) else request.model
+    model = network_inside(from_factory(request.model) if isinstance(request.model, str) else request.model)
     loaded = load_weights(model, checkpoint) if checkpoint else None
     shape = request.shape or dataset.shape_of(request.data)
     contract = _framed(InputContract.of(shape), request)

@@ -72,7 +72,7 @@ def looks_at_values(error: BaseException) -> str:
     """Return the message for a network whose forward looks at the values of tensors."""
     return (
         f"the network's forward looks at the values of tensors{where(error)}, which cannot be exported "
-        f"({first_line(error)}); replace if by torch.where, and leave out .item(), .tolist() and .numpy()"
+        f"({first_line(error)}); replace if by torch.where, and leave out assert, .item(), .tolist() and .numpy()"
     )
 
 

@@ -24,6 +24,7 @@ from tcja_exporters.user_models.diagnosis import attributes, failed_without_valu
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.equivalence import Proven, prove
 from tcja_exporters.user_models.usage import settled
+from tcja_exporters.user_models.wrappers import unwrap_parts
 from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
@@ -63,7 +64,9 @@ def convert(
     if contract.name == "images" and layout != "NT":
         raise BadInput(f"layout {layout} is for frames only; images are always [N, C, H, W]")
     reset(model)
-    original = Driven(_copied(model).eval(), contract, layout)
+    copied = _copied(model).eval()
+    unwrap_parts(copied)
+    original = Driven(copied, contract, layout)
     found = settled(original, inputs, _neurons(original.net))
     if not found:
         raise BadInput(f"{class_name(model)} has no known spiking neurons; register its neurons")
@@ -87,7 +90,7 @@ def convert(
         classes=tuple(map(str, range(units[1]))) if len(units) == 2 else (),
         time_steps=proven.steps,
         source=dict(source or _hashed(model)),
-        evidence=_evidence(model, found, proven, contract, len(inputs)),
+        evidence=_evidence(original.net, found, proven, contract, len(inputs)),
     )
 
 

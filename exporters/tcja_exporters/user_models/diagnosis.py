@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tcja_exporters.graph.capture import looks_at_values
 from tcja_exporters.libraries import reset
 from tcja_exporters.libraries.spikingjelly import in_step_mode
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.user_code import first_line, where
+from tcja_exporters.user_code import first_line, where, where_now
 from tcja_exporters.user_models.driven import Driven
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
@@ -58,6 +59,57 @@ def step_mode_hint(driven: Driven) -> str:
         f"{few(names)} of SpikingJelly in step mode '{wrong}' take {takes}: call functional.set_step_mode(network, "
         f"'{'s' if driven.by_step else 'm'}') in the factory, or give `layout` {layout}"
     )
+
+
+def where_random(driven: Driven, inputs: Floats) -> str:
+    """Return the line of the user's code that first draws one of torch's random numbers; empty if none is found."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), _RandomWatch() as watch:
+        driven(torch.from_numpy(inputs).double())
+    found: str = watch.where
+    return found
+
+
+class _RandomWatch(TorchFunctionMode):
+    """Finds the first operation that changes the state of torch's random numbers.
+
+    Attributes:
+        where: the line of the user's code that called it; empty until one was found.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where = ""
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = torch.get_rng_state()
+        result = func(*args, **(kwargs or {}))
+        if not self.where and not torch.equal(before, torch.get_rng_state()):
+            self.where = where_now()
+        return result
+
+
+def changed_states(before: nn.Module, after: nn.Module, neurons: Iterable[str]) -> list[str]:
+    """Return the names of what a network keeps, outside its neurons, that is not as it was before a run.
+
+    Args:
+        before: a copy of the network from before the run.
+        after: the network.
+        neurons: the names of its neurons.
+    """
+    own = tuple(f"{name}." for name in neurons)
+    was = {**dict(attributes(before)), **dict(before.named_buffers())}
+    now = {**dict(attributes(after)), **dict(after.named_buffers())}
+    return [name for name, value in now.items() if not name.startswith(own) and not _alike(was.get(name), value)]
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two attributes are equal; those of types that cannot hold a state of numbers are taken as equal."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return False
+    plain = (bool, int, float, str, type(None))
+    return not (isinstance(one, plain) and isinstance(other, plain)) or one == other
 
 
 def failed_without_values(net: nn.Module, error: Exception) -> BadInput:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -37,7 +40,7 @@ class Driven(nn.Module):
         self.readout: nn.Module = nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        with torch.compiler.set_stance("force_eager"), _DataAsDetached():
+        with torch.compiler.set_stance("force_eager"), _DataAsDetached(), _attributes_restored(self.net):
             answer: Tensor = self.readout(self._run(inputs))
         return answer
 
@@ -52,6 +55,33 @@ class Driven(nn.Module):
         if self.by_step:
             return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self.steps)])
         return answer_of(self.net(inputs))
+
+
+@contextlib.contextmanager
+def _attributes_restored(net: nn.Module) -> Iterator[None]:
+    """Undo, after an export, what forward stored in attributes of modules, such as the last spikes for a plot.
+
+    torch.export refuses a forward that leaves tensors in attributes. Such tensors have no influence on later windows:
+    the proof has compared two runs. Parameters, buffers and parts are left alone.
+    """
+    if not torch.compiler.is_exporting():
+        yield
+        return
+    kept = [(module, {key: _shallow(value) for key, value in vars(module).items()}) for module in net.modules()]
+    try:
+        yield
+    finally:
+        for module, before in kept:
+            for key in [key for key in vars(module) if key not in before]:
+                del vars(module)[key]
+            vars(module).update({key: value for key, value in before.items() if key not in _PARTS})
+
+
+_PARTS = ("_parameters", "_buffers", "_modules")
+
+
+def _shallow(value: Any) -> Any:
+    return copy.copy(value) if isinstance(value, (list, dict, set)) else value
 
 
 class _DataAsDetached(TorchFunctionMode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.libraries import reset, without_reset
 from tcja_exporters.libraries.recognition import Recognised
-from tcja_exporters.user_models.diagnosis import few, step_mode_hint
+from tcja_exporters.user_models.diagnosis import changed_states, few, step_mode_hint, where_random
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
 from tcja_exporters.user_models.running import Use, run
@@ -86,7 +86,9 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
     fresh = copy.deepcopy(original)  # its neurons have no state yet, which could have the shape of a batch
     together = _observed(original, batch, found)
     steps = _time_steps(together.spikes, original)
-    _check_repeats(together, lambda seed: _observed(original, batch, found, seed), without_reset(original.net))
+    if not together.agrees(_observed(original, batch, found, seed=1)):
+        random = together.agrees(_observed(original, batch, found))
+        raise _random(original, batch) if random else _remembers(fresh, original, found)
     alone = _observed(fresh, inputs[:1], found)
     _time_steps(alone.spikes, original)
     if not np.isfinite(alone.output).all():
@@ -122,32 +124,34 @@ def _strange(inputs: Floats) -> Floats:
     return np.asarray(3 * inputs[-1:, ..., ::-1] + 1 / 3, np.float32)
 
 
-def _check_repeats(first: _Run, again: Callable[[int], _Run], unreset: Sequence[str]) -> None:
-    """Check that a second run of the network equals the first.
+def _random(original: Driven, inputs: Floats) -> BadInput:
+    """Return the error to raise for a network that draws random numbers."""
+    return BadInput(
+        f"the network draws random numbers{where_random(original, inputs)}, so no two runs agree; remove the random "
+        "numbers from its forward (put a random encoding before the network; give functional.dropout "
+        "training=self.training)"
+    )
+
+
+def _remembers(fresh: Driven, original: Driven, found: Mapping[str, Recognised]) -> BadInput:
+    """Return the error to raise for a network whose output depends on the windows before.
 
     Args:
-        first: the first run, with seed 0.
-        again: a function that runs the network again on the same windows, with the given seed.
-        unreset: the names of the neurons that cannot be reset; they may keep a state.
-
-    Raises:
-        BadInput: the runs differ.
+        fresh: a copy of the network from before all runs.
+        original: the network, after several runs.
+        found: the recognised neurons, by the name of their module.
     """
-    if first.agrees(again(1)):
-        return
-    if first.agrees(again(0)):
-        raise BadInput(
-            "the network draws random numbers, so no two runs agree; remove the random numbers from its forward (put a "
-            "random encoding before the network; give functional.dropout training=self.training)"
-        )
+    unreset = without_reset(original.net)
     if unreset:
-        raise BadInput(
+        return BadInput(
             "the network gives another output when the same windows run again, and its registered neurons "
             f"({few(unreset)}) have no method reset(); write one that sets their state to rest"
         )
-    raise BadInput(
+    changed = changed_states(fresh.net, original.net, found)
+    kept = f" ({few(changed)})" if changed else " (or has its own random numbers)"
+    return BadInput(
         "the network gives another output when the same windows run again: besides the state of its neurons it keeps a "
-        "state between windows (or has its own random numbers); reset that state at the start of each window"
+        f"state between windows{kept}; reset that state at the start of each window"
     )
 
 

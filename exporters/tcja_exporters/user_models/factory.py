@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from tcja_exporters.checkpoint.load import look_here
+from tcja_exporters.user_code import first_line, where
 from tcja_runtime.errors import BadInput
 
 
@@ -14,7 +19,8 @@ def from_factory(path: str) -> nn.Module:
     """Return the network that a user's factory builds; the factory may be in a module of the current folder.
 
     Args:
-        path: the import path of the factory, ``pkg.mod:factory``.
+        path: the import path of the factory, ``pkg.mod:factory``: a function or class that needs no arguments. It may
+            also be that of a network.
 
     Raises:
         BadInput: there is no such factory, it fails, or it returns no torch.nn.Module.
@@ -29,17 +35,58 @@ def from_factory(path: str) -> nn.Module:
             "run this in the folder that contains it"
         )
     look_here()
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a user's module can fail in any way
-        raise BadInput(f"`model` {path}: importing {module_name} fails: {type(error).__name__}: {error}") from error
-    factory = getattr(module, attribute, None)
+    factory = _attribute(path, module_name, attribute)
+    if isinstance(factory, nn.Module):  # made when its module is imported
+        return factory
     if not callable(factory):
         raise BadInput(f"`model` {path}: {module_name} has no function or class {attribute}")
+    missing = _missing_arguments(factory)
+    if missing:
+        raise BadInput(
+            f"`model` {path}: {attribute} is called without arguments, and needs {missing}; name a function that calls "
+            "it with them"
+        )
     try:
         model = factory()
     except (Exception, SystemExit) as error:
-        raise BadInput(f"`model` {path}: {attribute}() fails: {type(error).__name__}: {error}") from error
+        raise BadInput(f"`model` {path}: {attribute}() fails: {first_line(error)}{where(error)}") from error
     if not isinstance(model, nn.Module):
         raise BadInput(f"`model` {path}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def _attribute(path: str, module_name: str, attribute: str) -> Any:
+    """Return an attribute of a user's module; None if the module has none of this name.
+
+    Raises:
+        BadInput: the module cannot be imported.
+    """
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.partition(".")[0] and error.name != module_name:
+            raise _unimportable(path, module_name, error) from error
+        raise BadInput(
+            f"`model` {path}: no module {error.name} is in {Path.cwd()} or among the installed packages"
+        ) from error
+    except (Exception, SystemExit) as error:  # a user's module can fail in any way
+        raise _unimportable(path, module_name, error) from error
+    return getattr(module, attribute, None)
+
+
+def _unimportable(path: str, module_name: str, error: BaseException) -> BadInput:
+    return BadInput(f"`model` {path}: importing {module_name} fails: {first_line(error)}{where(error)}")
+
+
+def _missing_arguments(factory: Callable[..., Any]) -> str:
+    """Return the names of the arguments that a factory must be given; empty if there are none, or none are known."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # some functions in C have no signature
+        return ""
+    return ", ".join(
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    )

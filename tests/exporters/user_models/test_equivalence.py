@@ -40,7 +40,9 @@ def test_windows_must_not_change_with_their_batch(alter, inputs):
 )
 def test_random_networks_are_refused(alter):
     """Even where the windows at hand, in whole numbers, leave nothing to chance."""
-    with pytest.raises(BadInput, match="the network draws random numbers, so no two runs agree; remove the"):
+    with pytest.raises(
+        BadInput, match=r"the network draws random numbers \(.*, line \d+\), so no two runs agree; remove"
+    ):
         convert(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
 
 
