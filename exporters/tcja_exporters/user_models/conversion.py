@@ -74,10 +74,7 @@ def convert(
     _replace(converted.net, found)
     proven = prove(original, converted, inputs, found)
     converted.float().readout = proven.readout
-    try:
-        recorder.layers(converted, contract)
-    except Exception as error:  # a user's code can fail in any way
-        raise failed_without_values(converted.net, error) from error
+    _run_without_values(converted, contract)
     with torch.no_grad():
         units = converted(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(
@@ -92,6 +89,18 @@ def convert(
         source=dict(source or _hashed(model)),
         evidence=_evidence(original.net, found, proven, contract, len(inputs)),
     )
+
+
+def _run_without_values(converted: Driven, contract: InputContract) -> None:
+    """Run a converted network on tensors that have shapes and no values, as the export does.
+
+    Raises:
+        BadInput: the network fails.
+    """
+    try:
+        recorder.layers(converted, contract)
+    except Exception as error:  # a user's code can fail in any way
+        raise failed_without_values(converted.net, error) from error
 
 
 def _evidence(
