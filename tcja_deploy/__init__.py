@@ -7,7 +7,7 @@
     verified = tcja_deploy.verify(Path("model.bundle"))
 
 `__all__` is the public interface; everything else may change. A name is imported when it is first used: a board without
-torch and onnx can use all names but `export` and `ExportRequest`.
+torch and onnx can use all names but `export` and `ExportRequest`, and the command line reports an import that fails.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tcja_runtime import BadInput, ParityNotMet, TcjaError, Unavailable
-
 if TYPE_CHECKING:
     from tcja_deploy.bench.benchmark import BenchOptions, bench
     from tcja_deploy.build import build
     from tcja_deploy.export.pipeline import export
     from tcja_deploy.export.request import ExportRequest
     from tcja_deploy.verify import VerifyOptions, verify
+    from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
     from tcja_runtime.tensorrt.build import BuildOptions
 
 __all__ = [
@@ -46,6 +45,7 @@ _HOMES = {
     "tcja_deploy.build": ("build",),
     "tcja_deploy.export.pipeline": ("ExportRequest", "export"),
     "tcja_deploy.verify": ("VerifyOptions", "verify"),
+    "tcja_runtime.errors": ("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
     "tcja_runtime.tensorrt.build": ("BuildOptions",),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -14,6 +15,21 @@ from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from tcja_runtime.files.text import shown
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    """What is printed for characters that the terminal cannot show: a question mark, or the byte of a path."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(shown(each) if each != shown(each) else "?" for each in characters), error.end
+
+
+REPLACED = "replaced"
+"""The name of the error handler that prints all characters on any terminal (`codecs.register_error`)."""
+codecs.register_error(REPLACED, _replaced)
 
 
 class _Console(Console):

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Iterator
 
-from tcja_runtime.errors import Unavailable
+from tcja_runtime.errors import REMOVED, BadInput, Unavailable, in_a_folder
 
 PACKAGE = "tcja-deploy"
 TOOLS = (
@@ -51,7 +51,10 @@ def needs(extra: str) -> Iterator[None]:
 
     Raises:
         Unavailable: an import in the context failed, because a package is not installed.
+        BadInput: the current folder was removed. Libraries of torch end the process then.
     """
+    if not in_a_folder():
+        raise BadInput(REMOVED)
     try:
         yield
     except ModuleNotFoundError as error:

@@ -104,6 +104,9 @@ _USED_UP = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "bad_alloc", "out of memory")
 """Words in errors of the dynamic linker, and of native code, if there is too little memory."""
 
+REMOVED = "the current folder was removed; change to another folder"
+"""The text of the error if a command needs the current folder, and it does not exist any more."""
+
 _MEMORY = "this machine has too little memory; close other programs, or take fewer windows (`samples`, `batch`)"
 
 
@@ -124,18 +127,25 @@ def user_error(error: BaseException, path: Path | None = None) -> TcjaError | No
     text = " ".join(str(error).split())
     lacks_memory = any(words in text for words in _NO_MEMORY)
     if isinstance(error, ImportError):
-        package = (error.name or "").partition(".")[0]
+        package = _package(error)
         if package.startswith("tcja_"):
             return None
         if isinstance(error, ModuleNotFoundError):
             return Unavailable(f"the package {package} is not installed: run 'pip install {package}'")
         why = _MEMORY if lacks_memory else "install it again"
-        return Unavailable(f"the package {package or 'of a library'} cannot be loaded ({text}): {why}")
+        return Unavailable(f"the package {package} cannot be loaded ({text}): {why}")
     if isinstance(error, OSError):
         return _of_system(error, path)
     if lacks_memory and isinstance(error, RuntimeError):  # torch and pybind11 raise it
         return Unavailable(_MEMORY)
     return None
+
+
+def _package(error: ImportError) -> str:
+    """The name of the package that cannot be imported: "torch" for its module "_C", a file of native code."""
+    parts = Path(error.path or "").parts
+    below = next((i for i, part in enumerate(parts) if part.endswith("-packages")), len(parts))
+    return Path(parts[below + 1]).stem if len(parts) > below + 1 else (error.name or "").partition(".")[0] or "unknown"
 
 
 def _of_system(error: OSError, path: Path | None) -> TcjaError:
@@ -152,14 +162,14 @@ def _of_system(error: OSError, path: Path | None) -> TcjaError:
     if error.errno is None:  # the dynamic linker, through ctypes
         why = _MEMORY if any(words in reason for words in _NO_MEMORY) else "install the package that has it"
         return Unavailable(f"a library cannot be loaded ({reason}): {why}")
-    if error.errno == errno.ENOENT and not _is_somewhere():
-        return BadInput("the current folder was removed; change to another folder")
+    if error.errno == errno.ENOENT and not in_a_folder():
+        return BadInput(REMOVED)
     if named is None:
         return BadInput(f"the output cannot be written: {reason}")
     return BadInput(f"{named} cannot be read or written: {reason}")
 
 
-def _is_somewhere() -> bool:
+def in_a_folder() -> bool:
     """Whether the current folder of this process exists."""
     try:
         return Path.cwd().is_absolute()

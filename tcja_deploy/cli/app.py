@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -23,9 +24,10 @@ from tcja_deploy.cli.options import flagged
 from tcja_deploy.cli.run import run_
 from tcja_deploy.cli.stream import stream
 from tcja_deploy.cli.verify import verify
-from tcja_deploy.console import err, out
+from tcja_deploy.console import REPLACED, err, out
 from tcja_deploy.packages import producer
 from tcja_runtime.errors import BAD_USAGE, BUG, INTERRUPTED, user_error
+from tcja_runtime.files.text import shown
 
 app = typer.Typer(
     help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
@@ -74,10 +76,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the arguments of the command line; None takes the arguments of this process.
     """
-    for output in (sys.stdout, sys.stderr):
-        if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="replace")  # an ASCII terminal shows other characters as question marks
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would print a traceback of Python's own end
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -86,6 +87,9 @@ def run(arguments: list[str]) -> int:
     Args:
         arguments: the arguments of the command line, the command first.
     """
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors=REPLACED)  # an ASCII terminal shows other characters as question marks
     try:
         code = app(arguments or ["--help"], prog_name="tcja-deploy", standalone_mode=False)
     except Exception as error:
@@ -104,7 +108,7 @@ def run(arguments: list[str]) -> int:
 def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
-    line = "".join(c if c.isprintable() else " " for c in f"error: {flagged(message)}")
+    line = "".join(c if c.isprintable() else " " for c in f"error: {flagged(shown(message))}")
     with contextlib.suppress(OSError):  # if stderr cannot be written, the exit code still reports the error
         err.print(line, soft_wrap=True)
     return code

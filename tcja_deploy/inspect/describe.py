@@ -13,6 +13,7 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files.text import shown
 
 if TYPE_CHECKING:
     from tcja_exporters.checkpoint.load import Checkpoint
@@ -175,6 +176,8 @@ def _weights(one: WeightSet, used: str) -> Facts:
 def _onnx(path: Path) -> Facts:
     with needs("export"):
         import onnx
+    if not shown(str(path)) == str(path):
+        raise BadInput(f"{path}: the package onnx reads no path that is not UTF-8; rename it, or copy the file")
     try:
         model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(path)

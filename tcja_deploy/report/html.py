@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from html import escape
 
+from tcja_runtime.files.text import shown
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a2230; --paper: #fff; --panel: #f4f6f9; --line: #dbe1e8; --soft: #556172;
         --faint: #8a95a3; --heat: 8 81 156; --alert: #b8401a; --good: #00704f; --other: 178 84 0; }
@@ -129,7 +131,7 @@ def page(title: str, *content: Html, pictures: bool = False) -> str:
     head = tag("head", meta, tag("title", title), tag("style", Html(STYLE)))
     document = tag("html", head, tag("body", tag("main", *content)), lang="en")
     # The name of a file may contain bytes that are not text. UTF-8 cannot encode them, so they are replaced.
-    return f"<!doctype html>\n{document}\n".encode("utf-8", "replace").decode("utf-8")
+    return shown(f"<!doctype html>\n{document}\n")
 
 
 def joined(parts: Sequence[Html]) -> Html:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
 from tcja_runtime.model_file.subgraph import Dimensions, part
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -33,7 +33,7 @@ values are not exact (docs/measurements/gpu.md).
 _REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
 """The pattern of errors of CUDA libraries, for example if the library is too new for the driver."""
 
-_LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "CUDA")
+_LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "PosixThread", "CUDA")
 """Words in errors of ONNX Runtime. If an error has one of them, this version or this machine cannot run the model."""
 
 OLDEST = (1, 21)
@@ -69,8 +69,8 @@ def require() -> Any:
             raise Unavailable(f"{name} {version} is too old, {oldest} is needed: run 'pip install -U {name}'")
     try:
         import onnxruntime
-    except ImportError as error:
-        raise Unavailable(f"onnxruntime cannot be imported ({error}): run 'pip install onnxruntime'") from error
+    except (ImportError, OSError) as error:
+        raise user_error(error) or error from error
     return onnxruntime
 
 
@@ -156,7 +156,7 @@ class OnnxRuntimeSession:
                 raise Unavailable(
                     f"ONNX Runtime cannot use {provider} ({refused[0]}); choose `backend` onnxruntime for the CPU"
                 ) from error
-            raise BadInput(f"ONNX Runtime cannot load {model}: {_first_line(error)}") from error
+            raise _failure(f"load {model}", error) from error
         used = session.get_providers()[0]
         if used != provider:  # ONNX Runtime raises no error in this case
             raise Unavailable(
@@ -180,11 +180,7 @@ class OnnxRuntimeSession:
                 None, {name: array.astype(self._types[name], copy=False) for name, array in feeds.items()}
             )
         except Exception as error:
-            backend = " ".join(f"{name} {version}" for name, version in installed().items())
-            lacks = any(sign in str(error) for sign in _LACKS)
-            raise (Unavailable if lacks else BadInput)(
-                f"{backend} cannot run {self._model}: {_first_line(error)}"
-            ) from error
+            raise _failure(f"run {self._model}", error) from error
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
@@ -206,9 +202,19 @@ def _options(onnxruntime: Any, folder: Path, keeps_memory: bool) -> Any:
     # with AVX2 and without VNNI. The option that prevents this (onnxruntime_session_options_config_keys.h) does not
     # work if models share their weights.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    # As bytes, because the path of a folder need not be UTF-8.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.fsencode(folder))
     return options
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _failure(what: str, error: Exception) -> TcjaError:
+    """The error for the user, from an error of ONNX Runtime.
+
+    Args:
+        what: the words for what it cannot do, such as "run model.onnx".
+        error: the error.
+    """
+    backend = " ".join(f"{name} {version}" for name, version in installed().items())
+    lacks = any(sign in str(error) for sign in _LACKS)
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (Unavailable if lacks else BadInput)(f"{backend} cannot {what}: {first}")

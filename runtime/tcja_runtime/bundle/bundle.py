@@ -26,6 +26,7 @@ from tcja_runtime import records
 from tcja_runtime.bundle.manifest import Json, Manifest, is_name
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import BadInput, user_error
+from tcja_runtime.files.text import all_shown
 from tcja_runtime.records import argument
 
 SCHEMA = 6
@@ -192,7 +193,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file != folder / MANIFEST
     }
-    content: Json = {"schema": SCHEMA, **dataclasses.asdict(manifest), "files": files}
+    content: Json = {"schema": SCHEMA, **all_shown(dataclasses.asdict(manifest)), "files": files}
     # The seal is the hash of the manifest itself. So a change of any byte of a bundle is found.
     sealed = {**content, "seal": _seal(content)}
     (folder / MANIFEST).unlink(missing_ok=True)  # it may be a hard link to the manifest of another bundle

@@ -162,8 +162,8 @@ def require(target: str) -> Any:
         raise Unavailable(f"{target} is not installed: run 'pip install {target}'; on a Jetson JetPack has it")
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise Unavailable(f"{target} cannot be imported: {error}") from error
+    except (ImportError, OSError) as error:
+        raise user_error(error) or error from error
 
 
 def _read(sidecar: Path) -> EngineInfo:

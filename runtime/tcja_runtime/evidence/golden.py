@@ -31,7 +31,8 @@ The results of the reference (`tcja_runtime.evidence.trace.Reference`), for the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,7 @@ def load(path: Path, contract: InputContract) -> Golden:
     try:
         arrays: Arrays = {name: array.whole() for name, array in npz.arrays(path).items()}
         layers = list(map(str, arrays["layers"]))
+        _check_types(arrays, contract, layers)
         spikes = {
             layer: PackedSpikes(tuple(arrays[f"shape:{layer}"].tolist()), arrays[f"spikes:{layer}"]) for layer in layers
         }
@@ -266,6 +268,19 @@ def load(path: Path, contract: InputContract) -> Golden:
         raise BadInput(f"{error}; copy the bundle again") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
+
+
+def _check_types(arrays: Arrays, contract: InputContract, layers: Sequence[str]) -> None:
+    """Raise a ValueError if an array has values of another type, or packed spikes do not fit their shape."""
+    kinds = {contract.name: "f", "likeliest": "iu", "early": "iu", "shown": "iu"}
+    kinds |= {f"{kind}:{layer}": "iu" for layer in layers for kind in ("spikes", "shape", "near")}
+    kinds |= {"labels": "iu"} if "labels" in arrays else {}
+    for name, kind in kinds.items():
+        _check(name, _are_numbers(arrays[name], kind))
+    for layer in layers:
+        rows, sizes = arrays[f"spikes:{layer}"], arrays[f"shape:{layer}"]
+        fits = sizes.ndim == 1 and len(sizes) > 0 and min(sizes) > 0 and rows.ndim == 2 and rows.dtype == np.uint8
+        _check(f"spikes:{layer}", fits and rows.shape[1] == -(-math.prod(sizes.tolist()) // 8))
 
 
 def _arrays(reference: Reference) -> Arrays:

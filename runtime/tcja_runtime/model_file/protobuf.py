@@ -177,9 +177,12 @@ def attributes(node: bytes) -> dict[str, Value]:
         if number == NODE_ATTRIBUTE:
             values: dict[int, Value] = {}
             integers: list[int] = []
+            kind = 0
             for entry, field, text in fields(content):
                 _, at = read_varint(field, 0)
                 if entry == ATTRIBUTE_FLOAT:
+                    if len(field) != at + 4:
+                        raise ValueError("an attribute of the ONNX model has a number that is not float32")
                     values[_AS_FLOAT] = float(struct.unpack("<f", field[at:])[0])
                 elif entry == ATTRIBUTE_INTEGER:
                     values[_AS_INTEGER] = _signed(read_varint(field, at)[0])

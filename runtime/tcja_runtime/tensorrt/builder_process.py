@@ -167,7 +167,7 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
         errors: the errors that TensorRT has logged so far.
     """
     if form is None:
-        used, parsed = None, parser.parse_from_file(str(model))
+        used, parsed = None, parser.parse_from_file(os.fsencode(model))
     else:
         changed, fused = with_plugin(model.read_bytes(), form == plugin.AHEAD_OF_TIME)
         used, parsed = PluginInfo(form=form, **dataclasses.asdict(fused)), parser.parse(changed, str(model))

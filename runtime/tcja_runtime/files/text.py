@@ -1,0 +1,27 @@
+"""Text for people from paths. The name of a file is bytes on Linux, and need not be UTF-8.
+
+Python reads a byte that is not UTF-8 as half a character (a lone surrogate), which can be neither printed nor written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_BYTE, _HALF = re.compile("[\udc80-\udcff]"), re.compile("[\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    r"""Returns a text that can be printed: ``b\xfcndel`` for a name with the byte fc, which is not UTF-8."""
+    if text.isascii():
+        return text
+    return _HALF.sub("\N{REPLACEMENT CHARACTER}", _BYTE.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text))
+
+
+def all_shown(value: Any) -> Any:
+    """Returns a value of JSON whose texts can be printed (`shown`)."""
+    if isinstance(value, dict):
+        return {all_shown(name): all_shown(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [all_shown(each) for each in value]
+    return shown(value) if isinstance(value, str) else value
