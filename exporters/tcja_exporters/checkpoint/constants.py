@@ -15,6 +15,7 @@ from torch import nn
 
 from tcja_exporters.checkpoint import keys
 from tcja_exporters.libraries import recognise
+from tcja_exporters.libraries.recognition import class_name
 from tcja_exporters.modules.neurons import Neuron
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
@@ -180,11 +181,19 @@ def _specs(model: nn.Module) -> dict[str, NeuronSpec]:
     """Return the constants of the known neurons of a model by layer, without prefixes that all layers have.
 
     Raises:
-        BadInput: a neuron cannot be exported.
+        BadInput: a neuron cannot be exported, or its constants cannot be read.
     """
     found: dict[str, NeuronSpec] = {}
     for name, module in model.named_modules():
-        known = module if isinstance(module, Neuron) else recognise(name, module)
+        try:
+            known = module if isinstance(module, Neuron) else recognise(name, module)
+        except BadInput:
+            raise
+        except Exception as error:  # a module that another version saved may lack anything
+            raise BadInput(
+                f"the constants of the neuron '{name}' ({class_name(module)}) cannot be read ({type(error).__name__}: "
+                f"{next(iter(str(error).splitlines()), '')}); save the state_dict alone"
+            ) from error
         if known is not None:
             found[name] = known.spec
     prefix = keys.common_prefix(found)

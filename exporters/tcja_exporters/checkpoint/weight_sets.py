@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ _AVERAGE = re.compile(r"(?<![a-z])(ema|avg|averaged?|swa|teacher|shadow)(?![a-z]
 EXTRA = "_extra_state"
 """The last part of the key of a module's extra state."""
 
+_OPTIONS = (argparse.Namespace, types.SimpleNamespace)
 _DEPTH = 8  # the largest number of containers inside each other
 _ENTRIES = 10_000  # the largest number of entries that are looked at, apart from tensors
 _SHOWN = 40  # the largest number of characters of a value in a message
@@ -120,10 +122,13 @@ def _entries(value: Any) -> dict[str, Any] | None:
     """Return the entries of a container by name; None if a value is no container. A module has no entries."""
     if isinstance(value, nn.Module):
         return {}
-    if isinstance(value, argparse.Namespace):
-        value = vars(value)
+    if isinstance(value, _OPTIONS) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        return dict(vars(value))
     if isinstance(value, Mapping):
-        return dict(_named(value))
+        try:
+            return dict(_named(value))
+        except Exception:  # a mapping of another package may fail on a missing value
+            return None
     if isinstance(value, (list, tuple)) and any(isinstance(entry, (Mapping, nn.Module)) for entry in value):
         return {str(i): entry for i, entry in enumerate(value)}
     return None

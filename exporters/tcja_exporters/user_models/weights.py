@@ -14,6 +14,7 @@ from tcja_exporters.checkpoint import keys
 from tcja_exporters.checkpoint.constants import check_module, check_neurons
 from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integers
 from tcja_exporters.checkpoint.weight_sets import EXTRA, WeightSet
+from tcja_exporters.libraries import recognise
 from tcja_exporters.libraries.recognition import class_name
 from tcja_runtime.errors import BadInput
 
@@ -140,8 +141,12 @@ def _fit(model: nn.Module, one: WeightSet, state: dict[str, Tensor], spelling: _
     """Return how a set of weights fits a network; `state` has its tensors without torch's wrappers of modules."""
     own, optional = _tensors(model), {key for key, value in _constants(model).items() if value.numel() == 1}
     prefix, wanted = spelling.prefix, spelling.wanted
-    taken = {key: state[prefix + spelled] for spelled, key in wanted.items() if prefix + spelled in state}
-    used = {prefix + spelled for spelled in wanted}
+    taken = {
+        key: state[prefix + spelled]
+        for spelled, key in wanted.items()
+        if prefix + spelled in state and not _is_old_state(key, state[prefix + spelled], own[key])
+    }
+    used = {prefix + spelled for spelled, key in wanted.items() if key in taken}
     extra = {key: prefix + keys.unwrapped_key(key).removeprefix(spelling.common) for key in _extra(model)}
     stored = keys.unwrapped(one.extra)
     left = [key for key in (*state, *stored) if key not in {*used, *extra.values()}]
@@ -149,7 +154,7 @@ def _fit(model: nn.Module, one: WeightSet, state: dict[str, Tensor], spelling: _
     missing = [
         f"{key} is missing"
         for key in own
-        if key not in taken and key not in optional and not key.endswith("num_batches_tracked")
+        if key not in taken and key not in optional and not (key.endswith("num_batches_tracked") or keys.is_state(key))
     ] + [f"{key} is missing" for key, spelled in extra.items() if spelled not in stored]
     strange = [
         f"{key} is not part of it"
@@ -176,6 +181,11 @@ def _fit(model: nn.Module, one: WeightSet, state: dict[str, Tensor], spelling: _
     )
 
 
+def _is_old_state(key: str, stored: Tensor, own: Tensor) -> bool:
+    """Whether a stored tensor is the state of a neuron after a batch of another size."""
+    return keys.is_state(key) and stored.shape != own.shape
+
+
 def _extra(model: nn.Module) -> list[str]:
     """Return the keys of the extra states of a network's modules."""
     return [key for key, value in model.state_dict().items() if key.endswith(EXTRA) and not isinstance(value, Tensor)]
@@ -195,18 +205,24 @@ def _load(model: nn.Module, fit: _Fit, checkpoint: Checkpoint) -> None:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of a network that a checkpoint stores, by key without torch's wrappers of modules.
+    """Return the tensors of a network that a checkpoint stores, by key.
 
-    The states of neurons are left out: they are not trained, and their shape is that of the last batch.
+    The states of known neurons are left out: they are not trained, and their shape is that of the last batch.
     """
-    states = {f"{name}.{key}" for name, module in model.named_modules() for key in _states(module)}
+    states = {
+        f"{name}.{key}".lstrip(".")
+        for name, module in model.named_modules()
+        for key, _ in module.named_buffers(recurse=False)
+        if keys.is_state(key) and _is_neuron(name, module)
+    }
     return {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor) and key not in states}
 
 
-def _states(module: nn.Module) -> list[str]:
-    """Return the names of the buffers of a module that are states of a neuron."""
-    own = not _OF_TORCH.match(type(module).__module__)
-    return [key for key, _ in module.named_buffers(recurse=False) if own and keys.is_state(key)]
+def _is_neuron(name: str, module: nn.Module) -> bool:
+    try:
+        return recognise(name, module) is not None
+    except BadInput:  # a neuron that cannot be exported
+        return True
 
 
 def _constants(model: nn.Module) -> dict[str, Tensor]:

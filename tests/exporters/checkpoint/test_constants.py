@@ -40,6 +40,15 @@ def test_the_same_constants_are_said_to_be_the_same():
     assert check_module(saved, network(), FILE) == []
 
 
+def test_a_saved_neuron_that_lacks_a_constant_is_named():
+    saved = network()
+    del saved.n2.v_threshold
+    with pytest.raises(
+        BadInput, match=r"constants of the neuron 'n2' \(spikingjelly.LIFNode\) cannot be read \(Attribut"
+    ):
+        check_neurons(saved, network(), FILE)
+
+
 def test_a_saved_module_of_another_structure_is_said():
     less = network()
     less.n1 = nn.Identity()

@@ -1,6 +1,7 @@
 import argparse
 import datetime
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from tcja_exporters.checkpoint.load import check_values, load_checkpoint
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, Unavailable
 
 from .hostile import RunsCode
 
@@ -208,6 +209,15 @@ def test_safetensors_are_read_with_their_metadata(tmp_path):
     content = (tmp_path / "a.pth").read_bytes()
     (tmp_path / "a.pth").write_bytes(content[:-2])
     with pytest.raises(BadInput, match=r"a.pth is truncated or damaged \(.*\); copy it again"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_safetensors_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    safetensors.torch.save_file(STATE, tmp_path / "a.pth")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(
+        Unavailable, match=r"a.pth is of safetensors: run \"pip install 'tcja-deploy\[export\]'\" to read"
+    ):
         load_checkpoint(tmp_path / "a.pth")
 
 

@@ -1,5 +1,7 @@
 import argparse
 import collections
+import dataclasses
+import types
 
 import pytest
 import torch
@@ -16,6 +18,24 @@ class Broken(nn.Module):
 
     def state_dict(self, *_args, **_kwargs):
         raise AttributeError("_buffers")
+
+
+class Incomplete(collections.UserDict):
+    """The options of a package whose values are read late."""
+
+    def __getitem__(self, key):
+        raise ValueError("a mandatory value is missing")
+
+
+@dataclasses.dataclass
+class Options:
+    tau: float
+
+
+def test_options_are_read_from_any_container():
+    kinds = {"a": argparse.Namespace(T=1), "b": types.SimpleNamespace(T=2), "c": Options(tau=3.0), "d": Options}
+    found = contents({"net": STATE, **kinds, "e": Incomplete(a=1)})
+    assert found.beside == {"a.T": 1, "b.T": 2, "c.tau": 3.0, "d": "a type", "e": "an Incomplete"}
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,15 @@ def undelayed() -> nn.Module:
     return snntorch.Leaky(beta=0.9, reset_delay=False, init_hidden=True)
 
 
+def reloaded() -> nn.Module:
+    """A neuron that got the state_dict of one with another reset; snnTorch does not change its reset."""
+    import snntorch
+
+    neuron = snntorch.Leaky(beta=0.9, reset_mechanism="subtract", init_hidden=True)
+    neuron.load_state_dict(snntorch.Leaky(beta=0.9, reset_mechanism="zero").state_dict())
+    return neuron
+
+
 @pytest.mark.parametrize(
     ("neuron", "message"),
     [
@@ -127,6 +136,10 @@ def undelayed() -> nn.Module:
         (synaptic, "only the neuron Leaky of snnTorch can be exported"),
         (current_based, "it has a synaptic current beside its membrane"),
         (many_betas, "its beta has 6 values; all neurons of a layer must share one"),
+        (
+            reloaded,
+            r"it is built with reset_mechanism='subtract', but its checkpoint says 'zero' \(reset_mechanism_val = 1\)",
+        ),
         (undelayed, "reset by subtraction without delay is not supported"),
     ],
 )

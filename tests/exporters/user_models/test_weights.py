@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tcja_exporters.checkpoint.load import load_checkpoint
+from tcja_exporters.libraries import register
 from tcja_exporters.user_models.weights import load_weights
 from tcja_runtime.errors import BadInput
+from tcja_runtime.neuron import NeuronSpec
 
 
 class Neuron(nn.Module):
@@ -19,6 +21,9 @@ class Neuron(nn.Module):
         super().__init__()
         self.register_buffer("threshold", torch.tensor(threshold))
         self.register_buffer("mem", torch.zeros(0))
+
+
+register(Neuron, lambda neuron: NeuronSpec.linear(decay=0.5, threshold=float(neuron.threshold), strict=True))
 
 
 class Net(nn.Module):
@@ -183,6 +188,21 @@ def test_snntorchs_checkpoints_of_all_releases_load(tmp_path):
     for content in (state, {**state, "1.mem": torch.zeros(4, 2)}, old):
         found, _ = loaded(tmp_path, content, net("zero"))
         assert torch.equal(found[0].weight, state["0.weight"])
+
+
+class Unknown(Neuron):
+    """Not registered: the buffer `mem` may be a constant."""
+
+
+def test_a_state_is_known_by_its_neuron(tmp_path):
+    """The state of a known neuron is not loaded. A buffer of another module is, if its shape is that of the network."""
+    for neuron, size, expected in ((Neuron, 2, 0.0), (Unknown, 2, 5.0), (Unknown, 3, 0.0)):
+        net = nn.Sequential(nn.Linear(2, 2), neuron())
+        net[1].mem = torch.zeros(2)
+        state = {**net.state_dict(), "1.mem": torch.full((size,), 5.0)}
+        _, lines = loaded(tmp_path, state, net)
+        assert net[1].mem.tolist() == [expected, expected]
+        assert ("not loaded: 1.mem" in "\n".join(lines)) == (expected == 0.0)
 
 
 class Scaled(nn.Module):
