@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tcja_runtime.bundle.signature import NetworkSignature
@@ -22,6 +24,20 @@ _RUN_STEPS = 2**27
 
 
 _LARGE_BATCH_STEPS = 2**25
+
+
+def fewer_windows(asked: Mapping[str, int | None], there: int) -> list[str]:
+    """Return a note for each argument that asks for more windows than there are.
+
+    Args:
+        asked: the number of windows that each argument asks for, by its name; None if it was not given.
+        there: the number of windows that there are.
+    """
+    return [
+        f"`{name}` {n:,} asks for more windows than the {there:,} that there are; all of them are taken"
+        for name, n in asked.items()
+        if n is not None and n > there
+    ]
 
 
 def batch_size(signature: NetworkSignature) -> int:

@@ -79,7 +79,7 @@ def run_(
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
     if picture is not None:
-        staging.check_new_file(picture, "--picture")
+        staging.check_new_file(picture, "--picture", ".html")
     how = RunOptions(
         backend=backend.value,
         trust_engine=trust_engine,
@@ -99,7 +99,7 @@ def run_(
         out.print(classified_text(found))
     if picture is not None:
         drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, options.progress()))
-        picture.write_text(drawn, encoding="utf-8")
+        staging.write_new_file(picture, drawn)
     return DONE
 
 

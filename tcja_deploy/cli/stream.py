@@ -81,8 +81,8 @@ MaxRate = Annotated[
         min=1,
         max=HIGHEST,
         metavar="EVENTS",
-        help="The most events in a second that are classified. Of each millisecond, the events beyond it are dropped "
-        "evenly, and counted. Default: no limit.",
+        help="The most events of the source in a second that are taken. Of each millisecond, the events beyond it are "
+        "dropped evenly, and counted. Default: no limit.",
     ),
 ]
 WindowCount = Annotated[

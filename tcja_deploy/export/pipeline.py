@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tcja_deploy.budget import batch_size, judged_windows
+from tcja_deploy.budget import batch_size, fewer_windows, judged_windows
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
@@ -60,7 +60,7 @@ from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.windows import Windows, random_windows
 from tcja_runtime.errors import BadInput, ParityNotMet, check_choice
 from tcja_runtime.evidence import golden
-from tcja_runtime.files.staging import check_new_file, staged
+from tcja_runtime.files.staging import check_new_file, staged, write_new_file
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 from tcja_runtime.tensorrt.build import BuildOptions
 
@@ -100,6 +100,9 @@ def _export(
         stepwise.check(network.contract)
     signature = recorder.signature(network.model, network.contract, network.output, network.time_steps)
     windows = _windows(request, network, signature)
+    asked = {"samples": request.samples, "judge": request.judge, "anytime": request.anytime}
+    for line in fewer_windows(asked, len(windows)):
+        progress.note(line)
     exported = _to_onnx(network, folder, signature, windows, progress)
     exported = _lowered(request, exported, windows, progress)
     exported, time_form = _laid_out(request, exported, target, progress)
@@ -267,7 +270,7 @@ def _write(request: ExportRequest, folder: Path, manifest: Manifest, certificate
     report = certificate.report
     page = render(manifest, report, certificate.profile)
     if request.report:
-        request.report.write_text(page, encoding="utf-8")
+        write_new_file(request.report, page)
     if not report.met:
         raise ParityNotMet(f"the exported network is not the trained one: {report.why_not}", report.to_dict())
     golden.save(folder / bundle.GOLDEN, certificate.golden, manifest.input)
@@ -349,9 +352,9 @@ def _check_options(request: ExportRequest) -> None:
         )
     if request.report is None:
         return
-    if request.report.absolute() == request.out.absolute():
-        raise BadInput(f"`report` {request.report} is the path of the bundle; choose another file")
-    check_new_file(request.report, "`report`")
+    if request.out.absolute() in (request.report.absolute(), *request.report.absolute().parents):
+        raise BadInput(f"`report` {request.report} is the path of the bundle, or is in it; choose another file")
+    check_new_file(request.report, "`report`", ".html")
 
 
 def _check_used(exported: Exported, signature: NetworkSignature) -> None:

@@ -223,9 +223,12 @@ class Stream:
             latency_median=self.latencies.quantile(0.5),
             latency_99=self.latencies.quantile(0.99),
             remarks=[
-                *self._remarks,
-                *(self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else []),
-                *map(self._progress.worded, self.source.remarks),
+                self._progress.worded(remark)
+                for remark in (
+                    *self._remarks,
+                    *(self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else []),
+                    *self.source.remarks,
+                )
             ],
         )
 

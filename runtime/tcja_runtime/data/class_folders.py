@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from tcja_runtime.choices import LABEL_RULES, LabelRule
 from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import FORMATS, is_recording_folder
+from tcja_runtime.files import kinds
 
 SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix in each.suffixes)))
 """The suffixes of data files. Files with other suffixes are skipped."""
@@ -58,27 +59,36 @@ def data_files(path: Path) -> DataFiles:
     """
     if not path.is_dir() or is_recording_folder(path):
         return DataFiles([path], "")
+    kind = kinds.other_kind(path)
+    if kind is not None:
+        raise BadInput(f"{path} is {kind}, not a folder of data; give the files that the network was trained for")
     below = sorted(_below(path, ()))
     hidden = {each for each in below if each.name.startswith(".")}
     found = [each for each in below if each not in hidden and _is_data(each)]
     if not found:
-        raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(SUFFIXES))}")
+        has = f"; it has {', '.join(_counts(below, hidden))}" if below else ""
+        raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(SUFFIXES))}{has}")
     labels = {file.with_name(f"{file.stem}{_LABELS}") for file in found}
-    others = sorted({*below} - hidden - {*found} - labels)
-    return DataFiles(found, _passed_over(path, others, len(hidden)))
+    others = {*below} - {*found} - labels
+    return DataFiles(found, _passed_over(path, others, hidden))
 
 
-def _passed_over(path: Path, others: Sequence[Path], hidden: int) -> str:
-    """The remark on files that are not data files and on hidden files; empty if there are none."""
-    counts = Counter(each.suffix.lower() or "no suffix" for each in others)
-    why = [f"{n:,} with {suffix}" for suffix, n in sorted(counts.items())] + [f"{hidden:,} hidden"] * bool(hidden)
-    if not why:
+def _passed_over(path: Path, others: Collection[Path], hidden: Collection[Path]) -> str:
+    """The remark on files that are not data files, some of which are hidden; empty if there are none."""
+    if not others:
         return ""
-    n = len(others) + hidden
+    entries = "1 entry was" if len(others) == 1 else f"{len(others):,} entries were"
     return (
-        f"{path}: {n:,} {'entry was' if n == 1 else 'entries were'} passed over, as data files are not hidden and have "
-        f"other suffixes: {', '.join(why)}"
+        f"{path}: {entries} passed over, as data files are not hidden and have other suffixes: "
+        f"{', '.join(_counts(others, hidden))}"
     )
+
+
+def _counts(others: Collection[Path], hidden: Collection[Path]) -> list[str]:
+    """How many files there are with each suffix, and how many are hidden, such as "2 with .txt"."""
+    counts = Counter(each.suffix.lower() or "no suffix" for each in others if each not in hidden)
+    found = [f"{n:,} with {suffix}" for suffix, n in sorted(counts.items())]
+    return found + [f"{len(hidden):,} hidden"] * bool(hidden)
 
 
 def _is_data(path: Path) -> bool:

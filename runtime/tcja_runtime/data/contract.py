@@ -224,6 +224,12 @@ class InputContract:
         return self.sensor or (self.shape[-2], self.shape[-1])
 
     @property
+    def wanted(self) -> str:
+        """What the network takes, for messages: "recordings of events, or an .npz with 'frames' [N, 4, 2, 32, 32]"."""
+        array = f"an .npz with '{self.name}' [N, {', '.join(map(str, self.shape))}]"
+        return f"recordings of events, or {array}" if self.name == "frames" else array
+
+    @property
     def axes(self) -> str:
         """The names of the axes of a batch, for messages: "N, T, P, H, W"."""
         return {"frames": "N, T, P, H, W", "images": "N, C, H, W", "latents": "N, T, units"}[self.name]

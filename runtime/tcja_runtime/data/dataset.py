@@ -22,7 +22,7 @@ from tcja_runtime.data.recordings import DataOptions, Reading, RecordedWindows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import ReadOptions, recording
 from tcja_runtime.events.formats.arrays import numpy_files
-from tcja_runtime.files import npz
+from tcja_runtime.files import kinds, npz
 from tcja_runtime.files.npz import Array
 
 _LOOKED_AT = 16  # windows in which unusual values are looked for
@@ -242,6 +242,9 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     if path is None:
         raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
     file = class_folders.data_files(path).files[0]
+    kind = kinds.other_kind(file)
+    if kind is not None:
+        raise BadInput(f"{file} is {kind}, not data; give recordings of events, or an .npz of 'frames' or 'images'")
     if not _archived(file):
         raise BadInput(f"{file} is a recording, which does not store the shape of windows; give `shape` T,P,H,W")
     found = npz.arrays(file)
@@ -275,13 +278,17 @@ def _open_parts(
 ) -> Sequence[Part]:
     """Open a data file: one part, or one for each labelled segment of a recording."""
     of_events = contract.name == "frames"
+    kind = kinds.other_kind(file) or (None if of_events else _kind_of_recording(file))
+    if kind is not None:
+        raise BadInput(f"{file} is {kind}; the network takes {contract.wanted}")
     found = npz.arrays(file) if _archived(file) or not of_events else None
     if found is None or (of_events and contract.name not in found and numpy_files.holds_events(found, file)):
         return recordings.open_parts(file, contract, classes, options)
     for name in options.for_recordings:
         raise BadInput(f"{file} has windows already; `{name}` is for recordings only, so leave it out")
     if contract.name not in found:
-        raise BadInput(f"{file} has no array '{contract.name}' (it has: {_names(found)})")
+        has = _names(found)
+        raise BadInput(f"{file} has no array '{contract.name}' (it has: {has}); the network takes {contract.wanted}")
     array = found[contract.name]
     single = contract.name == "frames" and array.shape == contract.shape
     _check_array(array, contract, single)
@@ -290,6 +297,13 @@ def _open_parts(
         checks.append(found["labels"].check)
         labels = _checked_labels(found["labels"].whole(), array.shape[0], classes, file)
     return [_ArrayWindows(array, contract, labels, tuple(checks), single)]
+
+
+def _kind_of_recording(file: Path) -> str | None:
+    """What a file is that a network cannot take because it takes no events; None if it is no such file."""
+    if file.suffix.lower() == ".npy":
+        return "a single array (.npy)"
+    return "a recording of events" if file.suffix.lower() in class_folders.SUFFIXES and not _archived(file) else None
 
 
 def _archived(file: Path) -> bool:

@@ -50,25 +50,36 @@ def staged(destination: Path) -> Iterator[Path]:
         sweeper.communicate()
 
 
-def check_new_file(path: Path, option: str) -> None:
+def check_new_file(path: Path, option: str, suffix: str) -> None:
     """Check that a new file can be written. It is called before long work whose result goes into this file.
+
+    Folders of the path that do not exist are no error, because `write_new_file` makes them.
 
     Args:
         path: the file.
         option: the name of the option or argument that names the file, for messages.
+        suffix: the suffix that the file must have, with the dot.
 
     Raises:
-        BadInput: the file exists, or it cannot be written.
+        BadInput: the file exists, has another suffix, or cannot be written.
     """
     if path.exists():
         raise BadInput(f"{option} {path} exists; choose another file or remove it")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"{option} {path}: its folder does not exist; make it, or choose another file")
+    if path.suffix.lower() != suffix:
+        raise BadInput(f"{option} {path} must end with {suffix}, as the file is of this kind")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    trial = path if parent == path.absolute().parent else parent / f".{secrets.token_hex(8)}.trial"
     try:
-        path.touch(exist_ok=False)
-        path.unlink()
+        trial.touch(exist_ok=False)
+        trial.unlink()
     except OSError as error:
         raise BadInput(f"{option} {path} cannot be written: {error.strerror}; choose another file") from error
+
+
+def write_new_file(path: Path, text: str) -> None:
+    """Write a text in UTF-8 into a file, and make the folders of its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

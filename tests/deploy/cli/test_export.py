@@ -154,9 +154,12 @@ def test_class_names(run, tmp_path, data):
 
 def test_the_report_is_written_where_asked(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
-    options = ("--target", "onnx", "--samples", "1", "--report", tmp_path / "report.html")
-    assert run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)[0] == 0
-    assert (tmp_path / "report.html").read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
+    report = tmp_path / "new" / "folder" / "report.html"
+    options = ("--target", "onnx", "--samples", "1", "--judge", "5", "--report", report)
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
+    assert code == 0
+    assert "--judge 5 asks for more windows than the 1 that there are; all of them are taken" in err
+    assert report.read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
 
 
 def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):

@@ -124,10 +124,13 @@ def test_a_place_that_cannot_be_written(failed, tmp_path):
 
 def test_a_report_that_could_not_be_written_is_known_before_the_work(failed, tmp_path):
     networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
-    assert failed("a.pth", "--report", "none/report.html") == (
-        2,
-        "error: --report none/report.html: its folder does not exist; make it, or choose another file",
-    )
+    (tmp_path / "file").write_text("")
+    for report, said in (
+        ("file/none/report.html", "cannot be written: Not a directory; choose another file"),
+        ("a.bundle/report.html", "is the path of the bundle, or is in it; choose another file"),
+        ("report.txt", "must end with .html, as the file is of this kind"),
+    ):
+        assert failed("a.pth", "--report", report) == (2, f"error: --report {report} {said}")
 
 
 def test_a_folder_that_takes_no_report_is_known_before_the_work(failed, tmp_path):
@@ -253,7 +256,7 @@ def test_parity_not_met_writes_the_report_alone(failed, tmp_path, monkeypatch, c
     assert lines(tmp_path) == ["a.pth", "report.html"]
 
 
-@pytest.mark.parametrize("report", ["a.pth", "a.bundle", "none/report.html", "."])
+@pytest.mark.parametrize("report", ["a.pth", "a.bundle", "none/report", "."])
 def test_a_report_goes_to_a_new_file(failed, tmp_path, report):
     networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     before = (tmp_path / "a.pth").read_bytes()

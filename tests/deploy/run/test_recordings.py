@@ -266,6 +266,109 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     assert err.splitlines()[-1] == f"error: --picture {page} exists; choose another file or remove it"
 
 
+def test_a_picture_goes_to_a_page_in_a_folder_that_may_be_new(run, bundle, tmp_path):
+    file = write(tmp_path / "a.bin", drawn(0))
+    code, out, err = run("run", bundle, file, "--picture", tmp_path / "a.txt")
+    assert (code, out) == (2, "")
+    assert (
+        err.splitlines()[-1]
+        == f"error: --picture {tmp_path / 'a.txt'} must end with .html, as the file is of this kind"
+    )
+    assert run("run", bundle, file, "--picture", tmp_path / "new" / "folder" / "a.html")[0] == 0
+    assert "<html" in (tmp_path / "new" / "folder" / "a.html").read_text()
+
+
+def larger(events: np.ndarray, path: Path) -> Path:
+    """The same events in the middle of a picture of 346 x 260, with others around them."""
+    middle, others = events.copy(), drawn(9, len(events))
+    middle[:, 1:3] += (141, 98)
+    others[:, 0] = events[:, 0]
+    both = np.stack([middle, others], 1).reshape(-1, 4)
+    return write_evt2(path, both)
+
+
+def write_evt2(path: Path, events: np.ndarray) -> Path:
+    """An EVT2 .raw of a camera of 346 x 260 pixels."""
+    words, high = [], -1
+    for t, x, y, p in events.tolist():
+        if t >> 6 != high:
+            high = t >> 6
+            words.append(8 << 28 | high)
+        words.append(p << 28 | (t & 63) << 22 | x << 11 | y)
+    head = b"% evt 2.0\n% format EVT2;height=260;width=346\n% end\n"
+    path.write_bytes(head + np.array(words, "<u4").tobytes())
+    return path
+
+
+CROP = ("--crop", "141,98,64,64")
+
+
+def test_a_part_of_a_larger_camera_is_taken_by_all_commands(run, tmp_path):
+    """`export` stores it, so that the others need no option; the frames are those that tonic makes after a crop."""
+    events = [drawn(seed) for seed in range(3)]
+    (tmp_path / "set").mkdir()
+    for at, each in enumerate(events):
+        larger(each, tmp_path / "set" / f"{at}.raw")
+    checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "a.pth")
+    out = tmp_path / "a.bundle"
+    options = ("--data", tmp_path / "set", "--split", "event-bins", "--target", "onnx", "--anytime", "0")
+    code, _, err = run("export", checkpoint, "--out", out, *options)
+    assert code == 2
+    assert "0.raw is of a camera of 346x260 pixels; the network takes 64x64; as in training, take a part with" in err
+    assert run("export", checkpoint, "--out", out, *options, *CROP)[0] == 0
+    manifest = Bundle.open(out).manifest
+    assert (manifest.input.crop, manifest.input.sensor, manifest.input.rule) == (
+        (141, 98, 64, 64),
+        (260, 346),
+        "event-bins",
+    )
+
+    expected = scores([counted(each[: len(each) // STEPS * STEPS]) for each in events])
+    for arguments in ((), CROP):
+        found = json.loads(run("run", out, tmp_path / "set", "--json", "--top", "3", *arguments)[1])
+        for row, wanted in zip(found["windows"], expected, strict=True):
+            got = {each["class"]: each["score"] for each in row["top"]}
+            assert [got[each] for each in manifest.classes] == pytest.approx(wanted.tolist(), abs=1e-5)
+    file = tmp_path / "set" / "0.raw"
+    lines = run("stream", out, file, "--speed", "max", "--no-view", "--json", "--top", "3")[1].splitlines()
+    got = {each["class"]: each["score"] for each in json.loads(lines[0])["top"]}
+    assert [got[each] for each in manifest.classes] == pytest.approx(expected[0].tolist(), abs=1e-5)
+    code, _, err = run("verify", out, "--data", tmp_path / "set", "--resize", "bilinear", "--anytime", "0")
+    assert code == 0
+    assert "frames are made with --resize bilinear; the bundle has --crop 141,98,64,64" in err
+    for command, *rest in (
+        ("run", file),
+        ("run", file, "--window", "1s"),
+        ("stream", file),
+        ("stream", file, "--window", "1s"),
+    ):
+        code, printed, err = run(command, out, *rest, "--crop", "300,98,64,64")
+        assert (code, printed) == (2, "")
+        assert "error: --crop 300,98,64,64 reaches beyond the 346x260 pixels of " in err
+
+
+def test_the_rule_for_labels_is_stored(run, bundle, tmp_path):
+    for name in ("0", "1", "2"):
+        write(tmp_path / "set" / name / "a.bin", drawn(int(name)))
+    manifest = Bundle.open(bundle).manifest
+    write_manifest(bundle, dataclasses.replace(manifest, classes=[f"x{i}" for i in range(3)], labels="text-order"))
+    (tmp_path / "set" / "2").rename(tmp_path / "set" / "c")
+    (tmp_path / "set" / "notes.txt").touch()
+
+    def labels(*arguments: str) -> list[str]:
+        code, out, err = run("run", bundle, tmp_path / "set", "--json", *arguments)
+        assert code == 0, err
+        assert "1 entry was passed over, as data files are not hidden and have other suffixes: 1 with .txt" in err
+        return [row["label"] for row in json.loads(out)["windows"]]
+
+    assert labels() == ["x0", "x1", "x2"]
+    code, _, err = run("run", bundle, tmp_path / "set", "--labels", "numbers")
+    assert code == 2
+    assert (
+        "the folder 'c' is not a class of the network (0 to 2); rename or remove it, or choose another rule with" in err
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.dataset import load, shape_of
@@ -84,16 +85,71 @@ def test_files_that_are_no_archive_are_refused(tmp_path, content, message):
         load(path, IMAGES, named(10))
 
 
-def test_a_single_array_and_pickled_objects_are_refused(tmp_path):
-    np.save(tmp_path / "one.npy", GOOD)
+def test_pickled_objects_are_refused(tmp_path):
     np.savez(tmp_path / "objects.npz", images=np.array([object()], object))
-    messages = {
-        "one.npy": "is not an .npz file, or it is damaged",
-        "objects.npz": "has an array of Python objects; save",
-    }
-    for name, message in messages.items():
-        with pytest.raises(BadInput, match=message):
-            load(tmp_path / name, IMAGES, named(10))
+    with pytest.raises(BadInput, match="has an array of Python objects; save"):
+        load(tmp_path / "objects.npz", IMAGES, named(10))
+
+
+def other(folder: Path, name: str) -> Path:
+    """A file, or a folder, that is often given in place of data."""
+    path = folder / name
+    if name == "net.bundle":
+        path.mkdir()
+        (path / "manifest.json").touch()
+    elif name.endswith((".pth", ".npz")):
+        torch.save({"w": torch.zeros(1)}, path)
+    elif name.endswith(".npy"):
+        np.save(path, GOOD)
+    else:
+        path.write_bytes(
+            {"png": b"\x89PNG\r\n\x1a\n123", "jpg": b"\xff\xd8\xff\xe0abc"}.get(name[-3:], b"#!AER-DAT2.0\r\n")
+        )
+    return path
+
+
+TAKES = {
+    IMAGES: r"the network takes an \.npz with 'images' \[N, 1, 4, 4\]$",
+    FRAMES: r"the network takes recordings of events, or an \.npz with 'frames' \[N, 3, 2, 4, 5\]$",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "contract", "kind"),
+    [
+        ("net.pth", FRAMES, "a checkpoint of PyTorch"),
+        ("net.npz", FRAMES, "a checkpoint of PyTorch"),
+        ("net.pth", IMAGES, "a checkpoint of PyTorch"),
+        ("cat.png", IMAGES, r"a picture \(PNG\)"),
+        ("cat.jpg", FRAMES, r"a picture \(JPEG\)"),
+        ("net.onnx", FRAMES, "an ONNX model"),
+        ("one.npy", IMAGES, r"a single array \(.npy\)"),
+        ("a.aedat", IMAGES, "a recording of events"),
+        ("a.bin", IMAGES, "a recording of events"),
+    ],
+)
+def test_what_is_no_data_of_the_network_is_named(tmp_path, name, contract, kind):
+    with pytest.raises(BadInput, match=f"{name} is {kind}; {TAKES[contract]}"):
+        load(other(tmp_path, name), contract, named(10))
+    if name.endswith(("pth", "png", "onnx")):
+        with pytest.raises(BadInput, match=f"{name} is {kind}, not data; give recordings of events, or an .npz of"):
+            shape_of(tmp_path / name)
+
+
+def test_a_bundle_and_a_folder_of_pictures_are_no_data(tmp_path):
+    with pytest.raises(BadInput, match=r"net\.bundle is a bundle, not a folder of data; give the files"):
+        load(other(tmp_path, "net.bundle"), FRAMES, named(10))
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        other(tmp_path / "pictures", f"{i}.png")
+    with pytest.raises(BadInput, match=r"is a folder without data files; their suffixes are .*; it has 3 with \.png$"):
+        load(tmp_path / "pictures", IMAGES, named(10))
+
+
+def test_events_of_atis_may_begin_like_anything(tmp_path):
+    """Here like a pickle: an event in column 128, row 2."""
+    (tmp_path / "a.bin").write_bytes(bytes([0x80, 2, 0, 0, 1]))
+    assert len(load(tmp_path / "a.bin", InputContract.frames(1, 256, 256), named(2))) == 1
 
 
 @pytest.mark.parametrize(
