@@ -27,7 +27,6 @@ from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.data.recordings import DataOptions
-from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput, Unavailable, check_choice
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence import golden, stimulus
@@ -122,11 +121,6 @@ class _Evidence:
     original: Predictions
     shown: anytime.ShownWindows
 
-    @property
-    def windows(self) -> Windows:
-        """The windows that are classified: the data, or the golden windows if no data is given."""
-        return self.data or self.golden.samples
-
 
 def verify(path: Path, options: VerifyOptions | None = None, progress: Progress | None = None) -> Verified:
     """Check a bundle's hashes and prove parity on its golden vectors. Needs numpy, and ONNX Runtime or TensorRT.
@@ -147,7 +141,8 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
     manifest = opened.manifest
     anytime.check(options.anytime, manifest.input)
     evidence = _evidence(opened, options)
-    for line in fewer_windows({"samples": options.samples, "anytime": options.anytime}, len(evidence.windows)):
+    there = len(evidence.data or evidence.golden.samples)
+    for line in fewer_windows({"samples": options.samples, "anytime": options.anytime}, there):
         progress.note(line)
     conformance.check(path, manifest.signature)
     names, not_run = _backends(opened, options)
