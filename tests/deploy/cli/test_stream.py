@@ -543,6 +543,22 @@ def test_a_table_of_events_answers_as_the_file(run, bundle, recording, events, t
     assert f"a.npy: {remark}" in err.splitlines()
 
 
+def test_a_topic_of_a_file_with_two_cameras(run, bundle, recording, events, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    file, windows = tmp_path / "a.h5", ("--window", "200ms", "--time-unit", "us")
+    with h5py.File(file, "w") as made:
+        for camera, part in (("left", events[:100]), ("right", events)):
+            for name in "txyp":
+                made[f"{camera}/{name}"] = getattr(part, name)
+    code, _, err = run("stream", bundle, file, *MAX, *ALL, *windows)
+    said = f"error: {file} has events in left, right; choose one of them with --topic"
+    assert (code, err.splitlines()[-1]) == (2, said)
+    code, out, err = run("stream", bundle, file, *MAX, *ALL, *windows, "--topic", "right")
+    assert code == 0, err
+    expected, _ = told(run("stream", bundle, recording, *MAX, *ALL, "--window", "200ms")[1])
+    assert unmeasured(told(out)[0]) == unmeasured(expected)
+
+
 @pytest.mark.parametrize(("windows", "code"), [((), 2), (("--window", "5ms"), 0)])
 def test_a_source_without_an_event(run, bundle, tmp_path, monkeypatch, windows, code):
     (tmp_path / "none.bin").touch()

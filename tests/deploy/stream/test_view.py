@@ -64,6 +64,13 @@ def test_the_view_fits(seen, size, classes):
         assert max(map(len, lines)) <= size[0]
 
 
+def test_the_view_says_why_nothing_comes(seen, monkeypatch):
+    """A terminal that the view fills shows no notes."""
+    assert drawing(seen, 120, 30)[-4] == ""
+    monkeypatch.setattr(Fed, "warnings", ("an old one", "a datagram was left out: byte 0: the first line is not ..."))
+    assert drawing(seen, 120, 30)[-4] == "a datagram was left out: byte 0: the first line is not ..."
+
+
 def test_the_view_says_what_there_is(seen, events):
     seen.buffer.dropped = 1234
     seen.recent.append((time.monotonic(), events))

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from tcja_runtime.data import class_folders
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, ReadOptions, recording
 from tcja_runtime.events.sources import open_source
@@ -256,7 +258,13 @@ def test_a_bag_is_a_data_file_and_a_source(ros, bag, tmp_path):
     path = bag({"/events": [packet(ros, cut(EVENTS, [])[0], 0)]})
     (tmp_path / "set" / "3").mkdir(parents=True)
     inside = Path(shutil.move(path, tmp_path / "set" / "3" / "bag"))
-    assert class_folders.data_files(tmp_path / "set") == [inside]
-    assert class_folders.data_files(inside) == [inside]
+    assert class_folders.data_files(tmp_path / "set").files == [inside]
+    assert class_folders.data_files(inside).files == [inside]
+    contract = InputContract.frames(4, 720, 1280)
+    labelled, alone = (load(each, contract, [str(n) for n in range(5)]) for each in (tmp_path / "set", inside))
+    assert (labelled.labels.tolist(), alone.labels) == ([3], None)
+    for data in (labelled, alone):
+        assert next(data.batches(1)).sum() == len(EVENTS)
+        assert data.digest == labelled.digest
     source = open_source(str(inside), speed=float("inf"))
     assert listed(Events.joined(source.runs(threading.Event()))) == EVENTS

@@ -54,8 +54,9 @@ class Evt21(Evt2):
         rows, is_time = np.flatnonzero(kind <= 1), kind == 8
         t = value_at(self._high_times(upper[is_time], 28), is_time, rows) << 6
         masks = (words[rows] & np.uint64(2**_COLUMNS - 1)).astype(np.uint32)
-        bits = np.unpackbits(masks.astype("<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
-        each, columns = np.nonzero(bits)  # of every event: its word, and its column after the first of the word
+        bits = np.unpackbits(masks.astype("<u4").view(np.uint8), bitorder="little").view(np.bool_)
+        # Of every event: its word, and its column after the first of the word.
+        each, columns = np.divmod(np.flatnonzero(bits), _COLUMNS)
         rows, found = rows[each], upper[rows][each]
         t = t[each] + (found >> 22 & 0x3F)
         x = (found >> 11 & 0x7FF).astype(np.int64) + columns
