@@ -20,6 +20,7 @@ from tcja_runtime.events.sources import open_source
 
 from ...streams import aedat2, atis, drawn, same
 from . import writers
+from .reading import listed
 
 SENSOR = (128, 128)
 
@@ -325,6 +326,22 @@ def test_why_nothing_comes_is_known_while_it_is_waited_for(read, form, body, dam
     assert reading.source.damaged == damaged
     counted = "the first datagram that was left out: byte 0: the first line is not #!AER-DAT2.0"
     assert list(reading.source.remarks) == [counted if damaged else said.replace("9", "27", 1)]
+
+
+def test_jaer_s_datagrams_after_a_header_that_was_sent_once(read):
+    """As docs/how-to/live.md says it: without sequence numbers, the header from another program."""
+    events = [(1000 * n, 345 - n, 259 - n, n % 2) for n in range(200)]
+    reading = read("udp://127.0.0.1:0", form="aedat2")
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as header,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as jaer,
+    ):
+        header.sendto(b"#!AER-DAT2.0\r\n# AEChip: Davis346red\r\n#End Of ASCII Header\r\n", port(reading))
+        for at in range(0, 200, 50):
+            body = b"".join(struct.pack(">II", n << 22 | n << 12 | p << 11, t) for n, (t, _, _, p) in enumerate(events))
+            jaer.sendto(body[8 * at : 8 * at + 400], port(reading))
+    assert listed(reading.until(200)) == events
+    assert (reading.source.damaged, reading.source.sensor) == (0, (260, 346))
 
 
 def test_a_pipe_of_words_without_a_time(read, fifo):
