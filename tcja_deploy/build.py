@@ -15,6 +15,7 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO, Target
 from tcja_runtime.errors import Unavailable, check_choice
 from tcja_runtime.files.staging import restaged
+from tcja_runtime.machine.jetpack import how_to_get
 from tcja_runtime.tensorrt import build as builder
 from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
 
@@ -43,10 +44,7 @@ def build(path: Path, target: str, options: BuildOptions, progress: Progress | N
     progress = progress or silent()
     chosen = chosen_target(target, options)
     if chosen is None:
-        raise Unavailable(
-            "no TensorRT is installed for this Python: on a Jetson use a virtual environment made with "
-            "--system-site-packages, which sees JetPack's; elsewhere run 'pip install tensorrt' (or tensorrt-rtx)"
-        )
+        raise Unavailable(f"no TensorRT is installed for this Python: {how_to_get('tensorrt')}")
     with progress.step("check the hashes"):
         opened = Bundle.open(path, any_engine=True)
     with restaged(path) as folder:

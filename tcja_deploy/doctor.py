@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import platform
+from collections.abc import Mapping
 
-from tcja_deploy.packages import producer, version
+from tcja_deploy.packages import EXTRAS, producer
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.choices import ENGINE_TARGETS
 from tcja_runtime.events import FORMATS
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.conditions import power_mode
 from tcja_runtime.machine.gpu import free_memory, gpu, gpu_clocks, swap
-from tcja_runtime.machine.jetpack import OLDEST_TENSORRT, System
+from tcja_runtime.machine.jetpack import System
+from tcja_runtime.machine.versions import OLDEST, too_old, version
 from tcja_runtime.tensorrt.plugin import NEVER_RUN, nvrtc
-
-_EXPORT = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,24 +64,33 @@ def _verify() -> Finding:
         )
     if not found:
         return Finding(what, False, "onnxruntime is not installed", "pip install onnxruntime")
-    return Finding(what, True, _listed(found))
+    return _dated(what, found, f"pip install -U {next(iter(found))}")
+
+
+def _dated(what: str, found: Mapping[str, str], fix: str) -> Finding:
+    """Return that this machine has an ability, unless one of its packages, given with their versions, is too old."""
+    old = [words for name, number in found.items() if (words := too_old(name, number))]
+    return Finding(what, False, "; ".join(old), fix) if old else Finding(what, True, _listed(found))
 
 
 def _export() -> Finding:
-    found = {name: version(name) for name in _EXPORT}
+    what, found = "export checkpoints", {name: version(name) for name in EXTRAS["export"]}
     missing = [name for name, number in found.items() if number is None]
     if missing:
         fix = "pip install 'tcja-deploy[export]'"
-        return Finding("export checkpoints", False, f"{', '.join(missing)} not installed", fix)
-    return Finding("export checkpoints", True, _listed(found))
+        return Finding(what, False, f"{', '.join(missing)} not installed", fix)
+    return _dated(what, {name: number or "" for name, number in found.items()}, "pip install -U 'tcja-deploy[export]'")
 
 
 def _engine(package: str, what: str) -> Finding:
-    number = _tensorrt(package)
+    number, system = _tensorrt(package), jetpack.system()
+    if system and package == "tensorrt-rtx":
+        return Finding(what, False, "for desktop RTX GPUs; a board builds its own engines with tensorrt")
     if number is None:
-        system = jetpack.system()
-        fix = _VENV if system and package == "tensorrt" else f"pip install {package}"
+        fix = _VENV if system else f"pip install {package}"
         return Finding(what, False, f"{package} is not installed for this Python", fix)
+    if old := too_old(package, number):
+        return Finding(what, False, old, "" if system else f"pip install -U {package}")
     if package == "tensorrt" and gpu() is None:
         return Finding(what, False, f"{package} {number} is installed, but its builder needs a GPU")
     return Finding(what, True, f"{package} {number}")
@@ -113,10 +122,10 @@ def _recordings() -> list[Finding]:
     found = [Finding("read event recordings", True, f"with numpy alone: {'; '.join(alone)}")]
     for each in FORMATS.values():
         if each.package is not None:
-            number = version(each.package)
-            detail = f"{each.package} {number}" if number else f"{each.package} is not installed"
-            fix = "" if number else f"pip install {each.package}"
-            found.append(Finding(f"read {each.title}", number is not None, detail, fix))
+            what, number = f"read {each.title}", version(each.package)
+            missing = Finding(what, False, f"{each.package} is not installed", f"pip install {each.package}")
+            dated = _dated(what, {each.package: number or ""}, f"pip install -U {each.package}")
+            found.append(missing if number is None else dated)
     return found
 
 
@@ -130,14 +139,19 @@ def _tensorrt(package: str) -> str | None:
 def _run_engines() -> Finding:
     """Return whether engines can run: they need a GPU, TensorRT's Python module and NVIDIA's CUDA binding."""
     what, system = "run engines on the GPU", jetpack.system()
-    found = [package for package in ENGINE_TARGETS if _tensorrt(package)]
+    numbers = {package: _tensorrt(package) for package in ENGINE_TARGETS}
+    found = [name for name, number in numbers.items() if number and not too_old(name, number)]
     binding, wanted = version("cuda-bindings"), _binding(system)
     if gpu() is None:
         return Finding(what, False, "no GPU was found")
     if not found:
-        return Finding(what, False, "no TensorRT is installed for this Python", _VENV if system else "")
+        old = [words for name, number in numbers.items() if number and (words := too_old(name, number))]
+        detail = "; ".join(old) or "no TensorRT is installed for this Python"
+        return Finding(what, False, detail, _VENV if system and not old else "")
     if binding is None:
         return Finding(what, False, "NVIDIA's CUDA binding is not installed", wanted)
+    if outdated := too_old("cuda-bindings", binding):
+        return Finding(what, False, outdated, wanted)
     if system and system.jetpack and binding.partition(".")[0] != system.jetpack.cuda.partition(".")[0]:
         detail = f"cuda-bindings {binding} is for another CUDA; {system.title} has CUDA {system.jetpack.cuda}"
         return Finding(what, False, detail, wanted)
@@ -167,7 +181,7 @@ def _board() -> list[Finding]:
 
 
 _UNTRIED = "no release of tcja-deploy has been run on a Jetson yet"
-_VENV = "python3 -m venv --system-site-packages .venv, which sees JetPack's TensorRT; install tcja-deploy in it"
+_VENV = f"{jetpack.SEES_SYSTEM}, which sees JetPack's TensorRT; install tcja-deploy in it"
 _INT8 = Finding(
     "build every int8 network",
     False,
@@ -186,7 +200,7 @@ def _jetpack(system: System) -> Finding:
     if known.supported:
         return Finding(what, True, f"{has}; {_UNTRIED}")
     newer = [row.name for row in jetpack.JETPACKS if row.supported and system.chip in row.chips]
-    oldest = ".".join(map(str, OLDEST_TENSORRT))
+    oldest = ".".join(map(str, OLDEST["tensorrt"]))
     fix = f"install JetPack {newer[0]} or later" if newer else "run models in ONNX Runtime; NVIDIA has no newer JetPack"
     return Finding(what, False, f"{has}; engines need TensorRT {oldest} or later", fix)
 
@@ -225,5 +239,5 @@ def _gib(count: int | None) -> str:
     return "an unknown amount" if count is None else f"{count / 2**30:.1f} GiB"
 
 
-def _listed(found: dict[str, str] | dict[str, str | None]) -> str:
+def _listed(found: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in found.items())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import platform
 from collections.abc import Iterator
 
 from tcja_runtime.errors import REMOVED, BadInput, Unavailable, in_a_folder
+from tcja_runtime.machine.versions import too_old, version
 
 PACKAGE = "tcja-deploy"
+EXTRAS = {"export": ("torch", "onnx", "onnxscript", "onnx-graphsurgeon", "safetensors")}
+"""For each extra of tcja-deploy that a command needs as a whole, its packages except ONNX Runtime."""
+
 TOOLS = (
     "numpy",
     "torch",
@@ -21,14 +24,6 @@ TOOLS = (
     "tensorrt",
     "tensorrt-rtx",
 )
-
-
-def version(distribution: str) -> str | None:
-    """Return the version of a package; None if it is not installed."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def producer() -> str:
@@ -50,11 +45,14 @@ def needs(extra: str) -> Iterator[None]:
         extra: the name of the extra, such as "export".
 
     Raises:
-        Unavailable: an import in the context failed, because a package is not installed.
+        Unavailable: a package is too old, or an import in the context failed, because it is not installed.
         BadInput: the current folder was removed. Libraries of torch end the process then.
     """
     if not in_a_folder():
         raise BadInput(REMOVED)
+    for package in EXTRAS.get(extra, ()):
+        if old := too_old(package, version(package)):
+            raise Unavailable(f"{old}: run \"pip install -U 'tcja-deploy[{extra}]'\"")
     try:
         yield
     except ModuleNotFoundError as error:

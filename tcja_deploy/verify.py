@@ -276,25 +276,26 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
         Unavailable: this machine can run neither ONNX Runtime nor an engine of the bundle.
     """
     check_choice("backend", options.backend, (AUTO, *BACKENDS))
-    names, not_run = [], []
+    names: list[str] = []
     found = engines(opened, trust_engine=options.trust_engine)
     if options.backend != AUTO:
         refusals = [engine.refusal() for engine in found if engine.target == options.backend]
-        return [options.backend], [str(refusal) for refusal in refusals if refusal]
+        return [options.backend], [refusal.skipped for refusal in refusals if refusal]
     try:
         onnxruntime.require()
         names.append("onnxruntime")
     except Unavailable as error:
         missing = error
+    unfit = []
     for engine in found:
         refusal = engine.refusal()
         if refusal:
-            not_run.append(str(refusal))
+            unfit.append(refusal)
         elif engine.target not in names:
             names.append(engine.target)
     if not names:
-        raise Unavailable("; and ".join([*not_run[:1], str(missing)]))
-    return names, not_run
+        raise Unavailable("; and ".join(map(str, [*unfit[:1], missing])))
+    return names, [each.skipped for each in unfit]
 
 
 def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:

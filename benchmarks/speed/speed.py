@@ -27,7 +27,7 @@ from benchmarks import drawn
 from benchmarks.speed import contest, growth, page
 from benchmarks.speed.contest import Subject
 from benchmarks.speed.runners import FLOOR, OURS, PLAIN
-from tcja_deploy.packages import tools, version
+from tcja_deploy.packages import tools
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.networks import NETWORKS
@@ -37,6 +37,7 @@ from tcja_runtime.data import dataset
 from tcja_runtime.data.windows import random_windows
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.machine.versions import version
 from tcja_runtime.tensorrt import build
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion_mnist"

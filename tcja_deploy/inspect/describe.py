@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.errors import BadInput
@@ -86,12 +87,16 @@ def _bundle(path: Path) -> Facts:
         "created": manifest.created,
         "producer": manifest.producer,
         "layers": [_layer(layer) for layer in manifest.layers],
-        "engines": [
-            {"engine": name, **{k: getattr(info, k) for k in ("precision", "batch", "layers", "bytes")}}
-            for name, info in manifest.engines.items()
-        ],
+        "engines": [_engine(engine) for engine in reversed(engines(bundle))],
         "files": [{"file": name, **fact} for name, fact in bundle.files.items()],
     }
+
+
+def _engine(engine: Engine) -> Facts:
+    info, refusal = engine.info, engine.refusal()
+    here = "yes" if refusal is None else refusal.skipped.partition("skipped: ")[2]
+    facts = {"precision": info.precision, "batch": info.batch, "layers": info.layers, "bytes": info.bytes}
+    return {"engine": engine.name, **facts, "runs_here": here}
 
 
 def _streaming(manifest: Manifest) -> str:

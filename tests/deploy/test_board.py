@@ -14,6 +14,7 @@ import pytest
 
 from tcja_deploy.export import pipeline, request
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.machine import jetpack
 
 from .. import networks
 from ..runtime.bundle.sealing import reseal
@@ -254,7 +255,7 @@ def test_engines_that_are_left_out_are_named(run, simulated, bundle):
     said = json.loads(out)
     assert code == 0
     assert [found["engine"] for found in said["engines"]] == ["nvidia-simulated-sm87-trt10.3.0-tf32"]
-    assert ["fp32 was built for nvidia-simulated-sm87, this is" in line for line in said["not_run"]] == [True]
+    assert ["fp32 skipped: it was built for nvidia-simulated-sm87, this" in line for line in said["not_run"]] == [True]
 
 
 @pytest.mark.slow
@@ -317,6 +318,73 @@ def test_no_gpu_is_said(run, built, simulated):
         "was built for nvidia-simulated-sm87, and no GPU was found on this machine: run it, or 'tcja-deploy build"
         in err
     )
+
+
+@pytest.fixture
+def jetson(tmp_path, monkeypatch) -> None:
+    """The files of a Jetson, with the simulated GPU as the GPU of the board."""
+    release = tmp_path / "nv_tegra_release"
+    release.write_text("# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic, EABI: aarch64\n")
+    monkeypatch.setattr(jetpack, "RELEASE", release)
+
+
+DESKTOP = "sm80-sm86-sm89-sm120-rtx1.7.1-fp32-b1"
+"""The name of an engine for desktop GPUs."""
+
+
+@pytest.fixture
+def desktop(built) -> Path:
+    """A bundle that comes from a desktop: with an engine of TensorRT-RTX alone."""
+    manifest = Bundle.open(built).manifest
+    ((name, info),) = manifest.engines.items()
+    (built / "engines" / name).rename(built / "engines" / DESKTOP)
+    moved = dataclasses.replace(info, module="tensorrt_rtx", device="sm80-sm86-sm89-sm120", version="1.7.1")
+    write_manifest(built, dataclasses.replace(manifest, engines={DESKTOP: moved}))
+    return built
+
+
+@pytest.mark.parametrize("command", ["verify", "run", "bench", "inspect"])
+def test_a_desktop_s_engine_on_a_board_is_a_quiet_line(run, simulated, jetson, desktop, command):
+    """Nothing is to be installed for it."""
+    more = {"verify": ["--json"], "run": [desktop / "golden.npz"], "bench": ["--seconds", 0.1, "--warm-up", 0]}
+    code, out, err = run(command, desktop, *more.get(command, []))
+    assert code == 0, err
+    said = " ".join((out + err).split())
+    if command == "inspect":
+        code, out, _ = run("inspect", desktop, "--json")
+        (engine,) = json.loads(out)["engines"]
+        said = f"engine {DESKTOP} skipped: {engine['runs_here']}"
+    line = f"engine {DESKTOP} skipped: for desktop RTX GPUs; 'tcja-deploy build {desktop}' makes one for this board"
+    assert line in said
+    assert "pip install" not in said
+    assert "error" not in said
+
+
+def test_asking_for_a_desktop_s_engine_on_a_board_is_an_error(run, simulated, jetson, desktop):
+    code, _, err = run("run", desktop, desktop / "golden.npz", "--backend", "tensorrt-rtx")
+    why = f"is for desktop RTX GPUs; 'tcja-deploy build {desktop}' makes one for this board"
+    assert (code, err.splitlines()[-1]) == (3, f"error: engine {DESKTOP} {why}")
+
+
+def test_an_engine_without_a_gpu_is_a_quiet_line(run, simulated, built):
+    simulated.setenv("SIMULATED_GPU", "")
+    (name,) = Bundle.open(built).manifest.engines
+    code, _, err = run("run", built, built / "golden.npz")
+    assert code == 0
+    assert f"engine {name} skipped: for a machine with a GPU" in err.splitlines()
+    assert json.loads(run("verify", built, "--json")[1])["not_run"] == [
+        f"engine {name} skipped: for a machine with a GPU"
+    ]
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx"])
+def test_how_to_get_tensorrt_is_true_of_this_machine(monkeypatch, tmp_path, target):
+    monkeypatch.setattr(jetpack, "RELEASE", tmp_path / "none")
+    assert jetpack.how_to_get(target) == f"run 'pip install {target}'"
+    monkeypatch.setattr(jetpack, "RELEASE", tmp_path)
+    (tmp_path / "release").write_text("# R36 (release), REVISION: 4.3")
+    monkeypatch.setattr(jetpack, "RELEASE", tmp_path / "release")
+    assert "pip install" not in jetpack.how_to_get(target)
 
 
 def damage(bundle, how: str) -> None:
@@ -477,7 +545,7 @@ def test_an_old_tensorrt_is_refused(run, simulated, bundle):
     code, _, err = run("build", bundle, "--target", "tensorrt")
     assert code == 3
     assert err.splitlines()[-1].startswith(
-        "error: TensorRT 8.6.2 is too old, 10.3 is needed: JetPack 6.1 or later has it"
+        "error: tensorrt 8.6.2 is too old, 10.3 is needed: install a newer one; on a Jetson, "
     )
 
 

@@ -186,3 +186,30 @@ def test_another_machine_hears_nothing_of_jetsons(tmp_path, monkeypatch):
         'pip install "cuda-bindings==12.*" for CUDA 12, "cuda-bindings==13.*" for CUDA 13'
     )
     assert conditions.power_mode() is None
+
+
+@pytest.mark.parametrize(
+    ("package", "number", "what", "detail"),
+    [
+        ("onnxruntime", "1.20.1", "verify bundles", "onnxruntime 1.20.1 is too old, 1.21 is needed"),
+        ("tensorrt", "10.2.0", "build engines for this machine's GPU", "tensorrt 10.2.0 is too old, 10.3 is needed"),
+        ("tensorrt", "10.2.0", "run engines on the GPU", "tensorrt 10.2.0 is too old, 10.3 is needed"),
+        ("cuda-bindings", "12.6.0", "run engines on the GPU", "cuda-bindings 12.6.0 is too old, 12.8 is needed"),
+        ("aedat", "1.0", "read AEDAT 4", "aedat 1.0 is too old, 2.2 is needed"),
+        ("h5py", "2.9", "read HDF5", "h5py 2.9 is too old, 3.8 is needed"),
+        ("torch", "1.13.1+cu117", "export checkpoints", "torch 1.13.1+cu117 is too old, 2.8 is needed"),
+    ],
+)
+def test_a_package_that_commands_refuse_is_no_ability(board, monkeypatch, package, number, what, detail):
+    """The commands take the oldest versions from the same table (`tcja_runtime.machine.versions`)."""
+    installed = dict.fromkeys(("torch", "onnx", "onnxscript", "onnx-graphsurgeon", "safetensors"), "99")
+    board.versions.update({**installed, package: number})
+    monkeypatch.setattr(doctor.onnxruntime, "version", board.versions.get)
+    found = next(finding for name, finding in board.found().items() if name.startswith(what))
+    assert (found.able, found.detail) == (False, detail)
+
+
+def test_a_board_hears_nothing_of_desktop_gpus(board):
+    found = board.found()["build engines for desktop RTX GPUs, without a GPU"]
+    assert (found.able, found.fix) == (False, "")
+    assert found.detail == "for desktop RTX GPUs; a board builds its own engines with tensorrt"

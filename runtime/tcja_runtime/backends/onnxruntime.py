@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import io
 import os
 import re
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
+from tcja_runtime.machine.versions import too_old, version
 from tcja_runtime.model_file.subgraph import Dimensions, part
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -36,19 +36,11 @@ _REFUSED = re.compile(r"CUD\w+ failure \d+: [^;]*[^;\s]")
 _LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "PosixThread", "CUDA")
 """Words in errors of ONNX Runtime. If an error has one of them, this version or this machine cannot run the model."""
 
-OLDEST = (1, 21)
-"""The oldest version of ONNX Runtime. Older ones do not find the weights of a model that is passed as bytes."""
-
 
 def installed() -> dict[str, str]:
     """Returns the version of each installed package of `PACKAGES`, by the name of the package."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: version(name) for name in PACKAGES}
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def require() -> Any:
@@ -63,10 +55,9 @@ def require() -> Any:
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
             "run 'pip uninstall onnxruntime onnxruntime-gpu', then install one of them"
         )
-    for name, version in found.items():
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-            oldest = ".".join(map(str, OLDEST))
-            raise Unavailable(f"{name} {version} is too old, {oldest} is needed: run 'pip install -U {name}'")
+    for name, number in found.items():
+        if old := too_old(name, number):
+            raise Unavailable(f"{old}: run 'pip install -U {name}'")
     try:
         import onnxruntime
     except (ImportError, OSError) as error:

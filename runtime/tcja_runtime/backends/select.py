@@ -7,9 +7,9 @@ import dataclasses
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
-from tcja_runtime.bundle.engines import Engine, engines, require
+from tcja_runtime.bundle.engines import Engine, Unfit, engines, require
 from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
-from tcja_runtime.errors import BadInput, TcjaError, Unavailable, check_choice
+from tcja_runtime.errors import BadInput, Unavailable, check_choice
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.tensorrt.plugin import AT_RUN_TIME
 from tcja_runtime.tensorrt.session import TensorRtEngine
@@ -52,11 +52,11 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
     if name in PROVIDERS:
         return _onnxruntime(bundle, name)
     found = [engine for engine in engines(bundle, trust_engine=trust_engine) if name in (AUTO, engine.target)]
-    refusals: list[TcjaError] = []
+    refusals: list[Unfit] = []
     for engine in found:
         refusal = engine.refusal()
         if refusal is None:
-            return _engine(engine, [str(each) for each in refusals])
+            return _engine(engine, [each.skipped for each in refusals])
         refusals.append(refusal)
     if name != AUTO:
         if refusals:
@@ -65,7 +65,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
             f"{bundle.path} has no {name} engine: run 'tcja-deploy build {bundle.path} --target {name}' here"
         )
     try:
-        return dataclasses.replace(_onnxruntime(bundle, "onnxruntime"), passed_over=[str(each) for each in refusals])
+        return dataclasses.replace(_onnxruntime(bundle, "onnxruntime"), passed_over=[each.skipped for each in refusals])
     except Unavailable as error:
         if refusals:
             raise Unavailable(f"{refusals[0]}; and {error}") from error

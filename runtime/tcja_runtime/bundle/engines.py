@@ -21,11 +21,29 @@ from tcja_runtime import records
 from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
-from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
+from tcja_runtime.errors import BadInput, Unavailable, user_error
+from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.gpu import Gpu, gpu
+from tcja_runtime.machine.versions import too_old
 
 ENGINE = "model.engine"
 _AMPERE = 80
+
+
+class Unfit(Unavailable):
+    """An engine cannot be loaded on this machine.
+
+    Args:
+        message: the text of the error, for a user who asked for this engine.
+        skipped: a line without alarm, for a user who did not ask for it.
+
+    Attributes:
+        skipped: as given.
+    """
+
+    def __init__(self, message: str, skipped: str) -> None:
+        super().__init__(message)
+        self.skipped = skipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,32 +91,38 @@ class Engine:
             raise BadInput(f"{self.file} was changed after it was built; {self._again}")
         return content
 
-    def refusal(self) -> TcjaError | None:
+    def refusal(self) -> Unfit | None:
         """Returns an error with the reason why this machine cannot load the engine, and what to do.
 
         Returns None if this machine can load the engine.
         """
         if self.info.model_sha256 != sha256(self._bundle / (MODEL if self.info.plugin else PLAIN_MODEL)):
-            return Unavailable(f"engine {self.name} was built from another model than this bundle's; {self._again}")
+            return self._unfit(f"was built from another model than this bundle's; {self._again}")
+        found = gpu()
+        if self.target == "tensorrt-rtx" and jetpack.system():
+            again = f"'tcja-deploy build {self._bundle}' makes one for this board"
+            return self._unfit(f"is for desktop RTX GPUs; {again}", f"for desktop RTX GPUs; {again}")
+        if found is None:
+            return self._unfit(
+                f"was built for {self.info.device}, and no GPU was found on this machine: run "
+                f"it, or 'tcja-deploy build {self._bundle}', on a machine that has that GPU",
+                "for a machine with a GPU",
+            )
         try:
             here = str(require(self.target).__version__)
         except Unavailable as error:
-            return Unavailable(f"engine {self.name} cannot be loaded: {error}")
+            return self._unfit(f"cannot be loaded: {error}")
         if not self._takes_version(here):
-            return Unavailable(
-                f"engine {self.name} was built with {self.target} {self.info.version}, this machine has {here}; "
-                f"{self._again}"
-            )
-        found = gpu()
-        if found is None:
-            return Unavailable(
-                f"engine {self.name} was built for {self.info.device}, and no GPU was found on this machine: run "
-                f"it, or 'tcja-deploy build {self._bundle}', on a machine that has that GPU"
+            return self._unfit(
+                f"was built with {self.target} {self.info.version}, this machine has {here}; {self._again}"
             )
         if not self._takes_gpu(found):
             again = self._build_with("tensorrt")  # with TensorRT-RTX, another build is for the same GPUs
-            return Unavailable(f"engine {self.name} was built for {self.info.device}, this is {found.slug}; {again}")
+            return self._unfit(f"was built for {self.info.device}, this is {found.slug}; {again}")
         return None
+
+    def _unfit(self, why: str, quiet: str = "") -> Unfit:
+        return Unfit(f"engine {self.name} {why}", f"engine {self.name} skipped: {quiet or f'it {why}'}")
 
     def _takes_version(self, version: str) -> bool:
         here, built = _numbers(version), _numbers(self.info.version)
@@ -159,11 +183,14 @@ def require(target: str) -> Any:
     """
     module = ENGINE_TARGETS[target]
     if importlib.util.find_spec(module) is None:
-        raise Unavailable(f"{target} is not installed: run 'pip install {target}'; on a Jetson JetPack has it")
+        raise Unavailable(f"{target} is not installed for this Python: {jetpack.how_to_get(target)}")
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except (ImportError, OSError) as error:
         raise user_error(error) or error from error
+    if old := too_old(target, str(found.__version__)):
+        raise Unavailable(f"{old}: install a newer one; on a Jetson, JetPack 6.1 or later has it")
+    return found
 
 
 def _read(sidecar: Path) -> EngineInfo:

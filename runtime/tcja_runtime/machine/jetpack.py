@@ -14,11 +14,9 @@ import re
 from pathlib import Path
 
 from tcja_runtime.machine.gpu import chip
+from tcja_runtime.machine.versions import too_old
 
 RELEASE = Path("/etc/nv_tegra_release")
-OLDEST_TENSORRT = (10, 3)
-"""The oldest version of TensorRT that builds engines here. Older versions do not support strongly typed networks."""
-
 ORIN, XAVIER, THOR = "tegra234", "tegra194", "tegra264"
 
 _SYSTEM_PACKAGES = Path("/usr/lib")
@@ -52,8 +50,8 @@ class JetPack:
 
     @property
     def supported(self) -> bool:
-        """Whether the TensorRT of this release is new enough to build engines (`OLDEST_TENSORRT`)."""
-        return tuple(int(part) for part in self.tensorrt.split(".")[:2]) >= OLDEST_TENSORRT
+        """Whether the TensorRT of this release is new enough to build engines."""
+        return too_old("tensorrt", self.tensorrt) is None
 
     @property
     def cuda_binding(self) -> str:
@@ -131,6 +129,19 @@ def l4t(text: str) -> L4t | None:
 def jetpack(release: L4t) -> JetPack | None:
     """Returns the JetPack that a release of Jetson Linux belongs to; None if the release is not in `JETPACKS`."""
     return next((row for row in JETPACKS if row.first <= release <= row.last), None)
+
+
+SEES_SYSTEM = "python3 -m venv --system-site-packages .venv"
+"""The command that makes an environment which sees JetPack's TensorRT."""
+
+
+def how_to_get(package: str) -> str:
+    """Returns how TensorRT's package "tensorrt" or "tensorrt-rtx" is installed on this machine, for messages."""
+    if system() is None:
+        return f"run 'pip install {package}'"
+    if package == "tensorrt-rtx":
+        return "it is for desktop RTX GPUs; on this board, use TensorRT (`target` tensorrt)"
+    return f"JetPack has it; install tcja-deploy in an environment that sees it: {SEES_SYSTEM}"
 
 
 def has_tensorrt() -> bool:

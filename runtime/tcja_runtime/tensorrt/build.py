@@ -22,6 +22,7 @@ from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.files import journal
+from tcja_runtime.machine.jetpack import how_to_get
 
 LARGEST_BATCH = 1024
 """The largest batch size. More windows do not fit into the memory of any board, or into TensorRT's largest tensor."""
@@ -146,7 +147,7 @@ def check_target(target: str, options: BuildOptions) -> None:
         raise BadInput("`plugin`: TensorRT-RTX has no plugins; leave it out, or build with `target` tensorrt")
     if target not in installed():
         raise Unavailable(
-            f"`target` {target} needs the package {target}: run 'pip install {target}'; on a Jetson JetPack has it"
+            f"`target` {target} needs the package {target}, which this Python does not have: {how_to_get(target)}"
         )
     if options.version_compatible and target == "tensorrt-rtx":
         raise BadInput("`version_compatible` is for full TensorRT; TensorRT-RTX cannot; leave it out")
@@ -215,7 +216,7 @@ _FAILURES: dict[str, tuple[type[TcjaError], str]] = {
         "engine): {log}",
     ),
     "plugin": (Unavailable, "`plugin`: {log}"),
-    "old": (Unavailable, "{log}"),
+    "old": (Unavailable, "{log}: install a newer one; on a Jetson, JetPack 6.1 or later has it"),
     "option": (BadInput, "{log}"),
     "memory": (
         Unavailable,

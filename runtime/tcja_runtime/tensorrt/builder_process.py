@@ -30,7 +30,7 @@ from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo, PluginInfo, TensorI
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.gpu import free_memory, gpu
-from tcja_runtime.machine.jetpack import OLDEST_TENSORRT
+from tcja_runtime.machine.versions import too_old
 from tcja_runtime.tensorrt import plugin
 from tcja_runtime.tensorrt.build import BuildRequest
 from tcja_runtime.tensorrt.plugin.model import with_plugin
@@ -139,10 +139,8 @@ def _build(request: BuildRequest, log: Path, timings: Path) -> tuple[str, Engine
 
 
 def _check_version(trt: Any, request: BuildRequest) -> None:
-    version = str(trt.__version__)
-    if request.target == "tensorrt" and tuple(map(int, version.split(".")[:2])) < OLDEST_TENSORRT:
-        oldest = ".".join(map(str, OLDEST_TENSORRT))
-        raise Refused("old", f"TensorRT {version} is too old, {oldest} is needed: JetPack 6.1 or later has it")
+    if old := too_old(request.target, str(trt.__version__)):
+        raise Refused("old", old)
 
 
 def _registered_plugin(trt: Any) -> str:

@@ -151,6 +151,7 @@ class OnnxParser:
         self._network = network
 
     def parse_from_file(self, path) -> bool:
+        path = os.fsdecode(path)  # bindings take the bytes of a path, too
         return self._parsed(onnx.load(path, load_external_data=False), path)
 
     def parse(self, content, path) -> bool:

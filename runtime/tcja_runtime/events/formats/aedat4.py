@@ -24,6 +24,7 @@ from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events, ReadOptions
 from tcja_runtime.events.formats.aedat4_child import DAMAGED, END, SIZES
 from tcja_runtime.events.formats.aedat4_packets import PacketIndex
+from tcja_runtime.machine.versions import too_old, version
 
 PACKAGE = "aedat"
 _EVENT = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
@@ -77,6 +78,8 @@ def open_recording(path: Path, _: ReadOptions) -> Aedat4:
         raise Unavailable(
             f"{path} is AEDAT 4; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}"
         )
+    if old := too_old(PACKAGE, version(PACKAGE)):
+        raise Unavailable(f"{path} is AEDAT 4; {old}: run 'pip install -U {PACKAGE}'")
     try:
         with path.open("rb") as file:
             return Aedat4(path, PacketIndex.read(file).sensor)

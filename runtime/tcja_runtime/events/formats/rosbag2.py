@@ -29,6 +29,7 @@ from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events, ReadOptions
 from tcja_runtime.events.formats.evt.evt2 import Evt2
 from tcja_runtime.events.formats.evt.evt3 import Evt3
+from tcja_runtime.machine.versions import too_old, version
 
 PACKAGE = "rosbags"
 FIRST_MCAP, FIRST_DB3 = b"\x89MCAP0\r\n", b"SQLite format 3\0"
@@ -135,6 +136,8 @@ def open_recording(path: Path, options: ReadOptions) -> Bag:
         raise Unavailable(
             f"{path} is a bag of ROS 2; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}"
         )
+    if old := too_old(PACKAGE, version(PACKAGE)):
+        raise Unavailable(f"{path} is a bag of ROS 2; {old}: run 'pip install -U {PACKAGE}'")
     with _opened(path) as bag:
         kinds = {each.topic: each.msgtype for each in bag.connections if each.msgtype in (*_PACKETS, *_ARRAYS)}
         others = ", ".join(sorted(f"{each.topic} ({each.msgtype})" for each in bag.connections)) or "none"

@@ -39,6 +39,7 @@ from tcja_runtime.events.formats.arrays.columns import (
     columns_of,
     ordered,
 )
+from tcja_runtime.machine.versions import too_old, version
 
 PACKAGE, CODECS = "h5py", "hdf5plugin"
 FIRST = b"\x89HDF\r\n\x1a\n"
@@ -85,6 +86,8 @@ def open_recording(path: Path, options: ReadOptions) -> TableRecording:
     beginning(path, 1)
     if importlib.util.find_spec(PACKAGE) is None:
         raise Unavailable(f"{path} is HDF5; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}")
+    if old := too_old(PACKAGE, version(PACKAGE)):
+        raise Unavailable(f"{path} is HDF5; {old}: run 'pip install -U {PACKAGE}'")
     with _opened(path) as file:
         place = _chosen(path, _places(file, path), options)
         sensor = _sensor(file)
