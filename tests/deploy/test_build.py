@@ -80,7 +80,7 @@ def test_without_tensorrt_it_says_what_to_install(run, bundle, monkeypatch):
     monkeypatch.setattr(build, "ENGINE_TARGETS", {"tensorrt": "no_such_tensorrt"})
     code, _, err = run("build", bundle)
     assert code == 3
-    assert "no TensorRT is installed for this Python: on a Jetson use a virtual environment" in err
+    assert "no TensorRT is installed for this Python: run 'pip install tensorrt'" in err
 
 
 def test_a_folder_that_cannot_be_written_is_named(run, bundle, tmp_path, monkeypatch):
