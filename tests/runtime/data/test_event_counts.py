@@ -52,7 +52,7 @@ def test_nearest_is_torchs(sensor, size):
 
 
 @pytest.mark.parametrize(
-    ("sensor", "size"), [((480, 640), (128, 128)), ((260, 346), (48, 50)), ((9, 12), (4, 6)), ((49, 49), (7, 1))]
+    ("sensor", "size"), [((480, 640), (128, 128)), ((260, 346), (48, 50)), ((9, 12), (4, 6)), ((166, 154), (28, 10))]
 )
 @pytest.mark.parametrize("polarity", [("off", "on"), ("on", "off")])
 def test_sums_are_of_events_that_are_moved(sensor, size, polarity):

@@ -152,7 +152,7 @@ def test_random_recordings_are_cut_as_by_tonic(tonic):
 @pytest.mark.parametrize("rule", ["time-bins", "event-bins", "time-window:200us", "event-count:50"])
 def test_pictures_are_cropped_and_made_smaller_as_by_tonic(tonic, rule):
     """A crop in the middle, sums of pixels, and both, each before the events are cut into frames."""
-    sensor, size = (46, 62), (8, 10)
+    sensor, size = (46, 154), (8, 10)  # a width whose products in float64 are below whole numbers
     rows, columns = size
     events = drawn(3000, 5000, rows=sensor[0], columns=sensor[1])
     split, _, each = rule.partition(":")
@@ -162,13 +162,13 @@ def test_pictures_are_cropped_and_made_smaller_as_by_tonic(tonic, rule):
     middle, wide = tonic.CenterCrop((*sensor[::-1], 2), (columns, rows)), tonic.CenterCrop((*sensor[::-1], 2), (40, 24))
     smaller = tonic.Downsample(sensor_size=(*sensor[::-1], 2), target_size=(columns, rows))
     of_part = tonic.Downsample(sensor_size=(40, 24, 2), target_size=(columns, rows))
-    x, y = (62 - columns) // 2, (46 - rows) // 2
+    x, y = (154 - columns) // 2, (46 - rows) // 2
     steps = 4 if "bins" in split else 1
     contract = InputContract.frames(steps, rows, columns).cut_by(rule)
     for view, transforms in (
         (View((x, y, columns, rows)), [middle]),
         (View(None, "sum"), [smaller]),
-        (View(((62 - 40) // 2, (46 - 24) // 2, 40, 24), "sum"), [wide, of_part]),
+        (View(((154 - 40) // 2, (46 - 24) // 2, 40, 24), "sum"), [wide, of_part]),
     ):
         wanted = structured(events)
         for transform in transforms:
