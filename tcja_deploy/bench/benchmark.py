@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import subprocess
 import sys
 import time
@@ -94,6 +95,9 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         Unavailable: this machine lacks memory, or a package or device that a backend needs.
     """
     options, progress = options or BenchOptions(), progress or silent()
+    for name, time_ in (("seconds", options.seconds), ("warm_up", options.warm_up)):
+        if not 0 <= time_ < math.inf:
+            raise BadInput(f"`{name}` {time_:g} must be a time of at least 0 seconds")
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
     manifest = bundle.manifest

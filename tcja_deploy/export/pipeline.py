@@ -86,6 +86,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Ma
     progress = progress or silent()
     _check_options(request)
     target = chosen_target(request.target)
+    if target is None and request.batch != BuildOptions.batch:
+        least, tuned, most = dataclasses.astuple(request.batch)
+        progress.note(f"`batch` {least}:{tuned}:{most} is for an engine, and none is built")
     onnxruntime.require()
     with staged(request.out) as folder:
         return _export(request, target, folder, progress)

@@ -282,3 +282,9 @@ def test_windows_of_another_network(run, bundle):
     other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
     with pytest.raises(BadInput, match=r"golden.npz does not fit the network of the manifest"):
         benchmark.inputs(bundle, other, 1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seconds", float("nan")), ("seconds", float("inf")), ("warm_up", -1.0)])
+def test_times_that_cannot_be_are_refused(tmp_path, name, value):
+    with pytest.raises(BadInput, match=f"`{name}` {value:g} must be a time of at least 0 seconds"):
+        benchmark.bench(tmp_path, BenchOptions(**{name: value}))

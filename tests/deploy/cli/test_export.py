@@ -155,9 +155,10 @@ def test_class_names(run, tmp_path, data):
 def test_the_report_is_written_where_asked(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     report = tmp_path / "new" / "folder" / "report.html"
-    options = ("--target", "onnx", "--samples", "1", "--judge", "5", "--report", report)
+    options = ("--target", "onnx", "--samples", "1", "--judge", "5", "--batch", "2", "--report", report)
     code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
     assert code == 0
+    assert "--batch 2:2:2 is for an engine, and none is built" in err
     assert "--judge 5 asks for more windows than the 1 that there are; all of them are taken" in err
     assert report.read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
 
