@@ -79,6 +79,7 @@ def _bundle(path: Path) -> Facts:
         "output": manifest.output,
         "output_shape": list(manifest.output_shape),
         "classes": manifest.classes,
+        "labels": manifest.labels,
         "precision": manifest.precision,
         "targets": manifest.targets,
         "time_form": f"{manifest.time_form.form} ({manifest.time_form.why})",

@@ -33,6 +33,8 @@ def network(manifest: Manifest, report: Report) -> Html:
 def _signature(manifest: Manifest, report: Report) -> Html:
     contract, time_form = manifest.input, manifest.time_form
     cut = f", recordings cut by {contract.rule}" if contract.rule else ""
+    cut += f", cropped to {','.join(map(str, contract.crop))} (x, y, width, height)" if contract.crop else ""
+    cut += f", resized by {contract.resize}" if contract.resize else ""
     return facts(
         [
             ("network", f"{manifest.network}, neurons of {manifest.dialect}"),

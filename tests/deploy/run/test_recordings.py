@@ -316,6 +316,10 @@ def test_a_part_of_a_larger_camera_is_taken_by_all_commands(run, tmp_path):
     assert code == 2
     assert "0.raw is of a camera of 346x260 pixels; the network takes 64x64; as in training, take a part with" in err
     assert run("export", checkpoint, "--out", out, *options, *CROP)[0] == 0
+    assert (
+        "recordings cut by event-bins, cropped to 141,98,64,64 (x, y, width, height)"
+        in (out / "report.html").read_text()
+    )
     manifest = Bundle.open(out).manifest
     assert (manifest.input.crop, manifest.input.sensor, manifest.input.rule) == (
         (141, 98, 64, 64),
