@@ -68,6 +68,9 @@ class BenchOptions:
         trust_engine: whether to load engines that the bundle's manifest does not list.
         seconds: the shortest time in seconds to measure each case.
         warm_up: the time in seconds for which each case runs before it is measured.
+
+    Raises:
+        BadInput: a time is negative, infinite or no number.
     """
 
     backends: tuple[str, ...] = (AUTO,)
@@ -75,6 +78,11 @@ class BenchOptions:
     trust_engine: bool = False
     seconds: float = 5.0
     warm_up: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, time_ in (("seconds", self.seconds), ("warm_up", self.warm_up)):
+            if not 0 <= time_ < math.inf:
+                raise BadInput(f"`{name}` {time_:g} must be a time of at least 0 seconds")
 
     @property
     def side_by_side(self) -> bool:
@@ -95,9 +103,6 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         Unavailable: this machine lacks memory, or a package or device that a backend needs.
     """
     options, progress = options or BenchOptions(), progress or silent()
-    for name, time_ in (("seconds", options.seconds), ("warm_up", options.warm_up)):
-        if not 0 <= time_ < math.inf:
-            raise BadInput(f"`{name}` {time_:g} must be a time of at least 0 seconds")
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
     manifest = bundle.manifest

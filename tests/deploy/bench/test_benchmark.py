@@ -285,6 +285,6 @@ def test_windows_of_another_network(run, bundle):
 
 
 @pytest.mark.parametrize(("name", "value"), [("seconds", float("nan")), ("seconds", float("inf")), ("warm_up", -1.0)])
-def test_times_that_cannot_be_are_refused(tmp_path, name, value):
+def test_times_that_cannot_be_are_refused(name, value):
     with pytest.raises(BadInput, match=f"`{name}` {value:g} must be a time of at least 0 seconds"):
-        benchmark.bench(tmp_path, BenchOptions(**{name: value}))
+        BenchOptions(**{name: value})
