@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import box
 from rich import progress as rich_progress
@@ -30,6 +30,8 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 REPLACED = "replaced"
 """The name of the error handler that prints all characters on any terminal (`codecs.register_error`)."""
 codecs.register_error(REPLACED, _replaced)
+
+Made = TypeVar("Made")
 
 
 class _Console(Console):
@@ -53,11 +55,13 @@ class Progress:
 
     Attributes:
         worded: as given.
+        left_out: the steps that only inform and have failed, a sentence each.
     """
 
     def __init__(self, console: Console, worded: Callable[[str], str] = str) -> None:
         self._console = console
         self.worded = worded
+        self.left_out: list[str] = []
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -96,6 +100,27 @@ class Progress:
         with self._shown(title, total, *columns) as advance:
             advance(done)
             yield advance
+
+    def inform(self, title: str, step: Callable[[], Made], otherwise: Made) -> Made:
+        """Run a step that only informs, and on which nothing else depends; return its result.
+
+        If the step fails, it is left out: the result is `otherwise`, and `left_out` gets a sentence that says so. A
+        step that has failed is not run again.
+
+        Args:
+            title: the name of the step, such as "advice on fp16".
+            step: the step.
+            otherwise: the result if the step fails.
+        """
+        start = f"Left out: {title}"
+        if any(line.startswith(f"{start} (") for line in self.left_out):
+            return otherwise
+        try:
+            return step()
+        except Exception as error:  # whatever the cause is, the work itself does not depend on it
+            line = " ".join(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".split())
+            self.left_out.append(f"{start} ({line}).")
+            return otherwise
 
     def note(self, text: str) -> None:
         """Print a line that stays."""

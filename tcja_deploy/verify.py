@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         Unavailable: this machine lacks a package or device that the backend needs.
     """
     options, progress = options or VerifyOptions(), progress or silent()
+    progress.left_out = []
     with progress.step("check the hashes"):
         opened = Bundle.open(path, any_engine=options.trust_engine)
     manifest = opened.manifest
@@ -162,6 +164,7 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         backends=[proof.parity for proof in proofs],
         engines=[engine for proof in proofs for engine in proof.engines],
         not_run=not_run,
+        left_out=progress.left_out,
         anytime=anytime.curves(manifest.parity.reference, evidence.original),
         largest_count=evidence.golden.largest_count(manifest.input),
         unjudged=list(map(str, manifest.unjudged)),
@@ -249,7 +252,8 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     )
     if options.bisect and found.parity.failures:
         with progress.step("find the first wrong signal"):
-            culprit = bisect(found.parity, opened.path, network.probes, golden, signature)
+            find = functools.partial(bisect, found.parity, opened.path, network.probes, golden, signature)
+            culprit = progress.inform(f"the first wrong signal in {name}", find, None)
         proof = dataclasses.replace(proof, culprit=culprit)
     if found.exported is None:
         return proof
@@ -260,7 +264,8 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
             predictions = predict(classifier, evidence.data, none, network.identity, progress, until)
     else:
         predictions = (network.run(golden.samples.inputs) if network.engines else found.exported).on(golden.samples)
-    predictions = evidence.shown.add_to(predictions, classifier, progress)
+    show = functools.partial(evidence.shown.add_to, predictions, classifier, progress)
+    predictions = progress.inform(anytime.EARLY, show, predictions)
     return dataclasses.replace(
         proof,
         parity=with_statistics(found.parity, agreement(evidence.original, predictions)),

@@ -38,7 +38,7 @@ def parity_text(report: Report) -> RenderableType:
     early = [overview(report.anytime)] if report.anytime else []
     lines = [*wording.accuracies(report), *wording.exactness(report), *map(wording.engine_output, report.engines)]
     lines += [*report.anytime_missing, *([wording.stepwise(report.stepwise)] if report.stepwise else [])]
-    lines += report.not_run
+    lines += [*report.not_run, *report.left_out]
     return Group(*parts, *early, flips, *map(Text, map(flagged, lines)), verdict(report))
 
 

@@ -47,6 +47,9 @@ _LARGEST_VALUES = {"fp32": 2.0**100, "fp16": 2.0**13, "int8": 2.0**100}
 It is far below the largest number of the format, as only a sample of the values is recorded.
 """
 
+ADVICE = "advice on fp16 and int8"
+"""The name of the step that predicts the flips in lower precisions."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportedNetwork:
@@ -102,7 +105,7 @@ def certify(
         ParityNotMet: a model does not agree with the signature, so that nothing can be compared.
     """
     signature, size = network.signature, batch_size(network.signature)
-    recorder = _Recorder(network)
+    recorder = _Recorder(network, progress)
     with progress.step("record the stimuli"):
         scenes = recorder.stimuli(size)
     conformance.check(network.folder, signature)
@@ -131,6 +134,7 @@ def certify(
         anytime=found.curves,
         largest_count=vectors.largest_count(signature.input),
         anytime_missing=found.missing,
+        left_out=progress.left_out,
         unjudged=list(map(str, signature.unjudged)),
         calibration=network.calibration,
         classified_real=windows.real,
@@ -143,6 +147,7 @@ class _Recorder:
 
     Args:
         network: the network and its models.
+        progress: where progress is shown.
 
     Attributes:
         golden: the golden vectors that were recorded until now.
@@ -151,8 +156,8 @@ class _Recorder:
         estimated: by signal, the operations for which no rounding bound is known.
     """
 
-    def __init__(self, network: ExportedNetwork) -> None:
-        self._network = network
+    def __init__(self, network: ExportedNetwork, progress: Progress) -> None:
+        self._network, self._progress = network, progress
         self.golden = golden.Recorder()
         self.profiles: list[NetworkProfile] = []
         self.advice = list(network.advice)
@@ -162,9 +167,13 @@ class _Recorder:
         """Record a batch of windows [N, ...]."""
         recording, layers = self._record(self._network.lowered.network, inputs), self._network.signature.layers
         self.golden.add(recording.reference)
-        self.profiles.append(profile(recording.reference, layers))
+        self.profiles += self._progress.inform(
+            "margins and gates in the report", lambda: [profile(recording.reference, layers)], []
+        )
         if not self.advice:
-            self.advice += advise(self._network.trained.model, inputs, recording.reference, layers)
+            self.advice += self._progress.inform(
+                ADVICE, lambda: advise(self._network.trained.model, inputs, recording.reference, layers), []
+            )
         return recording
 
     def stimuli(self, size: int) -> dict[str, Recording]:
@@ -276,8 +285,16 @@ def _classify(
         ours = predict(original, windows, known, f"{original.name} of {identity}", progress, until)
         theirs = predict(exported, windows, comparison.exported, f"{exported.name} of {identity}", progress, until)
     chosen = anytime.ShownWindows.choose(windows, signature.input, shown, len(comparison.outputs))
-    ours, theirs = chosen.add_to(ours, original, progress), chosen.add_to(theirs, exported, progress)
-    curves = [*anytime.curves(original.name, ours), *anytime.curves(exported.name, theirs)]
+    ours, theirs = progress.inform(
+        anytime.EARLY,
+        lambda: (chosen.add_to(ours, original, progress), chosen.add_to(theirs, exported, progress)),
+        (ours, theirs),
+    )
+    curves: list[Curve] = progress.inform(
+        anytime.CURVES,
+        lambda: [*anytime.curves(original.name, ours), *anytime.curves(exported.name, theirs)],
+        [],
+    )
     missing = anytime.missing(curves, signature.time_steps, chosen)
     return _Classification(original=ours, statistics=agreement(ours, theirs), curves=curves, missing=missing)
 

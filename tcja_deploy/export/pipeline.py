@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tcja_deploy.budget import batch_size, fewer_windows, judged_windows
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
+from tcja_deploy.export.lowering import lowered_network
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.export.time_form import choose
 from tcja_deploy.packages import producer, tools
@@ -26,19 +25,8 @@ from tcja_exporters.checkpoint.trained_network import TrainedNetwork, with_outpu
 from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import Exported, save
-from tcja_exporters.modules.attention import parts
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.precision import (
-    ADVISED,
-    CALIBRATION_WINDOWS,
-    NOTHING,
-    Lowered,
-    calibrate,
-    keep_in_float32,
-    lowered,
-    quantizable,
-)
-from tcja_exporters.precision.advice import Advice, advise
+from tcja_exporters.precision import Lowered
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_exporters.user_models.conversion import convert
@@ -84,6 +72,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Ma
         ParityNotMet: the exported network does not agree with the trained one; no bundle is written.
     """
     progress = progress or silent()
+    progress.left_out = []
     _check_options(request)
     target = chosen_target(request.target)
     if target is None and request.batch != BuildOptions.batch:
@@ -107,7 +96,7 @@ def _export(
     for line in fewer_windows(asked, len(windows)):
         progress.note(line)
     exported = _to_onnx(network, folder, signature, windows, progress)
-    exported = _lowered(request, exported, windows, progress)
+    exported = lowered_network(request, exported, windows, progress)
     exported, time_form = _laid_out(request, exported, target, progress)
     split = stepwise.split(exported.lowered.exported, network.contract, signature.layers) if request.streaming else None
     save(exported.lowered.exported, folder, split.models if split else {})
@@ -123,7 +112,7 @@ def _export(
     if target and report.met:
         with progress.step(f"build the {target} engine"):
             manifest = with_engine(manifest, folder, target, BuildOptions(batch=request.batch))
-    _write(request, folder, manifest, certificate)
+    _write(request, folder, manifest, certificate, progress)
     return manifest, report
 
 
@@ -167,49 +156,6 @@ def _to_onnx(
         )
     lowered = Lowered(exported, network.model, "fp32")
     return ExportedNetwork(trained=network, folder=folder, signature=signature, lowered=lowered)
-
-
-def _lowered(request: ExportRequest, network: ExportedNetwork, windows: Windows, progress: Progress) -> ExportedNetwork:
-    """Return the models in the precision of the request, with the advice and the calibration that were used."""
-    if request.precision == "fp32":
-        return network
-    trained, signature, exported = network.trained.model, network.signature, network.lowered.exported
-    size = batch_size(signature)
-    with progress.step("predict the flips in lower precisions"):
-        recording = recorder.record(trained, next(windows.batches(size)), signature)
-        advice = advise(trained, recording.inputs, recording.reference, signature.layers)
-    kept = _kept(request, advice, exported, signature)
-    scales: Mapping[str, float] = {}
-    calibration: dict[str, Any] = {}
-    if request.precision == "int8":
-        blocks = {name.rpartition(".")[0] for name in parts(trained)}
-        modules = quantizable(exported.model, exported.weights, blocks) - kept
-        some = windows.first(CALIBRATION_WINDOWS)
-        with progress.counted(f"calibrate on {windows.source}", len(some)) as advance:
-            scales = calibrate(trained, modules, some.batches(size), advance)
-        calibration = {"source": windows.source, "windows": len(some), "real": windows.real}
-    with progress.step(f"lower the precision to {request.precision}"):
-        found = lowered(trained, exported, request.precision, kept, scales)
-    signature = dataclasses.replace(signature, weights=found.exported.weights)
-    return dataclasses.replace(network, signature=signature, lowered=found, advice=advice, calibration=calibration)
-
-
-def _kept(request: ExportRequest, advice: list[Advice], exported: Exported, signature: NetworkSignature) -> set[str]:
-    """Return the names of the modules that stay in float32.
-
-    Raises:
-        BadInput: all modules would stay in float32, or a name of the request is not known.
-    """
-    advised = next(found.keep for found in advice if found.precision == request.precision)
-    meant = {ADVISED: advised, NOTHING: []}
-    names = [name for given in request.keep for name in meant.get(given, [given])]
-    kept = keep_in_float32(names, exported.model, exported.weights, signature.layers)
-    if all(weight.module in kept for weight in exported.weights):
-        raise BadInput(
-            f"`precision` {request.precision} would leave everything in float32, because "
-            f"{', '.join(names)} are kept; name fewer layers with `keep`, or none with `keep` {NOTHING}"
-        )
-    return kept
 
 
 def _laid_out(
@@ -264,16 +210,19 @@ def _manifest(
     )
 
 
-def _write(request: ExportRequest, folder: Path, manifest: Manifest, certificate: Certificate) -> None:
+def _write(
+    request: ExportRequest, folder: Path, manifest: Manifest, certificate: Certificate, progress: Progress
+) -> None:
     """Write the report, and all other files of the bundle if parity is met.
 
     Raises:
         ParityNotMet: parity is not met.
     """
     report = certificate.report
-    page = render(manifest, report, certificate.profile)
+    page = render(manifest, report, certificate.profile, progress)
     if request.report:
-        write_new_file(request.report, page)
+        copy = request.report
+        progress.inform(f"the report in {copy}", lambda: write_new_file(copy, page), None)
     if not report.met:
         raise ParityNotMet(f"the exported network is not the trained one: {report.why_not}", report.to_dict())
     golden.save(folder / bundle.GOLDEN, certificate.golden, manifest.input)

@@ -14,6 +14,8 @@ from tcja_runtime.evidence import anytime
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve, curve
 from tcja_runtime.evidence.predictions import Predictions
 
+EARLY, CURVES = "predictions before the last frame of a window", "curves of early predictions"
+"""The names of the steps that show how early a prediction can be had."""
 _MOST, _FEWEST = 64, 8
 """The limits on the number of windows that are shown if the user asks for no number."""
 _UNKNOWN = (

@@ -292,6 +292,7 @@ class Report:
         largest_count: the largest count that inputs were judged up to; 0 where inputs are not counts, or if the golden
             vectors have no range stimulus.
         anytime_missing: what is not known of that, a sentence each.
+        left_out: the steps of the command that only inform and have failed, a sentence each.
         unjudged: the names and classes of the modules that fire and are not known neurons.
         calibration: the origin of the windows on which the int8 scales were measured ("source"), their number
             ("windows"), and whether they are data ("real"); empty without int8.
@@ -310,6 +311,7 @@ class Report:
     anytime: list[Curve] = dataclasses.field(default_factory=list)
     largest_count: int = 0
     anytime_missing: list[str] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
     unjudged: list[str] = dataclasses.field(default_factory=list)
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
     classified_real: bool = False
@@ -372,6 +374,7 @@ class Report:
             "anytime": [curve.to_dict() for curve in self.anytime],
             "largest_count": self.largest_count,
             "anytime_missing": self.anytime_missing,
+            "left_out": self.left_out,
             "unjudged": self.unjudged,
             "calibration": self.calibration,
             "verdict": wording.headline(self),

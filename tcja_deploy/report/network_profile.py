@@ -43,19 +43,20 @@ class NetworkProfile:
         """Return one profile of all the windows of several profiles of the same network.
 
         Args:
-            parts: the profiles, at least one.
+            parts: the profiles; if there are none, the profile has no margins and no gates.
             advice: the advice for each lower precision.
         """
         return cls(
             windows=sum(part.windows for part in parts),
             margins={
-                layer: np.sum([part.margins[layer] for part in parts], axis=0).tolist() for layer in parts[0].margins
+                layer: np.sum([part.margins[layer] for part in parts], axis=0).tolist()
+                for layer in (parts[0].margins if parts else ())
             },
             gates={
                 name: np.average(
                     [part.gates[name] for part in parts], axis=0, weights=[p.windows for p in parts]
                 ).tolist()
-                for name in parts[0].gates
+                for name in (parts[0].gates if parts else ())
             },
             advice=advice,
         )

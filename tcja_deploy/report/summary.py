@@ -35,7 +35,7 @@ def verdict(report: Report) -> Html:
         line = f"\u2717 Parity not met, for {len(failures)} reasons:"
         reasons = _folded([tag("li", failure) for failure in failures])
     data = f"{windows(report.windows)}{' of real data' if report.real else ''}"
-    cautions = [*wording.cautions(report), *report.anytime_missing]
+    cautions = [*wording.cautions(report), *report.anytime_missing, *report.left_out]
     judged = f"Judged spike by spike against {report.reference}, on {data} ({report.source})."
     return tag(
         "div",

@@ -28,6 +28,7 @@ class ParitySummary:
         anytime: how early the network predicts its final class, with the keys of parity.json.
         largest_count: the largest count that inputs were judged up to; 0 where inputs are not counts.
         anytime_missing: the reasons why parts of `anytime` are missing, a sentence each.
+        left_out: the steps of the export that only inform and failed, a sentence each.
         unjudged: the names and classes of the modules that fire and are not known neurons.
         calibration: the windows on which the int8 scales were measured: "source", "windows" and "real"; empty without
             int8.
@@ -53,6 +54,7 @@ class ParitySummary:
     anytime: list[Json] = dataclasses.field(default_factory=list)
     largest_count: int = 0
     anytime_missing: list[str] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
     unjudged: list[str] = dataclasses.field(default_factory=list)
     calibration: Json = dataclasses.field(default_factory=dict)
     verdict: str = ""

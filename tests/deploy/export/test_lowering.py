@@ -1,0 +1,144 @@
+"""Steps of an export that only inform: one that fails is left out, and said. It never fails the export."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tcja_deploy.cli.parity import parity_text
+from tcja_deploy.console import Console
+from tcja_deploy.export import certify, pipeline
+from tcja_deploy.export.request import ExportRequest
+from tcja_deploy.parity import anytime
+from tcja_deploy.report import behaviour, comparison
+from tcja_deploy.verify import VerifyOptions, verify
+from tcja_exporters import libraries
+from tcja_runtime.errors import BadInput
+from tcja_runtime.neuron import NeuronSpec
+
+SHAPE = (3, 2, 2, 2)
+
+
+class LIF(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        v, fired = torch.zeros_like(x[0]), []
+        for step in x:
+            v = 0.5 * v + step
+            fired.append((v > 1).to(x.dtype))
+            v = v * (1 - fired[-1])
+        return torch.stack(fired)
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.a, self.b, self.lif = nn.Linear(8, 6), nn.Linear(6, 3), LIF()
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.lif(self.a(x.flatten(2))))
+
+
+class Mapped(Plain):
+    """Its first layer runs under vmap, where the advice on int8 cannot look at values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.lif(torch.vmap(self.a)(x.flatten(2))))
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch):
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(LIF, NeuronSpec.linear(decay=0.5, strict=True))
+
+
+def request(folder: Path, network: nn.Module, **more: object) -> ExportRequest:
+    inputs = np.random.default_rng(0).poisson(1.0, (8, *SHAPE)).astype(np.float32)
+    np.savez(folder / "data.npz", frames=inputs, labels=np.arange(8) % 3)
+    return ExportRequest(
+        model=network, layout="TN", data=folder / "data.npz", out=folder / "a.bundle", target="onnx", **more
+    )
+
+
+def test_advice_that_a_network_does_not_allow_is_left_out(tmp_path):
+    manifest, report = pipeline.export(request(tmp_path, Mapped()))
+    assert report.met
+    (line,) = report.left_out
+    assert line.startswith("Left out: advice on fp16 and int8 (RuntimeError: vmap: It looks like you're attempting to")
+    assert manifest.parity.left_out == [line]
+    assert line in json.loads((tmp_path / "a.bundle" / "parity.json").read_text())["left_out"]
+    assert "Left out: advice on fp16 and int8" in (tmp_path / "a.bundle" / "report.html").read_text()
+    console = Console(width=400)
+    with console.capture() as text:
+        console.print(parity_text(report))
+    assert line in text.get()
+
+
+def test_advice_that_is_asked_for_cannot_be_left_out(tmp_path):
+    with pytest.raises(
+        BadInput,
+        match=r"`keep` advised cannot be done without advice on fp16 and int8 \(RuntimeError: vmap: .*\); name the "
+        "layers that stay in float32 with `keep`, or none with `keep` nothing",
+    ):
+        pipeline.export(request(tmp_path, Mapped(), precision="fp16"))
+    assert not (tmp_path / "a.bundle").exists()
+    _, report = pipeline.export(request(tmp_path, Mapped(), precision="fp16", keep=("nothing",)))
+    assert report.met
+    assert len(report.left_out) == 1
+
+
+def failing(*_args: object, **_options: object) -> None:
+    raise ZeroDivisionError("not\ntoday")
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Steps that only inform fail: all of the export, and two sections of the report."""
+    for holder, name in (
+        (certify, "advise"),
+        (anytime.ShownWindows, "add_to"),
+        (anytime, "curves"),
+        (behaviour, "rates"),
+        (comparison, "flips"),
+    ):
+        monkeypatch.setattr(holder, name, failing)
+
+
+def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+
+    def removing(*_args: object) -> None:
+        copies.rmdir()
+        failing()
+
+    monkeypatch.setattr(certify, "profile", removing)
+    _, report = pipeline.export(request(tmp_path, Plain(), anytime=2, report=copies / "copy.html"))
+    assert report.met
+    steps = [
+        "margins and gates in the report",
+        "advice on fp16 and int8",
+        "predictions before the last frame of a window",
+        "curves of early predictions",
+        "the section of the report on spike flips",
+        "the section of the report on firing rates",
+    ]
+    assert report.left_out[:6] == [f"Left out: {step} (ZeroDivisionError: not)." for step in steps]
+    assert report.left_out[6].startswith(f"Left out: the report in {copies / 'copy.html'} (FileNotFoundError: ")
+    page = (tmp_path / "a.bundle" / "report.html").read_text()
+    assert all(f"<p>Left out: {step} (ZeroDivisionError: not).</p>" in page for step in steps)
+
+
+def test_no_step_that_only_informs_fails_a_verification(tmp_path, monkeypatch):
+    pipeline.export(request(tmp_path, Plain()))
+    monkeypatch.setattr(anytime.ShownWindows, "add_to", failing)
+    found = verify(tmp_path / "a.bundle", VerifyOptions(anytime=2))
+    assert found.report.met
+    assert found.report.left_out == [
+        "Left out: predictions before the last frame of a window (ZeroDivisionError: not)."
+    ]
