@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from tcja_deploy.budget import batch_size, fewer_windows, large_batch, quick_runs
@@ -252,9 +252,8 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     )
     if options.bisect and found.parity.failures:
         with progress.step("find the first wrong signal"):
-            find = functools.partial(bisect, found.parity, opened.path, network.probes, golden, signature)
-            culprit = progress.inform(f"the first wrong signal in {name}", find, None)
-        proof = dataclasses.replace(proof, culprit=culprit)
+            find = partial(bisect, found.parity, opened.path, network.probes, golden, signature)
+            proof = dataclasses.replace(proof, culprit=progress.inform(f"the first wrong signal in {name}", find, None))
     if found.exported is None:
         return proof
     classifier = Classifier(found.parity.backend, network.run, size)
@@ -264,8 +263,7 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
             predictions = predict(classifier, evidence.data, none, network.identity, progress, until)
     else:
         predictions = (network.run(golden.samples.inputs) if network.engines else found.exported).on(golden.samples)
-    show = functools.partial(evidence.shown.add_to, predictions, classifier, progress)
-    predictions = progress.inform(anytime.EARLY, show, predictions)
+    predictions = evidence.shown.add_to(predictions, classifier, progress)
     return dataclasses.replace(
         proof,
         parity=with_statistics(found.parity, agreement(evidence.original, predictions)),

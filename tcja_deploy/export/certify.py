@@ -285,13 +285,9 @@ def _classify(
         ours = predict(original, windows, known, f"{original.name} of {identity}", progress, until)
         theirs = predict(exported, windows, comparison.exported, f"{exported.name} of {identity}", progress, until)
     chosen = anytime.ShownWindows.choose(windows, signature.input, shown, len(comparison.outputs))
-    ours, theirs = progress.inform(
-        anytime.EARLY,
-        lambda: (chosen.add_to(ours, original, progress), chosen.add_to(theirs, exported, progress)),
-        (ours, theirs),
-    )
+    ours, theirs = chosen.add_to(ours, original, progress), chosen.add_to(theirs, exported, progress)
     curves: list[Curve] = progress.inform(
-        anytime.CURVES,
+        "curves of early predictions",
         lambda: [*anytime.curves(original.name, ours), *anytime.curves(exported.name, theirs)],
         [],
     )

@@ -14,8 +14,6 @@ from tcja_runtime.evidence import anytime
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve, curve
 from tcja_runtime.evidence.predictions import Predictions
 
-EARLY, CURVES = "predictions before the last frame of a window", "curves of early predictions"
-"""The names of the steps that show how early a prediction can be had."""
 _MOST, _FEWEST = 64, 8
 """The limits on the number of windows that are shown if the user asks for no number."""
 _UNKNOWN = (
@@ -73,14 +71,18 @@ class ShownWindows:
     def add_to(self, predictions: Predictions, network: Classifier, progress: Progress) -> Predictions:
         """Show the windows to a network; the classes become `shown` of its predictions for the whole windows.
 
-        Nothing is shown to a network whose time steps are not known.
+        Nothing is shown to a network whose time steps are not known. The step only informs (`Progress.inform`).
         """
         if not len(self.windows) or not predictions.tells_steps:
             return predictions
         time_steps = predictions.early.shape[1]
-        with progress.counted(f"show frames to {network.name}", len(self.windows)) as advance:
-            shown = anytime.shown(network.run, self.windows, time_steps, network.size, advance)
-        return dataclasses.replace(predictions, shown=shown)
+
+        def show() -> Predictions:
+            with progress.counted(f"show frames to {network.name}", len(self.windows)) as advance:
+                shown = anytime.shown(network.run, self.windows, time_steps, network.size, advance)
+            return dataclasses.replace(predictions, shown=shown)
+
+        return progress.inform(f"predictions of {network.name} before the last frame of a window", show, predictions)
 
 
 def missing(found: Sequence[Curve], time_steps: int, shown: ShownWindows) -> list[str]:

@@ -17,6 +17,7 @@ from tcja_deploy.report import behaviour, comparison
 from tcja_deploy.verify import VerifyOptions, verify
 from tcja_exporters import libraries
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import anytime as evidence_of_anytime
 from tcja_runtime.neuron import NeuronSpec
 
 SHAPE = (3, 2, 2, 2)
@@ -101,7 +102,7 @@ def broken(monkeypatch):
     """Steps that only inform fail: all of the export, and two sections of the report."""
     for holder, name in (
         (certify, "advise"),
-        (anytime.ShownWindows, "add_to"),
+        (evidence_of_anytime, "shown"),
         (anytime, "curves"),
         (behaviour, "rates"),
         (comparison, "flips"),
@@ -115,6 +116,7 @@ def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch
 
     def removing(*_args: object) -> None:
         copies.rmdir()
+        copies.touch()
         failing()
 
     monkeypatch.setattr(certify, "profile", removing)
@@ -123,22 +125,26 @@ def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch
     steps = [
         "margins and gates in the report",
         "advice on fp16 and int8",
-        "predictions before the last frame of a window",
+        *(
+            f"predictions of {name} before the last frame of a window"
+            for name in (report.reference, report.backends[0].backend)
+        ),
         "curves of early predictions",
         "the section of the report on spike flips",
         "the section of the report on firing rates",
     ]
-    assert report.left_out[:6] == [f"Left out: {step} (ZeroDivisionError: not)." for step in steps]
-    assert report.left_out[6].startswith(f"Left out: the report in {copies / 'copy.html'} (FileNotFoundError: ")
+    assert report.left_out[:7] == [f"Left out: {step} (ZeroDivisionError: not)." for step in steps]
+    assert report.left_out[7].startswith(f"Left out: the report in {copies / 'copy.html'} (FileExistsError: ")
     page = (tmp_path / "a.bundle" / "report.html").read_text()
     assert all(f"<p>Left out: {step} (ZeroDivisionError: not).</p>" in page for step in steps)
 
 
 def test_no_step_that_only_informs_fails_a_verification(tmp_path, monkeypatch):
     pipeline.export(request(tmp_path, Plain()))
-    monkeypatch.setattr(anytime.ShownWindows, "add_to", failing)
+    monkeypatch.setattr(evidence_of_anytime, "shown", failing)
     found = verify(tmp_path / "a.bundle", VerifyOptions(anytime=2))
     assert found.report.met
     assert found.report.left_out == [
-        "Left out: predictions before the last frame of a window (ZeroDivisionError: not)."
+        f"Left out: predictions of {found.report.backends[0].backend} before the last frame of a window "
+        "(ZeroDivisionError: not)."
     ]
