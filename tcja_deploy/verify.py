@@ -165,13 +165,12 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         engines=[engine for proof in proofs for engine in proof.engines],
         not_run=not_run,
         left_out=progress.left_out,
-        anytime=anytime.curves(manifest.parity.reference, evidence.original),
+        anytime=[*anytime.curves(manifest.parity.reference, evidence.original), *(c for p in proofs for c in p.curves)],
         largest_count=evidence.golden.largest_count(manifest.input),
         unjudged=list(map(str, manifest.unjudged)),
         calibration=manifest.calibrated_on,
         classified_real=(evidence.data or samples).real,
     )
-    report.anytime += [each for proof in proofs for each in proof.curves]
     if manifest.classes:
         report.anytime_missing += anytime.missing(report.anytime, manifest.time_steps, evidence.shown)
     if manifest.streaming:
