@@ -166,6 +166,11 @@ class OnnxRuntimeSession:
             Unavailable: this version of ONNX Runtime cannot run the model, or this machine has too little memory.
             BadInput: ONNX Runtime reports another error, which is an error in the model.
         """
+        for name, array in feeds.items():
+            if (
+                array.dtype.kind != "f"
+            ):  # ONNX Runtime would take integers as they are, and an image of 0 to 255 with them
+                raise BadInput(f"'{name}' is {array.dtype}; the network takes float32")
         try:
             values = self._session.run(
                 None, {name: array.astype(self._types[name], copy=False) for name, array in feeds.items()}

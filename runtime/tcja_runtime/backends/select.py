@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tcja_runtime.backends.checked import ContractSession
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
@@ -56,7 +57,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
     for engine in found:
         refusal = engine.refusal()
         if refusal is None:
-            return _engine(engine, [each.skipped for each in refusals])
+            return _engine(bundle, engine, [each.skipped for each in refusals])
         refusals.append(refusal)
     if name != AUTO:
         if refusals:
@@ -89,7 +90,7 @@ def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list
         for engine in engines(bundle, trust_engine=trust_engine)
         if engine.target == name and not engine.refusal()
     ]
-    return [_engine(engine, []) for engine in found] or [opened(bundle, name, trust_engine=trust_engine)]
+    return [_engine(bundle, engine, []) for engine in found] or [opened(bundle, name, trust_engine=trust_engine)]
 
 
 def title(name: str, engine: Engine | None = None) -> str:
@@ -105,10 +106,10 @@ def title(name: str, engine: Engine | None = None) -> str:
 
 def _onnxruntime(bundle: Bundle, name: str) -> Backend:
     session = OnnxRuntimeSession.open(bundle.path / PLAIN_MODEL, backend=name, keeps_memory=True)
-    return Backend(name=name, title=title(name), session=session)
+    return Backend(name=name, title=title(name), session=ContractSession(session, bundle))
 
 
-def _engine(engine: Engine, passed_over: list[str]) -> Backend:
+def _engine(bundle: Bundle, engine: Engine, passed_over: list[str]) -> Backend:
     used = engine.info.plugin
     loaded = TensorRtEngine.load(
         engine.plan(),
@@ -120,7 +121,7 @@ def _engine(engine: Engine, passed_over: list[str]) -> Backend:
     return Backend(
         name=engine.target,
         title=title(engine.target, engine),
-        session=loaded.session(),
+        session=ContractSession(loaded.session(), bundle),
         engine=engine,
         passed_over=passed_over,
     )

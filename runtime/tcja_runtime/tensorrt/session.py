@@ -189,6 +189,9 @@ class TensorRtSession:
 
     def _run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
         shapes = {name: feeds[name].shape for name in self.inputs}
+        for name in self.inputs:
+            if feeds[name].dtype.kind != "f":  # integers would be converted, and with them images of 0 to 255
+                raise BadInput(f"'{name}' is {feeds[name].dtype}; the network takes float32")
         if shapes != self._given:
             self._reshape(shapes)
         for name in self.inputs:

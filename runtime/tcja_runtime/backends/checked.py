@@ -1,0 +1,101 @@
+"""A session that takes only what the input contract of the network allows.
+
+A network that takes intensities from 0 to 1 answers images of 0 to 255 too, and its answers are wrong. So the type and
+the range of each batch are checked. A network may have been trained on other values than its contract says (normalised
+images, say). Its golden windows have such values then, and batches that have them are taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.backends.session import Session
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.data.contract import Floats, InputContract
+from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import golden
+
+_RANGES = {
+    "unit": (1.0, "intensities from 0 to 1; divide those of 0 to 255 by 255"),
+    "counts": (np.inf, "counts of events, which are not negative"),
+    "spikes": (1.0, "spikes, which are 0 or 1"),
+}
+"""For each scaling, the largest value and the words for what the network takes. The smallest value is 0."""
+
+
+@dataclasses.dataclass
+class ContractSession:
+    """A session of a bundle's whole network. It refuses batches that the input contract does not allow.
+
+    Attributes:
+        inner: the session that runs the network.
+        bundle: the bundle.
+    """
+
+    inner: Session
+    bundle: Bundle
+    _others: bool | None = None  # whether the golden windows have values outside the range; None before it is known
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The names of the inputs."""
+        return self.inner.inputs
+
+    @property
+    def uses_graph(self) -> bool | None:
+        """Whether the last run was the launch of a CUDA graph; None for a backend without graphs."""
+        return getattr(self.inner, "uses_graph", None)
+
+    def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
+        """Run the network once. Takes the inputs by name, and returns the outputs by name.
+
+        Raises:
+            BadInput: an input is missing or unknown, or has another type, shape or range than the contract says.
+        """
+        contract = self.bundle.manifest.input
+        if list(feeds) != [contract.name]:
+            raise BadInput(
+                f"the network takes '{contract.name}' [{contract.axes}], not {', '.join(feeds) or 'nothing'}"
+            )
+        values = feeds[contract.name]
+        check_form(values, contract)
+        if not _in_range(values, contract) and not self._others_are_known(contract):
+            least, most = np.min(values), np.max(values)
+            wanted = _RANGES[contract.scaling][1]
+            raise BadInput(f"'{contract.name}' has values from {least:g} to {most:g}; the network takes {wanted}")
+        return self.inner.run(feeds)
+
+    def _others_are_known(self, contract: InputContract) -> bool:
+        if self._others is None:
+            self._others = not _in_range(golden.load(self.bundle.path / GOLDEN, contract).samples.inputs, contract)
+        return self._others
+
+    def close(self) -> None:
+        """Free the memory. The session cannot be run after that."""
+        self.inner.close()
+
+
+def check_form(values: Any, contract: InputContract) -> None:
+    """Check the type and the shape of a batch.
+
+    Raises:
+        BadInput: the batch is not an array of floating-point numbers, or has another shape than the contract says.
+    """
+    wanted = f"float32 [N, {', '.join(map(str, contract.shape))}]"
+    if not isinstance(values, np.ndarray):
+        raise BadInput(f"'{contract.name}' is a {type(values).__name__}; it must be an array of numpy, {wanted}")
+    if values.dtype.kind != "f" or values.ndim != len(contract.shape) + 1 or values.shape[1:] != contract.shape:
+        hint = f": {_RANGES[contract.scaling][1]}" if values.dtype.kind != "f" else ""
+        raise BadInput(f"'{contract.name}' is {values.dtype} {list(values.shape)}; it must be {wanted}{hint}")
+    if not len(values):
+        raise BadInput(f"'{contract.name}' has no windows; give at least one")
+
+
+def _in_range(values: Floats, contract: InputContract) -> bool:
+    """Whether all values are in the range of the contract. NaN is in no range."""
+    return bool(values.min() >= 0 and values.max() <= min(_RANGES[contract.scaling][0], np.finfo(np.float32).max))

@@ -1,0 +1,70 @@
+"""What is given to a network from Python fits its contract, or is refused in words."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tcja_runtime.backends.select import opened
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle, write_manifest
+from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import golden
+
+IMAGES = np.linspace(0, 1, 2 * 28 * 28, dtype=np.float32).reshape(2, 1, 28, 28)
+
+
+@pytest.fixture
+def name() -> str:
+    """The network that takes images."""
+    return "fashion_mnist"
+
+
+def run(bundle, feeds):
+    session = opened(Bundle.open(bundle), "onnxruntime").session
+    try:
+        return session.run(feeds)["rates"]
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_intensities_are_taken(bundle, dtype):
+    given = IMAGES.astype(dtype)
+    np.testing.assert_array_equal(run(bundle, {"images": given}), run(bundle, {"images": given.astype(np.float32)}))
+
+
+NAN = np.where(IMAGES > 0.5, np.float32(np.nan), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        (
+            {"images": (IMAGES * 255).astype(np.uint8)},
+            r"'images' is uint8 \[2, 1, 28, 28\]; it must be float32 \[N, 1, 28, 28\]: intensities from 0 to 1; divide",
+        ),
+        ({"images": IMAGES * 255}, "'images' has values from 0 to 255; the network takes intensities from 0 to 1; div"),
+        ({"images": IMAGES - 0.5}, "'images' has values from -0.5 to 0.5; the network takes intensities from 0 to 1"),
+        ({"images": NAN}, "'images' has values from nan to nan"),
+        ({"images": IMAGES > 0.5}, "'images' is bool"),
+        ({"images": IMAGES.astype(complex)}, "'images' is complex128"),
+        ({"images": IMAGES[0]}, r"'images' is float32 \[1, 28, 28\]; it must be float32 \[N, 1, 28, 28\]$"),
+        ({"images": IMAGES[:0]}, "'images' has no windows"),
+        ({"images": IMAGES.tolist()}, "'images' is a list; it must be an array of numpy"),
+        ({"frames": IMAGES}, r"the network takes 'images' \[N, C, H, W\], not frames"),
+        ({}, "the network takes 'images' .*, not nothing"),
+    ],
+)
+def test_all_else_is_refused_in_words(bundle, feeds, message):
+    with pytest.raises(BadInput, match=message):
+        run(bundle, feeds)
+
+
+def test_a_network_that_was_proven_on_other_values_takes_them(bundle):
+    """Its training normalised the images, say."""
+    manifest = Bundle.open(bundle).manifest
+    vectors = golden.load(bundle / GOLDEN, manifest.input)
+    samples = dataclasses.replace(vectors.samples, inputs=vectors.samples.inputs * 2 - 1)
+    golden.save(bundle / GOLDEN, dataclasses.replace(vectors, samples=samples), manifest.input)
+    write_manifest(bundle, manifest)
+    assert run(bundle, {"images": IMAGES * 2 - 1}).shape[0] == 2
