@@ -65,8 +65,8 @@ def few(keys: Iterable[str]) -> str:
 def prefixes(keys: Iterable[str], wanted: Iterable[str]) -> list[str]:
     """Return the prefixes under which the keys of a checkpoint may be those of a network, the likeliest first.
 
-    Under a likely prefix are many of the names with which the network's keys begin. Of two equally likely prefixes,
-    the first is no average of the training, is made of `PREFIXES`, and is shorter.
+    Under these prefixes are most of the names with which the network's keys begin. Those come first that are no average
+    of the training, that are made of `PREFIXES`, and that are short.
 
     Args:
         keys: the keys of the checkpoint.
@@ -83,7 +83,9 @@ def prefixes(keys: Iterable[str], wanted: Iterable[str]) -> list[str]:
             if part in tops:
                 found.setdefault(prefix, set()).add(part)
             prefix += f"{part}."
-    return sorted(found, key=lambda prefix: (-len(found[prefix]), *_rank(prefix), len(prefix)))[:_MOST]
+    most = max(map(len, found.values()))
+    likely = [prefix for prefix, names in found.items() if len(names) == most]
+    return sorted(likely, key=lambda prefix: (*_rank(prefix), len(prefix)))[:_MOST]
 
 
 def alike(one: str, other: str) -> bool:

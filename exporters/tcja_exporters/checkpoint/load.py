@@ -139,8 +139,6 @@ def _kind(value: Tensor) -> str:
     """Return why a tensor is not an array of real numbers, such as "complex64"; an empty string if it is one."""
     if value.is_meta:
         return "no values"
-    if value.is_nested:
-        return "nested"
     if value.layout != torch.strided:
         return str(value.layout).removeprefix("torch.")
     return str(value.dtype).removeprefix("torch.") if value.is_quantized or value.is_complex() else ""

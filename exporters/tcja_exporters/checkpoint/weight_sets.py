@@ -20,6 +20,7 @@ EXTRA = "_extra_state"
 _OPTIONS = (argparse.Namespace, types.SimpleNamespace)
 _DEPTH = 8  # the largest number of containers inside each other
 _ENTRIES = 10_000  # the largest number of entries that are looked at, apart from tensors
+_FEW = 8  # the largest number of values in a phrase
 _SHOWN = 40  # the largest number of characters of a value in a message
 
 
@@ -86,7 +87,7 @@ def contents(content: Any) -> Contents:
             beside[key] = Described("the state of an optimizer")
             continue
         stored = _state_dict(value) if isinstance(value, nn.Module) else entries
-        state = {name: entry.detach() for name, entry in stored.items() if isinstance(entry, Tensor)}
+        state = {name: entry.detach() for name, entry in stored.items() if _has_shape(entry)}
         extra = {name: entry for name, entry in stored.items() if name.endswith(EXTRA) and name not in state}
         if isinstance(value, (list, tuple)):  # tensors without names are not weights
             entries, state = {**entries, **{name: Described("a tensor") for name in state}}, {}
@@ -109,13 +110,14 @@ def summary(beside: Mapping[str, Any]) -> list[str]:
         outer, _, rest = key.partition(".")
         inside.setdefault(outer, []).append((rest, value))
     return [
-        f"{outer} = {values[0][1]}" if not values[0][0] else f"{outer} ({_counted(len(values))})"
+        f"{outer} = {values[0][1]}" if not values[0][0] else f"{outer} ({_listed(values)})"
         for outer, values in inside.items()
     ]
 
 
-def _counted(n: int) -> str:
-    return "1 value" if n == 1 else f"{n} values"
+def _listed(values: list[tuple[str, Any]]) -> str:
+    shown = ", ".join(f"{key} = {value}" for key, value in values[:_FEW])
+    return shown + (f" and {len(values) - _FEW} more" if len(values) > _FEW else "")
 
 
 def _entries(value: Any) -> dict[str, Any] | None:
@@ -157,6 +159,11 @@ def _described(value: Any) -> Any:
         return value
     kind = type(value).__name__
     return Described(f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}")
+
+
+def _has_shape(value: Any) -> bool:
+    """Whether a value is a tensor with one shape. A nested tensor has none, so it is no weight."""
+    return isinstance(value, Tensor) and not value.is_nested
 
 
 def _has_no_matrix(found: WeightSet) -> bool:

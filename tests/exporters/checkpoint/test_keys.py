@@ -7,10 +7,10 @@ from tcja_exporters.checkpoint import keys
     ("given", "expected"),
     [
         (["a.w", "b.w"], [""]),
-        (["model.a.w", "model.b.w", "criterion.w"], ["model.", ""]),
-        (["ema_model.a.w", "ema_model.b.w", "model.a.w", "model.b.w"], ["model.", "ema_model.", ""]),
-        (["x.y.a.w", "x.y.b.w"], ["x.y.", ""]),
-        (["x.a.w", "y.a.w", "y.b.w"], ["y.", "x.", ""]),
+        (["model.a.w", "model.b.w", "criterion.w"], ["model."]),
+        (["ema_model.a.w", "ema_model.b.w", "model.a.w", "model.b.w"], ["model.", "ema_model."]),
+        (["x.y.a.w", "x.y.b.w"], ["x.y."]),
+        (["x.a.w", "y.a.w", "y.b.w"], ["y."]),
         (["module." * 3000 + "a.w"], [""]),
     ],
 )

@@ -125,7 +125,6 @@ def test_weights_beyond_float32_are_refused(tmp_path):
         (torch.ones(2, dtype=torch.complex64), "complex64"),
         (torch.eye(2).to_sparse(), "sparse_coo"),
         (torch.ones(2, device="meta"), "no values"),
-        (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), "nested"),
     ],
 )
 def test_tensors_of_other_kinds_are_refused(tmp_path, tensor, kind):

@@ -82,12 +82,27 @@ def test_what_is_not_a_weight_is_listed():
         "epoch = 7",
         "optimizer = the state of an optimizer",
         "note = a str",
-        "net (1 value)",
-        "args (3 values)",
+        "net (version = 2)",
+        "args (T = 4, tau = 2.0, data = a list)",
         "loss = 0.5",
         "rng = a tensor",
     ]
     assert (found.beside["args.tau"], found.beside["net.version"]) == (2.0, 2)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_a_nested_tensor_has_no_shape_and_is_no_weight(layout):
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout)
+    found = contents({"net": {**STATE, "n": nested}})
+    assert list(found.sets[0].state) == list(STATE)
+    assert list(found.beside) == ["net.n"]
+
+
+def test_many_values_are_cut():
+    assert summary({f"args.k{i}": i for i in range(10)}) == [
+        "args (k0 = 0, k1 = 1, k2 = 2, k3 = 3, k4 = 4, k5 = 5, k6 = 6, k7 = 7 and 2 more)"
+    ]
 
 
 def test_a_saved_module_is_kept_with_its_weights():
