@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
+import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,15 +40,39 @@ def test_a_davis_camera(tmp_path, camera):
     assert listed(fed("aedat2", data, cuts)) == events
 
 
-def test_a_davis_camera_as_tonic_reads_it():
-    """tonic's formula: x = 345 - (address >> 12 & 1023), y = 259 - (address >> 22 & 511), p is bit 11."""
-    address = np.random.default_rng(0).integers(0, [[260], [346], [2]], (3, 1000))
-    raw = address[0] << 22 | address[1] << 12 | address[2] << 11
-    data = b"#!AER-DAT2.0\r\n# AEChip: Davis346red\r\n" + np.stack([raw, np.arange(1000)], 1).astype(">u4").tobytes()
-    found = fed("aedat2", data, [])
-    assert found.x.tolist() == (345 - ((raw & 4190208) >> 12)).tolist()
-    assert found.y.tolist() == (259 - ((raw & 2143289344) >> 22)).tolist()
-    assert found.p.tolist() == ((raw & 2048) >> 11 == 1).tolist()
+@pytest.fixture(scope="module")
+def tonic() -> types.ModuleType:
+    """tonic's readers of files, which need numpy alone."""
+    file = Path(sys.prefix) / "tonic" / "tonic" / "io.py"
+    if not file.is_file():
+        pytest.skip("tonic is not installed")
+    found = importlib.util.spec_from_file_location("tonic_io", file)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.releases
+def test_a_davis_camera_as_tonic_reads_it(tonic, tmp_path):
+    """tonic knows no frames and signals, so there are none."""
+    events = events_of(346)
+    (tmp_path / "a.aedat").write_bytes(writers.davis(events, others=False))
+    _, _, theirs = tonic.read_davis_346(str(tmp_path / "a.aedat"))
+    ours = Events.joined(recording(tmp_path / "a.aedat").chunks())
+    assert len(ours) == 200
+    assert all(np.array_equal(getattr(ours, key), theirs[key]) for key in "xytp")
+
+
+@pytest.mark.releases
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_events_in_tonic_s_own_type(tonic, tmp_path, suffix):
+    t, x, y, p = (np.array(column) for column in zip(*events_of(346), strict=True))
+    array = tonic.make_structured_array(x, y, t, p)
+    file = tmp_path / f"a{suffix}"
+    np.save(file, array) if suffix == ".npy" else np.savez(file, events=array)
+    ours = Events.joined(recording(file).chunks())
+    assert all(np.array_equal(getattr(ours, key), array[key]) for key in "xytp")
+    assert array.dtype == np.dtype(writers.DTYPE)
 
 
 @pytest.mark.parametrize("name", [b"DVS128", b"ch.unizh.ini.jaer.chip.retina.DVS128", b"x.Tmpdiff128"])

@@ -167,7 +167,7 @@ def evt21(events: list[Event], header: bytes = EVT21_HEADER, legacy: bool = Fals
 
 
 DTYPE = [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")]
-"""The type of events in tonic, but for the range of x and y."""
+"""The type of events in tonic, `events_struct`."""
 
 
 def table(events: list[Event], dtype: list[tuple[str, str]]) -> np.ndarray:
