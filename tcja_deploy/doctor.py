@@ -117,16 +117,24 @@ def _device() -> Finding:
 
 
 def _recordings() -> list[Finding]:
-    """Return the findings on formats of recordings: one for all that need only numpy, one for each other format."""
+    """Return the findings on formats of recordings: one for all that need only numpy, one for each needed package."""
     alone = [each.title for each in FORMATS.values() if each.package is None]
     found = [Finding("read event recordings", True, f"with numpy alone: {'; '.join(alone)}")]
     for each in FORMATS.values():
-        if each.package is not None:
-            what, number = f"read {each.title}", version(each.package)
-            missing = Finding(what, False, f"{each.package} is not installed", f"pip install {each.package}")
-            dated = _dated(what, {each.package: number or ""}, f"pip install -U {each.package}")
-            found.append(missing if number is None else dated)
+        needed = {
+            f"read {each.title}": each.package,
+            f"read {each.title}, if compressed with blosc, zstd and others": each.codecs,
+        }
+        found += [_package(what, package) for what, package in needed.items() if package is not None]
     return found
+
+
+def _package(what: str, package: str) -> Finding:
+    """Return the finding on an ability that one package gives."""
+    number = version(package)
+    if number is None:
+        return Finding(what, False, f"{package} is not installed", f"pip install {package}")
+    return _dated(what, {package: number}, f"pip install -U {package}")
 
 
 def _tensorrt(package: str) -> str | None:

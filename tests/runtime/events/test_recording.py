@@ -215,6 +215,16 @@ def test_doctor_names_what_is_read_by_what(monkeypatch, number):
     assert (other.able, other.fix) == ((True, "") if number else (False, "pip install aedat"))
 
 
+@pytest.mark.parametrize("number", ["7.1.0", None])
+def test_doctor_names_codecs_beside_the_reader(monkeypatch, number):
+    monkeypatch.setattr(doctor, "version", lambda package: number if package == "hdf5plugin" else "1.0")
+    found = {finding.what: finding for finding in doctor.examine()}
+    title = FORMATS["hdf5"].title
+    assert found[f"read {title}"].able
+    codecs = found[f"read {title}, if compressed with blosc, zstd and others"]
+    assert (codecs.able, codecs.fix) == ((True, "") if number else (False, "pip install hdf5plugin"))
+
+
 def test_numpy_is_all_that_is_imported():
     code = """import sys
 before = set(sys.modules)

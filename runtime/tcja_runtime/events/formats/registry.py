@@ -47,6 +47,7 @@ class Format:
         open: a function that opens a file of the format.
         first: the bytes that files of this format, and of no other format, begin with; empty if there are none.
         package: the Python package that must be installed to read the format; None if numpy is enough.
+        codecs: the Python package that must be installed as well for some compressed files; None if there is none.
         takes: the attributes of `ReadOptions` that the format may need.
     """
 
@@ -57,6 +58,7 @@ class Format:
     open: Callable[[Path, ReadOptions], Recording]
     first: tuple[bytes, ...] = ()
     package: str | None = None
+    codecs: str | None = None
     takes: tuple[str, ...] = ()
 
 
@@ -100,6 +102,7 @@ _ROWS = (
         open=hdf5.open_recording,
         first=(hdf5.FIRST,),
         package=hdf5.PACKAGE,
+        codecs=hdf5.CODECS,
         takes=("time_unit", "columns", "topic"),
     ),
     Format(

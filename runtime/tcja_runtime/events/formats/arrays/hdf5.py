@@ -47,7 +47,7 @@ _METAVISION = "CD/events"
 _INDEXES = ("ms_to_idx", "ms_map_idx")
 _DEPTH, _MOST_NAMES = 6, 4096  # how far a file is searched
 _LARGEST_CHUNK = 2**28  # bytes; a chunk is unpacked as a whole
-_CACHE = 2**26  # bytes; a chunk that fits is unpacked once, not for every block in it
+_CACHE = 2**24  # bytes for each dataset; a chunk that fits is unpacked once, not for every block in it
 _ECF = 0x8ECF
 _GET_ECF = (
     "ECF, Prophesee's codec, which h5py does not find: install hdf5_ecf (https://github.com/prophesee-ai/hdf5_ecf), "
