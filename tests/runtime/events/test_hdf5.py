@@ -245,7 +245,7 @@ def test_codecs_of_hdf5plugin(file, codec):
 
 def test_without_the_package(file, monkeypatch):
     file.write_bytes(b"\x89HDF\r\n\x1a\n")
-    monkeypatch.setattr("tcja_runtime.events.formats.arrays.hdf5.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tcja_runtime.events.formats.packages.importlib.util.find_spec", lambda _: None)
     with pytest.raises(
         Unavailable, match=r"a\.h5 is HDF5; the package h5py, which reads it, is missing: pip install h5py$"
     ):

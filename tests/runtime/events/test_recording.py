@@ -187,14 +187,14 @@ def test_arrays_that_are_no_events(tmp_path, arrays, said):
 
 
 def test_without_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("tcja_runtime.events.formats.aedat4.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tcja_runtime.events.formats.packages.importlib.util.find_spec", lambda _: None)
     (tmp_path / "a.aedat4").write_bytes(writers.aedat4([(1, 2, 3, 1)]))
     with pytest.raises(Unavailable, match=r"is AEDAT 4; the package aedat, .*, is missing: pip install aedat$"):
         recording(tmp_path / "a.aedat4")
 
 
 def test_a_bag_without_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("tcja_runtime.events.formats.rosbag2.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tcja_runtime.events.formats.packages.importlib.util.find_spec", lambda _: None)
     (tmp_path / "a.mcap").write_bytes(b"\x89MCAP0\r\n")
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "metadata.yaml").touch()
@@ -202,6 +202,23 @@ def test_a_bag_without_the_package(tmp_path, monkeypatch):
         said = rf"{name} is a bag of ROS 2; the package rosbags, which reads it, is missing: pip install rosbags$"
         with pytest.raises(Unavailable, match=said):
             recording(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "kind", "package", "oldest"),
+    [
+        ("a.aedat4", writers.aedat4([(1, 2, 3, 1)]), "AEDAT 4", "aedat", "2.2"),
+        ("a.h5", b"\x89HDF\r\n\x1a\n", "HDF5", "h5py", "3.8"),
+        ("a.db3", b"SQLite format 3\0", "a bag of ROS 2", "rosbags", "0.11"),
+    ],
+)
+def test_a_package_that_is_too_old(tmp_path, monkeypatch, file, content, kind, package, oldest):
+    monkeypatch.setattr("tcja_runtime.events.formats.packages.importlib.util.find_spec", lambda _: object())
+    monkeypatch.setattr("tcja_runtime.events.formats.packages.version", lambda _: "0.1")
+    (tmp_path / file).write_bytes(content)
+    said = rf"{file} is {kind}; {package} 0.1 is too old, {oldest} is needed: run 'pip install -U {package}'$"
+    with pytest.raises(Unavailable, match=said):
+        recording(tmp_path / file)
 
 
 @pytest.mark.parametrize("number", ["2.3.0", None])
@@ -217,7 +234,7 @@ def test_doctor_names_what_is_read_by_what(monkeypatch, number):
 
 @pytest.mark.parametrize("number", ["7.1.0", None])
 def test_doctor_names_codecs_beside_the_reader(monkeypatch, number):
-    monkeypatch.setattr(doctor, "version", lambda package: number if package == "hdf5plugin" else "1.0")
+    monkeypatch.setattr(doctor, "version", lambda package: number if package == "hdf5plugin" else "9.0")
     found = {finding.what: finding for finding in doctor.examine()}
     title = FORMATS["hdf5"].title
     assert found[f"read {title}"].able

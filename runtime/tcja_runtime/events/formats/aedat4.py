@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import select
 import subprocess
@@ -19,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_runtime.errors import Damaged, Unavailable
+from tcja_runtime.errors import Damaged
 from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events, ReadOptions
 from tcja_runtime.events.formats.aedat4_child import DAMAGED, END, SIZES
 from tcja_runtime.events.formats.aedat4_packets import PacketIndex
-from tcja_runtime.machine.versions import too_old, version
+from tcja_runtime.events.formats.packages import require
 
 PACKAGE = "aedat"
 _EVENT = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
@@ -71,15 +70,10 @@ def open_recording(path: Path, _: ReadOptions) -> Aedat4:
     Raises:
         BadInput: the file cannot be read.
         Damaged: the header is damaged.
-        Unavailable: the package `aedat` is not installed.
+        Unavailable: the package `aedat` is missing or too old.
     """
     beginning(path, 1)
-    if importlib.util.find_spec(PACKAGE) is None:
-        raise Unavailable(
-            f"{path} is AEDAT 4; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}"
-        )
-    if old := too_old(PACKAGE, version(PACKAGE)):
-        raise Unavailable(f"{path} is AEDAT 4; {old}: run 'pip install -U {PACKAGE}'")
+    require(PACKAGE, path, "AEDAT 4")
     try:
         with path.open("rb") as file:
             return Aedat4(path, PacketIndex.read(file).sensor)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import struct
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -24,12 +23,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.errors import BadInput, Damaged, TcjaError, Unavailable
+from tcja_runtime.errors import BadInput, Damaged, TcjaError
 from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events, ReadOptions
 from tcja_runtime.events.formats.evt.evt2 import Evt2
 from tcja_runtime.events.formats.evt.evt3 import Evt3
-from tcja_runtime.machine.versions import too_old, version
+from tcja_runtime.events.formats.packages import require
 
 PACKAGE = "rosbags"
 FIRST_MCAP, FIRST_DB3 = b"\x89MCAP0\r\n", b"SQLite format 3\0"
@@ -128,16 +127,11 @@ def open_recording(path: Path, options: ReadOptions) -> Bag:
 
     Raises:
         BadInput: the bag cannot be read, has no events, or has several topics of events and the user chooses none.
-        Unavailable: the package rosbags is not installed.
+        Unavailable: the package rosbags is missing or too old.
     """
     if not is_bag(path):
         beginning(path, 1)
-    if importlib.util.find_spec(PACKAGE) is None:
-        raise Unavailable(
-            f"{path} is a bag of ROS 2; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}"
-        )
-    if old := too_old(PACKAGE, version(PACKAGE)):
-        raise Unavailable(f"{path} is a bag of ROS 2; {old}: run 'pip install -U {PACKAGE}'")
+    require(PACKAGE, path, "a bag of ROS 2")
     with _opened(path) as bag:
         kinds = {each.topic: each.msgtype for each in bag.connections if each.msgtype in (*_PACKETS, *_ARRAYS)}
         others = ", ".join(sorted(f"{each.topic} ({each.msgtype})" for each in bag.connections)) or "none"

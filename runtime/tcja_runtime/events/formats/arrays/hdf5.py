@@ -39,7 +39,7 @@ from tcja_runtime.events.formats.arrays.columns import (
     columns_of,
     ordered,
 )
-from tcja_runtime.machine.versions import too_old, version
+from tcja_runtime.events.formats.packages import require
 
 PACKAGE, CODECS = "h5py", "hdf5plugin"
 FIRST = b"\x89HDF\r\n\x1a\n"
@@ -81,13 +81,10 @@ def open_recording(path: Path, options: ReadOptions) -> TableRecording:
 
     Raises:
         BadInput: the file cannot be read, has no events, or has events in several places and the user chooses none.
-        Unavailable: the package h5py or the codec of the file is not installed.
+        Unavailable: the package h5py is missing or too old, or the codec of the file is missing.
     """
     beginning(path, 1)
-    if importlib.util.find_spec(PACKAGE) is None:
-        raise Unavailable(f"{path} is HDF5; the package {PACKAGE}, which reads it, is missing: pip install {PACKAGE}")
-    if old := too_old(PACKAGE, version(PACKAGE)):
-        raise Unavailable(f"{path} is HDF5; {old}: run 'pip install -U {PACKAGE}'")
+    require(PACKAGE, path, "HDF5")
     with _opened(path) as file:
         place = _chosen(path, _places(file, path), options)
         sensor = _sensor(file)
