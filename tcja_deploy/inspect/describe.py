@@ -136,12 +136,13 @@ def _checkpoint(path: Path, options: CheckpointOptions) -> Facts:
         from tcja_exporters.checkpoint.weight_sets import summary
         from tcja_exporters.reference import recorder
     facts: Facts = {"kind": "checkpoint", "path": str(path), "sha256": loaded.sha256}
+    used: str | None
     try:
         trained = identify(loaded, options.network, options.settings)
     except UnknownNetwork as error:
         if options.network or options.settings:
             raise
-        used = loaded.sets[0].key
+        used = None
         facts |= {"network": None, "remark": f"{error}. A network of your own is exported with `model`"}
     else:
         used = trained.source["weights"]
@@ -157,7 +158,7 @@ def _checkpoint(path: Path, options: CheckpointOptions) -> Facts:
             "classes": list(trained.classes),
             "layers": [_layer(layer) for layer in recorder.layers(trained.model, trained.contract)],
         }
-    shown = next(one for one in loaded.sets if one.key == used)
+    shown = next((one for one in loaded.sets if one.key == used), loaded.sets[0])
     return {
         **facts,
         "sets_of_weights": [_weights(one, used) for one in (*loaded.sets, *loaded.others)],
@@ -169,7 +170,7 @@ def _checkpoint(path: Path, options: CheckpointOptions) -> Facts:
     }
 
 
-def _weights(one: WeightSet, used: str) -> Facts:
+def _weights(one: WeightSet, used: str | None) -> Facts:
     """Return the facts of a set of weights in a checkpoint."""
     return {
         "weights": one.key or "(bare)",

@@ -64,7 +64,8 @@ class Checkpoint:
         rest = [other.name for other in (*self.sets, *self.others) if other.key != used.key]
         if not rest:
             return []
-        return [f"the weights are {used.name}; {self.path.name} also has {', '.join(rest)}: choose with `weights`"]
+        others = ", ".join(rest[:_SHOWN]) + (f" and {len(rest) - _SHOWN} more" if len(rest) > _SHOWN else "")
+        return [f"the weights are {used.name}; {self.path.name} also has {others}: choose with `weights`"]
 
 
 def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str | None = None) -> Checkpoint:

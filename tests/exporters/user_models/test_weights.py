@@ -118,6 +118,9 @@ def test_weights_are_chosen(tmp_path):
     net, lines = loaded(tmp_path, {"net": trained(), "ema": under("module.", other)}, weights="ema")
     assert net.a.bias.tolist() == [9.0, 9.0]
     assert lines[0] == "the weights are 'ema'; w.pth also has 'net': choose with `weights`"
+    epochs = {f"epoch {i}": trained() for i in range(9)}
+    assert "w.pth also has 'epoch 1', 'epoch 2'" in loaded(tmp_path, epochs)[1][0]
+    assert "'epoch 6' and 2 more: choose with `weights`" in loaded(tmp_path, epochs)[1][0]
     both = {**under("left.", trained()), **under("right.", other)}
     with pytest.raises(
         BadInput, match=r"several sets of keys that fit this .*Net; choose one with `weights`: left, right$"

@@ -12,22 +12,23 @@ from tcja_runtime.files import zips
 @pytest.fixture
 def archive(tmp_path) -> Path:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
-        file.writestr("one", b"content " * 20)
+        file.writestr("öne", b"content " * 20)
         file.writestr("two", b"")
     return tmp_path / "a.zip"
 
 
 def test_a_whole_archive_passes(archive):
     assert zips.is_zip(archive)
-    assert zips.names(archive) == ["one", "two"]
+    assert zips.names(archive) == ["öne", "two"]
     zips.check(archive)
 
 
 @pytest.mark.parametrize(
     ("begin", "offset", "mask", "message"),
     [
-        (b"content", 0, 1, "is damaged: the checksum of one is wrong; copy it again"),
+        (b"content", 0, 1, "is damaged: the checksum of öne is wrong; copy it again"),
         (b"PK\x01\x02", 0, 1, "is truncated or damaged (Bad magic number for central directory); copy it again"),
+        (b"PK\x01\x02", 46, 64, "is truncated or damaged ('utf-8' codec can't decode byte 0x83 in position 0: invalid"),
         (b"PK\x01\x02", 10, 64, "is truncated or damaged (That compression method is not supported); copy it again"),
     ],
 )
@@ -35,7 +36,7 @@ def test_damage_is_one_line(archive, begin, offset, mask, message):
     content = bytearray(archive.read_bytes())
     content[content.index(begin) + offset] ^= mask
     archive.write_bytes(content)
-    with pytest.raises(BadInput, match=rf"a\.zip {re.escape(message)}$"):
+    with pytest.raises(BadInput, match=rf"a\.zip {re.escape(message)}"):
         zips.check(archive)
 
 
