@@ -18,6 +18,7 @@ from tcja_exporters.precision import (
     NOTHING,
     calibrate,
     keep_in_float32,
+    lowerable,
     lowered,
     quantizable,
 )
@@ -50,7 +51,7 @@ def lowered_network(
     calibration: dict[str, Any] = {}
     if request.precision == "int8":
         blocks = {name.rpartition(".")[0] for name in parts(trained)}
-        modules = quantizable(exported.model, exported.weights, blocks) - kept
+        modules = quantizable(exported.model, lowerable(trained, exported), blocks) - kept
         some = windows.first(CALIBRATION_WINDOWS)
         with progress.counted(f"calibrate on {windows.source}", len(some)) as advance:
             scales = calibrate(trained, modules, some.batches(size), advance)

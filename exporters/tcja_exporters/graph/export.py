@@ -34,9 +34,10 @@ from tcja_exporters.graph.capture import capture, explained
 from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import name_after_modules
 from tcja_exporters.graph.unjudged import unjudged
+from tcja_exporters.graph.weights import find_weights
 from tcja_exporters.modules.neurons import set_surrogate
+from tcja_exporters.passes import origins
 from tcja_exporters.passes.base import PassResult
-from tcja_exporters.passes.fold_batch_norm import norm_of
 from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
@@ -79,13 +80,15 @@ def export_onnx(network: nn.Module, contract: InputContract, output: str, metada
 
     graph = gs.import_onnx(raw)
     del raw
+    origins.mark_parameters(graph, origins.first_names(network))
     report = passes.run(graph)
     _refuse_random(graph)
+    weights = find_weights(network, graph)
     made = gs.export_onnx(graph)
     del graph
     gc.collect()  # the nodes of a graph refer to each other in cycles, and hold the weights
     model, plain = _models(made, metadata)
-    return Exported(model, plain, report, _weights(network, model), firing)
+    return Exported(model, plain, report, weights, firing)
 
 
 def with_pass(
@@ -217,36 +220,6 @@ def _refuse_random(graph: gs.Graph) -> None:
                 f"the network draws random numbers ({node.name}), so no two runs agree; remove the random numbers from "
                 "its forward (put a random encoding before the network)"
             )
-
-
-def _weights(network: nn.Module, model: onnx.ModelProto) -> list[Weight]:
-    """Return the weights of convolutions and matrix products that are parameters `weight` of modules."""
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    modules = dict(network.named_modules())
-    found = []
-    for node in model.graph.node:
-        module = node.name.rpartition("/")[0]
-        own = (
-            modules[module]._parameters.get("weight") if module in modules else None
-        )  # a computed weight is not a parameter
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or own is None:
-            continue
-        tensor, *bias = node.input[1:]
-        if not constants.keys() >= {tensor, *bias} or sorted(constants[tensor].dims) != sorted(own.shape):
-            continue
-        gemm = {a.name: a.i for a in node.attribute} if node.op_type == "Gemm" else {}
-        found.append(
-            Weight(
-                module=module,
-                norm=norm_of(tensor),
-                tensor=tensor,
-                bias=bias[0] if bias else None,
-                shape=tuple(own.shape),
-                transposed=node.op_type == "MatMul" or (node.op_type == "Gemm" and not gemm.get("transB")),
-                outputs=int(np.prod(constants[bias[0]].dims)) if bias else 0,
-            )
-        )
-    return found
 
 
 def finish(model: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:

@@ -1,6 +1,6 @@
 """Replaces the T step operators of a layer, one for each time step, by one TcjaLif operator over the whole window.
 
-    s_t = TcjaLifStep(x_t), t = 1..T      becomes      S = TcjaLif(stack of x_t),  s_t = S[t]
+    s_t, v_t = TcjaLifStep(x_t, v_{t-1}), t = 1..T      becomes      S = TcjaLif(stack of x_t),  s_t = S[t]
 
 Both compute the same if no current x_t depends on the spikes of the same layer. In a recurrent layer it does, so a
 recurrent layer is refused.
@@ -32,7 +32,8 @@ def join(model: onnx.ModelProto) -> None:
             calls.setdefault(module_of(node), []).append(node)
     if not calls:
         return
-    read = {name for node in model.graph.node for name in node.input} | {out.name for out in model.graph.output}
+    read = {name for node in model.graph.node for name in _read(node) if node.op_type != custom_op.STEP}
+    read |= {out.name for out in model.graph.output} | {step.input[0] for steps in calls.values() for step in steps}
     joined: list[onnx.NodeProto] = []
     time_steps = min(map(len, calls.values()))
     for layer, steps in calls.items():

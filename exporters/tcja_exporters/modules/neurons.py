@@ -111,8 +111,9 @@ class SpikingNeuron(Neuron):
 class SteppedNeuron(Neuron):
     """A neuron that is called once a time step, by a network that loops over time itself.
 
-    In an exported model, each call is a step operator. `tcja_exporters.graph.step_joining` joins the step operators of
-    a layer to one node.
+    In an exported model, each call is a step operator, which reads the membrane of the call before. So a step stays in
+    the model if only a later step is used. `tcja_exporters.graph.step_joining` joins the step operators of a layer to
+    one node.
 
     Shapes: currents [N, ...] -> spikes (0 or 1), same shape and dtype.
 
@@ -146,15 +147,17 @@ class SteppedNeuron(Neuron):
         return self._state
 
     def _symbolic(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        before = () if self._state is None else self._state[:1]
         s, v = torch.onnx.ops.symbolic_multi_out(
             f"{custom_op.DOMAIN}::{custom_op.STEP}",
-            (current,),
+            (current, *before),
             custom_op.attributes(self.spec),
             dtypes=(current.dtype, current.dtype),
             shapes=(current.shape, current.shape),
             version=custom_op.VERSION,
         )
-        return v, s
+        self._state = v, s
+        return self._state
 
 
 def set_surrogate(model: nn.Module, surrogate: Surrogate | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
 from tcja_exporters.passes.base import PassResult
+from tcja_exporters.passes.origins import NOTHING, Norm, Origin, origin_of, set_origin
 from tcja_runtime.errors import BadInput
 
 Array = npt.NDArray[Any]
@@ -22,30 +24,24 @@ def fold_batch_norm(graph: gs.Graph) -> PassResult:
         b' = factor (b - mean) + shift
 
     The folded weights are computed in float64 and rounded once. The folded layer rounds differently from the trained
-    layer and batch norm, unless each factor is a power of two and b' is zero.
+    layer and batch norm, unless each factor is a power of two and b' is zero. Layers with the same constants get the
+    same folded constants, so a layer that is called at each time step has one W' and one b'.
 
     Raises:
         BadInput: a folded weight is too large for float32.
     """
     changes, exact = 0, True
+    folded: dict[tuple[object, ...], list[gs.Constant]] = {}
     for norm in [node for node in graph.nodes if node.op == "BatchNormalization"]:
         linear = norm.i(0) if norm.inputs[0].inputs else None
         if linear is None or len(linear.outputs[0].outputs) != 1 or not _is_linear(linear):
             continue
-        scale, shift, mean, variance = (tensor.values.astype(np.float64) for tensor in norm.inputs[1:5])
-        factor = scale / np.sqrt(variance + norm.attrs.get("epsilon", 1e-5))
-        weight = linear.inputs[1]
         axis = 0 if linear.op == "Conv" or linear.attrs.get("transB", 0) else 1
-        along = [-1 if i == axis else 1 for i in range(weight.values.ndim)]
-        bias = linear.inputs[2].values.astype(np.float64) if len(linear.inputs) == 3 else np.zeros_like(mean)
-        folded_bias = factor * (bias - mean) + shift
-        exact &= bool((np.frexp(np.abs(factor))[0] == 0.5).all() and not folded_bias.any())
-
-        linear.inputs = [
-            linear.inputs[0],
-            _constant(f"{norm.outputs[0].name}/weight", weight.values * factor.reshape(along)),
-            _constant(f"{norm.outputs[0].name}/bias", folded_bias),
-        ]
+        key = (*(tensor.name for tensor in (*linear.inputs[1:], *norm.inputs[1:5])), _epsilon(norm), axis)
+        if key not in folded:
+            folded[key] = _fold(linear, norm, axis)
+        exact &= _keeps_bits(norm, folded[key][1])
+        linear.inputs = [linear.inputs[0], *folded[key]]
         output = norm.outputs[0]
         norm.outputs.clear()
         linear.outputs = [output]
@@ -53,12 +49,67 @@ def fold_batch_norm(graph: gs.Graph) -> PassResult:
     return PassResult(changes, exact, "" if exact else "folded weights round differently from the trained order")
 
 
-_FOLDED = "/BatchNormalization/weight"
+def _fold(linear: gs.Node, norm: gs.Node, axis: int) -> list[gs.Constant]:
+    """Return W' and b'.
+
+    Args:
+        linear: the convolution or matrix product.
+        norm: the batch norm.
+        axis: the axis of the output channels in the weight.
+    """
+    _, shift, mean, _ = (tensor.values.astype(np.float64) for tensor in norm.inputs[1:5])
+    factor, weight = _factor(norm), linear.inputs[1]
+    along = [-1 if i == axis else 1 for i in range(weight.values.ndim)]
+    bias = linear.inputs[2] if len(linear.inputs) == 3 else None
+    added = np.zeros_like(mean) if bias is None else bias.values.astype(np.float64)
+    name = norm.outputs[0].name
+    folded = [
+        _constant(f"{name}/weight", weight.values * factor.reshape(along)),
+        _constant(f"{name}/bias", factor * (added - mean) + shift),
+    ]
+    for tensor, before in zip(folded, (weight, bias), strict=True):
+        set_origin(tensor, _origin(NOTHING if before is None else origin_of(before), norm))
+    return folded
 
 
-def norm_of(weight: str) -> str | None:
-    """Return the module of the batch norm that was folded into a weight, given the weight's name; None if none was."""
-    return weight.removesuffix(_FOLDED) if weight.endswith(_FOLDED) else None
+def _factor(norm: gs.Node) -> Array:
+    """Return scale / sqrt(variance + epsilon) in float64."""
+    scale, variance = (norm.inputs[i].values.astype(np.float64) for i in (1, 4))
+    factor: Array = scale / np.sqrt(variance + _epsilon(norm))
+    return factor
+
+
+def _epsilon(norm: gs.Node) -> float:
+    return float(norm.attrs.get("epsilon", 1e-5))
+
+
+def _keeps_bits(norm: gs.Node, bias: gs.Constant) -> bool:
+    """Whether the folded layer, whose bias is given, rounds as the layer and its batch norm did."""
+    return bool((np.frexp(np.abs(_factor(norm)))[0] == 0.5).all() and not bias.values.any())
+
+
+def _origin(before: Origin, norm: gs.Node) -> Origin:
+    """Return the origin of a weight or bias after a batch norm was folded into it.
+
+    Args:
+        before: its origin before.
+        norm: the batch norm.
+    """
+    scale, shift, mean, variance = (origin_of(tensor) for tensor in norm.inputs[1:5])
+    parameters = before.parameters.union(*(each.parameters for each in (scale, shift, mean, variance)))
+    plain = all(each.copied or not each.parameters for each in (scale, shift))
+    ones = scale.copied or (norm.inputs[1].values == 1).all()
+    zeros = shift.copied or not norm.inputs[2].values.any()
+    if before.norm or not (plain and ones and zeros and mean.copied and variance.copied):
+        return Origin(parameters=parameters)
+    own = Norm(
+        scale=scale.copied,
+        shift=shift.copied,
+        mean=mean.copied,
+        variance=variance.copied,
+        epsilon=_epsilon(norm),
+    )
+    return dataclasses.replace(before, parameters=parameters, norm=own)
 
 
 def _is_linear(node: gs.Node) -> bool:

@@ -1,4 +1,4 @@
-"""Replaces computed target shapes by constants if only the batch size is unknown."""
+"""Replaces computed shapes by constants if only the batch size is unknown."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tcja_exporters.passes.base import PassResult
 
 
 def resolve_shapes(graph: gs.Graph) -> PassResult:
-    """Replace the computed target shape of Reshape and Expand by a constant, and CastLike by Cast.
+    """Replace computed target shapes and known sizes by constants, and CastLike by Cast.
 
-    The exporter computes these target shapes from the batch size of the input. In the constant target shape of a
-    Reshape, -1 stands for the unknown size. In that of an Expand, 1 stands for a size that the Expand does not change.
+    The exporter computes the target shapes of Reshape and Expand from the batch size of the input. In the constant
+    target shape of a Reshape, -1 stands for the unknown size. In that of an Expand, 1 stands for a size that the Expand
+    does not change. A Shape node that returns only known sizes, such as the number of channels, becomes a constant.
     """
     changes = 0
     types = _types(graph)
@@ -28,7 +29,20 @@ def resolve_shapes(graph: gs.Graph) -> PassResult:
             if target is not None:
                 node.inputs[1] = gs.Constant(f"{node.outputs[0].name}/target", np.array(target, np.int64))
                 changes += 1
+        elif node.op == "Shape" and (sizes := _known_sizes(node)):
+            node.outputs[0].to_constant(np.array(sizes, np.int64))
+            node.outputs.clear()
+            changes += 1
     return PassResult(changes)
+
+
+def _known_sizes(node: gs.Node) -> list[int]:
+    """Return the sizes that a Shape node returns; an empty list if one of them is not known."""
+    shape = node.inputs[0].shape
+    if not isinstance(shape, list | tuple):
+        return []
+    sizes = [*shape][slice(node.attrs.get("start"), node.attrs.get("end"))]
+    return sizes if all(isinstance(size, int) for size in sizes) else []
 
 
 def _types(graph: gs.Graph) -> dict[str, int]:

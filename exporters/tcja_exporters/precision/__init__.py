@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from tcja_exporters.precision.calibration import CALIBRATION_WINDOWS, calibrate
 from tcja_exporters.precision.lowering import MODEL_ARITHMETIC, Lowered, lowered
-from tcja_exporters.precision.selection import ADVISED, NOTHING, keep_in_float32, quantizable
+from tcja_exporters.precision.selection import ADVISED, NOTHING, keep_in_float32, lowerable, quantizable
 
 __all__ = [
     "ADVISED",
@@ -26,6 +26,7 @@ __all__ = [
     "Lowered",
     "calibrate",
     "keep_in_float32",
+    "lowerable",
     "lowered",
     "quantizable",
 ]

@@ -17,6 +17,7 @@ from tcja_exporters.graph.exported import Exported
 from tcja_exporters.modules.quantizer import quantized
 from tcja_exporters.precision.fp16 import to_half
 from tcja_exporters.precision.int8 import to_int8
+from tcja_exporters.precision.selection import lowerable
 from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import Floats
@@ -55,7 +56,7 @@ def lowered(
     """
     chosen = [
         weight
-        for weight in exported.weights
+        for weight in lowerable(network, exported)
         if weight.module not in kept and (precision == "fp16" or weight.module in scales)
     ]
     tensors = {weight.tensor for weight in chosen}

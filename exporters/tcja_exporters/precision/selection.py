@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import onnx
+from torch import nn
 
 from tcja_exporters import custom_op
+from tcja_exporters.graph.exported import Exported
 from tcja_runtime.bundle.signature import Layer, Weight
 from tcja_runtime.errors import BadInput
 
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 ADVISED, NOTHING = "advised", "nothing"
 """Two words that `keep` takes in place of names of layers: keep the layers of the advice, or keep no layer.
 
@@ -42,6 +46,30 @@ def keep_in_float32(
             raise BadInput(f"`keep` {name} names neither a layer with weights nor a spiking layer; there are {choices}")
         kept |= found
     return kept
+
+
+def lowerable(network: nn.Module, exported: Exported) -> list[Weight]:
+    """Return the weights that can be lowered.
+
+    The same network in PyTorch must have the lowered weights too. So the parameter of a weight must have one tensor
+    only, and the weight must belong to a convolution or linear layer of torch that alone multiplies by it.
+
+    Args:
+        network: the network.
+        exported: the models of the network.
+    """
+    uses = Counter(weight.parameter for weight in exported.weights)
+    users: dict[str, set[str]] = {}
+    for node in exported.model.graph.node:
+        for tensor in node.input[1:]:
+            users.setdefault(tensor, set()).add(node.name.rpartition("/")[0])
+    return [
+        weight
+        for weight in exported.weights
+        if uses[weight.parameter] == 1
+        and isinstance(network.get_submodule(weight.module), _LAYERS)
+        and users[weight.tensor] == {weight.module}
+    ]
 
 
 def quantizable(model: onnx.ModelProto, weights: Sequence[Weight], attention: Iterable[str]) -> set[str]:

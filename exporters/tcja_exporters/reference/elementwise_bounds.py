@@ -8,14 +8,15 @@
     tanh              e_y = e_x + FUNCTION u                      1 is the largest slope
     quantiser q       e_y = max(q(x + e) - q(x), q(x) - q(x - e)),    e = e_x + DIVISION |x|       q is monotone
 
-u is the unit roundoff of sums; in a batch norm, the unit roundoff of operands is added to NORM u. |result| includes the
+u is the unit roundoff of sums; in a batch norm, the unit roundoff of operands is added to NORM u. A batch norm that
+returns its input has no error of its own. |result| includes the
 error of the result. A multiplication or division by a power of two does not round.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,6 +55,8 @@ def bound_batch_norm(bounds: Bounds, operation: Operation) -> Bound:
     def sized(values: Tensor | None, default: float) -> Tensor:
         return torch.tensor(default) if values is None else magnitude(values).reshape(along_channels)
 
+    if _changes_nothing(args, epsilon):
+        return bounds.of(x)
     factor = sized(scale, 1.0) / (variance + epsilon).sqrt().to(torch.float32).reshape(along_channels)
     own = NORM * bounds.arithmetic.total + bounds.arithmetic.operand
     error, fixed = bounds.of(x).error, own * (factor * sized(mean, 0.0) + sized(shift, 0.0))
@@ -65,6 +68,13 @@ def bound_batch_norm(bounds: Bounds, operation: Operation) -> Bound:
         )
 
     return Bound(by_parts(batch_parts(y), moved, y))
+
+
+def _changes_nothing(args: Sequence[Any], epsilon: float) -> bool:
+    """Whether a batch norm returns its input: its factor is exactly 1, and its mean and shift are 0."""
+    _, scale, shift, mean, variance = args[:5]
+    ones = (scale is None or bool((scale == 1).all())) and bool(((variance + epsilon) == 1).all())
+    return ones and not any(values is not None and bool(values.any()) for values in (shift, mean))
 
 
 def bound_addition(bounds: Bounds, operation: Operation) -> Bound:

@@ -85,8 +85,9 @@ def _outline(network: nn.Module, contract: InputContract) -> tuple[list[Layer], 
     def note(name: str, spikes: Tensor) -> None:
         found[name] = Layer(name=name, shape=tuple(spikes.shape[2:]), neuron=specs[name])
 
-    with _observed(network, note), torch.device("meta"):
-        output = torch.func.functional_call(network, _meta(network), torch.empty(1, *contract.shape))
+    outline = _on_meta(network)
+    with _observed(outline, note), torch.device("meta"):
+        output = outline(torch.empty(1, *contract.shape))
     return list(found.values()), output
 
 
@@ -224,25 +225,41 @@ class _NetworkRecorder:
 def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[str, Floats]) -> nn.Module:
     """Return a copy of a network with other weights.
 
-    If a batch norm was folded into one of these weights at export, it becomes an Identity in the copy.
+    If a batch norm was folded into one of these weights at export, it changes nothing in the copy: its factor is
+    exactly 1 in float64. A bias without a parameter becomes the attribute `bias` of the weight's module.
 
     Args:
         network: the network to copy.
-        weights: the weights to replace.
+        weights: the weights to replace; several tensors of one parameter must have the same new values.
         values: the new values of weights and biases, by the names of their tensors in the exported models.
     """
     changed = copy.deepcopy(network)
     for weight in weights:
-        module: Any = changed.get_submodule(weight.module)
         value = values[weight.tensor]
-        value = np.ascontiguousarray(value.T) if weight.transposed else value
-        module.weight.data = torch.from_numpy(value).to(module.weight.dtype)
-        if weight.bias is not None:
-            module.bias = nn.Parameter(torch.from_numpy(values[weight.bias]).to(module.weight.dtype))
+        _assign(changed, weight.parameter, np.ascontiguousarray(value.T) if weight.transposed else value)
+        bias = None if weight.bias is None else values[weight.bias]
+        if bias is not None and weight.bias_parameter:
+            _assign(changed, weight.bias_parameter, bias)
+        elif bias is not None and bias.any():
+            changed.get_submodule(weight.module).bias = nn.Parameter(torch.from_numpy(bias))
         if weight.norm:
-            parent, _, name = weight.norm.rpartition(".")
-            setattr(changed.get_submodule(parent), name, nn.Identity())
+            _assign_identity(changed, weight.norm)
     return changed
+
+
+def _assign(network: nn.Module, name: str | None, value: npt.NDArray[Any]) -> None:
+    """Set the values of a parameter or buffer in all modules that have it, with the type of the new values."""
+    module, _, attribute = str(name).rpartition(".")
+    getattr(network.get_submodule(module), attribute).data = torch.from_numpy(value)
+
+
+def _assign_identity(network: nn.Module, norm: str) -> None:
+    """Set the parameters and buffers of a batch norm so that it returns its input. Its factor is 1 in float64."""
+    module: Any = network.get_submodule(norm)
+    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0 - module.eps}
+    for name, value in values.items():
+        if getattr(module, name) is not None:
+            _assign(network, f"{norm}.{name}", np.full(getattr(module, name).shape, value))
 
 
 def _steps(step_output: Tap | None, read: Sequence[Tensor], spikes: Mapping[str, Spikes]) -> Values | None:
@@ -275,10 +292,12 @@ def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Lay
     return last if predictions and predictions.tells_steps and ran.output.any() else None
 
 
-def _meta(network: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters and buffers of a network on the meta device (shapes, no values), by name."""
-    tensors = (*network.named_parameters(), *network.named_buffers())
-    return {name: tensor.to("meta") for name, tensor in tensors}
+def _on_meta(network: nn.Module) -> nn.Module:
+    """Return a copy of a network with its parameters and buffers on the meta device (shapes, no values)."""
+    values: dict[int, Any] = {id(tensor): tensor.detach().to("meta") for tensor in network.buffers()}
+    for parameter in network.parameters():
+        values[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+    return copy.deepcopy(network, values)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class Manifest:
         taps: the tensors that parity reads besides the currents and spikes of the spiking layers.
         answer: the tensor with a value for each time step, whose mean over time is the output. None if no such tensor
             is known, or if the output itself has the time steps.
-        weights: the weights of all convolutions and matrix products.
+        weights: the weights of convolutions and matrix products (`NetworkSignature`).
         unjudged: the modules that fire and are not known neurons, so that parity does not judge their spikes.
         passes: the changes that each graph pass made, in order. In an entry, "exact" is true if the pass does not
             change any bit of the results.

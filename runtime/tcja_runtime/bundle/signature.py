@@ -99,18 +99,22 @@ class Tap:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Weight:
-    """The weight of a convolution or of a matrix product.
+    """The weight of convolutions or of matrix products, which is a parameter of the network.
 
     Attributes:
         module: the name of the PyTorch module that the weight belongs to.
         norm: the name of the batch norm that was folded into the weight; None if none was.
-        tensor: the name of the weight in the ONNX models.
+        tensor: the name of the weight in the ONNX models. A parameter has several tensors if it is used in several
+            ways: transposed and not, or with several batch norms.
         bias: the name in the models of the bias that is added to the product; None if there is none.
         shape: the shape of the weight in PyTorch.
         transposed: whether the models hold the transpose of the weight.
         outputs: the number of output channels, which is the number of values in the bias.
         type: the type of the weight in the models, "fp32", "fp16" or "int8".
         scale: the scale of the input that is multiplied with the weight, if this input is quantised; else None.
+        parameter: the name of the parameter. All its tensors have the same random values in the exact stimulus. None in
+            bundles of older versions, in which each tensor has its own.
+        bias_parameter: the name of the parameter from which the bias is computed; None if there is none.
     """
 
     module: str
@@ -122,6 +126,8 @@ class Weight:
     outputs: int
     type: str = "fp32"
     scale: float | None = None
+    parameter: str | None = None
+    bias_parameter: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +145,8 @@ class NetworkSignature:
         step_output: the tensor [T, N, units] whose mean over time is the output. If it has more units than classes,
             consecutive units vote for the same class. None if no such tensor is known, or if the output itself has the
             time steps.
-        weights: the weights of all convolutions and matrix products.
+        weights: the weights of convolutions and matrix products that are parameters of the network and nothing else:
+            no other values are computed from them.
         unjudged: the modules that fire and are not among `layers`, in the order in which they fire.
     """
 

@@ -86,8 +86,12 @@ def inputs(contract: InputContract, n: int) -> Floats:
 
 
 def exact_weight(weight: Weight) -> Floats:
-    """Returns a random weight of the shape `weight.shape`: multiples of 1/8, whose sums have no rounding."""
-    drawn: Floats = _WEIGHTS[_bytes(weight.tensor, int(np.prod(weight.shape))) % 8].reshape(weight.shape)
+    """Returns a random weight of the shape `weight.shape`: multiples of 1/8, whose sums have no rounding.
+
+    The seed of the random numbers is the name of the parameter, because a parameter has one value in all its uses.
+    """
+    seed, size = weight.parameter or weight.tensor, int(np.prod(weight.shape))
+    drawn: Floats = _WEIGHTS[_bytes(seed, size) % 8].reshape(weight.shape)
     return drawn
 
 

@@ -246,6 +246,15 @@ def one_weight(name: str, factor: float = 1.01) -> Change:
     return edited(name, edit)
 
 
+def of_another_tensor(name: str, other: str) -> Change:
+    """Give a tensor the values of another one."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        edited(name, lambda _: numpy_helper.to_array(initializer(model, other)))(model)
+
+    return apply
+
+
 def scaled_channels(name: str, factor: np.ndarray) -> Change:
     return edited(name, lambda values: values * factor.reshape(-1, *(1,) * (values.ndim - 1)))
 

@@ -19,6 +19,7 @@ from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 
 from ... import networks
+from ...exporters.peers import odd
 from . import mutations
 from .mutations import Mutation, change
 
@@ -73,6 +74,37 @@ def test_every_mistake_fails(exported, name, tmp_path, capsys):
         if code != 1 or "error: " not in captured.err or not fits or not found:
             missed.append((mutation.name, code, culprit))
     assert not missed
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_steps_with_batch_norms_of_their_own_are_judged_apart(tmp_path, capsys):
+    """A step that has another step's weight or bias fails, although the convolution is the same at all steps."""
+    network, original = odd.made("a batch norm for each step"), tmp_path / "original.bundle"
+    pipeline.export(ExportRequest(model=network, shape=network.shape, out=original, target="onnx", samples=2))
+    weights = [weight for weight in Bundle.open(original).manifest.weights if weight.norm]
+    assert len(weights) == 3
+    pairs = [(weights[i].tensor, weights[i - 1].tensor) for i in range(3)]
+    pairs += [(str(weights[i].bias), str(weights[i - 1].bias)) for i in range(3)]
+    for i, (tensor, other) in enumerate(pairs):
+        bundle = Path(shutil.copytree(original, tmp_path / f"{i}.bundle"))
+        change(bundle, mutations.of_another_tensor(tensor, other))
+        assert app.run(["verify", str(bundle)]) == 1, tensor
+        assert "the current of net.lif" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_weight_of_all_steps_is_judged(tmp_path, capsys):
+    """In a loop over time, a folded weight is one tensor for all steps."""
+    network, original = odd.made("batch norm"), tmp_path / "original.bundle"
+    pipeline.export(ExportRequest(model=network, shape=network.shape, out=original, target="onnx", samples=2))
+    for weight in Bundle.open(original).manifest.weights:
+        bundle = Path(shutil.copytree(original, tmp_path / f"{weight.module}.bundle"))
+        change(bundle, mutations.one_weight(weight.tensor))
+        assert app.run(["verify", str(bundle)]) == 1, weight
+        assert "rounding explains" in capsys.readouterr().err
 
 
 def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):

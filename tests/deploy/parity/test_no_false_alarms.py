@@ -8,6 +8,7 @@ from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 
 from ... import networks
+from ...exporters.peers import odd
 
 SEEDS = 50
 
@@ -27,3 +28,20 @@ def test_no_false_alarm_in_fifty_networks(name, tmp_path):
         flips += found.flips
         undecided += sum(sum(layer.undecided) for layer in found.layers)
     assert undecided > flips  # some neurons were undecided, and few of them flipped
+
+
+QUICK = ("batch norm of snnTorch", "one batch norm of a convolution and of spikes", "the last step only")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in odd.NETWORKS])
+def test_no_false_alarm_in_odd_networks(name, tmp_path):
+    """Their layers are called in loops, and their weights are shared, computed, transposed and used as other things."""
+    network = odd.made(name)
+    out, shape, layout = tmp_path / "odd.bundle", network.shape, network.layout
+    request = ExportRequest(model=network, shape=shape, layout=layout, out=out, target="onnx", samples=2)
+    manifest, report = pipeline.export(request)
+    assert report.met
+    tensors = [weight.tensor for weight in manifest.weights]
+    assert len({*tensors}) == len(tensors)

@@ -72,3 +72,30 @@ def test_fold_batch_norm_into_a_matrix_product(trans_b):
     assert operators(after) == ["Gemm"]
     x = floats(5, 3)
     np.testing.assert_allclose(run(after, x), run(before, x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("second", "stored"), [("", 2), ("2", 4)])
+def test_a_layer_that_is_called_twice_has_one_folded_weight(second, stored):
+    """With the same batch norm at both calls; with another one, it has two."""
+    norms = {
+        f"{name}{n}": np.abs(floats(4)) + 0.5 for n in {"", second} for name in ("scale", "shift", "mean", "variance")
+    }
+    before = model(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"]),
+            helper.make_node("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["d"], name="n"),
+            helper.make_node("Conv", ["d", "w"], ["e"]),
+            helper.make_node(
+                "BatchNormalization",
+                ["e", *(f"{name}{second}" for name in ("scale", "shift", "mean", "variance"))],
+                ["y"],
+            ),
+        ],
+        ["n", 4, 6, 6],
+        w=floats(4, 4, 3, 3),
+        **norms,
+    )
+    done, after = applied(passes.fold_batch_norm, before)
+    assert (done.changes, len(after.graph.initializer)) == (2, stored)
+    x = floats(2, 4, 6, 6)
+    np.testing.assert_allclose(run(after, x), run(before, x), rtol=1e-4, atol=1e-4)

@@ -61,3 +61,24 @@ def test_resolve_shapes_finds_types_that_are_not_noted():
     assert (done, operators(after)) == (PassResult(1), ["Neg", "Cast", "Mul"])
     x = floats(3, 4)
     np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_resolve_shapes_knows_the_number_of_channels():
+    """As in the constants that torch exports for a batch norm without scale and shift."""
+    before = model(
+        [
+            helper.make_node("Shape", ["x"], ["channels"], start=1, end=2),
+            helper.make_node("Expand", ["one", "channels"], ["ones"]),
+            helper.make_node("Mul", ["x", "ones"], ["z"]),
+            helper.make_node("Shape", ["x"], ["last"], start=-1),
+            helper.make_node("Shape", ["x"], ["first"], end=1),
+            helper.make_node("Concat", ["first", "last"], ["both"], axis=0),
+            helper.make_node("Reshape", ["z", "both"], ["y"]),
+        ],
+        ["batch", 1, 4],
+        one=np.ones(1, np.float32),
+    )
+    done, after = applied(passes.resolve_shapes, before)
+    assert (done, sorted(operators(after))) == (PassResult(2), ["Concat", "Expand", "Mul", "Reshape", "Shape"])
+    x = floats(3, 1, 4)
+    np.testing.assert_array_equal(run(after, x), run(before, x))

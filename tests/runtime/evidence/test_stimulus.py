@@ -47,6 +47,20 @@ def test_drawn_weights_are_stored_as_the_model_has_them():
     assert len(np.unique(drawn["d/w"])) > 3
 
 
+def test_all_tensors_of_a_parameter_have_the_same_drawn_weights():
+    """In bundles of older versions, which name no parameters, each tensor has its own."""
+    tensors = [("a.weight", False), ("norm_1/weight", False), ("a/Transpose", True)]
+    fields = {"module": "a", "norm": None, "bias": None, "shape": (5, 3), "outputs": 0}
+    drawn, older = (
+        stimulus.exact_weights([Weight(tensor=t, transposed=way, **fields, **named) for t, way in tensors])
+        for named in ({"parameter": "a.weight"}, {})
+    )
+    np.testing.assert_array_equal(drawn["norm_1/weight"], drawn["a.weight"])
+    np.testing.assert_array_equal(drawn["a/Transpose"], drawn["a.weight"].T)
+    np.testing.assert_array_equal(older["a.weight"], drawn["a.weight"])
+    assert not np.array_equal(older["norm_1/weight"], older["a.weight"])
+
+
 @pytest.mark.parametrize(
     ("contract", "values"),
     [

@@ -1,0 +1,31 @@
+"""Small correct networks that use their layers and weights in odd ways. Every export of them must meet parity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .odd_graphs import GRAPHS
+from .odd_norms import NORMS
+from .odd_weights import WEIGHTS
+
+NETWORKS = {**NORMS, **WEIGHTS, **GRAPHS}
+"""Functions that make the networks, by name."""
+
+
+def made(name: str, seed: int = 0) -> Any:
+    """A network by name, with drawn weights and statistics with which it fires, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = NETWORKS[name]()
+        for module in network.modules():
+            if getattr(module, "running_var", None) is not None:
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.3, 2)
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+                nn.init.uniform_(module.weight, 0.5, 2)
+                if module.bias is not None:
+                    nn.init.normal_(module.bias, 0.3, 0.2)
+    return network.eval()
