@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.libraries import recognise, reset
@@ -74,6 +75,7 @@ def convert(
     _replace(converted.net, found)
     proven = prove(original, converted, inputs, found)
     converted.float().readout = proven.readout
+    _compute_parametrized(converted.net)
     _run_without_values(converted, contract)
     with torch.no_grad():
         units = converted(torch.from_numpy(inputs[:1])).shape
@@ -89,6 +91,17 @@ def convert(
         source=dict(source or _hashed(model)),
         evidence=_evidence(original.net, found, proven, contract, len(inputs)),
     )
+
+
+def _compute_parametrized(network: nn.Module) -> None:
+    """Replace the parametrisations of a network by the values that they compute in float32, in place.
+
+    They are `torch.nn.utils.parametrizations`, such as weight norm. In eval mode the values are constants.
+    """
+    with torch.no_grad():
+        for module in list(network.modules()):
+            for name in list(module.parametrizations) if parametrize.is_parametrized(module) else ():  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
 def _run_without_values(converted: Driven, contract: InputContract) -> None:

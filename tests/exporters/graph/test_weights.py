@@ -34,6 +34,7 @@ USES = {
     "batch norm": {"conv.weight": ["norm"], "fc.weight": [None]},
     "a batch norm for each step": {"conv.weight": ["norms.0", "norms.1", "norms.2"], "fc.weight": [None]},
     "two modules of one parameter": {"both.0.weight": [None], "fc.weight": [None]},
+    "weight norm": {"conv.weight": [None], "fc.weight": [None]},
     "square weight, transposed and not": {"linear.weight": [None], "weight": [None, None], "fc.weight": [None]},
     "two modules of equal values": {"a.weight": [None], "b.weight": [None], "fc.weight": [None]},
     # What is computed, or is used in another way too, is not replaced:

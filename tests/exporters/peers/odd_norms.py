@@ -30,20 +30,6 @@ def _spikingjelly() -> nn.Module:
     )
 
 
-def _threshold_dependent() -> nn.Module:
-    from spikingjelly.activation_based import layer
-
-    norm = layer.ThresholdDependentBatchNorm2d(1.0, 0.7, 4)
-    norm.step_mode = "m"
-    return Window(
-        lambda n, x: n.fc(n.lif(n.norm(n.conv(x.transpose(0, 1)))).flatten(2)).mean(0),
-        conv=layer.Conv2d(2, 4, 3, padding=1, step_mode="m"),
-        norm=norm,
-        lif=lif("m"),
-        fc=layer.Linear(100, 3, step_mode="m"),
-    )
-
-
 NORMS: dict[str, Callable[[], nn.Module]] = {
     "batch norm": lambda: Odd(chain("conv", "norm", "lif"), conv=conv(), norm=nn.BatchNorm2d(4), lif=lif(), fc=flat()),
     "batch norm of snnTorch": lambda: Odd(
@@ -257,7 +243,6 @@ NORMS: dict[str, Callable[[], nn.Module]] = {
         fc=flat(),
     ),
     "SpikingJelly's layers with batch norm": _spikingjelly,
-    "threshold-dependent batch norm": _threshold_dependent,
     "snnTorch in a Sequential, step": lambda: Odd(
         lambda n, x, _: n.all(x),
         layout="step",
