@@ -283,8 +283,8 @@ def larger(events: np.ndarray, path: Path) -> Path:
     middle, others = events.copy(), drawn(9, len(events))
     middle[:, 1:3] += (141, 98)
     others[:, 0] = events[:, 0]
-    both = np.stack([middle, others], 1).reshape(-1, 4)
-    return write_evt2(path, both)
+    begin = np.stack([middle[:300], others[:300]], 1).reshape(-1, 4)  # others that would change what each frame has
+    return write_evt2(path, np.concatenate([begin, middle[300:]]))
 
 
 def write_evt2(path: Path, events: np.ndarray) -> Path:
