@@ -381,6 +381,20 @@ def test_a_line_a_window(run, bundle, recording):
     assert cut == "Windows cut short by the source's end: 1."
 
 
+def test_events_beyond_a_rate_are_dropped_and_told(run, bundle, recording):
+    options = ("--window", "100ms", "--max-rate", "5000", *MAX)
+    rows, summary = told(run("stream", bundle, recording, *options, *ALL)[1])
+    assert summary["thinned"] == sum(row["thinned"] for row in rows) == N - sum(row["events"] for row in rows) > N // 3
+    assert all(row["events"] <= 500 for row in rows)
+    assert unmeasured(told(run("stream", bundle, recording, *options, *ALL)[1])[0]) == unmeasured(rows)
+    lines = run("stream", bundle, recording, *options, "--no-view")[1].splitlines()
+    assert f"  {rows[0]['thinned']} events beyond --max-rate were dropped" in lines[0]
+    assert f"Events dropped, because they are beyond --max-rate: {summary['thinned']:,}." in lines
+    code, out, err = run("stream", bundle, recording, "--max-rate", "5000")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("error: --max-rate needs --window: a source that is one window is always")
+
+
 def test_csv(run, bundle, recording):
     windows = (*MAX, "--window", "200ms", "--top", "2")
     code, out, err = run("stream", bundle, recording, *windows, "--csv")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcja_runtime.data import recordings
+from tcja_runtime.data import dataset, recordings
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import DataOptions
@@ -104,3 +104,45 @@ def test_a_file_is_read_once_however_many_segments_it_has(file, monkeypatch):
     monkeypatch.setattr(recordings.zlib, "crc32", lambda block, check: read.append(len(block)) or crc32(block, check))
     digest(file, "1,0,300000\n2,300000,600000\n1,600000,900000")
     assert sum(read) == file.stat().st_size
+
+
+ELEVEN = [f"c{i}" for i in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("classes", "rule", "expected", "said"),
+    [
+        (ELEVEN, None, [0, 2], "told by text-order, so class number 10 of its label files, counted from 0, is class 2"),
+        ([str(i) for i in range(11)], None, [0, 10], "by `labels` text-order it would be class 2"),
+        (ELEVEN, "numbers", [0, 10], ""),
+        (ELEVEN, "text-order", [0, 2], ""),
+    ],
+)
+def test_the_numbers_of_label_files_are_read_by_a_rule_that_is_said(file, classes, rule, expected, said):
+    file.with_name("a_labels.csv").write_text("class,begin,end\n1,0,400000\n11,400000,900000\n")
+    found = load(file, CONTRACT, classes, DataOptions(labels=rule))
+    assert found.labels.tolist() == expected
+    assert [said in remark for remark in found.remarks] == ([True] if said else [])
+    with pytest.raises(BadInput, match="`labels` names does not fit label files, which have numbers; give numbers or"):
+        load(file, CONTRACT, classes, DataOptions(labels="names"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "window", "said"),
+    [
+        ("duration:50ms", "400ms", "frames have 100 ms, and in training they had 50 ms; `window` 200000us has these"),
+        (
+            "time-window:50ms",
+            "100events",
+            "frames have 25 events, and in training they had 50 ms; `window` 200000us has",
+        ),
+        ("duration:50ms", "200ms", None),
+        ("time", "400ms", None),
+    ],
+)
+def test_windows_with_other_frames_than_in_training_are_remarked(file, rule, window, said):
+    found = load(file, CONTRACT.cut_by(rule), CLASSES, windows(window))
+    list(found.batches(9))
+    remarks = [remark for remark in dataset.remarks([found]) if "in training" in remark]
+    assert len(remarks) == (said is not None)
+    assert said is None or said in remarks[0]
