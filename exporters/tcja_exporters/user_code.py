@@ -12,6 +12,7 @@ from pathlib import Path
 _LIBRARIES = ("torch", "numpy", "onnx", "onnxscript", "spikingjelly", "snntorch", "norse")
 _OURS = ("tcja_exporters", "tcja_deploy", "tcja_runtime")
 _INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
+_LONG = 160
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 Frame = tuple[str, int]
@@ -45,8 +46,12 @@ def where_traced(stack: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the type and the first line of the text of an error, such as "ValueError: too small"."""
+    """Return the type and the first line of the text of an error, such as "ValueError: too small".
+
+    Of a long line, it is the first sentence.
+    """
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    text = text if len(text) <= _LONG else text.partition(". ")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -90,7 +90,11 @@ def test_a_syntax_error_has_its_line_in_its_text(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "text"),
-    [(ValueError("\n one\ntwo"), "ValueError: one"), (NotImplementedError(), "NotImplementedError")],
+    [
+        (ValueError("a" * 100 + ". " + "b" * 100), "ValueError: " + "a" * 100),
+        (ValueError("\n one\ntwo"), "ValueError: one"),
+        (NotImplementedError(), "NotImplementedError"),
+    ],
 )
 def test_the_first_line_of_an_error(error, text):
     assert first_line(error) == text

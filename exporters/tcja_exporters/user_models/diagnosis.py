@@ -25,6 +25,8 @@ _VALUES = re.compile(
     r"item\(\) cannot be called|data-dependent|meta tensors?\b|meta device type tensor to numpy|out of meta"
 )
 
+_SHAPES_OF_VALUES = re.compile(r"torch\.nonzero|aten::(_unique|unique|bincount|masked_select|nonzero)")
+
 
 def failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
     """Return the error to raise for a network that failed in float64; it says if the type or the shape is the cause."""
@@ -117,6 +119,11 @@ def failed_without_values(net: nn.Module, error: Exception) -> BadInput:
     text = str(error)
     if _VALUES.search(text):
         return BadInput(looks_at_values(error))
+    if _SHAPES_OF_VALUES.search(text):
+        return BadInput(
+            f"a shape in the network's forward depends on the values of tensors{where(error)}, which cannot be "
+            f"exported ({first_line(error)}); replace x[mask], nonzero and unique by torch.where"
+        )
     if not re.search("device.*meta", text):
         return BadInput(
             f"the network's forward fails on tensors that have shapes and no values, as an export uses: "

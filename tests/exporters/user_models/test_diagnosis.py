@@ -61,6 +61,16 @@ class Listed(Right):
         return self.body(x * torch.tensor(x.flatten()[:1].tolist(), dtype=x.dtype).clip(1, 1))
 
 
+class Masked(Right):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x + 0 * x[x > 1].sum())
+
+
+class Unique(Right):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x + 0 * x.unique().sum())
+
+
 class Asserting(Right):
     def forward(self, x: Tensor) -> Tensor:
         assert x.min() >= 0
@@ -165,6 +175,14 @@ MODE = (
         (Numpy, VALUES),
         (Listed, VALUES),
         (Asserting, VALUES),
+        (
+            Masked,
+            r"a shape in the network's forward depends on the values of tensors{at}, .*; replace x\[mask\], nonzero",
+        ),
+        (
+            Unique,
+            r"a shape in the network's forward depends on the values of tensors{at}, which cannot be exported \(Not",
+        ),
         (MissingPart, FAILS + "AttributeError: 'MissingPart' object has no attribute 'head'{at}$"),
         (OwnCheck, FAILS + "ValueError: I want colours{at}$"),
         (WrongSize, SHAPE + "RuntimeError: mat1 and mat2 shapes .*{at}; see `shape` and `layout`$"),

@@ -59,6 +59,16 @@ def test_the_network_inside_wrappers_is_found(wrap):
     assert network_inside(network) is network
 
 
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_the_network_inside_distributed_data_parallel_is_found():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        network = Network()
+        assert network_inside(nn.parallel.DistributedDataParallel(network)) is network
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_wrapped_parts_are_replaced():
     network = Network()
     network.fc = nn.Sequential(torch.compile(nn.DataParallel(nn.Linear(2, 3))), nn.Identity())
