@@ -57,7 +57,8 @@ def check_neurons(saved: nn.Module, network: nn.Module, path: Path) -> list[str]
                 f"{by_name[layer].rules} in the checkpoint, {spec.rules} in the network; give the network the "
                 "constants that it was trained with, or save the state_dict alone if the network's are right"
             )
-    return [f"the saved module has the same neuron constants in all {len(ours)} spiking layers"]
+    layers = f"all {len(ours)} spiking layers" if len(ours) > 1 else "its spiking layer"
+    return [f"the saved module has the same neuron constants in {layers}"]
 
 
 def check_module(saved: nn.Module, network: nn.Module, path: Path) -> list[str]:
@@ -142,7 +143,7 @@ def remarks(beside: Mapping[str, Any], neurons: Mapping[str, NeuronSpec], time_s
         if value is None:
             continue
         if name in _STEPS and value != time_steps:
-            found.append(f"the checkpoint says {key} = {value:g}, but T is {time_steps} here")
+            found.append(f"check this: the checkpoint says {key} = {value:g}, but T is {time_steps} here")
         elif not neurons:
             continue
         elif name in _THRESHOLDS and not any(_near(spec.threshold, value) for spec in neurons.values()):
@@ -155,7 +156,8 @@ def remarks(beside: Mapping[str, Any], neurons: Mapping[str, NeuronSpec], time_s
 
 
 def _contradiction(key: str, value: float, rules: set[str]) -> str:
-    return f"the checkpoint says {key} = {value:g}, but no spiking layer has it: {', '.join(sorted(rules)[:_SHOWN])}"
+    known = ", ".join(sorted(rules)[:_SHOWN])
+    return f"check this: the checkpoint says {key} = {value:g}, but no spiking layer has it: {known}"
 
 
 def _has_tau(spec: NeuronSpec, tau: float) -> bool:

@@ -98,7 +98,7 @@ def test_inspect_lists_the_sets_of_weights_and_what_is_no_weight(run, tmp_path):
     assert [(row["weights"], row["taken"]) for row in facts["sets_of_weights"]] == [("net", "yes"), ("ema", "no")]
     assert facts["not_weights"] == ["epoch = 7", "args (T = 9, lr = 0.1)"]
     assert "the weights are 'net'; a.pth also has 'ema': choose with `weights`" in facts["evidence"]
-    assert "the checkpoint says args.T = 9, but T is 5 here" in facts["evidence"]
+    assert "check this: the checkpoint says args.T = 9, but T is 5 here" in facts["evidence"]
     code, out, _ = run("inspect", tmp_path / "a.pth", "--weights", "ema")
     assert code == 0
     assert "the weights are 'ema'; a.pth also has 'net': choose with --weights" in " ".join(out.split())

@@ -99,10 +99,10 @@ LIF, TET = NeuronSpec.leaky(decay_input=True, tau=2.0), NeuronSpec.linear(decay=
     [
         ({"args.T": 4, "args.tau": 2.0, "args.v_threshold": 1.0, "v_reset": 0.0}, []),
         ({"tau": 0.25}, []),
-        ({"metadata.T": "8"}, ["the checkpoint says metadata.T = 8, but T is 4 here"]),
-        ({"args.tau": 1.5}, ["the checkpoint says args.tau = 1.5, but no spiking layer has it: h = "]),
-        ({"v_th": 0.3}, ["the checkpoint says v_th = 0.3, but no spiking layer has it: h > 1, h >= 1"]),
-        ({"v_reset": -1}, ["the checkpoint says v_reset = -1, but no spiking layer has it: reset to 0"]),
+        ({"metadata.T": "8"}, ["check this: the checkpoint says metadata.T = 8, but T is 4 here"]),
+        ({"args.tau": 1.5}, ["check this: the checkpoint says args.tau = 1.5, but no spiking layer has it: h = "]),
+        ({"v_th": 0.3}, ["check this: the checkpoint says v_th = 0.3, but no spiking layer has it: h > 1, h >= 1"]),
+        ({"v_reset": -1}, ["check this: the checkpoint says v_reset = -1, but no spiking layer has it: reset to 0"]),
         ({"T": True, "tau": None, "v_th": "high", "lr": 0.1, "temperature": 7}, []),
     ],
 )

@@ -85,8 +85,8 @@ def test_options_beside_the_weights_that_contradict_the_network_are_named():
     beside = {"args.T": 16, "args.tau": 2.0, "hparams.v_threshold": 0.5, "args.lr": 0.1}
     found = identify(dataclasses.replace(checkpoint, beside=beside)).evidence
     assert found[-2:] == [
-        "the checkpoint says args.T = 16, but T is 5 here",
-        "the checkpoint says hparams.v_threshold = 0.5, but no spiking layer has it: h >= 1",
+        "check this: the checkpoint says args.T = 16, but T is 5 here",
+        "check this: the checkpoint says hparams.v_threshold = 0.5, but no spiking layer has it: h >= 1",
     ]
 
 
