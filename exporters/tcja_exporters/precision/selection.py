@@ -51,14 +51,15 @@ def keep_in_float32(
 def lowerable(network: nn.Module, exported: Exported) -> list[Weight]:
     """Return the weights that can be lowered.
 
-    The same network in PyTorch must have the lowered weights too. So the parameter of a weight must have one tensor
-    only, and the weight must belong to a convolution or linear layer of torch that alone multiplies by it.
+    The same network in PyTorch must have the lowered weights too. So the parameter of a weight, that of its bias and
+    its batch norm must be of one tensor only. And the weight must belong to a convolution or linear layer of torch that
+    alone multiplies by it.
 
     Args:
         network: the network.
         exported: the models of the network.
     """
-    uses = Counter(weight.parameter for weight in exported.weights)
+    uses = Counter(name for weight in exported.weights for name in _sources(weight))
     users: dict[str, set[str]] = {}
     for node in exported.model.graph.node:
         for tensor in node.input[1:]:
@@ -66,10 +67,15 @@ def lowerable(network: nn.Module, exported: Exported) -> list[Weight]:
     return [
         weight
         for weight in exported.weights
-        if uses[weight.parameter] == 1
+        if all(uses[name] == 1 for name in _sources(weight))
         and isinstance(network.get_submodule(weight.module), _LAYERS)
         and users[weight.tensor] == {weight.module}
     ]
+
+
+def _sources(weight: Weight) -> list[str]:
+    """Return the names of the parameters and of the batch norm that a weight and its bias are computed from."""
+    return [name for name in (weight.parameter, weight.bias_parameter, weight.norm) if name is not None]
 
 
 def quantizable(model: onnx.ModelProto, weights: Sequence[Weight], attention: Iterable[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tcja_deploy.export import pipeline
@@ -45,3 +46,26 @@ def test_no_false_alarm_in_odd_networks(name, tmp_path):
     assert report.met
     tensors = [weight.tensor for weight in manifest.weights]
     assert len({*tensors}) == len(tensors)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize(
+    "name", ["batch norm", "a batch norm for each step", "one batch norm of two convolutions", "a shared bias"]
+)
+def test_no_false_alarm_in_lower_precision(name, precision, tmp_path):
+    network = odd.made(name)
+    np.savez(tmp_path / "data.npz", frames=odd.windows(network, 6))
+    request = ExportRequest(
+        model=network,
+        data=tmp_path / "data.npz",
+        out=tmp_path / "odd.bundle",
+        target="onnx",
+        precision=precision,
+        keep=("nothing",),
+    )
+    manifest, report = pipeline.export(request)
+    assert report.met
+    assert precision in {weight.type for weight in manifest.weights}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.reference.recorder import with_weights
-from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.bundle.signature import Weight
-from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence import stimulus
 
 from ..peers import odd
@@ -21,13 +19,9 @@ pytestmark = [
 ]
 
 
-def found(name: str) -> tuple[torch.nn.Module, list[Weight]]:
-    """A network of `odd`, converted, and the weights of its models without "net." before the names of modules."""
-    network = odd.made(name)
-    contract = InputContract.of(network.shape)
-    windows = np.random.default_rng(0).poisson(1.0, (2, *contract.shape)).astype(np.float32)
-    model = convert(network, contract, windows, layout=network.layout).model
-    return model, export_onnx(model, contract, "rates", {"producer": "tests", "T": str(network.shape[0])}).weights
+def found(name: str) -> tuple[nn.Module, list[Weight]]:
+    model, exported = odd.exported(name)
+    return model, exported.weights
 
 
 USES = {

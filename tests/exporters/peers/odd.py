@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+
+from tcja_exporters.graph.export import export_onnx
+from tcja_exporters.graph.exported import Exported
+from tcja_exporters.user_models.conversion import convert
+from tcja_runtime.data.contract import InputContract
 
 from .odd_graphs import GRAPHS
 from .odd_norms import NORMS
@@ -29,3 +35,16 @@ def made(name: str, seed: int = 0) -> Any:
                 if module.bias is not None:
                     nn.init.normal_(module.bias, 0.3, 0.2)
     return network.eval()
+
+
+def windows(network: Any, n: int) -> np.ndarray:
+    """Event counts for a network, [N, T, 2, 5, 5]."""
+    return np.random.default_rng(0).poisson(1.0, (n, *network.shape)).astype(np.float32)
+
+
+def exported(name: str) -> tuple[nn.Module, Exported]:
+    """A network by name, converted, and its models."""
+    network = made(name)
+    contract = InputContract.of(network.shape)
+    model = convert(network, contract, windows(network, 2), layout=network.layout).model
+    return model, export_onnx(model, contract, "rates", {"producer": "tests", "T": str(network.shape[0])})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tcja_exporters.precision import keep_in_float32
+from tcja_exporters.precision import keep_in_float32, lowerable
 from tcja_runtime.errors import BadInput
 
+from ..peers import odd
 from .lowering import layers_of, lower
 
 
@@ -38,3 +39,26 @@ def test_names_of_what_is_kept(exports):
     assert kept() == set()
     with pytest.raises(BadInput, match=r"`keep` conv\.99 names neither a layer with weights"):
         kept("conv.99")
+
+
+SHARED = {
+    "batch norm": ["conv", "fc"],
+    "a batch norm for each step": ["fc"],
+    "one batch norm of two convolutions": ["fc"],
+    "two modules of one parameter": ["fc"],
+    "a shared bias": ["fc"],
+    "square weight, transposed and not": ["linear", "fc"],
+    "matmul with a parameter": ["fc"],
+    "one module of two names": ["fc"],
+}
+"""By network, the modules whose weights can be lowered: those that share no parameter and no batch norm."""
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "a shared bias" else pytest.mark.slow) for n in SHARED]
+)
+def test_what_several_layers_share_is_not_lowered(name):
+    model, exported = odd.exported(name)
+    assert [weight.module.removeprefix("net.") for weight in lowerable(model, exported)] == SHARED[name]
