@@ -40,7 +40,7 @@ from tcja_runtime.bundle.bundle import write_manifest
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.choices import AUTO, CALIBRATIONS, PRECISIONS, RANDOM, TIME_FORMS
+from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, PRECISIONS, RANDOM, TIME_FORMS
 from tcja_runtime.data import dataset
 from tcja_runtime.data.camera import WHOLE, seen_through
 from tcja_runtime.data.contract import InputContract
@@ -289,6 +289,8 @@ def _check_options(request: ExportRequest) -> None:
     check_choice("precision", request.precision, PRECISIONS)
     if request.time_form is not None:
         check_choice("time_form", request.time_form, (AUTO, *TIME_FORMS))
+    if request.labels is not None:
+        check_choice("labels", request.labels, LABEL_RULES)
     if request.keep != ExportRequest.keep and request.precision == "fp32":
         raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
     check_choice("calibration", request.calibration, CALIBRATIONS)

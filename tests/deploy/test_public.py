@@ -15,7 +15,7 @@ from .. import networks
 
 NAMES = [
     *("BadInput", "BenchOptions", "BuildOptions", "ExportRequest", "ParityNotMet", "TcjaError", "Unavailable"),
-    *("VerifyOptions", "bench", "build", "export", "verify"),
+    *("VerifyOptions", "View", "bench", "build", "export", "verify"),
 ]
 LEAN = "import sys\nfor name in ('torch', 'onnx'): sys.modules[name] = None\nimport tcja_deploy\n"
 

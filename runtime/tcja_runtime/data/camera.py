@@ -12,6 +12,7 @@ from tcja_runtime.choices import RESIZES
 from tcja_runtime.data.contract import WIDEST, InputContract, Resize, within
 from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import Events
+from tcja_runtime.records import check_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class View:
         resize: how the part is resized to the network's frames, one of `RESIZES`; None if it is as large as they are.
 
     Raises:
-        BadInput: the part has no pixel or is too large, or there is no such method.
+        BadInput: the part is not four whole numbers, has no pixel or is too large, or there is no such method.
     """
 
     crop: tuple[int, int, int, int] | None = None
@@ -33,6 +34,7 @@ class View:
     def __post_init__(self) -> None:
         if self.resize is not None:
             check_choice("resize", self.resize, RESIZES)
+        check_arguments(self)
         if self.crop is None:
             return
         x, y, width, height = self.crop

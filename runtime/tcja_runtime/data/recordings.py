@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tcja_runtime.choices import LABEL_RULES
 from tcja_runtime.data import class_folders
 from tcja_runtime.data.camera import WHOLE, View, check_camera, seen_through
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
 from tcja_runtime.data.split_rules import spoken
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import ReadOptions, Recording, Segment, recording, segments
 from tcja_runtime.events.clock import ContinuousClock
 
@@ -33,12 +34,19 @@ class DataOptions:
         labels: the rule by which folders and label files tell classes, one of `tcja_runtime.choices.LABEL_RULES`; None
             chooses (`tcja_runtime.data.class_folders`).
         reading: what the user says about recordings that do not say it themselves.
+
+    Raises:
+        BadInput: there is no such rule for labels.
     """
 
     window: Window | None = None
     view: View = WHOLE
     labels: str | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            check_choice("labels", self.labels, LABEL_RULES)
 
     @property
     def for_recordings(self) -> list[str]:

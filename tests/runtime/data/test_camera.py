@@ -72,6 +72,17 @@ def test_views_that_cannot_be_are_refused(view, said):
         seen(*view)
 
 
+def test_views_of_python_are_checked():
+    assert View([1, 2, 3, 4]) == View((1, 2, 3, 4))
+    for crop, said in (
+        ((1, 2, 3), "`crop` is a tuple, and must be a tuple of 4"),
+        ((1, 2, 3.5, 4), r"`crop`\[2\] is 3.5, and must be a whole number"),
+        ((1, 2, -3, 4), "`crop` 1,2,-3,4: the width and the height must be at least 1"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            View(crop)
+
+
 def test_only_events_are_seen_through_a_view():
     with pytest.raises(BadInput, match="the network takes images, not events"):
         seen_through(InputContract.images(1, 4, 4), View(None, "sum"), None, "a.raw")

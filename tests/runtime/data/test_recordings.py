@@ -127,6 +127,11 @@ def test_the_numbers_of_label_files_are_read_by_a_rule_that_is_said(file, classe
         load(file, CONTRACT, classes, DataOptions(labels="names"))
 
 
+def test_rules_for_labels_that_do_not_exist_are_refused():
+    with pytest.raises(BadInput, match="`labels` alphabet must be names, numbers, text-order"):
+        DataOptions(labels="alphabet")
+
+
 @pytest.mark.parametrize(
     ("rule", "window", "said"),
     [
