@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tcja_runtime.counting import counted
 
@@ -26,11 +26,24 @@ def part(k: int, n: int, noun: str) -> str:
     return f"{k:,} of {counted(n, noun)}"
 
 
+def portion(k: int, n: int, noun: str) -> str:
+    """Return a share of a number of things: ``9 of 12 windows`` for few, ``75.00 % of 1,200 windows`` for many."""
+    return part(k, n, noun) if n < FEW else f"{percent(k / n)} of {counted(n, noun)}"
+
+
 def share_of(k: int, n: int) -> str:
     """Return the share of k in n things: ``9 of 12`` for few, a percentage for `FEW` or more, a dash for none."""
     if n == 0:
         return "-"
     return f"{k:,} of {n:,}" if n < FEW else percent(k / n)
+
+
+def standing_out(ranked: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return the first of some ranked classes with their scores, and those after it whose score is not 0.
+
+    No neuron fired for a class with score 0, so which of these classes comes first says nothing.
+    """
+    return [each for place, each in enumerate(ranked) if place == 0 or each[1] != 0]
 
 
 def interval(limits: tuple[float, float]) -> str:

@@ -30,6 +30,7 @@ from tcja_deploy.bench.memory import Memory, MemoryMeter
 from tcja_deploy.bench.results import Benchmark, Case, Energy
 from tcja_deploy.bench.timing import FEWEST, WARM_RUNS, Latency, StepwiseLatency, stepwise_in_turns, timed
 from tcja_deploy.console import Progress, silent
+from tcja_deploy.formatting import windows
 from tcja_deploy.packages import tools
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
@@ -38,6 +39,7 @@ from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.evidence import golden
@@ -225,7 +227,9 @@ def _measured(
     with progress.step("warm up"):
         for key, run in runs.items():
             timed({key: run}, options.warm_up, WARM_RUNS)
-    with progress.step(f"measure {len(runs)} cases in turn" if options.side_by_side else f"measure in {title}"):
+    with progress.step(
+        f"measure {counted(len(runs), 'case')} in turn" if options.side_by_side else f"measure in {title}"
+    ):
         if not source:
             return timed(runs, options.seconds, FEWEST), None
         seconds, drawn = _sampled(source[1], lambda: timed(runs, options.seconds, FEWEST))
@@ -258,7 +262,7 @@ def _own_memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        raise Unavailable(f"{name} cannot run {batch} windows at a time in a process of its own: {why}")
+        raise Unavailable(f"{name} cannot run {windows(batch)} at a time in a process of its own: {why}")
     return Memory(**json.loads(done.stdout))
 
 

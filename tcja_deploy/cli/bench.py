@@ -13,8 +13,9 @@ from tcja_deploy.bench.results import Benchmark, Case, Growth
 from tcja_deploy.bench.timing import FEWEST, FEWEST_99, Latency
 from tcja_deploy.cli.options import Json, TrustEngine, Verbose, progress
 from tcja_deploy.console import empty_table, out, print_json
-from tcja_deploy.formatting import si
+from tcja_deploy.formatting import amount, si
 from tcja_runtime.choices import BackendName
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import DONE
 from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
@@ -88,7 +89,7 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
     rows = [(f"latency {share}", f"{si(seconds)}s" if seconds else few) for share, seconds, few in times]
     rows.append(("latency p99", f"{si(latency.p99)}s" if latency.p99 else _too_few(latency, FEWEST_99)))
     if case.throughput:
-        rows.append(("throughput", f"{si(case.throughput)} windows/s"))
+        rows.append(("throughput", amount(case.throughput, "windows/s")))
     if memory.process is not None:
         came = f", of which the network took {si(memory.loaded)}B" if memory.loaded is not None else ""
         rows.append(("memory", f"{si(memory.process)}B at most in this process{came}"))
@@ -102,7 +103,8 @@ def single_text(found: Benchmark, case: Case) -> RenderableType:
         table.add_row(*row)
     graph = "" if case.cuda_graph is None else f", {'as' if case.cuda_graph else 'not as'} a CUDA graph"
     lines = [
-        f"{latency.runs:,} runs of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of warm-up"
+        f"{counted(latency.runs, 'run')} of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of "
+        f"warm-up"
         f"{graph}. A run begins and ends in the machine's memory: it includes the copies to a GPU and back.",
         *_conditions(found),
     ]
@@ -125,7 +127,8 @@ def side_by_side_text(found: Benchmark) -> RenderableType:
         )
     few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
     lines = [
-        f"At least {few.runs:,} runs of each case, in turn, after {found.warm_up:g} s of warm-up. As fast: the speed "
+        f"At least {counted(few.runs, 'run')} of each case, in turn, after {found.warm_up:g} s of warm-up. As fast: "
+        f"the speed "
         "relative to the first backend with the same batch. Memory: the most that the network took, in a process of "
         "its own.",
         *(_grows(each, found) for each in found.growth),
@@ -143,7 +146,8 @@ def _grows(growth: Growth, found: Benchmark) -> str:
 
 
 def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
-    return f"unknown: {latency.runs} runs are too few, {fewest} are needed; give more --seconds"
+    runs = f"{counted(latency.runs, 'run')} {agree(latency.runs, 'is', 'are')}"
+    return f"unknown: {runs} too few, {fewest} are needed; give more --seconds"
 
 
 def _stepwise(case: Case) -> list[tuple[str, str]]:
@@ -169,7 +173,7 @@ def _energy(case: Case) -> list[tuple[str, str]]:
     rest = f", {energy.rest.watts:.2f} W at rest" if energy.rest else ""
     more = f", {si(above)}J above rest" if above is not None else ""
     return [
-        ("power", f"{energy.runs.watts:.2f} W{rest} ({of}, {energy.source}, {energy.runs.samples:,} samples)"),
+        ("power", f"{energy.runs.watts:.2f} W{rest} ({of}, {energy.source}, {counted(energy.runs.samples, 'sample')})"),
         ("energy", f"{si(case.joules)}J a window{more}"),
     ]
 
@@ -188,7 +192,7 @@ def _conditions(found: Benchmark) -> list[str]:
         *(["jetson_clocks ('jetson_clocks --show' needs root)"] if at.jetpack and not at.jetson_clocks else []),
     ]
     return [
-        ", ".join([f"Processor: {at.processor}", f"{at.cpus} cores", f"load {at.load:.2f}", *cpu, *governed]),
+        ", ".join([f"Processor: {at.processor}", counted(at.cpus, "core"), f"load {at.load:.2f}", *cpu, *governed]),
         *([", ".join([f"GPU: {at.gpu}", *gpu])] if at.gpu else []),
         *([f"Board: {at.jetpack}, power mode {at.power_mode or 'unknown'}"] if at.jetpack else []),
         *([f"Not known: {', '.join(unknown)}."] if unknown else []),
@@ -214,4 +218,4 @@ def _doubts(found: Benchmark, case: Case) -> list[str]:
 def _busy(at: Conditions) -> list[str]:
     if at.load < at.cpus:
         return []
-    return [f"Other programs kept the machine busy: load {at.load:.2f} on {at.cpus} cores."]
+    return [f"Other programs kept the machine busy: load {at.load:.2f} on {counted(at.cpus, 'core')}."]

@@ -13,6 +13,7 @@ from tcja_deploy.cli.options import BatchSizes, Json, Verbose
 from tcja_deploy.console import out, print_json
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.choices import EngineTarget, Hardware
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import DONE
 from tcja_runtime.tensorrt.plugin import NEVER_RUN
 
@@ -98,7 +99,7 @@ def build(
 def engine_text(name: str, info: EngineInfo) -> str:
     """Return the facts of a built engine, in one line."""
     return (
-        f"Engine {name}: {info.bytes:,} bytes for {info.device}, {info.layers} layers, "
+        f"Engine {name}: {counted(info.bytes, 'byte')} for {info.device}, {counted(info.layers, 'layer')}, "
         f"batch {':'.join(map(str, info.batch))}, built in {info.build_seconds} s{_plugin_text(info)}"
     )
 
@@ -108,6 +109,7 @@ def _plugin_text(info: EngineInfo) -> str:
     if used is None:
         return ""
     return (
-        f"; the plugin computes {used.nodes} spiking layers, {used.pools} of them with the pooling that follows "
+        f"; the plugin computes {counted(used.nodes, 'spiking layer')}, {used.pools} of them with the pooling that "
+        f"follows "
         f"({NEVER_RUN}: verify before you rely on it)"
     )

@@ -76,8 +76,12 @@ def _facts_text(facts: Facts) -> RenderableType:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             table = empty_table(title, [head.replace("_", " ") for head in value[0]])
             for row in value:
-                table.add_row(*(_short(cell) for cell in row.values()))
+                table.add_row(*(_batch(cell) if head == "batch" else _short(cell) for head, cell in row.items()))
             parts.append(table)
+        elif name == "parity" and value["verdict"]:
+            judged = f"Judged on {windows(value['windows'])} ({value['source']}), against {value['reference']}."
+            said = " ".join([value["verdict"], *value["cautions"], judged])
+            parts.append(Text(f"{title}: {options.flagged(said)}"))
         elif value:
             parts.append(Text(f"{title}: {options.flagged(_short(value))}"))
     return Group(*parts)
@@ -150,12 +154,17 @@ def _synapses(found: Estimate) -> list[RenderableType]:
     return [table, Text(summary)]
 
 
+def _batch(sizes: tuple[int, ...]) -> str:
+    """Return the batch sizes of an engine as --batch takes them, such as 1:1:8."""
+    return ":".join(map(str, sizes))
+
+
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         said = ((key, _short(item)) for key, item in value.items())
         return ", ".join(f"{key} {text}" for key, text in said if text)
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(_short, value))
+        return (" x " if all(type(item) is int for item in value) else "; ").join(map(_short, value))
     if value is None:
         return ""
     if isinstance(value, float):

@@ -30,7 +30,7 @@ from tcja_deploy.cli.options import (
     WindowLength,
 )
 from tcja_deploy.console import empty_table, out, print_json
-from tcja_deploy.formatting import percent, windows
+from tcja_deploy.formatting import interval, portion, standing_out, windows
 from tcja_deploy.run.classify import ClassifiedWindows
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
@@ -123,25 +123,25 @@ def classified_text(found: ClassifiedWindows) -> RenderableType:
     names = {file: Path(file).name for file in found.files}
     short = len(set(names.values())) == len(names)  # paths of many folders do not fit into a terminal
     table = empty_table(
-        f"{found.network} in {found.backend}; scores are {found.output}", ["file", "window", *labels, *heads]
+        f"{found.network} in {found.backend}; scores are the output '{found.output}'",
+        ["file", "window", *labels, *heads],
     )
     table.padding = (0, 0)  # so that a terminal of 80 columns is enough
     for row, _ in zip(found.rows(), range(_LISTED), strict=False):
         label = [row["label"] or ""] if labels else []
-        cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.4g}")]
+        ranked = standing_out([(each["class"], each["score"]) for each in row["top"]])
+        cells = [cell for name, score in ranked for cell in (name, f"{score:.4g}")]
         table.add_row(names[row["file"]] if short else row["file"], str(row["window"]), *label, *cells)
     parts: list[RenderableType] = [table]
     if n > _LISTED:
         parts.append(Text(f"{windows(n - _LISTED)} more; --csv and --json print all."))
+    if found.without_score:
+        parts.append(Text(f"In {windows(found.without_score)} all scores are 0, and the first class is named."))
     if found.confusion is not None:
         parts += _confusion(found.classes, found.confusion)
     if found.accuracy.labelled:
-        low, high = found.accuracy.interval
-        accuracy = (
-            f"Accuracy: {percent(found.accuracy.share)} of {windows(found.accuracy.labelled)} with a label "
-            f"({percent(low)} to {percent(high)} with 95 % confidence)."
-        )
-        parts.append(Text(accuracy))
+        of = portion(found.accuracy.right, found.accuracy.labelled, "window")
+        parts.append(Text(f"Accuracy: {of} with a label ({interval(found.accuracy.interval)})."))
     return Group(*parts)
 
 

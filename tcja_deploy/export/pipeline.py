@@ -40,6 +40,7 @@ from tcja_runtime.bundle.bundle import write_manifest
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
+from tcja_runtime.counting import counted
 from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, PRECISIONS, RANDOM, TIME_FORMS
 from tcja_runtime.data import dataset
 from tcja_runtime.data.camera import WHOLE, seen_through
@@ -324,7 +325,7 @@ def _check_used(exported: Exported, signature: NetworkSignature) -> None:
 def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[str, ...]:
     own = network.classes
     if given is not None and len(given) != len(own):
-        raise BadInput(f"`classes` names {len(given)} classes, the network has {len(own)}")
+        raise BadInput(f"`classes` names {counted(len(given), 'class')}, the network has {len(own)}")
     return given or own
 
 

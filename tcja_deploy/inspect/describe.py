@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tcja_deploy.formatting import part
 from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.text import shown
 
@@ -105,8 +107,8 @@ def _streaming(manifest: Manifest) -> str:
     if not split:
         return "no"
     return (
-        f"{len(split.states)} of {len(manifest.layers)} spiking layers a frame at a time, "
-        f"{split.bytes(manifest.time_steps):,} bytes a stream"
+        f"{part(len(split.states), len(manifest.layers), 'spiking layer')} a frame at a time, "
+        f"{counted(split.bytes(manifest.time_steps), 'byte')} a stream"
     )
 
 

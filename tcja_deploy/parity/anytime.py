@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tcja_deploy.console import Progress
 from tcja_deploy.parity.classify import Classifier
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
@@ -21,7 +22,7 @@ _UNKNOWN = (
     "known of a network that returns [T, N, classes]."
 )
 _NOT_SHOWN = (
-    "Predictions before the last frame of a window were not counted, because each window takes {} runs. `anytime` N "
+    "Predictions before the last frame of a window were not counted, because each window takes {}. `anytime` N "
     "counts them for N windows."
 )
 
@@ -95,7 +96,7 @@ def missing(found: Sequence[Curve], time_steps: int, shown: ShownWindows) -> lis
     """
     if not found:
         return [_UNKNOWN] if time_steps > 1 else []
-    return [_NOT_SHOWN.format(time_steps)] if shown.left_out else []
+    return [_NOT_SHOWN.format(counted(time_steps, "run"))] if shown.left_out else []
 
 
 def curves(network: str, predictions: Predictions) -> list[Curve]:

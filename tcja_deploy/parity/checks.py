@@ -21,6 +21,7 @@ from tcja_deploy.parity.judge import Deviation, Flips, judge_output, judge_signa
 from tcja_deploy.parity.verdict import Divergence, SignalParity
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.predictions import Predictions
@@ -76,7 +77,9 @@ def misfires(probe: Probe, layer: Layer, time_steps: int, windows: int = 2) -> s
     if not wrong.any():
         return ""
     rule = f"{layer.neuron.fire_rule}, {layer.neuron.reset} reset"
-    return f"{layer.name} in {probe.model} does not fire as its neurons do ({rule}): {wrong.sum()} random spikes differ"
+    n = int(wrong.sum())
+    differ = f"{counted(n, 'random spike')} {agree(n, 'differs', 'differ')}"
+    return f"{layer.name} in {probe.model} does not fire as its neurons do ({rule}): {differ}"
 
 
 def check_scene(

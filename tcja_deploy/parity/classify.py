@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.console import Progress
+from tcja_deploy.formatting import part
 from tcja_runtime.bundle import bundle
+from tcja_runtime.counting import agree
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
@@ -73,7 +75,10 @@ def predict(
         raise
     except BaseException:
         if kept.active and done:
-            progress.note(f"{done:,} of {len(windows):,} windows are done; the same command goes on from there")
+            progress.note(
+                f"{part(done, len(windows), 'window')} {agree(done, 'is', 'are')} done; the same command goes on "
+                f"from there"
+            )
         raise
     return Predictions.from_rows(np.concatenate(found), known.likeliest.shape[1]).on(windows)
 

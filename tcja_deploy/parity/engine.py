@@ -23,6 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from tcja_deploy.formatting import part
 from tcja_deploy.parity.failures import Failure
 from tcja_deploy.parity.verdict import OutputParity
 from tcja_runtime.backends.select import Backend
@@ -150,8 +151,9 @@ def _failure(found: OutputParity, output: Values, expected: Values, wrong: npt.N
     if found.bounded and wrong.any():
         worst = int(np.argmax(wrong))
         return (
-            f"differs from the trained network beyond the rounding bound in {found.decided_beyond:,} of "
-            f"{found.decided:,} windows without an undecided neuron, by {wrong[worst]:.2g} in window {worst + 1}"
+            f"differs from the trained network beyond the rounding bound in "
+            f"{part(found.decided_beyond, found.decided, 'window')} without an undecided neuron, by "
+            f"{wrong[worst]:.2g} in window {worst + 1}"
         )
     if found.bounded and _sign_test(found.further, found.nearer) < CHANCE:
         return (

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tcja_deploy.parity.judge import Deviation, Flips, Place
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.evidence import input_range, stimulus
 
 OUTPUT = "the output"
@@ -83,14 +84,15 @@ class Failures:
         place = flips.first
         if place is None:
             return
+        n = int(flips.unexplained.sum())
         if place.expected is None or place.bound is None:
             why = "where the neuron is not undecided"
         else:
             distance = abs(place.expected - layer.neuron.threshold)
             why = f"{distance:.2g} from its threshold, where rounding explains {place.bound:.2g}"
         text = (
-            f"{int(flips.unexplained.sum()):,} spikes of {layer.name} in {model} differ and rounding does not "
-            f"explain them, the first at {_words(place)}, {why}"
+            f"{counted(n, 'spike')} of {layer.name} in {model} {agree(n, 'differs', 'differ')} and rounding does not "
+            f"explain {agree(n, 'it, at', 'them, the first at')} {_words(place)}, {why}"
         )
         self._add(Failure(kind="spikes", text=text, model=model, scene=WINDOWS, signal=layer.name, place=place))
 

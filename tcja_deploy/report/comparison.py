@@ -119,7 +119,7 @@ def signals(report: Report, found: Parity) -> Html:
     ]
     heads = ["signal", *(_SCENES.get(scene, scene) for scene in scenes)]
     return section(
-        _of("Signals within rounding", report, found),
+        _of("Differences of signals, as shares of their rounding bounds", report, found),
         figure(
             table("Largest difference of every signal", heads, rows),
             "Signals are the input currents of the layers, the parts of attention blocks, and the output, all "
@@ -138,4 +138,4 @@ def _difference(signal: SignalParity) -> Html:
         return tag("span", f"! {signal.beyond:,} of {signal.seen:,} beyond", class_="alert")
     if signal.exact:
         return tag("span", "to the bit", class_="soft")
-    return joined([tag("span", fine_percent(signal.share)), plots.bar(signal.share)])
+    return joined([tag("span", f"{fine_percent(signal.share)} of the bound"), plots.bar(signal.share)])

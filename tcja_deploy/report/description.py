@@ -7,6 +7,7 @@ from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.html import Html, facts, section, table, tag
 from tcja_deploy.report.summary import NO_CLASSES
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.counting import counted
 
 
 def network(manifest: Manifest, report: Report) -> Html:
@@ -73,7 +74,7 @@ def origin(manifest: Manifest) -> Html:
             [
                 ("checkpoint", source["name"]),
                 ("checkpoint's sha256", source["sha256"]),
-                ("checkpoint's size", f"{source['bytes']:,} bytes"),
+                ("checkpoint's size", counted(source["bytes"], "byte")),
                 ("created", f"{manifest.created}, by {manifest.producer}"),
                 ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
             ]

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tcja_deploy.formatting import standing_out
 from tcja_deploy.report import html, plots
 from tcja_deploy.report.html import Html, figure, joined, tag
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Values
 
@@ -65,7 +67,7 @@ def _window(window: PicturedWindow) -> Html:
             f"{score:.4g}",
             plots.bar(score / most) if score > 0 else Html(),
         ]
-        for name, score in window.top
+        for name, score in standing_out(window.top)
     ]
     gates = [
         figure(
@@ -91,10 +93,10 @@ def _caption(window: PicturedWindow) -> str:
     if inputs.ndim == 3:
         return f"The image, {inputs.shape[1]} x {inputs.shape[2]}."
     if window.polarity is None:
-        events = f"{int(inputs.sum()):,} events"
+        events = counted(int(inputs.sum()), "event")
     else:
         counts = dict(zip(window.polarity, inputs.sum((0, 2, 3)).astype(int).tolist(), strict=True))
-        events = f"{counts['on']:,} on events in blue, {counts['off']:,} off events in red"
+        events = f"{counted(counts['on'], 'on event')} in blue, {counted(counts['off'], 'off event')} in red"
     return (
         f"Frames 1 to {len(inputs)} of {inputs.shape[2]} x {inputs.shape[3]}: {events}. Darker pixels have more events."
     )

@@ -70,6 +70,11 @@ class ClassifiedWindows:
     pictured: Floats
 
     @property
+    def without_score(self) -> int:
+        """The number of windows in which the likeliest classes, at least two, all have the score 0."""
+        return int(np.count_nonzero(~self.scores.any(axis=1))) if self.scores.shape[1] > 1 else 0
+
+    @property
     def accuracy(self) -> Accuracy:
         """The accuracy on the windows that have a label."""
         right = np.count_nonzero(self.likeliest[:, 0] == self.labels)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from tcja_deploy.formatting import si, windows
+from tcja_deploy.formatting import amount, standing_out, windows
 from tcja_deploy.stream.results import Summary, WindowPrediction
+from tcja_runtime.counting import agree, counted
 
 _FACTS = (
     "window",
@@ -93,8 +94,8 @@ def _line(found: WindowPrediction, named: Sequence[tuple[str, float]]) -> str:
     parts = [
         f"{found.window:>6}",
         f"{found.begin / 1e6:.3f} to {found.end / 1e6:.3f} s",
-        f"{found.events:,} events",
-        *(f"{name} {score:.3g}" for name, score in named),
+        counted(found.events, "event"),
+        *(f"{name} {score:.3g}" for name, score in standing_out(named)),
         *([] if found.latency is None else [milliseconds(found.latency)]),
         *remarks(found),
     ]
@@ -102,10 +103,15 @@ def _line(found: WindowPrediction, named: Sequence[tuple[str, float]]) -> str:
 
 
 def remarks(found: WindowPrediction) -> list[str]:
-    """Return the remarks on a window: the source ended before the window did, or events of it were dropped."""
-    short = [] if found.whole else ["cut short by the source's end"]
-    thinned = [f"{found.thinned:,} events beyond --max-rate were dropped"] if found.thinned else []
-    return short + ([f"up to {found.dropped:,} of its events were dropped"] if found.dropped else []) + thinned
+    """Return the remarks on a window: it was cut short, no class has a score, or events of it were dropped."""
+    dropped, thinned = found.dropped, found.thinned
+    said = {
+        "cut short by the source's end": not found.whole,
+        "all scores are 0": not found.scores.any(),
+        f"up to {dropped:,} of its events {agree(dropped, 'was', 'were')} dropped": dropped,
+        f"{counted(thinned, 'event')} beyond --max-rate {agree(thinned, 'was', 'were')} dropped": thinned,
+    }
+    return [remark for remark, applies in said.items() if applies]
 
 
 def milliseconds(seconds: float) -> str:
@@ -117,8 +123,8 @@ def summary_text(summary: Summary) -> str:
     """Return the summary of a stream as a few lines of text."""
     source = "".join(c if c.isprintable() else "?" for c in summary.source)
     lines = [
-        f"{source}: {windows(summary.windows)} of {summary.events:,} events in {summary.seconds:.1f} s, "
-        f"{si(summary.rate)} events a second; {_ENDS.get(summary.ended or '', 'it has not ended')}.",
+        f"{source}: {windows(summary.windows)} of {counted(summary.events, 'event')} in {summary.seconds:.1f} s, "
+        f"{amount(summary.rate, 'events a second')}; {_ENDS.get(summary.ended or '', 'it has not ended')}.",
         f"{summary.network} in {summary.backend}.",
     ]
     if summary.latency_median is not None and summary.latency_99 is not None:

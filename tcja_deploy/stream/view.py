@@ -19,10 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tcja_deploy.console import err, out
-from tcja_deploy.formatting import si
+from tcja_deploy.formatting import amount
 from tcja_deploy.stream.output import PLAIN, Lines, milliseconds, remarks
 from tcja_deploy.stream.results import WindowPrediction
 from tcja_deploy.stream.stream import Stream
+from tcja_runtime.counting import counted
 from tcja_runtime.data.camera import cropped
 from tcja_runtime.events import Events
 
@@ -169,7 +170,7 @@ class View:
         warnings = stream.warnings[-1:]
         return [
             *(_line(text, "yellow") for text in warnings),
-            _line("   ".join([f"{si(rate)} events a second", held, *troubles]), "yellow" if counts.dropped else ""),
+            _line("   ".join([amount(rate, "events a second"), held, *troubles]), "yellow" if counts.dropped else ""),
             _line(_prediction_line(stream.prediction, counts.latency_median, counts.latency_99)),
             _line("Ctrl-C ends the stream", "dim"),
         ]
@@ -227,7 +228,7 @@ def _prediction_line(found: WindowPrediction | None, median: float | None, most:
     if found is None:
         return ""
     parts = [f"window {found.window}", f"{found.begin / 1e6:.3f} to {found.end / 1e6:.3f} s"]
-    parts += [f"{found.events:,} events"]
+    parts += [counted(found.events, "event")]
     if found.latency is not None and median is not None and most is not None:
         spread = f"{milliseconds(median)} in the median, 99 % within {milliseconds(most)}"
         parts.append(f"latency {milliseconds(found.latency)} ({spread})")

@@ -290,7 +290,8 @@ class Device:
         Raises:
             BadInput: no board has this name, or the board has no such mode.
         """
-        name, _, mode = device.lower().partition(":")
+        given, _, mode = device.partition(":")
+        name = given.lower()
         board = BOARDS.get(_OTHER_NAMES.get(name, name))
         if board is None:
             raise BadInput(f"`device` {device} is not known; there are {', '.join(BOARDS)}")

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op
 from tcja_exporters.graph.naming import module_of
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput
 
 
@@ -38,7 +39,10 @@ def join(model: onnx.ModelProto) -> None:
     time_steps = min(map(len, calls.values()))
     for layer, steps in calls.items():
         if len(steps) != time_steps:
-            raise BadInput(f"the neuron '{layer}' is called {len(steps)} times in a window, others {time_steps} times")
+            raise BadInput(
+                f"the neuron '{layer}' is called {counted(len(steps), 'time')} in a window, others "
+                f"{counted(time_steps, 'time')}"
+            )
         if any(membrane in read for step in steps for membrane in step.output[1:]):
             raise BadInput(f"the network uses the membrane of '{layer}'; only its spikes can be exported")
         joined += _joined(model, layer, steps)

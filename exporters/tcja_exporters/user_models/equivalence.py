@@ -17,6 +17,7 @@ from tcja_exporters.user_models.diagnosis import changed_states, few, step_mode_
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
 from tcja_exporters.user_models.running import Use, run
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
@@ -228,7 +229,9 @@ def _time_steps(spikes: Mapping[str, Spikes], driven: Driven) -> int:
         hint = step_mode_hint(driven)
         if not hint and count % steps == 0:
             hint = "if several layers use it, give each layer its own neuron"
-        raise BadInput(f"the neuron '{name}' runs for {count} time steps, not {steps}; {hint or 'see `layout`'}")
+        raise BadInput(
+            f"the neuron '{name}' runs for {counted(count, 'time step')}, not {steps}; {hint or 'see `layout`'}"
+        )
     return steps
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tcja_exporters.modules.layers import Readout
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput
 
 Shape = tuple[int, ...]
@@ -84,14 +85,15 @@ def choose_readout(alone: Shape, together: Shape, steps: int) -> nn.Module:
         return Readout(time_axis=0)
     if axes != [0] or len(alone) < 2:
         raise BadInput(
-            f"the network returns shape {list(together)} for windows of {steps} steps; it must "
+            f"the network returns shape {list(together)} for windows of {counted(steps, 'step')}; it must "
             "return [N, classes], [T, N, classes] or [N, T, classes]"
         )
     if len(alone) != 3 or steps not in alone[1:]:
         return nn.Identity()
     if alone[1] != steps:
         raise BadInput(
-            f"the network returns [N, {alone[1]}, {alone[2]}] for {steps} time steps, with the time axis last; return "
+            f"the network returns [N, {alone[1]}, {alone[2]}] for {counted(steps, 'time step')}, with the time axis "
+            f"last; return "
             "[N, T, classes], or the mean over time"
         )
     if alone[2] == steps > 1:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.libraries import reset
 from tcja_exporters.user_models.driven import Driven
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 
@@ -50,11 +51,12 @@ def compare_outputs(
     if not torch.allclose(theirs, ours, rtol=1e-9, atol=1e-9, equal_nan=True):
         most = float((theirs - ours).abs().max())
         raise BadInput(
-            f"the module saved in {path} is not this network: on {len(inputs)} windows with the same weights, their "
+            f"the module saved in {path} is not this network: on {counted(len(inputs), 'window')} with the same "
+            f"weights, their "
             f"outputs differ by up to {most:.3g}; build the network as it was trained, or save the state_dict alone "
             "if the network is right"
         )
-    return [f"the saved module and the network return the same output on {len(inputs)} windows"]
+    return [f"the saved module and the network return the same output on {counted(len(inputs), 'window')}"]
 
 
 def _answer(net: nn.Module, contract: InputContract, layout: str, inputs: Floats) -> Tensor:

@@ -24,6 +24,7 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.choices import PROVIDERS
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Values
@@ -80,7 +81,10 @@ class Streams:
         self._head, self._tail = head, tail
         self.bytes = count * self._split.bytes(self._time_steps)
         if self.bytes > LARGEST:
-            raise BadInput(f"{count:,} streams need {self.bytes:,} bytes of state, more than {LARGEST:,}; take fewer")
+            raise BadInput(
+                f"{counted(count, 'stream')} {agree(count, 'needs', 'need')} {self.bytes:,} bytes of state, more "
+                f"than {LARGEST:,}; take fewer"
+            )
         self.steps: Indices = np.zeros(count, np.int64)
         self._start = {state.layer: np.float32(state.start) for state in self._split.states}
         self._membranes = {s.layer: np.full((count, *s.shape), s.start, np.float32) for s in self._split.states}

@@ -25,6 +25,7 @@ from typing import Any, TypedDict
 from tcja_runtime import records
 from tcja_runtime.bundle.manifest import Json, Manifest, is_name
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files.text import all_shown
 from tcja_runtime.records import argument
@@ -181,7 +182,7 @@ def _check_file(folder: Path, name: str, fact: FileFact) -> None:
         raise BadInput(f"{file} is missing; {again}")
     size = file.stat().st_size
     if size != fact["bytes"]:
-        raise BadInput(f"{file} has {size} bytes, the manifest says {fact['bytes']}; {again}")
+        raise BadInput(f"{file} has {counted(size, 'byte')}, the manifest says {fact['bytes']}; {again}")
     if sha256(file) != fact["sha256"]:
         raise BadInput(f"{file} was changed: its sha256 is not the manifest's; {again}")
 

@@ -21,6 +21,7 @@ from tcja_runtime import records
 from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, Unavailable, user_error
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.gpu import Gpu, gpu
@@ -85,7 +86,8 @@ class Engine:
             raise BadInput(f"{self.file} cannot be read: {error.strerror}; {self._again}") from error
         if len(content) != self.info.bytes:
             raise BadInput(
-                f"{self.file} has {len(content)} bytes, it had {self.info.bytes} when it was built; {self._again}"
+                f"{self.file} has {counted(len(content), 'byte')}, it had {self.info.bytes} when it was built; "
+                f"{self._again}"
             )
         if hashlib.sha256(content).hexdigest() != self.info.sha256:
             raise BadInput(f"{self.file} was changed after it was built; {self._again}")

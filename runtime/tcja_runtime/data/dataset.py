@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.counting import counted
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.camera import replaced_view
 from tcja_runtime.data.contract import Floats, InputContract, Labels
@@ -313,7 +314,7 @@ def _archived(file: Path) -> bool:
 
 def _source(path: Path, files: Sequence[Path], parts: Sequence[Part], contract: InputContract) -> str:
     """The name of a data set for reports, with a remark if its values are unusual."""
-    name = f"{path.name}/ ({len(files)} file{'' if len(files) == 1 else 's'})" if path.is_dir() else path.name
+    name = f"{path.name}/ ({counted(len(files), 'file')})" if path.is_dir() else path.name
     archived = tuple(part for part in parts if isinstance(part, _ArrayWindows))
     if not archived:
         return name
@@ -375,6 +376,6 @@ def _checked_labels(labels: npt.NDArray[Any], n: int, classes: Sequence[str] | N
     if labels.min() < 0 or labels.max() >= len(classes):
         outside = labels[(labels < 0) | (labels >= len(classes))][0]
         raise BadInput(
-            f"{path}: label {outside} is outside the network's {len(classes)} classes (0..{len(classes) - 1})"
+            f"{path}: label {outside} is outside the network's {counted(len(classes), 'class')} (0..{len(classes) - 1})"
         )
     return labels.astype(np.int64)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import FARTHEST, LARGEST, InputContract
 from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.errors import BadInput
@@ -157,21 +158,23 @@ class FrameEdges:
             part = " in the part of the picture that is taken" if self._cropped else ""
             raise BadInput(f"{self.name} has no events{part}; give another")
         if not self._each and self.rule.drops_rest:
-            have = f"{self.events:,} events" if self.rule.by_events else f"{spoken(self._span)} of events"
+            have = counted(self.events, "event") if self.rule.by_events else f"{spoken(self._span)} of events"
             raise BadInput(
-                f"{self.name}: {have} are too few for {steps} frames, and `split` {self._split} would leave all of "
+                f"{self.name}: {have} cannot fill {counted(steps, 'frame')}, and `split` {self._split} would leave "
+                f"all of "
                 "them out; give a longer recording"
             )
-        each = f"{self._count:,} events" if self._count else spoken(self._duration)
+        each = counted(self._count, "event") if self._count else spoken(self._duration)
         if self.frames > self._most:
             raise BadInput(
                 f"{self.name} makes more than {self._most:,} frames of {each}, too many for memory; cut it into "
                 "segments, or stream it"
             )
         if self.frames < steps:
-            have = f"{self.events:,} events" if self._count else f"{spoken(self._span)} of events"
-            needs = f"{steps * self._count:,} events" if self._count else spoken(steps * self._duration)
+            have = counted(self.events, "event") if self._count else f"{spoken(self._span)} of events"
+            needs = counted(steps * self._count, "event") if self._count else spoken(steps * self._duration)
             raise BadInput(
-                f"{self.name}: {have} make {self.frames} frames of {each}, the network takes {steps} ({needs}); give a "
+                f"{self.name}: {have} make {counted(self.frames, 'frame')} of {each}, the network takes {steps} "
+                f"({needs}); give a "
                 "longer recording, or export with a shorter `split`"
             )

@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.data.camera import check_camera, check_on_sensor
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.event_counts import Counts, Planes, Positions
@@ -231,16 +232,19 @@ def _remarks(contract: InputContract, edges: FrameEdges, frames: _Frames) -> lis
     remarks = []
     if edges.backs:
         remarks.append(
-            f"time goes back at {edges.backs:,} events, first at event {edges.first_back:,}; frames are cut by number, "
+            f"time goes back at {counted(edges.backs, 'event')}, first at event {edges.first_back:,}; frames are cut "
+            f"by number, "
             "in the order of the recording"
         )
     if contract.split == "number" and edges.events < steps:
-        remarks.append(f"{edges.events} events are fewer than the {steps} frames: all of them are in the last frame")
+        few = f"{counted(edges.events, 'event')} {agree(edges.events, 'is', 'are')}"
+        remarks.append(f"{few} fewer than the {steps} frames: all are in the last frame")
     elif occupied < n:
-        remarks.append(f"{n - occupied} of {n} frames have no event")
+        remarks.append(f"{n - occupied:,} of {counted(n, 'frame')} {agree(n - occupied, 'has', 'have')} no event")
     if edges.left:
-        each = f"{contract.count:,} events" if contract.count else spoken(contract.duration or 0)
-        remarks.append(f"{edges.left} frames of {each} after the last whole window are left out")
+        each = counted(contract.count, "event") if contract.count else spoken(contract.duration or 0)
+        left = f"{counted(edges.left, 'frame')} of {each} after the last whole window"
+        remarks.append(f"{left} {agree(edges.left, 'is', 'are')} left out")
     elif frames.rest:
         remarks.append(f"the events after the last frame are left out, as `split` {contract.split} does")
     return remarks

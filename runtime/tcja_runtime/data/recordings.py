@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.choices import LABEL_RULES
 from tcja_runtime.data import class_folders
 from tcja_runtime.data.camera import WHOLE, View, check_camera, seen_through
@@ -228,10 +229,13 @@ def _remarks(cutter: Cutter, clock: ContinuousClock, spans: Sequence[Span]) -> l
     """The remarks on a recording that was cut into windows of one length."""
     remarks = []
     if clock.resets:
-        times = "once" if clock.resets == 1 else f"{clock.resets:,} times"
+        times = agree(clock.resets, "once", f"{clock.resets:,} times")
         remarks.append(f"its clock was reset {times}; the times after a reset go on from the time before it")
     if cutter.late:
-        remarks.append(f"{cutter.late:,} events were left out, because they are older than their windows")
+        late = f"{counted(cutter.late, 'event')} {agree(cutter.late, 'was', 'were')}"
+        remarks.append(
+            f"{late} left out, because {agree(cutter.late, 'it is', 'they are')} older than every open window"
+        )
     short = sum(not span.whole for span in spans)
     if short:
         plural = f"s, {short:,} of them" if short > 1 else ""
@@ -249,7 +253,7 @@ def unlike_training(contract: InputContract, window: Window) -> str:
     steps, duration = contract.shape[0], contract.duration
     if duration is None or (window.unit == "us" and window.length // steps == duration):
         return ""
-    frames = spoken(window.length // steps) if window.unit == "us" else f"{window.length // steps:,} events"
+    frames = spoken(window.length // steps) if window.unit == "us" else counted(window.length // steps, "event")
     return f"frames have {frames}, and in training they had {spoken(duration)}; `window` {steps * duration}us has these"
 
 

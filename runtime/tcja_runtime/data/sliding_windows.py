@@ -27,6 +27,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.counting import counted
 from tcja_runtime.data.camera import check_on_sensor
 from tcja_runtime.data.contract import FARTHEST, Floats, InputContract
 from tcja_runtime.data.event_counts import Counts, KeptEvents, Planes, Positions
@@ -203,7 +204,7 @@ class Cutter:
             )
         if contract.count and (self._timed or window.length // self._steps != contract.count):
             raise BadInput(
-                f"the network's frames have {contract.count:,} events each, so `window` must be "
+                f"the network's frames have {counted(contract.count, 'event')} each, so `window` must be "
                 f"{self._steps * contract.count}events"
             )
         self.events = self.late = self.dropped = self.silent = 0

@@ -78,7 +78,7 @@ def test_names():
     [
         ("orin", "`device` orin is not known; there are orin-nano, orin-nano-4gb, "),
         ("", "`device`  is not known; there are orin-nano, "),
-        ("orin-nx:MAXN_SUPER", "`device` orin-nx:maxn_super: orin-nx has the power modes MAXN, 25W, 15W, 10W"),
+        ("orin-nx:MAXN_SUPER", "`device` orin-nx:MAXN_SUPER: orin-nx has the power modes MAXN, 25W, 15W, 10W"),
     ],
 )
 def test_an_unknown_board_names_those_that_are_known(device, message):

@@ -19,6 +19,7 @@ import struct
 
 import numpy as np
 
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Header
@@ -87,7 +88,9 @@ class Aedat3:
         self._header.finish()
         if self._events or self._skipped:
             missing = _SIZE * self._events + (self._behind if self._events else self._skipped) - len(self._rest)
-            raise Damaged(self._at + len(self._rest), f"the last packet is cut off {missing:,} bytes before its end")
+            raise Damaged(
+                self._at + len(self._rest), f"the last packet is cut off {counted(missing, 'byte')} before its end"
+            )
         if self._rest:
             raise Damaged(self._at, f"the last packet has {len(self._rest)} of the {_HEADER.size} bytes of its header")
 

@@ -18,6 +18,7 @@ import xml.etree.ElementTree as Xml
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.header import sensor_edge
 
@@ -87,7 +88,7 @@ class PacketIndex:
             if len(head) < 8:
                 raise Damaged(at, "the last packet is cut off")
             if size > min(LARGEST, left):
-                raise Damaged(at, f"a packet of {size:,} bytes, and {left:,} are left")
+                raise Damaged(at, f"a packet of {counted(size, 'byte')}, and {left:,} {agree(left, 'is', 'are')} left")
             yield at
             at += 8 + size
 

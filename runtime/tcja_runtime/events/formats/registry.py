@@ -247,7 +247,7 @@ def _found_format(path: Path) -> str:
     if found is None:
         known = ", ".join(f"{row.title} ({row.name})" for row in FORMATS.values())
         raise BadInput(
-            f"{path}: its format is not known from its content or its suffix {path.suffix.lower()!r}; the formats of "
+            f"{path}: its format is not known from its content or its suffix {path.suffix!r}; the formats of "
             f"events are {known}"
         )
     return found

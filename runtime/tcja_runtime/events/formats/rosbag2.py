@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import BadInput, Damaged, TcjaError
 from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events, ReadOptions
@@ -191,7 +192,10 @@ class _Packets:
         found = list(self._decoder.remarks) if self._decoder else []
         if self._missing:
             places = "one place" if self._gaps == 1 else f"{self._gaps:,} places"
-            found.append(f"{self._missing:,} packets are missing in {places}; their events are lost")
+            found.append(
+                f"{counted(self._missing, 'packet')} {agree(self._missing, 'is', 'are')} missing in {places}; "
+                f"{agree(self._missing, 'its', 'their')} events are lost"
+            )
         if self._back:
             found.append(f"times that the numbers of packets go back, as after a restart of the camera: {self._back:,}")
         if self._long:
@@ -288,7 +292,11 @@ class _Arrays:
         events = body[at + 12 :]
         size = max(0, _EVENT.itemsize * count - 3)  # behind the last polarity nothing follows
         if len(events) < size:
-            raise Damaged(0, f"it is cut off: {count:,} events take {size:,} bytes, and {len(events):,} are left")
+            raise Damaged(
+                0,
+                f"it is cut off: {counted(count, 'event')} {agree(count, 'takes', 'take')} {counted(size, 'byte')}, "
+                f"and {len(events):,} {agree(len(events), 'is', 'are')} left",
+            )
         self.sensor = (height, width) if height and width else None
         return self._decoded(np.frombuffer(events[:size] + b"\0" * 3 * bool(count), _EVENT))
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import Events
 from tcja_runtime.events.formats.evt.header import LARGEST_EDGE, check_version, header_sensor
@@ -60,7 +61,10 @@ class Evt2:
         """A note on the events that were left out (`tcja_runtime.events.event.Decoder.remarks`)."""
         if not self._unknown:
             return ()
-        return (f"{self._unknown:,} events were left out, because no word before them sets their time or place",)
+        return (
+            f"{counted(self._unknown, 'event')} {agree(self._unknown, 'was', 'were')} left out, because no word "
+            f"before them sets their time or place",
+        )
 
     def skip_gap(self) -> None:
         """Take what `feed` gets next as bytes after a gap: bytes that came between were lost.
