@@ -19,3 +19,21 @@ def faults(sentences: list[str]) -> list[str]:
     """Return what is wrong with sentences, each with its sentence."""
     plain = [sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in sentences]
     return [f"{what}: {said}" for said in plain for what, pattern in FAULTS.items() if re.search(pattern, said)]
+
+
+def sentences(text: str) -> list[str]:
+    """Return the lines of a command's output that are no rows of tables, whose cells may have anything between them.
+
+    The output must be so wide that no line is wrapped.
+    """
+    lines = [(line, line.strip()) for line in text.replace("\N{NO-BREAK SPACE}", " ").splitlines()]
+    is_row = re.compile(r"^ ?\S?.*\S {3,}\S|^ \S|^ {3,}|^ *[─┼ ]+$")
+    return [said for line, said in lines if said and not is_row.search(line)]
+
+
+_INTERVAL = r"\d+\.\d\d % to \d+\.\d\d % with 95 % confidence"
+
+
+def lonely_percentages(said: list[str]) -> list[str]:
+    """Return the sentences with a percentage that is neither an interval's nor that of a mean over neurons."""
+    return [line for line in said if re.search(r"\d %", re.sub(_INTERVAL, "", line))]

@@ -238,7 +238,7 @@ def _exported(request: ExportRequest, as_json: bool) -> int:
     else:
         out.print(exported_text(manifest))
         out.print(parity_text(result))
-        out.print(f"Bundle: {request.out}  (report: {request.out / REPORT})", soft_wrap=True)
+        out.print(f"Bundle: {request.out} (report: {request.out / REPORT})", soft_wrap=True)
         out.print(f"Next, here or on the board: tcja-deploy verify {request.out}", soft_wrap=True)
     return DONE
 
