@@ -93,7 +93,7 @@ def choose_readout(alone: Shape, together: Shape, steps: int) -> nn.Module:
     if alone[1] != steps:
         raise BadInput(
             f"the network returns [N, {alone[1]}, {alone[2]}] for {counted(steps, 'time step')}, with the time axis "
-            f"last; return "
+            "last; return "
             "[N, T, classes], or the mean over time"
         )
     if alone[2] == steps > 1:

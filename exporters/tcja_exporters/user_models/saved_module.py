@@ -52,7 +52,7 @@ def compare_outputs(
         most = float((theirs - ours).abs().max())
         raise BadInput(
             f"the module saved in {path} is not this network: on {counted(len(inputs), 'window')} with the same "
-            f"weights, their "
+            "weights, their "
             f"outputs differ by up to {most:.3g}; build the network as it was trained, or save the state_dict alone "
             "if the network is right"
         )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.counting import counted
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.data.contract import FARTHEST, LARGEST, InputContract
 from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.errors import BadInput
@@ -158,11 +158,11 @@ class FrameEdges:
             part = " in the part of the picture that is taken" if self._cropped else ""
             raise BadInput(f"{self.name} has no events{part}; give another")
         if not self._each and self.rule.drops_rest:
-            have = counted(self.events, "event") if self.rule.by_events else f"{spoken(self._span)} of events"
+            events = f"{counted(self.events, 'event')} {agree(self.events, 'is', 'are')}"
+            have = events if self.rule.by_events else f"{spoken(self._span)} of events are"
             raise BadInput(
-                f"{self.name}: {have} cannot fill {counted(steps, 'frame')}, and `split` {self._split} would leave "
-                f"all of "
-                "them out; give a longer recording"
+                f"{self.name}: {have} too few for {steps} frames, and `split` {self._split} would leave all of them "
+                "out; give a longer recording"
             )
         each = counted(self._count, "event") if self._count else spoken(self._duration)
         if self.frames > self._most:

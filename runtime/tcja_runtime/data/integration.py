@@ -238,7 +238,7 @@ def _remarks(contract: InputContract, edges: FrameEdges, frames: _Frames) -> lis
         )
     if contract.split == "number" and edges.events < steps:
         few = f"{counted(edges.events, 'event')} {agree(edges.events, 'is', 'are')}"
-        remarks.append(f"{few} fewer than the {steps} frames: all are in the last frame")
+        remarks.append(f"{few} fewer than the {steps} frames: all of them are in the last frame")
     elif occupied < n:
         remarks.append(f"{n - occupied:,} of {counted(n, 'frame')} {agree(n - occupied, 'has', 'have')} no event")
     if edges.left:

@@ -491,7 +491,7 @@ def test_networks_that_cannot_say_what_is_seen(run, bundle, recording, tmp_path,
         (
             "evt2",
             struct.pack("<I", 1 << 28),
-            "1 events were left out, because no word before them sets their time or place",
+            "1 event was left out, because no word before them sets their time or place",
             "3 events were left out, because no word before them sets their time or place",
         ),
     ],

@@ -485,7 +485,7 @@ def test_signals():
         SignalParity(scene="dyadic", signal="fc", seen=10, beyond=0, share=0.0, exact=True),
     ]
     text = page(compared(parity([layer()], signals=signals))).text
-    assert "windows random stimulus exact stimulus fc 0.0012 % ! 12 of 1,000 beyond to the bit" in text
+    assert "windows random stimulus exact stimulus fc 0.0012 % of the bound ! 12 of 1,000 beyond to the bit" in text
 
 
 @pytest.mark.parametrize(

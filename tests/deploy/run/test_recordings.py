@@ -78,7 +78,7 @@ def folder(tmp_path) -> Path:
 def swapped(folder: Path) -> str:
     """What is to be remarked of the recording in which time goes back."""
     (file,) = folder.rglob("3.bin")
-    return f"{file}: time goes back at 1 events, first at event 1; frames are cut by number"
+    return f"{file}: time goes back at 1 event, first at event 1; frames are cut by number"
 
 
 def test_recordings_are_classified_as_by_pytorch(run, bundle, folder):

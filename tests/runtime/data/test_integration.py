@@ -272,7 +272,7 @@ def test_what_is_unusual_is_remarked():
         (
             at_times([1, 5, 9]),
             contract(4, "event-count:2"),
-            r"3 events make 1 frames of 2 events, the network takes 4 \(8 events\); give a longer recording",
+            r"3 events make 1 frame of 2 events, the network takes 4 \(8 events\); give a longer recording",
         ),
         (at_times([1]), InputContract.images(1, 4, 4), "the network takes images, not events"),
         (at_times([1]), InputContract.latents(4, 4), "the network takes latents, not events"),

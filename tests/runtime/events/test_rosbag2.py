@@ -126,7 +126,7 @@ def test_a_packet_that_begins_like_a_line_of_a_header(ros, bag, encoding):
     path = bag({"/events": [packet(ros, words + time, 0, encoding=encoding)]})
     found = recording(path)
     assert listed(Events.joined(found.chunks())) == EVENTS[:9]
-    assert found.remarks == ("1 events were left out, because no word before them sets their time or place",)
+    assert found.remarks == ("1 event was left out, because no word before them sets their time or place",)
 
 
 def test_events_one_by_one(ros, bag):
