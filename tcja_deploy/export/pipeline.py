@@ -40,8 +40,8 @@ from tcja_runtime.bundle.bundle import write_manifest
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.counting import counted
 from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, PRECISIONS, RANDOM, TIME_FORMS
+from tcja_runtime.counting import counted
 from tcja_runtime.data import dataset
 from tcja_runtime.data.camera import WHOLE, seen_through
 from tcja_runtime.data.contract import InputContract

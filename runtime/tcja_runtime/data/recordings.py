@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_runtime.counting import agree, counted
 from tcja_runtime.choices import LABEL_RULES
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.data import class_folders
 from tcja_runtime.data.camera import WHOLE, View, check_camera, seen_through
 from tcja_runtime.data.contract import Floats, InputContract, Labels
