@@ -88,6 +88,10 @@ def test_advice_that_is_asked_for_cannot_be_left_out(tmp_path):
     ):
         pipeline.export(request(tmp_path, Mapped(), precision="fp16"))
     assert not (tmp_path / "a.bundle").exists()
+
+
+@pytest.mark.slow
+def test_advice_that_is_not_asked_for_is_left_out_of_a_lower_precision(tmp_path):
     _, report = pipeline.export(request(tmp_path, Mapped(), precision="fp16", keep=("nothing",)))
     assert report.met
     assert len(report.left_out) == 1
@@ -139,6 +143,7 @@ def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch
     assert all(f"<p>Left out: {step} (ZeroDivisionError: not).</p>" in page for step in steps)
 
 
+@pytest.mark.slow
 def test_no_step_that_only_informs_fails_a_verification(tmp_path, monkeypatch):
     pipeline.export(request(tmp_path, Plain()))
     monkeypatch.setattr(evidence_of_anytime, "shown", failing)

@@ -181,7 +181,7 @@ class Wrong(Plain):
     [
         (Fixed, "the network fixes the batch size"),
         (Branch, r"the network's forward looks at the values of tensors \(.*test_capture.py, line \d+\), which cannot"),
-        (Unknown, "torch.onnx cannot export the network: .*linalg_eig"),
+        pytest.param(Unknown, "torch.onnx cannot export the network: .*linalg_eig", marks=pytest.mark.slow),
         (
             Wrong,
             r"torch.export cannot export the network: AttributeError: .* 'missing' \(.*test_capture.py, line \d+\)",
