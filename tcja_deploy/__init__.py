@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from tcja_deploy.verify import VerifyOptions, verify
     from tcja_runtime.data.camera import View
     from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
-    from tcja_runtime.tensorrt.build import BuildOptions
+    from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 __all__ = [
     "BadInput",
+    "Batch",
     "BenchOptions",
     "BuildOptions",
     "ExportRequest",
@@ -49,7 +50,7 @@ _HOMES = {
     "tcja_deploy.verify": ("VerifyOptions", "verify"),
     "tcja_runtime.data.camera": ("View",),
     "tcja_runtime.errors": ("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
-    "tcja_runtime.tensorrt.build": ("BuildOptions",),
+    "tcja_runtime.tensorrt.build": ("Batch", "BuildOptions"),
 }
 
 

@@ -12,10 +12,11 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.choices import AUTO, Target
+from tcja_runtime.choices import AUTO, EngineTarget, Target
 from tcja_runtime.errors import Unavailable, check_choice
 from tcja_runtime.files.staging import restaged
 from tcja_runtime.machine.jetpack import how_to_get
+from tcja_runtime.records import argument
 from tcja_runtime.tensorrt import build as builder
 from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
 
@@ -23,7 +24,9 @@ _TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
 """TensorRT's name of the type of a product, by the type of its weight."""
 
 
-def build(path: Path, target: str, options: BuildOptions, progress: Progress | None = None) -> Engine:
+def build(
+    path: Path | str, target: str = AUTO, options: BuildOptions | None = None, progress: Progress | None = None
+) -> Engine:
     """Build an engine from a bundle's model and add it to the bundle. It replaces an engine of the same name.
 
     If the build fails, the bundle does not change.
@@ -31,8 +34,8 @@ def build(path: Path, target: str, options: BuildOptions, progress: Progress | N
     Args:
         path: the folder of the bundle.
         target: "tensorrt", "tensorrt-rtx", or "auto": the TensorRT that is installed, `tensorrt` if both are.
-        options: the options of the build.
-        progress: where progress is shown.
+        options: the options of the build; None for the defaults.
+        progress: where progress is shown; None shows nothing.
 
     Returns:
         The engine in the bundle.
@@ -41,7 +44,9 @@ def build(path: Path, target: str, options: BuildOptions, progress: Progress | N
         BadInput: the bundle is damaged or cannot be written, or TensorRT cannot build its model.
         Unavailable: TensorRT, a GPU or memory is missing on this machine.
     """
-    progress = progress or silent()
+    path, progress = argument("path", path, Path), progress or silent()
+    options = argument("options", options, BuildOptions | None) or BuildOptions()
+    check_choice("target", target, [each.value for each in EngineTarget])
     chosen = chosen_target(target, options)
     if chosen is None:
         raise Unavailable(f"no TensorRT is installed for this Python: {how_to_get('tensorrt')}")

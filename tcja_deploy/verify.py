@@ -37,6 +37,7 @@ from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.input_range import RANGE
 from tcja_runtime.evidence.predictions import TOP, Predictions
 from tcja_runtime.evidence.trace import Observation
+from tcja_runtime.records import argument, check_arguments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,9 @@ class VerifyOptions:
     view: View = WHOLE
     labels: str | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +127,7 @@ class _Evidence:
     shown: anytime.ShownWindows
 
 
-def verify(path: Path, options: VerifyOptions | None = None, progress: Progress | None = None) -> Verified:
+def verify(path: Path | str, options: VerifyOptions | None = None, progress: Progress | None = None) -> Verified:
     """Check a bundle's hashes and prove parity on its golden vectors. Needs numpy, and ONNX Runtime or TensorRT.
 
     Args:
@@ -136,7 +140,8 @@ def verify(path: Path, options: VerifyOptions | None = None, progress: Progress 
         ParityNotMet: a model of the bundle is not the network that the manifest describes.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
-    options, progress = options or VerifyOptions(), progress or silent()
+    path, progress = argument("path", path, Path), progress or silent()
+    options = argument("options", options, VerifyOptions | None) or VerifyOptions()
     progress.left_out = []
     with progress.step("check the hashes"):
         opened = Bundle.open(path, any_engine=options.trust_engine)
@@ -222,15 +227,7 @@ class _Network:
 
 
 def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
-    """Compare a bundle's network in one backend with the golden vectors, and classify windows with it.
-
-    Args:
-        opened: the bundle.
-        evidence: the golden vectors and the data.
-        name: the name of the backend.
-        options: the options of the verification.
-        progress: where progress is shown.
-    """
+    """Compare a bundle's network in a backend, named `name`, with the golden vectors, and classify windows with it."""
     manifest, golden = opened.manifest, evidence.golden
     network = _Network.loaded(opened, name, options.trust_engine)
     signature, size, n = manifest.signature, batch_size(manifest.signature), len(golden.samples)

@@ -30,8 +30,9 @@ import numpy as np
 from tcja_deploy.bench.memory import MemoryMeter
 from tcja_deploy.console import Progress, err, silent
 from tcja_deploy.report.html import Html, joined, tag
+from tcja_deploy.stream.options import StreamOptions
 from tcja_deploy.stream.results import Summary, WindowPrediction
-from tcja_deploy.stream.stream import Stream, StreamOptions
+from tcja_deploy.stream.stream import Stream
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events

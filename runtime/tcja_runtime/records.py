@@ -112,6 +112,10 @@ def check_arguments(record: Any) -> None:
         object.__setattr__(record, name, argument(name, getattr(record, name), kind))
 
 
+@typing.overload
+def argument(name: str, value: Any, kind: type[Made]) -> Made: ...
+@typing.overload
+def argument(name: str, value: Any, kind: types.UnionType) -> Any: ...
 def argument(name: str, value: Any, kind: Any) -> Any:
     """Returns the value of an argument, converted to a type as by `check_arguments`.
 
@@ -122,6 +126,17 @@ def argument(name: str, value: Any, kind: Any) -> Any:
         return _read(kind, value, f"`{name}`")
     except WrongField as error:
         raise BadInput(str(error)) from error
+
+
+def check_size(name: str, value: float, least: float, most: float = math.inf) -> None:
+    """Check that the number of an argument is neither too small nor too large.
+
+    Raises:
+        BadInput: it is, for example "`top` 0 must be at least 1".
+    """
+    if not least <= value <= most:
+        wanted = f"at least {least:,}" if most == math.inf else f"{least:,} to {most:,}"
+        raise BadInput(f"`{name}` {value} must be {wanted}")
 
 
 def _read(kind: Any, value: Any, place: str) -> Any:
@@ -145,14 +160,21 @@ def _read(kind: Any, value: Any, place: str) -> Any:
     if origin in _DICTS:
         _check(isinstance(value, dict) and all(type(name) is str for name in value), place, value, _OBJECT)
         return {name: _read(inner[1], each, f"{place}.{name}".lstrip(".")) for name, each in value.items()}
-    if hasattr(kind, "__required_keys__") or (_is_dataclass(kind) and isinstance(value, dict)):
+    if hasattr(kind, "__required_keys__") or (
+        _is_dataclass(kind) and isinstance(value, dict) and not _names_argument(place)
+    ):
         return _record(kind, value, place)
     if kind is Path:
         _check(isinstance(value, str | os.PathLike) and "\0" not in os.fspath(value), place, value, "a path")
         _check(os.fspath(value) != "", place, value, "a path")
         return Path(value)
     if kind not in _NAMES:
-        _check(isinstance(value, kind), place, value, (_OBJECT[0], f"a {kind.__name__}"))
+        _check(
+            isinstance(value, kind),
+            place,
+            value,
+            (_OBJECT[0], f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"),
+        )
         return value
     _check(_is(kind, value), place, value, _NAMES[kind])
     if type(value) in _NAMES:
@@ -230,7 +252,11 @@ def _check(right: bool, place: str, value: Any, wanted: str | tuple[str, str]) -
 
 def _word(wanted: str | tuple[str, str], place: str) -> str:
     """The word for a type: the second of two for an argument, whose place is in backticks, else the first."""
-    return wanted if isinstance(wanted, str) else wanted[place.startswith("`")]
+    return wanted if isinstance(wanted, str) else wanted[_names_argument(place)]
+
+
+def _names_argument(place: str) -> bool:
+    return place.startswith("`")
 
 
 def _shown(value: Any) -> str:

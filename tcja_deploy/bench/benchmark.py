@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import subprocess
 import sys
 import time
@@ -46,6 +45,8 @@ from tcja_runtime.evidence import golden
 from tcja_runtime.machine import power
 from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.power import Power, Sampler, Source
+from tcja_runtime.records import argument, check_arguments, check_size
+from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
 CANONICAL = MODEL
 """The name that stands for the canonical model, model.onnx, in a list of backends.
@@ -82,9 +83,13 @@ class BenchOptions:
     warm_up: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, time_ in (("seconds", self.seconds), ("warm_up", self.warm_up)):
-            if not 0 <= time_ < math.inf:
-                raise BadInput(f"`{name}` {time_:g} must be a time of at least 0 seconds")
+        check_arguments(self)
+        if not self.backends or not self.batches:
+            raise BadInput("`backends` and `batches` must have at least one value each")
+        for batch in self.batches:
+            check_size("batch", batch, 1, LARGEST_BATCH)
+        check_size("seconds", self.seconds, 0, 86_400)
+        check_size("warm_up", self.warm_up, 0, 86_400)
 
     @property
     def side_by_side(self) -> bool:
@@ -92,7 +97,7 @@ class BenchOptions:
         return len(self.backends) > 1 or len(self.batches) > 1
 
 
-def bench(path: Path, options: BenchOptions | None = None, progress: Progress | None = None) -> Benchmark:
+def bench(path: Path | str, options: BenchOptions | None = None, progress: Progress | None = None) -> Benchmark:
     """Measure a bundle's network.
 
     Args:
@@ -104,11 +109,11 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         BadInput: the bundle is damaged, it has no such engine, or the engine does not take a batch size.
         Unavailable: this machine lacks memory, or a package or device that a backend needs.
     """
-    options, progress = options or BenchOptions(), progress or silent()
+    path, progress = argument("path", path, Path), progress or silent()
+    options = argument("options", options, BenchOptions | None) or BenchOptions()
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
-    manifest = bundle.manifest
-    feeds = {batch: inputs(path, manifest, batch) for batch in sorted(set(options.batches))}
+    feeds = {batch: inputs(path, bundle.manifest, batch) for batch in sorted(set(options.batches))}
     meter = MemoryMeter.start()
     backends = _loaded(bundle, options, progress)
     runs = {
@@ -143,8 +148,8 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         )
     return Benchmark(
         bundle=str(path),
-        network=manifest.network,
-        precision=manifest.precision,
+        network=bundle.manifest.network,
+        precision=bundle.manifest.precision,
         warm_up=options.warm_up,
         before=before,
         after=after,

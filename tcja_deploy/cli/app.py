@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import signal
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -97,12 +98,32 @@ def run(arguments: list[str]) -> int:
         if known is not None:
             return _failed(str(known), known.exit_code, arguments)
         if hasattr(error, "format_message"):  # a usage error of typer; its class is in another module in each version
-            return _failed(f"{error.format_message()} (see 'tcja-deploy --help')", BAD_USAGE, arguments)
+            return _failed(_usage(error), BAD_USAGE, arguments)
         bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with the output of --verbose"
         return _failed(" ".join(bug.split()), BUG, arguments)
     if code == INTERRUPTED:  # typer's answer to Ctrl-C
         return _failed("interrupted; nothing was written", INTERRUPTED, arguments)
     return int(code or 0)
+
+
+_WORDS = (
+    (r", unable to parse string as an? \w+", ""),
+    ("Input should be", "it must be"),
+    ("a valid integer", "a whole number"),
+    ("a valid number", "a number"),
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
+)
+"""Words of typer, as regular expressions, and the words that are shown in their place."""
+
+
+def _usage(error: Any) -> str:
+    """Return the message for a usage error of typer, with the help of its command."""
+    said = error.format_message()
+    for typers, ours in _WORDS:
+        said = re.sub(typers, ours, said)
+    command = getattr(getattr(error, "ctx", None), "command_path", "tcja-deploy")
+    return f"{said} (see '{command} --help')"
 
 
 def _failed(message: str, code: int, arguments: list[str]) -> int:

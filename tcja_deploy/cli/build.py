@@ -37,6 +37,8 @@ Workspace = Annotated[
     int | None,
     typer.Option(
         metavar="MIB",
+        min=1,
+        max=2**20,
         help="The GPU memory that a layer of the engine may use, in MiB. Default: half of the free memory.",
     ),
 ]

@@ -126,7 +126,8 @@ def stream(
 ) -> int:
     """Classify events as they come, until the source ends or Ctrl-C is pressed."""
     from tcja_deploy.stream import output, view
-    from tcja_deploy.stream.stream import Stream, StreamOptions
+    from tcja_deploy.stream.options import StreamOptions
+    from tcja_deploy.stream.stream import Stream
     from tcja_runtime.events import sources
 
     if as_csv and as_json:

@@ -26,7 +26,7 @@ from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.precision import Lowered
+from tcja_exporters.precision import NOTHING, Lowered
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_exporters.user_models.conversion import convert
@@ -51,6 +51,7 @@ from tcja_runtime.errors import BadInput, ParityNotMet, check_choice
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_file, staged, write_new_file
 from tcja_runtime.model_file.tensor_names import spikes_tensor
+from tcja_runtime.records import argument
 from tcja_runtime.tensorrt.build import BuildOptions
 
 RANDOM_WINDOWS = 2
@@ -72,6 +73,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Ma
         Unavailable: this machine lacks a package, a device or memory that the export needs.
         ParityNotMet: the exported network does not agree with the trained one; no bundle is written.
     """
+    request = argument("request", request, ExportRequest)
     progress = progress or silent()
     progress.left_out = []
     _check_options(request)
@@ -292,6 +294,9 @@ def _check_options(request: ExportRequest) -> None:
         check_choice("time_form", request.time_form, (AUTO, *TIME_FORMS))
     if request.labels is not None:
         check_choice("labels", request.labels, LABEL_RULES)
+    if NOTHING in request.keep and len(set(request.keep)) > 1:
+        others = ", ".join(name for name in request.keep if name != NOTHING)
+        raise BadInput(f"`keep` {NOTHING} keeps no layer, and `keep` {others} does; leave one of them out")
     if request.keep != ExportRequest.keep and request.precision == "fp32":
         raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
     check_choice("calibration", request.calibration, CALIBRATIONS)

@@ -11,6 +11,7 @@ from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED
 from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.events import ReadOptions
+from tcja_runtime.records import check_arguments
 from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 
@@ -86,3 +87,6 @@ class ExportRequest:
     anytime: int | None = None
     report: Path | None = None
     trust_checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        check_arguments(self)

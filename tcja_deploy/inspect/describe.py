@@ -17,6 +17,7 @@ from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.text import shown
+from tcja_runtime.records import argument, check_arguments
 
 if TYPE_CHECKING:
     from tcja_exporters.checkpoint.load import Checkpoint
@@ -43,8 +44,11 @@ class CheckpointOptions:
     settings: Mapping[str, str] | None = None
     trust_checkpoint: bool = False
 
+    def __post_init__(self) -> None:
+        check_arguments(self)
 
-def inspect(path: Path, options: CheckpointOptions | None = None) -> Facts:
+
+def inspect(path: Path | str, options: CheckpointOptions | None = None) -> Facts:
     """Return the facts of a file.
 
     Args:
@@ -56,13 +60,17 @@ def inspect(path: Path, options: CheckpointOptions | None = None) -> Facts:
             known.
         Unavailable: the package that reads the file, torch or onnx, is not installed.
     """
-    if path.is_dir():
-        return _bundle(path)
+    path = argument("path", path, Path)
+    options = argument("options", options, CheckpointOptions | None) or CheckpointOptions()
     if not path.exists():
         raise BadInput(f"{path} does not exist")
-    if path.suffix == ".onnx":
-        return _onnx(path)
-    return _checkpoint(path, options or CheckpointOptions())
+    kind = "a bundle" if path.is_dir() else "an ONNX model" if path.suffix == ".onnx" else None
+    given = [f"`{name}`" for name, value in vars(options).items() if value]
+    if kind and given:
+        raise BadInput(f"{path} is {kind}, and {', '.join(given)} is for checkpoints; leave it out")
+    if kind:
+        return _bundle(path) if path.is_dir() else _onnx(path)
+    return _checkpoint(path, options)
 
 
 def _bundle(path: Path) -> Facts:

@@ -32,6 +32,7 @@ from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.evidence.predictions import Classes
 from tcja_runtime.evidence.trace import Values
+from tcja_runtime.records import check_arguments, check_size
 
 _HELD = tuple(field.name for field in dataclasses.fields(Span))
 
@@ -159,6 +160,11 @@ class RunOptions:
     labels: str | None = None
     pictured: int = 0
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_size("top", self.top, 1, 1000)
+        check_size("pictured", self.pictured, 0, 2**20)
 
 
 def classify(

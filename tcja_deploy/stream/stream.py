@@ -20,52 +20,23 @@ from typing import Any
 import numpy as np
 
 from tcja_deploy.console import Progress
+from tcja_deploy.stream.options import StreamOptions
 from tcja_deploy.stream.results import LatencyHistogram, Summary, WindowPrediction
 from tcja_deploy.stream.runner import Runner, open_runner
 from tcja_deploy.stream.single_window import SingleWindowCutter
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.choices import AUTO
-from tcja_runtime.data.camera import WHOLE, View, check_camera, replaced_view, seen_through
+from tcja_runtime.data.camera import check_camera, replaced_view, seen_through
 from tcja_runtime.data.recordings import unlike_training
-from tcja_runtime.data.sliding_windows import Cutter, Frame, Window
+from tcja_runtime.data.sliding_windows import Cutter, Frame
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, Source
-from tcja_runtime.events.buffer import LIMIT, Buffer, Gap, Gaps, Run
+from tcja_runtime.events.buffer import Buffer, Gap, Gaps, Run
 from tcja_runtime.events.clock import ContinuousClock
 from tcja_runtime.events.rate_limit import RateLimit
 
 _AT_ONCE = 1.0  # seconds: signals that come within this time of the first count as one
 _TICK = 0.1  # seconds to wait for events before the stream checks whether it should stop
 _RUNS, _OF_A_RUN = 32, 8192  # the number of runs that are kept for the view, and of events in each
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StreamOptions:
-    """The options of a stream.
-
-    Attributes:
-        window: the windows to classify; None for the whole source as one window.
-        buffer: the largest number of events in the queue.
-        lossless: whether the source waits while the queue is full; if False, the oldest events are dropped. With None,
-            the source waits if it can be paused. If the whole source is one window, it always waits.
-        seconds: the time after which to stop; None for no limit.
-        windows: the number of predictions after which to stop; None for no limit.
-        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
-        trust_engine: whether to load engines that the bundle's manifest does not list.
-        view: what frames are made from, instead of what the network's contract says.
-        max_rate: the most events in a second that are classified; events beyond it are dropped evenly
-            (`tcja_runtime.events.rate_limit`). None for no limit.
-    """
-
-    window: Window | None = None
-    buffer: int = LIMIT
-    lossless: bool | None = None
-    seconds: float | None = None
-    windows: int | None = None
-    backend: str = AUTO
-    trust_engine: bool = False
-    view: View = WHOLE
-    max_rate: int | None = None
 
 
 class Stream:

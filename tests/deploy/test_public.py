@@ -14,8 +14,8 @@ import tcja_deploy
 from .. import networks
 
 NAMES = [
-    *("BadInput", "BenchOptions", "BuildOptions", "ExportRequest", "ParityNotMet", "TcjaError", "Unavailable"),
     *("VerifyOptions", "View", "bench", "build", "export", "verify"),
+    *("BadInput", "Batch", "BenchOptions", "BuildOptions", "ExportRequest", "ParityNotMet", "TcjaError", "Unavailable"),
 ]
 LEAN = "import sys\nfor name in ('torch', 'onnx'): sys.modules[name] = None\nimport tcja_deploy\n"
 
@@ -60,7 +60,7 @@ def test_a_board_verifies_with_numpy_and_onnx_runtime(bundle):
             "tcja_deploy.bench(path, tcja_deploy.BenchOptions(backends=('foo',)))",
             "`backend` foo must be auto, tensorrt",
         ),
-        ("tcja_deploy.build(path, 'foo', tcja_deploy.BuildOptions())", "`target` foo must be auto, onnx, "),
+        ("tcja_deploy.build(path, 'foo', tcja_deploy.BuildOptions())", "`target` foo must be auto, tensorrt, "),
     ],
 )
 @pytest.mark.parametrize("name", ["fashion_mnist"])
@@ -68,3 +68,62 @@ def test_a_word_that_is_no_choice_is_refused(bundle, call, said):
     code = f"from pathlib import Path\nimport tcja_deploy\npath = Path({str(bundle)!r})\n"
     code += f"try: {call}\nexcept tcja_deploy.BadInput as error: print(error)"
     assert python(code).startswith(said)
+
+
+CALLS = {
+    "verify": (
+        ("verify(3)", "`path` is 3, and must be a path"),
+        ("verify('')", '`path` is "", and must be a path'),
+        ("verify('nowhere')", "nowhere does not exist"),
+        ("verify(path, {})", "`options` is an object, and must be a VerifyOptions"),
+        ("verify(path, VerifyOptions(data=5))", "`data` is 5, and must be a path"),
+        ("verify(path, VerifyOptions(samples='2'))", '`samples` is "2", and must be a whole number'),
+        ("verify(path, VerifyOptions(bisect=1))", "`bisect` is 1, and must be true or false"),
+    ),
+    "build": (
+        ("build(path, 'onnx')", "`target` onnx must be auto, tensorrt, tensorrt-rtx"),
+        ("build(path, 'tensorrt', 3)", "`options` is 3, and must be a BuildOptions"),
+        ("build(path, options=BuildOptions(workspace=5))", "`workspace` 5 is a number of bytes, and must be 1,048,576"),
+        ("build(path, options=BuildOptions(batch=4))", "`batch` is 4, and must be a Batch"),
+        ("Batch(8, 1, 1)", "`batch` 8:1:1: 1 <= MIN <= OPT <= MAX <= 1024 must hold"),
+        ("Batch(1, 1, 1.5)", "`most` is 1.5, and must be a whole number"),
+    ),
+    "bench": (
+        ("bench(None)", "`path` is null, and must be a path"),
+        ("BenchOptions(backends='auto')", '`backends` is "auto", and must be a tuple'),
+        ("BenchOptions(backends=())", "`backends` and `batches` must have at least one value each"),
+        ("BenchOptions(batches=(0,))", "`batch` 0 must be 1 to 1,024"),
+        ("BenchOptions(batches=1)", "`batches` is 1, and must be a tuple"),
+        ("BenchOptions(seconds=float('nan'))", "`seconds` is NaN, and must be a finite number"),
+        ("BenchOptions(seconds=-1)", "`seconds` -1 must be 0 to 86,400"),
+        ("BenchOptions(warm_up='1')", '`warm_up` is "1", and must be a finite number'),
+    ),
+    "export": (
+        ("export('model.pth')", '`request` is "model.pth", and must be an ExportRequest'),
+        ("ExportRequest(checkpoint=3, out='b')", "`checkpoint` is 3, and must be a path"),
+        ("ExportRequest(checkpoint='a', out='')", '`out` is "", and must be a path'),
+        ("ExportRequest(checkpoint='a', out='b', keep='conv.0')", '`keep` is "conv.0", and must be a tuple'),
+        ("ExportRequest(checkpoint='a', out='b', classes='abc')", '`classes` is "abc", and must be a tuple'),
+        ("ExportRequest(checkpoint='a', out='b', shape='4,2,8,8')", '`shape` is "4,2,8,8", and must be a tuple'),
+        ("ExportRequest(checkpoint='a', out='b', settings='T=4')", '`settings` is "T=4", and must be a dictionary'),
+        ("ExportRequest(checkpoint='a', out='b', model=3)", "`model` is 3, and must be a Module"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist"])
+def test_arguments_of_another_type_or_range_are_refused_by_their_names(bundle):
+    """Below the command line, too, and before any work. One process asks for all of them."""
+    calls = [pair for pairs in CALLS.values() for pair in pairs]
+    code = f"from tcja_deploy import *\npath = {str(bundle)!r}\nfor call in {[call for call, _ in calls]!r}:\n"
+    code += "    try: print('nothing refused', eval(call))\n    except BadInput as error: print(error)"
+    for (call, said), line in zip(calls, python(code).splitlines(), strict=True):
+        assert line.startswith(said), call
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist"])
+def test_paths_may_be_texts(bundle):
+    code = f"import tcja_deploy, tcja_runtime\npath = {str(bundle)!r}\n"
+    code += "options = tcja_deploy.BenchOptions(batches=[1], seconds=0.1, warm_up=0)\n"
+    code += "print(tcja_deploy.bench(path, options).network, tcja_runtime.Bundle.open(path).manifest.network)"
+    assert python(code) == "fashion_mnist fashion_mnist\n"

@@ -144,7 +144,7 @@ def test_arguments_are_converted_to_the_types_of_their_fields():
         ("seconds", float("nan"), "`seconds` is NaN, and must be a finite number"),
         ("seconds", "2", '`seconds` is "2", and must be a finite number'),
         ("word", 1, "`word` is 1, and must be text"),
-        ("made", 1, "`made` is 1, and must be a Inner"),
+        ("made", 1, "`made` is 1, and must be an Inner"),
     ],
 )
 def test_an_argument_of_another_type_is_named(name, value, message):

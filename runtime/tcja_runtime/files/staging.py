@@ -165,6 +165,8 @@ def _check_free(destination: Path) -> None:
         return
     except OSError as error:  # the name is too long, or the parent is a file
         raise _impossible(destination, error) from error
+    if destination == Path():
+        raise BadInput("`out` is the current folder; name a new folder, such as model.bundle")
     raise BadInput(f"{destination} exists; choose another `out` or remove it")
 
 

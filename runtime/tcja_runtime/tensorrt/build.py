@@ -23,6 +23,7 @@ from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable
 from tcja_runtime.files import journal
 from tcja_runtime.machine.jetpack import how_to_get
+from tcja_runtime.records import check_arguments
 
 LARGEST_BATCH = 1024
 """The largest batch size. More windows do not fit into the memory of any board, or into TensorRT's largest tensor."""
@@ -33,11 +34,21 @@ LEVELS = range(6)
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """The batch sizes of an engine: the smallest, the one for which TensorRT tunes the engine, and the largest."""
+    """The batch sizes of an engine: the smallest, the one for which TensorRT tunes the engine, and the largest.
+
+    Raises:
+        BadInput: a size is not a whole number, or is out of range.
+    """
 
     least: int
     tuned: int
     most: int
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        if not 1 <= self.least <= self.tuned <= self.most <= LARGEST_BATCH:
+            text = f"{self.least}:{self.tuned}:{self.most}"
+            raise BadInput(f"`batch` {text}: 1 <= MIN <= OPT <= MAX <= {LARGEST_BATCH} must hold")
 
     @classmethod
     def parse(cls, text: str) -> Batch:
@@ -51,8 +62,6 @@ class Batch:
             least, tuned, most = numbers * 3 if len(numbers) == 1 else numbers
         except ValueError:
             raise BadInput(f"`batch` {text} is not MIN:OPT:MAX, for example 1:1:8") from None
-        if not 1 <= least <= tuned <= most <= LARGEST_BATCH:
-            raise BadInput(f"`batch` {text}: 1 <= MIN <= OPT <= MAX <= {LARGEST_BATCH} must hold")
         return cls(least, tuned, most)
 
 
@@ -84,10 +93,11 @@ class BuildOptions:
     plugin: bool = False
 
     def __post_init__(self) -> None:
+        check_arguments(self)
         if self.level is not None and self.level not in LEVELS:
             raise BadInput(f"`level` {self.level} must be {LEVELS[0]} to {LEVELS[-1]}")
         if self.workspace is not None and not 2**20 <= self.workspace <= 2**40:
-            raise BadInput(f"`workspace` {self.workspace / 2**20:g} must be 1 to {2**20} MiB")
+            raise BadInput(f"`workspace` {self.workspace} is a number of bytes, and must be {2**20:,} to {2**40:,}")
         if self.hardware is not None and self.hardware not in HARDWARE:
             raise BadInput(f"`hardware` {self.hardware} must be {' or '.join(HARDWARE)}")
 

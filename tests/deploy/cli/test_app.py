@@ -37,6 +37,11 @@ from tcja_deploy import packages
         (["inspect", "nowhere", "--device", "thor"], "nowhere does not exist"),
         (["inspect", "nowhere", "--batch", "2"], "name the board with --device"),
         (["inspect", "nowhere", "--device", "thor", "--batch", "0"], "Invalid value for '--batch'"),
+        (["inspect", "nowhere", "--batch", "x"], "(see 'tcja-deploy inspect --help')"),
+        (["inspect", ".", "--network", "dvs128"], ". is a bundle, and --network is for checkpoints; leave it out"),
+        (["inspect", ".", "--set", "T=4", "--trust-checkpoint"], "--set, --trust-checkpoint is for checkpoints; leave"),
+        (["build", ".", "--workspace", "0"], "Invalid value for '--workspace'"),
+        (["verify", ".", "--nope"], "(see 'tcja-deploy verify --help')"),
     ],
 )
 def test_bad_usage_is_one_line(run, tmp_path, monkeypatch, arguments, message):

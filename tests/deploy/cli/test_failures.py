@@ -114,6 +114,20 @@ def test_output_exists(failed, tmp_path):
     assert failed("a.pth") == (2, "error: a.bundle exists; choose another --out or remove it")
 
 
+@pytest.mark.parametrize("out", ["", "."])
+def test_the_current_folder_is_no_new_bundle(failed, tmp_path, out):
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
+    said = "error: --out is the current folder; name a new folder, such as model.bundle"
+    assert failed("a.pth", "--out", out, "--target", "onnx") == (2, said)
+
+
+def test_layers_to_keep_that_contradict(failed, tmp_path):
+    networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
+    options = ["--precision", "fp16", "--keep", "nothing", "--keep", "conv.0"]
+    said = "error: --keep nothing keeps no layer, and --keep conv.0 does; leave one of them out"
+    assert failed("a.pth", "--target", "onnx", *options) == (2, said)
+
+
 def test_a_place_that_cannot_be_written(failed, tmp_path):
     networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     (tmp_path / "file").write_text("")

@@ -1,0 +1,47 @@
+"""The options of a stream."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tcja_runtime.choices import AUTO
+from tcja_runtime.data.camera import WHOLE, View
+from tcja_runtime.data.sliding_windows import Window
+from tcja_runtime.events.buffer import LIMIT
+from tcja_runtime.records import check_arguments, check_size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """The options of a stream.
+
+    Attributes:
+        window: the windows to classify; None for the whole source as one window.
+        buffer: the largest number of events in the queue.
+        lossless: whether the source waits while the queue is full; if False, the oldest events are dropped. With None,
+            the source waits if it can be paused. If the whole source is one window, it always waits.
+        seconds: the time after which to stop; None for no limit.
+        windows: the number of predictions after which to stop; None for no limit.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
+        trust_engine: whether to load engines that the bundle's manifest does not list.
+        view: what frames are made from, instead of what the network's contract says.
+        max_rate: the most events in a second that are classified; events beyond it are dropped evenly
+            (`tcja_runtime.events.rate_limit`). None for no limit.
+    """
+
+    window: Window | None = None
+    buffer: int = LIMIT
+    lossless: bool | None = None
+    seconds: float | None = None
+    windows: int | None = None
+    backend: str = AUTO
+    trust_engine: bool = False
+    view: View = WHOLE
+    max_rate: int | None = None
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_size("buffer", self.buffer, 1, 2**28)
+        for name, least in (("seconds", 0), ("windows", 1), ("max_rate", 1)):
+            if (given := getattr(self, name)) is not None:
+                check_size(name, given, least)
