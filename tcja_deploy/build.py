@@ -58,6 +58,8 @@ def build(
             manifest = with_engine(kept, folder, chosen, options)
         write_manifest(folder, manifest)
     name, info = list(manifest.engines.items())[-1]
+    if name in kept.engines:
+        progress.note(f"it replaces the engine {name}, which was built on {kept.engines[name].created}")
     return Engine(path / bundle.ENGINES / name, info)
 
 

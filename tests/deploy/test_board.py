@@ -95,7 +95,7 @@ def test_it_is_said_for_people(run, built):
     code, out, _ = run("verify", built)
     assert code == 0
     said = " ".join(out.split())
-    engine = r"The output of engine nvidia-simulated-sm87-trt10.3.0-fp32 is within the rounding bound in "
+    engine = r"The output of engine nvidia-simulated-sm87-trt10.3.0-fp32-b1-2-4 is within the rounding bound in "
     windows = r"(\d+) of (\d+) windows? without an undecided neuron; "
     others = r"it is beyond the bound in \d+ of (\d+) windows? with an undecided neuron\. "
     found = re.search(engine + windows + others, said)
@@ -254,8 +254,8 @@ def test_engines_that_are_left_out_are_named(run, simulated, bundle):
     code, out, _ = run("verify", bundle, "--backend", "tensorrt", "--json")
     said = json.loads(out)
     assert code == 0
-    assert [found["engine"] for found in said["engines"]] == ["nvidia-simulated-sm87-trt10.3.0-tf32"]
-    assert ["fp32 skipped: it was built for nvidia-simulated-sm87, this" in line for line in said["not_run"]] == [True]
+    assert [found["engine"] for found in said["engines"]] == ["nvidia-simulated-sm87-trt10.3.0-tf32-b1-1-8-ampere-plus"]
+    assert ["fp32-b1-1-8 skipped: it was built for nvidia-simulated" in line for line in said["not_run"]] == [True]
 
 
 @pytest.mark.slow
@@ -267,7 +267,7 @@ def test_every_engine_is_judged(run, simulated, bundle):
     assert run("build", bundle, "--target", "tensorrt", "--tf32")[0] == 0
     code, out, _ = run("verify", bundle, "--backend", "tensorrt", "--json")
     assert code == 1
-    assert [(found["engine"][-4:], len(found["failures"])) for found in json.loads(out)["engines"]] == [
+    assert [(found["engine"].split("-")[4], len(found["failures"])) for found in json.loads(out)["engines"]] == [
         ("tf32", 0),
         ("fp32", 1),
     ]
@@ -302,7 +302,7 @@ def test_an_engine_for_something_else_is_refused(run, built, simulated, case):
     code, _, err = run("verify", built, "--backend", "tensorrt")
     assert code == 3
     assert err.splitlines()[-1] == (
-        f"error: engine nvidia-simulated-sm87-trt10.3.0-fp32 {why}; "
+        f"error: engine nvidia-simulated-sm87-trt10.3.0-fp32-b1-2-4 {why}; "
         f"run 'tcja-deploy build {built} --target tensorrt' here"
     )
     code, out, _ = run("verify", built, "--json")  # what can be proven is

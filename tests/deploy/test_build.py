@@ -42,11 +42,15 @@ def test_an_engine_is_added_and_replaced(run, bundle):
     assert {bundle / file for file in after.keys() - before.keys()} == added
     assert {file for file in before if before[file] != after[file]} == {(bundle / "manifest.json").relative_to(bundle)}
 
-    assert run("build", bundle, "--batch", "2")[0] == 0
-    (info,) = Bundle.open(bundle).manifest.engines.values()
-    assert info.batch == (2, 2, 2)
+    code, _, err = run("build", bundle, "--batch", "2")
+    assert (code, "replaces" in err) == (0, False)
+    engines = Bundle.open(bundle).manifest.engines
+    assert [info.batch for info in engines.values()] == [(1, 4, 16), (2, 2, 2)]
+    code, _, err = run("build", bundle, "--batch", "2", "--optimization-level", "0")
+    assert code == 0
+    assert f"it replaces the engine {list(engines)[-1]}, which was built on " in err
     assert run("build", bundle, "--tf32")[0] == 0
-    assert len(Bundle.open(bundle).manifest.engines) == 2
+    assert len(Bundle.open(bundle).manifest.engines) == 3
     assert run("verify", bundle)[0] == 0
 
 

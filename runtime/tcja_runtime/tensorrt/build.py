@@ -126,6 +126,26 @@ class BuildRequest:
     shapes: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     options: BuildOptions = BuildOptions()
 
+    def engine_name(self, device: str, version: str, precision: str) -> str:
+        """Returns the name of the engine: what distinguishes it from other engines of a bundle.
+
+        Example: "orin-sm87-trt10.3.0-fp16-b1-1-8", with the smallest, the tuned and the largest batch size at the end.
+
+        Args:
+            device: the device that the engine is for (`EngineInfo.device`).
+            version: the version of TensorRT.
+            precision: the precision of the engine (`EngineInfo.precision`).
+        """
+        library = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}[self.target]
+        options, sizes = self.options, dataclasses.astuple(self.options.batch)
+        batch = "-".join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))
+        kinds = [
+            *([options.hardware] if options.hardware else []),
+            *(["version-compatible"] if options.version_compatible else []),
+            *(["plugin"] if options.plugin else []),
+        ]
+        return "-".join([device, f"{library}{version}", precision, f"b{batch}", *kinds])
+
     def to_json(self) -> str:
         """Returns the request as JSON, for the child process."""
         fields = {**dataclasses.asdict(self), "model": str(self.model), "engines": str(self.engines)}

@@ -195,8 +195,7 @@ def _write(job: _Job, plan: Any, seconds: float, log: Path) -> tuple[str, Engine
     """Write a built engine, its sidecar and its log into a folder. Returns the engine's name and its sidecar."""
     options, precision = job.request.options, job.request.precision
     precision = "tf32" if options.tf32 and precision == "fp32" else precision
-    library = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}[job.request.target]
-    name = f"{job.device}-{library}{job.trt.__version__}-{precision}{'-plugin' if options.plugin else ''}"
+    name = job.request.engine_name(job.device, str(job.trt.__version__), precision)
     folder = job.request.engines / name
     try:
         folder.mkdir(parents=True)

@@ -37,7 +37,7 @@ def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
     assert sidecar["sha256"] == sha256(folder / "model.engine")
     assert sidecar["bytes"] == (folder / "model.engine").stat().st_size > 100_000
     assert sidecar["model_sha256"] == sha256(model)
-    assert built.name == f"sm80-sm86-sm89-sm120-rtx{sidecar['version']}-fp32"
+    assert built.name == f"sm80-sm86-sm89-sm120-rtx{sidecar['version']}-fp32-b1-2-8"
 
 
 def build(model: Path, engines: Path, target: str = "tensorrt-rtx", products=None, **options: object) -> Engine:
@@ -142,10 +142,10 @@ def test_the_log_is_kept(tmp_path, monkeypatch, exports):
 def test_options_reach_the_builder(tmp_path, exports):
     plain = exports["fashion_mnist"][1] / PLAIN_MODEL
     built = build(plain, tmp_path, tf32=True, level=0, workspace=2**27)
-    assert built.name.endswith("-tf32")
+    assert built.name.endswith("-tf32-b1")
     assert (built.info.tf32, built.info.level, built.info.workspace) == (True, 0, 2**27)
     default = build(plain, tmp_path)
-    assert default.name.endswith("-fp32")
+    assert default.name.endswith("-fp32-b1")
     assert default.info.tf32 is False
 
 
@@ -235,3 +235,20 @@ def test_the_builder_dies_with_its_parent(tmp_path):
     while builder.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not builder.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "orin-sm87-trt10.3.0-fp16-b1-1-8"),
+        ({"batch": Batch(1, 1, 1)}, "orin-sm87-trt10.3.0-fp16-b1"),
+        ({"batch": Batch(4, 4, 4), "plugin": True}, "orin-sm87-trt10.3.0-fp16-b4-plugin"),
+        ({"hardware": "ampere-plus"}, "orin-sm87-trt10.3.0-fp16-b1-1-8-ampere-plus"),
+        ({"version_compatible": True}, "orin-sm87-trt10.3.0-fp16-b1-1-8-version-compatible"),
+    ],
+)
+def test_an_engine_is_named_by_what_it_is(options, name):
+    request = BuildRequest(
+        model=Path("m"), engines=Path("e"), target="tensorrt", precision="fp16", options=BuildOptions(**options)
+    )
+    assert request.engine_name("orin-sm87", "10.3.0", "fp16") == name
