@@ -415,7 +415,7 @@ def test_an_engine_that_is_not_as_it_was_built_is_refused_and_can_be_built_again
     assert code == 2
     assert why in err.splitlines()[-1]
     assert f"run 'tcja-deploy build {built}'" in err.splitlines()[-1]
-    code, _, err = run("build", built, "--target", "tensorrt")
+    code, _, err = run("build", built, "--target", "tensorrt", "--batch", "1:2:4")
     assert code == 0
     assert "does not match the manifest, so it is removed from the bundle" in err
     assert len(Bundle.open(built).manifest.engines) == 1
