@@ -173,7 +173,7 @@ def test_a_flip_is_judged_by_its_bound(bundle, bound, met):
     assert report.met is met
     if not met:
         at = f"window {witnesses.window[k] + 1}, time step {opened.manifest.time_steps}, "
-        said = f"1 spikes of {layer.name} in {PLAIN_MODEL} differ and rounding does not explain them, the first at {at}"
+        said = f"1 spike of {layer.name} in {PLAIN_MODEL} differs and rounding does not explain it, at {at}"
         assert any(said in failure for failure in report.failures)
 
 
@@ -189,7 +189,7 @@ def test_a_flip_far_from_any_threshold_fails(bundle):
     replaced(bundle, spikes={**reference.spikes, layer.name: spikes})
     failures = verify(bundle).report.failures
     place = tuple(map(int, np.unravel_index(element, layer.shape)))
-    said = f"the first at window 1, time step 1, neuron {place}, where the neuron is not undecided"
+    said = f"explain it, at window 1, time step 1, neuron {place}, where the neuron is not undecided"
     assert any(said in failure for failure in failures)
 
 
