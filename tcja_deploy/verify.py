@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tcja_deploy.budget import batch_size, fewer_windows, large_batch, quick_runs
 from tcja_deploy.console import Progress, silent
-from tcja_deploy.parity import anytime, stepwise, verdict
+from tcja_deploy.parity import anytime, consistency, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import compare, with_statistics
@@ -30,12 +30,11 @@ from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.errors import BadInput, Unavailable, check_choice
 from tcja_runtime.events import ReadOptions
-from tcja_runtime.evidence import golden, stimulus
+from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
-from tcja_runtime.evidence.input_range import RANGE
-from tcja_runtime.evidence.predictions import TOP, Predictions
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Observation
 from tcja_runtime.records import argument, check_arguments
 
@@ -260,9 +259,10 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     else:
         predictions = (network.run(golden.samples.inputs) if network.engines else found.exported).on(golden.samples)
     predictions = evidence.shown.add_to(predictions, classifier, progress)
+    parity = with_statistics(found.parity, agreement(evidence.original, predictions))
     return dataclasses.replace(
         proof,
-        parity=with_statistics(found.parity, agreement(evidence.original, predictions)),
+        parity=consistency.with_earlier_agreement(parity, manifest.parity),
         predictions=predictions,
         curves=anytime.curves(classifier.name, predictions),
     )
@@ -302,7 +302,7 @@ def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
     manifest = opened.manifest
     data = _data(options, manifest)
     vectors = golden.load(opened.path / bundle.GOLDEN, manifest.input)
-    _check_fit(vectors, manifest, opened.path)
+    consistency.check(vectors, manifest, opened.path)
     windows = data or vectors.samples
     known = data is None or data.digest == vectors.predictions.digest
     original = vectors.predictions.first(len(windows) if known else 0).on(windows)
@@ -357,41 +357,3 @@ def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
         raise BadInput(f"`data` {path}: the network does not classify, so there is nothing to count; leave it out")
     windows = load(path, manifest.input, manifest.classes, how)
     return windows if samples is None else windows.first(samples)
-
-
-def _check_fit(vectors: Golden, manifest: Manifest, path: Path) -> None:
-    """Check that golden vectors fit the network that the manifest describes.
-
-    Raises:
-        BadInput: an array has another shape, or a layer or signal is missing.
-    """
-    samples, predictions, time_steps = vectors.samples, vectors.predictions, manifest.time_steps
-    n = len(samples)
-    layers = {layer.name: (n, time_steps, *layer.shape) for layer in manifest.layers}
-    taps = {tap.name for tap in manifest.taps}
-    references = (vectors.recorded, *vectors.scenes.values())
-    told = predictions.early.shape[1:]
-    fits = {
-        "windows": n > 0 and samples.inputs.shape == (n, *manifest.input.shape),
-        "labels": samples.labels is None or samples.labels.shape == (n,),
-        "outputs": vectors.recorded.output.shape == (n, *manifest.output_shape),
-        "layers": {name: (len(spikes.rows), *spikes.shape) for name, spikes in vectors.spikes.items()} == layers,
-        "undecided neurons": {each.shape for each in vectors.recorded.undecided.values()} == {(n, time_steps)},
-        "scenes": vectors.scenes.keys() - {RANGE} == {stimulus.RANDOM, stimulus.EXACT},
-        "signals": layers.keys() <= vectors.recorded.witnesses.keys()
-        and all(
-            layers.keys() | taps <= reference.witnesses.keys() or name == RANGE
-            for name, reference in vectors.scenes.items()
-        ),
-        "time steps": all(len(each.values) == time_steps for found in references for each in found.witnesses.values()),
-        "predictions": predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
-        and told in ((0,), (time_steps,))
-        and predictions.early.shape == (len(predictions), *told)
-        and predictions.shown.shape == (len(predictions.shown), *told),
-    }
-    wrong = [name for name, fit in fits.items() if not fit]
-    if wrong:
-        raise BadInput(
-            f"{path / bundle.GOLDEN} does not fit the network of the manifest: its {' and '.join(wrong)} differ; "
-            "export the bundle again"
-        )

@@ -38,6 +38,7 @@ from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
+from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, PRECISIONS, RANDOM, TIME_FORMS
@@ -98,7 +99,7 @@ def _export(
     asked = {"samples": request.samples, "judge": request.judge, "anytime": request.anytime}
     for line in fewer_windows(asked, len(windows)):
         progress.note(line)
-    exported = _to_onnx(network, folder, signature, windows, progress)
+    exported = _to_onnx(network, folder, signature, windows, request.precision, progress)
     exported = lowered_network(request, exported, windows, progress)
     exported, time_form = _laid_out(request, exported, target, progress)
     split = stepwise.split(exported.lowered.exported, network.contract, signature.layers) if request.streaming else None
@@ -130,21 +131,31 @@ def _network(request: ExportRequest, progress: Progress) -> TrainedNetwork:
 
 
 def _to_onnx(
-    network: TrainedNetwork, folder: Path, signature: NetworkSignature, windows: Windows, progress: Progress
+    network: TrainedNetwork,
+    folder: Path,
+    signature: NetworkSignature,
+    windows: Windows,
+    precision: str,
+    progress: Progress,
 ) -> ExportedNetwork:
     """Export a network in float32. Returns its models, and their signature.
 
-    The given signature gets the probed signals (`taps`), the output of each step, and the weights.
+    The given signature gets the probed signals (`taps`), the output of each step, and the weights. `precision` is the
+    precision that the models will have; it is stored in their metadata.
     """
     with progress.step("export to ONNX"):
-        metadata = {
-            "producer": producer(),
-            "network": network.name,
-            "dialect": network.dialect,
-            "T": str(network.time_steps),
-            "input": json.dumps(dataclasses.asdict(network.contract)),
-            "checkpoint_sha256": network.source["sha256"],
-        }
+        described = Description(
+            network=network.name,
+            dialect=network.dialect,
+            time_steps=network.time_steps,
+            input=network.contract,
+            checkpoint_sha256=network.source["sha256"],
+            classes=network.classes,
+            precision=precision,
+            evidence=network.evidence,
+            parameters=network.parameters,
+        )
+        metadata = {"producer": producer(), **described.texts()}
         exported = export_onnx(network.model, network.contract, network.output, metadata)
         _check_used(exported, signature)
         some = next(windows.batches(RANDOM_WINDOWS))

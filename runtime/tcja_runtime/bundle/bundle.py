@@ -18,12 +18,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
 from tcja_runtime import records
 from tcja_runtime.bundle.manifest import Json, Manifest, is_name
+from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
@@ -82,7 +83,7 @@ class Bundle:
 
         Raises:
             BadInput: the folder is not a bundle, or has another schema; or a file is missing, was changed or added, or
-                is named outside the bundle.
+                is named outside the bundle; or the manifest contradicts the metadata of a model.
             Unavailable: this machine lacks memory, or has too many files open.
         """
         folder: Path = argument("path", path, Path)
@@ -135,6 +136,7 @@ def _opened(path: Path, *, any_engine: bool, to_run: bool) -> Bundle:
         if not (any_engine and is_of_engine(name)) and not (to_run and name in _FOR_PEOPLE):
             _check_file(path, name, fact)
     _check_nothing_added(path, files, any_engine=any_engine, to_run=to_run)
+    _check_described(path, manifest, [name for name in (MODEL, PLAIN_MODEL, HEAD, TAIL) if name in files])
     return Bundle(path, manifest, files)
 
 
@@ -185,6 +187,18 @@ def _check_file(folder: Path, name: str, fact: FileFact) -> None:
         raise BadInput(f"{file} has {counted(size, 'byte')}, the manifest says {fact['bytes']}; {again}")
     if sha256(file) != fact["sha256"]:
         raise BadInput(f"{file} was changed: its sha256 is not the manifest's; {again}")
+
+
+def _check_described(folder: Path, manifest: Manifest, models: Sequence[str]) -> None:
+    """Check that the metadata of models do not contradict the manifest."""
+    described = Description.of(manifest)
+    for name in models:
+        try:
+            key = described.unlike((folder / name).read_bytes())
+        except ValueError:
+            continue  # not an ONNX model, as whoever loads it says
+        if key:
+            raise BadInput(f"{folder / MANIFEST} and the metadata of {name} contradict each other in '{key}'; {_AGAIN}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

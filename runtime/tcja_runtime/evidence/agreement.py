@@ -47,9 +47,28 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_second: the number of windows that only the second network classifies correctly.
     """
     n, fewer = only_first + only_second, min(only_first, only_second)
-    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(fewer + 1)]
-    tail = math.fsum(math.exp(log - n * math.log(2)) for log in logs)
+    tail = math.fsum(math.exp(_log_ways(n, k) - n * math.log(2)) for k in range(fewer + 1))
     return min(1.0, 2 * tail)
+
+
+def hypergeometric(successes: int, n: int, earlier_successes: int, earlier_n: int) -> float:
+    """Returns the one-sided p value of Fisher's exact test: that a share is at most as large as it is by chance.
+
+    Args:
+        successes: the number of successes in `n` trials.
+        n: the number of trials.
+        earlier_successes: the number of successes in `earlier_n` other trials with, by hypothesis, the same share.
+        earlier_n: the number of these trials.
+    """
+    total, least = successes + earlier_successes, max(0, successes + earlier_successes - earlier_n)
+    whole = _log_ways(n + earlier_n, total)
+    counts = range(least, successes + 1)
+    return min(1.0, math.fsum(math.exp(_log_ways(n, k) + _log_ways(earlier_n, total - k) - whole) for k in counts))
+
+
+def _log_ways(n: int, k: int) -> float:
+    """The natural logarithm of the number of ways to choose k of n."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 @dataclasses.dataclass(frozen=True)

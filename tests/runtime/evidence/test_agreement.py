@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tcja_runtime.evidence.agreement import Accuracy, Agreement, agreement, mcnemar, wilson
+from tcja_runtime.evidence.agreement import Accuracy, Agreement, agreement, hypergeometric, mcnemar, wilson
 from tcja_runtime.evidence.predictions import Predictions, likeliest
 
 
@@ -39,6 +39,19 @@ def test_mcnemar_of_many_windows():
     assert mcnemar(5000, 5000) == 1.0
     assert mcnemar(4900, 5100) == pytest.approx(0.0466, abs=2e-4)
     assert mcnemar(0, 2000) < 1e-300 or mcnemar(0, 2000) == 0.0
+
+
+@pytest.mark.parametrize(("n", "earlier"), [(1, 1), (3, 4), (5, 2)])
+def test_the_hypergeometric_tail_counts_every_outcome(n, earlier):
+    for successes, before in itertools.product(range(n + 1), range(earlier + 1)):
+        ways = list(itertools.combinations(range(n + earlier), successes + before))
+        as_few = sum(sum(place < n for place in chosen) <= successes for chosen in ways)
+        assert hypergeometric(successes, n, before, earlier) == pytest.approx(as_few / len(ways))
+
+
+def test_the_hypergeometric_tail_of_many_windows():
+    assert hypergeometric(9_990, 10_000, 10_000, 10_000) == pytest.approx(0.5**10, rel=0.01)
+    assert hypergeometric(4, 16, 16, 16) < 1e-5
 
 
 def counted(original: np.ndarray, exported: np.ndarray, labels: list[int] | None) -> Agreement:

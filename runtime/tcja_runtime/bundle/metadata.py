@@ -1,0 +1,116 @@
+"""The metadata of a bundle's models. They say what the manifest says, so a manifest of another network is found.
+
+The metadata are texts in the ONNX file (ModelProto.metadata_props). A model of an older version has some of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.model_file import protobuf
+
+_MODEL_METADATA, _KEY, _VALUE = 14, 1, 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+    """The description of a network that its models and the manifest share.
+
+    Attributes:
+        network: the name of the network in the registry.
+        dialect: the training code that the neurons come from.
+        time_steps: T.
+        input: the input contract.
+        checkpoint_sha256: the sha256 of the checkpoint.
+        classes: the names of the classes, in the order of the output.
+        precision: the precision of weights and activations.
+        evidence: the reasons why the checkpoint was identified as this network.
+        parameters: the number of trained parameters.
+    """
+
+    network: str
+    dialect: str
+    time_steps: int
+    input: InputContract
+    checkpoint_sha256: str
+    classes: Sequence[str]
+    precision: str
+    evidence: Sequence[str]
+    parameters: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Description:
+        """Returns the description in a manifest."""
+        return cls(
+            network=manifest.network,
+            dialect=manifest.dialect,
+            time_steps=manifest.time_steps,
+            input=manifest.input,
+            checkpoint_sha256=manifest.checkpoint["sha256"],
+            classes=manifest.classes,
+            precision=manifest.precision,
+            evidence=manifest.evidence,
+            parameters=manifest.parameters,
+        )
+
+    def texts(self) -> dict[str, str]:
+        """Returns the metadata of a model: texts by key."""
+        return {
+            "network": self.network,
+            "dialect": self.dialect,
+            "T": str(self.time_steps),
+            "input": json.dumps(dataclasses.asdict(self.input)),
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "classes": json.dumps(list(self.classes)),
+            "precision": self.precision,
+            "evidence": json.dumps(list(self.evidence)),
+            "parameters": str(self.parameters),
+        }
+
+    def unlike(self, model: bytes) -> str:
+        """Returns the first key for which a model says something else than the description; empty if none does.
+
+        A key that the model does not have is not compared.
+
+        Raises:
+            ValueError: the bytes are not an ONNX model.
+        """
+        said = read(model)
+        for key, text in self.texts().items():
+            if key in said and not _same(_READ.get(key, str), said[key], text):
+                return key
+        return ""
+
+
+def read(model: bytes) -> dict[str, str]:
+    """Returns the metadata of a serialised model.
+
+    Raises:
+        ValueError: the bytes are not an ONNX model.
+    """
+    found = {}
+    for number, _, content in protobuf.fields(model):
+        if number == _MODEL_METADATA:
+            entry = dict.fromkeys((_KEY, _VALUE), "") | {n: text.decode() for n, _, text in protobuf.fields(content)}
+            found[entry[_KEY]] = entry[_VALUE]
+    return found
+
+
+def _contract(text: str) -> InputContract:
+    return InputContract.from_dict(json.loads(text))
+
+
+_READ: dict[str, Callable[[str], Any]] = {"input": _contract}
+"""For a key whose text may differ between versions, the function that reads the text."""
+
+
+def _same(reads: Callable[[str], Any], said: str, text: str) -> bool:
+    try:
+        return bool(reads(said) == reads(text))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False

@@ -1,0 +1,219 @@
+"""Checks that a bundle does not contradict itself: golden vectors, manifest and parity.json tell of one export.
+
+They are written together, from the same comparison. So a bundle in which one of them says something else was changed,
+or damaged, and its golden vectors prove nothing:
+
+    shapes          the golden vectors have the windows, layers, signals and classes of the manifest
+    undecided       the stored numbers of undecided neurons are those that follow from the stored bounds
+    bounds          no rounding bound is so large that it explains any difference (`_WIDEST`)
+    predictions     in fp32, the stored classes are those of the stored outputs
+    labels, source  the labels and the origin of the windows are those of which the manifest tells the accuracy
+    summary         the parity in the manifest is that of parity.json
+    agreement       the network classifies the windows as the trained network about as often as it did at export
+
+What a changed bundle may not contradict, because all of it was changed, is not found: only its origin tells that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcja_deploy.parity.failures import RANGE, Failure
+from tcja_deploy.parity.verdict import Parity
+from tcja_runtime import records
+from tcja_runtime.bundle import bundle
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.parity_summary import ParitySummary
+from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence.agreement import hypergeometric
+from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.predictions import TOP, likeliest
+from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32, membranes_within
+from tcja_runtime.evidence.trace import Reference, Values
+
+CHANCE = 1e-4
+"""The p value below which a lower agreement than at export is not chance: 4 instead of 16 of 16 windows is below it."""
+_WIDEST = {"fp32": 0.25, "fp16": 4.0, "int8": 0.25}
+"""The largest rounding bound of a signal, as a share of the signal's largest value and of the threshold, by precision.
+
+A bound is the unit roundoff times the sum of all magnitudes that were added on the way to a value. The widest ones of
+the registry's networks are 0.02 in float32 and 0.5 in float16, behind eight blocks of attention with real values.
+"""
+_ARITHMETIC = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
+
+
+def check(vectors: Golden, manifest: Manifest, path: Path) -> None:
+    """Check that the golden vectors of a bundle, its manifest and its parity.json do not contradict each other.
+
+    Args:
+        vectors: the golden vectors.
+        manifest: the manifest.
+        path: the folder of the bundle.
+
+    Raises:
+        BadInput: they contradict each other; the text says in what.
+    """
+    wrong = [name for name, fit in _fits(vectors, manifest).items() if not fit]
+    if wrong:
+        raise BadInput(
+            f"{path / bundle.GOLDEN} does not fit the network of the manifest: its {' and '.join(wrong)} differ; "
+            "export the bundle again"
+        )
+    found = next(_contradictions(vectors, manifest, path), None)
+    if found:
+        raise BadInput(f"{path} contradicts itself: {found}; export the bundle again")
+
+
+def with_earlier_agreement(parity: Parity, earlier: ParitySummary) -> Parity:
+    """Return the same parity, which fails if the network agrees with the trained one less often than at export.
+
+    Args:
+        parity: the comparison, with statistics.
+        earlier: the comparison of the export.
+    """
+    then = next((each.get("statistics") or {} for each in earlier.backends), {})
+    before, of = then.get("same_class"), then.get("paired")
+    now = parity.statistics
+    if not now or not now.paired or type(before) is not int or type(of) is not int or not 0 <= before <= of:
+        return parity
+    p = hypergeometric(now.same_class, now.paired, before, of)
+    if p >= CHANCE:
+        return parity
+    text = (
+        f"free-running, {now.same_class:,} of {now.paired:,} windows get the class of the trained network, and at "
+        f"export {before:,} of {of:,} did; chance does not explain this (p = {p:.1g})"
+    )
+    failure = Failure(kind="accuracy", text=text, model=parity.model)
+    return dataclasses.replace(parity, failures=[*parity.failures, failure])
+
+
+def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
+    """Return whether the arrays of golden vectors have the shapes and names that follow from the manifest."""
+    samples, predictions, time_steps = vectors.samples, vectors.predictions, manifest.time_steps
+    n = len(samples)
+    layers = {layer.name: (n, time_steps, *layer.shape) for layer in manifest.layers}
+    references = (vectors.recorded, *vectors.scenes.values())
+    told = predictions.early.shape[1:]
+    return {
+        "windows": n > 0 and samples.inputs.shape == (n, *manifest.input.shape),
+        "labels": samples.labels is None or samples.labels.shape == (n,),
+        "outputs": vectors.recorded.output.shape == (n, *manifest.output_shape),
+        "layers": {name: (len(spikes.rows), *spikes.shape) for name, spikes in vectors.spikes.items()} == layers,
+        "undecided neurons": {each.shape for each in vectors.recorded.undecided.values()} == {(n, time_steps)},
+        "scenes": vectors.scenes.keys() - {RANGE} == {stimulus.RANDOM, stimulus.EXACT},
+        "signals": _signals_fit(vectors, manifest),
+        "time steps": all(len(each.values) == time_steps for found in references for each in found.witnesses.values()),
+        "predictions": predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
+        and told in ((0,), (time_steps,))
+        and predictions.early.shape == (len(predictions), *told)
+        and predictions.shown.shape == (len(predictions.shown), *told),
+    }
+
+
+def _signals_fit(vectors: Golden, manifest: Manifest) -> bool:
+    """Whether each scene has the signals of the manifest, and no others."""
+    layers, taps = {layer.name for layer in manifest.layers}, {tap.name for tap in manifest.taps}
+    scenes = {name: set(reference.witnesses) for name, reference in vectors.scenes.items()}
+    ranged, windows = scenes.pop(RANGE, set()), set(vectors.recorded.witnesses)
+    return layers <= windows <= layers | taps >= ranged and all(each == layers | taps for each in scenes.values())
+
+
+def _contradictions(vectors: Golden, manifest: Manifest, path: Path) -> Iterator[str]:
+    """Yield the contradictions between golden vectors, manifest and parity.json, a phrase each."""
+    samples, parity = vectors.samples, manifest.parity
+    if (samples.real, samples.source) != (parity.real, parity.source):
+        yield "the golden vectors and the manifest tell of windows of different origins"
+    if vectors.predictions.tells_steps and manifest.answer is None and len(manifest.output_shape) == 1:
+        yield "the golden vectors have the class after each time step, and the manifest names no output of a time step"
+    types = {weight.type for weight in manifest.weights}
+    if manifest.precision not in types if manifest.precision != "fp32" else types - {"fp32"}:
+        yield f"the precision is {manifest.precision}, and the weights are {' and '.join(sorted(types))}"
+    yield from _other_summary(parity, path / bundle.PARITY)
+    yield from _wrong_bounds(vectors, manifest)
+    if manifest.classes and manifest.precision == "fp32":
+        own = likeliest(vectors.recorded.output)
+        if own is not None and (own != vectors.predictions.likeliest[: len(own)]).any():
+            yield "the classes in the golden vectors are not those of the outputs there"
+    yield from _wrong_labels(vectors, parity)
+
+
+def _other_summary(parity: ParitySummary, file: Path) -> Iterator[str]:
+    """Yield a phrase if the parity in a manifest is not that of parity.json."""
+    if not file.exists():
+        return
+    try:
+        told: Any = records.parsed(file.read_bytes())
+    except ValueError as error:
+        yield f"{bundle.PARITY} cannot be read ({error})"
+        return
+    for name, value in dataclasses.asdict(parity).items():
+        if name in told and _plain(told[name]) != _plain(value):
+            yield f"the manifest and {bundle.PARITY} differ in the parity's '{name}'"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of JSON without the figures of single layers and signals, which only parity.json has."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items() if key not in ("layers", "signals")}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _wrong_bounds(vectors: Golden, manifest: Manifest) -> Iterator[str]:
+    """Yield a phrase for each layer or signal whose bounds are too wide, or do not give the undecided neurons."""
+    thresholds = {layer.name: layer.neuron.threshold / layer.neuron.gain for layer in manifest.layers}
+    widest = _WIDEST.get(manifest.precision, 1.0)
+    for reference in (vectors.recorded, *vectors.scenes.values()):
+        recorded = reference.witnesses.items()
+        signals: dict[str, tuple[Values, Values]] = {name: (found.values, found.bounds) for name, found in recorded}
+        signals["the output"] = reference.output, reference.output_bound
+        for name, (values, bounds) in signals.items():
+            largest = np.abs(values).max(initial=0.0) + abs(thresholds.get(name, 1.0))
+            if bounds.max(initial=0.0) > widest * largest:
+                yield f"a rounding bound of {name} is {bounds.max():.2g}, and its values are at most {largest:.2g}"
+    everything = vectors.reference(slice(None))
+    for layer in manifest.layers:
+        stored, found = everything.undecided[layer.name], _undecided(everything, manifest, layer.name)
+        if (stored != found).any():
+            yield (
+                f"{stored.sum():,} neurons of {layer.name} are said to be undecided, and by their rounding bounds "
+                f"{found.sum():,} are"
+            )
+
+
+def _undecided(reference: Reference, manifest: Manifest, name: str) -> Any:
+    """Return the numbers of undecided neurons of a layer that follow from the recorded bounds, int64 [N, T]."""
+    neuron = next(layer.neuron for layer in manifest.layers if layer.name == name)
+    witnesses = reference.witnesses[name]
+    fired = witnesses.of(reference.spikes[name])
+    arithmetic = _ARITHMETIC.get(manifest.precision, FLOAT32)
+    errors = witnesses.bounds.astype(np.float64)
+    h, within = membranes_within(neuron, arithmetic, witnesses.values, errors, fired)
+    undecided = ~(np.abs(h - neuron.threshold) > within)
+    return np.stack([np.bincount(witnesses.window[now], minlength=len(reference)) for now in undecided], axis=1)
+
+
+def _wrong_labels(vectors: Golden, parity: ParitySummary) -> Iterator[str]:
+    """Yield a phrase if the labels of the golden windows do not fit the accuracy in the manifest."""
+    then = next((each.get("statistics") or {} for each in parity.backends), {})
+    labels = vectors.samples.labels
+    counts = [then.get(name) for name in ("labelled", "paired", "only_exported", "neither")]
+    known = [count for count in counts if type(count) is int]
+    if len(known) < len(counts):
+        return
+    labelled, paired, only_exported, neither = known
+    if (labels is not None) != (labelled > 0):
+        yield "only one of the golden vectors and the manifest has labels"
+    elif labels is not None:
+        right, wrong = paired - only_exported - neither, only_exported + neither
+        own = int(np.count_nonzero(vectors.predictions.likeliest[: len(labels), 0] == labels))
+        if own > right or len(labels) - own > wrong:
+            yield (
+                f"by the labels in the golden vectors, {own:,} of {len(labels):,} windows are classified correctly, "
+                f"and by the manifest {right:,} of all {paired:,}"
+            )
