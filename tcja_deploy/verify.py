@@ -21,6 +21,7 @@ from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle import bundle, conformance
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
+from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
@@ -115,6 +116,7 @@ class _Evidence:
     Attributes:
         golden: the golden vectors of the bundle.
         data: the windows of the user's data; None if no data is given.
+        measured: the same windows, whose figures are stored when they are read.
         original: the trained network's predictions for the data, or for the golden windows if no data is given; empty
             if they are not known.
         shown: the windows that networks run again with only 1 to T of their frames.
@@ -122,6 +124,7 @@ class _Evidence:
 
     golden: Golden
     data: Data | None
+    measured: MeasuredWindows | None
     original: Predictions
     shown: anytime.ShownWindows
 
@@ -156,7 +159,8 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
     for name in names:
         proof = prove(opened, evidence, name, options, progress)
         proofs.append(_compared(proofs[0], proof) if proofs else proof)
-    for line in remarks([evidence.data]) if evidence.data else ():
+    unlike = manifest.unlike(evidence.measured.figures) if evidence.measured else ""
+    for line in (*(remarks([evidence.data]) if evidence.data else ()), *filter(None, [unlike])):
         progress.note(line)
     samples = evidence.golden.samples
     report = verdict.Report(
@@ -174,6 +178,7 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
         unjudged=list(map(str, manifest.unjudged)),
         calibration=manifest.calibrated_on,
         classified_real=(evidence.data or samples).real,
+        unlike=unlike,
     )
     if manifest.classes:
         report.anytime_missing += anytime.missing(report.anytime, manifest.time_steps, evidence.shown)
@@ -252,10 +257,10 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     if found.exported is None:
         return proof
     classifier = Classifier(found.parity.backend, network.run, size)
-    if evidence.data:
+    if evidence.measured:
         none = network.run(golden.samples.inputs[:1]).first(0)
         with ExitStack() as until:
-            predictions = predict(classifier, evidence.data, none, network.identity, progress, until)
+            predictions = predict(classifier, evidence.measured, none, network.identity, progress, until)
     else:
         predictions = (network.run(golden.samples.inputs) if network.engines else found.exported).on(golden.samples)
     predictions = evidence.shown.add_to(predictions, classifier, progress)
@@ -313,7 +318,8 @@ def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
     shown = anytime.ShownWindows.choose(windows, manifest.input, n, runs)
     if len(shown.windows):
         original = dataclasses.replace(original, shown=original.shown[: len(shown.windows)])
-    return _Evidence(golden=vectors, data=data, original=original, shown=shown)
+    measured = MeasuredWindows(data, manifest.input) if data else None
+    return _Evidence(golden=vectors, data=data, measured=measured, original=original, shown=shown)
 
 
 def _compared(first: BackendProof, second: BackendProof) -> BackendProof:

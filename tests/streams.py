@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.events import Events
+
+from .described import described
 
 
 def drawn(n: int, seed: int = 0, *, sensor: tuple[int, int] = (64, 64), seconds: float = 1.0) -> Events:
@@ -77,6 +79,5 @@ def within(events: Events, begin: int, length: int) -> Events:
 def cut_by_time(bundle: Path, copy: Path) -> Path:
     """A copy of a bundle whose training cut recordings into frames of equal times."""
     shutil.copytree(bundle, copy)
-    manifest = Bundle.open(copy).manifest
-    write_manifest(copy, dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, split="time")))
+    described(copy, input=dataclasses.replace(Bundle.open(copy).manifest.input, split="time"))
     return copy

@@ -37,8 +37,8 @@ from tcja_exporters.user_models.wrappers import network_inside
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import write_manifest
+from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
-from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, PRECISIONS, RANDOM, TIME_FORMS
@@ -105,11 +105,13 @@ def _export(
     split = stepwise.split(exported.lowered.exported, network.contract, signature.layers) if request.streaming else None
     save(exported.lowered.exported, folder, split.models if split else {})
     judged = request.judge or judged_windows(signature)
-    certificate = certify(exported, windows, judged, request.anytime, progress)
+    measured = MeasuredWindows(windows, network.contract)
+    certificate = certify(exported, measured, judged, request.anytime, progress)
     for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
         progress.note(line)
     report = certificate.report
     manifest = _manifest(request, exported, time_form, split.streaming if split else Streaming(), report)
+    manifest = dataclasses.replace(manifest, input_statistics=measured.statistics)
     if split:
         report.stepwise = stepwise_parity(folder, manifest, certificate.golden, "onnxruntime", progress)
         manifest = dataclasses.replace(manifest, parity=report.summary())
@@ -144,18 +146,7 @@ def _to_onnx(
     precision that the models will have; it is stored in their metadata.
     """
     with progress.step("export to ONNX"):
-        described = Description(
-            network=network.name,
-            dialect=network.dialect,
-            time_steps=network.time_steps,
-            input=network.contract,
-            checkpoint_sha256=network.source["sha256"],
-            classes=network.classes,
-            precision=precision,
-            evidence=network.evidence,
-            parameters=network.parameters,
-        )
-        metadata = {"producer": producer(), **described.texts()}
+        metadata = {"producer": producer(), **network.description(precision).texts()}
         exported = export_onnx(network.model, network.contract, network.output, metadata)
         _check_used(exported, signature)
         some = next(windows.batches(RANDOM_WINDOWS))

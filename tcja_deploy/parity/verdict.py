@@ -17,8 +17,7 @@ Parity is met if, for every model of the network,
 
     no flip is unexplained, and every signal and the teacher-forced output are within their rounding bounds, on the
         windows and on the random stimulus, which puts every weight to work;
-    the same holds on the range stimulus, which has inputs over their whole range, and for the random stimulus in a
-        large batch;
+    the same holds on the range stimulus, and on the random stimulus in a large batch;
     the same holds on the exact stimulus, whose sums have no rounding, so that most signals must be equal to the bit;
     the neurons of each layer alone fire as specified, to the bit, on currents that meet their thresholds exactly;
     all models fire the same spikes;
@@ -289,8 +288,8 @@ class Report:
         stepwise: the comparison of the stepwise network; None without one.
         not_run: why engines of the bundle were not run, a sentence each.
         anytime: how early predictions can be had, from the reference and from each backend.
-        largest_count: the largest count that inputs were judged up to; 0 where inputs are not counts, or if the golden
-            vectors have no range stimulus.
+        largest_count: the largest count of the range stimulus; 0 without one, and where inputs are not counts.
+        unlike: a sentence if the user's data look unlike the windows of the export; else empty.
         anytime_missing: what is not known of that, a sentence each.
         left_out: the steps of the command that only inform and have failed, a sentence each.
         unjudged: the names and classes of the modules that fire and are not known neurons.
@@ -315,6 +314,7 @@ class Report:
     unjudged: list[str] = dataclasses.field(default_factory=list)
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
     classified_real: bool = False
+    unlike: str = ""
 
     @property
     def accuracy(self) -> float | None:
@@ -379,6 +379,7 @@ class Report:
             "calibration": self.calibration,
             "verdict": wording.headline(self),
             "cautions": wording.cautions(self),
+            "unlike": self.unlike,
         }
         finite: dict[str, Any] = _finite(figures)
         return finite

@@ -21,6 +21,7 @@ from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.backends.select import Backend, opened
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.input_statistics import Figures, measured
 from tcja_runtime.choices import AUTO
 from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.data.contract import Floats
@@ -55,6 +56,7 @@ class ClassifiedWindows:
         spans: the part of a recording that each window holds; None for a window that is not from a recording.
         pictured: the input of the network for the first windows, float32 [n, ...]; at most `RunOptions.pictured` of
             them.
+        unlike: a sentence if the windows look unlike those that the network was proven on; else empty.
     """
 
     bundle: str
@@ -69,6 +71,7 @@ class ClassifiedWindows:
     labels: npt.NDArray[np.int64]
     spans: list[Span | None]
     pictured: Floats
+    unlike: str
 
     @property
     def without_score(self) -> int:
@@ -116,6 +119,7 @@ class ClassifiedWindows:
         return {
             **{name: getattr(self, name) for name in ("bundle", "network", "backend", "output", "classes")},
             "windows": list(self.rows()),
+            "unlike": self.unlike,
             "labelled": self.accuracy.labelled,
             "accuracy": self.accuracy.share,
             "accuracy_interval": list(self.accuracy.interval) if self.accuracy.labelled else None,
@@ -201,7 +205,7 @@ def classify(
     for line in backend.passed_over:
         progress.note(line)
     found = _classified(bundle, backend, data, options, progress)
-    for line in remarks(data):
+    for line in (*remarks(data), *([found.unlike] if found.unlike else [])):
         progress.note(line)
     return found
 
@@ -213,6 +217,7 @@ def _classified(
     manifest = bundle.manifest
     likeliest: list[Classes] = []
     scores: list[Floats] = []
+    figures: list[Figures] = []
     pictured, missing = [np.empty((0, *manifest.input.shape), np.float32)], options.pictured
     with progress.counted(f"classify in {backend.title}", sum(map(len, data))) as advance:
         for inputs in itertools.chain.from_iterable(each.batches(batch_size(manifest.signature)) for each in data):
@@ -221,6 +226,7 @@ def _classified(
             order = np.argsort(-found, axis=1, kind="stable")[:, : options.top].astype(np.int32)
             likeliest.append(order)
             scores.append(np.take_along_axis(found, order, axis=1).astype(np.float32))
+            figures.append(measured(manifest.input, inputs))
             if missing:
                 pictured.append(inputs[:missing].copy())
                 missing -= len(pictured[-1])
@@ -244,6 +250,7 @@ def _classified(
         labels=np.concatenate(labels),
         spans=spans,
         pictured=np.concatenate(pictured),
+        unlike=manifest.unlike(np.concatenate(figures)),
     )
 
 

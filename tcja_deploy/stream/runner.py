@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
 from tcja_deploy.console import Progress
 from tcja_deploy.run.scores import scores
 from tcja_runtime.backends import select
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
+from tcja_runtime.bundle.input_statistics import Figures, measured
+from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO, PROVIDERS
 from tcja_runtime.data.sliding_windows import Collector, Frame, Window
 from tcja_runtime.evidence.trace import Values
+
+MEASURED = 16
+"""The number of windows, from the first on, that are compared with those that the network was proven on."""
 
 
 class Runner(Protocol):
@@ -93,7 +100,46 @@ class StepwiseRunner:
         return scores(completed.outputs, self._bundle, self.title)[0] if len(completed.streams) else None
 
 
-def open_runner(bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress) -> Runner:
+class MeasuredRunner:
+    """A `Runner` that compares the first windows with those that the network was proven on.
+
+    Args:
+        runner: the runner of the network.
+        manifest: the manifest of its bundle.
+        progress: where to show that the windows are unlike those of the proof.
+    """
+
+    def __init__(self, runner: Runner, manifest: Manifest, progress: Progress) -> None:
+        self._runner, self._manifest, self._progress = runner, manifest, progress
+        self._collector = Collector(manifest.input)
+        self._figures: list[Figures] = []
+
+    @property
+    def title(self) -> str:
+        return self._runner.title
+
+    @property
+    def stepwise(self) -> bool:
+        return self._runner.stepwise
+
+    @property
+    def unlike(self) -> str:
+        """A sentence if the first windows look unlike those that the network was proven on; else empty."""
+        return self._manifest.unlike(np.concatenate(self._figures)) if self._figures else ""
+
+    def push(self, frame: Frame) -> Values | None:
+        if len(self._figures) < MEASURED:
+            window = self._collector.add(frame)
+            if window is not None:
+                self._figures.append(measured(self._manifest.input, window[None]))
+                if len(self._figures) == MEASURED and self.unlike:
+                    self._progress.note(self.unlike)
+        return self._runner.push(frame)
+
+
+def open_runner(
+    bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress
+) -> MeasuredRunner:
     """Load a bundle's network for a stream.
 
     The network runs stepwise if the bundle has stepwise models, the frames of a window are known one after another, and
@@ -110,6 +156,12 @@ def open_runner(bundle: Bundle, window: Window | None, backend: str, trust_engin
         BadInput: the bundle has no engine for `backend`, or the engine was changed after its build.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
+    runner = _opened(bundle, window, backend, trust_engine, progress)
+    return MeasuredRunner(runner, bundle.manifest, progress)
+
+
+def _opened(bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress) -> Runner:
+    """Load a bundle's network (`open_runner`)."""
     manifest = bundle.manifest
     one_by_one = window is not None and (window.unit == "events" or manifest.input.split != "number")
     stepwise, overlapping = one_by_one and bool(manifest.streaming), window.overlap if window else 1

@@ -22,7 +22,7 @@ import numpy as np
 from tcja_deploy.console import Progress
 from tcja_deploy.stream.options import StreamOptions
 from tcja_deploy.stream.results import LatencyHistogram, Summary, WindowPrediction
-from tcja_deploy.stream.runner import Runner, open_runner
+from tcja_deploy.stream.runner import MeasuredRunner, open_runner
 from tcja_deploy.stream.single_window import SingleWindowCutter
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.camera import check_camera, replaced_view, seen_through
@@ -69,7 +69,7 @@ class Stream:
         source: Source,
         options: StreamOptions,
         cutter: Cutter | SingleWindowCutter,
-        runner: Runner,
+        runner: MeasuredRunner,
         progress: Progress,
     ) -> None:
         self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
@@ -197,6 +197,7 @@ class Stream:
                 self._progress.worded(remark)
                 for remark in (
                     *self._remarks,
+                    *filter(None, [self.runner.unlike]),
                     *(self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else []),
                     *self.source.remarks,
                 )

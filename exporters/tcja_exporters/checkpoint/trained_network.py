@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from tcja_exporters.modules.layers import Readout
+from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -45,6 +46,20 @@ class TrainedNetwork:
     def parameters(self) -> int:
         """The number of trained parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def description(self, precision: str) -> Description:
+        """Return the description that the models of an export in a precision have as their metadata."""
+        return Description(
+            network=self.name,
+            dialect=self.dialect,
+            time_steps=self.time_steps,
+            input=self.contract,
+            checkpoint_sha256=self.source["sha256"],
+            classes=self.classes,
+            precision=precision,
+            evidence=self.evidence,
+            parameters=self.parameters,
+        )
 
 
 def with_output_per_step(network: TrainedNetwork) -> TrainedNetwork:

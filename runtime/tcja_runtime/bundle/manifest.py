@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
 from tcja_runtime import records
+from tcja_runtime.bundle.input_statistics import Figures, InputStatistics
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, UnjudgedLayer, Weight
@@ -101,6 +102,7 @@ class Manifest:
             engines/.
         parity: the result of the parity comparison during the export.
         tools: the version of each package that made the bundle.
+        input_statistics: what the windows of the export looked like; None if they were random.
         labels: the rule by which the folders and label files of the export's data told classes, one of
             `tcja_runtime.choices.LABEL_RULES`; None if the user gave none.
     """
@@ -131,6 +133,7 @@ class Manifest:
     engines: dict[str, EngineInfo]
     parity: ParitySummary
     tools: dict[str, str]
+    input_statistics: InputStatistics | None = None
     labels: str | None = None
 
     @classmethod
@@ -143,6 +146,14 @@ class Manifest:
         manifest = records.read(cls, fields)
         _check(manifest)
         return manifest
+
+    def unlike(self, figures: Figures) -> str:
+        """Returns a sentence if windows look unlike those of the export; empty if they do not, or if it is not known.
+
+        Args:
+            figures: the figures of the windows (`tcja_runtime.bundle.input_statistics.measured`).
+        """
+        return self.input_statistics.unlike(self.input, figures) if self.input_statistics else ""
 
     @property
     def calibrated_on(self) -> Json:

@@ -34,6 +34,7 @@ class ParitySummary:
             int8.
         verdict: the verdict in a sentence.
         cautions: what the verdict does not prove, a sentence or two for each limit.
+        unlike: empty, as the windows of the export are what others are compared with.
 
     A bundle of another version of this tool may lack some fields, and may have fields that are not known here. The
     first get their defaults; the second are left out.
@@ -59,5 +60,6 @@ class ParitySummary:
     calibration: Json = dataclasses.field(default_factory=dict)
     verdict: str = ""
     cautions: list[str] = dataclasses.field(default_factory=list)
+    unlike: str = ""
 
     TAKES_MORE: ClassVar[bool] = True  # parity of another version may have other fields

@@ -35,6 +35,7 @@ from tcja_runtime.data.contract import InputContract
 from tcja_runtime.events import Events
 
 from ... import networks
+from ...described import described
 from ...streams import atis, cut_by_time, drawn, within
 
 T, SIZE, N = 5, 64, 6000
@@ -250,7 +251,7 @@ def test_frames_of_a_duration_make_windows_of_a_recording(run, bundle, recording
     copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
     manifest = Bundle.open(copy).manifest
     grid = dataclasses.replace(manifest.input, split="duration-grid", duration=40_000)
-    write_manifest(copy, dataclasses.replace(manifest, input=grid))
+    described(copy, input=grid)
     _, out, _ = run("stream", copy, recording, *MAX, *ALL)
     rows, summary = told(out)
     begin = int(events.t[0])
@@ -266,10 +267,7 @@ def test_windows_of_frames_that_begin_with_an_event(run, bundle, recording, even
     """Three of five frames, or one, behind which four are left over."""
     copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
     manifest = Bundle.open(copy).manifest
-    write_manifest(
-        copy,
-        dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, split="duration", duration=duration)),
-    )
+    described(copy, input=dataclasses.replace(manifest.input, split="duration", duration=duration))
     rows, _ = told(run("stream", copy, recording, *MAX, *ALL)[1])
     begins = [int(events.t[0])]
     while (later := events.t[events.t > begins[-1] + duration]).size:
@@ -473,7 +471,7 @@ def test_what_cannot_be_streamed_is_said(run, bundle, recording, monkeypatch, ar
 )
 def test_networks_that_cannot_say_what_is_seen(run, bundle, recording, tmp_path, changed, message):
     copy = Path(shutil.copytree(bundle, tmp_path / "a.bundle"))
-    write_manifest(copy, dataclasses.replace(Bundle.open(copy).manifest, **changed))
+    described(copy, **changed)
     code, out, err = run("stream", copy, recording)
     assert (code, out) == (2, "")
     assert message in err.splitlines()[-1]

@@ -14,11 +14,12 @@ import torch
 
 from tcja_deploy.run import classify
 from tcja_runtime.backends import select
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.agreement import wilson
 
 from ... import networks
+from ...described import described
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_what_cannot_be_classified_is_said(run, one, tmp_path, monkeypatch, argu
 
 def test_a_network_without_classes(run, one):
     bundle, file = one
-    write_manifest(bundle, dataclasses.replace(Bundle.open(bundle).manifest, classes=[]))
+    described(bundle, classes=[])
     code, _, err = run("run", bundle, file)
     assert code == 2
     assert err.splitlines()[-1] == (f"error: {bundle}: the network has no classes, so it cannot classify")

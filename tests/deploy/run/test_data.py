@@ -25,6 +25,7 @@ from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.predictions import Predictions
 
 from ... import networks
+from ...described import described
 
 NAME = "dvs128"
 
@@ -187,7 +188,7 @@ def test_other_data_have_an_accuracy_alone(bundle, tmp_path, data, capsys):
 
 @one
 def test_less_accurate_than_any_chance_fails(bundle, tmp_path, data, capsys):
-    """The trained network is said to have been right in all of 40 windows, of which the exported gets none right."""
+    """The trained network is said to have been right in 28 of 40 windows, of which the exported gets none right."""
     with np.load(data[NAME]) as archive:
         frames = np.concatenate([archive["frames"]] * 4)[:40]
     opened = Bundle.open(bundle)
@@ -198,13 +199,16 @@ def test_less_accurate_than_any_chance_fails(bundle, tmp_path, data, capsys):
     (report,) = verify(bundle, VerifyOptions(data=tmp_path / "data.npz")).report.backends
     assert report.accuracy == 0
     digest = load(tmp_path / "data.npz", opened.manifest.input, None).digest
-    found = dataclasses.replace(Predictions.from_rows(np.repeat(labels[:, None], 3 + 5, axis=1), 3), digest=digest)
+    rows = np.repeat(labels[:, None], 3 + 5, axis=1)
+    rows[: len(classes)] = vectors.predictions.rows  # what the outputs of the golden vectors tell
+    found = dataclasses.replace(Predictions.from_rows(rows, 3), digest=digest)
     golden.save(bundle / "golden.npz", dataclasses.replace(vectors, predictions=found), opened.manifest.input)
     write_manifest(bundle, opened.manifest)
     assert run(["verify", str(bundle), "--data", str(tmp_path / "data.npz"), "--json"]) == 1
     captured = capsys.readouterr()
-    said = "40 are right only before the export and 0 only after it; chance does not explain this (p = 2e-12)"
-    assert captured.err.strip().splitlines()[-1].endswith(said)
+    said = "28 are right only before the export and 0 only after it; chance does not explain this (p = 7e-09)"
+    assert said in captured.err.strip().splitlines()[-1]
+    assert "free-running, 12 of 40 windows get the class of the trained network, and at export 12 of 12" in captured.err
     assert json.loads(captured.out)["backends"][0]["failures"][0]["kind"] == "accuracy"
     assert run(["verify", str(bundle), "--data", str(tmp_path / "data.npz"), "--bisect"]) == 1
 
@@ -226,7 +230,7 @@ def test_what_cannot_be_classified_is_said(bundle, data, capsys, options, messag
 
 @one
 def test_a_network_without_classes_classifies_nothing(bundle, capsys):
-    write_manifest(bundle, dataclasses.replace(Bundle.open(bundle).manifest, classes=[]))
+    described(bundle, classes=[])
     assert run(["verify", str(bundle), "--data", "x.npz"]) == 2
     said = "error: --data x.npz: the network does not classify, so there is nothing to count; leave it out"
     assert capsys.readouterr().err.splitlines()[-1] == said

@@ -13,9 +13,10 @@ import torch
 
 from tcja_deploy.report.plots import SHADES
 from tcja_runtime.backends.probe import onnxruntime_probes
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 
 from ... import networks
+from ...described import described
 from ...pictures import decoded
 
 SIDE, STEPS = 64, 5
@@ -236,7 +237,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     monkeypatch.setattr("tcja_deploy.run.classify.batch_size", lambda *_: 2)
     manifest = Bundle.open(bundle).manifest
     contract = dataclasses.replace(manifest.input, polarity=polarity)
-    write_manifest(bundle, dataclasses.replace(manifest, input=contract))
+    described(bundle, input=contract)
     page = tmp_path / "seen.html"
     code, _, err = run("run", bundle, folder, "--picture", page)
     assert code == 0, err
@@ -354,8 +355,7 @@ def test_a_part_of_a_larger_camera_is_taken_by_all_commands(run, tmp_path):
 def test_the_rule_for_labels_is_stored(run, bundle, tmp_path):
     for name in ("0", "1", "2"):
         write(tmp_path / "set" / name / "a.bin", drawn(int(name)))
-    manifest = Bundle.open(bundle).manifest
-    write_manifest(bundle, dataclasses.replace(manifest, classes=[f"x{i}" for i in range(3)], labels="text-order"))
+    described(bundle, classes=[f"x{i}" for i in range(3)], labels="text-order")
     (tmp_path / "set" / "2").rename(tmp_path / "set" / "c")
     (tmp_path / "set" / "notes.txt").touch()
 
