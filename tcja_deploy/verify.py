@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from tcja_deploy import consistency
 from tcja_deploy.budget import batch_size, fewer_windows, large_batch, quick_runs
 from tcja_deploy.console import Progress, silent
-from tcja_deploy.parity import anytime, consistency, stepwise, verdict
+from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
-from tcja_deploy.parity.compare import compare, with_statistics
+from tcja_deploy.parity.compare import compare, with_earlier_agreement, with_statistics
 from tcja_deploy.parity.engine import engine_output, engine_parity
 from tcja_deploy.parity.failures import Failure
 from tcja_runtime.backends import onnxruntime, select
@@ -267,7 +268,7 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     parity = with_statistics(found.parity, agreement(evidence.original, predictions))
     return dataclasses.replace(
         proof,
-        parity=consistency.with_earlier_agreement(parity, manifest.parity),
+        parity=with_earlier_agreement(parity, manifest.parity),
         predictions=predictions,
         curves=anytime.curves(classifier.name, predictions),
     )

@@ -33,7 +33,7 @@ TESTED_THROUGH = {
     "deploy/cli/test_stream": "stream.output stream.results stream.runner stream.single_window",
     "deploy/export/test_user_models": "export.certify",
     "deploy/parity/test_compare": "budget parity.checks parity.failures parity.judge parity.verdict",
-    "deploy/parity/test_consistency": "bundle.metadata",
+    "deploy/test_consistency": "bundle.metadata",
     "deploy/parity/test_mutations": "parity.bisect parity.diagnose",
     "deploy/report/test_page": (
         "report.anytime report.behaviour report.comparison report.description report.html report.network_profile "

@@ -24,11 +24,15 @@ from tcja_deploy.parity.checks import (
 from tcja_deploy.parity.failures import RANDOM, Failure, Failures
 from tcja_deploy.parity.verdict import LayerParity, Parity
 from tcja_runtime.backends.probe import Probe
+from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.errors import BadInput, ParityNotMet
-from tcja_runtime.evidence.agreement import Agreement
+from tcja_runtime.evidence.agreement import Agreement, hypergeometric
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Recording, Values
+
+CHANCE = 1e-4
+"""The p value below which a lower agreement than at export is not chance: 4 instead of 16 of 16 windows is below it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +124,29 @@ def with_statistics(parity: Parity, statistics: Agreement | None) -> Parity:
         )
         failures = [*failures, Failure(kind="accuracy", text=text, model=parity.model)]
     return dataclasses.replace(parity, statistics=statistics, failures=failures)
+
+
+def with_earlier_agreement(parity: Parity, earlier: ParitySummary) -> Parity:
+    """Return the same parity, which fails if the network agrees with the trained one less often than at export.
+
+    Args:
+        parity: the comparison, with statistics.
+        earlier: the comparison of the export.
+    """
+    then = next((each.get("statistics") or {} for each in earlier.backends), {})
+    before, of = then.get("same_class"), then.get("paired")
+    now = parity.statistics
+    if not now or not now.paired or type(before) is not int or type(of) is not int or not 0 <= before <= of:
+        return parity
+    p = hypergeometric(now.same_class, now.paired, before, of)
+    if p >= CHANCE:
+        return parity
+    text = (
+        f"free-running, {now.same_class:,} of {now.paired:,} windows get the class of the trained network, and at "
+        f"export {before:,} of {of:,} did; chance does not explain this (p = {p:.1g})"
+    )
+    failure = Failure(kind="accuracy", text=text, model=parity.model)
+    return dataclasses.replace(parity, failures=[*parity.failures, failure])
 
 
 def _check_stimuli(

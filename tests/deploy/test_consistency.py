@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tcja_deploy.parity import consistency
+from tcja_deploy.parity.compare import with_earlier_agreement
 from tcja_deploy.parity.verdict import Parity
 from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
@@ -162,6 +162,6 @@ def agreed(same: int, of: int) -> Parity:
 )
 def test_the_agreement_with_the_golden_answers_is_that_of_the_export(now, then, met):
     earlier = ParitySummary(reference="x", backends=[{"statistics": {"same_class": then[0], "paired": then[1]}}])
-    found = consistency.with_earlier_agreement(agreed(*now), earlier)
+    found = with_earlier_agreement(agreed(*now), earlier)
     assert (not found.failures) == met
     assert met or f"{now[0]} of {now[1]} windows get the class of the trained network" in found.failures[0].text

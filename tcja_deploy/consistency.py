@@ -9,7 +9,6 @@ or damaged, and its golden vectors prove nothing:
     predictions     in fp32, the stored classes are those of the stored outputs
     labels, source  the labels and the origin of the windows are those of which the manifest tells the accuracy
     summary         the parity in the manifest is that of parity.json
-    agreement       the network classifies the windows as the trained network about as often as it did at export
 
 What a changed bundle may not contradict, because all of it was changed, is not found: only its origin tells that.
 """
@@ -23,22 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from tcja_deploy.parity.failures import RANGE, Failure
-from tcja_deploy.parity.verdict import Parity
 from tcja_runtime import records
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
-from tcja_runtime.evidence.agreement import hypergeometric
 from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.input_range import RANGE
 from tcja_runtime.evidence.predictions import TOP, likeliest
 from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32, membranes_within
 from tcja_runtime.evidence.trace import Reference, Values
 
-CHANCE = 1e-4
-"""The p value below which a lower agreement than at export is not chance: 4 instead of 16 of 16 windows is below it."""
 _WIDEST = {"fp32": 0.25, "fp16": 4.0, "int8": 0.25}
 """The largest rounding bound of a signal, as a share of the signal's largest value and of the threshold, by precision.
 
@@ -68,29 +63,6 @@ def check(vectors: Golden, manifest: Manifest, path: Path) -> None:
     found = next(_contradictions(vectors, manifest, path), None)
     if found:
         raise BadInput(f"{path} contradicts itself: {found}; export the bundle again")
-
-
-def with_earlier_agreement(parity: Parity, earlier: ParitySummary) -> Parity:
-    """Return the same parity, which fails if the network agrees with the trained one less often than at export.
-
-    Args:
-        parity: the comparison, with statistics.
-        earlier: the comparison of the export.
-    """
-    then = next((each.get("statistics") or {} for each in earlier.backends), {})
-    before, of = then.get("same_class"), then.get("paired")
-    now = parity.statistics
-    if not now or not now.paired or type(before) is not int or type(of) is not int or not 0 <= before <= of:
-        return parity
-    p = hypergeometric(now.same_class, now.paired, before, of)
-    if p >= CHANCE:
-        return parity
-    text = (
-        f"free-running, {now.same_class:,} of {now.paired:,} windows get the class of the trained network, and at "
-        f"export {before:,} of {of:,} did; chance does not explain this (p = {p:.1g})"
-    )
-    failure = Failure(kind="accuracy", text=text, model=parity.model)
-    return dataclasses.replace(parity, failures=[*parity.failures, failure])
 
 
 def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
