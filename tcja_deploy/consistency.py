@@ -150,7 +150,7 @@ def _wrong_bounds(vectors: Golden, manifest: Manifest) -> Iterator[str]:
                 yield f"a rounding bound of {name} is {bounds.max():.2g}, and its values are at most {largest:.2g}"
     everything = vectors.reference(slice(None))
     for layer in manifest.layers:
-        stored, found = everything.undecided[layer.name], _undecided(everything, manifest, layer.name)
+        stored, found = everything.undecided[layer.name], undecided(everything, manifest, layer.name)
         if (stored != found).any():
             yield (
                 f"{stored.sum():,} neurons of {layer.name} are said to be undecided, and by their rounding bounds "
@@ -158,8 +158,14 @@ def _wrong_bounds(vectors: Golden, manifest: Manifest) -> Iterator[str]:
             )
 
 
-def _undecided(reference: Reference, manifest: Manifest, name: str) -> Any:
-    """Return the numbers of undecided neurons of a layer that follow from the recorded bounds, int64 [N, T]."""
+def undecided(reference: Reference, manifest: Manifest, name: str) -> Any:
+    """Return the numbers of undecided neurons that follow from the recorded bounds, int64 [N, T].
+
+    Args:
+        reference: the results of the reference for N windows, with the spikes.
+        manifest: the manifest of the bundle.
+        name: the name of the layer.
+    """
     neuron = next(layer.neuron for layer in manifest.layers if layer.name == name)
     witnesses = reference.witnesses[name]
     fired = witnesses.of(reference.spikes[name])
