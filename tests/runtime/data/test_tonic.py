@@ -56,8 +56,8 @@ def test_the_rest_is_left_out_and_said():
     for rule, steps, remark in (
         ("time-bins", 2, "the events after the last frame are left out, as `split` time-bins does"),
         ("event-bins", 3, "the events after the last frame are left out, as `split` event-bins does"),
-        ("time-window:20us", 2, "1 frames of 20 us after the last whole window are left out"),
-        ("event-count:2", 3, "1 frames of 2 events after the last whole window are left out"),
+        ("time-window:20us", 2, "1 frame of 20 us after the last whole window is left out"),
+        ("event-count:2", 3, "1 frame of 2 events after the last whole window is left out"),
     ):
         taken = InputContract.frames(steps, ROWS, COLUMNS).cut_by(rule)
         done = integrate(InMemory(at_times([0, 1, 2, 50, 51, 99, 100, 101]), 3), taken)
@@ -123,7 +123,7 @@ def test_frames_are_tonics(tonic, case, size):
             wanted = tonic.ToFrame((COLUMNS, ROWS, 2), **{parameter: steps})(structured(events))
             if not wanted.any():
                 with pytest.raises(
-                    BadInput, match=f"are too few for {steps} frames, and `split` {rule} would leave all"
+                    BadInput, match=f"(are|is) too few for {steps} frames, and `split` {rule} would leave all"
                 ):
                     frames(events, rule, steps, size)
             else:
