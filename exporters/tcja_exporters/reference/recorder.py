@@ -237,11 +237,13 @@ def with_weights(network: nn.Module, weights: Sequence[Weight], values: Mapping[
     for weight in weights:
         value = values[weight.tensor]
         _assign(changed, weight.parameter, np.ascontiguousarray(value.T) if weight.transposed else value)
+        module: Any = changed.get_submodule(weight.module)
         bias = None if weight.bias is None else values[weight.bias]
         if bias is not None and weight.bias_parameter:
             _assign(changed, weight.bias_parameter, bias)
-        elif bias is not None and bias.any():
-            changed.get_submodule(weight.module).bias = nn.Parameter(torch.from_numpy(bias))
+        elif bias is not None and (bias.any() or getattr(module, "bias", None) is not None):
+            # A network of a lower precision has such a bias already; it must not stay where the new bias is 0.
+            module.bias = nn.Parameter(torch.from_numpy(bias))
         if weight.norm:
             _assign_identity(changed, weight.norm)
     return changed
