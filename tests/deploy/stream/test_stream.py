@@ -292,7 +292,7 @@ def test_a_rate_is_limited(bundle, events):
     for wrong, said in (
         ({"max_rate": 5}, "`max_rate` needs `window`: a source that is one window is always read whole"),
         ({"seconds": 0.0}, "`seconds` 0 must be above 0"),
-        ({"seconds": float("nan")}, "`seconds` nan must be above 0"),
+        ({"seconds": float("nan")}, "`seconds` is NaN, and must be a finite number"),
     ):
         with pytest.raises(BadInput, match=said):
             streaming(bundle, Fed(events), **wrong)
