@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from rich import box
 from rich import progress as rich_progress
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tcja_runtime.files.text import shown
+from tcja_runtime.files.text import one_line, shown
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
@@ -34,7 +35,15 @@ codecs.register_error(REPLACED, _replaced)
 Made = TypeVar("Made")
 
 
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\n")}
+
+
 class _Console(Console):
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render without the control characters of texts, which may come from a file and would drive the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(segment.text.translate(_CONTROLS), segment.style)
+
     def on_broken_pipe(self) -> None:
         """Stop printing if the reader of a pipe ends, as in `| head`. The work goes on and gives the exit code."""
         self.quiet = True
@@ -124,7 +133,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(Text(self.worded(text)), soft_wrap=True)
+        self._console.print(Text(one_line(self.worded(text))), soft_wrap=True)
 
     @contextlib.contextmanager
     def _shown(

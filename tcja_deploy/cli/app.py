@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +32,7 @@ from tcja_deploy.cli.verify import verify
 from tcja_deploy.console import REPLACED, err, out
 from tcja_deploy.packages import producer
 from tcja_runtime.errors import BAD_USAGE, BUG, INTERRUPTED, user_error
-from tcja_runtime.files.text import shown
+from tcja_runtime.files.text import one_line
 
 app = typer.Typer(
     help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
@@ -77,9 +81,28 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the arguments of the command line; None takes the arguments of this process.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the caller has it ignored
+        signal.signal(signal.SIGINT, _interrupting())
     code = run(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would print a traceback of Python's own end
     sys.exit(code)
+
+
+_CLEARING_SECONDS = 5.0
+"""The time in which a second Ctrl-C is not answered, so that what was begun is removed undisturbed."""
+
+
+def _interrupting() -> Callable[[int, FrameType | None], None]:
+    """Return a handler of Ctrl-C: the first one ends the work, further ones of the same moment do nothing."""
+    latest = -math.inf
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal latest
+        if time.monotonic() - latest > _CLEARING_SECONDS:
+            latest = time.monotonic()
+            raise KeyboardInterrupt
+
+    return handle
 
 
 def run(arguments: list[str]) -> int:
@@ -129,7 +152,7 @@ def _usage(error: Any) -> str:
 def _failed(message: str, code: int, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         traceback.print_exc()
-    line = "".join(c if c.isprintable() else " " for c in f"error: {flagged(shown(message))}")
+    line = one_line(f"error: {flagged(message)}")
     with contextlib.suppress(OSError):  # if stderr cannot be written, the exit code still reports the error
         err.print(line, soft_wrap=True)
     return code

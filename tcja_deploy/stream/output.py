@@ -13,6 +13,7 @@ from rich.console import Console
 from tcja_deploy.formatting import amount, standing_out, windows
 from tcja_deploy.stream.results import Summary, WindowPrediction
 from tcja_runtime.counting import agree, counted
+from tcja_runtime.files.text import one_line
 
 _FACTS = (
     "window",
@@ -121,7 +122,7 @@ def milliseconds(seconds: float) -> str:
 
 def summary_text(summary: Summary) -> str:
     """Return the summary of a stream as a few lines of text."""
-    source = "".join(c if c.isprintable() else "?" for c in summary.source)
+    source = one_line(summary.source)
     lines = [
         f"{source}: {windows(summary.windows)} of {counted(summary.events, 'event')} in {summary.seconds:.1f} s, "
         f"{amount(summary.rate, 'events a second')}; {_ENDS.get(summary.ended or '', 'it has not ended')}.",

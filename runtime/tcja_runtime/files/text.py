@@ -18,6 +18,11 @@ def shown(text: str) -> str:
     return _HALF.sub("\N{REPLACEMENT CHARACTER}", _BYTE.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text))
 
 
+def one_line(text: str) -> str:
+    """Returns a text that a terminal prints in one line (`shown`): a space for each control character or line end."""
+    return "".join(character if character.isprintable() else " " for character in shown(text))
+
+
 def all_shown(value: Any) -> Any:
     """Returns a value of JSON whose texts can be printed (`shown`)."""
     if isinstance(value, dict):

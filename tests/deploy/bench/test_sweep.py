@@ -76,7 +76,7 @@ def test_a_case_that_ends_in_its_own_process_is_an_error(run, bundle, monkeypatc
     monkeypatch.setattr(benchmark.sys, "executable", "/bin/false")
     code, _, err = run("bench", bundle, "--backend", "onnxruntime", "--canonical", *BRIEF)
     assert code == 3
-    said = "error: onnxruntime cannot run 1 windows at a time in a process of its own: it ended with 1"
+    said = "error: onnxruntime cannot run 1 window at a time in a process of its own: it ended with 1"
     assert err.splitlines()[-1] == said
 
 

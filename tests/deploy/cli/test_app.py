@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Group
+from rich.text import Text
 
 from tcja_deploy import packages
+from tcja_deploy.console import empty_table, out
 
 
 @pytest.mark.parametrize(
@@ -108,9 +111,18 @@ def test_a_terminal_without_unicode(bundle):
 
 def test_control_characters_of_a_name_are_not_printed(run, tmp_path):
     torch.save({"a\n\033[31mb": torch.zeros(1)}, tmp_path / "a.pth")
-    code, _, err = run("inspect", tmp_path / "a.pth")
-    assert code == 2
-    assert err.splitlines()[-1].endswith("its keys begin a  [31mb")
+    _, out, err = run("inspect", tmp_path / "a.pth")
+    assert "its keys begin a  [31mb" in err
+    assert "\033" not in out + err
+
+
+def test_control_characters_of_any_text_are_not_printed(capsys):
+    table = empty_table("a\033[31m", ["b\x9b1m"])
+    table.add_row("c\033]0;d\a")
+    out.print(Group(table, Text("e\033[2J")))
+    printed = capsys.readouterr().out
+    assert not set(printed) & {"\033", "\x9b", "\a"}
+    assert all(part in printed for part in ("a[31m", "b1m", "c]0;d", "e[2J"))
 
 
 def test_verbose_shows_the_traceback(run, tmp_path):

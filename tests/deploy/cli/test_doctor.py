@@ -4,6 +4,8 @@ import json
 
 import torch
 
+from tcja_deploy.packages import EXTRAS
+
 
 def test_doctor(run):
     code, out, _ = run("doctor", "--json")
@@ -17,7 +19,7 @@ def test_doctor(run):
 
 
 def test_doctor_says_what_to_install(run, monkeypatch):
-    monkeypatch.setattr("tcja_deploy.doctor._EXPORT", ("torch", "no-such-package"))
+    monkeypatch.setitem(EXTRAS, "export", ("torch", "no-such-package"))
     lines = [line.strip() for line in run("doctor")[1].splitlines()]
     at = lines.index("no   export checkpoints: no-such-package not installed")
     assert lines[at + 1] == "pip install 'tcja-deploy[export]'"

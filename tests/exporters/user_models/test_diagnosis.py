@@ -187,7 +187,7 @@ MODE = (
         (MissingPart, FAILS + "AttributeError: 'MissingPart' object has no attribute 'head'{at}$"),
         (OwnCheck, FAILS + "ValueError: I want colours{at}$"),
         (WrongSize, SHAPE + "RuntimeError: mat1 and mat2 shapes .*{at}; see `shape` and `layout`$"),
-        (ForgottenMode, f"'n1' runs for 1 time steps, not 4; {MODE}, 'm'\\) in the factory, or give `layout` step$"),
+        (ForgottenMode, f"'n1' runs for 1 time step, not 4; {MODE}, 'm'\\) in the factory, or give `layout` step$"),
         (ForgottenModeOfLayers, SHAPE + "RuntimeError: Expected 3D .*{at}; 'n1', 'n2', 'conv' of SpikingJelly in step"),
         (Dropping, RANDOM),
         (Training, RANDOM),

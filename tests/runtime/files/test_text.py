@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tcja_runtime.files.text import all_shown, shown
+from tcja_runtime.files.text import all_shown, one_line, shown
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_half_a_character_of_json():
 def test_all_texts_of_a_value():
     odd = os.fsdecode(b"\xfc")
     assert all_shown({odd: [odd, (1, odd)], "n": None}) == {"\\xfc": ["\\xfc", [1, "\\xfc"]], "n": None}
+
+
+def test_a_text_in_one_line_drives_no_terminal():
+    assert one_line("a\n\033[31mb\x9bc\udcfc\u202ed") == "a  [31mb c\\xfc d"
