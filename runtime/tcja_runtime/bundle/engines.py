@@ -61,7 +61,7 @@ class Engine:
 
     @property
     def name(self) -> str:
-        """The name of the engine: what it is, such as "orin-sm87-trt10.3.0-fp16-b1-1-8". Older names are shorter."""
+        """The name of the engine: what it is, such as "orin-sm87-trt10.3.0-fp16"."""
         return self.folder.name
 
     @property

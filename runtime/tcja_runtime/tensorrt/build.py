@@ -127,9 +127,10 @@ class BuildRequest:
     options: BuildOptions = BuildOptions()
 
     def engine_name(self, device: str, version: str, precision: str) -> str:
-        """Returns the name of the engine: what distinguishes it from other engines of a bundle.
+        """Returns the name of the engine: the device, TensorRT, the precision, and the options other than the defaults.
 
-        Example: "orin-sm87-trt10.3.0-fp16-b1-1-8", with the smallest, the tuned and the largest batch size at the end.
+        Examples: "orin-sm87-trt10.3.0-fp16", and "orin-sm87-trt10.3.0-fp16-b1-4-16-plugin", with the smallest, the
+        tuned and the largest batch size.
 
         Args:
             device: the device that the engine is for (`EngineInfo.device`).
@@ -140,11 +141,12 @@ class BuildRequest:
         options, sizes = self.options, dataclasses.astuple(self.options.batch)
         batch = "-".join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))
         kinds = [
+            *([f"b{batch}"] if options.batch != BuildOptions().batch else []),
             *([options.hardware] if options.hardware else []),
             *(["version-compatible"] if options.version_compatible else []),
             *(["plugin"] if options.plugin else []),
         ]
-        return "-".join([device, f"{library}{version}", precision, f"b{batch}", *kinds])
+        return "-".join([device, f"{library}{version}", precision, *kinds])
 
     def to_json(self) -> str:
         """Returns the request as JSON, for the child process."""

@@ -239,11 +239,12 @@ def test_the_builder_dies_with_its_parent(tmp_path):
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        ({}, "orin-sm87-trt10.3.0-fp16-b1-1-8"),
+        ({}, "orin-sm87-trt10.3.0-fp16"),
         ({"batch": Batch(1, 1, 1)}, "orin-sm87-trt10.3.0-fp16-b1"),
+        ({"batch": Batch(1, 4, 16)}, "orin-sm87-trt10.3.0-fp16-b1-4-16"),
         ({"batch": Batch(4, 4, 4), "plugin": True}, "orin-sm87-trt10.3.0-fp16-b4-plugin"),
-        ({"hardware": "ampere-plus"}, "orin-sm87-trt10.3.0-fp16-b1-1-8-ampere-plus"),
-        ({"version_compatible": True}, "orin-sm87-trt10.3.0-fp16-b1-1-8-version-compatible"),
+        ({"hardware": "ampere-plus"}, "orin-sm87-trt10.3.0-fp16-ampere-plus"),
+        ({"version_compatible": True}, "orin-sm87-trt10.3.0-fp16-version-compatible"),
     ],
 )
 def test_an_engine_is_named_by_what_it_is(options, name):
