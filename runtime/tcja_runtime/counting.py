@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_PLURALS = {"class": "classes", "batch": "batches"}
+_PLURALS = {"class": "classes", "batch": "batches", "entry": "entries"}
 
 
 def counted(n: int, noun: str) -> str:

@@ -165,7 +165,7 @@ def _of_system(error: OSError, path: Path | None) -> TcjaError:
     if error.errno == errno.ENOENT and not in_a_folder():
         return BadInput(REMOVED)
     if named is None:
-        return BadInput(f"the output cannot be written: {reason}")
+        return BadInput(f"the system refuses an operation: {reason}")
     return BadInput(f"{named} cannot be read or written: {reason}")
 
 

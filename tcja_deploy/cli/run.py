@@ -79,7 +79,7 @@ def run_(
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
     if picture is not None:
-        staging.check_new_file(picture, "--picture", ".html")
+        staging.check_new_page(picture, "--picture")
     how = RunOptions(
         backend=backend.value,
         trust_engine=trust_engine,

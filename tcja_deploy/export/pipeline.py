@@ -50,7 +50,7 @@ from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.windows import Windows, random_windows
 from tcja_runtime.errors import BadInput, ParityNotMet, check_choice
 from tcja_runtime.evidence import golden
-from tcja_runtime.files.staging import check_new_file, staged, write_new_file
+from tcja_runtime.files.staging import check_new_page, staged, write_new_file
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 from tcja_runtime.records import argument
 from tcja_runtime.tensorrt.build import BuildOptions
@@ -316,7 +316,7 @@ def _check_options(request: ExportRequest) -> None:
         return
     if request.out.absolute() in (request.report.absolute(), *request.report.absolute().parents):
         raise BadInput(f"`report` {request.report} is the path of the bundle, or is in it; choose another file")
-    check_new_file(request.report, "`report`", ".html")
+    check_new_page(request.report, "`report`")
 
 
 def _check_used(exported: Exported, signature: NetworkSignature) -> None:

@@ -163,7 +163,7 @@ def open_runner(
 def _opened(bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress) -> Runner:
     """Load a bundle's network (`open_runner`)."""
     manifest = bundle.manifest
-    one_by_one = window is not None and (window.unit == "events" or manifest.input.split != "number")
+    one_by_one = window is not None and (window.unit == "events" or not manifest.input.cut.by_events)
     stepwise, overlapping = one_by_one and bool(manifest.streaming), window.overlap if window else 1
     if stepwise and (backend in PROVIDERS or (backend == AUTO and not engines(bundle, trust_engine=trust_engine))):
         return StepwiseRunner.open(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)

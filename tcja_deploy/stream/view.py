@@ -23,7 +23,7 @@ from tcja_deploy.formatting import amount
 from tcja_deploy.stream.output import PLAIN, Lines, milliseconds, remarks
 from tcja_deploy.stream.results import WindowPrediction
 from tcja_deploy.stream.stream import Stream
-from tcja_runtime.counting import counted
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.data.camera import cropped
 from tcja_runtime.events import Events
 
@@ -156,16 +156,16 @@ class View:
         held = f"queue {100 * stream.buffer.held / stream.buffer.limit:.0f} %"
         counts = stream.summary()
         troubles = [
-            f"{getattr(counts, name):,} {words}"
-            for name, words in (
-                ("dropped", "dropped"),
-                ("late", "late"),
-                ("thinned", "beyond --max-rate"),
-                ("silent", "silent windows"),
-                ("damaged", "damaged"),
-                ("lost", "lost"),
+            f"{n:,} {words}"
+            for n, words in (
+                (counts.dropped, "dropped"),
+                (counts.late, "late"),
+                (counts.thinned, "beyond --max-rate"),
+                (counts.silent, agree(counts.silent, "silent window", "silent windows")),
+                (counts.damaged, "damaged"),
+                (counts.lost, "lost"),
             )
-            if getattr(counts, name)
+            if n
         ]
         warnings = stream.warnings[-1:]
         return [

@@ -14,6 +14,7 @@ from tcja_runtime.counting import agree, counted
         (1, "class", "1 class"),
         (2, "class", "2 classes"),
         (3, "rare class", "3 rare classes"),
+        (2, "entry", "2 entries"),
     ],
 )
 def test_a_number_and_its_noun_agree(n, noun, text):

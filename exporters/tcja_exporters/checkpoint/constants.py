@@ -65,7 +65,8 @@ def check_module(saved: nn.Module, network: nn.Module, path: Path) -> list[str]:
     """Compare the attributes of the layers of a saved module with those of the network's layers of the same name.
 
     Returns:
-        A line on the layers whose classes differ, and one on the attributes of the user's own classes that differ.
+        Up to three lines: on the layers whose classes differ, on those that only one of the two has, and on the
+        attributes of the user's own classes that differ.
 
     Raises:
         BadInput: an attribute of one of torch's layers differs, such as the stride of a convolution.

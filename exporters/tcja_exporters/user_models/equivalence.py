@@ -289,9 +289,8 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
     wrong = (fired.bool().numpy() != fire(spec, current.numpy())).reshape(len(current), -1).any(axis=1)
     if wrong.any():
         raise ParityNotMet(
-            f"'{name}' does not follow the equations of its constants ({known.library}: {spec.charge_rule}, "
-            f"{spec.fire_rule}, reset {spec.reset_rule}): run without the network, in float64, its first other spikes "
-            f"are at time step {int(wrong.argmax()) + 1}"
+            f"'{name}' does not follow the equations of its constants ({known.library}: {spec.rules}): "
+            f"run without the network, in float64, its first other spikes are at time step {int(wrong.argmax()) + 1}"
         )
 
 

@@ -40,6 +40,7 @@ _CAUSES = {
     "mean": "are the values scaled, and recordings cut, as the network expects",
     "filled": "are recordings of the same kind",
 }
+_OTHERS = {"off": "polarity off", "on": "polarity on"}
 
 Figures = npt.NDArray[np.float64]
 
@@ -215,11 +216,12 @@ def _log(values: Any) -> Any:
 
 
 def _spoken(name: str) -> str:
-    kind, _, channel = name.partition(" ")
-    if kind == "mean":
-        return f"the mean value {channel}"
+    words = name.split()
+    kind, channel = words[0], words[-1]
+    where = f"in channel {channel}" if channel.isdecimal() else f"of {_OTHERS.get(channel, channel)}"
     return {
-        "filled": f"the share of {channel} values that are not 0",
+        "mean": f"the mean value {where}",
+        "filled": f"the share of values {where} that are not 0",
         "largest": "the largest value",
         "balance": "the mean of the second polarity, as a multiple of that of the first,",
         "unevenness": "the deviation of the events of a frame, as a share of their mean,",

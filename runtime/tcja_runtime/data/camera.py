@@ -146,7 +146,8 @@ def check_camera(contract: InputContract, camera: tuple[int, int] | None, title:
         raise BadInput(f"{title} is of a camera of {_size(camera)} pixels; {_remedy(contract)}")
     if camera != wanted:
         return (
-            f"recorded with {_size(camera)} pixels; the network takes {_size(wanted)}, and all events are within them"
+            f"recorded with {_size(camera)} pixels, fewer than the network's {_size(wanted)}; the rest of the picture "
+            "stays empty"
         )
     return ""
 

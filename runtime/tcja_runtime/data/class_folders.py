@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from tcja_runtime.choices import LABEL_RULES, LabelRule
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import FORMATS, is_recording_folder
 from tcja_runtime.files import kinds
@@ -70,18 +71,15 @@ def data_files(path: Path) -> DataFiles:
         raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(SUFFIXES))}{has}")
     labels = {file.with_name(f"{file.stem}{_LABELS}") for file in found}
     others = {*below} - {*found} - labels
-    return DataFiles(found, _passed_over(path, others, hidden))
+    return DataFiles(found, _not_used(path, others, hidden))
 
 
-def _passed_over(path: Path, others: Collection[Path], hidden: Collection[Path]) -> str:
+def _not_used(path: Path, others: Collection[Path], hidden: Collection[Path]) -> str:
     """The remark on files that are not data files, some of which are hidden; empty if there are none."""
     if not others:
         return ""
-    entries = "1 entry was" if len(others) == 1 else f"{len(others):,} entries were"
-    return (
-        f"{path}: {entries} passed over, as data files are not hidden and have other suffixes: "
-        f"{', '.join(_counts(others, hidden))}"
-    )
+    n = len(others)
+    return f"{path}: {counted(n, 'entry')} {agree(n, 'is', 'are')} not used: {', '.join(_counts(others, hidden))}"
 
 
 def _counts(others: Collection[Path], hidden: Collection[Path]) -> list[str]:
@@ -316,8 +314,8 @@ def _is_number(name: str) -> bool:
 
 def _twice(found: dict[str, int]) -> list[str]:
     """The folders of the first class that has more than one folder; `found` is the class of each folder."""
-    counted = list(found.values())
-    return [folder for folder, at in found.items() if at == next(each for each in counted if counted.count(each) > 1)]
+    classes = list(found.values())
+    return [folder for folder, at in found.items() if at == next(each for each in classes if classes.count(each) > 1)]
 
 
 def _plain(name: str) -> str:

@@ -224,7 +224,7 @@ def remarks(data: Iterable[Data]) -> list[str]:
     Remarks on a recording are known only after all of its windows were read.
     """
     files: dict[str, dict[str, None]] = {}
-    found = [remark for each in data for remark in each.remarks]
+    found = list(dict.fromkeys(remark for each in data for remark in each.remarks))
     for part in (part for each in data for part in each.parts):
         for remark in part.reading.remarks if part.reading else ():
             files.setdefault(remark, {})[str(part.file)] = None

@@ -135,7 +135,7 @@ class RecordedWindows:
 
     @functools.cached_property
     def count(self) -> int:
-        if self.window is None and self.contract.split in ("number", "time"):
+        if self.window is None and self.contract.cut.size is None:  # frames are shares of the recording
             return 1
         return sum(map(len, self._windows()))  # the number of windows is known after a pass over all of them
 
@@ -238,8 +238,7 @@ def _remarks(cutter: Cutter, clock: ContinuousClock, spans: Sequence[Span]) -> l
         )
     short = sum(not span.whole for span in spans)
     if short:
-        plural = f"s, {short:,} of them" if short > 1 else ""
-        remarks.append(f"the recording ends within its last window{plural}")
+        remarks.append(f"the recording ends within its last {agree(short, 'window', counted(short, 'window'))}")
     return remarks
 
 
@@ -253,8 +252,10 @@ def unlike_training(contract: InputContract, window: Window) -> str:
     steps, duration = contract.shape[0], contract.duration
     if duration is None or (window.unit == "us" and window.length // steps == duration):
         return ""
-    frames = spoken(window.length // steps) if window.unit == "us" else counted(window.length // steps, "event")
-    return f"frames have {frames}, and in training they had {spoken(duration)}; `window` {steps * duration}us has these"
+    each = window.length // steps
+    here = f"lasts {spoken(each)}" if window.unit == "us" else f"has {counted(each, 'event')}"
+    then = f"lasted {spoken(duration)} in training"
+    return f"each frame {here} here and {then}; `window` {steps * duration}us restores this"
 
 
 def open_parts(

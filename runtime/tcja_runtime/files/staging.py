@@ -50,23 +50,22 @@ def staged(destination: Path) -> Iterator[Path]:
         sweeper.communicate()
 
 
-def check_new_file(path: Path, option: str, suffix: str) -> None:
-    """Check that a new file can be written. It is called before long work whose result goes into this file.
+def check_new_page(path: Path, option: str) -> None:
+    """Check that a new HTML page can be written. It is called before long work whose result goes into this page.
 
     Folders of the path that do not exist are no error, because `write_new_file` makes them.
 
     Args:
         path: the file.
         option: the name of the option or argument that names the file, for messages.
-        suffix: the suffix that the file must have, with the dot.
 
     Raises:
-        BadInput: the file exists, has another suffix, or cannot be written.
+        BadInput: the file exists, its name does not end with .html, or cannot be written.
     """
     if path.exists():
         raise BadInput(f"{option} {path} exists; choose another file or remove it")
-    if path.suffix.lower() != suffix:
-        raise BadInput(f"{option} {path} must end with {suffix}, as the file is of this kind")
+    if path.suffix.lower() != ".html":
+        raise BadInput(f"{option} {path} must end with .html: it becomes an HTML page")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     trial = path if parent == path.absolute().parent else parent / f".{secrets.token_hex(8)}.trial"
     try:

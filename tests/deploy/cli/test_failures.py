@@ -142,7 +142,7 @@ def test_a_report_that_could_not_be_written_is_known_before_the_work(failed, tmp
     for report, said in (
         ("file/none/report.html", "cannot be written: Not a directory; choose another file"),
         ("a.bundle/report.html", "is the path of the bundle, or is in it; choose another file"),
-        ("report.txt", "must end with .html, as the file is of this kind"),
+        ("report.txt", "must end with .html: it becomes an HTML page"),
     ):
         assert failed("a.pth", "--report", report) == (2, f"error: --report {report} {said}")
 

@@ -25,13 +25,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tcja_deploy.console import Progress
+from tcja_deploy.console import Progress, silent
 from tcja_deploy.stream import runner, single_window
 from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
 
 from ... import networks
@@ -39,6 +40,7 @@ from ...described import described
 from ...streams import atis, cut_by_time, drawn, within
 
 T, SIZE, N = 5, 64, 6000
+CONTRACT = InputContract.frames(T, SIZE, SIZE)
 SECONDS = 0.6
 
 
@@ -311,6 +313,18 @@ def test_windows_of_time_frame_by_frame(run, timed, recording, events, hop, back
     begins = range(begin, last + 1, hop * 1000)
     check(rows, said(timed, [by_time(events, at, 200_000) for at in begins]))
     assert summary["stepwise"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "stepwise"),
+    [("number", False), ("event-bins", False), ("time", True), ("time-bins", True), ("duration:40ms", True)],
+)
+def test_windows_of_time_are_run_whole_if_events_separate_their_frames(timed, rule, stepwise):
+    opened = Bundle.open(timed)
+    cut = dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, input=CONTRACT.cut_by(rule)))
+    for window, expected in ((Window(200_000), stepwise), (Window(2000, "events"), True)):
+        found = runner.open_runner(cut, window, "onnxruntime", trust_engine=False, progress=silent())
+        assert found.stepwise == expected
 
 
 def test_without_a_split_network_windows_are_run_whole(run, timed, recording, events):

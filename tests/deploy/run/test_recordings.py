@@ -271,10 +271,7 @@ def test_a_picture_goes_to_a_page_in_a_folder_that_may_be_new(run, bundle, tmp_p
     file = write(tmp_path / "a.bin", drawn(0))
     code, out, err = run("run", bundle, file, "--picture", tmp_path / "a.txt")
     assert (code, out) == (2, "")
-    assert (
-        err.splitlines()[-1]
-        == f"error: --picture {tmp_path / 'a.txt'} must end with .html, as the file is of this kind"
-    )
+    assert err.splitlines()[-1] == f"error: --picture {tmp_path / 'a.txt'} must end with .html: it becomes an HTML page"
     assert run("run", bundle, file, "--picture", tmp_path / "new" / "folder" / "a.html")[0] == 0
     assert "<html" in (tmp_path / "new" / "folder" / "a.html").read_text()
 
@@ -362,7 +359,7 @@ def test_the_rule_for_labels_is_stored(run, bundle, tmp_path):
     def labels(*arguments: str) -> list[str]:
         code, out, err = run("run", bundle, tmp_path / "set", "--json", *arguments)
         assert code == 0, err
-        assert "1 entry was passed over, as data files are not hidden and have other suffixes: 1 with .txt" in err
+        assert "1 entry is not used: 1 with .txt" in err
         return [row["label"] for row in json.loads(out)["windows"]]
 
     assert labels() == ["x0", "x1", "x2"]

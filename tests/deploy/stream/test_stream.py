@@ -252,7 +252,9 @@ def test_another_camera_ends_the_stream_at_once(bundle, events, window):
         streaming(bundle, late, window=window)
     smaller = Fed(events, before=lambda k: setattr(smaller, "sensor", (64, 63)) if k == 0 else None)
     summary, found = streaming(bundle, smaller, window=window)
-    assert summary.remarks == ["recorded with 63x64 pixels; the network takes 64x64, and all events are within them"]
+    assert summary.remarks == [
+        "recorded with 63x64 pixels, fewer than the network's 64x64; the rest of the picture stays empty"
+    ]
     assert found
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tcja_runtime.bundle.input_statistics import InputStatistics, MeasuredWindows, measured, names
+from tcja_runtime.bundle.input_statistics import InputStatistics, MeasuredWindows, Spread, measured, names
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.windows import InMemoryWindows
 
@@ -67,6 +67,22 @@ def test_other_inputs_are_named(contract, changed, text, n):
     found = proof.unlike(contract, measured(contract, changed(n, 1)))
     assert found.startswith("the inputs are unlike the 24 windows that the network was proven on: ")
     assert found.endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("contract", "name", "said"),
+    [
+        (IMAGES, "mean of 0", "the mean value in channel 0 is"),
+        (IMAGES, "filled 0", "the share of values in channel 0 that are not 0 is"),
+        (EVENTS, "mean of on", "the mean value of polarity on is"),
+        (EVENTS, "filled off", "the share of values of polarity off that are not 0 is"),
+        (InputContract.latents(4, 8), "mean of latents", "the mean value of latents is"),
+    ],
+)
+def test_a_figure_is_named_in_words(contract, name, said):
+    spread = Spread(least=0.0, most=0.0, mean=0.0, deviation=0.0)
+    proof = InputStatistics(windows=24, figures={name: spread})
+    assert said in proof.unlike(contract, np.full((1, len(names(contract))), 9.0))
 
 
 @pytest.mark.parametrize("of_proof", [16, 64])

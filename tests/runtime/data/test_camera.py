@@ -122,7 +122,7 @@ def test_a_camera_that_fits():
     ):
         assert check_camera(contract, camera, "a.raw") == ""
     assert check_camera(FRAMES, (34, 128), "a.raw") == (
-        "recorded with 128x34 pixels; the network takes 128x128, and all events are within them"
+        "recorded with 128x34 pixels, fewer than the network's 128x128; the rest of the picture stays empty"
     )
 
 

@@ -46,13 +46,12 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
         class_folders.data_files(tmp_path)
 
 
-def test_files_that_were_passed_over_are_counted(tmp_path):
+def test_files_that_are_not_used_are_counted(tmp_path):
     made(tmp_path, "a/1.bin", "a/2.bin", "a/1_labels.csv")
     assert class_folders.data_files(tmp_path).remark == ""
     made(tmp_path, "b.txt", "a/c.TXT", "a/3.mp4", "a/README", "a/9_labels.csv", ".git/x.bin", "a/._1.bin", ".git/y.bin")
     assert class_folders.data_files(tmp_path).remark == (
-        f"{tmp_path}: 7 entries were passed over, as data files are not hidden and have other suffixes: 1 with .csv, "
-        "1 with .mp4, 2 with .txt, 1 with no suffix, 2 hidden"
+        f"{tmp_path}: 7 entries are not used: 1 with .csv, 1 with .mp4, 2 with .txt, 1 with no suffix, 2 hidden"
     )
     assert class_folders.data_files(tmp_path / "a" / "1.bin").remark == ""
 

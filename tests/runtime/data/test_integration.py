@@ -234,7 +234,7 @@ def test_times_that_go_back_are_refused_elsewhere(rule, size):
 def test_what_is_unusual_is_remarked():
     done = integrate(InMemory(at_times([1, 2, 3]), sensor=(4, 7)), contract(5, "number"))
     assert done.remarks == [
-        "recorded with 7x4 pixels; the network takes 7x5, and all events are within them",
+        "recorded with 7x4 pixels, fewer than the network's 7x5; the rest of the picture stays empty",
         "3 events are fewer than the 5 frames: all of them are in the last frame",
     ]
     assert integrate(InMemory(drawn(99, 100), sensor=(ROWS, COLUMNS)), contract(5, "number")).remarks == []

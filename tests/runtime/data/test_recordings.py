@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.data import dataset, recordings
+from tcja_runtime.data.camera import View
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import DataOptions
@@ -135,11 +137,15 @@ def test_rules_for_labels_that_do_not_exist_are_refused():
 @pytest.mark.parametrize(
     ("rule", "window", "said"),
     [
-        ("duration:50ms", "400ms", "frames have 100 ms, and in training they had 50 ms; `window` 200000us has these"),
+        (
+            "duration:50ms",
+            "400ms",
+            "each frame lasts 100 ms here and lasted 50 ms in training; `window` 200000us restores this",
+        ),
         (
             "time-window:50ms",
             "100events",
-            "frames have 25 events, and in training they had 50 ms; `window` 200000us has",
+            "each frame has 25 events here and lasted 50 ms in training; `window` 200000us",
         ),
         ("duration:50ms", "200ms", None),
         ("time", "400ms", None),
@@ -151,3 +157,25 @@ def test_windows_with_other_frames_than_in_training_are_remarked(file, rule, win
     remarks = [remark for remark in dataset.remarks([found]) if "in training" in remark]
     assert len(remarks) == (said is not None)
     assert said is None or said in remarks[0]
+
+
+@pytest.mark.parametrize("rule", ["number", "time", "event-bins", "time-bins"])
+def test_a_recording_of_shares_is_one_window_before_it_is_read(file, rule):
+    found = load(file, CONTRACT.cut_by(rule), CLASSES)
+    assert (len(found), found.parts[0].reading) == (1, None)
+    assert len(next(iter(found.batches(9)))) == 1
+    assert found.parts[0].reading
+
+
+@pytest.mark.parametrize(("hop", "said"), [("400ms", "window"), ("100ms", "4 windows")])
+def test_windows_that_the_recording_cuts_short_are_counted(file, hop, said):
+    found = load(file, CONTRACT, CLASSES, DataOptions(window=Window.parse("400ms", hop)))
+    list(found.batches(9))
+    assert f"{file}: the recording ends within its last {said}" in dataset.remarks([found])
+
+
+def test_a_remark_on_all_files_is_said_once(file):
+    cropped = dataclasses.replace(CONTRACT, crop=(0, 0, 64, 64), sensor=(64, 64))
+    other = DataOptions(view=View((1, 1, 64, 64)))
+    found = [load(file, cropped, CLASSES, other) for _ in range(2)]
+    assert len(found[0].remarks) == len([each for each in dataset.remarks(found) if "`crop`" in each]) == 1

@@ -75,6 +75,15 @@ def test_events_in_tonic_s_own_type(tonic, tmp_path, suffix):
     assert array.dtype == np.dtype(writers.DTYPE)
 
 
+def test_a_single_skipped_record_is_named_in_the_singular():
+    found = FORMATS["aedat2"].decoder()
+    found.feed(writers.davis(events_of(346)[:1]))
+    assert found.remarks == (
+        "2 samples of frames and of the motion sensor (APS, IMU) were skipped",
+        "1 external signal was skipped",
+    )
+
+
 @pytest.mark.parametrize("name", [b"DVS128", b"ch.unizh.ini.jaer.chip.retina.DVS128", b"x.Tmpdiff128"])
 def test_a_dvs128_that_the_header_names(name):
     header = b"#!AER-DAT2.0\r\n# AEChip: " + name + b"\r\n"

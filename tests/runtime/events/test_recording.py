@@ -12,6 +12,7 @@ import pytest
 from tcja_deploy import doctor
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.events import FORMATS, Segment, format_of, recording, segments
+from tcja_runtime.machine.versions import OLDEST
 
 from . import writers
 
@@ -191,6 +192,11 @@ def test_without_the_package(tmp_path, monkeypatch):
     (tmp_path / "a.aedat4").write_bytes(writers.aedat4([(1, 2, 3, 1)]))
     with pytest.raises(Unavailable, match=r"is AEDAT 4; the package aedat, .*, is missing: pip install aedat$"):
         recording(tmp_path / "a.aedat4")
+
+
+def test_the_oldest_version_of_each_package_is_known():
+    needed = {package for each in FORMATS.values() for package in (each.package, each.codecs) if package}
+    assert needed and needed <= OLDEST.keys()
 
 
 def test_a_bag_without_the_package(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Header, Records
@@ -56,11 +57,11 @@ class Aedat2:
     @property
     def remarks(self) -> Sequence[str]:
         """Notes on the records that were skipped (`tcja_runtime.events.event.Decoder.remarks`)."""
-        counts = {
-            "samples of frames and of the motion sensor (APS, IMU)": self._samples,
-            "external signals": self._signals,
-        }
-        return tuple(f"{count:,} {what} were skipped" for what, count in counts.items() if count)
+        skipped = (
+            (self._samples, "sample", " of frames and of the motion sensor (APS, IMU)"),
+            (self._signals, "external signal", ""),
+        )
+        return tuple(f"{counted(n, noun)}{of} {agree(n, 'was', 'were')} skipped" for n, noun, of in skipped if n)
 
     def feed(self, data: bytes) -> Events:
         """Returns the events that are complete with the next bytes (`tcja_runtime.events.event.Decoder.feed`)."""

@@ -191,9 +191,9 @@ class _Packets:
         """Notes on the packets that are missing, and on the events that were left out."""
         found = list(self._decoder.remarks) if self._decoder else []
         if self._missing:
-            places = "one place" if self._gaps == 1 else f"{self._gaps:,} places"
             found.append(
-                f"{counted(self._missing, 'packet')} {agree(self._missing, 'is', 'are')} missing in {places}; "
+                f"{counted(self._missing, 'packet')} {agree(self._missing, 'is', 'are')} missing in "
+                f"{counted(self._gaps, 'place')}; "
                 f"{agree(self._missing, 'its', 'their')} events are lost"
             )
         if self._back:

@@ -14,9 +14,6 @@ from tcja_runtime.events.header import Header, sensor_edge
 LARGEST_EDGE = 2**11
 """The most rows or columns of a sensor."""
 
-READ = ("2", "2.1", "3")
-"""The versions of EVT that can be read."""
-
 
 def word_version(header: Header) -> str | None:
     """Returns the version of EVT that a header names: "2", "2.1" or "3"; None if the header names none."""
