@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tcja_runtime.counting import counted
 
@@ -13,7 +13,6 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 FEW = 100
 """The number of things from which a share of them is given as a percentage; a share of fewer is given as counts."""
-_LISTED = 5
 
 
 def windows(n: int) -> str:
@@ -50,13 +49,6 @@ def interval(limits: tuple[float, float]) -> str:
     """Return a confidence interval of a share: ``15.00 % to 85.00 % with 95 % confidence``."""
     low, high = limits
     return f"{percent(low)} to {percent(high)} with 95 % confidence"
-
-
-def listed(names: Iterable[object]) -> str:
-    """Return names with commas, five at most, and the number of the others: ``a, b, c, d, e and 3 more``."""
-    found = list(map(str, names))
-    more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
-    return ", ".join(found[:_LISTED]) + more
 
 
 def amount(value: float, what: str) -> str:

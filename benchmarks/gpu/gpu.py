@@ -43,6 +43,7 @@ from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.backends.onnxruntime import EXACT, OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.errors import first_line
 from tcja_runtime.evidence import golden
 from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.gpu import gpu, gpu_clocks
@@ -300,7 +301,7 @@ def family(asked: argparse.Namespace) -> list[dict[str, Any]]:
             for each in offered:
                 if not isinstance(each, Contestant):
                     name, error = each
-                    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+                    said = first_line(error)
                     rows.append({"name": name, "batch": batch, "error": said[:300]})
             for contestant, taken in zip(able, medians(able, asked.seconds, wait), strict=True):
                 answer = contestant.answer()

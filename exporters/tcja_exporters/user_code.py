@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from tcja_runtime.errors import first_line
+
 _LIBRARIES = ("torch", "numpy", "onnx", "onnxscript", "spikingjelly", "snntorch", "norse")
 _OURS = ("tcja_exporters", "tcja_deploy", "tcja_runtime")
 _INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -45,14 +47,14 @@ def where_traced(stack: str) -> str:
     return _shown([(match["file"], int(match["line"])) for match in _FRAME.finditer(stack)])
 
 
-def first_line(error: BaseException) -> str:
+def kind_and_line(error: BaseException) -> str:
     """Return the type and the first line of the text of an error, such as "ValueError: too small".
 
     Of a long line, it is the first sentence.
     """
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    kind, text = type(error).__name__, first_line(error)
     text = text if len(text) <= _LONG else text.partition(". ")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return kind if text == kind else f"{kind}: {text}"
 
 
 def _shown(frames: Sequence[Frame]) -> str:

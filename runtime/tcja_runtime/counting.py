@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _PLURALS = {"class": "classes", "batch": "batches", "entry": "entries"}
 
 
@@ -16,3 +18,18 @@ def counted(n: int, noun: str) -> str:
 def agree(n: int, one: str, many: str) -> str:
     """Returns the form of a word that agrees with a number of things: `one` for 1, `many` for other numbers."""
     return one if n == 1 else many
+
+
+def listed(items: Iterable[object], most: int = 5, separator: str = ", ") -> str:
+    """Returns the first few items, and the number of the others: ``a, b and 3 more``, or ``a; b; and 3 more``.
+
+    Args:
+        items: the items.
+        most: the largest number of items that are named.
+        separator: the text between two items.
+    """
+    found = list(map(str, items))
+    if len(found) <= most:
+        return separator.join(found)
+    joint = " " if separator == ", " else separator
+    return f"{separator.join(found[:most])}{joint}and {len(found) - most:,} more"

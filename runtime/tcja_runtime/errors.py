@@ -169,6 +169,17 @@ def _of_system(error: OSError, path: Path | None) -> TcjaError:
     return BadInput(f"{named} cannot be read or written: {reason}")
 
 
+def first_line(error: BaseException, text: str | None = None) -> str:
+    """Returns the first line of an error's text that is not blank; the name of the error's class if there is none.
+
+    Args:
+        error: the error.
+        text: the text to take the line from; None for that of the error.
+    """
+    lines = (str(error) if text is None else text).splitlines()
+    return next((line.strip() for line in lines if line.strip()), type(error).__name__)
+
+
 def in_a_folder() -> bool:
     """Whether the current folder of this process exists."""
     try:

@@ -15,7 +15,7 @@ from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, first_line
 from tcja_runtime.files.text import shown
 from tcja_runtime.records import argument, check_arguments
 
@@ -199,7 +199,7 @@ def _onnx(path: Path) -> Facts:
         model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(path)
     except Exception as error:  # the errors of protobuf and of the checker share no base class
-        raise BadInput(f"{path} is not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+        raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
     operators = collections.Counter(f"{node.domain}::{node.op_type}".removeprefix("::") for node in model.graph.node)
 
     def shape(value: onnx.ValueInfoProto) -> str:

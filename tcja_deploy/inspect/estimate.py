@@ -14,7 +14,7 @@ from tcja_exporters.costs.boards import SOURCES, Device
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.counting import counted
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, first_line
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.golden import Golden
 
@@ -134,7 +134,7 @@ def _load(path: Path) -> ModelProto:
     try:
         return onnx.load(path, load_external_data=False)
     except Exception as error:  # the errors of protobuf have no base class of their own
-        raise BadInput(f"{path} is not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+        raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
 
 
 def _export(path: Path, options: CheckpointOptions) -> ModelProto:

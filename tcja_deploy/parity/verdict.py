@@ -40,6 +40,7 @@ from typing import Any
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.failures import Failure
 from tcja_runtime.bundle.parity_summary import ParitySummary
+from tcja_runtime.counting import listed
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.anytime import Curve
 
@@ -348,8 +349,7 @@ class Report:
     @property
     def why_not(self) -> str:
         """The first few failures, and the number of the others, in one line."""
-        shown, more = self.failures[:_SHOWN], len(self.failures) - _SHOWN
-        return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+        return listed(self.failures, _SHOWN, "; ")
 
     @property
     def met(self) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tcja_deploy.formatting import FEW, interval, listed, part, share_of, windows
+from tcja_deploy.formatting import FEW, interval, part, share_of, windows
 from tcja_deploy.parity.failures import EXACT
-from tcja_runtime.counting import agree, counted
+from tcja_runtime.counting import agree, counted, listed
 
 if TYPE_CHECKING:
     from tcja_deploy.parity.verdict import OutputParity, Parity, Report, StepwiseParity

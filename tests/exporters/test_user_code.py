@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tcja_exporters.user_code import first_line, where, where_now, where_traced
+from tcja_exporters.user_code import kind_and_line, where, where_now, where_traced
 
 MODULE = """\
 import torch
@@ -86,7 +86,7 @@ def test_a_syntax_error_has_its_line_in_its_text(tmp_path, monkeypatch):
     with pytest.raises(SyntaxError) as caught:
         importlib.import_module("broken_module")
     assert where(caught.value) == ""
-    assert first_line(caught.value) == "SyntaxError: '(' was never closed (broken_module.py, line 1)"
+    assert kind_and_line(caught.value) == "SyntaxError: '(' was never closed (broken_module.py, line 1)"
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_a_syntax_error_has_its_line_in_its_text(tmp_path, monkeypatch):
     ],
 )
 def test_the_first_line_of_an_error(error, text):
-    assert first_line(error) == text
+    assert kind_and_line(error) == text

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcja_runtime.counting import agree, counted
+from tcja_runtime.counting import agree, counted, listed
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,18 @@ def test_a_number_and_its_noun_agree(n, noun, text):
 
 def test_a_verb_agrees_with_a_number():
     assert [agree(n, "is", "are") for n in (0, 1, 2)] == ["are", "is", "are"]
+
+
+@pytest.mark.parametrize(
+    ("n", "separator", "text"),
+    [
+        (0, ", ", ""),
+        (2, ", ", "0, 1"),
+        (3, ", ", "0, 1 and 1 more"),
+        (1002, ", ", "0, 1 and 1,000 more"),
+        (2, "; ", "0; 1"),
+        (4, "; ", "0; 1; and 2 more"),
+    ],
+)
+def test_the_first_of_many_are_listed(n, separator, text):
+    assert listed(range(n), 2, separator) == text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tcja_runtime.errors import BadInput, Unavailable, user_error
+from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
 
 
 def os_error(number: int, name: str | None = None) -> OSError:
@@ -78,3 +78,17 @@ def test_a_current_folder_that_was_removed(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         Path("a").absolute()
     assert str(user_error(caught.value)) == "the current folder was removed; change to another folder"
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "line"),
+    [
+        (ValueError("too small\nsee below"), None, "too small"),
+        (ValueError("\n  \n  too small \n"), None, "too small"),
+        (EOFError(), None, "EOFError"),
+        (KeyError("x"), "said\nthere", "said"),
+        (KeyError("x"), "", "KeyError"),
+    ],
+)
+def test_the_first_line_of_an_error(error, text, line):
+    assert first_line(error, text) == line

@@ -17,6 +17,8 @@ from tcja_exporters.checkpoint import keys
 from tcja_exporters.libraries import recognise
 from tcja_exporters.libraries.recognition import class_name
 from tcja_exporters.modules.neurons import Neuron
+from tcja_exporters.user_code import kind_and_line
+from tcja_runtime.counting import listed
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 
@@ -194,8 +196,8 @@ def _specs(model: nn.Module) -> dict[str, NeuronSpec]:
             raise
         except Exception as error:  # a module that another version saved may lack anything
             raise BadInput(
-                f"the constants of the neuron '{name}' ({class_name(module)}) cannot be read ({type(error).__name__}: "
-                f"{next(iter(str(error).splitlines()), '')}); save the state_dict alone"
+                f"the constants of the neuron '{name}' ({class_name(module)}) cannot be read ({kind_and_line(error)}); "
+                "save the state_dict alone"
             ) from error
         if known is not None:
             found[name] = known.spec
@@ -229,5 +231,4 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _line(title: str, items: list[str]) -> list[str]:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return [title + ", ".join(sorted(items)[:_SHOWN]) + more] if items else []
+    return [title + listed(sorted(items), _SHOWN)] if items else []

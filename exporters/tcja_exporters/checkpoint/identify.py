@@ -24,6 +24,7 @@ from tcja_exporters.checkpoint.weight_sets import WeightSet
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
+from tcja_runtime.counting import listed
 from tcja_runtime.errors import BadInput
 
 Settings = Mapping[str, str]
@@ -340,10 +341,8 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
         what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"
         some = ", ".join(key[:_LONG] for key in list(checkpoint.state)[:_SHOWN])
         return f"{checkpoint.path} is {what}: its keys begin {some}"
-    shown = "; ".join(nearest.differences[:_SHOWN])
-    more = len(nearest.differences) - _SHOWN
     return (
         f"{checkpoint.path} is not {'the' if asked is None else 'this'} {nearest.network.name} network, "
         f"{'its nearest' if asked is None else 'as asked'} ({nearest.matching} of {nearest.total} tensors fit): "
-        f"{shown}{f'; and {more} more' if more > 0 else ''}"
+        f"{listed(nearest.differences, _SHOWN, '; ')}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from tcja_exporters.checkpoint.weight_sets import is_average
+from tcja_runtime.counting import listed
 
 PREFIXES = ("module", "_orig_mod", "net", "model")
 """The first parts of keys that DistributedDataParallel, torch.compile and training frameworks add to all keys."""
@@ -59,7 +60,7 @@ def few(keys: Iterable[str]) -> str:
     said = [
         found[0][:_LONG] if len(found) == 1 else f"{top[:_LONG]}.* ({len(found)} keys)" for top, found in groups.items()
     ]
-    return ", ".join(said[:_SHOWN]) + (f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else "")
+    return listed(said, _SHOWN)
 
 
 def prefixes(keys: Iterable[str], wanted: Iterable[str]) -> list[str]:

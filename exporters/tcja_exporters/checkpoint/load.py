@@ -19,10 +19,12 @@ from tcja_exporters.checkpoint import file_kinds
 from tcja_exporters.checkpoint.constants import attributes
 from tcja_exporters.checkpoint.weight_sets import Contents, WeightSet, contents
 from tcja_runtime.bundle.bundle import sha256
-from tcja_runtime.errors import BadInput, Unavailable, user_error
+from tcja_runtime.counting import listed
+from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
 from tcja_runtime.files import zips
 
 _SHOWN = 6  # the number of keys in a message
+_LONG = 160  # the most characters of an error of torch in a message
 _EXPANDED = 2**24  # the largest number of values of a tensor that stores fewer values than it has
 
 
@@ -64,7 +66,7 @@ class Checkpoint:
         rest = [other.name for other in (*self.sets, *self.others) if other.key != used.key]
         if not rest:
             return []
-        others = ", ".join(rest[:_SHOWN]) + (f" and {len(rest) - _SHOWN} more" if len(rest) > _SHOWN else "")
+        others = listed(rest, _SHOWN)
         return [f"the weights are {used.name}; {self.path.name} also has {others}: choose with `weights`"]
 
 
@@ -181,7 +183,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, *zips.DAMAGED) as error:
-        raise BadInput(f"{path} is truncated or damaged ({_first_line(error)}); copy it again") from error
+        raise BadInput(f"{path} is truncated or damaged ({first_line(error)[:_LONG]}); copy it again") from error
 
 
 def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
@@ -201,8 +203,8 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
         raise BadInput(f"{path} {_refused(error)}") from error
     except (AttributeError, ImportError) as error:  # a class that the pickle names is missing
         raise BadInput(
-            f"{path} holds objects whose class is not found ({_first_line(error)}); save the state_dict alone and pass "
-            "`model`, or run this where their module can be imported"
+            f"{path} holds objects whose class is not found ({first_line(error)[:_LONG]}); save the state_dict "
+            "alone and pass `model`, or run this where their module can be imported"
         ) from error
     except Exception as error:  # the unpickler can fail in any way on a file that is no pickle
         refused = user_error(error, path)
@@ -210,7 +212,7 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
             raise refused from error
         start = file_kinds.head(path)
         if isinstance(error, EOFError) or zips.is_zip(path) or start.startswith(b"\x80\x02\x8a\x0a"):
-            raise BadInput(f"{path} is truncated or damaged ({_first_line(error)}); copy it again") from error
+            raise BadInput(f"{path} is truncated or damaged ({first_line(error)[:_LONG]}); copy it again") from error
         raise BadInput(f"{path} {_no_checkpoint(start, error)}") from error
 
 
@@ -246,12 +248,8 @@ def _no_checkpoint(start: bytes, error: Exception) -> str:
             "torch.save(pickle.load(open(FILE, 'rb')), 'weights.pth')"
         )
     said = str(error).partition("WeightsUnpickler error:")[2] or str(error)
-    reason = next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)
-    return f"is not a checkpoint (torch says: {reason[:120]}); pass the file that training saved with torch.save"
-
-
-def _first_line(error: Exception) -> str:
-    return (next(iter(str(error).splitlines()), "") or type(error).__name__)[:160]
+    reason = first_line(error, said)[:_LONG]
+    return f"is not a checkpoint (torch says: {reason}); pass the file that training saved with torch.save"
 
 
 def _without_weights(path: Path, content: Any) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tcja_runtime.counting import listed
+
 _PREFERRED = ("net", "model", "state_dict", "model_state_dict")  # under which training scripts store the weights
 _AVERAGE = re.compile(r"(?<![a-z])(ema|avg|averaged?|swa|teacher|shadow)(?![a-z])")
 EXTRA = "_extra_state"
@@ -110,14 +112,11 @@ def summary(beside: Mapping[str, Any]) -> list[str]:
         outer, _, rest = key.partition(".")
         inside.setdefault(outer, []).append((rest, value))
     return [
-        f"{outer} = {values[0][1]}" if not values[0][0] else f"{outer} ({_listed(values)})"
+        f"{outer} = {values[0][1]}"
+        if not values[0][0]
+        else f"{outer} ({listed((f'{key} = {value}' for key, value in values), _FEW)})"
         for outer, values in inside.items()
     ]
-
-
-def _listed(values: list[tuple[str, Any]]) -> str:
-    shown = ", ".join(f"{key} = {value}" for key, value in values[:_FEW])
-    return shown + (f" and {len(values) - _FEW} more" if len(values) > _FEW else "")
 
 
 def _entries(value: Any) -> dict[str, Any] | None:

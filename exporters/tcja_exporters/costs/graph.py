@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, first_line
 from tcja_runtime.model_file.scan_pooling import expose_spikes
 
 Content: TypeAlias = Literal["spikes", "graded", "values"]
@@ -163,8 +163,7 @@ def _inferred(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     try:
         return shape_inference.infer_shapes(fixed, data_prop=True)
     except Exception as error:  # the errors of onnx share no base class
-        text = str(error).strip().splitlines()[0]
-        raise BadInput(f"the costs of the model are not known: shape inference fails ({text})") from error
+        raise BadInput(f"the costs of the model are not known: shape inference fails ({first_line(error)})") from error
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

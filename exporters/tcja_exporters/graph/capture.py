@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from tcja_exporters.user_code import first_line, where, where_traced
+from tcja_exporters.user_code import kind_and_line, where, where_traced
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -65,14 +65,14 @@ def explained(exporter: str) -> Iterator[None]:
             raise BadInput(looks_at_values(cause)) from error
         if "Constraints violated" in text and "batch" in text:
             raise BadInput(f"the network fixes the batch size{where(error)}; take it from the input's shape") from error
-        raise BadInput(f"{exporter} cannot export the network: {first_line(cause)}{where(error)}") from error
+        raise BadInput(f"{exporter} cannot export the network: {kind_and_line(cause)}{where(error)}") from error
 
 
 def looks_at_values(error: BaseException) -> str:
     """Return the message for a network whose forward looks at the values of tensors."""
     return (
         f"the network's forward looks at the values of tensors{where(error)}, which cannot be exported "
-        f"({first_line(error)}); replace if by torch.where, and leave out assert, .item(), .tolist() and .numpy()"
+        f"({kind_and_line(error)}); replace if by torch.where, and leave out assert, .item(), .tolist() and .numpy()"
     )
 
 

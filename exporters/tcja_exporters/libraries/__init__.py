@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.libraries import norse, snntorch, spikingjelly
 from tcja_exporters.libraries.recognition import Calls, Recognised, class_name, scalar
-from tcja_exporters.user_code import first_line, where
+from tcja_exporters.user_code import kind_and_line, where
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 
@@ -63,7 +63,9 @@ def _read(constants: Callable[[Any], NeuronSpec], module: nn.Module) -> NeuronSp
         numbers = {name: scalar(name, value) for name, value in vars(spec).items() if isinstance(value, Tensor)}
         return NeuronSpec.from_dict({**vars(spec), **numbers})
     except Exception as error:  # a user's code can fail in any way
-        raise ValueError(f"the function that returns its constants fails: {first_line(error)}{where(error)}") from error
+        raise ValueError(
+            f"the function that returns its constants fails: {kind_and_line(error)}{where(error)}"
+        ) from error
 
 
 def recognise(name: str, module: nn.Module) -> Recognised | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from tcja_exporters.graph.capture import looks_at_values
 from tcja_exporters.libraries import reset
 from tcja_exporters.libraries.spikingjelly import in_step_mode
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.user_code import first_line, where, where_now
+from tcja_exporters.user_code import kind_and_line, where, where_now
 from tcja_exporters.user_models.driven import Driven
+from tcja_runtime.counting import listed
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 
@@ -30,7 +31,7 @@ _SHAPES_OF_VALUES = re.compile(r"torch\.nonzero|aten::(_unique|unique|bincount|m
 
 def failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
     """Return the error to raise for a network that failed in float64; it says if the type or the shape is the cause."""
-    line = first_line(error) + where(error)
+    line = kind_and_line(error) + where(error)
     if spiking_neurons(driven):
         return BadInput(f"the network uses more than the spikes of its neurons, which cannot be exported: {line}")
     reset(driven)
@@ -58,7 +59,7 @@ def step_mode_hint(driven: Driven) -> str:
         return ""
     takes, layout = ("whole windows", "TN") if driven.by_step else ("one time step a call", "step")
     return (
-        f"{few(names)} of SpikingJelly in step mode '{wrong}' take {takes}: call functional.set_step_mode(network, "
+        f"{quoted(names)} of SpikingJelly in step mode '{wrong}' take {takes}: call functional.set_step_mode(network, "
         f"'{'s' if driven.by_step else 'm'}') in the factory, or give `layout` {layout}"
     )
 
@@ -122,12 +123,12 @@ def failed_without_values(net: nn.Module, error: Exception) -> BadInput:
     if _SHAPES_OF_VALUES.search(text):
         return BadInput(
             f"a shape in the network's forward depends on the values of tensors{where(error)}, which cannot be "
-            f"exported ({first_line(error)}); replace x[mask], nonzero and unique by torch.where"
+            f"exported ({kind_and_line(error)}); replace x[mask], nonzero and unique by torch.where"
         )
     if not re.search("device.*meta", text):
         return BadInput(
             f"the network's forward fails on tensors that have shapes and no values, as an export uses: "
-            f"{first_line(error)}{where(error)}"
+            f"{kind_and_line(error)}{where(error)}"
         )
     plain = [f"'{name}'" for name, value in attributes(net) if isinstance(value, Tensor)]
     return BadInput(
@@ -147,7 +148,6 @@ def attributes(model: nn.Module) -> list[tuple[str, Any]]:
     ]
 
 
-def few(names: Sequence[str]) -> str:
+def quoted(names: Iterable[str]) -> str:
     """Return names in quotes for a message, the first few of many."""
-    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return listed((f"'{name}'" for name in names), _SHOWN)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.libraries import reset, without_reset
 from tcja_exporters.libraries.recognition import Recognised
-from tcja_exporters.user_models.diagnosis import changed_states, few, step_mode_hint, where_random
+from tcja_exporters.user_models.diagnosis import changed_states, quoted, step_mode_hint, where_random
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
 from tcja_exporters.user_models.running import Use, run
@@ -146,10 +146,10 @@ def _remembers(fresh: Driven, original: Driven, found: Mapping[str, Recognised])
     if unreset:
         return BadInput(
             "the network gives another output when the same windows run again, and its registered neurons "
-            f"({few(unreset)}) have no method reset(); write one that sets their state to rest"
+            f"({quoted(unreset)}) have no method reset(); write one that sets their state to rest"
         )
     changed = changed_states(fresh.net, original.net, found)
-    kept = f" ({few(changed)})" if changed else " (or has its own random numbers)"
+    kept = f" ({quoted(changed)})" if changed else " (or has its own random numbers)"
     return BadInput(
         "the network gives another output when the same windows run again: besides the state of its neurons it keeps a "
         f"state between windows{kept}; reset that state at the start of each window"

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from tcja_exporters.checkpoint.load import look_here
-from tcja_exporters.user_code import first_line, where
+from tcja_exporters.user_code import kind_and_line, where
 from tcja_runtime.errors import BadInput
 
 
@@ -49,7 +49,7 @@ def from_factory(path: str) -> nn.Module:
     try:
         model = factory()
     except (Exception, SystemExit) as error:
-        raise BadInput(f"`model` {path}: {attribute}() fails: {first_line(error)}{where(error)}") from error
+        raise BadInput(f"`model` {path}: {attribute}() fails: {kind_and_line(error)}{where(error)}") from error
     if not isinstance(model, nn.Module):
         raise BadInput(f"`model` {path}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -75,7 +75,7 @@ def _attribute(path: str, module_name: str, attribute: str) -> Any:
 
 
 def _unimportable(path: str, module_name: str, error: BaseException) -> BadInput:
-    return BadInput(f"`model` {path}: importing {module_name} fails: {first_line(error)}{where(error)}")
+    return BadInput(f"`model` {path}: importing {module_name} fails: {kind_and_line(error)}{where(error)}")
 
 
 def _missing_arguments(factory: Callable[..., Any]) -> str:

@@ -16,6 +16,7 @@ from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integ
 from tcja_exporters.checkpoint.weight_sets import EXTRA, WeightSet
 from tcja_exporters.libraries import recognise
 from tcja_exporters.libraries.recognition import class_name
+from tcja_runtime.counting import listed
 from tcja_runtime.errors import BadInput
 
 _SHOWN = 3  # the number of differences or keys in a message
@@ -55,9 +56,9 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> Loaded:
         )
     fit = _best(model, checkpoint)
     if fit.differences:
-        shown = "; ".join(fit.differences[:_SHOWN])
-        more = f"; and {len(fit.differences) - _SHOWN} more" if len(fit.differences) > _SHOWN else ""
-        raise BadInput(f"{checkpoint.path} does not fit this {class_name(model)}: {shown}{more}")
+        raise BadInput(
+            f"{checkpoint.path} does not fit this {class_name(model)}: {listed(fit.differences, _SHOWN, '; ')}"
+        )
     check_values(checkpoint.path, fit.state)
     before = {key: value.clone() for key, value in _constants(model).items()}
     _load(model, fit, checkpoint)
@@ -256,9 +257,9 @@ def _replaced(model: nn.Module, fit: _Fit, before: dict[str, Tensor]) -> list[st
     ]
     kept = [f"{key} = {_said(value)}" for key, value in before.items() if key not in fit.state]
     return [
-        *([f"constants of the checkpoint in place of the factory's: {_few(changed)}"] if changed else []),
+        *([f"constants of the checkpoint in place of the factory's: {listed(changed, _SHOWN)}"] if changed else []),
         *(
-            [f"constants that the checkpoint does not have, with the network's own values: {_few(kept)}"]
+            [f"constants that the checkpoint does not have, with the network's own values: {listed(kept, _SHOWN)}"]
             if kept
             else []
         ),
@@ -267,11 +268,6 @@ def _replaced(model: nn.Module, fit: _Fit, before: dict[str, Tensor]) -> list[st
 
 def _said(value: Tensor) -> str:
     return f"{value.item():g}" if value.numel() == 1 else f"{value.numel()} values"
-
-
-def _few(items: list[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
 
 
 def _types(fit: _Fit) -> list[str]:

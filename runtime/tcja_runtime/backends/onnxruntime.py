@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable, first_line, user_error
 from tcja_runtime.machine.versions import too_old, version
 from tcja_runtime.model_file.subgraph import Dimensions, part
 
@@ -212,5 +212,4 @@ def _failure(what: str, error: Exception) -> TcjaError:
     """
     backend = " ".join(f"{name} {version}" for name, version in installed().items())
     lacks = any(sign in str(error) for sign in _LACKS)
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return (Unavailable if lacks else BadInput)(f"{backend} cannot {what}: {first}")
+    return (Unavailable if lacks else BadInput)(f"{backend} cannot {what}: {first_line(error)}")

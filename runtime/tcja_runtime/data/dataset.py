@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.counting import counted
+from tcja_runtime.counting import counted, listed
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.camera import replaced_view
 from tcja_runtime.data.contract import Floats, InputContract, Labels
@@ -229,8 +229,7 @@ def remarks(data: Iterable[Data]) -> list[str]:
         for remark in part.reading.remarks if part.reading else ():
             files.setdefault(remark, {})[str(part.file)] = None
     for remark, of in files.items():
-        more = f" and {len(of) - _REMARKED:,} more" if len(of) > _REMARKED else ""
-        found.append(f"{', '.join(list(of)[:_REMARKED])}{more}: {remark}")
+        found.append(f"{listed(of, _REMARKED)}: {remark}")
     return found
 
 

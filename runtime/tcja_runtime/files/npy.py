@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.errors import BadInput, Damaged
+from tcja_runtime.errors import BadInput, Damaged, first_line
 
 FIRST = b"\x93NUMPY"
 """The first bytes of an .npy."""
@@ -130,8 +130,7 @@ def header(file: Path) -> Array:
     except _BAD_HEADER as error:
         if "Object arrays" in str(error):
             raise BadInput(f"{file} has an array of Python objects; save an array of numbers") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Damaged(0, f"the header of the array is damaged: {reason}").of(file) from error
+        raise Damaged(0, f"the header of the array is damaged: {first_line(error)}").of(file) from error
     if found.size > size:
         what = f"the file ends here, and its array of shape {list(found.shape)} should end at byte {found.size:,}"
         raise Damaged(size, what).of(file)

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.errors import BadInput, Damaged
+from tcja_runtime.errors import BadInput, Damaged, first_line
 from tcja_runtime.files import npy
 from tcja_runtime.files.zips import DAMAGED
 
@@ -108,8 +108,9 @@ def _damage(file: Path, name: str, offset: int) -> Iterator[None]:
     except DAMAGED as error:
         if "Object arrays" in str(error):
             raise BadInput(f"{file} has an array of Python objects; save arrays of numbers") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Damaged(max(0, offset), f"array {name}, which begins here, is damaged: {reason}").of(file) from error
+        raise Damaged(max(0, offset), f"array {name}, which begins here, is damaged: {first_line(error)}").of(
+            file
+        ) from error
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, first_line
 
 DAMAGED = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, OverflowError, SyntaxError),
@@ -56,5 +56,4 @@ def check(path: Path) -> None:
 def _damaged(path: Path, error: Exception) -> BadInput:
     if isinstance(error, PermissionError):
         return BadInput(f"{path} cannot be read: {error.strerror}")
-    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return BadInput(f"{path} is truncated or damaged ({reason}); copy it again")
+    return BadInput(f"{path} is truncated or damaged ({first_line(error)}); copy it again")

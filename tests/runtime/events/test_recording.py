@@ -196,7 +196,8 @@ def test_without_the_package(tmp_path, monkeypatch):
 
 def test_the_oldest_version_of_each_package_is_known():
     needed = {package for each in FORMATS.values() for package in (each.package, each.codecs) if package}
-    assert needed and needed <= OLDEST.keys()
+    assert needed
+    assert needed <= OLDEST.keys()
 
 
 def test_a_bag_without_the_package(tmp_path, monkeypatch):

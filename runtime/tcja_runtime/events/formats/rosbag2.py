@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.counting import agree, counted
-from tcja_runtime.errors import BadInput, Damaged, TcjaError
+from tcja_runtime.errors import BadInput, Damaged, TcjaError, first_line
 from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events, ReadOptions
 from tcja_runtime.events.formats.evt.evt2 import Evt2
@@ -162,8 +162,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except (TcjaError, GeneratorExit):
         raise
     except Exception as error:  # the package raises errors of many types for a damaged bag
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"{path} is damaged, or is not a bag of ROS 2: {reason}") from error
+        raise BadInput(f"{path} is damaged, or is not a bag of ROS 2: {first_line(error)}") from error
 
 
 def _cut(events: Events) -> Iterator[Events]:

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.errors import BadInput, Unavailable, first_line
 from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import ReadOptions
 from tcja_runtime.events.formats.arrays.columns import (
@@ -103,8 +103,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHE) as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # all of these are raised for damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"{path} is damaged, or is not HDF5: {reason}") from error
+        raise BadInput(f"{path} is damaged, or is not HDF5: {first_line(error)}") from error
 
 
 def _places(file: Any, path: Path) -> list[_Place]:
