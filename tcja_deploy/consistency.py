@@ -5,7 +5,7 @@ or damaged, and its golden vectors prove nothing:
 
     shapes          the golden vectors have the windows, layers, signals and classes of the manifest
     undecided       the stored numbers of undecided neurons are those that follow from the stored bounds
-    bounds          no rounding bound is so large that it explains any difference (`_WIDEST`)
+    bounds          the manifest names the signals whose rounding bounds are so wide that they prove little
     predictions     in fp32, the stored classes are those of the stored outputs
     labels, source  the labels and the origin of the windows are those of which the manifest tells the accuracy
     summary         the parity in the manifest is that of parity.json
@@ -16,7 +16,7 @@ What a changed bundle may not contradict, because all of it was changed, is not 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from tcja_runtime import records
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
+from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
@@ -35,10 +37,12 @@ from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32, membranes_wi
 from tcja_runtime.evidence.trace import Reference, Values
 
 _WIDEST = {"fp32": 0.25, "fp16": 4.0, "int8": 0.25}
-"""The largest rounding bound of a signal, as a share of the signal's largest value and of the threshold, by precision.
+"""The largest rounding bound that proves something of a signal, by precision.
 
-A bound is the unit roundoff times the sum of all magnitudes that were added on the way to a value. The widest ones of
-the registry's networks are 0.02 in float32 and 0.5 in float16, behind eight blocks of attention with real values.
+It is a share of the sum of the signal's largest value and the threshold. A wider bound would explain almost any
+difference. A bound is the unit roundoff times the sum of all magnitudes that were added on the way to a value. The
+widest ones of the registry's networks are 0.02 in float32 and 0.5 in float16, behind eight blocks of attention with
+real values.
 """
 _ARITHMETIC = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
 
@@ -124,6 +128,9 @@ def _other_summary(parity: ParitySummary, file: Path) -> Iterator[str]:
     except ValueError as error:
         yield f"{bundle.PARITY} cannot be read ({error})"
         return
+    if not isinstance(told, dict):
+        yield f"{bundle.PARITY} has no figures with names"
+        return
     for name, value in dataclasses.asdict(parity).items():
         if name in told and _plain(told[name]) != _plain(value):
             yield f"the manifest and {bundle.PARITY} differ in the parity's '{name}'"
@@ -136,25 +143,43 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _wrong_bounds(vectors: Golden, manifest: Manifest) -> Iterator[str]:
-    """Yield a phrase for each layer or signal whose bounds are too wide, or do not give the undecided neurons."""
-    thresholds = {layer.name: layer.neuron.threshold / layer.neuron.gain for layer in manifest.layers}
-    widest = _WIDEST.get(manifest.precision, 1.0)
+def wide_bounds(vectors: Golden, layers: Sequence[Layer], precision: str) -> dict[str, tuple[float, float]]:
+    """Return the signals whose rounding bounds are so wide that their comparison proves little.
+
+    Args:
+        vectors: the golden vectors.
+        layers: the spiking layers of the network.
+        precision: the precision of the network, one of `tcja_runtime.choices.PRECISIONS`.
+
+    Returns:
+        By signal, its widest bound, and the sum of its largest value and the threshold.
+    """
+    thresholds = {layer.name: layer.neuron.threshold / layer.neuron.gain for layer in layers}
+    found: dict[str, tuple[float, float]] = {}
     for reference in (vectors.recorded, *vectors.scenes.values()):
         recorded = reference.witnesses.items()
-        signals: dict[str, tuple[Values, Values]] = {name: (found.values, found.bounds) for name, found in recorded}
+        signals: dict[str, tuple[Values, Values]] = {name: (seen.values, seen.bounds) for name, seen in recorded}
         signals["the output"] = reference.output, reference.output_bound
         for name, (values, bounds) in signals.items():
             largest = np.abs(values).max(initial=0.0) + abs(thresholds.get(name, 1.0))
-            if bounds.max(initial=0.0) > widest * largest:
-                yield f"a rounding bound of {name} is {bounds.max():.2g}, and its values are at most {largest:.2g}"
+            widest = bounds.max(initial=0.0)
+            if widest > _WIDEST[precision] * largest:
+                found.setdefault(name, (float(widest), float(largest)))
+    return found
+
+
+def _wrong_bounds(vectors: Golden, manifest: Manifest) -> Iterator[str]:
+    """Yield a phrase for each signal with wide bounds that the manifest does not name, or other undecided neurons."""
+    for name, (widest, largest) in wide_bounds(vectors, manifest.layers, manifest.precision).items():
+        if name not in manifest.parity.wide_bounds:
+            yield f"a rounding bound of {name} is {widest:.2g}, and its values are at most {largest:.2g}"
     everything = vectors.reference(slice(None))
     for layer in manifest.layers:
         stored, found = everything.undecided[layer.name], undecided(everything, manifest, layer.name)
         if (stored != found).any():
             yield (
-                f"{stored.sum():,} neurons of {layer.name} are said to be undecided, and by their rounding bounds "
-                f"{found.sum():,} are"
+                f"{bundle.GOLDEN} stores {counted(int(stored.sum()), 'undecided neuron')} for {layer.name}; its bounds "
+                f"give {found.sum():,}"
             )
 
 

@@ -180,16 +180,27 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
         calibration=manifest.calibrated_on,
         classified_real=(evidence.data or samples).real,
         unlike=unlike,
+        wide_bounds=list(consistency.wide_bounds(evidence.golden, manifest.layers, manifest.precision)),
     )
     if manifest.classes:
         report.anytime_missing += anytime.missing(report.anytime, manifest.time_steps, evidence.shown)
     if manifest.streaming:
-        runner = next((name for name in names if name in PROVIDERS), None)
-        if runner:
-            report.stepwise = stepwise.stepwise_parity(path, manifest, evidence.golden, runner, progress)
-        else:
-            report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with `backend` onnxruntime")
+        _prove_stepwise(opened, evidence.golden, names, report, progress)
     return Verified(opened, report, next((proof.culprit for proof in proofs if proof.culprit), None))
+
+
+def _prove_stepwise(
+    opened: Bundle, vectors: Golden, names: list[str], report: verdict.Report, progress: Progress
+) -> None:
+    """Compare the stepwise network with the golden vectors, and add the result to the report.
+
+    It runs in the first of the named backends that is a provider of ONNX Runtime. Without one, the report says so.
+    """
+    runner = next((name for name in names if name in PROVIDERS), None)
+    if runner:
+        report.stepwise = stepwise.stepwise_parity(opened.path, opened.manifest, vectors, runner, progress)
+    else:
+        report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with `backend` onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tcja_deploy import consistency
 from tcja_deploy.budget import batch_size, large_batch
 from tcja_deploy.console import Progress
 from tcja_deploy.packages import tools
@@ -138,6 +139,7 @@ def certify(
         unjudged=list(map(str, signature.unjudged)),
         calibration=network.calibration,
         classified_real=windows.real,
+        wide_bounds=list(consistency.wide_bounds(vectors, signature.layers, network.lowered.precision)),
     )
     return Certificate(report, vectors, NetworkProfile.joined(recorder.profiles, recorder.advice))
 

@@ -41,9 +41,9 @@ def lowered_network(
     with progress.step("predict the flips in lower precisions"):
         advice: list[Advice] = progress.inform(ADVICE, lambda: _advice(network, next(windows.batches(size))), [])
     if not advice and ADVISED in request.keep:
-        why = progress.left_out[-1].removeprefix("Left out: ").rstrip(".")
+        why = progress.left_out[-1].removeprefix(f"Left out: {ADVICE} ").rstrip(".")
         raise BadInput(
-            f"`keep` {ADVISED} cannot be done without {why}; name the layers that stay in float32 with `keep`, or none "
+            f"the advice for `keep` {ADVISED} failed {why}; name the layers that stay in float32 with `keep`, or none "
             f"with `keep` {NOTHING}"
         )
     kept = _kept(request, advice, exported, signature)
@@ -58,6 +58,11 @@ def lowered_network(
         calibration = {"source": windows.source, "windows": len(some), "real": windows.real}
     with progress.step(f"lower the precision to {request.precision}"):
         found = lowered(trained, exported, request.precision, kept, scales)
+    if all(weight.type != request.precision for weight in found.exported.weights):
+        raise BadInput(
+            f"`precision` {request.precision} would lower nothing: outside the layers that are kept, every weight is "
+            "shared, or is not in a convolution or linear layer of torch that can be lowered; give `precision` fp32"
+        )
     signature = dataclasses.replace(signature, weights=found.exported.weights)
     return dataclasses.replace(network, signature=signature, lowered=found, advice=advice, calibration=calibration)
 

@@ -7,6 +7,7 @@ import datetime
 import json
 from pathlib import Path
 
+from tcja_deploy import consistency
 from tcja_deploy.budget import batch_size, fewer_windows, judged_windows
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
@@ -36,7 +37,7 @@ from tcja_exporters.user_models.weights import load_weights
 from tcja_exporters.user_models.wrappers import network_inside
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle import bundle
-from tcja_runtime.bundle.bundle import write_manifest
+from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.signature import NetworkSignature
@@ -118,8 +119,7 @@ def _export(
     if target and report.met:
         with progress.step(f"build the {target} engine"):
             manifest = with_engine(manifest, folder, target, BuildOptions(batch=request.batch))
-    _write(request, folder, manifest, certificate, progress)
-    return manifest, report
+    return _written(request, folder, manifest, certificate, progress), report
 
 
 def _network(request: ExportRequest, progress: Progress) -> TrainedNetwork:
@@ -215,13 +215,14 @@ def _manifest(
     )
 
 
-def _write(
+def _written(
     request: ExportRequest, folder: Path, manifest: Manifest, certificate: Certificate, progress: Progress
-) -> None:
-    """Write the report, and all other files of the bundle if parity is met.
+) -> Manifest:
+    """Write the report, and all other files of the bundle if parity is met. Returns the manifest as it was written.
 
     Raises:
         ParityNotMet: parity is not met.
+        RuntimeError: `verify` would refuse the bundle.
     """
     report = certificate.report
     page = render(manifest, report, certificate.profile, progress)
@@ -230,10 +231,18 @@ def _write(
         progress.inform(f"the report in {copy}", lambda: write_new_file(copy, page), None)
     if not report.met:
         raise ParityNotMet(f"the exported network is not the trained one: {report.why_not}", report.to_dict())
+    # The page and its copy may be left out, which the report then says. The manifest and parity.json say the same.
+    manifest = dataclasses.replace(manifest, parity=report.summary())
     golden.save(folder / bundle.GOLDEN, certificate.golden, manifest.input)
     (folder / bundle.PARITY).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
     (folder / bundle.REPORT).write_text(page, encoding="utf-8")
     write_manifest(folder, manifest)
+    try:
+        manifest = Bundle.open(folder).manifest
+        consistency.check(golden.load(folder / bundle.GOLDEN, manifest.input), manifest, folder)
+    except BadInput as error:
+        raise RuntimeError(f"the bundle that was written would be refused: {error}") from error
+    return manifest
 
 
 def _trained(request: ExportRequest) -> TrainedNetwork:

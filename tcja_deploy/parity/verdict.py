@@ -34,7 +34,6 @@ with PyTorch in another precision or on another machine. How often this happens 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from tcja_deploy.parity import wording
@@ -43,6 +42,7 @@ from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.counting import listed
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.anytime import Curve
+from tcja_runtime.files.text import storable
 
 _SHOWN = 3  # the number of failures in `why_not`
 
@@ -290,13 +290,14 @@ class Report:
         not_run: why engines of the bundle were not run, a sentence each.
         anytime: how early predictions can be had, from the reference and from each backend.
         largest_count: the largest count of the range stimulus; 0 without one, and where inputs are not counts.
-        unlike: a sentence if the user's data look unlike the windows of the export; else empty.
-        anytime_missing: what is not known of that, a sentence each.
+        anytime_missing: why parts of `anytime` are missing, a sentence each.
         left_out: the steps of the command that only inform and have failed, a sentence each.
         unjudged: the names and classes of the modules that fire and are not known neurons.
         calibration: the origin of the windows on which the int8 scales were measured ("source"), their number
             ("windows"), and whether they are data ("real"); empty without int8.
         classified_real: whether the windows that were classified are data; those that were judged may be others.
+        unlike: a sentence if the user's data look unlike the windows of the export; else empty.
+        wide_bounds: the signals whose rounding bounds are so wide that their comparison proves little.
     """
 
     reference: str
@@ -316,6 +317,7 @@ class Report:
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
     classified_real: bool = False
     unlike: str = ""
+    wide_bounds: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def accuracy(self) -> float | None:
@@ -357,7 +359,7 @@ class Report:
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure as plain values, for parity.json; None for numbers that JSON cannot hold, such as infinity."""
+        """Every figure as plain values, as parity.json and the manifest hold them."""
         figures: dict[str, Any] = {
             "met": self.met,
             "accuracy": self.accuracy,
@@ -380,9 +382,10 @@ class Report:
             "verdict": wording.headline(self),
             "cautions": wording.cautions(self),
             "unlike": self.unlike,
+            "wide_bounds": self.wide_bounds,
         }
-        finite: dict[str, Any] = _finite(figures)
-        return finite
+        found: dict[str, Any] = storable(figures)
+        return found
 
     def summary(self) -> ParitySummary:
         """The figures that a manifest holds: all but those of layers and signals."""
@@ -390,11 +393,3 @@ class Report:
         for found in figures["backends"]:
             del found["layers"], found["signals"]
         return ParitySummary(**figures)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -51,6 +51,12 @@ def cautions(report: Report) -> list[str]:
         n = len(report.estimated)
         bound = agree(n, "bound of a signal is an estimate", f"bounds of {n} signals are estimates")
         found.append(f"The rounding {bound}, as an operation has no rule for it: {listed(signals)}.")
+    if report.wide_bounds:
+        n = len(report.wide_bounds)
+        found.append(
+            f"The rounding {agree(n, 'bound of a signal is', f'bounds of {n} signals are')} so wide that "
+            f"{agree(n, 'its', 'their')} comparison proves little: {listed(report.wide_bounds)}."
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tcja_runtime.bundle.bundle import Bundle
 
@@ -77,6 +78,22 @@ def test_an_export_from_and_to_such_a_path(run, odd):
     assert manifest.checkpoint["name"] == "b\\xfcndel.pth"
     for report in (odd / "r.html", odd / "e.bundle" / "report.html"):
         assert "b\\xfcndel" in report.read_text(encoding="utf-8").replace("<wbr>", "")
+
+
+def test_a_bundle_of_files_with_such_names_opens_and_verifies(run, tmp_path, data, name):
+    """The manifest, the models, the golden vectors and parity.json have the same texts, with the names in them."""
+    checkpoint, windows, bundle = tmp_path / f"{ODD}.pth", tmp_path / f"{ODD}.npz", tmp_path / "a.bundle"
+    state = torch.load(networks.SMALL[name].checkpoint(tmp_path / "c.pth"), weights_only=True)
+    torch.save({**state, "ema": {key: 2 * value for key, value in state["net"].items()}}, checkpoint)
+    windows.write_bytes(data[name].read_bytes())
+    options = ("--data", windows, "--out", bundle, "--target", "onnx", "--anytime", 0)
+    code, _, err = run("export", checkpoint, *options)
+    assert code == 0, err
+    manifest = Bundle.open(bundle).manifest
+    assert any("b\\xfcndel.pth also has" in line for line in manifest.evidence)
+    assert manifest.parity.source.startswith("b\\xfcndel.npz")
+    code, _, err = run("verify", bundle, "--data", windows)
+    assert code == 0, err
 
 
 def test_such_a_name_is_shown_with_its_bytes(run, tmp_path):

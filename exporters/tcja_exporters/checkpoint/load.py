@@ -22,6 +22,7 @@ from tcja_runtime.bundle.bundle import sha256
 from tcja_runtime.counting import listed
 from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
 from tcja_runtime.files import zips
+from tcja_runtime.files.text import shown
 
 _SHOWN = 6  # the number of keys in a message
 _LONG = 160  # the most characters of an error of torch in a message
@@ -55,7 +56,7 @@ class Checkpoint:
 
     def source(self, used: WeightSet) -> dict[str, Any]:
         """Return the entry of the checkpoint in a manifest: name, sha256, bytes, and the key of the weights."""
-        return {"name": self.path.name, "sha256": self.sha256, "bytes": self.bytes, "weights": used.key}
+        return {"name": shown(self.path.name), "sha256": self.sha256, "bytes": self.bytes, "weights": used.key}
 
     def told(self, used: WeightSet) -> dict[str, Any]:
         """Return all numbers and texts that may be constants: those beside the weights, and those of a saved module."""
@@ -67,7 +68,7 @@ class Checkpoint:
         if not rest:
             return []
         others = listed(rest, _SHOWN)
-        return [f"the weights are {used.name}; {self.path.name} also has {others}: choose with `weights`"]
+        return [f"the weights are {used.name}; {shown(self.path.name)} also has {others}: choose with `weights`"]
 
 
 def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str | None = None) -> Checkpoint:

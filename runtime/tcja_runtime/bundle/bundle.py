@@ -1,16 +1,19 @@
 """The bundle: a folder with an exported network and the evidence that it fires the same spikes as the trained one.
 
-    manifest.json      the description of the network, and the sha256 and size of every other file
-    model.onnx         the canonical model: one TcjaLif node for each spiking layer; the file defines TcjaLif as a
-    function model.plain.onnx   the same model in standard operators; TensorRT engines are built from it weights.bin
-    the weights of all models, as ONNX external data head.onnx          for stepwise runs only: one time step
-    (`tcja_runtime.bundle.stepwise`) tail.onnx          for stepwise runs only: the rest of the network, run when a
-    window is complete golden.npz         inputs, and the reference's spikes (`tcja_runtime.evidence.golden`)
-    parity.json        the comparison of the exported with the trained network report.html        the same comparison as
-    a page for people engines/NAME/      model.engine and engine.json; one folder for each engine
+    manifest.json       the description of the network, and the sha256 and size of every other file
+    model.onnx          the canonical model: one TcjaLif node for each spiking layer; the file defines its function
+    model.plain.onnx    the same model in standard operators; TensorRT engines are built from it
+    weights.bin         the weights of all models, as ONNX external data
+    head.onnx           for stepwise runs only: one time step (`tcja_runtime.bundle.stepwise`)
+    tail.onnx           for stepwise runs only: the rest of the network, which runs when a window is complete
+    golden.npz          inputs, and the reference's spikes (`tcja_runtime.evidence.golden`)
+    parity.json         the comparison of the exported with the trained network
+    report.html         the same comparison as a page for people
+    engines/NAME/       model.engine and engine.json; one folder for each engine
 
 A bundle is written as a whole or not at all (`tcja_runtime.files.staging`). It is read only if every file has the hash
-that the manifest lists, and no file was added.
+that the manifest lists, and no file was added. To run a network, parity.json and report.html may be missing or changed,
+and files may have been added outside engines/.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
-from tcja_runtime.files.text import all_shown
+from tcja_runtime.files.text import storable
 from tcja_runtime.records import argument
 
 SCHEMA = 6
@@ -43,8 +46,8 @@ PARITY = "parity.json"
 REPORT = "report.html"
 ENGINES = "engines"
 
-_FOR_PEOPLE = (PARITY, REPORT)
-"""Files that only people read. A network runs without them."""
+_NOT_TO_RUN = (PARITY, REPORT)
+"""Files that a network runs without: people read them, and `verify` compares parity.json with the manifest."""
 
 _AGAIN = "copy the bundle again, or export it again"
 
@@ -78,7 +81,7 @@ class Bundle:
             path: the folder of the bundle.
             any_engine: whether the files of engines may differ from the manifest. An engine is native code: load such
                 an engine only if the user trusts it, or if its files were checked in another way.
-            to_run: whether the bundle is opened to run its network. Then the files that people read may be missing or
+            to_run: whether the bundle is opened to run its network. Then parity.json and report.html may be missing or
                 changed, and other files may have been added.
 
         Raises:
@@ -133,7 +136,7 @@ def _opened(path: Path, *, any_engine: bool, to_run: bool) -> Bundle:
             lists = "lists" if name in files else "does not list"
             raise BadInput(f"{file} {lists} {name}, which does not fit its streaming entry; {_AGAIN}")
     for name, fact in files.items():
-        if not (any_engine and is_of_engine(name)) and not (to_run and name in _FOR_PEOPLE):
+        if not (any_engine and is_of_engine(name)) and not (to_run and name in _NOT_TO_RUN):
             _check_file(path, name, fact)
     _check_nothing_added(path, files, any_engine=any_engine, to_run=to_run)
     _check_described(path, manifest, [name for name in (MODEL, PLAIN_MODEL, HEAD, TAIL) if name in files])
@@ -208,7 +211,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file != folder / MANIFEST
     }
-    content: Json = {"schema": SCHEMA, **all_shown(dataclasses.asdict(manifest)), "files": files}
+    content: Json = {"schema": SCHEMA, **storable(dataclasses.asdict(manifest)), "files": files}
     # The seal is the hash of the manifest itself. So a change of any byte of a bundle is found.
     sealed = {**content, "seal": _seal(content)}
     (folder / MANIFEST).unlink(missing_ok=True)  # it may be a hard link to the manifest of another bundle

@@ -12,6 +12,7 @@ from typing import Any
 
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.files.text import storable
 from tcja_runtime.model_file import protobuf
 
 _MODEL_METADATA, _KEY, _VALUE = 14, 1, 2
@@ -59,17 +60,18 @@ class Description:
         )
 
     def texts(self) -> dict[str, str]:
-        """Returns the metadata of a model: texts by key."""
+        """Returns the metadata of a model: texts by key, which can be printed."""
+        described: Description = dataclasses.replace(self, **storable(vars(self)))
         return {
-            "network": self.network,
-            "dialect": self.dialect,
-            "T": str(self.time_steps),
-            "input": json.dumps(dataclasses.asdict(self.input)),
-            "checkpoint_sha256": self.checkpoint_sha256,
-            "classes": json.dumps(list(self.classes)),
-            "precision": self.precision,
-            "evidence": json.dumps(list(self.evidence)),
-            "parameters": str(self.parameters),
+            "network": described.network,
+            "dialect": described.dialect,
+            "T": str(described.time_steps),
+            "input": json.dumps(dataclasses.asdict(described.input)),
+            "checkpoint_sha256": described.checkpoint_sha256,
+            "classes": json.dumps(list(described.classes)),
+            "precision": described.precision,
+            "evidence": json.dumps(list(described.evidence)),
+            "parameters": str(described.parameters),
         }
 
     def unlike(self, model: bytes) -> str:

@@ -25,6 +25,7 @@ from tcja_runtime.events import ReadOptions, recording
 from tcja_runtime.events.formats.arrays import numpy_files
 from tcja_runtime.files import kinds, npz
 from tcja_runtime.files.npz import Array
+from tcja_runtime.files.text import shown
 
 _LOOKED_AT = 16  # windows in which unusual values are looked for
 _REMARKED = 3  # the most files that a remark names
@@ -313,7 +314,8 @@ def _archived(file: Path) -> bool:
 
 def _source(path: Path, files: Sequence[Path], parts: Sequence[Part], contract: InputContract) -> str:
     """The name of a data set for reports, with a remark if its values are unusual."""
-    name = f"{path.name}/ ({counted(len(files), 'file')})" if path.is_dir() else path.name
+    own = shown(path.name)
+    name = f"{own}/ ({counted(len(files), 'file')})" if path.is_dir() else own
     archived = tuple(part for part in parts if isinstance(part, _ArrayWindows))
     if not archived:
         return name

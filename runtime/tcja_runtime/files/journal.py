@@ -72,7 +72,7 @@ def open_journal(work: str | None, columns: int) -> Iterator[Journal]:
         work: a text that contains everything on which the results depend; None for a journal that keeps no rows.
         columns: the number of columns of the rows.
     """
-    name = f"{hashlib.sha256((work or '').encode()).hexdigest()}.{columns}"
+    name = f"{hashlib.sha256((work or '').encode(errors='surrogateescape')).hexdigest()}.{columns}"
     descriptor = _lock_file(name) if work else None
     try:
         rows = np.zeros((0, columns), np.int32) if descriptor is None else _read_rows(descriptor, columns)

@@ -1,10 +1,11 @@
-"""Text for people from paths. The name of a file is bytes on Linux, and need not be UTF-8.
+"""Text for people, and for JSON, from paths. The name of a file is bytes on Linux, and need not be UTF-8.
 
 Python reads a byte that is not UTF-8 as half a character (a lone surrogate), which can be neither printed nor written.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -23,10 +24,12 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in shown(text))
 
 
-def all_shown(value: Any) -> Any:
-    """Returns a value of JSON whose texts can be printed (`shown`)."""
+def storable(value: Any) -> Any:
+    """Returns a value as JSON holds it: texts that can be printed (`shown`), and None for infinity and NaN."""
     if isinstance(value, dict):
-        return {all_shown(name): all_shown(each) for name, each in value.items()}
+        return {storable(name): storable(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [all_shown(each) for each in value]
+        return [storable(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return shown(value) if isinstance(value, str) else value

@@ -12,7 +12,7 @@ from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import Console
 from tcja_deploy.export import certify, pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_deploy.parity import anytime
+from tcja_deploy.parity import anytime, wording
 from tcja_deploy.report import behaviour, comparison
 from tcja_deploy.verify import VerifyOptions, verify
 from tcja_exporters import libraries
@@ -52,6 +52,33 @@ class Mapped(Plain):
         return self.b(self.lif(torch.vmap(self.a)(x.flatten(2))))
 
 
+class Own(nn.Module):
+    def __init__(self, of: nn.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(of.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight)
+
+
+class OwnLayers(Plain):
+    """Its layers are of its own class, so none can be lowered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = Own(self.a), Own(self.b)
+
+
+class Rough(Plain):
+    """Operations without a rule for rounding follow each other, so the estimates of the bounds grow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.a(x.flatten(2))
+        for _ in range(10):
+            current = torch.cos(current)
+        return self.b(self.lif(3 * current))
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     monkeypatch.setattr(libraries, "_registered", {})
@@ -83,11 +110,30 @@ def test_advice_that_a_network_does_not_allow_is_left_out(tmp_path):
 def test_advice_that_is_asked_for_cannot_be_left_out(tmp_path):
     with pytest.raises(
         BadInput,
-        match=r"`keep` advised cannot be done without advice on fp16 and int8 \(RuntimeError: vmap: .*\); name the "
+        match=r"the advice for `keep` advised failed \(RuntimeError: vmap: .*\); name the "
         "layers that stay in float32 with `keep`, or none with `keep` nothing",
     ):
         pipeline.export(request(tmp_path, Mapped(), precision="fp16"))
     assert not (tmp_path / "a.bundle").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_precision_that_would_lower_nothing_is_refused(tmp_path, precision):
+    with pytest.raises(BadInput, match=f"`precision` {precision} would lower nothing: .*; give `precision` fp32"):
+        pipeline.export(request(tmp_path, OwnLayers(), precision=precision, keep=("nothing",)))
+    assert not (tmp_path / "a.bundle").exists()
+
+
+def test_wide_rounding_bounds_are_said_by_an_export_and_by_verify(tmp_path):
+    manifest, report = pipeline.export(request(tmp_path, Rough()))
+    assert report.met
+    assert report.wide_bounds[0] == "net.lif"
+    (said,) = [line for line in manifest.parity.cautions if "so wide that" in line]
+    assert said.startswith("The rounding bound")
+    assert said.endswith(f"comparison proves little: {', '.join(report.wide_bounds)}.")
+    again = verify(tmp_path / "a.bundle").report
+    assert again.met
+    assert said in wording.cautions(again)
 
 
 @pytest.mark.slow
@@ -141,6 +187,8 @@ def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch
     assert report.left_out[7].startswith(f"Left out: the report in {copies / 'copy.html'} (FileExistsError: ")
     page = (tmp_path / "a.bundle" / "report.html").read_text()
     assert all(f"<p>Left out: {step} (ZeroDivisionError: not).</p>" in page for step in steps)
+    monkeypatch.undo()
+    assert verify(tmp_path / "a.bundle").report.met
 
 
 @pytest.mark.slow

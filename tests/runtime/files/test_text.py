@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tcja_runtime.files.text import all_shown, one_line, shown
+from tcja_runtime.files.text import one_line, shown, storable
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_half_a_character_of_json():
 
 def test_all_texts_of_a_value():
     odd = os.fsdecode(b"\xfc")
-    assert all_shown({odd: [odd, (1, odd)], "n": None}) == {"\\xfc": ["\\xfc", [1, "\\xfc"]], "n": None}
+    assert storable({odd: [odd, (1, odd)], "n": None}) == {"\\xfc": ["\\xfc", [1, "\\xfc"]], "n": None}
 
 
 def test_a_text_in_one_line_drives_no_terminal():
