@@ -38,7 +38,7 @@ from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Observation
-from tcja_runtime.records import argument, check_arguments
+from tcja_runtime.records import argument, check_arguments, check_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,7 @@ class VerifyOptions:
 
     def __post_init__(self) -> None:
         check_arguments(self)
+        check_size("samples", self.samples, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -359,12 +360,10 @@ def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
     """Return the windows of the data to classify; None if no data is given.
 
     Raises:
-        BadInput: the data cannot be used, or `samples` is below 1, or an option for data is given without data.
+        BadInput: the data cannot be used, or an option for data is given without data.
     """
     path, samples = options.data, options.samples
     how = DataOptions(view=options.view, labels=options.labels or manifest.labels, reading=options.reading)
-    if samples is not None and samples < 1:
-        raise BadInput(f"`samples` {samples} must be at least 1")
     if path is None:
         if samples is not None:
             raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")

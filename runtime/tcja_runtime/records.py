@@ -128,13 +128,13 @@ def argument(name: str, value: Any, kind: Any) -> Any:
         raise BadInput(str(error)) from error
 
 
-def check_size(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """Check that the number of an argument is neither too small nor too large.
+def check_size(name: str, value: float | None, least: float, most: float = math.inf) -> None:
+    """Check that the number of an argument is neither too small nor too large. None, which chooses no number, passes.
 
     Raises:
         BadInput: it is, for example "`top` 0 must be at least 1".
     """
-    if not least <= value <= most:
+    if value is not None and not least <= value <= most:
         wanted = f"at least {least:,}" if most == math.inf else f"{least:,} to {most:,}"
         raise BadInput(f"`{name}` {value} must be {wanted}")
 

@@ -347,9 +347,6 @@ def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[st
 
 def _windows(request: ExportRequest, network: TrainedNetwork, signature: NetworkSignature) -> Windows:
     """Return the windows to compare on: those of the request's data, or random windows if it has no data."""
-    for option, n in (("`samples`", request.samples), ("`judge`", request.judge)):
-        if n is not None and n < 1:
-            raise BadInput(f"{option} {n} must be at least 1")
     if request.data is None:
         for name in request.reading.given:
             raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")

@@ -11,7 +11,7 @@ from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED
 from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.events import ReadOptions
-from tcja_runtime.records import check_arguments
+from tcja_runtime.records import check_arguments, check_size
 from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 
@@ -90,3 +90,5 @@ class ExportRequest:
 
     def __post_init__(self) -> None:
         check_arguments(self)
+        check_size("samples", self.samples, 1)
+        check_size("judge", self.judge, 1)

@@ -14,6 +14,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import anytime
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve, curve
 from tcja_runtime.evidence.predictions import Predictions
+from tcja_runtime.records import check_size
 
 _MOST, _FEWEST = 64, 8
 """The limits on the number of windows that are shown if the user asks for no number."""
@@ -33,8 +34,7 @@ def check(n: int | None, contract: InputContract) -> None:
     Raises:
         BadInput: n is negative, or the network does not take frames.
     """
-    if n is not None and n < 0:
-        raise BadInput(f"`anytime` {n} must be at least 0")
+    check_size("anytime", n, 0)
     if n and contract.name != "frames":
         raise BadInput(
             f"`anytime` {n} shows windows frame by frame, and the network takes {contract.name}; leave it out"

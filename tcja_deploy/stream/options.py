@@ -7,6 +7,7 @@ import dataclasses
 from tcja_runtime.choices import AUTO
 from tcja_runtime.data.camera import WHOLE, View
 from tcja_runtime.data.sliding_windows import Window
+from tcja_runtime.errors import BadInput
 from tcja_runtime.events.buffer import LIMIT
 from tcja_runtime.records import check_arguments, check_size
 
@@ -42,6 +43,7 @@ class StreamOptions:
     def __post_init__(self) -> None:
         check_arguments(self)
         check_size("buffer", self.buffer, 1, 2**28)
-        for name, least in (("seconds", 0), ("windows", 1), ("max_rate", 1)):
-            if (given := getattr(self, name)) is not None:
-                check_size(name, given, least)
+        check_size("windows", self.windows, 1)
+        check_size("max_rate", self.max_rate, 1)
+        if self.seconds is not None and not self.seconds > 0:
+            raise BadInput(f"`seconds` {self.seconds:g} must be above 0")

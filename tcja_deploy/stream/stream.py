@@ -112,8 +112,6 @@ class Stream:
             raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
         if options.max_rate is not None and not window:
             raise BadInput("`max_rate` needs `window`: a source that is one window is always read whole")
-        if options.seconds is not None and not options.seconds > 0:
-            raise BadInput(f"`seconds` {options.seconds:g} must be above 0")
         with progress.step("check the hashes"):
             bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
         contract = bundle.manifest.input

@@ -25,7 +25,7 @@ from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
 from tcja_runtime.counting import listed
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, check_choice
 
 Settings = Mapping[str, str]
 """The settings of a network that its checkpoint does not store, by name, such as {"T": "10"}."""
@@ -55,8 +55,8 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
         BadInput: the name of the network or a setting is unknown; a setting that the network needs is missing; the
             values of the weights cannot be used; or a saved module has other neuron constants than the network.
     """
-    if name is not None and name not in NETWORKS:
-        raise BadInput(f"`network` {name} is unknown; known are: {', '.join(NETWORKS)}")
+    if name is not None:
+        check_choice("network", name, tuple(NETWORKS))
     settings = settings or {}
     candidates = [NETWORKS[name]] if name else list(NETWORKS.values())
     _check(settings, candidates)

@@ -29,7 +29,7 @@ from tcja_exporters.user_models.wrappers import unwrap_parts
 from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, check_choice
 
 
 def convert(
@@ -60,10 +60,9 @@ def convert(
         ParityNotMet: a spike or the output of the converted network differs from the original's. The message names the
             first layer and time step that differ.
     """
-    if layout not in LAYOUTS:
-        raise BadInput(f"layout {layout} is unknown; known are: {', '.join(LAYOUTS)}")
+    check_choice("layout", layout, LAYOUTS)
     if contract.name == "images" and layout != "NT":
-        raise BadInput(f"layout {layout} is for frames only; images are always [N, C, H, W]")
+        raise BadInput(f"`layout` {layout} is for frames only; images are always [N, C, H, W]")
     reset(model)
     copied = _copied(model).eval()
     unwrap_parts(copied)

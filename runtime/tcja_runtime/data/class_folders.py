@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tcja_runtime.choices import LABEL_RULES, LabelRule
 from tcja_runtime.counting import agree, counted
-from tcja_runtime.errors import BadInput, check_choice
+from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, is_recording_folder
 from tcja_runtime.files import kinds
 
@@ -150,8 +150,6 @@ def folder_labels(
         BadInput: some of the folders are classes and some are not, or two of them are the same class; or no folder fits
             the rule that was given.
     """
-    if rule is not None:
-        check_choice("labels", rule, LABEL_RULES)
     names = [_folder(path, file) for file in files]
     folders = sorted(set(filter(None, names)))
     if not folders or not classes:

@@ -81,7 +81,7 @@ def test_unknown_network(failed, tmp_path):
     networks.SMALL["dvs128"].checkpoint(tmp_path / "b.pth")
     assert failed("b.pth", "--network", "vgg") == (
         2,
-        f"error: --network vgg is unknown; known are: {', '.join(NETWORKS)}",
+        f"error: --network vgg must be {', '.join(NETWORKS)}",
     )
 
 

@@ -10,7 +10,8 @@ from tcja_runtime.errors import BadInput
     [
         ({"buffer": 0}, "`buffer` 0 must be 1 to 268,435,456"),
         ({"buffer": 1.5}, "`buffer` is 1.5, and must be a whole number"),
-        ({"seconds": -1}, "`seconds` -1 must be at least 0"),
+        ({"seconds": -1}, "`seconds` -1 must be above 0"),
+        ({"seconds": 0}, "`seconds` 0 must be above 0"),
         ({"seconds": float("nan")}, "`seconds` is NaN, and must be a finite number"),
         ({"windows": 0}, "`windows` 0 must be at least 1"),
         ({"max_rate": 0}, "`max_rate` 0 must be at least 1"),

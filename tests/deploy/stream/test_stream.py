@@ -291,13 +291,8 @@ def test_a_rate_is_limited(bundle, events):
         begin, end = origin + one.window * 100_000, origin + (one.window + 1) * 100_000
         of_window = np.count_nonzero((events.t >= begin) & (events.t < end))
         assert one.thinned == of_window - one.events > 0
-    for wrong, said in (
-        ({"max_rate": 5}, "`max_rate` needs `window`: a source that is one window is always read whole"),
-        ({"seconds": 0.0}, "`seconds` 0 must be above 0"),
-        ({"seconds": float("nan")}, "`seconds` is NaN, and must be a finite number"),
-    ):
-        with pytest.raises(BadInput, match=said):
-            streaming(bundle, Fed(events), **wrong)
+    with pytest.raises(BadInput, match="`max_rate` needs `window`: a source that is one window is always read whole"):
+        streaming(bundle, Fed(events), max_rate=5)
 
 
 def test_latencies_are_told_to_two_percent():

@@ -175,7 +175,7 @@ def test_the_layout_must_fit():
     network = own.awake(own.Window(*own.activation_based("m")))
     with pytest.raises(BadInput, match=r"the network fails on windows of shape \(4, 2, 8, 8\): .*; see `shape`"):
         convert(network, CONTRACT, windows(), layout="NT")
-    with pytest.raises(BadInput, match="layout TN is for frames only; images are always"):
+    with pytest.raises(BadInput, match="`layout` TN is for frames only; images are always"):
         convert(network, InputContract.of((2, 8, 8)), windows()[:, 0], layout="TN")
     with pytest.raises(BadInput, match=r"`shape` must be T,P,H,W \(frames\) or C,H,W \(images\), not 4,2"):
         InputContract.of((4, 2))
@@ -269,7 +269,7 @@ def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
     network = own.awake(Returning(lambda s: s))
     with pytest.raises(BadInput, match="the neuron 'lif' runs for 3 time steps, not 2; see `layout`"):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
-    with pytest.raises(BadInput, match="layout XX is unknown; known are: NT, TN, step"):
+    with pytest.raises(BadInput, match="`layout` XX must be NT, TN, step"):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")
 
 

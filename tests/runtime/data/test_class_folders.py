@@ -151,7 +151,6 @@ def test_where_rules_differ_one_is_taken_and_said(tmp_path, names, classes, rule
             "`labels` text-order needs a folder for each of the network's 3 classes, and there are 2",
         ),
         (["1", "01"], "numbers", "two of its folders, 01 and 1, are the same class"),
-        (["0"], "alphabet", "`labels` alphabet must be names, numbers, text-order"),
     ],
 )
 def test_a_rule_that_does_not_fit_is_refused(tmp_path, names, rule, said):
