@@ -64,7 +64,7 @@ TESTED_THROUGH = {
         "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices"
     ),
     "runtime/data/test_contract": "data.split_rules",
-    "runtime/data/test_dataset": "data.windows files.kinds files.npz",
+    "runtime/data/test_dataset": "data.windows files.npz",
     "runtime/data/test_event_counts": "data.resizing",
     "runtime/data/test_integration": "data.frame_edges",
     "runtime/events/test_arrays": ("events.formats.arrays.columns events.formats.arrays.numpy_files files.npy"),

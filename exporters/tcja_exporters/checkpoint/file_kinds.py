@@ -6,24 +6,29 @@ import struct
 from pathlib import Path
 
 from tcja_runtime.files import zips
+from tcja_runtime.files.kinds import Kind, kind_of
 
 _SAVE = "save the weights from Python with torch.save(net.state_dict(), 'weights.pth') and pass that file"
 _HEAD = 512  # bytes
-_MAGIC = {
-    b"\x89HDF\r\n\x1a\n": f"is an HDF5 file, as Keras and others write; {_SAVE}",
-    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run 'git lfs pull' where it was cloned",
-    b"\x93NUMPY": f"is an array of numpy (.npy); {_SAVE}",
-    b"GGUF": f"is a GGUF file; {_SAVE}",
-    b"\x1f\x8b": "is compressed with gzip; decompress it with gunzip, or extract it with tar, first",
-    b"BZh": "is compressed with bzip2; decompress it first",
-    b"\xfd7zXZ\x00": "is compressed with xz; decompress it first",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd; decompress it first",
-    b"7z\xbc\xaf\x27\x1c": "is a 7z archive; extract it, and pass the checkpoint in it",
-    b"Rar!": "is a RAR archive; extract it, and pass the checkpoint in it",
-    b"\x89PNG": "is a PNG image, not a checkpoint",
-    b"\xff\xd8\xff": "is a JPEG image, not a checkpoint",
-    b"%PDF": "is a PDF document, not a checkpoint",
-    b"ptrt": "is a TensorRT engine, which holds no weights to export; pass the checkpoint that training saved",
+_NO_CHECKPOINT = {
+    Kind.HDF5: f"is an HDF5 file, as Keras and others write; {_SAVE}",
+    Kind.LFS: "is a Git LFS pointer, not the file itself; run 'git lfs pull' where it was cloned",
+    Kind.NPY: f"is an array of numpy (.npy); {_SAVE}",
+    Kind.GGUF: f"is a GGUF file; {_SAVE}",
+    Kind.GZIP: "is compressed with gzip; decompress it with gunzip, or extract it with tar, first",
+    Kind.BZIP2: "is compressed with bzip2; decompress it first",
+    Kind.XZ: "is compressed with xz; decompress it first",
+    Kind.ZSTD: "is compressed with zstd; decompress it first",
+    Kind.SEVEN_ZIP: "is a 7z archive; extract it, and pass the checkpoint in it",
+    Kind.RAR: "is a RAR archive; extract it, and pass the checkpoint in it",
+    Kind.PNG: "is a PNG image, not a checkpoint",
+    Kind.JPEG: "is a JPEG image, not a checkpoint",
+    Kind.GIF: "is a GIF image, not a checkpoint",
+    Kind.TIFF: "is a TIFF image, not a checkpoint",
+    Kind.ROS1: "is a bag of ROS 1, not a checkpoint",
+    Kind.PDF: "is a PDF document, not a checkpoint",
+    Kind.HTML: "is a web page, not the file that its link names; download the file itself",
+    Kind.ENGINE: "is a TensorRT engine, which holds no weights to export; pass the checkpoint that training saved",
 }
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the package safetensors
 
@@ -51,17 +56,15 @@ def other_kind(path: Path, start: bytes) -> str | None:
     """
     if not start:
         return "is empty; copy it again"
-    found = next((text for magic, text in _MAGIC.items() if start.startswith(magic)), None)
-    if found:
-        return found
+    kind = kind_of(start)
+    if kind in _NO_CHECKPOINT:
+        return _NO_CHECKPOINT[kind]
     if zips.is_zip(path):
         return _archive(zips.names(path))
     if start.startswith(b"PK"):
         return "is truncated or damaged; copy it again"
     if _is_onnx(path, start):
         return "is an ONNX model; export starts from the PyTorch checkpoint; to describe a model, name it .onnx"
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "is a web page, not the file that its link names; download the file itself"
     return _text(start)
 
 

@@ -1,23 +1,49 @@
-"""Files that are often given in place of data, by what they are."""
+"""Kinds of files by their first bytes, for those that are often given in place of another, and what such a file is."""
 
 from __future__ import annotations
 
+import enum
 import zipfile
 from pathlib import Path
 
-_FIRST = {
-    b"\x89PNG\r\n\x1a\n": "a picture (PNG)",
-    b"\xff\xd8\xff": "a picture (JPEG)",
-    b"GIF8": "a picture (GIF)",
-    b"II*\0": "a picture (TIFF)",
-    b"MM\0*": "a picture (TIFF)",
-    b"%PDF": "a document (PDF)",
-    b"<!DOCTYPE": "a page (HTML)",
-    b"<html": "a page (HTML)",
-    b"\x80\x02": "a pickle of Python objects",
-    b"\x80\x03": "a pickle of Python objects",
-    b"\x80\x04": "a pickle of Python objects",
-    b"\x80\x05": "a pickle of Python objects",
+
+class Kind(enum.Enum):
+    """A kind of file; its value has the first bytes of such files, one of which each file has."""
+
+    PNG = (b"\x89PNG\r\n\x1a\n",)
+    JPEG = (b"\xff\xd8\xff",)
+    GIF = (b"GIF8",)
+    TIFF = (b"II*\0", b"MM\0*")
+    PDF = (b"%PDF",)
+    HTML = (b"<!doctype", b"<html")
+    PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    ZIP = (b"PK\x03\x04",)
+    NPY = (b"\x93NUMPY",)
+    HDF5 = (b"\x89HDF\r\n\x1a\n",)
+    ROS1 = (b"#ROSBAG V",)
+    GGUF = (b"GGUF",)
+    ENGINE = (b"ptrt",)
+    LFS = (b"version https://git-lfs",)
+    GZIP = (b"\x1f\x8b",)
+    BZIP2 = (b"BZh",)
+    XZ = (b"\xfd7zXZ\x00",)
+    ZSTD = (b"\x28\xb5\x2f\xfd",)
+    SEVEN_ZIP = (b"7z\xbc\xaf\x27\x1c",)
+    RAR = (b"Rar!",)
+
+
+_LONGEST = max(len(first) for kind in Kind for first in kind.value)
+_NO_DATA = {
+    Kind.PNG: "a picture (PNG)",
+    Kind.JPEG: "a picture (JPEG)",
+    Kind.GIF: "a picture (GIF)",
+    Kind.TIFF: "a picture (TIFF)",
+    Kind.PDF: "a document (PDF)",
+    Kind.HTML: "a page (HTML)",
+    Kind.PICKLE: "a pickle of Python objects",
+    Kind.GGUF: "the weights of a network (GGUF)",
+    Kind.ENGINE: "an engine of TensorRT",
+    Kind.LFS: "a Git LFS pointer ('git lfs pull' fetches the file itself)",
 }
 _SUFFIXES = {
     ".bmp": "a picture (BMP)",
@@ -26,7 +52,16 @@ _SUFFIXES = {
     ".engine": "an engine of TensorRT",
     ".plan": "an engine of TensorRT",
 }
-_ZIP = b"PK\x03\x04"
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """Returns the kind of a file with these first bytes; None if it is none of `Kind`.
+
+    Spaces and capital letters at the beginning of a page (HTML) say nothing.
+    """
+    if head.lstrip().lower().startswith(Kind.HTML.value):
+        return Kind.HTML
+    return next((kind for kind in Kind if head.startswith(kind.value)), None)
 
 
 def other_kind(path: Path) -> str | None:
@@ -41,14 +76,14 @@ def other_kind(path: Path) -> str | None:
         return None
     try:
         with path.open("rb") as stream:
-            head = stream.read(16)
+            head = stream.read(_LONGEST)
     except (OSError, ValueError):
         return None
-    if head.startswith(_ZIP):
+    kind = kind_of(head)
+    if kind is Kind.ZIP:
         return _archive(path)
-    for first, kind in _FIRST.items():
-        if head.startswith(first):
-            return kind
+    if kind in _NO_DATA:
+        return _NO_DATA[kind]
     return _SUFFIXES.get(path.suffix.lower()) if head else None
 
 

@@ -16,9 +16,6 @@ import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Damaged, first_line
 
-FIRST = b"\x93NUMPY"
-"""The first bytes of an .npy."""
-
 _BAD_HEADER = (ValueError, KeyError, EOFError, TypeError, OverflowError, SyntaxError, tokenize.TokenError)
 _READERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 

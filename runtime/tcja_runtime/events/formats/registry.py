@@ -29,7 +29,7 @@ from tcja_runtime.events.formats.evt.evt3 import Evt3
 from tcja_runtime.events.formats.evt.evt21 import Evt21
 from tcja_runtime.events.formats.evt.header import word_version
 from tcja_runtime.events.header import LONGEST, Header
-from tcja_runtime.files import npy
+from tcja_runtime.files.kinds import Kind
 
 _HEAD = LONGEST + 2
 """The number of bytes at the start of a file from which its format is found: the longest header, and two bytes more."""
@@ -100,7 +100,7 @@ _ROWS = (
         suffixes=(".h5", ".hdf5"),
         decoder=None,
         open=hdf5.open_recording,
-        first=(hdf5.FIRST,),
+        first=Kind.HDF5.value,
         package=hdf5.PACKAGE,
         codecs=hdf5.CODECS,
         takes=("time_unit", "columns", "topic"),
@@ -111,7 +111,7 @@ _ROWS = (
         suffixes=(".npy",),
         decoder=None,
         open=numpy_files.open_npy,
-        first=(npy.FIRST,),
+        first=Kind.NPY.value,
         takes=("time_unit", "columns"),
     ),
     Format(
@@ -120,7 +120,7 @@ _ROWS = (
         suffixes=(".npz",),
         decoder=None,
         open=numpy_files.open_npz,
-        first=(numpy_files.FIRST_NPZ,),
+        first=Kind.ZIP.value,
         takes=("time_unit", "columns"),
     ),
     Format(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tcja_runtime.files.kinds import Kind, kind_of
+
 _ARRAYS = "save its columns with numpy.savez as the arrays t, x, y and p"
 _WAYS = {
     (".txt", ".csv", ".tsv"): ("text", f"load it with numpy.loadtxt, and {_ARRAYS}"),
@@ -15,8 +17,6 @@ _WAYS = {
 }
 """For suffixes in lower case: the kind of file, and the way to convert it."""
 
-_BAG = b"#ROSBAG V"
-
 
 def reason(path: Path, head: bytes) -> str | None:
     """Returns why a file cannot be read, and what to do; None if it is not of a kind that is known here.
@@ -25,7 +25,7 @@ def reason(path: Path, head: bytes) -> str | None:
         path: the file.
         head: the first bytes of the file.
     """
-    suffix = ".bag" if head.startswith(_BAG) else path.suffix.lower()
+    suffix = ".bag" if kind_of(head) is Kind.ROS1 else path.suffix.lower()
     for suffixes, (kind, way) in _WAYS.items():
         if suffix in suffixes:
             return f"{path} is {kind}, which cannot be read; {way}"

@@ -42,7 +42,6 @@ from tcja_runtime.events.formats.arrays.columns import (
 from tcja_runtime.events.formats.packages import require
 
 PACKAGE, CODECS = "h5py", "hdf5plugin"
-FIRST = b"\x89HDF\r\n\x1a\n"
 _METAVISION = "CD/events"
 _INDEXES = ("ms_to_idx", "ms_map_idx")
 _DEPTH, _MOST_NAMES = 6, 4096  # how far a file is searched

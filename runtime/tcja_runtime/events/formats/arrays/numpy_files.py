@@ -35,7 +35,6 @@ from tcja_runtime.events.formats.arrays.columns import (
 from tcja_runtime.files import npy, npz
 from tcja_runtime.files.npz import Array
 
-FIRST_NPZ = b"PK\x03\x04"
 TABLE = "events"
 """The name of the array of an .npz that has all columns."""
 
