@@ -297,7 +297,7 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
     found = engines(opened, trust_engine=options.trust_engine)
     if options.backend != AUTO:
         refusals = [engine.refusal() for engine in found if engine.target == options.backend]
-        return [options.backend], [refusal.skipped for refusal in refusals if refusal]
+        return [options.backend], [refusal.not_run for refusal in refusals if refusal]
     try:
         onnxruntime.require()
         names.append("onnxruntime")
@@ -312,7 +312,7 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
             names.append(engine.target)
     if not names:
         raise Unavailable("; and ".join(map(str, [*unfit[:1], missing])))
-    return names, [each.skipped for each in unfit]
+    return names, [each.not_run for each in unfit]
 
 
 def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:

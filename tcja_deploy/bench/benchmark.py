@@ -103,7 +103,7 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
     Args:
         path: the bundle.
         options: the backends and batch sizes to measure, and the time to measure for.
-        progress: where to show progress, and the reason for each engine that is skipped.
+        progress: where to show progress, and the reason for each engine that is not run.
 
     Raises:
         BadInput: the bundle is damaged, it has no such engine, or the engine does not take a batch size.
@@ -180,7 +180,7 @@ def _loaded(bundle: Bundle, options: BenchOptions, progress: Progress) -> dict[s
     for name in options.backends:
         with progress.step(f"load the network ({name})" if options.side_by_side else "load the network"):
             backend = _opened(bundle, name, options.trust_engine)
-        for line in backend.passed_over:
+        for line in backend.not_run:
             progress.note(line)
         for batch in options.batches:
             _check_batch(backend, batch, bundle.path)

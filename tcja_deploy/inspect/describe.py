@@ -105,7 +105,7 @@ def _bundle(path: Path) -> Facts:
 
 def _engine(engine: Engine) -> Facts:
     info, refusal = engine.info, engine.refusal()
-    here = "yes" if refusal is None else refusal.skipped.partition("skipped: ")[2]
+    here = "yes" if refusal is None else refusal.reason
     facts = {"precision": info.precision, "batch": info.batch, "layers": info.layers, "bytes": info.bytes}
     return {"engine": engine.name, **facts, "runs_here": here}
 

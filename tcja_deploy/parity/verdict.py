@@ -388,8 +388,9 @@ class Report:
         return found
 
     def summary(self) -> ParitySummary:
-        """The figures that a manifest holds: all but those of layers and signals."""
+        """The figures that a manifest holds: all but those of layers and signals, and those of the user's data."""
         figures = self.to_dict()
+        del figures["unlike"]
         for found in figures["backends"]:
             del found["layers"], found["signals"]
         return ParitySummary(**figures)

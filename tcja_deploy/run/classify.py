@@ -180,7 +180,7 @@ def classify(
         path: the bundle.
         files: files of windows, recordings, or folders of them (`tcja_runtime.data.dataset.load`).
         options: the options of the classification.
-        progress: where to show progress, and the reason for each engine that is skipped.
+        progress: where to show progress, and the reason for each engine that is not run.
 
     Raises:
         BadInput: the bundle or a file cannot be used, or the network does not classify.
@@ -202,7 +202,7 @@ def classify(
         data = [load(file, manifest.input, manifest.classes, how) for file in files]
     with progress.step("load the network"):
         backend = opened(bundle, options.backend, trust_engine=options.trust_engine)
-    for line in backend.passed_over:
+    for line in backend.not_run:
         progress.note(line)
     found = _classified(bundle, backend, data, options, progress)
     for line in (*remarks(data), *([found.unlike] if found.unlike else [])):

@@ -150,7 +150,7 @@ def open_runner(
         window: the windows of the stream; None for the whole source as one window.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`, which prefers an engine.
         trust_engine: whether to load engines that the bundle's manifest does not list.
-        progress: where to show the reason for each engine that is skipped.
+        progress: where to show the reason for each engine that is not run.
 
     Raises:
         BadInput: the bundle has no engine for `backend`, or the engine was changed after its build.
@@ -168,7 +168,7 @@ def _opened(bundle: Bundle, window: Window | None, backend: str, trust_engine: b
     if stepwise and (backend in PROVIDERS or (backend == AUTO and not engines(bundle, trust_engine=trust_engine))):
         return StepwiseRunner.open(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
     loaded = select.opened(bundle, backend, trust_engine=trust_engine)
-    for line in loaded.passed_over:
+    for line in loaded.not_run:
         progress.note(line)
     if stepwise and loaded.engine is None:
         loaded.session.close()

@@ -99,7 +99,7 @@ class Stream:
             path: the bundle.
             source: the source of events, which the caller must close.
             options: the options of the stream.
-            progress: where to show progress, and the reason for each engine that is skipped.
+            progress: where to show progress, and the reason for each engine that is not run.
 
         Raises:
             BadInput: the bundle is damaged, or the options do not fit the bundle and the source.

@@ -25,7 +25,7 @@ class Backend:
         title: the name and the version of the backend, for people.
         session: the loaded network. Its input and output have the names in the manifest.
         engine: the loaded engine; None for ONNX Runtime.
-        passed_over: if the user chose "auto", one line for each engine that cannot run on this machine, with the
+        not_run: if the user chose "auto", one line for each engine that cannot run on this machine, with the
             reason; else empty.
     """
 
@@ -33,7 +33,7 @@ class Backend:
     title: str
     session: Session
     engine: Engine | None = None
-    passed_over: list[str] = dataclasses.field(default_factory=list)
+    not_run: list[str] = dataclasses.field(default_factory=list)
 
 
 def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> Backend:
@@ -57,7 +57,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
     for engine in found:
         refusal = engine.refusal()
         if refusal is None:
-            return _engine(bundle, engine, [each.skipped for each in refusals])
+            return _engine(bundle, engine, [each.not_run for each in refusals])
         refusals.append(refusal)
     if name != AUTO:
         if refusals:
@@ -66,7 +66,7 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
             f"{bundle.path} has no {name} engine: run 'tcja-deploy build {bundle.path} --target {name}' here"
         )
     try:
-        return dataclasses.replace(_onnxruntime(bundle, "onnxruntime"), passed_over=[each.skipped for each in refusals])
+        return dataclasses.replace(_onnxruntime(bundle, "onnxruntime"), not_run=[each.not_run for each in refusals])
     except Unavailable as error:
         if refusals:
             raise Unavailable(f"{refusals[0]}; and {error}") from error
@@ -109,7 +109,7 @@ def _onnxruntime(bundle: Bundle, name: str) -> Backend:
     return Backend(name=name, title=title(name), session=ContractSession(session, bundle))
 
 
-def _engine(bundle: Bundle, engine: Engine, passed_over: list[str]) -> Backend:
+def _engine(bundle: Bundle, engine: Engine, not_run: list[str]) -> Backend:
     used = engine.info.plugin
     loaded = TensorRtEngine.load(
         engine.plan(),
@@ -123,5 +123,5 @@ def _engine(bundle: Bundle, engine: Engine, passed_over: list[str]) -> Backend:
         title=title(engine.target, engine),
         session=ContractSession(loaded.session(), bundle),
         engine=engine,
-        passed_over=passed_over,
+        not_run=not_run,
     )

@@ -35,16 +35,19 @@ class Unfit(Unavailable):
     """An engine cannot be loaded on this machine.
 
     Args:
-        message: the text of the error, for a user who asked for this engine.
-        skipped: a line without alarm, for a user who did not ask for it.
+        engine: the name of the engine.
+        why: the end of the sentence that begins with the engine, for a user who asked for it.
+        reason: the reason without alarm, for a user who did not ask for it; if empty, it is `why`.
 
     Attributes:
-        skipped: as given.
+        reason: the reason, such as "it was built for orin-sm87, this is thor-sm110".
+        not_run: a line that says that the engine is not run, and the reason.
     """
 
-    def __init__(self, message: str, skipped: str) -> None:
-        super().__init__(message)
-        self.skipped = skipped
+    def __init__(self, engine: str, why: str, reason: str = "") -> None:
+        super().__init__(f"engine {engine} {why}")
+        self.reason = reason or f"it {why}"
+        self.not_run = f"engine {engine} is not run: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +102,14 @@ class Engine:
         Returns None if this machine can load the engine.
         """
         if self.info.model_sha256 != sha256(self._bundle / (MODEL if self.info.plugin else PLAIN_MODEL)):
-            return self._unfit(f"was built from another model than this bundle's; {self._again}")
+            return Unfit(self.name, f"was built from another model than this bundle's; {self._again}")
         found = gpu()
         if self.target == "tensorrt-rtx" and jetpack.system():
             again = f"'tcja-deploy build {self._bundle}' makes one for this board"
-            return self._unfit(f"is for desktop RTX GPUs; {again}", f"for desktop RTX GPUs; {again}")
+            return Unfit(self.name, f"is for desktop RTX GPUs; {again}", f"for desktop RTX GPUs; {again}")
         if found is None:
-            return self._unfit(
+            return Unfit(
+                self.name,
                 f"was built for {self.info.device}, and no GPU was found on this machine: run "
                 f"it, or 'tcja-deploy build {self._bundle}', on a machine that has that GPU",
                 "for a machine with a GPU",
@@ -113,18 +117,15 @@ class Engine:
         try:
             here = str(require(self.target).__version__)
         except Unavailable as error:
-            return self._unfit(f"cannot be loaded: {error}")
+            return Unfit(self.name, f"cannot be loaded: {error}")
         if not self._takes_version(here):
-            return self._unfit(
-                f"was built with {self.target} {self.info.version}, this machine has {here}; {self._again}"
+            return Unfit(
+                self.name, f"was built with {self.target} {self.info.version}, this machine has {here}; {self._again}"
             )
         if not self._takes_gpu(found):
             again = self._build_with("tensorrt")  # with TensorRT-RTX, another build is for the same GPUs
-            return self._unfit(f"was built for {self.info.device}, this is {found.slug}; {again}")
+            return Unfit(self.name, f"was built for {self.info.device}, this is {found.slug}; {again}")
         return None
-
-    def _unfit(self, why: str, quiet: str = "") -> Unfit:
-        return Unfit(f"engine {self.name} {why}", f"engine {self.name} skipped: {quiet or f'it {why}'}")
 
     def _takes_version(self, version: str) -> bool:
         here, built = _numbers(version), _numbers(self.info.version)

@@ -34,7 +34,6 @@ class ParitySummary:
             int8.
         verdict: the verdict in a sentence.
         cautions: what the verdict does not prove, a sentence or two for each limit.
-        unlike: empty, as the windows of the export are what others are compared with.
         wide_bounds: the signals whose rounding bounds are so wide that their comparison proves little.
 
     A bundle of another version of this tool may lack some fields, and may have fields that are not known here. The
@@ -61,7 +60,6 @@ class ParitySummary:
     calibration: Json = dataclasses.field(default_factory=dict)
     verdict: str = ""
     cautions: list[str] = dataclasses.field(default_factory=list)
-    unlike: str = ""
     wide_bounds: list[str] = dataclasses.field(default_factory=list)
 
     TAKES_MORE: ClassVar[bool] = True  # parity of another version may have other fields

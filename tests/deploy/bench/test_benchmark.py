@@ -69,7 +69,7 @@ def session(monkeypatch) -> Recorded:
     recorded = Recorded()
     engine = Engine(Path("a.bundle/engines/orin-10.3-fp16"), engine_info(batch=[1, 1, 8]))
     running = Backend(
-        name="tensorrt", title="TensorRT 10.3, fp16", session=recorded, engine=engine, passed_over=["engine old is old"]
+        name="tensorrt", title="TensorRT 10.3, fp16", session=recorded, engine=engine, not_run=["engine old is old"]
     )
     monkeypatch.setattr(select, "opened", lambda *_, **__: running)
     return recorded

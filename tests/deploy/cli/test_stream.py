@@ -345,7 +345,7 @@ def test_an_engine_that_cannot_be_loaded_is_named_and_frames_are_still_taken(run
     def passing_over(*arguments, **options):
         found = opened(*arguments, **options)
         monkeypatch.setattr(found.session, "close", lambda: closed.append(True))
-        return dataclasses.replace(found, passed_over=["engine old was built with another"])
+        return dataclasses.replace(found, not_run=["engine old was built with another"])
 
     monkeypatch.setattr(runner, "engines", lambda *_, **__: ["an engine"])
     monkeypatch.setattr(select, "opened", passing_over)

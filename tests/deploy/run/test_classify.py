@@ -162,7 +162,7 @@ def test_engines_that_are_not_run_are_named(run, one, monkeypatch):
     opened = select.opened
 
     def passing_over(*arguments, **options):
-        return dataclasses.replace(opened(*arguments, **options), passed_over=["engine old was built with another"])
+        return dataclasses.replace(opened(*arguments, **options), not_run=["engine old was built with another"])
 
     monkeypatch.setattr(classify, "opened", passing_over)
     code, out, err = run("run", *one, "--json")
