@@ -181,6 +181,7 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
         calibration=manifest.calibrated_on,
         classified_real=(evidence.data or samples).real,
         unlike=unlike,
+        ranged=evidence.golden.covers_range(manifest.input),
         wide_bounds=list(consistency.wide_bounds(evidence.golden, manifest.layers, manifest.precision)),
     )
     if manifest.classes:

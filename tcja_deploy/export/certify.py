@@ -139,6 +139,7 @@ def certify(
         unjudged=list(map(str, signature.unjudged)),
         calibration=network.calibration,
         classified_real=windows.real,
+        ranged=vectors.covers_range(signature.input),
         wide_bounds=list(consistency.wide_bounds(vectors, signature.layers, network.lowered.precision)),
     )
     return Certificate(report, vectors, NetworkProfile.joined(recorder.profiles, recorder.advice))

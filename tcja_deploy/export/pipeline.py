@@ -49,7 +49,7 @@ from tcja_runtime.data.camera import WHOLE, seen_through
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.windows import Windows, random_windows
-from tcja_runtime.errors import BadInput, ParityNotMet, check_choice
+from tcja_runtime.errors import NO_ROOM, BadInput, ParityNotMet, TcjaError, Unavailable, check_choice
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import check_new_page, staged, write_new_file
 from tcja_runtime.model_file.tensor_names import spikes_tensor
@@ -74,6 +74,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Ma
         BadInput: the checkpoint, the data or an option cannot be used, or TensorRT cannot build the model.
         Unavailable: this machine lacks a package, a device or memory that the export needs.
         ParityNotMet: the exported network does not agree with the trained one; no bundle is written.
+
+    If `request.report` cannot be written when all else is done, the bundle is there, and the error says so.
     """
     request = argument("request", request, ExportRequest)
     progress = progress or silent()
@@ -85,7 +87,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Ma
         progress.note(f"`batch` {least}:{tuned}:{most} is for an engine, and none is built")
     onnxruntime.require()
     with staged(request.out) as folder:
-        return _export(request, target, folder, progress)
+        made = _export(request, target, folder, progress)
+    if request.report:
+        there = f"the bundle {request.out} is written, and has the same page"
+        _copy_report(request.report, (request.out / bundle.REPORT).read_text(encoding="utf-8"), there)
+    return made
 
 
 def _export(
@@ -226,12 +232,14 @@ def _written(
     """
     report = certificate.report
     page = render(manifest, report, certificate.profile, progress)
-    if request.report:
-        copy = request.report
-        progress.inform(f"the report in {copy}", lambda: write_new_file(copy, page), None)
     if not report.met:
+        if request.report:
+            try:
+                _copy_report(request.report, page, "parity is not met, so no bundle has it either")
+            except TcjaError as error:
+                progress.note(str(error))
         raise ParityNotMet(f"the exported network is not the trained one: {report.why_not}", report.to_dict())
-    # The page and its copy may be left out, which the report then says. The manifest and parity.json say the same.
+    # Sections of the page may have been left out, which the report then says. The manifest and parity.json say the same.
     manifest = dataclasses.replace(manifest, parity=report.summary())
     golden.save(folder / bundle.GOLDEN, certificate.golden, manifest.input)
     (folder / bundle.PARITY).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
@@ -243,6 +251,25 @@ def _written(
     except BadInput as error:
         raise RuntimeError(f"the bundle that was written would be refused: {error}") from error
     return manifest
+
+
+def _copy_report(path: Path, page: str, there: str) -> None:
+    """Write the page into the file that the user asked for.
+
+    Args:
+        path: the file.
+        page: the page.
+        there: a phrase that says where else the page is, for the error.
+
+    Raises:
+        BadInput: the file cannot be written.
+        Unavailable: the disk is full.
+    """
+    try:
+        write_new_file(path, page)
+    except OSError as error:
+        kind = Unavailable if error.errno in NO_ROOM else BadInput
+        raise kind(f"`report` {path} cannot be written: {error.strerror}; {there}") from error
 
 
 def _trained(request: ExportRequest) -> TrainedNetwork:

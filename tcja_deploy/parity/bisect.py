@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tcja_deploy.parity import diagnose
+from tcja_deploy.parity.checks import large_recording
 from tcja_deploy.parity.diagnose import Fired, SignalComparison
 from tcja_deploy.parity.failures import EXACT, OUTPUT, RANDOM, RANGE, WIDE, WINDOWS, Failure
 from tcja_deploy.parity.judge import Place, judge_signal
@@ -79,7 +80,10 @@ def bisect(
         layer = next(layer for layer in signature.layers if layer.name == first.signal)
         return _wrong_neurons(first, probe, layer, signature.time_steps, made)
     window = first.place.window if first.place else 0
-    recording = stimuli.get(first.scene or "") or golden.recording(slice(window, window + 1))
+    if first.scene == WIDE:
+        recording = large_recording(stimuli[RANDOM], parity.largest_batch, signature)
+    else:
+        recording = stimuli.get(first.scene or "") or golden.recording(slice(window, window + 1))
     return _wrong_signal(first, probe, recording, signature, made, earliest=order[0])
 
 
@@ -117,7 +121,7 @@ def _wrong_signal(
     def observed(inputs: Floats) -> Observation:
         if failure.scene == WINDOWS:
             return probe.forced(inputs, reference)
-        return probe.stimulated(inputs, reference.spikes, weights)
+        return probe.stimulated(inputs, reference.spikes, weights, signals=reference.witnesses)
 
     found = observed(recording.inputs)
     if name == OUTPUT:

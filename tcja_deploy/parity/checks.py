@@ -96,6 +96,12 @@ def check_scene(
         signals.add(probe, scene, reference, observed)
 
 
+def large_recording(recording: Recording, n: int, signature: NetworkSignature) -> Recording:
+    """Return the random stimulus, repeated to n windows, with the currents of all layers and the output."""
+    layers = {layer.name for layer in signature.layers}
+    return Recording(recording.inputs, recording.reference.only(layers)).repeated(n, _PLACES)
+
+
 def check_large_batch(
     recording: Recording, n: int, probes: Sequence[Probe], signature: NetworkSignature, signals: SignalCheck
 ) -> None:
@@ -108,10 +114,9 @@ def check_large_batch(
         signature: the signature of the network.
         signals: the check of the signals.
     """
-    layers = {layer.name for layer in signature.layers}
-    large = Recording(recording.inputs, recording.reference.only(layers)).repeated(n, _PLACES)
+    large = large_recording(recording, n, signature)
     for probe in probes:
-        observed = probe.stimulated(large.inputs, large.reference.spikes, signals=layers)
+        observed = probe.stimulated(large.inputs, large.reference.spikes, signals=large.reference.witnesses)
         signals.add(probe, WIDE, large.reference, observed)
 
 

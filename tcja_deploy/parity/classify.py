@@ -40,7 +40,8 @@ def predict(
 ) -> Predictions:
     """The predictions of a network for all windows, with the source, the digest and the labels of the windows.
 
-    Predictions that an interrupted command left are taken over, if it ran the same network on the same data.
+    Predictions that an interrupted command left are taken over, if it ran the same network on the same data. All windows
+    are read even then.
 
     Args:
         network: the network.
@@ -70,6 +71,11 @@ def predict(
                 kept.add(rows)
                 done += len(rows)
                 advance(len(rows))
+        if len(kept.rows):
+            # Figures of windows and remarks on recordings are known once they were read, here as in the first run.
+            with progress.step("read the windows of the interrupted command"):
+                for _ in windows.batches(network.size):
+                    pass
     except BadInput:
         kept.discard()
         raise

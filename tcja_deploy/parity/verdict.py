@@ -298,6 +298,7 @@ class Report:
         classified_real: whether the windows that were classified are data; those that were judged may be others.
         unlike: a sentence if the user's data look unlike the windows of the export; else empty.
         wide_bounds: the signals whose rounding bounds are so wide that their comparison proves little.
+        ranged: whether inputs over the whole range were compared, or the network takes none.
     """
 
     reference: str
@@ -318,6 +319,7 @@ class Report:
     classified_real: bool = False
     unlike: str = ""
     wide_bounds: list[str] = dataclasses.field(default_factory=list)
+    ranged: bool = True
 
     @property
     def accuracy(self) -> float | None:

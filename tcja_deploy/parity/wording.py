@@ -51,6 +51,11 @@ def cautions(report: Report) -> list[str]:
         n = len(report.estimated)
         bound = agree(n, "bound of a signal is an estimate", f"bounds of {n} signals are estimates")
         found.append(f"The rounding {bound}, as an operation has no rule for it: {listed(signals)}.")
+    if not report.ranged:
+        found.append(
+            "The range stimulus was not compared, so nothing is known of inputs that are larger than those of the "
+            "windows."
+        )
     if report.wide_bounds:
         n = len(report.wide_bounds)
         found.append(

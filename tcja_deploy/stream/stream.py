@@ -83,6 +83,8 @@ class Stream:
         self.windows = self._cut_short = self._overflowed = self._warned = 0
         self._begun: dict[int, Frame] = {}
         self._gaps = Gaps()
+        # With a limited rate, the last time of each run of events whose windows have not ended, and its arrival.
+        self._arrivals: collections.deque[tuple[int, float]] = collections.deque()
         self._limit = None if options.max_rate is None else RateLimit(options.max_rate)
         self._checked = False
         self._remarks: list[str] = []
@@ -224,7 +226,8 @@ class Stream:
                 run = self._in_time(run)
                 if run.gap:
                     self._gaps.add(run.gap)
-                if self._limit is not None:
+                if self._limit is not None and len(run.events):
+                    self._arrivals.append((int(run.events.t.max()), run.arrived))
                     run = dataclasses.replace(run, events=self._limit.push(run.events))
                 self._predict(self._cutter.push(run.events), run, show)
                 if len(run.events):
@@ -275,7 +278,7 @@ class Stream:
                 continue
             latency = None
             if run is not None:
-                latency = time.monotonic() - run.arrived
+                latency = time.monotonic() - self._arrival(run, window.end)
                 self.latencies.add(latency)
                 self._note_overflow(run, window.end)
             self.prediction = WindowPrediction(
@@ -295,6 +298,17 @@ class Stream:
             show(self.prediction)
             if self._over():
                 return
+
+    def _arrival(self, run: Run, end: int) -> float:
+        """Return when the event arrived that ends a window. With a limited rate it may have been held for a while.
+
+        Args:
+            run: the run of events that lets the window go.
+            end: the end of the window, in microseconds.
+        """
+        while self._arrivals and self._arrivals[0][0] < end - 1:
+            self._arrivals.popleft()
+        return self._arrivals[0][1] if self._arrivals else run.arrived
 
     def _over(self) -> bool:
         options = self._options

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from tcja_runtime import records
 from tcja_runtime.bundle.input_statistics import Figures, InputStatistics
-from tcja_runtime.bundle.parity_summary import ParitySummary
+from tcja_runtime.bundle.parity_summary import ParitySummary, of_today
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, UnjudgedLayer, Weight
 from tcja_runtime.bundle.stepwise import Streaming
@@ -143,7 +143,8 @@ class Manifest:
         Raises:
             ValueError: a field is missing, unknown or wrong; the text names the field and says what it must be.
         """
-        manifest = records.read(cls, fields)
+        named = {**fields, "parity": of_today(fields["parity"])} if "parity" in fields else fields
+        manifest = records.read(cls, named)
         _check(manifest)
         return manifest
 

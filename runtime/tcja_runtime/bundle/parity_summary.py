@@ -7,6 +7,20 @@ from typing import Any, ClassVar
 
 Json = dict[str, Any]
 
+_FORMER = {"streamed": "stepwise", "untold": "anytime_missing"}
+"""The names of fields in schema 5, and those of today."""
+
+
+def of_today(fields: Any) -> Any:
+    """Returns the fields of a summary in JSON with the names of today, if they have those of schema 5."""
+    if not isinstance(fields, dict):
+        return fields
+    named = {_FORMER.get(name, name): value for name, value in fields.items()}
+    stepwise = named.get("stepwise")
+    if isinstance(stepwise, dict) and "unlike" in stepwise:
+        named["stepwise"] = {"differing_spikes" if k == "unlike" else k: value for k, value in stepwise.items()}
+    return named
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParitySummary:

@@ -131,6 +131,16 @@ class Golden:
         """
         return self.largest if contract.scaling == "counts" else 0
 
+    def covers_range(self, contract: InputContract) -> bool:
+        """Returns whether the range stimulus is here, or the network takes none.
+
+        It is missing if signals overflow with all counts that are tried, and in the files of older versions.
+
+        Args:
+            contract: the input contract of the network.
+        """
+        return input_range.RANGE in self.scenes or not input_range.takes_range(contract)
+
     def reference(self, part: slice) -> Reference:
         """Returns the reference's results for a part of the windows, with the spikes."""
         spikes = {layer: packed.unpack(part) for layer, packed in self.spikes.items()}

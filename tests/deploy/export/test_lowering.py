@@ -1,5 +1,6 @@
 """Steps of an export that only inform: one that fails is left out, and said. It never fails the export."""
 
+import io
 import json
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from tcja_deploy.cli.parity import parity_text
-from tcja_deploy.console import Console
+from tcja_deploy.console import Console, Progress
 from tcja_deploy.export import certify, pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_deploy.parity import anytime, wording
+from tcja_deploy.parity import anytime, verdict, wording
 from tcja_deploy.report import behaviour, comparison
 from tcja_deploy.verify import VerifyOptions, verify
 from tcja_exporters import libraries
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import anytime as evidence_of_anytime
 from tcja_runtime.neuron import NeuronSpec
 
@@ -79,6 +80,14 @@ class Rough(Plain):
         return self.b(self.lif(3 * current))
 
 
+class Huge(Plain):
+    """Its weights are so large that the currents of even small counts are beyond the numbers that are recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a.weight.data *= 2.0**100
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     monkeypatch.setattr(libraries, "_registered", {})
@@ -136,6 +145,16 @@ def test_wide_rounding_bounds_are_said_by_an_export_and_by_verify(tmp_path):
     assert said in wording.cautions(again)
 
 
+def test_an_export_without_the_range_stimulus_says_so(tmp_path):
+    manifest, report = pipeline.export(request(tmp_path, Huge()))
+    assert report.met
+    said = (
+        "The range stimulus was not compared, so nothing is known of inputs that are larger than those of the windows."
+    )
+    assert said in manifest.parity.cautions
+    assert said in wording.cautions(verify(tmp_path / "a.bundle").report)
+
+
 @pytest.mark.slow
 def test_advice_that_is_not_asked_for_is_left_out_of_a_lower_precision(tmp_path):
     _, report = pipeline.export(request(tmp_path, Mapped(), precision="fp16", keep=("nothing",)))
@@ -161,16 +180,8 @@ def broken(monkeypatch):
 
 
 def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch):
-    copies = tmp_path / "copies"
-    copies.mkdir()
-
-    def removing(*_args: object) -> None:
-        copies.rmdir()
-        copies.touch()
-        failing()
-
-    monkeypatch.setattr(certify, "profile", removing)
-    _, report = pipeline.export(request(tmp_path, Plain(), anytime=2, report=copies / "copy.html"))
+    monkeypatch.setattr(certify, "profile", failing)
+    _, report = pipeline.export(request(tmp_path, Plain(), anytime=2))
     assert report.met
     steps = [
         "margins and gates in the report",
@@ -183,12 +194,35 @@ def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch
         "the section of the report on spike flips",
         "the section of the report on firing rates",
     ]
-    assert report.left_out[:7] == [f"Left out: {step} (ZeroDivisionError: not)." for step in steps]
-    assert report.left_out[7].startswith(f"Left out: the report in {copies / 'copy.html'} (FileExistsError: ")
+    assert report.left_out == [f"Left out: {step} (ZeroDivisionError: not)." for step in steps]
     page = (tmp_path / "a.bundle" / "report.html").read_text()
     assert all(f"<p>Left out: {step} (ZeroDivisionError: not).</p>" in page for step in steps)
     monkeypatch.undo()
     assert verify(tmp_path / "a.bundle").report.met
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_a_report_that_cannot_be_written_is_said(tmp_path, monkeypatch, met):
+    copy = tmp_path / "copies" / "copy.html"
+    copy.parent.mkdir()
+    render = pipeline.render
+
+    def removing(*args: object) -> str:
+        copy.parent.rmdir()
+        copy.parent.touch()
+        return render(*args)
+
+    monkeypatch.setattr(pipeline, "render", removing)
+    if not met:
+        monkeypatch.setattr(verdict.Report, "failures", ["not today"])
+    notes = io.StringIO()
+    progress = Progress(Console(file=notes, width=400))
+    with pytest.raises(BadInput if met else ParityNotMet) as error:
+        pipeline.export(request(tmp_path, Plain(), report=copy), progress)
+    said = str(error.value) if met else notes.getvalue()
+    assert f"`report` {copy} cannot be written: File exists; " in said
+    assert (tmp_path / "a.bundle").exists() == met
+    assert not met or f"the bundle {tmp_path / 'a.bundle'} is written, and has the same page" in said
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,10 @@ import pytest
 from tcja_deploy.cli import app
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
+from tcja_deploy.verify import VerifyOptions, verify
+from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.evidence.trace import Observation
 
 from ... import networks
 from ...exporters.peers import odd
@@ -117,6 +121,23 @@ def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):
     assert f"First wrong: {weight.module}, node {weight.module}/Conv of model.plain.onnx" in said
     assert re.search(r"is \S+ instead of \S+ at window \d+, time step \d+, neuron \(\d+", said)
     assert "It can be explained by: weights of output channel" in said
+
+
+def test_a_mistake_in_large_batches_alone_is_found(exported, monkeypatch):
+    """It is sought in a large batch: the same windows in a small one are right."""
+    stimulated, manifest = Probe.stimulated, Bundle.open(exported.bundle).manifest
+    layer, largest = manifest.layers[1].name, manifest.parity.backends[0]["largest_batch"]
+
+    def doubled(probe: Probe, inputs: np.ndarray, *args: Any, **options: Any) -> Observation:
+        found = stimulated(probe, inputs, *args, **options)
+        factors = {name: 2 if name == layer and len(inputs) == largest else 1 for name in found.signals}
+        return dataclasses.replace(found, signals={name: each * factors[name] for name, each in found.signals.items()})
+
+    monkeypatch.setattr(Probe, "stimulated", doubled)
+    culprit = verify(exported.bundle, VerifyOptions(bisect=True)).culprit
+    assert culprit is not None
+    assert "in a large batch" in culprit.seen
+    assert "scale" in culprit.fits
 
 
 def test_nothing_is_said_of_a_correct_export(exported, capsys):

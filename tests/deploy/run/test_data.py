@@ -106,14 +106,15 @@ def test_all_windows_are_classified_and_the_first_are_judged(request_, cache):
 
 @one
 @pytest.mark.parametrize(("interrupt", "after"), [pytest.param("PyTorch", 5, marks=pytest.mark.slow), ("ONNX", 5)])
-def test_an_export_that_was_cut_off_goes_on(request_, small_batches, cache, whole, interrupt, after):
+def test_an_export_that_was_cut_off_goes_on(request_, small_batches, cache, bundle, whole, interrupt, after):
     cut = Watched(interrupt, after)
     with pytest.raises(KeyboardInterrupt):
         pipeline.export(request_, cut)
     assert cut.notes == [f"{cut.done[interrupt]} of 12 windows are done; the same command goes on from there"]
     assert not request_.out.exists()
     resumed = Watched()
-    _, report = pipeline.export(request_, resumed)
+    manifest, report = pipeline.export(request_, resumed)
+    assert manifest.input_statistics == Bundle.open(bundle).manifest.input_statistics
     assert resumed.began[interrupt] == cut.done[interrupt] > 2
     assert resumed.began["PyTorch"] == cut.done["PyTorch"]
     assert not list(cache.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,15 @@ def test_a_rate_is_limited(bundle, events):
         assert one.thinned == of_window - one.events > 0
     with pytest.raises(BadInput, match="`max_rate` needs `window`: a source that is one window is always read whole"):
         streaming(bundle, Fed(events), max_rate=5)
+
+
+def test_the_latency_of_a_limited_rate_begins_when_the_event_arrived(bundle, events):
+    """The event that ends the first window is held until the next events arrive."""
+    begun = np.searchsorted(events.t, events.t[0] + 101_000)
+    assert events.t[begun - 1] - events.t[0] >= 100_000
+    fed = Fed(events[:begun], events[begun:], before=lambda run: time.sleep(0.2 * (run == 1)))
+    _, found = streaming(bundle, fed, window=Window(100_000), max_rate=1_000_000)
+    assert found[0].latency >= 0.2
 
 
 def test_latencies_are_told_to_two_percent():

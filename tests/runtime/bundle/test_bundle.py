@@ -91,6 +91,15 @@ def test_bundles_of_the_schema_before_are_read(folder):
     assert Bundle.open(folder).manifest == MANIFEST
 
 
+def test_parity_in_the_words_of_the_schema_before_is_read(folder):
+    stepwise = {"backend": "ONNX Runtime", "spikes": 7, "unlike": 2}
+    said = {"reference": "PyTorch", "streamed": stepwise, "untold": ["no curves"], "another": 1}
+    reseal(folder, schema=5, parity=said)
+    parity = Bundle.open(folder).manifest.parity
+    assert parity.stepwise == {"backend": "ONNX Runtime", "spikes": 7, "differing_spikes": 2}
+    assert (parity.reference, parity.anytime_missing, parity.unlike) == ("PyTorch", ["no curves"], "")
+
+
 def test_a_manifest_gives_the_signature_of_its_network():
     signature = MANIFEST.signature
     assert (signature.input, signature.output, signature.output_shape) == (MANIFEST.input, "rates", (3,))
