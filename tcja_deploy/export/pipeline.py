@@ -239,7 +239,7 @@ def _written(
             except TcjaError as error:
                 progress.note(str(error))
         raise ParityNotMet(f"the exported network is not the trained one: {report.why_not}", report.to_dict())
-    # Sections of the page may have been left out, which the report then says. The manifest and parity.json say the same.
+    # The report says which sections of the page were left out. The manifest and parity.json say the same.
     manifest = dataclasses.replace(manifest, parity=report.summary())
     golden.save(folder / bundle.GOLDEN, certificate.golden, manifest.input)
     (folder / bundle.PARITY).write_text(json.dumps(report.to_dict(), indent=1) + "\n")

@@ -40,8 +40,8 @@ def predict(
 ) -> Predictions:
     """The predictions of a network for all windows, with the source, the digest and the labels of the windows.
 
-    Predictions that an interrupted command left are taken over, if it ran the same network on the same data. All windows
-    are read even then.
+    Predictions that an interrupted command left are taken over, if it ran the same network on the same data. Even
+    then all windows are read.
 
     Args:
         network: the network.
