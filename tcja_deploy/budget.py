@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.counting import agree
 
 _BATCH_BYTES = 256 * 2**20
 
@@ -34,7 +35,8 @@ def fewer_windows(asked: Mapping[str, int | None], there: int) -> list[str]:
         there: the number of windows that there are.
     """
     return [
-        f"`{name}` {n:,} asks for more windows than the {there:,} that there are; all of them are taken"
+        f"`{name}` is {n:,}, but there {agree(there, 'is 1 window; it', f'are {there:,} windows; all {there:,}')} "
+        f"{agree(there, 'is', 'are')} used"
         for name, n in asked.items()
         if n is not None and n > there
     ]

@@ -33,7 +33,7 @@ from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.input_range import RANGE
 from tcja_runtime.evidence.predictions import TOP, likeliest
-from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32, membranes_within
+from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC, membranes_within
 from tcja_runtime.evidence.trace import Reference, Values
 
 _WIDEST = {"fp32": 0.25, "fp16": 4.0, "int8": 0.25}
@@ -44,7 +44,6 @@ difference. A bound is the unit roundoff times the sum of all magnitudes that we
 widest ones of the registry's networks are 0.02 in float32 and 0.5 in float16, behind eight blocks of attention with
 real values.
 """
-_ARITHMETIC = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
 
 
 def check(vectors: Golden, manifest: Manifest, path: Path) -> None:
@@ -194,7 +193,7 @@ def undecided(reference: Reference, manifest: Manifest, name: str) -> Any:
     neuron = next(layer.neuron for layer in manifest.layers if layer.name == name)
     witnesses = reference.witnesses[name]
     fired = witnesses.of(reference.spikes[name])
-    arithmetic = _ARITHMETIC.get(manifest.precision, FLOAT32)
+    arithmetic = MODEL_ARITHMETIC[manifest.precision]
     errors = witnesses.bounds.astype(np.float64)
     h, within = membranes_within(neuron, arithmetic, witnesses.values, errors, fired)
     undecided = ~(np.abs(h - neuron.threshold) > within)

@@ -25,7 +25,7 @@ from tcja_deploy.parity.compare import Comparison, compare, with_statistics
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
-from tcja_exporters.precision import MODEL_ARITHMETIC, Lowered
+from tcja_exporters.precision import Lowered
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference.recorder import record, run, with_weights
 from tcja_exporters.reference.taps import signals_of_input
@@ -40,6 +40,7 @@ from tcja_runtime.evidence.agreement import Agreement, agreement
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
+from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Values
 
 _LARGEST_VALUES = {"fp32": 2.0**100, "fp16": 2.0**13, "int8": 2.0**100}

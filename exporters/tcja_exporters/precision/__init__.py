@@ -15,13 +15,12 @@ accuracy from the trained network.
 from __future__ import annotations
 
 from tcja_exporters.precision.calibration import CALIBRATION_WINDOWS, calibrate
-from tcja_exporters.precision.lowering import MODEL_ARITHMETIC, Lowered, lowered
+from tcja_exporters.precision.lowering import Lowered, lowered
 from tcja_exporters.precision.selection import ADVISED, NOTHING, keep_in_float32, lowerable, quantizable
 
 __all__ = [
     "ADVISED",
     "CALIBRATION_WINDOWS",
-    "MODEL_ARITHMETIC",
     "NOTHING",
     "Lowered",
     "calibrate",

@@ -21,10 +21,6 @@ from tcja_exporters.precision.selection import lowerable
 from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.evidence.rounding import FLOAT16_VALUES, FLOAT32
-
-MODEL_ARITHMETIC = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
-"""The arithmetic of a model, by precision. For int8 it is FLOAT32, because products of int8 values are exact."""
 
 
 @dataclasses.dataclass(frozen=True)

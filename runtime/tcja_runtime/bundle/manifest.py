@@ -12,7 +12,7 @@ from tcja_runtime.bundle.parity_summary import ParitySummary, of_today
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, UnjudgedLayer, Weight
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.choices import LABEL_RULES, TIME_FORMS
+from tcja_runtime.choices import LABEL_RULES, PRECISIONS, TIME_FORMS
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.records import WrongField
 
@@ -201,6 +201,8 @@ def _check(manifest: Manifest) -> None:
     for layer in manifest.layers:
         if not all(type(size) is int and 0 < size < _LARGEST for size in layer.shape):
             raise ValueError(f"{layer.name} cannot have the shape {layer.shape}")
+    if manifest.precision not in PRECISIONS:
+        raise WrongField("precision", f"is {manifest.precision!r}, and must be {', '.join(PRECISIONS)}")
     if manifest.labels not in (None, *LABEL_RULES):
         raise WrongField("labels", f"is {manifest.labels!r}, and must be {', '.join(LABEL_RULES)} or null")
     if not 0 < manifest.time_steps < _LARGEST:

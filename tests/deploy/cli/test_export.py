@@ -159,7 +159,7 @@ def test_the_report_is_written_where_asked(run, tmp_path):
     code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
     assert code == 0
     assert "--batch 2:2:2 is for an engine, and none is built" in err
-    assert "--judge 5 asks for more windows than the 1 that there are; all of them are taken" in err
+    assert "--judge is 5, but there is 1 window; it is used" in err
     assert report.read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
 
 
