@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tcja_deploy.export.pipeline import export
     from tcja_deploy.export.request import ExportRequest
     from tcja_deploy.verify import VerifyOptions, verify
-    from tcja_runtime.data.camera import View
+    from tcja_runtime.data.camera import CameraView
     from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
     from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
@@ -31,12 +31,12 @@ __all__ = [
     "Batch",
     "BenchOptions",
     "BuildOptions",
+    "CameraView",
     "ExportRequest",
     "ParityNotMet",
     "TcjaError",
     "Unavailable",
     "VerifyOptions",
-    "View",
     "bench",
     "build",
     "export",
@@ -48,7 +48,7 @@ _HOMES = {
     "tcja_deploy.build": ("build",),
     "tcja_deploy.export.pipeline": ("ExportRequest", "export"),
     "tcja_deploy.verify": ("VerifyOptions", "verify"),
-    "tcja_runtime.data.camera": ("View",),
+    "tcja_runtime.data.camera": ("CameraView",),
     "tcja_runtime.errors": ("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
     "tcja_runtime.tensorrt.build": ("Batch", "BuildOptions"),
 }

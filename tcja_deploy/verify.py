@@ -26,7 +26,7 @@ from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
-from tcja_runtime.data.camera import WHOLE, View
+from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.data.recordings import DataOptions
@@ -56,7 +56,8 @@ class VerifyOptions:
         trust_engine: whether to load engines that the bundle's manifest does not list.
         anytime: the number of windows to run again with only 1 to T of their frames, from the first window on
             (`tcja_runtime.evidence.anytime`); None takes as many real windows as take little time.
-        view: what the frames of recordings in the data are made from, instead of what the network's contract says.
+        camera_view: what the frames of recordings in the data are made from, instead of what the network's contract
+            says.
         labels: the rule by which folders and label files of the data tell classes, one of
             `tcja_runtime.choices.LABEL_RULES`; None takes the rule of the bundle.
         reading: what the user says about recordings that do not say it themselves.
@@ -68,7 +69,7 @@ class VerifyOptions:
     backend: str = AUTO
     trust_engine: bool = False
     anytime: int | None = None
-    view: View = WHOLE
+    camera_view: CameraView = WHOLE
     labels: str | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
@@ -364,7 +365,9 @@ def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
         BadInput: the data cannot be used, or an option for data is given without data.
     """
     path, samples = options.data, options.samples
-    how = DataOptions(view=options.view, labels=options.labels or manifest.labels, reading=options.reading)
+    how = DataOptions(
+        camera_view=options.camera_view, labels=options.labels or manifest.labels, reading=options.reading
+    )
     if path is None:
         if samples is not None:
             raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")

@@ -209,7 +209,7 @@ def export(
         calibration=calibration.value,
         time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
         split=split,
-        view=options.view(crop, resize),
+        camera_view=options.view(crop, resize),
         labels=labels and labels.value,
         streaming=streaming or time_form is TimeForm.STEPWISE,
         data=data,

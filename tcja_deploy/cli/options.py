@@ -16,7 +16,7 @@ import typer
 
 from tcja_deploy.console import Progress, err
 from tcja_runtime.choices import BackendName, LabelRule, Resize
-from tcja_runtime.data.camera import View
+from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import LARGEST
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
@@ -189,13 +189,13 @@ def window(length: str | None, hop: str | None) -> Window | None:
     return None if length is None else Window.parse(length, hop)
 
 
-def view(crop: str | None, resize: Resize | None) -> View:
+def view(crop: str | None, resize: Resize | None) -> CameraView:
     """Return what --crop and --resize say that frames are made from.
 
     Raises:
         BadInput: the value of --crop is not a part of a picture.
     """
-    return View.parse(crop, None if resize is None else resize.value)
+    return CameraView.parse(crop, None if resize is None else resize.value)
 
 
 def settings(given: list[str] | None) -> dict[str, str]:

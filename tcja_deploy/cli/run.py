@@ -85,7 +85,7 @@ def run_(
         trust_engine=trust_engine,
         top=top,
         window=options.window(window, hop),
-        view=options.view(crop, resize),
+        camera_view=options.view(crop, resize),
         labels=labels and labels.value,
         pictured=0 if picture is None else MOST,
         reading=ReadOptions(time_unit, columns, topic),

@@ -134,7 +134,7 @@ def stream(
         raise BadInput("--csv and --json both ask for stdout; give one of them")
     how = StreamOptions(
         window=options.window(window, hop),
-        view=options.view(crop, resize),
+        camera_view=options.view(crop, resize),
         max_rate=max_rate,
         buffer=buffer,
         lossless=lossless,

@@ -86,7 +86,7 @@ def verify(
     how = VerifyOptions(
         data=data,
         samples=samples,
-        view=options.view(crop, resize),
+        camera_view=options.view(crop, resize),
         labels=labels and labels.value,
         bisect=bisect,
         backend=backend.value,

@@ -319,10 +319,10 @@ def _framed(contract: InputContract, request: ExportRequest) -> InputContract:
     """Return a contract with the request's rule that cuts recordings, and its view of the camera's picture."""
     if request.split is not None:
         contract = contract.cut_by(request.split)
-    if request.view == WHOLE:
+    if request.camera_view == WHOLE:
         return contract
     title = "the network's camera" if request.data is None else str(request.data)
-    return seen_through(contract, request.view, dataset.camera_of(request.data, request.reading), title)
+    return seen_through(contract, request.camera_view, dataset.camera_of(request.data, request.reading), title)
 
 
 def _check_options(request: ExportRequest) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED
-from tcja_runtime.data.camera import WHOLE, View
+from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.records import check_arguments, check_size
 from tcja_runtime.tensorrt.build import Batch, BuildOptions
@@ -44,8 +44,8 @@ class ExportRequest:
             which is faster for each layer; None takes the one for the target (`tcja_deploy.export.time_form`).
         split: the rule that cuts recordings into frames (`tcja_runtime.data.split_rules.RULES`); None takes the rule of
             the network.
-        view: what frames are made from, where the camera's picture is not as large as they are; it is stored in the
-            bundle. `WHOLE` takes what the network's contract says.
+        camera_view: what frames are made from, where the camera's picture is not as large as they are; it is stored in
+            the bundle. `WHOLE` takes what the network's contract says.
         labels: the rule by which folders and label files of the data tell classes, one of
             `tcja_runtime.choices.LABEL_RULES`; it is stored in the bundle. None chooses.
         streaming: whether to write the network in two parts as well, so that it can run stepwise
@@ -77,7 +77,7 @@ class ExportRequest:
     calibration: str = "data"
     time_form: str | None = None
     split: str | None = None
-    view: View = WHOLE
+    camera_view: CameraView = WHOLE
     labels: str | None = None
     streaming: bool = False
     data: Path | None = None

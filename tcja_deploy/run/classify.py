@@ -23,7 +23,7 @@ from tcja_runtime.backends.select import Backend, opened
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.input_statistics import Figures, measured
 from tcja_runtime.choices import AUTO
-from tcja_runtime.data.camera import WHOLE, View
+from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.data.recordings import DataOptions, Span
@@ -149,7 +149,7 @@ class RunOptions:
         top: the largest number of classes to name for each window.
         window: the windows that recordings are cut into; None takes a recording, or a labelled segment of it, as one
             window, unless the rule of the network's contract makes several of it.
-        view: what frames are made from, instead of what the network's contract says.
+        camera_view: what frames are made from, instead of what the network's contract says.
         labels: the rule by which folders and label files tell classes, one of `tcja_runtime.choices.LABEL_RULES`; None
             takes the rule of the bundle.
         pictured: the number of windows to keep for a picture, from the first window on.
@@ -160,7 +160,7 @@ class RunOptions:
     trust_engine: bool = False
     top: int = 2
     window: Window | None = None
-    view: View = WHOLE
+    camera_view: CameraView = WHOLE
     labels: str | None = None
     pictured: int = 0
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
@@ -195,7 +195,7 @@ def classify(
     with progress.step("open the files"):
         how = DataOptions(
             window=options.window,
-            view=options.view,
+            camera_view=options.camera_view,
             labels=options.labels or manifest.labels,
             reading=options.reading,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tcja_runtime.choices import AUTO
-from tcja_runtime.data.camera import WHOLE, View
+from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events.buffer import LIMIT
@@ -25,7 +25,7 @@ class StreamOptions:
         windows: the number of predictions after which to stop; None for no limit.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
         trust_engine: whether to load engines that the bundle's manifest does not list.
-        view: what frames are made from, instead of what the network's contract says.
+        camera_view: what frames are made from, instead of what the network's contract says.
         max_rate: the most events in a second that are classified; events beyond it are dropped evenly
             (`tcja_runtime.events.rate_limit`). None for no limit.
     """
@@ -37,7 +37,7 @@ class StreamOptions:
     windows: int | None = None
     backend: str = AUTO
     trust_engine: bool = False
-    view: View = WHOLE
+    camera_view: CameraView = WHOLE
     max_rate: int | None = None
 
     def __post_init__(self) -> None:

@@ -119,10 +119,10 @@ class Stream:
         contract = bundle.manifest.input
         if not bundle.manifest.classes:
             raise BadInput(f"{path}: the network has no classes, so it cannot classify")
-        for note in (replaced_view(contract, options.view), window and unlike_training(contract, window)):
+        for note in (replaced_view(contract, options.camera_view), window and unlike_training(contract, window)):
             if note:
                 progress.note(note)
-        contract = seen_through(contract, options.view, source.sensor, source.title)
+        contract = seen_through(contract, options.camera_view, source.sensor, source.title)
         check_camera(contract, source.sensor, source.title)
         bundle = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, input=contract))
         if window is None:

@@ -14,7 +14,7 @@ import tcja_deploy
 from .. import networks
 
 NAMES = [
-    *("VerifyOptions", "View", "bench", "build", "export", "verify"),
+    *("CameraView", "VerifyOptions", "bench", "build", "export", "verify"),
     *("BadInput", "Batch", "BenchOptions", "BuildOptions", "ExportRequest", "ParityNotMet", "TcjaError", "Unavailable"),
 ]
 LEAN = "import sys\nfor name in ('torch', 'onnx'): sys.modules[name] = None\nimport tcja_deploy\n"

@@ -16,7 +16,7 @@ from tcja_runtime.records import check_arguments
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class CameraView:
     """What a network's frames are made from: a part of the camera's picture, then resized.
 
     Attributes:
@@ -45,7 +45,7 @@ class View:
             )
 
     @classmethod
-    def parse(cls, crop: str | None, resize: Resize | None) -> View:
+    def parse(cls, crop: str | None, resize: Resize | None) -> CameraView:
         """The view from a text such as "10,0,128,128" and the name of a method.
 
         Raises:
@@ -64,16 +64,16 @@ class View:
         return " and ".join([*crop, *resize]) or "the whole picture"
 
 
-WHOLE = View()
+WHOLE = CameraView()
 """The whole picture of the camera, not resized."""
 
 
-def view_of(contract: InputContract) -> View:
+def view_of(contract: InputContract) -> CameraView:
     """The view that a contract has."""
-    return View(contract.crop, contract.resize)
+    return CameraView(contract.crop, contract.resize)
 
 
-def replaced_view(contract: InputContract, view: View) -> str:
+def replaced_view(contract: InputContract, view: CameraView) -> str:
     """A note for the user if a view replaces another one that the contract has; else an empty text."""
     own = view_of(contract)
     if view == WHOLE or own in (WHOLE, view):
@@ -81,7 +81,9 @@ def replaced_view(contract: InputContract, view: View) -> str:
     return f"frames are made with {view}; the bundle has {own}"
 
 
-def seen_through(contract: InputContract, view: View, camera: tuple[int, int] | None, title: str) -> InputContract:
+def seen_through(
+    contract: InputContract, view: CameraView, camera: tuple[int, int] | None, title: str
+) -> InputContract:
     """The contract whose frames are made through a view, which replaces the view that the contract has.
 
     Args:

@@ -188,7 +188,7 @@ def load(
     found = class_folders.data_files(path)
     files = found.files
     parts = [part for file in files for part in _open_parts(file, contract, classes, options)]
-    replaced = replaced_view(contract, options.view)
+    replaced = replaced_view(contract, options.camera_view)
     named = class_folders.folder_labels(path, [part.file for part in parts], classes, options.labels)
     labels = np.concatenate(
         [

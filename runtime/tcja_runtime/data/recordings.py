@@ -13,7 +13,7 @@ import numpy as np
 from tcja_runtime.choices import LABEL_RULES
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.data import class_folders
-from tcja_runtime.data.camera import WHOLE, View, check_camera, seen_through
+from tcja_runtime.data.camera import WHOLE, CameraView, check_camera, seen_through
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
@@ -31,7 +31,7 @@ class DataOptions:
 
     Attributes:
         window: how recordings are cut into windows; None cuts by the rule of the contract.
-        view: what frames are made from, instead of what the contract says; `WHOLE` changes nothing.
+        camera_view: what frames are made from, instead of what the contract says; `WHOLE` changes nothing.
         labels: the rule by which folders and label files tell classes, one of `tcja_runtime.choices.LABEL_RULES`; None
             chooses (`tcja_runtime.data.class_folders`).
         reading: what the user says about recordings that do not say it themselves.
@@ -41,7 +41,7 @@ class DataOptions:
     """
 
     window: Window | None = None
-    view: View = WHOLE
+    camera_view: CameraView = WHOLE
     labels: str | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
@@ -52,7 +52,12 @@ class DataOptions:
     @property
     def for_recordings(self) -> list[str]:
         """The names of the given arguments that are for recordings of events only."""
-        given = {"window": self.window, "crop": self.view.crop, "resize": self.view.resize, **self.reading.given}
+        given = {
+            "window": self.window,
+            "crop": self.camera_view.crop,
+            "resize": self.camera_view.resize,
+            **self.reading.given,
+        }
         return [name for name, value in given.items() if value is not None]
 
 
@@ -277,7 +282,7 @@ def open_parts(
             that the network does not have.
     """
     opened, content, found = recording(file, options=options.reading), _Content(file), segments(file)
-    contract = seen_through(contract, options.view, opened.sensor, str(file))
+    contract = seen_through(contract, options.camera_view, opened.sensor, str(file))
     check_camera(contract, opened.sensor, str(file))
     whole = RecordedWindows(opened, content, contract, options.window, options.reading)
     if found is None:

@@ -16,7 +16,7 @@ from tcja_deploy.console import silent
 from tcja_deploy.stream import results, runner
 from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
-from tcja_runtime.data.camera import View
+from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
@@ -268,12 +268,12 @@ def test_a_larger_camera_is_cropped_and_made_smaller(bundle, events, window):
     _, plain = streaming(bundle, Fed(events), window=window)
     larger = Fed(both)
     larger.sensor = (480, 640)
-    _, found = streaming(bundle, larger, window=window, view=View((300, 200, SIZE, SIZE)))
+    _, found = streaming(bundle, larger, window=window, camera_view=CameraView((300, 200, SIZE, SIZE)))
     if window is not None:  # else the edges between frames are those of all events, as in SpikingJelly
         assert [each.events for each in found] == [each.events for each in plain]
     blocks = Fed(dataclasses.replace(events, x=events.x * np.uint16(3), y=events.y * np.uint16(5) + np.uint16(2)))
     blocks.sensor = (5 * SIZE, 3 * SIZE)
-    _, summed = streaming(bundle, blocks, window=window, view=View(None, "sum"))
+    _, summed = streaming(bundle, blocks, window=window, camera_view=CameraView(None, "sum"))
     for one, other in zip(summed, plain, strict=True):
         np.testing.assert_array_equal(one.scores, other.scores)
 

@@ -7,7 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tcja_runtime.data.camera import WHOLE, View, check_camera, check_on_sensor, cropped, replaced_view, seen_through
+from tcja_runtime.data.camera import (
+    WHOLE,
+    CameraView,
+    check_camera,
+    check_on_sensor,
+    cropped,
+    replaced_view,
+    seen_through,
+)
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -18,7 +26,7 @@ RESIZED = InputContract.frames(3, 48, 48, sensor=(128, 128))
 
 
 def seen(crop: str | None = None, resize: str | None = None, camera: tuple[int, int] | None = (480, 640)):
-    return seen_through(FRAMES, View.parse(crop, resize), camera, "a.raw")
+    return seen_through(FRAMES, CameraView.parse(crop, resize), camera, "a.raw")
 
 
 @pytest.mark.parametrize(
@@ -41,12 +49,12 @@ def test_a_network_sees_through_a_view(view, fields):
 
 
 def test_a_view_replaces_another_and_says_so():
-    stored, other = seen("256,176,128,128"), View.parse("0,0,256,256", "sum")
+    stored, other = seen("256,176,128,128"), CameraView.parse("0,0,256,256", "sum")
     assert replaced_view(stored, other) == (
         "frames are made with `crop` 0,0,256,256 and `resize` sum; the bundle has `crop` 256,176,128,128"
     )
     assert seen_through(stored, other, None, "a.raw") == seen("0,0,256,256", "sum", None)
-    assert replaced_view(stored, View((256, 176, 128, 128))) == replaced_view(stored, WHOLE) == ""
+    assert replaced_view(stored, CameraView((256, 176, 128, 128))) == replaced_view(stored, WHOLE) == ""
     assert replaced_view(FRAMES, other) == ""
 
 
@@ -73,19 +81,19 @@ def test_views_that_cannot_be_are_refused(view, said):
 
 
 def test_views_of_python_are_checked():
-    assert View([1, 2, 3, 4]) == View((1, 2, 3, 4))
+    assert CameraView([1, 2, 3, 4]) == CameraView((1, 2, 3, 4))
     for crop, said in (
         ((1, 2, 3), "`crop` is a tuple, and must be a tuple of 4"),
         ((1, 2, 3.5, 4), r"`crop`\[2\] is 3.5, and must be a whole number"),
         ((1, 2, -3, 4), "`crop` 1,2,-3,4: the width and the height must be at least 1"),
     ):
         with pytest.raises(BadInput, match=said):
-            View(crop)
+            CameraView(crop)
 
 
 def test_only_events_are_seen_through_a_view():
     with pytest.raises(BadInput, match="the network takes images, not events"):
-        seen_through(InputContract.images(1, 4, 4), View(None, "sum"), None, "a.raw")
+        seen_through(InputContract.images(1, 4, 4), CameraView(None, "sum"), None, "a.raw")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.data import dataset, recordings
-from tcja_runtime.data.camera import View
+from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.dataset import load, remarks
 from tcja_runtime.data.recordings import DataOptions
@@ -176,6 +176,6 @@ def test_windows_that_the_recording_cuts_short_are_counted(file, hop, said):
 
 def test_a_remark_on_all_files_is_said_once(file):
     cropped = dataclasses.replace(CONTRACT, crop=(0, 0, 64, 64), sensor=(64, 64))
-    other = DataOptions(view=View((1, 1, 64, 64)))
+    other = DataOptions(camera_view=CameraView((1, 1, 64, 64)))
     found = [load(file, cropped, CLASSES, other) for _ in range(2)]
     assert len(found[0].remarks) == len([each for each in dataset.remarks(found) if "`crop`" in each]) == 1

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.events.spikingjelly_datasets import StandIns
-from tcja_runtime.data.camera import View, seen_through
+from tcja_runtime.data.camera import CameraView, seen_through
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.errors import BadInput
@@ -166,9 +166,9 @@ def test_pictures_are_cropped_and_made_smaller_as_by_tonic(tonic, rule):
     steps = 4 if "bins" in split else 1
     contract = InputContract.frames(steps, rows, columns).cut_by(rule)
     for view, transforms in (
-        (View((x, y, columns, rows)), [middle]),
-        (View(None, "sum"), [smaller]),
-        (View(((154 - 40) // 2, (46 - 24) // 2, 40, 24), "sum"), [wide, of_part]),
+        (CameraView((x, y, columns, rows)), [middle]),
+        (CameraView(None, "sum"), [smaller]),
+        (CameraView(((154 - 40) // 2, (46 - 24) // 2, 40, 24), "sum"), [wide, of_part]),
     ):
         wanted = structured(events)
         for transform in transforms:
