@@ -20,6 +20,11 @@ def agree(n: int, one: str, many: str) -> str:
     return one if n == 1 else many
 
 
+def an(noun: str) -> str:
+    """Returns a noun with its article: "an int", "a Linear"."""
+    return f"{'an' if noun[:1] in 'aeiouAEIOU' else 'a'} {noun}"
+
+
 def listed(items: Iterable[object], most: int = 5, separator: str = ", ") -> str:
     """Returns the first few items, and the number of the others: ``a, b and 3 more``, or ``a; b; and 3 more``.
 

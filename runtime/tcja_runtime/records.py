@@ -19,6 +19,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tcja_runtime.counting import an
 from tcja_runtime.errors import BadInput
 
 Made = TypeVar("Made")
@@ -173,7 +174,7 @@ def _read(kind: Any, value: Any, place: str) -> Any:
             isinstance(value, kind),
             place,
             value,
-            (_OBJECT[0], f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"),
+            (_OBJECT[0], an(kind.__name__)),
         )
         return value
     _check(_is(kind, value), place, value, _NAMES[kind])

@@ -32,6 +32,7 @@ from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_exporters.user_models.conversion import convert
 from tcja_exporters.user_models.factory import from_factory
+from tcja_exporters.user_models.rebuilt import Built, check_rebuilt
 from tcja_exporters.user_models.saved_module import compare_outputs
 from tcja_exporters.user_models.weights import load_weights
 from tcja_exporters.user_models.wrappers import network_inside
@@ -308,8 +309,12 @@ def _trained(request: ExportRequest) -> TrainedNetwork:
         layout=request.layout,
         source=checkpoint.source(loaded.weights) if checkpoint and loaded else None,
     )
+    if isinstance(request.model, str):
+        same += check_rebuilt(
+            Built(path=request.model, network=model, checkpoint=checkpoint), contract, request.layout, inputs
+        )
     if checkpoint is None or loaded is None:
-        return network
+        return dataclasses.replace(network, evidence=[*same, *network.evidence])
     neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(network.model).items()}
     told = remarks(checkpoint.told(loaded.weights), neurons, network.time_steps)
     return dataclasses.replace(network, evidence=[*loaded.lines, *same, *told, *network.evidence])

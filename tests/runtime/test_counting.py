@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcja_runtime.counting import agree, counted, listed
+from tcja_runtime.counting import agree, an, counted, listed
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,10 @@ from tcja_runtime.counting import agree, counted, listed
 )
 def test_a_number_and_its_noun_agree(n, noun, text):
     assert counted(n, noun) == text
+
+
+def test_a_noun_has_its_article():
+    assert [an(noun) for noun in ("int", "Embedding", "tuple")] == ["an int", "an Embedding", "a tuple"]
 
 
 def test_a_verb_agrees_with_a_number():

@@ -18,7 +18,7 @@ from tcja_exporters.libraries import recognise
 from tcja_exporters.libraries.recognition import class_name
 from tcja_exporters.modules.neurons import Neuron
 from tcja_exporters.user_code import kind_and_line
-from tcja_runtime.counting import listed
+from tcja_runtime.counting import an, listed
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 
@@ -77,7 +77,7 @@ def check_module(saved: nn.Module, network: nn.Module, path: Path) -> list[str]:
     theirs, ours = _layers(saved), _layers(network)
     both = sorted(theirs.keys() & ours.keys())
     classes = [
-        f"{name or 'the whole'} (a {type(theirs[name]).__name__}, here a {type(ours[name]).__name__})"
+        f"{name or 'the whole'} ({an(type(theirs[name]).__name__)}, here {an(type(ours[name]).__name__)})"
         for name in both
         if type(theirs[name]).__name__ != type(ours[name]).__name__
     ]

@@ -19,7 +19,7 @@ from tcja_exporters.checkpoint import file_kinds
 from tcja_exporters.checkpoint.constants import attributes
 from tcja_exporters.checkpoint.weight_sets import Contents, WeightSet, contents
 from tcja_runtime.bundle.bundle import sha256
-from tcja_runtime.counting import listed
+from tcja_runtime.counting import an, listed
 from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
 from tcja_runtime.files import zips
 from tcja_runtime.files.text import shown
@@ -256,11 +256,13 @@ def _no_checkpoint(start: bytes, error: Exception) -> str:
 def _without_weights(path: Path, content: Any) -> str:
     """Return the message for a file that has no set of weights."""
     if isinstance(content, Mapping) and content:
-        some = ", ".join(f"{str(key)[:40]} (a {type(value).__name__})" for key, value in list(content.items())[:_SHOWN])
+        some = ", ".join(
+            f"{str(key)[:40]} ({an(type(value).__name__)})" for key, value in list(content.items())[:_SHOWN]
+        )
         return f"{path} holds no weights: none of its entries has named tensors; it has: {some}"
     if isinstance(content, Mapping):
         return f"{path} holds no weights: it is empty"
-    return f"{path} holds a {type(content).__name__}, not weights; a checkpoint is a state_dict, bare or under a key"
+    return f"{path} holds {an(type(content).__name__)}, not weights; a checkpoint is a state_dict, bare or under a key"
 
 
 def _chosen(found: Contents, weights: str, path: Path) -> tuple[list[WeightSet], list[WeightSet]]:

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from tcja_exporters.graph.capture import looks_at_values
 from tcja_exporters.libraries import reset
 from tcja_exporters.libraries.spikingjelly import in_step_mode
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.user_code import kind_and_line, where, where_now
+from tcja_exporters.user_code import kind_and_line, where
 from tcja_exporters.user_models.driven import Driven
 from tcja_runtime.counting import listed
 from tcja_runtime.data.contract import Floats
@@ -34,8 +33,8 @@ def failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
     line = kind_and_line(error) + where(error)
     if spiking_neurons(driven):
         return BadInput(f"the network uses more than the spikes of its neurons, which cannot be exported: {line}")
-    reset(driven)
     try:
+        reset(driven)
         with torch.no_grad():
             driven.float()(torch.from_numpy(inputs))
     except Exception:  # it fails in float32 too
@@ -62,33 +61,6 @@ def step_mode_hint(driven: Driven) -> str:
         f"{quoted(names)} of SpikingJelly in step mode '{wrong}' take {takes}: call functional.set_step_mode(network, "
         f"'{'s' if driven.by_step else 'm'}') in the factory, or give `layout` {layout}"
     )
-
-
-def where_random(driven: Driven, inputs: Floats) -> str:
-    """Return the line of the user's code that first draws one of torch's random numbers; empty if none is found."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), _RandomWatch() as watch:
-        driven(torch.from_numpy(inputs).double())
-    found: str = watch.where
-    return found
-
-
-class _RandomWatch(TorchFunctionMode):
-    """Finds the first operation that changes the state of torch's random numbers.
-
-    Attributes:
-        where: the line of the user's code that called it; empty until one was found.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.where = ""
-
-    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = torch.get_rng_state()
-        result = func(*args, **(kwargs or {}))
-        if not self.where and not torch.equal(before, torch.get_rng_state()):
-            self.where = where_now()
-        return result
 
 
 def changed_states(before: nn.Module, after: nn.Module, neurons: Iterable[str]) -> list[str]:

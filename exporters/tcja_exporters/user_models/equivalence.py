@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from tcja_exporters.libraries import reset, without_reset
 from tcja_exporters.libraries.recognition import Recognised
-from tcja_exporters.user_models.diagnosis import changed_states, quoted, step_mode_hint, where_random
+from tcja_exporters.user_code import kind_and_line, where
+from tcja_exporters.user_models.diagnosis import changed_states, quoted, step_mode_hint
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
-from tcja_exporters.user_models.running import Use, run
+from tcja_exporters.user_models.running import Use, run, where_random
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet
@@ -89,7 +90,7 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
     steps = _time_steps(together.spikes, original)
     if not together.agrees(_observed(original, batch, found, seed=1)):
         random = together.agrees(_observed(original, batch, found))
-        raise _random(original, batch) if random else _remembers(fresh, original, found)
+        raise _random(original, batch, found) if random else _remembers(fresh, original, found)
     alone = _observed(fresh, inputs[:1], found)
     _time_steps(alone.spikes, original)
     if not np.isfinite(alone.output).all():
@@ -125,11 +126,11 @@ def _strange(inputs: Floats) -> Floats:
     return np.asarray(3 * inputs[-1:, ..., ::-1] + 1 / 3, np.float32)
 
 
-def _random(original: Driven, inputs: Floats) -> BadInput:
+def _random(original: Driven, inputs: Floats, found: Mapping[str, Recognised]) -> BadInput:
     """Return the error to raise for a network that draws random numbers."""
     return BadInput(
-        f"the network draws random numbers{where_random(original, inputs)}, so no two runs agree; remove the random "
-        "numbers from its forward (put a random encoding before the network; give functional.dropout "
+        f"the network draws random numbers{where_random(original, inputs, found)}, so no two runs agree; remove the "
+        "random numbers from its forward (put a random encoding before the network; give functional.dropout "
         "training=self.training)"
     )
 
@@ -268,11 +269,29 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
         first: the first call of the neuron by the network, which shows the state that it starts with.
 
     Raises:
+        BadInput: the neuron fails.
         ParityNotMet: a spike differs.
     """
     spec = known.spec
     halves = np.random.default_rng(0).integers(-4, 9, shape)
     current = torch.from_numpy(halves * (spec.threshold / 2 / (spec.gain or 1.0)))
+    try:
+        fired = _alone(module, known, current, first)
+    except Exception as error:  # a user's neuron can fail in any way
+        raise BadInput(
+            f"the neuron '{name}' fails when it runs without the network, in float64: "
+            f"{kind_and_line(error)}{where(error)}"
+        ) from error
+    wrong = (fired.bool().numpy() != fire(spec, current.numpy())).reshape(len(current), -1).any(axis=1)
+    if wrong.any():
+        raise ParityNotMet(
+            f"'{name}' does not follow the equations of its constants ({known.library}: {spec.rules}): "
+            f"run without the network, in float64, its first other spikes are at time step {int(wrong.argmax()) + 1}"
+        )
+
+
+def _alone(module: Any, known: Recognised, current: Tensor, first: Use) -> Tensor:
+    """Return the spikes [T, N, ...] of a neuron on currents [T, N, ...], from rest, without the rest of the network."""
     reset(module)
     with torch.no_grad():
         if known.calls == "window":
@@ -286,12 +305,7 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
                 states, named = _next(output, states, named)
             fired = torch.cat(steps)
     reset(module)
-    wrong = (fired.bool().numpy() != fire(spec, current.numpy())).reshape(len(current), -1).any(axis=1)
-    if wrong.any():
-        raise ParityNotMet(
-            f"'{name}' does not follow the equations of its constants ({known.library}: {spec.rules}): "
-            f"run without the network, in float64, its first other spikes are at time step {int(wrong.argmax()) + 1}"
-        )
+    return fired
 
 
 def _next(output: Any, states: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from tcja_exporters.checkpoint.load import look_here
 from tcja_exporters.user_code import kind_and_line, where
+from tcja_runtime.counting import an
 from tcja_runtime.errors import BadInput
 
 
@@ -51,7 +52,7 @@ def from_factory(path: str) -> nn.Module:
     except (Exception, SystemExit) as error:
         raise BadInput(f"`model` {path}: {attribute}() fails: {kind_and_line(error)}{where(error)}") from error
     if not isinstance(model, nn.Module):
-        raise BadInput(f"`model` {path}: {attribute}() returns a {type(model).__name__}, not a torch.nn.Module")
+        raise BadInput(f"`model` {path}: {attribute}() returns {an(type(model).__name__)}, not a torch.nn.Module")
     return model
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tcja_exporters.modules.layers import Readout
-from tcja_runtime.counting import counted
+from tcja_runtime.counting import an, counted
 from tcja_runtime.errors import BadInput
 
 Shape = tuple[int, ...]
@@ -27,8 +27,8 @@ def answer_of(returned: Any) -> Tensor:
         raise BadInput(f"the network returns an empty {type(returned).__name__}; it must return a tensor [N, classes]")
     answer = returned[0] if several else returned
     if not isinstance(answer, Tensor):
-        kind = type(answer).__name__
-        raise BadInput(f"the network returns a {kind}; it must return a tensor, or a tuple that begins with it")
+        kind = an(type(answer).__name__)
+        raise BadInput(f"the network returns {kind}; it must return a tensor, or a tuple that begins with it")
     if not answer.is_floating_point():
         kind = str(answer.dtype).removeprefix("torch.")
         raise BadInput(f"the network returns {kind}; return floating-point scores, such as the mean of its spikes")

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tcja_exporters.libraries import reset
+from tcja_exporters.user_code import where_now
 from tcja_exporters.user_models.diagnosis import failed
 from tcja_exporters.user_models.driven import Driven
+from tcja_runtime.counting import an
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 
@@ -75,7 +78,7 @@ def run(driven: Driven, inputs: Floats, watched: Iterable[str], seed: int = 0) -
             # Some libraries return float32 spikes for float64 inputs; the next layer would refuse them.
             spikes = output[0] if isinstance(output, (tuple, list)) and output else output
             if not isinstance(spikes, Tensor):
-                raise BadInput(f"the neuron '{name}' returns a {type(spikes).__name__}; it must return its spikes")
+                raise BadInput(f"the neuron '{name}' returns {an(type(spikes).__name__)}; it must return its spikes")
             output = (spikes.double(), *output[1:]) if spikes is not output else spikes.double()
             uses.setdefault(name, []).append(Use(*given[name], output))
             return output
@@ -105,3 +108,36 @@ def run(driven: Driven, inputs: Floats, watched: Iterable[str], seed: int = 0) -
     if failure is not None:
         raise failed(driven, inputs, failure) from failure
     return Ran(output.numpy(), uses, returned[-1])
+
+
+def where_random(driven: Driven, inputs: Floats, watched: Iterable[str]) -> str:
+    """Return the line of the user's code that first draws one of torch's random numbers; empty if none is found.
+
+    Args:
+        driven: the network, which has run on the same windows before.
+        inputs: windows [N, ...].
+        watched: the neurons, as for `run`.
+    """
+    with _RandomWatch() as watch:
+        run(driven, inputs, watched)
+    found: str = watch.where
+    return found
+
+
+class _RandomWatch(TorchFunctionMode):
+    """Finds the first operation that changes the state of torch's random numbers.
+
+    Attributes:
+        where: the line of the user's code that called it; empty until one was found.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where = ""
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = torch.get_rng_state()
+        result = func(*args, **(kwargs or {}))
+        if not self.where and not torch.equal(before, torch.get_rng_state()):
+            self.where = where_now()
+        return result

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.counting import an
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
@@ -88,7 +89,7 @@ def check_form(values: Any, contract: InputContract) -> None:
     """
     wanted = f"float32 [N, {', '.join(map(str, contract.shape))}]"
     if not isinstance(values, np.ndarray):
-        raise BadInput(f"'{contract.name}' is a {type(values).__name__}; it must be an array of numpy, {wanted}")
+        raise BadInput(f"'{contract.name}' is {an(type(values).__name__)}; it must be an array of numpy, {wanted}")
     if values.dtype.kind != "f" or values.ndim != len(contract.shape) + 1 or values.shape[1:] != contract.shape:
         hint = f": {_RANGES[contract.scaling][1]}" if values.dtype.kind != "f" else ""
         raise BadInput(f"'{contract.name}' is {values.dtype} {list(values.shape)}; it must be {wanted}{hint}")

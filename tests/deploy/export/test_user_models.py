@@ -245,3 +245,15 @@ def test_wrong_constants_are_exit_code_1(folder, capsys):
     assert code == 1
     assert "'lif1' does not follow the equations of its constants (own: h = 0.5 v + 1 x + 0, h >= 1, reset to 0)" in err
     assert not (folder / "b").exists()
+
+
+def test_constants_that_the_factory_draws_at_random_are_refused(folder, capsys):
+    drawn = "self.register_buffer('m', torch.rand(32), persistent=False)"
+    (folder / "mynet.py").write_text(
+        MODULE.replace("LIF(0.75)\n", f"LIF(0.75)\n        {drawn}\n").replace("flatten(2))", "flatten(2) + self.m)")
+    )
+    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--out", "b"]
+    code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", *options)
+    assert code == 2
+    assert "'m' is not in the checkpoint, and is different each time mynet:build is called; give the factory" in err
+    assert not (folder / "b").exists()

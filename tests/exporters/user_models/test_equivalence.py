@@ -1,5 +1,7 @@
 """What a user's network must not do beside its neurons, or the converted one would be another."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from torch import nn
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
+from tcja_exporters.libraries import register
 from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.errors import BadInput
+from tcja_runtime.neuron import NeuronSpec
 
 from ..peers import own
 from ..peers.own import CONTRACT, Altered, windows
@@ -44,6 +48,54 @@ def test_random_networks_are_refused(alter):
         BadInput, match=r"the network draws random numbers \(.*, line \d+\), so no two runs agree; remove"
     ):
         convert(own.awake(Altered(alter)), CONTRACT, windows(), layout="TN")
+
+
+class Rounding(nn.Module):
+    """A neuron of one's own whose spikes are float32, whatever its input is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x > 1).float()
+
+
+class Random(nn.Module):
+    def __init__(self, draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.a, self.n1, self.b, self.n2 = nn.Linear(128, 16), Rounding(), nn.Linear(16, 3), Rounding()
+        self.draw = draw
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.n2(self.b(self.n1(self.a(self.draw(x).flatten(2)))))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: x + torch.randn_like(x),
+        lambda x: nn.functional.dropout(x, 0.5, training=True),
+        lambda x: (torch.rand(x.shape) < x / 4).to(x),
+    ],
+)
+def test_random_networks_are_refused_with_neurons_that_return_float32_too(draw):
+    register(Rounding, NeuronSpec.linear(decay=0.0, threshold=1.0, strict=True))
+    with pytest.raises(BadInput, match=r"the network draws random numbers \(.*, line \d+\), so no two runs agree"):
+        convert(own.awake(Random(draw)), CONTRACT, windows(), layout="TN")
+
+
+class Shy(Rounding):
+    """A neuron that fails on the currents with which neurons are run alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if (x == -2).any():
+            raise RuntimeError("not these")
+        return super().forward(x)
+
+
+def test_a_neuron_that_fails_alone_is_named_with_its_line():
+    register(Shy, NeuronSpec.linear(decay=0.0, threshold=1.0, strict=True))
+    network = own.awake(Random(lambda x: x))
+    network.n2 = Shy()
+    with pytest.raises(BadInput, match=r"the neuron 'n2' fails when it runs without the network.*: not these \(.*line"):
+        convert(network, CONTRACT, windows(), layout="TN")
 
 
 def test_random_operations_that_did_not_show_are_found_in_the_graph(tmp_path):
