@@ -139,6 +139,7 @@ def summary_text(summary: Summary) -> str:
         "Events left out, because they are older than every open window": summary.late,
         "Events dropped, because they are beyond --max-rate": summary.thinned,
         "Windows without an event, not classified": summary.silent,
+        "Windows of which --max-rate dropped all events, not classified": summary.emptied,
         "Windows cut short by the source's end": summary.cut_short,
         "Times that the clock of the events was set back": summary.resets,
         "Datagrams left out, because they are not events": summary.damaged,

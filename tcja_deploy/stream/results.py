@@ -16,7 +16,7 @@ class WindowPrediction:
     """The prediction for a window of a stream.
 
     Attributes:
-        window: the number of the window; windows without an event have a number, too, but no prediction.
+        window: the number of the window; windows without an event that is kept have a number, too, but no prediction.
         begin: the time at which the window begins, in microseconds of the camera's clock.
         end: the time at which the window ends, in microseconds; events at this time are not in the window.
         events: the number of events in the window.
@@ -82,6 +82,8 @@ class Summary:
         windows: the number of windows with a prediction.
         cut_short: the number of these windows that the end of the source cut short.
         silent: the number of windows without an event, which have no prediction.
+        emptied: the number of windows whose events were all dropped because of `StreamOptions.max_rate`, which have no
+            prediction.
         events: the number of events that arrived.
         rate: the mean number of events that arrived in a second.
         dropped: the number of events that were dropped, because the queue was full or a window had no room for more.
@@ -105,6 +107,7 @@ class Summary:
     windows: int
     cut_short: int
     silent: int
+    emptied: int
     events: int
     rate: float
     dropped: int

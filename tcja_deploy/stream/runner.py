@@ -15,7 +15,8 @@ from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.input_statistics import Figures, measured
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO, PROVIDERS
-from tcja_runtime.data.sliding_windows import Collector, Frame, Window
+from tcja_runtime.data.event_counts import Collector, Frame
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.evidence.trace import Values
 
 MEASURED = 16

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tcja_runtime.data.camera import check_on_sensor
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.event_counts import Planes
+from tcja_runtime.data.event_counts import Frame, Planes
 from tcja_runtime.data.integration import integrate
-from tcja_runtime.data.sliding_windows import Frame
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, InMemory, Recording, Segment, Source, segments
+from tcja_runtime.events.rate_limit import RateLimit
 
 KEPT = 2**24
 """The largest number of events that are kept in memory if the source cannot be read again; they take about 220 MB."""
@@ -42,7 +42,8 @@ class SingleWindowCutter:
         BadInput: the contract does not say how recordings are cut into frames.
     """
 
-    late = dropped = silent = 0
+    late = dropped = silent = emptied = 0
+    limit: RateLimit | None = None
 
     def __init__(self, contract: InputContract, source: Source) -> None:
         Planes(contract)

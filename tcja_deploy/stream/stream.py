@@ -26,8 +26,9 @@ from tcja_deploy.stream.runner import MeasuredRunner, open_runner
 from tcja_deploy.stream.single_window import SingleWindowCutter
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.camera import check_camera, replaced_view, seen_through
+from tcja_runtime.data.event_counts import Frame
 from tcja_runtime.data.recordings import unlike_training
-from tcja_runtime.data.sliding_windows import Cutter, Frame
+from tcja_runtime.data.sliding_windows import Cutter
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, Source
 from tcja_runtime.events.buffer import Buffer, Gap, Gaps, Run
@@ -85,7 +86,7 @@ class Stream:
         self._gaps = Gaps()
         # With a limited rate, the last time of each run of events whose windows have not ended, and its arrival.
         self._arrivals: collections.deque[tuple[int, float]] = collections.deque()
-        self._limit = None if options.max_rate is None else RateLimit(options.max_rate)
+        self._limit = cutter.limit
         self._checked = False
         self._remarks: list[str] = []
         self._clock = ContinuousClock()
@@ -128,7 +129,8 @@ class Stream:
         if window is None:
             cutter: Cutter | SingleWindowCutter = SingleWindowCutter(contract, source)
         else:
-            cutter = Cutter(contract, window, title=source.title)
+            limit = None if options.max_rate is None else RateLimit(options.max_rate)
+            cutter = Cutter(contract, window, title=source.title, limit=limit)
         with progress.step("load the network"):
             runner = open_runner(bundle, window, options.backend, options.trust_engine, progress)
         return cls(bundle, source, options, cutter, runner, progress)
@@ -171,7 +173,6 @@ class Stream:
     def summary(self) -> Summary:
         """Return the counts, the latency and the end of the stream until now."""
         seconds = time.monotonic() - self._began
-        processed = self._cutter.events if self._limit is None else self._limit.arrived - self._limit.held
         return Summary(
             source=self.source.title,
             network=self.network,
@@ -182,10 +183,11 @@ class Stream:
             windows=self.windows,
             cut_short=self._cut_short,
             silent=self._cutter.silent,
+            emptied=self._cutter.emptied,
             events=self.buffer.arrived,
             rate=self.buffer.arrived / max(seconds, 1e-9),
             dropped=self.buffer.dropped + self._cutter.dropped,
-            left=self.buffer.arrived - self.buffer.dropped - processed,
+            left=self.buffer.arrived - self.buffer.dropped - self._cutter.events,
             late=self._cutter.late,
             thinned=0 if self._limit is None else self._limit.dropped,
             resets=self._clock.resets,
@@ -228,13 +230,10 @@ class Stream:
                     self._gaps.add(run.gap)
                 if self._limit is not None and len(run.events):
                     self._arrivals.append((int(run.events.t.max()), run.arrived))
-                    run = dataclasses.replace(run, events=self._limit.push(run.events))
                 self._predict(self._cutter.push(run.events), run, show)
                 if len(run.events):
                     self._note_overflow(run, int(run.events.t[-1]) + 1)
             elif self.buffer.over:
-                if self._limit is not None:
-                    self._predict(self._cutter.push(self._limit.finish()), None, show)
                 self._predict(self._cutter.finish(), None, show)
                 self._ended = self._ended or "end"
 

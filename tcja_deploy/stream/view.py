@@ -162,6 +162,7 @@ class View:
                 (counts.late, "late"),
                 (counts.thinned, "beyond --max-rate"),
                 (counts.silent, agree(counts.silent, "silent window", "silent windows")),
+                (counts.emptied, f"{agree(counts.emptied, 'window', 'windows')} emptied by --max-rate"),
                 (counts.damaged, "damaged"),
                 (counts.lost, "lost"),
             )

@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import numpy as np
+import numpy.typing as npt
+
 from tcja_runtime.choices import RESIZES
 from tcja_runtime.data.contract import WIDEST, InputContract, Resize, within
 from tcja_runtime.errors import BadInput, check_choice
@@ -186,10 +189,18 @@ def cropped(events: Events, crop: tuple[int, int, int, int] | None) -> Events:
     """
     if crop is None:
         return events
+    moved = dataclasses.replace(events, x=events.x - crop[0], y=events.y - crop[1])
+    return moved.where(inside(events, crop))
+
+
+def inside(events: Events, crop: tuple[int, int, int, int] | None) -> npt.NDArray[np.bool_]:
+    """Whether each event is in a part of the picture (`cropped`), bool [E]."""
+    if crop is None:
+        return np.ones(len(events), bool)
     x, y, width, height = crop
     # Columns before the part wrap around to large ones, as they are unsigned.
-    moved = dataclasses.replace(events, x=events.x - x, y=events.y - y)
-    return moved.where((moved.x < width) & (moved.y < height))
+    found: npt.NDArray[np.bool_] = (events.x - x < width) & (events.y - y < height)
+    return found
 
 
 def _remedy(contract: InputContract) -> str:

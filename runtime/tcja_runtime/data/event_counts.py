@@ -6,13 +6,14 @@ frame           = the counts, resized (`tcja_runtime.data.resizing`) if the netw
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.data.camera import cropped
+from tcja_runtime.data.camera import cropped, inside
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.resizing import resize_matrix, summed_index
 from tcja_runtime.events import Events
@@ -75,6 +76,10 @@ class Planes:
     def taken(self, events: Events) -> Events:
         """The events that are cut into frames: without those outside the crop, if the rule crops first."""
         return cropped(events, self._crops_first)
+
+    def takes(self, events: Events) -> npt.NDArray[np.bool_]:
+        """Whether each event is `taken`, bool [E]."""
+        return inside(events, self._crops_first)
 
     def positions(self, events: Events) -> Positions:
         """The index of each event in the flattened counts, [E]; `size` for an event outside the crop.
@@ -195,3 +200,56 @@ class KeptEvents:
         """The frame of the kept events with the indices [begin, end), float32 [P, H, W], and its number of events."""
         positions = self._positions[begin:end]
         return self._planes.frame(self._planes.count(positions)), self._planes.within(positions)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One frame of a window.
+
+    What `begin` and `end` mean depends on the window (`tcja_runtime.data.sliding_windows`):
+
+    * Length in microseconds, all frames with the same duration: the time where the frame begins, and the first time
+      after the frame.
+    * Length in microseconds, all frames with the same number of events: the time where the window begins, and the first
+      time after the window. All frames of the window have these same times.
+    * Length in events: the time of the first event of the frame, and the latest time of all events of the window so
+      far.
+
+    Attributes:
+        window: the number of the window, from 0. Windows without an event have a number too, but no frames.
+        step: the number of the frame in its window, 0 .. T-1.
+        counts: the counts of events as the network takes them, float32 [P, H, W].
+        begin: the time where the frame or its window begins, in microseconds.
+        end: the time where the frame or its window ends, in microseconds.
+        events: the number of events in the frame.
+        last: whether the frame is the last one of its window.
+        whole: whether the stream went on to the end of the frame; False if the stream ended before it.
+    """
+
+    window: int
+    step: int
+    counts: Floats
+    begin: int
+    end: int
+    events: int
+    last: bool
+    whole: bool
+
+
+class Collector:
+    """Joins frames into windows, for networks that take a whole window.
+
+    Args:
+        contract: the input contract of the network.
+    """
+
+    def __init__(self, contract: InputContract) -> None:
+        self._shape = contract.shape
+        self._held: dict[int, Floats] = {}
+
+    def add(self, frame: Frame) -> Floats | None:
+        """Add a frame. Returns its window, float32 [T, P, H, W], if it is the last frame of the window; else None."""
+        if not frame.step:
+            self._held[frame.window] = np.empty(self._shape, np.float32)
+        self._held[frame.window][frame.step] = frame.counts
+        return self._held.pop(frame.window) if frame.last else None

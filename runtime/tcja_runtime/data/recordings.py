@@ -15,8 +15,9 @@ from tcja_runtime.counting import agree, counted
 from tcja_runtime.data import class_folders
 from tcja_runtime.data.camera import WHOLE, CameraView, check_camera, seen_through
 from tcja_runtime.data.contract import Floats, InputContract, Labels
+from tcja_runtime.data.event_counts import Collector, Frame
 from tcja_runtime.data.integration import integrate
-from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
+from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import ReadOptions, Recording, Segment, recording, segments

@@ -15,10 +15,14 @@ the window, unless the rule drops it. Overlapping windows share no frames.
 
 Times may go back. An event whose time is before the latest time so far is counted at that latest time. If its own time
 is before the begin of every open window, the event is late and is left out. A window without an event gives no frames.
+
+Events that a rate limit drops are in no frame, but they are in the stream: a frame is complete when one of them has
+come at its end or after it, and a window whose events were all dropped is not without events.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -29,17 +33,19 @@ import numpy.typing as npt
 
 from tcja_runtime.counting import counted
 from tcja_runtime.data.camera import check_on_sensor
-from tcja_runtime.data.contract import FARTHEST, Floats, InputContract
-from tcja_runtime.data.event_counts import Counts, KeptEvents, Planes, Positions
+from tcja_runtime.data.contract import FARTHEST, InputContract
+from tcja_runtime.data.event_counts import Counts, Frame, KeptEvents, Planes, Positions
 from tcja_runtime.data.split_rules import LONGEST, microseconds
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
+from tcja_runtime.events.rate_limit import RateLimit
 
 MOST_OVERLAP = 64
 """The most windows that one event may be in, when windows overlap."""
 _BLOCK = 2**16
 """The number of events that are processed at a time; they fit into the cache of the processor."""
 Times = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,40 +118,6 @@ def _size(argument: str, text: str) -> tuple[int, Literal["us", "events"]]:
     return time, "us"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Frame:
-    """One frame of a window.
-
-    What `begin` and `end` mean depends on the window (see the top of this module):
-
-    * Length in microseconds, all frames with the same duration: the time where the frame begins, and the first time
-      after the frame.
-    * Length in microseconds, all frames with the same number of events: the time where the window begins, and the first
-      time after the window. All frames of the window have these same times.
-    * Length in events: the time of the first event of the frame, and the latest time of all events of the window so
-      far.
-
-    Attributes:
-        window: the number of the window, from 0. Windows without an event have a number too, but no frames.
-        step: the number of the frame in its window, 0 .. T-1.
-        counts: the counts of events as the network takes them, float32 [P, H, W].
-        begin: the time where the frame or its window begins, in microseconds.
-        end: the time where the frame or its window ends, in microseconds.
-        events: the number of events in the frame.
-        last: whether the frame is the last one of its window.
-        whole: whether the stream went on to the end of the frame; False if the stream ended before it.
-    """
-
-    window: int
-    step: int
-    counts: Floats
-    begin: int
-    end: int
-    events: int
-    last: bool
-    whole: bool
-
-
 @dataclasses.dataclass(eq=False)
 class _Open:
     """A window that has an event and has not ended.
@@ -177,22 +149,31 @@ class Cutter:
         most: the most events of a window whose length is a time and that is cut by number; later events of the window
             are dropped.
         title: the name of the stream, for messages.
+        limit: the limit of the rate of events; None for no limit.
 
     Attributes:
-        most: as given.
+        most, limit: as given.
         events: the number of events so far, including those that were left out.
         late: the number of events older than every open window, which are left out.
         dropped: the number of events that were dropped because a window had `most` events already. An event that two
             windows dropped counts twice.
         silent: the number of windows without an event.
+        emptied: the number of windows of which the limit dropped all events. They give no frames.
 
     Raises:
         BadInput: the network takes no frames that are cut from recordings; or the windows are too short for T frames;
             or the number of events of a frame is fixed, and windows of this length would give it another one.
     """
 
-    def __init__(self, contract: InputContract, window: Window, most: int = 2**24, title: str = "the stream") -> None:
-        self._title = title
+    def __init__(
+        self,
+        contract: InputContract,
+        window: Window,
+        most: int = 2**24,
+        title: str = "the stream",
+        limit: RateLimit | None = None,
+    ) -> None:
+        self._title, self.limit = title, limit
         self._contract, self._planes, self._window, self.most = contract, Planes(contract), window, most
         self._steps = contract.shape[0]
         self._timed = window.unit == "us"
@@ -207,11 +188,12 @@ class Cutter:
                 f"the network's frames have {counted(contract.count, 'event')} each, so `window` must be "
                 f"{self._steps * contract.count}events"
             )
-        self.events = self.late = self.dropped = self.silent = 0
+        self.events = self.late = self.dropped = self.silent = self.emptied = 0
         self._origin: int | None = None
         self._clock = 0  # the number of the next event, or the latest time since the first event
         self._next = 0  # the number of the first window that was not opened yet
         self._open: list[_Open] = []
+        self._thinned: collections.deque[int] = collections.deque()  # windows not opened yet that have dropped events
 
     def push(self, events: Events) -> Iterator[Frame]:
         """Take the next events of the stream.
@@ -223,26 +205,53 @@ class Cutter:
         Raises:
             BadInput: a time is out of range, or an event is outside the picture that the network takes.
         """
-        for at in range(0, len(events), _BLOCK):
-            yield from self._push(events[at : at + _BLOCK])
+        if self.limit is None:
+            yield from self._blocks(events, None)
+        else:
+            thinned = self.limit.push(events)
+            yield from self._blocks(thinned.events, thinned.kept)
 
     def finish(self) -> Iterator[Frame]:
         """End the stream. Yields the remaining frames of the windows that have not ended, with `whole` False."""
+        if self.limit is not None:
+            thinned = self.limit.finish()
+            yield from self._blocks(thinned.events, thinned.kept)
+            self.emptied += len(self._thinned)
+            self._thinned.clear()
         while self._open:
             window = min(self._open, key=self._end)
             yield from self._frames(window, whole=False)
 
-    def _push(self, events: Events) -> Iterator[Frame]:
+    def _blocks(self, events: Events, kept: Mask | None) -> Iterator[Frame]:
+        """Take events and whether the limit keeps each, a block at a time. Yields the frames that they complete."""
+        for at in range(0, len(events), _BLOCK):
+            block = slice(at, at + _BLOCK)
+            yield from self._push(events[block], None if kept is None else kept[block])
+
+    def _push(self, events: Events, kept: Mask | None) -> Iterator[Frame]:
         """Take one block of events. Yields the frames that it completes."""
         check_on_sensor(self._contract, events, self._title, self.events)
         self.events += len(events)
+        kept = None if kept is None else kept[self._planes.takes(events)]
         events = self._planes.taken(events)
         if len(events) and self._timed:
-            events, clock = self._in_time(events)
+            events, clock, kept = self._in_time(events, kept)
         else:
+            events, kept = events if kept is None else events.where(kept), None
             clock = np.arange(self._clock, self._clock + len(events))
         if not len(events):
             return
+        now = int(clock[-1])
+        if kept is not None:
+            self._note_dropped(clock[~kept])
+            events, clock = events.where(kept), clock[kept]
+        yield from self._taken(events, clock)
+        self._clock = now if self._timed else now + 1
+        self._pass_over(self._first(self._clock))
+        yield from self._until(self._clock)
+
+    def _taken(self, events: Events, clock: Times) -> Iterator[Frame]:
+        """Put events into windows, each at its place in `clock`. Yields the frames that end at these places."""
         positions = self._planes.positions(events)
         at = 0
         while at < len(events):
@@ -255,13 +264,9 @@ class Cutter:
             for window in self._open:
                 self._add(window, positions[at:to], first, latest)
             at = to
-        self._clock = int(clock[-1])
-        if not self._timed:
-            self._clock += 1
-            yield from self._until(self._clock)
 
-    def _in_time(self, events: Events) -> tuple[Events, Times]:
-        """The events that are not late, and the time at which each is counted, since the time of the first event."""
+    def _in_time(self, events: Events, kept: Mask | None) -> tuple[Events, Times, Mask | None]:
+        """The events that are not late, the time since the first event at which each is counted, and their `kept`."""
         times = events.t
         least, most = int(times.min()), int(times.max())
         if not -FARTHEST < least <= most < FARTHEST:
@@ -270,12 +275,34 @@ class Cutter:
             self._origin = int(times[0])
         since = times - self._origin
         if since[0] >= self._clock and (since[1:] >= since[:-1]).all():
-            return events, since
+            return events, since, kept
         clock: Times = np.maximum(np.maximum.accumulate(since), self._clock)
         oldest = np.maximum((clock - self._window.length) // self._window.hop + 1, 0) * self._window.hop
-        late = since < oldest
+        late = (since < oldest) & (True if kept is None else kept)  # what the limit drops counts only as dropped
         self.late += int(np.count_nonzero(late))
-        return events.where(~late), clock[~late]
+        return events.where(~late), clock[~late], None if kept is None else kept[~late]
+
+    def _note_dropped(self, clock: Times) -> None:
+        """Note the windows that are not open and had events at these times, which the limit dropped."""
+        first, last = np.maximum((clock - self._window.length) // self._window.hop + 1, 0), clock // self._window.hop
+        new = (np.diff(first, prepend=-1) | np.diff(last, prepend=-1)) != 0
+        for begin, end in zip(first[new].tolist(), last[new].tolist(), strict=True):
+            unknown = self._thinned[-1] + 1 if self._thinned else self._next
+            self._thinned.extend(range(max(begin, unknown), end + 1))
+
+    def _pass_over(self, until: int) -> None:
+        """Count the windows before window `until` that were not opened. They have ended."""
+        emptied = self._forget(until)
+        self.emptied += emptied
+        self.silent += max(until - self._next, 0) - emptied
+        self._next = max(self._next, until)
+
+    def _forget(self, until: int) -> int:
+        """Forget the noted windows before window `until`. Returns their number."""
+        noted = len(self._thinned)
+        while self._thinned and self._thinned[0] < until:
+            self._thinned.popleft()
+        return noted - len(self._thinned)
 
     def _add(self, window: _Open, positions: Positions, first: int, latest: int) -> None:
         """Put events into a window; `first` is the time of the first of these events, `latest` their latest time."""
@@ -288,13 +315,17 @@ class Cutter:
 
     def _begin(self, now: int) -> None:
         """Open the windows that contain the place `now`: a time since the first event, or the number of an event."""
-        length, hop = self._window.length, self._window.hop
-        first, last = max((now - length) // hop + 1, 0), now // hop
-        self.silent += max(first - self._next, 0)
-        for number in range(max(first, self._next), last + 1):
+        hop, last = self._window.hop, now // self._window.hop
+        self._pass_over(self._first(now))
+        for number in range(self._next, last + 1):
             content = KeptEvents(self._planes, self.most) if self._keeps else Counts(self._planes)
             self._open.append(_Open(number, number * hop, content))
         self._next = max(self._next, last + 1)
+        self._forget(self._next)
+
+    def _first(self, now: int) -> int:
+        """The number of the first window that has not ended at the place `now`."""
+        return max((now - self._window.length) // self._window.hop + 1, 0)
 
     def _until(self, now: int) -> Iterator[Frame]:
         """Yields the frames that end at the place `now` or before it, in the order of their ends."""
@@ -366,22 +397,3 @@ class Cutter:
             return window.latest if window.since is None else window.since, window.latest
         origin = self._origin or 0
         return origin + self._edge(window, first), origin + self._edge(window, behind)
-
-
-class Collector:
-    """Joins frames into windows, for networks that take a whole window.
-
-    Args:
-        contract: the input contract of the network.
-    """
-
-    def __init__(self, contract: InputContract) -> None:
-        self._shape = contract.shape
-        self._held: dict[int, Floats] = {}
-
-    def add(self, frame: Frame) -> Floats | None:
-        """Add a frame. Returns its window, float32 [T, P, H, W], if it is the last frame of the window; else None."""
-        if not frame.step:
-            self._held[frame.window] = np.empty(self._shape, np.float32)
-        self._held[frame.window][frame.step] = frame.counts
-        return self._held.pop(frame.window) if frame.last else None

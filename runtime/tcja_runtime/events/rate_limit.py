@@ -14,6 +14,7 @@ later slices.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
@@ -30,6 +31,19 @@ HIGHEST = 10**10
 _PER_SECOND = 1_000_000 // SLICE
 _MOST_HELD = 2**22
 """The most events of a slice that are held. If it has more, they are thinned at once, and later ones are dropped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Thinned:
+    """Events, and which of them a limit of the rate keeps.
+
+    Attributes:
+        events: the events, E.
+        kept: whether each event is kept, bool [E]; the others are dropped.
+    """
+
+    events: Events
+    kept: npt.NDArray[np.bool_]
 
 
 class RateLimit:
@@ -60,10 +74,10 @@ class RateLimit:
         self._drops: collections.deque[tuple[int, int]] = collections.deque()  # the begin of a slice, and its drops
         self.arrived = self.dropped = self.held = 0
 
-    def push(self, events: Events) -> Events:
-        """Take the next events. Returns the events that are kept of all slices that have ended."""
+    def push(self, events: Events) -> Thinned:
+        """Take the next events. Returns the events of all slices that have ended, and which of them are kept."""
         if not len(events):
-            return events
+            return Thinned(events, np.zeros(0, bool))
         self.arrived += len(events)
         if self._origin is None:
             self._origin = int(events.t[0])
@@ -71,30 +85,31 @@ class RateLimit:
         self._latest = int(clock[-1])
         slices = clock // SLICE
         begins = [0, *(np.flatnonzero(np.diff(slices)) + 1).tolist(), len(events)]
-        kept: list[Events] = []
+        ended: list[Thinned] = []
         for begin, end in itertools.pairwise(begins):
             number = int(slices[begin])
             if number != self._slice:
-                kept.append(self.finish())
+                ended.append(self.finish())
                 self._slice, self._kept = number, 0
             self._runs.append(events[begin:end])
             self.held += end - begin
             if self.held > _MOST_HELD:
-                kept.append(self.finish())
-        return Events.joined(run for run in kept if len(run))
+                ended.append(self.finish())
+        kept = np.concatenate([np.zeros(0, bool), *(each.kept for each in ended)])
+        return Thinned(Events.joined(each.events for each in ended if len(each.events)), kept)
 
-    def finish(self) -> Events:
-        """End the present slice. Returns the events of it that are kept."""
+    def finish(self) -> Thinned:
+        """End the present slice. Returns its events, and which of them are kept."""
         events = Events.joined(self._runs)
         n, i = len(events), self._slice
         self._runs, self.held = [], 0
         most = -(-(i + 1) * self._rate // _PER_SECOND) + -i * self._rate // _PER_SECOND - self._kept
         self._kept += min(n, most)
         if n <= most:
-            return events
+            return Thinned(events, np.ones(n, bool))
         self.dropped += n - most
         self._drops.append(((self._origin or 0) + i * SLICE, n - most))
-        return events.where(_even(n, most))
+        return Thinned(events, _even(n, most))
 
     def dropped_within(self, begin: int, end: int) -> int:
         """The number of events that were dropped in slices that begin at times [begin, end), in microseconds.

@@ -407,6 +407,17 @@ def test_events_beyond_a_rate_are_dropped_and_told(run, bundle, recording):
     assert err.splitlines()[-1].startswith("error: --max-rate needs --window: a source that is one window is always")
 
 
+def test_windows_of_which_a_rate_left_no_event_are_told(run, bundle, recording):
+    options = ("--window", "100ms", "--max-rate", "1", *MAX)
+    (row,), summary = told(run("stream", bundle, recording, *options, *ALL)[1])
+    assert (row["whole"], row["events"], summary["thinned"]) == (True, 1, N - 1)
+    assert 0 < row["thinned"] < N // 3
+    assert (summary["windows"], summary["emptied"], summary["silent"], summary["cut_short"]) == (1, 5, 0, 0)
+    lines = run("stream", bundle, recording, *options, "--no-view")[1].splitlines()
+    assert lines[-1] == "Windows of which --max-rate dropped all events, not classified: 5."
+    assert not any("cut short" in line or "without an event" in line for line in lines)
+
+
 def test_csv(run, bundle, recording):
     windows = (*MAX, "--window", "200ms", "--top", "2")
     code, out, err = run("stream", bundle, recording, *windows, "--csv")

@@ -280,7 +280,7 @@ def test_a_larger_camera_is_cropped_and_made_smaller(bundle, events, window):
 
 def test_a_rate_is_limited(bundle, events):
     limit = RateLimit(5_000)
-    kept = Events.joined([limit.push(events), limit.finish()])
+    kept = Events.joined(each.events.where(each.kept) for each in (limit.push(events), limit.finish()))
     assert 0 < len(kept) < N
     _, wanted = streaming(bundle, Fed(kept), window=Window(100_000))
     pieces = [events[at : at + 700] for at in range(0, N, 700)]

@@ -11,10 +11,12 @@ import pytest
 
 from tcja_runtime.data.camera import cropped
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.event_counts import Collector, Frame
 from tcja_runtime.data.integration import integrate
-from tcja_runtime.data.sliding_windows import Collector, Cutter, Frame, Window
+from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
+from tcja_runtime.events.rate_limit import RateLimit
 
 from ..recordings import COLUMNS, ROWS, InMemory, at_times, counted, drawn
 
@@ -294,6 +296,37 @@ def test_events_one_by_one_are_held_in_bounded_memory():
     finally:
         tracemalloc.stop()
     assert cutter.dropped == 3000
+
+
+@pytest.mark.parametrize("window", [Window(4000), Window(700), Window(9000, hop=2500)], ids=str)
+@pytest.mark.parametrize("crop", [None, (2, 1, 3, 4)])
+def test_events_beyond_a_rate_move_the_clock_and_empty_windows(window, crop):
+    """With a limit, windows begin and end where they do without it, and each of them is accounted for."""
+    steps = np.random.default_rng(window.length).choice([0, 1, 100, 900, 20_000], 2000, p=[0.4, 0.3, 0.26, 0.03, 0.01])
+    events, taken = at_times(steps.cumsum()), contract("time")
+    if crop:  # a rule of tonic crops before it cuts
+        taken = dataclasses.replace(InputContract.frames(STEPS, crop[3], crop[2]).cut_by("time-bins"), crop=crop)
+    plain = Cutter(taken, window)
+    wholes = {frame.window: frame.whole for frame in cut(plain, events)}
+    for size in (2000, 150, 1):
+        limited = Cutter(taken, window, limit=RateLimit(300))
+        frames = [frame for at in range(0, 2000, size) for frame in limited.push(events[at : at + size])]
+        frames += limited.finish()
+        found = {frame.window: frame.whole for frame in frames}
+        assert found.items() <= wholes.items()
+        assert limited.emptied == len(wholes) - len(found) > 0
+        assert limited.silent == plain.silent > 0
+        assert limited.events == plain.events == 2000
+
+
+def test_events_beyond_a_rate_end_a_window():
+    cutter = Cutter(contract("time", 2), Window(1000), limit=RateLimit(1))
+    ended = [
+        [(frame.window, frame.step, frame.whole, frame.events) for frame in cutter.push(at_times(times))]
+        for times in ([0, 10], [999, 1000], [1500, 2000])
+    ]
+    assert ended == [[], [(0, 0, True, 1)], [(0, 1, True, 0)]]
+    assert (list(cutter.finish()), cutter.emptied, cutter.silent, cutter.late) == ([], 2, 0, 0)
 
 
 def test_times_that_are_none_are_refused():
