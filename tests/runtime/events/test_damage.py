@@ -232,15 +232,15 @@ START = len(writers.AEDAT3_HEADER)
         (
             "aedat3",
             in_aedat3(number=2),
-            f"byte {START}: a packet with room for 1 events has 2, of which 1 are valid",
+            f"byte {START}: a packet with room for 1 event has 2, of which 1 is valid",
         ),
         (
             "aedat3",
             in_aedat3(valid=2),
-            f"byte {START}: a packet with room for 1 events has 1, of which 2 are valid",
+            f"byte {START}: a packet with room for 1 event has 1, of which 2 are valid",
         ),
         ("aedat3", in_aedat3(capacity=2**32 - 1), f"byte {START}: a packet of 4,294,967,295 events of 8 bytes"),
-        ("aedat3", in_aedat3(kind=2, size=0), f"byte {START}: a packet of 1 events of 0 bytes"),
+        ("aedat3", in_aedat3(kind=2, size=0), f"byte {START}: a packet of 1 event of 0 bytes"),
         ("aedat3", in_aedat3(body=bytes(7)), f"byte {START + 35}: the last packet is cut off 1 byte before its end"),
         ("aedat3", in_aedat3(capacity=3), f"byte {START + 36}: the last packet is cut off 16 bytes before its end"),
         ("aedat3", in_aedat3(body=bytes(9)), f"byte {START + 36}: the last packet has 1 of the 28 bytes of its header"),

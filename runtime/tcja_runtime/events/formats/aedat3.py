@@ -19,7 +19,7 @@ import struct
 
 import numpy as np
 
-from tcja_runtime.counting import counted
+from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import Events
 from tcja_runtime.events.header import Header
@@ -110,9 +110,10 @@ class Aedat3:
         if kind >= _TYPES:
             wrong = f"a packet of type {kind}; types are 0 to {_TYPES - 1}"
         elif not size or capacity * size > _LARGEST:
-            wrong = f"a packet of {capacity:,} events of {size:,} bytes"
+            wrong = f"a packet of {counted(capacity, 'event')} of {counted(size, 'byte')}"
         elif not valid <= number <= capacity:
-            wrong = f"a packet with room for {capacity:,} events has {number:,}, of which {valid:,} are valid"
+            has = f"{number:,}, of which {valid:,} {agree(valid, 'is', 'are')} valid"
+            wrong = f"a packet with room for {counted(capacity, 'event')} has {has}"
         elif kind == _POLARITY and (size, offset) != (_SIZE, _OFFSET):
             wrong = f"polarity events of {size} bytes with the time at byte {offset}; it must be 8 bytes and byte 4"
         if wrong:
