@@ -30,6 +30,40 @@ _RANGES = {
 
 
 @dataclasses.dataclass
+class InputRange:
+    """The values that the network of a bundle takes.
+
+    Attributes:
+        bundle: the bundle.
+    """
+
+    bundle: Bundle
+    _others: bool | None = None  # whether the golden windows have values outside the range; None before it is known
+
+    def check(self, values: Floats, name: str) -> None:
+        """Check the values of a batch.
+
+        Args:
+            values: the values, an array of any shape.
+            name: the words for the batch and its verb in messages, such as "'frames' has".
+
+        Raises:
+            BadInput: a value is outside the range of the contract, and no golden window has values outside it.
+        """
+        contract = self.bundle.manifest.input
+        if not _in_range(values, contract) and not self._others_are_known(contract):
+            least, most = np.min(values), np.max(values)
+            raise BadInput(
+                f"{name} values from {least:g} to {most:g}; the network takes {_RANGES[contract.scaling][1]}"
+            )
+
+    def _others_are_known(self, contract: InputContract) -> bool:
+        if self._others is None:
+            self._others = not _in_range(golden.load(self.bundle.path / GOLDEN, contract).samples.inputs, contract)
+        return self._others
+
+
+@dataclasses.dataclass
 class ContractSession:
     """A session of a bundle's whole network. It refuses batches that the input contract does not allow.
 
@@ -40,7 +74,9 @@ class ContractSession:
 
     inner: Session
     bundle: Bundle
-    _others: bool | None = None  # whether the golden windows have values outside the range; None before it is known
+
+    def __post_init__(self) -> None:
+        self._range = InputRange(self.bundle)
 
     @property
     def inputs(self) -> Sequence[str]:
@@ -65,16 +101,8 @@ class ContractSession:
             )
         values = feeds[contract.name]
         check_form(values, contract)
-        if not _in_range(values, contract) and not self._others_are_known(contract):
-            least, most = np.min(values), np.max(values)
-            wanted = _RANGES[contract.scaling][1]
-            raise BadInput(f"'{contract.name}' has values from {least:g} to {most:g}; the network takes {wanted}")
+        self._range.check(values, f"'{contract.name}' has")
         return self.inner.run(feeds)
-
-    def _others_are_known(self, contract: InputContract) -> bool:
-        if self._others is None:
-            self._others = not _in_range(golden.load(self.bundle.path / GOLDEN, contract).samples.inputs, contract)
-        return self._others
 
     def close(self) -> None:
         """Free the memory. The session cannot be run after that."""

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.checked import InputRange
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import Bundle
@@ -29,6 +30,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Values
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
+from tcja_runtime.records import argument
 
 LARGEST = 2**36
 """The largest number of bytes that the state of all streams may take."""
@@ -58,6 +60,7 @@ class Streams:
         head: a session of the head.
         tail: a session of the tail.
         count: the number of streams. Their state is allocated at once.
+        taken: the values that the network takes; None takes all numbers.
 
     Attributes:
         bytes: the memory that the state of all streams takes, in bytes.
@@ -74,7 +77,9 @@ class Streams:
         head: Session,
         tail: Session,
         count: int = 1,
+        taken: InputRange | None = None,
     ) -> None:
+        self._taken = taken
         self._split, self._signature, self._time_steps = split, signature, signature.time_steps
         if type(count) is not int or count < 1:
             raise BadInput(f"there must be at least 1 stream, not {count!r}; give a whole number")
@@ -100,11 +105,11 @@ class Streams:
             backend: one of `tcja_runtime.choices.PROVIDERS`.
 
         Raises:
-            BadInput: `count` is less than 1, the state would take too much memory, the backend is not ONNX Runtime, or
-                the bundle was exported without `streaming`.
+            BadInput: `bundle` is not a `Bundle`, `count` is less than 1, the state would take too much memory, the
+                backend is not ONNX Runtime, or the bundle was exported without `streaming`.
             Unavailable: ONNX Runtime, or the provider of the backend, is missing.
         """
-        manifest = bundle.manifest
+        manifest = argument("bundle", bundle, Bundle).manifest
         if not manifest.streaming:
             raise BadInput(f"{bundle.path} was exported without `streaming`, so it cannot stream; export it again")
         if backend not in PROVIDERS:
@@ -112,7 +117,7 @@ class Streams:
         head, tail = (
             OnnxRuntimeSession.open(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
         )
-        return cls(manifest.streaming, manifest.signature, head, tail, count)
+        return cls(manifest.streaming, manifest.signature, head, tail, count, InputRange(bundle))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -145,6 +150,8 @@ class Streams:
             numbers = np.ascontiguousarray(frames, np.float32)
         if not np.isfinite(numbers).all():
             raise BadInput("frames hold values that are NaN, infinite or too large for float32; push others")
+        if self._taken is not None:
+            self._taken.check(numbers, "frames have")
         feeds = {self._split.frame: numbers}
         every = len(at) == len(self) and bool((at == np.arange(len(self))).all())
         for layer, membranes in self._membranes.items():

@@ -90,6 +90,7 @@ class Bundle:
             Unavailable: this machine lacks memory, or has too many files open.
         """
         folder: Path = argument("path", path, Path)
+        any_engine, to_run = argument("any_engine", any_engine, bool), argument("to_run", to_run, bool)
         try:
             return _opened(folder, any_engine=any_engine, to_run=to_run)
         except OSError as error:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, check_choice
+from tcja_runtime.records import check_arguments
 
 CHUNK = 2**20
 """The most events in a chunk of a recording."""
@@ -39,6 +40,7 @@ class ReadOptions:
     topic: str | None = None
 
     def __post_init__(self) -> None:
+        check_arguments(self)
         if self.time_unit is not None:
             check_choice("time_unit", self.time_unit, tuple(TIME_UNITS))
         if self.columns is not None and sorted(self.columns) != sorted("txyp"):

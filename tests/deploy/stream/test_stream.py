@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -16,6 +17,8 @@ from tcja_deploy.console import silent
 from tcja_deploy.stream import results, runner
 from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
+from tcja_runtime.backends.stepwise import Streams
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
@@ -303,6 +306,19 @@ def test_the_latency_of_a_limited_rate_begins_when_the_event_arrived(bundle, eve
     fed = Fed(events[:begun], events[begun:], before=lambda run: time.sleep(0.2 * (run == 1)))
     _, found = streaming(bundle, fed, window=Window(100_000), max_rate=1_000_000)
     assert found[0].latency >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [(-1, "frames have values from -1 to -1; the network takes counts of events, which are not negative"), (7, None)],
+)
+@pytest.mark.parametrize("kind", [np.float32, np.int8, list])
+def test_streams_take_what_a_session_takes(bundle, kind, values, said):
+    streams = Streams.open(Bundle.open(bundle))
+    frame = np.full((1, 2, SIZE, SIZE), values)
+    with contextlib.nullcontext() if said is None else pytest.raises(BadInput, match=said):
+        streams.push(frame.tolist() if kind is list else frame.astype(kind))
+    assert streams.steps.tolist() == [int(said is None)]
 
 
 def test_latencies_are_told_to_two_percent():

@@ -30,6 +30,7 @@ from tcja_runtime.events.formats.evt.evt21 import Evt21
 from tcja_runtime.events.formats.evt.header import word_version
 from tcja_runtime.events.header import LONGEST, Header
 from tcja_runtime.files.kinds import Kind
+from tcja_runtime.records import argument
 
 _HEAD = LONGEST + 2
 """The number of bytes at the start of a file from which its format is found: the longest header, and two bytes more."""
@@ -216,7 +217,8 @@ def recording(
         Damaged: the header of the file is damaged.
         Unavailable: the package that reads the format is not installed.
     """
-    path, options = Path(path), options or ReadOptions()
+    path, format = argument("path", path, Path), argument("format", format, str | None)  # noqa: A001
+    options = argument("options", options, ReadOptions | None) or ReadOptions()
     row = FORMATS.get(_found_format(path) if format is None else format)
     if row is None:
         raise BadInput(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
