@@ -255,7 +255,7 @@ def test_engines_that_are_left_out_are_named(run, simulated, bundle):
     said = json.loads(out)
     assert code == 0
     assert [found["engine"] for found in said["engines"]] == ["nvidia-simulated-sm87-trt10.3.0-tf32-ampere-plus"]
-    assert ["fp32 is not run: it was built for nvidia-simulated" in line for line in said["not_run"]] == [True]
+    assert ["fp32 skipped: it was built for nvidia-simulated" in line for line in said["not_run"]] == [True]
 
 
 @pytest.mark.slow
@@ -353,8 +353,8 @@ def test_a_desktop_s_engine_on_a_board_is_a_quiet_line(run, simulated, jetson, d
     if command == "inspect":
         code, out, _ = run("inspect", desktop, "--json")
         (engine,) = json.loads(out)["engines"]
-        said = f"engine {DESKTOP} is not run: {engine['runs_here']}"
-    line = f"engine {DESKTOP} is not run: for desktop RTX GPUs; 'tcja-deploy build {desktop}' makes one for this board"
+        said = f"engine {DESKTOP} skipped: {engine['runs_here']}"
+    line = f"engine {DESKTOP} skipped: for desktop RTX GPUs; 'tcja-deploy build {desktop}' makes one for this board"
     assert line in said
     assert "pip install" not in said
     assert "error" not in said
@@ -371,9 +371,9 @@ def test_an_engine_without_a_gpu_is_a_quiet_line(run, simulated, built):
     (name,) = Bundle.open(built).manifest.engines
     code, _, err = run("run", built, built / "golden.npz")
     assert code == 0
-    assert f"engine {name} is not run: for a machine with a GPU" in err.splitlines()
+    assert f"engine {name} skipped: for a machine with a GPU" in err.splitlines()
     assert json.loads(run("verify", built, "--json")[1])["not_run"] == [
-        f"engine {name} is not run: for a machine with a GPU"
+        f"engine {name} skipped: for a machine with a GPU"
     ]
 
 

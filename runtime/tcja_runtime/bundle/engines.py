@@ -41,13 +41,13 @@ class Unfit(Unavailable):
 
     Attributes:
         reason: the reason, such as "it was built for orin-sm87, this is thor-sm110".
-        not_run: a line that says that the engine is not run, and the reason.
+        not_run: a line that says that the engine is skipped, and the reason.
     """
 
     def __init__(self, engine: str, why: str, reason: str = "") -> None:
         super().__init__(f"engine {engine} {why}")
         self.reason = reason or f"it {why}"
-        self.not_run = f"engine {engine} is not run: {self.reason}"
+        self.not_run = f"engine {engine} skipped: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
