@@ -126,7 +126,7 @@ def test_advice_that_is_asked_for_cannot_be_left_out(tmp_path):
     assert not (tmp_path / "a.bundle").exists()
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_precision_that_would_lower_nothing_is_refused(tmp_path, precision):
     with pytest.raises(BadInput, match=f"`precision` {precision} would lower nothing: .*; give `precision` fp32"):
         pipeline.export(request(tmp_path, OwnLayers(), precision=precision, keep=("nothing",)))
@@ -145,6 +145,7 @@ def test_wide_rounding_bounds_are_said_by_an_export_and_by_verify(tmp_path):
     assert said in wording.cautions(again)
 
 
+@pytest.mark.slow
 def test_an_export_without_the_range_stimulus_says_so(tmp_path):
     manifest, report = pipeline.export(request(tmp_path, Huge()))
     assert report.met
@@ -201,7 +202,7 @@ def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch
     assert verify(tmp_path / "a.bundle").report.met
 
 
-@pytest.mark.parametrize("met", [True, False])
+@pytest.mark.parametrize("met", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_report_that_cannot_be_written_is_said(tmp_path, monkeypatch, met):
     copy = tmp_path / "copies" / "copy.html"
     copy.parent.mkdir()
