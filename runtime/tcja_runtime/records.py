@@ -19,7 +19,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tcja_runtime.counting import an
+from tcja_runtime.counting import an, counted
 from tcja_runtime.errors import BadInput
 
 Made = TypeVar("Made")
@@ -32,6 +32,9 @@ _DICTS = (dict, collections.abc.Mapping)
 _LIST = "a list", "a tuple"
 _OBJECT = "an object", "a dictionary"
 """The words for types in JSON, and in Python."""
+
+_PYTHON = {None: "None", True: "True", False: "False"}
+"""The words for values that JSON writes in another way than Python."""
 
 _NAMES = {str: "text", int: "a whole number", float: "a finite number", bool: "true or false", type(None): "null"}
 
@@ -210,7 +213,9 @@ def _tuple(inner: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:
     _check(isinstance(value, list | tuple), place, value, _LIST)
     if inner[-1] is Ellipsis:
         inner = (inner[0],) * len(value)
-    _check(len(value) == len(inner), place, value, f"{_word(_LIST, place)} of {len(inner)}")
+    if len(value) != len(inner):
+        word = _word(_LIST, place)
+        raise WrongField(place, f"has {counted(len(value), 'value')}, and must be {word} of {len(inner)}")
     return tuple(_read(kind, each, f"{place}[{i}]") for i, (kind, each) in enumerate(zip(inner, value, strict=True)))
 
 
@@ -248,7 +253,22 @@ def _fields(kind: Any) -> tuple[dict[str, Any], list[str]]:
 
 def _check(right: bool, place: str, value: Any, wanted: str | tuple[str, str]) -> None:
     if not right:
-        raise WrongField(place, f"is {_shown(value)}, and must be {_word(wanted, place)}")
+        raise WrongField(place, f"is {_said(value, place)}, and must be {_word(wanted, place)}{_call(value, wanted)}")
+
+
+def _call(value: Any, wanted: str | tuple[str, str]) -> str:
+    """What to do if a class was given in place of an object of it: "; call it: Net()"; else nothing."""
+    is_class = isinstance(value, type) and not isinstance(wanted, str) and wanted[0] == _OBJECT[0]
+    return f"; call it: {value.__name__}()" if is_class else ""
+
+
+def _said(value: Any, place: str) -> str:
+    """A value for messages: of an argument in the words of Python, of a field in those of JSON."""
+    if not _names_argument(place):
+        return _shown(value)
+    if value is None or isinstance(value, bool):
+        return _PYTHON[value]
+    return _OBJECT[1] if type(value) is dict else _shown(value)
 
 
 def _word(wanted: str | tuple[str, str], place: str) -> str:
@@ -267,5 +287,6 @@ def _shown(value: Any) -> str:
     if type(value) in (str, int, float, bool, type(None)):
         text = json.dumps(value)
         return text if len(text) <= 40 else f"{text[:40]}..."
-    kind = value.__name__ if isinstance(value, type) else type(value).__name__
-    return f"a value of type {kind}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"a value of type {type(value).__name__}"

@@ -153,7 +153,7 @@ def _checkpoint(path: Path, options: CheckpointOptions) -> Facts:
         if options.network or options.settings:
             raise
         used = None
-        facts |= {"network": None, "remark": f"{error}. A network of your own is exported with `model`"}
+        facts |= {"network": None, "remark": str(error)}
     else:
         used = trained.source["weights"]
         facts |= {

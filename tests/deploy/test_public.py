@@ -75,7 +75,7 @@ CALLS = {
         ("verify(3)", "`path` is 3, and must be a path"),
         ("verify('')", '`path` is "", and must be a path'),
         ("verify('nowhere')", "nowhere does not exist"),
-        ("verify(path, {})", "`options` is an object, and must be a VerifyOptions"),
+        ("verify(path, {})", "`options` is a dictionary, and must be a VerifyOptions"),
         ("verify(path, VerifyOptions(data=5))", "`data` is 5, and must be a path"),
         ("verify(path, VerifyOptions(samples='2'))", '`samples` is "2", and must be a whole number'),
         ("verify(path, VerifyOptions(bisect=1))", "`bisect` is 1, and must be true or false"),
@@ -89,7 +89,7 @@ CALLS = {
         ("Batch(1, 1, 1.5)", "`most` is 1.5, and must be a whole number"),
     ),
     "bench": (
-        ("bench(None)", "`path` is null, and must be a path"),
+        ("bench(None)", "`path` is None, and must be a path"),
         ("BenchOptions(backends='auto')", '`backends` is "auto", and must be a tuple'),
         ("BenchOptions(backends=())", "`backends` and `batches` must have at least one value each"),
         ("BenchOptions(batches=(0,))", "`batch` 0 must be 1 to 1,024"),

@@ -65,7 +65,7 @@ def test_what_asdict_writes_is_read():
         ({"kind": ["a"]}, "kind is a list, and must be"),
         ({"several": {"0": {}}}, "several is an object, and must be a list"),
         ({"several": [{"sizes": 1}]}, r"several\[0\].sizes is 1, and must be a list"),
-        ({"pair": ["y"]}, "pair is a list, and must be a list of 2"),
+        ({"pair": ["y"]}, "pair has 1 value, and must be a list of 2"),
         ({"pair": ["y", 1.5]}, r"pair\[1\] is 1.5, and must be a whole number"),
         ({"facts": {"f": {}}}, "facts.f.size is missing"),
         ({"flag": 1}, "flag is 1, and must be true or false"),
@@ -117,6 +117,7 @@ class Options:
     seconds: float = 1.0
     word: str = "one"
     made: Inner | str = ""
+    pair: tuple[int, int] = (1, 2)
 
     def __post_init__(self) -> None:
         check_arguments(self)
@@ -137,14 +138,18 @@ def test_arguments_are_converted_to_the_types_of_their_fields():
         ("path", "a\0b", "`path` is .*, and must be a path"),
         ("path", b"a", "`path` is a value of type bytes, and must be a path"),
         ("names", "x", '`names` is "x", and must be a tuple'),
-        ("names", None, "`names` is null, and must be a tuple"),
+        ("names", None, "`names` is None, and must be a tuple"),
         ("names", {"x"}, "`names` is a value of type set, and must be a tuple"),
         ("sizes", (1.5,), r"`sizes`\[0\] is 1.5, and must be a whole number"),
-        ("sizes", (True,), r"`sizes`\[0\] is true, and must be a whole number"),
+        ("sizes", (True,), r"`sizes`\[0\] is True, and must be a whole number"),
         ("seconds", float("nan"), "`seconds` is NaN, and must be a finite number"),
         ("seconds", "2", '`seconds` is "2", and must be a finite number'),
         ("word", 1, "`word` is 1, and must be text"),
         ("made", 1, "`made` is 1, and must be an Inner"),
+        ("made", {}, "`made` is a dictionary, and must be an Inner$"),
+        ("made", Inner, r"`made` is the class Inner, and must be an Inner; call it: Inner\(\)$"),
+        ("names", Inner, "`names` is the class Inner, and must be a tuple$"),
+        ("pair", (1, 2, 3), "`pair` has 3 values, and must be a tuple of 2$"),
     ],
 )
 def test_an_argument_of_another_type_is_named(name, value, message):
@@ -154,5 +159,5 @@ def test_an_argument_of_another_type_is_named(name, value, message):
 
 def test_a_single_argument():
     assert argument("path", "a", Path) == Path("a")
-    with pytest.raises(BadInput, match="^`path` is null, and must be a path"):
+    with pytest.raises(BadInput, match="^`path` is None, and must be a path"):
         argument("path", None, Path)

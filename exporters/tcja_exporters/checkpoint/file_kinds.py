@@ -64,7 +64,10 @@ def other_kind(path: Path, start: bytes) -> str | None:
     if start.startswith(b"PK"):
         return "is truncated or damaged; copy it again"
     if _is_onnx(path, start):
-        return "is an ONNX model; export starts from the PyTorch checkpoint; to describe a model, name it .onnx"
+        describe = (
+            "tcja-deploy inspect describes it" if path.suffix == ".onnx" else "to describe a model, name it .onnx"
+        )
+        return f"is an ONNX model; export starts from the PyTorch checkpoint; {describe}"
     return _text(start)
 
 

@@ -337,12 +337,13 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
             "published block are conv and conv_c. Known blocks with conv_t pad even kernels differently, so they "
             "compute another function; export the network from its own code, with `model`"
         )
+    own = ". A network of your own is exported with `model`" if asked is None else ""
     if nearest.matching == 0:
         what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"
         some = ", ".join(key[:_LONG] for key in list(checkpoint.state)[:_SHOWN])
-        return f"{checkpoint.path} is {what}: its keys begin {some}"
+        return f"{checkpoint.path} is {what}: its keys begin {some}{own}"
     return (
         f"{checkpoint.path} is not {'the' if asked is None else 'this'} {nearest.network.name} network, "
         f"{'its nearest' if asked is None else 'as asked'} ({nearest.matching} of {nearest.total} tensors fit): "
-        f"{listed(nearest.differences, _SHOWN, '; ')}"
+        f"{listed(nearest.differences, _SHOWN, '; ')}{own}"
     )

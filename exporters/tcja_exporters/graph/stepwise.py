@@ -198,10 +198,14 @@ def _divide(network: _Network) -> _Division:
     head = [node for node in nodes if node.output[0] in stepwise]
     if not any(node.op_type == custom_op.NAME for node in head):
         first = next(node for node in nodes if not stepwise.keys() & set(node.output) and network.varies(node))
-        raise BadInput(
-            f"`streaming`: node '{first.name}' mixes time steps and is before every spiking layer, so no step can be "
-            "computed before the window is complete; leave `streaming` out"
+        what = (
+            "takes single time steps out of the window, as a loop over time in forward does; call each layer once, on "
+            "all steps"
+            if first.op_type in ("Gather", "Slice", "Split")
+            else "mixes time steps and is before every spiking layer, so no step can be computed before the window is "
+            "complete; make it work step by step"
         )
+        raise BadInput(f"`streaming`: node '{first.name}' {what}, or leave `streaming` out")
     makers = {name: node for node in nodes for name in node.output}
     later = {node.output[0] for node in nodes if node.output[0] not in stepwise and network.varies(node)}
     read = [name for node in nodes if node.output[0] in later for name in node.input if name in stepwise]

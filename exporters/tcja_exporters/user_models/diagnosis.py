@@ -46,7 +46,8 @@ def failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
         )
     return BadInput(
         f"the network runs in float32 only, but the proof runs in float64 ({line}); convert to the type of the "
-        "weights, not to a fixed type: x.to(self.conv.weight.dtype), not x.float(). Register stored tensors as buffers"
+        "weights, not to a fixed type: x.to(self.conv.weight.dtype), not x.float(). Register stored tensors as "
+        "buffers, and create others with dtype=x.dtype"
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from tcja_exporters.libraries import reset
 from tcja_exporters.modules.neurons import SteppedNeuron
 from tcja_exporters.user_code import where_now
 from tcja_exporters.user_models.readout import answer_of
@@ -28,6 +29,7 @@ class Driven(nn.Module):
         net: the user's network.
         steps: the number of time steps of a window, T; 0 for images.
         by_step: whether `net` is called once a time step; the outputs are then stacked to [T, N, ...].
+        layout: the order of the axes in which `net` takes frames.
         readout: the module that is applied to the output of `net`; an Identity until the proof sets it.
     """
 
@@ -35,9 +37,15 @@ class Driven(nn.Module):
         super().__init__()
         self.net = net
         self.steps = contract.shape[0] if contract.name == "frames" else 0
-        self._layout = layout
+        self._contract, self.layout = contract, layout
         self.by_step = self.steps > 0 and layout == "step"
         self.readout: nn.Module = nn.Identity()
+
+    def relaid(self, layout: str) -> Driven:
+        """Return a copy of the network that is driven with another layout, from rest."""
+        copied = copy.deepcopy(self.net)
+        reset(copied)
+        return Driven(copied, self._contract, layout)
 
     def forward(self, inputs: Tensor) -> Tensor:
         with torch.compiler.set_stance("force_eager"), _DataAsDetached(), _attributes_restored(self.net):
@@ -49,7 +57,7 @@ class Driven(nn.Module):
             if isinstance(module, SteppedNeuron):
                 module.restart()
         # Inputs are contiguous, like those of a data loader, and a copy, because forward may write into them.
-        inputs = (inputs.transpose(0, 1) if self._layout == "TN" else inputs).clone(
+        inputs = (inputs.transpose(0, 1) if self.layout == "TN" else inputs).clone(
             memory_format=torch.contiguous_format
         )
         if self.by_step:
@@ -67,14 +75,24 @@ def _attributes_restored(net: nn.Module) -> Iterator[None]:
     if not torch.compiler.is_exporting():
         yield
         return
-    kept = [(module, {key: _shallow(value) for key, value in vars(module).items()}) for module in net.modules()]
+    restore = kept_attributes(net)
     try:
         yield
     finally:
+        restore()
+
+
+def kept_attributes(net: nn.Module) -> Callable[[], None]:
+    """Return a function that undoes what forward has stored in attributes of modules since this call."""
+    kept = [(module, {key: _shallow(value) for key, value in vars(module).items()}) for module in net.modules()]
+
+    def restore() -> None:
         for module, before in kept:
             for key in [key for key in vars(module) if key not in before]:
                 del vars(module)[key]
             vars(module).update({key: value for key, value in before.items() if key not in _PARTS})
+
+    return restore
 
 
 _PARTS = ("_parameters", "_buffers", "_modules")

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tcja_exporters.libraries import reset, without_reset
+from tcja_exporters.libraries import recognise, reset, without_reset
 from tcja_exporters.libraries.recognition import Recognised
 from tcja_exporters.user_code import kind_and_line, where
 from tcja_exporters.user_models.diagnosis import changed_states, quoted, step_mode_hint
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
 from tcja_exporters.user_models.running import Use, run, where_random
+from tcja_exporters.user_models.usage import settled
+from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet
@@ -87,12 +89,12 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
     batch = np.concatenate([inputs, _strange(inputs)])
     fresh = copy.deepcopy(original)  # its neurons have no state yet, which could have the shape of a batch
     together = _observed(original, batch, found)
-    steps = _time_steps(together.spikes, original)
+    steps = _time_steps(together.spikes, original, batch)
     if not together.agrees(_observed(original, batch, found, seed=1)):
         random = together.agrees(_observed(original, batch, found))
         raise _random(original, batch, found) if random else _remembers(fresh, original, found)
     alone = _observed(fresh, inputs[:1], found)
-    _time_steps(alone.spikes, original)
+    _time_steps(alone.spikes, original, inputs[:1])
     if not np.isfinite(alone.output).all():
         raise BadInput("the network's output holds NaN or infinite values; look for a division by zero in it")
     check_other_tensors(
@@ -216,8 +218,13 @@ def _spikes(output: Any, known: Recognised) -> Tensor:
     return spikes.movedim(known.time_axis or 0, 0) if known.calls == "window" else spikes.unsqueeze(0)
 
 
-def _time_steps(spikes: Mapping[str, Spikes], driven: Driven) -> int:
+def _time_steps(spikes: Mapping[str, Spikes], driven: Driven, inputs: Floats) -> int:
     """Return the number of time steps T, for which every layer must have run.
+
+    Args:
+        spikes: the spikes [steps, N, ...] of each layer.
+        driven: the network.
+        inputs: the windows on which it ran.
 
     Raises:
         BadInput: a layer ran for another number of time steps.
@@ -227,13 +234,33 @@ def _time_steps(spikes: Mapping[str, Spikes], driven: Driven) -> int:
     for name, count in counts.items():
         if count == steps:
             continue
-        hint = step_mode_hint(driven)
+        if driven.steps and (layout := _other_layout(driven, inputs)):
+            hint = f"this looks like layout {layout}; give `layout` {layout}"
+        else:
+            hint = step_mode_hint(driven)
         if not hint and count % steps == 0:
             hint = "if several layers use it, give each layer its own neuron"
         raise BadInput(
             f"the neuron '{name}' runs for {counted(count, 'time step')}, not {steps}; {hint or 'see `layout`'}"
         )
     return steps
+
+
+def _other_layout(driven: Driven, inputs: Floats) -> str:
+    """Return the layout with which all layers of a network run for T time steps; empty if there is none."""
+    others = [layout for layout in LAYOUTS if layout != driven.layout]
+    return next((layout for layout in others if _runs_all_steps(driven.relaid(layout), inputs)), "")
+
+
+def _runs_all_steps(driven: Driven, inputs: Floats) -> bool:
+    """Whether a network runs, and all its layers run for T time steps."""
+    try:
+        known = {name: recognise(name, module) for name, module in driven.net.named_modules()}
+        found = settled(driven, inputs, {name: neuron for name, neuron in known.items() if neuron})
+        spikes = _observed(driven, inputs, found).spikes
+    except Exception:  # a user's code can fail in any way
+        return False
+    return all(len(fired) == driven.steps for fired in spikes.values())
 
 
 def _check_same(theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found: Mapping[str, Recognised]) -> None:

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from tcja_exporters.libraries import reset
 from tcja_exporters.user_code import where_now
 from tcja_exporters.user_models.diagnosis import failed
-from tcja_exporters.user_models.driven import Driven
+from tcja_exporters.user_models.driven import Driven, kept_attributes
 from tcja_runtime.counting import an
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
@@ -63,6 +63,7 @@ def run(driven: Driven, inputs: Floats, watched: Iterable[str], seed: int = 0) -
     """
     network = driven.double()
     reset(network)
+    restore = kept_attributes(network.net)
     uses: dict[str, list[Use]] = {}
     given: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     returned: list[Any] = []
@@ -92,6 +93,7 @@ def run(driven: Driven, inputs: Floats, watched: Iterable[str], seed: int = 0) -
             module.register_forward_pre_hook(before(name), with_kwargs=True),
             module.register_forward_hook(after(name)),
         ]
+    failure: Exception | None = None
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -99,13 +101,12 @@ def run(driven: Driven, inputs: Floats, watched: Iterable[str], seed: int = 0) -
     except BadInput:
         raise
     except Exception as error:  # a user's code can fail in any way
-        failure: Exception | None = error
-    else:
-        failure = None
+        failure = error
     finally:
         for handle in handles:
             handle.remove()
     if failure is not None:
+        restore()  # a state in float64 must not reach the search for the cause
         raise failed(driven, inputs, failure) from failure
     return Ran(output.numpy(), uses, returned[-1])
 

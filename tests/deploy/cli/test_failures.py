@@ -77,7 +77,10 @@ def test_unknown_network(failed, tmp_path):
     torch.save({"layer.weight": torch.zeros(2, 2)}, tmp_path / "a.pth")
     code, message = failed("a.pth")
     assert code == 2
-    assert message == f"error: a.pth is of no known network ({', '.join(NETWORKS)}): its keys begin layer.weight"
+    assert message == (
+        f"error: a.pth is of no known network ({', '.join(NETWORKS)}): its keys begin layer.weight. "
+        "A network of your own is exported with --model"
+    )
     networks.SMALL["dvs128"].checkpoint(tmp_path / "b.pth")
     assert failed("b.pth", "--network", "vgg") == (
         2,

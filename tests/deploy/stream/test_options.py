@@ -16,7 +16,7 @@ from tcja_runtime.errors import BadInput
         ({"windows": 0}, "`windows` 0 must be at least 1"),
         ({"max_rate": 0}, "`max_rate` 0 must be at least 1"),
         ({"window": "500ms"}, '`window` is "500ms", and must be a Window'),
-        ({"backend": None}, "`backend` is null, and must be text"),
+        ({"backend": None}, "`backend` is None, and must be text"),
         ({"lossless": "yes"}, '`lossless` is "yes", and must be true or false'),
     ],
 )

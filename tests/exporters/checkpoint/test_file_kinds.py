@@ -64,6 +64,15 @@ FILES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "then"), [("a.pth", "to describe a model, name it .onnx"), ("a.onnx", "tcja-deploy inspect describes it")]
+)
+def test_a_model_that_is_named_onnx_is_not_told_to_be(tmp_path, name, then):
+    onnx_model(tmp_path / name)
+    with pytest.raises(BadInput, match=f"is an ONNX model; export starts from the PyTorch checkpoint; {then}$"):
+        load_checkpoint(tmp_path / name)
+
+
 @pytest.mark.parametrize("message", FILES)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_file_of_another_kind_is_named(tmp_path, message):

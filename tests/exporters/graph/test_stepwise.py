@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -16,7 +18,7 @@ from tcja_exporters.graph.export import export_onnx, with_pass
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.modules.attention import attention
 from tcja_exporters.modules.layers import PerStep, Readout
-from tcja_exporters.modules.neurons import SpikingNeuron, spiking_neurons
+from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron, spiking_neurons
 from tcja_exporters.passes.base import PassResult
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference.recorder import layers
@@ -232,7 +234,30 @@ def test_a_network_that_mixes_steps_first_is_refused():
     assert said.startswith(
         "`streaming`: node 'body.0.conv/Conv' mixes time steps and is before every spiking layer, so "
     )
-    assert said.endswith("layer, so no step can be computed before the window is complete; leave `streaming` out")
+    assert said.endswith(
+        "no step can be computed before the window is complete; make it work step by step, or leave `streaming` out"
+    )
+
+
+class Loop(nn.Module):
+    """Layers that are called for each time step in a loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.lif = nn.Conv2d(2, 4, 3), SteppedNeuron(LIF)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.lif.restart()
+        return torch.stack([self.lif(self.conv(step)).flatten(1) for step in x])
+
+
+def test_a_loop_over_time_is_refused_with_what_to_write():
+    said = refused(Frames(Loop(), Readout()), FRAMES)
+    assert re.fullmatch(
+        "`streaming`: node '[^']+' takes single time steps out of the window, as a loop over time in forward does; "
+        "call each layer once, on all steps, or leave `streaming` out",
+        said,
+    )
 
 
 @pytest.mark.tensorrt

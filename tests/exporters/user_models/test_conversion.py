@@ -267,10 +267,32 @@ def test_a_neuron_alone_is_no_network():
 def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
     contract = InputContract.of((2, 2, 8, 8))
     network = own.awake(Returning(lambda s: s))
-    with pytest.raises(BadInput, match="the neuron 'lif' runs for 3 time steps, not 2; see `layout`"):
+    with pytest.raises(
+        BadInput, match="'lif' runs for 3 time steps, not 2; this looks like layout TN; give `layout` TN$"
+    ):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
     with pytest.raises(BadInput, match="`layout` XX must be NT, TN, step"):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")
+
+
+class Looping(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.lif = nn.Linear(128, 3), own.activation_based("s")[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.lif(self.a(frame.flatten(1))) for frame in x])
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_loop_over_the_other_axis_is_told_its_layout(steps):
+    contract = InputContract.of((steps, 2, 8, 8))
+    inputs = np.ones((2, *contract.shape), np.float32)
+    with pytest.raises(
+        BadInput, match=f"runs for 3 time steps, not {steps}; this looks like layout TN; give `layout` TN"
+    ):
+        convert(own.awake(Looping()), contract, inputs)
+    assert convert(own.awake(Looping()), contract, inputs, layout="TN").time_steps == steps
 
 
 def test_images_in_whole_numbers_are_divided_and_it_is_said():

@@ -152,6 +152,16 @@ class Membrane(Right):
         return self.body(x) + self.n2.v
 
 
+class HeavisideOfState(Right):
+    """It keeps a state, which is float64 after it has failed in float64."""
+
+    membrane: Tensor | float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.membrane = 0.5 * self.membrane + x
+        return self.body(torch.heaviside(self.membrane - 1, torch.tensor(0.0)))
+
+
 class InFloat32(Right):
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x.float())
@@ -204,6 +214,10 @@ MODE = (
             r"a tensor of the network \(made in its forward\) does not move .*{at}; register stored tensors with",
         ),
         (Membrane, "the network uses more than the spikes of its neurons, .*: AttributeError: .* attribute 'v'{at}$"),
+        (
+            HeavisideOfState,
+            r"the network runs in float32 only, .*different dtypes. ?{at}\); convert .* with dtype=x.dtype$",
+        ),
         (
             InFloat32,
             r"the network runs in float32 only, but the proof runs in float64 \(RuntimeError: .*{at}\); convert",
