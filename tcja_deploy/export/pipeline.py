@@ -153,7 +153,7 @@ def _to_onnx(
     precision that the models will have; it is stored in their metadata.
     """
     with progress.step("export to ONNX"):
-        metadata = {"producer": producer(), **network.description(precision).texts()}
+        metadata = {"producer": producer(), **network.description(precision, signature.layers).texts()}
         exported = export_onnx(network.model, network.contract, network.output, metadata)
         _check_used(exported, signature)
         some = next(windows.batches(RANDOM_WINDOWS))

@@ -18,6 +18,7 @@ from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
 
@@ -39,6 +40,10 @@ def in_manifest(**changes: Any) -> Callable[[Path, Manifest], Manifest]:
     return lambda _bundle, manifest: dataclasses.replace(
         manifest, **{name: value(manifest) if callable(value) else value for name, value in changes.items()}
     )
+
+
+def of_threshold(layer: Layer, threshold: float) -> Layer:
+    return dataclasses.replace(layer, neuron=dataclasses.replace(layer.neuron, threshold=threshold))
 
 
 def in_models(key: str, value: str) -> Callable[[Path, Manifest], Manifest]:
@@ -112,6 +117,10 @@ CASES = {
     ),
     "precision": (in_manifest(precision="int8"), "contradict each other in 'precision'"),
     "dialect": (in_manifest(dialect="x"), "contradict each other in 'dialect'"),
+    "neurons": (
+        in_manifest(layers=lambda m: [*m.layers[:-1], of_threshold(m.layers[-1], 0.5)]),
+        "contradict each other in 'layers'",
+    ),
     "evidence": (in_manifest(evidence=["proven"]), "contradict each other in 'evidence'"),
     "checkpoint": (
         in_manifest(checkpoint=lambda m: {**m.checkpoint, "sha256": "0" * 64}),
@@ -138,8 +147,9 @@ def test_a_bundle_of_an_older_version_still_opens(bundle):
     manifest = Bundle.open(bundle).manifest
     for name in (MODEL, PLAIN_MODEL):
         model = onnx.load(bundle / name, load_external_data=False)
-        kept = [entry for entry in model.metadata_props if entry.key not in ("classes", "precision", "evidence")]
-        assert len(kept) == len(model.metadata_props) - 3
+        newer = ("classes", "precision", "evidence", "layers")
+        kept = [entry for entry in model.metadata_props if entry.key not in newer]
+        assert len(kept) == len(model.metadata_props) - 4
         del model.metadata_props[:]
         model.metadata_props.extend(kept)
         (bundle / name).write_bytes(model.SerializeToString())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from tcja_exporters.modules.layers import Readout
 from tcja_runtime.bundle.metadata import Description
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -47,8 +49,13 @@ class TrainedNetwork:
         """The number of trained parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
-    def description(self, precision: str) -> Description:
-        """Return the description that the models of an export in a precision have as their metadata."""
+    def description(self, precision: str, layers: Sequence[Layer]) -> Description:
+        """Return the description that the models of an export have as their metadata.
+
+        Args:
+            precision: the precision of the export.
+            layers: the spiking layers of the network.
+        """
         return Description(
             network=self.name,
             dialect=self.dialect,
@@ -59,6 +66,7 @@ class TrainedNetwork:
             precision=precision,
             evidence=self.evidence,
             parameters=self.parameters,
+            layers=layers,
         )
 
 

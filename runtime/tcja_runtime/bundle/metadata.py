@@ -10,7 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tcja_runtime import records
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.files.text import storable
 from tcja_runtime.model_file import protobuf
@@ -32,6 +34,7 @@ class Description:
         precision: the precision of weights and activations.
         evidence: the reasons why the checkpoint was identified as this network.
         parameters: the number of trained parameters.
+        layers: the spiking layers, with the constants of their neurons.
     """
 
     network: str
@@ -43,6 +46,7 @@ class Description:
     precision: str
     evidence: Sequence[str]
     parameters: int
+    layers: Sequence[Layer]
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
@@ -57,6 +61,7 @@ class Description:
             precision=manifest.precision,
             evidence=manifest.evidence,
             parameters=manifest.parameters,
+            layers=manifest.layers,
         )
 
     def texts(self) -> dict[str, str]:
@@ -72,6 +77,7 @@ class Description:
             "precision": described.precision,
             "evidence": json.dumps(list(described.evidence)),
             "parameters": str(described.parameters),
+            "layers": json.dumps(storable([dataclasses.asdict(layer) for layer in self.layers])),
         }
 
     def unlike(self, model: bytes) -> str:
@@ -107,7 +113,11 @@ def _contract(text: str) -> InputContract:
     return InputContract.from_dict(json.loads(text))
 
 
-_READ: dict[str, Callable[[str], Any]] = {"input": _contract}
+def _layers(text: str) -> list[Layer]:
+    return records.read(list[Layer], json.loads(text))
+
+
+_READ: dict[str, Callable[[str], Any]] = {"input": _contract, "layers": _layers}
 """For a key whose text may differ between versions, the function that reads the text."""
 
 
