@@ -25,7 +25,7 @@ def test_the_names_of_events():
         (lambda: Bundle.open("nowhere", any_engine="x"), '`any_engine` is "x", and must be true or false'),
         (lambda: Bundle.open("nowhere", to_run=1), "`to_run` is 1, and must be true or false"),
         (lambda: Streams.open("a.bundle"), '`bundle` is "a.bundle", and must be a Bundle'),
-        (lambda: Streams.open(None), "`bundle` is null, and must be a Bundle"),
+        (lambda: Streams.open(None), "`bundle` is None, and must be a Bundle"),
         (lambda: events.recording(3), "`path` is 3, and must be a path"),
         (lambda: events.recording("a.bin", 3), "`format` is 3, and must be text"),
         (lambda: events.recording("a.bin", options=3), "`options` is 3, and must be a ReadOptions"),
