@@ -73,8 +73,8 @@ class Window:
             raise BadInput(f"`window` {self.length:,} {self.unit} must be 1 to {LONGEST:,} {self.unit} long")
         if not 1 <= self.hop <= self.length:
             raise BadInput(
-                f"`hop` {self.hop:,} {self.unit} must be 1 to the window's {self.length:,}: events between windows "
-                "would be lost"
+                f"`hop` {self.hop:,} {self.unit} must be 1 to {self.length:,} {self.unit}, the length of a window: "
+                "events between windows would be lost"
             )
         if self.overlap > MOST_OVERLAP:
             raise BadInput(

@@ -416,7 +416,7 @@ def test_windows_are_parsed(said, wanted):
             "`window` 9,999,999,999,999 events must be 1 to 1,099,511,627,776 events long",
         ),
         ("5ms", "foo", "`hop` 'foo' must be a time or a number of events, such as 500ms or 50000events"),
-        ("5ms", "6ms", "`hop` 6,000 us must be 1 to the window's 5,000: events between windows would be lost"),
+        ("5ms", "6ms", "`hop` 6,000 us must be 1 to 5,000 us, the length of a window: events between windows would"),
         (
             "5ms",
             "100events",

@@ -197,3 +197,12 @@ def test_memory_does_not_grow_with_four_columns(tmp_path, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_an_order_of_columns_is_refused_where_the_file_names_them(tmp_path, suffix):
+    table = np.zeros(3, [("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", bool)])
+    file = tmp_path / f"a.{suffix}"
+    np.save(file, table) if suffix == "npy" else np.savez(file, **{name: table[name] for name in "txyp"})
+    with pytest.raises(BadInput, match=r"a\.np[yz] says which column is which, so it needs no `columns`; leave it out"):
+        recording(file, options=ReadOptions(columns="xytp", time_unit="us"))

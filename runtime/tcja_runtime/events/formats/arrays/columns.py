@@ -44,12 +44,14 @@ class Table:
         blocks: a function that yields the columns from the start, at most `STEP` rows at a time, by the keys `KEYS`.
         unit: the unit of the times, if the layout of the file fixes it; None if the layout does not.
         offset: the time that is added to all times, in microseconds.
+        named: whether the file says which column is which; if not, the user said it.
     """
 
     time: np.dtype[Any]
     blocks: Callable[[], Iterator[Mapping[str, Column]]]
     unit: str | None = None
     offset: int = 0
+    named: bool = True
 
 
 @dataclasses.dataclass
@@ -82,8 +84,11 @@ class TableRecording:
         Whole numbers of an unknown unit are taken as microseconds, with a remark.
 
         Raises:
-            BadInput: the times are floats of an unknown unit, or the user says another unit than the file.
+            BadInput: the times are floats of an unknown unit, or the user says another unit than the file, or says an
+                order of columns to a file that names them.
         """
+        if table.named and options.columns is not None:
+            raise BadInput(f"{path} says which column is which, so it needs no `columns`; leave it out")
         unit = options.time_unit
         if table.unit is not None:
             if unit not in (None, table.unit):

@@ -188,7 +188,7 @@ def _of_dataset(file: Any, place: _Place, options: ReadOptions, path: Path) -> T
     _check_storage(dataset, path)
     if place.columns is None:
         order = ordered(dataset.shape, dataset.dtype, options, path, place.name)
-        return Table(dataset.dtype, functools.partial(_blocks, path, place.name, order))
+        return Table(dataset.dtype, functools.partial(_blocks, path, place.name, order), named=False)
     if len(dataset.shape) != 1:
         raise BadInput(f"{path}: {place.name} has shape {list(dataset.shape)}; it must have one axis")
     fields = dataset.dtype.fields

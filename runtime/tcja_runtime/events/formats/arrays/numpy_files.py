@@ -104,7 +104,7 @@ def _table(array: npy.Array | Array, name: str, options: ReadOptions) -> Table:
     fields = array.dtype.fields
     if fields is None:
         order = ordered(array.shape, array.dtype, options, path, name)
-        return Table(array.dtype, functools.partial(_by_column, array, order))
+        return Table(array.dtype, functools.partial(_by_column, array, order), named=False)
     names = columns_of(fields, path)
     if names is None:
         raise BadInput(f"{path}: {name} must have the fields t, x, y and p of events; it has {', '.join(fields)}")
