@@ -72,14 +72,14 @@ class Lines:
         else:
             self._print(_line(found, named))
 
-    def summary(self, summary: Summary) -> None:
-        """Print the summary."""
+    def summary(self, summary: Summary, noted: Sequence[str]) -> None:
+        """Print the summary. As text, it is without the remarks that were shown as notes (`noted`)."""
         if self._form == JSON:
             self._print(json.dumps({"summary": dataclasses.asdict(summary)}))
         elif self._form == CSV:
-            self._aside.print(summary_text(summary), soft_wrap=True)
+            self._aside.print(summary_text(summary, noted), soft_wrap=True)
         else:
-            self._print(summary_text(summary))
+            self._print(summary_text(summary, noted))
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -120,8 +120,8 @@ def milliseconds(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms"
 
 
-def summary_text(summary: Summary) -> str:
-    """Return the summary of a stream as a few lines of text."""
+def summary_text(summary: Summary, noted: Sequence[str]) -> str:
+    """Return the summary of a stream as a few lines of text, without the remarks that the user has seen (`noted`)."""
     source = one_line(summary.source)
     lines = [
         f"{source}: {windows(summary.windows)} of {counted(summary.events, 'event')} in {summary.seconds:.1f} s, "
@@ -146,4 +146,4 @@ def summary_text(summary: Summary) -> str:
         "Datagrams lost before they were read": summary.lost,
     }
     lines += [f"{what}: {count:,}." for what, count in counts.items() if count]
-    return "\n".join([*lines, *summary.remarks])
+    return "\n".join([*lines, *(remark for remark in summary.remarks if remark not in noted)])

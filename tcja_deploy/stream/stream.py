@@ -136,6 +136,11 @@ class Stream:
         return cls(bundle, source, options, cutter, runner, progress)
 
     @property
+    def noted(self) -> list[str]:
+        """The warnings of the source that were shown as notes."""
+        return self.warnings[: self._warned]
+
+    @property
     def warnings(self) -> list[str]:
         """The warnings of the source until now, the newest last."""
         return [self._progress.worded(text) for text in self.source.warnings]

@@ -77,7 +77,7 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
     finally:
         for found in last:
             lines.prediction(found)
-        lines.summary(stream.summary())
+        lines.summary(stream.summary(), stream.noted)
 
 
 def _shown(stream: Stream) -> Live:

@@ -578,6 +578,8 @@ def test_a_table_of_events_answers_as_the_file(run, bundle, recording, events, t
     remark = "its times are whole numbers and were taken as microseconds; --time-unit sets another unit"
     assert told(out)[1]["remarks"] == [remark]
     assert f"a.npy: {remark}" in err.splitlines()
+    _, out, err = run("stream", bundle, file, *MAX, "--window", "100events", "--no-view")
+    assert (out + err).count(remark) == 1
 
 
 def test_a_topic_of_a_file_with_two_cameras(run, bundle, recording, events, tmp_path):
