@@ -37,8 +37,9 @@ WeightsKey = Annotated[
     typer.Option(
         "--weights",
         metavar="KEY",
-        help="The key of the weights in a checkpoint that has several, such as model_ema or state_dict.teacher; "
-        "inspect lists them. Default: the likeliest that fit the network, and no average if there are others.",
+        help="The key of the weights in a checkpoint that has several, such as model_ema; inspect lists the keys. Or a "
+        "key and the begin of the names in it, such as state_dict.teacher. Default: the likeliest that fit the network, "
+        "and no average if there are others.",
     ),
 ]
 NetworkName = Annotated[
