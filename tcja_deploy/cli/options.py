@@ -38,8 +38,8 @@ WeightsKey = Annotated[
         "--weights",
         metavar="KEY",
         help="The key of the weights in a checkpoint that has several, such as model_ema; inspect lists the keys. Or a "
-        "key and the begin of the names in it, such as state_dict.teacher. Default: the likeliest that fit the network, "
-        "and no average if there are others.",
+        "key and the begin of the names in it, such as state_dict.teacher. Default: the likeliest that fit the "
+        "network, and no average if there are others.",
     ),
 ]
 NetworkName = Annotated[
