@@ -29,7 +29,9 @@ def test_the_names():
     assert tcja_deploy.__all__ == sorted(NAMES) == dir(tcja_deploy)
 
 
-@pytest.mark.parametrize("first", NAMES)
+@pytest.mark.parametrize(
+    "first", [pytest.param(name, marks=[] if name in ("build", "export") else pytest.mark.slow) for name in NAMES]
+)
 def test_functions_are_functions_whichever_name_is_used_first(first):
     """Submodules have the names of functions: importing one must not hide the function."""
     python(f"import tcja_deploy\ntcja_deploy.{first}\nassert all(callable(getattr(tcja_deploy, n)) for n in {NAMES})")

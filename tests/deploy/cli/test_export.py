@@ -81,6 +81,7 @@ def test_export_in_lower_precision(run, tmp_path, name, data, precision):
     assert run("verify", tmp_path / "a.bundle")[0] == 0
 
 
+@pytest.mark.slow
 def test_what_is_to_be_kept_must_be_there(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "1", "--keep", "conv.99")
@@ -92,6 +93,7 @@ def test_what_is_to_be_kept_must_be_there(run, tmp_path):
     assert "--keep says what stays in float32 in a lower precision; give --precision too" in err
 
 
+@pytest.mark.slow
 def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
     checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
     code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", "--target", "onnx")
@@ -100,6 +102,7 @@ def test_without_data_the_windows_are_drawn_and_it_is_said(run, tmp_path):
     assert "No real data was used" in (tmp_path / "a.bundle" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_how_recordings_are_cut_is_said_in_the_bundle(run, tmp_path):
     checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
     options = ("--out", tmp_path / "a.bundle", "--target", "onnx", "--samples", "1")
@@ -140,6 +143,7 @@ def test_silent_layers_are_named(run, tmp_path):
     assert "which proves little about fc.2, fc.5." in (tmp_path / "a.bundle" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_class_names(run, tmp_path, data):
     checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "1", "--data", data["dvs128"])
@@ -152,6 +156,7 @@ def test_class_names(run, tmp_path, data):
     assert (code, err.splitlines()[-1]) == (2, "error: --classes names 2 classes, the network has 3")
 
 
+@pytest.mark.slow
 def test_the_report_is_written_where_asked(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     report = tmp_path / "new" / "folder" / "report.html"
@@ -163,6 +168,7 @@ def test_the_report_is_written_where_asked(run, tmp_path):
     assert report.read_text() == (tmp_path / "a.bundle" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):
     """Brackets and colons are parts of names."""
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a[red] :car:.pth")

@@ -67,6 +67,7 @@ def test_inspect_says_what_a_bundle_costs(run, bundle):
     assert sum(2 * layer["macs"] for layer in costs["synapses"]) == total["macs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["checkpoint", "model.onnx", "model.plain.onnx"])
 def test_without_a_bundle_no_firing_rates_are_known(run, tmp_path, bundle, name, kind):
     file = networks.SMALL[name].checkpoint(tmp_path / "a.pth") if kind == "checkpoint" else bundle / kind

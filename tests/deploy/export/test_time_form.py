@@ -268,7 +268,9 @@ def strictly(node: onnx.NodeProto) -> None:
     next(attribute for attribute in node.attribute if attribute.name == "beta").f -= 1
 
 
-@pytest.mark.parametrize(("operator", "wrong"), [("MaxPool", average), ("HardSigmoid", strictly)])
+@pytest.mark.parametrize(
+    ("operator", "wrong"), [pytest.param("MaxPool", average, marks=pytest.mark.slow), ("HardSigmoid", strictly)]
+)
 def test_a_scan_that_pools_its_spikes_is_judged_inside(run, export, tmp_path, operator, wrong):
     bundle = tmp_path / "wrong.bundle"
     shutil.copytree(export("fashion_mnist", "--target", "onnx"), bundle)
