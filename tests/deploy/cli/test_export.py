@@ -129,6 +129,7 @@ def test_how_recordings_cannot_be_cut(run, tmp_path, network, rule, said):
     assert not (tmp_path / "a.bundle").exists()
 
 
+@pytest.mark.slow
 def test_silent_layers_are_named(run, tmp_path):
     """Without input nothing fires, and that nothing differs then says little."""
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(

@@ -242,6 +242,7 @@ def test_a_bundle_with_one_byte_changed(bundle, capsys):
         assert message == f"error: {weights} {said}"
 
 
+@pytest.mark.slow
 def test_values_beyond_float32(failed, tmp_path):
     networks.SMALL["fashion_mnist"].checkpoint(
         tmp_path / "a.pth",

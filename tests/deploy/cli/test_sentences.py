@@ -54,6 +54,7 @@ def one_class():
 """
 
 OWN = {"own": ("Net", 4), "one step": ("Net", 1), "one class": ("one_class", 2)}
+OF_OWN = [pytest.param(name, marks=[] if name == "one class" else pytest.mark.slow) for name in OWN]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def check(text: str) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("name", [*OWN, pytest.param("fsvae", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*OF_OWN, pytest.param("fsvae", marks=pytest.mark.slow)])
 def test_export_verify_inspect_and_bench(exported, run, capsys, name):
     printed, bundle = exported(name, capsys)
     assert lonely_percentages(check(printed)) == []
@@ -123,7 +124,7 @@ def test_export_verify_inspect_and_bench(exported, run, capsys, name):
 
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("n", [1, 9])
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", OF_OWN)
 def test_verify_and_run_with_data(exported, run, capsys, tmp_path, name, n, labelled):
     _, bundle = exported(name, capsys)
     file = data(tmp_path, name, n, labelled=labelled)
@@ -143,7 +144,7 @@ def test_verify_and_run_with_data(exported, run, capsys, tmp_path, name, n, labe
 
 
 @pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("name", ["own", "one class"])
+@pytest.mark.parametrize("name", [pytest.param("own", marks=pytest.mark.slow), "one class"])
 def test_a_class_without_a_score_is_not_a_runner_up(exported, run, capsys, tmp_path, name, n):
     _, bundle = exported(name, capsys)
     code, text, _ = run("run", bundle, data(tmp_path, name, n, empty=True))

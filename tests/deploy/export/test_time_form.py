@@ -85,6 +85,7 @@ def test_a_form_that_was_asked_for(run, export, name, form):
     assert "Parity met" in out
 
 
+@pytest.mark.slow
 def test_forms_that_are_measured(run, export):
     bundle = export("dvs128", "--target", "onnx", "--time-form", "auto")
     said = manifest(bundle).time_form

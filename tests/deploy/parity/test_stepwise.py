@@ -186,6 +186,7 @@ def exchanged_steps(feature: str) -> Change:
     return change
 
 
+@pytest.mark.slow
 def test_a_wrong_part_is_caught(run, bundle):
     manifest = Bundle.open(bundle).manifest
     streamed = [state.layer for state in manifest.streaming.states]

@@ -57,7 +57,7 @@ def test_a_saved_module_of_another_structure_is_said():
     (line,) = check_neurons(nn.Linear(1, 1), network(), FILE)
     assert line.startswith("the saved module has no known neurons")
     assert check_module(less, network(), FILE) == [
-        "layers of the saved module that are of another class in the network: n1 (a Identity, here a IFNode)",
+        "layers of the saved module that are of another class in the network: n1 (an Identity, here an IFNode)",
         "layers that only one of the saved module and the network has: n1.surrogate_function",
     ]
 

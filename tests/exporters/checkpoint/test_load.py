@@ -88,7 +88,7 @@ def test_a_truncated_file_is_refused(tmp_path, fraction):
         ({}, "holds no weights: it is empty"),
         (
             {"epoch": 3, 1: torch.zeros(1)},
-            r"none of its entries has named tensors; it has: epoch \(a int\), 1 \(a Tens",
+            r"none of its entries has named tensors; it has: epoch \(an int\), 1 \(a Tens",
         ),
         ({"optimizer": {"state": {0: {"m": torch.zeros(2, 2)}}, "param_groups": []}}, "holds no weights: none of"),
         (torch.zeros(3), "holds a Tensor, not weights"),

@@ -58,6 +58,7 @@ class Products(nn.Module):
         return self.head(y.mean((1, 2)))
 
 
+@pytest.mark.slow
 def test_multiply_adds_of_all_products():
     network = Products()
     exported = export_onnx(network, InputContract.images(2, 10, 18), "logits", {"producer": "tests"})

@@ -180,7 +180,7 @@ def test_copies_that_differ_are_refused(key, original):
     theirs.load_state_dict(small().state(), strict=False)
     tied = theirs.state_dict()
     tied[key] = tied[key] + 1
-    with pytest.raises(BadInput, match=rf"tensors fit\): {key} must be the same tensor as {original}, but differs$"):
+    with pytest.raises(BadInput, match=rf"tensors fit\): {key} must be the same tensor as {original}, but differs\."):
         identify(wrapped(tied))
 
 
