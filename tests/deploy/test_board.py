@@ -91,6 +91,7 @@ def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, p
     assert json.loads(said)["engines"][0]["decided_beyond"] == 0
 
 
+@pytest.mark.slow
 def test_it_is_said_for_people(run, built):
     code, out, _ = run("verify", built)
     assert code == 0
@@ -247,6 +248,7 @@ def test_a_wrong_engine_fails_by_its_accuracy_beside_another_backend(run, simula
     assert "are right only in ONNX Runtime" in failures[0]
 
 
+@pytest.mark.slow
 def test_engines_that_are_left_out_are_named(run, simulated, bundle):
     assert run("build", bundle, "--target", "tensorrt", "--hardware-compatible", "ampere-plus", "--tf32")[0] == 0
     assert run("build", bundle, "--target", "tensorrt")[0] == 0
@@ -430,6 +432,7 @@ def test_an_engine_of_another_model_is_refused(run, built):
     assert "was built from another model than this bundle's" in err
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_not_known_is_loaded_if_it_is_trusted(run, built):
     manifest = Bundle.open(built).manifest
     engine = engine_file(built)

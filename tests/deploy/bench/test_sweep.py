@@ -24,6 +24,7 @@ def name() -> str:
     return "fashion_mnist"
 
 
+@pytest.mark.slow
 def test_batches_and_models_are_measured_side_by_side(run, bundle):
     batches = ("--batch", "8", "--batch", "1", "--batch", "8")
     code, out, err = run("bench", bundle, "--backend", "onnxruntime", *batches, "--canonical", *BRIEF, "--json")

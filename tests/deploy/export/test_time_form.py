@@ -72,6 +72,7 @@ def forms(bundle: Path) -> dict[str, str]:
     return {name: "scan" if loop else "unrolled" for name, loop in loops.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", TIME_FORMS)
 def test_a_form_that_was_asked_for(run, export, name, form):
     bundle = export(name, "--target", "onnx", "--time-form", form)

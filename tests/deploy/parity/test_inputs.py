@@ -83,6 +83,7 @@ def test_the_report_says_how_large_counts_and_batches_were(small):
     assert report.backends[0].largest_batch == budget.large_batch(signature) > 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["dvs128", pytest.param("fashion_mnist", marks=pytest.mark.slow)])
 def test_lower_precisions_are_judged_by_what_they_promise(name, precision, tmp_path):

@@ -214,6 +214,7 @@ def test_a_wrong_part_is_caught(run, bundle):
     assert not missed
 
 
+@pytest.mark.slow
 def test_an_export_that_goes_wrong_leaves_no_bundle(run, tmp_path, monkeypatch):
     split = pipeline.stepwise.split
 
@@ -230,6 +231,7 @@ def test_an_export_that_goes_wrong_leaves_no_bundle(run, tmp_path, monkeypatch):
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_lower_precision_is_judged_by_its_bounds(run, precision, tmp_path):
     small, out = SMALL[1], tmp_path / "a.bundle"

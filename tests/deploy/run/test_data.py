@@ -104,6 +104,7 @@ def test_all_windows_are_classified_and_the_first_are_judged(request_, cache):
     assert not list(cache.iterdir())
 
 
+@pytest.mark.slow
 @one
 @pytest.mark.parametrize(("interrupt", "after"), [pytest.param("PyTorch", 5, marks=pytest.mark.slow), ("ONNX", 5)])
 def test_an_export_that_was_cut_off_goes_on(request_, small_batches, cache, bundle, whole, interrupt, after):
@@ -187,6 +188,7 @@ def test_other_data_have_an_accuracy_alone(bundle, tmp_path, data, capsys):
     )
 
 
+@pytest.mark.slow
 @one
 def test_less_accurate_than_any_chance_fails(bundle, tmp_path, data, capsys):
     """The trained network is said to have been right in 28 of 40 windows, of which the exported gets none right."""

@@ -77,6 +77,7 @@ def published() -> onnx.ModelProto:
     return export_onnx(network.build(sizes), network.contract(sizes), network.output, {"producer": ""}).model
 
 
+@pytest.mark.slow
 def test_the_published_network():
     """DVS128 Gesture at full size, by the paper's layer table."""
     costs = Costs.of(published())
