@@ -126,6 +126,30 @@ SMALL = {name: REGISTRY[name] for name in ("dvs128", "fashion_mnist")}
 BOTH = pytest.mark.parametrize("name", list(SMALL))
 """For a test that `make test` runs on both networks; else it runs on one, and `make test-all` on the other, too."""
 
+OWN_LIF = """
+import torch
+from torch import nn
+from tcja_exporters.libraries import register
+from tcja_runtime.neuron import NeuronSpec
+
+class LIF(nn.Module):
+    def __init__(self, beta=0.5):
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, x):
+        v, spikes = torch.zeros_like(x[0]), []
+        for step in x:
+            v = v * self.beta + step
+            spikes.append((v > 1).to(x.dtype))
+            v = v * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+register(LIF, lambda lif: NeuronSpec.linear(decay=lif.beta, strict=True), calls="window", time_axis=0)
+
+"""
+"""The start of a user's own module: a leaky neuron with a hard reset, [T, N, ...] -> spikes, which is registered."""
+
 
 def with_time_steps(sizes: Any, time_steps: int) -> Any:
     """The same sizes with another T."""

@@ -181,24 +181,9 @@ def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):
     assert f"path: {out_path}" in "".join(run("inspect", out_path)[1].splitlines())
 
 
-STRANGE = """
-import torch
-from torch import nn
-from tcja_exporters.libraries import register
-from tcja_runtime.neuron import NeuronSpec
-
-class Known(nn.Module):
-    def forward(self, x):
-        v, fired = torch.zeros_like(x[0]), []
-        for step in x:
-            v = v * 0.5 + step
-            s = (v > 1.0).to(x.dtype)
-            v = v * (1 - s)
-            fired.append(s)
-        return torch.stack(fired)
-
-register(Known, lambda _: NeuronSpec.linear(decay=0.5, threshold=1.0, strict=True))
-
+STRANGE = (
+    networks.OWN_LIF
+    + """
 class Strange(nn.Module):
     def forward(self, x):
         return (x.cumsum(0) >= 1.0).to(x.dtype)
@@ -207,7 +192,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.known, self.second, self.strange, self.last = (
-            nn.Linear(32, 16), Known(), nn.Linear(16, 16), Strange(), nn.Linear(16, 3)
+            nn.Linear(32, 16), LIF(), nn.Linear(16, 16), Strange(), nn.Linear(16, 3)
         )
         generator = torch.Generator().manual_seed(0)
         for p in self.parameters():
@@ -216,6 +201,7 @@ class Net(nn.Module):
     def forward(self, x):
         return self.last(self.strange(self.second(self.known(self.first(x.flatten(2)))))).mean(0)
 """
+)
 
 
 def test_a_module_that_fires_unjudged_is_named_everywhere(run, tmp_path, monkeypatch):

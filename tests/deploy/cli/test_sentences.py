@@ -19,29 +19,14 @@ from tcja_deploy.console import err, out
 from ... import networks
 from ...sentences import faults, lonely_percentages, sentences
 
-NETWORK = """
-import torch
-from torch import nn
-from tcja_exporters.libraries import register
-from tcja_runtime.neuron import NeuronSpec
-
-class Neuron(nn.Module):
-    def forward(self, x):
-        v, fired = torch.zeros_like(x[0]), []
-        for step in x:
-            v = v * 0.5 + step
-            s = (v > 1.0).to(x.dtype)
-            v = v * (1 - s)
-            fired.append(s)
-        return torch.stack(fired)
-
-register(Neuron, lambda _: NeuronSpec.linear(decay=0.5, threshold=1.0, strict=True), calls="window", time_axis=0)
-
+NETWORK = (
+    networks.OWN_LIF
+    + """
 class Net(nn.Module):
     def __init__(self, classes=3):
         super().__init__()
-        self.first, self.neuron, self.last = nn.Linear(32, 8), Neuron(), nn.Linear(8, classes)
-        self.votes = Neuron()
+        self.first, self.neuron, self.last = nn.Linear(32, 8), LIF(), nn.Linear(8, classes)
+        self.votes = LIF()
         generator = torch.Generator().manual_seed(0)
         for p in self.parameters():
             p.data = torch.randn(p.shape, generator=generator) * (0.7 if p.ndim > 1 else 0.0)
@@ -52,6 +37,7 @@ class Net(nn.Module):
 def one_class():
     return Net(1)
 """
+)
 
 OWN = {"own": ("Net", 4), "one step": ("Net", 1), "one class": ("one_class", 2)}
 OF_OWN = [pytest.param(name, marks=[] if name == "one class" else pytest.mark.slow) for name in OWN]

@@ -13,27 +13,11 @@ import torch
 from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import Bundle
 
-MODULE = """
-import torch
-from torch import nn
-from tcja_exporters.libraries import register
-from tcja_runtime.neuron import NeuronSpec
+from ... import networks
 
-class LIF(nn.Module):
-    def __init__(self, beta):
-        super().__init__()
-        self.beta = beta
-
-    def forward(self, x):
-        v, spikes = torch.zeros_like(x[0]), []
-        for step in x:
-            v = v * self.beta + step
-            spikes.append((v > 1).to(x.dtype))
-            v = v * (1 - spikes[-1])
-        return torch.stack(spikes)
-
-register(LIF, lambda lif: NeuronSpec.linear(decay=lif.beta, strict=True))
-
+MODULE = (
+    networks.OWN_LIF
+    + """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -62,6 +46,7 @@ def lazy():
     net.a = nn.LazyLinear(16)
     return net
 """
+)
 
 
 @pytest.fixture
