@@ -78,6 +78,8 @@ def check_rebuilt(built: Built, contract: InputContract, layout: str, inputs: Fl
         why = first_line(error).removeprefix(f"`model` {path}: ")
         return [f"{path} cannot be called twice ({why}), so its random constants are not found"]
     parts = [] if constants else _computing_otherwise(one, other, inputs)
+    if parts is None:
+        return [f"{path}, called again with other random numbers, gives the same constants; runs were not compared"]
     if not constants and not parts:
         return [f"{path}, called again with other random numbers, builds the same network"]
     names = constants or others
@@ -193,17 +195,17 @@ def _same(one: Any, other: Any) -> bool:
         return True
 
 
-def _computing_otherwise(one: Driven, other: Driven, inputs: Floats) -> list[str]:
+def _computing_otherwise(one: Driven, other: Driven, inputs: Floats) -> list[str] | None:
     """Return the names of the modules whose inputs or outputs differ in the two networks, in the order of the calls.
 
-    It is empty if they agree, if one of them does not run, or if even two runs of one network differ.
+    It is None if nothing can be compared: one of them does not run, or even two runs of one network differ.
     """
     try:
         ours, again, theirs = (_calls(driven, inputs[:1]) for driven in (one, one, other))
     except Exception:  # a user's code can fail in any way; the conversion says why
-        return []
+        return None
     if ours != again:
-        return []
+        return None
     if len(ours) != len(theirs):
         return [""]
     return [mine[0] for mine, its in zip(ours, theirs, strict=True) if mine != its]
