@@ -134,7 +134,7 @@ def test_what_is_the_same_or_has_no_effect_is_not_refused(folder, change):
     assert check(folder, change) == [SAME]
 
 
-@pytest.mark.parametrize("changed", ["x + torch.rand(8).to(x)", "x.no_such_attribute"])
+@pytest.mark.parametrize("changed", ["x + random.random()", "x.no_such_attribute"])
 def test_runs_that_cannot_be_compared_are_not_said_to_agree(folder, changed):
     said = f"{PATH}, called again with other random numbers, gives the same constants; runs were not compared"
     assert check(folder, f"net.changed = lambda x: {changed}") == [said]
