@@ -79,6 +79,7 @@ class _Fit:
         state: the tensors that the network takes, by its own keys.
         extra: the extra states that its modules take, by its own keys.
         left: the keys of the checkpoint that the network does not take.
+        copies: the keys, as `weights` takes them, under which the checkpoint has other weights of this network.
         differences: the differences between the network and the checkpoint, a phrase each.
     """
 
@@ -87,6 +88,7 @@ class _Fit:
     state: dict[str, Tensor]
     extra: dict[str, Any]
     left: list[str]
+    copies: list[str]
     differences: list[str]
 
 
@@ -178,6 +180,9 @@ def _fit(model: nn.Module, one: WeightSet, state: dict[str, Tensor], spelling: _
         state=taken,
         extra={key: stored[spelled] for key, spelled in extra.items() if spelled in stored},
         left=left,
+        copies=[
+            f"{one.key}.{copy}".strip(".") for copy in spelling.copies if not any(k.startswith(copy) for k in used)
+        ],
         differences=missing + strange + shapes + types,
     )
 
@@ -244,7 +249,8 @@ def _left(fit: _Fit) -> list[str]:
         return []
     under = f", those under '{fit.prefix.rstrip('.')}'," if fit.prefix else ""
     tensors = f"{len(fit.state)} of {len(fit.of.state)} tensors of the checkpoint{under}"
-    return [f"{tensors} are the network's weights; not loaded: {keys.few(fit.left)}"]
+    line = f"{tensors} are the network's weights; not loaded: {keys.few(fit.left)}"
+    return [f"{line}; choose other weights with `weights`: {listed(fit.copies, _SHOWN)}" if fit.copies else line]
 
 
 def _replaced(model: nn.Module, fit: _Fit, before: dict[str, Tensor]) -> list[str]:

@@ -76,11 +76,11 @@ REST = "not loaded: lif.mem"
         ),
         (
             {**under("ema_net.", trained(**{"a.bias": torch.zeros(2)})), **under("net.", trained())},
-            ["those under 'net', are", "ema_net.* (9 keys)"],
+            ["those under 'net', are", "ema_net.* (9 keys)", "; choose other weights with `weights`: ema_net"],
         ),
         (
             {**under("ema.", trained(**{"a.bias": torch.zeros(2)})), **trained()},
-            ["not loaded: ema.* (9 keys), lif.mem"],
+            ["not loaded: ema.* (9 keys), lif.mem; choose other weights with `weights`: ema"],
         ),
         (under("_orig_mod.", trained()), [REST]),
         ({key.replace("a.", "a._orig_mod."): value for key, value in trained().items()}, [REST]),
@@ -93,6 +93,15 @@ def test_the_weights_that_end_as_the_networks_do_are_taken(tmp_path, content, sa
     assert net.lif.mem.numel() == 0
     for part in said:
         assert part in "\n".join(lines)
+
+
+@pytest.mark.parametrize("key", ["model_ema", "state_dict.model_ema"])
+def test_the_named_copy_can_be_chosen(tmp_path, key):
+    both = {**under("model.", trained()), **under("model_ema.", trained(**{"a.bias": torch.zeros(2)}))}
+    content = {"state_dict": both} if "." in key else both
+    assert f"choose other weights with `weights`: {key}" in "".join(loaded(tmp_path, content)[1])
+    net, _ = loaded(tmp_path, content, weights=key)
+    assert net.a.bias.tolist() == [0, 0]
 
 
 def test_averaged_weights_of_torch_are_taken(tmp_path):
