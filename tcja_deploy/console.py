@@ -171,6 +171,14 @@ def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -
     return made
 
 
+def plain(text: RenderableType, width: int = 80) -> str:
+    """Return what is printed of a text, without styles, in lines of at most this width."""
+    console = _Console(markup=False, emoji=False, highlight=False, width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(text)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     out.print(json.dumps(value, indent=1), soft_wrap=True)

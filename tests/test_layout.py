@@ -26,20 +26,23 @@ option, which are not counted."""
 ALIASES = {"tcja_deploy.build"}
 """Modules that import one of ours under another name, as its own name is that of a function there."""
 TESTED_THROUGH = {
-    "deploy/bench/test_benchmark": "bench.memory bench.results bench.timing cli.bench",
-    "deploy/cli/test_app": "console formatting packages cli.options cli.build cli.run cli.parity",
-    "deploy/cli/test_export": "export.pipeline export.request",
-    "deploy/cli/test_inspect": "inspect.describe inspect.estimate",
+    "deploy/bench/test_benchmark": "bench.memory bench.results bench.timing cli.bench texts.bench",
+    "deploy/cli/test_app": (
+        "console formatting packages cli.options cli.build cli.run texts.build texts.options texts.parity"
+    ),
+    "deploy/cli/test_doctor": "texts.doctor",
+    "deploy/cli/test_export": "export.pipeline export.request texts.export",
+    "deploy/cli/test_inspect": "inspect.describe inspect.estimate texts.inspect",
     "deploy/cli/test_stream": "stream.output stream.results stream.runner stream.single_window",
     "deploy/export/test_user_models": "export.certify",
     "deploy/parity/test_compare": "budget parity.checks parity.failures parity.judge parity.verdict",
     "deploy/test_consistency": "bundle.metadata",
-    "deploy/parity/test_mutations": "parity.bisect parity.diagnose",
+    "deploy/parity/test_mutations": "parity.bisect parity.diagnose texts.verify",
     "deploy/report/test_page": (
         "report.anytime report.behaviour report.comparison report.description report.html report.network_profile "
         "report.plots report.summary"
     ),
-    "deploy/run/test_classify": "run.scores",
+    "deploy/run/test_classify": "run.scores texts.run",
     "deploy/run/test_data": "parity.classify",
     "deploy/test_board": "parity.engine",
     "exporters/checkpoint/test_identify": "checkpoint.spellings checkpoint.trained_network networks.base",

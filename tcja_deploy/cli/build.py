@@ -1,4 +1,4 @@
-"""`tcja-deploy build`: its options, and the engine as text."""
+"""`tcja-deploy build`: its options."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import typer
 from tcja_deploy.cli import options
 from tcja_deploy.cli.options import BatchSizes, Json, Verbose
 from tcja_deploy.console import out, print_json
-from tcja_runtime.bundle.sidecar import EngineInfo
+from tcja_deploy.texts.build import built_text
 from tcja_runtime.choices import EngineTarget, Hardware
-from tcja_runtime.counting import counted
 from tcja_runtime.errors import DONE
-from tcja_runtime.tensorrt.plugin import NEVER_RUN
 
 TargetChoice = Annotated[
     EngineTarget, typer.Option(help="The TensorRT that builds the engine; auto takes the one that is installed.")
@@ -94,24 +92,5 @@ def build(
     if as_json:
         print_json({"bundle": str(bundle), "engine": engine.name, **dataclasses.asdict(engine.info)})
     else:
-        out.print(engine_text(engine.name, engine.info), soft_wrap=True)
+        out.print(built_text(engine, options.telling(verbose)), soft_wrap=True)
     return DONE
-
-
-def engine_text(name: str, info: EngineInfo) -> str:
-    """Return the facts of a built engine, in one line."""
-    return (
-        f"Engine {name}: {counted(info.bytes, 'byte')} for {info.device}, {counted(info.layers, 'layer')}, "
-        f"batch {':'.join(map(str, info.batch))}, built in {info.build_seconds} s{_plugin_text(info)}"
-    )
-
-
-def _plugin_text(info: EngineInfo) -> str:
-    used = info.plugin
-    if used is None:
-        return ""
-    return (
-        f"; the plugin computes {counted(used.nodes, 'spiking layer')}, {used.pools} of them with the pooling that "
-        f"follows "
-        f"({NEVER_RUN}: verify before you rely on it)"
-    )

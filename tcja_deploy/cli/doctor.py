@@ -1,15 +1,12 @@
-"""`tcja-deploy doctor`: its options, and the findings as text."""
+"""`tcja-deploy doctor`: its options."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from rich.console import RenderableType
-from rich.text import Text
-
 from tcja_deploy.cli.options import Json, Verbose
 from tcja_deploy.console import out, print_json
-from tcja_deploy.doctor import Finding
+from tcja_deploy.texts.doctor import findings_text
 from tcja_runtime.errors import DONE
 
 
@@ -23,14 +20,3 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
     else:
         out.print(findings_text(found), soft_wrap=True)
     return DONE
-
-
-def findings_text(found: list[Finding]) -> RenderableType:
-    """Return the findings of `tcja_deploy.doctor.examine` as text: each ability, and the command that adds it."""
-    text = Text("This machine can\n", style="default")
-    for finding in found:
-        text.append("  yes  " if finding.able else "  no   ", style="green" if finding.able else "yellow")
-        text.append(f"{finding.what}: {finding.detail}\n")
-        text.append(f"         {finding.fix}\n" if finding.fix else "")
-    text.rstrip()
-    return text

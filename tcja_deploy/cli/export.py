@@ -1,4 +1,4 @@
-"""`tcja-deploy export`: its options, and the exported network as text."""
+"""`tcja-deploy export`: its options."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import RenderableType
-from rich.text import Text
 
 from tcja_deploy.cli import options
-from tcja_deploy.cli.build import engine_text
 from tcja_deploy.cli.options import (
     Anytime,
     BatchSizes,
@@ -27,16 +24,11 @@ from tcja_deploy.cli.options import (
     Trust,
     Verbose,
     WeightsKey,
-    flagged,
 )
-from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import out, print_json
-from tcja_deploy.formatting import part, windows
 from tcja_deploy.packages import needs
-from tcja_runtime.bundle.bundle import REPORT
-from tcja_runtime.bundle.manifest import Manifest
+from tcja_deploy.texts.export import exported_text
 from tcja_runtime.choices import Calibration, ForwardLayout, Precision, Target, TimeForm
-from tcja_runtime.counting import counted
 from tcja_runtime.errors import DONE, ParityNotMet
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.tensorrt.build import Batch
@@ -220,10 +212,10 @@ def export(
         report=report,
         trust_checkpoint=trust_checkpoint,
     )
-    return _exported(request, as_json)
+    return _exported(request, as_json, verbose)
 
 
-def _exported(request: ExportRequest, as_json: bool) -> int:
+def _exported(request: ExportRequest, as_json: bool, verbose: bool) -> int:
     """Export, print the result, and return the exit code."""
     with needs("export"):
         from tcja_deploy.export import pipeline
@@ -236,45 +228,5 @@ def _exported(request: ExportRequest, as_json: bool) -> int:
     if as_json:
         print_json({"bundle": str(request.out), **dataclasses.asdict(manifest)})
     else:
-        out.print(exported_text(manifest))
-        out.print(parity_text(result))
-        out.print(f"Bundle: {request.out} (report: {request.out / REPORT})", soft_wrap=True)
-        out.print(f"Next, here or on the board: tcja-deploy verify {request.out}", soft_wrap=True)
+        out.print(exported_text(request.out, manifest, result, options.telling(verbose)))
     return DONE
-
-
-def exported_text(manifest: Manifest) -> RenderableType:
-    """Return the facts of the exported network and of the bundle's engines as text."""
-    lines = [
-        f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
-        f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], "
-        f"{counted(manifest.parameters, 'parameter')}",
-        *(f"  {flagged(line)}" for line in manifest.evidence),
-        *_neurons(manifest),
-        *([] if manifest.precision == "fp32" else [_precision(manifest)]),
-        f"Time form: {manifest.time_form.form} ({manifest.time_form.why})",
-        *(f"Pass {p['name']}, {counted(p['changes'], 'node')}: {p['note']}" for p in manifest.passes if not p["exact"]),
-        *(engine_text(name, info) for name, info in manifest.engines.items()),
-        *([] if manifest.engines else ["No engine was built."]),
-    ]
-    return Text("\n".join(lines))
-
-
-def _neurons(manifest: Manifest) -> list[str]:
-    """Return the constants of the neurons, a line for all layers that have the same."""
-    layers: dict[str, list[str]] = {}
-    for layer in manifest.layers:
-        layers.setdefault(layer.neuron.rules, []).append(layer.name)
-    return [f"Neurons of {', '.join(names)}: {rules}" for rules, names in layers.items()]
-
-
-def _precision(manifest: Manifest) -> str:
-    """Return a line on the number of layers in lower precision, the layers in float32, and the int8 scales."""
-    lowered = [weight for weight in manifest.weights if weight.type == manifest.precision]
-    kept = [weight.module for weight in manifest.weights if weight.type != manifest.precision]
-    scales = manifest.calibration
-    return (
-        f"{manifest.precision.upper()}: the weights of {part(len(lowered), len(manifest.weights), 'layer')}"
-        + (f"; in float32: {', '.join(kept)}" if kept else "")
-        + (f"; scales measured on {windows(scales['windows'])} ({scales['source']})" if scales else "")
-    )

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from tcja_deploy.console import Progress, err
+from tcja_deploy.texts.options import TextOptions
 from tcja_runtime.choices import BackendName, LabelRule, Resize
 from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import LARGEST
@@ -282,6 +283,11 @@ def flagged(text: str) -> str:
     Example: ``"`batch` 0 must be at least 1"`` becomes ``"--batch 0 must be at least 1"``.
     """
     return _ARGUMENT.sub(lambda found: _FLAGS.get(found[1], found[0]), text)
+
+
+def telling(verbose: bool) -> TextOptions:
+    """Return how results are told: with all details if --verbose is given, and with flags in place of arguments."""
+    return TextOptions(details=verbose, worded=flagged)
 
 
 def progress() -> Progress:

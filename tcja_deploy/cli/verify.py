@@ -1,4 +1,4 @@
-"""`tcja-deploy verify`: its options, and the first wrong signal inside a network as text."""
+"""`tcja-deploy verify`: its options."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import RenderableType
-from rich.text import Text
 
 from tcja_deploy.cli import options
 from tcja_deploy.cli.options import (
@@ -23,9 +21,8 @@ from tcja_deploy.cli.options import (
     TrustEngine,
     Verbose,
 )
-from tcja_deploy.cli.parity import parity_text
 from tcja_deploy.console import err, out, print_json
-from tcja_deploy.parity.bisect import Culprit
+from tcja_deploy.texts.verify import verified_text
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, UNMET
 from tcja_runtime.events import ReadOptions
@@ -100,19 +97,8 @@ def verify(
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
         print_json({"bundle": str(bundle), "network": opened.manifest.network, **culprit, **result.to_dict()})
     else:
-        out.print(parity_text(result))
-        if verified.culprit:
-            out.print(culprit_text(verified.culprit))
+        out.print(verified_text(verified, options.telling(verbose)))
     if not result.met:
         err.print(f"error: {result.why_not}", soft_wrap=True)
         return UNMET
     return DONE
-
-
-def culprit_text(found: Culprit) -> RenderableType:
-    """Return the first wrong signal of a network, and the mistakes that would explain it, as text."""
-    text = Text("First wrong: ", style="bold")
-    text.append(f"{found.module or 'the output'}, node {found.node or 'unknown'} of {found.model}\n", style="bold red")
-    text.append(f"  {found.seen}\n", style="default")
-    text.append(f"  It can be explained by: {'; or '.join(found.fits) or 'no known mistake'}", style="default")
-    return text

@@ -69,7 +69,7 @@ def test_a_table(run, one):
 
 
 def test_a_long_table_is_cut_off(run, one, monkeypatch):
-    monkeypatch.setattr("tcja_deploy.cli.run._LISTED", 5)
+    monkeypatch.setattr("tcja_deploy.texts.run._LISTED", 5)
     out = run("run", *one)[1]
     table, more, confusion = out.partition("7 windows more; --csv and --json print all.")
     assert more

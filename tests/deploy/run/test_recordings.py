@@ -118,7 +118,7 @@ def test_the_confusion_is_a_table(run, bundle, folder):
 
 
 def test_many_classes_are_confused_in_pairs(run, bundle, folder, monkeypatch):
-    monkeypatch.setattr("tcja_deploy.cli.run._CROSSED", 2)
+    monkeypatch.setattr("tcja_deploy.texts.run._CROSSED", 2)
     out = run("run", bundle, folder)[1]
     assert "Confusion" not in out
     (pair,) = re.findall(r"Most confused\s+label +class +windows +of\s+─+\s+(\S.*)", out)

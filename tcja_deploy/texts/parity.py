@@ -8,17 +8,22 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tcja_deploy.cli.options import flagged
 from tcja_deploy.console import empty_table
 from tcja_deploy.formatting import FEW, NBSP, percent, share_of, windows
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.anytime import meaning, quarters, settling
+from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_runtime.evidence.anytime import Curve
 
 
-def parity_text(report: Report) -> RenderableType:
-    """Return a comparison as text: classes, early predictions, spike flips by layer, and the verdict."""
+def parity_text(report: Report, options: TextOptions = BRIEF) -> RenderableType:
+    """Return a comparison as text: classes, early predictions, spike flips by layer, and the verdict.
+
+    Args:
+        report: the comparison.
+        options: how it is told.
+    """
     judged = f"{windows(report.windows)} ({report.source})"
     parts = [_classes(report)] if any(found.statistics for found in report.backends) else []
     heads = [head for found in report.backends for head in (found.backend, "unexplained", "free-running")]
@@ -35,11 +40,11 @@ def parity_text(report: Report) -> RenderableType:
         flips.add_row(
             layer.layer, f"{layer.neurons:,}", percent(rate), undecided, *(f"{sum(each):,}" for each in counts)
         )
-    early = [overview(report.anytime)] if report.anytime else []
+    early = [_overview(report.anytime)] if report.anytime else []
     lines = [*wording.accuracies(report), *wording.exactness(report), *map(wording.engine_output, report.engines)]
     lines += [*report.anytime_missing, *([wording.stepwise(report.stepwise)] if report.stepwise else [])]
     lines += [*report.not_run, *report.left_out]
-    return Group(*parts, *early, flips, *map(Text, map(flagged, lines)), verdict(report))
+    return Group(*parts, *early, flips, *map(Text, map(options.worded, lines)), _verdict(report, options))
 
 
 def _classes(report: Report) -> Table:
@@ -51,7 +56,7 @@ def _classes(report: Report) -> Table:
     return table
 
 
-def verdict(report: Report) -> Text:
+def _verdict(report: Report, options: TextOptions = BRIEF) -> Text:
     """Return the verdict as text and, if parity is met, how much it proves."""
     if not report.met:
         return Text(wording.headline(report), style="bold red")
@@ -59,11 +64,11 @@ def verdict(report: Report) -> Text:
     text = Text(met + said, style="bold green")
     text.append(more, style="default")
     for caution in wording.cautions(report):
-        text.append(f" {flagged(caution)}", style="yellow")
+        text.append(f" {options.worded(caution)}", style="yellow")
     return text
 
 
-def overview(found: Sequence[Curve]) -> RenderableType:
+def _overview(found: Sequence[Curve]) -> RenderableType:
     """Return a table of curves at a few time steps, and the meaning of each kind of curve."""
     some = quarters(len(found[0].same))
     labelled = ", and accuracy" if any(each.accuracy for each in found) else ""
