@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from tcja_deploy import consistency
-from tcja_deploy.budget import batch_size, fewer_windows, large_batch, quick_runs
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
@@ -19,6 +18,7 @@ from tcja_deploy.parity.failures import Failure
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
 from tcja_runtime.backends.select import Backend
+from tcja_runtime.budget import batch_size, fewer_windows, large_batch, quick_runs
 from tcja_runtime.bundle import bundle, conformance
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import os
@@ -129,3 +130,17 @@ def _bundles(tmp_path_factory, data) -> Once[Path]:
 def bundle(_bundles, name, tmp_path) -> Path:
     """A bundle of each small network, to do with as one likes."""
     return Path(shutil.copytree(_bundles[name], tmp_path / f"{name}.bundle"))
+
+
+@pytest.fixture(scope="session")
+def streamed(tmp_path_factory) -> Callable[[networks.Small], Path]:
+    """Export a small network with --streaming, once; the bundle is to be read alone."""
+
+    @functools.cache
+    def export(small: networks.Small) -> Path:
+        folder = tmp_path_factory.mktemp(small.name)
+        checkpoint, bundle = small.checkpoint(folder / "model.pth"), folder / "original.bundle"
+        pipeline.export(ExportRequest(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True))
+        return bundle
+
+    return export

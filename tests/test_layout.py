@@ -33,7 +33,9 @@ TESTED_THROUGH = {
     "deploy/cli/test_doctor": "texts.doctor",
     "deploy/cli/test_export": "export.pipeline export.request texts.export",
     "deploy/cli/test_inspect": "inspect.describe inspect.estimate texts.inspect",
-    "deploy/cli/test_stream": "stream.output stream.results stream.runner stream.single_window",
+    "deploy/cli/test_stream": (
+        "stream.opening stream.output streaming.runner streaming.single_window streaming.stopping"
+    ),
     "deploy/export/test_user_models": "export.certify",
     "deploy/parity/test_compare": "budget parity.checks parity.failures parity.judge parity.verdict",
     "deploy/test_consistency": "bundle.metadata",
@@ -42,7 +44,7 @@ TESTED_THROUGH = {
         "report.anytime report.behaviour report.comparison report.description report.html report.network_profile "
         "report.plots report.summary"
     ),
-    "deploy/run/test_classify": "run.scores texts.run",
+    "deploy/run/test_classify": "backends.scores texts.run",
     "deploy/run/test_data": "parity.classify",
     "deploy/test_board": "parity.engine",
     "exporters/checkpoint/test_identify": "checkpoint.spellings checkpoint.trained_network networks.base",
@@ -87,6 +89,7 @@ TESTED_THROUGH = {
     "deploy/test_verify": "bundle.conformance",
     "runtime/machine/test_power": "machine.system_readings",
     "runtime/model_file/test_scan_pooling": "model_file.tensor_names",
+    "runtime/streaming/test_stream": "streaming.results",
     "runtime/tensorrt/plugin/test_gpu": "tensorrt.plugin.launch",
     "runtime/tensorrt/plugin/test_model": "tensorrt.plugin.node",
     "runtime/tensorrt/plugin/test_ptx": "tensorrt.plugin.nvrtc",

@@ -30,15 +30,16 @@ import numpy as np
 from tcja_deploy.bench.memory import MemoryMeter
 from tcja_deploy.console import Progress, err, silent
 from tcja_deploy.report.html import Html, joined, tag
-from tcja_deploy.stream.options import StreamOptions
-from tcja_deploy.stream.results import Summary, WindowPrediction
-from tcja_deploy.stream.stream import Stream
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
 from tcja_runtime.events.buffer import LIMIT
 from tcja_runtime.events.formats.atis import Atis
 from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.streaming.options import StreamOptions
+from tcja_runtime.streaming.results import Summary, WindowPrediction
+from tcja_runtime.streaming.stream import Stream
 
 NAME, SIDE, CHANNELS = "dvs128", 128, 4
 RATE = 1_000_000  # events a second of the stream
@@ -116,7 +117,7 @@ def hour(bundle: Path, pieces: Sequence[bytes], minutes: float) -> tuple[Floats,
     """Seconds of the stream and MiB in memory, [N, 2], after each window, and what came of the stream."""
     n = int(minutes * 60 * RATE) // PIECE
     source = Simulated(itertools.islice(itertools.cycle(pieces), n), pausable=True)
-    stream = Stream.open(bundle, source, StreamOptions(window=Window(1_000_000)), silent())
+    stream = Stream.open(Bundle.open(bundle), source, StreamOptions(window=Window(1_000_000)))
     seen = np.ones((int(minutes * 60) + 1, 2), np.float32)  # now, so that it does not grow with the stream
 
     def show(prediction: WindowPrediction) -> None:
@@ -129,7 +130,7 @@ def hour(bundle: Path, pieces: Sequence[bytes], minutes: float) -> tuple[Floats,
 def burst(bundle: Path, pieces: Sequence[bytes], events: int) -> tuple[int, int, Summary]:
     """Events of the windows that were answered, bytes that memory grew by at most, and what came of the stream."""
     source = Simulated(itertools.islice(itertools.cycle(pieces), -(-events // PIECE)), pausable=False)
-    stream = Stream.open(bundle, source, StreamOptions(window=Window(1_000_000)), silent())
+    stream = Stream.open(Bundle.open(bundle), source, StreamOptions(window=Window(1_000_000)))
     meter, answered = MemoryMeter.start(), 0
 
     def show(prediction: WindowPrediction) -> None:

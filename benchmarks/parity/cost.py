@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 
-from tcja_deploy.budget import batch_size
 from tcja_deploy.parity.compare import compare
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
@@ -28,6 +27,7 @@ from tcja_exporters.graph.exported import save
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_runtime.backends.probe import onnxruntime_probes
+from tcja_runtime.budget import batch_size
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import InMemoryWindows, random_windows
 from tcja_runtime.evidence import golden, stimulus

@@ -125,10 +125,9 @@ def stream(
     verbose: Verbose = False,
 ) -> int:
     """Classify events as they come, until the source ends or Ctrl-C is pressed."""
-    from tcja_deploy.stream import output, view
-    from tcja_deploy.stream.options import StreamOptions
-    from tcja_deploy.stream.stream import Stream
+    from tcja_deploy.stream import opening, output, view
     from tcja_runtime.events import sources
+    from tcja_runtime.streaming.options import StreamOptions
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
@@ -148,9 +147,9 @@ def stream(
     with contextlib.closing(
         sources.open_source(source, form=format_, speed=options.speed(speed), follow=follow, options=reading)
     ) as opened:
-        found = Stream.open(bundle, opened, how, progress)
+        found = opening.opened(bundle, opened, how, progress)
         if opened.address:
             progress.note(f"listening at {opened.address}")
         form = output.JSON if as_json else output.CSV if as_csv else output.PLAIN
-        view.run(found, form, top=top, view=shown)
+        view.run(found, form, progress, top=top, view=shown)
     return DONE

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from tcja_deploy import consistency
-from tcja_deploy.budget import batch_size, large_batch
 from tcja_deploy.console import Progress
 from tcja_deploy.packages import tools
 from tcja_deploy.parity import anytime
@@ -30,6 +29,7 @@ from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference.recorder import record, run, with_weights
 from tcja_exporters.reference.taps import signals_of_input
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
+from tcja_runtime.budget import batch_size, large_batch
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.signature import NetworkSignature

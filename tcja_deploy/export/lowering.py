@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Progress
 from tcja_deploy.export.certify import ADVICE, ExportedNetwork
 from tcja_deploy.export.request import ExportRequest
@@ -24,6 +23,7 @@ from tcja_exporters.precision import (
 )
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder
+from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 from tcja_deploy import consistency
-from tcja_deploy.budget import batch_size, fewer_windows, judged_windows
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
@@ -37,6 +36,7 @@ from tcja_exporters.user_models.saved_module import compare_outputs
 from tcja_exporters.user_models.weights import load_weights
 from tcja_exporters.user_models.wrappers import network_inside
 from tcja_runtime.backends import onnxruntime
+from tcja_runtime.budget import batch_size, fewer_windows, judged_windows
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.input_statistics import MeasuredWindows

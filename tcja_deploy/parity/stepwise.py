@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Progress
 from tcja_deploy.parity.compare import compare
 from tcja_deploy.parity.engine import output_parity
@@ -26,6 +25,7 @@ from tcja_deploy.parity.verdict import StepwiseParity
 from tcja_runtime.backends import select, stepwise_session
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.backends.stepwise_session import FILES
+from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.evidence.golden import Golden

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.budget import batch_size
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.report.picture import PicturedWindow
-from tcja_deploy.run.scores import scores as scores_of
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
+from tcja_runtime.backends.scores import scores as scores_of
 from tcja_runtime.backends.select import Backend, opened
+from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.input_statistics import Figures, measured
 from tcja_runtime.choices import AUTO

@@ -6,14 +6,14 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
 from tcja_deploy.formatting import amount, standing_out, windows
-from tcja_deploy.stream.results import Summary, WindowPrediction
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.files.text import one_line
+from tcja_runtime.streaming.results import Summary, WindowPrediction
 
 _FACTS = (
     "window",
@@ -47,11 +47,20 @@ class Lines:
         top: the number of classes to name for each window.
         console: the console for the predictions.
         aside: the console for the summary in the form `CSV`. In the other forms, `console` is used for it, too.
+        worded: the function that changes the text of a remark before it is printed.
     """
 
-    def __init__(self, form: str, classes: Sequence[str], top: int, console: Console, aside: Console) -> None:
+    def __init__(
+        self,
+        form: str,
+        classes: Sequence[str],
+        top: int,
+        console: Console,
+        aside: Console,
+        worded: Callable[[str], str] = str,
+    ) -> None:
         self._form, self._classes, self._console, self._aside = form, classes, console, aside
-        self._top = min(top, len(classes))
+        self._top, self._worded = min(top, len(classes)), worded
 
     def begin(self) -> None:
         """Print the line of column names, in the form `CSV`."""
@@ -75,11 +84,15 @@ class Lines:
     def summary(self, summary: Summary, noted: Sequence[str]) -> None:
         """Print the summary. As text, it is without the remarks that were shown as notes (`noted`)."""
         if self._form == JSON:
-            self._print(json.dumps({"summary": dataclasses.asdict(summary)}))
-        elif self._form == CSV:
-            self._aside.print(summary_text(summary, noted), soft_wrap=True)
+            remarks = [self._worded(remark) for remark in summary.remarks]
+            self._print(json.dumps({"summary": {**dataclasses.asdict(summary), "remarks": remarks}}))
+            return
+        left = [self._worded(remark) for remark in summary.remarks if remark not in noted]
+        text = summary_text(dataclasses.replace(summary, remarks=left))
+        if self._form == CSV:
+            self._aside.print(text, soft_wrap=True)
         else:
-            self._print(summary_text(summary, noted))
+            self._print(text)
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -120,8 +133,8 @@ def milliseconds(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms"
 
 
-def summary_text(summary: Summary, noted: Sequence[str]) -> str:
-    """Return the summary of a stream as a few lines of text, without the remarks that the user has seen (`noted`)."""
+def summary_text(summary: Summary) -> str:
+    """Return the summary of a stream as a few lines of text."""
     source = one_line(summary.source)
     lines = [
         f"{source}: {windows(summary.windows)} of {counted(summary.events, 'event')} in {summary.seconds:.1f} s, "
@@ -146,4 +159,4 @@ def summary_text(summary: Summary, noted: Sequence[str]) -> str:
         "Datagrams lost before they were read": summary.lost,
     }
     lines += [f"{what}: {count:,}." for what, count in counts.items() if count]
-    return "\n".join([*lines, *(remark for remark in summary.remarks if remark not in noted)])
+    return "\n".join([*lines, *summary.remarks])

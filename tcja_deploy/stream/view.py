@@ -10,6 +10,7 @@ import collections
 import contextlib
 import itertools
 import time
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tcja_deploy.console import err, out
+from tcja_deploy.console import Progress, err, out
 from tcja_deploy.formatting import amount
 from tcja_deploy.stream.output import PLAIN, Lines, milliseconds, remarks
-from tcja_deploy.stream.results import WindowPrediction
-from tcja_deploy.stream.stream import Stream
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.data.camera import cropped
 from tcja_runtime.events import Events
+from tcja_runtime.streaming.results import WindowPrediction
+from tcja_runtime.streaming.stream import Stream
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -39,7 +40,7 @@ _COLOURS = ("", "yellow", "bright_blue")  # of a pixel without events, with more
 _SIGNS = " -+"  # of the same pixels without colour
 
 
-def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
+def run(stream: Stream, form: str, progress: Progress, *, top: int, view: bool) -> None:
     """Classify a stream, with a line for each window on stdout and, on a terminal, a view on stderr.
 
     If stdout and stderr are the same terminal, lines and view would disturb each other. Text for people is then not
@@ -49,13 +50,14 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
     Args:
         stream: a stream that has not begun.
         form: the form of the lines (`tcja_deploy.stream.output`).
+        progress: the progress whose `worded` changes the texts of remarks.
         top: the number of classes that a line names, the likeliest first.
         view: whether to show a view if there is a terminal.
 
     Raises:
         BadInput: the stream cannot go on (`Stream.run`); the summary has been printed.
     """
-    lines = Lines(form, stream.classes, top, out, err)
+    lines = Lines(form, stream.classes, top, out, err, progress.worded)
     terminal = view and err.is_terminal and not err.is_dumb_terminal
     shared = terminal and out.is_terminal
     viewed, postponed = terminal and not (shared and form != PLAIN), shared and form == PLAIN
@@ -72,7 +74,7 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
 
     lines.begin()
     try:
-        with _shown(stream) if viewed else contextlib.nullcontext():
+        with _shown(stream, progress.worded) if viewed else contextlib.nullcontext():
             stream.run(show, quiet=viewed)
     finally:
         for found in last:
@@ -80,12 +82,12 @@ def run(stream: Stream, form: str, *, top: int, view: bool) -> None:
         lines.summary(stream.summary(), stream.noted)
 
 
-def _shown(stream: Stream) -> Live:
+def _shown(stream: Stream, worded: Callable[[str], str]) -> Live:
     """Return the live display of a stream, which fills the screen while it is a context."""
     return Live(
         console=err,
         screen=True,
-        get_renderable=View(err, stream).drawn,
+        get_renderable=View(err, stream, worded).drawn,
         refresh_per_second=_A_SECOND,
         redirect_stdout=False,
         redirect_stderr=False,
@@ -98,10 +100,11 @@ class View:
     Args:
         console: the terminal, whose size and colours are used.
         stream: the stream, which may be running in another thread.
+        worded: the function that changes the text of a warning before it is shown.
     """
 
-    def __init__(self, console: Console, stream: Stream) -> None:
-        self._console, self._stream = console, stream
+    def __init__(self, console: Console, stream: Stream, worded: Callable[[str], str] = str) -> None:
+        self._console, self._stream, self._worded = console, stream, worded
         self._arrived: collections.deque[tuple[float, int]] = collections.deque()
         self._blocks = console.encoding.startswith("utf") and not console.legacy_windows
         self._sensor = stream.contract.area
@@ -168,7 +171,7 @@ class View:
             )
             if n
         ]
-        warnings = stream.warnings[-1:]
+        warnings = map(self._worded, stream.warnings[-1:])
         return [
             *(_line(text, "yellow") for text in warnings),
             _line("   ".join([amount(rate, "events a second"), held, *troubles]), "yellow" if counts.dropped else ""),

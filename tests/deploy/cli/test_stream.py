@@ -25,15 +25,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tcja_deploy.console import Progress, silent
-from tcja_deploy.stream import runner, single_window
-from tcja_deploy.stream import stream as live
+from tcja_deploy.console import Progress
 from tcja_runtime.backends import select
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
+from tcja_runtime.streaming import runner, single_window
+from tcja_runtime.streaming import stream as live
+from tcja_runtime.streaming.options import StreamOptions
 
 from ... import networks
 from ...described import described
@@ -323,7 +324,7 @@ def test_windows_of_time_are_run_whole_if_events_separate_their_frames(timed, ru
     opened = Bundle.open(timed)
     cut = dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, input=CONTRACT.cut_by(rule)))
     for window, expected in ((Window(200_000), stepwise), (Window(2000, "events"), True)):
-        found = runner.open_runner(cut, window, "onnxruntime", trust_engine=False, progress=silent())
+        found = runner.open_runner(cut, StreamOptions(window=window, backend="onnxruntime"))
         assert found.stepwise == expected
 
 

@@ -12,9 +12,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from tcja_deploy import budget, consistency
+from tcja_deploy import consistency
 from tcja_deploy.parity.failures import OUTPUT
 from tcja_deploy.verify import verify
+from tcja_runtime import budget
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden

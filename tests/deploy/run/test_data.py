@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tcja_deploy import budget
 from tcja_deploy.cli.app import run
 from tcja_deploy.console import Progress
 from tcja_deploy.export import pipeline, request
 from tcja_deploy.verify import VerifyOptions, verify
+from tcja_runtime import budget
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcja_deploy.console import silent
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_deploy.stream import stream
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
+from tcja_runtime.streaming import stream
 
 from ... import networks
 from ...streams import Fed, drawn
@@ -67,7 +66,7 @@ def lit(events: Events, share: float) -> Events:
 def test_a_stream_of_other_polarities_is_named(proven, share, unlike, window):
     events = lit(drawn(2500, 1), share)
     source = Fed(events)
-    opened = stream.Stream.open(proven / "a.bundle", source, stream.StreamOptions(window=window), silent())
+    opened = stream.Stream.open(Bundle.open(proven / "a.bundle"), source, stream.StreamOptions(window=window))
     summary = opened.run(lambda _: None)
     assert summary.windows == 1
     assert any(remark.startswith(SAID) for remark in summary.remarks) == unlike

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tcja_deploy.console import silent
-from tcja_deploy.stream import stream as live
 from tcja_deploy.stream import view as live_view
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events
+from tcja_runtime.streaming import stream as live
 
 from ... import networks
 from ...streams import Fed, atis, drawn
@@ -39,7 +39,7 @@ def bundle(streamed) -> Path:
 @pytest.fixture
 def seen(bundle, events) -> live.Stream:
     """A stream that has ended."""
-    stream = live.Stream.open(bundle, Fed(events), live.StreamOptions(window=Window(200_000)), silent())
+    stream = live.Stream.open(Bundle.open(bundle), Fed(events), live.StreamOptions(window=Window(200_000)))
     stream.run(lambda _: None)
     return stream
 

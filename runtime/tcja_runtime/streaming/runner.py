@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
-from tcja_deploy.console import Progress
-from tcja_deploy.run.scores import scores
 from tcja_runtime.backends import select
+from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
@@ -16,11 +16,18 @@ from tcja_runtime.bundle.input_statistics import Figures, measured
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO, PROVIDERS
 from tcja_runtime.data.event_counts import Collector, Frame
-from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.evidence.trace import Values
+from tcja_runtime.streaming.options import StreamOptions
 
 MEASURED = 16
 """The number of windows, from the first on, that are compared with those that the network was proven on."""
+
+Note = Callable[[str], None]
+"""A function that is called with each note for the user, a line each."""
+
+
+def unsaid(note: str) -> None:
+    """Drop a note."""
 
 
 class Runner(Protocol):
@@ -107,11 +114,11 @@ class MeasuredRunner:
     Args:
         runner: the runner of the network.
         manifest: the manifest of its bundle.
-        progress: where to show that the windows are unlike those of the proof.
+        note: the function that is called with a note if the windows are unlike those of the proof.
     """
 
-    def __init__(self, runner: Runner, manifest: Manifest, progress: Progress) -> None:
-        self._runner, self._manifest, self._progress = runner, manifest, progress
+    def __init__(self, runner: Runner, manifest: Manifest, note: Note) -> None:
+        self._runner, self._manifest, self._note = runner, manifest, note
         self._collector = Collector(manifest.input)
         self._figures: list[Figures] = []
 
@@ -134,12 +141,12 @@ class MeasuredRunner:
             if window is not None:
                 self._figures.append(measured(self._manifest.input, window[None]))
                 if len(self._figures) == MEASURED and self.unlike:
-                    self._progress.note(self.unlike)
+                    self._note(self.unlike)
         return self._runner.push(frame)
 
 
 def open_runner(
-    bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress
+    bundle: Bundle, options: StreamOptions, note: Note = unsaid, backend: select.Backend | None = None
 ) -> MeasuredRunner:
     """Load a bundle's network for a stream.
 
@@ -148,30 +155,32 @@ def open_runner(
 
     Args:
         bundle: the network's bundle.
-        window: the windows of the stream; None for the whole source as one window.
-        backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`, which prefers an engine.
-        trust_engine: whether to load engines that the bundle's manifest does not list.
-        progress: where to show the reason for each engine that is not run.
+        options: the options of the stream: its windows and its backend.
+        note: the function that is called with the reason for each engine that is not run.
+        backend: the network, if it is loaded already. It is not closed, and `options.backend` is not used then.
 
     Raises:
-        BadInput: the bundle has no engine for `backend`, or the engine was changed after its build.
+        BadInput: the bundle has no engine for `options.backend`, or the engine was changed after its build.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
-    runner = _opened(bundle, window, backend, trust_engine, progress)
-    return MeasuredRunner(runner, bundle.manifest, progress)
+    return MeasuredRunner(_opened(bundle, options, note, backend), bundle.manifest, note)
 
 
-def _opened(bundle: Bundle, window: Window | None, backend: str, trust_engine: bool, progress: Progress) -> Runner:
+def _opened(bundle: Bundle, options: StreamOptions, note: Note, backend: select.Backend | None) -> Runner:
     """Load a bundle's network (`open_runner`)."""
-    manifest = bundle.manifest
+    manifest, window, name = bundle.manifest, options.window, options.backend
     one_by_one = window is not None and (window.unit == "events" or not manifest.input.cut.by_events)
     stepwise, overlapping = one_by_one and bool(manifest.streaming), window.overlap if window else 1
-    if stepwise and (backend in PROVIDERS or (backend == AUTO and not engines(bundle, trust_engine=trust_engine))):
-        return StepwiseRunner.open(bundle, backend if backend in PROVIDERS else "onnxruntime", overlapping)
-    loaded = select.opened(bundle, backend, trust_engine=trust_engine)
-    for line in loaded.not_run:
-        progress.note(line)
+    loaded = backend
+    if loaded is None:
+        tries_engines = name == AUTO and bool(engines(bundle, trust_engine=options.trust_engine))
+        if stepwise and (name in PROVIDERS or (name == AUTO and not tries_engines)):
+            return StepwiseRunner.open(bundle, name if name in PROVIDERS else "onnxruntime", overlapping)
+        loaded = select.opened(bundle, name, trust_engine=options.trust_engine)
+        for line in loaded.not_run:
+            note(line)
     if stepwise and loaded.engine is None:
-        loaded.session.close()
+        if backend is None:
+            loaded.session.close()
         return StepwiseRunner.open(bundle, loaded.name, overlapping)
     return WholeWindowRunner(bundle, loaded)

@@ -8,6 +8,7 @@ from tcja_runtime.choices import AUTO
 from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
+from tcja_runtime.events import Source
 from tcja_runtime.events.buffer import LIMIT
 from tcja_runtime.records import check_arguments, check_size
 
@@ -47,3 +48,18 @@ class StreamOptions:
         check_size("max_rate", self.max_rate, 1)
         if self.seconds is not None and not self.seconds > 0:
             raise BadInput(f"`seconds` {self.seconds:g} must be above 0")
+
+    def check_source(self, source: Source) -> None:
+        """Check that a source can be classified with these options.
+
+        Raises:
+            BadInput: the source has no end, or an option that needs `window` is given, and `window` is not.
+        """
+        if self.window is not None:
+            return
+        if not source.ends:
+            raise BadInput(f"{source.title} has no end, so give the length of windows: `window` 500ms or 50000events")
+        if self.lossless is False:
+            raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
+        if self.max_rate is not None:
+            raise BadInput("`max_rate` needs `window`: a source that is one window is always read whole")

@@ -1,8 +1,10 @@
+"""`tcja_runtime.streaming.options`: what is no option is refused by its name."""
+
 import pytest
 
-from tcja_deploy.stream.options import StreamOptions
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
+from tcja_runtime.streaming.options import StreamOptions
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`tcja_deploy.stream.stream`: what is dropped, late or lacking is counted, and said of the windows that lack it."""
+"""The machinery of streams: what is dropped, late or lacking is counted, and said of the windows that lack it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcja_deploy.console import silent
-from tcja_deploy.stream import results, runner
-from tcja_deploy.stream import stream as live
 from tcja_runtime.backends import select
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
@@ -25,6 +22,8 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events
 from tcja_runtime.events.buffer import MOST_GAPS, Gap, Gaps
 from tcja_runtime.events.rate_limit import RateLimit
+from tcja_runtime.streaming import results, runner
+from tcja_runtime.streaming import stream as live
 
 from ... import networks
 from ...streams import Fed, cut_by_time, drawn, same, within
@@ -51,7 +50,7 @@ def timed(bundle, tmp_path) -> Path:
 
 def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[results.Summary, list[results.WindowPrediction]]:
     answers: list[results.WindowPrediction] = []
-    stream = live.Stream.open(bundle, source, live.StreamOptions(**options), silent())
+    stream = live.Stream.open(Bundle.open(bundle), source, live.StreamOptions(**options))
     return stream.run(answers.append), answers
 
 
@@ -189,7 +188,7 @@ def test_a_window_has_no_room_for_events_of_the_time_that_was_looked_at_last(bun
 
 def test_little_is_kept_of_runs_to_be_seen(bundle, events, monkeypatch):
     monkeypatch.setattr(live, "_OF_A_RUN", 100)
-    stream = live.Stream.open(bundle, Fed(*[events] * 40), live.StreamOptions(window=Window(200_000)), silent())
+    stream = live.Stream.open(Bundle.open(bundle), Fed(*[events] * 40), live.StreamOptions(window=Window(200_000)))
     stream.run(lambda _: None)
     assert len(stream.recent) == live._RUNS
     for _, kept in stream.recent:

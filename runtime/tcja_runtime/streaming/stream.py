@@ -10,20 +10,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
-from tcja_deploy.console import Progress
-from tcja_deploy.stream.options import StreamOptions
-from tcja_deploy.stream.results import LatencyHistogram, Summary, WindowPrediction
-from tcja_deploy.stream.runner import MeasuredRunner, open_runner
-from tcja_deploy.stream.single_window import SingleWindowCutter
+from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.camera import check_camera, replaced_view, seen_through
 from tcja_runtime.data.event_counts import Frame
@@ -34,8 +27,12 @@ from tcja_runtime.events import Events, Source
 from tcja_runtime.events.buffer import Buffer, Gap, Gaps, Run
 from tcja_runtime.events.clock import ContinuousClock
 from tcja_runtime.events.rate_limit import RateLimit
+from tcja_runtime.streaming.options import StreamOptions
+from tcja_runtime.streaming.results import LatencyHistogram, Summary, WindowPrediction
+from tcja_runtime.streaming.runner import MeasuredRunner, Note, open_runner, unsaid
+from tcja_runtime.streaming.single_window import SingleWindowCutter
+from tcja_runtime.streaming.stopping import stopped_by_signals
 
-_AT_ONCE = 1.0  # seconds: signals that come within this time of the first count as one
 _TICK = 0.1  # seconds to wait for events before the stream checks whether it should stop
 _RUNS, _OF_A_RUN = 32, 8192  # the number of runs that are kept for the view, and of events in each
 
@@ -49,7 +46,7 @@ class Stream:
         options: the options of the stream.
         cutter: the object that cuts the events into frames.
         runner: the loaded network.
-        progress: where notes are shown while the stream runs.
+        note: the function that is called with each note for the user while the stream runs.
 
     Attributes:
         network: the name of the network.
@@ -71,11 +68,11 @@ class Stream:
         options: StreamOptions,
         cutter: Cutter | SingleWindowCutter,
         runner: MeasuredRunner,
-        progress: Progress,
+        note: Note,
     ) -> None:
         self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
         self.contract, self.source, self.runner = bundle.manifest.input, source, runner
-        self._options, self._cutter, self._progress = options, cutter, progress
+        self._options, self._cutter, self._note = options, cutter, note
         waits = source.pausable if options.lossless is None else options.lossless
         self.buffer = Buffer(options.buffer, waits=waits or options.window is None)
         self.recent: collections.deque[tuple[float, Events]] = collections.deque(maxlen=_RUNS)
@@ -95,34 +92,35 @@ class Stream:
         self._stopped = threading.Event()
 
     @classmethod
-    def open(cls, path: Path, source: Source, options: StreamOptions, progress: Progress) -> Stream:
+    def open(
+        cls,
+        bundle: Bundle,
+        source: Source,
+        options: StreamOptions,
+        note: Note = unsaid,
+        backend: Backend | None = None,
+    ) -> Stream:
         """Load a bundle's network for a source.
 
         Args:
-            path: the bundle.
+            bundle: the bundle.
             source: the source of events, which the caller must close.
             options: the options of the stream.
-            progress: where to show progress, and the reason for each engine that is not run.
+            note: the function that is called with each note for the user, such as the reason for each engine that is
+                not run.
+            backend: the network, if it is loaded already; None loads it as the options say.
 
         Raises:
-            BadInput: the bundle is damaged, or the options do not fit the bundle and the source.
+            BadInput: the network does not classify, or the options do not fit the bundle and the source.
             Unavailable: this machine lacks a package or device that the backend needs.
         """
-        window = options.window
-        if not (window or source.ends):
-            raise BadInput(f"{source.title} has no end, so give the length of windows: `window` 500ms or 50000events")
-        if options.lossless is False and not window:
-            raise BadInput("`lossless=False` needs `window`: a source that is one window is always read whole")
-        if options.max_rate is not None and not window:
-            raise BadInput("`max_rate` needs `window`: a source that is one window is always read whole")
-        with progress.step("check the hashes"):
-            bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
-        contract = bundle.manifest.input
+        window, contract = options.window, bundle.manifest.input
+        options.check_source(source)
         if not bundle.manifest.classes:
-            raise BadInput(f"{path}: the network has no classes, so it cannot classify")
-        for note in (replaced_view(contract, options.camera_view), window and unlike_training(contract, window)):
-            if note:
-                progress.note(note)
+            raise BadInput(f"{bundle.path}: the network has no classes, so it cannot classify")
+        for text in (replaced_view(contract, options.camera_view), window and unlike_training(contract, window)):
+            if text:
+                note(text)
         contract = seen_through(contract, options.camera_view, source.sensor, source.title)
         check_camera(contract, source.sensor, source.title)
         bundle = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, input=contract))
@@ -131,9 +129,7 @@ class Stream:
         else:
             limit = None if options.max_rate is None else RateLimit(options.max_rate)
             cutter = Cutter(contract, window, title=source.title, limit=limit)
-        with progress.step("load the network"):
-            runner = open_runner(bundle, window, options.backend, options.trust_engine, progress)
-        return cls(bundle, source, options, cutter, runner, progress)
+        return cls(bundle, source, options, cutter, open_runner(bundle, options, note, backend), note)
 
     @property
     def noted(self) -> list[str]:
@@ -143,7 +139,7 @@ class Stream:
     @property
     def warnings(self) -> list[str]:
         """The warnings of the source until now, the newest last."""
-        return [self._progress.worded(text) for text in self.source.warnings]
+        return list(self.source.warnings)
 
     def stop(self) -> None:
         """Ask the stream to end, as Ctrl-C does. It ends after the events that it is working on."""
@@ -160,20 +156,42 @@ class Stream:
         Raises:
             BadInput: the source is damaged, or a score is NaN or infinite. The predictions before the error are valid.
         """
-        self._began = time.monotonic()
-        feeding = threading.Thread(target=self._feed, daemon=True)
-        with stopped_by_signals(self.stop):
-            feeding.start()
+        with stopped_by_signals(self.stop), contextlib.closing(self.predictions(quiet=quiet)) as found:
             try:
-                self._classify(show, quiet)
+                for prediction in found:
+                    show(prediction)
             except BaseException:
                 self._ended = "error"
                 raise
-            finally:
-                self._stopped.set()
-                self.buffer.close()
-                feeding.join()
         return self.summary()
+
+    def predictions(self, *, quiet: bool = False) -> Generator[WindowPrediction, None, None]:
+        """Yield the prediction for each window, until the source ends or a limit is reached.
+
+        The thread that reads the source begins with the first prediction that is asked for, and ends with the
+        generator: at the end of the stream, or when the generator is closed. It can be run once.
+
+        Args:
+            quiet: as for `run`.
+
+        Raises:
+            BadInput: as for `run`.
+        """
+        self._began = time.monotonic()
+        feeding = threading.Thread(target=self._feed, daemon=True)
+        feeding.start()
+        try:
+            yield from self._classified(quiet)
+        except GeneratorExit:
+            self.stop()
+            raise
+        except BaseException:
+            self._ended = "error"
+            raise
+        finally:
+            self._stopped.set()
+            self.buffer.close()
+            feeding.join()
 
     def summary(self) -> Summary:
         """Return the counts, the latency and the end of the stream until now."""
@@ -201,13 +219,10 @@ class Stream:
             latency_median=self.latencies.quantile(0.5),
             latency_99=self.latencies.quantile(0.99),
             remarks=[
-                self._progress.worded(remark)
-                for remark in (
-                    *self._remarks,
-                    *filter(None, [self.runner.unlike]),
-                    *(self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else []),
-                    *self.source.remarks,
-                )
+                *self._remarks,
+                *filter(None, [self.runner.unlike]),
+                *(self._cutter.remarks if isinstance(self._cutter, SingleWindowCutter) else []),
+                *self.source.remarks,
             ],
         )
 
@@ -222,7 +237,7 @@ class Stream:
         else:
             self.buffer.close()
 
-    def _classify(self, show: Callable[[WindowPrediction], None], quiet: bool) -> None:
+    def _classified(self, quiet: bool) -> Iterator[WindowPrediction]:
         while not self._over():
             run = self.buffer.take(_TICK)
             if not quiet:
@@ -235,17 +250,17 @@ class Stream:
                     self._gaps.add(run.gap)
                 if self._limit is not None and len(run.events):
                     self._arrivals.append((int(run.events.t.max()), run.arrived))
-                self._predict(self._cutter.push(run.events), run, show)
+                yield from self._predicted(self._cutter.push(run.events), run)
                 if len(run.events):
                     self._note_overflow(run, int(run.events.t[-1]) + 1)
             elif self.buffer.over:
-                self._predict(self._cutter.finish(), None, show)
+                yield from self._predicted(self._cutter.finish(), None)
                 self._ended = self._ended or "end"
 
     def _warn(self) -> None:
         """Show the new warnings of the source."""
         for text in self.warnings[self._warned :]:
-            self._progress.note(f"{self.source.title}: {text}")
+            self._note(f"{self.source.title}: {text}")
             self._warned += 1
 
     def _check_camera(self) -> None:
@@ -273,7 +288,7 @@ class Stream:
             gap = dataclasses.replace(gap, begin=min(gap.begin + before, first), end=min(gap.end + moved, first))
         return dataclasses.replace(run, events=events, gap=gap)
 
-    def _predict(self, frames: Iterator[Frame], run: Run | None, show: Callable[[WindowPrediction], None]) -> None:
+    def _predicted(self, frames: Iterator[Frame], run: Run | None) -> Iterator[WindowPrediction]:
         for frame in frames:
             window = _joined(self._begun.pop(frame.window, None), frame)
             scores = self.runner.push(frame)
@@ -299,7 +314,7 @@ class Stream:
             )
             self.windows += 1
             self._cut_short += not window.whole
-            show(self.prediction)
+            yield self.prediction
             if self._over():
                 return
 
@@ -333,39 +348,6 @@ class Stream:
         if lost:
             self._overflowed += lost
             self._gaps.add(Gap(lost, int(run.events.t.min()), until - 1))
-
-
-@contextlib.contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """A context in which SIGINT and SIGTERM call `stop`.
-
-    A signal that comes more than a second after the first interrupts the process as usual. Before that, further signals
-    have no effect, because a signal is often sent twice: to the process group, and to the process. In a thread other
-    than the main thread, the context does nothing.
-    """
-    before: dict[int, Any] = {}
-    first: list[float] = []
-
-    def end(number: int, _: object) -> None:
-        first.append(time.monotonic())
-        stop()
-        if first[-1] - first[0] > _AT_ONCE:
-            restore()
-            signal.raise_signal(number)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
-            if handler not in (None, signal.SIG_IGN):  # a signal that the process ignores stays ignored
-                before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        restore()
 
 
 def _copied(events: Events) -> Events:

@@ -1,0 +1,1 @@
+"""Classifying events as they come."""
