@@ -1,8 +1,8 @@
 # Everything is installed in .venv; PYTHON chooses the interpreter that makes it (3.10 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-BESIDE := $(PIP) --no-deps --upgrade --target .venv
+INSTALL := $(BIN)/python tools/install.py
+BESIDE := $(INSTALL) --no-deps --upgrade --target .venv
 INSTALLED := .venv/.installed
 TESTABLE := .venv/.testable
 ALL_TESTABLE := .venv/.all-testable
@@ -15,20 +15,24 @@ EXAMPLE := examples/fashion_mnist
 setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
-	$(PYTHON) -m venv .venv
-	$(PIP) -c constraints.txt -e '.[export,rtx,events,dev]'
-	mkdir -p build
-	touch $@
+	@echo "Set-up, once: pip installs tcja-deploy, PyTorch and the tools of development in .venv. About 60 packages,"
+	@echo "0.4 GB to fetch and 1.5 GB on the disk. PyTorch with CUDA, if pip takes it, is several GB more."
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) -c constraints.txt -e '.[export,rtx,events,dev]'
+	@mkdir -p build
+	@touch $@
 
 # What the tests compare with: other people's neurons; what these require would replace torch.
 $(TESTABLE): $(INSTALLED)
-	$(PIP) -c constraints.txt --no-deps spikingjelly snntorch norse nir nirtorch h5py
-	touch $@
+	@echo "Set-up of the tests, once: pip installs the libraries that they compare with in .venv, 20 MB."
+	@$(INSTALL) -c constraints.txt --no-deps spikingjelly snntorch norse nir nirtorch h5py
+	@touch $@
 
 # Compilers and other people's releases, most of which cannot be installed beside each other.
 $(ALL_TESTABLE): $(TESTABLE)
-	$(PIP) -c constraints.txt --no-deps evio faery hdf5plugin
-	$(PIP) -c constraints.txt --no-deps rosbags apsw backports.zstd lz4 ruamel.yaml typing_extensions
+	@echo "Set-up of all tests, once: pip installs compilers and other people's releases in .venv, 1 GB."
+	$(INSTALL) -c constraints.txt --no-deps evio faery hdf5plugin
+	$(INSTALL) -c constraints.txt --no-deps rosbags apsw backports.zstd lz4 ruamel.yaml typing_extensions
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BESIDE)/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
 	$(BESIDE)/tonic tonic==1.7.0
@@ -45,8 +49,10 @@ $(ALL_TESTABLE): $(TESTABLE)
 	touch $@
 
 demo: setup
-	rm -rf build/fashion_mnist.bundle
+	@rm -rf build/fashion_mnist.bundle
 	$(BIN)/tcja-deploy export $(EXAMPLE)/checkpoint.pth --data $(EXAMPLE)/test_1000.npz --out build/fashion_mnist.bundle
+	@echo "The report is a page: open build/fashion_mnist.bundle/report.html in a browser."
+	@echo "To use the command tcja-deploy in this shell: . $(BIN)/activate"
 
 test: $(TESTABLE)
 	$(PYTEST) -m "not slow and not releases"

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-pytest.importorskip("tomllib")
+from .. import scripts
 
-FILE = Path(__file__).parents[2] / "tools" / "aarch64_install.py"
+pytest.importorskip("tomllib")
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("aarch64_install", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.loaded("aarch64_install")
 
 
 def test_every_supported_jetpack_is_tried(script):
