@@ -8,9 +8,12 @@ from pathlib import Path
 from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
-from tcja_exporters.precision import ADVISED
+from tcja_exporters.precision import ADVISED, NOTHING
+from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, PRECISIONS, RANDOM, TIME_FORMS
 from tcja_runtime.data.camera import WHOLE, CameraView
+from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import ReadOptions
+from tcja_runtime.files.staging import check_new_page
 from tcja_runtime.records import check_arguments, check_size
 from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
@@ -92,3 +95,37 @@ class ExportRequest:
         check_arguments(self)
         check_size("samples", self.samples, 1)
         check_size("judge", self.judge, 1)
+
+
+def check_options(request: ExportRequest) -> None:
+    """Check the options that can be checked without the network and the data.
+
+    Raises:
+        BadInput: a value is none of its choices, options contradict each other, or the report cannot be written.
+    """
+    check_choice("precision", request.precision, PRECISIONS)
+    if request.time_form is not None:
+        check_choice("time_form", request.time_form, (AUTO, *TIME_FORMS))
+    if request.labels is not None:
+        check_choice("labels", request.labels, LABEL_RULES)
+    if NOTHING in request.keep and len(set(request.keep)) > 1:
+        others = ", ".join(name for name in request.keep if name != NOTHING)
+        raise BadInput(f"`keep` {NOTHING} keeps no layer, and `keep` {others} does; leave one of them out")
+    if request.keep != ExportRequest.keep and request.precision == "fp32":
+        raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
+    check_choice("calibration", request.calibration, CALIBRATIONS)
+    if request.calibration == RANDOM and (request.precision != "int8" or request.data):
+        raise BadInput(
+            f"`calibration` {RANDOM} measures the scales of `precision` int8 without `data`; give that precision and "
+            "no data, or leave it out"
+        )
+    if request.precision == "int8" and request.calibration != RANDOM and not request.data:
+        raise BadInput(
+            "`precision` int8 measures its scales on windows, which should be real: give `data`; or accept scales of "
+            f"random windows, which are wrong for others, with `calibration` {RANDOM}"
+        )
+    if request.report is None:
+        return
+    if request.out.absolute() in (request.report.absolute(), *request.report.absolute().parents):
+        raise BadInput(f"`report` {request.report} is the path of the bundle, or is in it; choose another file")
+    check_new_page(request.report, "`report`")

@@ -1,0 +1,131 @@
+"""From a request to the models of its network, before anything is compared: what `export` and `check` share."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tcja_deploy.console import Progress
+from tcja_deploy.export.certify import ExportedNetwork
+from tcja_deploy.export.lowering import lowered_network
+from tcja_deploy.export.network import RANDOM_WINDOWS, Known, trained_network, windows_of
+from tcja_deploy.export.request import ExportRequest
+from tcja_deploy.export.time_form import choose
+from tcja_deploy.packages import producer
+from tcja_deploy.parity import anytime
+from tcja_exporters.checkpoint.trained_network import TrainedNetwork
+from tcja_exporters.graph import stepwise
+from tcja_exporters.graph.export import export_onnx, with_time_forms
+from tcja_exporters.graph.exported import Exported, save
+from tcja_exporters.graph.stepwise import StepwiseModels
+from tcja_exporters.precision import Lowered
+from tcja_exporters.reference import recorder
+from tcja_exporters.reference.taps import find_taps
+from tcja_runtime.bundle import conformance
+from tcja_runtime.bundle.manifest import TimeForms
+from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.data.windows import Windows
+from tcja_runtime.errors import BadInput
+from tcja_runtime.model_file.tensor_names import spikes_tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A network whose models are written, and not yet compared with it.
+
+    Attributes:
+        network: the trained network and its models.
+        windows: the windows to compare on.
+        time_form: the time form of each spiking layer in model.plain.onnx.
+        split: the models of the network that runs stepwise; None if the request does not ask for them.
+    """
+
+    network: ExportedNetwork
+    windows: Windows
+    time_form: TimeForms
+    split: StepwiseModels | None
+
+
+def prepare(request: ExportRequest, target: str | None, folder: Path, known: Known, progress: Progress) -> Prepared:
+    """Make the models of a network, and write them into a folder.
+
+    Args:
+        request: the network to export, and the options.
+        target: the target that an engine is built for; None if none is built.
+        folder: the folder for the models, which is empty.
+        known: gets what is found out on the way.
+        progress: where progress is shown.
+
+    Raises:
+        BadInput: the checkpoint, the network, the data or an option cannot be used.
+        ParityNotMet: the network with replaced neurons differs from the user's, or a model does not agree with the
+            signature of the network.
+    """
+    known.trained = network = trained_network(request, known, progress)
+    anytime.check(request.anytime, network.contract)
+    if request.streaming:
+        stepwise.check(network.contract)
+    known.signature = signature = recorder.signature(
+        network.model, network.contract, network.output, network.time_steps
+    )
+    windows = windows_of(request, network, signature)
+    exported = _to_onnx(network, folder, signature, windows, request.precision, progress)
+    exported = lowered_network(request, exported, windows, progress)
+    exported, time_form = _laid_out(request, exported, target, progress)
+    split = stepwise.split(exported.lowered.exported, network.contract, signature.layers) if request.streaming else None
+    save(exported.lowered.exported, folder, split.models if split else {})
+    conformance.check(folder, exported.signature)
+    return Prepared(network=exported, windows=windows, time_form=time_form, split=split)
+
+
+def _to_onnx(
+    network: TrainedNetwork,
+    folder: Path,
+    signature: NetworkSignature,
+    windows: Windows,
+    precision: str,
+    progress: Progress,
+) -> ExportedNetwork:
+    """Export a network in float32. Returns its models, and their signature.
+
+    The given signature gets the probed signals (`taps`), the output of each step, and the weights. `precision` is the
+    precision that the models will have; it is stored in their metadata.
+    """
+    with progress.step("export to ONNX"):
+        metadata = {"producer": producer(), **network.description(precision, signature.layers).texts()}
+        exported = export_onnx(network.model, network.contract, network.output, metadata)
+        _check_used(exported, signature)
+        some = next(windows.batches(RANDOM_WINDOWS))
+        signature = dataclasses.replace(
+            signature,
+            taps=find_taps(network.model, exported.model, network.time_steps),
+            step_output=recorder.step_output(network.model, exported.model, signature.layers, some)
+            if network.classes
+            else None,
+            weights=exported.weights,
+            unjudged=exported.unjudged,
+        )
+    lowered = Lowered(exported, network.model, "fp32")
+    return ExportedNetwork(trained=network, folder=folder, signature=signature, lowered=lowered)
+
+
+def _laid_out(
+    request: ExportRequest, network: ExportedNetwork, target: str | None, progress: Progress
+) -> tuple[ExportedNetwork, TimeForms]:
+    """Choose the time form of each layer in model.plain.onnx. Returns the models in these forms, and the forms."""
+    signature, models = network.signature, network.lowered
+    time_form = choose(request.time_form, target, models, signature, progress)
+    exported = with_time_forms(models.exported, time_form.forms, pooled=target is None)
+    signature = dataclasses.replace(signature, weights=exported.weights)
+    laid_out = dataclasses.replace(models, exported=exported)
+    return dataclasses.replace(network, signature=signature, lowered=laid_out), time_form
+
+
+def _check_used(exported: Exported, signature: NetworkSignature) -> None:
+    made = {tensor for node in exported.model.graph.node for tensor in node.output}
+    for layer in signature.layers:
+        if spikes_tensor(layer.name) not in made:
+            raise BadInput(
+                f"the network's output does not depend on the spiking layer '{layer.name}', so it is not in the model; "
+                "remove the layer from forward, or return the output that depends on it"
+            )
