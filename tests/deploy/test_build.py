@@ -40,7 +40,9 @@ def test_an_engine_is_added_and_replaced(run, bundle):
     after = contents(bundle)
     added = {bundle / "engines" / said["engine"] / file for file in ("model.engine", "engine.json", "build.log")}
     assert {bundle / file for file in after.keys() - before.keys()} == added
-    assert {file for file in before if before[file] != after[file]} == {(bundle / "manifest.json").relative_to(bundle)}
+    changed = {file.as_posix() for file in before if before[file] != after[file]}
+    assert changed == {"manifest.json", "README.md"}
+    assert said["engine"] in (bundle / "README.md").read_text()
 
     code, _, err = run("build", bundle, "--batch", "2")
     assert (code, "replaces" in err) == (0, False)

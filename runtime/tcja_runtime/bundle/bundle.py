@@ -9,11 +9,13 @@
     golden.npz          inputs, and the reference's spikes (`tcja_runtime.evidence.golden`)
     parity.json         the comparison of the exported with the trained network
     report.html         the same comparison as a page for people
+    README.md           the model card (`tcja_runtime.bundle.card`)
     engines/NAME/       model.engine and engine.json; one folder for each engine
 
 A bundle is written as a whole or not at all (`tcja_runtime.files.staging`). It is read only if every file has the hash
-that the manifest lists, and no file was added. To run a network, parity.json and report.html may be missing or changed,
-and files may have been added outside engines/.
+that the manifest lists, and no file was added. To run a network, parity.json, report.html and README.md may be missing
+or changed, and files may have been added outside engines/. Older bundles have no README.md. What git and the Hugging
+Face Hub put into a folder is never read, and is not a part of the bundle.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
 from tcja_runtime import records
+from tcja_runtime.bundle.card import CardFile, card
 from tcja_runtime.bundle.manifest import Json, Manifest, is_name
 from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
@@ -44,10 +47,27 @@ WEIGHTS = "weights.bin"
 GOLDEN = "golden.npz"
 PARITY = "parity.json"
 REPORT = "report.html"
+CARD = "README.md"
 ENGINES = "engines"
 
-_NOT_TO_RUN = (PARITY, REPORT)
+_NOT_TO_RUN = (PARITY, REPORT, CARD)
 """Files that a network runs without: people read them, and `verify` compares parity.json with the manifest."""
+
+_OF_GIT = (".git", ".gitattributes", ".cache")
+"""What git and the Hugging Face Hub put beside the files of a bundle that is kept there."""
+
+_HOLDS = {
+    MODEL: "the canonical model, with one TcjaLif node for each spiking layer",
+    PLAIN_MODEL: "the same model in standard operators, which TensorRT builds engines from",
+    WEIGHTS: "the weights of all models",
+    HEAD: "the part of the network that runs for each frame, for stepwise runs",
+    TAIL: "the part of the network that runs when a window is complete, for stepwise runs",
+    GOLDEN: "input windows, and the spikes and outputs of the trained network for them",
+    PARITY: "the comparison with the trained network, for programs",
+    REPORT: "the comparison with the trained network, for people",
+}
+"""What the files of a bundle hold, for its card."""
+_ENGINE_HOLDS = {"model.engine": "a TensorRT engine", "engine.json": "the description of an engine"}
 
 _AGAIN = "copy the bundle again, or export it again"
 
@@ -81,8 +101,8 @@ class Bundle:
             path: the folder of the bundle.
             any_engine: whether the files of engines may differ from the manifest. An engine is native code: load such
                 an engine only if the user trusts it, or if its files were checked in another way.
-            to_run: whether the bundle is opened to run its network. Then parity.json and report.html may be missing or
-                changed, and other files may have been added.
+            to_run: whether the bundle is opened to run its network. Then parity.json, report.html and README.md may be
+                missing or changed, and other files may have been added.
 
         Raises:
             BadInput: the folder is not a bundle, or has another schema; or a file is missing, was changed or added, or
@@ -167,10 +187,14 @@ def is_of_engine(name: str) -> bool:
     return PurePosixPath(name).parts[0] == ENGINES
 
 
+def _is_of_git(name: str) -> bool:
+    return PurePosixPath(name).parts[0] in _OF_GIT
+
+
 def _check_nothing_added(folder: Path, files: Mapping[str, FileFact], *, any_engine: bool, to_run: bool) -> None:
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if name == MANIFEST or name in files or (file.is_dir() and not file.is_symlink()):
+        if name == MANIFEST or name in files or (file.is_dir() and not file.is_symlink()) or _is_of_git(name):
             continue
         if not is_of_engine(name) and not to_run:
             raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or {_AGAIN}")
@@ -206,17 +230,45 @@ def _check_described(folder: Path, manifest: Manifest, models: Sequence[str]) ->
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a bundle, with the hashes of all other files in the folder. So write these files first."""
-    files = {
-        file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size}
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file != folder / MANIFEST
+    """Write the model card and the manifest of a bundle, which list all other files. So write these files first."""
+    facts = _facts(folder)
+    files = [CardFile(name, fact["bytes"], fact["sha256"], _holds(name, manifest)) for name, fact in facts.items()]
+    _write_new(folder / CARD, card(manifest, files))
+    described: FileFact = {"sha256": sha256(folder / CARD), "bytes": (folder / CARD).stat().st_size}
+    content: Json = {
+        "schema": SCHEMA,
+        **storable(dataclasses.asdict(manifest)),
+        "files": dict(sorted({**facts, CARD: described}.items())),
     }
-    content: Json = {"schema": SCHEMA, **storable(dataclasses.asdict(manifest)), "files": files}
     # The seal is the hash of the manifest itself. So a change of any byte of a bundle is found.
     sealed = {**content, "seal": _seal(content)}
-    (folder / MANIFEST).unlink(missing_ok=True)  # it may be a hard link to the manifest of another bundle
-    (folder / MANIFEST).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
+    _write_new(folder / MANIFEST, json.dumps(sealed, indent=1) + "\n")
+
+
+def _facts(folder: Path) -> dict[str, FileFact]:
+    """The hash and size of each file of a bundle but the card and the manifest, by name."""
+    names = {file: file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        name: {"sha256": sha256(file), "bytes": file.stat().st_size}
+        for file, name in names.items()
+        if name not in (MANIFEST, CARD) and not _is_of_git(name)
+    }
+
+
+def _holds(name: str, manifest: Manifest) -> str:
+    """What a file of a bundle holds, a phrase."""
+    if not is_of_engine(name):
+        return _HOLDS.get(name, "")
+    path = PurePosixPath(name)
+    what = _ENGINE_HOLDS.get(path.name, "the log of the build of an engine")
+    info = manifest.engines.get(path.parts[1])
+    return f"{what} for {info.device}, {info.precision}" if info else what
+
+
+def _write_new(file: Path, text: str) -> None:
+    """Write a text file. An existing one is removed first, as it may be a hard link to a file of another bundle."""
+    file.unlink(missing_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def _seal(content: Json) -> str:

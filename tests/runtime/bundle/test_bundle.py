@@ -69,7 +69,7 @@ def folder(tmp_path) -> Path:
 def test_round_trip(folder):
     opened = Bundle.open(folder)
     assert opened.manifest == MANIFEST
-    assert set(opened.files) == {*FILES, "engines/x/model.engine"}
+    assert set(opened.files) == {*FILES, "README.md", "engines/x/model.engine"}
     assert opened.files["model.onnx"]["bytes"] == 10
     assert os.listdir(folder.parent) == ["a.bundle"]
 
@@ -192,6 +192,8 @@ REPORTS = ("parity.json", "report.html")
     ("change", "message"),
     [
         (lambda b: (b / "report.html").unlink(), "report.html is missing; copy the bundle again, or export it again"),
+        (lambda b: (b / "README.md").unlink(), "README.md is missing; copy the bundle again, or export it again"),
+        (lambda b: (b / "README.md").write_text("mine"), "README.md has 4 bytes, the manifest says"),
         (lambda b: (b / "parity.json").write_text("{}"), "parity.json has 2 bytes, the manifest says 10; copy the"),
         (lambda b: (b / ".DS_Store").write_text("x"), ".DS_Store is not in the manifest: it was added later; remove"),
         (lambda b: (b / "notes").mkdir() or (b / "notes" / "a.txt").write_text("x"), "a.txt is not in the manifest"),
