@@ -72,4 +72,4 @@ def test_the_printed_lines_register_a_neuron_that_is_called_in_a_loop(tmp_path, 
         app.main([*command, "--target", "onnx", "--anytime", "0"])
     assert exited.value.code == 0, capsys.readouterr().err
     layers = Bundle.open(tmp_path / "weights.bundle").manifest.layers
-    assert [layer.name for layer in layers] == ["net.lif1", "net.lif2"]
+    assert [layer.name for layer in layers] == ["lif1", "lif2"]

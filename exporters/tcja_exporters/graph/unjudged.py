@@ -70,7 +70,7 @@ def unjudged(model: onnx.ModelProto, network: nn.Module) -> list[UnjudgedLayer]:
     """
     modules = dict(network.named_modules())
     names = dict.fromkeys(module_of(node) for node in _Flow(model).firing())
-    return [UnjudgedLayer(name=name, kind=type(modules.get(name, network)).__name__) for name in names]
+    return [UnjudgedLayer(name=name, kind=modules.get(name, network)._get_name()) for name in names]
 
 
 @dataclasses.dataclass(frozen=True)

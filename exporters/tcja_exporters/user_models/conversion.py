@@ -22,7 +22,7 @@ from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_exporters.reference import recorder
 from tcja_exporters.user_models.diagnosis import attributes, failed_without_values
-from tcja_exporters.user_models.driven import Driven
+from tcja_exporters.user_models.driven import ConvertedNetwork, Driven
 from tcja_exporters.user_models.equivalence import Proven, prove
 from tcja_exporters.user_models.usage import settled
 from tcja_exporters.user_models.wrappers import unwrap_parts
@@ -70,12 +70,12 @@ def convert(
     found = settled(original, inputs, _neurons(original.net))
     if not found:
         raise BadInput(f"{class_name(model)} has no known spiking neurons; register its neurons")
-    converted = copy.deepcopy(original)
-    _replace(converted.net, found)
-    proven = prove(original, converted, inputs, found)
-    converted.float().readout = proven.readout
-    _compute_parametrized(converted.net)
-    _run_without_values(converted, contract)
+    replaced = copy.deepcopy(original)
+    _replace(replaced.net, found)
+    proven = prove(original, replaced, inputs, found)
+    _compute_parametrized(replaced.float().net)
+    converted = ConvertedNetwork(replaced, proven.readout)
+    _run_without_values(converted, replaced.net, contract)
     with torch.no_grad():
         units = converted(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(
@@ -103,16 +103,16 @@ def _compute_parametrized(network: nn.Module) -> None:
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
-def _run_without_values(converted: Driven, contract: InputContract) -> None:
+def _run_without_values(converted: ConvertedNetwork, net: nn.Module, contract: InputContract) -> None:
     """Run a converted network on tensors that have shapes and no values, as the export does.
 
     Raises:
-        BadInput: the network fails.
+        BadInput: the network fails; the message names what in the user's network is the cause.
     """
     try:
         recorder.layers(converted, contract)
     except Exception as error:  # a user's code can fail in any way
-        raise failed_without_values(converted.net, error) from error
+        raise failed_without_values(net, error) from error
 
 
 def _evidence(

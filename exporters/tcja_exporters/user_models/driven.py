@@ -1,4 +1,4 @@
-"""Runs a user's network on windows, with any layout of its input."""
+"""Runs a user's network on windows, with any layout of its input, and under the names of its user."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Driven(nn.Module):
         steps: the number of time steps of a window, T; 0 for images.
         by_step: whether `net` is called once a time step; the outputs are then stacked to [T, N, ...].
         layout: the order of the axes in which `net` takes frames.
-        readout: the module that is applied to the output of `net`; an Identity until the proof sets it.
     """
 
     def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
@@ -39,7 +38,6 @@ class Driven(nn.Module):
         self.steps = contract.shape[0] if contract.name == "frames" else 0
         self._contract, self.layout = contract, layout
         self.by_step = self.steps > 0 and layout == "step"
-        self.readout: nn.Module = nn.Identity()
 
     def relaid(self, layout: str) -> Driven:
         """Return a copy of the network that is driven with another layout, from rest."""
@@ -49,8 +47,7 @@ class Driven(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         with torch.compiler.set_stance("force_eager"), _DataAsDetached(), _attributes_restored(self.net):
-            answer: Tensor = self.readout(self._run(inputs))
-        return answer
+            return self._run(inputs)
 
     def _run(self, inputs: Tensor) -> Tensor:
         for module in self.net.modules():
@@ -63,6 +60,53 @@ class Driven(nn.Module):
         if self.by_step:
             return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self.steps)])
         return answer_of(self.net(inputs))
+
+
+_HELD = " held"
+"""The name under which a converted network keeps what it runs. No part of a user's network has a name with a space."""
+
+
+class ConvertedNetwork(nn.Module):
+    """A user's network with a fixed input layout, and with a readout. It takes windows and returns one tensor for each.
+
+    Its parts and weights are those of the user's network, under the same names: the neuron `lif` of the user's network
+    is `lif` here, too. The readout is one further part, which the user's network does not have.
+
+    Args:
+        driven: the user's network with its neurons replaced. The network shares its modules and weights.
+        readout: the module that is applied to the output of the user's network.
+    """
+
+    def __init__(self, driven: Driven, readout: nn.Module) -> None:
+        super().__init__()
+        net = driven.net
+        self._parameters, self._buffers = net._parameters, net._buffers
+        self._non_persistent_buffers_set = net._non_persistent_buffers_set
+        name = "readout"
+        while hasattr(net, name):
+            name += "_"
+        self._modules = {**net._modules, name: readout}
+        self.__dict__[_HELD] = (driven, readout)  # not among the parts, which would give them further names
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        driven, readout = self.__dict__[_HELD]
+        answer: Tensor = readout(driven(inputs))
+        return answer
+
+    def train(self, mode: bool = True) -> ConvertedNetwork:
+        for part in self.__dict__[_HELD]:
+            part.train(mode)
+        return super().train(mode)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ConvertedNetwork:
+        driven, readout = copy.deepcopy(self.__dict__[_HELD], memo)
+        copied = ConvertedNetwork(driven, readout)
+        copied.training = self.training
+        memo[id(self)] = copied
+        return copied
+
+    def _get_name(self) -> str:
+        return type(self.__dict__[_HELD][0].net).__name__
 
 
 @contextlib.contextmanager

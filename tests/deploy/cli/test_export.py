@@ -215,18 +215,18 @@ def test_a_module_that_fires_unjudged_is_named_everywhere(run, tmp_path, monkeyp
     assert code == 0
     said = (
         "Parity met: not one spike differs in the 1 firing layer that is judged. 1 of 2 firing layers is not judged: "
-        "net.strange (Strange). It compares values with a threshold, but is not a known neuron; register its class "
+        "strange (Strange). It compares values with a threshold, but is not a known neuron; register its class "
         "and export again. No real data was used (--data), so accuracy is unknown."
     )
     assert said in " ".join(out.split())
     code, again, _ = run("verify", out_path)
     assert (code, said in " ".join(again.split())) == (0, True)
     manifest = Bundle.open(out_path).manifest
-    assert [str(layer) for layer in manifest.unjudged] == manifest.parity.unjudged == ["net.strange (Strange)"]
+    assert [str(layer) for layer in manifest.unjudged] == manifest.parity.unjudged == ["strange (Strange)"]
     verified = json.loads(run("verify", out_path, "--json")[1])
     assert verified["unjudged"] == json.loads((out_path / "parity.json").read_text())["unjudged"]
-    assert "1 of 2 firing layers is not judged: net.strange (Strange)." in verified["cautions"][0]
-    assert "1 of 2 firing layers is not judged: net.strange (Strange)." in (out_path / "report.html").read_text()
+    assert "1 of 2 firing layers is not judged: strange (Strange)." in verified["cautions"][0]
+    assert "1 of 2 firing layers is not judged: strange (Strange)." in (out_path / "report.html").read_text()
 
 
 def test_int8_without_data_must_be_asked_for_by_name(run, tmp_path, data):

@@ -136,7 +136,7 @@ def test_a_precision_that_would_lower_nothing_is_refused(tmp_path, precision):
 def test_wide_rounding_bounds_are_said_by_an_export_and_by_verify(tmp_path):
     manifest, report = pipeline.export(request(tmp_path, Rough()))
     assert report.met
-    assert report.wide_bounds[0] == "net.lif"
+    assert report.wide_bounds[0] == "lif"
     (said,) = [line for line in manifest.parity.cautions if "so wide that" in line]
     assert said.startswith("The rounding bound")
     assert said.endswith(f"comparison proves little: {', '.join(report.wide_bounds)}.")

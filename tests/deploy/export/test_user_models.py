@@ -207,8 +207,8 @@ def test_the_chosen_weights_are_exported_and_the_constants_printed(folder, capsy
         out = " ".join(out.split())
         assert f"the weights are '{name}'; w.pth also has '{other}': choose with --weights" in out
         assert "check this: the checkpoint says args.T = 8, but T is 4 here" in out
-        assert "Neurons of net.lif1: h = 0.5 v + 1 x + 0, h > 1, reset to 0" in out
-        assert "Neurons of net.lif2: h = 0.75 v + 1 x + 0, h > 1, reset to 0" in out
+        assert "Neurons of lif1: h = 0.5 v + 1 x + 0, h > 1, reset to 0" in out
+        assert "Neurons of lif2: h = 0.75 v + 1 x + 0, h > 1, reset to 0" in out
         assert Bundle.open(folder / name).manifest.checkpoint["weights"] == name
     code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", *options, "--weights", "ema", "--out", "b")
     assert code == 2

@@ -48,8 +48,8 @@ def test_a_parameter_has_a_tensor_for_each_way_it_is_used(name):
     _, weights = found(name)
     by_parameter: dict[str, list[str | None]] = {}
     for weight in weights:
-        norm = weight.norm and weight.norm.removeprefix("net.")
-        by_parameter.setdefault(str(weight.parameter).removeprefix("net."), []).append(norm)
+        norm = weight.norm
+        by_parameter.setdefault(str(weight.parameter), []).append(norm)
     assert by_parameter == USES[name]
     assert len({weight.tensor for weight in weights}) == len(weights)
 
@@ -69,7 +69,7 @@ def test_all_tensors_of_a_parameter_get_the_same_values(name):
 @pytest.mark.slow
 def test_a_batch_norm_changes_nothing_where_its_layer_has_other_weights():
     model, weights = found("batch norm, other epsilon")
-    norm = with_weights(model, weights, stimulus.exact_weights(weights)).get_submodule("net.norm").double().eval()
+    norm = with_weights(model, weights, stimulus.exact_weights(weights)).get_submodule("norm").double().eval()
     x = torch.randn(3, 4, 5, 5, dtype=torch.float64)
     assert torch.equal(norm(x), x)
-    assert not torch.equal(model.get_submodule("net.norm").double()(x), x)
+    assert not torch.equal(model.get_submodule("norm").double()(x), x)

@@ -1,17 +1,22 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tcja_exporters.graph.capture import capture
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.reference import recorder
+from tcja_exporters.user_models.conversion import convert
 from tcja_exporters.user_models.driven import Driven
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
 
 CONTRACT = InputContract.of((3, 2, 2, 2))
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # of SpikingJelly's import
 
 
 class Network(nn.Module):
@@ -68,3 +73,68 @@ def test_compiled_parts_run_without_a_compiler():
     x = torch.from_numpy(np.random.default_rng(0).poisson(1.0, (4, *CONTRACT.shape)).astype(np.float32))
     with torch.no_grad():
         assert torch.equal(Driven(network, CONTRACT, "TN")(x), expected(x))
+
+
+class Crowded(nn.Module):
+    """A network whose parts and weights have names that a wrapper around it could have."""
+
+    PARTS = ("net", "readout", "readout_", "steps", "layout", "driven", "held")
+
+    def __init__(self) -> None:
+        from spikingjelly.activation_based import neuron
+
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        for name in self.PARTS:
+            setattr(self, name, nn.Linear(8, 8))
+        self.lif = neuron.LIFNode(step_mode="m")
+        self.gain = nn.Parameter(torch.ones(8))
+        self.register_buffer("shift", torch.full((8,), 0.25), persistent=False)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2)
+        for name in self.PARTS:
+            x = getattr(self, name)(x)
+        return self.lif(3 * x * self.gain + self.shift)
+
+
+@pytest.fixture(scope="module")
+def converted():
+    inputs = np.random.default_rng(0).poisson(1.0, (4, *CONTRACT.shape)).astype(np.float32)
+    return convert(Crowded(), CONTRACT, inputs, layout="TN"), inputs
+
+
+def test_a_converted_network_has_the_names_of_its_user(converted):
+    found, _ = converted
+    theirs = Crowded()
+    assert [name for name, _ in found.model.named_children()] == [*Crowded.PARTS, "lif", "readout__"]
+    assert {name for name, _ in found.model.named_parameters()} == {name for name, _ in theirs.named_parameters()}
+    assert [name for name, _ in found.model.named_buffers()] == ["shift"]
+    exported = export_onnx(found.model, CONTRACT, "rates", {"producer": "test"})
+    assert [weight.module for weight in exported.weights] == list(Crowded.PARTS)
+    assert {node.name.rpartition("/")[0] for node in exported.model.graph.node} >= {"lif", "net", "readout"}
+    assert [layer.name for layer in recorder.layers(found.model, CONTRACT)] == ["lif"]
+    assert repr(found.model).startswith("Crowded(")
+
+
+def test_a_converted_network_and_its_copies_are_one_network_each(converted):
+    """Copies, types and modes of the network reach what it runs."""
+    found, inputs = converted
+    theirs = Crowded().eval()
+    x = torch.from_numpy(inputs)
+    with torch.no_grad():
+        expected = theirs(x.transpose(0, 1)).mean(0)
+        assert expected.any()
+        assert torch.equal(found.model(x), expected)
+        copied = copy.deepcopy(found.model)
+        copied.gain.data.zero_()
+        copied.shift.fill_(-1.0)
+        assert not copied(x).any()
+        assert torch.equal(found.model(x), expected)
+        doubled = copy.deepcopy(found.model).double()
+        assert doubled(x.double()).dtype == torch.float64
+        assert doubled.to("meta")(x.double().to("meta")).device.type == "meta"
+    assert not any(part.training for part in found.model.modules())
+    assert all(part.training for part in copied.train().modules())
