@@ -92,7 +92,7 @@ def _batches(data: Any, samples: int | None, layout: str) -> Iterator[_Batch]:
         kind = "a dictionary" if isinstance(data, Mapping) else f"a value of type {type(data).__name__}"
         raise BadInput(f"`data` is {kind}, and must be {_TAKEN}")
     elif hasattr(data, "__getitem__") and not isinstance(data, list):
-        yield from _limited(_stacked(_items(data)), samples)
+        yield from _limited(_stacked(itertools.islice(_items(data), samples)), samples)
     else:
         named = (_batch(each, f"batch {i} of `data`") for i, each in enumerate(data, 1))
         copied = (dataclasses.replace(each, frames=np.array(each.frames, order="C")) for each in named)
@@ -144,8 +144,8 @@ def _limited(batches: Iterable[_Batch], samples: int | None, *, time_first: bool
         taken += least if batch.labels is None else len(batch.labels)
         if size > MOST_BYTES:
             raise BadInput(
-                f"`data` has more than {MOST_BYTES / 2**30:g} GiB in its first {counted(taken, 'window')}, and is kept "
-                "in memory; give a smaller number of `samples`, or save it as an .npz and give its path"
+                f"`data` has more than {MOST_BYTES / 2**30:g} GiB in its first {counted(taken, 'window')}, and no more is "
+                "read into memory; give a smaller number of `samples`, or save it as an .npz and give its path"
             )
         yield batch
         if samples is not None and taken >= samples:
