@@ -144,8 +144,8 @@ def _limited(batches: Iterable[_Batch], samples: int | None, *, time_first: bool
         taken += least if batch.labels is None else len(batch.labels)
         if size > MOST_BYTES:
             raise BadInput(
-                f"`data` has more than {MOST_BYTES / 2**30:g} GiB in its first {counted(taken, 'window')}, and no more is "
-                "read into memory; give a smaller number of `samples`, or save it as an .npz and give its path"
+                f"`data` has more than {MOST_BYTES / 2**30:g} GiB in its first {counted(taken, 'window')}, and no more "
+                "is read into memory; give a smaller number of `samples`, or save it as an .npz and give its path"
             )
         yield batch
         if samples is not None and taken >= samples:
