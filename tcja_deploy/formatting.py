@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from tcja_runtime.counting import counted
 
@@ -35,14 +34,6 @@ def share_of(k: int, n: int) -> str:
     if n == 0:
         return "-"
     return f"{k:,} of {n:,}" if n < FEW else percent(k / n)
-
-
-def standing_out(ranked: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Return the first of some ranked classes with their scores, and those after it whose score is not 0.
-
-    No neuron fired for a class with score 0, so which of these classes comes first says nothing.
-    """
-    return [each for place, each in enumerate(ranked) if place == 0 or each[1] != 0]
 
 
 def interval(limits: tuple[float, float]) -> str:

@@ -26,7 +26,6 @@ option, which are not counted."""
 ALIASES = {"tcja_deploy.build"}
 """Modules that import one of ours under another name, as its own name is that of a function there."""
 TESTED_THROUGH = {
-    "deploy/api/test_export": "api.bundles api.options api.results",
     "deploy/bench/test_benchmark": "bench.memory bench.results bench.timing cli.bench texts.bench",
     "deploy/cli/test_app": (
         "console formatting packages cli.options cli.build cli.run texts.build texts.options texts.parity"
@@ -45,7 +44,7 @@ TESTED_THROUGH = {
         "report.anytime report.behaviour report.comparison report.description report.html report.network_profile "
         "report.plots report.summary"
     ),
-    "deploy/run/test_classify": "backends.scores texts.run",
+    "deploy/run/test_classify": "backends.scores network.classified texts.run",
     "deploy/run/test_data": "parity.classify",
     "deploy/test_board": "parity.engine",
     "exporters/checkpoint/test_identify": "checkpoint.spellings checkpoint.trained_network networks.base",
@@ -90,6 +89,7 @@ TESTED_THROUGH = {
     "deploy/test_verify": "bundle.conformance",
     "runtime/machine/test_power": "machine.system_readings",
     "runtime/model_file/test_scan_pooling": "model_file.tensor_names",
+    "runtime/network/test_network": "network.info network.prediction_stream network.stepwise",
     "runtime/streaming/test_stream": "streaming.results",
     "runtime/tensorrt/plugin/test_gpu": "tensorrt.plugin.launch",
     "runtime/tensorrt/plugin/test_model": "tensorrt.plugin.node",

@@ -1,5 +1,10 @@
 """The part of tcja-deploy that runs on a board. It imports numpy only; other packages are imported when needed.
 
+    import tcja_runtime as tcja
+
+    net = tcja.load("x.bundle")
+    print(net(frames).classes)
+
 `__all__` is its public interface, together with that of `tcja_runtime.events`. Everything else may change.
 """
 
@@ -11,7 +16,28 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.data.camera import CameraView
+from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.errors import BadInput, Damaged, ParityNotMet, TcjaError, Unavailable
+from tcja_runtime.network.network import Network, load
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.predictions import Prediction, Predictions
+from tcja_runtime.streaming.options import StreamOptions
 
-__all__ = ["BadInput", "Bundle", "Damaged", "NeuronSpec", "ParityNotMet", "Streams", "TcjaError", "Unavailable"]
+__all__ = [
+    "BadInput",
+    "Bundle",
+    "CameraView",
+    "Damaged",
+    "DataOptions",
+    "Network",
+    "NeuronSpec",
+    "ParityNotMet",
+    "Prediction",
+    "Predictions",
+    "StreamOptions",
+    "Streams",
+    "TcjaError",
+    "Unavailable",
+    "load",
+]

@@ -77,7 +77,6 @@ def run_(
     how = RunOptions(
         backend=backend.value,
         trust_engine=trust_engine,
-        top=top,
         window=options.window(window, hop),
         camera_view=options.view(crop, resize),
         labels=labels and labels.value,
@@ -86,12 +85,12 @@ def run_(
     )
     found = classify(bundle, files, how, options.progress())
     if as_json:
-        print_json(found.to_dict())
+        print_json(found.to_dict(top))
     elif as_csv:
-        out.print(found.to_csv(), soft_wrap=True, end="")
+        out.print(found.to_csv(top), soft_wrap=True, end="")
     else:
-        out.print(classified_text(found, options.telling(verbose)))
+        out.print(classified_text(found, top, options.telling(verbose)))
     if picture is not None:
-        drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, options.progress()))
+        drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, top, options.progress()))
         staging.write_new_file(picture, drawn)
     return DONE

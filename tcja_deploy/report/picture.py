@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.formatting import standing_out
 from tcja_deploy.report import html, plots
 from tcja_deploy.report.html import Html, figure, joined, tag
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Values
+from tcja_runtime.predictions import standing_out
 
 MOST = 12
 """The largest number of windows on a page that `tcja-deploy run --picture` writes."""

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from tcja_deploy.formatting import amount, standing_out, windows
+from tcja_deploy.formatting import amount, windows
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.files.text import one_line
+from tcja_runtime.predictions import standing_out
 from tcja_runtime.streaming.results import Summary, WindowPrediction
 
 _FACTS = (
@@ -70,7 +71,7 @@ class Lines:
 
     def prediction(self, found: WindowPrediction) -> None:
         """Print the prediction for a window."""
-        named = [(self._classes[index], float(found.scores[index])) for index in found.likeliest[: self._top]]
+        named = found.top(self._top)
         facts = {field: getattr(found, field) for field in _FACTS}
         if self._form == JSON:
             self._print(json.dumps({**facts, "top": [{"class": name, "score": score} for name, score in named]}))

@@ -11,9 +11,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tcja_deploy.console import empty_table
-from tcja_deploy.formatting import interval, portion, standing_out, windows
-from tcja_deploy.run.classify import ClassifiedWindows
+from tcja_deploy.formatting import interval, portion, windows
 from tcja_deploy.texts.options import BRIEF, TextOptions
+from tcja_runtime.network.classified import ClassifiedWindows
+from tcja_runtime.predictions import standing_out
 
 _LISTED = 50
 """The largest number of windows in the table; --csv and --json print all."""
@@ -26,14 +27,15 @@ For more classes the pairs that are confused most are listed, this many at most.
 """
 
 
-def classified_text(found: ClassifiedWindows, options: TextOptions = BRIEF) -> RenderableType:  # noqa: ARG001  # not yet shorter
+def classified_text(found: ClassifiedWindows, top: int, options: TextOptions = BRIEF) -> RenderableType:  # noqa: ARG001  # not yet shorter
     """Return a table of the windows' classes and, if there are labels, the confusion of classes and the accuracy.
 
     Args:
         found: the windows and their classes.
+        top: the number of classes to name for each window.
         options: how they are told.
     """
-    n, places = len(found.likeliest), found.likeliest.shape[1]
+    n, places = len(found), min(top, len(found.class_names))
     heads = ["class", "score", "runner-up", "score"][: 2 * places]
     heads += [head for place in range(3, places + 1) for head in (f"{place}.", "score")]
     labels = ["label"] if found.accuracy.labelled else []
@@ -44,7 +46,7 @@ def classified_text(found: ClassifiedWindows, options: TextOptions = BRIEF) -> R
         ["file", "window", *labels, *heads],
     )
     table.padding = (0, 0)  # so that a terminal of 80 columns is enough
-    for row, _ in zip(found.rows(), range(_LISTED), strict=False):
+    for row, _ in zip(found.rows(top), range(_LISTED), strict=False):
         label = [row["label"] or ""] if labels else []
         ranked = standing_out([(each["class"], each["score"]) for each in row["top"]])
         cells = [cell for name, score in ranked for cell in (name, f"{score:.4g}")]
@@ -55,7 +57,7 @@ def classified_text(found: ClassifiedWindows, options: TextOptions = BRIEF) -> R
     if found.without_score:
         parts.append(Text(f"In {windows(found.without_score)} all scores are 0, and the first class is named."))
     if found.confusion is not None:
-        parts += _confusion(found.classes, found.confusion)
+        parts += _confusion(found.class_names, found.confusion)
     if found.accuracy.labelled:
         of = portion(found.accuracy.right, found.accuracy.labelled, "window")
         parts.append(Text(f"Accuracy: {of} with a label ({interval(found.accuracy.interval)})."))

@@ -8,7 +8,8 @@ from tcja_runtime import BadInput, Bundle, Streams, events
 
 def test_the_names():
     assert tcja_runtime.__all__ == [
-        *("BadInput", "Bundle", "Damaged", "NeuronSpec", "ParityNotMet", "Streams", "TcjaError", "Unavailable")
+        *("BadInput", "Bundle", "CameraView", "Damaged", "DataOptions", "Network", "NeuronSpec", "ParityNotMet"),
+        *("Prediction", "Predictions", "StreamOptions", "Streams", "TcjaError", "Unavailable", "load"),
     ]
     assert all(hasattr(tcja_runtime, name) for name in tcja_runtime.__all__)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Values
 
 
-def scores(output: Values, bundle: Bundle, title: str) -> Values:
-    """Return the scores of the classes of each window, [N, classes].
+def scores(output: Values, bundle: Bundle, title: str) -> Floats:
+    """Return the scores of the classes of each window, float32 [N, classes].
 
     Args:
         output: the network's output, [N, classes]; or its output at each time step, [N, T, classes], whose mean over
@@ -27,4 +28,4 @@ def scores(output: Values, bundle: Bundle, title: str) -> Values:
             f"{title} returns scores that are NaN or infinite: run 'tcja-deploy verify {bundle.path}', or scale the "
             "data down"
         )
-    return found
+    return found.astype(np.float32, copy=False)

@@ -193,6 +193,22 @@ class InputContract:
         sizes.update({SPLITS[split].size or "count": size})
         return dataclasses.replace(self, split=split, polarity=self.polarity or _POLARITIES[0], **sizes)
 
+    def scaled(self, values: npt.NDArray[Any]) -> Floats:
+        """The values of windows as the network takes them: float32, and integer intensities divided by 255.
+
+        Args:
+            values: numbers of any type, an array of any shape. If they are float32, the same array is returned.
+        """
+        if values.dtype == np.float32:
+            return values
+        with np.errstate(over="ignore"):  # values that are too large become infinite
+            numbers: Floats = values.astype(np.float32)
+        return numbers / np.float32(255) if self.divides(values.dtype) else numbers
+
+    def divides(self, kind: np.dtype[Any]) -> bool:
+        """Whether `scaled` divides values of a type by 255: integers, if the network takes intensities."""
+        return self.scaling == "unit" and kind.kind in "iu"
+
     @property
     def rule(self) -> str | None:
         """The rule that cuts recordings into frames, as `cut_by` takes it; None if it is not known."""

@@ -20,7 +20,7 @@ from tcja_runtime.data.integration import integrate
 from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.errors import BadInput, check_choice
-from tcja_runtime.events import ReadOptions, Recording, Segment, recording, segments
+from tcja_runtime.events import ReadOptions, Recording, Segment, segments
 from tcja_runtime.events.clock import ContinuousClock
 
 _BLOCK = 2**20  # bytes
@@ -264,25 +264,25 @@ def unlike_training(contract: InputContract, window: Window) -> str:
     return f"each frame {here} here and {then}; `window` {steps * duration}us restores this"
 
 
-def open_parts(
-    file: Path, contract: InputContract, classes: Sequence[str] | None, options: DataOptions
+def parts_of(
+    opened: Recording, contract: InputContract, classes: Sequence[str] | None, options: DataOptions
 ) -> list[RecordedWindows]:
-    """Open a recording as windows.
+    """Returns the windows of a recording.
 
     Returns one part for the whole recording. If there is a label file beside the recording, returns one part for each
     segment that the label file names.
 
     Args:
-        file: the recording.
+        opened: the recording.
         contract: the input contract of the network.
         classes: the names of the network's classes; None if they are not known yet.
-        options: how the recording is read.
+        options: how the recording is cut and labelled.
 
     Raises:
-        BadInput: the file is not a recording, its camera is not that of the network, or its label file names a class
-            that the network does not have.
+        BadInput: its camera is not that of the network, or its label file names a class that the network does not have.
     """
-    opened, content, found = recording(file, options=options.reading), _Content(file), segments(file)
+    file = opened.path
+    content, found = _Content(file), segments(file)
     contract = seen_through(contract, options.camera_view, opened.sensor, str(file))
     check_camera(contract, opened.sensor, str(file))
     whole = RecordedWindows(opened, content, contract, options.window, options.reading)

@@ -6,14 +6,14 @@ import bisect
 import dataclasses
 import math
 
-from tcja_runtime.data.contract import Floats
+from tcja_runtime.predictions import Prediction
 
 _BINS = [1e-5 * 1.02**i for i in range(1000)]  # the upper edges in seconds, up to an hour
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WindowPrediction:
-    """The prediction for a window of a stream.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class WindowPrediction(Prediction):
+    """The prediction for a window of a stream. Besides these, it has the attributes of a `Prediction`.
 
     Attributes:
         window: the number of the window; windows without an event that is kept have a number, too, but no prediction.
@@ -27,8 +27,6 @@ class WindowPrediction:
             by milliseconds: those that begin in the window.
         latency: the seconds from the arrival of the event that ended the window to the prediction; None if the end of
             the source ended the window.
-        scores: the score of each class.
-        likeliest: the numbers of the classes, the likeliest first.
     """
 
     window: int
@@ -39,8 +37,6 @@ class WindowPrediction:
     dropped: int
     thinned: int
     latency: float | None
-    scores: Floats
-    likeliest: list[int]
 
 
 class LatencyHistogram:

@@ -14,8 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 
-import numpy as np
-
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.camera import check_camera, replaced_view, seen_through
@@ -310,7 +308,7 @@ class Stream:
                 thinned=0 if self._limit is None else self._limit.dropped_within(window.begin, window.end),
                 latency=latency,
                 scores=scores,
-                likeliest=np.argsort(-scores, kind="stable").tolist(),
+                class_names=self.classes,
             )
             self.windows += 1
             self._cut_short += not window.whole

@@ -17,6 +17,7 @@ from tcja_runtime.backends import select
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.agreement import wilson
+from tcja_runtime.network import classified
 
 from ... import networks
 from ...described import described
@@ -138,7 +139,7 @@ def test_files_and_folders_are_read_a_batch_at_a_time(run, one, tmp_path, monkey
     np.savez(tmp_path / "folder" / "b.npz", images=images[2:6])
     np.savez(tmp_path / "folder" / "a.npz", images=images[:2])
     np.savez(tmp_path / "c.npz", images=images[6:7], labels=labels[6:7])
-    monkeypatch.setattr(classify, "batch_size", lambda *_: 3)
+    monkeypatch.setattr(classified, "batch_size", lambda *_: 3)
     found = json.loads(run("run", bundle, tmp_path / "folder", tmp_path / "c.npz", "--json")[1])
     whole = json.loads(run("run", bundle, file, "--json")[1])
     assert [row["top"] for row in found["windows"]] == [row["top"] for row in whole["windows"][:7]]
@@ -151,7 +152,7 @@ def test_files_and_folders_are_read_a_batch_at_a_time(run, one, tmp_path, monkey
 @pytest.mark.parametrize("pictured", [0, 3, 7, 40])
 def test_the_first_windows_are_kept_for_a_picture(one, monkeypatch, pictured):
     bundle, file = one
-    monkeypatch.setattr(classify, "batch_size", lambda *_: 5)
+    monkeypatch.setattr(classified, "batch_size", lambda *_: 5)
     with np.load(file) as archive:
         images = archive["images"]
     kept = classify.classify(bundle, [file], classify.RunOptions(pictured=pictured)).pictured

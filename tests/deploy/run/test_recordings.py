@@ -234,7 +234,7 @@ def drawn_gates(section: str) -> list[np.ndarray]:
 def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     """Of each of the first windows, two at a time, where its events are and what its gates let through."""
     monkeypatch.setattr("tcja_deploy.report.picture.MOST", 7)
-    monkeypatch.setattr("tcja_deploy.run.classify.batch_size", lambda *_: 2)
+    monkeypatch.setattr("tcja_runtime.network.classified.batch_size", lambda *_: 2)
     manifest = Bundle.open(bundle).manifest
     contract = dataclasses.replace(manifest.input, polarity=polarity)
     described(bundle, input=contract)

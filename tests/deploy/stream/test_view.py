@@ -56,8 +56,7 @@ def drawing(stream: live.Stream, width: int, height: int, **options: Any) -> lis
 def test_the_view_fits(seen, size, classes):
     seen.classes = [f"a class with quite a long name, {index}" for index in range(classes)]
     scores = np.linspace(-1, 3, classes)
-    order = np.argsort(-scores).tolist()
-    for answer in (None, dataclasses.replace(seen.prediction, scores=scores, likeliest=order)):
+    for answer in (None, dataclasses.replace(seen.prediction, scores=scores, class_names=seen.classes)):
         seen.prediction = answer
         lines = drawing(seen, *size)
         assert len(lines) <= size[1]

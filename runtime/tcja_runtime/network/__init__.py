@@ -1,0 +1,1 @@
+"""A bundle's network in Python: loaded, called, and fed with recordings and streams."""

@@ -1,0 +1,212 @@
+"""Classifying the windows of files and recordings, a batch at a time; only scores are kept of all windows."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.backends.scores import scores as scores_of
+from tcja_runtime.backends.select import Backend
+from tcja_runtime.budget import batch_size
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.input_statistics import Figures, measured
+from tcja_runtime.data.contract import Floats, Labels
+from tcja_runtime.data.dataset import Data, remarks
+from tcja_runtime.data.recordings import Span
+from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence.agreement import Accuracy
+from tcja_runtime.predictions import Predictions
+
+_HELD = tuple(field.name for field in dataclasses.fields(Span))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ClassifiedWindows(Predictions):
+    """The predictions for the N windows of files.
+
+    Attributes:
+        bundle: the bundle's path.
+        network: the network's name.
+        backend: the title of the backend that ran the network.
+        files: the paths of the files with the windows.
+        counts: the number of windows of each file.
+        labels: the label of each window, int64 [N]; -1 for a window without a label.
+        spans: the part of a recording that each window holds; None for a window that is not from a recording.
+        pictured: the input of the network for the first windows, float32 [n, ...], as many as were asked for.
+        unlike: a sentence if the windows look unlike those that the network was proven on; else empty.
+        remarks: notes on the files, a line each: what was assumed about them, and what was left out.
+    """
+
+    bundle: str
+    network: str
+    backend: str
+    files: Sequence[str]
+    counts: Sequence[int]
+    labels: Labels
+    spans: Sequence[Span | None]
+    pictured: Floats
+    unlike: str
+    remarks: Sequence[str]
+
+    @property
+    def without_score(self) -> int:
+        """The number of windows in which all scores are 0; 0 for a network with one class."""
+        return int(np.count_nonzero(~self.scores.any(axis=1))) if self.scores.shape[1] > 1 else 0
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The accuracy on the windows that have a label."""
+        right = np.count_nonzero(self.indices == self.labels)
+        return Accuracy(int(right), int(np.count_nonzero(self.labels >= 0)))
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64] | None:
+        """The number of windows by label (rows) and predicted class (columns); None if no window has a label."""
+        known = self.labels >= 0
+        if not known.any():
+            return None
+        n = len(self.class_names)
+        pairs = self.labels[known] * n + self.indices[known]
+        return np.bincount(pairs, minlength=n * n).reshape(n, n)
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """The file of each window, and the number of the window in its file."""
+        files = zip(self.files, self.counts, strict=True)
+        return [(file, window) for file, count in files for window in range(count)]
+
+    def rows(self, top: int = 2) -> Iterator[dict[str, Any]]:
+        """Yield a dictionary for each window: its file, its number in the file, its label, and its likeliest classes.
+
+        The label is None for a window without one. The fields of `tcja_runtime.data.recordings.Span` follow; they are
+        None for a window that is not from a recording.
+
+        Args:
+            top: the number of classes.
+        """
+        for (file, window), found, label, span in zip(self.places, self, self.labels, self.spans, strict=True):
+            named = [{"class": name, "score": score} for name, score in found.top(top)]
+            held = dict.fromkeys(_HELD) if span is None else dataclasses.asdict(span)
+            yield {"file": file, "window": window, "label": self._label(label), "top": named, **held}
+
+    def to_dict(self, top: int = 2) -> dict[str, Any]:
+        """Return plain values for JSON, with the `top` likeliest classes of each window."""
+        return {
+            **{name: getattr(self, name) for name in ("bundle", "network", "backend", "output")},
+            "classes": list(self.class_names),
+            "windows": list(self.rows(top)),
+            "unlike": self.unlike,
+            "labelled": self.accuracy.labelled,
+            "accuracy": self.accuracy.share,
+            "accuracy_interval": list(self.accuracy.interval) if self.accuracy.labelled else None,
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
+        }
+
+    def to_csv(self, top: int = 2) -> str:
+        """Return CSV with the `top` likeliest classes of each window: a line of column names, then a line a window.
+
+        It is RFC 4180, but lines end with LF.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        places = range(1, min(top, len(self.class_names)) + 1)
+        heads = [f"{head}_{place}" for place in places for head in ("class", "score")]
+        writer.writerow(["file", "window", "label", *heads, *_HELD])
+        for row in self.rows(top):
+            cells = [cell for each in row["top"] for cell in (each["class"], f"{each['score']:.9g}")]
+            held = (_cell(row[name]) for name in _HELD)
+            writer.writerow([row["file"], row["window"], row["label"] or "", *cells, *held])
+        return text.getvalue()
+
+    def __str__(self) -> str:
+        of = self.accuracy
+        said = [f"{of.right:,} of {of.labelled:,} windows with a label are classified right"] if of.labelled else []
+        return "\n".join([super().__str__(), *said, *self.remarks, *filter(None, [self.unlike])])
+
+    def _title(self, window: int) -> str:
+        (file, number), span, label = self.places[window], self.spans[window], self._label(self.labels[window])
+        when = f", {span.begin / 1e6:.3f} to {span.end / 1e6:.3f} s" if span else ""
+        return f"{file}, window {number}{when}{f' (label {label})' if label is not None else ''}"
+
+    def _label(self, label: int) -> str | None:
+        return self.class_names[label] if label >= 0 else None
+
+
+def check_classifies(bundle: Bundle) -> None:
+    """Check that the network of a bundle has classes.
+
+    Raises:
+        BadInput: it has none, as a network that generates images.
+    """
+    if not bundle.manifest.classes:
+        raise BadInput(f"{bundle.path}: the network has no classes, so it cannot classify")
+
+
+def classified(
+    bundle: Bundle,
+    backend: Backend,
+    data: Sequence[Data],
+    *,
+    pictured: int = 0,
+    advance: Callable[[int], None] = lambda _: None,
+) -> ClassifiedWindows:
+    """Classify all windows of data sets, a batch at a time.
+
+    Args:
+        bundle: the network's bundle.
+        backend: the loaded network.
+        data: the data sets.
+        pictured: the number of windows whose inputs are kept, from the first window on.
+        advance: the function that is called with the number of windows of each batch that is done.
+
+    Raises:
+        BadInput: the network does not classify, a file is damaged, or a score is NaN or infinite.
+    """
+    check_classifies(bundle)
+    manifest = bundle.manifest
+    scores = [np.empty((0, len(manifest.classes)), np.float32)]
+    figures: list[Figures] = []
+    kept, missing = [np.empty((0, *manifest.input.shape), np.float32)], pictured
+    for inputs in itertools.chain.from_iterable(each.batches(batch_size(manifest.signature)) for each in data):
+        output = backend.session.run({manifest.input.name: inputs})[manifest.output]
+        scores.append(scores_of(output, bundle, backend.title))
+        figures.append(measured(manifest.input, inputs))
+        if missing:
+            kept.append(inputs[:missing].copy())
+            missing -= len(kept[-1])
+        advance(len(inputs))
+    parts = [part for each in data for part in each.parts]
+    counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
+    spans: list[Span | None] = []
+    for part in parts:  # the spans of a recording are known after its windows were read
+        spans += part.reading.spans if part.reading else [None] * part.count
+    labels = [np.full(len(each), -1, np.int64) if each.labels is None else each.labels for each in data]
+    return ClassifiedWindows(
+        scores=np.concatenate(scores),
+        class_names=tuple(manifest.classes),
+        output=manifest.output,
+        bundle=str(bundle.path),
+        network=manifest.network,
+        backend=backend.title,
+        files=[str(file) for file, _ in counts],
+        counts=[count for _, count in counts],
+        labels=np.concatenate(labels),
+        spans=spans,
+        pictured=np.concatenate(kept),
+        unlike=manifest.unlike(np.concatenate(figures)) if figures else "",
+        remarks=remarks(data),
+    )
+
+
+def _cell(value: object) -> object:
+    """Return a value as a cell of the CSV: an empty text for None, "yes" or "no" for a truth value."""
+    if value is None:
+        return ""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

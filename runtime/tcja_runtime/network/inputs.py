@@ -1,0 +1,97 @@
+"""What users give to a network from Python, as the network takes it: float32 [N, ...].
+
+They give one window or a batch of windows, as an array of numpy or any object with `__dlpack__`, such as a tensor on
+the CPU. Values are scaled as the contract says. The session checks their range (`tcja_runtime.backends.checked`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.counting import an
+from tcja_runtime.data.contract import Floats, InputContract
+from tcja_runtime.errors import BadInput, first_line
+
+
+def windows(values: object, contract: InputContract) -> Floats:
+    """Returns windows as the network takes them, float32 [N, ...]. An array that is so already is not copied.
+
+    Args:
+        values: one window, or a batch of windows: numbers of any type.
+        contract: the input contract of the network.
+
+    Raises:
+        BadInput: the values are not an array of numbers, or have another shape than the network takes.
+    """
+    name, shape = contract.name, contract.shape
+    array = _array(values, name)
+    given = array[None] if array.ndim == len(shape) else array
+    if given.shape[1:] != shape or given.ndim != len(shape) + 1 or not len(given):
+        sizes = ", ".join(map(str, shape))
+        raise BadInput(
+            f"'{name}' is {array.dtype} {list(array.shape)}; the network takes [{sizes}] for one window, or "
+            f"[N, {sizes}] for several{_hint(array.shape, shape)}"
+        )
+    return contract.scaled(given)
+
+
+def frame(values: object, contract: InputContract) -> Floats:
+    """Returns one frame of a window as a stepwise network takes it, float32 [1, P, H, W].
+
+    Args:
+        values: the frame [P, H, W]: numbers of any type.
+        contract: the input contract of the network.
+
+    Raises:
+        BadInput: the values are not an array of numbers, or have another shape than a frame.
+    """
+    array, wanted = _array(values, "frame"), contract.shape[1:]
+    if array.shape != wanted:
+        raise BadInput(f"'frame' is {array.dtype} {list(array.shape)}; the network takes {list(wanted)}, one frame")
+    return contract.scaled(array[None])
+
+
+def _array(values: object, name: str) -> npt.NDArray[Any]:
+    """Returns the array in an object, without a copy.
+
+    Raises:
+        BadInput: the object is no array of numpy and no tensor on the CPU, or does not have numbers.
+    """
+    kind = type(values).__name__
+    if isinstance(values, np.ndarray):
+        array = values
+    elif hasattr(values, "__dlpack__"):
+        try:
+            array = np.from_dlpack(values)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"'{name}' is {an(kind)} that numpy cannot read ({first_line(error)}); give an array of numpy, or a "
+                "tensor on the CPU, detached, of a type that numpy has"
+            ) from error
+    elif isinstance(values, (str, bytes)) or hasattr(values, "__fspath__"):
+        raise BadInput(f"'{name}' is {an(kind)}; give an array or a tensor, or call `classify` with the file")
+    else:
+        raise BadInput(f"'{name}' is {an(kind)}; give an array of numpy or a tensor")
+    if array.dtype.kind not in "biuf":
+        raise BadInput(f"'{name}' is {array.dtype}; give numbers")
+    return array
+
+
+def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Returns what may be wrong with a shape, for messages; empty if it is not known.
+
+    Args:
+        found: the shape of the values.
+        wanted: the shape of a window.
+    """
+    rank, last = len(wanted), wanted[-3:]
+    if found[-3:] == (*last[1:], last[0]) and len(found) >= 3 and found[:-3] in ((), found[:1], wanted[:-3]):
+        return "; the channels are its last axis: give numpy.moveaxis(values, -1, -3)"
+    if rank == 3 and wanted[0] == 1 and found[-2:] == wanted[1:]:
+        return "; it has no axis of channels: give values[..., None, :, :]"
+    if rank == 4 and len(found) == 5 and found[0] == wanted[0] and found[2:] == wanted[1:]:
+        return "; time is its first axis: give values.swapaxes(0, 1)"
+    return ""

@@ -1,0 +1,283 @@
+"""A bundle's network in Python.
+
+import tcja_runtime as tcja
+
+net = tcja.load("x.bundle")
+found = net(frames)                    # one window or a batch; scores and classes
+found = net.classify("user24.aedat")   # a recording, a file of windows, or a folder
+stepwise = net.stepwise()              # frame by frame
+for found in net.stream("udp://127.0.0.1:5000", form="evt3"): ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.backends.locked import LockedSession
+from tcja_runtime.backends.scores import scores
+from tcja_runtime.backends.select import Backend, opened, title
+from tcja_runtime.backends.stepwise import Streams
+from tcja_runtime.budget import batch_size
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.choices import AUTO, PROVIDERS
+from tcja_runtime.data import dataset
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.data.dataset import Data
+from tcja_runtime.data.recordings import DataOptions
+from tcja_runtime.data.sliding_windows import Window
+from tcja_runtime.errors import BadInput
+from tcja_runtime.events import Recording, Source
+from tcja_runtime.events.sources import open_source
+from tcja_runtime.network import inputs
+from tcja_runtime.network.classified import ClassifiedWindows, check_classifies, classified
+from tcja_runtime.network.info import NetworkInfo
+from tcja_runtime.network.prediction_stream import PredictionStream
+from tcja_runtime.network.stepwise import Stepwise
+from tcja_runtime.predictions import Predictions
+from tcja_runtime.records import argument
+from tcja_runtime.streaming.options import StreamOptions
+from tcja_runtime.streaming.stream import Stream
+
+logger = logging.getLogger("tcja_runtime")
+"""The notes on streams and recordings are its warnings, which Python prints on stderr unless it is told otherwise."""
+
+File = str | os.PathLike[str]
+
+
+def load(path: File, *, backend: str = AUTO, trust_engine: bool = False) -> Network:
+    """Load the network of a bundle.
+
+    The hashes of all files that the network needs are checked.
+
+    Args:
+        path: the bundle.
+        backend: one of `tcja_runtime.choices.BACKENDS`, or "auto". "auto" loads the last built engine that this machine
+            can load; if it can load none, it loads the network in ONNX Runtime on the CPU. `Network.info` says which.
+        trust_engine: whether to load engines that the bundle's manifest does not list. An engine is native code.
+
+    Raises:
+        BadInput: the path is not a bundle, a file of it was changed, or it has no engine for the backend.
+        Unavailable: this machine lacks a package or device that the backend needs.
+    """
+    trusted = argument("trust_engine", trust_engine, bool)
+    bundle = Bundle.open(argument("path", path, Path), any_engine=trusted, to_run=True)
+    return Network(bundle, opened(bundle, argument("backend", backend, str), trust_engine=trusted))
+
+
+class Network:
+    """A bundle's network that is loaded in a backend. Make it with `load`, and close it or use it in a `with` block.
+
+    Threads may share it: a call waits until the calls of other threads are done.
+
+    Args:
+        bundle: the bundle.
+        backend: the loaded network.
+
+    Attributes:
+        info: what is known of the network: its input, its classes, the backend that runs it, its parity.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self._bundle, self._manifest = bundle, bundle.manifest
+        self._session = LockedSession(backend.session, f"the network of {bundle.path}")
+        self._backend = dataclasses.replace(backend, session=self._session)
+        self._batch = batch_size(bundle.manifest.signature)
+        self._classes = tuple(bundle.manifest.classes)
+        self.info = NetworkInfo.of(bundle, backend)
+
+    def __call__(self, windows: object) -> Predictions:
+        """Classify windows.
+
+        Args:
+            windows: one window, or a batch of windows [N, ...], as `info.input` says: an array of numpy, or any object
+                with `__dlpack__`, such as a tensor of PyTorch on the CPU. Counts and spikes may be numbers of any type.
+                Intensities are floats from 0 to 1, or integers from 0 to 255, which are divided by 255.
+
+        Returns:
+            The predictions for N windows; N is 1 for a single window.
+
+        Raises:
+            BadInput: the windows have another shape, type or range than the network takes; or the network does not
+                classify; or a score is NaN or infinite.
+        """
+        if not self._classes:
+            raise BadInput(
+                f"the network of {self._bundle.path} has no classes, so it cannot classify; `outputs` returns what it "
+                "computes"
+            )
+        found = scores(self.outputs(windows), self._bundle, self._backend.title)
+        return Predictions(scores=found, class_names=self._classes, output=self._manifest.output)
+
+    def outputs(self, windows: object) -> npt.NDArray[Any]:
+        """Returns the output of the network as it is, [N, ...]: scores, scores for each time step, or images.
+
+        Args:
+            windows: as for a call.
+
+        Raises:
+            BadInput: the windows have another shape, type or range than the network takes.
+        """
+        taken = inputs.windows(windows, self._manifest.input)
+        if len(taken) <= self._batch:
+            return self._run(taken)
+        return np.concatenate([self._run(taken[at : at + self._batch]) for at in range(0, len(taken), self._batch)])
+
+    def classify(
+        self,
+        source: File | Recording | Sequence[File | Recording],
+        window: str | Window | None = None,
+        options: DataOptions | None = None,
+    ) -> ClassifiedWindows:
+        """Classify all windows of recordings or files, as `tcja-deploy run` does.
+
+        Args:
+            source: a recording, a file of windows (`tcja_runtime.data.dataset.load`), or a folder of them, by its path;
+                a recording that is open already; or a list of these.
+            window: the windows that recordings are cut into, such as "500ms" or "50000events"; None takes a recording,
+                or a labelled segment of it, as one window, unless the network's contract makes several of it.
+            options: how files are read and labelled, and what frames are made from; None for the defaults.
+
+        Returns:
+            The predictions, with the file, the label and the time span of each window where they are known.
+
+        Raises:
+            BadInput: a file is missing, is damaged, or has windows that the network cannot take; or the network does
+                not classify.
+        """
+        check_classifies(self._bundle)
+        return classified(self._bundle, self._backend, self._data(source, window, options))
+
+    def frames(
+        self,
+        source: File | Recording | Sequence[File | Recording],
+        window: str | Window | None = None,
+        options: DataOptions | None = None,
+    ) -> Floats:
+        """Returns the windows of recordings or files as the network takes them, float32 [N, ...].
+
+        Args:
+            source: as for `classify`.
+            window: as for `classify`.
+            options: as for `classify`.
+
+        Raises:
+            BadInput: a file is missing, is damaged, or has windows that the network cannot take.
+        """
+        data = self._data(source, window, options)
+        return np.concatenate([batch for each in data for batch in each.batches(self._batch)])
+
+    def stepwise(self) -> Stepwise:
+        """Load the network to run frame by frame, in ONNX Runtime. Each object has its own state.
+
+        Raises:
+            BadInput: the bundle was exported without `streaming`.
+        """
+        check_classifies(self._bundle)
+        name = self._backend.name if self._backend.name in PROVIDERS else "onnxruntime"
+        return Stepwise(self._bundle, Streams.open(self._bundle, backend=name), title(name))
+
+    def stream(
+        self,
+        source: File | Source,
+        window: str | Window | None = "500ms",
+        *,
+        hop: str | None = None,
+        form: str | None = None,
+        speed: float | None = None,
+        options: StreamOptions | None = None,
+    ) -> PredictionStream:
+        """Classify events as they come, as `tcja-deploy stream` does.
+
+        If the bundle has stepwise models and no engine runs, each frame is run when it comes. Notes, such as that the
+        events are unlike those of the export, are warnings of the logger "tcja_runtime".
+
+        Args:
+            source: a recording or a FIFO by its path, "-", "tcp://127.0.0.1:PORT" or "udp://127.0.0.1:PORT"
+                (`tcja_runtime.events.sources`); or a source that is open. It is closed with the iterator.
+            window: the length of the windows, such as "500ms" or "50000events"; None takes the source as one window.
+            hop: the distance between the begins of two windows; None for windows that do not overlap.
+            form: the format of the events, a key of `tcja_runtime.events.FORMATS`; None finds it. UDP needs it.
+            speed: the speed of a recording: 1 is as it was recorded, math.inf is as fast as possible.
+            options: the other options of a stream; None for the defaults. Its `window`, `backend` and `trust_engine`
+                are not used.
+
+        Returns:
+            An iterator of the prediction for each window. If the source is a socket, it listens already.
+
+        Raises:
+            BadInput: there is no such source, or the options do not fit it or the network.
+        """
+        cut = _window(window, hop)
+        how = dataclasses.replace(options or StreamOptions(), window=cut)
+        if isinstance(source, (str, os.PathLike)):
+            given = open_source(os.fspath(source), form=form, speed=speed)
+        else:
+            given = source
+            for name, value in (("form", form), ("speed", speed)):
+                if value is not None:
+                    raise BadInput(f"`{name}` is for a source that is given by its path or address; leave it out")
+        try:
+            return PredictionStream(Stream.open(self._bundle, given, how, logger.warning, self._backend))
+        except BaseException:
+            given.close()
+            raise
+
+    def close(self) -> None:
+        """Free the memory of the network. It cannot be called after that."""
+        self._session.close()
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        return str(self.info)
+
+    def __repr__(self) -> str:
+        return f"<Network {self.info.network} of {self.info.bundle}, in {self.info.backend}>"
+
+    def _run(self, taken: Floats) -> npt.NDArray[Any]:
+        return self._session.run({self._manifest.input.name: taken})[self._manifest.output]
+
+    def _data(
+        self,
+        source: File | Recording | Sequence[File | Recording],
+        window: str | Window | None,
+        options: DataOptions | None,
+    ) -> list[Data]:
+        """Open data sets of recordings or files."""
+        given, how, manifest = options or DataOptions(), _window(window, None), self._manifest
+        taken = dataclasses.replace(given, window=how or given.window, labels=given.labels or manifest.labels)
+        sources = source if isinstance(source, (list, tuple)) else [source]
+        if not sources:
+            raise BadInput("`source` is empty; give a recording, a file or a folder")
+        return [self._opened(each, taken) for each in sources]
+
+    def _opened(self, source: Any, options: DataOptions) -> Data:
+        manifest = self._manifest
+        if hasattr(source, "chunks"):
+            return dataset.of_recording(source, manifest.input, manifest.classes, options)
+        return dataset.load(argument("source", source, Path), manifest.input, manifest.classes, options)
+
+
+def _window(window: str | Window | None, hop: str | None) -> Window | None:
+    """Returns the windows that arguments name."""
+    given: str | Window | None = argument("window", window, str | Window | None)
+    if isinstance(given, str):
+        return Window.parse(given, hop)
+    if hop is not None:
+        raise BadInput("`hop` needs `window` as text, such as `window` 500ms and `hop` 100ms")
+    return given
