@@ -2,41 +2,36 @@
 
     import tcja_deploy
 
-    request = tcja_deploy.ExportRequest(checkpoint=Path("model.pth"), out=Path("model.bundle"))
-    manifest, report = tcja_deploy.export(request)
-    verified = tcja_deploy.verify(Path("model.bundle"))
+    result = tcja_deploy.export("model.pth", data="test.npz", out="model.bundle")
+    print(result)
+    assert tcja_deploy.verify("model.bundle").met
 
 `__all__` is the public interface; everything else may change. A name is imported when it is first used: a board without
-torch and onnx can use all names but `export` and `ExportRequest`, and the command line reports an import that fails.
+torch and onnx can use all names but `export`, and the command line reports an import that fails.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tcja_deploy.bench.benchmark import BenchOptions, bench
-    from tcja_deploy.build import build
-    from tcja_deploy.export.pipeline import export
-    from tcja_deploy.export.request import ExportRequest
-    from tcja_deploy.verify import VerifyOptions, verify
-    from tcja_runtime.data.camera import CameraView
+    from tcja_deploy.api.bundles import bench, build, verify
+    from tcja_deploy.api.export import export
+    from tcja_deploy.api.results import BenchResult, BuildResult, ExportResult, VerifyResult
     from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
-    from tcja_runtime.tensorrt.build import Batch, BuildOptions
 
 __all__ = [
     "BadInput",
-    "Batch",
-    "BenchOptions",
-    "BuildOptions",
-    "CameraView",
-    "ExportRequest",
+    "BenchResult",
+    "BuildResult",
+    "ExportResult",
     "ParityNotMet",
     "TcjaError",
     "Unavailable",
-    "VerifyOptions",
+    "VerifyResult",
     "bench",
     "build",
     "export",
@@ -44,13 +39,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "tcja_deploy.bench.benchmark": ("BenchOptions", "bench"),
-    "tcja_deploy.build": ("build",),
-    "tcja_deploy.export.pipeline": ("ExportRequest", "export"),
-    "tcja_deploy.verify": ("VerifyOptions", "verify"),
-    "tcja_runtime.data.camera": ("CameraView",),
+    "tcja_deploy.api.bundles": ("bench", "build", "verify"),
+    "tcja_deploy.api.export": ("export",),
+    "tcja_deploy.api.results": ("BenchResult", "BuildResult", "ExportResult", "VerifyResult"),
     "tcja_runtime.errors": ("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
-    "tcja_runtime.tensorrt.build": ("Batch", "BuildOptions"),
 }
 
 
@@ -63,12 +55,23 @@ def __getattr__(name: str) -> Any:
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    importlib.import_module(home)
-    # An import of the module tcja_deploy.build sets the name `build` here to that module, so the function follows it.
-    for loaded in _HOMES.keys() & sys.modules.keys():
-        globals().update({name: getattr(sys.modules[loaded], name) for name in _HOMES[loaded]})
-    return globals()[name]
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(types.ModuleType):
+    """This package, in which the names of functions stay those of functions.
+
+    The work of `build` is in the module `tcja_deploy.build`, and an import of a module sets its name in the package.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in __all__ or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

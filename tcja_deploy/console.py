@@ -65,12 +65,14 @@ class Progress:
     Attributes:
         worded: as given.
         left_out: the steps that only inform and have failed, a sentence each.
+        notes: the notes, as they were given.
     """
 
     def __init__(self, console: Console, worded: Callable[[str], str] = str) -> None:
         self._console = console
         self.worded = worded
         self.left_out: list[str] = []
+        self.notes: list[str] = []
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -133,6 +135,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
+        self.notes.append(text)
         self._console.print(Text(one_line(self.worded(text))), soft_wrap=True)
 
     @contextlib.contextmanager

@@ -30,6 +30,7 @@ from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data, load, remarks
 from tcja_runtime.data.recordings import DataOptions
+from tcja_runtime.data.windows import GivenWindows
 from tcja_runtime.errors import BadInput, Unavailable, check_choice
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence import golden
@@ -46,7 +47,7 @@ class VerifyOptions:
     """The options of a verification. With any options, the network is compared with the golden vectors.
 
     Attributes:
-        data: a file or folder of windows to classify, free-running (`tcja_runtime.data.dataset.load`). The trained
+        data: windows to classify, free-running, or their path (`tcja_runtime.data.dataset.load`). The trained
             network's predictions for them are known only if they are the data of the export, or its first windows. None
             classifies the golden windows.
         samples: the largest number of windows to take from the data, from the first on; None takes all.
@@ -63,7 +64,7 @@ class VerifyOptions:
         reading: what the user says about recordings that do not say it themselves.
     """
 
-    data: Path | None = None
+    data: Path | GivenWindows | None = None
     samples: int | None = None
     bisect: bool = False
     backend: str = AUTO
@@ -76,6 +77,7 @@ class VerifyOptions:
     def __post_init__(self) -> None:
         check_arguments(self)
         check_size("samples", self.samples, 1)
+        check_choice("backend", self.backend, (AUTO, *BACKENDS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,7 +296,6 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
     Raises:
         Unavailable: this machine can run neither ONNX Runtime nor an engine of the bundle.
     """
-    check_choice("backend", options.backend, (AUTO, *BACKENDS))
     names: list[str] = []
     found = engines(opened, trust_engine=options.trust_engine)
     if options.backend != AUTO:
@@ -364,17 +365,18 @@ def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
     Raises:
         BadInput: the data cannot be used, or an option for data is given without data.
     """
-    path, samples = options.data, options.samples
+    given, samples = options.data, options.samples
     how = DataOptions(
         camera_view=options.camera_view, labels=options.labels or manifest.labels, reading=options.reading
     )
-    if path is None:
+    if given is None:
         if samples is not None:
             raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")
         for name in [*how.for_recordings, *(["labels"] if options.labels else [])]:
             raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
         return None
     if not manifest.classes:
-        raise BadInput(f"`data` {path}: the network does not classify, so there is nothing to count; leave it out")
-    windows = load(path, manifest.input, manifest.classes, how)
+        named = "`data`" if isinstance(given, GivenWindows) else f"`data` {given}"
+        raise BadInput(f"{named}: the network does not classify, so there is nothing to count; leave it out")
+    windows = load(given, manifest.input, manifest.classes, how)
     return windows if samples is None else windows.first(samples)

@@ -26,6 +26,7 @@ option, which are not counted."""
 ALIASES = {"tcja_deploy.build"}
 """Modules that import one of ours under another name, as its own name is that of a function there."""
 TESTED_THROUGH = {
+    "deploy/api/test_export": "api.bundles api.options api.results",
     "deploy/bench/test_benchmark": "bench.memory bench.results bench.timing cli.bench texts.bench",
     "deploy/cli/test_app": (
         "console formatting packages cli.options cli.build cli.run texts.build texts.options texts.parity"

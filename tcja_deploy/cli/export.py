@@ -182,10 +182,10 @@ def export(
 ) -> int:
     """Turn a checkpoint into a verified bundle: ONNX models, an engine, and proof that they fire the same spikes."""
     with needs("export"):
-        from tcja_deploy.export.request import ExportRequest
+        from tcja_deploy.export.request import ExportRequest, default_bundle
     request = ExportRequest(
         checkpoint=checkpoint,
-        out=out_ or Path(checkpoint.stem + ".bundle"),
+        out=out_ or default_bundle(checkpoint),
         weights=weights,
         network=network,
         model=model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from torch import nn
 
@@ -111,7 +112,7 @@ def _own(request: ExportRequest, given: nn.Module | str, checkpoint: Checkpoint 
     shape = request.shape or dataset.shape_of(request.data)
     contract = _framed(InputContract.of(shape), request)
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)
-    if request.data:
+    if request.data is not None:
         windows = dataset.load(request.data, contract, None, DataOptions(reading=request.reading))
     inputs = next(windows.batches(RANDOM_WINDOWS))
     same: list[str] = []
@@ -141,7 +142,7 @@ def _framed(contract: InputContract, request: ExportRequest) -> InputContract:
         contract = contract.cut_by(request.split)
     if request.camera_view == WHOLE:
         return contract
-    title = "the network's camera" if request.data is None else str(request.data)
+    title = str(request.data) if isinstance(request.data, Path) else "the network's camera"
     return seen_through(contract, request.camera_view, dataset.camera_of(request.data, request.reading), title)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED, NOTHING
-from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, PRECISIONS, RANDOM, TIME_FORMS
+from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, LAYOUTS, PRECISIONS, RANDOM, TIME_FORMS, Target
 from tcja_runtime.data.camera import WHOLE, CameraView
+from tcja_runtime.data.windows import GivenWindows
 from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.files.staging import check_new_page
@@ -53,7 +55,7 @@ class ExportRequest:
             `tcja_runtime.choices.LABEL_RULES`; it is stored in the bundle. None chooses.
         streaming: whether to write the network in two parts as well, so that it can run stepwise
             (`tcja_exporters.graph.stepwise`).
-        data: the path of the windows to compare on (`tcja_runtime.data.dataset.load`); None takes random windows.
+        data: the windows to compare on, or their path (`tcja_runtime.data.dataset.load`); None takes random windows.
         reading: what the user says about recordings that do not say it themselves.
         samples: the number of windows to compare on, from the first window of the data; None takes all.
         judge: the number of windows to judge spike by spike, from the first; None judges as many as take minutes.
@@ -61,6 +63,9 @@ class ExportRequest:
             many real windows as take little time (`tcja_runtime.evidence.anytime`).
         report: the path of a second copy of the report, which must not exist. It is written even if parity is not met.
         trust_checkpoint: whether to load a checkpoint that can run code.
+
+    Raises:
+        BadInput: an option has another type, is out of range, or is a word that cannot be chosen.
     """
 
     checkpoint: Path | None = None
@@ -83,7 +88,7 @@ class ExportRequest:
     camera_view: CameraView = WHOLE
     labels: str | None = None
     streaming: bool = False
-    data: Path | None = None
+    data: Path | GivenWindows | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
     samples: int | None = None
     judge: int | None = None
@@ -95,31 +100,42 @@ class ExportRequest:
         check_arguments(self)
         check_size("samples", self.samples, 1)
         check_size("judge", self.judge, 1)
+        words: dict[str, tuple[str | None, Sequence[str]]] = {
+            "layout": (self.layout, LAYOUTS),
+            "target": (self.target, [each.value for each in Target]),
+            "precision": (self.precision, PRECISIONS),
+            "calibration": (self.calibration, CALIBRATIONS),
+            "time_form": (self.time_form, (AUTO, *TIME_FORMS)),
+            "labels": (self.labels, LABEL_RULES),
+        }
+        for name, (word, choices) in words.items():
+            if word is not None:
+                check_choice(name, word, choices)
+
+
+def default_bundle(network: Path | nn.Module) -> Path:
+    """The path of the bundle if the user names none: in this folder, with the name of the checkpoint or the class."""
+    name = network.stem if isinstance(network, Path) else type(network).__name__
+    return Path(f"{name}.bundle")
 
 
 def check_options(request: ExportRequest) -> None:
-    """Check the options that can be checked without the network and the data.
+    """Check that the options fit together, as far as this can be checked without the network and the data.
 
     Raises:
-        BadInput: a value is none of its choices, options contradict each other, or the report cannot be written.
+        BadInput: options contradict each other, or the report cannot be written.
     """
-    check_choice("precision", request.precision, PRECISIONS)
-    if request.time_form is not None:
-        check_choice("time_form", request.time_form, (AUTO, *TIME_FORMS))
-    if request.labels is not None:
-        check_choice("labels", request.labels, LABEL_RULES)
     if NOTHING in request.keep and len(set(request.keep)) > 1:
         others = ", ".join(name for name in request.keep if name != NOTHING)
         raise BadInput(f"`keep` {NOTHING} keeps no layer, and `keep` {others} does; leave one of them out")
     if request.keep != ExportRequest.keep and request.precision == "fp32":
         raise BadInput("`keep` says what stays in float32 in a lower precision; give `precision` too, or leave it out")
-    check_choice("calibration", request.calibration, CALIBRATIONS)
-    if request.calibration == RANDOM and (request.precision != "int8" or request.data):
+    if request.calibration == RANDOM and (request.precision != "int8" or request.data is not None):
         raise BadInput(
             f"`calibration` {RANDOM} measures the scales of `precision` int8 without `data`; give that precision and "
             "no data, or leave it out"
         )
-    if request.precision == "int8" and request.calibration != RANDOM and not request.data:
+    if request.precision == "int8" and request.calibration != RANDOM and request.data is None:
         raise BadInput(
             "`precision` int8 measures its scales on windows, which should be real: give `data`; or accept scales of "
             f"random windows, which are wrong for others, with `calibration` {RANDOM}"

@@ -1,6 +1,7 @@
-"""Data sets in files. Windows are read when they are needed, so memory does not grow with the number of windows.
+"""Data sets. Windows in files are read when they are needed, so memory does not grow with the number of windows.
 
 Files of windows (`tcja_runtime.files.npz`) and recordings of events (`tcja_runtime.data.recordings`) may be mixed.
+Windows that a program gives (`tcja_runtime.data.windows.GivenWindows`) are checked and scaled as those of files are.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from tcja_runtime.counting import counted, listed
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.camera import replaced_view
 from tcja_runtime.data.contract import Floats, InputContract, Labels
 from tcja_runtime.data.recordings import DataOptions, Reading, RecordedWindows
+from tcja_runtime.data.windows import GivenWindows, check_array, checked, checked_labels, unusual
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import ReadOptions, Recording, recording
 from tcja_runtime.events.formats.arrays import numpy_files
@@ -63,7 +64,7 @@ class Part(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class _ArrayWindows:
-    """The windows in an array of an .npz.
+    """The windows in an array, of an .npz or given by a program.
 
     Attributes:
         array: the array.
@@ -73,7 +74,7 @@ class _ArrayWindows:
         single: whether the array is one window without a batch axis, as SpikingJelly saves frames.
     """
 
-    array: Array
+    array: Array | GivenWindows
     contract: InputContract
     labels: Labels | None
     checks: tuple[object, ...]
@@ -93,12 +94,12 @@ class _ArrayWindows:
         """The windows from number `start` on (`Part.windows`)."""
         rows = iter([self.array.whole()[None]]) if self.single else self.array.rows(size, start)
         for each in rows:
-            yield _checked(each, self.contract, self.file)
+            yield checked(each, self.contract, self.file)
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The windows of a data set in files.
+    """The windows of a data set.
 
     Attributes:
         parts: the files and segments, in their order.
@@ -159,9 +160,12 @@ class Data:
 
 
 def load(
-    path: Path, contract: InputContract, classes: Sequence[str] | None, options: DataOptions | None = None
+    data: Path | GivenWindows,
+    contract: InputContract,
+    classes: Sequence[str] | None,
+    options: DataOptions | None = None,
 ) -> Data:
-    """Open a data set.
+    """Open a data set: a file, a folder, or windows that a program gives.
 
     A data file is one of these:
 
@@ -170,12 +174,12 @@ def load(
     * an .npz with `frames` [T, P, H, W] of one window, as SpikingJelly saves it;
     * a recording of events, with or without a label file beside it (`tcja_runtime.data.recordings`).
 
-    If `path` is a folder, all data files in it and in all folders below it are used, in the order of their paths. If
+    If `data` is a folder, all data files in it and in all folders below it are used, in the order of their paths. If
     the folders in it have the names or numbers of classes, their files get these classes as labels
     (`tcja_runtime.data.class_folders`).
 
     Args:
-        path: the file or folder.
+        data: the path of the file or folder, or the windows.
         contract: the input contract of the network.
         classes: the names of the network's classes; None if they are not known yet.
         options: how the files are read; None for the defaults.
@@ -185,7 +189,9 @@ def load(
             outside the classes; or only some of the files have labels.
     """
     options = options or DataOptions()
-    found = class_folders.data_files(path)
+    if isinstance(data, GivenWindows):
+        return _given(data, contract, classes, options)
+    path, found = data, class_folders.data_files(data)
     files = found.files
     parts = [part for file in files for part in _open_parts(file, contract, classes, options)]
     replaced = replaced_view(contract, options.camera_view)
@@ -209,6 +215,16 @@ def load(
             filter(None, (replaced, found.remark, named.remark, _number_remark(path, parts, classes, options)))
         ),
     )
+
+
+def _given(given: GivenWindows, contract: InputContract, classes: Sequence[str] | None, options: DataOptions) -> Data:
+    """Windows that a program gives as a data set, whose digest is that of an .npz with the same arrays."""
+    _refuse_options(given.file, options)
+    check_array(given, contract, single=False)
+    labels = None if given.labels is None else checked_labels(given.labels, given.shape[0], classes, given.file)
+    part = _ArrayWindows(given, contract, labels, given.checks, single=False)
+    source = "given from Python" + unusual(next(part.windows(_LOOKED_AT)), contract)
+    return Data(parts=(part,), labels=labels, source=source, stamp="", count=part.count)
 
 
 def of_recording(
@@ -255,15 +271,19 @@ def remarks(data: Iterable[Data]) -> list[str]:
     return found
 
 
-def shape_of(path: Path | None) -> tuple[int, ...]:
-    """The shape of a window in a data file, or in the first data file of a folder: (T, P, H, W) or (C, H, W).
+def shape_of(data: Path | GivenWindows | None) -> tuple[int, ...]:
+    """The shape of a window in data, of a folder in its first data file: (T, P, H, W) or (C, H, W).
 
     Raises:
-        BadInput: the path is None, there is no data file, or the file is a recording or has no array of windows.
+        BadInput: the data is None, there is no data file, or the file is a recording or has no array of windows.
     """
-    if path is None:
+    if data is None:
         raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
-    file = class_folders.data_files(path).files[0]
+    if isinstance(data, GivenWindows):
+        if len(data.shape) not in (4, 5):
+            raise BadInput(f"{data.file} has shape {data.shape}, it must be [N, T, P, H, W] or images [N, C, H, W]")
+        return data.shape[1:]
+    file = class_folders.data_files(data).files[0]
     kind = kinds.other_kind(file)
     if kind is not None:
         raise BadInput(f"{file} is {kind}, not data; give recordings of events, or an .npz of 'frames' or 'images'")
@@ -281,17 +301,17 @@ def shape_of(path: Path | None) -> tuple[int, ...]:
     raise BadInput(f"{file} has neither 'frames' nor 'images' (it has: {_names(found)})")
 
 
-def camera_of(path: Path | None, reading: ReadOptions | None = None) -> tuple[int, int] | None:
+def camera_of(data: Path | GivenWindows | None, reading: ReadOptions | None = None) -> tuple[int, int] | None:
     """The rows and columns of the camera of a recording, or of the first data file of a folder.
 
-    It is None if the path is None, if the file has windows, or if the recording does not store the size of its camera.
+    It is None without data, if the data has windows, or if the recording does not store the size of its camera.
 
     Raises:
         BadInput: there is no data file, or the recording cannot be read.
     """
-    if path is None:
+    if not isinstance(data, Path):
         return None
-    file = class_folders.data_files(path).files[0]
+    file = class_folders.data_files(data).files[0]
     return None if _archived(file) else recording(file, options=reading or ReadOptions()).sensor
 
 
@@ -306,19 +326,24 @@ def _open_parts(
     found = npz.arrays(file) if _archived(file) or not of_events else None
     if found is None or (of_events and contract.name not in found and numpy_files.holds_events(found, file)):
         return recordings.parts_of(recording(file, options=options.reading), contract, classes, options)
-    for name in options.for_recordings:
-        raise BadInput(f"{file} has windows already; `{name}` is for recordings only, so leave it out")
+    _refuse_options(file, options)
     if contract.name not in found:
         has = _names(found)
         raise BadInput(f"{file} has no array '{contract.name}' (it has: {has}); the network takes {contract.wanted}")
     array = found[contract.name]
     single = contract.name == "frames" and array.shape == contract.shape
-    _check_array(array, contract, single)
+    check_array(array, contract, single)
     checks, labels = [array.check], None
     if "labels" in found and not single:
         checks.append(found["labels"].check)
-        labels = _checked_labels(found["labels"].whole(), array.shape[0], classes, file)
+        labels = checked_labels(found["labels"].whole(), array.shape[0], classes, file)
     return [_ArrayWindows(array, contract, labels, tuple(checks), single)]
+
+
+def _refuse_options(file: Path, options: DataOptions) -> None:
+    """Refuse options for recordings, where windows are given."""
+    for name in options.for_recordings:
+        raise BadInput(f"{file} has windows already; `{name}` is for recordings only, so leave it out")
 
 
 def _kind_of_recording(file: Path) -> str | None:
@@ -341,60 +366,9 @@ def _source(path: Path, files: Sequence[Path], parts: Sequence[Part], contract: 
     if not archived:
         return name
     looked_at = Data(archived, None, name, "", sum(part.count for part in archived))
-    return name + _remark(next(looked_at.batches(_LOOKED_AT)), contract)
+    return name + unusual(next(looked_at.batches(_LOOKED_AT)), contract)
 
 
 def _names(found: Mapping[str, Array]) -> str:
     """The names of some arrays, for messages."""
     return ", ".join(found) or "nothing"
-
-
-def _check_array(array: Array, contract: InputContract, single: bool) -> None:
-    """Check the shape and the type of an array of windows."""
-    wanted = ", ".join(map(str, contract.shape))
-    if not single and (array.shape[1:] != contract.shape or not array.shape):
-        raise BadInput(
-            f"{array.file}: '{contract.name}' has shape {array.shape}, the network takes [N, {wanted}] "
-            f"({contract.axes})"
-        )
-    if array.shape[0] == 0:
-        raise BadInput(f"{array.file}: '{contract.name}' is empty")
-    if array.dtype.kind not in "biuf":
-        raise BadInput(f"{array.file}: '{contract.name}' has type {array.dtype}, it must have numbers")
-
-
-def _checked(rows: npt.NDArray[Any], contract: InputContract, file: Path) -> Floats:
-    """The windows of an array as the network takes them: float32, scaled, and finite."""
-    inputs = contract.scaled(rows)
-    if not np.isfinite(inputs).all():
-        raise BadInput(f"{file}: '{contract.name}' has values that are NaN, infinite or too large for float32")
-    return inputs
-
-
-def _remark(inputs: Floats, contract: InputContract) -> str:
-    """A remark on values that are unusual for the contract; empty if no value is unusual."""
-    least, most = float(inputs.min()), float(inputs.max()) + 0.0  # never -0
-    usual = {
-        "counts": "counts are not negative",
-        "unit": "intensities are in [0, 1]",
-        "spikes": "spikes are 0 or 1",
-    }[contract.scaling]
-    if least >= 0 and (contract.scaling == "counts" or most <= 1):
-        return ""
-    return f", values from {least:g} to {most:g} although {usual}"
-
-
-def _checked_labels(labels: npt.NDArray[Any], n: int, classes: Sequence[str] | None, path: Path) -> Labels:
-    """The labels of n windows as int64, checked against the classes of the network."""
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        raise BadInput(f"{path}: 'labels' must be {n} integers, it is {labels.dtype} of shape {labels.shape}")
-    if classes is None:
-        return labels.astype(np.int64)
-    if not classes:
-        raise BadInput(f"{path} has 'labels', but the network does not classify")
-    if labels.min() < 0 or labels.max() >= len(classes):
-        outside = labels[(labels < 0) | (labels >= len(classes))][0]
-        raise BadInput(
-            f"{path}: label {outside} is outside the network's {counted(len(classes), 'class')} (0..{len(classes) - 1})"
-        )
-    return labels.astype(np.int64)

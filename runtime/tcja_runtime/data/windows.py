@@ -1,14 +1,22 @@
-"""Windows in memory with their labels, and random windows for an export without data."""
+"""Windows in memory with their labels: given by a program, or random for an export without data."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Protocol
+import functools
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract, Labels
+from tcja_runtime.errors import BadInput
+from tcja_runtime.files.npz import Array
 
 
 class Windows(Protocol):
@@ -73,6 +81,111 @@ class InMemoryWindows:
         """The first n windows; all of them if there are fewer."""
         labels = None if self.labels is None else self.labels[:n]
         return dataclasses.replace(self, inputs=self.inputs[:n], labels=labels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class GivenWindows:
+    """Windows that a program gives as arrays, before the network that takes them is known.
+
+    Attributes:
+        batches: the windows, [n, ...] each. All have the same type and, but for n, the same shape.
+        labels: the class indices, [N]; None if they are not known.
+        file: the name of the windows for messages, where an .npz has its path.
+    """
+
+    batches: tuple[npt.NDArray[Any], ...]
+    labels: npt.NDArray[Any] | None
+    file: Path = Path("`data`")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of all windows, [N, ...]."""
+        return (sum(map(len, self.batches)), *self.batches[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values."""
+        return self.batches[0].dtype
+
+    @functools.cached_property
+    def checks(self) -> tuple[tuple[int, int], ...]:
+        """The size in bytes and the CRC-32 of the windows, and of the labels, in an .npz that numpy writes."""
+        labels = () if self.labels is None else (_check((self.labels,), self.labels.shape),)
+        return (_check(self.batches, self.shape), *labels)
+
+    def whole(self) -> npt.NDArray[Any]:
+        """Returns all windows."""
+        return np.concatenate(self.batches)
+
+    def rows(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
+        """Yields the windows from number `start` on, [n, ...] with at most `size` windows at a time."""
+        for batch in self.batches:
+            yield from (batch[at : at + size] for at in range(start, len(batch), size))
+            start = max(0, start - len(batch))
+
+
+def _check(batches: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...]) -> tuple[int, int]:
+    """The size in bytes and the CRC-32 of the .npy that numpy writes for the batches of an array."""
+    head = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(batches[0].dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, described)
+    size, check = len(head.getvalue()), zlib.crc32(head.getvalue())
+    for batch in batches:
+        size, check = size + batch.nbytes, zlib.crc32(np.ascontiguousarray(batch).data, check)
+    return size, check
+
+
+def check_array(array: Array | GivenWindows, contract: InputContract, single: bool) -> None:
+    """Check the shape and the type of an array of windows."""
+    wanted = ", ".join(map(str, contract.shape))
+    if not single and (array.shape[1:] != contract.shape or not array.shape):
+        swapped = array.shape[:1] + array.shape[2:] == contract.shape
+        hint = "; its axes look like T, N, ...: swap the first two" * swapped
+        raise BadInput(
+            f"{array.file}: '{contract.name}' has shape {array.shape}, the network takes [N, {wanted}] "
+            f"({contract.axes}){hint}"
+        )
+    if array.shape[0] == 0:
+        raise BadInput(f"{array.file}: '{contract.name}' is empty")
+    if array.dtype.kind not in "biuf":
+        raise BadInput(f"{array.file}: '{contract.name}' has type {array.dtype}, it must have numbers")
+
+
+def checked(rows: npt.NDArray[Any], contract: InputContract, file: Path) -> Floats:
+    """The windows of an array as the network takes them: float32, scaled, and finite."""
+    inputs = contract.scaled(rows)
+    if not np.isfinite(inputs).all():
+        raise BadInput(f"{file}: '{contract.name}' has values that are NaN, infinite or too large for float32")
+    return inputs
+
+
+def unusual(inputs: Floats, contract: InputContract) -> str:
+    """A remark on values that are unusual for the contract; empty if no value is unusual."""
+    least, most = float(inputs.min()), float(inputs.max()) + 0.0  # never -0
+    usual = {
+        "counts": "counts are not negative",
+        "unit": "intensities are in [0, 1]",
+        "spikes": "spikes are 0 or 1",
+    }[contract.scaling]
+    if least >= 0 and (contract.scaling == "counts" or most <= 1):
+        return ""
+    return f", values from {least:g} to {most:g} although {usual}"
+
+
+def checked_labels(labels: npt.NDArray[Any], n: int, classes: Sequence[str] | None, path: Path) -> Labels:
+    """The labels of n windows as int64, checked against the classes of the network."""
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise BadInput(f"{path}: 'labels' must be {n} integers, it is {labels.dtype} of shape {labels.shape}")
+    if classes is None:
+        return labels.astype(np.int64)
+    if not classes:
+        raise BadInput(f"{path} has 'labels', but the network does not classify")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        outside = labels[(labels < 0) | (labels >= len(classes))][0]
+        raise BadInput(
+            f"{path}: label {outside} is outside the network's {counted(len(classes), 'class')} (0..{len(classes) - 1})"
+        )
+    return labels.astype(np.int64)
 
 
 def random_windows(contract: InputContract, n: int, seed: int = 0) -> InMemoryWindows:

@@ -1,0 +1,98 @@
+"""`tcja_deploy.export`: a trained network becomes a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tcja_deploy.api.data import windows_of
+from tcja_deploy.api.options import made, shown_progress, takes
+from tcja_deploy.api.results import ExportResult
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import ExportRequest, default_bundle
+from tcja_exporters.user_models.wrappers import network_inside
+from tcja_runtime.errors import BadInput
+from tcja_runtime.records import argument
+
+_OWN = ("checkpoint", "data", "out")
+"""The fields of the request that are arguments of `export`."""
+
+
+@takes(ExportRequest, *_OWN)
+def export(
+    trained: str | os.PathLike[str] | nn.Module,
+    /,
+    *,
+    data: Any = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> ExportResult:
+    """Export a trained network and prove that the exported one fires the same spikes.
+
+    Args:
+        trained: the path of a checkpoint, or a module that has its trained weights.
+        data: the windows to compare on: a path; `(frames, labels)` or frames [N, T, P, H, W], or images [N, C, H, W],
+            as arrays or tensors; an iterable of such batches, such as a `DataLoader`; or a `Dataset` of windows. What
+            is not a path is read into memory, 4 GiB at most. None takes random windows, which give no accuracy.
+        out: the path of the bundle, which must not exist. None: in the current folder, with the name of the checkpoint
+            or of the module's class.
+        progress: whether progress is shown on stderr.
+        options: the options of the command `tcja-deploy export`, by name:
+
+            * the network: `weights`, `model` (a module, or ``pkg.mod:factory``, that gets the weights of the
+              checkpoint), `shape` and `layout` of what a module takes, `network` and `settings` of one of the registry,
+              `per_step`, `classes`, `trust_checkpoint`;
+            * the data: `samples`, `judge`, `anytime`, `labels`, `split`, `crop`, `resize`, `time_unit`, `columns`,
+              `topic`;
+            * the models: `precision`, `keep`, `calibration`, `time_form`, `streaming`, `target`, `batch`;
+            * `report`: the path of a second copy of the report.
+
+            `tcja_deploy.export.request.ExportRequest` describes them. `batch` is one number, three, or MIN:OPT:MAX.
+
+    Returns:
+        The bundle and the comparison. `print` shows what the command prints.
+
+    Raises:
+        BadInput: the network, the data or an option cannot be used, or TensorRT cannot build the model.
+        Unavailable: this machine lacks a package, a device or memory that the export needs.
+        ParityNotMet: the exported network does not agree with the trained one; no bundle is written. The attribute
+            `figures` of the error has the figures of the comparison.
+    """
+    shown = shown_progress(progress)
+    if isinstance(trained, nn.Module):
+        if "model" in options:
+            raise BadInput("`model` goes with a checkpoint, and a module is given in place of one; leave `model` out")
+        source: dict[str, Any] = {"checkpoint": None, "model": trained}
+        bundle = default_bundle(network_inside(trained))
+    else:
+        source = {"checkpoint": _path(trained)}
+        bundle = default_bundle(source["checkpoint"])
+    request = made(ExportRequest, "export", options, **source, data=None, out=bundle if out is None else out)
+    windows = windows_of(
+        data,
+        shown,
+        samples=request.samples,
+        layout=request.layout,
+        time_steps=request.shape[0] if request.shape and len(request.shape) == 4 else None,
+    )
+    manifest, report = pipeline.export(dataclasses.replace(request, data=windows), shown)
+    return ExportResult(bundle=request.out, manifest=manifest, parity=report, notes=tuple(shown.notes))
+
+
+def _path(trained: Any) -> Path:
+    """Return the path of the checkpoint.
+
+    Raises:
+        BadInput: it is no path.
+    """
+    if isinstance(trained, (str, os.PathLike)):
+        return argument("trained", trained, Path)
+    is_class = isinstance(trained, type)
+    found = f"the class {trained.__name__}" if is_class else f"a value of type {type(trained).__name__}"
+    call = f"; call it: {trained.__name__}()" if is_class else ""
+    raise BadInput(f"export takes the path of a checkpoint, or a module of torch, not {found}{call}")

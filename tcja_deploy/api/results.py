@@ -1,0 +1,267 @@
+"""The results of the functions for Python.
+
+`print(result)` shows what the command prints, `repr(result)` is one short line, and a notebook shows a small table.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from tcja_deploy.bench.results import Benchmark, Case
+from tcja_deploy.console import plain
+from tcja_deploy.formatting import part, si, windows
+from tcja_deploy.parity import wording
+from tcja_deploy.parity.bisect import Culprit
+from tcja_deploy.parity.verdict import Report
+from tcja_deploy.report.html import tag
+from tcja_deploy.texts.bench import bench_text
+from tcja_deploy.texts.build import built_text
+from tcja_deploy.texts.export import exported_text
+from tcja_deploy.texts.verify import verified_text
+from tcja_deploy.verify import Verified
+from tcja_runtime.bundle.bundle import REPORT
+from tcja_runtime.bundle.engines import Engine
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.counting import counted, listed
+from tcja_runtime.files.text import one_line, shown
+
+_LONGEST = 100
+"""The most characters of a verdict in a `repr`."""
+
+
+class _Result(abc.ABC):
+    """A result that can be printed, and shown in a notebook."""
+
+    bundle: Path
+    notes: tuple[str, ...]
+
+    @property
+    @abc.abstractmethod
+    def verdict(self) -> str:
+        """The result in a sentence."""
+
+    @abc.abstractmethod
+    def _text(self) -> RenderableType:
+        """The text that the command prints."""
+
+    @abc.abstractmethod
+    def _facts(self) -> list[tuple[str, str]]:
+        """The names and values of the facts in the table."""
+
+    def __str__(self) -> str:
+        return plain(self._text())
+
+    def __repr__(self) -> str:
+        said = self.verdict if len(self.verdict) <= _LONGEST else f"{self.verdict[:_LONGEST]}..."
+        return one_line(f"<{type(self).__name__} {self.bundle}: {said}>")
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks. Texts are escaped, and nothing is loaded from elsewhere."""
+        facts = [*self._facts(), *(("note", line) for line in self.notes), ("bundle", str(self.bundle))]
+        rows = (tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in facts)
+        caption = tag("caption", tag("strong", self.verdict), style="text-align: left")
+        return shown(tag("table", caption, tag("tbody", *rows)))
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class ExportResult(_Result):
+    """The result of `tcja_deploy.export`: a bundle whose network is proven to be the trained one.
+
+    Attributes:
+        bundle: the path of the bundle.
+        manifest: the description of the network in the bundle, as manifest.json has it: its input, layers, classes,
+            precision, engines.
+        parity: the comparison of the exported network with the trained one, in each backend.
+        notes: remarks on the data and the options, a line each.
+    """
+
+    bundle: Path
+    manifest: Manifest
+    parity: Report
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The result of the comparison in a sentence."""
+        return wording.headline(self.parity)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the verdict does not prove, a sentence or two for each limit."""
+        return wording.cautions(self.parity)
+
+    @property
+    def report(self) -> Path:
+        """The path of the HTML report in the bundle."""
+        return self.bundle / REPORT
+
+    def _text(self) -> RenderableType:
+        return exported_text(self.bundle, self.manifest, self.parity)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        found = self.manifest
+        source = f" from {found.checkpoint['name']}" if found.checkpoint["name"] else ""
+        return [
+            ("network", f"{found.network}{source}, {found.precision}, T = {found.time_steps}"),
+            *_compared(self.parity),
+            ("engines", ", ".join(found.engines) or "none"),
+            ("report", str(self.report)),
+        ]
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class VerifyResult(_Result):
+    """The result of `tcja_deploy.verify`.
+
+    Attributes:
+        bundle: the path of the bundle.
+        found: the opened bundle, the comparison, and what `bisect` found (`tcja_deploy.verify.Verified`).
+        notes: remarks on the data and the options, a line each.
+    """
+
+    bundle: Path
+    found: Verified
+    notes: tuple[str, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether parity is met in every backend."""
+        return self.parity.met
+
+    @property
+    def manifest(self) -> Manifest:
+        """The description of the network in the bundle, as manifest.json has it."""
+        return self.found.bundle.manifest
+
+    @property
+    def parity(self) -> Report:
+        """The comparison with the trained network, in each backend."""
+        return self.found.report
+
+    @property
+    def culprit(self) -> Culprit | None:
+        """The first signal that is wrong; None if nothing is wrong, or without `bisect`."""
+        return self.found.culprit
+
+    @property
+    def verdict(self) -> str:
+        """The result of the comparison in a sentence."""
+        return wording.headline(self.parity)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the verdict does not prove, a sentence or two for each limit."""
+        return wording.cautions(self.parity)
+
+    def _text(self) -> RenderableType:
+        return verified_text(self.found)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        wrong = [("first wrong", f"{self.culprit.module}: {self.culprit.seen}")] if self.culprit else []
+        return [
+            ("network", f"{self.manifest.network}, {self.manifest.precision}"),
+            *_compared(self.parity),
+            *wrong,
+        ]
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class BuildResult(_Result):
+    """The result of `tcja_deploy.build`.
+
+    Attributes:
+        bundle: the path of the bundle.
+        engine: the engine in the bundle: its name, its file, and in `info` the content of its sidecar.
+        notes: remarks on other engines of the bundle, a line each.
+    """
+
+    bundle: Path
+    engine: Engine
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        return f"Engine {self.engine.name} is built."
+
+    def _text(self) -> RenderableType:
+        return built_text(self.engine)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        info = self.engine.info
+        return [
+            ("device", info.device),
+            ("precision", info.precision),
+            ("batch", ":".join(map(str, info.batch))),
+            ("size", f"{si(info.bytes)}B, {counted(info.layers, 'layer')}"),
+            ("file", str(self.engine.file)),
+        ]
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class BenchResult(_Result):
+    """The result of `tcja_deploy.bench`.
+
+    Attributes:
+        bundle: the path of the bundle.
+        measured: the measurements, and the conditions of the machine (`tcja_deploy.bench.results.Benchmark`).
+        notes: why engines of the bundle were not run, a line each.
+    """
+
+    bundle: Path
+    measured: Benchmark
+    notes: tuple[str, ...]
+
+    @property
+    def cases(self) -> list[Case]:
+        """The measurements of each backend with each batch size: latency in seconds, memory in bytes."""
+        return self.measured.cases
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence: the median latency of each case."""
+        return listed(f"{_latency(case)} in {case.title}, batch {case.batch}" for case in self.cases)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, in seconds, bytes, watts and joules, as `bench --json` prints them."""
+        return self.measured.to_dict()
+
+    def _text(self) -> RenderableType:
+        return bench_text(self.measured)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        found = self.measured
+        return [
+            ("network", f"{found.network}, {found.precision}"),
+            *((f"{case.title}, batch {case.batch}", _figures(case)) for case in self.cases),
+            ("processor", found.before.processor),
+        ]
+
+
+def _compared(report: Report) -> list[tuple[str, str]]:
+    """The rows on what was compared: the windows, and the flips and the accuracy in each backend."""
+    rows = [("judged", f"{windows(report.windows)} ({report.source})")]
+    for found in report.backends:
+        said = f"{counted(found.flips, 'flip')}, {found.unexplained:,} unexplained"
+        if found.statistics:
+            same = found.statistics
+            said += f"; same class in {part(same.same_class, same.paired, 'window')}" if same.paired else ""
+            right = same.accuracy
+            said += f"; right in {part(right.right, right.labelled, 'window')} with a label" if right.labelled else ""
+        rows.append((found.backend, said))
+    return rows
+
+
+def _latency(case: Case) -> str:
+    return f"{si(case.latency.p50)}s" if case.latency.p50 else "an unknown time (too few runs)"
+
+
+def _figures(case: Case) -> str:
+    """The latency and the throughput of a case."""
+    throughput = f", {si(case.throughput).rstrip()} windows/s" if case.throughput else ""
+    return f"{_latency(case)}{throughput}"

@@ -1,0 +1,214 @@
+"""The functions of Python: the same work as the commands, and results that print what the commands print."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import tcja_deploy
+from tcja_deploy.cli.options import flagged
+from tcja_deploy.export import models
+from tcja_runtime.bundle.bundle import PARITY, Bundle, write_manifest
+
+from ... import networks
+
+OWN = "network_of_python"
+SOURCE = f"""{networks.OWN_LIF}
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2, self.lif1, self.lif2 = nn.Linear(32, 16), nn.Linear(16, 3), LIF(), LIF()
+
+    def forward(self, x):
+        return self.lif2(self.fc2(self.lif1(self.fc1(x.flatten(2)))))
+
+def build():
+    return Net()
+"""
+SHAPE, CLASSES = (4, 2, 4, 4), ["x", "y", "<i>z"]
+FRAMES = np.random.default_rng(0).poisson(0.7, (9, *SHAPE)).astype(np.float32)
+LABELS = np.arange(9) % 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Iterator[Path]:
+    """A folder with a user's network, its weights and its data; the network can be imported."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / f"{OWN}.py").write_text(SOURCE)
+    np.savez(folder / "windows.npz", frames=FRAMES, labels=LABELS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        torch.save(module().state_dict(), folder / "weights.pth")
+        yield folder
+        del sys.modules[OWN]
+
+
+def module() -> nn.Module:
+    """The network with its weights."""
+    torch.manual_seed(0)
+    made: nn.Module = importlib.import_module(OWN).build()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn_like(parameter) / parameter[0].numel() ** 0.5 * 2)
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(folder) -> tcja_deploy.ExportResult:
+    """The module, with batches [T, N, ...] of a loader, in a folder whose name is markup."""
+    batches = DataLoader(TensorDataset(torch.from_numpy(FRAMES), torch.from_numpy(LABELS)), batch_size=5)
+    by_time = ((frames.transpose(0, 1), labels) for frames, labels in batches)
+    (folder / "<b>").mkdir()
+    out = folder / "<b>" / "a.bundle"
+    return tcja_deploy.export(module(), data=by_time, out=out, layout="TN", classes=CLASSES, target="onnx")
+
+
+@pytest.fixture(scope="module")
+def changed(exported, tmp_path_factory) -> Path:
+    """A copy of the bundle whose network is not the trained one, and which says it is."""
+    copy = Path(shutil.copytree(exported.bundle, tmp_path_factory.mktemp("changed") / "a.bundle"))
+    values = bytearray((copy / "weights.bin").read_bytes())
+    weights = np.frombuffer(values, np.float32)
+    weights[: len(weights) // 2] *= 1.5
+    (copy / "weights.bin").write_bytes(values)
+    write_manifest(copy, exported.manifest)
+    return copy
+
+
+def without_source(figures: Any) -> Any:
+    """The figures of a comparison without the names of the data."""
+    if isinstance(figures, dict):
+        return {key: without_source(each) for key, each in figures.items() if key != "source"}
+    return list(map(without_source, figures)) if isinstance(figures, list) else figures
+
+
+def printed(out: str) -> str:
+    """What a person sees of the output of a command: without the spaces that fill its tables up."""
+    return "\n".join(line.rstrip() for line in out.splitlines())
+
+
+def nodes(bundle: Path) -> list[tuple[object, ...]]:
+    graph = onnx.load(bundle / "model.onnx", load_external_data=False).graph
+    return [(node.op_type, *node.input, *node.output) for node in graph.node]
+
+
+def test_a_module_is_exported(exported, capfd):
+    assert exported.parity.met
+    assert exported.manifest == Bundle.open(exported.bundle).manifest
+    assert exported.manifest.classes == CLASSES
+    assert exported.parity.source == "given from Python"
+    assert (exported.parity.real, exported.parity.windows) == (True, 9)
+    assert exported.parity.backends[0].statistics.accuracy.labelled == 9
+    assert exported.report.is_file()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_command_gives_the_same_and_prints_it(exported, run, folder, tmp_path, monkeypatch):
+    """From the checkpoint and a file, in Python and by the command, with the models and figures of the module."""
+    monkeypatch.chdir(tmp_path)
+    options = {"model": f"{OWN}:build", "layout": "TN", "classes": CLASSES, "target": "onnx"}
+    result = tcja_deploy.export(str(folder / "weights.pth"), data=folder / "windows.npz", **options)
+    assert result.bundle == Path("weights.bundle")
+    assert (result.bundle / "weights.bin").read_bytes() == (exported.bundle / "weights.bin").read_bytes()
+    assert nodes(result.bundle) == nodes(exported.bundle)
+    mine, theirs = (json.loads((each.bundle / PARITY).read_text()) for each in (exported, result))
+    assert without_source(mine) == without_source(theirs)
+    shutil.rmtree("weights.bundle")
+    words = [
+        word for name, value in (options | {"classes": ",".join(CLASSES)}).items() for word in (f"--{name}", value)
+    ]
+    code, out, _ = run("export", folder / "weights.pth", "--data", folder / "windows.npz", *words)
+    assert code == 0
+    assert printed(out).splitlines() == flagged(str(result)).splitlines()
+
+
+def test_verify_is_the_command(exported, run):
+    found = tcja_deploy.verify(exported.bundle, data=(FRAMES, LABELS))
+    assert (found.met, found.culprit, found.manifest) == (True, None, exported.manifest)
+    assert found.parity.backends[0].statistics.compared == 9  # the digest of the data is that of the export
+    assert found.cautions == found.parity.to_dict()["cautions"]
+    assert printed(run("verify", exported.bundle)[1]) == str(tcja_deploy.verify(exported.bundle))
+
+
+def test_a_verification_that_fails_is_a_result(changed, run):
+    found = tcja_deploy.verify(changed, bisect=True)
+    assert not found.met
+    assert found.verdict.startswith("Parity not met: ")
+    assert found.culprit.module
+    assert printed(run("verify", changed, "--bisect")[1]) == str(found)
+    assert f"<td>{found.culprit.module}: " in found._repr_html_()
+
+
+def test_bench_takes_one_or_several(exported):
+    found = tcja_deploy.bench(exported.bundle, backends="onnxruntime", batches=[2], seconds=0.01, warm_up=0)
+    assert [(case.backend, case.batch) for case in found.cases] == [("onnxruntime", 2)]
+    assert found.to_dict() == json.loads(json.dumps(found.to_dict()))
+    assert str(found).startswith("Net")
+    assert "in ONNX Runtime" in found.verdict
+    assert "batch 2" in found._repr_html_()
+
+
+def test_build_is_refused_where_nothing_can_build(exported, monkeypatch):
+    monkeypatch.setattr("tcja_runtime.tensorrt.build.installed", list)
+    with pytest.raises(tcja_deploy.Unavailable, match="no TensorRT is installed for this Python"):
+        tcja_deploy.build(exported.bundle, batch=4)
+
+
+def test_a_repr_is_one_short_line(exported):
+    assert repr(exported) == f"<ExportResult {exported.bundle}: Parity met: not one spike differs.>"
+
+
+def test_a_notebook_shows_a_table_in_which_names_are_escaped(exported):
+    shown = exported._repr_html_()
+    assert shown.startswith("<table>")
+    assert "Parity met: not one spike differs." in shown
+    assert "&lt;b&gt;/a.bundle" in shown
+    assert "<b>" not in shown
+    assert "://" not in shown
+    assert "9 windows (given from Python)" in shown
+
+
+def test_notes_are_kept(exported, capfd):
+    found = tcja_deploy.verify(exported.bundle, data=(FRAMES, LABELS), samples=20)
+    assert found.notes == ("`samples` is 20, but there are 9 windows; all 9 are used",)
+    assert "<td>`samples` is 20, but there are 9 windows; all 9 are used</td>" in found._repr_html_()
+    assert capfd.readouterr() == ("", "")
+    tcja_deploy.verify(exported.bundle, progress=True)
+    assert "check the hashes" in capfd.readouterr().err
+
+
+def test_a_network_that_is_not_the_trained_one_raises_with_its_figures(folder, tmp_path, monkeypatch):
+    """As the models change while they are exported, none of them is the trained network."""
+    monkeypatch.chdir(tmp_path)
+    save = models.save
+
+    def spoiled(exported: Any, where: Path, more: Any) -> None:
+        save(exported, where, more)
+        weights = np.fromfile(where / "weights.bin", np.float32)
+        (weights * 1.5).tofile(where / "weights.bin")
+
+    monkeypatch.setattr(models, "save", spoiled)
+    with pytest.raises(tcja_deploy.ParityNotMet) as error:
+        tcja_deploy.export(module(), shape=list(SHAPE), layout="TN", target="onnx")
+    assert error.value.figures["met"] is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_are_in_the_help():
+    for name in ("export", "verify", "build", "bench"):
+        function = getattr(tcja_deploy, name)
+        for option in inspect.signature(function).parameters:
+            assert f"`{option}`" in function.__doc__ or f"    {option}: " in function.__doc__, (name, option)
