@@ -35,6 +35,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.errors import BadInput
+
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
 
@@ -110,8 +112,10 @@ class NeuronSpec:
         attributes of the same names of `NeuronSpec`.
 
         Raises:
+            BadInput: a constant is no number.
             ValueError: a constant is out of range, or the constants do not fit together.
         """
+        _check_numbers(decay=decay, gain=gain, bias=bias, threshold=threshold, v_reset=v_reset)
         return cls(
             charge_order="linear",
             decay=decay,
@@ -151,9 +155,14 @@ class NeuronSpec:
             v_reset: the membrane after a hard reset and before the first step; 0 for the other resets.
 
         Raises:
+            BadInput: a constant is no number.
             ValueError: a constant is out of range, both or neither of `tau` and `rate` are given, or the constants do
                 not fit together.
         """
+        given = {"tau": tau, "rate": rate}
+        _check_numbers(
+            threshold=threshold, v_reset=v_reset, **{name: value for name, value in given.items() if value is not None}
+        )
         if tau is not None and not tau > 1.0:
             raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
         if (tau is None) == (rate is None):
@@ -293,3 +302,17 @@ def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[n
             s = spikes[t].astype(h.dtype)
             v = spec.after(h[t], s)
     return h
+
+
+def _check_numbers(**constants: object) -> None:
+    """Check that constants are numbers, or arrays or tensors of one number.
+
+    Raises:
+        BadInput: a constant is something else.
+    """
+    for name, value in constants.items():
+        try:
+            math.isfinite(value)  # type: ignore[arg-type]
+        except (RuntimeError, TypeError, ValueError) as error:
+            found = f"'{value}'" if isinstance(value, str) else f"a value of type {type(value).__name__}"
+            raise BadInput(f"`{name}` of a neuron is {found}, and must be a number") from error

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
 
 LIF = NeuronSpec.leaky(decay_input=True, tau=2.0)
@@ -76,4 +77,28 @@ def test_json_round_trip(spec):
 )
 def test_impossible_constants_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: NeuronSpec.leaky(decay_input=True, tau="2"), "`tau` of a neuron is '2', and must be a number"),
+        (
+            lambda: NeuronSpec.leaky(decay_input=True, rate=[0.5]),
+            "`rate` of a neuron is a value of type list, and must",
+        ),
+        (
+            lambda: NeuronSpec.leaky(decay_input=True, tau=2.0, threshold=None),
+            "`threshold` of a neuron is a value of ty",
+        ),
+        (lambda: NeuronSpec.linear(decay="0.5", strict=True), "`decay` of a neuron is '0.5', and must be a number"),
+        (
+            lambda: NeuronSpec.linear(decay=np.ones(2), strict=True),
+            "`decay` of a neuron is a value of type ndarray, and",
+        ),
+    ],
+)
+def test_what_is_no_number_is_refused(build, message):
+    with pytest.raises(BadInput, match=message):
         build()
