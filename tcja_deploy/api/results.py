@@ -128,6 +128,10 @@ class VerifyResult(_Result):
     found: Verified
     notes: tuple[str, ...]
 
+    def __bool__(self) -> bool:
+        """Whether parity is met, so that `assert tcja_deploy.verify(...)` fails if it is not."""
+        return self.met
+
     @property
     def met(self) -> bool:
         """Whether parity is met in every backend."""

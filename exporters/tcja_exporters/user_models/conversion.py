@@ -134,13 +134,16 @@ def _evidence(
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """Return a deep copy of a network.
+    """Return a deep copy of a network, on the processor: networks come from training on a GPU.
 
     Raises:
-        BadInput: a module holds something that cannot be copied; the message names it.
+        BadInput: a weight has no value, or a module holds something that cannot be copied; the message names it.
     """
+    empty = next((name for name, value in model.named_parameters() if value.is_meta), None)
+    if empty is not None:
+        raise BadInput(f"the weight {empty} of the network has no values (its device is meta); load the weights first")
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model).cpu()
     except Exception as error:  # a module may hold anything
         where = next((name for name, value in attributes(model) if not _can_be_copied(value)), class_name(model))
         line = str(error).partition("\n")[0].partition(".  ")[0]

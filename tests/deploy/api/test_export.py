@@ -137,7 +137,7 @@ def test_the_command_gives_the_same_and_prints_it(exported, run, folder, tmp_pat
 
 def test_verify_is_the_command(exported, run):
     found = tcja_deploy.verify(exported.bundle, data=(FRAMES, LABELS))
-    assert (found.met, found.culprit, found.manifest) == (True, None, exported.manifest)
+    assert (found.met, bool(found), found.culprit, found.manifest) == (True, True, None, exported.manifest)
     assert found.parity.backends[0].statistics.compared == 9  # the digest of the data is that of the export
     assert found.cautions == found.parity.to_dict()["cautions"]
     assert printed(run("verify", exported.bundle)[1]) == str(tcja_deploy.verify(exported.bundle))
@@ -145,7 +145,7 @@ def test_verify_is_the_command(exported, run):
 
 def test_a_verification_that_fails_is_a_result(changed, run):
     found = tcja_deploy.verify(changed, bisect=True)
-    assert not found.met
+    assert (found.met, bool(found)) == (False, False)
     assert found.verdict.startswith("Parity not met: ")
     assert found.culprit.module
     assert printed(run("verify", changed, "--bisect")[1]) == str(found)
@@ -190,6 +190,7 @@ def test_notes_are_kept(exported, capfd):
     assert "check the hashes" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_the_trained_one_raises_with_its_figures(folder, tmp_path, monkeypatch):
     """As the models change while they are exported, none of them is the trained network."""
     monkeypatch.chdir(tmp_path)
@@ -205,6 +206,17 @@ def test_a_network_that_is_not_the_trained_one_raises_with_its_figures(folder, t
         tcja_deploy.export(module(), shape=list(SHAPE), layout="TN", target="onnx")
     assert error.value.figures["met"] is False
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_that_cannot_be_exported_is_refused_in_words(tmp_path):
+    with pytest.raises(
+        tcja_deploy.BadInput, match="the weight fc1.weight of the network has no values .its device is meta.; load"
+    ):
+        tcja_deploy.export(module().to("meta"), shape=SHAPE, layout="TN", target="onnx", out=tmp_path / "a.bundle")
+    with pytest.raises(tcja_deploy.BadInput, match="the shape of the network's windows is not known; give `shape` or"):
+        tcja_deploy.export(module(), layout="TN", target="onnx", out=tmp_path / "a.bundle")
+    with pytest.raises(tcja_deploy.BadInput, match="`model` goes with a checkpoint, and a module is given in place of"):
+        tcja_deploy.export(module(), model=module())
 
 
 def test_options_are_in_the_help():
