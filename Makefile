@@ -10,7 +10,7 @@ ALL_TESTABLE := .venv/.all-testable
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: setup demo test test-all lint bench clean
+.PHONY: setup demo test test-all lint docs bench clean
 
 setup: $(INSTALLED)
 
@@ -66,6 +66,16 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The site, in build/site. Its builder has an environment of its own, and reads the source without importing it.
+docs: .venv/docs/.installed
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet
+
+.venv/docs/.installed: constraints.txt
+	@mkdir -p .venv
+	@$(PYTHON) -m venv .venv/docs
+	@.venv/docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
+	@touch $@
 
 bench: $(TESTABLE)
 	$(BIN)/python -m benchmarks.speed.speed --json build/speed.json --plot build/speed.svg

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import tcja_deploy
+import tcja_runtime
+
+from .blocks import blocks
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
@@ -38,7 +43,8 @@ def test_links_lead_to_files_and_headings_that_exist(document):
 
 def test_targets_of_the_makefile_exist(document):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"^    (?:PYTHON=\S+ )?make ([\w-]+)", document.read_text(), re.MULTILINE)) <= targets
+    code = "\n".join(block.code for block in blocks(document) if block.language == "sh")
+    assert set(re.findall(r"^(?:PYTHON=\S+ )?make ([\w-]+)", code, re.MULTILINE)) <= targets
 
 
 def test_options_exist(document):
@@ -50,7 +56,16 @@ def test_options_exist(document):
         assert options <= {*re.findall(r"--[a-z]+[a-z0-9-]*", section), "--help"}, (command, options)
 
 
-def test_every_page_is_in_the_index():
+def test_every_page_is_in_the_index_and_on_the_site():
     index = (ROOT / "docs" / "index.md").read_text()
+    site = (ROOT / "mkdocs.yml").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"index.md"}
     assert pages == {link for link in re.findall(r"\]\(([^)#]+\.md)\)", index) if not link.startswith("..")}
+    assert pages <= set(re.findall(r"([\w/-]+\.md)$", site, re.MULTILINE))
+
+
+@pytest.mark.parametrize("package", [tcja_deploy, tcja_runtime], ids=lambda package: package.__name__)
+def test_the_reference_of_python_has_every_public_name(package):
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
+    described = {line.rpartition(".")[2] for line in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    assert set(package.__all__) <= described

@@ -1,8 +1,6 @@
 """The lines that register a neuron, as they are printed in the document, and its command."""
 
-import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +8,9 @@ import torch
 from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import Bundle
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "your-network.md").read_text()
+from .blocks import ROOT, blocks
+
+DOCUMENT = ROOT / "docs" / "how-to" / "your-network.md"
 
 NETWORK = """
 import torch
@@ -46,10 +46,9 @@ def build():
 
 
 def snippet(contains: str) -> str:
-    """The indented block of the document that contains a text."""
-    blocks = re.findall(r"(?:^ {4}.*\n)+", DOCUMENT, re.MULTILINE)
-    (found,) = (block for block in blocks if contains in block)
-    return "\n".join(line.removeprefix("    ") for line in found.splitlines())
+    """The block of the document that contains a text."""
+    (found,) = (block.code for block in blocks(DOCUMENT) if contains in block.code)
+    return found
 
 
 def test_the_printed_lines_register_a_neuron_that_is_called_in_a_loop(tmp_path, monkeypatch, capsys):

@@ -183,9 +183,9 @@ def run(*command: object) -> str:
 
 def of_readme(command: str, tmp_path: Path, *more: str) -> str:
     """Run the one command of the README that is like this, and more options, with build/ in tmp_path."""
-    (line,) = re.findall(rf"^    (\.venv/bin/{command})$", README, re.MULTILINE)
+    (line,) = re.findall(rf"^({command})$", README, re.MULTILINE)
     words = [word.replace("build/", f"{tmp_path}/") for word in shlex.split(line)]
-    program = {".venv/bin/python": [], ".venv/bin/tcja-deploy": ["-m", "tcja_deploy"]}[words[0]]
+    program = {"python": [], "tcja-deploy": ["-m", "tcja_deploy"]}[words[0]]
     return run(*program, *(ROOT / word if word.startswith("examples/") else word for word in words[1:]), *more)
 
 

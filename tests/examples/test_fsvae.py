@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from tcja_deploy.cli import app
 from tcja_deploy.export.pipeline import export
 from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
+from tcja_runtime.bundle.bundle import Bundle
 
 from ..pictures import pixels
 
@@ -39,18 +42,21 @@ def halves(picture: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_the_shipped_generator_is_exported_with_its_latents(tmp_path):
-    """Not a spike differs, and the images are the same but for rounding."""
-    bundle = tmp_path / "a.bundle"
-    manifest, report = export(
-        ExportRequest(checkpoint=FSVAE / "checkpoint.pth", out=bundle, data=FSVAE / "latents.npz", target="onnx")
-    )
+def test_the_shipped_generator_is_exported_with_its_latents(tmp_path, monkeypatch, capsys):
+    """By the README's command: not a spike differs, and the images are the same but for rounding."""
+    (tmp_path / "examples").symlink_to(FSVAE.parent)
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"^tcja-deploy (export .*)$", README, re.MULTILINE)
+    assert app.run([*command.split(), "--target", "onnx"]) == 0
+    bundle = tmp_path / "build" / "fsvae.bundle"
+    manifest = Bundle.open(bundle).manifest
+    report = json.loads((bundle / "parity.json").read_text())
     assert (manifest.network, manifest.time_steps, manifest.classes) == ("fsvae", 8, [])
-    assert report.met
-    assert report.windows == 64
-    (found,) = report.backends
-    assert found.changed_windows == 0
-    assert all(layer.flips == [0] * 8 for layer in found.layers)
+    assert report["met"]
+    assert report["windows"] == 64
+    (found,) = report["backends"]
+    assert found["changed_windows"] == 0
+    assert all(layer["flips"] == [0] * 8 for layer in found["layers"])
     said = sample("compare", FSVAE / "latents.npz", bundle, tmp_path / "a.png")
     measured = re.search(r"largest difference over 64 images: (\S+)", said)
     assert measured is not None

@@ -34,12 +34,11 @@ def capture(network: nn.Module, contract: InputContract) -> torch.export.Exporte
         BadInput: the network looks at the values of tensors, fixes the size of the batch, computes in half precision,
             or cannot be captured for another reason.
     """
-    # Two windows, because the exporter would make a batch size of one a constant.
+    # Two windows, because the exporter would make a batch size of one a constant. A named Dim would have it prove that
+    # nothing fixes the size, which it cannot of a view behind SpikingJelly's Flatten(step_mode="m").
     example = (torch.zeros(2, *contract.shape),)
     with explained("torch.export"):
-        program = torch.export.export(
-            network, example, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
-        )
+        program = torch.export.export(network, example, dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=False)
     _inline(program.graph_module, program)
     _refuse_halves(program.graph_module)
     return program
@@ -63,7 +62,7 @@ def explained(exporter: str) -> Iterator[None]:
         text = str(cause)
         if "data-dependent" in text:
             raise BadInput(looks_at_values(cause)) from error
-        if "Constraints violated" in text and "batch" in text:
+        if "Constraints violated" in text:
             raise BadInput(f"the network fixes the batch size{where(error)}; take it from the input's shape") from error
         raise BadInput(f"{exporter} cannot export the network: {kind_and_line(cause)}{where(error)}") from error
 

@@ -132,6 +132,26 @@ def test_contexts_hide_no_layer_and_change_no_value(network):
     np.testing.assert_allclose(actual, expected.numpy(), rtol=0, atol=1e-6)
 
 
+class Viewed(Plain):
+    """Time and windows flattened, and apart again by a view: what SpikingJelly's Flatten(step_mode="m") does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1)
+        return self.last(self.first(x.flatten(0, 1).flatten(1).view(*x.shape[:2], 8)))
+
+
+def test_a_view_behind_a_flatten_fixes_no_batch_size():
+    """torch can not prove it for a named size, and a batch of one is not like the two windows of the capture."""
+    exported = export_onnx(Viewed(), CONTRACT, "scores", {"producer": "tests"})
+    session = onnxruntime.InferenceSession(exported.plain.SerializeToString())
+    inputs = np.random.default_rng(0).poisson(1.0, (5, *CONTRACT.shape)).astype(np.float32)
+    for n in (1, 2, 5):
+        with torch.no_grad():
+            expected = Plain()(torch.from_numpy(inputs[:n]))
+        (actual,) = session.run(None, {"frames": inputs[:n]})
+        np.testing.assert_allclose(actual, expected.numpy(), rtol=0, atol=1e-6)
+
+
 class Half(Plain):
     def __init__(self, dtype: torch.dtype, *, autocast: bool) -> None:
         super().__init__()
