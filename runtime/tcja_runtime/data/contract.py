@@ -205,6 +205,21 @@ class InputContract:
             numbers: Floats = values.astype(np.float32)
         return numbers / np.float32(255) if self.divides(values.dtype) else numbers
 
+    def hint(self, found: tuple[int, ...]) -> str:
+        """What may be wrong with the shape of windows, for messages; empty if it is not known.
+
+        Args:
+            found: the shape of an array, of one window or of several.
+        """
+        wanted, last = self.shape, self.shape[-3:]
+        if found[-3:] == (*last[1:], last[0]) and len(found) >= 3 and found[:-3] in ((), found[:1], wanted[:-3]):
+            return "; the channels are its last axis: give numpy.moveaxis(values, -1, -3)"
+        if len(wanted) == 3 and wanted[0] == 1 and found[-2:] == wanted[1:]:
+            return "; it has no axis of channels: give values[..., None, :, :]"
+        if len(wanted) == 4 and len(found) == 5 and found[0] == wanted[0] and found[2:] == wanted[1:]:
+            return "; time is its first axis: give values.swapaxes(0, 1)"
+        return ""
+
     def divides(self, kind: np.dtype[Any]) -> bool:
         """Whether `scaled` divides values of a type by 255: integers, if the network takes intensities."""
         return self.scaling == "unit" and kind.kind in "iu"

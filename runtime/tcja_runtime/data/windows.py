@@ -139,11 +139,9 @@ def check_array(array: Array | GivenWindows, contract: InputContract, single: bo
     """Check the shape and the type of an array of windows."""
     wanted = ", ".join(map(str, contract.shape))
     if not single and (array.shape[1:] != contract.shape or not array.shape):
-        swapped = array.shape[:1] + array.shape[2:] == contract.shape
-        hint = "; its axes look like T, N, ...: swap the first two" * swapped
         raise BadInput(
             f"{array.file}: '{contract.name}' has shape {array.shape}, the network takes [N, {wanted}] "
-            f"({contract.axes}){hint}"
+            f"({contract.axes}){contract.hint(array.shape)}"
         )
     if array.shape[0] == 0:
         raise BadInput(f"{array.file}: '{contract.name}' is empty")

@@ -33,7 +33,7 @@ def windows(values: object, contract: InputContract) -> Floats:
         sizes = ", ".join(map(str, shape))
         raise BadInput(
             f"'{name}' is {array.dtype} {list(array.shape)}; the network takes [{sizes}] for one window, or "
-            f"[N, {sizes}] for several{_hint(array.shape, shape)}"
+            f"[N, {sizes}] for several{contract.hint(array.shape)}"
         )
     return contract.scaled(given)
 
@@ -78,20 +78,3 @@ def _array(values: object, name: str) -> npt.NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise BadInput(f"'{name}' is {array.dtype}; give numbers")
     return array
-
-
-def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Returns what may be wrong with a shape, for messages; empty if it is not known.
-
-    Args:
-        found: the shape of the values.
-        wanted: the shape of a window.
-    """
-    rank, last = len(wanted), wanted[-3:]
-    if found[-3:] == (*last[1:], last[0]) and len(found) >= 3 and found[:-3] in ((), found[:1], wanted[:-3]):
-        return "; the channels are its last axis: give numpy.moveaxis(values, -1, -3)"
-    if rank == 3 and wanted[0] == 1 and found[-2:] == wanted[1:]:
-        return "; it has no axis of channels: give values[..., None, :, :]"
-    if rank == 4 and len(found) == 5 and found[0] == wanted[0] and found[2:] == wanted[1:]:
-        return "; time is its first axis: give values.swapaxes(0, 1)"
-    return ""

@@ -153,7 +153,7 @@ def test_an_order_that_cannot_be_told_is_refused():
             BadInput, match=f"{said}; give `shape` T,P,H,W, labels, or a number of windows that is not T"
         ):
             windows_of(given, silent(), layout="TN", time_steps=3)
-    with pytest.raises(BadInput, match="swap the first two"):
+    with pytest.raises(BadInput, match=r"time is its first axis: give values.swapaxes\(0, 1\)"):
         taken(X.transpose(0, 1))
 
 
