@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	@echo "Set-up, once: pip installs tcja-deploy, PyTorch and the tools of development in .venv. About 60 packages,"
 	@echo "0.4 GB to fetch and 1.5 GB on the disk. PyTorch with CUDA, if pip takes it, is several GB more."
 	@$(PYTHON) -m venv .venv
-	@$(INSTALL) -c constraints.txt -e '.[export,rtx,events,dev]'
+	@$(INSTALL) -c constraints.txt -e '.[export,rtx,events,images,dev]'
 	@mkdir -p build
 	@touch $@
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from tcja_deploy.packages import EXTRAS, producer
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.choices import ENGINE_TARGETS
+from tcja_runtime.data.images import decoding
 from tcja_runtime.events import FORMATS
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.conditions import power_mode
@@ -48,6 +49,7 @@ def examine() -> list[Finding]:
         _device(),
         _run_engines(),
         *_recordings(),
+        _package("read pictures (PNG, JPEG)", decoding.PACKAGE),
         *_board(),
     ]
 

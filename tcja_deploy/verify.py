@@ -372,7 +372,7 @@ def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
     if given is None:
         if samples is not None:
             raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")
-        for name in [*how.for_recordings, *(["labels"] if options.labels else [])]:
+        for name in [*how.given, *(["labels"] if options.labels else [])]:
             raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
         return None
     if not manifest.classes:

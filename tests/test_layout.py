@@ -85,7 +85,7 @@ TESTED_THROUGH = {
         "events.formats.evt.evt3 events.formats.registry"
     ),
     "runtime/events/test_sources": "events.byte_source events.sockets",
-    "runtime/data/test_recordings": "events.labels",
+    "runtime/data/test_recordings": "events.labels files.content",
     "runtime/evidence/test_anytime": "evidence.predictions",
     "deploy/test_verify": "bundle.conformance",
     "runtime/machine/test_power": "machine.system_readings",

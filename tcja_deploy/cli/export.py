@@ -84,8 +84,8 @@ Data = Annotated[
     Path | None,
     typer.Option(
         help="The windows on which the exported network is compared with the trained one: an .npz file with 'frames' "
-        "[N, T, P, H, W] or 'images' [N, C, H, W], and 'labels' [N] if they are known; a recording of events; or a "
-        "folder of these. Default: 2 to 64 random windows, which give no accuracy."
+        "[N, T, P, H, W] or 'images' [N, C, H, W], and 'labels' [N] if they are known; a recording of events; a "
+        "picture (PNG, JPEG); or a folder of these. Default: 2 to 64 random windows, which give no accuracy."
     ),
 ]
 Samples = Annotated[

@@ -107,15 +107,15 @@ Crop = Annotated[
     str | None,
     typer.Option(
         metavar="X,Y,WIDTH,HEIGHT",
-        help="Take only this part of the camera's picture: X columns from the left, Y rows from the top. Default: as "
-        "the bundle says; without a bundle, the whole picture.",
+        help="Take only this part of the picture: X columns from the left, Y rows from the top. Default: as the bundle "
+        "says; without a bundle, the whole picture.",
     ),
 ]
 ResizeMethod = Annotated[
     Resize | None,
     typer.Option(
         "--resize",
-        help="Resize the camera's picture, or its part, to the network's frames, as training did. sum adds up the "
+        help="Resize the picture, or its part, to the network's frames or images, as training did. sum adds up the "
         "events of pixels that become one (tonic's Downsample), bilinear is torch's interpolate with antialias, and "
         "nearest is torch's interpolate by default. Default: as the bundle says; without a bundle, no resizing.",
     ),

@@ -35,7 +35,8 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE...",
-        help="Recordings of events, .npz files of windows as for --data of export, or folders of these.",
+        help="Recordings of events, .npz files of windows as for --data of export, pictures (PNG, JPEG), or folders of "
+        "these.",
     ),
 ]
 Picture = Annotated[

@@ -143,7 +143,8 @@ def _framed(contract: InputContract, request: ExportRequest) -> InputContract:
     if request.camera_view == WHOLE:
         return contract
     title = str(request.data) if isinstance(request.data, Path) else "the network's camera"
-    return seen_through(contract, request.camera_view, dataset.camera_of(request.data, request.reading), title)
+    camera = dataset.camera_of(request.data, request.reading) if contract.name == "frames" else None
+    return seen_through(contract, request.camera_view, camera, title)
 
 
 def _classes(network: TrainedNetwork, given: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -201,7 +201,8 @@ def _contract(manifest: Manifest) -> list[tuple[str, str]]:
     if contract.crop:
         rows.append(("part of the picture", "x {}, y {}, width {}, height {}".format(*contract.crop)))
     if contract.resize:
-        rows.append(("frames are resized", f"from {contract.area[0]} x {contract.area[1]}, {contract.resize}"))
+        source = f"from {contract.area[0]} x {contract.area[1]}, " if contract.name == "frames" else ""
+        rows.append((f"{contract.name} are resized", f"{source}{contract.resize}"))
     rows.append(("output", f"{code(manifest.output)}, float32 \\[N, {', '.join(map(str, manifest.output_shape))}\\]"))
     if manifest.classes:
         rows.append(("classes", ", ".join(f"{i} {plain(name)}" for i, name in enumerate(manifest.classes))))

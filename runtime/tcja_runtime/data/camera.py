@@ -81,25 +81,27 @@ def replaced_view(contract: InputContract, view: CameraView) -> str:
     own = view_of(contract)
     if view == WHOLE or own in (WHOLE, view):
         return ""
-    return f"frames are made with {view}; the bundle has {own}"
+    return f"{contract.name} are made with {view}; the bundle has {own}"
 
 
 def seen_through(
     contract: InputContract, view: CameraView, camera: tuple[int, int] | None, title: str
 ) -> InputContract:
-    """The contract whose frames are made through a view, which replaces the view that the contract has.
+    """The contract whose frames or images are made through a view, which replaces the view that the contract has.
 
     Args:
         contract: the input contract of the network.
         view: the view; `WHOLE` does not change the contract.
-        camera: the rows and columns of the camera; None if they are not known.
+        camera: the rows and columns of the camera; None if they are not known, and for images.
         title: the name of the recording or the stream, for messages.
 
     Raises:
-        BadInput: the network does not take frames of events, or its frames cannot be made from this camera so.
+        BadInput: the network takes neither frames of events nor images, or they cannot be made from this camera so.
     """
     if view == WHOLE:
         return contract
+    if contract.name == "images":
+        return _pictures_through(contract, view)
     contract.cut  # noqa: B018  # raises if the network takes no events
     plain = dataclasses.replace(contract, sensor=None, crop=None, resize=None)
     area = camera if view.crop is None else (view.crop[3], view.crop[2])
@@ -110,11 +112,7 @@ def seen_through(
         )
     if camera is not None and view.crop is not None and not within(view.crop, camera):
         raise BadInput(f"{view} reaches beyond the {_size(camera)} pixels of {title}; give a part of them")
-    if view.resize is None and area != plain.area:
-        raise BadInput(
-            f"`crop` has {_size(area)} pixels, and the network takes {_size(plain.area)}; crop as many, or give "
-            "`resize` too"
-        )
+    _check_as_large(view, area, plain)
     if view.resize == "sum" and (area[0] < plain.area[0] or area[1] < plain.area[1]):
         raise BadInput(
             f"`resize` sum makes pictures smaller, and {_size(area)} pixels are fewer than the network's "
@@ -123,6 +121,44 @@ def seen_through(
     if view.crop is None and area == plain.area:
         return plain
     return dataclasses.replace(plain, crop=view.crop, sensor=camera, resize=view.resize)
+
+
+def _pictures_through(contract: InputContract, view: CameraView) -> InputContract:
+    """`seen_through` for a network that takes images, from pictures of any size."""
+    if view.resize == "sum":
+        raise BadInput("`resize` sum adds up events; for pictures, choose bilinear or nearest")
+    plain = dataclasses.replace(contract, crop=None, resize=None)
+    if view.crop is not None:
+        _check_as_large(view, (view.crop[3], view.crop[2]), plain)
+    return dataclasses.replace(plain, crop=view.crop, resize=view.resize)
+
+
+def _check_as_large(view: CameraView, area: tuple[int, int], plain: InputContract) -> None:
+    """Check that a part of the picture that is not resized is as large as the network's frames or images."""
+    if view.resize is None and area != plain.area:
+        raise BadInput(
+            f"`crop` has {_size(area)} pixels, and the network takes {_size(plain.area)}; crop as many, or give "
+            "`resize` too"
+        )
+
+
+def check_picture(contract: InputContract, size: tuple[int, ...], title: str) -> None:
+    """Check the size of a picture against the images of the network.
+
+    Args:
+        contract: the input contract of the network, which takes images.
+        size: the rows and columns of the picture.
+        title: the name of its file, for messages.
+
+    Raises:
+        BadInput: the picture is not as large as the network's images, and not resized; or the crop reaches beyond it.
+    """
+    rows, columns = size
+    if contract.crop is not None:
+        if not within(contract.crop, (rows, columns)):
+            raise BadInput(f"{title} has {_size((rows, columns))} pixels, and {view_of(contract)} reaches beyond them")
+    elif contract.resize is None and (rows, columns) != contract.area:
+        raise BadInput(f"{title} has {_size((rows, columns))} pixels; {_remedy(contract)}")
 
 
 def check_camera(contract: InputContract, camera: tuple[int, int] | None, title: str) -> str:
@@ -208,7 +244,8 @@ def _remedy(contract: InputContract) -> str:
     rows, columns = contract.sensor or contract.area
     return (
         f"the network takes {columns}x{rows}; as in training, take a part with `crop` X,Y,{contract.shape[-1]},"
-        f"{contract.shape[-2]}, or make the picture smaller with `resize`"
+        f"{contract.shape[-2]}, or {'resize it' if contract.name == 'images' else 'make the picture smaller'} with "
+        "`resize`"
     )
 
 

@@ -29,7 +29,7 @@ from tcja_runtime.events import FORMATS, is_recording_folder
 from tcja_runtime.files import kinds
 
 SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix in each.suffixes)))
-"""The suffixes of data files. Files with other suffixes are skipped."""
+"""The suffixes of files of events and windows. In folders, files with other suffixes are skipped."""
 _LABELS = "_labels.csv"
 _NAMES: str = LabelRule.NAMES.value
 _NUMBERS: str = LabelRule.NUMBERS.value
@@ -49,11 +49,15 @@ class DataFiles:
     remark: str
 
 
-def data_files(path: Path) -> DataFiles:
+def data_files(path: Path, suffixes: Collection[str] = SUFFIXES) -> DataFiles:
     """The data files in a folder and in all folders below it.
 
-    A data file has one of the `SUFFIXES`. Links are followed; hidden files and folders are skipped. If the path is not
+    A data file has one of the suffixes. Links are followed; hidden files and folders are skipped. If the path is not
     a folder, the list has only this path, whatever its suffix is.
+
+    Args:
+        path: the file or folder.
+        suffixes: the suffixes of data files.
 
     Raises:
         BadInput: the folder has no data files, a folder in it cannot be read, or a link leads back to a folder above.
@@ -65,10 +69,10 @@ def data_files(path: Path) -> DataFiles:
         raise BadInput(f"{path} is {kind}, not a folder of data; give the files that the network was trained for")
     below = sorted(_below(path, ()))
     hidden = {each for each in below if each.name.startswith(".")}
-    found = [each for each in below if each not in hidden and _is_data(each)]
+    found = [each for each in below if each not in hidden and _is_data(each, suffixes)]
     if not found:
         has = f"; it has {', '.join(_counts(below, hidden))}" if below else ""
-        raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(SUFFIXES))}{has}")
+        raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(suffixes))}{has}")
     labels = {file.with_name(f"{file.stem}{_LABELS}") for file in found}
     others = {*below} - {*found} - labels
     return DataFiles(found, _not_used(path, others, hidden))
@@ -89,9 +93,9 @@ def _counts(others: Collection[Path], hidden: Collection[Path]) -> list[str]:
     return found + [f"{len(hidden):,} hidden"] * bool(hidden)
 
 
-def _is_data(path: Path) -> bool:
+def _is_data(path: Path, suffixes: Collection[str]) -> bool:
     """Whether a path is a data file, or a folder that is one recording."""
-    return is_recording_folder(path) or (path.suffix.lower() in SUFFIXES and path.is_file())
+    return is_recording_folder(path) or (path.suffix.lower() in suffixes and path.is_file())
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

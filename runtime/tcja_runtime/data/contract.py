@@ -53,8 +53,9 @@ class InputContract:
             else None.
         sensor: the rows and columns of the camera, if frames are made from a part of its picture or are resized. None
             if frames are as large as the camera's picture, or if `crop` is taken from cameras of any size.
-        resize: how frames are resized, one of `tcja_runtime.choices.RESIZES`; None if they are not resized.
-        crop: the part of the camera's picture that frames are made from: its first column, its first row, its width
+        resize: how frames or images are resized, one of `tcja_runtime.choices.RESIZES`; None if they are not resized.
+            Images are resized from pictures of any size, and not by "sum".
+        crop: the part of the picture that frames or images are made from: its first column, its first row, its width
             and its height. None for the whole picture.
         count: the number of events of a frame, for the split "event-count"; else None.
 
@@ -153,20 +154,23 @@ class InputContract:
         self._check_picture()
 
     def _check_picture(self) -> None:
-        """Raise a ValueError if frames cannot be made from the camera's picture in this way."""
+        """Raise a ValueError if frames cannot be made from the camera's picture, or images from one, in this way."""
+        pictures = self.name == "images"
         if self.sensor is not None and not (self.name == "frames" and all(0 < n <= WIDEST for n in self.sensor)):
             raise ValueError(f"{self.name} cannot come from a sensor of {list(self.sensor)}")
         if self.crop is not None and not (
-            self.name == "frames"
+            self.name in ("frames", "images")
             and all(least <= n for n, least in zip(self.crop, (0, 0, 1, 1), strict=True))
             and within(self.crop, self.sensor or (WIDEST, WIDEST))
         ):
             raise ValueError(f"{self.name} cannot come from the part {list(self.crop)} of a sensor of {self.sensor}")
         resized = self.resize is not None
-        if self.resize not in (None, *RESIZES) or (self.crop is None and resized != (self.sensor is not None)):
-            raise ValueError(f"frames cannot be resized by {self.resize!r} from {self.sensor!r}")
+        methods = (None, *RESIZES[:2]) if pictures else (None, *RESIZES)
+        from_any = pictures or self.crop is not None
+        if self.resize not in methods or (not from_any and resized != (self.sensor is not None)):
+            raise ValueError(f"{self.name} cannot be resized by {self.resize!r} from {self.sensor!r}")
         if self.crop is not None and not resized and self.area != self.shape[-2:]:
-            raise ValueError(f"frames {list(self.shape)} cannot be the part {list(self.crop)} of a sensor")
+            raise ValueError(f"{self.name} {list(self.shape)} cannot be the part {list(self.crop)} of a sensor")
         if self.resize == "sum" and (self.area[0] < self.shape[-2] or self.area[1] < self.shape[-1]):
             raise ValueError(f"frames {list(self.shape)} cannot be sums of {self.area[0]} x {self.area[1]} pixels")
 
@@ -258,6 +262,8 @@ class InputContract:
     def wanted(self) -> str:
         """What the network takes, for messages: "recordings of events, or an .npz with 'frames' [N, 4, 2, 32, 32]"."""
         array = f"an .npz with '{self.name}' [N, {', '.join(map(str, self.shape))}]"
+        if self.name == "images" and self.shape[0] in (1, 3):
+            return f"pictures (PNG, JPEG), or {array}"
         return f"recordings of events, or {array}" if self.name == "frames" else array
 
     @property

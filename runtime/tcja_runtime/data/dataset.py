@@ -1,7 +1,8 @@
 """Data sets. Windows in files are read when they are needed, so memory does not grow with the number of windows.
 
-Files of windows (`tcja_runtime.files.npz`) and recordings of events (`tcja_runtime.data.recordings`) may be mixed.
-Windows that a program gives (`tcja_runtime.data.windows.GivenWindows`) are checked and scaled as those of files are.
+Files of windows (`tcja_runtime.files.npz`), recordings of events (`tcja_runtime.data.recordings`) and pictures
+(`tcja_runtime.data.images`) may be mixed, as far as the network takes them. Windows that a program gives
+(`tcja_runtime.data.windows.GivenWindows`) are checked and scaled as those of files are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tcja_runtime.counting import counted, listed
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.camera import replaced_view
 from tcja_runtime.data.contract import Floats, InputContract, Labels
+from tcja_runtime.data.images import decoding, picture_files
 from tcja_runtime.data.recordings import DataOptions, Reading, RecordedWindows
 from tcja_runtime.data.windows import GivenWindows, check_array, checked, checked_labels, unusual
 from tcja_runtime.errors import BadInput
@@ -172,7 +174,8 @@ def load(
     * an .npz with the array that the contract names, such as `frames` [N, T, P, H, W], and with or without `labels`
       [N];
     * an .npz with `frames` [T, P, H, W] of one window, as SpikingJelly saves it;
-    * a recording of events, with or without a label file beside it (`tcja_runtime.data.recordings`).
+    * a recording of events, with or without a label file beside it (`tcja_runtime.data.recordings`);
+    * a picture in a PNG or JPEG file, for a network that takes images (`tcja_runtime.data.images`).
 
     If `data` is a folder, all data files in it and in all folders below it are used, in the order of their paths. If
     the folders in it have the names or numbers of classes, their files get these classes as labels
@@ -191,7 +194,8 @@ def load(
     options = options or DataOptions()
     if isinstance(data, GivenWindows):
         return _given(data, contract, classes, options)
-    path, found = data, class_folders.data_files(data)
+    pictures = decoding.SUFFIXES if contract.name == "images" else frozenset[str]()
+    path, found = data, class_folders.data_files(data, class_folders.SUFFIXES | pictures)
     files = found.files
     parts = [part for file in files for part in _open_parts(file, contract, classes, options)]
     replaced = replaced_view(contract, options.camera_view)
@@ -219,7 +223,7 @@ def load(
 
 def _given(given: GivenWindows, contract: InputContract, classes: Sequence[str] | None, options: DataOptions) -> Data:
     """Windows that a program gives as a data set, whose digest is that of an .npz with the same arrays."""
-    _refuse_options(given.file, options)
+    _refuse_options(given.file, contract, options)
     check_array(given, contract, single=False)
     labels = None if given.labels is None else checked_labels(given.labels, given.shape[0], classes, given.file)
     part = _ArrayWindows(given, contract, labels, given.checks, single=False)
@@ -276,6 +280,7 @@ def shape_of(data: Path | GivenWindows | None) -> tuple[int, ...]:
 
     Raises:
         BadInput: the data is None, there is no data file, or the file is a recording or has no array of windows.
+        Unavailable: the file is a picture, and Pillow is missing or too old.
     """
     if data is None:
         raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
@@ -283,10 +288,13 @@ def shape_of(data: Path | GivenWindows | None) -> tuple[int, ...]:
         if len(data.shape) not in (4, 5):
             raise BadInput(f"{data.file} has shape {data.shape}, it must be [N, T, P, H, W] or images [N, C, H, W]")
         return data.shape[1:]
-    file = class_folders.data_files(data).files[0]
+    files = class_folders.data_files(data, class_folders.SUFFIXES | decoding.SUFFIXES).files
+    file = next((file for file in files if not decoding.is_picture(file)), files[0])  # recordings may have pictures
+    if decoding.is_picture(file):
+        return picture_files.image_shape(file)
     kind = kinds.other_kind(file)
     if kind is not None:
-        raise BadInput(f"{file} is {kind}, not data; give recordings of events, or an .npz of 'frames' or 'images'")
+        raise BadInput(f"{file} is {kind}, not data; give recordings, pictures, or an .npz of 'frames' or 'images'")
     if not _archived(file):
         raise BadInput(f"{file} is a recording, which does not store the shape of windows; give `shape` T,P,H,W")
     found = npz.arrays(file)
@@ -320,13 +328,17 @@ def _open_parts(
 ) -> Sequence[Part]:
     """Open a data file: one part, or one for each labelled segment of a recording."""
     of_events = contract.name == "frames"
+    if contract.name == "images" and decoding.is_picture(file):
+        for name in options.for_events:
+            raise BadInput(f"{file} is a picture; `{name}` is for recordings only, so leave it out")
+        return [picture_files.open_picture(file, contract, options.camera_view)]
     kind = kinds.other_kind(file) or (None if of_events else _kind_of_recording(file))
     if kind is not None:
         raise BadInput(f"{file} is {kind}; the network takes {contract.wanted}")
     found = npz.arrays(file) if _archived(file) or not of_events else None
     if found is None or (of_events and contract.name not in found and numpy_files.holds_events(found, file)):
         return recordings.parts_of(recording(file, options=options.reading), contract, classes, options)
-    _refuse_options(file, options)
+    _refuse_options(file, contract, options)
     if contract.name not in found:
         has = _names(found)
         raise BadInput(f"{file} has no array '{contract.name}' (it has: {has}); the network takes {contract.wanted}")
@@ -340,10 +352,11 @@ def _open_parts(
     return [_ArrayWindows(array, contract, labels, tuple(checks), single)]
 
 
-def _refuse_options(file: Path, options: DataOptions) -> None:
-    """Refuse options for recordings, where windows are given."""
-    for name in options.for_recordings:
-        raise BadInput(f"{file} has windows already; `{name}` is for recordings only, so leave it out")
+def _refuse_options(file: Path, contract: InputContract, options: DataOptions) -> None:
+    """Refuse options for recordings and pictures, where windows are given."""
+    for name in options.given:
+        others = "pictures" if contract.name == "images" and name not in options.for_events else "recordings"
+        raise BadInput(f"{file} has windows already; `{name}` is for {others} only, so leave it out")
 
 
 def _kind_of_recording(file: Path) -> str | None:

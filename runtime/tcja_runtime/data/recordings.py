@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from tcja_runtime.data.split_rules import spoken
 from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import ReadOptions, Recording, Segment, segments
 from tcja_runtime.events.clock import ContinuousClock
-
-_BLOCK = 2**20  # bytes
+from tcja_runtime.files.content import Content
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,32 +49,16 @@ class DataOptions:
             check_choice("labels", self.labels, LABEL_RULES)
 
     @property
-    def for_recordings(self) -> list[str]:
+    def given(self) -> list[str]:
+        """The names of the given arguments that are not for files of windows."""
+        view = {"crop": self.camera_view.crop, "resize": self.camera_view.resize}
+        return [*self.for_events, *(name for name, value in view.items() if value is not None)]
+
+    @property
+    def for_events(self) -> list[str]:
         """The names of the given arguments that are for recordings of events only."""
-        given = {
-            "window": self.window,
-            "crop": self.camera_view.crop,
-            "resize": self.camera_view.resize,
-            **self.reading.given,
-        }
+        given = {"window": self.window, **self.reading.given}
         return [name for name, value in given.items() if value is not None]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Content:
-    """The content of a file, for checksums. All segments of the file share one object, so it is read only once."""
-
-    file: Path
-
-    @functools.cached_property
-    def checks(self) -> tuple[int, int]:
-        """The size of the file, or of the files in a folder, in bytes, and the CRC-32 of the bytes."""
-        size = check = 0
-        for file in filter(Path.is_file, sorted(self.file.iterdir()) if self.file.is_dir() else [self.file]):
-            with file.open("rb") as stream:
-                while block := stream.read(_BLOCK):
-                    size, check = size + len(block), zlib.crc32(block, check)
-        return size, check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +99,7 @@ class RecordedWindows:
 
     Attributes:
         recording: the recording.
-        content: the content of its file.
+        content: the content of its file. All segments of the file share it, so that it is read only once.
         contract: the input contract of the network.
         window: how the recording is cut into windows; None cuts it by the rule of the contract.
         options: what the user says about the recording.
@@ -127,7 +109,7 @@ class RecordedWindows:
     """
 
     recording: Recording
-    content: _Content
+    content: Content
     contract: InputContract
     window: Window | None
     options: ReadOptions
@@ -282,7 +264,7 @@ def parts_of(
         BadInput: its camera is not that of the network, or its label file names a class that the network does not have.
     """
     file = opened.path
-    content, found = _Content(file), segments(file)
+    content, found = Content(file), segments(file)
     contract = seen_through(contract, options.camera_view, opened.sensor, str(file))
     check_camera(contract, opened.sensor, str(file))
     whole = RecordedWindows(opened, content, contract, options.window, options.reading)

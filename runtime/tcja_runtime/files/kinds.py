@@ -72,19 +72,31 @@ def other_kind(path: Path) -> str | None:
     """
     if path.is_dir():
         return "a bundle" if (path / "manifest.json").is_file() else None
-    if path.suffix.lower() == ".bin" or not path.is_file():  # a pipe might never end
+    if path.suffix.lower() == ".bin":
         return None
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_LONGEST)
-    except (OSError, ValueError):
-        return None
+    head = _head(path)
     kind = kind_of(head)
     if kind is Kind.ZIP:
         return _archive(path)
     if kind in _NO_DATA:
         return _NO_DATA[kind]
     return _SUFFIXES.get(path.suffix.lower()) if head else None
+
+
+def kind_in(path: Path) -> Kind | None:
+    """Returns the kind of a file; None if it is none of `Kind`, or cannot be read, or does not exist."""
+    return kind_of(_head(path))
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none if it cannot be read, or does not exist."""
+    if not path.is_file():  # a pipe might never end
+        return b""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_LONGEST)
+    except (OSError, ValueError):
+        return b""
 
 
 def _archive(path: Path) -> str | None:

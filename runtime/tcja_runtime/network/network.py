@@ -140,8 +140,8 @@ class Network:
         """Classify all windows of recordings or files, as `tcja-deploy run` does.
 
         Args:
-            source: a recording, a file of windows (`tcja_runtime.data.dataset.load`), or a folder of them, by its path;
-                a recording that is open already; or a list of these.
+            source: a recording, a picture, a file of windows (`tcja_runtime.data.dataset.load`), or a folder of them,
+                by its path; a recording that is open already; or a list of these.
             window: the windows that recordings are cut into, such as "500ms" or "50000events"; None takes a recording,
                 or a labelled segment of it, as one window, unless the network's contract makes several of it.
             options: how files are read and labelled, and what frames are made from; None for the defaults.

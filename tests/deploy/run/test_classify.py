@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,3 +227,32 @@ def test_scores_that_are_no_numbers_are_refused(run, bundle, data, name, monkeyp
     code, out, err = run("run", bundle, data[name], "--json")
     assert (code, out) == (2, "")
     assert "returns scores that are NaN or infinite: run 'tcja-deploy verify" in err.splitlines()[-1]
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Two pictures in folders of classes, as large as the network's images, and one that is larger."""
+    image = pytest.importorskip("PIL.Image")
+    values = np.random.default_rng(3).integers(0, 256, (3, 40, 30)).astype(np.uint8)
+    for name, each in (("Bag/a.png", values[0, :SIZE, :SIZE]), ("Coat/b.png", values[1, :SIZE, :SIZE])):
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        image.fromarray(each).save(tmp_path / "pictures" / name)
+    image.fromarray(values[2]).save(tmp_path / "large.png")
+    np.savez(tmp_path / "same.npz", images=values[:2, None, :SIZE, :SIZE])
+    return tmp_path / "pictures"
+
+
+SIZE = networks.SMALL["fashion_mnist"].network.contract(networks.SMALL["fashion_mnist"].sizes).shape[-1]
+
+
+def test_pictures_are_classified_as_their_values_are(run, bundle, pictures, tmp_path):
+    code, out, err = run("run", bundle, pictures, "--json")
+    assert code == 0, err
+    found, same = json.loads(out), json.loads(run("run", bundle, tmp_path / "same.npz", "--json")[1])
+    assert [row["top"] for row in found["windows"]] == [row["top"] for row in same["windows"]]
+    assert [row["label"] for row in found["windows"]] == ["bag", "coat"]
+    code, _, err = run("run", bundle, tmp_path / "large.png")
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert line.endswith(f"take a part with --crop X,Y,{SIZE},{SIZE}, or resize it with --resize")
+    assert run("run", bundle, tmp_path / "large.png", "--resize", "bilinear")[0] == 0

@@ -91,9 +91,37 @@ def test_views_of_python_are_checked():
             CameraView(crop)
 
 
-def test_only_events_are_seen_through_a_view():
-    with pytest.raises(BadInput, match="the network takes images, not events"):
-        seen_through(InputContract.images(1, 4, 4), CameraView(None, "sum"), None, "a.raw")
+def test_what_has_no_picture_is_not_seen_through_a_view():
+    with pytest.raises(BadInput, match="the network takes latents, not events"):
+        seen_through(InputContract.latents(4, 4), CameraView(None, "sum"), None, "a.raw")
+
+
+@pytest.mark.parametrize(
+    ("view", "fields"),
+    [
+        (("2,1,16,12", None), {"crop": (2, 1, 16, 12)}),
+        (("2,1,40,40", "nearest"), {"crop": (2, 1, 40, 40), "resize": "nearest"}),
+        ((None, "bilinear"), {"resize": "bilinear"}),
+    ],
+)
+def test_images_are_made_from_pictures_of_any_size(view, fields):
+    images = InputContract.images(3, 12, 16)
+    found = seen_through(images, CameraView.parse(*view), None, "a.png")
+    assert found == dataclasses.replace(images, **fields)
+    assert InputContract.from_dict(dataclasses.asdict(found)) == found
+    assert seen_through(found, CameraView.parse(None, "nearest"), None, "a.png").crop is None
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        (("2,1,16,13", None), "`crop` has 16x13 pixels, and the network takes 16x12; crop as many, or give `resize`"),
+        ((None, "sum"), "`resize` sum adds up events; for pictures, choose bilinear or nearest"),
+    ],
+)
+def test_views_of_pictures_that_cannot_be_are_refused(view, said):
+    with pytest.raises(BadInput, match=said):
+        seen_through(InputContract.images(3, 12, 16), CameraView.parse(*view), None, "a.png")
 
 
 @pytest.mark.parametrize(

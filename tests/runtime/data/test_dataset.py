@@ -103,13 +103,15 @@ def other(folder: Path, name: str) -> Path:
         np.save(path, GOOD)
     else:
         path.write_bytes(
-            {"png": b"\x89PNG\r\n\x1a\n123", "jpg": b"\xff\xd8\xff\xe0abc"}.get(name[-3:], b"#!AER-DAT2.0\r\n")
+            {"png": b"\x89PNG\r\n\x1a\n123", "jpg": b"\xff\xd8\xff\xe0abc", "gif": b"GIF89a"}.get(
+                name[-3:], b"#!AER-DAT2.0\r\n"
+            )
         )
     return path
 
 
 TAKES = {
-    IMAGES: r"the network takes an \.npz with 'images' \[N, 1, 4, 4\]$",
+    IMAGES: r"the network takes pictures \(PNG, JPEG\), or an \.npz with 'images' \[N, 1, 4, 4\]$",
     FRAMES: r"the network takes recordings of events, or an \.npz with 'frames' \[N, 3, 2, 4, 5\]$",
 }
 
@@ -120,7 +122,8 @@ TAKES = {
         ("net.pth", FRAMES, "a checkpoint of PyTorch"),
         ("net.npz", FRAMES, "a checkpoint of PyTorch"),
         ("net.pth", IMAGES, "a checkpoint of PyTorch"),
-        ("cat.png", IMAGES, r"a picture \(PNG\)"),
+        ("cat.png", FRAMES, r"a picture \(PNG\)"),
+        ("cat.gif", IMAGES, r"a picture \(GIF\)"),
         ("cat.jpg", FRAMES, r"a picture \(JPEG\)"),
         ("net.onnx", FRAMES, "an ONNX model"),
         ("one.npy", IMAGES, r"a single array \(.npy\)"),
@@ -131,18 +134,18 @@ TAKES = {
 def test_what_is_no_data_of_the_network_is_named(tmp_path, name, contract, kind):
     with pytest.raises(BadInput, match=f"{name} is {kind}; {TAKES[contract]}"):
         load(other(tmp_path, name), contract, named(10))
-    if name.endswith(("pth", "png", "onnx")):
-        with pytest.raises(BadInput, match=f"{name} is {kind}, not data; give recordings of events, or an .npz of"):
+    if name.endswith(("pth", "gif", "onnx")):
+        with pytest.raises(BadInput, match=f"{name} is {kind}, not data; give recordings, pictures, or an .npz of"):
             shape_of(tmp_path / name)
 
 
-def test_a_bundle_and_a_folder_of_pictures_are_no_data(tmp_path):
+def test_a_bundle_and_a_folder_without_data_are_no_data(tmp_path):
     with pytest.raises(BadInput, match=r"net\.bundle is a bundle, not a folder of data; give the files"):
         load(other(tmp_path, "net.bundle"), FRAMES, named(10))
     (tmp_path / "pictures").mkdir()
     for i in range(3):
-        other(tmp_path / "pictures", f"{i}.png")
-    with pytest.raises(BadInput, match=r"is a folder without data files; their suffixes are .*; it has 3 with \.png$"):
+        other(tmp_path / "pictures", f"{i}.gif")
+    with pytest.raises(BadInput, match=r"is a folder without data files; their suffixes are .*; it has 3 with \.gif$"):
         load(tmp_path / "pictures", IMAGES, named(10))
 
 

@@ -1,0 +1,1 @@
+"""Pictures (PNG, JPEG) as the images that a network takes."""
