@@ -186,7 +186,7 @@ def test_without_labels_there_is_no_accuracy(run, one, tmp_path):
     ("arguments", "message"),
     [
         (["nowhere.npz"], "nowhere.npz does not exist"),
-        (["events.bin"], "events.bin is a recording of events; the network takes an .npz with 'images' [N, 1, 28, 28]"),
+        (["events.bin"], "events.bin is a recording of events; the network takes pictures (PNG, JPEG), or an .npz"),
         (["other.npz"], "other.npz has no array 'images' (it has: t, x, y, p)"),
         (["nan.npz"], "nan.npz: 'images' has values that are NaN"),
         (["other.npz", "--csv", "--json"], "--csv and --json both ask for stdout; give one of them"),
