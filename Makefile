@@ -73,8 +73,9 @@ docs: .venv/docs/.installed
 
 .venv/docs/.installed: constraints.txt
 	@mkdir -p .venv
+	@echo "Set-up of the site, once: pip installs what builds it in .venv/docs, 110 MB on the disk."
 	@$(PYTHON) -m venv .venv/docs
-	@.venv/docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
+	@.venv/docs/bin/python tools/install.py -c constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
 	@touch $@
 
 bench: $(TESTABLE)
