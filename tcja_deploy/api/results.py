@@ -14,7 +14,7 @@ from rich.console import RenderableType
 
 from tcja_deploy.bench.results import Benchmark, Case
 from tcja_deploy.console import plain
-from tcja_deploy.formatting import part, si, windows
+from tcja_deploy.formatting import portion, si, windows
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.parity.verdict import Report
@@ -32,6 +32,8 @@ from tcja_runtime.files.text import one_line, shown
 
 _LONGEST = 100
 """The most characters of a verdict in a `repr`."""
+_LEFT = "text-align: left; vertical-align: top"
+"""The style of cells: notebooks align those of numbers."""
 
 
 class _Result(abc.ABC):
@@ -63,8 +65,9 @@ class _Result(abc.ABC):
     def _repr_html_(self) -> str:
         """A table for notebooks. Texts are escaped, and nothing is loaded from elsewhere."""
         facts = [*self._facts(), *(("note", line) for line in self.notes), ("bundle", str(self.bundle))]
-        rows = (tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in facts)
-        caption = tag("caption", tag("strong", self.verdict), style="text-align: left")
+        cells = ((tag("th", name, scope="row", style=_LEFT), tag("td", value, style=_LEFT)) for name, value in facts)
+        rows = (tag("tr", *row) for row in cells)
+        caption = tag("caption", tag("strong", self.verdict), style=_LEFT)
         return shown(tag("table", caption, tag("tbody", *rows)))
 
 
@@ -229,7 +232,7 @@ class BenchResult(_Result):
     @property
     def verdict(self) -> str:
         """The result in a sentence: the median latency of each case."""
-        return listed(f"{_latency(case)} in {case.title}, batch {case.batch}" for case in self.cases)
+        return listed((f"{_latency(case)} in {case.title}, batch {case.batch}" for case in self.cases), separator="; ")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, in seconds, bytes, watts and joules, as `bench --json` prints them."""
@@ -248,17 +251,18 @@ class BenchResult(_Result):
 
 
 def _compared(report: Report) -> list[tuple[str, str]]:
-    """The rows on what was compared: the windows, and the flips and the accuracy in each backend."""
+    """The rows on the comparison: the windows, flips and accuracy in each backend, and what is not proven."""
     rows = [("judged", f"{windows(report.windows)} ({report.source})")]
     for found in report.backends:
         said = f"{counted(found.flips, 'flip')}, {found.unexplained:,} unexplained"
         if found.statistics:
-            same = found.statistics
-            said += f"; same class in {part(same.same_class, same.paired, 'window')}" if same.paired else ""
-            right = same.accuracy
-            said += f"; right in {part(right.right, right.labelled, 'window')} with a label" if right.labelled else ""
+            same, right = found.statistics, found.statistics.accuracy
+            if same.paired:
+                said += f"; the trained network's class in {portion(same.same_class, same.paired, 'window')}"
+            if right.labelled:
+                said += f"; right in {portion(right.right, right.labelled, 'window')}"
         rows.append((found.backend, said))
-    return rows
+    return [*rows, *(("caution", line) for line in wording.cautions(report))]
 
 
 def _latency(case: Case) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import tcja_deploy
 from tcja_deploy.cli.options import flagged
 from tcja_deploy.export import models
+from tcja_deploy.parity.verdict import Report
 from tcja_runtime.bundle.bundle import PARITY, Bundle, write_manifest
 
 from ... import networks
@@ -95,6 +97,11 @@ def without_source(figures: Any) -> Any:
     return list(map(without_source, figures)) if isinstance(figures, list) else figures
 
 
+def random_windows(found: Report) -> Report:
+    """The same comparison, if its windows had been random."""
+    return dataclasses.replace(found, real=False, classified_real=False)
+
+
 def printed(out: str) -> str:
     """What a person sees of the output of a command: without the spaces that fill its tables up."""
     return "\n".join(line.rstrip() for line in out.splitlines())
@@ -149,7 +156,7 @@ def test_a_verification_that_fails_is_a_result(changed, run):
     assert found.verdict.startswith("Parity not met: ")
     assert found.culprit.module
     assert printed(run("verify", changed, "--bisect")[1]) == str(found)
-    assert f"<td>{found.culprit.module}: " in found._repr_html_()
+    assert f">{found.culprit.module}: " in found._repr_html_()
 
 
 def test_bench_takes_one_or_several(exported):
@@ -179,12 +186,15 @@ def test_a_notebook_shows_a_table_in_which_names_are_escaped(exported):
     assert "<b>" not in shown
     assert "://" not in shown
     assert "9 windows (given from Python)" in shown
+    assert "right in 3 of 9 windows" in shown
+    cautions = tcja_deploy.ExportResult(exported.bundle, exported.manifest, random_windows(exported.parity), ())
+    assert "No real data was used" in cautions._repr_html_()
 
 
 def test_notes_are_kept(exported, capfd):
     found = tcja_deploy.verify(exported.bundle, data=(FRAMES, LABELS), samples=20)
     assert found.notes == ("`samples` is 20, but there are 9 windows; all 9 are used",)
-    assert "<td>`samples` is 20, but there are 9 windows; all 9 are used</td>" in found._repr_html_()
+    assert ">`samples` is 20, but there are 9 windows; all 9 are used</td>" in found._repr_html_()
     assert capfd.readouterr() == ("", "")
     tcja_deploy.verify(exported.bundle, progress=True)
     assert "check the hashes" in capfd.readouterr().err
