@@ -42,9 +42,14 @@ TESTED_THROUGH = {
     "deploy/test_consistency": "bundle.metadata",
     "deploy/parity/test_mutations": "parity.bisect parity.diagnose texts.verify",
     "deploy/report/test_page": (
-        "report.anytime report.behaviour report.comparison report.description report.html report.network_profile "
-        "report.plots report.summary"
+        "report.html report.network_profile report.page_data report.plots report.sections.anytime "
+        "report.sections.behaviour report.sections.comparison report.sections.description report.sections.next_steps "
+        "report.sections.size report.sections.summary"
     ),
+    "deploy/report/test_answers": "report.sections.answers report.sections.confusion",
+    "deploy/report/test_browser": "report.style",
+    "deploy/report/test_drawing": "report.sections.drawing",
+    "deploy/report/test_picture": "report.pixels",
     "deploy/run/test_classify": "backends.scores network.classified texts.run",
     "deploy/run/test_data": "parity.classify",
     "deploy/test_board": "parity.engine",

@@ -22,6 +22,7 @@ from tcja_deploy.parity import anytime
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import Comparison, compare, with_statistics
 from tcja_deploy.parity.verdict import Report
+from tcja_deploy.report.answers import Answers, answers
 from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import Lowered
@@ -82,11 +83,13 @@ class Certificate:
         report: the comparison with the trained network.
         golden: the golden vectors of the first few windows.
         profile: the behaviour of the trained network on the windows that were judged.
+        answers: the answers of both networks; None if they could not be collected.
     """
 
     report: Report
     golden: Golden
     profile: NetworkProfile
+    answers: Answers | None
 
 
 def certify(
@@ -138,7 +141,12 @@ def certify(
         ranged=vectors.covers_range(signature.input),
         wide_bounds=list(consistency.wide_bounds(vectors, signature.layers, network.lowered.precision)),
     )
-    return Certificate(report, vectors, NetworkProfile.joined(recorder.profiles, recorder.advice))
+    shown_answers = progress.inform(
+        "sample windows in the report",
+        lambda: answers(vectors, comparison.outputs, found.exported, len(network.trained.classes)),
+        None,
+    )
+    return Certificate(report, vectors, NetworkProfile.joined(recorder.profiles, recorder.advice), shown_answers)
 
 
 class _Recorder:
@@ -235,12 +243,14 @@ class _Classification:
 
     Attributes:
         original: the predictions of the trained network; empty if it does not classify.
+        exported: the predictions of the exported network; empty if it does not classify.
         statistics: the comparison of both networks' predictions; None if the networks do not classify.
         curves: the curves that show how early the predictions of each network can be had.
         missing: the reasons why a curve is missing, a sentence for each.
     """
 
     original: Predictions
+    exported: Predictions
     statistics: Agreement | None = None
     curves: list[Curve] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
@@ -266,7 +276,8 @@ def _classify(
         progress: where progress is shown.
     """
     if comparison.original is None or comparison.exported is None:
-        return _Classification(original=Predictions.none().on(windows))
+        none = Predictions.none().on(windows)
+        return _Classification(original=none, exported=none)
     signature, trained = network.signature, network.trained.model
 
     def run_trained(inputs: Floats) -> Predictions:
@@ -291,7 +302,9 @@ def _classify(
         [],
     )
     missing = anytime.missing(curves, signature.time_steps, chosen)
-    return _Classification(original=ours, statistics=agreement(ours, theirs), curves=curves, missing=missing)
+    return _Classification(
+        original=ours, exported=theirs, statistics=agreement(ours, theirs), curves=curves, missing=missing
+    )
 
 
 def _is_finite(reference: Reference, largest: float) -> bool:

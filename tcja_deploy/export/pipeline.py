@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tcja_deploy import consistency
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
-from tcja_deploy.export.certify import Certificate, certify
+from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
 from tcja_deploy.export.models import Prepared, prepare
 from tcja_deploy.export.network import Known
 from tcja_deploy.export.request import ExportRequest, check_options
@@ -18,6 +19,8 @@ from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import verdict
 from tcja_deploy.parity.stepwise import stepwise_parity
 from tcja_deploy.report.page import render
+from tcja_deploy.report.page_data import PageData
+from tcja_exporters.graph.outline import Block, outline
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.budget import fewer_windows, judged_windows
 from tcja_runtime.bundle import bundle
@@ -89,7 +92,29 @@ def _export(
     if target and report.met:
         with progress.step(f"build the {target} engine"):
             manifest = with_engine(manifest, folder, target, BuildOptions(batch=request.batch))
-    return _written(request, folder, manifest, certificate, progress), report
+    data = PageData(
+        bundle=request.out.name,
+        profile=certificate.profile,
+        answers=certificate.answers,
+        outline=_outline(network, progress),
+        files=_sizes(folder),
+    )
+    return _written(request, folder, manifest, certificate, render(manifest, report, data, progress), progress), report
+
+
+def _outline(network: ExportedNetwork, progress: Progress) -> Sequence[Block]:
+    """Return the layers of the network for the report."""
+    model = network.lowered.exported.model
+    found: Sequence[Block] = progress.inform(
+        "the drawing of the network", lambda: outline(model, network.signature), ()
+    )
+    return found
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the sizes in bytes of the models, of their weights and of the engines."""
+    files = (file for file in folder.rglob("*") if file.suffix in (".onnx", ".bin", ".engine"))
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 def _manifest(request: ExportRequest, made: Prepared, report: verdict.Report) -> Manifest:
@@ -128,16 +153,23 @@ def _manifest(request: ExportRequest, made: Prepared, report: verdict.Report) ->
 
 
 def _written(
-    request: ExportRequest, folder: Path, manifest: Manifest, certificate: Certificate, progress: Progress
+    request: ExportRequest, folder: Path, manifest: Manifest, certificate: Certificate, page: str, progress: Progress
 ) -> Manifest:
-    """Write the report, and all other files of the bundle if parity is met. Returns the manifest as it was written.
+    """Write all other files of the bundle if parity is met. Returns the manifest as it was written.
+
+    Args:
+        request: the request.
+        folder: the folder of the bundle, with its models.
+        manifest: the manifest.
+        certificate: the proof of the export.
+        page: the report as a page.
+        progress: where progress is shown.
 
     Raises:
         ParityNotMet: parity is not met.
         RuntimeError: `verify` would refuse the bundle.
     """
     report = certificate.report
-    page = render(manifest, report, certificate.profile, progress)
     if not report.met:
         if request.report:
             try:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-from tcja_deploy.report import html, plots
+from tcja_deploy.report import html, pixels, plots
 from tcja_deploy.report.html import Html, figure, joined, tag
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
@@ -20,12 +14,6 @@ from tcja_runtime.predictions import standing_out
 
 MOST = 12
 """The largest number of windows on a page that `tcja-deploy run --picture` writes."""
-
-_PAPER = 255.0
-_INKS = {"off": (184, 64, 26), "on": (8, 81, 156)}
-_INK = (40, 40, 40)  # for events of unknown polarity
-_FRAMES = "display: flex; flex-wrap: wrap; gap: .4rem; font-size: .75rem"
-_FRAME = "width: 7.5rem; image-rendering: pixelated; border: 1px solid var(--line)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,43 +92,9 @@ def _caption(window: PicturedWindow) -> str:
 
 def _frames(window: PicturedWindow) -> Html:
     """Return the frames side by side, as pictures with their numbers."""
-    if window.inputs.ndim == 3:
-        pictures = _greys(window.inputs)
-    elif window.polarity is None:
-        pictures = _colours(window.inputs.sum(1, keepdims=True), [_INK])
-    else:
-        pictures = _colours(window.inputs, [_INKS[name] for name in window.polarity])
+    inputs = window.inputs
+    pictures = [pixels.image(inputs)] if inputs.ndim == 3 else list(pixels.frames(inputs, window.polarity))
     shown = (
-        tag("span", Html(f'<img src="{_png(picture)}" alt="frame {t}" style="{_FRAME}"><br>'), str(t))
-        for t, picture in enumerate(pictures, 1)
+        tag("span", html.picture(pixels.png(picture), f"frame {t}"), str(t)) for t, picture in enumerate(pictures, 1)
     )
-    return tag("div", joined(list(shown)), style=_FRAMES)
-
-
-def _colours(frames: Floats, inks: Sequence[tuple[int, int, int]]) -> npt.NDArray[np.uint8]:
-    """Return pictures [T, H, W, 3] of event counts [T, P, H, W], all on one scale, with a colour for each polarity."""
-    strength = np.sqrt(frames.clip(0) / max(float(frames.max()), 1.0))
-    taken = (np.float32(_PAPER) - np.array(inks, np.float32))[None, :, None, None, :] * strength[..., None]
-    pictures: npt.NDArray[np.uint8] = (np.float32(_PAPER) - taken.sum(1)).clip(0, 255).astype(np.uint8)
-    return pictures
-
-
-def _greys(image: Floats) -> npt.NDArray[np.uint8]:
-    """Return a picture [1, H, W, 3] of an image [C, H, W] with values from 0 to 1.
-
-    If the image does not have three channels, its first channel is shown in grey.
-    """
-    channels = image if len(image) == 3 else image[:1].repeat(3, axis=0)
-    return (channels.transpose(1, 2, 0)[None].clip(0, 1) * 255).astype(np.uint8)
-
-
-def _png(picture: npt.NDArray[np.uint8]) -> str:
-    """Return a picture [H, W, 3] as a data URL (W3C Portable Network Graphics, 8 bits for each channel, no filter)."""
-    height, width, _ = picture.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")
-    content = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+    return tag("div", joined(list(shown)), class_="frames")

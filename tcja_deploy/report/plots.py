@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,18 @@ from tcja_deploy.report.html import Html, joined, tag, wide
 
 SHADES = 32  # the shades of a map: readers cannot distinguish more, and more would make larger files
 _FEW = 10  # the least number of flips for the full colour of a cell, so that one flip does not look like thousands
-_BIN, _LEFT, _TOP, _HEIGHT = 10, 46, 6, 84  # a bin, the margins and the height of a histogram, in SVG units
+DEEP = 0.65  # the strength of a colour beyond which dark text on it is hard to read
+_BIN, _LEFT, _TOP, _HEIGHT = 10, 38, 9, 84  # a bin, the margins and the height of a histogram, in SVG units
+_TEXT = 9.5  # the size of text in plots, in SVG units
+_WIDTHS = {
+    **dict.fromkeys("ijl.,:;'|!I", 0.36),
+    **dict.fromkeys(" ()[]/-rtf", 0.42),
+    **dict.fromkeys("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", 0.45),
+    **dict.fromkeys("0123456789", 0.64),
+    **dict.fromkeys("mwMW%@", 1.0),
+    "\N{NO-BREAK SPACE}": 0.36,
+}
+"""The widths of characters, as shares of the size of text; those of DejaVu Sans, which is wider than most fonts."""
 _WIDTH, _RISE = 300, 110  # the width and height of a line chart, in SVG units
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # possible distances of two lines of a grid, as shares
 
@@ -72,9 +84,31 @@ def _cell(row: FlipRow, t: int, most: int) -> Html:
     if unexplained:
         title = f"{place}, {unexplained:,} of them unexplained"
         return tag("td", f"{compact(count)} !{compact(unexplained)}", class_="step wrong", title=title)
-    much = 0.15 + 0.85 * math.log1p(count) / math.log1p(most)
-    kind = "step deep" if much > 0.65 else "step"
+    much = strength(count, most)
+    kind = "step deep" if much > DEEP else "step"
     return tag("td", compact(count), class_=kind, title=place, style=f"--much: {much:.2f}")
+
+
+def strength(count: int, most: int) -> float:
+    """Return the strength of the colour of a cell, on a logarithmic scale up to `most`; beyond DEEP, text is pale."""
+    return 0.15 + 0.85 * math.log1p(count) / math.log1p(most)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return a width that a text does not exceed in the common sans-serif fonts, in units of its size."""
+    return size * sum(_WIDTHS.get(character, 0.7 if character.isascii() else 1.05) for character in text)
+
+
+def wrapped(text: str, size: float, room: float) -> list[str]:
+    """Return a text in lines that are no wider than `room`; it is broken at spaces and dots where possible."""
+    lines, line = [], ""
+    for word in re.findall(r"[^ .]*[ .]?", text):
+        for piece in [word] if text_width(word.rstrip(), size) <= room else list(word):
+            if line and text_width((line + piece).rstrip(), size) > room:
+                lines.append(line.rstrip())
+                line = ""
+            line += piece
+    return [*lines, line.rstrip()]
 
 
 def bar(share: float) -> Html:
@@ -88,7 +122,7 @@ def columns(label: str, values: Sequence[float]) -> Html:
     drawn = "".join(f"M{i}.1 1v-{value / most:.3f}h.8V1z" for i, value in enumerate(values))
     path = tag("path", d=drawn, class_="heat-fill")
     look = f"width: min(100%, {0.8 * len(values):.1f}rem)"
-    return _svg(label, path, f"0 0 {len(values)} 1", class_="columns", preserveAspectRatio="none", style=look)
+    return svg(label, path, f"0 0 {len(values)} 1", class_="columns", preserveAspectRatio="none", style=look)
 
 
 def histogram(label: str, counts: Sequence[int], edges: Sequence[float], least: int, mark: float) -> Html:
@@ -102,30 +136,32 @@ def histogram(label: str, counts: Sequence[int], edges: Sequence[float], least: 
         mark: the value at which there is a dashed line; 0 for no line.
     """
     total = sum(counts) or 1
-    foot, right = _TOP + _HEIGHT, _LEFT + _BIN * len(counts)
+    shares = {exponent: f"{100 * 10.0**exponent:.{max(0, -2 - exponent)}f} %" for exponent in range(0, least - 1, -2)}
+    left = math.ceil(max(text_width(share, _TEXT) for share in shares.values())) + 4
+    foot, right = _TOP + _HEIGHT, left + _BIN * len(counts)
     grid, bars = [], []
     for exponent in range(0, least - 1, -1):
         y = _TOP + _HEIGHT * exponent / least
-        grid.append(tag("path", d=f"M{_LEFT} {y:.1f}H{right}", class_="rule"))
-        if exponent % 2 == 0:
-            grid.append(tag("text", f"{100 * 10.0**exponent:g} %", x=_LEFT - 3, y=f"{y + 3:.1f}", text_anchor="end"))
+        grid.append(tag("path", d=f"M{left} {y:.1f}H{right}", class_="rule"))
+        if exponent in shares:
+            grid.append(tag("text", shares[exponent], x=left - 3, y=f"{y + 3:.1f}", text_anchor="end"))
     for i, edge in enumerate(edges):
         place = round(math.log10(edge), 6)
         if place % 2 == 0:
-            x = _LEFT + _BIN * (i + 1)
+            x = left + _BIN * (i + 1)
             grid.append(tag("path", d=f"M{x} {foot}v3", class_="rule"))
             grid.append(tag("text", power(int(place)), x=x, y=foot + 13, text_anchor="middle"))
     for i, count in enumerate(counts):
         if count:
             height = _HEIGHT * (1 - math.log10(count / total) / least)
-            bars.append(f"M{_LEFT + _BIN * i + 1} {foot}v-{height:.1f}h{_BIN - 2}V{foot}z")
+            bars.append(f"M{left + _BIN * i + 1} {foot}v-{height:.1f}h{_BIN - 2}V{foot}z")
     drawn = [*grid, tag("path", d="".join(bars), class_="heat-fill")]
     if mark > 0:
         # The first and the last bin are drawn as wide as the bins between the edges.
         position = (math.log10(mark) - math.log10(edges[0])) / math.log10(edges[1] / edges[0])
-        at = _LEFT + _BIN * min(max(position + 1, 0.0), len(counts))
+        at = left + _BIN * min(max(position + 1, 0.0), len(counts))
         drawn.append(tag("path", d=f"M{at:.1f} {_TOP}V{foot}", class_="mark"))
-    return _svg(label, joined(drawn), f"0 0 {right + 6} {foot + 18}")
+    return svg(label, joined(drawn), f"0 0 {right + 6} {foot + 18}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,7 +230,7 @@ def chart(label: str, lines: Sequence[Line], marks: Sequence[int], across: str) 
     upwards = sorted(lines, key=lambda line: not line.under)
     drawn += [tag("path", d=f"M{path(line.shares)}", class_=line.look) for line in upwards]
     told = "; ".join(f"{line.name}: {', '.join(f'{100 * share:.3g} %' for share in line.shares)}" for line in lines)
-    return _svg(f"{label}. {told}", joined(drawn), f"0 0 {right + 6} {foot + 30}")
+    return svg(f"{label}. {told}", joined(drawn), f"0 0 {right + 10} {foot + 30}")
 
 
 def legend(lines: Sequence[Line]) -> Html:
@@ -234,7 +270,7 @@ def map_of(label: str, values: Sequence[Sequence[float]]) -> Html:
     )
     marks = [0, width // 4, width // 2, 3 * width // 4, width - 1] if width >= 16 else [0, width - 1]
     look = f"height: {min(max(0.7 * height, 1.5), 24):.1f}rem"
-    drawing = _svg(
+    drawing = svg(
         label,
         tag("g", *paths, class_="heat-fill", shape_rendering="crispEdges"),
         f"0 0 {width} {height}",
@@ -263,5 +299,13 @@ def scale(low: str, high: str) -> Html:
     return tag("div", low, tag("i"), high, class_="scale")
 
 
-def _svg(label: str, content: Html, view: str, **attributes: object) -> Html:
+def svg(label: str, content: Html, view: str, **attributes: object) -> Html:
+    """Return an SVG drawing.
+
+    Args:
+        label: a description of the drawing, for screen readers.
+        content: its elements.
+        view: its view box.
+        attributes: further attributes (`html.tag`).
+    """
     return tag("svg", content, viewBox=view, role="img", aria_label=label, **attributes)

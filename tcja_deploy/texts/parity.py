@@ -12,7 +12,7 @@ from tcja_deploy.console import empty_table
 from tcja_deploy.formatting import FEW, NBSP, percent, share_of, windows
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Report
-from tcja_deploy.report.anytime import meaning, quarters, settling
+from tcja_deploy.report.sections.anytime import meaning, quarters, settling
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_runtime.evidence.anytime import Curve
 

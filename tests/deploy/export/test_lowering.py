@@ -13,7 +13,7 @@ from tcja_deploy.console import Console, Progress
 from tcja_deploy.export import certify, pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity import anytime, verdict, wording
-from tcja_deploy.report import behaviour, comparison
+from tcja_deploy.report.sections import behaviour, comparison
 from tcja_deploy.texts.parity import parity_text
 from tcja_deploy.verify import VerifyOptions, verify
 from tcja_exporters import libraries

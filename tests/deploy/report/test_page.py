@@ -1,247 +1,39 @@
-"""report.html: what it says, that no name gets out of its place, and that a browser shows it without complaint."""
+"""report.html: what it says, that no name gets out of its place, and that it loads nothing."""
 
 from __future__ import annotations
 
 import dataclasses
-import html
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 from tcja_deploy import formatting
-from tcja_deploy.parity.failures import Failure
-from tcja_deploy.parity.verdict import Divergence, LayerParity, Parity, Report, SignalParity
+from tcja_deploy.parity.verdict import Divergence, SignalParity
 from tcja_deploy.report.html import tag
-from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
-from tcja_deploy.report.page import render
+from tcja_deploy.report.network_profile import NetworkProfile
 from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
-from tcja_runtime.bundle.manifest import Manifest, TimeForms
-from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import Layer
-from tcja_runtime.data.contract import InputContract
-from tcja_runtime.evidence.agreement import Accuracy, Agreement
-from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.bundle.manifest import TimeForms
+from tcja_runtime.evidence.agreement import Accuracy
 
-from ...sidecars import engine_info
-
-MANIFEST = Manifest(
-    producer="test",
-    created="2026-01-01T00:00:00+00:00",
-    checkpoint={"name": "a.pth", "sha256": "0123456789abcdef" * 4, "bytes": 1234},
-    network="dvs128",
-    dialect="spikingjelly",
-    evidence=["because of its keys"],
-    time_steps=4,
-    parameters=7654321,
-    input=InputContract.frames(4, 128, 128),
-    output="rates",
-    output_shape=(3,),
-    classes=["clap", "wave", "roll"],
-    layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.leaky(decay_input=True, tau=2.0))],
-    taps=[],
-    answer=None,
-    weights=[],
-    passes=[{"name": "fold_batch_norm", "changes": 5, "exact": False, "note": "rounds differently"}],
-    time_form=TimeForms(form="scan", why="asked for", layers={}),
-    precision="fp32",
-    calibration={},
-    targets=["onnx"],
-    engines={"orin": engine_info(bytes=4321, batch=[1, 1, 8], layers=12)},
-    parity=ParitySummary(reference="PyTorch"),
-    tools={"python": "3.11.7"},
+from .pages import (
+    MANIFEST,
+    MET,
+    NAMED,
+    PAGES,
+    PROFILE,
+    STATISTICS,
+    Page,
+    big,
+    compared,
+    failure,
+    generator,
+    layer,
+    margins,
+    page,
+    parity,
+    rendered,
 )
-
-VOID = {"meta"}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NARROW = 400
-
-
-def layer(name: str = "conv.1", time_steps: int = 4, **changes) -> LayerParity:
-    none = [0] * time_steps
-    counts = ("undecided", "flips", "unexplained", "free_running_flips")
-    fields = {"spikes": [3] * time_steps, **dict.fromkeys(counts, none)}
-    return LayerParity(**{"layer": name, "neurons": 6, **fields, **changes})
-
-
-STATISTICS = Agreement(
-    source="test.npz",
-    windows=4,
-    paired=4,
-    same_class=3,
-    top=3,
-    in_top=4,
-    accuracy=Accuracy(right=2, labelled=4),
-    only_original=1,
-    only_exported=0,
-    neither=1,
-)
-
-
-def parity(layers: list[LayerParity], **changes) -> Parity:
-    signals = [
-        SignalParity(scene="windows", signal="conv.1", seen=10, beyond=0, share=0.123, exact=False),
-        SignalParity(scene="dyadic", signal="conv.1", seen=10, beyond=0, share=0.0, exact=True),
-    ]
-    fields = {
-        "backend": "ONNX Runtime 1.32.0",
-        "model": "model.plain.onnx",
-        "twins": ["model.onnx"],
-        "changed_windows": 1,
-        "statistics": STATISTICS,
-        "output_difference": 0.05,
-        "divergence": None,
-        "layers": layers,
-        "signals": signals,
-        "failures": [],
-    }
-    return Parity(**{**fields, **changes})
-
-
-def compared(*backends: Parity, **changes) -> Report:
-    fields = {
-        "reference": "PyTorch 2.13.0",
-        "source": "test.npz",
-        "real": True,
-        "windows": 4,
-        "estimated": {},
-        "backends": list(backends),
-    }
-    return Report(**{**fields, **changes})
-
-
-def failure(text: str) -> Failure:
-    return Failure(kind="values", text=text, model="model.plain.onnx")
-
-
-def margins(*at: int) -> list[int]:
-    counts = [0] * (len(MARGIN_EDGES) + 1)
-    for place in at:
-        counts[place] += 1
-    return counts
-
-
-FLIPPED = layer(
-    flips=[0, 0, 7, 1],
-    unexplained=[0, 0, 2, 0],
-    undecided=[0, 0, 18, 6],
-    free_running_flips=[0, 0, 1234, 12345],
-    margin=1e-6,
-)
-DIVERGED = Divergence(layer="conv.1", window=1, time_step=3, spikes={"conv.1": 1, "fc": 9, "out": 4})
-MET = compared(parity([layer()]))
-NAMED = compared(
-    parity([FLIPPED, layer("fc"), layer("out")], divergence=DIVERGED, failures=[failure("2 spikes differ")])
-)
-PROFILE = NetworkProfile(
-    windows=4,
-    margins={"conv.1": margins(9, 15, 15, 16), "silent": margins()},
-    gates={"att": [[0.0, 0.5, 0.5, 1.0], [0.25] * 4, [1.0] * 4, [0.0] * 4]},
-)
-
-
-class Page(HTMLParser):
-    """A page taken apart; it fails where a tag is not closed, or closes another."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        assert len(dict(attrs)) == len(attrs)
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self._open[-1] if self._open else "", data))
-
-    @property
-    def text(self) -> str:
-        """What is read, in one line."""
-        words = " ".join(data for tag, data in self.texts if tag != "style")
-        return re.sub(r"\s+", " ", words.replace("\N{NO-BREAK SPACE}", " "))
-
-    def classes(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for _, attributes in self.tags if name in (attributes.get("class") or "").split()]
-
-
-def page(found: Report, manifest: Manifest = MANIFEST, profile: NetworkProfile = PROFILE) -> Page:
-    return Page(render(manifest, found, profile))
-
-
-def big() -> str:
-    """40 layers with flips everywhere, 50 failures, and two blocks of 20 x 512 gates of which no two are alike."""
-    random = np.random.default_rng(0)
-    layers = [
-        layer(
-            f"stage{i // 8}.block{i % 8}.a_rather_long_name_of_a_neuron",
-            20,
-            flips=random.integers(1, 99999, 20).tolist(),
-            unexplained=random.integers(0, 2, 20).tolist(),
-            free_running_flips=random.integers(1, 999999, 20).tolist(),
-        )
-        for i in range(40)
-    ]
-    spikes = {found.layer: 123456 for found in layers}
-    diverged = Divergence(layer=layers[0].layer, window=0, time_step=1, spikes=spikes)
-    failures = [failure(f"{n} values are wrong") for n in range(50)]
-    profile = NetworkProfile(
-        windows=4,
-        margins={found.layer: random.integers(0, 9999, len(MARGIN_EDGES) + 1).tolist() for found in layers},
-        gates={name: random.uniform(size=(20, 512)).tolist() for name in ("a.gate", "b.gate")},
-    )
-    return render(MANIFEST, compared(parity(layers, failures=failures, divergence=diverged)), profile)
-
-
-def generator() -> str:
-    """A network that makes images, in one time step, without labels, gates or flips, on drawn windows."""
-    manifest = dataclasses.replace(MANIFEST, time_steps=1, classes=[], engines={}, output_shape=(1, 28, 28))
-    found = compared(
-        parity([layer(time_steps=1)], statistics=None, changed_windows=0, twins=[]),
-        real=False,
-        source="drawn at random, seed 0",
-    )
-    return render(manifest, found, NetworkProfile(windows=4, margins={}, gates={}))
-
-
-def long_names() -> str:
-    """Names that cannot be broken at a space."""
-    name = 300 * "x"
-    manifest = dataclasses.replace(
-        MANIFEST,
-        network=name,
-        classes=[name],
-        layers=[dataclasses.replace(MANIFEST.layers[0], name=name)],
-        tools={name: name},
-    )
-    signal = SignalParity(scene="windows", signal=name, seen=1, beyond=0, share=0.1, exact=False)
-    diverged = Divergence(layer=name, window=0, time_step=1, spikes={name: 1})
-    found = parity([layer(name, free_running_flips=[1] * 4)], model=name, signals=[signal], divergence=diverged)
-    profile = NetworkProfile(windows=4, margins={name: margins(3)}, gates={name: PROFILE.gates["att"]})
-    return render(manifest, compared(found, source=name), profile)
-
-
-PAGES = {
-    "met": lambda: render(MANIFEST, MET, PROFILE),
-    "not met": lambda: render(MANIFEST, NAMED, PROFILE),
-    "big": big,
-    "generator": generator,
-    "long names": long_names,
-    "two backends": lambda: render(MANIFEST, compared(*MET.backends, *NAMED.backends), PROFILE),
-}
 
 
 @pytest.fixture(params=list(PAGES))
@@ -252,20 +44,23 @@ def text(request) -> str:
 def test_it_is_one_file_that_loads_and_runs_nothing(text):
     found = Page(text)
     names = {name for name, _ in found.tags}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "image", "use"}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form", "image", "use"}
     for name, attributes in found.tags:
-        assert not {"src", "href", "srcset", "data", "action"} & set(attributes), name
+        assert not {"href", "srcset", "data", "action"} & set(attributes), name
+        assert (name == "img") == ("src" in attributes)
+        assert (attributes.get("src") or "data:image/png;base64,").startswith("data:image/png;base64,")
         assert not any(key.startswith("on") for key in attributes), name
-    assert not re.search(r"https?://|url\(|@import|@font-face|base64", text)
+    assert not re.search(r"https?://|url\(|@import|@font-face", text)
     policy = next(a["content"] for name, a in found.tags if name == "meta" and "http-equiv" in a)
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def test_every_plot_is_described(text):
     found = Page(text)
-    drawn = [attributes for name, attributes in found.tags if name == "svg"]
+    drawn = [attributes for name, attributes in found.tags if name == "svg" and "aria-hidden" not in attributes]
     assert drawn
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawn)
+    assert all(attributes["alt"] for name, attributes in found.tags if name == "img")
     boxes = found.classes("wide")
     assert all(attributes["aria-label"] and attributes["tabindex"] == "0" for attributes in boxes)
     assert sum(name == "figure" for name, _ in found.tags) == sum(name == "figcaption" for name, _ in found.tags)
@@ -315,7 +110,7 @@ def test_names_stay_text():
 
 def test_a_file_name_that_is_no_text_can_be_written():
     manifest = dataclasses.replace(MANIFEST, checkpoint={**MANIFEST.checkpoint, "name": "a\udcff.pth"})
-    assert "exported from a\\xff.pth" in render(manifest, MET, PROFILE).encode().decode()
+    assert "exported from a\\xff.pth" in rendered(manifest, MET, PROFILE).encode().decode()
 
 
 def test_text_is_escaped_and_markup_is_not():
@@ -409,7 +204,7 @@ def test_classes_may_be_counted_on_more_windows_than_are_judged():
 
 def test_flips_are_in_their_cells():
     found = page(NAMED)
-    cells = [attributes for attributes in found.classes("step") if "title" in attributes]
+    cells = [attributes for attributes in found.classes("step") if "time step" in attributes.get("title", "")]
     assert [cell["title"] for cell in cells] == [
         "conv.1, time step 3: 7, 2 of them unexplained",
         "conv.1, time step 4: 1",
@@ -419,6 +214,7 @@ def test_flips_are_in_their_cells():
     assert cells[0]["class"] == "step wrong"
     assert "deep" in cells[3]["class"].split()
     shown = [text for name, text in found.texts if name == "td" and text.strip()]
+    shown = shown[shown.index("7 !2") - 2 :]
     assert shown[:7] == ["\u00b7", "\u00b7", "7 !2", "1", "8", "2", "25\N{NO-BREAK SPACE}%"]
     assert "12k" in shown
 
@@ -440,7 +236,9 @@ def test_a_divergence_in_the_last_layer_spreads_no_further():
 
 def test_margins_are_told_and_drawn():
     found = page(NAMED)
-    (drawn,) = [a["aria-label"] for name, a in found.tags if name == "svg" and "membranes" in (a["aria-label"] or "")]
+    (drawn,) = [
+        a["aria-label"] for name, a in found.tags if name == "svg" and "membranes" in (a.get("aria-label") or "")
+    ]
     assert drawn == (
         "conv.1: distance of 4 membranes from the threshold, as a share of it: none nearer than 0.0001, "
         "half of them within 0.32"
@@ -451,12 +249,13 @@ def test_margins_are_told_and_drawn():
     assert heights[0] == heights[2] < heights[1]
     # 1e-6 is the edge after the fourth whole bin, and the bin below the edges comes first.
     mark = next(a["d"] for a in found.classes("mark"))
-    assert mark.startswith(f"M{46 + 10 * 5:.1f} ")
+    left = float(re.match(r"M([\d.]+) ", bars)[1]) - 10 * 9 - 1  # the first bar is of bin 9
+    assert mark.startswith(f"M{left + 10 * 5:.1f} ")
 
 
 def test_firing_rates():
     found = page(compared(parity([layer(spikes=[0, 3, 6, 3]), layer("fc", spikes=[6, 6, 6, 6])])))
-    assert [a["style"] for a in found.classes("bar")][:2] == ["width: 50.0%", "width: 100.0%"]
+    assert [a["style"] for a in found.classes("bar")] == ["width: 12.3%", "width: 50.0%", "width: 100.0%"]
     assert "conv.1 by time step: 0 %, 12.5 %, 25 %, 12.5 %" in [a.get("aria-label") for _, a in found.tags]
     path = next(a["d"] for name, a in found.tags if name == "path" and a["d"].startswith("M0.1 1"))
     assert re.findall(r"v-([\d.]+)", path) == ["0.000", "0.500", "1.000", "0.500"]
@@ -521,48 +320,120 @@ def test_a_big_network_makes_no_big_file():
     assert len(big().encode()) < 1_500_000
 
 
-def chromium(*arguments: object) -> subprocess.CompletedProcess[str]:
-    # Errors of the browser's own, such as no message bus, are told from a page's by the word CONSOLE.
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr", "--v=0")
-    return subprocess.run([CHROMIUM, *flags, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium to show the report with")
-@pytest.mark.parametrize("name", ["met", "not met", "big", "generator", "long names"])
-def test_a_browser_shows_it(name, tmp_path):
-    """At two widths, in one start: a window cannot be so narrow, but a frame in it can."""
-    text = html.escape(PAGES[name]())
-    frames = "".join(f'<iframe width="{width}" height="900" srcdoc="{text}"></iframe>' for width in (1280, NARROW))
-    script = (
-        "onload = () => { document.title = [...document.querySelectorAll('iframe')].map(frame => { "
-        "const root = frame.contentDocument.documentElement; "
-        "return [root.clientWidth, root.scrollWidth, root.querySelectorAll('svg').length].join(' '); }).join(', ') }"
-    )
-    file = tmp_path / "frames.html"
-    file.write_text(
-        f"<!doctype html><title></title><style>iframe {{ border: 0 }}</style>{frames}<script>{script}</script>"
-    )
-    done = chromium("--window-size=1800,1000", f"--screenshot={tmp_path / 'report.png'}", "--dump-dom", file.as_uri())
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title, done.stderr
-    sizes = [[int(n) for n in found.split()] for found in title[1].split(", ")]
-    plots = sizes[0][2]
-    assert plots > 0
-    assert sizes == [[1280, 1280, plots], [NARROW, NARROW, plots]]
-
-
 def test_what_lower_precisions_would_do():
     advice = [
         Advice(precision="fp16", flips={"conv.1": 1.5e-5, "fc": 0.0}, keep=[]),
         Advice(precision="int8", flips={"conv.1": 0.02, "fc": 1e-4}, keep=["conv.1"]),
     ]
     found = Page(
-        render(MANIFEST, compared(parity([layer()])), NetworkProfile(windows=4, margins={}, gates={}, advice=advice))
+        rendered(MANIFEST, compared(parity([layer()])), NetworkProfile(windows=4, margins={}, gates={}, advice=advice))
     )
     said = found.text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "Layers better kept in float32. fp16: none. int8: conv.1." in said
+    assert (
+        "In fp16, no layer needs to stay in float32: at most 0.0015 % of the neurons and time steps of a layer would "
+        "flip. In int8, conv.1 should stay in float32: at most 2.0 % of the neurons"
+    ) in said
     assert "2.0 % (keep)" in said
     assert "0.0015 %" in said
+
+
+def test_every_section_says_what_to_conclude():
+    for make in PAGES.values():
+        found = Page(make())
+        titles = [text for name, text in found.texts if name == "h2"]
+        assert len(titles) > 8
+        leads = found.classes("lead")
+        assert len(leads) == len(titles)
+
+
+def conclusion(found: Page, title: str) -> str:
+    """The first sentences of a section."""
+    return found.text.split(f" {title} ", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("report", "flips", "signals"),
+    [
+        (
+            MET,
+            "Not one spike flips: each layer",
+            "Rounding explains every difference: the largest one, in conv.1, is 12 %",
+        ),
+        (compared(parity([layer(flips=[0, 0, 0, 2])])), "Rounding explains all of the 2 flips: each layer", "Rounding"),
+        (NAMED, "Rounding does not explain 2 flips, in conv.1: the export has a bug.", "Rounding explains"),
+        (
+            compared(
+                parity(
+                    [layer()],
+                    signals=[SignalParity(scene="dyadic", signal="fc", seen=9, beyond=1, share=2.0, exact=False)],
+                )
+            ),
+            "Not one spike flips",
+            "Rounding does not explain the values of fc: the export has a bug.",
+        ),
+        (
+            compared(
+                parity(
+                    [layer()], signals=[SignalParity(scene="x", signal="fc", seen=9, beyond=0, share=0.0, exact=True)]
+                )
+            ),
+            "Not one spike flips",
+            "Every signal is equal to the bit.",
+        ),
+    ],
+)
+def test_the_conclusion_is_that_of_the_figures(report, flips, signals):
+    found = page(report)
+    assert conclusion(found, "Where spikes flip").startswith(flips)
+    assert conclusion(found, "Differences of signals, as shares of their rounding bounds").startswith(signals)
+
+
+def test_silent_layers_and_near_membranes_are_concluded():
+    found = page(compared(parity([layer(), layer("fc", spikes=[0] * 4)])))
+    rates = conclusion(found, "Firing rates of the trained network")
+    assert rates.startswith("fc never fired on these windows: nothing is known of it.")
+    assert "Every spiking layer fires, at 12.50 % to 12.50 % of the time steps" in page(MET).text
+    nearer = dataclasses.replace(PROFILE, margins={"conv.1": margins(8, 9, 15, 16), "fc": margins(9)})
+    near = conclusion(page(MET, profile=nearer), "How near neurons come to their thresholds")
+    assert near.startswith("In conv.1, 25 % of the sampled membranes are within 10\u207b\u2074 of the threshold, more")
+    far = dataclasses.replace(PROFILE, margins={"conv.1": margins(9)})
+    assert "No sampled membrane is within 10\u207b\u2074 of its threshold" in page(MET, profile=far).text
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("a.bundle", ["tcja-deploy build a.bundle", "tcja-deploy run a.bundle RECORDING", "tcja.load('a.bundle')"]),
+        ("it's.bundle", ["""tcja-deploy verify 'it'"'"'s.bundle'""", """tcja.load("it's.bundle")"""]),
+    ],
+)
+def test_the_next_commands_name_the_bundle(name, lines):
+    found = Page(rendered(MANIFEST, MET, PROFILE, bundle=name))
+    commands = [text for kind, text in found.texts if kind == "pre"]
+    assert len(commands) == 5
+    assert all(any(line in command for command in commands) for line in lines)
+
+
+def test_without_parity_no_command_needs_the_bundle():
+    found = page(NAMED)
+    assert not [text for kind, text in found.texts if kind == "pre"]
+    said = conclusion(found, "What to do next")
+    assert said.startswith("No bundle is written, as the exported network is not the trained one. The first layer with")
+    assert "unexplained flips is conv.1: look at what comes before it. Send this page" in said
+    half = page(NAMED, dataclasses.replace(MANIFEST, precision="fp16"))
+    assert "Export again with --precision fp32, which shows whether the precision" in half.text
+
+
+def test_size_and_speed_are_what_was_measured():
+    found = conclusion(page(MET), "Size and speed")
+    assert found.startswith(
+        "The models have 1.68 MB, of which 1.67 MB are weights of 7,654,321 parameters in fp32; the "
+    )
+    assert "engines/orin/model.engine 4,321 0.00" in found
+    assert "The latency of the whole network was not measured" in found
+    assert "Measured time" not in found
+    forms = {"conv.1": {"form": "scan", "scan_ms": 0.25, "unrolled_ms": 1.5}}
+    timed = dataclasses.replace(MANIFEST, time_form=TimeForms(form="scan", why="the fastest here", layers=forms))
+    found = conclusion(page(MET, timed), "Size and speed")
+    assert "for one window: the fastest here. " in found
+    assert "conv.1 0.250 1.500 scan" in found

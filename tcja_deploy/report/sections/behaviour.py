@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from tcja_deploy.formatting import fine_percent, percent, power, windows
 from tcja_deploy.parity.verdict import LayerParity, Report
 from tcja_deploy.report import plots
 from tcja_deploy.report.html import Html, figure, joined, section, table, tag
 from tcja_deploy.report.network_profile import MARGIN_EDGES, NetworkProfile
-from tcja_runtime.counting import counted
+from tcja_exporters.precision.advice import Advice
+from tcja_runtime.counting import agree, counted, listed
 
 
 def margins(report: Report, profile: NetworkProfile) -> Html:
@@ -40,6 +43,7 @@ def margins(report: Report, profile: NetworkProfile) -> Html:
     )
     return section(
         "How near neurons come to their thresholds",
+        _nearness(counts),
         figure(
             tag("div", *panels, class_="small"),
             "Horizontal axis: the distance of a membrane from the threshold when the two are compared, as a share of "
@@ -48,6 +52,25 @@ def margins(report: Report, profile: NetworkProfile) -> Html:
             "ten times the line below it. Dashed line: the largest distance at which rounding explained a flip. The "
             "first and the last bar hold all smaller and all larger distances.",
         ),
+    )
+
+
+_NEAR = -4
+"""The distance for the conclusion of the section on margins, as a power of ten: one part in ten thousand."""
+
+
+def _nearness(counts: Mapping[str, Sequence[int]]) -> str:
+    """Return a sentence on the share of membranes that are very near to the threshold."""
+    edge = int(np.argmin(np.abs(MARGIN_EDGES - 10.0**_NEAR)))
+    near = {layer: sum(found[: edge + 1]) / sum(found) for layer, found in counts.items()}
+    most = max(near, key=lambda layer: near[layer])
+    if not near[most]:
+        return (
+            f"No sampled membrane is within {power(_NEAR)} of its threshold: small rounding errors can flip few spikes."
+        )
+    return (
+        f"In {most}, {fine_percent(near[most])} of the sampled membranes are within {power(_NEAR)} of the threshold, "
+        "more than in any other layer: there, rounding flips spikes most easily."
     )
 
 
@@ -86,8 +109,16 @@ def rates(layers: Sequence[LayerParity], count: int) -> Html:
         )
         for layer, mean, rate in zip(layers, means, by_step, strict=True)
     ]
+    silent = [layer.layer for layer, mean in zip(layers, means, strict=True) if not mean]
+    conclusion = (
+        f"{listed(silent)} never fired on these windows: nothing is known of {agree(len(silent), 'it', 'them')}."
+        if silent
+        else f"Every spiking layer fires, at {percent(min(means))} to {percent(highest)} of the time steps: the "
+        "windows put all of them to work."
+    )
     return section(
         "Firing rates of the trained network",
+        conclusion,
         figure(
             table("Firing rates by layer", ["layer", "neurons", "rate", "", "by time step"], rows, numbers=(1, 2)),
             f"Spikes per neuron and time step, over all windows; the longest bar is {percent(highest)}. The small "
@@ -102,9 +133,12 @@ def gates(profile: NetworkProfile) -> Html:
     found = {name: gate for name, gate in profile.gates.items() if gate and gate[0]}
     if not found:
         return Html()
+    means = {name: sum(map(sum, gate)) / (len(gate) * len(gate[0])) for name, gate in found.items()}
+    least = min(means, key=lambda name: means[name])
     return section(
         "What attention lets through",
-        tag("p", "An attention block multiplies every channel, at every time step, by its gate."),
+        f"An attention block multiplies every channel, at every time step, by its gate; {least} lets "
+        f"{percent(means[least])} through on average{', the least of all' if len(means) > 1 else ''}.",
         plots.scale("0, shut", "1, open"),
         *(_gate(name, gate, profile.windows) for name, gate in found.items()),
     )
@@ -133,14 +167,21 @@ def advice(profile: NetworkProfile) -> Html:
         [layer, *(fine_percent(each.flips[layer]) + " (keep)" * (layer in each.keep) for each in profile.advice)]
         for layer in profile.advice[0].flips
     ]
-    kept = [f"{each.precision}: {', '.join(each.keep) or 'none'}" for each in profile.advice]
     return section(
         "What lower precisions would flip",
-        tag("p", f"Layers better kept in float32. {'. '.join(kept)}."),
+        " ".join(_advised(each) for each in profile.advice),
         figure(
             table("Predicted flips", ["layer", *(each.precision for each in profile.advice)], rows, numbers=(1, 2)),
             "The predicted share of neurons and time steps that flip, teacher-forced. It is computed from the "
             "distances of the membranes from their thresholds on these windows, and from the rounding of weights and "
-            "inputs.",
+            "inputs. \u201cKeep\u201d: better kept in float32.",
         ),
     )
+
+
+def _advised(found: Advice) -> str:
+    """Return a sentence on the layers that should stay in float32 in a lower precision."""
+    most = f"at most {fine_percent(max(found.flips.values()))} of the neurons and time steps of a layer would flip"
+    if not found.keep:
+        return f"In {found.precision}, no layer needs to stay in float32: {most}."
+    return f"In {found.precision}, {listed(found.keep)} should stay in float32: {most}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.html import Html, facts, section, table, tag
-from tcja_deploy.report.summary import NO_CLASSES
+from tcja_deploy.report.sections.summary import NO_CLASSES
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.counting import counted
 
@@ -18,7 +18,8 @@ def network(manifest: Manifest, report: Report) -> Html:
         for name, info in manifest.engines.items()
     ]
     return section(
-        "The network",
+        "The network in figures",
+        "The neurons below must be those of the training: a checkpoint does not store their constants.",
         _signature(manifest, report),
         tag("h3", "Spiking layers"),
         _layers(manifest),
@@ -70,6 +71,7 @@ def origin(manifest: Manifest) -> Html:
     source = manifest.checkpoint
     return section(
         "Where it comes from",
+        "The bundle is of the checkpoint with this sha256, and of no other.",
         facts(
             [
                 ("checkpoint", source["name"]),

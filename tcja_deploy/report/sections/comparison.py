@@ -8,7 +8,7 @@ from tcja_deploy.parity.verdict import Divergence, Parity, Report, SignalParity
 from tcja_deploy.report import plots
 from tcja_deploy.report.html import Html, figure, joined, section, table, tag
 from tcja_deploy.report.plots import FlipRow
-from tcja_runtime.counting import counted
+from tcja_runtime.counting import counted, listed
 
 _SCENES = {
     WINDOWS: "windows",
@@ -47,6 +47,7 @@ def flips(report: Report, found: Parity, *, mixes: bool) -> Html:
     ]
     return section(
         _of("Where spikes flip", report, found),
+        _flipped(found),
         tag(
             "p",
             "A flip is a neuron that fires at a time step in one network and not in the other. Here every layer is "
@@ -62,6 +63,20 @@ def flips(report: Report, found: Parity, *, mixes: bool) -> Html:
         tag("h3", "Free-running"),
         *_free_running(found, mixes=mixes),
     )
+
+
+def _flipped(found: Parity) -> str:
+    """Return a sentence on the flips of all layers."""
+    if found.unexplained:
+        wrong = [layer.layer for layer in found.layers if sum(layer.unexplained)]
+        return (
+            f"Rounding does not explain {counted(found.unexplained, 'flip')}, in {listed(wrong)}: the export has a bug."
+        )
+    if found.flips:
+        return (
+            f"Rounding explains all of the {counted(found.flips, 'flip')}: each layer computes what it was trained to."
+        )
+    return "Not one spike flips: each layer computes what it was trained to."
 
 
 def _free_running(found: Parity, *, mixes: bool) -> list[Html]:
@@ -120,6 +135,7 @@ def signals(report: Report, found: Parity) -> Html:
     heads = ["signal", *(_SCENES.get(scene, scene) for scene in scenes)]
     return section(
         _of("Differences of signals, as shares of their rounding bounds", report, found),
+        _within(found),
         figure(
             table("Largest difference of every signal", heads, rows),
             "Signals are the input currents of the layers, the parts of attention blocks, and the output, all "
@@ -130,6 +146,22 @@ def signals(report: Report, found: Parity) -> Html:
             "every bit is equal. \u201cBeyond\u201d: the number of values that differ by more than the bound.",
             class_="shares",
         ),
+    )
+
+
+def _within(found: Parity) -> str:
+    """Return a sentence on the signal that comes nearest to its rounding bound, or is beyond it."""
+    beyond = [signal.signal for signal in found.signals if signal.beyond]
+    if beyond:
+        wrong = list(dict.fromkeys(beyond))
+        return f"Rounding does not explain the values of {listed(wrong)}: the export has a bug."
+    rounded = [signal for signal in found.signals if not signal.exact]
+    if not rounded:
+        return "Every signal is equal to the bit."
+    most = max(rounded, key=lambda signal: signal.share)
+    return (
+        f"Rounding explains every difference: the largest one, in {most.signal}, is {fine_percent(most.share)} of what "
+        f"rounding can cause."
     )
 
 

@@ -51,9 +51,9 @@ def section(found: Sequence[Curve]) -> Html:
     marks = quarters(len(found[0].same))
     panels = [figure(plots.chart(title, each, marks, "time step"), title) for title, each in charts.items() if each]
     heads, rows = _numbers(found)
-    return tag(
-        "section",
-        tag("h2", "How early a prediction can be had"),
+    return html.section(
+        "How early a prediction can be had",
+        _conclusion(found[-1]),
         figure(
             joined([tag("div", *panels, class_="small charts"), plots.legend(same)]),
             f"{meaning(found)} {settling(found)}",
@@ -64,6 +64,19 @@ def section(found: Sequence[Curve]) -> Html:
             tag("summary", "After every step"),
             html.table("Predictions after every step", heads, rows, numbers=range(len(heads))),
         ),
+    )
+
+
+def _conclusion(curve: Curve) -> str:
+    """Return a sentence on the time step from which the predictions of a curve are settled."""
+    steps = len(curve.same)
+    if curve.settled == steps:
+        return (
+            "The network needs all time steps: before the last one, too many windows do not have their final class yet."
+        )
+    return (
+        f"After {curve.settled} of {steps} time steps the predictions of {curve.network} hardly change any more "
+        f"({curve.counted})."
     )
 
 

@@ -1,0 +1,1 @@
+"""The sections of the report of an export, a module for each question that they answer."""

@@ -1,0 +1,52 @@
+"""The section of the report on the size of the bundle, and on the times that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tcja_deploy.report.html import Html, section, table, tag
+from tcja_runtime.bundle.bundle import WEIGHTS
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.counting import counted
+
+
+def size(manifest: Manifest, files: Mapping[str, int]) -> Html:
+    """Return the section on size and speed.
+
+    Args:
+        manifest: the manifest of the bundle.
+        files: the size in bytes of each file of the models and engines, by its name.
+    """
+    rows = [(name, f"{files[name]:,}", f"{files[name] / 1e6:.2f}") for name in sorted(files)]
+    engines = [name for name in files if name.startswith("engines/")]
+    of_models = sum(n for name, n in files.items() if name not in engines)
+    weights = f", of which {files[WEIGHTS] / 1e6:.2f} MB are weights" if WEIGHTS in files else ""
+    conclusion = (
+        f"The models have {of_models / 1e6:.2f} MB{weights} of {counted(manifest.parameters, 'parameter')} in "
+        f"{manifest.precision}; the checkpoint had {manifest.checkpoint['bytes'] / 1e6:.2f} MB."
+    )
+    return section(
+        "Size and speed",
+        conclusion,
+        table("Files of the models and engines", ["file", "bytes", "MB"], rows, numbers=(1, 2)),
+        *_times(manifest),
+    )
+
+
+def _times(manifest: Manifest) -> list[Html]:
+    """Return what was measured of times during the export, and how to measure the rest."""
+    measured = {name: layer for name, layer in manifest.time_form.layers.items() if "scan_ms" in layer}
+    whole = "The latency of the whole network was not measured: it depends on the board, and bench measures it there."
+    if not measured:
+        return [tag("p", whole)]
+    rows = [
+        (name, f"{layer['scan_ms']:.3f}", f"{layer['unrolled_ms']:.3f}", layer["form"])
+        for name, layer in measured.items()
+    ]
+    heads = ["layer", "scan, ms", "unrolled, ms", "chosen"]
+    return [
+        tag("h3", "Measured time of the neurons"),
+        tag("p", f"The neurons of a layer without the rest of the network, for one window: {manifest.time_form.why}."),
+        table("Measured time of the neurons", heads, rows, numbers=(1, 2)),
+        tag("p", whole),
+    ]

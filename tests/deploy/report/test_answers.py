@@ -1,0 +1,157 @@
+"""The answers of both networks in a report: which windows are shown, what is said of them, what is confused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tcja_deploy.report.answers import SAMPLES, answers, pairs
+from tcja_runtime.data.windows import InMemoryWindows
+from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.evidence.predictions import Predictions
+from tcja_runtime.evidence.trace import Reference
+
+from ...pictures import decoded
+from .pages import MANIFEST, MET, PROFILE, Page, answered, page, rendered
+
+CLASSES = 4
+
+
+def scores(*chosen: int) -> np.ndarray:
+    return np.eye(CLASSES, dtype=np.float32)[list(chosen)]
+
+
+def golden(outputs: np.ndarray, labels: list[int] | None) -> Golden:
+    """Golden vectors whose window n has the input n everywhere."""
+    n = len(outputs)
+    inputs = np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1) * np.ones((n, 1, 2, 2), np.float32)
+    known = None if labels is None else np.array(labels)
+    samples = InMemoryWindows(inputs=inputs, labels=known, source="a", real=True)
+    reference = Reference(output=outputs, output_bound=outputs, spikes={}, undecided={}, witnesses={})
+    return Golden(samples, {}, reference, {}, Predictions.none())
+
+
+def predicted(chosen: list[int], labels: list[int] | None) -> Predictions:
+    found = Predictions.of_output(scores(*chosen), None)
+    return dataclasses.replace(found, labels=None if labels is None else np.array(labels))
+
+
+@pytest.mark.parametrize(
+    ("trained", "exported", "labels", "numbers"),
+    [
+        ([0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1], [1, 2, 3, 4]),
+        # the first of each class, then in order: 1 2 (class 1) ... 9 (class 2)
+        ([0, 1, 0, 0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 0, 0, 0, 0, 2], None, [1, 2, 3, 4, 5, 9]),
+        # wrong answers in the last windows
+        ([0] * 8, [0] * 8, [0] * 6 + [1, 1], [1, 2, 3, 4, 7, 8]),
+        # different answers come first, whatever the labels
+        ([0] * 9, [0] * 3 + [1] * 6, [0] * 9, [4, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_windows_that_tell_most_are_shown(trained, exported, labels, numbers):
+    found = answers(golden(scores(*trained), labels), scores(*exported), predicted(exported, labels), CLASSES).samples
+    assert found.numbers == numbers
+    assert len(found) <= SAMPLES
+    at = np.array(numbers) - 1
+    assert found.inputs[:, 0, 0, 0].tolist() == at.tolist()
+    assert (found.trained == scores(*trained)[at]).all()
+    assert (found.exported == scores(*exported)[at]).all()
+    assert (found.labels is None) == (labels is None)
+    assert found.of == len(trained)
+
+
+def test_scores_of_each_step_are_averaged():
+    steps = np.stack([scores(0, 1), scores(2, 1)], axis=1)
+    found = answers(golden(steps, None), steps, Predictions.none(), CLASSES).samples
+    assert found.trained.tolist() == [[0.5, 0, 0.5, 0], [0, 1, 0, 0]]
+
+
+def test_confusions_are_counted_by_label_and_prediction():
+    random = np.random.default_rng(0)
+    labels, chosen = random.integers(0, CLASSES, (2, 200)).tolist()
+    counts = answers(golden(scores(0), None), scores(0), predicted(chosen, labels), CLASSES).confusion
+    expected = np.zeros((CLASSES, CLASSES), int)
+    for label, taken in zip(labels, chosen, strict=True):
+        expected[label, taken] += 1
+    assert (counts == expected).all()
+    assert answers(golden(scores(0), None), scores(0), predicted(chosen, None), CLASSES).confusion is None
+    assert answers(golden(scores(0), None), scores(0), Predictions.none(), 0).confusion is None
+
+
+def test_the_most_confused_pairs_come_first():
+    counts = np.array([[9, 1, 0], [0, 5, 3], [2, 0, 7]])
+    assert list(pairs(counts, 2)) == [(1, 2, 3), (2, 0, 2)]
+    assert list(pairs(counts, 9)) == [(1, 2, 3), (2, 0, 2), (0, 1, 1)]
+    assert list(pairs(np.diag([1, 2]), 5)) == []
+
+
+def test_answers_are_told_with_their_labels():
+    found = page(MET)
+    said = found.text
+    assert (
+        "The networks give 2 of these 3 windows the same class, and 1 different ones; the exported network is right"
+        in said
+    )
+    assert "right on 2 of 3." in said
+    assert "window 2 label: clap trained: clap (1) \u2713 exported: clap (1) \u2713" in said
+    assert "window 4 label: roll trained: roll (1) \u2713 exported: clap (1) \u2717" in said
+    assert "They are from the first 16 windows: those with different answers first, then wrong ones" in said
+    assert "Trained: PyTorch 2.13.0. Exported: model.plain.onnx in ONNX Runtime 1.32.0." in said
+    samples = answered().samples
+    assert (
+        "class 1" in Page(rendered(dataclasses.replace(MANIFEST, classes=["a"]), MET, PROFILE, answers=answered())).text
+    )
+    unlabelled = dataclasses.replace(answered(), samples=dataclasses.replace(samples, labels=None))
+    said = Page(rendered(MANIFEST, MET, PROFILE, answers=unlabelled)).text
+    assert "window 4 no label trained: roll (1) exported: clap (1)" in said
+    assert "the same class, and 1 different ones." in said
+
+
+def test_the_picture_of_a_window_has_the_events_of_all_frames():
+    samples = answered().samples
+    first, *_ = decoded(rendered(MANIFEST, MET, PROFILE))
+    white = (first == 255).all(axis=2)
+    assert (white == (samples.inputs[0].sum((0, 1)) == 0)).all()
+    assert first.shape == (16, 16, 3)
+
+
+def test_images_of_a_generator_are_shown_side_by_side():
+    images = np.linspace(-1, 1, 2 * 28 * 28, dtype=np.float32).reshape(2, 1, 28, 28)
+    shown = dataclasses.replace(
+        answered().samples,
+        numbers=[1, 2],
+        inputs=np.ones((2, 1, 20), np.float32),
+        trained=images,
+        exported=images[::-1],
+    )
+    text = rendered(MANIFEST, MET, PROFILE, answers=dataclasses.replace(answered(), samples=shown))
+    pictures = decoded(text)
+    assert len(pictures) == 4
+    assert (pictures[0] == pictures[3]).all()
+    assert np.abs(pictures[0][..., 0] - (images[0, 0] + 1) / 2 * 255).max() <= 1
+    assert (
+        "Both networks made these 2 images from the same input; the largest difference of a value is 1"
+        in Page(text).text
+    )
+
+
+def test_confusions_are_shown_as_a_matrix_or_as_pairs():
+    found = page(MET)
+    # diag(1, 2, 3), 4 clap as roll, 2 roll as clap
+    assert (
+        "right on 6 of 12 windows with a label; its most frequent mistake is to predict roll for clap, in 4 of 5"
+        in found.text
+    )
+    cells = [a["title"] for a in found.classes("step") if " as " in a.get("title", "")]
+    assert cells == ["clap as clap: 1", "clap as roll: 4", "wave as wave: 2", "roll as clap: 2", "roll as roll: 3"]
+    assert "clap roll 4 4 of 5 roll clap 2 2 of 5" in found.text
+    many = dataclasses.replace(MANIFEST, classes=[f"c{at}" for at in range(21)])
+    found = Page(rendered(many, MET, PROFILE, answers=answered(21)))
+    assert not [a for a in found.classes("step") if " as " in a.get("title", "")]
+    assert "c0 c20 4 4 of 5 c20 c0 2 2 of 23" in found.text
+    right = dataclasses.replace(answered(), confusion=np.diag([2, 3, 4]))
+    assert "is right on all 9 windows with a label." in Page(rendered(MANIFEST, MET, PROFILE, answers=right)).text
+    unknown = dataclasses.replace(answered(), confusion=None)
+    assert "What is taken for what" not in Page(rendered(MANIFEST, MET, PROFILE, answers=unknown)).text
