@@ -21,6 +21,7 @@ PLACES = {
     "CHANGELOG.md": "changelog.md",
     "README.md": "index.md",
     "benchmarks/README.md": "benchmarks.md",
+    "examples/README.md": "examples/index.md",
     **{f"examples/{name}/README.md": f"examples/{name}.md" for name in EXAMPLES},
 }
 """Documents outside docs/, and the pages that they are on the site."""

@@ -15,7 +15,7 @@ from .blocks import blocks
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/*.md"))
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
     if path.name != "CHANGELOG.md"  # it names what there was
 )
 
