@@ -10,9 +10,13 @@ ALL_TESTABLE := .venv/.all-testable
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: setup demo test test-all lint docs bench clean
+.PHONY: help setup demo test test-all lint docs bench clean
 
-setup: $(INSTALLED)
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1,\2/p' $(MAKEFILE_LIST) | while IFS=, read -r target does; do \
+		printf '%-14s %s\n' "$$target" "$$does"; done
+
+setup: $(INSTALLED) ## install in .venv what the other targets need; they do it, too
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	@echo "Set-up, once: pip installs tcja-deploy, PyTorch and the tools of development in .venv. About 60 packages,"
@@ -49,39 +53,39 @@ $(ALL_TESTABLE): $(TESTABLE)
 		$(BESIDE)/tensorrt-10.3 tensorrt-cu12-bindings==10.3.0 && $(BESIDE)/numpy-1 numpy==1.26.4; fi
 	touch $@
 
-demo: setup
+demo: setup ## export the example network and prove it
 	@rm -rf build/fashion_mnist.bundle
 	$(BIN)/tcja-deploy export $(EXAMPLE)/checkpoint.pth --data $(EXAMPLE)/test_1000.npz --out build/fashion_mnist.bundle
 	@echo "The report is a page: open build/fashion_mnist.bundle/report.html in a browser."
 	@echo "To use the command tcja-deploy in this shell: . $(BIN)/activate"
 
-test: $(TESTABLE)
+test: $(TESTABLE) ## run the quick tests: at most five minutes on two cores
 	$(PYTEST) -m "not slow and not releases"
 
-test-all: $(ALL_TESTABLE)
+test-all: $(ALL_TESTABLE) ## run all tests, as CI does
 	$(PYTEST)
 
-lint: setup
+lint: setup ## check the code with ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 # The site, in build/site. Its builder has an environment of its own, and reads the source without importing it.
-docs: .venv/docs/.installed
+docs: .venv/docs/.installed ## build the site in build/site
 	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet
 
 .venv/docs/.installed: constraints.txt
 	@mkdir -p .venv
-	@echo "Set-up of the site, once: pip installs what builds it in .venv/docs, 110 MB on the disk."
+	@echo "Set-up of the site, once: pip installs what builds it in .venv/docs, 0.2 GB on the disk."
 	@$(PYTHON) -m venv .venv/docs
 	@.venv/docs/bin/python tools/install.py -c constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
 	@touch $@
 
-bench: $(TESTABLE)
+bench: $(TESTABLE) ## measure ratios against named peers; takes most of an hour
 	$(BIN)/python -m benchmarks.speed.speed --json build/speed.json --plot build/speed.svg
 	$(BIN)/python -m benchmarks.export.cost
 	$(BIN)/python -m benchmarks.events.integration
 
-clean:
+clean: ## remove what was installed and built
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

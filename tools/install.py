@@ -29,6 +29,7 @@ _BEGINNINGS = {
     "Building wheel for": "build",
     "Building editable for": "prepare",
 }
+_ERROR = re.compile(r"\W*ERROR: (.*)")  # that of a pip that pip runs is indented
 _UNREACHED = "Retrying (Retry("
 
 
@@ -161,11 +162,12 @@ def failure(said: Sequence[str]) -> list[str]:
     Args:
         said: the lines that it wrote to stderr.
     """
-    errors = [line for line in said if line.startswith("ERROR: ")]
-    others = [line for line in said if line not in errors and _UNREACHED not in line]
+    found = [(line, _ERROR.match(line)) for line in said]
+    others = [line for line, error in found if line and not error and _UNREACHED not in line]
+    errors = list(dict.fromkeys(error[1] for _, error in found if error))
     if any(_UNREACHED in line for line in said):
-        errors.append("ERROR: a server was not reached: is there a network, and does it need a proxy?")
-    return [*others, *(f"error: {line.removeprefix('ERROR: ')}" for line in errors)]
+        errors.append("a server was not reached: is there a network, and does it need a proxy?")
+    return [*others, *(f"error: {error}" for error in errors or ["pip failed; the lines above are its own"])]
 
 
 def main() -> int:

@@ -119,6 +119,15 @@ def test_sizes_have_the_units_of_pip(script, count, text):
     assert script.size(count) == text
 
 
+def test_errors_of_a_pip_inside_of_pip_are_last(script):
+    said = ["  error: subprocess-exited-with-error", "      ERROR: No matching distribution found for setuptools>=77"]
+    said += ["  note: This error originates from a subprocess", "ERROR: Failed to build x", "ERROR: Failed to build x"]
+    found = script.failure(said)
+    assert found[:2] == [said[0], said[2]]
+    assert found[2:] == ["error: No matching distribution found for setuptools>=77", "error: Failed to build x"]
+    assert script.failure(["a line"]) == ["a line", "error: pip failed; the lines above are its own"]
+
+
 def test_a_server_that_was_not_reached_is_named_last(script):
     retried = "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError': /simple/torch/"
     said = [retried, "WARNING: something else", "ERROR: No matching distribution found for torch"]
