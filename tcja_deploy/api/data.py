@@ -178,7 +178,8 @@ def _batch(item: Any, place: str, *, single: bool = False) -> _Batch:
     labels = None if len(given) == 1 or given[1] is None else _labels(given[1], place)
     if labels is not None and (labels.ndim != axes or labels.dtype.kind not in "iu"):
         wanted = "one integer" if single else "integers [N]"
-        raise BadInput(f"the labels of {place} must be {wanted}, not {labels.dtype} of shape {labels.shape}")
+        hint = "; windows one by one are a data set with `__getitem__`, or are stacked" * (not labels.ndim)
+        raise BadInput(f"the labels of {place} must be {wanted}, not {labels.dtype} of shape {labels.shape}{hint}")
     if single:
         return _Batch(place, frames[None], None if labels is None else labels[None])
     return _Batch(place, frames, labels)

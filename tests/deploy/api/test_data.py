@@ -184,6 +184,10 @@ def test_an_order_that_cannot_be_told_is_refused():
         ([(X[:4], Y[:4]), X[4:]], "batch 1 of `data` has labels, and batch 2 of `data` has none; label all windows"),
         ((X, Y.float()), "the labels of `data` must be integers [N], not float32 of shape (11,)"),
         ((X, Y[:, None]), "the labels of `data` must be integers [N], not int64 of shape (11, 1)"),
+        (
+            [Pairs()[0], Pairs()[1]],
+            "the labels of batch 1 of `data` must be integers [N], not int64 of shape (); windows one by one",
+        ),
         ((X, [[1], [1, 2]]), "the labels of `data` are no array: "),
         (TensorDataset(X, Y[:, None]), "the labels of window 1 of `data` must be one integer, not int64 of shape (1,)"),
         ([X[:4], X[4:, :, :, :3]], "batch 2 of `data` has windows of shape (3, 2, 3, 5), and batch 1 of `data` of (3,"),
