@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
@@ -12,6 +13,7 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.choices import AUTO, EngineTarget, Target
 from tcja_runtime.errors import Unavailable, check_choice
 from tcja_runtime.files.staging import restaged
@@ -101,6 +103,24 @@ def chosen_target(target: str, options: BuildOptions | None = None) -> str | Non
     return chosen
 
 
+def parsed_layers(model: Path, target: str, precision: str, weights: Sequence[Weight]) -> int:
+    """Return the number of layers that TensorRT makes of a model in standard operators. No engine is built.
+
+    Args:
+        model: the ONNX file.
+        target: the TensorRT that parses it, one of the values of `tcja_runtime.choices.EngineTarget`.
+        precision: the precision of the model.
+        weights: the weights of the model.
+
+    Raises:
+        BadInput: TensorRT cannot parse the model.
+        Unavailable: TensorRT is not installed, or it needs a GPU and there is none.
+    """
+    return builder.parse(
+        BuildRequest(model=model, engines=model.parent, target=target, precision=precision, products=_products(weights))
+    )
+
+
 def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions) -> Manifest:
     """Build an engine into a bundle's folder. Returns the manifest with the new engine as its last engine."""
     place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
@@ -110,7 +130,7 @@ def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOpt
             engines=partial,
             target=target,
             precision=manifest.precision,
-            products=dict(Counter(_TYPES[weight.type] for weight in manifest.weights)),
+            products=_products(manifest.weights),
             options=options,
         )
     )
@@ -121,3 +141,8 @@ def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOpt
     kept = {name: info for name, info in manifest.engines.items() if name != built.name}
     targets = [*manifest.targets, *([] if target in manifest.targets else [target])]
     return dataclasses.replace(manifest, targets=targets, engines={**kept, built.name: built.info})
+
+
+def _products(weights: Sequence[Weight]) -> dict[str, int]:
+    """Return the number of products that an engine must compute in each type of TensorRT."""
+    return dict(Counter(_TYPES[weight.type] for weight in weights))

@@ -31,6 +31,8 @@ TESTED_THROUGH = {
     "deploy/cli/test_app": (
         "console formatting packages cli.options cli.build cli.run texts.build texts.options texts.parity"
     ),
+    "deploy/check/test_checker": "check.modules check.result",
+    "deploy/cli/test_check": "texts.check",
     "deploy/cli/test_doctor": "texts.doctor",
     "deploy/cli/test_export": "export.models export.network export.pipeline export.request texts.export",
     "deploy/cli/test_inspect": "inspect.describe inspect.estimate texts.inspect",

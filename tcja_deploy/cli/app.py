@@ -22,6 +22,7 @@ import typer
 from tcja_deploy.cli import options
 from tcja_deploy.cli.bench import bench
 from tcja_deploy.cli.build import build
+from tcja_deploy.cli.check import check
 from tcja_deploy.cli.doctor import doctor
 from tcja_deploy.cli.export import export
 from tcja_deploy.cli.inspect import inspect
@@ -58,6 +59,7 @@ def _root(
     """Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes."""
 
 
+app.command()(check)
 app.command()(export)
 app.command()(build)
 app.command()(verify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -14,6 +15,7 @@ from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.parity import parity_text
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
 
 
@@ -31,7 +33,7 @@ def exported_text(bundle: Path, manifest: Manifest, report: Report, options: Tex
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], "
         f"{counted(manifest.parameters, 'parameter')}",
         *(f"  {options.worded(line)}" for line in manifest.evidence),
-        *_neurons(manifest),
+        *neurons(manifest.layers),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
         f"Time form: {manifest.time_form.form} ({manifest.time_form.why})",
         *(f"Pass {p['name']}, {counted(p['changes'], 'node')}: {p['note']}" for p in manifest.passes if not p["exact"]),
@@ -46,12 +48,12 @@ def exported_text(bundle: Path, manifest: Manifest, report: Report, options: Tex
     )
 
 
-def _neurons(manifest: Manifest) -> list[str]:
-    """Return the constants of the neurons, a line for all layers that have the same."""
-    layers: dict[str, list[str]] = {}
-    for layer in manifest.layers:
-        layers.setdefault(layer.neuron.rules, []).append(layer.name)
-    return [f"Neurons of {', '.join(names)}: {rules}" for rules, names in layers.items()]
+def neurons(layers: Iterable[Layer]) -> list[str]:
+    """Return the constants of the neurons of spiking layers, a line for all layers that have the same."""
+    alike: dict[str, list[str]] = {}
+    for layer in layers:
+        alike.setdefault(layer.neuron.rules, []).append(layer.name)
+    return [f"Neurons of {', '.join(names)}: {rules}" for rules, names in alike.items()]
 
 
 def _precision(manifest: Manifest) -> str:

@@ -65,7 +65,8 @@ def test_the_printed_lines_register_a_neuron_that_is_called_in_a_loop(tmp_path, 
     torch.save(
         {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}, tmp_path / "weights.pth"
     )
-    command = snippet("--model mypackage.networks:build").split()[1:]
+    command = snippet("export weights.pth --model mypackage.networks:build").split()[1:]
+    assert snippet("check weights.pth --model mypackage.networks:build").split()[1:] == ["check", *command[1:]]
     command[command.index("--shape") + 1] = "4,2,4,4"
     with pytest.raises(SystemExit) as exited:
         app.main([*command, "--target", "onnx", "--anytime", "0"])

@@ -67,7 +67,7 @@ def convert(
     copied = _copied(model).eval()
     unwrap_parts(copied)
     original = Driven(copied, contract, layout)
-    found = settled(original, inputs, _neurons(original.net))
+    found = settled(original, inputs, _exportable_neurons(original.net))
     if not found:
         raise BadInput(f"{class_name(model)} has no known spiking neurons; register its neurons")
     replaced = copy.deepcopy(original)
@@ -162,27 +162,51 @@ def _can_be_copied(value: Any) -> bool:
     return True
 
 
-def _neurons(model: nn.Module) -> dict[str, Recognised]:
+def neurons(model: nn.Module) -> tuple[dict[str, Recognised], dict[str, BadInput]]:
+    """Return the recognised neurons of a model, and an error for each that cannot be exported, by module name.
+
+    A neuron cannot be exported if its class or its constants are refused (`tcja_exporters.libraries.recognise`), if its
+    module has two names, or if the network is only this neuron.
+    """
+    found: dict[str, Recognised] = {}
+    refused: dict[str, BadInput] = {}
+    seen: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        try:
+            known = recognise(name, module)
+            if known is not None:
+                _check_place(name, module, seen)
+                found[name] = known
+        except BadInput as error:
+            refused[name] = error
+    return found, refused
+
+
+def _exportable_neurons(model: nn.Module) -> dict[str, Recognised]:
     """Return the recognised neurons of a model, by module name.
 
     Raises:
-        BadInput: a neuron cannot be exported, one neuron module has two names, or the network is only a neuron.
+        BadInput: a neuron cannot be exported.
     """
-    found: dict[str, Recognised] = {}
-    seen: dict[int, str] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        known = recognise(name, module)
-        if known is None:
-            continue
-        if id(module) in seen:
-            raise BadInput(
-                f"the neuron '{name}' is the same module as '{seen[id(module)]}'; give each layer its own neuron"
-            )
-        if not name:
-            raise BadInput(f"the network is only a neuron ({class_name(module)}); put it into a network with weights")
-        seen[id(module)] = name
-        found[name] = known
+    found, refused = neurons(model)
+    for error in refused.values():
+        raise error
     return found
+
+
+def _check_place(name: str, neuron: nn.Module, seen: dict[int, str]) -> None:
+    """Check that a neuron is in a network, and has one name; store the name in `seen`, by the id of the module.
+
+    Raises:
+        BadInput: it has two names, or is the network.
+    """
+    if id(neuron) in seen:
+        raise BadInput(
+            f"the neuron '{name}' is the same module as '{seen[id(neuron)]}'; give each layer its own neuron"
+        )
+    if not name:
+        raise BadInput(f"the network is only a neuron ({class_name(neuron)}); put it into a network with weights")
+    seen[id(neuron)] = name
 
 
 def _replace(model: nn.Module, found: Mapping[str, Recognised]) -> None:

@@ -116,6 +116,7 @@ class BuildRequest:
             the engine must compute in this type.
         shapes: the shapes of the inputs that take only one shape. The first axis of every other input is the batch.
         options: the options of the build.
+        only_parse: whether TensorRT only parses the model, and builds no engine.
     """
 
     model: Path
@@ -125,6 +126,7 @@ class BuildRequest:
     products: Mapping[str, int] = dataclasses.field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     options: BuildOptions = BuildOptions()
+    only_parse: bool = False
 
     def engine_name(self, device: str, version: str, precision: str) -> str:
         """Returns the name of the engine: the device, TensorRT, the precision, and the options other than the defaults.
@@ -196,9 +198,30 @@ def build(request: BuildRequest) -> Engine:
         BadInput: TensorRT cannot parse or build the model (the text names the ONNX node and the PyTorch module), or the
             engine would compute in other types than the types of the model.
     """
+    reply = _answer(request, _log_file(request.target))
+    return Engine(request.engines / reply["engine"], EngineInfo.from_dict(reply["sidecar"]))
+
+
+def parse(request: BuildRequest) -> int:
+    """Parse a model as for a build, and return the number of layers of TensorRT's network. Nothing is written.
+
+    Raises:
+        Unavailable: TensorRT is missing, or it needs a GPU and there is none.
+        BadInput: TensorRT cannot parse the model, or would compute in other types than the types of the model.
+    """
+    reply = _answer(dataclasses.replace(request, only_parse=True), Path(os.devnull))
+    return int(reply["layers"])
+
+
+def _answer(request: BuildRequest, log: Path) -> dict[str, Any]:
+    """Return the reply of the child process to a request that it could do.
+
+    Args:
+        request: the request.
+        log: the file for the builder's log.
+    """
     target = request.target
     check_target(target, request.options)
-    log = _log_file(target)
     child = subprocess.run(
         [
             *(sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"),
@@ -210,20 +233,20 @@ def build(request: BuildRequest) -> Engine:
         check=False,
         env={**os.environ, "PYTHONSAFEPATH": "1"},  # Python imports no module from the current folder
     )
-    kept = f" (log: {log})" if log.exists() and log.stat().st_size else ""
+    kept = f" (log: {log})" if log.is_file() and log.stat().st_size else ""
     if child.returncode < 0:
         raise Unavailable(
             f"the {target} builder was killed by signal {-child.returncode}; if memory ran out, close other programs "
             f"or add swap, then build again{kept}"
         )
     try:
-        reply = json.loads(child.stdout)
+        reply: dict[str, Any] = json.loads(child.stdout)
     except ValueError:
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise Unavailable(f"the {target} builder failed: {last}{kept}") from None
-    if "engine" in reply:
-        return Engine(request.engines / reply["engine"], EngineInfo.from_dict(reply["sidecar"]))
-    raise _failure(target, reply, kept)
+    if "stage" in reply:
+        raise _failure(target, reply, kept)
+    return reply
 
 
 def _log_file(target: str) -> Path:

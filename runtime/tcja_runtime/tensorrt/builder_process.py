@@ -98,17 +98,16 @@ def main(parent: str, log: str, timings: str) -> None:
 
 
 def reply(request: BuildRequest, log: Path, timings: Path) -> dict[str, Any]:
-    """Build an engine. Returns the name and the sidecar of the engine; or the stage and the reason of a failure."""
+    """Return the name and sidecar of a built engine, the layers of a parsed model, or the stage of a failure."""
     try:
-        name, info = _build(request, log, timings)
+        return _build(request, log, timings)
     except Refused as refused:
         return refused.reply
     except MemoryError:
         return {"stage": "memory", "log": ["it ran out"]}
-    return {"engine": name, "sidecar": dataclasses.asdict(info)}
 
 
-def _build(request: BuildRequest, log: Path, timings: Path) -> tuple[str, EngineInfo]:
+def _build(request: BuildRequest, log: Path, timings: Path) -> dict[str, Any]:
     trt = importlib.import_module(ENGINE_TARGETS[request.target])
     _check_version(trt, request)
     form = _registered_plugin(trt) if request.options.plugin else None
@@ -124,6 +123,8 @@ def _build(request: BuildRequest, log: Path, timings: Path) -> tuple[str, Engine
         parser = trt.OnnxParser(network, logger)
         used = _parse(trt, parser, network, request.model, form, errors)
         _check_products(trt, network, request.products)
+        if request.only_parse:
+            return {"layers": network.num_layers}
         config = builder.create_builder_config()
         job = _Job(trt, request, parser, network, config, _device(trt, config), used)
         _configure(job)
@@ -135,7 +136,8 @@ def _build(request: BuildRequest, log: Path, timings: Path) -> tuple[str, Engine
         if plan is None:
             lacks_memory = any(sign in message.lower() for message in errors for sign in _NO_MEMORY)
             raise Refused("memory" if lacks_memory else "build", *errors)
-    return _write(job, plan, seconds, log)
+    name, info = _write(job, plan, seconds, log)
+    return {"engine": name, "sidecar": dataclasses.asdict(info)}
 
 
 def _check_version(trt: Any, request: BuildRequest) -> None:

@@ -17,7 +17,7 @@ from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
-from ..peers import own
+from ..peers import own, refused
 from ..peers.own import CONTRACT, Altered, Returning, windows
 
 pytestmark = [
@@ -118,56 +118,19 @@ def test_all_of_this_with_spikingjelly_2():
     assert "8 passed" in done.stdout
 
 
-class Recurrent(nn.Module):
-    def __init__(self, lif: nn.Module) -> None:
-        super().__init__()
-        self.fc, self.back, self.lif = nn.Linear(128, 8), nn.Linear(8, 8), lif
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        s, fired = torch.zeros(x.shape[1], 8, dtype=x.dtype), []
-        for frame in x:
-            s = self.lif(self.fc(frame.flatten(1)) + self.back(s))
-            fired.append(s)
-        return torch.stack(fired)
-
-
-class Membrane(nn.Module):
-    def __init__(self, lif: nn.Module) -> None:
-        super().__init__()
-        self.fc, self.lif = nn.Linear(128, 8), lif
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mem, seen = None, []
-        for frame in x:
-            _, mem = self.lif(self.fc(frame.flatten(1)), mem)
-            seen.append(mem)
-        return torch.stack(seen)
-
-
-class Shared(nn.Module):
-    def __init__(self, lif: nn.Module) -> None:
-        super().__init__()
-        self.fc1, self.fc2, self.a, self.b = nn.Linear(128, 8), nn.Linear(8, 8), lif, lif
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.b(self.fc2(self.a(self.fc1(x.flatten(2)))))
-
-
 def test_structures_that_cannot_be_exported_are_refused(tmp_path):
-    import snntorch
-    from spikingjelly.activation_based import neuron
-
-    def exported(network: nn.Module) -> None:
+    def exported(name: str) -> None:
+        build, layout = refused.NETWORKS[name]
         pipeline.export(
-            ExportRequest(model=own.awake(network), shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx")
+            ExportRequest(model=own.awake(build()), shape=own.SHAPE, layout=layout, out=tmp_path / "b", target="onnx")
         )
 
     with pytest.raises(BadInput, match="a spiking layer is recurrent: its current depends on its own spikes"):
-        exported(Recurrent(neuron.LIFNode()))
+        exported("a recurrent layer")
     with pytest.raises(BadInput, match=r"the network uses the membrane of 'lif'; only its spikes can be exported"):
-        exported(Membrane(snntorch.Leaky(beta=0.9)))
+        exported("a membrane as output")
     with pytest.raises(BadInput, match="the neuron 'b' is the same module as 'a'; give each layer its own neuron"):
-        exported(Shared(neuron.LIFNode(step_mode="m")))
+        exported("a neuron for two layers")
     assert not list(tmp_path.iterdir())
 
 
@@ -305,18 +268,8 @@ def test_images_in_whole_numbers_are_divided_and_it_is_said():
     assert "images are in [0, 1]: images of integers are divided by 255" in found.evidence
 
 
-class Dead(own.Window):
-    """Two spiking heads, of which one is not used."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.n1(own.merged(self.conv1, x))
-        x = self.n3(self.fc1(own.merged(self.conv2, x).flatten(2)))
-        self.n2(self.fc2(x))
-        return self.n4(self.fc2(x))
-
-
 def test_a_spiking_layer_that_leads_nowhere_is_named(tmp_path):
-    network = own.awake(Dead(*own.activation_based("m")))
+    network = own.awake(refused.Dead(*own.activation_based("m")))
     with pytest.raises(
         BadInput, match=r"the network's output does not depend on the spiking layer 'n2', so it is not in"
     ):
@@ -359,24 +312,14 @@ def test_layers_whose_models_have_untyped_parts(layer, fold, tmp_path):
     assert pipeline.export(request)[1].met
 
 
-class Branching(own.Window):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x if x.sum() > 3 else 2 * x)
-
-
-class Exotic(own.Window):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x + torch.linalg.eigvals(torch.eye(2, dtype=x.dtype)).real.sum())
-
-
 @pytest.mark.parametrize(
     ("network", "message"),
     [
         (
-            Branching,
-            r"the network's forward looks at the values of tensors \(.*test_conversion.py, line \d+\), which cannot",
+            refused.Branching,
+            r"the network's forward looks at the values of tensors \(.*refused.py, line \d+\), which cannot",
         ),
-        (Exotic, "torch.onnx cannot export the network: .*linalg_eig"),
+        (refused.Exotic, "torch.onnx cannot export the network: .*linalg_eig"),
     ],
 )
 def test_what_torch_cannot_export_is_said_in_a_line(network, message, tmp_path):

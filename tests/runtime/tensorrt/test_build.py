@@ -40,6 +40,18 @@ def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
     assert built.name == f"sm80-sm86-sm89-sm120-rtx{sidecar['version']}-fp32-b1-2-8"
 
 
+@RTX
+def test_a_model_is_parsed_without_a_build(tmp_path, name, exports):
+    plain = exports[name][1] / PLAIN_MODEL
+    request = BuildRequest(model=plain, engines=tmp_path, target="tensorrt-rtx", precision="fp32")
+    layers = engine.parse(request)
+    assert list(tmp_path.iterdir()) == []
+    assert layers == build(plain, tmp_path).info.layers
+    unknown = helper.make_node("Mystery", ["x"], ["y"], name="conv.3.0/Mystery", domain="other")
+    with pytest.raises(BadInput, match=r"tensorrt-rtx cannot parse the model: node conv\.3\.0/Mystery"):
+        engine.parse(dataclasses.replace(request, model=model(tmp_path / "a.onnx", unknown)))
+
+
 def build(model: Path, engines: Path, target: str = "tensorrt-rtx", products=None, **options: object) -> Engine:
     how = BuildOptions(**{"batch": Batch(1, 1, 1), **options})
     return engine.build(

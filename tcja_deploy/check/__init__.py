@@ -1,0 +1,1 @@
+"""The work of `check`: what an export would make of a network, without exporting it."""

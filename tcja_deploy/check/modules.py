@@ -1,0 +1,130 @@
+"""What each module of a network becomes in an export."""
+
+from __future__ import annotations
+
+import collections
+import copy
+
+from torch import nn
+
+from tcja_deploy.check.result import Becomes, Module
+from tcja_deploy.export.models import Prepared
+from tcja_deploy.export.network import Known
+from tcja_exporters.checkpoint.trained_network import TrainedNetwork
+from tcja_exporters.modules import attention
+from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.user_models.conversion import neurons
+from tcja_exporters.user_models.wrappers import unwrap_parts
+
+
+def modules(known: Known, prepared: Prepared | None) -> list[Module]:
+    """Return the modules of a network that do something, and the neurons and the modules that are refused.
+
+    A module that only holds others is left out. An attention block of the registry, and a neuron, stand for all that is
+    in them. The module that an export adds to a user's network, the mean over time, comes last.
+
+    Args:
+        known: what is known of the network.
+        prepared: its models; None if the export would stop before.
+    """
+    tree = _tree(known)
+    if tree is None:
+        return []
+    found = _Rows(tree, prepared)
+    rows: list[Module] = []
+    whole: tuple[str, ...] = ()
+    for name, module in tree.named_modules(remove_duplicate=False):
+        if name.startswith(whole):
+            continue
+        row, closed = found.row(name, module)
+        if closed:
+            whole = (*whole, f"{name}.")
+        rows += [] if row is None else [row]
+    return rows + found.added(known.trained, [*whole, *(f"{row.name}/" for row in rows)])
+
+
+def _tree(known: Known) -> nn.Module | None:
+    """Return the network as the user wrote it, without torch's wrappers of its parts; None if it is not known."""
+    if known.original is None:
+        return None if known.trained is None else known.trained.model
+    try:
+        copied = copy.deepcopy(known.original)
+        unwrap_parts(copied)
+    except Exception:  # the export stops there, too, and says why
+        return known.original
+    return copied
+
+
+class _Rows:
+    """Makes the rows of a network's modules.
+
+    Args:
+        tree: the network as the user wrote it, or as the registry builds it.
+        prepared: its models; None if the export would stop before.
+    """
+
+    def __init__(self, tree: nn.Module, prepared: Prepared | None) -> None:
+        found, self._refused = neurons(tree)
+        self._neurons = {name: neuron.spec.rules for name, neuron in found.items()}
+        self._neurons |= {name: neuron.spec.rules for name, neuron in spiking_neurons(tree).items()}
+        self._attention = {name.rpartition(".")[0] for name in attention.parts(tree)}
+        self._nodes: collections.Counter[str] | None = None
+        if prepared is not None:
+            signature, exported = prepared.network.signature, prepared.network.lowered.exported
+            self._judged = {layer.name for layer in signature.layers}
+            self._firing = {layer.name for layer in signature.unjudged}
+            self._folded = {weight.norm: weight.module for weight in signature.weights if weight.norm}
+            self._nodes = collections.Counter(node.name.rpartition("/")[0] for node in exported.model.graph.node)
+
+    def row(self, name: str, module: nn.Module) -> tuple[Module | None, bool]:
+        """Return the row of a module, and whether it stands for all that is in the module.
+
+        The row is None if the module only holds others.
+        """
+        kind, rules = type(module).__name__, self._neurons.get(name, "")
+        leaf = next(module.children(), None) is None
+        if name in self._refused:
+            return Module(name=name, kind=kind, becomes=Becomes.REFUSED, remark=str(self._refused[name])), True
+        if self._nodes is not None:
+            return self._exported(name, kind, leaf)
+        if rules:
+            return Module(name=name, kind=kind, becomes=Becomes.NEURON, remark=rules), True
+        return (Module(name=name, kind=kind, becomes=Becomes.NOT_REACHED) if leaf else None), False
+
+    def _exported(self, name: str, kind: str, leaf: bool) -> tuple[Module | None, bool]:
+        """Return the same for a network whose models are known."""
+        rules, nodes = self._neurons.get(name, ""), self._nodes or collections.Counter()
+        inside = sum(n for module, n in nodes.items() if module == name or module.startswith(f"{name}."))
+        if name in self._judged:
+            return Module(name=name, kind=kind, becomes=Becomes.JUDGED, nodes=inside, remark=rules), True
+        if name in self._attention:
+            return Module(name=name, kind=kind, becomes=Becomes.ATTENTION, nodes=inside), True
+        if nodes[name]:
+            becomes = Becomes.FIRES if name in self._firing else Becomes.OPERATORS
+            return Module(name=name, kind=kind, becomes=becomes, nodes=nodes[name]), False
+        if not (leaf or rules):
+            return None, False
+        remark = f"folded into {self._folded[name]}" if name in self._folded else ""
+        return Module(name=name, kind=kind, becomes=Becomes.NOTHING, nodes=0, remark=remark), bool(rules)
+
+    def added(self, trained: TrainedNetwork | None, told: list[str]) -> list[Module]:
+        """Return the modules that have nodes and are not in the network as the user wrote it.
+
+        Args:
+            trained: the trained network, which has them.
+            told: the begins of the names of all nodes that belong to other modules.
+        """
+        if trained is None or self._nodes is None:
+            return []
+        modules, nodes = dict(trained.model.named_modules()), self._nodes
+        return [
+            Module(
+                name=name,
+                kind=type(modules[name]).__name__,
+                becomes=Becomes.OPERATORS,
+                nodes=nodes[name],
+                remark="the export adds it to the network",
+            )
+            for name in nodes
+            if not f"{name}/".startswith(tuple(told))
+        ]

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from ... import networks
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+NEURONS = """
+import torch
+from torch import nn
+from spikingjelly.activation_based import neuron
+
+class Net(nn.Module):
+    def __init__(self, *neurons):
+        super().__init__()
+        self.a, self.b = nn.Linear(32, 16), nn.Linear(16, 3)
+        self.n1, self.n2 = neurons
+
+    def forward(self, x):
+        return self.n2(self.b(self.n1(self.a(x.flatten(2)))))
+
+def refused():
+    return Net(neuron.QIFNode(step_mode="m"), neuron.EIFNode(step_mode="m"))
+"""
+
+
+@pytest.fixture
+def _sized(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """A checkpoint of a user's network, in the folder where the command runs."""
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "refused_net.py").write_text(NEURONS)
+    sys.modules.pop("refused_net", None)
+    shapes = {"a.weight": (16, 32), "a.bias": (16,), "b.weight": (3, 16), "b.bias": (3,)}
+    torch.save({key: torch.ones(shape) for key, shape in shapes.items()}, tmp_path / "net.pth")
+    return tmp_path / "net.pth"
+
+
+@pytest.mark.usefixtures("_sized")
+def test_what_can_be_exported_is_told_verdict_first(run, tmp_path):
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    code, out, _ = run("check", checkpoint, "--target", "onnx")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "model.pth can be exported: 4 spiking layers would be judged, spike by spike."
+    assert max(map(len, lines)) <= 80
+    words = " ".join(out.split())
+    assert "fashion_mnist (" in words
+    assert "T = 4, images [N, 1, 28, 28] -> rates [N, 10]" in words
+    assert "Rounding bounds: all are derived from the operations, none is an estimate" in words
+    assert "Nodes: model.onnx " in words
+    assert "Engine: the parser was not asked: --target onnx builds no engine" in words
+    assert "conv.3 TCJA attention" in words
+    assert words.endswith("Next: tcja-deploy export, with the same options.")
+    assert "folded into" not in words
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pth"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_sized")
+def test_the_details_have_a_row_for_each_module(run, tmp_path):
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    code, out, _ = run("check", checkpoint, "--target", "onnx", "--verbose")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "folded into conv.0.0" in " ".join(out.split())
+    assert "k_t of" in out
+
+
+@pytest.mark.usefixtures("_sized")
+def test_what_is_refused_is_told_with_all_reasons(run, checkpoint):
+    options = ("--model", "refused_net:refused", "--shape", "4,2,4,4", "--layout", "TN")
+    code, out, err = run("check", checkpoint, *options)
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: the neuron 'n1' (spikingjelly.QIFNode) cannot be exported: of Spik")
+    assert out.startswith("net.pth would not be exported, for 2 reasons:\n  the neuron 'n1' (spikingjelly.QIFNode)")
+    assert "  the neuron 'n2' (spikingjelly.EIFNode) cannot be exported" in out
+    assert "or its class is registered" in " ".join(out.split())
+    assert "Not reached: 2 Linear" in out
+    assert run("export", checkpoint, *options)[2].splitlines()[-1] == err.splitlines()[-1]
+
+
+def test_the_same_as_json(run, checkpoint):
+    options = ("--model", "refused_net:refused", "--shape", "4,2,4,4", "--layout", "TN", "--json")
+    code, out, err = run("check", checkpoint, *options)
+    assert code == 2
+    said = json.loads(out)
+    assert (said["subject"], said["accepted"], len(said["refusals"])) == ("net.pth", False, 2)
+    assert said["refusals"][0] in err
+    assert {module["name"]: module["becomes"] for module in said["modules"]} == {
+        "a": "not reached",
+        "b": "not reached",
+        "n1": "refused",
+        "n2": "refused",
+    }
+
+
+@pytest.mark.slow
+def test_what_can_be_exported_as_json(run, tmp_path):
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    code, out, _ = run("check", checkpoint, "--target", "onnx", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["accepted"] is True
+    assert said["refusals"] == []
+    assert said["network"]["time_steps"] == 4
+    assert said["models"]["nodes"].keys() == {"model.onnx", "model.plain.onnx"}
+    assert said["models"]["engine"] == {"target": None, "layers": None, "why": "`target` onnx builds no engine"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("nowhere.pth",), "nowhere.pth"),
+        (("net.pth", "--precision", "int8"), "--precision int8 measures its scales on windows, which should be real"),
+        (("net.pth", "--shape", "4,2,4,4"), "--shape and --layout say what --model takes; give --model too, or leave"),
+    ],
+)
+def test_bad_options_are_refused_as_export_does(run, checkpoint, arguments, reason):
+    code, out, err = run("check", *arguments)
+    assert code == 2
+    assert reason in err
+    assert reason in " ".join(out.split())
+    assert run("export", *arguments)[2].splitlines()[-1] == err.splitlines()[-1]
