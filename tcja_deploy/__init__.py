@@ -7,7 +7,7 @@
     assert tcja_deploy.verify("model.bundle").met
 
 `__all__` is the public interface; everything else may change. A name is imported when it is first used: a board without
-torch and onnx can use all names but `export`, and the command line reports an import that fails.
+torch and onnx can use all names but `check` and `export`, and the command line reports an import that fails.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tcja_deploy.api.bundles import bench, build, verify
-    from tcja_deploy.api.export import export
-    from tcja_deploy.api.results import BenchResult, BuildResult, ExportResult, VerifyResult
+    from tcja_deploy.api.export import check, export
+    from tcja_deploy.api.results import BenchResult, BuildResult, CheckResult, ExportResult, VerifyResult
     from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
 
 __all__ = [
     "BadInput",
     "BenchResult",
     "BuildResult",
+    "CheckResult",
     "ExportResult",
     "ParityNotMet",
     "TcjaError",
@@ -34,14 +35,15 @@ __all__ = [
     "VerifyResult",
     "bench",
     "build",
+    "check",
     "export",
     "verify",
 ]
 
 _HOMES = {
     "tcja_deploy.api.bundles": ("bench", "build", "verify"),
-    "tcja_deploy.api.export": ("export",),
-    "tcja_deploy.api.results": ("BenchResult", "BuildResult", "ExportResult", "VerifyResult"),
+    "tcja_deploy.api.export": ("check", "export"),
+    "tcja_deploy.api.results": ("BenchResult", "BuildResult", "CheckResult", "ExportResult", "VerifyResult"),
     "tcja_runtime.errors": ("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
 }
 

@@ -1,9 +1,10 @@
-"""`tcja_deploy.export`: a trained network becomes a bundle."""
+"""`tcja_deploy.export` and `check`: a trained network becomes a bundle, or is checked whether it can become one."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,20 @@ from torch import nn
 
 from tcja_deploy.api.data import windows_of
 from tcja_deploy.api.options import made, shown_progress, takes
-from tcja_deploy.api.results import ExportResult
+from tcja_deploy.api.results import CheckResult, ExportResult
+from tcja_deploy.check import checker
+from tcja_deploy.console import Progress
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest, default_bundle
 from tcja_exporters.user_models.wrappers import network_inside
+from tcja_runtime.data.windows import GivenWindows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.records import argument
 
 _OWN = ("checkpoint", "data", "out")
-"""The fields of the request that are arguments of `export`."""
+"""The fields of the request that are arguments of the functions."""
+_NOT_CHECKED = ("report", "samples", "judge", "anytime", "batch")
+"""The fields of the request that make no difference to `check`."""
 
 
 @takes(ExportRequest, *_OWN)
@@ -64,35 +70,80 @@ def export(
             `figures` of the error has the figures of the comparison.
     """
     shown = shown_progress(progress)
+    request = _request("export", trained, options, out)
+    request = dataclasses.replace(request, data=_windows(data, request, shown))
+    manifest, report = pipeline.export(request, shown)
+    return ExportResult(bundle=request.out, manifest=manifest, parity=report, notes=tuple(shown.notes))
+
+
+@takes(ExportRequest, *_OWN, *_NOT_CHECKED)
+def check(
+    trained: str | os.PathLike[str] | nn.Module, /, *, data: Any = None, progress: bool = False, **options: Any
+) -> CheckResult:
+    """Say in seconds what `export` would make of a network: each module, the judged layers, nodes and memory.
+
+    Nothing is written.
+
+    Args:
+        trained: the path of a checkpoint, or a module that has its trained weights.
+        data: windows that the network takes, in a form that `export` takes; the first two are read. None takes random
+            windows.
+        progress: whether progress is shown on stderr.
+        options: those of `export` that change its models: `weights`, `model`, `shape`, `layout`, `network`,
+            `settings`, `per_step`, `classes`, `trust_checkpoint`, `precision`, `keep`, `calibration`, `time_form`,
+            `streaming`, `target`; and those on recordings in the data: `labels`, `split`, `crop`, `resize`,
+            `time_unit`, `columns`, `topic`.
+
+    Returns:
+        What was found, whether the network would be exported or not. `print` shows what the command prints.
+
+    Raises:
+        BadInput: an option cannot be used.
+        Unavailable: this machine lacks something that is needed to find out, such as a package.
+    """
+    shown = shown_progress(progress)
+    request = _request("check", trained, options, None)
+    request = dataclasses.replace(request, samples=checker.WINDOWS)
+    request = dataclasses.replace(request, data=_windows(data, request, shown))
+    return CheckResult(found=checker.check(request, shown), notes=tuple(shown.notes))
+
+
+def _request(function: str, trained: Any, options: Mapping[str, Any], out: Any) -> ExportRequest:
+    """Return the request for a network, without data.
+
+    Args:
+        function: the function that the user calls.
+        trained: the path of a checkpoint, or a module.
+        options: the options by name.
+        out: the path of the bundle; None for the default.
+
+    Raises:
+        BadInput: the network is neither, or an option cannot be used.
+    """
+    own: dict[str, Any] = {"data": None}
     if isinstance(trained, nn.Module):
         if "model" in options:
             raise BadInput("`model` goes with a checkpoint, and a module is given in place of one; leave `model` out")
-        source: dict[str, Any] = {"checkpoint": None, "model": trained}
+        own |= {"checkpoint": None, "model": trained}
         bundle = default_bundle(network_inside(trained))
+    elif isinstance(trained, (str, os.PathLike)):
+        own["checkpoint"] = argument("trained", trained, Path)
+        bundle = default_bundle(own["checkpoint"])
     else:
-        source = {"checkpoint": _path(trained)}
-        bundle = default_bundle(source["checkpoint"])
-    request = made(ExportRequest, "export", options, **source, data=None, out=bundle if out is None else out)
-    windows = windows_of(
+        is_class = isinstance(trained, type)
+        found = f"the class {trained.__name__}" if is_class else f"a value of type {type(trained).__name__}"
+        call = f"; call it: {trained.__name__}()" if is_class else ""
+        raise BadInput(f"{function} takes the path of a checkpoint, or a module of torch, not {found}{call}")
+    without = _NOT_CHECKED if function == "check" else ()
+    return made(ExportRequest, function, options, without, **own, out=bundle if out is None else out)
+
+
+def _windows(data: Any, request: ExportRequest, progress: Progress) -> Path | GivenWindows | None:
+    """Return the data for a request."""
+    return windows_of(
         data,
-        shown,
+        progress,
         samples=request.samples,
         layout=request.layout,
         time_steps=request.shape[0] if request.shape and len(request.shape) == 4 else None,
     )
-    manifest, report = pipeline.export(dataclasses.replace(request, data=windows), shown)
-    return ExportResult(bundle=request.out, manifest=manifest, parity=report, notes=tuple(shown.notes))
-
-
-def _path(trained: Any) -> Path:
-    """Return the path of the checkpoint.
-
-    Raises:
-        BadInput: it is no path.
-    """
-    if isinstance(trained, (str, os.PathLike)):
-        return argument("trained", trained, Path)
-    is_class = isinstance(trained, type)
-    found = f"the class {trained.__name__}" if is_class else f"a value of type {type(trained).__name__}"
-    call = f"; call it: {trained.__name__}()" if is_class else ""
-    raise BadInput(f"export takes the path of a checkpoint, or a module of torch, not {found}{call}")

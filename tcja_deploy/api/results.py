@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from tcja_deploy.bench.results import Benchmark, Case
+from tcja_deploy.check.result import Becomes, Checked, Module
 from tcja_deploy.console import plain
 from tcja_deploy.formatting import portion, si, windows
 from tcja_deploy.parity import wording
@@ -21,6 +22,7 @@ from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.html import tag
 from tcja_deploy.texts.bench import bench_text
 from tcja_deploy.texts.build import built_text
+from tcja_deploy.texts.check import checked_text, verdict
 from tcja_deploy.texts.export import exported_text
 from tcja_deploy.texts.verify import verified_text
 from tcja_deploy.verify import Verified
@@ -39,8 +41,12 @@ _LEFT = "text-align: left; vertical-align: top"
 class _Result(abc.ABC):
     """A result that can be printed, and shown in a notebook."""
 
-    bundle: Path
     notes: tuple[str, ...]
+
+    @property
+    @abc.abstractmethod
+    def _subject(self) -> str:
+        """The name of what the result is about."""
 
     @property
     @abc.abstractmethod
@@ -60,19 +66,29 @@ class _Result(abc.ABC):
 
     def __repr__(self) -> str:
         said = self.verdict if len(self.verdict) <= _LONGEST else f"{self.verdict[:_LONGEST]}..."
-        return one_line(f"<{type(self).__name__} {self.bundle}: {said}>")
+        return one_line(f"<{type(self).__name__} {self._subject}: {said}>")
 
     def _repr_html_(self) -> str:
         """A table for notebooks. Texts are escaped, and nothing is loaded from elsewhere."""
-        facts = [*self._facts(), *(("note", line) for line in self.notes), ("bundle", str(self.bundle))]
+        facts = [*self._facts(), *(("note", line) for line in self.notes)]
         cells = ((tag("th", name, scope="row", style=_LEFT), tag("td", value, style=_LEFT)) for name, value in facts)
         rows = (tag("tr", *row) for row in cells)
         caption = tag("caption", tag("strong", self.verdict), style=_LEFT)
         return shown(tag("table", caption, tag("tbody", *rows)))
 
 
+class _OfBundle(_Result):
+    """A result about a bundle."""
+
+    bundle: Path
+
+    @property
+    def _subject(self) -> str:
+        return str(self.bundle)
+
+
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class ExportResult(_Result):
+class ExportResult(_OfBundle):
     """The result of `tcja_deploy.export`: a bundle whose network is proven to be the trained one.
 
     Attributes:
@@ -113,12 +129,13 @@ class ExportResult(_Result):
             ("network", f"{found.network}{source}, {found.precision}, T = {found.time_steps}"),
             *_compared(self.parity),
             ("engines", ", ".join(found.engines) or "none"),
+            ("bundle", self._subject),
             ("report", str(self.report)),
         ]
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class VerifyResult(_Result):
+class VerifyResult(_OfBundle):
     """The result of `tcja_deploy.verify`.
 
     Attributes:
@@ -174,11 +191,12 @@ class VerifyResult(_Result):
             ("network", f"{self.manifest.network}, {self.manifest.precision}"),
             *_compared(self.parity),
             *wrong,
+            ("bundle", self._subject),
         ]
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class BuildResult(_Result):
+class BuildResult(_OfBundle):
     """The result of `tcja_deploy.build`.
 
     Attributes:
@@ -211,7 +229,7 @@ class BuildResult(_Result):
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class BenchResult(_Result):
+class BenchResult(_OfBundle):
     """The result of `tcja_deploy.bench`.
 
     Attributes:
@@ -247,6 +265,66 @@ class BenchResult(_Result):
             ("network", f"{found.network}, {found.precision}"),
             *((f"{case.title}, batch {case.batch}", _figures(case)) for case in self.cases),
             ("processor", found.before.processor),
+            ("bundle", self._subject),
+        ]
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class CheckResult(_Result):
+    """The result of `tcja_deploy.check`. It is true if an export would reach the comparison of the spikes.
+
+    Attributes:
+        found: the modules, the facts of the network and of its models, and the error (`tcja_deploy.check.result`).
+        notes: remarks on the data and the options, a line each.
+    """
+
+    found: Checked
+    notes: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether an export would reach the comparison, so that `assert tcja_deploy.check(...)` fails if not."""
+        return self.accepted
+
+    @property
+    def accepted(self) -> bool:
+        """Whether an export would reach the comparison of the spikes."""
+        return self.found.accepted
+
+    @property
+    def modules(self) -> list[Module]:
+        """What each PyTorch module becomes, in the order of their definition."""
+        return self.found.modules
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why the export would refuse the network, a line each; empty if it would not."""
+        return self.found.refusals
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        return verdict(self.found).removesuffix(":")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, as `check --json` prints them."""
+        return self.found.to_dict()
+
+    @property
+    def _subject(self) -> str:
+        return self.found.subject
+
+    def _text(self) -> RenderableType:
+        return checked_text(self.found)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        network, models = self.found.network, self.found.models
+        named = [each for each in self.modules if each.becomes in (Becomes.JUDGED, Becomes.FIRES, Becomes.REFUSED)]
+        return [
+            *([("network", f"{network.name}, T = {network.time_steps}")] if network else []),
+            *(("refused", line) for line in self.refusals),
+            *((each.name or each.kind, f"{each.kind}: {each.becomes.value}") for each in named),
+            *([("nodes", ", ".join(f"{n:,} in {file}" for file, n in models.nodes.items()))] if models else []),
+            *(("note", line) for line in self.found.remarks),
         ]
 
 

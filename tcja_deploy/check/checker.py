@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tcja_deploy.build import chosen_target, parsed_layers
 from tcja_deploy.check.modules import modules
-from tcja_deploy.check.result import Becomes, CheckResult, EngineFacts, ModelFacts, NetworkFacts
+from tcja_deploy.check.result import Becomes, Checked, EngineFacts, ModelFacts, NetworkFacts
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.models import Prepared, prepare
 from tcja_deploy.export.network import Known
@@ -35,7 +35,7 @@ WINDOWS = 2
 """The number of windows that a check reads. An export predicts the layers to keep in float32 from more of them."""
 
 
-def check(request: ExportRequest, progress: Progress | None = None) -> CheckResult:
+def check(request: ExportRequest, progress: Progress | None = None) -> Checked:
     """Return what an export would make of a network. Nothing is written.
 
     Args:
@@ -66,7 +66,7 @@ def check(request: ExportRequest, progress: Progress | None = None) -> CheckResu
         rows = modules(known, prepared)
     reasons = [] if error is None else [str(error), *(row.remark for row in rows if row.becomes is Becomes.REFUSED)]
     read = prepared.windows if prepared and isinstance(prepared.windows, dataset.Data) else None
-    return CheckResult(
+    return Checked(
         subject=_subject(request),
         error=error,
         refusals=list(dict.fromkeys(reasons)),

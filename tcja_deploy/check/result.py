@@ -135,7 +135,7 @@ class ModelFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckResult:
+class Checked:
     """What an export would make of a checkpoint or a network.
 
     Attributes:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tcja_deploy.check.result import LARGEST_BUILT, Becomes, CheckResult, EngineFacts, ModelFacts, Module, NetworkFacts
+from tcja_deploy.check.result import LARGEST_BUILT, Becomes, Checked, EngineFacts, ModelFacts, Module, NetworkFacts
 from tcja_deploy.console import empty_table
 from tcja_deploy.formatting import part, si
 from tcja_deploy.texts.export import neurons
@@ -28,14 +28,14 @@ _WAY_OUT = (
 )
 
 
-def checked_text(found: CheckResult, options: TextOptions = BRIEF) -> RenderableType:
+def checked_text(found: Checked, options: TextOptions = BRIEF) -> RenderableType:
     """Return the result of a check as text: the verdict, the reasons, the modules, and the facts of the models.
 
     Args:
         found: the result.
         options: how it is told.
     """
-    lines = [_verdict(found), *(f"  {options.worded(reason)}" for reason in found.refusals)]
+    lines = [verdict(found), *(f"  {options.worded(reason)}" for reason in found.refusals)]
     if any(module.becomes is Becomes.REFUSED for module in found.modules):
         lines.append(_WAY_OUT)
     parts: list[RenderableType] = [Text("\n".join(lines))]
@@ -53,7 +53,8 @@ _NEXT = (
 )
 
 
-def _verdict(found: CheckResult) -> str:
+def verdict(found: Checked) -> str:
+    """Return the result of a check in a sentence."""
     if not found.accepted:
         return f"{found.subject} would not be exported, for {counted(len(found.refusals), 'reason')}:"
     judged = len(found.network.layers) if found.network else 0
@@ -75,7 +76,7 @@ def _network(network: NetworkFacts, options: TextOptions) -> list[str]:
     ]
 
 
-def _models(found: CheckResult) -> list[str]:
+def _models(found: Checked) -> list[str]:
     """Return the facts of the models, a line or more each."""
     if found.models is None:
         return []

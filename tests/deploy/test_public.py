@@ -1,4 +1,4 @@
-"""The public interface of the application is what `__all__` says, and works without torch and onnx but for `export`."""
+"""The public interface of the application is what `__all__` says. But for `check` and `export`, it needs no torch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import tcja_deploy
 
 from .. import networks
 
-FUNCTIONS = ("bench", "build", "export", "verify")
+FUNCTIONS = ("bench", "build", "check", "export", "verify")
 NAMES = [
     *FUNCTIONS,
     *("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
-    *("BenchResult", "BuildResult", "ExportResult", "VerifyResult"),
+    *("BenchResult", "BuildResult", "CheckResult", "ExportResult", "VerifyResult"),
 ]
 LEAN = "import sys\nfor name in ('torch', 'onnx'): sys.modules[name] = None\nimport tcja_deploy\n"
 
@@ -36,7 +36,8 @@ def test_the_names():
 )
 def test_functions_are_functions_whichever_name_is_used_first(first):
     """Submodules have the names of functions: importing one must not hide the function, before nor after it is used."""
-    code = f"import tcja_deploy, tcja_deploy.verify\ntcja_deploy.{first}\nimport tcja_deploy.bench, tcja_deploy.build\n"
+    code = f"import tcja_deploy, tcja_deploy.verify\ntcja_deploy.{first}\n"
+    code += "import tcja_deploy.bench, tcja_deploy.build, tcja_deploy.check\n"
     code += (
         f"names = {FUNCTIONS}\nassert not [n for n in names if type(getattr(tcja_deploy, n)).__name__ != 'function']"
     )
@@ -88,6 +89,11 @@ CALLS = {
         ("bench(path, seconds=-1)", "`seconds` -1 must be 0 to 86,400"),
         ("bench(path, warm_up='1')", '`warm_up` is "1", and must be a finite number'),
         ("bench(path, batch=1)", "`batch` is no option of bench; the nearest is `batches`"),
+    ),
+    "check": (
+        ("check(3)", "check takes the path of a checkpoint, or a module of torch, not a value of type int"),
+        ("check('a', batch=3)", "`batch` is no option of check; the nearest is `"),
+        ("check('a', out='b')", "`out` is no option of check; the nearest is `"),
     ),
     "export": (
         ("export(3)", "export takes the path of a checkpoint, or a module of torch, not a value of type int"),

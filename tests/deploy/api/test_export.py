@@ -142,6 +142,24 @@ def test_the_command_gives_the_same_and_prints_it(exported, run, folder, tmp_pat
     assert printed(out).splitlines() == flagged(str(result)).splitlines()
 
 
+def test_check_is_the_command(run, folder):
+    """It says what the export of the same network says, without the export; and of one that is refused, why."""
+    options = ("--model", f"{OWN}:build", "--layout", "TN", "--data", folder / "windows.npz", "--target", "onnx")
+    found = tcja_deploy.check(
+        folder / "weights.pth", data=(FRAMES, LABELS), model=f"{OWN}:build", layout="TN", target="onnx"
+    )
+    assert printed(run("check", folder / "weights.pth", *options)[1]) == flagged(str(found))
+    assert bool(found)
+    assert [each.name for each in found.modules if each.becomes == "spiking layer, judged"] == ["lif1", "lif2"]
+    assert found.to_dict()["accepted"] is True
+    assert repr(found) == f"<CheckResult weights.pth: {found.verdict}>"
+    assert "lif2" in found._repr_html_()
+    refused = tcja_deploy.check(nn.Sequential(nn.Linear(32, 3)), shape=SHAPE, layout="TN", target="onnx")
+    assert not refused
+    assert "has no known spiking neurons" in refused.refusals[0]
+    assert "has no known spiking neurons" in refused._repr_html_()
+
+
 def test_verify_is_the_command(exported, run):
     found = tcja_deploy.verify(exported.bundle, data=(FRAMES, LABELS))
     assert (found.met, bool(found), found.culprit, found.manifest) == (True, True, None, exported.manifest)
@@ -230,7 +248,7 @@ def test_a_module_that_cannot_be_exported_is_refused_in_words(tmp_path):
 
 
 def test_options_are_in_the_help():
-    for name in ("export", "verify", "build", "bench"):
+    for name in ("export", "check", "verify", "build", "bench"):
         function = getattr(tcja_deploy, name)
         for option in inspect.signature(function).parameters:
             assert f"`{option}`" in function.__doc__ or f"    {option}: " in function.__doc__, (name, option)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from tcja_deploy.check.checker import check
-from tcja_deploy.check.result import CheckResult
+from tcja_deploy.check.result import Checked
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity.verdict import Report
@@ -126,7 +126,7 @@ class Row:
     """
 
     name: str
-    found: CheckResult
+    found: Checked
     seconds: tuple[float, float]
     differences: list[str]
 
@@ -148,7 +148,7 @@ def compared(name: str, folder: Path, target: str = "onnx") -> Row:
 
 
 def _differences(
-    found: CheckResult, error: Exception | None, manifest: Manifest | None, report: Report | None, bundle: Path
+    found: Checked, error: Exception | None, manifest: Manifest | None, report: Report | None, bundle: Path
 ) -> Iterator[str]:
     if manifest is None or report is None:
         if found.refusals[:1] != [str(error)]:
