@@ -170,6 +170,18 @@ def test_torch_that_is_older_is_kept_with_no_deps(release, tmp_path):
     assert kept.stdout.splitlines()[-1] == "Would install tcja-deploy-0.1.0"
 
 
+def test_the_tutorial_installs_all_but_torch(release):
+    """Beside somebody's torch, the tutorial installs tcja-deploy with --no-deps, and then what else it requires."""
+    wanted = {
+        re.match(r"[\w-]+", line)[0]
+        for line in release.metadata.get_all("Requires-Dist")
+        if "extra ==" not in line or 'extra == "export"' in line
+    }
+    lines = re.findall(r"^pip install (.*)$", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE)
+    assert lines[0].startswith("--no-deps ")
+    assert set(lines[1].split()) == wanted - {"torch", "numpy"}  # torch and SpikingJelly bring numpy
+
+
 def test_the_citation_is_valid():
     code = "from cffconvert.cli.cli import cli; cli(['--validate', '-i', 'CITATION.cff'])"
     ran(sys.executable, "-c", code, environment=TOOLS, cwd=ROOT)
