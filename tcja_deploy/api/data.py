@@ -89,8 +89,9 @@ def _batches(data: Any, samples: int | None, layout: str) -> Iterator[_Batch]:
     if _is_array(data) or isinstance(data, tuple):
         yield _batch(data, "`data`")
     elif isinstance(data, (Mapping, bytes, bytearray)) or not _can_be_read(data):
-        kind = "a dictionary" if isinstance(data, Mapping) else f"a value of type {type(data).__name__}"
-        raise BadInput(f"`data` is {kind}, and must be {_TAKEN}")
+        if isinstance(data, Mapping):
+            raise BadInput("`data` is a dictionary; give its arrays, (frames, labels), or the path of the file")
+        raise BadInput(f"`data` is a value of type {type(data).__name__}, and must be {_TAKEN}")
     elif hasattr(data, "__getitem__") and not isinstance(data, list):
         yield from _limited(_stacked(itertools.islice(_items(data), samples)), samples)
     else:

@@ -124,7 +124,8 @@ class ExportResult(_OfBundle):
 
     def _facts(self) -> list[tuple[str, str]]:
         found = self.manifest
-        source = f" from {found.checkpoint['name']}" if found.checkpoint["name"] else ""
+        name = found.checkpoint["name"]
+        source = f" from {name}" if name != found.network else ""
         return [
             ("network", f"{found.network}{source}, {found.precision}, T = {found.time_steps}"),
             *_compared(self.parity),

@@ -53,7 +53,7 @@ def lowered_network(
         blocks = {name.rpartition(".")[0] for name in parts(trained)}
         modules = quantizable(exported.model, lowerable(trained, exported), blocks) - kept
         some = windows.first(CALIBRATION_WINDOWS)
-        with progress.counted(f"calibrate on {windows.source}", len(some)) as advance:
+        with progress.counted(f"calibrate ({windows.source})", len(some)) as advance:
             scales = calibrate(trained, modules, some.batches(size), advance)
         calibration = {"source": windows.source, "windows": len(some), "real": windows.real}
     with progress.step(f"lower the precision to {request.precision}"):

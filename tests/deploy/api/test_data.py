@@ -164,7 +164,7 @@ def test_an_order_that_cannot_be_told_is_refused():
             5,
             "`data` is a value of type int, and must be a path, frames, (frames, labels), an iterable of batches, or a",
         ),
-        ({"frames": X}, "`data` is a dictionary, and must be a path"),
+        ({"frames": X}, "`data` is a dictionary; give its arrays, (frames, labels), or the path of the file"),
         (b"test.npz", "`data` is a value of type bytes, and must be a path"),
         ([], "`data` has no windows"),
         (iter(()), "`data` has no windows"),

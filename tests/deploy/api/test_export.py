@@ -142,8 +142,8 @@ def test_the_command_gives_the_same_and_prints_it(exported, run, folder, tmp_pat
     assert printed(out).splitlines() == flagged(str(result)).splitlines()
 
 
+@pytest.mark.slow
 def test_check_is_the_command(run, folder):
-    """It says what the export of the same network says, without the export; and of one that is refused, why."""
     options = ("--model", f"{OWN}:build", "--layout", "TN", "--data", folder / "windows.npz", "--target", "onnx")
     found = tcja_deploy.check(
         folder / "weights.pth", data=(FRAMES, LABELS), model=f"{OWN}:build", layout="TN", target="onnx"
@@ -154,8 +154,12 @@ def test_check_is_the_command(run, folder):
     assert found.to_dict()["accepted"] is True
     assert repr(found) == f"<CheckResult weights.pth: {found.verdict}>"
     assert "lif2" in found._repr_html_()
+
+
+def test_a_check_that_refuses_is_a_result():
     refused = tcja_deploy.check(nn.Sequential(nn.Linear(32, 3)), shape=SHAPE, layout="TN", target="onnx")
-    assert not refused
+    assert (refused.accepted, bool(refused)) == (False, False)
+    assert repr(refused) == "<CheckResult Sequential: Sequential would not be exported, for 1 reason>"
     assert "has no known spiking neurons" in refused.refusals[0]
     assert "has no known spiking neurons" in refused._repr_html_()
 

@@ -74,7 +74,7 @@ def test_export_in_lower_precision(run, tmp_path, name, data, precision):
     assert code == 0
     assert f"{precision.upper()}: " in out
     assert "Parity met" in out
-    assert ("calibrate on" in err) == (precision == "int8")
+    assert ("calibrate (" in err) == (precision == "int8")
     manifest = Bundle.open(tmp_path / "a.bundle").manifest
     assert manifest.precision == precision
     assert precision in {weight.type for weight in manifest.weights}
