@@ -7,14 +7,12 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from rich import box
 from rich import progress as rich_progress
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, Group, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from tcja_runtime.files.text import one_line, shown
@@ -35,10 +33,23 @@ codecs.register_error(REPLACED, _replaced)
 Made = TypeVar("Made")
 
 
+_UNBROKEN = 100_000
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\n")}
 
 
 class _Console(Console):
+    @property  # type: ignore[misc]  # nothing sets it
+    def size(self) -> ConsoleDimensions:
+        """The size of the terminal. What is not a terminal, such as a pipe, is so wide that no line is broken."""
+        found = super().size
+        if self.is_terminal or self._width is not None or "COLUMNS" in self._environ:
+            return found
+        return ConsoleDimensions(_UNBROKEN, found.height)
+
+    def print(self, *objects: Any, crop: bool = False, **options: Any) -> None:
+        """Print without cutting lines that are longer than the terminal is wide: paths and commands stay whole."""
+        super().print(*objects, crop=crop, **options)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render without the control characters of texts, which may come from a file and would drive the terminal."""
         for segment in super().render(renderable, options):
@@ -157,28 +168,11 @@ def silent() -> Progress:
     return Progress(Console(quiet=True))
 
 
-def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    """Return a table without rows, in the style of the command line.
-
-    Args:
-        title: the title above it.
-        texts: the headings of the columns of text, which come first.
-        numbers: the headings of the columns of numbers, which are aligned to the right.
-    """
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    made.padding = (0, 1, 0, 0)  # so that a terminal of 80 columns is enough
-    for head in texts:
-        made.add_column(head, overflow="fold")
-    for head in numbers:
-        made.add_column(head, justify="right", overflow="fold", min_width=max(map(len, head.split()), default=None))
-    return made
-
-
 def plain(text: RenderableType, width: int = 80) -> str:
     """Return what is printed of a text, without styles, in lines of at most this width."""
     console = _Console(markup=False, emoji=False, highlight=False, width=width, color_system=None)
     with console.capture() as captured:
-        console.print(text)
+        console.print(Group(text))  # a text alone would lose how it is wrapped
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 

@@ -35,7 +35,7 @@ TESTED_THROUGH = {
     "deploy/cli/test_check": "texts.check",
     "deploy/cli/test_doctor": "texts.doctor",
     "deploy/cli/test_export": "export.models export.network export.pipeline export.request texts.export",
-    "deploy/cli/test_inspect": "inspect.describe inspect.estimate texts.inspect",
+    "deploy/cli/test_inspect": "inspect.describe inspect.estimate texts.estimate texts.inspect",
     "deploy/cli/test_stream": (
         "stream.opening stream.output streaming.runner streaming.single_window streaming.stopping"
     ),

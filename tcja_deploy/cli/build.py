@@ -92,5 +92,5 @@ def build(
     if as_json:
         print_json({"bundle": str(bundle), "engine": engine.name, **dataclasses.asdict(engine.info)})
     else:
-        out.print(built_text(engine, options.telling(verbose)), soft_wrap=True)
+        out.print(built_text(engine, options.telling(verbose)))
     return DONE

@@ -18,5 +18,5 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in found])
     else:
-        out.print(findings_text(found), soft_wrap=True)
+        out.print(findings_text(found))
     return DONE

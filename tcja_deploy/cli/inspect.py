@@ -10,7 +10,7 @@ import typer
 from tcja_deploy.cli import options
 from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose, WeightsKey
 from tcja_deploy.console import out, print_json
-from tcja_deploy.texts.inspect import estimate_text, facts_text
+from tcja_deploy.texts.inspect import facts_text
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
@@ -57,7 +57,5 @@ def inspect(
     else:
         if "remark" in facts:
             options.progress().note(facts.pop("remark"))
-        out.print(facts_text(facts, options.telling(verbose)))
-        if costs is not None:
-            out.print(estimate_text(costs))
+        out.print(facts_text(facts, costs, options.telling(verbose)))
     return DONE

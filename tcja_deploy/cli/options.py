@@ -23,7 +23,7 @@ from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print all details, and the traceback of an error.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout: a line for each window.")]
 Top = Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")]
 Trust = Annotated[
@@ -287,7 +287,7 @@ def flagged(text: str) -> str:
 
 def telling(verbose: bool) -> TextOptions:
     """Return how results are told: with all details if --verbose is given, and with flags in place of arguments."""
-    return TextOptions(details=verbose, worded=flagged)
+    return TextOptions(details=verbose, worded=flagged, more="All details: --verbose")
 
 
 def progress() -> Progress:

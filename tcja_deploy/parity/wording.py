@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tcja_deploy.formatting import FEW, interval, part, share_of, windows
+from tcja_deploy.formatting import FEW, interval, part, portion, share_of, windows
 from tcja_deploy.parity.failures import EXACT
 from tcja_runtime.counting import agree, counted, listed
 
@@ -125,6 +125,40 @@ def _unproven(report: Report) -> list[str]:
         for why, engines in reasons.items()
         if engines
     ]
+
+
+def accuracy_change(report: Report) -> list[str]:
+    """Return a sentence for each backend on the accuracy before and after the export, or on the classes without labels.
+
+    The list is empty if the network has no classes.
+    """
+    return [line for found in report.backends for line in _change(found)]
+
+
+def _change(found: Parity) -> Iterable[str]:
+    statistics = found.statistics
+    if statistics is None:
+        return
+    before, after = statistics.original_accuracy, statistics.accuracy
+    if after.labelled and statistics.compared:
+        yield (
+            f"Accuracy: {portion(before.right, before.labelled, 'window')} before the export, "
+            f"{portion(after.right, after.labelled, 'window')} after it in {found.backend} "
+            f"({interval(after.interval)})."
+        )
+    elif after.labelled:
+        yield from _accuracy(found)
+    elif statistics.paired:
+        same = portion(statistics.same_class, statistics.paired, "window")
+        yield f"Same class as before the export: {same} in {found.backend} ({interval(statistics.same_interval)})."
+
+
+def judged(report: Report) -> str:
+    """Return a sentence that says on which windows, and in which backends, the spikes were compared, and with what."""
+    where = listed([found.backend for found in report.backends])
+    layers = counted(len(report.backends[0].layers), "layer")
+    judged_windows = f"{windows(report.windows)} ({report.source})"
+    return f"Compared spike by spike with {report.reference}: {layers}, {judged_windows}, {where}."
 
 
 def accuracies(report: Report) -> list[str]:

@@ -7,29 +7,42 @@ from rich.text import Text
 
 from tcja_deploy.bench.results import Benchmark, Case, Growth
 from tcja_deploy.bench.timing import FEWEST, FEWEST_99, Latency
-from tcja_deploy.console import empty_table
 from tcja_deploy.formatting import amount, si
 from tcja_deploy.texts.options import BRIEF, TextOptions
+from tcja_deploy.texts.table import Rows, labelled
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.machine.conditions import Conditions
 
 
-def bench_text(found: Benchmark, options: TextOptions = BRIEF) -> RenderableType:  # noqa: ARG001  # not yet shorter
+def bench_text(found: Benchmark, options: TextOptions = BRIEF) -> RenderableType:
     """Return the measurements: all of one case, or a table that compares several.
 
     Args:
         found: the measurements.
         options: how they are told.
     """
-    return _side_by_side(found) if found.side_by_side else _single(found, found.cases[0])
+    parts = [_side_by_side(found)] if found.side_by_side else _single(found, found.cases[0], options)
+    few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
+    doubts = [] if found.side_by_side else _drift(found.cases[0])
+    if found.side_by_side and few.p50 is None:
+        doubts = [f"Times are {_too_few(few, options)}."]
+    doubts += _busy(found.before)
+    parts += [Text(options.worded(line), style="yellow") for line in doubts]
+    if options.details:
+        parts += map(Text, [*(_compared(found) if found.side_by_side else _counted(found)), *_conditions(found)])
+    elif options.more:
+        parts.append(Text(options.more))
+    return Group(*parts)
 
 
-def _single(found: Benchmark, case: Case) -> RenderableType:
-    """Return a table of all measurements of one backend with one batch size, and below it the machine's conditions."""
+def _single(found: Benchmark, case: Case, options: TextOptions) -> list[RenderableType]:
+    """Return the measurements of one backend with one batch size."""
     latency, memory, per = case.latency, case.memory, "" if case.batch == 1 else f", {case.batch} at a time"
-    times = ((share, seconds, _too_few(latency)) for share, seconds in (("p50", latency.p50), ("p90", latency.p90)))
-    rows = [(f"latency {share}", f"{si(seconds)}s" if seconds else few) for share, seconds, few in times]
-    rows.append(("latency p99", f"{si(latency.p99)}s" if latency.p99 else _too_few(latency, FEWEST_99)))
+    rows: list[tuple[str, str]] = []
+    shares = [("p50", latency.p50, FEWEST), ("p90", latency.p90, FEWEST), ("p99", latency.p99, FEWEST_99)]
+    for share, seconds, fewest in shares:
+        if share != "p90" or options.details:
+            rows.append((f"latency {share}", f"{si(seconds)}s" if seconds else _too_few(latency, options, fewest)))
     if case.throughput:
         rows.append(("throughput", amount(case.throughput, "windows/s")))
     if memory.process is not None:
@@ -37,29 +50,30 @@ def _single(found: Benchmark, case: Case) -> RenderableType:
         rows.append(("memory", f"{si(memory.process)}B at most in this process{came}"))
     if memory.gpu is not None:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
-    rows.extend(_energy(case))
-    rows.extend(_stepwise(case))
-    table = empty_table(f"{found.network}, {found.precision}{per}, in {case.title}", ["", ""])
-    table.show_header = False
-    for row in rows:
-        table.add_row(*row)
-    graph = "" if case.cuda_graph is None else f", {'as' if case.cuda_graph else 'not as'} a CUDA graph"
-    lines = [
+    rows += [*_energy(case, options), *_stepwise(case, options)]
+    title = f"{found.network}, {found.precision}{per}, in {case.title}"
+    return [Text(title, style="bold"), *labelled(rows)]
+
+
+def _counted(found: Benchmark) -> list[str]:
+    """Return a line on the runs of a single case."""
+    case = found.cases[0]
+    latency, graph = case.latency, ""
+    if case.cuda_graph is not None:
+        graph = f", {'as' if case.cuda_graph else 'not as'} a CUDA graph"
+    return [
         f"{counted(latency.runs, 'run')} of {si(latency.least)}s to {si(latency.most)}s after {found.warm_up:g} s of "
-        f"warm-up"
-        f"{graph}. A run begins and ends in the machine's memory: it includes the copies to a GPU and back.",
-        *_conditions(found),
+        f"warm-up{graph}. A run begins and ends in the machine's memory: it includes the copies to a GPU and back."
     ]
-    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in _doubts(found, case)))
 
 
 def _side_by_side(found: Benchmark) -> RenderableType:
-    """Return a table of the speed and memory of several cases, and below it the machine's conditions."""
+    """Return a table of the speed and memory of several cases."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
-    table = empty_table(f"{found.network}, {found.precision}", ["run by"], numbers)
+    table = Rows(f"{found.network}, {found.precision}", ["run by"], numbers)
     for case in found.cases:
         latency, memory, ratio = case.latency, case.memory.loaded, found.ratio(case)
-        table.add_row(
+        table.add(
             case.title,
             str(case.batch),
             *(f"{si(seconds)}s" if seconds else "-" for seconds in (latency.p50, latency.p90, latency.p99)),
@@ -67,17 +81,18 @@ def _side_by_side(found: Benchmark) -> RenderableType:
             f"{ratio:.2f}" if ratio else "-",
             f"{si(memory)}B" if memory else "-",
         )
-    few = min((case.latency for case in found.cases), key=lambda latency: latency.runs)
-    lines = [
-        f"At least {counted(few.runs, 'run')} of each case, in turn, after {found.warm_up:g} s of warm-up. As fast: "
-        f"the speed "
-        "relative to the first backend with the same batch. Memory: the most that the network took, in a process of "
-        "its own.",
+    return table
+
+
+def _compared(found: Benchmark) -> list[str]:
+    """Return lines on the runs of several cases, and on how time and memory grow with the batch size."""
+    few = min(case.latency.runs for case in found.cases)
+    return [
+        f"At least {counted(few, 'run')} of each case, in turn, after {found.warm_up:g} s of warm-up. As fast: the "
+        "speed relative to the first backend with the same batch. Memory: the most that the network took, in a process "
+        "of its own.",
         *(_grows(each, found) for each in found.growth),
-        *_conditions(found),
     ]
-    doubts = [f"Times are {_too_few(few)}."] if few.p50 is None else []
-    return Group(table, *map(Text, lines), *(Text(line, style="yellow") for line in [*doubts, *_busy(found.before)]))
 
 
 def _grows(growth: Growth, found: Benchmark) -> str:
@@ -87,29 +102,29 @@ def _grows(growth: Growth, found: Benchmark) -> str:
     return f"Twice the batch in {title}: {' and '.join(parts) or 'unknown'}."
 
 
-def _too_few(latency: Latency, fewest: int = FEWEST) -> str:
+def _too_few(latency: Latency, options: TextOptions, fewest: int = FEWEST) -> str:
     runs = f"{counted(latency.runs, 'run')} {agree(latency.runs, 'is', 'are')}"
-    return f"unknown: {runs} too few, {fewest} are needed; give more --seconds"
+    return options.worded(f"unknown: {runs} too few, {fewest} are needed; give more `seconds`")
 
 
-def _stepwise(case: Case) -> list[tuple[str, str]]:
+def _stepwise(case: Case, options: TextOptions) -> list[tuple[str, str]]:
     """Return a row on the stepwise latency: from a window's last frame to its prediction; empty if not measured."""
     stepwise = case.stepwise
     if stepwise is None:
         return []
     if not (stepwise.share and stepwise.last.p50 and stepwise.whole.p50):
-        return [("after last frame", _too_few(stepwise.last))]
+        return [("after last frame", _too_few(stepwise.last, options))]
     frame = f", {si(stepwise.frame.p50)}s for each frame before it" if stepwise.frame.p50 else ""
     part = f"{100 * stepwise.share:.1f} % of the whole window's {si(stepwise.whole.p50)}s"
     return [("after last frame", f"{si(stepwise.last.p50)}s if run frame by frame, {part}{frame} (medians, in turn)")]
 
 
-def _energy(case: Case) -> list[tuple[str, str]]:
+def _energy(case: Case, options: TextOptions) -> list[tuple[str, str]]:
     energy = case.energy
     if energy is None:
         return [("energy", "unknown: this machine does not measure its power")]
     if energy.runs is None or case.joules is None:
-        return [("energy", f"unknown: too few samples of {energy.source}; give more --seconds")]
+        return [("energy", options.worded(f"unknown: too few samples of {energy.source}; give more `seconds`"))]
     of = energy.runs.whole or f"the sum of {', '.join(energy.runs.rails)}"
     above = case.joules_above_rest
     rest = f", {energy.rest.watts:.2f} W at rest" if energy.rest else ""
@@ -145,16 +160,16 @@ _DRIFT = 0.05
 """The largest drift of the latency, as a share, for which no warning is shown."""
 
 
-def _doubts(found: Benchmark, case: Case) -> list[str]:
-    """Return the reasons to measure again: a busy machine, or runs that became slower or faster."""
-    doubts, drift = _busy(found.before), case.latency.drift
+def _drift(case: Case) -> list[str]:
+    """Return a line if the runs became slower or faster."""
+    drift = case.latency.drift
     if drift is not None and abs(drift) > _DRIFT:
         how = "slower" if drift > 0 else "faster"
-        doubts.append(
+        return [
             f"The last fifth of the runs was {100 * abs(drift):.0f} % {how} than the first fifth: heat, the power mode "
-            "or other programs changed a clock. Give a longer --warm-up."
-        )
-    return doubts
+            "or other programs changed a clock. Give a longer `warm_up`."
+        ]
+    return []
 
 
 def _busy(at: Conditions) -> list[str]:

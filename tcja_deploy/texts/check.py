@@ -5,23 +5,21 @@ from __future__ import annotations
 import collections
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from tcja_deploy.check.result import LARGEST_BUILT, Becomes, Checked, EngineFacts, ModelFacts, Module, NetworkFacts
-from tcja_deploy.console import empty_table
 from tcja_deploy.formatting import part, si
 from tcja_deploy.texts.export import neurons
 from tcja_deploy.texts.options import BRIEF, TextOptions
+from tcja_deploy.texts.table import Rows
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.counting import agree, counted, listed
 
 _NAMED = (Becomes.JUDGED, Becomes.ATTENTION, Becomes.FIRES, Becomes.REFUSED, Becomes.NEURON)
 """What has a row of its own without all details. Other modules are counted by their class."""
 _CLASSES = 8
-_HEEDED = "check this"
-"""The begin of the lines of evidence that the user should read."""
 _WAY_OUT = (
     "A neuron that is refused is replaced by a known one, with which the network is trained again; or its class is "
     "registered, if tcja_runtime.neuron.NeuronSpec has its equations (docs/how-to/your-network.md)."
@@ -71,7 +69,7 @@ def _network(network: NetworkFacts, options: TextOptions) -> list[str]:
         f"{network.output} [N, {', '.join(map(str, network.output_shape))}], "
         f"{counted(network.parameters, 'parameter')}",
         *([f"  classes: {listed(network.classes, 12)}"] if network.classes else []),
-        *(f"  {line}" for line in network.evidence if options.details or line.startswith(_HEEDED)),
+        *(f"  {line}" for line in network.evidence if options.details or line.startswith(CHECK)),
         *neurons(network.layers),
     ]
 
@@ -162,11 +160,11 @@ def _modules(modules: list[Module], options: TextOptions) -> list[RenderableType
     return [*([_table(rows)] if rows else []), *([Text("\n".join(lines))] if lines else [])]
 
 
-def _table(rows: list[Module]) -> Table:
+def _table(rows: list[Module]) -> Rows:
     nodes = any(row.nodes is not None for row in rows)
-    table = empty_table("Modules", ["module", "class", "becomes"], ["nodes"] if nodes else [])
+    table = Rows("Modules", ["module", "class", "becomes"], ["nodes"] if nodes else [])
     for row in rows:
         remark = f" ({row.remark})" if row.becomes is Becomes.NOTHING and row.remark else ""
         cells = [row.name or "(the network itself)", row.kind, row.becomes.value + remark]
-        table.add_row(*cells, *([f"{row.nodes:,}"] if row.nodes is not None else [""] if nodes else []))
+        table.add(*cells, *([f"{row.nodes:,}"] if row.nodes is not None else [""] if nodes else []))
     return table

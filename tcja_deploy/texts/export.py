@@ -1,7 +1,8 @@
-"""An exported network as text."""
+"""An exported network as text: the verdict, what to check, the bundle, and the details."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from rich.text import Text
 
 from tcja_deploy.formatting import part, windows
 from tcja_deploy.parity.verdict import Report
-from tcja_deploy.texts.build import engine_text
+from tcja_deploy.texts.build import engine_line
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.parity import parity_text
+from tcja_deploy.texts.parity import details_text, verdict_text
+from tcja_deploy.texts.table import Hanging, whole
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
@@ -20,7 +22,7 @@ from tcja_runtime.counting import counted
 
 
 def exported_text(bundle: Path, manifest: Manifest, report: Report, options: TextOptions = BRIEF) -> RenderableType:
-    """Return an exported network as text: its facts, the comparison with the trained network, and the next command.
+    """Return an exported network as text: the verdict, what to check, the bundle, and the next command.
 
     Args:
         bundle: the path of the bundle.
@@ -28,24 +30,43 @@ def exported_text(bundle: Path, manifest: Manifest, report: Report, options: Tex
         report: the comparison with the trained network.
         options: how it is told.
     """
-    lines = [
-        f"{manifest.network} from {manifest.checkpoint['name']}: T = {manifest.time_steps}, "
+    doubts = (Text(options.worded(line), style="yellow") for line in manifest.doubts)
+    engines = [f"Engine {name}: {engine_line(info)}" for name, info in manifest.engines.items()]
+    source = f" from {manifest.checkpoint['name']}" if manifest.checkpoint["name"] else ""
+    facts = [
+        f"{manifest.network}{source}: T = {manifest.time_steps}, "
         f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}], "
-        f"{counted(manifest.parameters, 'parameter')}",
-        *(f"  {options.worded(line)}" for line in manifest.evidence),
+        f"{counted(manifest.parameters, 'parameter')}, {manifest.precision}",
+        *(engines or ["No engine was built."]),
+    ]
+    details: list[RenderableType] = []
+    if options.details:
+        details = [*_details(manifest, options), *details_text(report, options)]
+    return Group(
+        *verdict_text(report, options),
+        *doubts,
+        *map(Text, facts),
+        *details,
+        whole(f"Bundle: {bundle} (report: {bundle / REPORT})"),
+        whole(f"Next, here or on the board: tcja-deploy verify {shlex.quote(str(bundle))}"),
+        *([Text(options.more)] if options.more and not options.details else []),
+    )
+
+
+def _details(manifest: Manifest, options: TextOptions) -> list[RenderableType]:
+    """Return texts on the origin of the network, its neurons, its precision and the form of its model."""
+    evidence = [Hanging("  ", options.worded(line)) for line in manifest.evidence if line not in manifest.doubts]
+    lines = [
         *neurons(manifest.layers),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
         f"Time form: {manifest.time_form.form} ({manifest.time_form.why})",
-        *(f"Pass {p['name']}, {counted(p['changes'], 'node')}: {p['note']}" for p in manifest.passes if not p["exact"]),
-        *(engine_text(name, info) for name, info in manifest.engines.items()),
-        *([] if manifest.engines else ["No engine was built."]),
+        *(
+            f"Pass {each['name']}, {counted(each['changes'], 'node')}: {each['note']}"
+            for each in manifest.passes
+            if not each["exact"]
+        ),
     ]
-    return Group(
-        Text("\n".join(lines)),
-        parity_text(report, options),
-        Text(f"Bundle: {bundle} (report: {bundle / REPORT})"),
-        Text(f"Next, here or on the board: tcja-deploy verify {bundle}"),
-    )
+    return [*evidence, *map(Text, lines)]
 
 
 def neurons(layers: Iterable[Layer]) -> list[str]:

@@ -1,124 +1,183 @@
-"""The facts of a file, and the costs of a network on a board, as text."""
+"""The facts of a file as text: what it is, what it computes, its layers, and its hashes at the end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.console import empty_table
-from tcja_deploy.formatting import percent, si, windows
+from tcja_deploy.formatting import windows
 from tcja_deploy.inspect.describe import Facts
 from tcja_deploy.inspect.estimate import Estimate
+from tcja_deploy.texts.estimate import estimate_text
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_exporters.costs.boards import SOURCES
+from tcja_deploy.texts.table import Hanging, Rows, labelled
+from tcja_runtime import records
+from tcja_runtime.bundle.manifest import CHECK
+from tcja_runtime.counting import counted, listed
+from tcja_runtime.data.contract import InputContract
+
+_FEW = 12
+"""The largest number of classes, tensors and operators that are named without details."""
 
 
-def facts_text(facts: Facts, options: TextOptions = BRIEF) -> RenderableType:
-    """Return the facts of a file as text: a line or a table for each fact.
+_SHORT = 80
+"""The largest number of characters of a property of a model that is shown without details."""
+
+
+def facts_text(facts: Facts, costs: Estimate | None = None, options: TextOptions = BRIEF) -> RenderableType:
+    """Return the facts of a file as text, and the costs of its network on a board.
 
     Args:
         facts: the facts, from `tcja_deploy.inspect.describe.inspect`.
-        options: how it is told.
+        costs: the costs; None for none.
+        options: how they are told.
     """
-    parts: list[RenderableType] = []
-    for name, value in facts.items():
-        title = name.replace("_", " ")
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            table = empty_table(title, [head.replace("_", " ") for head in value[0]])
-            for row in value:
-                table.add_row(*(_batch(cell) if head == "batch" else _short(cell) for head, cell in row.items()))
-            parts.append(table)
-        elif name == "parity" and value["verdict"]:
-            judged = f"Judged on {windows(value['windows'])} ({value['source']}), against {value['reference']}."
-            said = " ".join([value["verdict"], *value["cautions"], judged])
-            parts.append(Text(f"{title}: {options.worded(said)}"))
-        elif value:
-            parts.append(Text(f"{title}: {options.worded(_short(value))}"))
-    return Group(*parts)
+    tell = {"bundle": _bundle, "checkpoint": _checkpoint, "onnx": _onnx}[facts["kind"]]
+    estimated = [estimate_text(costs)] if costs else []
+    more = [options.more] if options.more and not options.details else []
+    parts = [*tell(facts, options), *estimated, *_hashes(facts), *more]
+    return Group(*(Text(options.worded(part)) if isinstance(part, str) else part for part in parts))
 
 
-def estimate_text(found: Estimate) -> RenderableType:
-    """Return the costs of a network on a board as a table, and the sources of the board's figures."""
-    device, total = found.device, found.total
-    board, mode = device.board, device.mode
-    peaks = [f"{si(device.peak('fp32'))}FLOPS fp32", f"{si(device.peak('fp16'))}FLOPS fp16"]
-    at_most = ", ".join([*peaks, f"{si(device.peak('int8'))}OPS int8", f"{si(device.bandwidth)}B/s"])
-    heads = ["FLOPs", "weights", "moved", "kept", "time", "bound", "energy"]
-    table = empty_table(f"Costs of {windows(found.batch)} at a time", ["layer"], heads)
-    for layer in [*found.layers, total]:
-        table.add_row(
-            "total" if layer is total else layer.module or "(other)",
-            *(si(count).rstrip() for count in (layer.operations, layer.parameters)),
-            *(f"{si(count)}B" for count in (layer.bytes_moved, layer.activation_bytes)),
-            f"{si(layer.seconds or 0)}s",
-            layer.bound,
-            f"{si(layer.joules or 0)}J",
-            end_section=layer is found.layers[-1],
-        )
-    kept = f"{si(total.activation_bytes)}B of activations and {si(found.weight_bytes)}B of weights"
-    roofline = (
-        f"Roofline: {si(total.seconds or 0)}s, and at most {si(total.joules or 0)}J in that time. An engine that fuses "
-        "layers moves fewer bytes. The start of kernels and the work of the processor are not counted. "
-        f"Memory: {kept}, of {si(board.memory)}B."
-    )
-    return Group(
-        Text(f"{board.title}, power mode {mode.name} ({mode.watts:g} W): at most {at_most}"),
-        table,
-        Text(roofline),
-        *_synapses(found),
-        Text("\n".join(["The board's figures are from:", *(f"  {SOURCES[source]}" for source in board.sources)])),
-    )
+_Parts = Iterator[str | RenderableType]
 
 
-def _synapses(found: Estimate) -> list[RenderableType]:
-    """Return a table of the synaptic operations and their energy; or, if the rates are not known, how to get them."""
-    if found.synapses is None:
-        missing = (
-            "Synaptic operations are counted from firing rates, which only a bundle has: export the network, then "
-            "inspect the bundle."
-        )
-        return [Text(missing, style="yellow")]
-    heads = ["not zero", "dense MACs", "ACs", "MACs", "energy"]
-    table = empty_table(f"Synaptic operations of a window, by {found.measured_on}", ["layer", "input"], heads)
-    for layer in found.synapses:
-        table.add_row(
-            layer.module or "(other)",
-            layer.takes,
-            "" if layer.takes == "values" else percent(layer.rate),
-            *(si(count).rstrip() for count in (layer.macs, layer.accumulates, layer.multiply_accumulates)),
-            f"{si(layer.joules)}J",
-            end_section=layer is found.synapses[-1],
-        )
-    totals = (
-        sum(layer.macs for layer in found.synapses),
-        sum(layer.accumulates for layer in found.synapses),
-        sum(layer.multiply_accumulates for layer in found.synapses),
+def _bundle(facts: Facts, options: TextOptions) -> _Parts:
+    parity = facts["parity"]
+    yield f"{facts['path']} is a bundle of {facts['producer']}, made from {_origin(facts)} on {facts['created']}."
+    if parity["verdict"]:
+        judged = f"{windows(parity['windows'])} ({parity['source']}), with {parity['reference']}"
+        yield " ".join([parity["verdict"], *parity["cautions"], f"Compared spike by spike on {judged}."])
+    yield from _network(facts, options)
+    engines = [
+        (each["engine"], each["precision"], _batch(each["batch"]), f"{each['bytes']:,}", each["runs_here"])
+        for each in facts["engines"]
+    ]
+    if engines:
+        yield _table("Engines", ["engine", "precision", "batch", "bytes", "runs here"], engines)
+    else:
+        yield "No engine was built."
+    if options.details:
+        yield f"Time form: {facts['time_form']}"
+        yield f"Stepwise: {facts['streaming']}"
+        yield f"Folders and label files tell classes by: {facts['labels'] or 'the rule that fits'}"
+    yield _neurons(facts)
+
+
+def _hashes(facts: Facts) -> _Parts:
+    """Yield the hashes of a file, of the files of a bundle, and of the checkpoint that it was made from."""
+    if facts["kind"] == "bundle":
+        files = [(each["file"], f"{each['bytes']:,}", each["sha256"]) for each in facts["files"]]
+        source = facts["checkpoint"].rpartition(" (sha256 ")[2].removesuffix(")")
+        yield _table("Files", ["file", "bytes", "sha256"], [*files, (_origin(facts), "", source)])
+    for key, value in {**facts, **facts.get("metadata", {})}.items():
+        if key.endswith("sha256") and value:
+            yield f"{key.replace('_', ' ')} {value}"
+
+
+def _origin(facts: Facts) -> str:
+    name: str = facts["checkpoint"].rpartition(" (sha256 ")[0]
+    return name
+
+
+def _checkpoint(facts: Facts, options: TextOptions) -> _Parts:
+    if facts["network"]:
+        yield f"{facts['path']} is a checkpoint of {facts['network']}: {facts['summary']}."
+        yield from _network(facts, options)
+        yield _neurons(facts)
+    else:
+        yield f"{facts['path']} is a checkpoint. Its network is not known."
+    if len(facts["sets_of_weights"]) > 1 or options.details:
+        sets = [
+            (each["weights"], each["taken"], f"{each['tensors']:,}", f"{each['values']:,}")
+            for each in facts["sets_of_weights"]
+        ]
+        yield _table("Sets of weights", ["key", "taken"], sets, ["tensors", "values"])
+    if facts["not_weights"]:
+        yield f"Not weights: {'; '.join(facts['not_weights'])}"
+    tensors = [(each["key"], each["shape"], each["type"].removeprefix("torch.")) for each in facts["tensors"]]
+    yield from _first("Tensors", ["key", "shape", "type"], tensors, "tensor", options)
+
+
+def _onnx(facts: Facts, options: TextOptions) -> _Parts:
+    opsets = ", ".join(facts["opsets"])
+    yield (
+        f"{facts['path']} is an ONNX model of IR version {facts['ir_version']}, opsets {opsets}: "
+        f"{counted(facts['nodes'], 'node')}."
     )
-    joules = f"{si(found.synaptic_joules or 0)}J"
-    table.add_row("total", "", "", *(si(count).rstrip() for count in totals), joules)
-    summary = (
-        f"{joules} a window, {si(found.dense_joules)}J if every input were dense, at 0.9 pJ an accumulate (AC) and "
-        "4.6 pJ a multiply-accumulate (MAC): 45 nm, Horowitz 2014. The literature counts in this way, for a chip that "
-        "skips zeros; a GPU does not skip them."
+    for end in ("inputs", "outputs"):
+        shaped = (f"{each['name']} [{each['shape']}]" for each in facts[end])
+        yield f"{end.capitalize()}: {'; '.join(shaped)}"
+    if facts["functions"]:
+        yield f"Functions: {', '.join(facts['functions'])}"
+    operators = [(each["operator"], f"{each['nodes']:,}") for each in facts["operators"]]
+    yield from _first("Operators", ["operator"], operators, "operator", options, ["nodes"])
+    told = [
+        (key.replace("_", " "), value)
+        for key, value in facts["metadata"].items()
+        if value and not key.endswith("sha256") and (options.details or len(value) <= _SHORT)
+    ]
+    if told:
+        yield Text("Metadata", style="bold")
+        yield from labelled(told)
+
+
+def _network(facts: Facts, options: TextOptions) -> Iterator[str | RenderableType]:
+    """Yield lines on a network: what it takes and returns, and what the evidence is that it is this network."""
+    precision = f", {facts['precision']}" if "precision" in facts else ""
+    contract = records.read(InputContract, facts["input"])
+    cut = f"; recordings are cut by the rule {contract.rule}" if contract.rule else ""
+    cut += f", cropped to {','.join(map(str, contract.crop))} (x, y, width, height)" if contract.crop else ""
+    cut += f", resized by {contract.resize}" if contract.resize else ""
+    sizes = " x ".join(map(str, contract.shape))
+    values = {"counts": "counts of events", "unit": "intensities from 0 to 1", "spikes": "0 or 1"}[contract.scaling]
+    yield (
+        f"Network: {facts['network']}, neurons of {facts['dialect']}, T = {facts['time_steps']}, "
+        f"{counted(facts['parameters'], 'parameter')}{precision}"
     )
-    return [table, Text(summary)]
+    yield f"Input: {contract.name} [{contract.axes}], a window is {sizes}; values: {values}{cut}"
+    sizes = f" [N, {', '.join(map(str, facts['output_shape']))}]" if "output_shape" in facts else ""
+    yield f"Output: {facts['output']}{sizes}"
+    if facts["classes"]:
+        most = len(facts["classes"]) if options.details else _FEW
+        yield f"{counted(len(facts['classes']), 'class')}: {listed(facts['classes'], most)}"
+    for line in facts["evidence"]:
+        if line.startswith(CHECK):
+            yield Text(options.worded(line), style="yellow")
+        elif options.details:
+            yield Hanging("  ", options.worded(line))
+
+
+def _neurons(facts: Facts) -> Rows:
+    rows = [tuple(each.values()) for each in facts["layers"]]
+    return _table("Spiking layers", ["layer", "neurons", "charge", "fires", "reset"], rows)
+
+
+def _first(
+    title: str,
+    texts: list[str],
+    rows: Sequence[tuple[str, ...]],
+    noun: str,
+    options: TextOptions,
+    numbers: Iterable[str] = (),
+) -> _Parts:
+    """Yield a table of all rows, or without details of the first few, and the number of the others."""
+    most = len(rows) if options.details else _FEW
+    yield _table(title, texts, rows[:most], numbers)
+    if len(rows) > most:
+        yield f"{counted(len(rows) - most, noun)} more."
+
+
+def _table(title: str, texts: list[str], rows: Sequence[tuple[Any, ...]], numbers: Iterable[str] = ()) -> Rows:
+    made = Rows(title, texts, list(numbers))
+    for row in rows:
+        made.add(*map(str, row))
+    return made
 
 
 def _batch(sizes: tuple[int, ...]) -> str:
-    """Return the batch sizes of an engine as --batch takes them, such as 1:1:8."""
+    """Return the batch sizes of an engine as `batch` takes them, such as 1:1:8."""
     return ":".join(map(str, sizes))
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        said = ((key, _short(item)) for key, item in value.items())
-        return ", ".join(f"{key} {text}" for key, text in said if text)
-    if isinstance(value, (list, tuple)):
-        return (" x " if all(type(item) is int for item in value) else "; ").join(map(_short, value))
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)

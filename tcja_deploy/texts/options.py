@@ -15,10 +15,12 @@ class TextOptions:
             do next.
         worded: the function that changes the words of a sentence. Sentences name Python arguments in backticks; the
             command line puts its flags there.
+        more: a sentence that says how to see the details, at the end of a text without them; empty for none.
     """
 
     details: bool = False
     worded: Callable[[str], str] = str
+    more: str = ""
 
 
 BRIEF = TextOptions()

@@ -1,13 +1,16 @@
-"""A verification as text: the comparison, and the first wrong signal inside the network."""
+"""A verification as text: the verdict, its details, and the first wrong signal inside the network."""
 
 from __future__ import annotations
+
+import shlex
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.parity import parity_text
+from tcja_deploy.texts.parity import details_text, verdict_text
+from tcja_deploy.texts.table import whole
 from tcja_deploy.verify import Verified
 
 
@@ -18,11 +21,22 @@ def verified_text(verified: Verified, options: TextOptions = BRIEF) -> Renderabl
         verified: the verification.
         options: how it is told.
     """
-    culprit = [_culprit(verified.culprit)] if verified.culprit else []
-    return Group(parity_text(verified.report, options), *culprit)
+    report, path = verified.report, shlex.quote(str(verified.bundle.path))
+    parts = verdict_text(report, options)
+    if verified.culprit:
+        parts.append(_culprit(verified.culprit))
+    if options.details:
+        parts += details_text(report, options)
+    if report.met:
+        parts.append(whole(f"Next: tcja-deploy run {path} RECORDING"))
+    elif not verified.culprit:
+        parts.append(Text(options.worded("`bisect` names the first wrong signal inside the network.")))
+    if options.more and not options.details:
+        parts.append(Text(options.more))
+    return Group(*parts)
 
 
-def _culprit(found: Culprit) -> RenderableType:
+def _culprit(found: Culprit) -> Text:
     """Return the first wrong signal of a network, and the mistakes that would explain it, as text."""
     text = Text("First wrong: ", style="bold")
     text.append(f"{found.module or 'the output'}, node {found.node or 'unknown'} of {found.model}\n", style="bold red")

@@ -93,7 +93,7 @@ def test_lower_precisions_are_proven_too(run, simulated, data, name, tmp_path, p
 
 @pytest.mark.slow
 def test_it_is_said_for_people(run, built):
-    code, out, _ = run("verify", built)
+    code, out, _ = run("verify", built, "--verbose")
     assert code == 0
     said = " ".join(out.split())
     engine = r"The output of engine nvidia-simulated-sm87-trt10.3.0-fp32-b1-2-4 is within the rounding bound in "

@@ -18,6 +18,7 @@ from tcja_exporters.libraries import recognise
 from tcja_exporters.libraries.recognition import class_name
 from tcja_exporters.modules.neurons import Neuron
 from tcja_exporters.user_code import kind_and_line
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import an, listed
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
@@ -45,11 +46,11 @@ def check_neurons(saved: nn.Module, network: nn.Module, path: Path) -> list[str]
     """
     theirs, ours = _specs(saved), _specs(network)
     if not theirs:
-        return ["the saved module has no known neurons, so their constants are not compared with the network's"]
+        return [f"{CHECK}the saved module has no known neurons, so their constants are not compared with the network's"]
     if len(theirs) != len(ours):
         return [
-            f"the saved module has {len(theirs)} known spiking layers, the network has {len(ours)}; their constants "
-            "are not compared"
+            f"{CHECK}the saved module has {len(theirs)} known spiking layers, the network has {len(ours)}; their "
+            "constants are not compared"
         ]
     by_name = theirs if theirs.keys() == ours.keys() else dict(zip(ours, theirs.values(), strict=True))
     for layer, spec in ours.items():
@@ -146,7 +147,7 @@ def remarks(beside: Mapping[str, Any], neurons: Mapping[str, NeuronSpec], time_s
         if value is None:
             continue
         if name in _STEPS and value != time_steps:
-            found.append(f"check this: the checkpoint says {key} = {value:g}, but T is {time_steps} here")
+            found.append(f"{CHECK}the checkpoint says {key} = {value:g}, but T is {time_steps} here")
         elif not neurons:
             continue
         elif name in _THRESHOLDS and not any(_near(spec.threshold, value) for spec in neurons.values()):
@@ -160,7 +161,7 @@ def remarks(beside: Mapping[str, Any], neurons: Mapping[str, NeuronSpec], time_s
 
 def _contradiction(key: str, value: float, rules: set[str]) -> str:
     known = ", ".join(sorted(rules)[:_SHOWN])
-    return f"check this: the checkpoint says {key} = {value:g}, but no spiking layer has it: {known}"
+    return f"{CHECK}the checkpoint says {key} = {value:g}, but no spiking layer has it: {known}"
 
 
 def _has_tau(spec: NeuronSpec, tau: float) -> bool:
@@ -231,4 +232,4 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _line(title: str, items: list[str]) -> list[str]:
-    return [title + listed(sorted(items), _SHOWN)] if items else []
+    return [CHECK + title + listed(sorted(items), _SHOWN)] if items else []

@@ -24,6 +24,7 @@ from tcja_exporters.checkpoint.weight_sets import WeightSet
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import listed
 from tcja_runtime.errors import BadInput, check_choice
 
@@ -125,7 +126,7 @@ def _found(fit: _Fit) -> list[str]:
     return [
         f"{tensors} tensors, {where}, fit {fit.network.name}{fit.spelling}",
         *([f"the other {undeployed} belong to parts that are not deployed"] if undeployed else []),
-        *([f"not loaded: {keys.few(fit.left)}"] if fit.left else []),
+        *([f"{CHECK}not loaded: {keys.few(fit.left)}"] if fit.left else []),
     ]
 
 
@@ -213,8 +214,8 @@ def _only(exact: list[_Fit], checkpoint: Checkpoint) -> tuple[_Fit, list[str]]:
     fit, why = sure[0]
     others = " or ".join(other.network.name for other in exact if other is not fit)
     return fit, [
-        f"{why}, as published for {fit.network.name}; a retrained {others} may look the same; if it is one, say so "
-        "with `network`"
+        f"{CHECK}{why}, as published for {fit.network.name}; a retrained {others} may look the same; if it is one, "
+        "say so with `network`"
     ]
 
 

@@ -19,6 +19,7 @@ from tcja_exporters.checkpoint import file_kinds
 from tcja_exporters.checkpoint.constants import attributes
 from tcja_exporters.checkpoint.weight_sets import Contents, WeightSet, contents
 from tcja_runtime.bundle.bundle import sha256
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import an, listed
 from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
 from tcja_runtime.files import zips
@@ -68,7 +69,7 @@ class Checkpoint:
         if not rest:
             return []
         others = listed(rest, _SHOWN)
-        return [f"the weights are {used.name}; {shown(self.path.name)} also has {others}: choose with `weights`"]
+        return [f"{CHECK}the weights are {used.name}; {shown(self.path.name)} also has {others}: choose with `weights`"]
 
 
 def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str | None = None) -> Checkpoint:

@@ -12,6 +12,7 @@ from torch import nn
 
 from tcja_exporters.modules.attention import ATTENTIONS, COMBINATIONS, Kernels
 from tcja_exporters.modules.dialects import Dialect
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.data.contract import InputContract
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -146,7 +147,8 @@ class ShapeReader:
         """
         chosen = self.settings.get(name, choices[0])
         others = " or ".join(f"{name}={choice}" for choice in choices if choice != chosen)
-        self.evidence.append(f"{name} = {chosen} (no checkpoint stores it; to change it, set {others})")
+        doubt = "" if name in self.settings else CHECK
+        self.evidence.append(f"{doubt}{name} = {chosen} (no checkpoint stores it; to change it, set {others})")
         return chosen
 
     def map_side(self, key: str, channels: int, published: tuple[int, int]) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from tcja_exporters.user_models.driven import ConvertedNetwork, Driven
 from tcja_exporters.user_models.equivalence import Proven, prove
 from tcja_exporters.user_models.usage import settled
 from tcja_exporters.user_models.wrappers import unwrap_parts
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
@@ -127,7 +128,7 @@ def _evidence(
         "network, on currents that often bring them exactly to their threshold",
     ]
     if proven.returned > 1:
-        lines.append(f"its forward returns {proven.returned} values; the first is the output")
+        lines.append(f"{CHECK}its forward returns {proven.returned} values; the first is the output")
     if contract.name == "images":
         lines.append("images are in [0, 1]: images of integers are divided by 255")
     return lines

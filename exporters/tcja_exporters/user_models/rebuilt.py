@@ -27,6 +27,7 @@ from tcja_exporters.user_models.factory import from_factory
 from tcja_exporters.user_models.running import run
 from tcja_exporters.user_models.weights import load_weights
 from tcja_exporters.user_models.wrappers import network_inside, unwrap_parts
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, first_line
 from tcja_runtime.neuron import NeuronSpec
@@ -76,16 +77,18 @@ def check_rebuilt(built: Built, contract: InputContract, layout: str, inputs: Fl
         constants, others = _differing(one.net, other.net)
     except Exception as error:  # a factory may be made for one call
         why = first_line(error).removeprefix(f"`model` {path}: ")
-        return [f"{path} cannot be called twice ({why}), so its random constants are not found"]
+        return [f"{CHECK}{path} cannot be called twice ({why}), so its random constants are not found"]
     parts = [] if constants else _computing_otherwise(one, other, inputs)
     if parts is None:
-        return [f"{path}, called again with other random numbers, gives the same constants; runs were not compared"]
+        return [
+            f"{CHECK}{path}, called again with other random numbers, gives the same constants; runs were not compared"
+        ]
     if not constants and not parts:
         return [f"{path}, called again with other random numbers, builds the same network"]
     names = constants or others
     if built.checkpoint is None:
         return [
-            f"check this: {path} builds another network each time it is called ({quoted(names or parts)} differ), and "
+            f"{CHECK}{path} builds another network each time it is called ({quoted(names or parts)} differ), and "
             "no checkpoint was given; the bundle has the network of this call"
         ]
     if names:

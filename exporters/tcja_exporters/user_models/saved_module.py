@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.libraries import reset
 from tcja_exporters.user_models.driven import Driven
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, first_line
@@ -41,7 +42,7 @@ def compare_outputs(
     try:
         theirs = _answer(saved, contract, layout, inputs)
     except Exception as error:  # a user's code can fail in any way
-        return [f"the saved module does not run here ({first_line(error)[:80]}), so its output is not compared"]
+        return [f"{CHECK}the saved module does not run here ({first_line(error)[:80]}), so its output is not compared"]
     if theirs.shape != ours.shape:
         raise BadInput(
             f"the module saved in {path} is not this network: its output has the shape {tuple(theirs.shape)}, that of "

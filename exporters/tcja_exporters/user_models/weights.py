@@ -16,6 +16,7 @@ from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integ
 from tcja_exporters.checkpoint.weight_sets import EXTRA, WeightSet
 from tcja_exporters.libraries import recognise
 from tcja_exporters.libraries.recognition import class_name
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import listed
 from tcja_runtime.errors import BadInput
 
@@ -249,7 +250,7 @@ def _left(fit: _Fit) -> list[str]:
         return []
     under = f", those under '{fit.prefix.rstrip('.')}'," if fit.prefix else ""
     tensors = f"{len(fit.state)} of {len(fit.of.state)} tensors of the checkpoint{under}"
-    line = f"{tensors} are the network's weights; not loaded: {keys.few(fit.left)}"
+    line = f"{CHECK}{tensors} are the network's weights; not loaded: {keys.few(fit.left)}"
     return [f"{line}; choose other weights with `weights`: {listed(fit.copies, _SHOWN)}" if fit.copies else line]
 
 
@@ -262,14 +263,11 @@ def _replaced(model: nn.Module, fit: _Fit, before: dict[str, Tensor]) -> list[st
         if key in fit.state and not torch.equal(value, after[key])
     ]
     kept = [f"{key} = {_said(value)}" for key, value in before.items() if key not in fit.state]
-    return [
-        *([f"constants of the checkpoint in place of the factory's: {listed(changed, _SHOWN)}"] if changed else []),
-        *(
-            [f"constants that the checkpoint does not have, with the network's own values: {listed(kept, _SHOWN)}"]
-            if kept
-            else []
-        ),
-    ]
+    lines = {
+        "constants of the checkpoint in place of the factory's": changed,
+        "constants that the checkpoint does not have, with the network's own values": kept,
+    }
+    return [f"{CHECK}{what}: {listed(named, _SHOWN)}" for what, named in lines.items() if named]
 
 
 def _said(value: Tensor) -> str:

@@ -18,6 +18,9 @@ from tcja_runtime.records import WrongField
 
 Json = dict[str, Any]
 
+CHECK = "check this: "
+"""The begin of a line of evidence that is no proof, and that the user should check."""
+
 _LARGEST = 2**31
 """The limit of sizes: every size in a manifest must be smaller."""
 
@@ -155,6 +158,11 @@ class Manifest:
             figures: the figures of the windows (`tcja_runtime.bundle.input_statistics.measured`).
         """
         return self.input_statistics.unlike(self.input, figures) if self.input_statistics else ""
+
+    @property
+    def doubts(self) -> list[str]:
+        """The lines of `evidence` that the user should check, such as other weights in the checkpoint."""
+        return [line for line in self.evidence if line.startswith(CHECK)]
 
     @property
     def calibrated_on(self) -> Json:

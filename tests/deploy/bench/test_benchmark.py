@@ -120,7 +120,7 @@ def test_a_network_is_measured(run, bundle):
 
 def test_it_is_said_for_people(run, bundle, monkeypatch):
     still(monkeypatch)
-    code, out, err = run("bench", bundle, *BRIEF, "--seconds", "0.5")
+    code, out, err = run("bench", bundle, *BRIEF, "--seconds", "0.5", "--verbose")
     out = out.replace("\N{NO-BREAK SPACE}", " ")
     assert code == 0
     assert "fashion_mnist, fp32, in ONNX Runtime " in out
@@ -138,7 +138,7 @@ def test_it_is_said_for_people(run, bundle, monkeypatch):
 def test_what_the_machine_does_not_tell_is_said(run, bundle, monkeypatch):
     unknown = {"governors": [], "cpu_mhz": None, "gpu_mhz": None, "power_mode": None, "load": 6.5}
     still(monkeypatch, **unknown)
-    out = run("bench", bundle, *BRIEF)[1]
+    out = run("bench", bundle, *BRIEF, "--verbose")[1]
     assert "Not known: the processor's governor, its clock, the GPU's clock, the power mode, jetson_clocks" in out
     assert "Other programs kept the machine busy: load 6.50 on 6 cores." in out
 

@@ -58,7 +58,7 @@ def test_batches_and_models_are_measured_side_by_side(run, bundle):
 
 
 def test_it_is_said_for_people(run, bundle):
-    code, out, _ = run("bench", bundle, "--backend", "onnxruntime", "--batch", "1", "--batch", "4", *BRIEF)
+    code, out, _ = run("bench", bundle, "--backend", "onnxruntime", "--batch", "1", "--batch", "4", *BRIEF, "--verbose")
     out = " ".join(out.replace("\N{NO-BREAK SPACE}", " ").split())
     assert code == 0
     assert "run by batch p50 p90 p99 windows/s as fast memory" in out

@@ -12,7 +12,8 @@ from rich.console import Group
 from rich.text import Text
 
 from tcja_deploy import packages
-from tcja_deploy.console import empty_table, out
+from tcja_deploy.console import out
+from tcja_deploy.texts.table import Rows
 
 
 @pytest.mark.parametrize(
@@ -117,8 +118,8 @@ def test_control_characters_of_a_name_are_not_printed(run, tmp_path):
 
 
 def test_control_characters_of_any_text_are_not_printed(capsys):
-    table = empty_table("a\033[31m", ["b\x9b1m"])
-    table.add_row("c\033]0;d\a")
+    table = Rows("a\033[31m", ["b\x9b1m"])
+    table.add("c\033]0;d\a")
     out.print(Group(table, Text("e\033[2J")))
     printed = capsys.readouterr().out
     assert not set(printed) & {"\033", "\x9b", "\a"}

@@ -31,7 +31,7 @@ def test_inspect_a_model(run, bundle, file):
     assert facts["ir_version"] == 10
     assert facts["functions"] == (["tcja::TcjaLif"] if file == "model.onnx" else [])
     assert facts["metadata"]["network"] == bundle.stem
-    assert "operators" in run("inspect", bundle / file)[1]
+    assert "Operators" in run("inspect", bundle / file)[1]
 
 
 def test_inspect_what_is_no_model(run, tmp_path):
@@ -44,7 +44,7 @@ def test_inspect_what_is_no_model(run, tmp_path):
 def test_inspect_says_what_a_bundle_costs(run, bundle):
     code, out, err = run("inspect", bundle, "--device", "orin-nano:7W", "--batch", "2")
     assert code == 0
-    assert "network: " in out
+    assert "Network: " in out
     assert "Jetson Orin Nano 8GB, power mode 7W (7 W): at most 836" in out
     assert "Data Sheet, DS-11105-001 v1.5" in " ".join(out.split())
     assert "Costs of 2 windows at a time" in out
@@ -98,7 +98,7 @@ def test_inspect_lists_the_sets_of_weights_and_what_is_no_weight(run, tmp_path):
     assert code == 0
     assert [(row["weights"], row["taken"]) for row in facts["sets_of_weights"]] == [("net", "yes"), ("ema", "no")]
     assert facts["not_weights"] == ["epoch = 7", "args (T = 9, lr = 0.1)"]
-    assert "the weights are 'net'; a.pth also has 'ema': choose with `weights`" in facts["evidence"]
+    assert "check this: the weights are 'net'; a.pth also has 'ema': choose with `weights`" in facts["evidence"]
     assert "check this: the checkpoint says args.T = 9, but T is 5 here" in facts["evidence"]
     code, out, _ = run("inspect", tmp_path / "a.pth", "--weights", "ema")
     assert code == 0

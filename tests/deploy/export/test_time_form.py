@@ -188,7 +188,7 @@ def test_a_mistake_in_unrolled_steps_is_found(run, export, tmp_path, mistake):
 
 def test_it_is_told_to_people(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
-    options = ("--target", "onnx", "--samples", "2", "--time-form", "unrolled")
+    options = ("--target", "onnx", "--samples", "2", "--time-form", "unrolled", "--verbose")
     code, out, _ = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
     assert code == 0
     assert "Time form: unrolled (as requested)" in out

@@ -72,7 +72,7 @@ def test_export_and_verify(folder, capsys):
     frames = np.random.default_rng(0).poisson(1.0, (9, 5, 2, 4, 4)).astype(np.float32)
     np.savez(folder / "data.npz", frames=frames, labels=np.arange(9) % 3)
     arguments = ["--model", "mynet:build", "--layout", "TN", "--data", "data.npz", "--target", "onnx"]
-    code, out, err = run(capsys, "export", "w.pth", *arguments, "--out", "own.bundle", "--weights-only")
+    code, out, err = run(capsys, "export", "w.pth", *arguments, "--out", "own.bundle", "--weights-only", "--verbose")
     assert code == 0, err
     assert "Net from w.pth: T = 5, rates [N, 3], 579 parameters" in out
     assert "2 spiking layers of mynet.Net replaced: lif1 (mynet.LIF), lif2 (mynet.LIF)" in out
@@ -173,7 +173,7 @@ def test_a_whole_module_is_found_in_the_current_folder(folder, capsys):
     )
     subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
     options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1", "--trust-checkpoint"]
-    code, out, err = run(capsys, "export", "m.pth", "--model", "mynet:build", *options, "--out", "b")
+    code, out, err = run(capsys, "export", "m.pth", "--model", "mynet:build", *options, "--out", "b", "--verbose")
     assert code == 0, err
     assert "the saved module has the same neuron constants in all 2 spiking layers" in out
     assert "the saved module and the network return the same output on 2 windows" in out
@@ -199,10 +199,12 @@ def test_the_chosen_weights_are_exported_and_the_constants_printed(folder, capsy
     state = torch.load(folder / "w.pth")
     average = {"n_averaged": torch.tensor(2), **{f"module.{key}": value * 0.5 for key, value in state.items()}}
     torch.save({"model": state, "model_ema": average, "args": {"T": 8}}, folder / "w.pth")
-    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1"]
+    options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--samples", "1", "--verbose"]
     for weights, other, name in ((None, "model_ema", "model"), ("model_ema", "model", "model_ema")):
         chosen = [] if weights is None else ["--weights", weights]
-        code, out, err = run(capsys, "export", "w.pth", "--model", "mynet:build", *options, *chosen, "--out", name)
+        code, out, err = run(
+            capsys, "export", "w.pth", "--model", "mynet:build", *options, *chosen, "--out", name, "--verbose"
+        )
         assert code == 0, err
         out = " ".join(out.split())
         assert f"the weights are '{name}'; w.pth also has '{other}': choose with --weights" in out

@@ -238,7 +238,7 @@ def test_other_data_have_the_deployed_networks_curve_alone(bundle, name, data, t
 @pytest.mark.parametrize("name", ["dvs128"])
 def test_it_is_said_for_people(run, bundle, monkeypatch):
     monkeypatch.setattr(out, "_width", 160)
-    code, printed, _ = run("verify", bundle, "--anytime", "3")
+    code, printed, _ = run("verify", bundle, "--anytime", "3", "--verbose")
     assert code == 0
     said = " ".join(printed.split())
     assert "Windows that have their final class after the first t time steps, and accuracy t = 1 t = 2 " in said

@@ -59,12 +59,12 @@ def test_it_is_proven_identical_and_said(run, bundle):
     assert (
         "every spike and every output equals that of whole windows, to the bit" in (bundle / "report.html").read_text()
     )
-    code, out, _ = run("verify", bundle)
+    code, out, _ = run("verify", bundle, "--verbose")
     assert code == 0
     assert "Stepwise in ONNX Runtime" in out
     code, out, _ = run("verify", bundle, "--json")
     assert json.loads(out)["stepwise"]["spikes"] == said["spikes"]
-    code, out, _ = run("inspect", bundle)
+    code, out, _ = run("inspect", bundle, "--verbose")
     assert "spiking layers a frame at a time" in out
 
 

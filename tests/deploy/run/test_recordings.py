@@ -104,7 +104,7 @@ def test_recordings_are_classified_as_by_pytorch(run, bundle, folder):
 
 
 def test_the_confusion_is_a_table(run, bundle, folder):
-    out = run("run", bundle, folder)[1]
+    out = run("run", bundle, folder, "--verbose")[1]
     assert "Accuracy: 8 of 9 windows with a label" in out
     table = out.partition("Confusion: labels down, classes across")[2]
     rows = [line.split() for line in table.splitlines() if line.strip()]
@@ -119,7 +119,7 @@ def test_the_confusion_is_a_table(run, bundle, folder):
 
 def test_many_classes_are_confused_in_pairs(run, bundle, folder, monkeypatch):
     monkeypatch.setattr("tcja_deploy.texts.run._CROSSED", 2)
-    out = run("run", bundle, folder)[1]
+    out = run("run", bundle, folder, "--verbose")[1]
     assert "Confusion" not in out
     (pair,) = re.findall(r"Most confused\s+label +class +windows +of\s+─+\s+(\S.*)", out)
     assert pair.split()[-2] == "1"

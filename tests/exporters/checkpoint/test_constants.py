@@ -53,10 +53,12 @@ def test_a_saved_module_of_another_structure_is_said():
     less = network()
     less.n1 = nn.Identity()
     (line,) = check_neurons(less, network(), FILE)
-    assert line.startswith("the saved module has 3 known spiking layers, the network has 4; their constants are not")
+    assert line.startswith(
+        "check this: the saved module has 3 known spiking layers, the network has 4; their constants are not"
+    )
     (line,) = check_neurons(nn.Linear(1, 1), network(), FILE)
-    assert line.startswith("the saved module has no known neurons")
-    assert check_module(less, network(), FILE) == [
+    assert line.startswith("check this: the saved module has no known neurons")
+    assert [line.removeprefix("check this: ") for line in check_module(less, network(), FILE)] == [
         "layers of the saved module that are of another class in the network: n1 (an Identity, here an IFNode)",
         "layers that only one of the saved module and the network has: n1.surrogate_function",
     ]
@@ -87,7 +89,7 @@ def test_other_attributes_of_torchs_layers_are_refused(one, other, message):
 def test_other_attributes_of_ones_own_classes_are_named():
     saved, ours = own.Altered(None), own.Altered(None)
     saved.scale, ours.scale = 2.0, 1.0
-    line = "attributes of the saved module that differ: scale is 2.0 in the checkpoint, 1.0 in the network"
+    line = "check this: attributes of the saved module that differ: scale is 2.0 in the checkpoint, 1.0 in the network"
     assert check_module(saved, ours, FILE) == [line]
 
 

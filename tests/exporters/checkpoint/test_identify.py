@@ -41,7 +41,7 @@ def test_what_is_left_over_is_named(name):
     same_function(name, {**state, **extra})
     found = identify(wrapped({**state, **extra}))
     assert found.evidence[0] == f"{len(state)} of {len(state) + 3} tensors, found under 'net', fit {name}"
-    assert found.evidence[1] == "not loaded: criterion.weight, model.total_ops, n_averaged"
+    assert found.evidence[1] == "check this: not loaded: criterion.weight, model.total_ops, n_averaged"
 
 
 def test_integers_are_no_weights():
@@ -57,7 +57,9 @@ def test_the_set_of_weights_that_fits_is_taken_and_the_others_are_named():
     several = dataclasses.replace(wrapped(state), sets=(*sets, WeightSet(key="ema", state=average)))
     found = identify(several)
     assert found.source["weights"] == "a"
-    assert found.evidence[1] == "the weights are 'a'; model.pth also has 'net', 'ema': choose with `weights`"
+    assert (
+        found.evidence[1] == "check this: the weights are 'a'; model.pth also has 'net', 'ema': choose with `weights`"
+    )
     assert torch.equal(found.model.state_dict()["conv.0.0.weight"], state["conv.0.0.weight"])
 
 
@@ -251,7 +253,7 @@ def test_the_sum_must_be_said():
     small = networks.Small("dvs128", sizes._replace(attention=sizes.attention._replace(combine="sum")))
     product = identify(wrapped(small.state()))
     added = identify(wrapped(small.state()), settings={"combine": "sum"})
-    assert "combine = product (no checkpoint stores it; to change it, set combine=sum)" in product.evidence
+    assert "check this: combine = product (no checkpoint stores it; to change it, set combine=sum)" in product.evidence
     with torch.no_grad():
         assert torch.equal(added.model(small.inputs(4)), small.module()(small.inputs(4)))
         assert not torch.equal(product.model(small.inputs(4)), small.module()(small.inputs(4)))

@@ -53,7 +53,7 @@ def test_the_published_kernels_decide(k_t, name):
     found = identify(wrapped(small(name, k_t).state()))
     assert found.name == name
     other = {"ncaltech101", "tet_ncaltech101"} - {name}
-    said = f"k_t of conv.15 is {k_t}, as published for {name}; a retrained {other.pop()} may look the same"
+    said = f"check this: k_t of conv.15 is {k_t}, as published for {name}; a retrained {other.pop()} may look the same"
     assert any(line.startswith(said) for line in found.evidence)
 
 

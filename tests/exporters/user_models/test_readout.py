@@ -78,7 +78,7 @@ def test_answers_of_other_shapes_are_refused(arranged, message):
 
 
 def test_states_after_the_answer_are_left_out_and_it_is_said():
-    said = "its forward returns 3 values; the first is the output"
+    said = "check this: its forward returns 3 values; the first is the output"
     found = convert(own.awake(Returning(lambda s: (s, s[-1], {"more": s}))), CONTRACT, windows(), layout="TN")
     assert said in found.evidence
     found = convert(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")

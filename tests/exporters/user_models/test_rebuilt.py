@@ -136,7 +136,9 @@ def test_what_is_the_same_or_has_no_effect_is_not_refused(folder, change):
 
 @pytest.mark.parametrize("changed", ["x + random.random()", "x.no_such_attribute"])
 def test_runs_that_cannot_be_compared_are_not_said_to_agree(folder, changed):
-    said = f"{PATH}, called again with other random numbers, gives the same constants; runs were not compared"
+    said = (
+        f"check this: {PATH}, called again with other random numbers, gives the same constants; runs were not compared"
+    )
     assert check(folder, f"net.changed = lambda x: {changed}") == [said]
 
 
@@ -161,7 +163,7 @@ def test_the_random_numbers_go_on_as_before(folder):
 )
 def test_a_factory_for_one_call_fails_nothing(folder, change, why):
     (said,) = check(folder, change)
-    assert said.startswith(f"{PATH} cannot be called twice ({why}")
+    assert said.startswith(f"check this: {PATH} cannot be called twice ({why}")
 
 
 def test_without_a_checkpoint_random_weights_are_said(folder):

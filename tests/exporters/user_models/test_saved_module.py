@@ -50,7 +50,7 @@ def test_another_output_is_refused():
 
 
 def test_a_saved_module_that_does_not_run_is_said():
-    line = "the saved module does not run here (no CuPy here), so its output is not compared"
+    line = "check this: the saved module does not run here (no CuPy here), so its output is not compared"
     assert compared(Fails(*own.activation_based("m")), Scaled(1.0)) == [line]
     assert compared(Scaled(1.0), Fails(*own.activation_based("m"))) == []
 

@@ -126,7 +126,7 @@ def test_weights_are_chosen(tmp_path):
     other = trained(**{"a.bias": torch.tensor([9.0, 9.0])})
     net, lines = loaded(tmp_path, {"net": trained(), "ema": under("module.", other)}, weights="ema")
     assert net.a.bias.tolist() == [9.0, 9.0]
-    assert lines[0] == "the weights are 'ema'; w.pth also has 'net': choose with `weights`"
+    assert lines[0] == "check this: the weights are 'ema'; w.pth also has 'net': choose with `weights`"
     epochs = {f"epoch {i}": trained() for i in range(9)}
     assert "w.pth also has 'epoch 1', 'epoch 2'" in loaded(tmp_path, epochs)[1][0]
     assert "'epoch 6' and 2 more: choose with `weights`" in loaded(tmp_path, epochs)[1][0]
@@ -175,7 +175,10 @@ def test_the_type_of_the_weights_is_said(tmp_path, dtype):
 def test_constants_in_the_checkpoint_are_taken_and_said(tmp_path):
     net, lines = loaded(tmp_path, trained(**{"lif.threshold": torch.tensor(0.5)}))
     assert net.lif.threshold == 0.5
-    assert lines[-1] == "constants of the checkpoint in place of the factory's: lif.threshold = 0.5 in place of 1"
+    assert (
+        lines[-1]
+        == "check this: constants of the checkpoint in place of the factory's: lif.threshold = 0.5 in place of 1"
+    )
 
 
 def test_constants_that_the_checkpoint_lacks_are_said(tmp_path):
@@ -185,7 +188,7 @@ def test_constants_that_the_checkpoint_lacks_are_said(tmp_path):
     net, lines = loaded(tmp_path, state, Net(0.25))
     assert net.lif.threshold == 0.25
     assert lines[-1] == (
-        "constants that the checkpoint does not have, with the network's own values: lif.threshold = 0.25"
+        "check this: constants that the checkpoint does not have, with the network's own values: lif.threshold = 0.25"
     )
 
 
