@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tcja_deploy
+from tcja_deploy import console
 from tcja_deploy.cli.options import flagged
 from tcja_deploy.export import models
 from tcja_deploy.parity.verdict import Report
@@ -102,9 +103,16 @@ def random_windows(found: Report) -> Report:
     return dataclasses.replace(found, real=False, classified_real=False)
 
 
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """A terminal as wide as the texts of `print`."""
+    monkeypatch.setattr(console.out, "_width", 80)
+
+
 def printed(out: str) -> str:
-    """What a person sees of the output of a command: without the spaces that fill its tables up."""
-    return "\n".join(line.rstrip() for line in out.splitlines())
+    """What a person sees of the output of a command: without the spaces that fill its tables up, and the last hint."""
+    lines = [line.rstrip() for line in out.splitlines()]
+    return "\n".join(lines[:-1] if lines[-1] == "All details: --verbose" else lines)
 
 
 def nodes(bundle: Path) -> list[tuple[object, ...]]:
