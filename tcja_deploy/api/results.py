@@ -1,6 +1,7 @@
 """The results of the functions for Python.
 
-`print(result)` shows what the command prints, `repr(result)` is one short line, and a notebook shows a small table.
+`print(result)` shows what the command prints, and `print(result.details)` what it prints with `--verbose`.
+`repr(result)` is one short line, and a notebook shows a small table.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tcja_deploy.texts.bench import bench_text
 from tcja_deploy.texts.build import built_text
 from tcja_deploy.texts.check import checked_text, verdict
 from tcja_deploy.texts.export import exported_text
+from tcja_deploy.texts.options import TextOptions
 from tcja_deploy.texts.verify import verified_text
 from tcja_deploy.verify import Verified
 from tcja_runtime.bundle.bundle import REPORT
@@ -36,6 +38,8 @@ _LONGEST = 100
 """The most characters of a verdict in a `repr`."""
 _LEFT = "text-align: left; vertical-align: top"
 """The style of cells: notebooks align those of numbers."""
+_BRIEF = TextOptions(more="All details: print(result.details)")
+_DETAILED = TextOptions(details=True)
 
 
 class _Result(abc.ABC):
@@ -54,15 +58,20 @@ class _Result(abc.ABC):
         """The result in a sentence."""
 
     @abc.abstractmethod
-    def _text(self) -> RenderableType:
+    def _text(self, options: TextOptions) -> RenderableType:
         """The text that the command prints."""
 
     @abc.abstractmethod
     def _facts(self) -> list[tuple[str, str]]:
         """The names and values of the facts in the table."""
 
+    @property
+    def details(self) -> str:
+        """The text that the command prints with `--verbose`."""
+        return plain(self._text(_DETAILED))
+
     def __str__(self) -> str:
-        return plain(self._text())
+        return plain(self._text(_BRIEF))
 
     def __repr__(self) -> str:
         said = self.verdict if len(self.verdict) <= _LONGEST else f"{self.verdict[:_LONGEST]}..."
@@ -119,8 +128,8 @@ class ExportResult(_OfBundle):
         """The path of the HTML report in the bundle."""
         return self.bundle / REPORT
 
-    def _text(self) -> RenderableType:
-        return exported_text(self.bundle, self.manifest, self.parity)
+    def _text(self, options: TextOptions) -> RenderableType:
+        return exported_text(self.bundle, self.manifest, self.parity, options)
 
     def _facts(self) -> list[tuple[str, str]]:
         found = self.manifest
@@ -129,6 +138,7 @@ class ExportResult(_OfBundle):
         return [
             ("network", f"{found.network}{source}, {found.precision}, T = {found.time_steps}"),
             *_compared(self.parity),
+            *(("note", line) for line in found.doubts),
             ("engines", ", ".join(found.engines) or "none"),
             ("bundle", self._subject),
             ("report", str(self.report)),
@@ -183,8 +193,8 @@ class VerifyResult(_OfBundle):
         """What the verdict does not prove, a sentence or two for each limit."""
         return wording.cautions(self.parity)
 
-    def _text(self) -> RenderableType:
-        return verified_text(self.found)
+    def _text(self, options: TextOptions) -> RenderableType:
+        return verified_text(self.found, options)
 
     def _facts(self) -> list[tuple[str, str]]:
         wrong = [("first wrong", f"{self.culprit.module}: {self.culprit.seen}")] if self.culprit else []
@@ -215,8 +225,8 @@ class BuildResult(_OfBundle):
         """The result in a sentence."""
         return f"Engine {self.engine.name} is built."
 
-    def _text(self) -> RenderableType:
-        return built_text(self.engine)
+    def _text(self, options: TextOptions) -> RenderableType:
+        return built_text(self.engine, options)
 
     def _facts(self) -> list[tuple[str, str]]:
         info = self.engine.info
@@ -257,8 +267,8 @@ class BenchResult(_OfBundle):
         """Return plain values for JSON, in seconds, bytes, watts and joules, as `bench --json` prints them."""
         return self.measured.to_dict()
 
-    def _text(self) -> RenderableType:
-        return bench_text(self.measured)
+    def _text(self, options: TextOptions) -> RenderableType:
+        return bench_text(self.measured, options)
 
     def _facts(self) -> list[tuple[str, str]]:
         found = self.measured
@@ -314,8 +324,8 @@ class CheckResult(_Result):
     def _subject(self) -> str:
         return self.found.subject
 
-    def _text(self) -> RenderableType:
-        return checked_text(self.found)
+    def _text(self, options: TextOptions) -> RenderableType:
+        return checked_text(self.found, options)
 
     def _facts(self) -> list[tuple[str, str]]:
         network, models = self.found.network, self.found.models

@@ -25,6 +25,7 @@ from tcja_deploy.cli.options import flagged
 from tcja_deploy.export import models
 from tcja_deploy.parity.verdict import Report
 from tcja_runtime.bundle.bundle import PARITY, Bundle, write_manifest
+from tcja_runtime.tensorrt import build
 
 from ... import networks
 
@@ -110,9 +111,9 @@ def narrow(monkeypatch):
 
 
 def printed(out: str) -> str:
-    """What a person sees of the output of a command: without the spaces that fill its tables up, and the last hint."""
-    lines = [line.rstrip() for line in out.splitlines()]
-    return "\n".join(lines[:-1] if lines[-1] == "All details: --verbose" else lines)
+    """What a person sees of the output of a command, without the spaces that fill its tables up, in words of Python."""
+    seen = "\n".join(line.rstrip() for line in out.splitlines())
+    return seen.replace("All details: --verbose", "All details: print(result.details)")
 
 
 def nodes(bundle: Path) -> list[tuple[object, ...]]:
@@ -177,7 +178,10 @@ def test_verify_is_the_command(exported, run):
     assert (found.met, bool(found), found.culprit, found.manifest) == (True, True, None, exported.manifest)
     assert found.parity.backends[0].statistics.compared == 9  # the digest of the data is that of the export
     assert found.cautions == found.parity.to_dict()["cautions"]
-    assert printed(run("verify", exported.bundle)[1]) == str(tcja_deploy.verify(exported.bundle))
+    found = tcja_deploy.verify(exported.bundle)
+    assert printed(run("verify", exported.bundle)[1]) == str(found)
+    assert printed(run("verify", exported.bundle, "--verbose")[1]) == flagged(found.details)
+    assert len(found.details) > len(str(found))
 
 
 def test_a_verification_that_fails_is_a_result(changed, run):
@@ -202,6 +206,21 @@ def test_build_is_refused_where_nothing_can_build(exported, monkeypatch):
     monkeypatch.setattr("tcja_runtime.tensorrt.build.installed", list)
     with pytest.raises(tcja_deploy.Unavailable, match="no TensorRT is installed for this Python"):
         tcja_deploy.build(exported.bundle, batch=4)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorrt
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+def test_build_adds_an_engine(exported, tmp_path):
+    bundle = Path(shutil.copytree(exported.bundle, tmp_path / "a.bundle"))
+    found = tcja_deploy.build(bundle, target="tensorrt-rtx", batch=(1, 2, 4))
+    assert Bundle.open(bundle).manifest.engines[found.engine.name] == found.engine.info
+    assert found.engine.info.batch == (1, 2, 4)
+    assert repr(found) == f"<BuildResult {bundle}: Engine {found.engine.name} is built.>"
+    assert f"Engine {found.engine.name}: " in str(found)
+    assert "1:2:4" in found._repr_html_()
+    again = tcja_deploy.build(bundle, target="tensorrt-rtx", batch="1:2:4")
+    assert again.notes[0].startswith(f"it replaces the engine {found.engine.name}, which was built on ")
 
 
 def test_a_repr_is_one_short_line(exported):
