@@ -51,7 +51,7 @@ class InputRange:
             BadInput: a value is outside the range of the contract, and no golden window has values outside it.
         """
         contract = self.bundle.manifest.input
-        if not _in_range(values, contract) and not self._others_are_known(contract):
+        if not in_range(values, contract) and not self._others_are_known(contract):
             least, most = np.min(values), np.max(values)
             raise BadInput(
                 f"{name} values from {least:g} to {most:g}; the network takes {_RANGES[contract.scaling][1]}"
@@ -59,7 +59,7 @@ class InputRange:
 
     def _others_are_known(self, contract: InputContract) -> bool:
         if self._others is None:
-            self._others = not _in_range(golden.load(self.bundle.path / GOLDEN, contract).samples.inputs, contract)
+            self._others = not in_range(golden.load(self.bundle.path / GOLDEN, contract).samples.inputs, contract)
         return self._others
 
 
@@ -95,11 +95,11 @@ class ContractSession:
             BadInput: an input is missing or unknown, or has another type, shape or range than the contract says.
         """
         contract = self.bundle.manifest.input
-        if list(feeds) != [contract.name]:
+        values = feeds.get(contract.name)
+        if values is None or len(feeds) != 1:
             raise BadInput(
                 f"the network takes '{contract.name}' [{contract.axes}], not {', '.join(feeds) or 'nothing'}"
             )
-        values = feeds[contract.name]
         check_form(values, contract)
         self._range.check(values, f"'{contract.name}' has")
         return self.inner.run(feeds)
@@ -115,16 +115,35 @@ def check_form(values: Any, contract: InputContract) -> None:
     Raises:
         BadInput: the batch is not an array of floating-point numbers, or has another shape than the contract says.
     """
+    is_array = isinstance(values, np.ndarray)
+    fits = is_array and values.dtype.kind == "f" and values.ndim > 0 and values.shape[1:] == contract.shape
+    if fits and len(values):
+        return
     wanted = f"float32 [N, {', '.join(map(str, contract.shape))}]"
-    if not isinstance(values, np.ndarray):
+    if not is_array:
         raise BadInput(f"'{contract.name}' is {an(type(values).__name__)}; it must be an array of numpy, {wanted}")
-    if values.dtype.kind != "f" or values.ndim != len(contract.shape) + 1 or values.shape[1:] != contract.shape:
+    if not fits:
         hint = f": {_RANGES[contract.scaling][1]}" if values.dtype.kind != "f" else ""
         raise BadInput(f"'{contract.name}' is {values.dtype} {list(values.shape)}; it must be {wanted}{hint}")
-    if not len(values):
-        raise BadInput(f"'{contract.name}' has no windows; give at least one")
+    raise BadInput(f"'{contract.name}' has no windows; give at least one")
 
 
-def _in_range(values: Floats, contract: InputContract) -> bool:
-    """Whether all values are in the range of the contract. NaN is in no range."""
+_LARGEST_BITS = {
+    name: int(np.minimum(np.float32(most), np.finfo(np.float32).max).view(np.uint32))
+    for name, (most, _) in _RANGES.items()
+}
+"""For each scaling, the bits of the largest value."""
+
+
+def in_range(values: Floats, contract: InputContract) -> bool:
+    """Whether all values are in the range of the contract. NaN is in no range.
+
+    As unsigned integers, the bits of floats from 0 on have the order of the floats, and the bits of negative floats,
+    NaN and infinity are larger. So one pass over the values is enough, but for -0.
+    """
+    if (
+        values.dtype == np.float32
+        and np.maximum.reduce(values.view(np.uint32), axis=None) <= (_LARGEST_BITS[contract.scaling])
+    ):
+        return True
     return bool(values.min() >= 0 and values.max() <= min(_RANGES[contract.scaling][0], np.finfo(np.float32).max))

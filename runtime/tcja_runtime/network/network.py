@@ -91,7 +91,11 @@ class Network:
         self._session = LockedSession(backend.session, f"the network of {bundle.path}")
         self._backend = dataclasses.replace(backend, session=self._session)
         self._batch = batch_size(bundle.manifest.signature)
-        self._classes = tuple(bundle.manifest.classes)
+        self._classes, self._input, self._output = (
+            tuple(self._manifest.classes),
+            self._manifest.input,
+            self._manifest.output,
+        )
         self.info = NetworkInfo.of(bundle, backend)
 
     def __call__(self, windows: object) -> Predictions:
@@ -115,7 +119,7 @@ class Network:
                 "computes"
             )
         found = scores(self.outputs(windows), self._bundle, self._backend.title)
-        return Predictions(scores=found, class_names=self._classes, output=self._manifest.output)
+        return Predictions(scores=found, class_names=self._classes, output=self._output)
 
     def outputs(self, windows: object) -> npt.NDArray[Any]:
         """Returns the output of the network as it is, [N, ...]: scores, scores for each time step, or images.
@@ -126,7 +130,7 @@ class Network:
         Raises:
             BadInput: the windows have another shape, type or range than the network takes.
         """
-        taken = inputs.windows(windows, self._manifest.input)
+        taken = inputs.windows(windows, self._input)
         if len(taken) <= self._batch:
             return self._run(taken)
         return np.concatenate([self._run(taken[at : at + self._batch]) for at in range(0, len(taken), self._batch)])
@@ -250,7 +254,7 @@ class Network:
         return f"<Network {self.info.network} of {self.info.bundle}, in {self.info.backend}>"
 
     def _run(self, taken: Floats) -> npt.NDArray[Any]:
-        return self._session.run({self._manifest.input.name: taken})[self._manifest.output]
+        return self._session.run({self._input.name: taken})[self._output]
 
     def _data(
         self,

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tcja_runtime.backends import checked
 from tcja_runtime.backends.select import opened
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle, write_manifest
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 
@@ -68,3 +70,34 @@ def test_a_network_that_was_proven_on_other_values_takes_them(bundle):
     golden.save(bundle / GOLDEN, dataclasses.replace(vectors, samples=samples), manifest.input)
     write_manifest(bundle, manifest)
     assert run(bundle, {"images": IMAGES * 2 - 1}).shape[0] == 2
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "value", "taken"),
+    [
+        *(("unit", value, True) for value in (0.0, -0.0, 1e-45, 1.0)),
+        *(("unit", value, False) for value in (np.nextafter(np.float32(1), np.float32(2)), -1e-45, np.nan, -np.nan)),
+        *(("unit", value, False) for value in (np.inf, -np.inf)),
+        *(("counts", value, True) for value in (0.0, -0.0, 7.0, LARGEST)),
+        *(("counts", value, False) for value in (-1.0, np.inf, -np.inf, np.nan)),
+        *(("spikes", value, taken) for value, taken in ((0.0, True), (1.0, True), (2.0, False))),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("strided", [False, True])
+def test_every_value_is_looked_at(scaling, value, taken, dtype, strided):
+    """The smallest floats, -0, infinity and NaN are what the bits could confuse."""
+    contract = {
+        "unit": InputContract.images(1, 4, 5),
+        "counts": InputContract.frames(4, 4, 5),
+        "spikes": InputContract.latents(4, 5),
+    }[scaling]
+    values = np.zeros((2, *contract.shape), dtype)
+    if strided:
+        values = values.swapaxes(-1, -2).copy().swapaxes(-1, -2)
+    assert checked.in_range(values, contract)
+    values.flat[values.size // 2] = value
+    assert checked.in_range(values, contract) == taken
