@@ -23,6 +23,7 @@ from tcja_deploy.export.request import ExportRequest, check_options
 from tcja_exporters.costs.roofline import Costs
 from tcja_exporters.graph.export import with_time_forms
 from tcja_exporters.reference.recorder import record
+from tcja_exporters.user_models.equivalence import NeuronsDiffer
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.choices import AUTO, TIME_FORMS
 from tcja_runtime.data import dataset
@@ -63,7 +64,7 @@ def check(request: ExportRequest, progress: Progress | None = None) -> Checked:
             error = _refusal(raised)
             if error is None:
                 raise
-        rows = modules(known, prepared)
+        rows = modules(known, prepared, error.reasons if isinstance(error, NeuronsDiffer) else {})
     reasons = [] if error is None else [str(error), *(row.remark for row in rows if row.becomes is Becomes.REFUSED)]
     read = prepared.windows if prepared and isinstance(prepared.windows, dataset.Data) else None
     return Checked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+from collections.abc import Mapping, Set
 
 from torch import nn
 
@@ -17,7 +18,7 @@ from tcja_exporters.user_models.conversion import neurons
 from tcja_exporters.user_models.wrappers import unwrap_parts
 
 
-def modules(known: Known, prepared: Prepared | None) -> list[Module]:
+def modules(known: Known, prepared: Prepared | None, reasons: Mapping[str, str]) -> list[Module]:
     """Return the modules of a network that do something, and the neurons and the modules that are refused.
 
     A module that only holds others is left out. An attention block of the registry, and a neuron, stand for all that is
@@ -26,11 +27,12 @@ def modules(known: Known, prepared: Prepared | None) -> list[Module]:
     Args:
         known: what is known of the network.
         prepared: its models; None if the export would stop before.
+        reasons: the reasons why it stops, by the module that is refused, as far as they are about modules.
     """
     tree = _tree(known)
     if tree is None:
         return []
-    found = _Rows(tree, prepared)
+    found = _Rows(tree, prepared, reasons)
     rows: list[Module] = []
     whole: tuple[str, ...] = ()
     for name, module in tree.named_modules(remove_duplicate=False):
@@ -55,16 +57,26 @@ def _tree(known: Known) -> nn.Module | None:
     return copied
 
 
+def _nearest(node: str, names: Set[str]) -> str:
+    """Return the module of a node: MODULE/OPERATOR, or PARAMETER/OPERATOR of one that casts or scales a weight."""
+    name = node.rpartition("/")[0]
+    while name not in names:
+        name = name.rpartition(".")[0]
+    return name
+
+
 class _Rows:
     """Makes the rows of a network's modules.
 
     Args:
         tree: the network as the user wrote it, or as the registry builds it.
         prepared: its models; None if the export would stop before.
+        reasons: the reasons why it stops, by the module that is refused.
     """
 
-    def __init__(self, tree: nn.Module, prepared: Prepared | None) -> None:
-        found, self._refused = neurons(tree)
+    def __init__(self, tree: nn.Module, prepared: Prepared | None, reasons: Mapping[str, str]) -> None:
+        found, refused = neurons(tree)
+        self._refused = {**{name: str(error) for name, error in refused.items()}, **reasons}
         self._neurons = {name: neuron.spec.rules for name, neuron in found.items()}
         self._neurons |= {name: neuron.spec.rules for name, neuron in spiking_neurons(tree).items()}
         self._attention = {name.rpartition(".")[0] for name in attention.parts(tree)}
@@ -74,7 +86,8 @@ class _Rows:
             self._judged = {layer.name for layer in signature.layers}
             self._firing = {layer.name for layer in signature.unjudged}
             self._folded = {weight.norm: weight.module for weight in signature.weights if weight.norm}
-            self._nodes = collections.Counter(node.name.rpartition("/")[0] for node in exported.model.graph.node)
+            names = {name for name, _ in prepared.network.trained.model.named_modules()}
+            self._nodes = collections.Counter(_nearest(node.name, names) for node in exported.model.graph.node)
 
     def row(self, name: str, module: nn.Module) -> tuple[Module | None, bool]:
         """Return the row of a module, and whether it stands for all that is in the module.
@@ -84,7 +97,7 @@ class _Rows:
         kind, rules = type(module).__name__, self._neurons.get(name, "")
         leaf = next(module.children(), None) is None
         if name in self._refused:
-            return Module(name=name, kind=kind, becomes=Becomes.REFUSED, remark=str(self._refused[name])), True
+            return Module(name=name, kind=kind, becomes=Becomes.REFUSED, remark=self._refused[name]), True
         if self._nodes is not None:
             return self._exported(name, kind, leaf)
         if rules:

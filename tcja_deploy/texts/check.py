@@ -69,7 +69,11 @@ def _network(network: NetworkFacts, options: TextOptions) -> list[str]:
         f"{network.output} [N, {', '.join(map(str, network.output_shape))}], "
         f"{counted(network.parameters, 'parameter')}",
         *([f"  classes: {listed(network.classes, 12)}"] if network.classes else []),
-        *(f"  {line}" for line in network.evidence if options.details or line.startswith(CHECK)),
+        *(
+            f"  {line}"
+            for i, line in enumerate(network.evidence)
+            if i == 0 or options.details or line.startswith(CHECK)
+        ),
         *neurons(network.layers),
     ]
 
@@ -164,7 +168,7 @@ def _table(rows: list[Module]) -> Rows:
     nodes = any(row.nodes is not None for row in rows)
     table = Rows("Modules", ["module", "class", "becomes"], ["nodes"] if nodes else [])
     for row in rows:
-        remark = f" ({row.remark})" if row.becomes is Becomes.NOTHING and row.remark else ""
-        cells = [row.name or "(the network itself)", row.kind, row.becomes.value + remark]
+        folded = row.becomes is Becomes.NOTHING and row.remark
+        cells = [row.name or "(the network itself)", row.kind, row.remark if folded else row.becomes.value]
         table.add(*cells, *([f"{row.nodes:,}"] if row.nodes is not None else [""] if nodes else []))
     return table

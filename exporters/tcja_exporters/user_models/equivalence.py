@@ -46,6 +46,21 @@ class Proven:
     returned: int
 
 
+class NeuronsDiffer(ParityNotMet):
+    """Neurons of a user's network that do not follow the equations of their constants.
+
+    Args:
+        reasons: what is wrong with each of them, by the name of its module. The text of the error is the first reason.
+
+    Attributes:
+        reasons: as given.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
+
+
 @dataclasses.dataclass(frozen=True)
 class _Run:
     """One run of a network.
@@ -84,7 +99,8 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
     Raises:
         BadInput: the network fails, is not deterministic, gives a window another output in another batch, or returns a
             value that cannot be exported.
-        ParityNotMet: a spike or the output differs.
+        NeuronsDiffer: neurons do not follow the equations of their constants.
+        ParityNotMet: the output differs.
     """
     batch = np.concatenate([inputs, _strange(inputs)])
     fresh = copy.deepcopy(original)  # its neurons have no state yet, which could have the shape of a batch
@@ -104,9 +120,9 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
     _check_batch_has_no_effect(alone, together, readout)
 
     ours = _observed(replaced, batch, found)
-    _check_same(together.spikes, ours.spikes, found)
-    for layer, fired in together.spikes.items():
-        _check_neuron(layer, original.net.get_submodule(layer), found[layer], fired.shape, together.first[layer])
+    reasons = _differing(original, together, ours, found)
+    if reasons:
+        raise NeuronsDiffer(reasons)
     same = ours.output.shape == together.output.shape
     difference = float(np.abs(ours.output - together.output).max()) if same else np.inf
     if not difference <= OUTPUT:
@@ -263,27 +279,52 @@ def _runs_all_steps(driven: Driven, inputs: Floats) -> bool:
     return all(len(fired) == driven.steps for fired in spikes.values())
 
 
-def _check_same(theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found: Mapping[str, Recognised]) -> None:
-    """Compare the spikes of all layers, in the order in which the layers run.
+def _differing(original: Driven, theirs: _Run, ours: _Run, found: Mapping[str, Recognised]) -> dict[str, str]:
+    """Return what is wrong with each neuron that does not follow the equations of its constants, by its name.
+
+    The first is the first in the network whose spikes differ. The others are those that differ when they run alone.
 
     Raises:
-        ParityNotMet: a spike differs; the message names the first such layer and its first such time step.
+        BadInput: a neuron fails when it runs alone, and no spike differs before.
+    """
+    reasons = _first_difference(theirs.spikes, ours.spikes, found)
+    for layer, fired in theirs.spikes.items():
+        try:
+            wrong = _wrong_alone(
+                layer, original.net.get_submodule(layer), found[layer], fired.shape, theirs.first[layer]
+            )
+        except BadInput as error:
+            if not reasons:
+                raise
+            wrong = str(error)
+        if wrong:
+            reasons.setdefault(layer, wrong)
+    return reasons
+
+
+def _first_difference(
+    theirs: Mapping[str, Spikes], ours: Mapping[str, Spikes], found: Mapping[str, Recognised]
+) -> dict[str, str]:
+    """Return the first layer with other spikes, and its first such time step, as a text; empty if all are equal.
+
+    The layers are compared in the order in which they run.
     """
     for name, expected in theirs.items():
         fired = ours.get(name)
         if fired is None or fired.shape != expected.shape:
-            raise ParityNotMet(f"'{name}' has spikes of another shape, or none, after the neurons were replaced")
+            return {name: f"'{name}' has spikes of another shape, or none, after the neurons were replaced"}
         differs = (fired != expected).reshape(len(expected), -1)
         if differs.any():
             step = int(differs.any(axis=1).argmax())
-            raise ParityNotMet(
-                f"'{name}' does not follow the equations of its constants ({found[name].library}): in float64 "
+            return {
+                name: f"'{name}' does not follow the equations of its constants ({found[name].library}): in float64 "
                 f"the first other spikes are at time step {step + 1}, in {int(differs[step].sum())} of "
                 f"{differs.shape[1]} neurons; register the neuron yourself"
-            )
+            }
+    return {}
 
 
-def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, ...], first: Use) -> None:
+def _wrong_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ...], first: Use) -> str:
     """Compare a library's neuron with our neuron of the same constants, without the rest of the network.
 
     The currents are multiples of half the threshold, so that the membrane often equals the threshold exactly.
@@ -295,9 +336,11 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
         shape: the shape of the currents [T, N, ...].
         first: the first call of the neuron by the network, which shows the state that it starts with.
 
+    Returns:
+        What is wrong with the neuron; empty if no spike differs.
+
     Raises:
         BadInput: the neuron fails.
-        ParityNotMet: a spike differs.
     """
     spec = known.spec
     halves = np.random.default_rng(0).integers(-4, 9, shape)
@@ -310,11 +353,12 @@ def _check_neuron(name: str, module: Any, known: Recognised, shape: tuple[int, .
             f"{kind_and_line(error)}{where(error)}"
         ) from error
     wrong = (fired.bool().numpy() != fire(spec, current.numpy())).reshape(len(current), -1).any(axis=1)
-    if wrong.any():
-        raise ParityNotMet(
-            f"'{name}' does not follow the equations of its constants ({known.library}: {spec.rules}): "
-            f"run without the network, in float64, its first other spikes are at time step {int(wrong.argmax()) + 1}"
-        )
+    if not wrong.any():
+        return ""
+    return (
+        f"'{name}' does not follow the equations of its constants ({known.library}: {spec.rules}): "
+        f"run without the network, in float64, its first other spikes are at time step {int(wrong.argmax()) + 1}"
+    )
 
 
 def _alone(module: Any, known: Recognised, current: Tensor, first: Use) -> Tensor:

@@ -30,6 +30,7 @@ QUICK = (
     "a branch on values",
     "random numbers",
     "two neurons that are not supported",
+    "two neurons with other equations",
     "Synaptic of snnTorch",
     "LIF of norse",
     "the wrong layout",
@@ -42,10 +43,8 @@ SLOW = (
     "an operation without a rule",
     "fashion_mnist",
     "dvs128, stepwise",
-    "SpikingJelly activation_based, windows",
     "snnTorch, hidden states",
     "norse, loop",
-    "one batch norm of a convolution and of spikes",
     "a neuron that is not known",
     "fp16",
     "a recurrent layer",
@@ -69,6 +68,19 @@ def test_the_parser_finds_the_layers_of_the_engine(tmp_path):
     assert row.differences == []
     assert row.found.models.engine.layers > 0
     assert row.found.models.time_form == "unrolled"
+
+
+@pytest.mark.slow
+@pytest.mark.tensorrt
+@RTX
+def test_what_tensorrt_cannot_parse_is_refused_and_the_rest_is_told(tmp_path):
+    found = check(request("an operation that TensorRT does not have", tmp_path, target="tensorrt-rtx"))
+    assert found.refusals == [
+        "tensorrt-rtx cannot parse the model: node Det (operator Det, PyTorch module of the whole network): "
+        "UNSUPPORTED_NODE, false"
+    ]
+    assert found.models.estimated == {"n1": ["aten._linalg_det.default"]}
+    assert [module.name for module in found.modules if module.becomes is Becomes.JUDGED] == ["n1", "n2", "n3", "n4"]
 
 
 def request(name: str, folder: Path, **options: object) -> ExportRequest:
@@ -119,6 +131,16 @@ def test_all_refused_neurons_are_named_not_only_the_first(tmp_path):
     ]
     assert found.network is None
     assert found.models is None
+
+
+def test_all_neurons_with_other_equations_are_named(tmp_path):
+    found = check(request("two neurons with other equations", tmp_path))
+    assert [reason.partition(" of its")[0] for reason in found.refusals] == [
+        "'n2' does not follow the equations",
+        "'n4' does not follow the equations",
+    ]
+    becomes = {module.name: module.becomes for module in found.modules}
+    assert [becomes[f"n{i}"] for i in (1, 2, 3, 4)] == [Becomes.NEURON, Becomes.REFUSED] * 2
 
 
 FACTORY = """

@@ -76,7 +76,7 @@ def test_the_details_have_a_row_for_each_module(run, tmp_path):
     code, out, _ = run("check", checkpoint, "--target", "onnx", "--verbose")
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
-    assert "folded into conv.0.0" in " ".join(out.split())
+    assert "folded into conv.1.1" in " ".join(out.split())
     assert "k_t of" in out
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tcja_exporters.libraries import register
+from tcja_runtime.neuron import NeuronSpec
+
 from . import own
 
 
@@ -108,6 +111,24 @@ def _lif_of_norse() -> nn.Module:
     return own.Loop(LIFCell(), LIFCell(), LIFCell())
 
 
+class Soft(nn.Module):
+    """A neuron that is registered with another reset than it has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, fired = torch.zeros_like(x[0]), []
+        for step in x:
+            v = 0.5 * v + step
+            fired.append((v >= 1).to(x.dtype))
+            v = v - fired[-1]
+        return torch.stack(fired)
+
+
+def _with_wrong_constants() -> nn.Module:
+    register(Soft, NeuronSpec.linear(decay=0.5, strict=False), calls="window", time_axis=0)
+    known = own.activation_based("m")
+    return own.Window(known[0], Soft(), known[2], Soft())
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a recurrent layer": (_recurrent, "TN"),
     "a membrane as output": (_membrane, "TN"),
@@ -117,6 +138,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "an operation that ONNX does not have": (lambda: Exotic(*own.activation_based("m")), "TN"),
     "random numbers": (lambda: Dropping(*own.activation_based("m")), "TN"),
     "two neurons that are not supported": (_with_other_neurons, "TN"),
+    "two neurons with other equations": (_with_wrong_constants, "TN"),
     "Synaptic of snnTorch": (_synaptic, "TN"),
     "LIF of norse": (_lif_of_norse, "TN"),
     "the wrong layout": (lambda: own.Window(*own.activation_based("m")), "NT"),

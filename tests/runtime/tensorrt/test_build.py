@@ -41,8 +41,8 @@ def test_an_engine_is_built_with_a_dynamic_batch(tmp_path, name, exports):
 
 
 @RTX
-def test_a_model_is_parsed_without_a_build(tmp_path, name, exports):
-    plain = exports[name][1] / PLAIN_MODEL
+def test_a_model_is_parsed_without_a_build(tmp_path, exports):
+    plain = exports["fashion_mnist"][1] / PLAIN_MODEL
     request = BuildRequest(model=plain, engines=tmp_path, target="tensorrt-rtx", precision="fp32")
     layers = engine.parse(request)
     assert list(tmp_path.iterdir()) == []
