@@ -2,7 +2,7 @@
 
 The documents link to each other by their places in the repository, so that they can be read there. On the site, a link
 to another page of the site, or to a picture, leads to it. A link to another file leads to the repository, whose address
-is `Repository` in pyproject.toml; without an address, the name of the file stands in its place.
+is `repo_url` in mkdocs.yml; without an address, the name of the file stands in its place.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import posixpath
 import re
 from pathlib import Path
 from typing import Any
-
-from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(page.parent.name for page in (ROOT / "examples").glob("*/README.md"))
@@ -42,6 +40,8 @@ def place(path: str) -> str | None:
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages and pictures that are not in docs/."""
+    from mkdocs.structure.files import File  # only the environment of `make docs` has it
+
     for path, where in {**PLACES, **PICTURES}.items():
         if where != "index.md":
             files.append(File.generated(config, where, abs_src_path=str(ROOT / path)))

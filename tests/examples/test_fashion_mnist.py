@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 import sys
@@ -12,30 +13,35 @@ import numpy as np
 import pytest
 import torch
 
-from tcja_deploy.export.pipeline import export
-from tcja_deploy.export.request import ExportRequest
+from tcja_deploy.cli import app
+from tcja_runtime.bundle.bundle import Bundle
+
+from ..docs.blocks import ROOT, blocks
 
 FASHION = Path(__file__).parents[2] / "examples" / "fashion_mnist"
 
 
 @pytest.mark.slow
-def test_the_shipped_network_is_as_accurate_as_its_readme_says(tmp_path):
-    request = ExportRequest(
-        checkpoint=FASHION / "checkpoint.pth",
-        out=tmp_path / "a.bundle",
-        data=FASHION / "test_1000.npz",
-        target="onnx",
-    )
-    manifest, report = export(request)
+def test_the_demo_prints_what_the_readme_shows(tmp_path, monkeypatch, capsys):
+    """The command of `make demo`, but without an engine: its output, and the accuracy that the example's README says."""
+    (tmp_path / "examples").symlink_to(FASHION.parent)
+    monkeypatch.chdir(tmp_path)
+    files = ("examples/fashion_mnist/checkpoint.pth", "--data", "examples/fashion_mnist/test_1000.npz")
+    assert app.run(["export", *files, "--out", "build/fashion_mnist.bundle", "--target", "onnx"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    (shown,) = (block.code for block in blocks(ROOT / "README.md") if block.language == "text")
+    pattern = re.escape(" ".join(shown.split()))
+    assert re.search(re.sub(r"Runtime\\ [\\\d.]+", lambda _: r"Runtime\ [\d.]+", pattern), printed), (shown, printed)
+    manifest = Bundle.open("build/fashion_mnist.bundle").manifest
     assert manifest.network == "fashion_mnist"
-    assert report.windows == 1000
     said = re.search(r"first 1,000[^|]*\|\s*([\d.]+) %", (FASHION / "README.md").read_text())
     assert said is not None
-    assert report.accuracy is not None
-    assert 100 * report.accuracy == pytest.approx(float(said[1]), abs=0.005)
-    (found,) = report.backends
-    assert found.agreement == 1.0
-    assert found.accuracy == report.accuracy
+    report = json.loads((tmp_path / "build" / "fashion_mnist.bundle" / "parity.json").read_text())
+    assert report["windows"] == 1000
+    assert 100 * report["accuracy"] == pytest.approx(float(said[1]), abs=0.005)
+    (found,) = report["backends"]
+    assert found["agreement"] == 1.0
+    assert found["accuracy"] == report["accuracy"]
 
 
 def test_what_ships_is_small_and_in_the_published_layout():

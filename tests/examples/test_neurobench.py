@@ -31,6 +31,6 @@ def test_the_command_of_the_readme_exports_it(tmp_path, monkeypatch, capsys):
     assert code == 0, printed.err
     assert "Parity met" in printed.out
     manifest = Bundle.open(tmp_path / "a.bundle").manifest
-    assert [layer.name for layer in manifest.layers] == [f"net.lif{n}" for n in (1, 2, 3, 4)]
+    assert [layer.name for layer in manifest.layers] == [f"lif{n}" for n in (1, 2, 3, 4)]
     assert manifest.layers[0].neuron.threshold == pytest.approx(3.511291184386264)
     assert manifest.input.split == "time-bins"
