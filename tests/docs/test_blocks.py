@@ -24,9 +24,9 @@ def furnished(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def furnished_with_bundle(furnished) -> Path:
-    desk.export(furnished)
-    return furnished
+def made() -> dict[tuple[str, ...], Path]:
+    """The bundles that commands on the desk have made."""
+    return {}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries that a document's network imports
@@ -38,20 +38,19 @@ def furnished_with_bundle(furnished) -> Path:
         for name in [page.relative_to(blocks.ROOT).as_posix()]
     ],
 )
-def test_the_blocks_of_a_page_run(page, request, tmp_path, monkeypatch, capsys):
+def test_the_blocks_of_a_page_run(page, furnished, made, tmp_path, monkeypatch, capsys):
     """In their order, in one folder, as a reader runs them."""
-    text = page.read_text()
-    exports = 'out="model.bundle"' in text  # then there is none before
-    furnished = request.getfixturevalue("furnished_with_bundle" if ".bundle" in text and not exports else "furnished")
     folder = Path(shutil.copytree(furnished, tmp_path / "desk", symlinks=True))
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    if ".bundle" in page.read_text():
+        assert desk.export(desk.EXPORT.split(), made) == 0
     names: dict[str, object] = {"__name__": "__main__"}
     before = set(sys.modules)
     try:
         for block in blocks.runnable(page):
             if not (block.reason or block.test):
-                desk.run(block, names)
+                desk.run(block, names, made)
     finally:
         for name in set(sys.modules) - before:
             if str(folder) in str(getattr(sys.modules[name], "__file__", "")):

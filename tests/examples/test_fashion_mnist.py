@@ -23,7 +23,7 @@ FASHION = Path(__file__).parents[2] / "examples" / "fashion_mnist"
 
 @pytest.mark.slow
 def test_the_demo_prints_what_the_readme_shows(tmp_path, monkeypatch, capsys):
-    """The command of `make demo`, but without an engine: its output, and the accuracy that the example's README says."""
+    """The command of `make demo`, but without an engine; and the accuracy is that of the example's README."""
     (tmp_path / "examples").symlink_to(FASHION.parent)
     monkeypatch.chdir(tmp_path)
     files = ("examples/fashion_mnist/checkpoint.pth", "--data", "examples/fashion_mnist/test_1000.npz")
