@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tcja_deploy.cli import options
 from tcja_deploy.cli.export import (
     CalibrationWindows,
@@ -72,10 +70,10 @@ def check(
     """Say what export would make of a checkpoint, in seconds: each module, the judged layers, nodes and memory."""
     with needs("export"):
         from tcja_deploy.check import checker
-        from tcja_deploy.export.request import ExportRequest
+        from tcja_deploy.export.request import ExportRequest, default_bundle
     request = ExportRequest(
         checkpoint=checkpoint,
-        out=Path(checkpoint.stem + ".bundle"),
+        out=default_bundle(checkpoint),
         weights=weights,
         network=network,
         model=model,

@@ -77,7 +77,11 @@ def exported(folder) -> tcja_deploy.ExportResult:
     by_time = ((frames.transpose(0, 1), labels) for frames, labels in batches)
     (folder / "<b>").mkdir()
     out = folder / "<b>" / "a.bundle"
-    return tcja_deploy.export(module(), data=by_time, out=out, layout="TN", classes=CLASSES, target="onnx")
+    net = module()
+    result = tcja_deploy.export(net, data=by_time, out=out, layout="TN", classes=CLASSES, target="onnx")
+    assert net.training
+    assert all(torch.equal(mine, same) for mine, same in zip(net.parameters(), module().parameters(), strict=True))
+    return result
 
 
 @pytest.fixture(scope="module")
