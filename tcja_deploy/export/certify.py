@@ -22,7 +22,7 @@ from tcja_deploy.parity import anytime
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import Comparison, compare, with_statistics
 from tcja_deploy.parity.verdict import Report
-from tcja_deploy.report.answers import Answers, answers
+from tcja_deploy.report.answers import Answers, Network, answers
 from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import Lowered
@@ -143,7 +143,7 @@ def certify(
     )
     shown_answers = progress.inform(
         "sample windows in the report",
-        lambda: answers(vectors, comparison.outputs, found.exported, len(network.trained.classes)),
+        lambda: _answers(network, probes[0], classified, found),
         None,
     )
     return Certificate(report, vectors, NetworkProfile.joined(recorder.profiles, recorder.advice), shown_answers)
@@ -305,6 +305,14 @@ def _classify(
     return _Classification(
         original=ours, exported=theirs, statistics=agreement(ours, theirs), curves=curves, missing=missing
     )
+
+
+def _answers(network: ExportedNetwork, probe: Probe, windows: Windows, found: _Classification) -> Answers:
+    """Return the answers of both networks to some of the windows that they have classified."""
+    model = network.trained.model
+    trained = Network(run=lambda x: run(model, x, torch.float64, None).output, predictions=found.original)
+    exported = Network(run=lambda x: probe.run(x).output, predictions=found.exported)
+    return answers(windows, trained, exported, len(network.trained.classes))
 
 
 def _is_finite(reference: Reference, largest: float) -> bool:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.data.contract import Floats, Labels
-from tcja_runtime.evidence.golden import Golden
-from tcja_runtime.evidence.predictions import Predictions, likeliest
+from tcja_runtime.data.windows import Windows
+from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Values
 
 SAMPLES = 6
 """The largest number of sample windows on a page."""
 
 Counts = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network that answers.
+
+    Attributes:
+        run: a function that returns the output of the network for windows [n, ...].
+        predictions: its predictions for all windows, with their labels if these are known; empty if it does not
+            classify.
+    """
+
+    run: Callable[[Floats], Values]
+    predictions: Predictions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,9 +41,9 @@ class Samples:
         numbers: the number of each window in the data, from 1.
         inputs: the inputs of the windows [n, ...].
         labels: the labels of the windows, int64 [n]; None if they are not known.
-        trained: the outputs of the reference: scores [n, classes], or images.
+        trained: the outputs of the trained network: scores [n, classes], or images.
         exported: the outputs of the exported network, free-running, of the same shape.
-        of: the number of windows that they were chosen from, the first of the data.
+        of: the number of windows that they were chosen from.
     """
 
     numbers: list[int]
@@ -57,29 +71,28 @@ class Answers:
     confusion: Counts | None
 
 
-def answers(vectors: Golden, exported: Values, predictions: Predictions, classes: int) -> Answers:
-    """Return the answers to the windows of an export.
+def answers(windows: Windows, trained: Network, exported: Network, classes: int) -> Answers:
+    """Return the answers to windows that both networks have classified.
 
     Args:
-        vectors: the golden vectors, from which the samples are chosen.
-        exported: the outputs of the exported network for these windows and possibly more.
-        predictions: the predictions of the exported network for all windows, with their labels if they are known.
+        windows: the windows.
+        trained: the trained network and its predictions for the windows.
+        exported: the exported network and its predictions.
         classes: the number of classes; 0 if the network does not classify.
     """
-    n = min(len(vectors.samples), len(exported))
-    labels = vectors.samples.labels
-    known = None if labels is None or len(labels) < n else labels[:n]
-    trained, exported = _per_window(vectors.recorded.output[:n]), _per_window(exported[:n])
-    chosen = _chosen(trained, exported, known)
+    numbers = _chosen(len(windows), trained.predictions, exported.predictions)
+    inputs = np.concatenate([next(windows.batches(1, at)) for at in numbers])
+    labels = windows.labels
+    known = labels is not None and len(labels) > numbers[-1]
     samples = Samples(
-        numbers=[at + 1 for at in chosen],
-        inputs=vectors.samples.inputs[chosen],
-        labels=None if known is None else known[chosen],
-        trained=trained[chosen],
-        exported=exported[chosen],
-        of=n,
+        numbers=[at + 1 for at in numbers],
+        inputs=inputs,
+        labels=labels[numbers] if labels is not None and known else None,
+        trained=_per_window(trained.run(inputs)),
+        exported=_per_window(exported.run(inputs)),
+        of=len(windows),
     )
-    return Answers(samples=samples, confusion=_confusion(predictions, classes))
+    return Answers(samples=samples, confusion=_confusion(exported.predictions, classes))
 
 
 def _per_window(output: Values) -> Values:
@@ -87,23 +100,23 @@ def _per_window(output: Values) -> Values:
     return output.mean(1) if output.ndim == 3 else output
 
 
-def _chosen(trained: Values, exported: Values, labels: Labels | None) -> list[int]:
-    """Return the indices of some windows.
+def _chosen(windows: int, trained: Predictions, exported: Predictions) -> list[int]:
+    """Return the numbers of some windows, from 0.
 
     Windows that the two networks answer with different classes come first, then windows that are answered wrongly, then
-    a window of each class that is not among them yet.
+    a window of each class. No more than half of them are answered wrongly by both networks.
     """
-    theirs, ours = likeliest(exported), likeliest(trained)
-    if theirs is None or ours is None:
-        return list(range(min(SAMPLES, len(trained))))
-    seen: set[int] = set()
-    order = []
-    for at, (a, b) in enumerate(zip(ours[:, 0].tolist(), theirs[:, 0].tolist(), strict=True)):
-        kind = int(b if labels is None else labels[at])
-        rank = 0 if a != b else 1 if labels is not None and b != kind else 2 if kind not in seen else 3
-        seen.add(kind)
-        order.append((rank, at))
-    return sorted(at for _, at in sorted(order)[:SAMPLES])
+    n = min(len(trained), len(exported))
+    if not n:
+        return list(range(min(SAMPLES, windows)))
+    ours, theirs = trained.likeliest[:n, 0], exported.likeliest[:n, 0]
+    labels = exported.labels if exported.labels is not None and len(exported.labels) >= n else None
+    kinds = theirs if labels is None else labels[:n]
+    differ = np.flatnonzero(ours != theirs).tolist()
+    wrong = np.flatnonzero((theirs == ours) & (theirs != kinds)).tolist()
+    _, each = np.unique(kinds, return_index=True)
+    order = [*differ, *wrong[: SAMPLES // 2], *sorted(each.tolist()), *range(n)]
+    return sorted(list(dict.fromkeys(order))[:SAMPLES])
 
 
 def _confusion(predictions: Predictions, classes: int) -> Counts | None:

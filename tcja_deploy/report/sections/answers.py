@@ -33,10 +33,10 @@ def samples(manifest: Manifest, report: Report, found: Samples) -> Html:
         shown = [_images(at, found) for at in range(len(found))]
         return section("Sample images", conclusion, tag("p", names), tag("div", *shown, class_="samples"))
     chosen = (
-        f"They are from the first {windows(found.of)}: those with different answers first, then wrong ones, then one "
-        "for each class."
+        f"Of {windows(found.of)}, those with different answers were chosen first, then wrong ones, then one of each "
+        "class."
         if len(found) < found.of
-        else "They are all windows with recorded answers."
+        else "They are all windows of the comparison."
     )
     shown = [_sample(manifest, at, found) for at in range(len(found))]
     return section(

@@ -7,11 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tcja_deploy.report.answers import SAMPLES, answers, pairs
+from tcja_deploy.report.answers import SAMPLES, Answers, Network, answers, pairs
 from tcja_runtime.data.windows import InMemoryWindows
-from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
-from tcja_runtime.evidence.trace import Reference
 
 from ...pictures import decoded
 from .pages import MANIFEST, MET, PROFILE, Page, answered, page, rendered
@@ -23,61 +21,75 @@ def scores(*chosen: int) -> np.ndarray:
     return np.eye(CLASSES, dtype=np.float32)[list(chosen)]
 
 
-def golden(outputs: np.ndarray, labels: list[int] | None) -> Golden:
-    """Golden vectors whose window n has the input n everywhere."""
-    n = len(outputs)
-    inputs = np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1) * np.ones((n, 1, 2, 2), np.float32)
-    known = None if labels is None else np.array(labels)
-    samples = InMemoryWindows(inputs=inputs, labels=known, source="a", real=True)
-    reference = Reference(output=outputs, output_bound=outputs, spikes={}, undecided={}, witnesses={})
-    return Golden(samples, {}, reference, {}, Predictions.none())
-
-
 def predicted(chosen: list[int], labels: list[int] | None) -> Predictions:
     found = Predictions.of_output(scores(*chosen), None)
     return dataclasses.replace(found, labels=None if labels is None else np.array(labels))
+
+
+def found(trained: list[int], exported: list[int], labels: list[int] | None) -> Answers:
+    """The answers of two networks that were seen to choose these classes; window n has the input n everywhere."""
+    n = len(trained)
+    windows = InMemoryWindows(
+        inputs=np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1) * np.ones((n, 1, 2, 2), np.float32),
+        labels=None if labels is None else np.array(labels),
+        source="a",
+        real=True,
+    )
+    networks = (
+        Network(
+            run=lambda inputs, chosen=chosen: scores(*(chosen[int(x)] for x in inputs[:, 0, 0, 0])),
+            predictions=predicted(chosen, labels),
+        )
+        for chosen in (trained, exported)
+    )
+    return answers(windows, *networks, CLASSES)
 
 
 @pytest.mark.parametrize(
     ("trained", "exported", "labels", "numbers"),
     [
         ([0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1], [1, 2, 3, 4]),
-        # the first of each class, then in order: 1 2 (class 1) ... 9 (class 2)
+        # one of each class, then the first
         ([0, 1, 0, 0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 0, 0, 0, 0, 2], None, [1, 2, 3, 4, 5, 9]),
-        # wrong answers in the last windows
-        ([0] * 8, [0] * 8, [0] * 6 + [1, 1], [1, 2, 3, 4, 7, 8]),
+        # half of them are wrong ones
+        ([0] * 12, [0] * 12, [0] * 6 + [1] * 6, [1, 2, 3, 7, 8, 9]),
         # different answers come first, whatever the labels
         ([0] * 9, [0] * 3 + [1] * 6, [0] * 9, [4, 5, 6, 7, 8, 9]),
     ],
 )
 def test_windows_that_tell_most_are_shown(trained, exported, labels, numbers):
-    found = answers(golden(scores(*trained), labels), scores(*exported), predicted(exported, labels), CLASSES).samples
-    assert found.numbers == numbers
-    assert len(found) <= SAMPLES
+    samples = found(trained, exported, labels).samples
+    assert samples.numbers == numbers
+    assert len(samples) <= SAMPLES
     at = np.array(numbers) - 1
-    assert found.inputs[:, 0, 0, 0].tolist() == at.tolist()
-    assert (found.trained == scores(*trained)[at]).all()
-    assert (found.exported == scores(*exported)[at]).all()
-    assert (found.labels is None) == (labels is None)
-    assert found.of == len(trained)
+    assert samples.inputs[:, 0, 0, 0].tolist() == at.tolist()
+    assert (samples.trained == scores(*trained)[at]).all()
+    assert (samples.exported == scores(*exported)[at]).all()
+    assert (samples.labels is None) == (labels is None)
+    assert labels is None or samples.labels.tolist() == np.array(labels)[at].tolist()
+    assert samples.of == len(trained)
 
 
-def test_scores_of_each_step_are_averaged():
-    steps = np.stack([scores(0, 1), scores(2, 1)], axis=1)
-    found = answers(golden(steps, None), steps, Predictions.none(), CLASSES).samples
-    assert found.trained.tolist() == [[0.5, 0, 0.5, 0], [0, 1, 0, 0]]
+def test_networks_that_do_not_classify_answer_the_first_windows():
+    """And scores of each time step are averaged."""
+    windows = InMemoryWindows(inputs=np.ones((9, 1, 2, 2), np.float32), labels=None, source="a", real=False)
+    steps = np.stack([scores(*range(4), 0, 1), scores(*[2] * 6)], axis=1)
+    network = Network(run=lambda inputs: steps[: len(inputs)], predictions=Predictions.none())
+    made = answers(windows, network, network, 0)
+    assert made.samples.numbers == [1, 2, 3, 4, 5, 6]
+    assert made.samples.trained[:2].tolist() == [[0.5, 0, 0.5, 0], [0, 0.5, 0.5, 0]]
+    assert made.confusion is None
 
 
 def test_confusions_are_counted_by_label_and_prediction():
     random = np.random.default_rng(0)
     labels, chosen = random.integers(0, CLASSES, (2, 200)).tolist()
-    counts = answers(golden(scores(0), None), scores(0), predicted(chosen, labels), CLASSES).confusion
+    counts = found(labels, chosen, labels).confusion
     expected = np.zeros((CLASSES, CLASSES), int)
     for label, taken in zip(labels, chosen, strict=True):
         expected[label, taken] += 1
     assert (counts == expected).all()
-    assert answers(golden(scores(0), None), scores(0), predicted(chosen, None), CLASSES).confusion is None
-    assert answers(golden(scores(0), None), scores(0), Predictions.none(), 0).confusion is None
+    assert found(labels, chosen, None).confusion is None
 
 
 def test_the_most_confused_pairs_come_first():
@@ -88,8 +100,8 @@ def test_the_most_confused_pairs_come_first():
 
 
 def test_answers_are_told_with_their_labels():
-    found = page(MET)
-    said = found.text
+    shown = page(MET)
+    said = shown.text
     assert (
         "The networks give 2 of these 3 windows the same class, and 1 different ones; the exported network is right"
         in said
@@ -97,7 +109,7 @@ def test_answers_are_told_with_their_labels():
     assert "right on 2 of 3." in said
     assert "window 2 label: clap trained: clap (1) \u2713 exported: clap (1) \u2713" in said
     assert "window 4 label: roll trained: roll (1) \u2713 exported: clap (1) \u2717" in said
-    assert "They are from the first 16 windows: those with different answers first, then wrong ones" in said
+    assert "Of 16 windows, those with different answers were chosen first, then wrong ones, then one of each" in said
     assert "Trained: PyTorch 2.13.0. Exported: model.plain.onnx in ONNX Runtime 1.32.0." in said
     samples = answered().samples
     assert (
@@ -119,14 +131,14 @@ def test_the_picture_of_a_window_has_the_events_of_all_frames():
 
 def test_images_of_a_generator_are_shown_side_by_side():
     images = np.linspace(-1, 1, 2 * 28 * 28, dtype=np.float32).reshape(2, 1, 28, 28)
-    shown = dataclasses.replace(
+    images_of = dataclasses.replace(
         answered().samples,
         numbers=[1, 2],
         inputs=np.ones((2, 1, 20), np.float32),
         trained=images,
         exported=images[::-1],
     )
-    text = rendered(MANIFEST, MET, PROFILE, answers=dataclasses.replace(answered(), samples=shown))
+    text = rendered(MANIFEST, MET, PROFILE, answers=dataclasses.replace(answered(), samples=images_of))
     pictures = decoded(text)
     assert len(pictures) == 4
     assert (pictures[0] == pictures[3]).all()
@@ -138,19 +150,19 @@ def test_images_of_a_generator_are_shown_side_by_side():
 
 
 def test_confusions_are_shown_as_a_matrix_or_as_pairs():
-    found = page(MET)
+    shown = page(MET)
     # diag(1, 2, 3), 4 clap as roll, 2 roll as clap
     assert (
         "right on 6 of 12 windows with a label; its most frequent mistake is to predict roll for clap, in 4 of 5"
-        in found.text
+        in shown.text
     )
-    cells = [a["title"] for a in found.classes("step") if " as " in a.get("title", "")]
+    cells = [a["title"] for a in shown.classes("step") if " as " in a.get("title", "")]
     assert cells == ["clap as clap: 1", "clap as roll: 4", "wave as wave: 2", "roll as clap: 2", "roll as roll: 3"]
-    assert "clap roll 4 4 of 5 roll clap 2 2 of 5" in found.text
+    assert "clap roll 4 4 of 5 roll clap 2 2 of 5" in shown.text
     many = dataclasses.replace(MANIFEST, classes=[f"c{at}" for at in range(21)])
-    found = Page(rendered(many, MET, PROFILE, answers=answered(21)))
-    assert not [a for a in found.classes("step") if " as " in a.get("title", "")]
-    assert "c0 c20 4 4 of 5 c20 c0 2 2 of 23" in found.text
+    shown = Page(rendered(many, MET, PROFILE, answers=answered(21)))
+    assert not [a for a in shown.classes("step") if " as " in a.get("title", "")]
+    assert "c0 c20 4 4 of 5 c20 c0 2 2 of 23" in shown.text
     right = dataclasses.replace(answered(), confusion=np.diag([2, 3, 4]))
     assert "is right on all 9 windows with a label." in Page(rendered(MANIFEST, MET, PROFILE, answers=right)).text
     unknown = dataclasses.replace(answered(), confusion=None)
