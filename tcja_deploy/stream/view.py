@@ -9,8 +9,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,8 @@ _A_SECOND = 12  # pictures a second
 _LASTS = 0.15  # seconds that an event is shown
 _RATED = 2.0  # seconds over which the rate of events is averaged
 _KEPT = 10  # the number of predictions that are printed when the view ends
-_LEAST = (14, 48)  # the fewest rows and columns for a picture of the events
+_LEAST = (8, 48)  # the fewest rows of a picture of the events, and the fewest columns of a terminal that shows it
+_SIDE, _BAR, _SCORE = 40, 12, 9  # the columns of the classes, of the bar of a class, of its score
 
 _COLOURS = ("", "yellow", "bright_blue")  # of a pixel without events, with more off events, with more on events
 _SIGNS = " -+"  # of the same pixels without colour
@@ -112,15 +114,17 @@ class View:
     def drawn(self) -> RenderableType:
         """Return the state of the stream now as text that fits the terminal."""
         columns, rows = self._console.size
-        state = self._state()
-        body = rows - len(state) - 2
-        if rows < _LEAST[0] or columns < _LEAST[1]:
+        state = self._state(columns)
+        names = f"\N{RIGHTWARDS ARROW} {self._stream.network}, {self._stream.runner.title}"
+        title = folded([f"{self._stream.source.title} {names}"], columns, "bold")
+        body = rows - len(state) - len(title) - 1
+        if body < _LEAST[0] or columns < _LEAST[1]:
             return Group(*self._classes(columns, max(1, rows - len(state))), *state[: rows - 1])
-        side = min(40, columns // 2)
+        longest = max(map(len, self._stream.classes), default=0)
+        side = min(max(_SIDE, longest + _SCORE + _BAR), columns // 2)
         grid = Table.grid(padding=(0, 2))
         grid.add_row(self._picture(body, columns - side - 2), Group(*self._classes(side, body)))
-        title = f"{self._stream.source.title} \N{RIGHTWARDS ARROW} {self._stream.network}, {self._stream.runner.title}"
-        return Group(_line(title, "bold"), grid, Text(), *state)
+        return Group(*title, grid, Text(), *state)
 
     def _picture(self, rows: int, columns: int) -> Text:
         now = time.monotonic()
@@ -131,25 +135,30 @@ class View:
         return half_blocks(pixels) if coloured else signs(pixels)
 
     def _classes(self, columns: int, rows: int) -> list[Text]:
+        """Return the scores of the classes as lines: of all classes in their order if they fit, else of the likeliest.
+
+        Names are whole. A name that is wider than its column goes on in the next line.
+        """
         found, classes = self._stream.prediction, self._stream.classes
         if found is None:
-            return [_line("no window is complete yet", "dim")]
-        chosen = sorted(found.likeliest[:rows]) if len(classes) <= rows else found.likeliest[:rows]
+            return folded(["no window is complete yet"], columns, "dim")[:rows]
+        wide = max(1, min(max(map(len, classes)), columns - _SCORE))
         least = min(0.0, float(found.scores.min()))
         span = float(found.scores.max()) - least or 1.0
-        wide = min(max(len(classes[index]) for index in chosen), columns // 2)
-        room = columns - wide - 9
         full = "\N{FULL BLOCK}" if self._blocks else "#"
-        return [
-            _line(
-                f"{classes[index][:wide]:<{wide}} {found.scores[index]:>7.3g} "
-                f"{full * round(room * (float(found.scores[index]) - least) / span)}",
-                "bold" if index == found.likeliest[0] else "",
-            )
-            for index in chosen
-        ]
+        lines = {}
+        for index in found.likeliest[: rows + 1]:
+            name, *rest = textwrap.wrap(classes[index], wide) or [""]
+            bar = full * round((columns - wide - _SCORE) * (float(found.scores[index]) - least) / span)
+            style = "bold" if index == found.likeliest[0] else ""
+            first = _line(f"{name:<{wide}} {found.scores[index]:>7.3g} {bar}", style)
+            lines[index] = [first, *(_line(line, style) for line in rest)]
+        if sum(map(len, lines.values())) <= rows:
+            return [line for index in sorted(lines) for line in lines[index]]
+        shown = [line for each in lines.values() for line in each]
+        return [*shown[: rows - 1], _line("and less likely classes", "dim")] if rows > 1 else shown[:rows]
 
-    def _state(self) -> list[Text]:
+    def _state(self, columns: int) -> list[Text]:
         stream, now = self._stream, time.monotonic()
         self._arrived.append((now, stream.buffer.arrived))
         while now - self._arrived[0][0] > _RATED:
@@ -172,11 +181,12 @@ class View:
             if n
         ]
         warnings = map(self._worded, stream.warnings[-1:])
+        rates = [amount(rate, "events a second"), held, *troubles]
         return [
-            *(_line(text, "yellow") for text in warnings),
-            _line("   ".join([amount(rate, "events a second"), held, *troubles]), "yellow" if counts.dropped else ""),
-            _line(_prediction_line(stream.prediction, counts.latency_median, counts.latency_99)),
-            _line("Ctrl-C ends the stream", "dim"),
+            *(line for text in warnings for line in folded([text], columns, "yellow")),
+            *folded(rates, columns, "yellow" if counts.dropped else ""),
+            *folded(_prediction(stream.prediction, counts.latency_median, counts.latency_99), columns),
+            *folded(["Ctrl-C ends the stream"], columns, "dim"),
         ]
 
 
@@ -228,16 +238,28 @@ def signs(pixels: Pixels) -> Text:
     return Text("\n".join("".join(_SIGNS[pixel] for pixel in row) for row in shown.tolist()), no_wrap=True)
 
 
-def _prediction_line(found: WindowPrediction | None, median: float | None, most: float | None) -> str:
+def folded(parts: Sequence[str], columns: int, style: str = "") -> list[Text]:
+    """Return parts of a text in as few lines as they fit, at least one; a part that is wider is broken at its words."""
+    lines = [""]
+    for part in parts:
+        together = f"{lines[-1]}   {part}" if lines[-1] else part
+        if len(together) <= columns:
+            lines[-1] = together
+        else:
+            lines = [*filter(None, lines), *textwrap.wrap(part, columns)]
+    return [_line(line, style) for line in lines]
+
+
+def _prediction(found: WindowPrediction | None, median: float | None, most: float | None) -> list[str]:
     if found is None:
-        return ""
+        return []
     parts = [f"window {found.window}", f"{found.begin / 1e6:.3f} to {found.end / 1e6:.3f} s"]
     parts += [counted(found.events, "event")]
     if found.latency is not None and median is not None and most is not None:
         spread = f"{milliseconds(median)} in the median, 99 % within {milliseconds(most)}"
         parts.append(f"latency {milliseconds(found.latency)} ({spread})")
-    return "   ".join([*parts, *remarks(found)])
+    return [*parts, *remarks(found)]
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+    return Text(text, style, no_wrap=True, overflow="crop")

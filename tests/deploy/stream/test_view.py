@@ -63,6 +63,35 @@ def test_the_view_fits(seen, size, classes):
         assert max(map(len, lines)) <= size[0]
 
 
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (60, 24), (48, 30), (40, 20)])
+def test_every_label_is_whole(seen, size, monkeypatch):
+    """In order, in the column of the classes and in the lines below it; broken at words, if at all."""
+    seen.classes = ["a class whose name is longer than half a terminal", "short", "hand_clapping"]
+    seen.prediction = dataclasses.replace(seen.prediction, class_names=seen.classes)
+    warning = "a datagram was left out: byte 0: the first line is not that of a recording, and it is long"
+    monkeypatch.setattr(Fed, "warnings", (warning,))
+    seen.buffer.dropped = 1234
+    lines = drawing(seen, *size)
+    words = " ".join(" ".join(lines).split())
+    shown = iter(words.split())
+    assert all(word in shown for word in seen.classes[0].split())
+    for label in (*seen.classes[1:], warning, "1,234 dropped", "0.400 to 0.600 s", "cut short by the source's end"):
+        assert label in words
+    for score in seen.prediction.scores:
+        assert f" {score:.3g}" in words
+    assert "Ctrl-C ends the stream" in lines[-1]
+    assert "…" not in words
+
+
+def test_classes_that_do_not_fit_are_said(seen):
+    seen.classes = [f"class {index}" for index in range(300)]
+    scores = np.linspace(-1, 3, 300)
+    seen.prediction = dataclasses.replace(seen.prediction, scores=scores, class_names=seen.classes)
+    lines = drawing(seen, 100, 30)
+    assert any(line.endswith("and less likely classes") for line in lines)
+    assert sum("class 2" in line for line in lines) > 20
+
+
 def test_the_view_says_why_nothing_comes(seen, monkeypatch):
     """A terminal that the view fills shows no notes."""
     assert drawing(seen, 120, 30)[-4] == ""
