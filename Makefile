@@ -10,7 +10,7 @@ ALL_TESTABLE := .venv/.all-testable
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: help setup demo test test-all lint docs bench clean
+.PHONY: help setup demo test test-all lint docs pictures bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1,\2/p' $(MAKEFILE_LIST) | while IFS=, read -r target does; do \
@@ -81,6 +81,9 @@ docs: .venv/docs/.installed ## build the site in build/site
 	@$(PYTHON) -m venv .venv/docs
 	@.venv/docs/bin/python tools/install.py -c constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
 	@touch $@
+
+pictures: setup ## make the pictures of the documents from real runs; needs Chromium
+	$(BIN)/python tools/pictures.py
 
 bench: $(TESTABLE) ## measure ratios against named peers; takes most of an hour
 	$(BIN)/python -m benchmarks.speed.speed --json build/speed.json --plot build/speed.svg

@@ -38,8 +38,8 @@ def render(manifest: Manifest, report: Report, data: PageData, progress: Progres
     sections: dict[str, Callable[[], Html]] = {
         "the verdict": lambda: summary.verdict(report),
         "the key figures": lambda: joined([summary.tiles(report, found) for found in report.backends]),
-        "the next commands": lambda: next_steps.commands(manifest, report, data.bundle),
         "sample windows": lambda: samples(manifest, report, answers.samples) if answers else Html(),
+        "the next commands": lambda: next_steps.commands(manifest, report, data.bundle),
         "confusions": lambda: _confusion(manifest, data),
         "the drawing": lambda: drawing.drawing(report, profile, data.outline),
         "size and speed": lambda: size.size(manifest, data.files) if data.files else Html(),

@@ -28,7 +28,7 @@ figure { margin: 1rem 0 0; } figcaption { color: var(--soft); font-size: .875rem
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); gap: 1.2rem 1.5rem; }
 .small figure { margin: 0; min-width: 0; display: flex; flex-direction: column-reverse; justify-content: flex-end; }
 .small figcaption { color: var(--ink); font-weight: 500; margin: 0 0 .2rem; }
-.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(10.5rem, 100%), 1fr)); gap: 1rem 1.2rem; }
+.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(10rem, 100%), 1fr)); gap: 1rem 1.2rem; }
 .samples figure { margin: 0; min-width: 0; } .samples figcaption { margin: .2rem 0 0; line-height: 1.35; }
 .samples b { color: var(--ink); } .samples span { display: block; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); }
