@@ -64,19 +64,18 @@ def _conclusion(found: Samples) -> str:
 def _sample(manifest: Manifest, at: int, found: Samples) -> Html:
     label = None if found.labels is None else int(found.labels[at])
     said = "no label" if label is None else f"label: {_name(manifest, label)}"
-    answers = [
-        _answer(manifest, name, outputs[at], label)
-        for name, outputs in (("trained", found.trained), ("exported", found.exported))
-    ]
+    trained, exported = (_answer(manifest, outputs[at], label) for outputs in (found.trained, found.exported))
+    lines = [f"both: {trained}"] if trained == exported else [f"trained: {trained}", f"exported: {exported}"]
     title = f"window {found.numbers[at]}"
-    caption = tag("figcaption", tag("span", tag("b", title)), tag("span", said), *answers)
+    caption = tag("figcaption", tag("span", tag("b", title)), tag("span", said), *(tag("span", line) for line in lines))
     return tag("figure", _input(manifest, found.inputs[at], f"{title}, {said}"), caption)
 
 
-def _answer(manifest: Manifest, network: str, scores: Values, label: int | None) -> Html:
+def _answer(manifest: Manifest, scores: Values, label: int | None) -> str:
+    """Return the likeliest class with its score, and whether it is the label."""
     best = int(scores.argmax())
     sign = "" if label is None else f"{NBSP}\u2713" if best == label else f"{NBSP}\u2717"
-    return tag("span", f"{network}: {_name(manifest, best)}{NBSP}({scores[best]:.3g}){sign}")
+    return f"{_name(manifest, best)} ({scores[best]:.3g}){sign}"
 
 
 def _name(manifest: Manifest, at: int) -> str:

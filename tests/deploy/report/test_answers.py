@@ -107,7 +107,7 @@ def test_answers_are_told_with_their_labels():
         in said
     )
     assert "right on 2 of 3." in said
-    assert "window 2 label: clap trained: clap (1) \u2713 exported: clap (1) \u2713" in said
+    assert "window 2 label: clap both: clap (1) \u2713 window 3" in said
     assert "window 4 label: roll trained: roll (1) \u2713 exported: clap (1) \u2717" in said
     assert "Of 16 windows, those with different answers were chosen first, then wrong ones, then one of each" in said
     assert "Trained: PyTorch 2.13.0. Exported: model.plain.onnx in ONNX Runtime 1.32.0." in said
