@@ -25,6 +25,7 @@ from tcja_deploy.cli.build import build
 from tcja_deploy.cli.check import check
 from tcja_deploy.cli.doctor import doctor
 from tcja_deploy.cli.export import export
+from tcja_deploy.cli.help import Command, Commands
 from tcja_deploy.cli.inspect import inspect
 from tcja_deploy.cli.options import flagged
 from tcja_deploy.cli.run import run_
@@ -37,8 +38,9 @@ from tcja_runtime.files.text import one_line
 
 app = typer.Typer(
     help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -59,18 +61,26 @@ def _root(
     """Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes."""
 
 
-app.command()(check)
-app.command()(export)
-app.command()(build)
-app.command()(verify)
-app.command()(bench)
-app.command("run")(run_)
-app.command()(stream)
-app.command()(inspect)
-app.command()(doctor)
+app.command(cls=Command)(check)
+app.command(cls=Command)(export)
+app.command(cls=Command)(build)
+app.command(cls=Command)(verify)
+app.command(cls=Command)(bench)
+app.command("run", cls=Command)(run_)
+app.command(cls=Command)(stream)
+app.command(cls=Command)(inspect)
+app.command(cls=Command)(doctor)
+
+
+def _commands() -> dict[str, Any]:
+    """Return typer's objects of the commands, by name."""
+    found: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
+    return found
+
+
 options.learn_flags(
     flag
-    for command in typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]  # it is a group
+    for command in _commands().values()
     for parameter in command.params
     for flag in parameter.opts
     if flag.startswith("--")
@@ -123,7 +133,7 @@ def run(arguments: list[str]) -> int:
         if known is not None:
             return _failed(str(known), known.exit_code, arguments)
         if hasattr(error, "format_message"):  # a usage error of typer; its class is in another module in each version
-            return _failed(_usage(error), BAD_USAGE, arguments)
+            return _failed(_usage(error, arguments), BAD_USAGE, arguments)
         bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with the output of --verbose"
         return _failed(" ".join(bug.split()), BUG, arguments)
     if code == INTERRUPTED:  # typer's answer to Ctrl-C
@@ -132,6 +142,7 @@ def run(arguments: list[str]) -> int:
 
 
 _WORDS = (
+    ("Value error, ", ""),
     (r", unable to parse string as an? \w+", ""),
     ("Input should be", "it must be"),
     ("a valid integer", "a whole number"),
@@ -142,13 +153,14 @@ _WORDS = (
 """Words of typer, as regular expressions, and the words that are shown in their place."""
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, arguments: list[str]) -> str:
     """Return the message for a usage error of typer, with the help of its command."""
     said = error.format_message()
     for typers, ours in _WORDS:
         said = re.sub(typers, ours, said)
-    command = getattr(getattr(error, "ctx", None), "command_path", "tcja-deploy")
-    return f"{said} (see '{command} --help')"
+    said = re.sub(r"(?<=^Missing argument ')\w+", lambda found: found[0].upper(), said).rstrip(".")
+    named = [word for word in arguments[:1] if word in _commands()]
+    return f"{said} (see '{' '.join(['tcja-deploy', *named])} --help')"
 
 
 def _failed(message: str, code: int, arguments: list[str]) -> int:

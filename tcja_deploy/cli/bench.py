@@ -58,6 +58,10 @@ def bench(
     """Measure latency, throughput and memory on this machine, and energy if the board measures its power.
 
     With several backends or batch sizes, a run of each is measured in turn and energy is left out.
+
+    Examples:
+        tcja-deploy bench dvs128.bundle
+        tcja-deploy bench dvs128.bundle --backend tensorrt --batch 1 --batch 8
     """
     from tcja_deploy.bench import benchmark
 

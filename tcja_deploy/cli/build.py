@@ -75,7 +75,12 @@ def build(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run this command on the board."""
+    """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run this command on the board.
+
+    Examples:
+        tcja-deploy build dvs128.bundle
+        tcja-deploy build dvs128.bundle --batch 1:1:16
+    """
     from tcja_deploy.build import build as built
     from tcja_runtime.tensorrt.build import Batch, BuildOptions
 

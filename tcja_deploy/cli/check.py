@@ -67,7 +67,12 @@ def check(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Say what export would make of a checkpoint, in seconds: each module, the judged layers, nodes and memory."""
+    """Say what export would make of a checkpoint, in seconds: each module, the judged layers, nodes and memory.
+
+    Examples:
+        tcja-deploy check dvs128.pth
+        tcja-deploy check own.pth --model net:Net --layout TN --shape 10,2,128,128
+    """
     with needs("export"):
         from tcja_deploy.check import checker
         from tcja_deploy.export.request import ExportRequest, default_bundle

@@ -11,7 +11,11 @@ from tcja_runtime.errors import DONE
 
 
 def doctor(as_json: Json = False, verbose: Verbose = False) -> int:
-    """Show what this machine can do, and what to install for the rest."""
+    """Show what this machine can do, and what to install for the rest.
+
+    Examples:
+        tcja-deploy doctor
+    """
     from tcja_deploy.doctor import examine
 
     found = examine()

@@ -180,7 +180,13 @@ def export(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Turn a checkpoint into a verified bundle: ONNX models, an engine, and proof that they fire the same spikes."""
+    """Turn a checkpoint into a verified bundle: ONNX models, an engine, and proof that they fire the same spikes.
+
+    Examples:
+        tcja-deploy export dvs128.pth --data test.npz
+        tcja-deploy export own.pth --model net:Net --layout TN --data test.npz
+        tcja-deploy export dvs128.pth --data test.npz --precision fp16
+    """
     with needs("export"):
         from tcja_deploy.export.request import ExportRequest, default_bundle
     request = ExportRequest(

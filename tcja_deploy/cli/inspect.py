@@ -38,7 +38,13 @@ def inspect(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Describe a checkpoint, an ONNX file or a bundle: its network, layers, neurons and T, and its costs on a board."""
+    """Describe a checkpoint, an ONNX file or a bundle: its network, layers, neurons and T, and its costs on a board.
+
+    Examples:
+        tcja-deploy inspect dvs128.bundle
+        tcja-deploy inspect dvs128.bundle --device orin-nano:7W
+        tcja-deploy inspect dvs128.pth --verbose
+    """
     from tcja_deploy.inspect.describe import CheckpointOptions
     from tcja_deploy.inspect.describe import inspect as facts_of
     from tcja_deploy.inspect.estimate import estimate

@@ -67,7 +67,13 @@ def run_(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Classify recordings of events, frames or images, any number of them. With labels, the accuracy is printed."""
+    """Classify recordings of events, frames or images, any number of them. With labels, the accuracy is printed.
+
+    Examples:
+        tcja-deploy run dvs128.bundle user24.aedat
+        tcja-deploy run dvs128.bundle recordings/ --csv > answers.csv
+        tcja-deploy run dvs128.bundle long.raw --window 500ms --picture answers.html
+    """
     from tcja_deploy.report.picture import MOST, page
     from tcja_deploy.run.classify import RunOptions, classify, pictured_windows
 

@@ -124,7 +124,13 @@ def stream(
     as_json: JsonLines = False,
     verbose: Verbose = False,
 ) -> int:
-    """Classify events as they come, until the source ends or Ctrl-C is pressed."""
+    """Classify events as they come, until the source ends or Ctrl-C is pressed.
+
+    Examples:
+        tcja-deploy stream dvs128.bundle recording.aedat4 --window 500ms
+        tcja-deploy stream dvs128.bundle tcp://127.0.0.1:7777 --window 500ms
+        camera | tcja-deploy stream dvs128.bundle - --format evt3 --json
+    """
     from tcja_deploy.stream import opening, output, view
     from tcja_runtime.events import sources
     from tcja_runtime.streaming.options import StreamOptions

@@ -76,6 +76,10 @@ def verify(
     """Prove again, on this machine, that a bundle's models fire the trained network's spikes.
 
     The exit code is 1 if they do not.
+
+    Examples:
+        tcja-deploy verify dvs128.bundle
+        tcja-deploy verify dvs128.bundle --data test.npz --bisect
     """
     from tcja_deploy.verify import VerifyOptions
     from tcja_deploy.verify import verify as verified_by

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 
 from tcja_deploy.cli import app
 
@@ -24,12 +25,14 @@ def test_the_page_is_up_to_date(tool):
     assert (ROOT / "docs" / "reference" / "cli.md").read_text() == tool.page()
 
 
-def test_the_page_names_every_option(tool, capsys):
-    """Typer's own help is the judge, so that what the tool reads is what a user types."""
+def test_the_page_names_every_option(tool):
+    """What typer parses is the judge, so that what the tool reads is what a user types."""
     page = tool.page()
-    for command in re.findall(r"^## `(\w+)`$", page, re.MULTILINE):
-        capsys.readouterr()
-        assert app.run([command, "--help"]) == 0
-        shown = set(re.findall(r"(?<![\w-])--[a-z]+[a-z0-9-]*", capsys.readouterr().out)) - {"--help"}
+    commands = typer.main.get_command(app.app).commands
+    assert list(commands) == re.findall(r"^## `(\w+)`$", page, re.MULTILINE)
+    for command, parsed in commands.items():
+        names = {name for param in parsed.params for name in (*param.opts, *param.secondary_opts)}
+        shown = {name for name in names if name.startswith("--")}
         section = page.partition(f"## `{command}`\n")[2].partition("\n## ")[0]
-        assert shown == set(re.findall(r"(?<![\w-])--[a-z]+[a-z0-9-]*", section)), command
+        rows = re.findall(r"^\| (`--.*?) \| [A-Z]", section, re.MULTILINE)
+        assert shown == set(re.findall(r"--[a-z]+[a-z0-9-]*", " ".join(rows))), command

@@ -19,7 +19,7 @@ from tcja_deploy.texts.table import Rows
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export"], "Missing argument 'checkpoint'"),
+        (["export"], "Missing argument 'CHECKPOINT'"),
         (["export", "a.pth", "--colour"], "No such option: --colour"),
         (["export", "a.pth", "--target", "tpu"], "'tpu' is not one of 'auto', 'onnx', 'tensorrt', 'tensorrt-rtx'"),
         (["export", "a.pth", "--precision", "fp8"], "'fp8' is not"),

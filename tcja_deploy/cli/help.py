@@ -1,0 +1,188 @@
+"""The help of the commands: their arguments, their options in groups, and examples, whole at 80 columns.
+
+It is made from the functions of the commands alone, so it is the same for every version of typer. The examples stand in
+the docstrings of these functions, one in each line below "Examples:".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+from typer.models import ArgumentInfo, OptionInfo
+
+from tcja_deploy.console import out, plain
+from tcja_deploy.texts.table import Hanging, labelled
+
+_WIDTH, _INDENT = 80, 26
+_VALUES = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
+
+GROUPS = {
+    "Network": "--weights --network --set --model --shape --layout --per-step --classes --trust-checkpoint",
+    "Data": "--data --samples --split --window --hop --crop --resize --labels --time-unit --columns --topic",
+    "Source of events": "--format --speed --follow --max-rate --buffer --lossless",
+    "Proof": "--judge --anytime --bisect",
+    "Models and engines": "--target --batch --precision --keep --calibration --time-form --streaming --tf32 "
+    "--optimization-level --workspace --version-compatible --hardware-compatible --plugin",
+    "Running": "--backend --trust-engine --canonical --warm-up --device --top --seconds --windows",
+    "Output": "--out --report --picture --view --csv --json --verbose",
+}
+"""The groups of options in the order of the help, and the first flag of each option in them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """An argument or an option of a command.
+
+    Attributes:
+        flags: its flags, such as ("--lossless", "--lossy"); empty for an argument.
+        value: what stands for its value, such as "PATH" or "onnx|tensorrt"; empty for a switch.
+        text: what it does, and its default.
+        group: the group of an option; empty for an argument.
+    """
+
+    flags: tuple[str, ...]
+    value: str
+    text: str
+    group: str
+
+    @property
+    def label(self) -> str:
+        """How it is written: "--data PATH", "CHECKPOINT"."""
+        return " ".join(filter(None, [", ".join(self.flags), self.value]))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+    """A command for people.
+
+    Attributes:
+        name: its name.
+        summary: what it does, in a sentence or two.
+        text: what it does; the summary is its begin.
+        examples: command lines.
+        parameters: its arguments and options, in their order.
+    """
+
+    name: str
+    summary: str
+    text: str
+    examples: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def usage(self) -> str:
+        """How it is called."""
+        arguments = [each.value for each in self.parameters if not each.flags]
+        return " ".join(["tcja-deploy", self.name, *arguments, "[OPTIONS]"])
+
+    def groups(self) -> dict[str, list[Parameter]]:
+        """Return its arguments, and its options by group, in the order of `GROUPS`."""
+        found = {group: [each for each in self.parameters if each.group == group] for group in ("", *GROUPS)}
+        return {group or "Arguments": members for group, members in found.items() if members}
+
+
+def described(name: str, command: Callable[..., Any]) -> Description:
+    """Return the description of a command.
+
+    Args:
+        name: its name.
+        command: its function. Each parameter is annotated with an argument or an option of typer.
+    """
+    text, _, examples = inspect.cleandoc(command.__doc__ or "").partition("Examples:")
+    hints = typing.get_type_hints(command, include_extras=True)
+    parameters = inspect.signature(command).parameters.values()
+    return Description(
+        name=name,
+        summary=" ".join(text.partition("\n\n")[0].split()),
+        text="\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n")),
+        examples=tuple(line.strip() for line in examples.splitlines() if line.strip()),
+        parameters=tuple(_parameter(each, hints[each.name]) for each in parameters),
+    )
+
+
+def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
+    hint, info = typing.get_args(hint)
+    if isinstance(info, ArgumentInfo):
+        return Parameter(flags=(), value=info.metavar or parameter.name.upper(), text=info.help or "", group="")
+    kind = _alone(hint)
+    flags = tuple(flag for named in _named(parameter, info) for flag in named.split("/"))
+    choices = "|".join(each.value for each in kind) if issubclass(kind, enum.Enum) else _VALUES.get(kind, "")
+    default = _default(parameter.default)
+    return Parameter(
+        flags=flags,
+        value="" if kind is bool else info.metavar or choices,
+        text=(info.help or "") + (f" Default: {default}." if default else ""),
+        group=next((group for group, members in GROUPS.items() if flags[0] in members.split()), ""),
+    )
+
+
+def _named(parameter: inspect.Parameter, info: OptionInfo) -> list[str]:
+    # In an Annotated type the first name stands where typer looks for a default.
+    named = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
+    return named or [f"--{parameter.name.replace('_', '-')}"]
+
+
+def _alone(hint: Any) -> Any:
+    """Return the type of one value: without None, and of a list its items."""
+    kinds = [each for each in typing.get_args(hint) if each is not type(None)]
+    return _alone(kinds[0]) if kinds else hint
+
+
+def _default(value: Any) -> str:
+    """Return the default of a parameter as text; empty if there is none to tell."""
+    values = value if isinstance(value, list) else [value]
+    if value in (None, False, inspect.Parameter.empty):
+        return ""
+    return ", ".join("on" if each is True else str(getattr(each, "value", each)) for each in values)
+
+
+class Command(TyperCommand):
+    """A command with our help."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help of the command."""
+        (found,) = descriptions([(ctx.info_name, self)])
+        parts: list[RenderableType] = [Text(f"Usage: {found.usage}\n\n{found.text}")]
+        for group, members in found.groups().items():
+            parts += [Text(f"\n{group}", style="bold"), *(part for each in members for part in _told(each))]
+        parts += [Text("\nExamples", style="bold"), *(Hanging("  ", example) for example in found.examples)]
+        formatter.write(plain(Group(*parts), _width()))
+
+
+class Commands(TyperGroup):
+    """The commands, with our help."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of the commands, with their whole summaries."""
+        rows = [(f"  {each.name}", each.summary) for each in descriptions(self.commands.items())]
+        options = [(f"  {', '.join(each.opts)}", getattr(each, "help", "")) for each in self.get_params(ctx)]
+        parts: list[RenderableType] = [Text(f"Usage: tcja-deploy COMMAND [OPTIONS]\n\n{self.help}")]
+        for title, told in {"Commands": rows, "Options": options}.items():
+            parts += [Text(f"\n{title}", style="bold"), *labelled(told)]
+        parts.append(Text("\n'tcja-deploy COMMAND -h' shows the options and examples of a command."))
+        formatter.write(plain(Group(*parts), _width()))
+
+
+def descriptions(commands: Iterable[tuple[str, Any]]) -> list[Description]:
+    """Return the descriptions of commands, from their names and typer's objects."""
+    return [described(name, inspect.unwrap(command.callback)) for name, command in commands]
+
+
+def _told(parameter: Parameter) -> list[RenderableType]:
+    label = f"  {parameter.label}"
+    if len(label) <= _INDENT - 2:
+        return [Hanging(label.ljust(_INDENT), parameter.text)]
+    return [Hanging("  ", parameter.label), Hanging(" " * _INDENT, parameter.text)]
+
+
+def _width() -> int:
+    return min(out.width, _WIDTH)
