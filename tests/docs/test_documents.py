@@ -69,3 +69,12 @@ def test_the_reference_of_python_has_every_public_name(package):
     page = (ROOT / "docs" / "reference" / "api.md").read_text()
     described = {line.rpartition(".")[2] for line in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
     assert set(package.__all__) <= described
+
+
+def test_the_readme_is_read_in_a_minute():
+    """Its first lines say what this is, for whom, and what was not run; it has at most 700 words."""
+    text = (ROOT / "README.md").read_text()
+    first = " ".join(text.splitlines()[:11])
+    assert "SpikingJelly, snnTorch or norse, with TCJA attention or without" in first
+    assert "nothing ran on a Jetson yet" in first
+    assert len(text.split()) <= 700
