@@ -12,7 +12,6 @@ from tcja_runtime.tensorrt import build
 from ... import networks
 
 
-@networks.BOTH
 def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     monkeypatch.chdir(tmp_path)
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
@@ -36,6 +35,7 @@ def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
     assert f"T = {networks.SMALL[name].sizes.time_steps}, " in out
 
 
+@pytest.mark.slow
 def test_export_as_json(run, tmp_path, name, data):
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     out_path = tmp_path / "out.bundle"

@@ -228,6 +228,7 @@ class TestTensorRtRtx:
         assert set(forms(bundle).values()) == {"unrolled"}
         assert run("verify", bundle)[0] == 0
 
+    @pytest.mark.slow
     def test_where_it_cannot_run_the_smaller_engine_wins(self, run, export):
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx", "--time-form", "auto")
         said = manifest(bundle).time_form

@@ -143,7 +143,7 @@ def test_weights_of_another_network_are_refused(folder, capsys):
 
 
 FACTORIES, PREFIXES = ("build", "Wrapped", "parallel"), ("", "net.", "module.", "module.net.")
-QUICK = {("build", "module.net."), ("Wrapped", ""), ("parallel", "net.")}
+QUICK = {("build", "module.net."), ("parallel", "net.")}
 
 
 @pytest.mark.parametrize(

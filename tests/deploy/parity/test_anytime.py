@@ -114,7 +114,16 @@ def recordings(tmp_path_factory):
     return path, frames, labels
 
 
-@pytest.fixture(params=[kind for kind in KINDS if kind != "mean of logits"])
+QUICK = ("spikes", "per step")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow)
+        for kind in KINDS
+        if kind != "mean of logits"
+    ]
+)
 def kind(request) -> str:
     return request.param
 

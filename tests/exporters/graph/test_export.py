@@ -83,10 +83,11 @@ def test_a_neuron_that_is_used_twice_is_refused():
 
 
 def test_a_forward_pass_before_the_export_changes_nothing():
-    network, contract_ = networks.SMALL["dvs128"].module(), contract("dvs128")
+    small = networks.SMALL["fashion_mnist"]
+    network, contract_ = small.module(), contract(small.name)
     before = export_onnx(network, contract_, "rates", {"producer": ""})
     with torch.no_grad():
-        network(networks.SMALL["dvs128"].inputs(3) * 7)
+        network(small.inputs(3) * 7)
     assert export_onnx(network, contract_, "rates", {"producer": ""}).model == before.model
 
 

@@ -33,9 +33,8 @@ from tcja_runtime.tensorrt.build import BuildRequest
 from ... import networks
 from ..peers.streamed import pushed, split
 
-QUICK = ("dvs128", "tet_cifar10dvs")
 FAMILIES = [
-    pytest.param(small, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+    pytest.param(small, id=name, marks=[] if name == "dvs128" else pytest.mark.slow)
     for name, small in networks.REGISTRY.items()
     if name not in ("fashion_mnist", "ms_resnet")
 ]
@@ -71,7 +70,10 @@ def test_every_network_with_frames(small, tmp_path):
         np.testing.assert_array_equal(found[layer], spikes, err_msg=layer)
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids=["time first", "windows first"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(0, id="time first"), pytest.param(1, id="windows first", marks=pytest.mark.slow)],
+)
 def exported(request) -> tuple[networks.Streamable, Exported]:
     module = networks.streamable(LIF, time_axis=request.param)
     return module, export_onnx(module, FRAMES, "logits", {"producer": "tests", "T": "5"})
@@ -105,8 +107,8 @@ def test_every_reset(spec, exported, tmp_path):
 @pytest.mark.parametrize(
     ("pool", "precision"),
     [
-        pytest.param(nn.MaxPool2d(2), "fp16", id="fp16, maximum"),
         pytest.param(nn.AvgPool2d(2), "int8", id="int8, average"),
+        pytest.param(nn.MaxPool2d(2), "fp16", id="fp16, maximum", marks=pytest.mark.slow),
         pytest.param(nn.AvgPool2d(2), "fp16", id="fp16, average", marks=pytest.mark.slow),
         pytest.param(nn.MaxPool2d(2), "int8", id="int8, maximum", marks=pytest.mark.slow),
     ],

@@ -21,6 +21,8 @@ CHARGES = {
     "leaky": lambda **k: NeuronSpec.leaky(decay_input=False, tau=3.0, **k),
     "leaky, by its rate": lambda **k: NeuronSpec.leaky(decay_input=False, rate=0.3, **k),
 }
+LIKE = ("integrate", "leaky, by its rate")
+"""Charges with the equations of another one."""
 RESETS = {
     "hard": lambda _: {},
     "to another value": lambda threshold: {"v_reset": -0.25 * threshold},
@@ -76,7 +78,9 @@ def ran(plain, x):
 
 @pytest.mark.parametrize("form", TIME_FORMS)
 @pytest.mark.parametrize("reset", RESETS)
-@pytest.mark.parametrize("charge", CHARGES)
+@pytest.mark.parametrize(
+    "charge", [pytest.param(each, marks=pytest.mark.slow if each in LIKE else []) for each in CHARGES]
+)
 def test_every_neuron_is_exact(charge, reset, form):
     for strict in (False, True):
         for threshold in (*THRESHOLDS, *(() if reset == "late" else BELOW)):

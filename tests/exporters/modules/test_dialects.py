@@ -31,7 +31,10 @@ def published(dialect: Dialect, x: np.ndarray, strict: bool) -> np.ndarray:
     return spikes
 
 
-@pytest.mark.parametrize("dialect", [SPIKINGJELLY, TET, MS_RESNET, FSVAE], ids=lambda dialect: dialect.name)
+SLOW = [pytest.param(dialect, marks=pytest.mark.slow) for dialect in (MS_RESNET, FSVAE)]
+
+
+@pytest.mark.parametrize("dialect", [SPIKINGJELLY, TET, *SLOW], ids=lambda dialect: dialect.name)
 def test_strict_and_inclusive_thresholds_are_told_apart(dialect, tmp_path):
     """Half-integer multiples of the threshold, in PyTorch and in ONNX Runtime."""
     neuron = SpikingNeuron(dialect.neuron, time_axis=1)
