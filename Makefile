@@ -73,7 +73,7 @@ lint: setup ## check the code with ruff, mypy and the import contracts
 
 # The site, in build/site. Its builder has an environment of its own, and reads the source without importing it.
 docs: .venv/docs/.installed ## build the site in build/site
-	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build
 
 .venv/docs/.installed: constraints.txt
 	@mkdir -p .venv
