@@ -44,8 +44,8 @@ def export(
         trained: the path of a checkpoint, or a module that has its trained weights. A copy of the module is exported,
             in eval mode; the module itself keeps its mode, and the state of its neurons is reset.
         data: the windows to compare on: a path; `(frames, labels)` or frames [N, T, P, H, W], or images [N, C, H, W],
-            as arrays or tensors; an iterable of such batches, such as a `DataLoader`; or a `Dataset` of windows. What
-            is not a path is read into memory, 4 GiB at most. None takes random windows, which give no accuracy.
+            as arrays or tensors; an iterable of such batches, such as a `DataLoader`; or a `Dataset` of windows. The
+            last two are read into memory, 4 GiB at most. None takes random windows, which give no accuracy.
         out: the path of the bundle, which must not exist. None: in the current folder, with the name of the checkpoint
             or of the module's class.
         progress: whether progress is shown on stderr.
