@@ -198,7 +198,7 @@ def test_a_flip_far_from_any_threshold_fails(bundle):
     assert any(said in failure for failure in failures)
 
 
-@pytest.mark.parametrize("windows", [1, 3])
+@pytest.mark.parametrize("windows", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_windows_are_run_together_too(bundle, monkeypatch, windows):
     """A network too large to run two windows at once everywhere may still confuse them."""
     monkeypatch.setattr(budget, "_BATCH_BYTES", 1)

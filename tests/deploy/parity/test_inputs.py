@@ -24,8 +24,6 @@ from ... import networks
 QUICK = {
     "dvs128": (
         "counts clipped at 4095",
-        "counts through uint8",
-        "inputs through float16",
         "polarities swapped where a count > 100",
     ),
     "fashion_mnist": (

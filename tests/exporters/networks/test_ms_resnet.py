@@ -185,8 +185,17 @@ def test_copies_that_differ_are_refused(key, original):
 
 
 @SAME_PADDING
-@pytest.mark.parametrize("neuron", ["ms_resnet", "tet"])
-@pytest.mark.parametrize("position", ["end", "middle", "start"])
+@pytest.mark.parametrize(
+    ("position", "neuron"),
+    [
+        ("end", "ms_resnet"),
+        ("start", "tet"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("end", "tet"), ("middle", "ms_resnet"), ("middle", "tet"), ("start", "ms_resnet"))
+        ),
+    ],
+)
 def test_what_no_checkpoint_tells(position, neuron):
     chosen = small(position=position, neuron=neuron)
     theirs = Untied(chosen.sizes).eval()

@@ -22,6 +22,11 @@ class TestTetCifar10Dvs(Conformance):
     per_step = 1
     recorded = True
 
+    @pytest.mark.slow
+    @pytest.mark.tensorrt
+    def test_it_is_found_exported_and_fires_the_same_spikes(self, tmp_path):
+        super().test_it_is_found_exported_and_fires_the_same_spikes(tmp_path)
+
 
 @pytest.mark.parametrize("pooling", ["average", "stride"])
 def test_the_published_networks_without_attention(pooling):
