@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tcja_deploy.formatting import FEW, interval, part, portion, share_of, windows
 from tcja_deploy.parity.failures import EXACT
 from tcja_runtime.counting import agree, counted, listed
+from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED
 
 if TYPE_CHECKING:
     from tcja_deploy.parity.verdict import OutputParity, Parity, Report, StepwiseParity
@@ -159,6 +160,16 @@ def judged(report: Report) -> str:
     layers = counted(len(report.backends[0].layers), "layer")
     judged_windows = f"{windows(report.windows)} ({report.source})"
     return f"Compared spike by spike with {report.reference}: {layers}, {judged_windows}, {where}."
+
+
+def early_predictions(report: Report) -> list[str]:
+    """Return a sentence for each network that was shown only the first frames: from which frame on it is settled."""
+    return [
+        f"Early prediction: the final class from frame {each.settled} of {len(each.same)} on ({each.network}, "
+        f"{'' if each.windows < FEW else f'at least {100 * SETTLED:g} % of '}{windows(each.windows)})."
+        for each in report.anytime
+        if each.counted == FRAMES_SHOWN
+    ]
 
 
 def accuracies(report: Report) -> list[str]:

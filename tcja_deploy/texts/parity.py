@@ -23,7 +23,8 @@ def verdict_text(report: Report, options: TextOptions = BRIEF) -> list[Renderabl
         report: the comparison.
         options: how it is told.
     """
-    lines = [*wording.accuracy_change(report), wording.judged(report), *report.not_run, *report.left_out]
+    figures = [*wording.accuracy_change(report), *wording.early_predictions(report)]
+    lines = [*figures, wording.judged(report), *report.not_run, *report.left_out]
     return [_verdict(report, options), *(Text(options.worded(line)) for line in lines)]
 
 

@@ -180,7 +180,7 @@ def test_a_network_whose_steps_are_not_found(recordings, tmp_path, capsys):
     _, manifest, report = exported("mean of logits", path, tmp_path / "a.bundle", anytime=4)
     assert manifest.answer is None
     assert report.anytime == []
-    assert app.run(["verify", str(tmp_path / "a.bundle")]) == 0
+    assert app.run(["verify", str(tmp_path / "a.bundle"), "--verbose"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "How early a prediction can be had is not known: no signal was found whose mean over time is" in said
     assert report.anytime_missing[0] in (tmp_path / "a.bundle" / "report.html").read_text()
@@ -247,6 +247,13 @@ def test_other_data_have_the_deployed_networks_curve_alone(bundle, name, data, t
 @pytest.mark.parametrize("name", ["dvs128"])
 def test_it_is_said_for_people(run, bundle, monkeypatch):
     monkeypatch.setattr(out, "_width", 160)
+    brief = run("verify", bundle, "--anytime", "3")[1]
+    (curve,) = [
+        each
+        for each in json.loads(run("verify", bundle, "--anytime", "3", "--json")[1])["anytime"]
+        if each["counted"] == "frames shown"
+    ]
+    assert f"Early prediction: the final class from frame {curve['settled']} of 5 on ({curve['network']}, 3 w" in brief
     code, printed, _ = run("verify", bundle, "--anytime", "3", "--verbose")
     assert code == 0
     said = " ".join(printed.split())

@@ -104,7 +104,8 @@ def test_a_pipe_gets_each_sentence_in_a_line(folder, run, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     _, text, _ = run("verify", "net.bundle")
     lines = text.splitlines()
-    assert len(lines) == 5
-    assert lines[2].startswith("Compared spike by spike with golden vectors (PyTorch")
-    assert lines[2].endswith(".")
-    assert len(lines[2]) > 80
+    assert len(lines) == 6
+    assert lines[2].startswith("Early prediction: the final class from frame ")
+    assert lines[3].startswith("Compared spike by spike with golden vectors (PyTorch")
+    assert lines[3].endswith(".")
+    assert len(lines[3]) > 80
