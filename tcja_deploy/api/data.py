@@ -34,6 +34,8 @@ MOST_BYTES = 4 * 2**30
 _TAKEN = "a path, frames, (frames, labels), an iterable of batches, or a data set of windows"
 _STACKED = 64
 """The number of windows of a data set that become one array."""
+_DEEPEST = 8
+"""The most loaders and parts that a data set is in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,17 @@ def windows_of(
         batches = [dataclasses.replace(batch, frames=batch.frames.swapaxes(0, 1)) for batch in batches]
     for batch in batches:
         _check(batch, batches[0])
-    return GivenWindows(batches=tuple(batch.frames for batch in batches), labels=_joined(batches))
+    return GivenWindows(batches=tuple(batch.frames for batch in batches), labels=_joined(batches), source=_source(data))
+
+
+def _source(data: Any) -> str:
+    """The origin of the windows for reports, with the name of the class if somebody wrote one for a data set."""
+    for _ in range(_DEEPEST):  # a loader, or a part of a data set, has it as an attribute
+        data = getattr(data, "dataset", data)
+    kind = type(data)
+    written = kind.__module__.partition(".")[0] not in ("builtins", "numpy", "torch")
+    own = written and hasattr(kind, "__getitem__") and not _is_array(data)
+    return f"{kind.__name__}, given from Python" if own else "given from Python"
 
 
 def _batches(data: Any, samples: int | None, layout: str) -> Iterator[_Batch]:

@@ -227,7 +227,7 @@ def _given(given: GivenWindows, contract: InputContract, classes: Sequence[str] 
     check_array(given, contract, single=False)
     labels = None if given.labels is None else checked_labels(given.labels, given.shape[0], classes, given.file)
     part = _ArrayWindows(given, contract, labels, given.checks, single=False)
-    source = "given from Python" + unusual(next(part.windows(_LOOKED_AT)), contract)
+    source = given.source + unusual(next(part.windows(_LOOKED_AT)), contract)
     return Data(parts=(part,), labels=labels, source=source, stamp="", count=part.count)
 
 

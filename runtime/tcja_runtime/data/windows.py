@@ -90,11 +90,13 @@ class GivenWindows:
     Attributes:
         batches: the windows, [n, ...] each. All have the same type and, but for n, the same shape.
         labels: the class indices, [N]; None if they are not known.
+        source: the origin of the windows, for reports.
         file: the name of the windows for messages, where an .npz has its path.
     """
 
     batches: tuple[npt.NDArray[Any], ...]
     labels: npt.NDArray[Any] | None
+    source: str
     file: Path = Path("`data`")
 
     @property

@@ -50,10 +50,13 @@ def reused():
 
 
 class OtherLibrary:
-    """An array that has nothing but DLPack."""
+    """An array that has DLPack, and no methods of torch or numpy."""
 
     def __init__(self, array):
         self.array = array
+
+    def __getitem__(self, i):
+        return self.array[i]
 
     def __dlpack__(self, **options):
         return self.array.__dlpack__(**options)
@@ -77,6 +80,14 @@ KINDS = {
 }
 
 
+NAMED = {
+    "a loader of a data set of arrays": "Pairs, ",
+    "a data set": "Pairs, ",
+    "a data set that can only be iterated over": "Stream, ",
+}
+"""The names of the data sets that somebody wrote."""
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     file = tmp_path_factory.mktemp("data") / "windows.npz"
@@ -93,7 +104,12 @@ def test_every_kind_is_what_an_npz_of_it_is(kind, saved):
     found = taken(KINDS[kind]())
     np.testing.assert_array_equal(np.concatenate(list(found.batches(3))), FRAMES)
     np.testing.assert_array_equal(found.labels, saved.labels)
-    assert (len(found), found.digest, found.real, found.source) == (11, saved.digest, True, "given from Python")
+    assert (len(found), found.digest, found.real, found.source) == (
+        11,
+        saved.digest,
+        True,
+        f"{NAMED.get(kind, '')}given from Python",
+    )
     assert found.digest != taken(FRAMES).digest
     np.testing.assert_array_equal(next(found.first(5).batches(9, start=2)), FRAMES[2:5])
 
