@@ -78,3 +78,14 @@ def test_the_readme_is_read_in_a_minute():
     assert "SpikingJelly, snnTorch or norse, with TCJA attention or without" in first
     assert "nothing ran on a Jetson yet" in first
     assert len(text.split()) <= 700
+
+
+def test_the_glossary_has_every_word_of_the_architecture():
+    pages = [(ROOT / "docs" / path).read_text() for path in ("architecture.md", "reference/glossary.md")]
+    tables = [page.partition("| word | meaning |\n| --- | --- |\n")[2].partition("\n\n")[0] for page in pages]
+    words, known = ({row.split(" | ")[0].strip("| ") for row in table.splitlines()} for table in tables)
+    assert len(words) > 15
+    assert {word for each in words for word in each.split(", ")} <= {
+        word for each in known for word in each.split(", ")
+    }
+    assert sorted(known, key=str.lower) == [row.split(" | ")[0].strip("| ") for row in tables[1].splitlines()]

@@ -15,7 +15,6 @@ import pytest
 from ..docs.blocks import ROOT, blocks, runnable
 
 EXAMPLES = ROOT / "examples"
-pytestmark = pytest.mark.slow
 
 
 def run(readme: Path, folder: Path) -> str:
@@ -48,12 +47,14 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_recording_is_classified_as_its_readme_shows(project):
     readme = EXAMPLES / "recording" / "README.md"
     (shown,) = (block.code for block in blocks(readme) if block.language == "text")
     assert run(readme, project).endswith(shown)
 
 
+@pytest.mark.slow
 def test_a_live_camera_is_classified_in_windows(project):
     printed = run(EXAMPLES / "live_camera" / "README.md", project)
     sizes = [int(size) for size in re.findall(r"^window \d+, (\d+) events: Sandal", printed, re.MULTILINE)]
@@ -63,18 +64,21 @@ def test_a_live_camera_is_classified_in_windows(project):
     assert "median latency" in printed
 
 
+@pytest.mark.slow
 def test_arrays_are_classified(project):
     printed = run(EXAMPLES / "python_on_board" / "README.md", project)
     assert printed.startswith("100.0% of 3 windows are right, on ONNX Runtime")
     assert "scores: (3, 10) float32" in printed
 
 
+@pytest.mark.slow
 def test_frames_are_given_one_by_one(project):
     printed = run(EXAMPLES / "stepwise" / "README.md", project)
     assert [int(step) for step in re.findall(r"^frame (\d):", printed, re.MULTILINE)] == list(range(8))
     assert printed.endswith("Sandal (1), and of the whole window Sandal (1)\n")
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_trained_and_exported(project):
     printed = run(EXAMPLES / "own_network" / "README.md", project)
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", printed)]
