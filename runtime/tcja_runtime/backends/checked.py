@@ -1,4 +1,4 @@
-"""A session that takes only what the input contract of the network allows.
+"""A session that takes only what the input contract of the network allows, and that threads may share.
 
 A network that takes intensities from 0 to 1 answers images of 0 to 255 too, and its answers are wrong. So the type and
 the range of each batch are checked. A network may have been trained on other values than its contract says (normalised
@@ -8,6 +8,7 @@ images, say). Its golden windows have such values then, and batches that have th
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,8 @@ class InputRange:
 class ContractSession:
     """A session of a bundle's whole network. It refuses batches that the input contract does not allow.
 
+    An engine has one set of buffers. So threads that share a session run it one after the other.
+
     Attributes:
         inner: the session that runs the network.
         bundle: the bundle.
@@ -76,7 +79,8 @@ class ContractSession:
     bundle: Bundle
 
     def __post_init__(self) -> None:
-        self._range = InputRange(self.bundle)
+        self._contract, self._range = self.bundle.manifest.input, InputRange(self.bundle)
+        self._name, self._lock, self._closed = f"'{self._contract.name}' has", threading.Lock(), False
 
     @property
     def inputs(self) -> Sequence[str]:
@@ -92,21 +96,28 @@ class ContractSession:
         """Run the network once. Takes the inputs by name, and returns the outputs by name.
 
         Raises:
-            BadInput: an input is missing or unknown, or has another type, shape or range than the contract says.
+            BadInput: an input is missing or unknown, or has another type, shape or range than the contract says; or
+                the session is closed.
         """
-        contract = self.bundle.manifest.input
+        contract = self._contract
         values = feeds.get(contract.name)
         if values is None or len(feeds) != 1:
             raise BadInput(
                 f"the network takes '{contract.name}' [{contract.axes}], not {', '.join(feeds) or 'nothing'}"
             )
         check_form(values, contract)
-        self._range.check(values, f"'{contract.name}' has")
-        return self.inner.run(feeds)
+        self._range.check(values, self._name)
+        with self._lock:
+            if self._closed:
+                raise BadInput(f"the network of {self.bundle.path} is closed; load it again")
+            return self.inner.run(feeds)
 
     def close(self) -> None:
-        """Free the memory. The session cannot be run after that."""
-        self.inner.close()
+        """Free the memory, when no thread runs the session. It cannot be run after that. It can be closed twice."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self.inner.close()
 
 
 def check_form(values: Any, contract: InputContract) -> None:
@@ -128,6 +139,14 @@ def check_form(values: Any, contract: InputContract) -> None:
     raise BadInput(f"'{contract.name}' has no windows; give at least one")
 
 
+def finite(values: Floats) -> bool:
+    """Whether all values of an array float32 with at least one value are finite."""
+    # One pass is enough if no value is negative (`in_range`).
+    return bool(np.maximum.reduce(values.view(np.uint32), axis=None) < _INFINITY) or bool(np.isfinite(values).all())
+
+
+_INFINITY = 0x7F800000
+"""The bits of the float32 that is infinite."""
 _LARGEST_BITS = {
     name: int(np.minimum(np.float32(most), np.finfo(np.float32).max).view(np.uint32))
     for name, (most, _) in _RANGES.items()

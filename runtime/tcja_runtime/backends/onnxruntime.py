@@ -101,7 +101,7 @@ class OnnxRuntimeSession:
 
     _session: Any
     _model: Path
-    _types: dict[str, npt.DTypeLike]
+    _types: dict[str, np.dtype[Any]]
     _outputs: list[str]
     inputs: Sequence[str]
 
@@ -154,8 +154,9 @@ class OnnxRuntimeSession:
                 f"ONNX Runtime cannot use {provider} and would take {used}: the GPU's driver, or a library of CUDA, "
                 "cuDNN or TensorRT that it needs, is missing; choose `backend` onnxruntime for the CPU"
             )
-        types: dict[str, npt.DTypeLike] = {
-            value.name: np.float16 if value.type == "tensor(float16)" else np.float32 for value in session.get_inputs()
+        types: dict[str, np.dtype[Any]] = {
+            value.name: np.dtype(np.float16 if value.type == "tensor(float16)" else np.float32)
+            for value in session.get_inputs()
         }
         return cls(session, model, types, [value.name for value in session.get_outputs()], list(types))
 
@@ -166,15 +167,12 @@ class OnnxRuntimeSession:
             Unavailable: this version of ONNX Runtime cannot run the model, or this machine has too little memory.
             BadInput: ONNX Runtime reports another error, which is an error in the model.
         """
-        for name, array in feeds.items():
-            if (
-                array.dtype.kind != "f"
-            ):  # ONNX Runtime would take integers as they are, and an image of 0 to 255 with them
-                raise BadInput(f"'{name}' is {array.dtype}; the network takes float32")
+        taken = dict(feeds)
+        for name, kind in self._types.items():
+            if name in taken and taken[name].dtype != kind:
+                taken[name] = _converted(taken[name], kind, name)
         try:
-            values = self._session.run(
-                None, {name: array.astype(self._types[name], copy=False) for name, array in feeds.items()}
-            )
+            values = self._session.run(None, taken)
         except Exception as error:
             raise _failure(f"run {self._model}", error) from error
         return dict(zip(self._outputs, values, strict=True))
@@ -182,6 +180,18 @@ class OnnxRuntimeSession:
     def close(self) -> None:
         """Free the memory."""
         del self._session
+
+
+def _converted(array: npt.NDArray[Any], kind: np.dtype[Any], name: str) -> npt.NDArray[Any]:
+    """Returns an array of floats with the type of an input.
+
+    Raises:
+        BadInput: the array is not of floats. ONNX Runtime would refuse integers with a text about tensors; converted,
+            an image of 0 to 255 would be classified as it is.
+    """
+    if array.dtype.kind != "f":
+        raise BadInput(f"'{name}' is {array.dtype}; the network takes float32")
+    return array.astype(kind)
 
 
 def _options(onnxruntime: Any, folder: Path, keeps_memory: bool) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tcja_runtime.backends.checked import finite
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
@@ -23,9 +24,10 @@ def scores(output: Values, bundle: Bundle, title: str) -> Floats:
         BadInput: a score is NaN or infinite.
     """
     found: Values = output if output.ndim == 2 else output.mean(1)
-    if not np.logical_and.reduce(np.isfinite(found), axis=None):  # quicker than all(), which matters for small networks
+    found = found if found.dtype == np.float32 else found.astype(np.float32)
+    if not finite(found):
         raise BadInput(
             f"{title} returns scores that are NaN or infinite: run 'tcja-deploy verify {bundle.path}', or scale the "
             "data down"
         )
-    return found if found.dtype == np.float32 else found.astype(np.float32)
+    return found

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.backends.locked import LockedSession
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.select import Backend, opened, title
 from tcja_runtime.backends.stepwise import Streams
@@ -88,8 +87,7 @@ class Network:
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self._bundle, self._manifest = bundle, bundle.manifest
-        self._session = LockedSession(backend.session, f"the network of {bundle.path}")
-        self._backend = dataclasses.replace(backend, session=self._session)
+        self._backend = backend
         self._batch = batch_size(bundle.manifest.signature)
         self._classes, self._input, self._output = (
             tuple(self._manifest.classes),
@@ -131,9 +129,11 @@ class Network:
             BadInput: the windows have another shape, type or range than the network takes.
         """
         taken = inputs.windows(windows, self._input)
+        session, name, output = self._backend.session, self._input.name, self._output
         if len(taken) <= self._batch:
-            return self._run(taken)
-        return np.concatenate([self._run(taken[at : at + self._batch]) for at in range(0, len(taken), self._batch)])
+            return session.run({name: taken})[output]
+        batches = (taken[at : at + self._batch] for at in range(0, len(taken), self._batch))
+        return np.concatenate([session.run({name: batch})[output] for batch in batches])
 
     def classify(
         self,
@@ -237,7 +237,7 @@ class Network:
 
     def close(self) -> None:
         """Free the memory of the network. It cannot be called after that."""
-        self._session.close()
+        self._backend.session.close()
 
     def __enter__(self) -> Network:
         return self
@@ -252,9 +252,6 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network {self.info.network} of {self.info.bundle}, in {self.info.backend}>"
-
-    def _run(self, taken: Floats) -> npt.NDArray[Any]:
-        return self._session.run({self._input.name: taken})[self._output]
 
     def _data(
         self,

@@ -1,6 +1,8 @@
 """What is given to a network from Python fits its contract, or is refused in words."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from tcja_runtime.bundle.bundle import GOLDEN, Bundle, write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
+
+from ... import networks
 
 IMAGES = np.linspace(0, 1, 2 * 28 * 28, dtype=np.float32).reshape(2, 1, 28, 28)
 
@@ -101,3 +105,49 @@ def test_every_value_is_looked_at(scaling, value, taken, dtype, strided):
     assert checked.in_range(values, contract)
     values.flat[values.size // 2] = value
     assert checked.in_range(values, contract) == taken
+
+
+class OneBuffer:
+    """A session that has one buffer for all runs, as an engine has. ONNX Runtime computes what is in it."""
+
+    inputs = ("images",)
+
+    def __init__(self, inner) -> None:
+        self._inner, self._buffer, self._meet = inner, None, threading.Event()
+        self.closed = 0
+
+    def run(self, feeds):
+        self._buffer = feeds["images"]
+        self._meet.wait(0.002)  # in which another thread would put its own windows into the buffer
+        return self._inner.run({"images": self._buffer})
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_each_thread_gets_its_own(bundle):
+    images = networks.SMALL["fashion_mnist"].inputs(24, seed=3).numpy()
+    session = opened(Bundle.open(bundle), "onnxruntime").session
+    expected = session.run({"images": images})["rates"]
+    locked = checked.ContractSession(OneBuffer(session), session.bundle)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda at: locked.run({"images": images[at : at + 1]})["rates"], range(24)))
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=0, atol=1e-6)
+    assert len(np.unique(expected, axis=0)) > 12
+
+
+def test_what_is_closed_says_so(bundle):
+    session = checked.ContractSession(OneBuffer(None), Bundle.open(bundle))
+    session.close()
+    session.close()
+    assert session.inner.closed == 1
+    with pytest.raises(BadInput, match=f"^the network of {bundle} is closed; load it again$"):
+        session.run({"images": IMAGES})
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, -1.0, LARGEST, -LARGEST, np.inf, -np.inf, np.nan, -np.nan])
+def test_what_is_finite_is_what_numpy_says(value):
+    for least in (0, -5):
+        values = np.full((3, 4), least, np.float32)
+        values[1, 2] = value
+        assert checked.finite(values) == np.isfinite(value)
