@@ -84,23 +84,27 @@ def furnish(folder: Path) -> None:
         program.chmod(0o755)
 
 
-def export(words: list[str], made: dict[tuple[str, ...], Path]) -> int:
+Made = dict[tuple[bytes, ...], Path]
+"""The bundles that were made, by the checkpoint's content and the words of the command."""
+
+
+def export(words: list[str], made: Made) -> int:
     """Run the command `export` in this folder; returns its exit code.
 
     Args:
         words: the command.
-        made: the bundles of the same command on the same files of the desk. The command is not run for one of these.
+        made: the bundles of exports without `--out`. The same command on the same checkpoint is not run again.
     """
-    named = "--out" in words
-    out = Path(words[words.index("--out") + 1]) if named else Path(words[1]).with_suffix(".bundle")
-    if not named:
-        shutil.rmtree(out, ignore_errors=True)  # a reader who exports has no such bundle yet
-    if tuple(words) in made:
-        shutil.copytree(made[tuple(words)], out)
+    if "--out" in words:
+        return app.run(words)
+    checkpoint = Path(words[1])
+    out, key = checkpoint.with_suffix(".bundle"), (checkpoint.read_bytes(), *map(str.encode, words))
+    shutil.rmtree(out, ignore_errors=True)  # a reader who exports has no such bundle yet
+    if key in made:
+        shutil.copytree(made[key], out)
         return 0
     code = app.run(words)
-    if words[1] == "model.pth" and not named:
-        made[tuple(words)] = Path(shutil.copytree(out, Path("..") / f"export{len(made)}.bundle")).resolve()
+    made[key] = shutil.copytree(out, Path("..") / f"export{len(made)}.bundle").resolve()
     return code
 
 
@@ -126,7 +130,7 @@ def run_shell(code: str) -> None:
     assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
 
 
-def run(block: Block, names: dict[str, object], made: dict[tuple[str, ...], Path]) -> None:
+def run(block: Block, names: dict[str, object], made: Made) -> None:
     """Run a block in this folder.
 
     Args:

@@ -24,7 +24,7 @@ def furnished(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made() -> dict[tuple[str, ...], Path]:
+def made() -> desk.Made:
     """The bundles that commands on the desk have made."""
     return {}
 
