@@ -124,7 +124,9 @@ def test_an_export_that_was_cut_off_goes_on(request_, small_batches, cache, bund
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist"])  # which classifies windows otherwise than blank ones
-@pytest.mark.parametrize("killed", [False, True], ids=["found", "killed before"])
+@pytest.mark.parametrize(
+    "killed", [pytest.param(False, id="found", marks=pytest.mark.slow), pytest.param(True, id="killed before")]
+)
 def test_answers_to_damaged_data_do_not_outlive_their_mending(bundle, data, name, small_batches, tmp_path, killed):
     """The checksums that a file says of itself stay the same, and the damage is found at its end."""
     file = tmp_path / "data.npz"

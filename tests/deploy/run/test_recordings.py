@@ -301,6 +301,7 @@ def write_evt2(path: Path, events: np.ndarray) -> Path:
 CROP = ("--crop", "141,98,64,64")
 
 
+@pytest.mark.slow
 def test_a_part_of_a_larger_camera_is_taken_by_all_commands(run, tmp_path):
     """`export` stores it, so that the others need no option; the frames are those that tonic makes after a crop."""
     events = [drawn(seed) for seed in range(3)]
