@@ -520,7 +520,7 @@ def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(run, bundle, ba
 @pytest.mark.slow
 def test_tf32_is_not_judged_by_the_bounds_of_float32(run, simulated, bundle):
     assert run("build", bundle, "--target", "tensorrt", "--tf32")[0] == 0
-    code, out, _ = run("verify", bundle)
+    code, out, _ = run("verify", bundle, "--verbose")
     assert code == 0
     said = " ".join(out.split())
     assert "need not be within the rounding bound, as it rounds to TF32" in said

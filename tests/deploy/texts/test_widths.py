@@ -46,6 +46,10 @@ EXPORT = ["export", "w.pth", "--model", "wide_names:Net", "--layout", "TN", "--d
 COMMANDS = {
     "export": (["Parity met", "Accuracy: ", "Bundle: net.bundle", "tcja-deploy verify net.bundle"], []),
     "export --verbose": (["Neurons of", "Time form", *FLIPS], LAYERS),
+    "check w.pth --model wide_names:Net --layout TN --shape 4,2,4,4 --verbose": (
+        ["w.pth can be exported", "nodes"],
+        LAYERS,
+    ),
     "verify net.bundle": (["Parity met", "Accuracy: ", "tcja-deploy run net.bundle"], []),
     "verify net.bundle --verbose": (["On the exact stimulus", *FLIPS], LAYERS),
     "inspect net.bundle": (["neurons", "charge", "fires", "reset", "sha256"], LAYERS),
