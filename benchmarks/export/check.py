@@ -1,4 +1,4 @@
-"""What `check` says of a network, beside what `export` then does; and the seconds that both take.
+"""What `check` says of a network, beside what `export` then does; and the processor's seconds that both take.
 
     python -m benchmarks.export.check [--target TARGET] [--published] [NAME...]
 
@@ -36,12 +36,12 @@ def facts(found: Checked) -> list[str]:
     return ["accepted", *map(str, counts), *(f"{models.nodes[name]:,}" for name in (MODEL, PLAIN_MODEL))]
 
 
-HEADS = ("says", "judged", "not judged", "estimates", MODEL, PLAIN_MODEL, "check, s")
+HEADS = ("says", "judged", "not judged", "estimates", MODEL, PLAIN_MODEL, "check, CPU s")
 
 
 def compared(names: list[str], target: str) -> Table:
     """Check and export each network; a row for each."""
-    table = Table("network", *HEADS, "export, s", "differences")
+    table = Table("network", *HEADS, "export, CPU s", "differences")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             row = agreement.compared(name, Path(folder), target)
@@ -56,9 +56,9 @@ def published(names: list[str], target: str) -> Table:
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = drawn.checkpoint(name, 0, Path(folder) / f"{name}.pth")
-            began = time.perf_counter()
+            began = time.process_time()
             found = check(ExportRequest(checkpoint=checkpoint, out=Path(folder) / "out.bundle", target=target))
-            seconds = time.perf_counter() - began
+            seconds = time.process_time() - began
         layers = found.models.engine.layers if found.models else None
         table.add_row(name, *facts(found), f"{seconds:.1f}", "-" if layers is None else f"{layers:,}")
     return table

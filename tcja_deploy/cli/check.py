@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from tcja_deploy.cli import options
 from tcja_deploy.cli.export import (
     CalibrationWindows,
     Checkpoint,
     Classes,
-    Data,
     Keep,
     Layout,
     Model,
@@ -38,6 +42,14 @@ from tcja_deploy.texts.check import checked_text
 from tcja_runtime.choices import Calibration, ForwardLayout, Precision, Target
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.events import ReadOptions
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="The windows on which export would compare the network, as for export. The check reads two of them. "
+        "Default: two random windows."
+    ),
+]
 
 
 def check(
