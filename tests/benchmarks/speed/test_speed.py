@@ -61,9 +61,8 @@ def test_the_training_codes_neurons_fire_the_same_spikes(name):
     torch.testing.assert_close(found["answer"], expected["answer"], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "dvs128" else pytest.mark.slow) for name in SMALL]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_the_plain_export_answers_the_same(name, tmp_path):
     """But for a spike that rounding may flip: no more than one answer in ten may differ by more than rounding."""
     small = SMALL[name]
