@@ -61,7 +61,7 @@ tbody th { font-weight: 500; } tr:last-child > * { border-bottom: 0; }
 .heat .step { text-align: center; min-width: 2.25rem; padding: .25rem .1rem; font-variant-numeric: tabular-nums; }
 .heat td.step { border-radius: .2rem; background: rgb(var(--heat) / var(--much)); }
 .heat .none { color: var(--faint); --much: .04; } .heat .deep { color: var(--paper); }
-.heat .same { box-shadow: inset 0 0 0 1px var(--faint); }
+.heat .same { box-shadow: inset 0 0 0 2px var(--ink); }
 .heat .wrong { background: none; box-shadow: inset 0 0 0 2px var(--alert); color: var(--alert); font-weight: 700; }
 .bar { display: block; height: .8rem; min-width: 1px; border-radius: .15rem; background: rgb(var(--heat)); }
 .bars td:nth-child(n + 4) { width: 32%; min-width: 4.5rem; vertical-align: middle; }

@@ -53,7 +53,7 @@ def _conclusion(found: Samples) -> str:
     line = (
         f"Both networks give {each} the same class"
         if same == n
-        else f"The networks give {same} of these {windows(n)} the same class, and {n - same} different ones"
+        else f"The networks give {same} of these {windows(n)} the same class, and {windows(n - same)} different ones"
     )
     if found.labels is None:
         return f"{line}."

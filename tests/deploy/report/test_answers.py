@@ -102,10 +102,7 @@ def test_the_most_confused_pairs_come_first():
 def test_answers_are_told_with_their_labels():
     shown = page(MET)
     said = shown.text
-    assert (
-        "The networks give 2 of these 3 windows the same class, and 1 different ones; the exported network is right"
-        in said
-    )
+    assert "The networks give 2 of these 3 windows the same class, and 1 window different ones; the exported" in said
     assert "right on 2 of 3." in said
     assert "window 2 label: clap both: clap (1) \u2713 window 3" in said
     assert "window 4 label: roll trained: roll (1) \u2713 exported: clap (1) \u2717" in said
@@ -118,7 +115,7 @@ def test_answers_are_told_with_their_labels():
     unlabelled = dataclasses.replace(answered(), samples=dataclasses.replace(samples, labels=None))
     said = Page(rendered(MANIFEST, MET, PROFILE, answers=unlabelled)).text
     assert "window 4 no label trained: roll (1) exported: clap (1)" in said
-    assert "the same class, and 1 different ones." in said
+    assert "the same class, and 1 window different ones." in said
 
 
 def test_the_picture_of_a_window_has_the_events_of_all_frames():

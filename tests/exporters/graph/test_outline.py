@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tcja_exporters.reference.taps import find_taps
 from ... import networks
 
 
+@functools.cache
 def outlined(name: str) -> tuple[nn.Module, list[Block]]:
     small = networks.REGISTRY[name]
     module, contract = small.module(), small.network.contract(small.sizes)

@@ -19,6 +19,7 @@ from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import golden
 from tcja_runtime.neuron import NeuronSpec
 
 from ...sidecars import engine_info
@@ -250,3 +251,16 @@ def test_a_bundle_can_be_kept_on_the_hub(tmp_path):
     (tmp_path / ".github" / "x").write_text("x")
     with pytest.raises(BadInput, match="x is not in the manifest: it was added later"):
         Bundle.open(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_program_of_a_card_runs_in_the_folder_of_the_bundle(bundle, monkeypatch):
+    monkeypatch.chdir(bundle)
+    manifest = Bundle.open(bundle).manifest
+    vectors = golden.load(bundle / "golden.npz", manifest.input)
+    python, _ = (token for token in tokens(parts((bundle / "README.md").read_text())[1]) if token.type == "fence")
+    found: dict[str, Any] = {manifest.input.name: vectors.samples.inputs}
+    exec(python.content, found)
+    with found["net"]:
+        expected = vectors.predictions.likeliest[: len(vectors.samples), 0]
+        assert found["predictions"].classes == [manifest.classes[at] for at in expected]
