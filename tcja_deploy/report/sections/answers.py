@@ -55,10 +55,11 @@ def _conclusion(found: Samples) -> str:
         if same == n
         else f"The networks give {same} of these {windows(n)} the same class, and {windows(n - same)} different ones"
     )
+    chosen = " They were chosen for what they show, and are not typical." if n < found.of else ""
     if found.labels is None:
-        return f"{line}."
+        return f"{line}.{chosen}"
     right = int((exported == found.labels).sum())
-    return f"{line}; the exported network is right on {right} of {n}."
+    return f"{line}; the exported network is right on {right} of {n}.{chosen}"
 
 
 def _sample(manifest: Manifest, at: int, found: Samples) -> Html:

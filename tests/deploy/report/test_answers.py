@@ -103,7 +103,7 @@ def test_answers_are_told_with_their_labels():
     shown = page(MET)
     said = shown.text
     assert "The networks give 2 of these 3 windows the same class, and 1 window different ones; the exported" in said
-    assert "right on 2 of 3." in said
+    assert "right on 2 of 3. They were chosen for what they show, and are not typical." in said
     assert "window 2 label: clap both: clap (1) \u2713 window 3" in said
     assert "window 4 label: roll trained: roll (1) \u2713 exported: clap (1) \u2717" in said
     assert "Of 16 windows, those with different answers were chosen first, then wrong ones, then one of each" in said
@@ -115,7 +115,11 @@ def test_answers_are_told_with_their_labels():
     unlabelled = dataclasses.replace(answered(), samples=dataclasses.replace(samples, labels=None))
     said = Page(rendered(MANIFEST, MET, PROFILE, answers=unlabelled)).text
     assert "window 4 no label trained: roll (1) exported: clap (1)" in said
-    assert "the same class, and 1 window different ones." in said
+    assert "the same class, and 1 window different ones. They were chosen" in said
+    of = dataclasses.replace(unlabelled, samples=dataclasses.replace(unlabelled.samples, of=3))
+    all_of_them = Page(rendered(MANIFEST, MET, PROFILE, answers=of)).text
+    assert "They were chosen" not in all_of_them
+    assert "They are all windows of the comparison." in all_of_them
 
 
 def test_the_picture_of_a_window_has_the_events_of_all_frames():
