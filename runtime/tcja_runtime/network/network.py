@@ -1,12 +1,14 @@
 """A bundle's network in Python.
 
-import tcja_runtime as tcja
+    import tcja_runtime as tcja
 
-net = tcja.load("x.bundle")
-found = net(frames)                    # one window or a batch; scores and classes
-found = net.classify("user24.aedat")   # a recording, a file of windows, or a folder
-stepwise = net.stepwise()              # frame by frame
-for found in net.stream("udp://127.0.0.1:5000", form="evt3"): ...
+    net = tcja.load("x.bundle")
+    found = net(frames)                    # one window or a batch; scores and classes
+    found = net.classify("user24.aedat")   # a recording, a file of windows, or a folder
+    stepwise = net.stepwise()              # frame by frame
+    stream = net.stream("udp://127.0.0.1:5000", form="evt3")    # an iterator of predictions
+
+docs/how-to/python.md has programs.
 """
 
 from __future__ import annotations
@@ -220,12 +222,13 @@ class Network:
         Raises:
             BadInput: there is no such source, or the options do not fit it or the network.
         """
-        cut = _window(window, hop)
-        how = dataclasses.replace(options or StreamOptions(), window=cut)
+        how = dataclasses.replace(options or StreamOptions(), window=_window(window, hop))
         if isinstance(source, (str, os.PathLike)):
             given = open_source(os.fspath(source), form=form, speed=speed)
         else:
             given = source
+            if not hasattr(given, "runs"):
+                raise BadInput(f"`source` is {given!r}, and must be a path, an address or a source of events")
             for name, value in (("form", form), ("speed", speed)):
                 if value is not None:
                     raise BadInput(f"`{name}` is for a source that is given by its path or address; leave it out")

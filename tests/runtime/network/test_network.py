@@ -274,6 +274,8 @@ def test_the_rest_of_a_stream_s_errors(net, recording, tmp_path):
         net.stream("udp://127.0.0.1:0", None, form="atis")
     with pytest.raises(BadInput, match="`window` is 3, and must be"):
         net.stream(recording, 3)
+    with pytest.raises(BadInput, match="`source` is 3, and must be a path, an address or a source of events"):
+        net.stream(3)
     (tmp_path / "damaged.bin").write_bytes(recording.read_bytes()[:-2])
     stream = net.stream(tmp_path / "damaged.bin", "100ms", speed=math.inf)
     with pytest.raises(BadInput, match=r"damaged\.bin"):
