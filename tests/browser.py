@@ -17,7 +17,6 @@ _LOOKED = r"""
 function looked(frame) {
   const page = frame.contentDocument, root = page.documentElement, found = [];
   const named = each => (each.textContent.trim() || each.className || each.tagName).slice(0, 60);
-  page.querySelectorAll('details').forEach(each => each.open = true);
   for (const each of page.body.querySelectorAll('*')) {
     const box = each.getBoundingClientRect(), style = frame.contentWindow.getComputedStyle(each);
     const inside = each.closest('.wide');
@@ -46,7 +45,12 @@ function looked(frame) {
   return {width: root.clientWidth, plots: page.querySelectorAll('svg').length, wrong: found,
           scrolling: [...page.querySelectorAll('.wide')].filter(each => each.scrollWidth > each.clientWidth).length};
 }
-onload = () => { document.title = JSON.stringify([...document.querySelectorAll('iframe')].map(looked)); }
+onload = () => {
+  const frames = [...document.querySelectorAll('iframe')];
+  for (const frame of frames)
+    frame.contentDocument.querySelectorAll('details').forEach(each => each.open = true);
+  setTimeout(() => { document.title = JSON.stringify(frames.map(looked)); }, 500);  // hints come with the next picture
+}
 """
 
 
@@ -71,7 +75,7 @@ def looked_at(pages: Sequence[str], widths: Sequence[int], folder: Path) -> list
     file.write_text(
         f"<!doctype html><title></title><style>iframe {{ border: 0 }}</style>{frames}<script>{_LOOKED}</script>"
     )
-    done = chromium("--window-size=1800,1000", "--dump-dom", file.as_uri())
+    done = chromium("--window-size=1800,1000", "--virtual-time-budget=3000", "--dump-dom", file.as_uri())
     assert done.returncode == 0, done.stderr
     assert "CONSOLE" not in done.stderr
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)

@@ -53,7 +53,7 @@ tbody th { font-weight: 500; } tr:last-child > * { border-bottom: 0; }
 .folds th:first-child { min-width: 9rem; overflow-wrap: anywhere; } .folds td { min-width: 5rem; }
 .folds td:not(.n) { overflow-wrap: anywhere; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.n + :not(.n) { padding-left: 1.2rem; }
+thead .n { white-space: normal; } .n + :not(.n) { padding-left: 1.2rem; }
 .heat { border-collapse: separate; border-spacing: 2px; width: auto; }
 .heat th, .heat td { border: 0; padding: .25rem .4rem; vertical-align: middle; }
 .heat th:first-child { position: sticky; left: 0; background: var(--paper); }

@@ -20,6 +20,7 @@ from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
+from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve
 from tcja_runtime.neuron import NeuronSpec
 
 from ...sidecars import engine_info
@@ -294,7 +295,24 @@ def twenty_classes() -> str:
     return rendered(manifest, MET, PROFILE)
 
 
+def curves() -> str:
+    """A network of 20 time steps whose predictions are known after each of them, in two networks and two ways."""
+    found = [
+        Curve(
+            network=network,
+            counted=counted,
+            windows=1000,
+            same=[50 * t for t in range(1, 21)],
+            accuracy=[Accuracy(right=45 * t, labelled=1000) for t in range(1, 21)],
+        )
+        for network in ("PyTorch 2.13.0, float64", "ONNX Runtime 1.32.0")
+        for counted in (STEPS_READ, FRAMES_SHOWN)
+    ]
+    return rendered(MANIFEST, compared(parity([layer()]), anytime=found), PROFILE)
+
+
 PAGES = {
+    "curves": curves,
     "met": lambda: rendered(MANIFEST, MET, PROFILE),
     "not met": lambda: rendered(MANIFEST, NAMED, PROFILE),
     "big": big,
