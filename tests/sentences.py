@@ -27,7 +27,7 @@ def sentences(text: str) -> list[str]:
     The output must be so wide that no line is wrapped.
     """
     lines = [(line, line.strip()) for line in text.replace("\N{NO-BREAK SPACE}", " ").splitlines()]
-    is_row = re.compile(r"^ ?\S?.*\S {3,}\S|^ \S|^ {3,}|^ *[─┼ ]+$")
+    is_row = re.compile(r"^ ?\S?.*\S {3,}\S|\S {2,}\S.*\S {2,}\S|^ \S|^ {3,}|^ *[─┼ ]+$")
     return [said for line, said in lines if said and not is_row.search(line)]
 
 

@@ -99,7 +99,7 @@ def test_export_verify_inspect_and_bench(exported, run, capsys, name):
     assert "No real data was used" in printed
     assert ("so accuracy is unknown" in printed) == (name != "fsvae")
     for command in (["verify", bundle], ["inspect", bundle], ["bench", bundle, "--seconds", "0.1", "--warm-up", "0"]):
-        code, text, _ = run(*command)
+        code, text, _ = run(*command, "--verbose")
         assert code == 0
         check(text)
     verified = json.loads(run("verify", bundle, "--json")[1])
@@ -114,7 +114,7 @@ def test_export_verify_inspect_and_bench(exported, run, capsys, name):
 def test_verify_and_run_with_data(exported, run, capsys, tmp_path, name, n, labelled):
     _, bundle = exported(name, capsys)
     file = data(tmp_path, name, n, labelled=labelled)
-    code, text, _ = run("verify", bundle, "--data", file)
+    code, text, _ = run("verify", bundle, "--data", file, "--verbose")
     assert code == 0
     said = check(text)
     assert lonely_percentages([line for line in said if "at least 99 % of the windows" not in line]) == []
@@ -154,7 +154,7 @@ def test_inspect_names_the_device_as_it_was_given(exported, run, capsys):
 
 @pytest.mark.slow
 def test_a_verdict_of_data_in_the_registry(bundle, run):
-    code, text, _ = run("verify", bundle)
+    code, text, _ = run("verify", bundle, "--verbose")
     assert code == 0
     said = check(text)
     assert lonely_percentages(said) == []
