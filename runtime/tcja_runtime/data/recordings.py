@@ -22,6 +22,7 @@ from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import ReadOptions, Recording, Segment, segments
 from tcja_runtime.events.clock import ContinuousClock
 from tcja_runtime.files.content import Content
+from tcja_runtime.records import check_arguments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class DataOptions:
         reading: what the user says about recordings that do not say it themselves.
 
     Raises:
-        BadInput: there is no such rule for labels.
+        BadInput: an attribute has another type, or there is no such rule for labels.
     """
 
     window: Window | None = None
@@ -45,6 +46,7 @@ class DataOptions:
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
+        check_arguments(self)
         if self.labels is not None:
             check_choice("labels", self.labels, LABEL_RULES)
 

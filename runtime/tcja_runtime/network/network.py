@@ -179,7 +179,8 @@ class Network:
             BadInput: a file is missing, is damaged, or has windows that the network cannot take.
         """
         data = self._data(source, window, options)
-        return np.concatenate([batch for each in data for batch in each.batches(self._batch)])
+        batches = (batch for each in data for batch in each.batches(self._batch))
+        return np.concatenate([np.empty((0, *self._input.shape), np.float32), *batches])
 
     def stepwise(self) -> Stepwise:
         """Load the network to run frame by frame, in ONNX Runtime. Each object has its own state.
@@ -222,7 +223,8 @@ class Network:
         Raises:
             BadInput: there is no such source, or the options do not fit it or the network.
         """
-        how = dataclasses.replace(options or StreamOptions(), window=_window(window, hop))
+        given_options: StreamOptions | None = argument("options", options, StreamOptions | None)
+        how = dataclasses.replace(given_options or StreamOptions(), window=_window(window, hop))
         if isinstance(source, (str, os.PathLike)):
             given = open_source(os.fspath(source), form=form, speed=speed)
         else:
@@ -263,8 +265,9 @@ class Network:
         options: DataOptions | None,
     ) -> list[Data]:
         """Open data sets of recordings or files."""
-        given, how, manifest = options or DataOptions(), _window(window, None), self._manifest
-        taken = dataclasses.replace(given, window=how or given.window, labels=given.labels or manifest.labels)
+        given: DataOptions = argument("options", options, DataOptions | None) or DataOptions()
+        cut = _window(window, None) or given.window
+        taken = dataclasses.replace(given, window=cut, labels=given.labels or self._manifest.labels)
         sources = source if isinstance(source, (list, tuple)) else [source]
         if not sources:
             raise BadInput("`source` is empty; give a recording, a file or a folder")

@@ -367,6 +367,11 @@ def test_what_is_closed_is_not_run(bundle):
         (lambda bundle: tcja.load(bundle, trust_engine=1), "`trust_engine` is 1, and must be true or false"),
         (lambda bundle: tcja.load(bundle).classify([]), "`source` is empty; give a recording"),
         (lambda bundle: tcja.load(bundle).classify(3), "`source` is 3, and must be a path"),
+        (lambda bundle: tcja.load(bundle).classify("a", options=3), "`options` is 3, and must be a DataOptions"),
+        (lambda bundle: tcja.load(bundle).stream("a", options=3), "`options` is 3, and must be a StreamOptions"),
+        (lambda _: tcja.DataOptions(window="500ms"), '`window` is "500ms", and must be a Window'),
+        (lambda _: tcja.DataOptions(labels=3), "`labels` is 3, and must be text"),
+        (lambda _: tcja.CameraView(crop=3), "`crop` is 3, and must be"),
     ],
 )
 def test_wrong_arguments_are_refused_by_their_names(bundle, call, message):
