@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tcja_deploy.check.checker import check
 from tcja_deploy.check.result import Becomes
 from tcja_deploy.export import models
 from tcja_deploy.export.request import ExportRequest
+from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.tensorrt import build
 
@@ -41,14 +43,11 @@ QUICK = (
 )
 SLOW = (
     "an operation without a rule",
-    "fashion_mnist",
-    "dvs128, stepwise",
     "snnTorch, hidden states",
     "norse, loop",
     "a neuron that is not known",
     "fp16",
     "a recurrent layer",
-    "a spiking layer that leads nowhere",
 )
 
 
@@ -108,7 +107,13 @@ def test_each_module_is_told(tmp_path):
 
 @pytest.mark.slow
 def test_each_module_of_the_registry_is_told(tmp_path):
-    found = check(request("dvs128", tmp_path))
+    row = agreement.compared("dvs128, stepwise", tmp_path)
+    assert row.differences == []
+    found = row.found
+    said = json.loads(json.dumps(found.to_dict()))
+    assert (said["accepted"], said["refusals"], said["network"]["time_steps"]) == (True, [], 5)
+    assert said["models"]["nodes"].keys() == {"model.onnx", "model.plain.onnx", HEAD, TAIL}
+    assert said["models"]["engine"] == {"target": None, "layers": None, "why": "`target` onnx builds no engine"}
     rows = {module.name: module for module in found.modules}
     assert [name for name, row in rows.items() if row.becomes is Becomes.ATTENTION] == ["conv.11", "conv.15"]
     assert [name for name, row in rows.items() if row.becomes is Becomes.JUDGED] == [

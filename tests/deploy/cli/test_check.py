@@ -108,19 +108,6 @@ def test_the_same_as_json(run, checkpoint):
     }
 
 
-@pytest.mark.slow
-def test_what_can_be_exported_as_json(run, tmp_path):
-    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
-    code, out, _ = run("check", checkpoint, "--target", "onnx", "--json")
-    assert code == 0
-    said = json.loads(out)
-    assert said["accepted"] is True
-    assert said["refusals"] == []
-    assert said["network"]["time_steps"] == 4
-    assert said["models"]["nodes"].keys() == {"model.onnx", "model.plain.onnx"}
-    assert said["models"]["engine"] == {"target": None, "layers": None, "why": "`target` onnx builds no engine"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
