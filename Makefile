@@ -84,6 +84,7 @@ docs: .venv/docs/.installed ## build the site in build/site
 
 pictures: setup ## make the pictures of the documents from real runs; needs Chromium
 	$(BIN)/python tools/pictures.py
+	$(BIN)/python tools/figures.py docs/images
 
 bench: $(TESTABLE) ## measure ratios against named peers; takes most of an hour
 	$(BIN)/python -m benchmarks.speed.speed --json build/speed.json --plot build/speed.svg
