@@ -13,6 +13,8 @@ from tcja_deploy.console import err, out
 
 from ... import networks
 
+pytestmark = pytest.mark.slow  # the like for tables alone is in test_table
+
 NETWORK = (
     networks.OWN_LIF
     + """
@@ -62,9 +64,6 @@ COMMANDS = {
 }
 
 
-QUICK = ("verify net.bundle", "verify net.bundle --verbose", "inspect net.bundle")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("wide")
@@ -81,7 +80,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("width", [80, None])
-@pytest.mark.parametrize("command", [pytest.param(c, marks=[] if c in QUICK else pytest.mark.slow) for c in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_nothing_is_cut_or_broken(folder, run, monkeypatch, command, width):
     monkeypatch.chdir(folder)
     monkeypatch.delenv("COLUMNS", raising=False)
