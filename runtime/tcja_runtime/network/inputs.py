@@ -24,7 +24,8 @@ def windows(values: object, contract: InputContract) -> Floats:
         contract: the input contract of the network.
 
     Raises:
-        BadInput: the values are not an array of numbers, or have another shape than the network takes.
+        BadInput: the values are not an array of numbers, or have another shape than the network takes; or intensities
+            are integers outside 0 to 255.
     """
     name, shape = contract.name, contract.shape
     if isinstance(values, np.ndarray) and values.dtype == np.float32 and values.shape[1:] == shape and len(values):
@@ -36,6 +37,11 @@ def windows(values: object, contract: InputContract) -> Floats:
         raise BadInput(
             f"'{name}' is {array.dtype} {list(array.shape)}; the network takes [{sizes}] for one window, or "
             f"[N, {sizes}] for several{contract.hint(array.shape)}"
+        )
+    if contract.divides(array.dtype) and array.dtype != np.uint8 and not 0 <= array.min() <= array.max() <= 255:
+        raise BadInput(
+            f"'{name}' is {array.dtype} with values from {array.min()} to {array.max()}; integers are taken as "
+            "intensities from 0 to 255: give floats from 0 to 1"
         )
     return contract.scaled(given)
 

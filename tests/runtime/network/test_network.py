@@ -118,7 +118,9 @@ def test_an_image_of_bytes_is_that_of_intensities(bundle):
             "'images' has values from 255 to 255; the network takes intensities from 0 to 1;",
         ),
         (np.full((1, 28, 28), np.nan), "'images' has values from nan to nan"),
-        (np.full((1, 28, 28), -1), "'images' has values from -0.003"),
+        (np.full((1, 28, 28), -1), "'images' is int64 with values from -1 to -1; integers are taken as intensities"),
+        (np.full((1, 28, 28), 4095, np.uint16), "'images' is uint16 with values from 4095 to 4095; integers are taken"),
+        (np.full((1, 28, 28), -0.5), "'images' has values from -0.5 to -0.5; the network takes intensities from 0 to"),
         (np.zeros((28, 28, 1)), "'images' is float64 [28, 28, 1]; the network takes [1, 28, 28] for one window"),
     ],
 )
