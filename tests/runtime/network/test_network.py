@@ -84,7 +84,7 @@ def told(capsys, *arguments: object) -> list[dict]:
     return [json.loads(out)] if out.startswith("{\n") else [json.loads(line) for line in out.splitlines()]
 
 
-@networks.BOTH
+@pytest.mark.parametrize("name", ["fashion_mnist", pytest.param("dvs128", marks=pytest.mark.slow)])
 def test_a_call_gives_the_scores_of_a_bare_session(bundle, name, monkeypatch):
     small = networks.SMALL[name]
     windows = small.inputs(5, seed=3)
