@@ -39,10 +39,11 @@ print(json.dumps([scores.tolist(), steps[-1].scores.tolist(), found.scores.tolis
 def python(tmp_path_factory) -> Path:
     """Python 3.10 with the oldest packages."""
     found = shutil.which("python3.10")
-    if found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode:
+    environment = {**os.environ, "PYENV_VERSION": "3.10"}  # if python3.10 is pyenv's, it needs this
+    if found is None or subprocess.run([found, "-c", ""], capture_output=True, env=environment).returncode:
         pytest.skip("there is no python3.10")
     folder = tmp_path_factory.mktemp("python")
-    subprocess.run([found, "-m", "venv", folder], check=True)
+    subprocess.run([found, "-m", "venv", folder], check=True, env=environment)
     subprocess.run([folder / "bin" / "pip", "-q", "install", *PACKAGES], check=True, capture_output=True)
     return folder / "bin" / "python"
 
