@@ -120,7 +120,9 @@ def test_paths_stay_paths(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given", [X, FRAMES, (X,), (X, None), [X[:4], X[4:]], DataLoader(TensorDataset(X), 4)], ids=str
+    "given",
+    [X, FRAMES, (X,), (X, None), [X[:4], X[4:]], DataLoader(TensorDataset(X), 4)],
+    ids=["tensor", "array", "one of a tuple", "None", "batches", "loader"],
 )
 def test_labels_may_be_missing(given):
     found = taken(given)
