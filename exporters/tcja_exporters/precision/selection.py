@@ -53,7 +53,7 @@ def lowerable(network: nn.Module, exported: Exported) -> list[Weight]:
 
     The same network in PyTorch must have the lowered weights too. So the parameter of a weight, that of its bias and
     its batch norm must be of one tensor only. And the weight must belong to a convolution or linear layer of torch that
-    alone multiplies by it.
+    alone multiplies by it, and that has one name.
 
     Args:
         network: the network.
@@ -64,11 +64,13 @@ def lowerable(network: nn.Module, exported: Exported) -> list[Weight]:
     for node in exported.model.graph.node:
         for tensor in node.input[1:]:
             users.setdefault(tensor, set()).add(node.name.rpartition("/")[0])
+    names = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
     return [
         weight
         for weight in exported.weights
         if all(uses[name] == 1 for name in _sources(weight))
         and isinstance(network.get_submodule(weight.module), _LAYERS)
+        and names[id(network.get_submodule(weight.module))] == 1
         and users[weight.tensor] == {weight.module}
     ]
 

@@ -50,7 +50,9 @@ class Driven(nn.Module):
             return self._run(inputs)
 
     def _run(self, inputs: Tensor) -> Tensor:
-        for module in self.net.modules():
+        # Read like this, and not as an attribute, torch.export does not put "net." before the names of its modules.
+        net: Any = self._modules["net"]
+        for module in net.modules():
             if isinstance(module, SteppedNeuron):
                 module.restart()
         # Inputs are contiguous, like those of a data loader, and a copy, because forward may write into them.
@@ -58,8 +60,8 @@ class Driven(nn.Module):
             memory_format=torch.contiguous_format
         )
         if self.by_step:
-            return torch.stack([answer_of(self.net(inputs[:, t].contiguous())) for t in range(self.steps)])
-        return answer_of(self.net(inputs))
+            return torch.stack([answer_of(net(inputs[:, t].contiguous())) for t in range(self.steps)])
+        return answer_of(net(inputs))
 
 
 _HELD = " held"

@@ -179,7 +179,7 @@ def test_nothing_in_a_text_is_taken_for_markup(run, tmp_path):
     assert code == 0
     assert "fashion_mnist from a[red] :car:.pth: " in out
     assert f"Bundle: {out_path} " in out
-    assert f"path: {out_path}" in "".join(run("inspect", out_path)[1].splitlines())
+    assert f"{out_path} is a bundle" in "".join(run("inspect", out_path)[1].splitlines())
 
 
 STRANGE = (
