@@ -158,7 +158,7 @@ def in_range(values: Floats, contract: InputContract) -> bool:
     """Whether all values are in the range of the contract. NaN is in no range.
 
     As unsigned integers, the bits of floats from 0 on have the order of the floats, and the bits of negative floats,
-    NaN and infinity are larger. So one pass over the values is enough, but for -0.
+    NaN and infinity are larger. One pass is enough; only -0 needs a second.
     """
     if (
         values.dtype == np.float32
