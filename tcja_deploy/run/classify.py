@@ -20,7 +20,7 @@ from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence.trace import Values
-from tcja_runtime.network.classified import ClassifiedWindows, check_classifies, classified
+from tcja_runtime.network.classified import ClassifiedWindows, classified
 from tcja_runtime.records import check_arguments, check_size
 
 
@@ -71,7 +71,7 @@ def classify(
     options, progress = options or RunOptions(), progress or silent()
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
-    check_classifies(bundle)
+    bundle.check_classifies()
     manifest = bundle.manifest
     with progress.step("open the files"):
         how = DataOptions(

@@ -116,6 +116,18 @@ class Bundle:
         except OSError as error:
             raise user_error(error, folder if error.filename is None else None) or error from error
 
+    def check_classifies(self) -> None:
+        """Check that the network has classes.
+
+        Raises:
+            BadInput: it has none, as a network that generates images.
+        """
+        if not self.manifest.classes:
+            raise BadInput(
+                f"{self.path}: the network has no classes, so it cannot classify; in Python, `net.outputs` returns "
+                "what it computes"
+            )
+
     def sound_engines(self) -> list[str]:
         """The names of the engines whose files have the hashes in the manifest, and to which no file was added."""
         found = []

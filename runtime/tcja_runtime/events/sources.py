@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import os
 import sys
 import threading
@@ -21,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tcja_runtime.counting import an
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, ReadOptions, Recording, Source, is_recording_folder, recording
 from tcja_runtime.events.byte_source import BLOCK, ByteSource, ByteStream, new_decoder, readable
 from tcja_runtime.events.clock import ContinuousClock
 from tcja_runtime.events.formats.registry import format_by_suffix
 from tcja_runtime.events.sockets import ADDRESSES, open_socket
+from tcja_runtime.records import argument
 
 _TICK = 0.1  # seconds between two checks of whether a played recording must stop
 _FRAME = 0.01  # seconds of a played recording whose events are yielded together
@@ -55,6 +58,8 @@ def open_source(
     Raises:
         BadInput: there is no such source, it cannot be opened, or the arguments do not fit it.
     """
+    argument("form", form, str | None)
+    played = 1.0 if speed is None else _checked_speed(speed)
     address = "://" in source
     path = Path(source)
     pipe = not address and (source == "-" or path.is_fifo())
@@ -62,7 +67,7 @@ def open_source(
         missing = "is neither a file nor a FIFO" if path.exists() else "does not exist"
         raise BadInput(f"{source} {missing}; sources are files, FIFOs, - for standard input, {ADDRESSES}")
     if not (address or pipe or follow):
-        return _PlayedRecording(recording(path, form, options), 1.0 if speed is None else speed)
+        return _PlayedRecording(recording(path, form, options), played)
     for name in (options or ReadOptions()).given:
         raise BadInput(f"`{name}` is for recordings; {source} is read as it comes, so leave it out")
     if speed is not None:
@@ -74,6 +79,19 @@ def open_source(
         return open_socket(source, decoder)
     stream = _open_growing(path) if follow else _open_pipe(source)
     return ByteSource(stream, decoder, format_by_suffix(path))
+
+
+def _checked_speed(speed: object) -> float:
+    """Returns a speed if it is a number above 0. It may be infinite."""
+    number = isinstance(speed, numbers.Real) and not isinstance(speed, bool)
+    try:
+        value = float(speed) if isinstance(speed, numbers.Real) and number else math.nan
+    except OverflowError:  # an integer that no float can hold
+        value = math.nan
+    if value > 0:
+        return value
+    shown = f"{speed}" if number else f"is {an(type(speed).__name__)}, and"
+    raise BadInput(f"`speed` {shown} must be a number above 0")
 
 
 class _PlayedRecording:

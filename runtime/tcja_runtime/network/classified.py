@@ -20,7 +20,6 @@ from tcja_runtime.bundle.input_statistics import Figures, measured
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.dataset import Data, remarks
 from tcja_runtime.data.recordings import Span
-from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.predictions import Predictions
 
@@ -139,16 +138,6 @@ class ClassifiedWindows(Predictions):
         return self.class_names[label] if label >= 0 else None
 
 
-def check_classifies(bundle: Bundle) -> None:
-    """Check that the network of a bundle has classes.
-
-    Raises:
-        BadInput: it has none, as a network that generates images.
-    """
-    if not bundle.manifest.classes:
-        raise BadInput(f"{bundle.path}: the network has no classes, so it cannot classify")
-
-
 def classified(
     bundle: Bundle,
     backend: Backend,
@@ -169,7 +158,7 @@ def classified(
     Raises:
         BadInput: the network does not classify, a file is damaged, or a score is NaN or infinite.
     """
-    check_classifies(bundle)
+    bundle.check_classifies()
     manifest = bundle.manifest
     scores = [np.empty((0, len(manifest.classes)), np.float32)]
     figures: list[Figures] = []

@@ -19,7 +19,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Recording, Source
 from tcja_runtime.events.sources import open_source
 from tcja_runtime.network import inputs
-from tcja_runtime.network.classified import ClassifiedWindows, check_classifies, classified
+from tcja_runtime.network.classified import ClassifiedWindows, classified
 from tcja_runtime.network.info import NetworkInfo
 from tcja_runtime.network.prediction_stream import PredictionStream
 from tcja_runtime.network.stepwise import Stepwise
@@ -52,6 +52,10 @@ logger = logging.getLogger("tcja_runtime")
 """The notes on streams and recordings are its warnings, which Python prints on stderr unless it is told otherwise."""
 
 File = str | os.PathLike[str]
+Options = TypeVar("Options", DataOptions, StreamOptions)
+
+_GIVEN_TO = {"window": "as an argument of the call", "backend": "to `load`", "trust_engine": "to `load`"}
+"""Where each argument is given that options have, too, for the functions without a network."""
 
 
 def load(path: File, *, backend: str = AUTO, trust_engine: bool = False) -> Network:
@@ -113,11 +117,7 @@ class Network:
             BadInput: the windows have another shape, type or range than the network takes; or the network does not
                 classify; or a score is NaN or infinite.
         """
-        if not self._classes:
-            raise BadInput(
-                f"the network of {self._bundle.path} has no classes, so it cannot classify; `outputs` returns what it "
-                "computes"
-            )
+        self._bundle.check_classifies()
         found = scores(self.outputs(windows), self._bundle, self._backend.title)
         return Predictions(scores=found, class_names=self._classes, output=self._output)
 
@@ -150,7 +150,8 @@ class Network:
                 by its path; a recording that is open already; or a list of these.
             window: the windows that recordings are cut into, such as "500ms" or "50000events"; None takes a recording,
                 or a labelled segment of it, as one window, unless the network's contract makes several of it.
-            options: how files are read and labelled, and what frames are made from; None for the defaults.
+            options: how files are read and labelled, and what frames are made from; None for the defaults. `window` is
+                given as an argument, and not in the options.
 
         Returns:
             The predictions, with the file, the label and the time span of each window where they are known.
@@ -159,7 +160,7 @@ class Network:
             BadInput: a file is missing, is damaged, or has windows that the network cannot take; or the network does
                 not classify.
         """
-        check_classifies(self._bundle)
+        self._bundle.check_classifies()
         return classified(self._bundle, self._backend, self._data(source, window, options))
 
     def frames(
@@ -188,7 +189,7 @@ class Network:
         Raises:
             BadInput: the bundle was exported without `streaming`.
         """
-        check_classifies(self._bundle)
+        self._bundle.check_classifies()
         name = self._backend.name if self._backend.name in PROVIDERS else "onnxruntime"
         return Stepwise(self._bundle, Streams.open(self._bundle, backend=name), title(name))
 
@@ -214,8 +215,8 @@ class Network:
             hop: the distance between the begins of two windows; None for windows that do not overlap.
             form: the format of the events, a key of `tcja_runtime.events.FORMATS`; None finds it. UDP needs it.
             speed: the speed of a recording: 1 is as it was recorded, math.inf is as fast as possible.
-            options: the other options of a stream; None for the defaults. Its `window`, `backend` and `trust_engine`
-                are not used.
+            options: the other options of a stream; None for the defaults. `window` is given as an argument, and
+                `backend` and `trust_engine` are given to `load`, and not in the options.
 
         Returns:
             An iterator of the prediction for each window. If the source is a socket, it listens already.
@@ -223,8 +224,7 @@ class Network:
         Raises:
             BadInput: there is no such source, or the options do not fit it or the network.
         """
-        given_options: StreamOptions | None = argument("options", options, StreamOptions | None)
-        how = dataclasses.replace(given_options or StreamOptions(), window=_window(window, hop))
+        how = dataclasses.replace(_options(options, StreamOptions), window=_window(window, hop))
         if isinstance(source, (str, os.PathLike)):
             given = open_source(os.fspath(source), form=form, speed=speed)
         else:
@@ -265,9 +265,8 @@ class Network:
         options: DataOptions | None,
     ) -> list[Data]:
         """Open data sets of recordings or files."""
-        given: DataOptions = argument("options", options, DataOptions | None) or DataOptions()
-        cut = _window(window, None) or given.window
-        taken = dataclasses.replace(given, window=cut, labels=given.labels or self._manifest.labels)
+        given = _options(options, DataOptions)
+        taken = dataclasses.replace(given, window=_window(window, None), labels=given.labels or self._manifest.labels)
         sources = source if isinstance(source, (list, tuple)) else [source]
         if not sources:
             raise BadInput("`source` is empty; give a recording, a file or a folder")
@@ -280,9 +279,19 @@ class Network:
         return dataset.load(argument("source", source, Path), manifest.input, manifest.classes, options)
 
 
+def _options(options: object, kind: type[Options]) -> Options:
+    """Returns options of a call. What is given in another way must not be in them."""
+    given: Options = argument("options", options, kind | None) or kind()
+    for name, place in _GIVEN_TO.items():
+        if getattr(given, name, None) != getattr(kind(), name, None):
+            raise BadInput(f"`{name}` is in `options`; give it {place}")
+    return given
+
+
 def _window(window: str | Window | None, hop: str | None) -> Window | None:
     """Returns the windows that arguments name."""
     given: str | Window | None = argument("window", window, str | Window | None)
+    argument("hop", hop, str | None)
     if isinstance(given, str):
         return Window.parse(given, hop)
     if hop is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import threading
 from collections.abc import Generator
 from types import TracebackType
 
@@ -15,7 +17,7 @@ class PredictionStream:
 
     A thread reads the source from the first prediction that is asked for. `close`, the end of a `with` block, the end
     of the source and an error all close the source and end the thread. One thread may iterate; another may call
-    `close`, and the iteration then ends within a fraction of a second.
+    `close`, and the iteration then ends, as at the end of the source.
 
     Args:
         stream: a stream that has not begun. Its source is closed with the iterator.
@@ -23,6 +25,7 @@ class PredictionStream:
 
     def __init__(self, stream: Stream) -> None:
         self._stream, self._found = stream, _predictions(stream)
+        self._lock = threading.RLock()  # a generator that runs can be neither resumed nor closed
 
     @property
     def address(self) -> str:
@@ -35,19 +38,24 @@ class PredictionStream:
         return self._stream.summary()
 
     def close(self) -> None:
-        """End the stream: close the source and end the thread that reads it."""
+        """End the stream: close the source and end the thread that reads it.
+
+        If another thread waits for a prediction, `close` returns when that thread has ended waiting.
+        """
         self._stream.stop()
-        try:
-            self._found.close()
-        except ValueError:  # another thread waits in the generator, which ends and closes the source
-            return
-        self._stream.source.close()
+        with self._lock:
+            # The generator runs here only if this thread is in it, as in a handler of a signal or of a warning. It then
+            # ends by itself, and closes the source.
+            if inspect.getgeneratorstate(self._found) != inspect.GEN_RUNNING:
+                self._found.close()
+                self._stream.source.close()
 
     def __iter__(self) -> PredictionStream:
         return self
 
     def __next__(self) -> WindowPrediction:
-        return next(self._found)
+        with self._lock:
+            return next(self._found)
 
     def __enter__(self) -> PredictionStream:
         return self

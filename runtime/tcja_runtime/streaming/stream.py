@@ -20,7 +20,6 @@ from tcja_runtime.data.camera import check_camera, replaced_view, seen_through
 from tcja_runtime.data.event_counts import Frame
 from tcja_runtime.data.recordings import unlike_training
 from tcja_runtime.data.sliding_windows import Cutter
-from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, Source
 from tcja_runtime.events.buffer import Buffer, Gap, Gaps, Run
 from tcja_runtime.events.clock import ContinuousClock
@@ -114,8 +113,7 @@ class Stream:
         """
         window, contract = options.window, bundle.manifest.input
         options.check_source(source)
-        if not bundle.manifest.classes:
-            raise BadInput(f"{bundle.path}: the network has no classes, so it cannot classify")
+        bundle.check_classifies()
         for text in (replaced_view(contract, options.camera_view), window and unlike_training(contract, window)):
             if text:
                 note(text)

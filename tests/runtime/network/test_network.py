@@ -7,6 +7,7 @@ import math
 import shutil
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -135,13 +136,19 @@ def test_a_network_without_classes(bundle):
     described(bundle, classes=[])
     with tcja.load(bundle) as loaded:
         np.testing.assert_allclose(loaded.outputs(images), bare(bundle, images.numpy()), rtol=0, atol=1e-6)
-        with pytest.raises(
-            BadInput, match="has no classes, so it cannot classify; `outputs` returns what it computes$"
-        ):
-            loaded(images)
-        for call in (lambda: loaded.classify("x.npz"), loaded.stepwise, lambda: loaded.stream(Fed())):
-            with pytest.raises(BadInput, match="the network has no classes, so it cannot classify"):
+        calls = (
+            lambda: loaded(images),
+            lambda: loaded.classify("x.npz"),
+            loaded.stepwise,
+            lambda: loaded.stream(Fed()),
+        )
+        for call in calls:
+            with pytest.raises(BadInput) as error:
                 call()
+            assert str(error.value) == (
+                f"{bundle}: the network has no classes, so it cannot classify; in Python, `net.outputs` returns what "
+                "it computes"
+            )
         assert "It has no classes, " in str(loaded)
 
 
@@ -259,15 +266,78 @@ def test_an_iterator_that_is_given_up_closes_its_source(net, recording, how):
         net.stream(source, "100ms").close()
     else:
         stream = net.stream(source, Window(500_000))
-        threading.Timer(0.05, stream.close).start()
+        closing = threading.Timer(0.05, stream.close)
+        closing.start()
         assert list(stream) == []
+        closing.join()
     assert closed.wait(2)
     assert threading.active_count() <= before
+
+
+def test_a_stream_that_another_thread_closes_ends(net, events):
+    """The source is slow to stop, so that the iteration goes on while the other thread closes it."""
+    begun = threading.Event()
+
+    class Slow(Fed):
+        def runs(self, stop):
+            yield events
+            stop.wait()
+            begun.set()
+            time.sleep(0.2)
+
+    stream = net.stream(Slow(), "1000events")
+    next(stream)
+    closing = threading.Thread(target=stream.close)
+    closing.start()
+    assert begun.wait(5)
+    assert next(stream, None) is None
+    closing.join()
+    assert stream.summary.ended == "stopped"
+
+
+def test_a_stream_that_is_closed_by_its_own_notes_ends(net, events, monkeypatch):
+    source, closed = Fed(events), []
+    source.warnings, source.close = ("a warning",), lambda: closed.append(True)
+    streams = []
+    monkeypatch.setattr(network.logger, "warning", lambda _: streams[0].close())
+    streams.append(net.stream(source, "1000events"))
+    assert len(list(streams[0])) <= 1
+    assert closed
+    assert streams[0].summary.ended == "stopped"
+
+
+@pytest.mark.parametrize("speed", [0, -1, math.nan, -math.inf, "2", True, [1], 10**400])
+def test_a_speed_is_a_number_above_0(net, recording, speed):
+    with pytest.raises(BadInput, match="^`speed` .* must be a number above 0$"):
+        net.stream(recording, speed=speed)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": Window(200_000)}, "`window` is in `options`; give it as an argument of the call"),
+        ({"backend": "onnxruntime"}, "`backend` is in `options`; give it to `load`"),
+        ({"trust_engine": True}, "`trust_engine` is in `options`; give it to `load`"),
+    ],
+)
+def test_what_is_given_in_another_way_is_not_in_the_options(net, recording, options, message):
+    calls = [lambda: net.stream(recording, options=tcja.StreamOptions(**options))]
+    if "window" in options:
+        given = tcja.DataOptions(**options)
+        calls += [lambda: net.classify(recording, options=given), lambda: net.frames(recording, options=given)]
+    for call in calls:
+        with pytest.raises(BadInput) as error:
+            call()
+        assert str(error.value) == message
 
 
 def test_the_rest_of_a_stream_s_errors(net, recording, tmp_path):
     with pytest.raises(BadInput, match="`form` is for a source that is given by its path or address; leave it out"):
         net.stream(Fed(), form="atis")
+    with pytest.raises(BadInput, match="`form` is 3, and must be text"):
+        net.stream(recording, form=3)
+    with pytest.raises(BadInput, match="`hop` is 3, and must be text"):
+        net.stream(recording, hop=3)
     with pytest.raises(BadInput, match="`hop` needs `window` as text"):
         net.stream(recording, None, hop="100ms")
     with pytest.raises(BadInput, match=r"nowhere\.bin does not exist"):
