@@ -2,7 +2,8 @@
 
 Each of these is taken:
 
-* a path: an .npz, a recording of events, or a folder of these. It stays a path, and is read as it is needed;
+* a path: an .npz, a recording of events, a picture (PNG, JPEG), or a folder of these. It stays a path, and is read as
+  it is needed;
 * `(frames, labels)`, or frames alone: arrays or tensors [N, T, P, H, W], images [N, C, H, W], and labels [N];
 * an iterable of batches, such as a torch `DataLoader`. A batch is frames, or `(frames, labels)`;
 * a data set with `__getitem__`, such as a torch `Dataset`. An item is one window, or `(window, label)`.
@@ -51,6 +52,11 @@ class _Batch:
     place: str
     frames: npt.NDArray[Any]
     labels: npt.NDArray[Any] | None
+
+    def copied(self) -> _Batch:
+        """The batch in memory of its own: a loader or a data set may use the memory of an item again."""
+        labels = None if self.labels is None else np.array(self.labels)
+        return dataclasses.replace(self, frames=np.array(self.frames, order="C"), labels=labels)
 
 
 def windows_of(
@@ -107,9 +113,8 @@ def _batches(data: Any, samples: int | None, layout: str) -> Iterator[_Batch]:
     elif hasattr(data, "__getitem__") and not isinstance(data, list):
         yield from _limited(_stacked(itertools.islice(_items(data), samples)), samples)
     else:
-        named = (_batch(each, f"batch {i} of `data`") for i, each in enumerate(data, 1))
-        copied = (dataclasses.replace(each, frames=np.array(each.frames, order="C")) for each in named)
-        yield from _limited(copied, samples, time_first=layout != "NT")  # a loader may use the memory of a batch again
+        read = (_batch(each, f"batch {i} of `data`").copied() for i, each in enumerate(data, 1))
+        yield from _limited(read, samples, time_first=layout != "NT")
 
 
 def _can_be_read(data: Any) -> bool:
@@ -124,9 +129,8 @@ def _items(data: Any) -> Iterator[Any]:
 
 def _stacked(items: Iterable[Any]) -> Iterator[_Batch]:
     """Yields the windows of a data set in batches."""
-    numbered = enumerate(items, 1)
-    while some := list(itertools.islice(numbered, _STACKED)):
-        windows = [_batch(item, f"window {i} of `data`", single=True) for i, item in some]
+    read = (_batch(item, f"window {i} of `data`", single=True).copied() for i, item in enumerate(items, 1))
+    while windows := list(itertools.islice(read, _STACKED)):
         for window in windows:
             _check(window, windows[0])
         frames = np.concatenate([window.frames for window in windows])

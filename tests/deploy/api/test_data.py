@@ -42,11 +42,25 @@ class Stream(IterableDataset):
 
 def reused():
     """Batches in the same memory, as some loaders give them."""
-    memory = np.empty((4, *SHAPE), np.float32)
+    memory, labels = np.empty((4, *SHAPE), np.float32), torch.empty(4, dtype=torch.int64)
     for at in range(0, 11, 4):
         n = len(FRAMES[at : at + 4])
-        memory[:n] = FRAMES[at : at + 4]
-        yield memory[:n], list(LABELS[at : at + 4])
+        memory[:n], labels[:n] = FRAMES[at : at + 4], Y[at : at + 4]
+        yield memory[:n], labels[:n]
+
+
+class Reused(Dataset):
+    """A data set whose items are in the same memory."""
+
+    def __init__(self):
+        self.window, self.label = torch.empty(SHAPE), np.zeros((), np.int64)
+
+    def __len__(self):
+        return len(FRAMES)
+
+    def __getitem__(self, i):
+        self.label[...] = LABELS[i]
+        return self.window.copy_(X[i]), self.label
 
 
 class OtherLibrary:
@@ -73,6 +87,7 @@ KINDS = {
     "a loader": lambda: DataLoader(TensorDataset(X, Y), batch_size=4),
     "a loader of a data set of arrays": lambda: DataLoader(Pairs(), batch_size=5),
     "a generator that uses its memory again": reused,
+    "a data set that uses its memory again": Reused,
     "a list of batches": lambda: [(FRAMES[:6], LABELS[:6]), (FRAMES[6:], LABELS[6:])],
     "a data set": Pairs,
     "a data set of tensors": lambda: TensorDataset(X, Y),
@@ -83,6 +98,7 @@ KINDS = {
 NAMED = {
     "a loader of a data set of arrays": "Pairs, ",
     "a data set": "Pairs, ",
+    "a data set that uses its memory again": "Reused, ",
     "a data set that can only be iterated over": "Stream, ",
 }
 """The names of the data sets that somebody wrote."""

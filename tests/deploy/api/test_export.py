@@ -287,3 +287,18 @@ def test_options_are_in_the_help():
         function = getattr(tcja_deploy, name)
         for option in inspect.signature(function).parameters:
             assert f"`{option}`" in function.__doc__ or f"    {option}: " in function.__doc__, (name, option)
+
+
+@pytest.mark.parametrize(
+    ("classes", "problem"),
+    [
+        ((), "`classes` has no class names"),
+        (("a", "a", "b"), "`classes` has the name 'a' twice; each class needs a different name"),
+        (("a", " ", "b"), "`classes` has an empty name; each class needs a name"),
+        (("a", "b\nc", "d"), r"`classes` has the name 'b\nc' with a line break; a name is one line"),
+    ],
+)
+def test_class_names_are_checked_as_those_of_the_command(classes, problem):
+    with pytest.raises(tcja_deploy.BadInput) as error:
+        tcja_deploy.export(module(), shape=SHAPE, layout="TN", classes=classes)
+    assert str(error.value) == problem
