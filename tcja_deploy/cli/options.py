@@ -220,7 +220,7 @@ def class_names(given: str | None) -> tuple[str, ...] | None:
     """Return the class names of --classes, which is a list of names or the path of a file; None if it is not given.
 
     Raises:
-        BadInput: the file cannot be read, there are no names, or a name is given twice.
+        BadInput: the file cannot be read.
     """
     if given is None:
         return None
@@ -235,13 +235,7 @@ def class_names(given: str | None) -> tuple[str, ...] | None:
             raise BadInput(f"--classes {given} is not a text file in UTF-8") from error
         except OSError as error:
             raise BadInput(f"--classes {given!r} cannot be read: {error.strerror}") from error
-    classes = [name.strip() for name in names if name.strip()]
-    if not classes:
-        raise BadInput(f"--classes {given!r} has no class names")
-    for name in classes:
-        if classes.count(name) > 1:
-            raise BadInput(f"--classes has the name '{name}' twice; each class needs a different name")
-    return tuple(classes)
+    return tuple(name.strip() for name in names if name.strip())
 
 
 def speed(given: str | None) -> float | None:

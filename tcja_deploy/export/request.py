@@ -100,6 +100,7 @@ class ExportRequest:
         check_arguments(self)
         check_size("samples", self.samples, 1)
         check_size("judge", self.judge, 1)
+        _check_classes(self.classes)
         words: dict[str, tuple[str | None, Sequence[str]]] = {
             "layout": (self.layout, LAYOUTS),
             "target": (self.target, [each.value for each in Target]),
@@ -111,6 +112,25 @@ class ExportRequest:
         for name, (word, choices) in words.items():
             if word is not None:
                 check_choice(name, word, choices)
+
+
+def _check_classes(classes: tuple[str, ...] | None) -> None:
+    """Check that each class has a name of its own, of one line.
+
+    Raises:
+        BadInput: there are no names, or a name is empty, is given twice, or has a line break.
+    """
+    if classes is None:
+        return
+    if not classes:
+        raise BadInput("`classes` has no class names")
+    for name in classes:
+        if not name.strip():
+            raise BadInput("`classes` has an empty name; each class needs a name")
+        if len(name.splitlines()) > 1:
+            raise BadInput(f"`classes` has the name {name!r} with a line break; a name is one line")
+        if classes.count(name) > 1:
+            raise BadInput(f"`classes` has the name '{name}' twice; each class needs a different name")
 
 
 def default_bundle(network: Path | nn.Module) -> Path:

@@ -23,8 +23,8 @@ _UNKNOWN = (
     "known of a network that returns [T, N, classes]."
 )
 _NOT_SHOWN = (
-    "Predictions before the last frame of a window were not counted, because each window takes {}. `anytime` N "
-    "counts them for N windows."
+    "Predictions before the last frame of a window were not counted, because each window takes {}. With "
+    "`anytime` N, they are counted for N windows."
 )
 
 

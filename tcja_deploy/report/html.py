@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from html import escape
 
 from tcja_deploy.report.style import STYLE
 from tcja_runtime.files.text import shown
+
+_ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)`")
+
+
+def worded(text: str) -> str:
+    """Return a text for readers of a page, who may use the command or Python: "`data`" becomes "the option data"."""
+    return _ARGUMENT.sub(r"the option \1", text)
 
 
 class Html(str):

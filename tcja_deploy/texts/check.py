@@ -42,7 +42,7 @@ def checked_text(found: Checked, options: TextOptions = BRIEF) -> RenderableType
         parts.append(Text(options.worded("\n".join(facts))))
     parts += _modules(found.modules, options)
     ends = [*found.remarks, *([_NEXT] if found.accepted else [])]
-    return Group(*parts, *map(Text, ends))
+    return Group(*parts, *(Text(options.worded(line)) for line in ends))
 
 
 _NEXT = (

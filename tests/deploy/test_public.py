@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import pytest
 import tcja_deploy
 
 from .. import networks
+from ..docs.blocks import ROOT
 
 FUNCTIONS = ("bench", "build", "check", "export", "verify")
 NAMES = [
@@ -47,7 +47,7 @@ def test_functions_are_functions_whichever_name_is_used_first(first):
 
 @pytest.mark.parametrize("name", ["fashion_mnist"])
 def test_the_example_of_the_readme(name, tmp_path):
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (ROOT / "README.md").read_text()
     code, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)  # of the workstation, and of the board
     small = networks.SMALL[name]
     small.checkpoint(tmp_path / "model.pth")

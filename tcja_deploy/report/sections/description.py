@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Report
-from tcja_deploy.report.html import Html, facts, section, table, tag
+from tcja_deploy.report.html import Html, facts, section, table, tag, worded
 from tcja_deploy.report.sections.summary import NO_CLASSES
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.counting import counted
@@ -82,5 +82,5 @@ def origin(manifest: Manifest) -> Html:
             ]
         ),
         tag("h3", "How the network was identified"),
-        tag("ul", *(tag("li", line) for line in manifest.evidence)),
+        tag("ul", *(tag("li", worded(line)) for line in manifest.evidence)),
     )

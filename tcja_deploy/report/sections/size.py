@@ -20,10 +20,11 @@ def size(manifest: Manifest, files: Mapping[str, int]) -> Html:
     rows = [(name, f"{files[name]:,}", f"{files[name] / 1e6:.2f}") for name in sorted(files)]
     engines = [name for name in files if name.startswith("engines/")]
     of_models = sum(n for name, n in files.items() if name not in engines)
-    weights = f", of which {files[WEIGHTS] / 1e6:.2f} MB are weights" if WEIGHTS in files else ""
+    parameters = f"({counted(manifest.parameters, 'parameter')}, {manifest.precision})"
+    weights = f"; {files[WEIGHTS] / 1e6:.2f} MB of it are the weights" if WEIGHTS in files else ""
     conclusion = (
-        f"The models have {of_models / 1e6:.2f} MB{weights} of {counted(manifest.parameters, 'parameter')} in "
-        f"{manifest.precision}; the checkpoint had {manifest.checkpoint['bytes'] / 1e6:.2f} MB."
+        f"The models take {of_models / 1e6:.2f} MB{weights} {parameters}. The checkpoint has "
+        f"{manifest.checkpoint['bytes'] / 1e6:.2f} MB."
     )
     return section(
         "Size and speed",

@@ -8,7 +8,7 @@ from tcja_deploy import formatting
 from tcja_deploy.formatting import interval, part, share_of, windows
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Parity, Report
-from tcja_deploy.report.html import Html, joined, tag
+from tcja_deploy.report.html import Html, joined, tag, worded
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.evidence.agreement import Agreement
 
@@ -41,7 +41,7 @@ def verdict(report: Report) -> Html:
         "div",
         tag("p", line),
         *reasons,
-        *(tag("p", remark) for remark in [judged, *_classified(report), *cautions]),
+        *(tag("p", worded(remark)) for remark in [judged, *_classified(report), *cautions]),
         class_=f"verdict {'met' if report.met else 'unmet'}",
     )
 

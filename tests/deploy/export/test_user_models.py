@@ -121,7 +121,7 @@ def test_per_step(folder, capsys):
         ),
         (["--shape", "4,2,4,4"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
         (["--layout", "step"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
-        (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", ""], "--classes '' has no class names"),
+        (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", ""], "--classes has no class names"),
         (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", "a,b,a"], "--classes has the name 'a' twice"),
         (["--set", "T"], "--set T is not NAME=VALUE, such as T=10"),
         (["--set", "T=4", "--set", "T=5"], "--set T is given twice, as 4 and as 5"),

@@ -142,7 +142,7 @@ def test_drawn_windows_and_estimates_and_silence_are_said():
     )
     text = page(found).text
     silent = "1 of 2 spiking layers never fired on these 4 windows, which prove little about fc."
-    unreal = "No real data was used (`data`), so accuracy is unknown."
+    unreal = "No real data was used (the option data), so accuracy is unknown."
     assert f"on 4 windows (drawn at random, seed 0). {silent} {unreal}" in text
     estimate = "The rounding bound of a signal is an estimate, as an operation has no rule for it: fc (Gelu, Mish)."
     assert estimate in text
@@ -426,9 +426,7 @@ def test_without_parity_no_command_needs_the_bundle():
 
 def test_size_and_speed_are_what_was_measured():
     found = conclusion(page(MET), "Size and speed")
-    assert found.startswith(
-        "The models have 1.68 MB, of which 1.67 MB are weights of 7,654,321 parameters in fp32; the "
-    )
+    assert found.startswith("The models take 1.68 MB; 1.67 MB of it are the weights (7,654,321 parameters, fp32). The ")
     assert "engines/orin/model.engine 4,321 0.00" in found
     assert "The latency of the whole network was not measured" in found
     assert "Measured time" not in found
