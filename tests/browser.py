@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_NAMES = filter(None, (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"))
+CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)
+"""The path of the browser: that in the variable CHROMIUM, or one that is installed; None if there is none."""
 
 _LOOKED = r"""
 function looked(frame) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ import torch
 from torch.utils.data import TensorDataset
 
 from .. import networks
+from .blocks import ROOT
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "notebook.md").read_text()
+DOCUMENT = (ROOT / "docs/how-to/notebook.md").read_text()
 NETWORK = f"""{networks.OWN_LIF}
 class Net(nn.Module):
     def __init__(self):

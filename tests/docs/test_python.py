@@ -15,8 +15,9 @@ from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 
 from .. import networks
 from ..streams import atis, drawn
+from .blocks import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "python.md").read_text()
+PAGE = (ROOT / "docs/how-to/python.md").read_text()
 BLOCKS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
 

@@ -10,7 +10,7 @@ from tcja_runtime.bundle.bundle import Bundle
 
 from .blocks import ROOT, blocks
 
-DOCUMENT = ROOT / "docs" / "how-to" / "your-network.md"
+DOCUMENT = ROOT / "docs/how-to/your-network.md"
 
 NETWORK = """
 import torch

@@ -20,7 +20,7 @@ from tcja_exporters.checkpoint.load import load_checkpoint
 ROOT = Path(__file__).parents[2]
 EVENT = ROOT / "examples" / "event_fashion_mnist"
 IMAGES = ROOT / "examples" / "fashion_mnist" / "test_1000.npz"
-README = (EVENT / "README.md").read_text()
+README = (ROOT / "examples/event_fashion_mnist/README.md").read_text()
 QUIET = {"noise_hz": 0.0}
 
 

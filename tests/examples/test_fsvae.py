@@ -21,8 +21,9 @@ from tcja_runtime.bundle.bundle import Bundle
 
 from ..pictures import pixels
 
-FSVAE = Path(__file__).parents[2] / "examples" / "fsvae"
-README = (FSVAE / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+FSVAE = ROOT / "examples" / "fsvae"
+README = (ROOT / "examples/fsvae/README.md").read_text()
 TINY = ("--time-steps", "2", "--latent", "6", "--widths", "16", "8", "8", "4", "--epochs", "2", "--kernel-t", "2")
 
 

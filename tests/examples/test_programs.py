@@ -43,20 +43,20 @@ def project(tmp_path_factory) -> Path:
     ignored = shutil.ignore_patterns("*.bundle", "weights.pth", "__pycache__")
     shutil.copytree(EXAMPLES, folder / "examples", ignore=ignored)
     (folder / "build").mkdir()
-    assert "Parity met: not one spike differs." in run(EXAMPLES / "README.md", folder)
+    assert "Parity met: not one spike differs." in run(ROOT / "examples/README.md", folder)
     return folder
 
 
 @pytest.mark.slow
 def test_a_recording_is_classified_as_its_readme_shows(project):
-    readme = EXAMPLES / "recording" / "README.md"
+    readme = ROOT / "examples/recording/README.md"
     (shown,) = (block.code for block in blocks(readme) if block.language == "text")
     assert run(readme, project).endswith(shown)
 
 
 @pytest.mark.slow
 def test_a_live_camera_is_classified_in_windows(project):
-    printed = run(EXAMPLES / "live_camera" / "README.md", project)
+    printed = run(ROOT / "examples/live_camera/README.md", project)
     sizes = [int(size) for size in re.findall(r"^window \d+, (\d+) events: Sandal", printed, re.MULTILINE)]
     recording = EXAMPLES / "event_fashion_mnist" / "recordings" / "sandal_00008.bin"
     assert sum(sizes) == 3 * recording.stat().st_size / 5  # it is played three times; an event of ATIS has 5 bytes
@@ -66,21 +66,21 @@ def test_a_live_camera_is_classified_in_windows(project):
 
 @pytest.mark.slow
 def test_arrays_are_classified(project):
-    printed = run(EXAMPLES / "python_on_board" / "README.md", project)
+    printed = run(ROOT / "examples/python_on_board/README.md", project)
     assert printed.startswith("100.0% of 3 windows are right, on ONNX Runtime")
     assert "scores: (3, 10) float32" in printed
 
 
 @pytest.mark.slow
 def test_frames_are_given_one_by_one(project):
-    printed = run(EXAMPLES / "stepwise" / "README.md", project)
+    printed = run(ROOT / "examples/stepwise/README.md", project)
     assert [int(step) for step in re.findall(r"^frame (\d):", printed, re.MULTILINE)] == list(range(8))
     assert printed.endswith("Sandal (1), and of the whole window Sandal (1)\n")
 
 
 @pytest.mark.slow
 def test_a_network_of_ones_own_is_trained_and_exported(project):
-    printed = run(EXAMPLES / "own_network" / "README.md", project)
+    printed = run(ROOT / "examples/own_network/README.md", project)
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", printed)]
     assert losses[-1] < 0.05 < losses[0]
     assert "40 of 40" in printed

@@ -94,7 +94,8 @@ class _ArrayWindows:
 
     def windows(self, size: int, start: int = 0) -> Iterator[Floats]:
         """The windows from number `start` on (`Part.windows`)."""
-        rows = iter([self.array.whole()[None]]) if self.single else self.array.rows(size, start)
+        frames = self.array.shape[0]
+        rows = (each[None] for each in self.array.rows(frames)) if self.single else self.array.rows(size, start)
         for each in rows:
             yield checked(each, self.contract, self.file)
 

@@ -115,10 +115,6 @@ class GivenWindows:
         labels = () if self.labels is None else (_check((self.labels,), self.labels.shape),)
         return (_check(self.batches, self.shape), *labels)
 
-    def whole(self) -> npt.NDArray[Any]:
-        """Returns all windows."""
-        return np.concatenate(self.batches)
-
     def rows(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
         """Yields the windows from number `start` on, [n, ...] with at most `size` windows at a time."""
         for batch in self.batches:

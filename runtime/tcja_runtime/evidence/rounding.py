@@ -118,7 +118,6 @@ BFLOAT16 = dataclasses.replace(
 INT8 = Arithmetic(name="int8, sums in int32", levels=127)
 MODEL_ARITHMETIC = {"fp32": FLOAT32, "fp16": FLOAT16_VALUES, "int8": FLOAT32}
 """The arithmetic of a model, by precision. For int8 it is FLOAT32, because products of int8 values are exact."""
-ARITHMETICS = (FLOAT32, TF32, FLOAT16, FLOAT16_VALUES, FLOAT16_SUMS, BFLOAT16, INT8)
 
 Floats64 = npt.NDArray[np.float64]
 
