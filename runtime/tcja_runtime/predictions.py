@@ -33,12 +33,17 @@ class ClassScore(NamedTuple):
     score: float
 
 
-def standing_out(ranked: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Returns the first of some ranked classes with their scores, and those after it whose score is not 0.
+def without_score(scores: Floats) -> npt.NDArray[np.bool_]:
+    """Whether all scores of a window are 0, so that nothing but its number makes a class the first; never of one class.
 
-    No neuron fired for a class with score 0, so which of these classes comes first says nothing.
+    Args:
+        scores: the scores of windows, float32 [..., C].
+
+    Returns:
+        The answers, bool [...].
     """
-    return [each for place, each in enumerate(ranked) if place == 0 or each[1] != 0]
+    found: npt.NDArray[np.bool_] = np.logical_and(scores.shape[-1] > 1, ~scores.any(axis=-1))
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,10 +53,12 @@ class Prediction:
     Attributes:
         scores: the score of each class, float32 [C].
         class_names: the names of all classes, in the order of the scores.
+        output: the kind of the scores, as of `Predictions`.
     """
 
     scores: Floats
     class_names: Sequence[str] = dataclasses.field(repr=False)
+    output: str
 
     @property
     def likeliest(self) -> list[int]:
@@ -78,8 +85,22 @@ class Prediction:
         check_size("k", argument("k", k, int), 1)
         return [ClassScore(self.class_names[index], float(self.scores[index])) for index in self.likeliest[:k]]
 
+    def standing_out(self, k: int = 5) -> list[ClassScore]:
+        """Returns what `top` returns; of rates, without the classes after the first whose score is 0.
+
+        No neuron fired for these classes, so which of them comes first says nothing. A logit of 0 is a score like any
+        other. So are all scores of a window with a negative score: they are no rates, whatever their output is called.
+
+        Raises:
+            BadInput: `k` is not a whole number of at least 1.
+        """
+        ranked = self.top(k)
+        if self.output != "rates" or self.scores.min() < 0:
+            return ranked
+        return [each for place, each in enumerate(ranked) if place == 0 or each.score != 0]
+
     def __str__(self) -> str:
-        return ", ".join(f"{name} ({score:.4g})" for name, score in standing_out(self.top(2)))
+        return ", ".join(f"{name} ({score:.4g})" for name, score in self.standing_out(2))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -119,7 +140,8 @@ class Predictions:
         return len(self.scores)
 
     def __getitem__(self, window: int) -> Prediction:
-        return Prediction(scores=self.scores[operator.index(window)], class_names=self.class_names)
+        scores = self.scores[operator.index(window)]
+        return Prediction(scores=scores, class_names=self.class_names, output=self.output)
 
     def __iter__(self) -> Iterator[Prediction]:
         return (self[window] for window in range(len(self)))

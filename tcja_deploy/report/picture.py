@@ -10,7 +10,6 @@ from tcja_deploy.report.html import Html, figure, joined, tag
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Values
-from tcja_runtime.predictions import standing_out
 
 MOST = 12
 """The largest number of windows on a page that `tcja-deploy run --picture` writes."""
@@ -55,7 +54,7 @@ def _window(window: PicturedWindow) -> Html:
             f"{score:.4g}",
             plots.bar(score / most) if score > 0 else Html(),
         ]
-        for name, score in standing_out(window.top)
+        for name, score in window.top
     ]
     gates = [
         figure(

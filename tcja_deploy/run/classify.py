@@ -118,10 +118,10 @@ def pictured_windows(
         PicturedWindow(
             title=f"{row['file']}, window {row['window']}",
             label=row["label"],
-            top=[(each["class"], each["score"]) for each in row["top"]],
+            top=window.standing_out(top),
             inputs=inputs,
             polarity=manifest.input.polarity,
             gates={name: values[:, at].reshape(len(values), -1) for name, values in gates.items()},
         )
-        for at, (row, inputs) in enumerate(zip(found.rows(top), found.pictured, strict=False))
+        for at, (row, window, inputs) in enumerate(zip(found.rows(top), found, found.pictured, strict=False))
     ]

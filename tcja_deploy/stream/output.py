@@ -13,7 +13,7 @@ from rich.console import Console
 from tcja_deploy.formatting import amount, windows
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.files.text import one_line
-from tcja_runtime.predictions import standing_out
+from tcja_runtime.predictions import without_score
 from tcja_runtime.streaming.results import Summary, WindowPrediction
 
 _FACTS = (
@@ -80,7 +80,7 @@ class Lines:
             facts["latency"] = "" if found.latency is None else f"{found.latency:.6f}"
             self._print(_row([*facts.values(), *(cell for name, score in named for cell in (name, f"{score:.9g}"))]))
         else:
-            self._print(_line(found, named))
+            self._print(_line(found, self._top))
 
     def summary(self, summary: Summary, noted: Sequence[str]) -> None:
         """Print the summary. As text, it is without the remarks that were shown as notes (`noted`)."""
@@ -105,12 +105,12 @@ def _row(cells: Sequence[object]) -> str:
     return text.getvalue()
 
 
-def _line(found: WindowPrediction, named: Sequence[tuple[str, float]]) -> str:
+def _line(found: WindowPrediction, top: int) -> str:
     parts = [
         f"{found.window:>6}",
         f"{found.begin / 1e6:.3f} to {found.end / 1e6:.3f} s",
         counted(found.events, "event"),
-        *(f"{name} {score:.3g}" for name, score in standing_out(named)),
+        *(f"{name} {score:.3g}" for name, score in found.standing_out(top)),
         *([] if found.latency is None else [milliseconds(found.latency)]),
         *remarks(found),
     ]
@@ -122,7 +122,7 @@ def remarks(found: WindowPrediction) -> list[str]:
     dropped, thinned = found.dropped, found.thinned
     said = {
         "cut short by the source's end": not found.whole,
-        "all scores are 0": not found.scores.any(),
+        "all scores are 0": bool(without_score(found.scores)),
         f"up to {dropped:,} of its events {agree(dropped, 'was', 'were')} dropped": dropped,
         f"{counted(thinned, 'event')} beyond --max-rate {agree(thinned, 'was', 'were')} dropped": thinned,
     }

@@ -14,7 +14,6 @@ from tcja_deploy.formatting import interval, portion, windows
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.table import Rows
 from tcja_runtime.network.classified import ClassifiedWindows
-from tcja_runtime.predictions import standing_out
 
 _LISTED, _MOST_LISTED = 10, 50
 """The largest number of windows in the table, without and with details; --csv and --json print all."""
@@ -66,10 +65,9 @@ def _windows(found: ClassifiedWindows, top: int, most: int) -> Rows:
     names = {file: Path(file).name for file in found.files}
     short = len(set(names.values())) == len(names)  # paths of many folders do not fit into a terminal
     table = Rows(f"Classes, and their scores: the output '{found.output}'", ["file", "window", *labels, *heads])
-    for row, _ in zip(found.rows(top), range(most), strict=False):
+    for row, window, _ in zip(found.rows(top), found, range(most), strict=False):
         label = [row["label"] or ""] if labels else []
-        ranked = standing_out([(each["class"], each["score"]) for each in row["top"]])
-        cells = [cell for name, score in ranked for cell in (name, f"{score:.4g}")]
+        cells = [cell for name, score in window.standing_out(top) for cell in (name, f"{score:.4g}")]
         cells += [""] * (len(heads) - len(cells))
         table.add(names[row["file"]] if short else row["file"], str(row["window"]), *label, *cells)
     return table

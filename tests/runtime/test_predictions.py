@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.predictions import Prediction, Predictions
+from tcja_runtime.predictions import Prediction, Predictions, without_score
 
 NAMES = ("cat", "dog", "eel")
 SCORES = np.array([[0.25, 0.5, 0.25], [0, 0, 0], [-1, -3, -2]], np.float32)
@@ -42,6 +42,29 @@ def test_a_window_of_them(found):
         found[3]
     with pytest.raises(TypeError):
         found[:2]
+
+
+@pytest.mark.parametrize(
+    ("output", "scores", "named"),
+    [
+        ("logits", [3, 0, -1], ["cat", "dog", "eel"]),
+        ("logits", [-1, 0, -3], ["dog", "cat", "eel"]),
+        ("logits", [0, 0, 0], ["cat", "dog", "eel"]),
+        ("rates", [3, 0, -1], ["cat", "dog", "eel"]),
+        ("rates", [0, 0.5, 0.25], ["dog", "eel"]),
+        ("rates", [0, 0, 0], ["cat"]),
+    ],
+)
+def test_only_a_rate_of_0_is_nothing(output, scores, named):
+    window = Prediction(scores=np.float32(scores), class_names=NAMES, output=output)
+    assert [each.name for each in window.standing_out(3)] == named
+    assert str(window).count("(") == min(len(named), 2)
+
+
+def test_windows_without_a_score():
+    assert without_score(SCORES).tolist() == [False, True, False]
+    assert not without_score(np.zeros((2, 1), np.float32)).any()
+    assert not without_score(np.zeros(1, np.float32))
 
 
 def test_texts(found):

@@ -21,7 +21,7 @@ from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.dataset import Data, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.evidence.agreement import Accuracy
-from tcja_runtime.predictions import Predictions
+from tcja_runtime.predictions import Predictions, without_score
 
 _HELD = tuple(field.name for field in dataclasses.fields(Span))
 
@@ -57,7 +57,7 @@ class ClassifiedWindows(Predictions):
     @property
     def without_score(self) -> int:
         """The number of windows in which all scores are 0; 0 for a network with one class."""
-        return int(np.count_nonzero(~self.scores.any(axis=1))) if self.scores.shape[1] > 1 else 0
+        return int(np.count_nonzero(without_score(self.scores)))
 
     @property
     def accuracy(self) -> Accuracy:

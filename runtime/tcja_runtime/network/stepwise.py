@@ -42,7 +42,8 @@ class Stepwise:
         if not len(completed.streams):
             return None
         found = scores(completed.outputs, self._bundle, self._title)[0]
-        return Prediction(scores=found, class_names=tuple(self._bundle.manifest.classes))
+        manifest = self._bundle.manifest
+        return Prediction(scores=found, class_names=tuple(manifest.classes), output=manifest.output)
 
     def reset(self) -> None:
         """Begin a new window. The frames of the present window are dropped."""

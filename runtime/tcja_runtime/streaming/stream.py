@@ -69,6 +69,7 @@ class Stream:
     ) -> None:
         self.network, self.classes = bundle.manifest.network, list(bundle.manifest.classes)
         self.contract, self.source, self.runner = bundle.manifest.input, source, runner
+        self._output = bundle.manifest.output
         self._options, self._cutter, self._note = options, cutter, note
         waits = source.pausable if options.lossless is None else options.lossless
         self.buffer = Buffer(options.buffer, waits=waits or options.window is None)
@@ -307,6 +308,7 @@ class Stream:
                 latency=latency,
                 scores=scores,
                 class_names=self.classes,
+                output=self._output,
             )
             self.windows += 1
             self._cut_short += not window.whole
