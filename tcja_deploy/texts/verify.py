@@ -27,9 +27,10 @@ def verified_text(verified: Verified, options: TextOptions = BRIEF) -> Renderabl
         parts.append(_culprit(verified.culprit))
     if options.details:
         parts += details_text(report, options)
-    if report.met:
-        parts.append(whole(f"Next: tcja-deploy run {path} RECORDING"))
-    elif not verified.culprit:
+    taken = verified.bundle.manifest.classifies
+    if report.met and taken:
+        parts.append(whole(f"Next: tcja-deploy run {path} {taken}"))
+    elif not report.met and not verified.culprit:
         parts.append(Text(options.worded("`bisect` names the first wrong signal inside the network.")))
     if options.more and not options.details:
         parts.append(Text(options.more))

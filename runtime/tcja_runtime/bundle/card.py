@@ -25,13 +25,12 @@ _PIPELINES = {
 """The task of the Hub (https://huggingface.co/tasks) that fits a network best, by the name of its input."""
 _TAGS = {"frames": ["event-camera"], "images": [], "latents": []}
 _VALUES = {"counts": "numbers of events", "unit": "intensities from 0 to 1", "spikes": "0 or 1"}
-_PROGRAMS = {
-    "frames": "predictions = net(frames)  # float32 {shape}: {values}",
-    "images": "predictions = net(images)  # float32 {shape}: {values}",
-    "latents": "images = net(latents)  # float32 {shape}: {values}",
-}
-
-_MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+_MARKUP = re.compile(
+    r"[\\`*\[\]<>|~&$#@]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"
+    r"|^[-+]|(?<=www)\.|:(?=//)",  # lists, and what GitHub makes a link of
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"^([0-9]+)([.)])")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +98,8 @@ def card(manifest: Manifest, files: Sequence[CardFile]) -> str:
 
 
 def plain(text: str) -> str:
-    """Returns a text in Markdown that is read as it is, in one line: no part of it is markup."""
-    return _MARKUP.sub(r"\\\g<0>", one_line(text)).strip()
+    """Returns a text in Markdown that is read as it is, in one line: no part of it is markup, a list or a link."""
+    return _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", one_line(text).strip()))
 
 
 def code(text: str) -> str:
@@ -175,13 +174,14 @@ def _summary(manifest: Manifest) -> str:
 def _program(manifest: Manifest) -> str:
     contract = manifest.input
     shape = f"[N, {', '.join(map(str, contract.shape))}]"
-    program = _PROGRAMS[contract.name].format(shape=shape, values=_VALUES[contract.scaling])
-    engine = ", or the TensorRT that built an engine of this bundle" if manifest.engines else ""
-    data = "RECORDING" if contract.name == "frames" and contract.split else "DATA.npz"
+    call = "predictions = net" if manifest.classes else "outputs = net.outputs"
+    program = f"{call}({contract.name})  # float32 {shape}: {_VALUES[contract.scaling]}"
+    needs = ", and `onnxruntime` or the TensorRT version of the engine" if manifest.engines else " and `onnxruntime`"
+    run = f"tcja-deploy run . {manifest.classifies}\n" if manifest.classifies else ""
     return (
-        f"In this folder, with `{LIBRARY}` and `onnxruntime` installed{engine}:\n\n"
+        f"Install `{LIBRARY}`{needs}. Then, in this folder:\n\n"
         f'```python\nimport tcja_runtime as tcja\n\nnet = tcja.load(".")\n{program}\n```\n\n'
-        f"```sh\ntcja-deploy run . {data}\ntcja-deploy verify .\n```\n\n"
+        f"```sh\n{run}tcja-deploy verify .\n```\n\n"
         "`verify` repeats the comparison below on your machine, without PyTorch. `tcja-deploy build BUNDLE`, with the "
         "path of this folder, adds a TensorRT engine for your GPU."
     )

@@ -170,6 +170,13 @@ class Manifest:
         return {"real": self.parity.real, **self.calibration} if self.calibration else {}
 
     @property
+    def classifies(self) -> str | None:
+        """What `tcja-deploy run` takes, as a word for commands: RECORDING or DATA.npz; None without classes."""
+        if not self.classes:
+            return None
+        return "RECORDING" if self.input.name == "frames" and self.input.split else "DATA.npz"
+
+    @property
     def signature(self) -> NetworkSignature:
         """The signature of the network."""
         return NetworkSignature(

@@ -20,13 +20,13 @@ def commands(manifest: Manifest, report: Report, bundle: str) -> Html:
     if not report.met:
         return section("What to do next", _not_met(manifest, report))
     name = shlex.quote(bundle)
-    data = "RECORDING" if manifest.input.name == "frames" and manifest.input.split else "DATA.npz"
+    classify = [("Classify", f"tcja-deploy run {name} {manifest.classifies}")] if manifest.classifies else []
     steps = [
         ("Build an engine for the GPU of the board", f"tcja-deploy build {name}"),
         ("Prove its spikes there, without PyTorch", f"tcja-deploy verify {name}"),
         ("Measure its latency", f"tcja-deploy bench {name}"),
-        ("Classify", f"tcja-deploy run {name} {data}"),
-        ("The same in Python", f"import tcja_runtime as tcja\nnet = tcja.load({bundle!r})"),
+        *classify,
+        ("Load it in Python", f"import tcja_runtime as tcja\nnet = tcja.load({bundle!r})"),
     ]
     lines = [element for what, command in steps for element in (tag("dt", what), tag("dd", tag("pre", command)))]
     return section(

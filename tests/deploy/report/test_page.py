@@ -14,6 +14,7 @@ from tcja_deploy.report.network_profile import NetworkProfile
 from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import TimeForms
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Accuracy
 
 from .pages import (
@@ -412,6 +413,21 @@ def test_the_next_commands_name_the_bundle(name, lines):
     commands = [text for kind, text in found.texts if kind == "pre"]
     assert len(commands) == 5
     assert all(any(line in command for command in commands) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changed", "taken"),
+    [
+        ({}, ["RECORDING"]),
+        ({"input": InputContract.images(1, 28, 28)}, ["DATA.npz"]),
+        ({"classes": []}, []),
+    ],
+)
+def test_the_next_commands_fit_the_network(changed, taken):
+    found = Page(rendered(dataclasses.replace(MANIFEST, **changed), MET, PROFILE, bundle="a.bundle"))
+    commands = [text for kind, text in found.texts if kind == "pre"]
+    runs = [command for command in commands if "run" in command.split()]
+    assert runs == [f"tcja-deploy run a.bundle {word}" for word in taken]
 
 
 def test_without_parity_no_command_needs_the_bundle():

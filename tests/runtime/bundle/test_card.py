@@ -6,12 +6,18 @@ import dataclasses
 import hashlib
 import io
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from tcja_deploy.cli import app
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.card import CardFile, card, code, plain
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
@@ -22,6 +28,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.neuron import NeuronSpec
 
+from ... import networks
 from ...sidecars import engine_info
 
 STATISTICS = {"source": 'test set: "A"\n#1.npz', "right": 3, "labelled": 4}
@@ -66,6 +73,11 @@ HOSTILE = [
     'the "best"',
     "two\nlines",
     "- item",
+    "+ item",
+    "12. item",
+    "3) item",
+    "a heading #",
+    "see https://a.b/c, www.a.b and me@a.b",
     "# no comment",
     "a | b",
     "`code`",
@@ -78,6 +90,9 @@ HOSTILE = [
     "---",
     "",
 ]
+
+_LINKED = re.compile(r"(?<!\\)://|www\.|(?<!\\)@")
+"""What GitHub makes a link of in plain text (https://github.github.com/gfm/#autolinks-extension-)."""
 
 
 def parts(text: str) -> tuple[str, str]:
@@ -163,8 +178,8 @@ def test_without_labels_no_accuracy_is_claimed():
     [
         (InputContract.images(1, 28, 28), ["a"], "image-classification", "net(images)  # float32 [N, 1, 28, 28]:"),
         (InputContract.frames(4, 8, 8), ["a"], "video-classification", "net(frames)  # float32 [N, 4, 2, 8, 8]:"),
-        (InputContract.frames(4, 8, 8), [], None, "net(frames)"),
-        (InputContract.latents(16, 20), [], "unconditional-image-generation", "net(latents)  # float32 [N, 16, 20]:"),
+        (InputContract.frames(4, 8, 8), [], None, "net.outputs(frames)"),
+        (InputContract.latents(16, 20), [], "unconditional-image-generation", "net.outputs(latents)  # float32 [N, 16"),
     ],
 )
 def test_what_the_network_takes_decides_its_task_and_program(contract, classes, task, program):
@@ -175,7 +190,8 @@ def test_what_the_network_takes_decides_its_task_and_program(contract, classes, 
     assert (python.info, shell.info) == ("python", "sh")
     compile(python.content, "card", "exec")
     assert program in python.content
-    assert ("RECORDING" if contract.split else "DATA.npz") in shell.content
+    taken = [] if not classes else [f"tcja-deploy run . {'RECORDING' if contract.split else 'DATA.npz'}"]
+    assert shell.content.splitlines() == [*taken, "tcja-deploy verify ."]
 
 
 def test_the_contract_the_comparison_and_the_files_are_told():
@@ -208,12 +224,15 @@ def test_a_name_in_markdown_is_read_as_it_is(text):
     body = parts(card(changed, FILES))[1]
     kinds = {token.type for token in tokens(body)}
     assert not kinds & {"link_open", "image", "html_inline", "html_block", "em_open", "hr", "s_open"}
+    kinds = {token.type for token in tokens(plain(text))}
+    assert kinds <= {"paragraph_open", "paragraph_close", "inline", "text"}
     said = read(body)
     assert f"classes\n0 {one_line(text)}, 1 last" in said
     for word in ("verdict", "caution"):
         assert f"\n{word} {one_line(text)}".rstrip() in said
     assert read(code(text)) == one_line(text)
-    assert read("x " + plain(text)).strip() == f"x {one_line(text)}".strip()
+    assert read(plain(text)) == one_line(text)
+    assert not _LINKED.search(plain(text))
 
 
 def test_a_bundle_has_a_card_that_its_manifest_lists(tmp_path):
@@ -253,14 +272,34 @@ def test_a_bundle_can_be_kept_on_the_hub(tmp_path):
         Bundle.open(tmp_path)
 
 
-@pytest.mark.slow
-def test_the_program_of_a_card_runs_in_the_folder_of_the_bundle(bundle, monkeypatch):
+def run_program(bundle: Path, monkeypatch) -> tuple[dict[str, Any], golden.Golden]:
+    """Run the program of a card in the folder of its bundle on the golden windows; its variables, and the vectors."""
     monkeypatch.chdir(bundle)
     manifest = Bundle.open(bundle).manifest
     vectors = golden.load(bundle / "golden.npz", manifest.input)
     python, _ = (token for token in tokens(parts((bundle / "README.md").read_text())[1]) if token.type == "fence")
     found: dict[str, Any] = {manifest.input.name: vectors.samples.inputs}
     exec(python.content, found)
-    with found["net"]:
-        expected = vectors.predictions.likeliest[: len(vectors.samples), 0]
-        assert found["predictions"].classes == [manifest.classes[at] for at in expected]
+    found["net"].close()
+    return found, vectors
+
+
+@pytest.mark.slow
+def test_the_program_of_a_card_runs_in_the_folder_of_the_bundle(bundle, monkeypatch):
+    found, vectors = run_program(bundle, monkeypatch)
+    classes = Bundle.open(bundle).manifest.classes
+    expected = vectors.predictions.likeliest[: len(vectors.samples), 0]
+    assert found["predictions"].classes == [classes[at] for at in expected]
+
+
+@pytest.mark.slow
+def test_the_program_of_a_generator_makes_images(tmp_path, monkeypatch, capsys):
+    small, out = networks.REGISTRY["fsvae"], tmp_path / "a.bundle"
+    checkpoint = small.checkpoint(tmp_path / "model.pth")
+    pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, target="onnx", samples=2))
+    found, vectors = run_program(out, monkeypatch)
+    with torch.no_grad():
+        expected = small.module()(torch.from_numpy(vectors.samples.inputs)).numpy()
+    np.testing.assert_allclose(found["outputs"], expected, rtol=0, atol=1e-5)
+    assert app.run(["verify", "."]) == 0
+    assert "deploy run" not in capsys.readouterr().out
