@@ -17,10 +17,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-import warnings
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -37,8 +37,8 @@ PACKAGE = "pillow"
 INSTALL = "pip install 'tcja-deploy[images]'"
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
 """The suffixes of pictures in a folder."""
-FORMATS = {Kind.PNG: "PNG", Kind.JPEG: "JPEG"}
-"""The kinds of files that are read, and Pillow's names of them."""
+KINDS = (Kind.PNG, Kind.JPEG)
+"""The kinds of files that are read."""
 CHANNELS = {1: "L", 3: "RGB"}
 """The numbers of channels that a picture can have, and Pillow's modes for them."""
 
@@ -64,7 +64,7 @@ class PictureHeader:
 def is_picture(file: Path) -> bool:
     """Whether a file is a picture by its first bytes, or by its suffix if its first bytes are of no known kind."""
     kind = kinds.kind_in(file)
-    return kind in FORMATS or (kind is None and file.suffix.lower() in SUFFIXES)
+    return kind in KINDS or (kind is None and file.suffix.lower() in SUFFIXES)
 
 
 def read_header(file: Path) -> PictureHeader:
@@ -74,7 +74,8 @@ def read_header(file: Path) -> PictureHeader:
         BadInput: the file is not a picture that can be read.
         Unavailable: Pillow is missing or too old.
     """
-    with _opened(file) as image:
+    with _reading(file), file.open("rb") as stream:
+        image = _opened(file, stream)
         # A PNG that has its orientation behind the picture is found out when it is decoded.
         turned = "exif" in image.info and image.getexif().get(_ORIENTATION) in _TURNED
         columns, rows = image.size
@@ -93,13 +94,14 @@ def decode(file: Path, channels: int) -> Floats:
         BadInput: the file is not a picture that can be read, or it is damaged.
         Unavailable: Pillow is missing or too old.
     """
-    with _opened(file) as image:
-        if image.format == "PNG":
-            image.verify()  # the checksums, which Pillow leaves out when it decodes
-    with _opened(file) as image:
+    with _reading(file):
         import PIL.ImageOps
 
-        upright = PIL.ImageOps.exif_transpose(image)
+        content = file.read_bytes()
+        checked = _opened(file, io.BytesIO(content))
+        if checked.format == "PNG":
+            checked.verify()  # the checksums, which Pillow leaves out when it decodes
+        upright = PIL.ImageOps.exif_transpose(_opened(file, io.BytesIO(content)))
         if upright.mode.startswith("I"):
             if "transparency" in upright.info:
                 raise BadInput(f"{file} {_SEE_THROUGH}")
@@ -113,31 +115,51 @@ def decode(file: Path, channels: int) -> Floats:
     return values[None] if channels == 1 else np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
+_NO_PICTURE = "is not a picture (PNG or JPEG), or it is damaged"
 _SEE_THROUGH = "is transparent somewhere, and what is behind it is not known; save it without an alpha channel"
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[PIL.Image.Image]:
-    """A picture that Pillow has opened and not yet decoded. All errors of Pillow, here and later, name the file."""
+def _reading(file: Path) -> Iterator[None]:
+    """Check that Pillow can be used, and let all errors in the block name the file."""
     _require(file)
-    import PIL.Image
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual metadata
-            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            with file.open("rb") as stream, PIL.Image.open(stream, formats=list(FORMATS.values())) as image:
-                _check(file, image)
-                yield image
+        yield
     except TcjaError:
         raise
-    except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
-        most = PIL.Image.MAX_IMAGE_PIXELS or 0
-        raise BadInput(f"{file} has more than {most:,} pixels, and is not decoded; give a smaller picture") from error
     except Exception as error:  # a damaged file makes Pillow raise many kinds of errors
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise user_error(error, file) or error from error
-        raise BadInput(f"{file} is not a picture (PNG or JPEG), or it is damaged: {first_line(error)}") from error
+        raise BadInput(f"{file} {_NO_PICTURE}: {first_line(error)}") from error
+
+
+def _opened(file: Path, stream: IO[bytes]) -> PIL.Image.Image:
+    """A picture that Pillow has opened and not yet decoded, and that can be read.
+
+    `PIL.Image.open` only warns of most pictures with too many pixels. What warnings do is decided for all threads of a
+    process. So the classes of the formats open pictures here, and the size is checked.
+    """
+    import PIL.Image
+    import PIL.JpegImagePlugin
+    import PIL.PngImagePlugin
+
+    head = stream.read(_COLOURS + 1)
+    stream.seek(0)
+    kind = kinds.kind_of(head)
+    if kind not in KINDS:
+        raise BadInput(f"{file} {_NO_PICTURE}: its first bytes are those of neither")
+    is_png = kind is Kind.PNG
+    image = (PIL.PngImagePlugin.PngImageFile if is_png else PIL.JpegImagePlugin.JpegImageFile)(stream)
+    most = PIL.Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise BadInput(f"{file} has more than {most:,} pixels, and is not decoded; give a smaller picture")
+    if is_png and getattr(image, "is_animated", False):
+        raise BadInput(f"{file} is a moving picture of {image.n_frames} frames; give single pictures")
+    if image.mode not in (*_PLAIN, *_TRANSPARENT) and not image.mode.startswith("I"):
+        raise BadInput(f"{file} has the colours {image.mode}; save it in grey or RGB")
+    if is_png and head[_DEPTH] == 16 and head[_COLOURS] != 0:
+        raise BadInput(f"{file} has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or as an .npz")
+    return image
 
 
 def _require(file: Path) -> None:
@@ -147,15 +169,3 @@ def _require(file: Path) -> None:
     old = too_old(PACKAGE, version(PACKAGE))
     if old:
         raise Unavailable(f"{file} is a picture; {old}: run 'pip install -U {PACKAGE}'")
-
-
-def _check(file: Path, image: PIL.Image.Image) -> None:
-    """Check that a picture has one frame, and colours that can be read."""
-    if image.format == "PNG" and getattr(image, "is_animated", False):
-        raise BadInput(f"{file} is a moving picture of {image.n_frames} frames; give single pictures")
-    if image.mode not in (*_PLAIN, *_TRANSPARENT) and not image.mode.startswith("I"):
-        raise BadInput(f"{file} has the colours {image.mode}; save it in grey or RGB")
-    with file.open("rb") as stream:
-        head = stream.read(_COLOURS + 1)
-    if image.format == "PNG" and head[_DEPTH] == 16 and head[_COLOURS] != 0:
-        raise BadInput(f"{file} has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or as an .npz")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import itertools
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from tcja_runtime.data.images.decoding import PictureHeader, decode, is_picture,
 from tcja_runtime.errors import BadInput, Unavailable
 
 pytest.importorskip("PIL")
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 ROWS, COLUMNS = 5, 7
 
@@ -147,8 +149,9 @@ def see_through(mode: str) -> bytes:
             lambda: saved(picture("L"), save_all=True, append_images=[Image.new("L", (COLUMNS, ROWS))]),
             "is a moving picture of 2 frames; give single pictures",
         ),
-        (lambda: saved(picture("L"), "GIF"), f"{DAMAGED}: cannot identify"),
-        (lambda: b"", f"{DAMAGED}: cannot identify"),
+        (lambda: saved(picture("L"), "GIF"), f"{DAMAGED}: its first bytes are those of neither$"),
+        (lambda: b"", f"{DAMAGED}: its first bytes are those of neither$"),
+        (lambda: saved(picture("L"))[:9], f"{DAMAGED}: "),
         (lambda: saved(picture("L"))[:-20], f"{DAMAGED}: "),
         (lambda: saved(picture("L"), "JPEG")[:-30], f"{DAMAGED}: "),
     ],
@@ -162,11 +165,49 @@ def test_what_cannot_be_read_rightly_is_refused(tmp_path, content, said):
 
 @pytest.mark.parametrize("most", [ROWS * COLUMNS - 1, ROWS * COLUMNS // 3])
 def test_more_pixels_than_pillow_takes_are_refused(tmp_path, monkeypatch, most):
-    """Pillow warns of more than its limit, and refuses twice as many; here both are refused."""
+    """Pillow warns of more than its limit, and refuses twice as many; here both are refused, whatever warnings do."""
+    picture("L").save(tmp_path / "a.png")
+    picture("L").save(tmp_path / "a.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    for read, name in itertools.product((read_header, lambda file: decode(file, 1)), ("a.png", "a.jpg")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(BadInput, match=rf"{name} has more than {most} pixels, and is not decoded; give a sm"):
+                read(tmp_path / name)
+
+
+@pytest.mark.parametrize("most", [ROWS * COLUMNS, None])
+def test_as_many_pixels_as_pillow_takes_are_read(tmp_path, monkeypatch, most):
     picture("L").save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
-    with pytest.raises(BadInput, match=rf"a\.png has more than {most} pixels, and is not decoded; give a smaller"):
-        read_header(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png", 1).shape == (1, ROWS, COLUMNS)
+
+
+def test_the_bytes_that_were_checked_are_decoded(tmp_path, monkeypatch):
+    """Another program writes the file when its checksums have been checked."""
+    file, verify = tmp_path / "a.png", PngImagePlugin.PngImageFile.verify
+    picture("L").save(file)
+    wanted = decode(file, 1)
+
+    def written(image):
+        verify(image)
+        Image.new("L", (COLUMNS, ROWS)).save(file)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "verify", written)
+    np.testing.assert_array_equal(decode(file, 1), wanted)
+    assert not decode(file, 1).any()
+
+
+def test_the_filters_of_warnings_stay(tmp_path, monkeypatch):
+    """They are those of all threads."""
+    picture("L").save(tmp_path / "a.png")
+
+    def changed(*_, **__):
+        raise AssertionError("the filters were changed")
+
+    monkeypatch.setattr(warnings, "catch_warnings", changed)
+    monkeypatch.setattr(warnings, "simplefilter", changed)
+    assert read_header(tmp_path / "a.png").size == decode(tmp_path / "a.png", 1).shape[1:]
 
 
 def test_a_file_that_is_not_there(tmp_path):
