@@ -25,6 +25,11 @@ def an(noun: str) -> str:
     return f"{'an' if noun[:1] in 'aeiouAEIOU' else 'a'} {noun}"
 
 
+def numbered(at: int, name: str) -> str:
+    """Returns the number of a class and its name: "3 cat"; only the number, "3", of a class that has no other name."""
+    return name if name == str(at) else f"{at} {name}"
+
+
 def listed(items: Iterable[object], most: int = 5, separator: str = ", ") -> str:
     """Returns the first few items, and the number of the others: ``a, b and 3 more``, or ``a; b; and 3 more``.
 

@@ -195,7 +195,12 @@ class NeuronSpec:
             return f"h = v + (x - {u}) {leak}"
         if self.charge_order == "leaky":
             return f"h = v - {u} {leak} + x"
-        return f"h = {self.decay:g} v + {self.gain:g} x + {self.bias:g}"
+        terms = [
+            f"{factor:g} {of}".strip()
+            for factor, of in ((self.decay, "v"), (self.gain, "x"), (self.bias, ""))
+            if factor
+        ]
+        return f"h = {' + '.join(term.removeprefix('1 ') for term in terms)}".replace("+ -", "- ")
 
     @property
     def multiplies_exactly(self) -> bool:
@@ -225,7 +230,7 @@ class NeuronSpec:
 
     @property
     def rules(self) -> str:
-        """The three rules, for messages: "h = 0.5 v + 1 x + 0, h >= 1, reset to 0"."""
+        """The three rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0"."""
         return f"{self.charge_rule}, {self.fire_rule}, reset {self.reset_rule}"
 
     def charge(self, v: Array, x: Array, s: Array) -> Array:

@@ -14,7 +14,7 @@ from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import Checkpoint, load_checkpoint
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, with_output_per_step
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.user_models.conversion import convert
+from tcja_exporters.user_models.conversion import check_values, convert
 from tcja_exporters.user_models.factory import from_factory
 from tcja_exporters.user_models.rebuilt import Built, check_rebuilt
 from tcja_exporters.user_models.saved_module import compare_outputs
@@ -107,6 +107,7 @@ def _own(request: ExportRequest, given: nn.Module | str, checkpoint: Checkpoint 
     if request.network or request.settings:
         raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
     model = network_inside(from_factory(given) if isinstance(given, str) else given)
+    check_values(model)
     known.original = model
     loaded = load_weights(model, checkpoint) if checkpoint else None
     shape = request.shape or dataset.shape_of(request.data)

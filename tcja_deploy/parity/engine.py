@@ -153,7 +153,7 @@ def _failure(found: OutputParity, output: Values, expected: Values, wrong: npt.N
         return (
             f"differs from the trained network beyond the rounding bound in "
             f"{part(found.decided_beyond, found.decided, 'window')} without an undecided neuron, by "
-            f"{wrong[worst]:.2g} in window {worst + 1}"
+            f"{wrong[worst]:.2g} in window {worst}"
         )
     if found.bounded and _sign_test(found.further, found.nearer) < CHANCE:
         return (

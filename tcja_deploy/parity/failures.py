@@ -111,7 +111,7 @@ class Failures:
 
 
 def _words(place: Place) -> str:
-    return f"window {place.window + 1}, time step {place.time_step}, neuron {place.element}"
+    return f"window {place.window}, time step {place.time_step}, neuron {place.element}"
 
 
 def _told_apart(place: Place) -> tuple[str, str]:

@@ -224,7 +224,7 @@ def exactness(report: Report) -> list[str]:
             last = list(at.spikes.values())[-1]
             lines.append(
                 f"Free-running, {changed} {agree(found.changed_windows, 'has', 'have')} a flip in {found.backend}; the "
-                f"first is in {at.layer}, window {at.window + 1}, time step {at.time_step}, and "
+                f"first is in {at.layer}, window {at.window}, time step {at.time_step}, and "
                 f"{counted(last, 'spike')} of the last layer then {agree(last, 'differs', 'differ')}."
             )
     return lines

@@ -38,7 +38,7 @@ class Samples:
     """Some windows of the data, with the answers of both networks.
 
     Attributes:
-        numbers: the number of each window in the data, from 1.
+        numbers: the number of each window in the data, from 0.
         inputs: the inputs of the windows [n, ...].
         labels: the labels of the windows, int64 [n]; None if they are not known.
         trained: the outputs of the trained network: scores [n, classes], or images.
@@ -85,7 +85,7 @@ def answers(windows: Windows, trained: Network, exported: Network, classes: int)
     labels = windows.labels
     known = labels is not None and len(labels) > numbers[-1]
     samples = Samples(
-        numbers=[at + 1 for at in numbers],
+        numbers=numbers,
         inputs=inputs,
         labels=labels[numbers] if labels is not None and known else None,
         trained=_per_window(trained.run(inputs)),

@@ -133,12 +133,11 @@ def _network(facts: Facts, options: TextOptions) -> Iterator[str | RenderableTyp
     cut += f", cropped to {','.join(map(str, contract.crop))} (x, y, width, height)" if contract.crop else ""
     cut += f", resized by {contract.resize}" if contract.resize else ""
     sizes = " x ".join(map(str, contract.shape))
-    values = {"counts": "counts of events", "unit": "intensities from 0 to 1", "spikes": "0 or 1"}[contract.scaling]
     yield (
         f"Network: {facts['network']}, neurons of {facts['dialect']}, T = {facts['time_steps']}, "
         f"{counted(facts['parameters'], 'parameter')}{precision}"
     )
-    yield f"Input: {contract.name} [{contract.axes}], a window is {sizes}; values: {values}{cut}"
+    yield f"Input: {contract.name} [{contract.axes}], a window is {sizes}; values: {contract.values}{cut}"
     sizes = f" [N, {', '.join(map(str, facts['output_shape']))}]" if "output_shape" in facts else ""
     yield f"Output: {facts['output']}{sizes}"
     if facts["classes"]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcja_runtime.counting import agree, an, counted, listed
+from tcja_runtime.counting import agree, an, counted, listed, numbered
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,7 @@ def test_a_verb_agrees_with_a_number():
 )
 def test_the_first_of_many_are_listed(n, separator, text):
     assert listed(range(n), 2, separator) == text
+
+
+def test_a_class_without_a_name_is_its_number():
+    assert [numbered(3, "cat"), numbered(3, "3"), numbered(3, "2")] == ["3 cat", "3", "3 2"]

@@ -57,12 +57,23 @@ class Advice:
         precision: the precision, "fp16" or "int8".
         flips: the predicted flip rate of each layer, by the layer's name: the share of all its neurons and time steps
             that flip, from 0 to 0.5, if the layer is teacher-forced.
-        keep: the names of the layers that should be kept in float32.
+        per_spike: the predicted number of flips for each spike of the layer; infinite for a layer that flips and never
+            fires.
     """
 
     precision: str
     flips: dict[str, float]
-    keep: list[str]
+    per_spike: dict[str, float]
+
+    @property
+    def limit(self) -> float:
+        """The largest acceptable number of flips for each spike of a layer."""
+        return FLIPS_PER_SPIKE[self.precision]
+
+    @property
+    def keep(self) -> list[str]:
+        """The names of the layers that should be kept in float32: those with more flips for each spike than `limit`."""
+        return [layer for layer, flips in self.per_spike.items() if flips > self.limit]
 
 
 def advise(network: nn.Module, inputs: Floats, reference: Reference, layers: Sequence[Layer]) -> list[Advice]:
@@ -79,10 +90,16 @@ def advise(network: nn.Module, inputs: Floats, reference: Reference, layers: Seq
     for precision, rounding in _ROUNDINGS.items():
         currents = _currents(_rounded(network, rounding), inputs, reference)
         flips = {layer.name: _flips(layer, reference, currents[layer.name].astype(np.float64)) for layer in layers}
-        limit = FLIPS_PER_SPIKE[precision]
-        keep = [name for name, rate in flips.items() if rate > limit * reference.spikes[name].mean()]
-        found.append(Advice(precision=precision, flips=flips, keep=keep))
+        per_spike = {name: _per_spike(rate, float(reference.spikes[name].mean())) for name, rate in flips.items()}
+        found.append(Advice(precision=precision, flips=flips, per_spike=per_spike))
     return found
+
+
+def _per_spike(flips: float, rate: float) -> float:
+    """Return the flips for each spike of a layer from its flip rate and its firing rate."""
+    if rate:
+        return flips / rate
+    return math.inf if flips else 0.0
 
 
 def _flips(layer: Layer, reference: Reference, rounded: npt.NDArray[Any]) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -134,15 +135,24 @@ def _evidence(
     return lines
 
 
+def check_values(model: nn.Module) -> None:
+    """Check that all weights and buffers of a network have values, which those on the device "meta" do not have.
+
+    Raises:
+        BadInput: one has no values; the message names it.
+    """
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    empty = next((name for name, value in tensors if value.is_meta), None)
+    if empty is not None:
+        raise BadInput(f"the weight {empty} of the network has no values (its device is meta); load the weights first")
+
+
 def _copied(model: nn.Module) -> nn.Module:
     """Return a deep copy of a network, on the processor: networks come from training on a GPU.
 
     Raises:
-        BadInput: a weight has no value, or a module holds something that cannot be copied; the message names it.
+        BadInput: a module holds something that cannot be copied; the message names it.
     """
-    empty = next((name for name, value in model.named_parameters() if value.is_meta), None)
-    if empty is not None:
-        raise BadInput(f"the weight {empty} of the network has no values (its device is meta); load the weights first")
     try:
         return copy.deepcopy(model).cpu()
     except Exception as error:  # a module may hold anything

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.counting import counted
+from tcja_runtime.counting import counted, numbered
 from tcja_runtime.files.text import one_line, shown
 
 LIBRARY = "tcja-deploy"
@@ -24,7 +24,6 @@ _PIPELINES = {
 }
 """The task of the Hub (https://huggingface.co/tasks) that fits a network best, by the name of its input."""
 _TAGS = {"frames": ["event-camera"], "images": [], "latents": []}
-_VALUES = {"counts": "numbers of events", "unit": "intensities from 0 to 1", "spikes": "0 or 1"}
 _MARKUP = re.compile(
     r"[\\`*\[\]<>|~&$#@]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"
     r"|^[-+]|(?<=www)\.|:(?=//)",  # lists, and what GitHub makes a link of
@@ -91,8 +90,9 @@ def card(manifest: Manifest, files: Sequence[CardFile]) -> str:
         "## Origin and hashes",
         _table(["", ""], _origin(manifest)),
         _table(["file", "sha256"], [(code(f.name), code(f.sha256)) for f in files]),
-        "`manifest.json` lists the same hashes and that of this card; every command checks them. A hash proves that a "
-        "file has not changed. It does not prove who wrote it.",
+        "`manifest.json` lists the same hashes and that of this card. `tcja-deploy verify` and `inspect` check all of "
+        "them; `run` does not look at parity.json, report.html and this card. A hash proves that a file has not "
+        "changed. It does not prove who wrote it.",
     ]
     return shown("\n\n".join(parts) + "\n")
 
@@ -175,7 +175,7 @@ def _program(manifest: Manifest) -> str:
     contract = manifest.input
     shape = f"[N, {', '.join(map(str, contract.shape))}]"
     call = "predictions = net" if manifest.classes else "outputs = net.outputs"
-    program = f"{call}({contract.name})  # float32 {shape}: {_VALUES[contract.scaling]}"
+    program = f"{call}({contract.name})  # float32 {shape}: {contract.values}"
     needs = ", and `onnxruntime` or the TensorRT version of the engine" if manifest.engines else " and `onnxruntime`"
     run = f"tcja-deploy run . {manifest.classifies}\n" if manifest.classifies else ""
     return (
@@ -192,7 +192,7 @@ def _contract(manifest: Manifest) -> list[tuple[str, str]]:
     shape = ", ".join(map(str, contract.shape))
     rows = [
         ("input", f"{code(contract.name)}, float32 \\[N, {shape}\\], axes {contract.axes}"),
-        ("values", _VALUES[contract.scaling]),
+        ("values", contract.values),
     ]
     if contract.rule:
         rows.append(("recordings are cut by", code(contract.rule)))
@@ -205,7 +205,7 @@ def _contract(manifest: Manifest) -> list[tuple[str, str]]:
         rows.append((f"{contract.name} are resized", f"{source}{contract.resize}"))
     rows.append(("output", f"{code(manifest.output)}, float32 \\[N, {', '.join(map(str, manifest.output_shape))}\\]"))
     if manifest.classes:
-        rows.append(("classes", ", ".join(f"{i} {plain(name)}" for i, name in enumerate(manifest.classes))))
+        rows.append(("classes", ", ".join(numbered(i, plain(name)) for i, name in enumerate(manifest.classes))))
     return rows
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from pathlib import Path
 
 from tcja_runtime.choices import LABEL_RULES, LabelRule
@@ -52,8 +52,8 @@ class DataFiles:
 def data_files(path: Path, suffixes: Collection[str] = SUFFIXES) -> DataFiles:
     """The data files in a folder and in all folders below it.
 
-    A data file has one of the suffixes. Links are followed; hidden files and folders are skipped. If the path is not
-    a folder, the list has only this path, whatever its suffix is.
+    A data file has one of the suffixes. Links are followed; hidden files and folders, and bundles, are skipped. If the
+    path is not a folder, the list has only this path, whatever its suffix is.
 
     Args:
         path: the file or folder.
@@ -69,28 +69,31 @@ def data_files(path: Path, suffixes: Collection[str] = SUFFIXES) -> DataFiles:
         raise BadInput(f"{path} is {kind}, not a folder of data; give the files that the network was trained for")
     below = sorted(_below(path, ()))
     hidden = {each for each in below if each.name.startswith(".")}
+    bundles = {each for each in below if each not in hidden and kinds.is_bundle(each)}
     found = [each for each in below if each not in hidden and _is_data(each, suffixes)]
     if not found:
-        has = f"; it has {', '.join(_counts(below, hidden))}" if below else ""
+        has = f"; it has {', '.join(_counts(below, hidden, bundles))}" if below else ""
         raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(suffixes))}{has}")
     labels = {file.with_name(f"{file.stem}{_LABELS}") for file in found}
     others = {*below} - {*found} - labels
-    return DataFiles(found, _not_used(path, others, hidden))
+    return DataFiles(found, _not_used(path, others, hidden, bundles))
 
 
-def _not_used(path: Path, others: Collection[Path], hidden: Collection[Path]) -> str:
-    """The remark on files that are not data files, some of which are hidden; empty if there are none."""
+def _not_used(path: Path, others: Collection[Path], hidden: Set[Path], bundles: Set[Path]) -> str:
+    """The remark on entries that are not data files: hidden ones, bundles, and others; empty if there are none."""
     if not others:
         return ""
     n = len(others)
-    return f"{path}: {counted(n, 'entry')} {agree(n, 'is', 'are')} not used: {', '.join(_counts(others, hidden))}"
+    return (
+        f"{path}: {counted(n, 'entry')} {agree(n, 'is', 'are')} not used: {', '.join(_counts(others, hidden, bundles))}"
+    )
 
 
-def _counts(others: Collection[Path], hidden: Collection[Path]) -> list[str]:
-    """How many files there are with each suffix, and how many are hidden, such as "2 with .txt"."""
-    counts = Counter(each.suffix.lower() or "no suffix" for each in others if each not in hidden)
+def _counts(others: Collection[Path], hidden: Set[Path], bundles: Set[Path]) -> list[str]:
+    """How many files there are with each suffix, and how many bundles and hidden entries, such as "2 with .txt"."""
+    counts = Counter(each.suffix.lower() or "no suffix" for each in others if each not in hidden | bundles)
     found = [f"{n:,} with {suffix}" for suffix, n in sorted(counts.items())]
-    return found + [f"{len(hidden):,} hidden"] * bool(hidden)
+    return found + [counted(len(bundles), "bundle")] * bool(bundles) + [f"{len(hidden):,} hidden"] * bool(hidden)
 
 
 def _is_data(path: Path, suffixes: Collection[str]) -> bool:
@@ -101,7 +104,7 @@ def _is_data(path: Path, suffixes: Collection[str]) -> bool:
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """Yields the files in a folder and in all folders below it, and the hidden folders, whose files are left out.
 
-    A folder that is one recording is yielded as a file.
+    A folder that is one recording, or a bundle, is yielded as a file.
 
     Args:
         folder: the folder.
@@ -118,7 +121,8 @@ def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     except OSError as error:
         raise BadInput(f"{folder} cannot be read: {error.strerror}") from error
     for each in within:
-        if each.is_dir() and not each.name.startswith(".") and not is_recording_folder(each):
+        whole = is_recording_folder(each) or kinds.is_bundle(each)
+        if each.is_dir() and not each.name.startswith(".") and not whole:
             yield from _below(each, (*above, place))
         else:
             yield each

@@ -24,6 +24,7 @@ FARTHEST = 2**61
 WIDEST = 2**14
 """The most rows or columns of a camera."""
 _SCALINGS = {"frames": "counts", "images": "unit", "latents": "spikes"}
+_VALUES = {"counts": "counts of events", "unit": "intensities from 0 to 1", "spikes": "0 or 1"}
 _RANKS = {"frames": 4, "images": 3, "latents": 2}
 _POLARITIES = (("off", "on"), ("on", "off"))
 
@@ -227,6 +228,11 @@ class InputContract:
     def divides(self, kind: np.dtype[Any]) -> bool:
         """Whether `scaled` divides values of a type by 255: integers, if the network takes intensities."""
         return self.scaling == "unit" and kind.kind in "iu"
+
+    @property
+    def values(self) -> str:
+        """What the values of the input are, for people: "counts of events"."""
+        return _VALUES[self.scaling]
 
     @property
     def rule(self) -> str | None:

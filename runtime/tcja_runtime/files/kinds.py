@@ -47,6 +47,7 @@ _NO_DATA = {
 }
 _SUFFIXES = {
     ".bmp": "a picture (BMP)",
+    ".webp": "a picture (WEBP)",
     ".onnx": "an ONNX model",
     ".safetensors": "the weights of a network (safetensors)",
     ".engine": "an engine of TensorRT",
@@ -64,6 +65,11 @@ def kind_of(head: bytes) -> Kind | None:
     return next((kind for kind in Kind if head.startswith(kind.value)), None)
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether a path is the folder of a bundle: it has a manifest."""
+    return (path / "manifest.json").is_file()
+
+
 def other_kind(path: Path) -> str | None:
     """Returns what a file or folder is that can be no data, such as "a picture (PNG)"; None if it is not known.
 
@@ -71,7 +77,7 @@ def other_kind(path: Path) -> str | None:
     Nor is a .bin, because the events of ATIS can begin with any bytes.
     """
     if path.is_dir():
-        return "a bundle" if (path / "manifest.json").is_file() else None
+        return "a bundle" if is_bundle(path) else None
     if path.suffix.lower() == ".bin":
         return None
     head = _head(path)

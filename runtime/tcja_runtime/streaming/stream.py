@@ -114,6 +114,11 @@ class Stream:
         """
         window, contract = options.window, bundle.manifest.input
         options.check_source(source)
+        if contract.name != "frames":
+            raise BadInput(
+                f"{bundle.path}: a stream is for networks of events, and this network takes {contract.name}; classify "
+                "files of them with tcja-deploy run"
+            )
         bundle.check_classifies()
         for text in (replaced_view(contract, options.camera_view), window and unlike_training(contract, window)):
             if text:

@@ -31,7 +31,9 @@ def samples(manifest: Manifest, report: Report, found: Samples) -> Html:
             f"value is {np.abs(found.trained - found.exported).max():.2g}."
         )
         shown = [_images(at, found) for at in range(len(found))]
-        return section("Sample images", conclusion, tag("p", names), tag("div", *shown, class_="samples"))
+        return section(
+            "Sample images", conclusion, tag("p", f"{names} Inputs count from 0."), tag("div", *shown, class_="samples")
+        )
     chosen = (
         f"Of {windows(found.of)}, those with different answers were chosen first, then wrong ones, then one of each "
         "class."
@@ -42,7 +44,10 @@ def samples(manifest: Manifest, report: Report, found: Samples) -> Html:
     return section(
         "Sample windows and their answers",
         _conclusion(found),
-        figure(tag("div", *shown, class_="samples"), f"{names} The number is the score of the class. {chosen}"),
+        figure(
+            tag("div", *shown, class_="samples"),
+            f"{names} Windows count from 0. The number in brackets is the score of the class. {chosen}",
+        ),
     )
 
 

@@ -11,8 +11,8 @@ from tcja_runtime.evidence.agreement import Accuracy, Interval
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED, STEPS_READ, Curve
 
 _MEANING = {
-    STEPS_READ: "the prediction from the output of the first time steps, when the network runs on whole windows; "
-    "attention mixes later frames into each step.",
+    STEPS_READ: "the prediction from the output of the first time steps, when the network runs on whole windows. In a "
+    "network with attention, later frames change these outputs, too.",
     FRAMES_SHOWN: "the prediction when the network runs on the first frames only, and the later frames are empty; a "
     "live system can compute it.",
 }

@@ -43,7 +43,7 @@ def margins(report: Report, profile: NetworkProfile) -> Html:
     )
     return section(
         "How near neurons come to their thresholds",
-        _nearness(counts),
+        _nearness(report, counts, max(furthest.values(), default=0.0)),
         figure(
             tag("div", *panels, class_="small"),
             "Horizontal axis: the distance of a membrane from the threshold when the two are compared, as a share of "
@@ -59,14 +59,25 @@ _NEAR = -4
 """The distance for the conclusion of the section on margins, as a power of ten: one part in ten thousand."""
 
 
-def _nearness(counts: Mapping[str, Sequence[int]]) -> str:
-    """Return a sentence on the share of membranes that are very near to the threshold."""
+def _nearness(report: Report, counts: Mapping[str, Sequence[int]], furthest: float) -> str:
+    """Return a sentence on the share of membranes that are very near to the threshold.
+
+    Args:
+        report: the report of parity, for the flips that were found.
+        counts: by layer, the number of sampled margins in each bin.
+        furthest: the largest distance at which rounding explained a flip, as a share of the threshold.
+    """
     edge = int(np.argmin(np.abs(MARGIN_EDGES - 10.0**_NEAR)))
     near = {layer: sum(found[: edge + 1]) / sum(found) for layer, found in counts.items()}
     most = max(near, key=lambda layer: near[layer])
     if not near[most]:
+        none = f"No sampled membrane is within {power(_NEAR)} of its threshold"
+        flips = max(found.flips - found.unexplained for found in report.backends)
+        if not flips:
+            return f"{none}: small rounding errors can flip few spikes."
         return (
-            f"No sampled membrane is within {power(_NEAR)} of its threshold: small rounding errors can flip few spikes."
+            f"{none}, so few spikes can flip by rounding. Among all neurons, not only the sampled ones, "
+            f"{counted(flips, 'spike')} did, at most {furthest:.1g} of the threshold away."
         )
     return (
         f"In {most}, {fine_percent(near[most])} of the sampled membranes are within {power(_NEAR)} of the threshold, "
@@ -164,24 +175,39 @@ def advice(profile: NetworkProfile) -> Html:
     if not profile.advice:
         return Html()
     rows = [
-        [layer, *(fine_percent(each.flips[layer]) + " (keep)" * (layer in each.keep) for each in profile.advice)]
-        for layer in profile.advice[0].flips
+        [layer, *(_per_thousand(each.per_spike[layer]) + " (keep)" * (layer in each.keep) for each in profile.advice)]
+        for layer in profile.advice[0].per_spike
     ]
+    heads = [f"{each.precision} (limit {1000 * each.limit:g})" for each in profile.advice]
+    kept = any(each.keep for each in profile.advice)
     return section(
         "What lower precisions would flip",
         " ".join(_advised(each) for each in profile.advice),
         figure(
-            table("Predicted flips", ["layer", *(each.precision for each in profile.advice)], rows, numbers=(1, 2)),
-            "The predicted share of neurons and time steps that flip, teacher-forced. It is computed from the "
+            table("Predicted flips for each 1,000 spikes", ["layer", *heads], rows, numbers=(1, 2)),
+            "The predicted flips for each 1,000 spikes of a layer, teacher-forced. They are computed from the "
             "distances of the membranes from their thresholds on these windows, and from the rounding of weights and "
-            "inputs. \u201cKeep\u201d: better kept in float32.",
+            "inputs. A coarser precision flips more spikes in every network, so each precision has a limit of its own. "
+            "It is about twice the flips that were measured in a trained network whose accuracy they did not change."
+            + " \u201cKeep\u201d: above the limit, better kept in float32."
+            * kept,
         ),
     )
 
 
 def _advised(found: Advice) -> str:
     """Return a sentence on the layers that should stay in float32 in a lower precision."""
-    most = f"at most {fine_percent(max(found.flips.values()))} of the neurons and time steps of a layer would flip"
+    most = _per_thousand(max(found.per_spike.values()))
+    flips = f"the worst layer would have {most} flips for each 1,000 spikes, and the limit for {found.precision} is "
+    limit = f"{1000 * found.limit:g}"
     if not found.keep:
-        return f"In {found.precision}, no layer needs to stay in float32: {most}."
-    return f"In {found.precision}, {listed(found.keep)} should stay in float32: {most}."
+        return f"In {found.precision}, no layer needs to stay in float32: {flips}{limit}."
+    return f"In {found.precision}, {listed(found.keep)} should stay in float32: {flips}{limit}."
+
+
+def _per_thousand(per_spike: float) -> str:
+    """Return a number of flips for each 1,000 spikes as text."""
+    n = 1000 * per_spike
+    if not math.isfinite(n):
+        return "more than 999,999"
+    return "< 0.01" if 0 < n < 0.005 else f"{n:,.2f}" if n < 10 else f"{n:,.0f}"

@@ -8,7 +8,7 @@ from tcja_deploy.parity.verdict import Divergence, Parity, Report, SignalParity
 from tcja_deploy.report import plots
 from tcja_deploy.report.html import Html, figure, joined, section, table, tag
 from tcja_deploy.report.plots import FlipRow
-from tcja_runtime.counting import counted, listed
+from tcja_runtime.counting import agree, counted, listed
 
 _SCENES = {
     WINDOWS: "windows",
@@ -74,7 +74,8 @@ def _flipped(found: Parity) -> str:
         )
     if found.flips:
         return (
-            f"Rounding explains all of the {counted(found.flips, 'flip')}: each layer computes what it was trained to."
+            f"Rounding explains {agree(found.flips, 'the', 'all')} {counted(found.flips, 'flip')}: each layer computes "
+            "what it was trained to."
         )
     return "Not one spike flips: each layer computes what it was trained to."
 
@@ -93,7 +94,7 @@ def _free_running(found: Parity, *, mixes: bool) -> list[Html]:
         )
         for layer in found.layers
     ]
-    heads = ["all", f"in window {start.window + 1}"]
+    heads = ["all", f"in window {start.window}"]
     mixed = " Attention mixes all time steps, so after it a late flip changes earlier steps too." if mixes else ""
     return [
         tag("p", f"{fed} {_spread(start)}"),
@@ -115,8 +116,8 @@ def _spread(start: Divergence) -> str:
     if last != start.layer:
         spread.append(f"{start.spikes[last]:,} of {last}, the last layer")
     return (
-        f"The network first differs in {start.layer}, in window {start.window + 1} at time step {start.time_step}. "
-        f"In that window {'; '.join(spread)}. A flip changes the layers after it."
+        f"The network first differs in {start.layer}, in window {start.window} (from 0), time step {start.time_step} "
+        f"(from 1). In that window {'; '.join(spread)}. A flip changes the layers after it."
     )
 
 
@@ -133,6 +134,7 @@ def signals(report: Report, found: Parity) -> Html:
         for signal in dict.fromkeys(signal for signal, _ in cells)
     ]
     heads = ["signal", *(_SCENES.get(scene, scene) for scene in scenes)]
+    beyond = any(signal.beyond for signal in found.signals)
     return section(
         _of("Differences of signals, as shares of their rounding bounds", report, found),
         _within(found),
@@ -143,7 +145,9 @@ def signals(report: Report, found: Parity) -> Html:
             f"bound; it must stay below 100{NBSP}%. Random stimulus: random spikes. Exact stimulus: random spikes and "
             "weights with which the sums of a layer have no rounding. Range stimulus: inputs up to the largest counts. "
             "Large batch: the random stimulus, repeated. \u201cTo the bit\u201d: nothing is rounded, and "
-            "every bit is equal. \u201cBeyond\u201d: the number of values that differ by more than the bound.",
+            "every bit is equal."
+            + " \u201cBeyond\u201d: the number of values that differ by more than the bound."
+            * beyond,
             class_="shares",
         ),
     )

@@ -8,6 +8,7 @@ from tcja_deploy.formatting import compact, part, share_of, windows
 from tcja_deploy.report import plots
 from tcja_deploy.report.answers import Counts, pairs
 from tcja_deploy.report.html import Html, figure, section, table, tag, wide
+from tcja_runtime.counting import numbered
 
 MOST = 20
 """The largest number of classes for which the whole matrix is shown. For more, only the most confused pairs are."""
@@ -53,7 +54,7 @@ def _matrix(counts: Counts, named: Sequence[str]) -> Html:
     body = [
         tag(
             "tr",
-            tag("th", tag("span", f"{label} {name}", class_="name"), scope="row"),
+            tag("th", tag("span", numbered(label, name), class_="name"), scope="row"),
             *(_cell(counts, label, taken, most, f"{name} as {named[taken]}") for taken in range(len(counts))),
         )
         for label, name in enumerate(named)

@@ -42,7 +42,7 @@ def _signature(manifest: Manifest, report: Report) -> Html:
             ("network", f"{manifest.network}, neurons of {manifest.dialect}"),
             ("time steps", str(manifest.time_steps)),
             ("parameters", f"{manifest.parameters:,}"),
-            ("input", f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.scaling}{cut}"),
+            ("input", f"{contract.name} [{contract.axes}], window {contract.shape}, values: {contract.values}{cut}"),
             ("output", f"{manifest.output} [N, {', '.join(map(str, manifest.output_shape))}]"),
             ("classes", ", ".join(manifest.classes) or f"none: {NO_CLASSES}"),
             ("exported as", f"{manifest.precision}, time form {time_form.form} ({time_form.why})"),

@@ -276,6 +276,8 @@ def test_a_module_that_cannot_be_exported_is_refused_in_words(tmp_path):
         tcja_deploy.BadInput, match="the weight fc1.weight of the network has no values .its device is meta.; load"
     ):
         tcja_deploy.export(module().to("meta"), shape=SHAPE, layout="TN", target="onnx", out=tmp_path / "a.bundle")
+    refused = tcja_deploy.check(module().to("meta"), shape=SHAPE, layout="TN")
+    assert "the weight fc1.weight of the network has no values" in str(refused)
     with pytest.raises(tcja_deploy.BadInput, match="the shape of the network's windows is not known; give `shape` or"):
         tcja_deploy.export(module(), layout="TN", target="onnx", out=tmp_path / "a.bundle")
     with pytest.raises(tcja_deploy.BadInput, match="`model` goes with a checkpoint, and a module is given in place of"):

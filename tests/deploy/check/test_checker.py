@@ -100,7 +100,7 @@ def test_each_module_is_told(tmp_path):
         "fc2": Becomes.OPERATORS,
     }
     assert rows["readout"].remark == "the export adds it to the network"
-    assert (rows["n1"].kind, rows["n1"].remark) == ("IFNode", "h = 1 v + 1 x + 0, h >= 1, reset minus 1")
+    assert (rows["n1"].kind, rows["n1"].remark) == ("IFNode", "h = v + x, h >= 1, reset minus 1")
     assert sum(module.nodes for module in found.modules) == found.models.nodes["model.onnx"]
     assert found.models.forms["unrolled"] > found.models.forms["scan"] == found.models.nodes["model.plain.onnx"]
 

@@ -491,7 +491,10 @@ def test_what_cannot_be_streamed_is_said(run, bundle, recording, monkeypatch, ar
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"input": InputContract.images(2, SIZE, SIZE)}, "the network takes images, not events"),
+        (
+            {"input": InputContract.images(2, SIZE, SIZE)},
+            "a stream is for networks of events, and this network takes images; classify files",
+        ),
         ({"classes": []}, "the network has no classes, so it cannot classify"),
     ],
 )

@@ -190,8 +190,8 @@ def test_a_module_saved_with_other_constants_is_refused(folder, capsys):
     options = ["--shape", "4,2,4,4", "--layout", "TN", "--target", "onnx", "--trust-checkpoint", "--out", "b"]
     code, _, err = run(capsys, "export", "m.pth", "--model", "mynet:build", *options)
     assert code == 2
-    assert "differ in the neurons of layer 'lif2': h = 0.4 v + 1 x + 0, h > 1, reset to 0 in the checkpoint, " in err
-    assert "h = 0.75 v + 1 x + 0, h > 1, reset to 0 in the network" in err
+    assert "differ in the neurons of layer 'lif2': h = 0.4 v + x, h > 1, reset to 0 in the checkpoint, " in err
+    assert "h = 0.75 v + x, h > 1, reset to 0 in the network" in err
     assert not (folder / "b").exists()
 
 
@@ -209,8 +209,8 @@ def test_the_chosen_weights_are_exported_and_the_constants_printed(folder, capsy
         out = " ".join(out.split())
         assert f"the weights are '{name}'; w.pth also has '{other}': choose with --weights" in out
         assert "check this: the checkpoint says args.T = 8, but T is 4 here" in out
-        assert "Neurons of lif1: h = 0.5 v + 1 x + 0, h > 1, reset to 0" in out
-        assert "Neurons of lif2: h = 0.75 v + 1 x + 0, h > 1, reset to 0" in out
+        assert "Neurons of lif1: h = 0.5 v + x, h > 1, reset to 0" in out
+        assert "Neurons of lif2: h = 0.75 v + x, h > 1, reset to 0" in out
         assert Bundle.open(folder / name).manifest.checkpoint["weights"] == name
     code, _, err = run(capsys, "export", "w.pth", "--model", "mynet:build", *options, "--weights", "ema", "--out", "b")
     assert code == 2
@@ -230,7 +230,7 @@ def test_wrong_constants_are_exit_code_1(folder, capsys):
         capsys, "export", "w.pth", "--model", "mynet:build", "--shape", "4,2,4,4", "--layout", "TN", "--out", "b"
     )
     assert code == 1
-    assert "'lif1' does not follow the equations of its constants (own: h = 0.5 v + 1 x + 0, h >= 1, reset to 0)" in err
+    assert "'lif1' does not follow the equations of its constants (own: h = 0.5 v + x, h >= 1, reset to 0)" in err
     assert not (folder / "b").exists()
 
 

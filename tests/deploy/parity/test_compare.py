@@ -194,7 +194,7 @@ def test_a_flip_far_from_any_threshold_fails(bundle):
     replaced(bundle, spikes={**reference.spikes, layer.name: spikes})
     failures = verify(bundle).report.failures
     place = tuple(map(int, np.unravel_index(element, layer.shape)))
-    said = f"explain it, at window 1, time step 1, neuron {place}, where the neuron is not undecided"
+    said = f"explain it, at window 0, time step 1, neuron {place}, where the neuron is not undecided"
     assert any(said in failure for failure in failures)
 
 

@@ -225,7 +225,7 @@ def test_the_first_flip(windows):
     (line,) = wording.exactness(made)
     assert line == (
         f"Free-running, 1 of {windows} window{'s' * (windows > 1)} has a flip in ONNX Runtime 1; the first is in fc, "
-        "window 1, time step 2, and 1 spike of the last layer then differs."
+        "window 0, time step 2, and 1 spike of the last layer then differs."
     )
 
 

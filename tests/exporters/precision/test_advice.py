@@ -66,4 +66,5 @@ def test_flips_are_as_predicted(small, precision, rounded):
     assert compared
     limit = FLIPS_PER_SPIKE[precision]
     fired = {name: spikes.mean() for name, spikes in recorded.spikes.items()}
+    assert advice.per_spike == pytest.approx({name: rate / fired[name] for name, rate in advice.flips.items()})
     assert advice.keep == [name for name, rate in advice.flips.items() if rate > limit * fired[name]]

@@ -212,6 +212,8 @@ def test_the_contract_the_comparison_and_the_files_are_told():
         "7,654,321 parameters",
     ):
         assert line in said
+    nameless = read(parts(card(dataclasses.replace(MANIFEST, classes=["0", "1"]), FILES))[1])
+    assert "classes\n0, 1" in nameless
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -56,6 +56,16 @@ def test_files_that_are_not_used_are_counted(tmp_path):
     assert class_folders.data_files(tmp_path / "a" / "1.bin").remark == ""
 
 
+def test_bundles_in_a_folder_of_data_are_no_data(tmp_path):
+    files = ("a.bundle/manifest.json", "a.bundle/weights.bin", "b/c/golden.npz", "b/c/manifest.json")
+    with pytest.raises(BadInput, match="is a folder without data files; .*; it has 2 bundles"):
+        made(tmp_path, *files)
+    made(tmp_path, "b/1.bin", "b/2.txt")
+    found = class_folders.data_files(tmp_path)
+    assert found.files == [tmp_path / "b" / "1.bin"]
+    assert found.remark == f"{tmp_path}: 3 entries are not used: 1 with .txt, 2 bundles"
+
+
 ELEVEN = [f"c{i}" for i in range(11)]
 NAMELESS = [str(i) for i in range(11)]
 NUMBERED = list(map(str, range(11)))

@@ -124,6 +124,7 @@ TAKES = {
         ("net.pth", IMAGES, "a checkpoint of PyTorch"),
         ("cat.png", FRAMES, r"a picture \(PNG\)"),
         ("cat.gif", IMAGES, r"a picture \(GIF\)"),
+        ("cat.webp", IMAGES, r"a picture \(WEBP\)"),
         ("cat.jpg", FRAMES, r"a picture \(JPEG\)"),
         ("net.onnx", FRAMES, "an ONNX model"),
         ("one.npy", IMAGES, r"a single array \(.npy\)"),

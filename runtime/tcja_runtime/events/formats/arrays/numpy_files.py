@@ -67,11 +67,13 @@ def open_npz(path: Path, options: ReadOptions) -> TableRecording:
         table = _separate({key: found[name] for key, name in names.items()}, path)
     elif TABLE in found:
         table = _table(found[TABLE], f"array {TABLE}", options)
-    elif "frames" in found or "images" in found:
-        raise BadInput(f"{path} holds frames, not events; give a recording of events")
+    elif held := [name for name in ("frames", "images") if name in found]:
+        raise BadInput(
+            f"{path} holds {held[0]}, not events; give a recording of events, or classify it with tcja-deploy run"
+        )
     else:
-        held = ", ".join(sorted(found)) or "none"
-        raise BadInput(f"{path} must have the arrays t, x, y and p of events, or one array {TABLE}; it has {held}")
+        has = ", ".join(sorted(found)) or "none"
+        raise BadInput(f"{path} must have the arrays t, x, y and p of events, or one array {TABLE}; it has {has}")
     return TableRecording.of(path, "npz", table, options)
 
 
