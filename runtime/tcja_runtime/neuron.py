@@ -195,12 +195,11 @@ class NeuronSpec:
             return f"h = v + (x - {u}) {leak}"
         if self.charge_order == "leaky":
             return f"h = v - {u} {leak} + x"
-        terms = [
-            f"{factor:g} {of}".strip()
-            for factor, of in ((self.decay, "v"), (self.gain, "x"), (self.bias, ""))
-            if factor
-        ]
-        return f"h = {' + '.join(term.removeprefix('1 ') for term in terms)}".replace("+ -", "- ")
+        # A factor of 1 and a term of 0 say nothing.
+        factors = ((self.decay, "v"), (self.gain, "x"))
+        terms = [of if factor == 1 else f"{factor:g} {of}" for factor, of in factors if factor]
+        terms += [f"{self.bias:g}"] if self.bias else []
+        return f"h = {' + '.join(terms or ['0'])}"
 
     @property
     def multiplies_exactly(self) -> bool:

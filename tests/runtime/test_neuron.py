@@ -102,3 +102,17 @@ def test_impossible_constants_are_refused(build, message):
 def test_what_is_no_number_is_refused(build, message):
     with pytest.raises(BadInput, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    ("spec", "rules"),
+    [
+        (NeuronSpec.linear(decay=1.0, strict=False), "h = v + x, h >= 1, reset to 0"),
+        (LATE, "h = 0.5 v + x, h > 1, reset minus 1 at the next step"),
+        (RESTED, "h = 0.5 v + 2 x + 0.25, h >= 1, reset to -0.5"),
+        (NeuronSpec.linear(decay=0.0, bias=-0.25, strict=False, reset="soft"), "h = x + -0.25, h >= 1, reset minus 1"),
+        (LIF, "h = v + (x - v) / 2, h >= 1, reset to 0"),
+    ],
+)
+def test_rules_leave_out_what_says_nothing(spec, rules):
+    assert spec.rules == rules

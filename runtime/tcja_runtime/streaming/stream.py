@@ -20,6 +20,7 @@ from tcja_runtime.data.camera import check_camera, replaced_view, seen_through
 from tcja_runtime.data.event_counts import Frame
 from tcja_runtime.data.recordings import unlike_training
 from tcja_runtime.data.sliding_windows import Cutter
+from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, Source
 from tcja_runtime.events.buffer import Buffer, Gap, Gaps, Run
 from tcja_runtime.events.clock import ContinuousClock

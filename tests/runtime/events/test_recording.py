@@ -153,9 +153,7 @@ def test_a_file_that_is_gone_when_it_is_read(tmp_path):
 
 def test_frames_are_no_events(tmp_path):
     np.savez(tmp_path / "a.npz", frames=np.zeros((4, 2, 8, 8)))
-    with pytest.raises(
-        BadInput, match=r"a\.npz holds frames, not events; give a recording of events, or classify it"
-    ):
+    with pytest.raises(BadInput, match=r"a\.npz holds frames, not events; give a recording of events, or classify it"):
         recording(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", t=[1], x=[1])
     with pytest.raises(
