@@ -115,12 +115,12 @@ class Stream:
         """
         window, contract = options.window, bundle.manifest.input
         options.check_source(source)
+        bundle.check_classifies()
         if contract.name != "frames":
             raise BadInput(
                 f"{bundle.path}: a stream is for networks of events, and this network takes {contract.name}; classify "
-                "files of them with tcja-deploy run"
+                "files of them with tcja-deploy run, or in Python with `net.classify`"
             )
-        bundle.check_classifies()
         for text in (replaced_view(contract, options.camera_view), window and unlike_training(contract, window)):
             if text:
                 note(text)
