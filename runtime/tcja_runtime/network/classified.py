@@ -22,6 +22,7 @@ from tcja_runtime.data.dataset import Data, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.predictions import Predictions, without_score
+from tcja_runtime.records import argument, check_size
 
 _HELD = tuple(field.name for field in dataclasses.fields(Span))
 
@@ -89,7 +90,11 @@ class ClassifiedWindows(Predictions):
 
         Args:
             top: the number of classes.
+
+        Raises:
+            BadInput: `top` is not a whole number of at least 1. So it is for `to_dict` and `to_csv`.
         """
+        _check_top(top)
         for (file, window), found, label, span in zip(self.places, self, self.labels, self.spans, strict=True):
             named = [{"class": name, "score": score} for name, score in found.top(top)]
             held = dict.fromkeys(_HELD) if span is None else dataclasses.asdict(span)
@@ -115,6 +120,7 @@ class ClassifiedWindows(Predictions):
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
+        _check_top(top)
         places = range(1, min(top, len(self.class_names)) + 1)
         heads = [f"{head}_{place}" for place in places for head in ("class", "score")]
         writer.writerow(["file", "window", "label", *heads, *_HELD])
@@ -136,6 +142,10 @@ class ClassifiedWindows(Predictions):
 
     def _label(self, label: int) -> str | None:
         return self.class_names[label] if label >= 0 else None
+
+
+def _check_top(top: int) -> None:
+    check_size("top", argument("top", top, int), 1)
 
 
 def classified(

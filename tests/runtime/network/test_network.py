@@ -162,6 +162,14 @@ def test_classify_says_what_run_says(net, gestures, recording, capsys, window):
     np.testing.assert_allclose(found.scores, bare(gestures, net.frames(recording, window)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("top", [0, -1, "2", 1.5])
+def test_a_number_of_classes_to_name(net, recording, top):
+    found = net.classify(recording)
+    for told_in in (found.to_csv, found.to_dict):
+        with pytest.raises(BadInput, match="^`top` .*must be"):
+            told_in(top)
+
+
 def test_the_frames_of_a_recording(net, recording, events):
     frames = net.frames(str(recording))
     np.testing.assert_array_equal(frames, by_number(events)[None])

@@ -205,9 +205,10 @@ def test_the_filters_of_warnings_stay(tmp_path, monkeypatch):
     def changed(*_, **__):
         raise AssertionError("the filters were changed")
 
-    monkeypatch.setattr(warnings, "catch_warnings", changed)
-    monkeypatch.setattr(warnings, "simplefilter", changed)
-    assert read_header(tmp_path / "a.png").size == decode(tmp_path / "a.png", 1).shape[1:]
+    with monkeypatch.context() as patch:  # pytest uses them as well
+        patch.setattr(warnings, "catch_warnings", changed)
+        patch.setattr(warnings, "simplefilter", changed)
+        assert read_header(tmp_path / "a.png").size == decode(tmp_path / "a.png", 1).shape[1:]
 
 
 def test_a_file_that_is_not_there(tmp_path):
