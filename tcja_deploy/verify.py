@@ -18,7 +18,7 @@ from tcja_deploy.parity.failures import Failure
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
 from tcja_runtime.backends.select import Backend
-from tcja_runtime.budget import batch_size, fewer_windows, large_batch, quick_runs
+from tcja_runtime.budget import MOST_WINDOWS, batch_size, fewer_windows, large_batch, quick_runs
 from tcja_runtime.bundle import bundle, conformance
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
@@ -77,6 +77,7 @@ class VerifyOptions:
     def __post_init__(self) -> None:
         check_arguments(self)
         check_size("samples", self.samples, 1)
+        check_size("anytime", self.anytime, 0, MOST_WINDOWS)
         check_choice("backend", self.backend, (AUTO, *BACKENDS))
 
 

@@ -9,6 +9,9 @@ import numpy as np
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.counting import agree
 
+MOST_WINDOWS = 1_000_000
+"""The most windows that a user can ask for: random windows have no end."""
+
 _BATCH_BYTES = 256 * 2**20
 
 

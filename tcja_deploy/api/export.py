@@ -24,8 +24,6 @@ from tcja_runtime.records import argument
 
 _OWN = ("checkpoint", "data", "out")
 """The fields of the request that are arguments of the functions."""
-_NOT_CHECKED = ("report", "samples", "judge", "anytime", "batch")
-"""The fields of the request that make no difference to `check`."""
 
 
 @takes(ExportRequest, *_OWN)
@@ -77,9 +75,15 @@ def export(
     return ExportResult(bundle=request.out, manifest=manifest, parity=report, notes=tuple(shown.notes))
 
 
-@takes(ExportRequest, *_OWN, *_NOT_CHECKED)
+@takes(ExportRequest, *_OWN)
 def check(
-    trained: str | os.PathLike[str] | nn.Module, /, *, data: Any = None, progress: bool = False, **options: Any
+    trained: str | os.PathLike[str] | nn.Module,
+    /,
+    *,
+    data: Any = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+    **options: Any,
 ) -> CheckResult:
     """Say in seconds what `export` would make of a network: each module, the judged layers, nodes and memory.
 
@@ -89,21 +93,23 @@ def check(
         trained: the path of a checkpoint, or a module that has its trained weights.
         data: windows that the network takes, in a form that `export` takes; the first two are read. None takes random
             windows.
+        out: as for `export`; nothing is written to it.
         progress: whether progress is shown on stderr.
-        options: those of `export` that change its models: `weights`, `model`, `shape`, `layout`, `network`,
+        options: those of `export`. These change its models: `weights`, `model`, `shape`, `layout`, `network`,
             `settings`, `per_step`, `classes`, `trust_checkpoint`, `precision`, `keep`, `calibration`, `time_form`,
-            `streaming`, `target`; and those on recordings in the data: `labels`, `split`, `crop`, `resize`,
-            `time_unit`, `columns`, `topic`.
+            `streaming`, `target`; these are on recordings in the data: `labels`, `split`, `crop`, `resize`,
+            `time_unit`, `columns`, `topic`; and these are only checked: `samples`, `judge`, `anytime`, `batch`,
+            `report`.
 
     Returns:
         What was found, whether the network would be exported or not. `print` shows what the command prints.
 
     Raises:
-        BadInput: an option cannot be used.
+        BadInput: the data or an option cannot be used, whatever the network is.
         Unavailable: this machine lacks something that is needed to find out, such as a package.
     """
     shown = shown_progress(progress)
-    request = _request("check", trained, options, None)
+    request = _request("check", trained, options, out)
     request = dataclasses.replace(request, samples=checker.WINDOWS)
     request = dataclasses.replace(request, data=_windows(data, request, shown))
     return CheckResult(found=checker.check(request, shown), notes=tuple(shown.notes))
@@ -135,8 +141,7 @@ def _request(function: str, trained: Any, options: Mapping[str, Any], out: Any) 
         found = f"the class {trained.__name__}" if is_class else f"a value of type {type(trained).__name__}"
         call = f"; call it: {trained.__name__}()" if is_class else ""
         raise BadInput(f"{function} takes the path of a checkpoint, or a module of torch, not {found}{call}")
-    without = _NOT_CHECKED if function == "check" else ()
-    return made(ExportRequest, function, options, without, **own, out=bundle if out is None else out)
+    return made(ExportRequest, function, options, **own, out=bundle if out is None else out)
 
 
 def _windows(data: Any, request: ExportRequest, progress: Progress) -> Path | GivenWindows | None:

@@ -22,22 +22,19 @@ _PARTS: dict[str, type[CameraView] | type[ReadOptions]] = {"camera_view": Camera
 """The fields of a record that are records themselves, whose fields are options."""
 
 
-def made(
-    kind: type[Record], function: str, given: Mapping[str, Any], without: Iterable[str] = (), **own: Any
-) -> Record:
+def made(kind: type[Record], function: str, given: Mapping[str, Any], **own: Any) -> Record:
     """Return the record of a function's options.
 
     Args:
         kind: the type of the record.
         function: the name of the function, for messages.
         given: the options that the user gave, by name.
-        without: the fields that are no options.
         own: fields that are no options, with their values.
 
     Raises:
         BadInput: there is no such option, or the value of an option cannot be used.
     """
-    known = names(kind, [*own, *without])
+    known = names(kind, own)
     for name in given:
         if name not in known:
             (nearest,) = difflib.get_close_matches(name, known, 1, 0.0)

@@ -1,7 +1,8 @@
 """Checks what an export would make of a network: it runs the steps of the export that come before the comparison.
 
-The steps are those of `tcja_deploy.export.models`, so the check and the export say the same. Only a few windows are
-read, and the models are made in a temporary folder. The check does not compare spikes, and builds no engine.
+The steps are those of `tcja_deploy.export.models`, and the check needs the same packages, so the check and the export
+say the same. Only a few windows are read, and the models are made in a temporary folder. The check does not compare
+spikes, and builds no engine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tcja_exporters.costs.roofline import Costs
 from tcja_exporters.graph.export import with_time_forms
 from tcja_exporters.reference.recorder import record
 from tcja_exporters.user_models.equivalence import NeuronsDiffer
+from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.choices import AUTO, TIME_FORMS
 from tcja_runtime.data import dataset
@@ -40,23 +42,25 @@ def check(request: ExportRequest, progress: Progress | None = None) -> Checked:
     """Return what an export would make of a network. Nothing is written.
 
     Args:
-        request: the request of the export. Its `out`, `report`, `samples` and `judge` have no influence. A time form
-            that an export would measure is taken as that for the target.
+        request: the request of the export. Its `out`, `report`, `samples`, `judge` and `batch` have no influence. A
+            time form that an export would measure is taken as that for the target.
         progress: where progress is shown; None shows nothing.
 
     Raises:
-        Unavailable: this machine lacks something that is needed to find out, such as a package.
+        BadInput: options contradict each other.
+        Unavailable: this machine lacks a package that an export needs, too.
     """
     asked = argument("request", request, ExportRequest)
     form = None if asked.time_form == AUTO else asked.time_form
     request = dataclasses.replace(asked, samples=WINDOWS, report=None, time_form=form)
     progress = progress or silent()
     progress.left_out = []
+    check_options(request)
+    target = chosen_target(request.target)
+    onnxruntime.require()
     known, prepared, models, error = Known(), None, None, None
     with _no_bytecode(), tempfile.TemporaryDirectory(prefix="tcja-check-") as name:
         try:
-            check_options(request)
-            target = chosen_target(request.target)
             prepared = prepare(request, target, Path(name), known, progress)
             models = _models(prepared, target, progress)
             models = dataclasses.replace(models, engine=_engine(request, prepared, target, progress))

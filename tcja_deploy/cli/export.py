@@ -1,4 +1,4 @@
-"""`tcja-deploy export`: its options."""
+"""`tcja-deploy export`: its options, which are those of `tcja-deploy check`, too."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ Data = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(metavar="N", max=1_000_000, help="Compare only on the first N windows of --data. Default: all."),
+    typer.Option(metavar="N", help="Compare only on the first N windows of --data. Default: all."),
 ]
 Judge = Annotated[
     int | None,
@@ -146,40 +146,84 @@ ReportFile = Annotated[
 ]
 
 
-def export(
-    checkpoint: Checkpoint,
-    out_: Out = None,
-    weights: WeightsKey = None,
-    network: NetworkName = None,
-    set_: Set = None,
-    model: Model = None,
-    shape: Shape = None,
-    layout: Layout = ForwardLayout.NT,
-    per_step: PerStep = False,
-    classes: Classes = None,
-    data: Data = None,
-    time_unit: TimeUnit = None,
-    columns: Columns = None,
-    topic: Topic = None,
-    samples: Samples = None,
-    judge: Judge = None,
-    anytime: Anytime = None,
-    target: TargetChoice = Target.AUTO,
-    batch: BatchSizes = "1:1:8",
-    precision: WeightPrecision = Precision.FP32,
-    keep: Keep = None,
-    calibration: CalibrationWindows = Calibration.DATA,
-    time_form: Form = None,
-    split: Split = None,
-    crop: Crop = None,
-    resize: ResizeMethod = None,
-    labels: Labels = None,
-    streaming: Streaming = False,
-    report: ReportFile = None,
-    trust_checkpoint: Trust = False,
-    as_json: Json = False,
-    verbose: Verbose = False,
-) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The argument and the options of `export` and `check`."""
+
+    checkpoint: Checkpoint
+    out_: Out = None
+    weights: WeightsKey = None
+    network: NetworkName = None
+    set_: Set = None
+    model: Model = None
+    shape: Shape = None
+    layout: Layout = ForwardLayout.NT
+    per_step: PerStep = False
+    classes: Classes = None
+    data: Data = None
+    time_unit: TimeUnit = None
+    columns: Columns = None
+    topic: Topic = None
+    samples: Samples = None
+    judge: Judge = None
+    anytime: Anytime = None
+    target: TargetChoice = Target.AUTO
+    batch: BatchSizes = "1:1:8"
+    precision: WeightPrecision = Precision.FP32
+    keep: Keep = None
+    calibration: CalibrationWindows = Calibration.DATA
+    time_form: Form = None
+    split: Split = None
+    crop: Crop = None
+    resize: ResizeMethod = None
+    labels: Labels = None
+    streaming: Streaming = False
+    report: ReportFile = None
+    trust_checkpoint: Trust = False
+    as_json: Json = False
+    verbose: Verbose = False
+
+    def request(self) -> ExportRequest:
+        """Return the request of the export.
+
+        Raises:
+            BadInput: an option cannot be used.
+        """
+        with needs("export"):
+            from tcja_deploy.export.request import ExportRequest, default_bundle
+        return ExportRequest(
+            checkpoint=self.checkpoint,
+            out=self.out_ or default_bundle(self.checkpoint),
+            weights=self.weights,
+            network=self.network,
+            model=self.model,
+            shape=options.shape(self.shape),
+            layout=self.layout.value,
+            settings=options.settings(self.set_),
+            per_step=self.per_step,
+            classes=options.class_names(self.classes),
+            target=self.target.value,
+            batch=Batch.parse(self.batch),
+            precision=self.precision.value,
+            keep=tuple(self.keep) if self.keep else ExportRequest.keep,
+            calibration=self.calibration.value,
+            time_form=None if self.time_form in (None, TimeForm.STEPWISE) else self.time_form.value,
+            split=self.split,
+            camera_view=options.view(self.crop, self.resize),
+            labels=self.labels and self.labels.value,
+            streaming=self.streaming or self.time_form is TimeForm.STEPWISE,
+            data=self.data,
+            reading=ReadOptions(self.time_unit, self.columns, self.topic),
+            samples=self.samples,
+            judge=self.judge,
+            anytime=self.anytime,
+            report=self.report,
+            trust_checkpoint=self.trust_checkpoint,
+        )
+
+
+@options.taking(ExportOptions)
+def export(given: ExportOptions) -> int:
     """Turn a checkpoint into a verified bundle: ONNX models, an engine, and proof that they fire the same spikes.
 
     Examples:
@@ -187,52 +231,17 @@ def export(
         tcja-deploy export own.pth --model net:Net --layout TN --data test.npz
         tcja-deploy export dvs128.pth --data test.npz --precision fp16
     """
-    with needs("export"):
-        from tcja_deploy.export.request import ExportRequest, default_bundle
-    request = ExportRequest(
-        checkpoint=checkpoint,
-        out=out_ or default_bundle(checkpoint),
-        weights=weights,
-        network=network,
-        model=model,
-        shape=options.shape(shape),
-        layout=layout.value,
-        settings=options.settings(set_),
-        per_step=per_step,
-        classes=options.class_names(classes),
-        target=target.value,
-        batch=Batch.parse(batch),
-        precision=precision.value,
-        keep=tuple(keep) if keep else ExportRequest.keep,
-        calibration=calibration.value,
-        time_form=None if time_form in (None, TimeForm.STEPWISE) else time_form.value,
-        split=split,
-        camera_view=options.view(crop, resize),
-        labels=labels and labels.value,
-        streaming=streaming or time_form is TimeForm.STEPWISE,
-        data=data,
-        reading=ReadOptions(time_unit, columns, topic),
-        samples=samples,
-        judge=judge,
-        anytime=anytime,
-        report=report,
-        trust_checkpoint=trust_checkpoint,
-    )
-    return _exported(request, as_json, verbose)
-
-
-def _exported(request: ExportRequest, as_json: bool, verbose: bool) -> int:
-    """Export, print the result, and return the exit code."""
+    request = given.request()
     with needs("export"):
         from tcja_deploy.export import pipeline
     try:
         manifest, result = pipeline.export(request, options.progress())
     except ParityNotMet as error:
-        if as_json:
+        if given.as_json:
             print_json({"bundle": None, "parity": error.figures})
         raise
-    if as_json:
+    if given.as_json:
         print_json({"bundle": str(request.out), **dataclasses.asdict(manifest)})
     else:
-        out.print(exported_text(request.out, manifest, result, options.telling(verbose)))
+        out.print(exported_text(request.out, manifest, result, options.telling(given.verbose)))
     return DONE

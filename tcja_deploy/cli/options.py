@@ -6,11 +6,13 @@ The command line shows the flag instead: "--time-form must be ...".
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Iterable
+import typing
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -21,6 +23,8 @@ from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import LARGEST
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
+
+Taken = TypeVar("Taken")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print all details, and the traceback of an error.")]
@@ -67,7 +71,6 @@ Anytime = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        max=1_000_000,
         help="Run the first N windows again with only 1 to T of their frames, to find after how many frames "
         "the network predicts its final class. Each window takes T runs. Default: as many real windows as take little "
         "time, 64 at most.",
@@ -162,6 +165,26 @@ BackendChoice = Annotated[
         "ONNX Runtime on the CPU if none fits.",
     ),
 ]
+
+
+def taking(kind: type[Taken]) -> Callable[[Callable[[Taken], int]], Callable[..., int]]:
+    """Return a decorator: the command takes the fields of a record as its arguments and options, and gets the record.
+
+    Args:
+        kind: a dataclass. Each field is annotated with an argument or an option of typer.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    parameters = [each.replace(annotation=hints[each.name]) for each in inspect.signature(kind).parameters.values()]
+
+    def decorated(command: Callable[[Taken], int]) -> Callable[..., int]:
+        def run(**given: Any) -> int:
+            return command(kind(**given))
+
+        run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, hints
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorated
 
 
 def shape(given: str | None) -> tuple[int, ...] | None:

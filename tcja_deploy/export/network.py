@@ -73,11 +73,9 @@ def windows_of(request: ExportRequest, network: TrainedNetwork, signature: Netwo
     """Return the windows to compare on: those of the request's data, or random windows if it has no data.
 
     Raises:
-        BadInput: the data cannot be used, or options are about data and there is none.
+        BadInput: the data cannot be used.
     """
     if request.data is None:
-        for name in request.reading.given:
-            raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
         return random_windows(network.contract, request.samples or max(RANDOM_WINDOWS, batch_size(signature)))
     how = DataOptions(labels=request.labels, reading=request.reading)
     windows = dataset.load(request.data, network.contract, network.classes, how)
@@ -91,12 +89,8 @@ def _trained(request: ExportRequest, known: Known) -> TrainedNetwork:
         checkpoint = load_checkpoint(
             request.checkpoint, trust_checkpoint=request.trust_checkpoint, weights=request.weights
         )
-    elif request.weights is not None:
-        raise BadInput("`weights` chooses weights in a checkpoint; give the checkpoint too, or leave it out")
     if request.model is not None:
         return _own(request, request.model, checkpoint, known)
-    if request.shape or request.layout != "NT":
-        raise BadInput("`shape` and `layout` say what `model` takes; give `model` too, or leave them out")
     if checkpoint is None:
         raise BadInput("neither a checkpoint nor a model was given")
     return identify(checkpoint, request.network, request.settings)
@@ -104,8 +98,6 @@ def _trained(request: ExportRequest, known: Known) -> TrainedNetwork:
 
 def _own(request: ExportRequest, given: nn.Module | str, checkpoint: Checkpoint | None, known: Known) -> TrainedNetwork:
     """Return a user's own network, given as a module or as the path of its factory, with its neurons replaced."""
-    if request.network or request.settings:
-        raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
     model = network_inside(from_factory(given) if isinstance(given, str) else given)
     check_values(model)
     known.original = model

@@ -10,6 +10,7 @@ from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED, NOTHING
+from tcja_runtime.budget import MOST_WINDOWS
 from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, LAYOUTS, PRECISIONS, RANDOM, TIME_FORMS, Target
 from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.data.windows import GivenWindows
@@ -98,8 +99,9 @@ class ExportRequest:
 
     def __post_init__(self) -> None:
         check_arguments(self)
-        check_size("samples", self.samples, 1)
+        check_size("samples", self.samples, 1, MOST_WINDOWS)
         check_size("judge", self.judge, 1)
+        check_size("anytime", self.anytime, 0, MOST_WINDOWS)
         _check_classes(self.classes)
         words: dict[str, tuple[str | None, Sequence[str]]] = {
             "layout": (self.layout, LAYOUTS),
@@ -145,6 +147,7 @@ def check_options(request: ExportRequest) -> None:
     Raises:
         BadInput: options contradict each other, or the report cannot be written.
     """
+    _check_source(request)
     if NOTHING in request.keep and len(set(request.keep)) > 1:
         others = ", ".join(name for name in request.keep if name != NOTHING)
         raise BadInput(f"`keep` {NOTHING} keeps no layer, and `keep` {others} does; leave one of them out")
@@ -165,3 +168,15 @@ def check_options(request: ExportRequest) -> None:
     if request.out.absolute() in (request.report.absolute(), *request.report.absolute().parents):
         raise BadInput(f"`report` {request.report} is the path of the bundle, or is in it; choose another file")
     check_new_page(request.report, "`report`")
+
+
+def _check_source(request: ExportRequest) -> None:
+    """Check that options about a checkpoint, a user's own network or recordings have what they are about."""
+    if request.weights is not None and request.checkpoint is None:
+        raise BadInput("`weights` chooses weights in a checkpoint; give the checkpoint too, or leave it out")
+    if request.model is None and (request.shape or request.layout != "NT"):
+        raise BadInput("`shape` and `layout` say what `model` takes; give `model` too, or leave them out")
+    if request.model is not None and (request.network or request.settings):
+        raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
+    for name in request.reading.given if request.data is None else ():
+        raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")

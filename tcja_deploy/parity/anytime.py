@@ -14,7 +14,6 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import anytime
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve, curve
 from tcja_runtime.evidence.predictions import Predictions
-from tcja_runtime.records import check_size
 
 _MOST, _FEWEST = 64, 8
 """The limits on the number of windows that are shown if the user asks for no number."""
@@ -32,9 +31,8 @@ def check(n: int | None, contract: InputContract) -> None:
     """Check that n windows can be shown to a network frame by frame; None is always possible.
 
     Raises:
-        BadInput: n is negative, or the network does not take frames.
+        BadInput: the network does not take frames.
     """
-    check_size("anytime", n, 0)
     if n and contract.name != "frames":
         raise BadInput(
             f"`anytime` {n} shows windows frame by frame, and the network takes {contract.name}; leave it out"

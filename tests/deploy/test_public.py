@@ -95,8 +95,12 @@ CALLS = {
     ),
     "check": (
         ("check(3)", "check takes the path of a checkpoint, or a module of torch, not a value of type int"),
-        ("check('a', batch=3)", "`batch` is no option of check; the nearest is `"),
-        ("check('a', out='b')", "`out` is no option of check; the nearest is `"),
+        ("check('a', batch=0)", "`batch` 0:0:0: 1 <= MIN <= OPT <= MAX <= "),
+        ("check('a', out='')", '`out` is "", and must be a path'),
+        ("check('a', anytime=-1)", "`anytime` -1 must be 0 to 1,000,000"),
+        ("check('a', samples=2_000_000)", "`samples` 2000000 must be 1 to 1,000,000"),
+        ("check('a', layout='TN')", "`shape` and `layout` say what `model` takes; give `model` too, or leave them out"),
+        ("check('a', bacth=3)", "`bacth` is no option of check; the nearest is `batch`"),
     ),
     "export": (
         ("export(3)", "export takes the path of a checkpoint, or a module of torch, not a value of type int"),

@@ -4,6 +4,14 @@ import json
 import sys
 
 import pytest
+import typer
+
+from tcja_deploy.check.result import Checked
+from tcja_deploy.cli.app import app
+from tcja_deploy.cli.help import descriptions
+from tcja_deploy.cli.options import telling
+from tcja_deploy.console import plain
+from tcja_deploy.texts.check import checked_text
 
 from ... import networks
 
@@ -114,11 +122,59 @@ def test_the_same_as_json(run, checkpoint):
         (("nowhere.pth",), "nowhere.pth"),
         (("net.pth", "--precision", "int8"), "--precision int8 measures its scales on windows, which should be real"),
         (("net.pth", "--shape", "4,2,4,4"), "--shape and --layout say what --model takes; give --model too, or leave"),
+        (
+            ("net.pth", "--time-unit", "ms"),
+            "--time-unit is about recordings in --data; give --data too, or leave it out",
+        ),
+        (("net.pth", "--batch", "3:2:1"), "--batch 3:2:1: 1 <= MIN <= OPT <= MAX"),
+        (("net.pth", "--samples", "0"), "--samples 0 must be 1 to 1,000,000"),
     ],
 )
 def test_bad_options_are_refused_as_export_does(run, checkpoint, arguments, reason):
+    """They say nothing of the network, so no verdict is printed; a file that is missing does not make one, either."""
     code, out, err = run("check", *arguments)
     assert code == 2
     assert reason in err
-    assert reason in " ".join(out.split())
+    assert (out == "") == (arguments != ("nowhere.pth",))
     assert run("export", *arguments)[2].splitlines()[-1] == err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("_sized")
+def test_a_line_of_export_is_checked_with_one_word_changed(run, tmp_path):
+    """The options on the proof, the engine and the output are taken."""
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    options = ("--target", "onnx", "--samples", "3", "--judge", "2", "--batch", "2", "--time-form", "unrolled")
+    code, out, _ = run("check", checkpoint, *options, "--out", tmp_path / "a.bundle", "--report", tmp_path / "a.html")
+    assert code == 0
+    assert "model.plain.onnx has the time form unrolled (as requested)" in " ".join(out.split())
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pth"]
+
+
+def test_a_machine_that_cannot_export_cannot_check(run, checkpoint, tmp_path, monkeypatch):
+    """With two packages of ONNX Runtime, which overwrite each other."""
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        (tmp_path / f"{name.replace('-', '_')}-1.99.0.dist-info").mkdir()
+        (tmp_path / f"{name.replace('-', '_')}-1.99.0.dist-info" / "METADATA").write_text(
+            f"Name: {name}\nVersion: 1.99.0\n"
+        )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, out, err = run("check", checkpoint)
+    assert (code, out) == (3, "")
+    assert "onnxruntime and onnxruntime-gpu are both installed" in err
+    assert run("export", checkpoint)[0] == 3
+
+
+def test_check_and_export_have_the_same_options():
+    flags = {
+        command.name: [each.flags for each in command.parameters]
+        for command in descriptions(typer.main.get_command(app).commands.items())
+    }
+    assert flags["check"] == flags["export"]
+    assert ("--judge",) in flags["check"]
+
+
+def test_remarks_name_flags():
+    remark = "folders are read by number; choose with `labels`"
+    found = Checked(subject="a", error=None, refusals=[], modules=[], network=None, models=None, remarks=[remark])
+    assert "choose with --labels" in plain(checked_text(found, telling(False)))
+    assert "choose with `labels`" in plain(checked_text(found))
