@@ -267,7 +267,7 @@ def test_it_is_said_for_people(run, bundle, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "n", "message"),
     [
-        ("dvs128", -1, "--anytime -1 must be at least 0"),
+        ("dvs128", -1, "--anytime -1 must be 0 to 1,000,000"),
         ("fashion_mnist", 2, "--anytime 2 shows windows frame by frame, and the network takes images; leave it out"),
     ],
 )
