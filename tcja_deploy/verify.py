@@ -17,6 +17,7 @@ from tcja_deploy.parity.engine import engine_output, engine_parity
 from tcja_deploy.parity.failures import Failure
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
+from tcja_runtime.backends.proven import Proven
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.budget import MOST_WINDOWS, batch_size, fewer_windows, large_batch, quick_runs
 from tcja_runtime.bundle import bundle, conformance
@@ -165,7 +166,7 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
     for name in names:
         proof = prove(opened, evidence, name, options, progress)
         proofs.append(_compared(proofs[0], proof) if proofs else proof)
-    unlike = manifest.unlike(evidence.measured.figures) if evidence.measured else ""
+    unlike = _unlike(opened, evidence.measured)
     for line in (*(remarks([evidence.data]) if evidence.data else ()), *filter(None, [unlike])):
         progress.note(line)
     samples = evidence.golden.samples
@@ -193,6 +194,11 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
     if manifest.streaming:
         _prove_stepwise(opened, evidence.golden, names, report, progress)
     return Verified(opened, report, next((proof.culprit for proof in proofs if proof.culprit), None))
+
+
+def _unlike(bundle: Bundle, measured: MeasuredWindows | None) -> str:
+    """Return a sentence if the windows that were read are unlike those that the network was proven on; else empty."""
+    return Proven(bundle).unlike(measured.figures, broken=measured.broken) if measured else ""
 
 
 def _prove_stepwise(

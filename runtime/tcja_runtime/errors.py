@@ -192,7 +192,7 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
     """Check that the value of an argument is one of its choices.
 
     Raises:
-        BadInput: it is not, for example "`precision` fp8 must be fp32, fp16, int8".
+        BadInput: it is not, for example "`precision` fp8 must be one of fp32, fp16, int8".
     """
     if value not in choices:
-        raise BadInput(f"`{argument}` {value} must be {', '.join(choices)}")
+        raise BadInput(f"`{argument}` {value} must be one of {', '.join(choices)}")

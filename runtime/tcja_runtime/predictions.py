@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.files.text import one_line
 from tcja_runtime.records import argument, check_size
 
 _LISTED = 10
@@ -100,7 +101,7 @@ class Prediction:
         return [each for place, each in enumerate(ranked) if place == 0 or each.score != 0]
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} ({score:.4g})" for name, score in self.standing_out(2))
+        return ", ".join(f"{one_line(name)} ({score:.4g})" for name, score in self.standing_out(2))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -111,11 +112,14 @@ class Predictions:
         scores: the score of each class for each window, float32 [N, C].
         class_names: the names of all C classes, in the order of the scores.
         output: the kind of the scores, "rates" (spikes for a class, from 0 to 1) or "logits".
+        unlike: a sentence if the windows look unlike those that the network was proven on; else empty. For calls, it
+            is about the first 16 windows that the network got by calls.
     """
 
     scores: Floats
     class_names: Sequence[str]
     output: str
+    unlike: str = ""
 
     @property
     def indices(self) -> npt.NDArray[np.int64]:
@@ -150,11 +154,11 @@ class Predictions:
         return f"{type(self).__name__}({counted(len(self), 'window')}, {counted(len(self.class_names), 'class')})"
 
     def __str__(self) -> str:
-        lines = [f"{counted(len(self), 'window')}; scores are the output '{self.output}'"]
-        lines += [f"  {self._title(window)}: {self[window]}" for window in range(min(len(self), _LISTED))]
+        lines = [f"{counted(len(self), 'window')}; scores are the output '{one_line(self.output)}'"]
+        lines += [f"  {one_line(self._title(window))}: {self[window]}" for window in range(min(len(self), _LISTED))]
         if len(self) > _LISTED:
             lines.append(f"  and {counted(len(self) - _LISTED, 'window')} more")
-        return "\n".join(lines)
+        return "\n".join([*lines, *filter(None, [one_line(self.unlike)])])
 
     def _title(self, window: int) -> str:
         """The words for a window in the list of `print`."""

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.proven import Proven
 from tcja_runtime.backends.session import Session
-from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.counting import an
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.evidence import golden
 
 _RANGES = {
     "unit": (1.0, "intensities from 0 to 1; divide those of 0 to 255 by 255"),
@@ -28,18 +28,23 @@ _RANGES = {
     "spikes": (1.0, "spikes, which are 0 or 1"),
 }
 """For each scaling, the largest value and the words for what the network takes. The smallest value is 0."""
+_TAKES = {
+    "counts": "counts of events, not negative",
+    "unit": "intensities from 0 to 1, or integers from 0 to 255, which are divided by 255",
+    "spikes": "spikes, 0 or 1",
+}
+"""For each scaling, the words for what Python may give to the network."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class InputRange:
     """The values that the network of a bundle takes.
 
     Attributes:
-        bundle: the bundle.
+        proven: what the network was proven on.
     """
 
-    bundle: Bundle
-    _others: bool | None = None  # whether the golden windows have values outside the range; None before it is known
+    proven: Proven
 
     def check(self, values: Floats, name: str) -> None:
         """Check the values of a batch.
@@ -49,19 +54,30 @@ class InputRange:
             name: the words for the batch and its verb in messages, such as "'frames' has".
 
         Raises:
-            BadInput: a value is outside the range of the contract, and no golden window has values outside it.
+            BadInput: a value is NaN or infinite or too large for float32; or it is outside the range of the contract,
+                and no golden window has values outside it.
         """
-        contract = self.bundle.manifest.input
-        if not in_range(values, contract) and not self._others_are_known(contract):
+        contract = self.proven.bundle.manifest.input
+        if in_range(values, contract):
+            return
+        check_finite(values, name)
+        if not self.others:
             least, most = np.min(values), np.max(values)
             raise BadInput(
                 f"{name} values from {least:g} to {most:g}; the network takes {_RANGES[contract.scaling][1]}"
             )
 
-    def _others_are_known(self, contract: InputContract) -> bool:
-        if self._others is None:
-            self._others = not in_range(golden.load(self.bundle.path / GOLDEN, contract).samples.inputs, contract)
-        return self._others
+    @property
+    def others(self) -> bool:
+        """Whether the golden windows have values outside the range of the contract."""
+        known = self.proven.values
+        return not in_range(np.array([known.least, known.most], np.float32), self.proven.bundle.manifest.input)
+
+    def __str__(self) -> str:
+        if not self.others:
+            return _TAKES[self.proven.bundle.manifest.input.scaling]
+        known = self.proven.values
+        return f"the network was proven on values from {known.least:g} to {known.most:g}"
 
 
 @dataclasses.dataclass
@@ -79,7 +95,7 @@ class ContractSession:
     bundle: Bundle
 
     def __post_init__(self) -> None:
-        self._contract, self._range = self.bundle.manifest.input, InputRange(self.bundle)
+        self._contract, self._range = self.bundle.manifest.input, InputRange(Proven(self.bundle))
         self._name, self._lock, self._closed = f"'{self._contract.name}' has", threading.Lock(), False
 
     @property
@@ -109,7 +125,7 @@ class ContractSession:
         self._range.check(values, self._name)
         with self._lock:
             if self._closed:
-                raise BadInput(f"the network of {self.bundle.path} is closed; load it again")
+                raise BadInput(closed(self.bundle))
             return self.inner.run(feeds)
 
     def close(self) -> None:
@@ -118,6 +134,11 @@ class ContractSession:
             if not self._closed:
                 self._closed = True
                 self.inner.close()
+
+
+def closed(bundle: Bundle) -> str:
+    """Returns the message for a bundle's network that was closed."""
+    return f"the network of {bundle.path} is closed; load it again"
 
 
 def check_form(values: Any, contract: InputContract) -> None:
@@ -137,6 +158,25 @@ def check_form(values: Any, contract: InputContract) -> None:
         hint = f": {_RANGES[contract.scaling][1]}" if values.dtype.kind != "f" else ""
         raise BadInput(f"'{contract.name}' is {values.dtype} {list(values.shape)}; it must be {wanted}{hint}")
     raise BadInput(f"'{contract.name}' has no windows; give at least one")
+
+
+def check_finite(values: npt.NDArray[Any], name: str) -> None:
+    """Check that float32 holds all values of an array of numbers.
+
+    Args:
+        values: the numbers.
+        name: the words for the array and its verb in messages, such as "'frames' has".
+
+    Raises:
+        BadInput: a value is NaN, infinite, or too large for float32.
+    """
+    if np.isnan(values).any():
+        raise BadInput(f"{name} values that are NaN; give finite numbers")
+    if np.isinf(values).any():
+        raise BadInput(f"{name} values that are infinite; give finite numbers")
+    farthest = max(values.max(), -values.min(), key=float)
+    if farthest > np.finfo(np.float32).max:
+        raise BadInput(f"{name} values of up to {farthest:.3g}, which are too large for float32")
 
 
 def finite(values: Floats) -> bool:

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.backends.checked import InputRange
+from tcja_runtime.backends.checked import InputRange, check_finite
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
+from tcja_runtime.backends.proven import Proven
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.signature import NetworkSignature
@@ -113,11 +114,11 @@ class Streams:
         if not manifest.streaming:
             raise BadInput(f"{bundle.path} was exported without `streaming`, so it cannot stream; export it again")
         if backend not in PROVIDERS:
-            raise BadInput(f"backend {backend!r} cannot stream; choose {', '.join(PROVIDERS)}")
+            raise BadInput(f"backend {backend!r} cannot stream; choose one of {', '.join(PROVIDERS)}")
         head, tail = (
             OnnxRuntimeSession.open(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
         )
-        return cls(manifest.streaming, manifest.signature, head, tail, count, InputRange(bundle))
+        return cls(manifest.streaming, manifest.signature, head, tail, count, InputRange(Proven(bundle)))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -149,7 +150,7 @@ class Streams:
         with np.errstate(over="ignore"):
             numbers = np.ascontiguousarray(frames, np.float32)
         if not np.isfinite(numbers).all():
-            raise BadInput("frames hold values that are NaN, infinite or too large for float32; push others")
+            check_finite(frames, "frames have")
         if self._taken is not None:
             self._taken.check(numbers, "frames have")
         feeds = {self._split.frame: numbers}

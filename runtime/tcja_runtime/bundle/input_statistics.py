@@ -152,18 +152,29 @@ def measured(contract: InputContract, inputs: Floats) -> Figures:
     return np.stack(columns, axis=1)
 
 
+def fractions(contract: InputContract, inputs: Floats) -> npt.NDArray[np.bool_]:
+    """Returns which windows [N, ...] hold fractions where the contract has whole numbers, bool [N].
+
+    Intensities have fractions, and so do frames that are resized with weights.
+    """
+    if contract.scaling == "unit" or contract.resize == "bilinear":
+        return np.zeros(len(inputs), np.bool_)
+    return np.array([bool((np.rint(window) != window).any()) for window in inputs], np.bool_)
+
+
 class MeasuredWindows:
     """Windows whose figures are stored when they are read.
 
     Args:
         windows: the windows.
         contract: their contract.
-        table: the figures of the windows, [N, figures]; NaN for a window that was not read yet. None makes a new table.
+        table: the figures of the windows, and 1 for those with fractions (`fractions`), [N, figures + 1]; NaN for a
+            window that was not read yet. None makes a new table.
     """
 
     def __init__(self, windows: Windows, contract: InputContract, table: Figures | None = None) -> None:
         self._windows, self._contract = windows, contract
-        self._table = np.full((len(windows), len(names(contract))), np.nan) if table is None else table
+        self._table = np.full((len(windows), len(names(contract)) + 1), np.nan) if table is None else table
 
     @property
     def labels(self) -> Labels | None:
@@ -195,14 +206,20 @@ class MeasuredWindows:
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
         """Yields the windows from number `start` on, in batches [size, ...]; the last batch may be smaller."""
         for inputs in self._windows.batches(size, start):
-            self._table[start : start + len(inputs)] = measured(self._contract, inputs)
+            part = self._table[start : start + len(inputs)]
+            part[:, :-1], part[:, -1] = measured(self._contract, inputs), fractions(self._contract, inputs)
             start += len(inputs)
             yield inputs
 
     @property
     def figures(self) -> Figures:
         """The figures of the windows that were read, float64 [n, figures]."""
-        return self._table[~np.isnan(self._table).any(axis=1)]
+        return self._table[~np.isnan(self._table).any(axis=1), :-1]
+
+    @property
+    def broken(self) -> bool:
+        """Whether a window that was read holds fractions where the contract has whole numbers."""
+        return bool((self._table[:, -1] == 1).any())
 
     @property
     def statistics(self) -> InputStatistics | None:

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.data.contract import InputContract
+from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.windows import InMemoryWindows, Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import input_range, stimulus
@@ -277,6 +277,22 @@ def load(path: Path, contract: InputContract) -> Golden:
     except BadInput as error:
         raise BadInput(f"{error}; copy the bundle again") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
+
+
+def windows(path: Path, contract: InputContract) -> Floats:
+    """Returns the windows of golden vectors, without reading the rest of the file.
+
+    Raises:
+        BadInput: as for `load`.
+    """
+    try:
+        found: Floats = npz.arrays(path)[contract.name].whole()
+        _check(contract.name, _are_numbers(found, "f") and found.size > 0)
+        return found
+    except BadInput as error:
+        raise BadInput(f"{error}; copy the bundle again") from error
+    except (ValueError, KeyError) as error:
         raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
 
 

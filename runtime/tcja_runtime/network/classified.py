@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.proven import InputWatch, Proven
 from tcja_runtime.backends.scores import scores as scores_of
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.bundle.input_statistics import Figures, measured
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.dataset import Data, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.evidence.agreement import Accuracy
+from tcja_runtime.files.text import one_line
 from tcja_runtime.predictions import Predictions, without_score
 from tcja_runtime.records import argument, check_size
 
@@ -40,7 +41,6 @@ class ClassifiedWindows(Predictions):
         labels: the label of each window, int64 [N]; -1 for a window without a label.
         spans: the part of a recording that each window holds; None for a window that is not from a recording.
         pictured: the input of the network for the first windows, float32 [n, ...], as many as were asked for.
-        unlike: a sentence if the windows look unlike those that the network was proven on; else empty.
         remarks: notes on the files, a line each: what was assumed about them, and what was left out.
     """
 
@@ -52,7 +52,6 @@ class ClassifiedWindows(Predictions):
     labels: Labels
     spans: Sequence[Span | None]
     pictured: Floats
-    unlike: str
     remarks: Sequence[str]
 
     @property
@@ -133,7 +132,7 @@ class ClassifiedWindows(Predictions):
     def __str__(self) -> str:
         of = self.accuracy
         said = [f"{of.right:,} of {of.labelled:,} windows with a label are classified right"] if of.labelled else []
-        return "\n".join([super().__str__(), *said, *self.remarks, *filter(None, [self.unlike])])
+        return "\n".join([super().__str__(), *said, *map(one_line, self.remarks)])
 
     def _title(self, window: int) -> str:
         (file, number), span, label = self.places[window], self.spans[window], self._label(self.labels[window])
@@ -171,12 +170,12 @@ def classified(
     bundle.check_classifies()
     manifest = bundle.manifest
     scores = [np.empty((0, len(manifest.classes)), np.float32)]
-    figures: list[Figures] = []
+    watch = InputWatch(Proven(bundle))
     kept, missing = [np.empty((0, *manifest.input.shape), np.float32)], pictured
     for inputs in itertools.chain.from_iterable(each.batches(batch_size(manifest.signature)) for each in data):
         output = backend.session.run({manifest.input.name: inputs})[manifest.output]
         scores.append(scores_of(output, bundle, backend.title))
-        figures.append(measured(manifest.input, inputs))
+        watch.add(inputs)
         if missing:
             kept.append(inputs[:missing].copy())
             missing -= len(kept[-1])
@@ -199,7 +198,7 @@ def classified(
         labels=np.concatenate(labels),
         spans=spans,
         pictured=np.concatenate(kept),
-        unlike=manifest.unlike(np.concatenate(figures)) if figures else "",
+        unlike=watch.unlike,
         remarks=remarks(data),
     )
 

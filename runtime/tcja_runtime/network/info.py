@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from tcja_runtime.backends.checked import InputRange
+from tcja_runtime.backends.proven import Proven
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.counting import counted, listed
 from tcja_runtime.data.contract import InputContract
-
-_TAKES = {
-    "counts": "counts of events, not negative",
-    "unit": "intensities from 0 to 1, or integers from 0 to 255, which are divided by 255",
-    "spikes": "spikes, 0 or 1",
-}
+from tcja_runtime.files.text import one_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +22,7 @@ class NetworkInfo:
         network: the name of the network.
         time_steps: T, the number of time steps in a window.
         input: the input contract: the name, the shape and the scaling of the values.
+        taken: the values that the network takes.
         output: the kind of the scores, "rates" or "logits"; for a generator "image".
         output_shape: the shape of the output for a window.
         classes: the names of the classes, in the order of the scores; empty for a network that does not classify.
@@ -41,6 +39,7 @@ class NetworkInfo:
     network: str
     time_steps: int
     input: InputContract
+    taken: InputRange = dataclasses.field(repr=False)
     output: str
     output_shape: tuple[int, ...]
     classes: tuple[str, ...]
@@ -61,6 +60,7 @@ class NetworkInfo:
             network=manifest.network,
             time_steps=manifest.time_steps,
             input=manifest.input,
+            taken=InputRange(Proven(bundle)),
             output=manifest.output,
             output_shape=manifest.output_shape,
             classes=tuple(manifest.classes),
@@ -81,8 +81,8 @@ class NetworkInfo:
             f"{self.network} of {self.bundle}, in {self.backend}.",
             f"It has {of}, {counted(self.parameters, 'parameter')} and {counted(self.time_steps, 'time step')}, in "
             f"{self.precision}.",
-            f"It takes {taken}: {_TAKES[self.input.scaling]}{recordings}.",
+            f"It takes {taken}: {self.taken}{recordings}.",
             *filter(None, [self.parity]),
             *(f"Not run: {line}." for line in self.not_run),
         ]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))

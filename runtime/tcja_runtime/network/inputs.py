@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.checked import check_finite
 from tcja_runtime.counting import an
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.errors import BadInput, first_line
@@ -25,7 +26,7 @@ def windows(values: object, contract: InputContract) -> Floats:
 
     Raises:
         BadInput: the values are not an array of numbers, or have another shape than the network takes; or intensities
-            are integers outside 0 to 255.
+            are integers outside 0 to 255; or values are NaN, infinite or too large for float32.
     """
     name, shape = contract.name, contract.shape
     if isinstance(values, np.ndarray) and values.dtype == np.float32 and values.shape[1:] == shape and len(values):
@@ -43,7 +44,10 @@ def windows(values: object, contract: InputContract) -> Floats:
             f"'{name}' is {array.dtype} with values from {array.min()} to {array.max()}; integers are taken as "
             "intensities from 0 to 255: give floats from 0 to 1"
         )
-    return contract.scaled(given)
+    taken = contract.scaled(given)
+    if not np.isfinite(taken).all():
+        check_finite(given, f"'{name}' has")
+    return taken
 
 
 def frame(values: object, contract: InputContract) -> Floats:
@@ -54,12 +58,16 @@ def frame(values: object, contract: InputContract) -> Floats:
         contract: the input contract of the network.
 
     Raises:
-        BadInput: the values are not an array of numbers, or have another shape than a frame.
+        BadInput: the values are not an array of numbers, or have another shape than a frame; or values are NaN,
+            infinite or too large for float32.
     """
     array, wanted = _array(values, "frame"), contract.shape[1:]
     if array.shape != wanted:
         raise BadInput(f"'frame' is {array.dtype} {list(array.shape)}; the network takes {list(wanted)}, one frame")
-    return contract.scaled(array[None])
+    taken = contract.scaled(array[None])
+    if not np.isfinite(taken).all():
+        check_finite(array, "'frame' has")
+    return taken
 
 
 def _array(values: object, name: str) -> npt.NDArray[Any]:

@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.checked import closed
+from tcja_runtime.backends.proven import WATCHED, InputWatch
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.select import Backend, opened, title
 from tcja_runtime.backends.stepwise import Streams
@@ -38,6 +40,7 @@ from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Recording, Source
 from tcja_runtime.events.sources import open_source
+from tcja_runtime.files.text import one_line
 from tcja_runtime.network import inputs
 from tcja_runtime.network.classified import ClassifiedWindows, classified
 from tcja_runtime.network.info import NetworkInfo
@@ -101,6 +104,8 @@ class Network:
             self._manifest.output,
         )
         self.info = NetworkInfo.of(bundle, backend)
+        self._watch = InputWatch(self.info.taken.proven, most=WATCHED, note=logger.warning)
+        self._closed = False
 
     def __call__(self, windows: object) -> Predictions:
         """Classify windows.
@@ -119,7 +124,7 @@ class Network:
         """
         self._bundle.check_classifies()
         found = scores(self.outputs(windows), self._bundle, self._backend.title)
-        return Predictions(scores=found, class_names=self._classes, output=self._output)
+        return Predictions(scores=found, class_names=self._classes, output=self._output, unlike=self._watch.unlike)
 
     def outputs(self, windows: object) -> npt.NDArray[Any]:
         """Returns the output of the network as it is, [N, ...]: scores, scores for each time step, or images.
@@ -133,15 +138,20 @@ class Network:
         taken = inputs.windows(windows, self._input)
         session, name, output = self._backend.session, self._input.name, self._output
         if len(taken) <= self._batch:
-            return session.run({name: taken})[output]
-        batches = (taken[at : at + self._batch] for at in range(0, len(taken), self._batch))
-        return np.concatenate([session.run({name: batch})[output] for batch in batches])
+            found = session.run({name: taken})[output]
+        else:
+            batches = (taken[at : at + self._batch] for at in range(0, len(taken), self._batch))
+            found = np.concatenate([session.run({name: batch})[output] for batch in batches])
+        self._watch.add(taken)
+        return found
 
     def classify(
         self,
         source: File | Recording | Sequence[File | Recording],
         window: str | Window | None = None,
         options: DataOptions | None = None,
+        *,
+        hop: str | None = None,
     ) -> ClassifiedWindows:
         """Classify all windows of recordings or files, as `tcja-deploy run` does.
 
@@ -152,6 +162,7 @@ class Network:
                 or a labelled segment of it, as one window, unless the network's contract makes several of it.
             options: how files are read and labelled, and what frames are made from; None for the defaults. `window` is
                 given as an argument, and not in the options.
+            hop: the distance between the begins of two windows, such as "100ms"; None for windows that do not overlap.
 
         Returns:
             The predictions, with the file, the label and the time span of each window where they are known.
@@ -161,13 +172,15 @@ class Network:
                 not classify.
         """
         self._bundle.check_classifies()
-        return classified(self._bundle, self._backend, self._data(source, window, options))
+        return classified(self._bundle, self._backend, self._data(source, window, options, hop))
 
     def frames(
         self,
         source: File | Recording | Sequence[File | Recording],
         window: str | Window | None = None,
         options: DataOptions | None = None,
+        *,
+        hop: str | None = None,
     ) -> Floats:
         """Returns the windows of recordings or files as the network takes them, float32 [N, ...].
 
@@ -175,11 +188,12 @@ class Network:
             source: as for `classify`.
             window: as for `classify`.
             options: as for `classify`.
+            hop: as for `classify`.
 
         Raises:
             BadInput: a file is missing, is damaged, or has windows that the network cannot take.
         """
-        data = self._data(source, window, options)
+        data = self._data(source, window, options, hop)
         batches = (batch for each in data for batch in each.batches(self._batch))
         return np.concatenate([np.empty((0, *self._input.shape), np.float32), *batches])
 
@@ -187,11 +201,14 @@ class Network:
         """Load the network to run frame by frame, in ONNX Runtime. Each object has its own state.
 
         Raises:
-            BadInput: the bundle was exported without `streaming`.
+            BadInput: the bundle was exported without `streaming`, or the network is closed.
         """
+        self._check_open()
         self._bundle.check_classifies()
         name = self._backend.name if self._backend.name in PROVIDERS else "onnxruntime"
-        return Stepwise(self._bundle, Streams.open(self._bundle, backend=name), title(name))
+        return Stepwise(
+            self._bundle, Streams.open(self._bundle, backend=name), title(name), self._watch, self._check_open
+        )
 
     def stream(
         self,
@@ -204,6 +221,9 @@ class Network:
         options: StreamOptions | None = None,
     ) -> PredictionStream:
         """Classify events as they come, as `tcja-deploy stream` does.
+
+        Windows are 500 ms long unless `window` says otherwise. The command takes a recording without `--window` as one
+        window; for that, give `window` as None. A camera or a socket needs the length of windows.
 
         If the bundle has stepwise models and no engine runs, each frame is run when it comes. Notes, such as that the
         events are unlike those of the export, are warnings of the logger "tcja_runtime".
@@ -222,8 +242,9 @@ class Network:
             An iterator of the prediction for each window. If the source is a socket, it listens already.
 
         Raises:
-            BadInput: there is no such source, or the options do not fit it or the network.
+            BadInput: there is no such source, or the options do not fit it or the network; or the network is closed.
         """
+        self._check_open()
         how = dataclasses.replace(_options(options, StreamOptions), window=_window(window, hop))
         if isinstance(source, (str, os.PathLike)):
             given = open_source(os.fspath(source), form=form, speed=speed)
@@ -241,7 +262,8 @@ class Network:
             raise
 
     def close(self) -> None:
-        """Free the memory of the network. It cannot be called after that."""
+        """Free the memory of the network. It cannot be called after that, and neither can what `stepwise` made."""
+        self._closed = True
         self._backend.session.close()
 
     def __enter__(self) -> Network:
@@ -253,20 +275,30 @@ class Network:
         self.close()
 
     def __str__(self) -> str:
+        if self._closed:
+            return one_line(f"{self.info.network} of {self.info.bundle} is closed; load it again.")
         return str(self.info)
 
     def __repr__(self) -> str:
-        return f"<Network {self.info.network} of {self.info.bundle}, in {self.info.backend}>"
+        state = "closed" if self._closed else f"in {self.info.backend}"
+        return one_line(f"<Network {self.info.network} of {self.info.bundle}, {state}>")
+
+    def _check_open(self) -> None:
+        """Raise BadInput if the network is closed."""
+        if self._closed:
+            raise BadInput(closed(self._bundle))
 
     def _data(
         self,
         source: File | Recording | Sequence[File | Recording],
         window: str | Window | None,
         options: DataOptions | None,
+        hop: str | None,
     ) -> list[Data]:
         """Open data sets of recordings or files."""
+        self._check_open()
         given = _options(options, DataOptions)
-        taken = dataclasses.replace(given, window=_window(window, None), labels=given.labels or self._manifest.labels)
+        taken = dataclasses.replace(given, window=_window(window, hop), labels=given.labels or self._manifest.labels)
         sources = source if isinstance(source, (list, tuple)) else [source]
         if not sources:
             raise BadInput("`source` is empty; give a recording, a file or a folder")

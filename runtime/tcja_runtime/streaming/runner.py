@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from tcja_runtime.backends import select
+from tcja_runtime.backends.proven import WATCHED, InputWatch, Proven
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
-from tcja_runtime.bundle.input_statistics import Figures, measured
-from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO, PROVIDERS
 from tcja_runtime.data.event_counts import Collector, Frame
 from tcja_runtime.evidence.trace import Values
 from tcja_runtime.streaming.options import StreamOptions
-
-MEASURED = 16
-"""The number of windows, from the first on, that are compared with those that the network was proven on."""
 
 Note = Callable[[str], None]
 """A function that is called with each note for the user, a line each."""
@@ -113,14 +107,14 @@ class MeasuredRunner:
 
     Args:
         runner: the runner of the network.
-        manifest: the manifest of its bundle.
+        bundle: its bundle.
         note: the function that is called with a note if the windows are unlike those of the proof.
     """
 
-    def __init__(self, runner: Runner, manifest: Manifest, note: Note) -> None:
-        self._runner, self._manifest, self._note = runner, manifest, note
-        self._collector = Collector(manifest.input)
-        self._figures: list[Figures] = []
+    def __init__(self, runner: Runner, bundle: Bundle, note: Note) -> None:
+        self._runner, self._collector = runner, Collector(bundle.manifest.input)
+        # A scene may be still at first. So the note waits until all windows are known.
+        self._watch = InputWatch(Proven(bundle), most=WATCHED, note=note, patience=WATCHED)
 
     @property
     def title(self) -> str:
@@ -133,15 +127,13 @@ class MeasuredRunner:
     @property
     def unlike(self) -> str:
         """A sentence if the first windows look unlike those that the network was proven on; else empty."""
-        return self._manifest.unlike(np.concatenate(self._figures)) if self._figures else ""
+        return self._watch.unlike
 
     def push(self, frame: Frame) -> Values | None:
-        if len(self._figures) < MEASURED:
+        if not self._watch.over:
             window = self._collector.add(frame)
             if window is not None:
-                self._figures.append(measured(self._manifest.input, window[None]))
-                if len(self._figures) == MEASURED and self.unlike:
-                    self._note(self.unlike)
+                self._watch.add(window[None])
         return self._runner.push(frame)
 
 
@@ -163,7 +155,7 @@ def open_runner(
         BadInput: the bundle has no engine for `options.backend`, or the engine was changed after its build.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
-    return MeasuredRunner(_opened(bundle, options, note, backend), bundle.manifest, note)
+    return MeasuredRunner(_opened(bundle, options, note, backend), bundle, note)
 
 
 def _opened(bundle: Bundle, options: StreamOptions, note: Note, backend: select.Backend | None) -> Runner:

@@ -197,7 +197,7 @@ def test_it_is_told_to_people(run, tmp_path):
 
 
 def test_a_form_that_there_is_not_from_python(tmp_path):
-    with pytest.raises(BadInput, match="`time_form` sideways must be auto, scan, unrolled"):
+    with pytest.raises(BadInput, match="`time_form` sideways must be one of auto, scan, unrolled"):
         pipeline.export(
             request.ExportRequest(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways")
         )

@@ -296,7 +296,7 @@ def test_lookalike_attention_is_refused(with_conv_c):
 def test_network_by_name():
     state = networks.SMALL["dvs128"].state()
     assert identify(wrapped(state), "dvs128").name == "dvs128"
-    with pytest.raises(BadInput, match="`network` resnet must be cifar10dvs, dvs128, .*, tet_ncal"):
+    with pytest.raises(BadInput, match="`network` resnet must be one of cifar10dvs, dvs128, .*, tet_ncal"):
         identify(wrapped(state), "resnet")
     with pytest.raises(BadInput, match="is not the fashion_mnist network, as asked: its keys begin conv.0.0.weight"):
         identify(wrapped(state), "fashion_mnist")

@@ -234,7 +234,7 @@ def test_a_wrong_layout_is_not_taken_for_a_batch_that_matters():
         BadInput, match="'lif' runs for 3 time steps, not 2; this looks like layout TN; give `layout` TN$"
     ):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="NT")
-    with pytest.raises(BadInput, match="`layout` XX must be NT, TN, step"):
+    with pytest.raises(BadInput, match="`layout` XX must be one of NT, TN, step"):
         convert(network, contract, np.ones((2, 2, 2, 8, 8), np.float32), layout="XX")
 
 

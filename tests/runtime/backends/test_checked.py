@@ -51,7 +51,7 @@ NAN = np.where(IMAGES > 0.5, np.float32(np.nan), IMAGES)
         ),
         ({"images": IMAGES * 255}, "'images' has values from 0 to 255; the network takes intensities from 0 to 1; div"),
         ({"images": IMAGES - 0.5}, "'images' has values from -0.5 to 0.5; the network takes intensities from 0 to 1"),
-        ({"images": NAN}, "'images' has values from nan to nan"),
+        ({"images": NAN}, "'images' has values that are NaN; give finite numbers"),
         ({"images": IMAGES > 0.5}, "'images' is bool"),
         ({"images": IMAGES.astype(complex)}, "'images' is complex128"),
         ({"images": IMAGES[0]}, r"'images' is float32 \[1, 28, 28\]; it must be float32 \[N, 1, 28, 28\]$"),

@@ -65,7 +65,7 @@ def test_a_view_replaces_another_and_says_so():
         (("-1,2,3,4",), "`crop` -1,2,3,4 must be X,Y"),
         (("1,2,0,4",), "`crop` 1,2,0,4: the width and the height must be at least 1"),
         (("16383,0,2,2",), "the part must be within 16,384 x 16,384 pixels"),
-        ((None, "cubic"), "`resize` cubic must be bilinear, nearest, sum"),
+        ((None, "cubic"), "`resize` cubic must be one of bilinear, nearest, sum"),
         (("0,0,128,100",), "`crop` has 128x100 pixels, and the network takes 128x128; crop as many, or give `resize`"),
         (("600,0,128,128",), "`crop` 600,0,128,128 reaches beyond the 640x480 pixels of a.raw; give a part of them"),
         (

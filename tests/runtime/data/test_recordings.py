@@ -131,7 +131,7 @@ def test_the_numbers_of_label_files_are_read_by_a_rule_that_is_said(file, classe
 
 
 def test_rules_for_labels_that_do_not_exist_are_refused():
-    with pytest.raises(BadInput, match="`labels` alphabet must be names, numbers, text-order"):
+    with pytest.raises(BadInput, match="`labels` alphabet must be one of names, numbers, text-order"):
         DataOptions(labels="alphabet")
 
 

@@ -169,7 +169,7 @@ def test_a_file_that_is_cut_off_or_too_long(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"time_unit": "min"}, "`time_unit` min must be ns, us, ms, s"),
+        ({"time_unit": "min"}, "`time_unit` min must be one of ns, us, ms, s"),
         ({"columns": "txy"}, "`columns` txy must have each of the letters t, x, y and p once, such as txyp"),
         ({"columns": "txypp"}, "`columns` txypp must have"),
     ],

@@ -118,7 +118,9 @@ def test_an_image_of_bytes_is_that_of_intensities(bundle):
             np.full((1, 28, 28), 255.0),
             "'images' has values from 255 to 255; the network takes intensities from 0 to 1;",
         ),
-        (np.full((1, 28, 28), np.nan), "'images' has values from nan to nan"),
+        (np.full((1, 28, 28), np.nan), "'images' has values that are NaN; give finite numbers"),
+        (np.full((1, 28, 28), -np.inf, np.float32), "'images' has values that are infinite; give finite numbers"),
+        (np.full((1, 28, 28), 1e300), "'images' has values of up to 1e+300, which are too large for float32"),
         (np.full((1, 28, 28), -1), "'images' is int64 with values from -1 to -1; integers are taken as intensities"),
         (np.full((1, 28, 28), 4095, np.uint16), "'images' is uint16 with values from 4095 to 4095; integers are taken"),
         (np.full((1, 28, 28), -0.5), "'images' has values from -0.5 to -0.5; the network takes intensities from 0 to"),
@@ -219,6 +221,20 @@ def test_frame_by_frame_is_the_whole_window(net):
     assert stepwise.step == 1
     stepwise.reset()
     assert stepwise.step == 0
+
+
+def test_frames_that_are_pushed_by_hand_are_compared(net, caplog):
+    window = networks.SMALL["dvs128"].inputs(1)[0].numpy()
+    stepwise = net.stepwise()
+    stepwise.push(window[0] / 255)
+    stepwise.reset()
+    for frame in window:
+        stepwise.push(frame)
+    assert caplog.messages == []
+    for frame in window / 255:
+        stepwise.push(frame)
+    (text,) = caplog.messages
+    assert text.startswith("the inputs hold fractions, and the network was proven on whole numbers of events")
 
 
 def test_a_bundle_without_stepwise_models(bundle):
@@ -379,6 +395,30 @@ def test_notes_are_warnings_of_the_logger(gestures, recording, tmp_path, caplog)
     )
 
 
+def test_windows_that_overlap(net, recording):
+    for window, hop in (("200ms", "100ms"), ("1500events", "500events")):
+        found = net.classify(recording, window, hop=hop)
+        expected = net.classify(recording, Window.parse(window, hop))
+        assert [span.begin for span in found.spans] == [span.begin for span in expected.spans]
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        assert len(net.frames(recording, window, hop=hop)) == len(found) > len(net.classify(recording, window))
+    with pytest.raises(BadInput, match="`hop` needs `window` as text"):
+        net.classify(recording, hop="100ms")
+
+
+def test_names_of_a_bundle_are_printed_in_one_line(bundle):
+    """A name could hold what a terminal obeys."""
+    names = [f"c{at}\x1b[31m\n" for at in range(10)]
+    described(bundle, classes=names)
+    with tcja.load(bundle) as loaded:
+        found = loaded(networks.SMALL["fashion_mnist"].inputs(2))
+        texts = [str(loaded), repr(loaded), str(found), str(found[0]), repr(found), repr(found.top(1)), repr(found[0])]
+        assert found.classes[0] in names
+    assert "(c0 [31m , c1 [31m , c2 [31m , c3 [31m  and 6 more)" in texts[0]
+    assert len(texts[2].splitlines()) == 3
+    assert not any("\x1b" in text for text in texts)
+
+
 def test_threads_may_share_it(bundle):
     images = networks.SMALL["fashion_mnist"].inputs(32, seed=3).numpy()
     expected = bare(bundle, images)
@@ -431,6 +471,25 @@ def test_what_is_closed_is_not_run(bundle):
     with pytest.raises(BadInput, match=f"^the network of {bundle} is closed; load it again$"):
         loaded(images)
     loaded.close()
+    assert str(loaded) == f"fashion_mnist of {bundle} is closed; load it again."
+    assert repr(loaded) == f"<Network fashion_mnist of {bundle}, closed>"
+
+
+def test_nothing_of_what_is_closed_is_run(gestures, recording):
+    with tcja.load(gestures) as loaded:
+        stepwise = loaded.stepwise()
+        assert stepwise.push(np.zeros((2, SIZE, SIZE))) is None
+        assert repr(stepwise) == f"<Stepwise dvs128 of {gestures}, at frame 1 of {T}>"
+    for call in (
+        loaded.stepwise,
+        lambda: stepwise.push(np.zeros((2, SIZE, SIZE))),
+        lambda: loaded.classify(recording),
+        lambda: loaded.frames(recording),
+        lambda: loaded.stream(recording),
+        lambda: loaded.outputs(np.zeros((T, 2, SIZE, SIZE))),
+    ):
+        with pytest.raises(BadInput, match=f"^the network of {gestures} is closed; load it again$"):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -438,7 +497,7 @@ def test_what_is_closed_is_not_run(bundle):
     [
         (lambda _: tcja.load("nowhere"), "nowhere does not exist"),
         (lambda _: tcja.load(3), "`path` is 3, and must be a path"),
-        (lambda bundle: tcja.load(bundle, backend="fast"), "`backend` fast must be auto, tensorrt, "),
+        (lambda bundle: tcja.load(bundle, backend="fast"), "`backend` fast must be one of auto, tensorrt, "),
         (lambda bundle: tcja.load(bundle, backend=None), "`backend` is None, and must be text"),
         (
             lambda bundle: tcja.load(bundle, backend="tensorrt"),

@@ -1,0 +1,151 @@
+"""Comparing windows with those that a bundle's network was proven on.
+
+A network answers windows of another kind too, and its answers are wrong. So it is said once if windows
+
+    * look unlike those of the proof (`tcja_runtime.bundle.input_statistics`),
+    * hold fractions where the golden windows hold whole numbers only, as frames that were divided by 255 do, or
+    * hold larger counts than those that parity was judged on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.input_statistics import Figures, fractions, measured, names
+from tcja_runtime.data.contract import Floats
+from tcja_runtime.evidence import golden
+
+WATCHED = 16
+"""The number of windows, from the first on, that calls and streams compare with those of the proof."""
+_ROUNDING = 1 + 1e-9  # of a value that is stored as its logarithm
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValueRange:
+    """The values of the golden windows.
+
+    Attributes:
+        least: the smallest value.
+        most: the largest value.
+        whole: whether all values are whole numbers.
+    """
+
+    least: float
+    most: float
+    whole: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Proven:
+    """What the network of a bundle was proven on.
+
+    Attributes:
+        bundle: the bundle.
+    """
+
+    bundle: Bundle
+
+    @functools.cached_property
+    def values(self) -> ValueRange:
+        """The values of the golden windows, which are read when this is asked for the first time.
+
+        Raises:
+            BadInput: the file of the golden vectors is damaged.
+        """
+        contract = self.bundle.manifest.input
+        windows = golden.windows(self.bundle.path / GOLDEN, contract)
+        return ValueRange(
+            least=float(windows.min()), most=float(windows.max()), whole=not fractions(contract, windows).any()
+        )
+
+    def unlike(self, figures: Figures, *, broken: bool) -> str:
+        """Returns a sentence on what makes windows unlike those of the proof; empty if nothing is known to.
+
+        Args:
+            figures: the figures of the windows (`tcja_runtime.bundle.input_statistics.measured`).
+            broken: whether the windows hold fractions where numbers are whole.
+        """
+        said = (self._fractions() if broken else "", self._beyond(figures), self.bundle.manifest.unlike(figures))
+        return "; ".join(filter(None, said))
+
+    def _fractions(self) -> str:
+        kind = {"counts": "whole numbers of events", "spikes": "zeros and ones"}
+        if not self.values.whole:
+            return ""
+        wanted = kind[self.bundle.manifest.input.scaling]
+        return f"the inputs hold fractions, and the network was proven on {wanted}; were they divided or normalised?"
+
+    def _beyond(self, figures: Figures) -> str:
+        manifest = self.bundle.manifest
+        judged, contract = manifest.parity.largest_count, manifest.input
+        if not judged or contract.scaling != "counts" or not len(figures):
+            return ""
+        most = 2.0 ** float(figures[:, names(contract).index("largest")].max())
+        if most <= judged * _ROUNDING or most <= self.values.most * _ROUNDING:
+            return ""
+        proven = max(judged, round(self.values.most))
+        return f"the inputs hold counts of up to {most:,.0f}, and the network was proven on counts of up to {proven:,}"
+
+
+class InputWatch:
+    """Compares the windows that a network gets with those that it was proven on. Threads may share it.
+
+    Args:
+        proven: what the network was proven on.
+        most: the number of windows that are compared, from the first on; None for all.
+        note: the function that is called with the sentence on windows that are unlike, once; None for none.
+        patience: the number of windows that are compared before the note.
+    """
+
+    def __init__(
+        self,
+        proven: Proven,
+        *,
+        most: int | None = None,
+        note: Callable[[str], None] | None = None,
+        patience: int = 1,
+    ) -> None:
+        self._proven, self._most, self._note, self._patience = proven, most, note, patience
+        self._contract, self._lock = proven.bundle.manifest.input, threading.Lock()
+        self._figures: list[Figures] = []
+        self._count, self._broken, self._said = 0, False, ""
+        self._known = True  # whether `_said` is about all windows that were added
+
+    @property
+    def over(self) -> bool:
+        """Whether no more windows are compared."""
+        return self._most is not None and self._count >= self._most
+
+    @property
+    def unlike(self) -> str:
+        """A sentence if the windows look unlike those that the network was proven on; else empty."""
+        with self._lock:
+            return self._sentence()
+
+    def add(self, windows: Floats) -> None:
+        """Compare windows [N, ...] that the network took."""
+        if self.over:
+            return
+        with self._lock:
+            if self.over:  # another thread was faster
+                return
+            compared = windows if self._most is None else windows[: self._most - self._count]
+            self._figures.append(measured(self._contract, compared))
+            self._broken = self._broken or bool(fractions(self._contract, compared).any())
+            self._count, self._known = self._count + len(compared), False
+            note = self._note if self._count >= self._patience and self._sentence() else None
+            self._note = None if note else self._note
+        if note:
+            note(self.unlike)
+
+    def _sentence(self) -> str:
+        if not self._known:
+            self._said = self._proven.unlike(np.concatenate(self._figures), broken=self._broken)
+            self._known = True
+        return self._said
