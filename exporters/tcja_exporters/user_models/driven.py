@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from tcja_exporters.libraries import reset
@@ -17,6 +17,8 @@ from tcja_exporters.user_code import where_now
 from tcja_exporters.user_models.readout import answer_of
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
+
+Part = TypeVar("Part")
 
 
 class Driven(nn.Module):
@@ -64,6 +66,8 @@ class Driven(nn.Module):
         return answer_of(net(inputs))
 
 
+_TAKEN = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph())))
+"""The names of a program of torch.export. No part of an exported network can have them, such as `code` and `meta`."""
 _HELD = " held"
 """The name under which a converted network keeps what it runs. No part of a user's network has a name with a space."""
 
@@ -72,7 +76,8 @@ class ConvertedNetwork(nn.Module):
     """A user's network with a fixed input layout, and with a readout. It takes windows and returns one tensor for each.
 
     Its parts and weights are those of the user's network, under the same names: the neuron `lif` of the user's network
-    is `lif` here, too. The readout is one further part, which the user's network does not have.
+    is `lif` here, too. A name that torch.export uses itself ends with an underscore here (`code_` for `code`). The
+    readout is one further part, which the user's network does not have.
 
     Args:
         driven: the user's network with its neurons replaced. The network shares its modules and weights.
@@ -81,19 +86,30 @@ class ConvertedNetwork(nn.Module):
 
     def __init__(self, driven: Driven, readout: nn.Module) -> None:
         super().__init__()
+        self.__dict__[_HELD] = (driven, readout)  # not among the parts, which would give them further names
+        self._share()
+
+    def _share(self) -> None:
+        """Make the parts and weights of the user's network, and the readout, those of this network."""
+        driven, readout = self.__dict__[_HELD]
         net = driven.net
-        self._parameters, self._buffers = net._parameters, net._buffers
-        self._non_persistent_buffers_set = net._non_persistent_buffers_set
+        self._parameters, self._buffers = _renamed(net, net._parameters), _renamed(net, net._buffers)
+        self._non_persistent_buffers_set = {_free(net, name) for name in net._non_persistent_buffers_set}
         name = "readout"
         while hasattr(net, name):
             name += "_"
-        self._modules = {**net._modules, name: readout}
-        self.__dict__[_HELD] = (driven, readout)  # not among the parts, which would give them further names
+        self._modules = {**_renamed(net, net._modules), name: readout}
 
     def forward(self, inputs: Tensor) -> Tensor:
         driven, readout = self.__dict__[_HELD]
         answer: Tensor = readout(driven(inputs))
         return answer
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ConvertedNetwork:
+        for part in self.__dict__[_HELD]:
+            part._apply(fn, recurse)
+        self._share()  # some weights are new tensors now
+        return self
 
     def train(self, mode: bool = True) -> ConvertedNetwork:
         for part in self.__dict__[_HELD]:
@@ -109,6 +125,21 @@ class ConvertedNetwork(nn.Module):
 
     def _get_name(self) -> str:
         return type(self.__dict__[_HELD][0].net).__name__
+
+
+def _renamed(net: nn.Module, parts: dict[str, Part]) -> dict[str, Part]:
+    """Return parts of a network by names that torch.export does not use; the same dictionary if it has no others."""
+    if _TAKEN.isdisjoint(parts):
+        return parts
+    return {_free(net, name): part for name, part in parts.items()}
+
+
+def _free(net: nn.Module, name: str) -> str:
+    """Return a name of a part, with underscores at its end if torch.export uses it."""
+    if name in _TAKEN:
+        while name in _TAKEN or hasattr(net, name):
+            name += "_"
+    return name
 
 
 @contextlib.contextmanager

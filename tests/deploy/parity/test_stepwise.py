@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tcja_deploy.export import pipeline
+from tcja_deploy.export import models
 from tcja_runtime.backends.select import opened
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle, sha256, write_manifest
@@ -216,14 +216,14 @@ def test_a_wrong_part_is_caught(run, bundle):
 
 @pytest.mark.slow
 def test_an_export_that_goes_wrong_leaves_no_bundle(run, tmp_path, monkeypatch):
-    split = pipeline.stepwise.split
+    split = models.stepwise.split
 
     def wrong(*arguments):
         found = split(*arguments)
         strictly(found.streaming.states[0].layer)(found.head)
         return found
 
-    monkeypatch.setattr(pipeline.stepwise, "split", wrong)
+    monkeypatch.setattr(models.stepwise, "split", wrong)
     checkpoint, out = networks.SMALL["dvs128"].checkpoint(tmp_path / "model.pth"), tmp_path / "a.bundle"
     code, _, err = run("export", checkpoint, "--out", out, "--target", "onnx", "--samples", 2, "--streaming")
     assert code == 1

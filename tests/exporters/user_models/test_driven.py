@@ -79,25 +79,27 @@ class Crowded(nn.Module):
     """A network whose parts and weights have names that a wrapper around it could have."""
 
     PARTS = ("net", "readout", "readout_", "steps", "layout", "driven", "held")
+    TAKEN = ("code", "code_", "graph")  # `code` and `graph` are names of programs of torch.export
 
     def __init__(self) -> None:
         from spikingjelly.activation_based import neuron
 
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        for name in self.PARTS:
+        for name in (*self.PARTS, *self.TAKEN):
             setattr(self, name, nn.Linear(8, 8))
         self.lif = neuron.LIFNode(step_mode="m")
         self.gain = nn.Parameter(torch.ones(8))
         self.register_buffer("shift", torch.full((8,), 0.25), persistent=False)
+        self.register_buffer("meta", torch.full((8,), 0.25), persistent=False)
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(2)
-        for name in self.PARTS:
+        for name in (*self.PARTS, *self.TAKEN):
             x = getattr(self, name)(x)
-        return self.lif(3 * x * self.gain + self.shift)
+        return self.lif(3 * x * self.gain + self.shift + self.meta)
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +111,15 @@ def converted():
 def test_a_converted_network_has_the_names_of_its_user(converted):
     found, _ = converted
     theirs = Crowded()
-    assert [name for name, _ in found.model.named_children()] == [*Crowded.PARTS, "lif", "readout__"]
-    assert {name for name, _ in found.model.named_parameters()} == {name for name, _ in theirs.named_parameters()}
-    assert [name for name, _ in found.model.named_buffers()] == ["shift"]
+    parts = [*Crowded.PARTS, "code__", "code_", "graph_"]
+    assert [name for name, _ in found.model.named_children()] == [*parts, "lif", "readout__"]
+    same = {name for name, _ in theirs.named_parameters() if name.partition(".")[0] not in ("code", "graph")}
+    assert {name for name, _ in found.model.named_parameters()} - same == {
+        f"{part}.{tensor}" for part in ("code__", "graph_") for tensor in ("weight", "bias")
+    }
+    assert [name for name, _ in found.model.named_buffers()] == ["shift", "meta_"]
     exported = export_onnx(found.model, CONTRACT, "rates", {"producer": "test"})
-    assert [weight.module for weight in exported.weights] == list(Crowded.PARTS)
+    assert [weight.module for weight in exported.weights] == parts
     assert {node.name.rpartition("/")[0] for node in exported.model.graph.node} >= {"lif", "net", "readout"}
     assert [layer.name for layer in recorder.layers(found.model, CONTRACT)] == ["lif"]
     assert repr(found.model).startswith("Crowded(")
