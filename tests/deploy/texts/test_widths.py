@@ -105,6 +105,7 @@ def test_nothing_is_cut_or_broken(folder, run, monkeypatch, command, width):
 def test_a_pipe_gets_each_sentence_in_a_line(folder, run, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(out, "_width", None)  # COLUMNS may have been set when it was made, as by pytest-xdist
     _, text, _ = run("verify", "net.bundle")
     lines = text.splitlines()
     assert len(lines) == 6
