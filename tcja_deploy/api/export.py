@@ -85,7 +85,7 @@ def check(
     progress: bool = False,
     **options: Any,
 ) -> CheckResult:
-    """Say in seconds what `export` would make of a network: each module, the judged layers, nodes and memory.
+    """Say what `export` would make of a network, and write nothing: each module, the judged layers, nodes and memory.
 
     Nothing is written.
 

@@ -12,7 +12,7 @@ from tcja_runtime.errors import DONE, BadInput
 
 @options.taking(ExportOptions)
 def check(given: ExportOptions) -> int:
-    """Say what export would make of a checkpoint, in seconds: each module, the judged layers, nodes and memory.
+    """Say what export would make of a checkpoint, and write nothing: each module, the judged layers, nodes and memory.
 
     It takes the options of export. It reads two windows and writes nothing: --samples, --judge, --anytime, --batch,
     --out and --report are only checked.
