@@ -7,7 +7,7 @@ from tcja_deploy.cli.export import ExportOptions
 from tcja_deploy.console import out, print_json
 from tcja_deploy.packages import needs
 from tcja_deploy.texts.check import checked_text
-from tcja_runtime.errors import DONE, BadInput
+from tcja_runtime.errors import BAD_USAGE, DONE, BadInput
 
 
 @options.taking(ExportOptions)
@@ -25,10 +25,13 @@ def check(given: ExportOptions) -> int:
     with needs("export"):
         from tcja_deploy.check import checker
     found = checker.check(request, options.progress())
+    told = bool(found.modules) or found.error is None  # else the error is all that is known
     if given.as_json:
         print_json(found.to_dict())
-    else:
+    elif told:
         out.print(checked_text(found, options.telling(given.verbose)))
-    if found.error is not None:
+    if found.error is None:
+        return DONE
+    if given.as_json or given.verbose or not told:  # the text has the reasons already, but no traceback
         raise BadInput(found.refusals[0]) from found.error
-    return DONE
+    return BAD_USAGE

@@ -1,5 +1,7 @@
 """The outline of a network for a drawing: its layers in the order in which they run, and what each of them reads.
 
+A layer that a network runs several times on the same layers, as a loop over the time steps does, is there once.
+
 A layer is a product with a weight, a spiking layer, a pooling, an attention block, or an operator that joins two
 branches. All other operators, such as those that only change a shape, are part of the layer before them.
 """
@@ -74,6 +76,7 @@ class _Outline:
         }
         self._inside.pop("", None)  # the network itself
         self._places: dict[str, int] = {}
+        self._times: dict[Block, int] = {}  # how many nodes each layer has
 
     def blocks(self) -> list[Block]:
         """Return the layers."""
@@ -97,15 +100,22 @@ class _Outline:
         end = self._sources([self._signature.output])
         name, shape = self._signature.output, self._signature.output_shape
         self._blocks.append(Block(kind="output", name=name, about="output", shape=shape, sources=tuple(sorted(end))))
-        return self._blocks
+        return [self._told(block) for block in self._blocks]
+
+    def _told(self, block: Block) -> Block:
+        """Return a block that says how often its layer runs, if it runs several times."""
+        times = self._times.get(block, 1)
+        return block if times == 1 else dataclasses.replace(block, about=f"{block.about}, {times} times")
 
     def _sources(self, tensors: Iterable[str]) -> frozenset[int]:
         return frozenset().union(*(self._from.get(name, frozenset()) for name in tensors))
 
     def _add(self, node: onnx.NodeProto, block: Block) -> None:
-        sources = tuple(sorted(self._sources(node.input)))
-        self._from.update(dict.fromkeys(node.output, frozenset((len(self._blocks),))))
-        self._blocks.append(dataclasses.replace(block, sources=sources))
+        found = dataclasses.replace(block, sources=tuple(sorted(self._sources(node.input))))
+        if found not in self._times:
+            self._blocks.append(found)
+        self._times[found] = self._times.get(found, 0) + 1
+        self._from.update(dict.fromkeys(node.output, frozenset((self._blocks.index(found),))))
 
     def _around(self, module: str) -> str:
         """Return the module with a block of its own that a module is in; empty if there is none."""

@@ -266,7 +266,9 @@ def test_every_backend_can_be_chosen():
     ("options", "code", "message"),
     [
         (["--batch", "0"], 2, "Invalid value for '--batch'"),
-        (["--seconds", "0"], 2, "Invalid value for '--seconds'"),
+        (["--seconds", "-1"], 2, "--seconds -1.0 must be 0 to 86,400"),
+        (["--seconds", "nan"], 2, "--seconds is NaN, and must be a finite number"),
+        (["--warm-up", "86401"], 2, "--warm-up 86401.0 must be 0 to 86,400"),
         (["--backend", "cpu"], 2, "Invalid value for '--backend'"),
         (["--backend", "tensorrt"], 2, "has no tensorrt engine: run 'tcja-deploy build"),
     ],

@@ -13,8 +13,10 @@ from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.outline import Block, outline
 from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
+from tcja_exporters.user_models.conversion import convert
 
 from ... import networks
+from ..peers import own
 
 
 @functools.cache
@@ -82,3 +84,23 @@ def test_a_residual_network_has_its_connections():
     assert names == ["layer1.0.downsample.layer.module", "layer1.0.tcja"]
     # The second block adds its input, which is the sum of the first.
     assert joins[0][0] in joins[1][1].sources
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_loop_over_the_time_steps_has_each_layer_once():
+    network = convert(own.awake(own.Step(*own.activation_based("s"))), own.CONTRACT, own.windows(), layout="step")
+    exported = export_onnx(network.model, own.CONTRACT, "rates", {"producer": "tests"})
+    assert [node.op_type for node in exported.model.graph.node].count("Conv") == 2 * own.T
+    signature = recorder.signature(network.model, own.CONTRACT, "rates", own.T)
+    blocks = outline(exported.model, signature)
+    assert [(block.name, block.about) for block in blocks[1:-1]] == [
+        ("conv1", "convolution 3 x 3, 4 times"),
+        ("n1", "spiking layer"),
+        ("conv2", "convolution 3 x 3, 4 times"),
+        ("n2", "spiking layer"),
+        ("fc1", "linear, 4 times"),
+        ("n3", "spiking layer"),
+        ("fc2", "linear, 4 times"),
+        ("n4", "spiking layer"),
+    ]
+    assert [block.sources for block in blocks] == [(), *((at,) for at in range(len(blocks) - 1))]
