@@ -20,6 +20,11 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
 
+_NO_RECORDINGS = (
+    "It takes frames, and no recordings of events: how they are cut is not known. For recordings, export with `split` "
+    "number, or the rule of the training."
+)
+
 
 def exported_text(bundle: Path, manifest: Manifest, report: Report, options: TextOptions = BRIEF) -> RenderableType:
     """Return an exported network as text: the verdict, what to check, the bundle, and the next command.
@@ -49,6 +54,11 @@ def exported_text(bundle: Path, manifest: Manifest, report: Report, options: Tex
         *details,
         whole(f"Bundle: {bundle} (report: {bundle / REPORT})"),
         whole(f"Next, here or on the board: tcja-deploy verify {shlex.quote(str(bundle))}"),
+        *(
+            [Text(options.worded(_NO_RECORDINGS))]
+            if manifest.input.name == "frames" and not manifest.input.rule
+            else []
+        ),
         *([Text(options.more)] if options.more and not options.details else []),
     )
 

@@ -153,6 +153,10 @@ def test_the_command_gives_the_same_and_prints_it(exported, run, folder, tmp_pat
     code, out, _ = run("export", folder / "weights.pth", "--data", folder / "windows.npz", *words)
     assert code == 0
     assert printed(out).splitlines() == flagged(str(result)).splitlines()
+    hint = "For recordings, export with `split` number, or the rule of the training."
+    assert hint in " ".join(str(result).split())
+    cut = dataclasses.replace(result.manifest, input=result.manifest.input.cut_by("number"))
+    assert "For recordings" not in str(dataclasses.replace(result, manifest=cut))
 
 
 @pytest.mark.slow
