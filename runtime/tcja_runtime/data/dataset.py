@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tcja_runtime.counting import counted, listed
+from tcja_runtime.counting import agree, counted, listed
 from tcja_runtime.data import class_folders, recordings
 from tcja_runtime.data.camera import replaced_view
 from tcja_runtime.data.contract import Floats, InputContract, Labels
@@ -272,7 +272,7 @@ def remarks(data: Iterable[Data]) -> list[str]:
         for remark in part.reading.remarks if part.reading else ():
             files.setdefault(remark, {})[str(part.file)] = None
     for remark, of in files.items():
-        found.append(f"{listed(of, _REMARKED)}: {remark}")
+        found.append(f"{listed(of, _REMARKED)}{agree(len(of), '', ', each')}: {remark}")
     return found
 
 

@@ -100,6 +100,10 @@ def test_what_was_assumed_of_a_file_is_remarked(tmp_path):
     list(data.batches(9))
     said = "its times are whole numbers and were taken as microseconds; `time_unit` sets another unit"
     assert remarks([data]) == [f"{tmp_path / 'a.npz'}: {said}"]
+    np.savez(tmp_path / "b.npz", t=events.t, x=events.x, y=events.y, p=events.p)
+    both = load(tmp_path, CONTRACT, CLASSES)
+    list(both.batches(9))
+    assert remarks([both]) == [f"{tmp_path / 'a.npz'}, {tmp_path / 'b.npz'}, each: {said}"]
 
 
 def test_a_file_is_read_once_however_many_segments_it_has(file, monkeypatch):
