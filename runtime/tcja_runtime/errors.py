@@ -41,6 +41,11 @@ class TcjaError(Exception):
 
     exit_code: ClassVar[int]
 
+    def __str__(self) -> str:
+        # Names in bundles and files may hold what a terminal obeys. Half characters are bytes of paths (`files/text`).
+        text = super().__str__()
+        return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else " " for c in text)
+
 
 class ParityNotMet(TcjaError):
     """The exported network differs from the trained one by more than rounding explains: spikes, outputs or accuracy.

@@ -92,3 +92,11 @@ def test_a_current_folder_that_was_removed(tmp_path, monkeypatch):
 )
 def test_the_first_line_of_an_error(error, text, line):
     assert first_line(error, text) == line
+
+
+@pytest.mark.parametrize("text", ["a\x1b[31mb", "a\nb", "a\tb", "a\x9bb"])
+def test_a_text_is_one_line_that_no_terminal_obeys(text):
+    """But a byte of a path is kept, which the commands show as such."""
+    said = str(BadInput(f"{text} \udcfc é"))
+    assert said.replace("\udcfc", "").isprintable()
+    assert said.endswith(" \udcfc é")

@@ -79,7 +79,7 @@ class Proven:
         if not self.values.whole:
             return ""
         wanted = kind[self.bundle.manifest.input.scaling]
-        return f"the inputs hold fractions, and the network was proven on {wanted}; were they divided or normalised?"
+        return f"the inputs hold fractions, and the network was proven on {wanted}: do not divide or normalise them"
 
     def _beyond(self, figures: Figures) -> str:
         manifest = self.bundle.manifest

@@ -18,7 +18,7 @@ from tcja_runtime.evidence import golden
 from ... import networks
 from ...described import described
 
-BROKEN = "the inputs hold fractions, and the network was proven on whole numbers of events; were they divided or "
+BROKEN = "the inputs hold fractions, and the network was proven on whole numbers of events: do not divide or "
 BEYOND = "the inputs hold counts of up to 20,000,000, and the network was proven on counts of up to 16,777,215"
 
 

@@ -139,7 +139,10 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
             "a file outside the bundle: '/etc/passwd'",
         ),
         *[
-            (lambda b, name=name: reseal(b, files={name: FACT}), f"names a file outside the bundle: '{name}'")
+            (
+                lambda b, name=name: reseal(b, files={name: FACT}),
+                f"names a file outside the bundle: '{name}'".replace("\0", " "),
+            )
             for name in ("", ".", "./model.onnx", "a//b", "engines/../model.onnx", "model.onnx\0")
         ],
         *[
