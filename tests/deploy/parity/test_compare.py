@@ -177,7 +177,7 @@ def test_a_flip_is_judged_by_its_bound(bundle, bound, met):
     assert found.unexplained == (0 if met else 1)
     assert report.met is met
     if not met:
-        at = f"window {witnesses.window[k] + 1}, time step {opened.manifest.time_steps}, "
+        at = f"window {witnesses.window[k]}, time step {opened.manifest.time_steps}, "
         said = f"1 spike of {layer.name} in {PLAIN_MODEL} differs and rounding does not explain it, at {at}"
         assert any(said in failure for failure in report.failures)
 
