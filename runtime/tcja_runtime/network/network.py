@@ -222,7 +222,7 @@ class Network:
     ) -> PredictionStream:
         """Classify events as they come, as `tcja-deploy stream` does.
 
-        Windows are 500 ms long unless `window` says otherwise. The command takes a recording without `--window` as one
+        Windows are 500 ms long unless `window` says otherwise. Without this option, the command takes a recording as one
         window; for that, give `window` as None. A camera or a socket needs the length of windows.
 
         If the bundle has stepwise models and no engine runs, each frame is run when it comes. Notes, such as that the

@@ -84,7 +84,7 @@ def test_unknown_network(failed, tmp_path):
     networks.SMALL["dvs128"].checkpoint(tmp_path / "b.pth")
     assert failed("b.pth", "--network", "vgg") == (
         2,
-        f"error: --network vgg must be {', '.join(NETWORKS)}",
+        f"error: --network vgg must be one of {', '.join(NETWORKS)}",
     )
 
 
