@@ -222,8 +222,8 @@ class Network:
     ) -> PredictionStream:
         """Classify events as they come, as `tcja-deploy stream` does.
 
-        Windows are 500 ms long unless `window` says otherwise. Without this option, the command takes a recording as one
-        window; for that, give `window` as None. A camera or a socket needs the length of windows.
+        Windows are 500 ms long unless `window` says otherwise. The command takes a recording as one window, unless its
+        option says otherwise; for that, give `window` as None. A camera or a socket needs the length of windows.
 
         If the bundle has stepwise models and no engine runs, each frame is run when it comes. Notes, such as that the
         events are unlike those of the export, are warnings of the logger "tcja_runtime".
