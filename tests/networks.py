@@ -149,6 +149,20 @@ register(LIF, lambda lif: NeuronSpec.linear(decay=lif.beta, strict=True), calls=
 
 """
 """The start of a user's own module: a leaky neuron with a hard reset, [T, N, ...] -> spikes, which is registered."""
+OWN_NETWORK = (
+    OWN_LIF
+    + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(32, 16), nn.Linear(16, 3)
+        self.lif1, self.lif2 = LIF(0.5), LIF(0.75)
+
+    def forward(self, x):
+        return self.lif2(self.b(self.lif1(self.a(x.flatten(2)))))
+"""
+)
+"""A user's own module with a network of two layers of that neuron: frames [T, N, 2, 4, 4] -> [T, N, 3]."""
 
 
 def with_time_steps(sizes: Any, time_steps: int) -> Any:

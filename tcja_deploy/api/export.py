@@ -87,8 +87,6 @@ def check(
 ) -> CheckResult:
     """Say what `export` would make of a network, and write nothing: each module, the judged layers, nodes and memory.
 
-    Nothing is written.
-
     Args:
         trained: the path of a checkpoint, or a module that has its trained weights.
         data: windows that the network takes, in a form that `export` takes; the first two are read. None takes random

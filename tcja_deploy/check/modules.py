@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 from collections.abc import Mapping, Set
 
 from torch import nn
@@ -32,7 +33,7 @@ def modules(known: Known, prepared: Prepared | None, reasons: Mapping[str, str])
     tree = _tree(known)
     if tree is None:
         return []
-    found = _Rows(tree, prepared, reasons)
+    found = _Rows.of(tree, prepared, reasons)
     rows: list[Module] = []
     whole: tuple[str, ...] = ()
     for name, module in tree.named_modules(remove_duplicate=False):
@@ -65,59 +66,98 @@ def _nearest(node: str, names: Set[str]) -> str:
     return name
 
 
+@dataclasses.dataclass(frozen=True)
+class _Models:
+    """What the models of an export have of each module.
+
+    Attributes:
+        nodes: the number of nodes of model.onnx.
+        judged: the modules that are judged spiking layers.
+        firing: the modules that fire, and are not judged.
+        folded: for each batch norm that was folded, the module that it was folded into.
+    """
+
+    nodes: collections.Counter[str]
+    judged: Set[str]
+    firing: Set[str]
+    folded: Mapping[str, str]
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> _Models:
+        signature, exported = prepared.network.signature, prepared.network.lowered.exported
+        names = {name for name, _ in prepared.network.trained.model.named_modules()}
+        return cls(
+            nodes=collections.Counter(_nearest(node.name, names) for node in exported.model.graph.node),
+            judged={layer.name for layer in signature.layers},
+            firing={layer.name for layer in signature.unjudged},
+            folded={weight.norm: weight.module for weight in signature.weights if weight.norm},
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class _Rows:
     """Makes the rows of a network's modules.
 
-    Args:
-        tree: the network as the user wrote it, or as the registry builds it.
-        prepared: its models; None if the export would stop before.
-        reasons: the reasons why it stops, by the module that is refused.
+    Attributes:
+        refused: the reasons why the export stops, by the module that is refused.
+        neurons: the equations of each known neuron, by its name.
+        attention: the attention blocks of the registry.
+        models: what the models have of each module; None if the export would stop before.
     """
 
-    def __init__(self, tree: nn.Module, prepared: Prepared | None, reasons: Mapping[str, str]) -> None:
+    refused: Mapping[str, str]
+    neurons: Mapping[str, str]
+    attention: Set[str]
+    models: _Models | None
+
+    @classmethod
+    def of(cls, tree: nn.Module, prepared: Prepared | None, reasons: Mapping[str, str]) -> _Rows:
+        """Return what makes the rows.
+
+        Args:
+            tree: the network as the user wrote it, or as the registry builds it.
+            prepared: its models; None if the export would stop before.
+            reasons: the reasons why it stops, by the module that is refused.
+        """
         found, refused = neurons(tree)
-        self._refused = {**{name: str(error) for name, error in refused.items()}, **reasons}
-        self._neurons = {name: neuron.spec.rules for name, neuron in found.items()}
-        self._neurons |= {name: neuron.spec.rules for name, neuron in spiking_neurons(tree).items()}
-        self._attention = {name.rpartition(".")[0] for name in attention.parts(tree)}
-        self._nodes: collections.Counter[str] | None = None
-        if prepared is not None:
-            signature, exported = prepared.network.signature, prepared.network.lowered.exported
-            self._judged = {layer.name for layer in signature.layers}
-            self._firing = {layer.name for layer in signature.unjudged}
-            self._folded = {weight.norm: weight.module for weight in signature.weights if weight.norm}
-            names = {name for name, _ in prepared.network.trained.model.named_modules()}
-            self._nodes = collections.Counter(_nearest(node.name, names) for node in exported.model.graph.node)
+        specs = {name: neuron.spec for name, neuron in found.items()}
+        specs |= {name: neuron.spec for name, neuron in spiking_neurons(tree).items()}
+        return cls(
+            refused={**{name: str(error) for name, error in refused.items()}, **reasons},
+            neurons={name: spec.rules for name, spec in specs.items()},
+            attention={name.rpartition(".")[0] for name in attention.parts(tree)},
+            models=None if prepared is None else _Models.of(prepared),
+        )
 
     def row(self, name: str, module: nn.Module) -> tuple[Module | None, bool]:
         """Return the row of a module, and whether it stands for all that is in the module.
 
         The row is None if the module only holds others.
         """
-        kind, rules = type(module).__name__, self._neurons.get(name, "")
+        kind, rules = type(module).__name__, self.neurons.get(name, "")
         leaf = next(module.children(), None) is None
-        if name in self._refused:
-            return Module(name=name, kind=kind, becomes=Becomes.REFUSED, remark=self._refused[name]), True
-        if self._nodes is not None:
-            return self._exported(name, kind, leaf)
+        if name in self.refused:
+            return Module(name=name, kind=kind, becomes=Becomes.REFUSED, remark=self.refused[name]), True
+        if self.models is not None:
+            return self._exported(name, kind, leaf, self.models)
         if rules:
             return Module(name=name, kind=kind, becomes=Becomes.NEURON, remark=rules), True
         return (Module(name=name, kind=kind, becomes=Becomes.NOT_REACHED) if leaf else None), False
 
-    def _exported(self, name: str, kind: str, leaf: bool) -> tuple[Module | None, bool]:
+    def _exported(self, name: str, kind: str, leaf: bool, models: _Models) -> tuple[Module | None, bool]:
         """Return the same for a network whose models are known."""
-        rules, nodes = self._neurons.get(name, ""), self._nodes or collections.Counter()
+        rules, nodes = self.neurons.get(name, ""), models.nodes
         inside = sum(n for module, n in nodes.items() if module == name or module.startswith(f"{name}."))
-        if name in self._judged:
+        if name in models.judged:
             return Module(name=name, kind=kind, becomes=Becomes.JUDGED, nodes=inside, remark=rules), True
-        if name in self._attention:
+        if name in self.attention:
             return Module(name=name, kind=kind, becomes=Becomes.ATTENTION, nodes=inside), True
         if nodes[name]:
-            becomes = Becomes.FIRES if name in self._firing else Becomes.OPERATORS
+            becomes = Becomes.FIRES if name in models.firing else Becomes.OPERATORS
             return Module(name=name, kind=kind, becomes=becomes, nodes=nodes[name]), False
         if not (leaf or rules):
             return None, False
-        remark = f"folded into {self._folded[name]}" if name in self._folded else ""
+        remark = f"folded into {models.folded[name]}" if name in models.folded else ""
         return Module(name=name, kind=kind, becomes=Becomes.NOTHING, nodes=0, remark=remark), bool(rules)
 
     def added(self, trained: TrainedNetwork | None, told: list[str]) -> list[Module]:
@@ -127,9 +167,9 @@ class _Rows:
             trained: the trained network, which has them.
             told: the begins of the names of all nodes that belong to other modules.
         """
-        if trained is None or self._nodes is None:
+        if trained is None or self.models is None:
             return []
-        modules, nodes = dict(trained.model.named_modules()), self._nodes
+        modules, nodes = dict(trained.model.named_modules()), self.models.nodes
         return [
             Module(
                 name=name,

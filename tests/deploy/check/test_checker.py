@@ -148,18 +148,6 @@ def test_all_neurons_with_other_equations_are_named(tmp_path):
     assert [becomes[f"n{i}"] for i in (1, 2, 3, 4)] == [Becomes.NEURON, Becomes.REFUSED] * 2
 
 
-FACTORY = """
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Linear(32, 16), nn.Linear(16, 3)
-        self.lif1, self.lif2 = LIF(0.5), LIF(0.75)
-
-    def forward(self, x):
-        return self.lif2(self.b(self.lif1(self.a(x.flatten(2)))))
-"""
-
-
 @pytest.mark.parametrize("shape", [(4, 2, 4, 4), (4, 2, 5, 5)])
 def test_nothing_is_written(shape, tmp_path, monkeypatch):
     """Neither into the folder of the user's module, nor is anything left in that of temporary files or of the cache."""
@@ -171,7 +159,7 @@ def test_nothing_is_written(shape, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(places["tmp"]))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    (places["work"] / "checked_net.py").write_text(networks.OWN_LIF + FACTORY)
+    (places["work"] / "checked_net.py").write_text(networks.OWN_NETWORK)
     sys.modules.pop("checked_net", None)
     asked = ExportRequest(model="checked_net:Net", shape=shape, layout="TN", out=Path("a.bundle"))
     assert check(asked).accepted == (shape == (4, 2, 4, 4))

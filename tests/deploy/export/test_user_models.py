@@ -16,17 +16,8 @@ from tcja_runtime.bundle.bundle import Bundle
 from ... import networks
 
 MODULE = (
-    networks.OWN_LIF
+    networks.OWN_NETWORK
     + """
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Linear(32, 16), nn.Linear(16, 3)
-        self.lif1, self.lif2 = LIF(0.5), LIF(0.75)
-
-    def forward(self, x):
-        return self.lif2(self.b(self.lif1(self.a(x.flatten(2)))))
-
 def build():
     return Net()
 

@@ -55,8 +55,11 @@ def streaming(bundle: Path, source: Fed, **options: Any) -> tuple[results.Summar
 
 
 @pytest.fixture
-def stalled(monkeypatch) -> tuple[threading.Event, threading.Event]:
-    """A network that says when it has begun on its first frame, and goes on when it is let."""
+def stalled_until(monkeypatch) -> Callable[[int], Callable[[int], None]]:
+    """A network that stays at its first frame until a source comes to a given run of events.
+
+    The fixture returns a function. It takes the number of this run, and returns the `before` of the source.
+    """
     begun, go_on = threading.Event(), threading.Event()
     take = runner.StepwiseRunner.push
 
@@ -65,20 +68,22 @@ def stalled(monkeypatch) -> tuple[threading.Event, threading.Event]:
         assert go_on.wait(10)
         return take(self, frame)
 
+    def until(last: int) -> Callable[[int], None]:
+        def before(k: int) -> None:
+            if k == 1:
+                assert begun.wait(10)
+            if k == last:
+                go_on.set()
+
+        return before
+
     monkeypatch.setattr(runner.StepwiseRunner, "push", wait)
-    return begun, go_on
+    return until
 
 
 @pytest.mark.parametrize("limit", [100, 250, 1000])
-def test_what_a_stalled_network_leaves_is_dropped_and_counted(bundle, events, stalled, limit):
-    begun, go_on = stalled
-
-    def before(k: int) -> None:
-        if k == 1:
-            assert begun.wait(10)
-        if k == 60:
-            go_on.set()
-
+def test_what_a_stalled_network_leaves_is_dropped_and_counted(bundle, events, stalled_until, limit):
+    before = stalled_until(60)
     runs = [events[at : at + 100] for at in range(0, N, 100)]
     summary, answers = streaming(bundle, Fed(*runs, before=before), window=Window(100, "events"), buffer=limit)
     dropped = N - 100 - limit
@@ -90,33 +95,19 @@ def test_what_a_stalled_network_leaves_is_dropped_and_counted(bundle, events, st
     assert answers[1].begin == events.t[100 + dropped]
 
 
-def test_what_nobody_looked_at_is_counted(bundle, events, stalled):
-    begun, go_on = stalled
-
-    def before(k: int) -> None:
-        if k == 1:
-            assert begun.wait(10)
-        if k == 60:
-            go_on.set()
-
+def test_what_nobody_looked_at_is_counted(bundle, events, stalled_until):
+    before = stalled_until(60)
     runs = [events[at : at + 100] for at in range(0, N, 100)]
     window = Window(100, "events")
     summary, _ = streaming(bundle, Fed(*runs, before=before), window=window, windows=1)
     assert (summary.ended, summary.windows, summary.dropped, summary.left) == ("windows", 1, 0, N - 100)
 
 
-def test_windows_that_lack_events_say_so(timed, events, stalled):
+def test_windows_that_lack_events_say_so(timed, events, stalled_until):
     """Frames of 20 ms; what is dropped lies in the second window of 100 ms, and there alone."""
-    begun, go_on = stalled
     t = events.t - events.t[0]
     first, held, end = np.searchsorted(t, [30_000, 160_000, 250_000])
-
-    def before(k: int) -> None:
-        if k == 1:
-            assert begun.wait(10)
-        if k == 2:
-            go_on.set()
-
+    before = stalled_until(2)
     runs = events[: int(first)], events[int(np.searchsorted(t, 110_000)) : int(end)]
     summary, answers = streaming(timed, Fed(*runs, before=before), window=Window(100_000), buffer=int(end - held))
     lost = int(held - np.searchsorted(t, 110_000))
@@ -126,16 +117,9 @@ def test_windows_that_lack_events_say_so(timed, events, stalled):
 
 
 @pytest.mark.parametrize("behind", [True, False])
-def test_events_dropped_where_the_clock_is_set_back_are_lacking(timed, events, stalled, behind):
+def test_events_dropped_where_the_clock_is_set_back_are_lacking(timed, events, stalled_until, behind):
     """Just behind them, or just before: the stream goes on from the last event that was looked at, and so do they."""
-    begun, go_on = stalled
-
-    def before(k: int) -> None:
-        if k == 1:
-            assert begun.wait(10)
-        if k == 3:
-            go_on.set()
-
+    before = stalled_until(3)
     later = dataclasses.replace(events, t=events.t + 3_000_000)
     first, held, end = np.searchsorted(events.t - events.t[0], [30_000, 160_000, 250_000]).tolist()
     runs = later[:first], (later if behind else events)[first:held], events[held:end]
