@@ -58,8 +58,10 @@ TESTED_THROUGH = {
     "exporters/checkpoint/test_identify": "checkpoint.spellings checkpoint.trained_network networks.base",
     "exporters/costs/test_roofline": "costs.nodes",
     "exporters/graph/test_export": "reference.recorder reference.layer_recorder",
-    "exporters/graph/test_stepwise": "graph.step_joining modules.layers",
-    "exporters/graph/test_time_forms": "graph.neuron_step",
+    "exporters/graph/test_stepwise": "graph.step_joining modules.layers time_forms.stepwise",
+    "exporters/time_forms/test_time_forms": (
+        "time_forms.neuron_step time_forms.nodes time_forms.scan time_forms.unrolled"
+    ),
     "exporters/libraries/test_recognition": "libraries.norse libraries.snntorch",
     "exporters/networks/test_cifar10dvs": "networks.shared.vggsnn",
     "exporters/networks/test_ncaltech101": (
@@ -96,6 +98,7 @@ TESTED_THROUGH = {
     "runtime/evidence/test_anytime": "evidence.predictions",
     "deploy/test_verify": "bundle.conformance",
     "runtime/machine/test_power": "machine.system_readings",
+    "runtime/model_file/test_half_currents": "model_file.layer_tensors",
     "runtime/model_file/test_scan_pooling": "model_file.tensor_names",
     "runtime/network/test_network": "network.info network.prediction_stream network.stepwise",
     "runtime/streaming/test_stream": "streaming.results",

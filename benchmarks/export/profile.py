@@ -46,8 +46,8 @@ def modules() -> dict[str, Any]:
     import onnx
 
     from tcja_deploy.export import certify, pipeline
-    from tcja_exporters import passes
-    from tcja_exporters.graph import export, time_forms
+    from tcja_exporters import passes, time_forms
+    from tcja_exporters.graph import export
     from tcja_exporters.reference import recorder
     from tcja_runtime.backends.probe import Probe
     from tcja_runtime.evidence import golden

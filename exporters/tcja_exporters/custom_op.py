@@ -7,7 +7,7 @@ strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.Neuron
 
 A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`. So any ONNX
 runtime can run it. A TensorRT plugin of the same name can replace the function. For the plain model,
-`tcja_exporters.graph.time_forms` replaces each TcjaLif node by standard operators.
+`tcja_exporters.time_forms` replaces each TcjaLif node by standard operators.
 
 TensorRT finds functions and plugins by the name of the operator and ignores the domain. So the name differs from those
 of all standard operators, and the domain has no dot.

@@ -78,12 +78,14 @@ class TimeForm(str, enum.Enum):
     """How time is laid out in a graph.
 
     "scan" is a loop over the time steps. "unrolled" has the operations of all time steps, one step after another.
+    "fused" has other operations, which TensorRT makes one kernel of for all time steps.
     "stepwise" has the operations of one time step; the state of the neurons is an input and an output.
     """
 
     AUTO = "auto"
     SCAN = "scan"
     UNROLLED = "unrolled"
+    FUSED = "fused"
     STEPWISE = "stepwise"
 
 
@@ -123,7 +125,7 @@ CALIBRATIONS = tuple(each.value for each in Calibration)
 
 PRECISIONS = tuple(each.value for each in Precision)
 
-TIME_FORMS = (TimeForm.SCAN.value, TimeForm.UNROLLED.value)
+TIME_FORMS = (TimeForm.SCAN.value, TimeForm.UNROLLED.value, TimeForm.FUSED.value)
 """The time forms that a layer of model.plain.onnx can have."""
 
 RESIZES = tuple(each.value for each in Resize)

@@ -46,8 +46,9 @@ class ExportRequest:
             those that would flip most spikes (`tcja_exporters.precision.advice`); "nothing" keeps none.
         calibration: the windows on which the scales of int8 are measured: "data", or "random" for random windows, which
             are accepted only by this word.
-        time_form: the time form of the spiking layers in model.plain.onnx: "scan", "unrolled", or "auto" to measure
-            which is faster for each layer; None takes the one for the target (`tcja_deploy.export.time_form`).
+        time_form: the time form of the spiking layers in model.plain.onnx: "scan", "unrolled", "fused", or "auto"
+            to measure which is faster for each layer; None takes the one for the target
+            (`tcja_deploy.export.time_form`).
         split: the rule that cuts recordings into frames (`tcja_runtime.data.split_rules.RULES`); None takes the rule of
             the network.
         camera_view: what frames are made from, where the camera's picture is not as large as they are; it is stored in

@@ -1,4 +1,4 @@
-"""The choice of the time form of each spiking layer in model.plain.onnx (`tcja_exporters.graph.time_forms`).
+"""The choice of the time form of each spiking layer in model.plain.onnx (`tcja_exporters.time_forms`).
 
 By default the target decides: a Scan for ONNX Runtime, which copies least memory in this form, and unrolled steps for
 TensorRT, whose engines are smaller in this form. "auto" measures each layer instead: the neurons of the layer, without
@@ -29,7 +29,7 @@ from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import TimeForms
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
-from tcja_runtime.choices import AUTO, TIME_FORMS
+from tcja_runtime.choices import AUTO, TimeForm
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
@@ -37,6 +37,9 @@ from tcja_runtime.tensorrt.build import BuildRequest, build
 from tcja_runtime.tensorrt.part_session import BuiltPart
 
 WARM_RUNS, RUNS = 2, 5
+
+CANDIDATES = (TimeForm.SCAN.value, TimeForm.UNROLLED.value)
+"""The time forms that "auto" chooses from."""
 
 Opener = Callable[[Path, Sequence[str], Mapping[str, Dimensions]], Session]
 
@@ -70,7 +73,7 @@ def choose(
         why = "as requested" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
         return _time_forms({layer.name: {"form": form} for layer in layers}, why)
     with tempfile.TemporaryDirectory() as folder:
-        files = {form: _saved(network.exported, layers, form, Path(folder) / form) for form in TIME_FORMS}
+        files = {form: _saved(network.exported, layers, form, Path(folder) / form) for form in CANDIDATES}
         if target is None:
             opened: Opener = functools.partial(OnnxRuntimeSession.open, keeps_memory=True)
         elif target == "tensorrt" or gpu.gpu() is not None:

@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from tcja_runtime.errors import BadInput, first_line
-from tcja_runtime.model_file.scan_pooling import expose_spikes
+from tcja_runtime.model_file.layer_tensors import exposed
 
 Content: TypeAlias = Literal["spikes", "graded", "values"]
 """The content of a tensor.
@@ -147,7 +147,7 @@ def _inferred(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     Raises:
         BadInput: as in `SizedGraph.of`.
     """
-    fixed = onnx.ModelProto.FromString(expose_spikes(model.SerializeToString()))
+    fixed = onnx.ModelProto.FromString(exposed(model.SerializeToString()))
     axes = [dim for value in fixed.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param]
     if len({dim.dim_param for dim in axes}) > 1:
         names = ", ".join(sorted({dim.dim_param for dim in axes}))

@@ -28,8 +28,8 @@ import torch
 from onnx import helper
 from torch import nn
 
-from tcja_exporters import custom_op, passes
-from tcja_exporters.graph import step_joining, time_forms
+from tcja_exporters import custom_op, passes, time_forms
+from tcja_exporters.graph import step_joining
 from tcja_exporters.graph.capture import capture, explained
 from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import name_after_modules
@@ -130,7 +130,7 @@ def with_time_forms(exported: Exported, forms: Mapping[str, str], *, pooled: boo
         forms: the time form of each spiking layer, by the layer's name, such as {"conv.2": "unrolled"}. A layer without
             an entry becomes a Scan.
         pooled: whether a Scan also contains the maximum pooling of its spikes
-            (`tcja_exporters.graph.time_forms.lower`).
+            (`tcja_exporters.time_forms.lower`).
     """
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
     return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms, pooled=pooled))

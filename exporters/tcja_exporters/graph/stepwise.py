@@ -29,12 +29,12 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, numpy_helper
 
-from tcja_exporters import custom_op
-from tcja_exporters.graph import time_forms
+from tcja_exporters import custom_op, time_forms
 from tcja_exporters.graph.export import finish, graph_of
 from tcja_exporters.graph.exported import Exported
 from tcja_exporters.graph.time_axes import MOVES, StepwiseTensors, stepwise_tensors
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
+from tcja_exporters.time_forms.stepwise import one_step
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
@@ -258,7 +258,7 @@ def _add_one_step(part: _Part, layer: str, node: onnx.NodeProto) -> None:
     alone.CopyFrom(node)
     alone.input[0], alone.output[0] = f"{layer}/x", f"{layer}/s"
     part.op("Squeeze", node.input[0], alone.input[0], axes=[0])
-    step = time_forms.one_step(alone, membrane_tensor(layer), next_membrane_tensor(layer))
+    step = one_step(alone, membrane_tensor(layer), next_membrane_tensor(layer))
     part.nodes += step.nodes
     part.constants += step.constants.values()
     part.op("Unsqueeze", alone.output[0], node.output[0], axes=[0])

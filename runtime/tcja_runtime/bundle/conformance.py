@@ -17,7 +17,7 @@ from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.model_file import protobuf
-from tcja_runtime.model_file.scan_pooling import expose_spikes
+from tcja_runtime.model_file.layer_tensors import exposed
 from tcja_runtime.model_file.tensor_names import (
     kept_tensor,
     membrane_tensor,
@@ -127,7 +127,7 @@ def departures(model: bytes, signature: NetworkSignature) -> list[str]:
     Raises:
         ValueError: the bytes are not an ONNX model, or the attributes of a TcjaLif node do not describe a neuron.
     """
-    graph = list(protobuf.fields(protobuf.inside(expose_spikes(model), protobuf.MODEL_GRAPH)))
+    graph = list(protobuf.fields(protobuf.inside(exposed(model), protobuf.MODEL_GRAPH)))
     stored = {
         name
         for number, _, c in graph

@@ -42,10 +42,10 @@ class TimeForms:
     """The time forms of a network's spiking layers in model.plain.onnx.
 
     Attributes:
-        form: the time form of all layers, "scan" or "unrolled"; "mixed" if layers have different time forms.
+        form: the time form of all layers, "scan", "unrolled" or "fused"; "mixed" if layers have different time forms.
         why: the reason for this choice, in one line.
-        layers: for each layer, a dictionary with its time form as "form". If both time forms were measured, it also has
-            "scan_ms" and "unrolled_ms": the time that the layer's neurons take for a window, in milliseconds.
+        layers: for each layer, a dictionary with its time form as "form". If time forms were measured, it also has
+            "scan_ms", "unrolled_ms" and so on: the time that the layer's neurons take for a window, in milliseconds.
     """
 
     form: str

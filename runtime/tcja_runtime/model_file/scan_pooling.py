@@ -1,6 +1,6 @@
 """Moves pooling out of the Scan of a spiking layer, so that parity can read the spikes of the layer.
 
-The Scan of a layer may pool the spikes of each step before it returns them (`tcja_exporters.graph.time_forms`). This
+The Scan of a layer may pool the spikes of each step before it returns them (`tcja_exporters.time_forms`). This
 saves memory, because the spikes of a whole window are never in memory at the same time:
 
     pooled, in the body      s [N * C * H * W]  ->  Reshape [N * C, 1, H, W]  ->  MaxPool

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tcja_runtime.model_file import protobuf
-from tcja_runtime.model_file.scan_pooling import expose_spikes
+from tcja_runtime.model_file.layer_tensors import exposed
 from tcja_runtime.model_file.tensor_names import given_tensor
 
 Dimensions = Sequence[int | None]
@@ -36,7 +36,7 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) 
         ValueError: the bytes are not a model.
     """
     before, graph, after = b"", b"", b""
-    for number, field, content in protobuf.fields(expose_spikes(model)):
+    for number, field, content in protobuf.fields(exposed(model)):
         if number == protobuf.MODEL_GRAPH:
             graph += content
         elif graph:
@@ -118,7 +118,7 @@ def inputs(model: bytes) -> list[str]:
 def makers(model: bytes) -> dict[str, tuple[str, str, list[str]]]:
     """Returns the node that computes each tensor of a serialised model.
 
-    Pooling inside Scans is moved out of them first (`expose_spikes`).
+    The tensors of spiking layers are exposed first (`tcja_runtime.model_file.layer_tensors`).
 
     Returns:
         By the name of a tensor, three facts about the node that computes it: the name of the node, its operator, and
@@ -128,7 +128,7 @@ def makers(model: bytes) -> dict[str, tuple[str, str, list[str]]]:
         ValueError: the bytes are not a model.
     """
     found = {}
-    for number, _, node in protobuf.fields(protobuf.inside(expose_spikes(model), protobuf.MODEL_GRAPH)):
+    for number, _, node in protobuf.fields(protobuf.inside(exposed(model), protobuf.MODEL_GRAPH)):
         if number == protobuf.GRAPH_NODE:
             texts: dict[int, list[str]] = {
                 field: []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tcja_deploy.report.html import Html, section, table, tag
 from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.counting import counted
 
 
@@ -36,18 +37,16 @@ def size(manifest: Manifest, files: Mapping[str, int]) -> Html:
 
 def _times(manifest: Manifest) -> list[Html]:
     """Return what was measured of times during the export, and how to measure the rest."""
-    measured = {name: layer for name, layer in manifest.time_form.layers.items() if "scan_ms" in layer}
+    layers = manifest.time_form.layers
+    forms = [form for form in TIME_FORMS if any(f"{form}_ms" in layer for layer in layers.values())]
     whole = "The latency of the whole network was not measured: it depends on the board, and bench measures it there."
-    if not measured:
+    if not forms:
         return [tag("p", whole)]
-    rows = [
-        (name, f"{layer['scan_ms']:.3f}", f"{layer['unrolled_ms']:.3f}", layer["form"])
-        for name, layer in measured.items()
-    ]
-    heads = ["layer", "scan, ms", "unrolled, ms", "chosen"]
+    rows = [(name, *(f"{layer[f'{form}_ms']:.3f}" for form in forms), layer["form"]) for name, layer in layers.items()]
+    heads = ["layer", *(f"{form}, ms" for form in forms), "chosen"]
     return [
         tag("h3", "Measured time of the neurons"),
         tag("p", f"The neurons of a layer without the rest of the network, for one window: {manifest.time_form.why}."),
-        table("Measured time of the neurons", heads, rows, numbers=(1, 2)),
+        table("Measured time of the neurons", heads, rows, numbers=tuple(range(1, 1 + len(forms)))),
         tag("p", whole),
     ]

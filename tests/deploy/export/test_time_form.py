@@ -26,7 +26,7 @@ from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 from tcja_runtime.tensorrt import build
 
 from ... import networks
-from ..parity.mutations import change, of_another, of_neuron, reversed_time
+from ..parity.mutations import change, form_of, of_another, of_neuron, reversed_time
 
 Export = Callable[..., Path]
 
@@ -63,13 +63,10 @@ def manifest(bundle: Path) -> Manifest:
 
 
 def forms(bundle: Path) -> dict[str, str]:
-    """By layer, whether its nodes in the plain model are a loop."""
+    """By layer, the form of its nodes in the plain model."""
     nodes = onnx.load(bundle / PLAIN_MODEL, load_external_data=False).graph.node
-    loops = {
-        layer.name: any(node.op_type == "Scan" for node in nodes if of_neuron(node, layer))
-        for layer in manifest(bundle).layers
-    }
-    return {name: "scan" if loop else "unrolled" for name, loop in loops.items()}
+    layers = manifest(bundle).layers
+    return {layer.name: form_of([node for node in nodes if of_neuron(node, layer)], layer) for layer in layers}
 
 
 @pytest.mark.slow
@@ -144,7 +141,7 @@ def test_without_a_wish_onnx_runtime_gets_loops(bundle):
 
 
 @pytest.mark.parametrize("windows", [1, 5])
-def test_both_forms_answer_to_the_bit(export, name, windows):
+def test_all_forms_answer_to_the_bit(export, name, windows):
     """The answer, and every current and spike on the way."""
     given = networks.SMALL[name].inputs(windows, seed=3).numpy()
     found = []
@@ -154,16 +151,18 @@ def test_both_forms_answer_to_the_bit(export, name, windows):
         inner = [tensor(layer.name) for layer in said.layers for tensor in (current_tensor, spikes_tensor)]
         session = OnnxRuntimeSession.open(bundle / PLAIN_MODEL, [said.output, *inner], {})
         found.append(session.run({said.input.name: given}))
-    scan, unrolled = found
-    assert scan.keys() == unrolled.keys()
-    for tensor in scan:
-        np.testing.assert_array_equal(scan[tensor], unrolled[tensor], err_msg=tensor)
+    scan, *others = found
+    for other in others:
+        assert scan.keys() == other.keys()
+        for tensor in scan:
+            np.testing.assert_array_equal(scan[tensor], other[tensor], err_msg=tensor)
     assert all(scan[spikes_tensor(layer.name)].any() for layer in said.layers)
 
 
+@pytest.mark.parametrize("form", ["unrolled", "fused"])
 @pytest.mark.parametrize("mistake", ["comparison", "reset", "decay", "threshold", "time order"])
-def test_a_mistake_in_unrolled_steps_is_found(run, export, tmp_path, mistake):
-    exported = export("fashion_mnist", "--target", "onnx", "--time-form", "unrolled")
+def test_a_mistake_in_the_steps_is_found(run, export, tmp_path, mistake, form):
+    exported = export("fashion_mnist", "--target", "onnx", "--time-form", form)
     bundle = Path(shutil.copytree(exported, tmp_path / "changed.bundle"))
     layer = manifest(bundle).layers[2]
     wrong = {
@@ -176,7 +175,7 @@ def test_a_mistake_in_unrolled_steps_is_found(run, export, tmp_path, mistake):
         change(bundle, reversed_time(layer))
     else:
         change(bundle, of_another(layer, dataclasses.replace(layer.neuron, **wrong[mistake])))
-    assert forms(bundle)[layer.name] == "unrolled"
+    assert forms(bundle)[layer.name] == form
     code, out, err = run("verify", bundle, "--bisect", "--json")
     assert code == 1
     assert "error: " in err
@@ -197,7 +196,7 @@ def test_it_is_told_to_people(run, tmp_path):
 
 
 def test_a_form_that_there_is_not_from_python(tmp_path):
-    with pytest.raises(BadInput, match="`time_form` sideways must be one of auto, scan, unrolled"):
+    with pytest.raises(BadInput, match="`time_form` sideways must be one of auto, scan, unrolled, fused"):
         pipeline.export(
             request.ExportRequest(checkpoint=tmp_path / "model.pth", out=tmp_path / "a", time_form="sideways")
         )
@@ -238,7 +237,7 @@ class TestTensorRtRtx:
             said.why,
         )
         assert told
-        megabytes = dict(zip(TIME_FORMS, map(float, told.groups()), strict=True))
+        megabytes = dict(zip(time_form.CANDIDATES, map(float, told.groups()), strict=True))
         assert megabytes[said.form] == min(megabytes.values()) > 0
         (info,) = manifest(bundle).engines.values()
         assert round(info.bytes / 1e6, 1) == megabytes[said.form]

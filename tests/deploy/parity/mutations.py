@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tcja_exporters import custom_op
-from tcja_exporters.graph import time_forms
+from tcja_exporters import custom_op, time_forms
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
@@ -137,7 +136,7 @@ def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
     def apply(model: onnx.ModelProto) -> None:
         own = [node for node in model.graph.node if of_neuron(node, layer)]
         first = list(model.graph.node).index(own[0])
-        forms = {} if any(node.op_type == "Scan" for node in own) else {layer.name: "unrolled"}
+        forms = {layer.name: form_of(own, layer)}
         kept = [node for node in model.graph.node if node not in own]
         call = helper.make_node(
             custom_op.NAME,
@@ -160,6 +159,13 @@ def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
     return apply
 
 
+def form_of(nodes: Iterable[onnx.NodeProto], layer: Layer) -> str:
+    """The time form of a layer in a plain model, by its neurons' nodes."""
+    if any(node.op_type == "Scan" for node in nodes):
+        return "scan"
+    return "fused" if any(f"{layer.name}/fires" in node.output for node in nodes) else "unrolled"
+
+
 def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
     """Whether a node of a plain model belongs to a layer's neurons, and not to the pooling behind them."""
     pools = {f"{layer.name}/split", f"{layer.name}/maps"} & set(node.output) or node.name == f"{layer.name}/maps"
@@ -167,7 +173,7 @@ def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
 
 
 def reversed_time(layer: Layer) -> Change:
-    """Take the last step first, in either time form."""
+    """Take the last step first, in any time form."""
 
     def apply(model: onnx.ModelProto) -> None:
         own = {node.op_type: node for node in model.graph.node if of_neuron(node, layer)}

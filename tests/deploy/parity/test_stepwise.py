@@ -139,7 +139,7 @@ def without_input_state(layer: str) -> Change:
 
 
 def compared(layer: str, change_of: Callable[[onnx.NodeProto, str], None]) -> Change:
-    """Change the numbers that a layer's spikes and resets are told by (`tcja_exporters.graph.neuron_step`)."""
+    """Change the numbers that a layer's spikes and resets are told by (`tcja_exporters.time_forms.neuron_step`)."""
 
     def change(model: onnx.ModelProto) -> None:
         bodies = [attribute.g.node for node in model.graph.node for attribute in node.attribute]

@@ -169,7 +169,7 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
         (lambda b: reseal(b, layers=[{}]), r"layers\[0\].name is missing"),
         (
             lambda b: reseal(b, time_form={"form": "loops", "why": "asked for", "layers": {}}),
-            "time_form.form is 'loops', and must be scan, unrolled or mixed",
+            "time_form.form is 'loops', and must be scan, unrolled, fused or mixed",
         ),
         (lambda b: reseal(b, answer=[]), "answer is a list, and must be an object"),
         (

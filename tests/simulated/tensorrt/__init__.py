@@ -269,7 +269,7 @@ class Builder:
 
 
 def _changed(model):
-    """A TensorRT with a mistake: > for >=, in spikes and resets as `tcja_exporters.graph.neuron_step` writes them."""
+    """A TensorRT with a mistake: > for >=, as `tcja_exporters.time_forms.neuron_step` writes spikes and resets."""
     bodies = [attribute.g.node for node in model.graph.node for attribute in node.attribute]
     for node in (node for nodes in (model.graph.node, *bodies) for node in nodes):
         numbers = {attribute.name: attribute for attribute in node.attribute}

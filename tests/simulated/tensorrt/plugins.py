@@ -8,8 +8,7 @@ import json
 import onnx
 from onnx import helper
 
-from tcja_exporters import custom_op
-from tcja_exporters.graph import time_forms
+from tcja_exporters import custom_op, time_forms
 from tcja_runtime.neuron import NeuronSpec
 
 

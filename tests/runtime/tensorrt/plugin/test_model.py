@@ -19,8 +19,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from tcja_exporters import custom_op
-from tcja_exporters.graph import time_forms
+from tcja_exporters import custom_op, time_forms
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.plugin.model import Fused, with_plugin

@@ -25,61 +25,27 @@ which define the operator.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
 from tcja_exporters import custom_op
+from tcja_exporters.time_forms.nodes import Nodes
 from tcja_runtime.neuron import NeuronSpec
 
 _LARGEST = 2.0**100
 """The largest value of k, so that its product with a membrane does not overflow."""
 
 
-@dataclasses.dataclass
-class Nodes:
-    """A growing list of nodes, and the constants that they read. Each node has the name of its first output.
-
-    Attributes:
-        layer: the prefix of the names of constants.
-        prefix: the prefix of the names of nodes and their outputs.
-        nodes: the nodes that were added.
-        constants: the constants that were added, by name.
-    """
-
-    layer: str
-    prefix: str
-    nodes: list[onnx.NodeProto] = dataclasses.field(default_factory=list)
-    constants: dict[str, onnx.TensorProto] = dataclasses.field(default_factory=dict)
-
-    def op(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """Add a node with one output; return the name of the output.
-
-        Args:
-            kind: the operator.
-            inputs: the names of the inputs.
-            name: the name of the output, without the prefix.
-            attributes: the attributes of the node.
-        """
-        return self.out_of(kind, inputs, [name], **attributes)[0]
-
-    def out_of(self, kind: str, inputs: list[str], names: list[str], **attributes: Any) -> list[str]:
-        """Add a node with several outputs; return the names of the outputs. The arguments are as in `op`."""
-        made = [self.prefix + name for name in names]
-        self.nodes.append(helper.make_node(kind, inputs, made, name=made[0], **attributes))
-        return made
-
-    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """Add a constant; return its name, which is `name` with the prefix `layer`."""
-        stored = self.layer + name
-        self.constants[stored] = numpy_helper.from_array(np.array(value, dtype), stored)
-        return stored
+def edges(spec: NeuronSpec) -> tuple[float, float]:
+    """Return the largest float32 membrane that does not fire, and the smallest that fires."""
+    threshold = np.float32(spec.threshold)
+    neighbour = np.nextafter(threshold, np.float32(np.inf if spec.strict else -np.inf))
+    a, b = sorted((float(threshold), float(neighbour)))
+    return a, b
 
 
 @dataclasses.dataclass(frozen=True)
-class FusedStep:
+class NeuronStep:
     """Makes the nodes for the time steps of one neuron, by the equations of the module's docstring.
 
     Attributes:
@@ -95,11 +61,9 @@ class FusedStep:
     b: float
 
     @classmethod
-    def of(cls, spec: NeuronSpec) -> FusedStep:
-        """Return the `FusedStep` of a neuron with these constants; a, b and k are computed from its threshold."""
-        threshold = np.float32(spec.threshold)
-        neighbour = np.nextafter(threshold, np.float32(np.inf if spec.strict else -np.inf))
-        a, b = sorted((float(threshold), float(neighbour)))
+    def of(cls, spec: NeuronSpec) -> NeuronStep:
+        """Return the `NeuronStep` of a neuron with these constants; a, b and k are computed from its threshold."""
+        a, b = edges(spec)
         return cls(spec, 1 / (b - a), a, b)
 
     @property

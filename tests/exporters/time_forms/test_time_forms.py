@@ -1,15 +1,13 @@
-"""Both time forms against the equations in numpy, spike by spike, where rounding and thresholds are hardest."""
+"""All time forms of a whole window against the equations in numpy, where rounding and thresholds are hardest."""
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
-from tcja_exporters import custom_op
-from tcja_exporters.graph import time_forms
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.neuron import NeuronSpec, fire
+
+from .one_layer import model, ran
 
 STEPS = 9
 CHARGES = {
@@ -35,31 +33,6 @@ BELOW = (0.0, -0.75)
 """Thresholds at which a neuron fires at rest."""
 
 
-def model(spec, forms):
-    """A model of one layer, `layer`, in standard operators."""
-    value = helper.make_tensor_value_info
-    node = helper.make_node(
-        custom_op.NAME,
-        ["layer/current"],
-        ["layer/spikes"],
-        name=f"layer/{custom_op.NAME}",
-        domain=custom_op.DOMAIN,
-        **custom_op.attributes(spec),
-    )
-    shape = [STEPS, "batch", "neurons"]
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["layer/current"]), node],
-        "layer",
-        [value("x", TensorProto.FLOAT, shape)],
-        [value("layer/spikes", TensorProto.FLOAT, shape)],
-        value_info=[value("layer/current", TensorProto.FLOAT, shape)],
-    )
-    opsets = [helper.make_opsetid("", custom_op.OPSET), helper.make_opsetid(custom_op.DOMAIN, custom_op.VERSION)]
-    plain = time_forms.lower(helper.make_model(graph, opset_imports=opsets, ir_version=10), forms)
-    onnx.checker.check_model(plain, full_check=True)
-    return plain
-
-
 def currents(threshold):
     """Currents [T, 2, 4000]: drawn ones, multiples of half the threshold, and neighbours of those in float32."""
     drawn = np.random.default_rng(0).normal(0.3, 1.5, (STEPS, 2, 4000)).astype(np.float32)
@@ -68,12 +41,6 @@ def currents(threshold):
     towards = np.random.default_rng(1).choice([-np.inf, np.inf], exact.shape).astype(np.float32)
     exact[..., 1000:] = np.nextafter(exact, towards)[..., 1000:]
     return np.concatenate([exact, drawn[..., 2000:]], -1) * size
-
-
-def ran(plain, x):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(plain.SerializeToString(), options).run(None, {"x": x})[0]
 
 
 @pytest.mark.parametrize("form", TIME_FORMS)
@@ -87,7 +54,7 @@ def test_every_neuron_is_exact(charge, reset, form):
             spec = CHARGES[charge](strict=strict, threshold=float(threshold), **RESETS[reset](float(threshold)))
             x = currents(threshold)
             expected = fire(spec, x)
-            np.testing.assert_array_equal(ran(model(spec, {"layer": form}), x), expected.astype(np.float32))
+            np.testing.assert_array_equal(ran(model(spec, form, STEPS), x), expected.astype(np.float32))
             assert reset == "none" or 0.01 < expected.mean() < 0.999
 
 
@@ -98,18 +65,18 @@ def test_spikes_at_the_edge_of_float32(form):
     x = np.array([largest, -largest, largest / 2, -largest / 2, 2.0**120, -(2.0**120), 1e-45, 0.0], np.float32)
     x = np.broadcast_to(x, (STEPS, 1, 8)).copy()
     spec = NeuronSpec.linear(decay=0.5, strict=True)
-    np.testing.assert_array_equal(ran(model(spec, {"layer": form}), x), fire(spec, x).astype(np.float32))
+    np.testing.assert_array_equal(ran(model(spec, form, STEPS), x), fire(spec, x).astype(np.float32))
 
 
 def test_a_scan_is_as_large_for_any_number_of_steps_and_a_step_takes_few_operations():
-    plain = model(NeuronSpec.leaky(decay_input=True, tau=2.0), {})
+    plain = model(NeuronSpec.leaky(decay_input=True, tau=2.0), "scan", STEPS)
     (scan,) = (node for node in plain.graph.node if node.op_type == "Scan")
     body = helper.get_attribute_value(next(a for a in scan.attribute if a.name == "body"))
     assert [node.op_type for node in body.node] == ["Add", "Mul", "Sub", "ThresholdedRelu", "HardSigmoid"]
 
 
 def test_unrolled_saves_the_first_membrane_and_the_last():
-    plain = model(NeuronSpec.leaky(decay_input=True, tau=2.0), {"layer": "unrolled"})
+    plain = model(NeuronSpec.leaky(decay_input=True, tau=2.0), "unrolled", STEPS)
     kinds = [node.op_type for node in plain.graph.node]
     assert "Scan" not in kinds
     assert kinds.count("Add") == STEPS - 1

@@ -1,0 +1,83 @@
+"""The time forms: four ways to replace each TcjaLif node of a model by standard operators.
+
+    scan        one Scan over the time steps; the number of nodes does not depend on T
+    unrolled    the operations of each time step, one step after the other; any backend can fuse them
+    fused       the same, of other operations: TensorRT makes one kernel of all steps of a layer
+    stepwise    one time step; the membranes are an input and an output (`tcja_exporters.graph.stepwise`)
+
+In the forms scan, unrolled and fused, one convolution or matrix product over T * N computes the currents of all steps.
+The spikes are the same to the bit in all forms. A spiking neuron's step has the nodes of
+`tcja_exporters.time_forms.neuron_step`; in the form fused it has those of `tcja_exporters.time_forms.fused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+
+from tcja_exporters import custom_op
+from tcja_exporters.time_forms.fused import fused, half_currents
+from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
+from tcja_exporters.time_forms.scan import pooled_scan, pooling, scan
+from tcja_exporters.time_forms.unrolled import unrolled
+from tcja_runtime.errors import BadInput
+
+
+def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, pooled: bool = False) -> onnx.ModelProto:
+    """Return a copy of a model with standard operators only.
+
+    Args:
+        model: a model with TcjaLif nodes.
+        forms: the time form of each spiking layer, by the layer's name, such as {"conv.2": "unrolled"}. A layer without
+            an entry becomes a Scan.
+        pooled: whether a Scan also contains the maximum pooling after it, if nothing else reads its spikes. With a
+            pooling of 2 x 2, the Scan then writes a quarter of the values (`tcja_runtime.model_file.scan_pooling`).
+
+    Raises:
+        BadInput: a layer is unrolled or fused, but the model does not store the number of time steps.
+    """
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    del plain.functions[:], plain.graph.node[:], plain.opset_import[:]
+    plain.opset_import.extend(opset for opset in model.opset_import if opset.domain != custom_op.DOMAIN)
+    shapes = {value.name: value.type.tensor_type.shape for value in model.graph.value_info}
+    halves = half_currents(model.graph, {layer for layer, form in (forms or {}).items() if form == "fused"})
+    inside: set[str] = set()
+    for node in model.graph.node:
+        if node.domain != custom_op.DOMAIN:
+            if node.name not in inside and halves.keys().isdisjoint(node.output):
+                plain.graph.node.append(node)
+            continue
+        layer = node.name.removesuffix(f"/{custom_op.NAME}")
+        made = Nodes(f"{layer}/", f"{layer}/")
+        form = (forms or {}).get(layer, "scan")
+        behind = pooling(model.graph, node.output[0], shapes) if pooled else None
+        if form == "unrolled":
+            unrolled(made, node, _time_steps(model, node.input[0], shapes))
+        elif form == "fused":
+            fused(made, node, _time_steps(model, node.input[0], shapes), halves.get(node.input[0]))
+        elif behind:
+            inside |= {each.name for each in behind}
+            pooled_scan(made, node, behind[1], shapes)
+        else:
+            scan(made, node)
+        plain.graph.node.extend(made.nodes)
+        plain.graph.initializer.extend(made.constants.values())
+    return plain
+
+
+def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:
+    """Return T, from the shape of a current, or from the model's metadata if the shape is not stored.
+
+    The shape is not stored in networks that loop over time themselves.
+
+    Raises:
+        BadInput: T is in neither of them.
+    """
+    found = sizes(shapes[current]) if current in shapes else []
+    in_metadata = next((prop.value for prop in model.metadata_props if prop.key == "T"), "0")
+    steps = found[0] if found and found[0] else int(in_metadata)
+    if not steps:
+        raise BadInput(f"the number of time steps of '{current}' is unknown; export with `time_form` scan")
+    return steps

@@ -1,0 +1,165 @@
+r"""The time form fused: the operations of each time step, such that TensorRT makes one kernel of all steps of a layer.
+
+The kernel reads the current of all steps once and writes the spikes of all steps once. A step has the neuron's charge
+in the trained order, one comparison, and a selection:
+
+    charge   linear    h = decay * v + gain * x + bias
+             decayed   h = v + leak(x - u)                 u = v - v_reset
+             leaky     h = (v - leak(u)) + x
+    fire     f = h > a                                     a bool
+    reset    hard      v = v_reset where f, else h
+             soft      v = h - threshold where f, else h
+             late      h = h - threshold where f of the step before, else h; v = h   (linear charges only)
+             none      v = h
+
+a is the largest float32 number that does not fire. So one operator, Greater, is exact for strict and for inclusive
+thresholds. (TensorRT computes GreaterOrEqual as three operations, and splits the kernel.) The spikes of all steps are
+joined as bools, and cast to float32 once. A current in half is cast to float32 step by step, behind the Split: before
+it, TensorRT would write the current of all steps in float32.
+
+Results equal those of `tcja_runtime.neuron` to the bit, except for membranes that are NaN. An inclusive threshold that
+is 0, or as near to 0 as the smallest numbers of float32, has no normal number a below it. A GPU may take subnormal
+numbers for 0, so such a layer has GreaterOrEqual.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from tcja_exporters import custom_op
+from tcja_exporters.time_forms.neuron_step import edges
+from tcja_exporters.time_forms.nodes import Nodes
+from tcja_runtime.neuron import NeuronSpec
+
+
+def fused(at: Nodes, node: onnx.NodeProto, steps: int, half: str | None) -> None:
+    """Add the nodes of all time steps that replace a TcjaLif node.
+
+    Args:
+        at: the nodes to which they are added.
+        node: the TcjaLif node.
+        steps: the number of time steps.
+        half: the name of the current in half, if its cast to float32 moves behind the Split; None if the neuron reads
+            the current in float32.
+    """
+    neuron = _Fused(custom_op.spec_of(node))
+    names = [f"half_{t}" if half else f"x_{t}" for t in range(steps)]
+    currents = at.out_of("Split", [half or node.input[0]], names, axis=0, num_outputs=steps)
+    state, fired = _State(), []
+    for t, current in enumerate(currents):
+        step = at.step(t)
+        x = step.op("Cast", [current], "x", to=TensorProto.FLOAT) if half else current
+        state = neuron.step(step, state, x, last=t == steps - 1)
+        fired.append(state.fires)
+        at.take(step)
+    at.op("Cast", [at.op("Concat", fired, "fires", axis=0)], "spikes", to=TensorProto.FLOAT)
+
+
+def half_currents(graph: onnx.GraphProto, layers: Collection[str]) -> dict[str, str]:
+    """Find the layers whose current is a half tensor that a Cast makes float32 for the layer's neurons alone.
+
+    Args:
+        graph: the graph, with TcjaLif nodes.
+        layers: the names of the layers to look at.
+
+    Returns:
+        The names of the half tensors, by the names of the float32 tensors.
+    """
+    halves = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast" and node.input[0] in halves}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return {
+        current: casts[current]
+        for (current, *_), node in ((node.input, node) for node in graph.node if node.domain == custom_op.DOMAIN)
+        if node.name.removesuffix(f"/{custom_op.NAME}") in layers and current in casts and len(readers[current]) == 1
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """What a step takes from the step before.
+
+    Attributes:
+        v: the name of the membrane after the reset; None before the first step and after the last.
+        fires: the name of the bool that tells which neurons fired; empty before the first step.
+    """
+
+    v: str | None = None
+    fires: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fused:
+    """Makes the nodes for the time steps of one neuron, by the equations of the module's docstring.
+
+    Attributes:
+        spec: the constants of the neuron.
+    """
+
+    spec: NeuronSpec
+
+    def step(self, at: Nodes, before: _State, x: str, *, last: bool) -> _State:
+        """Add the nodes of one time step; return what the next step takes.
+
+        Args:
+            at: the nodes to which they are added.
+            before: what the step before has left.
+            x: the name of the current, in float32.
+            last: whether no step follows.
+        """
+        h = self._charge(at, before.v, x)
+        if self.spec.reset == "late" and self.spec.charge_order == "linear" and before.fires:
+            h = self._without_threshold(at, before.fires, h, "h_reset")
+        fires = self._fire(at, h)
+        if last:
+            return _State(fires=fires)
+        if self.spec.reset == "hard":
+            return _State(at.op("Where", [fires, self._constant(at, "v_reset"), h], "v_next"), fires)
+        return _State(self._without_threshold(at, fires, h, "v_next") if self.spec.reset == "soft" else h, fires)
+
+    def _charge(self, at: Nodes, v: str | None, x: str) -> str:
+        """Add the nodes of the charge; return the name of h. At the first step, v is v_reset, and `v` is None."""
+        spec = self.spec
+        if v is None and spec.v_reset:
+            v = self._constant(at, "v_reset")
+        u = v if v is None or not spec.v_reset else at.op("Sub", [v, self._constant(at, "v_reset")], "u")
+        if spec.charge_order == "decayed":
+            drive = x if u is None else at.op("Sub", [x, u], "drive")
+            return self._sum(at, v, self._leak(at, drive), "h")
+        if spec.charge_order == "leaky":
+            return self._sum(at, None if v is None else at.op("Sub", [v, self._leak(at, str(u))], "leaked"), x, "h")
+        decayed = v if v is None or spec.decay == 1.0 else at.op("Mul", [v, self._constant(at, "decay")], "decayed")
+        driven = x if spec.gain == 1.0 else at.op("Mul", [x, self._constant(at, "gain")], "driven")
+        h = self._sum(at, decayed, driven, "h")
+        return self._sum(at, h, self._constant(at, "bias"), "biased") if spec.bias else h
+
+    def _leak(self, at: Nodes, u: str) -> str:
+        if custom_op.divides(self.spec):
+            return at.op("Div", [u, self._constant(at, "tau")], "leak")
+        return at.op("Mul", [u, self._constant(at, "rate")], "leak")
+
+    def _fire(self, at: Nodes, h: str) -> str:
+        a, _ = edges(self.spec)
+        if 0 < abs(a) < np.finfo(np.float32).smallest_normal:
+            return at.op("Greater" if self.spec.strict else "GreaterOrEqual", [h, self._constant(at, "threshold")], "f")
+        return at.op("Greater", [h, at.constant("largest_silent", a)], "f")
+
+    def _without_threshold(self, at: Nodes, fires: str, h: str, name: str) -> str:
+        """Add the nodes that subtract the threshold from h where a neuron fired; return the name of the result."""
+        lower = at.op("Sub", [h, self._constant(at, "threshold")], f"{name}_lower")
+        return at.op("Where", [fires, lower, h], name)
+
+    def _constant(self, at: Nodes, name: str) -> str:
+        return at.constant(name, getattr(self.spec, name))
+
+    @staticmethod
+    def _sum(at: Nodes, kept: str | None, added: str, name: str) -> str:
+        return added if kept is None else at.op("Add", [kept, added], name)

@@ -1,0 +1,68 @@
+"""The nodes that replace a TcjaLif node, and the shapes of the model that it is in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+Shapes: TypeAlias = Mapping[str, onnx.TensorShapeProto]
+"""The shapes of tensors by name; only those that the model stores. An unknown size is 0."""
+
+
+def sizes(shape: onnx.TensorShapeProto) -> list[int]:
+    """Return the sizes of a shape; 0 stands for an unknown size."""
+    return [size.dim_value for size in shape.dim]
+
+
+@dataclasses.dataclass
+class Nodes:
+    """A growing list of nodes, and the constants that they read. Each node has the name of its first output.
+
+    Attributes:
+        layer: the prefix of the names of constants.
+        prefix: the prefix of the names of nodes and their outputs.
+        nodes: the nodes that were added.
+        constants: the constants that were added, by name.
+    """
+
+    layer: str
+    prefix: str
+    nodes: list[onnx.NodeProto] = dataclasses.field(default_factory=list)
+    constants: dict[str, onnx.TensorProto] = dataclasses.field(default_factory=dict)
+
+    def op(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        """Add a node with one output; return the name of the output.
+
+        Args:
+            kind: the operator.
+            inputs: the names of the inputs.
+            name: the name of the output, without the prefix.
+            attributes: the attributes of the node.
+        """
+        return self.out_of(kind, inputs, [name], **attributes)[0]
+
+    def out_of(self, kind: str, inputs: list[str], names: list[str], **attributes: Any) -> list[str]:
+        """Add a node with several outputs; return the names of the outputs. The arguments are as in `op`."""
+        made = [self.prefix + name for name in names]
+        self.nodes.append(helper.make_node(kind, inputs, made, name=made[0], **attributes))
+        return made
+
+    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
+        """Add a constant; return its name, which is `name` with the prefix `layer`."""
+        stored = self.layer + name
+        self.constants[stored] = numpy_helper.from_array(np.array(value, dtype), stored)
+        return stored
+
+    def step(self, t: int) -> Nodes:
+        """Return an empty list for the nodes of time step t of the same layer."""
+        return Nodes(self.layer, f"{self.prefix}{t}/")
+
+    def take(self, others: Nodes) -> None:
+        """Add the nodes and constants of another list."""
+        self.nodes += others.nodes
+        self.constants |= others.constants

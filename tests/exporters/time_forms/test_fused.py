@@ -1,0 +1,68 @@
+"""The time form fused: its operations, which are few, and currents in half."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tcja_runtime.neuron import NeuronSpec, fire
+
+from .one_layer import CURRENT, HALF, model, ran
+
+STEPS = 6
+SPECS = {
+    "integrate": (NeuronSpec.linear(decay=1.0, strict=True), {"Add": 5, "Where": 5}),
+    "TET": (NeuronSpec.linear(decay=0.5, strict=True), {"Mul": 5, "Add": 5, "Where": 5}),
+    "decayed": (NeuronSpec.leaky(decay_input=True, tau=2.0), {"Sub": 5, "Mul": 6, "Add": 5, "Where": 5}),
+    "divided": (NeuronSpec.leaky(decay_input=True, tau=3.0), {"Sub": 5, "Div": 6, "Add": 5, "Where": 5}),
+    "PLIF": (NeuronSpec.leaky(decay_input=True, rate=0.3), {"Sub": 5, "Mul": 6, "Add": 5, "Where": 5}),
+    "soft": (NeuronSpec.linear(decay=1.0, strict=False, reset="soft"), {"Add": 5, "Sub": 5, "Where": 5}),
+    "late": (NeuronSpec.linear(decay=0.9, strict=True, reset="late"), {"Mul": 5, "Add": 5, "Sub": 5, "Where": 5}),
+    "none": (NeuronSpec.linear(decay=0.5, strict=True, reset="none"), {"Mul": 5, "Add": 5}),
+}
+
+
+def kinds(plain):
+    return Counter(node.op_type for node in plain.graph.node)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_step_takes_one_comparison_and_a_selection(spec):
+    neuron, few = SPECS[spec]
+    shared = {"Identity": 1, "Split": 1, "Greater": STEPS, "Concat": 1, "Cast": 1}
+    assert kinds(model(neuron, "fused", STEPS)) == {**shared, **few}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_current_in_half_is_cast_step_by_step(spec):
+    neuron, _ = SPECS[spec]
+    plain = model(neuron, "fused", STEPS, half=True)
+    assert CURRENT not in {output for node in plain.graph.node for output in node.output}
+    (split,) = (node for node in plain.graph.node if node.op_type == "Split")
+    assert list(split.input) == [HALF]
+    assert kinds(plain)["Cast"] == STEPS + 1
+    x = np.random.default_rng(0).normal(0.5, 1, (STEPS, 2, 500)).astype(np.float16)
+    expected = fire(neuron, x.astype(np.float32))
+    np.testing.assert_array_equal(ran(plain, x), expected.astype(np.float32))
+    assert 0.01 < expected.mean() < 0.99
+
+
+@pytest.mark.parametrize("form", ["scan", "unrolled"])
+def test_other_forms_cast_it_once(form):
+    plain = model(SPECS["TET"][0], form, STEPS, half=True)
+    assert [node.output[0] for node in plain.graph.node if node.op_type == "Cast"] == [CURRENT]
+
+
+def test_a_current_that_something_else_reads_is_cast_once():
+    behind = [helper.make_node("Neg", [CURRENT], ["negated"])]
+    plain = model(SPECS["TET"][0], "fused", STEPS, half=True, behind=behind)
+    (split,) = (node for node in plain.graph.node if node.op_type == "Split")
+    assert list(split.input) == [CURRENT]
+
+
+@pytest.mark.parametrize(("strict", "compared"), [(True, "Greater"), (False, "GreaterOrEqual")])
+def test_a_threshold_of_0_is_not_compared_with_a_subnormal_number(strict, compared):
+    """A GPU may take a subnormal number for 0."""
+    plain = model(NeuronSpec.linear(decay=0.5, threshold=0.0, strict=strict), "fused", STEPS)
+    assert kinds(plain)[compared] == STEPS
