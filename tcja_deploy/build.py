@@ -132,6 +132,7 @@ def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOpt
             precision=manifest.precision,
             products=_products(manifest.weights),
             options=options,
+            time_steps=manifest.time_steps,
         )
     )
     shutil.rmtree(place / built.name, ignore_errors=True)

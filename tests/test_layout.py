@@ -54,7 +54,6 @@ TESTED_THROUGH = {
     "deploy/report/test_picture": "report.pixels",
     "deploy/run/test_classify": "backends.scores network.classified texts.run",
     "deploy/run/test_data": "parity.classify",
-    "deploy/test_board": "parity.engine",
     "exporters/checkpoint/test_identify": "checkpoint.spellings checkpoint.trained_network networks.base",
     "exporters/costs/test_roofline": "costs.nodes",
     "exporters/graph/test_export": "reference.recorder reference.layer_recorder",
@@ -106,7 +105,8 @@ TESTED_THROUGH = {
     "runtime/tensorrt/plugin/test_model": "tensorrt.plugin.node",
     "runtime/tensorrt/plugin/test_ptx": "tensorrt.plugin.nvrtc",
     "runtime/tensorrt/plugin/test_registry": "tensorrt.plugin.ahead_of_time tensorrt.plugin.at_run_time",
-    "runtime/tensorrt/test_build": "tensorrt.builder_process",
+    "runtime/tensorrt/test_build": "tensorrt.build_job tensorrt.builder_process",
+    "deploy/test_board": "parity.engine tensorrt.timing_cache",
     "deploy/export/test_time_form": "tensorrt.part_session",
 }
 """Test files, and the modules without one of their own that they test (below their package)."""

@@ -50,6 +50,47 @@ class TensorInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A kernel of an engine, and the bytes that it moves in one run of the tuned batch size.
+
+    Attributes:
+        name: TensorRT's name of the kernel.
+        kind: TensorRT's type of the layer, such as "correlation" or "kgen".
+        modules: the PyTorch modules whose nodes the kernel computes; empty if TensorRT names no node.
+        bytes: the size of the tensors that it reads and writes, without weights.
+        weight_bytes: the size of the weights and other constants that it reads.
+    """
+
+    name: str
+    kind: str
+    modules: list[str]
+    bytes: int
+    weight_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelPlan:
+    """The kernels of an engine, and the bytes that they move between memory and GPU in one run of the tuned batch size.
+
+    Attributes:
+        kernels: the number of kernels.
+        bytes: the size of all tensors that the kernels read and write, without weights.
+        weight_bytes: the size of the weights and other constants that the kernels read.
+        largest: the kernels that move most, at most ten, the largest first.
+    """
+
+    kernels: int
+    bytes: int
+    weight_bytes: int
+    largest: list[Kernel]
+
+    @property
+    def moved(self) -> int:
+        """All bytes that the kernels move in one run, with weights."""
+        return self.bytes + self.weight_bytes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineInfo:
     """The content of an engine's sidecar.
 
@@ -74,6 +115,8 @@ class EngineInfo:
         bytes: the size of the engine, in bytes.
         created: the UTC time when the engine was built, ISO 8601.
         sha256: the sha256 of the engine.
+        plan: the kernels of the engine and what they move; None if it could not be read from the builder.
+        plan_unread: the reason why there is no plan; empty if there is one.
     """
 
     module: str
@@ -95,6 +138,8 @@ class EngineInfo:
     bytes: int
     created: str
     sha256: str
+    plan: KernelPlan | None = None
+    plan_unread: str = "it was built by a version that recorded no kernels"
 
     TAKES_MORE: ClassVar[bool] = True  # the sidecar of another version may have other fields
 

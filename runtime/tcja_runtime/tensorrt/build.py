@@ -116,6 +116,7 @@ class BuildRequest:
             the engine must compute in this type.
         shapes: the shapes of the inputs that take only one shape. The first axis of every other input is the batch.
         options: the options of the build.
+        time_steps: the number of time steps T that a kernel may read one by one; 1 if it reads no single time step.
         only_parse: whether TensorRT only parses the model, and builds no engine.
     """
 
@@ -126,6 +127,7 @@ class BuildRequest:
     products: Mapping[str, int] = dataclasses.field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     options: BuildOptions = BuildOptions()
+    time_steps: int = 1
     only_parse: bool = False
 
     def engine_name(self, device: str, version: str, precision: str) -> str:

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import dataclasses
 import datetime
-import fcntl
 import hashlib
 import importlib
 import json
@@ -20,72 +19,34 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle.bundle import WEIGHTS, sha256
+from tcja_runtime.bundle.bundle import sha256
 from tcja_runtime.bundle.engines import ENGINE
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo, PluginInfo, TensorInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.errors import Unavailable
-from tcja_runtime.machine.gpu import free_memory, gpu
 from tcja_runtime.machine.versions import too_old
-from tcja_runtime.tensorrt import plugin
+from tcja_runtime.tensorrt import kernel_plan, plugin
 from tcja_runtime.tensorrt.build import BuildRequest
+from tcja_runtime.tensorrt.build_job import Job, Refused, device
+from tcja_runtime.tensorrt.built_plan import built_plan
 from tcja_runtime.tensorrt.plugin.model import with_plugin
-
-RTX_TARGETS = ("SM80", "SM86", "SM89", "SM120")
-"""The GPU generations that TensorRT-RTX builds for by default: Ampere, Ada and Blackwell."""
-
-WORKSPACE = 1 / 2
-"""The share of the free memory that a layer may use. The rest is for weights, activations and other programs."""
+from tcja_runtime.tensorrt.timing_cache import timings
 
 _NO_MEMORY = ("out of memory", "outofmemory", "out_of_memory", "bad_alloc", "insufficient memory", "cannot allocate")
 
 
-class Refused(Exception):
-    """The error that ends a build.
-
-    Attributes:
-        reply: the stage at which the build failed ("stage"), and the reason ("log").
-    """
-
-    def __init__(self, stage: str, *log: str, **more: Any) -> None:
-        super().__init__(stage)
-        self.reply: dict[str, Any] = {"stage": stage, "log": list(log), **more}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """A parsed model, with all that TensorRT's builder needs to build an engine of it.
-
-    Attributes:
-        trt: TensorRT's Python module.
-        request: the requested engine.
-        parser: the parser of the model. It owns the network's weights, so it must exist until the engine is built.
-        network: the parsed network.
-        config: the builder's configuration.
-        device: the device that the engine is for (`EngineInfo.device`).
-        plugin: the use of the plugin; None without it.
-    """
-
-    trt: Any
-    request: BuildRequest
-    parser: Any
-    network: Any
-    config: Any
-    device: str
-    plugin: PluginInfo | None
-
-
-def main(parent: str, log: str, timings: str) -> None:
+def main(parent: str, log: str, cache: str) -> None:
     """Read the request from stdin, build the engine, and write the reply to stdout.
 
     Args:
         parent: the id of the process that waits for the reply.
         log: the file for the builder's log.
-        timings: the folder where the timings of earlier builds are kept.
+        cache: the folder where the timings of earlier builds are kept.
     """
     _die_with_parent()
     request = BuildRequest.from_json(sys.stdin.read())
@@ -94,20 +55,20 @@ def main(parent: str, log: str, timings: str) -> None:
     # TensorRT and its modules also print to stdout. So the reply goes to a copy of stdout, and stdout to stderr.
     with os.fdopen(os.dup(1), "w") as stdout:
         os.dup2(2, 1)
-        json.dump(reply(request, Path(log), Path(timings)), stdout)
+        json.dump(reply(request, Path(log), Path(cache)), stdout)
 
 
-def reply(request: BuildRequest, log: Path, timings: Path) -> dict[str, Any]:
+def reply(request: BuildRequest, log: Path, cache: Path) -> dict[str, Any]:
     """Return the name and sidecar of a built engine, the layers of a parsed model, or the stage of a failure."""
     try:
-        return _build(request, log, timings)
+        return _build(request, log, cache)
     except Refused as refused:
         return refused.reply
     except MemoryError:
         return {"stage": "memory", "log": ["it ran out"]}
 
 
-def _build(request: BuildRequest, log: Path, timings: Path) -> dict[str, Any]:
+def _build(request: BuildRequest, log: Path, cache: Path) -> dict[str, Any]:
     trt = importlib.import_module(ENGINE_TARGETS[request.target])
     _check_version(trt, request)
     form = _registered_plugin(trt) if request.options.plugin else None
@@ -125,19 +86,26 @@ def _build(request: BuildRequest, log: Path, timings: Path) -> dict[str, Any]:
         _check_products(trt, network, request.products)
         if request.only_parse:
             return {"layers": network.num_layers}
-        config = builder.create_builder_config()
-        job = _Job(trt, request, parser, network, config, _device(trt, config), used)
-        _configure(job)
-        _add_profile(builder, job)
+        job = Job(trt=trt, request=request, logger=logger, builder=builder, parser=parser, network=network, plugin=used)
+        config = job.config(request.options.batch)
         began = time.monotonic()
-        with _timings(job, timings):
+        with _timings(job, config, cache):
             plan = builder.build_serialized_network(network, config)
         seconds = time.monotonic() - began
         if plan is None:
             lacks_memory = any(sign in message.lower() for message in errors for sign in _NO_MEMORY)
             raise Refused("memory" if lacks_memory else "build", *errors)
-    name, info = _write(job, plan, seconds, log)
-    return {"engine": name, "sidecar": dataclasses.asdict(info)}
+        kernels, unread = built_plan(job, plan)
+    info = _info(job, config, plan, round(seconds, 3))
+    info = dataclasses.replace(info, plan=kernels, plan_unread=unread)
+    return {"engine": _write(job, plan, info, log), "sidecar": dataclasses.asdict(info)}
+
+
+def _timings(job: Job, config: Any, folder: Path) -> AbstractContextManager[None]:
+    """A context for a build that uses the timings of earlier builds. TensorRT-RTX has none: it does nothing there."""
+    if job.request.target == "tensorrt-rtx":
+        return contextlib.nullcontext()
+    return timings(config, folder / f"{device(config)}-{job.request.target}{job.trt.__version__}.cache")
 
 
 def _check_version(trt: Any, request: BuildRequest) -> None:
@@ -181,45 +149,30 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
     return used
 
 
-def _add_profile(builder: Any, job: _Job) -> None:
-    """Set the smallest, the usual and the largest shape of each input in the builder's configuration."""
-    network, config, batch = job.network, job.config, job.request.options.batch
-    profile = builder.create_optimization_profile()
-    for source in (network.get_input(i) for i in range(network.num_inputs)):
-        whole = job.request.shapes.get(source.name)
-        sizes = (batch.least, batch.tuned, batch.most)
-        shapes = [tuple(whole)] * 3 if whole else [(n, *tuple(source.shape)[1:]) for n in sizes]
-        profile.set_shape(source.name, *shapes)
-    config.add_optimization_profile(profile)
-
-
-def _write(job: _Job, plan: Any, seconds: float, log: Path) -> tuple[str, EngineInfo]:
-    """Write a built engine, its sidecar and its log into a folder. Returns the engine's name and its sidecar."""
-    options, precision = job.request.options, job.request.precision
-    precision = "tf32" if options.tf32 and precision == "fp32" else precision
-    name = job.request.engine_name(job.device, str(job.trt.__version__), precision)
+def _write(job: Job, plan: Any, info: EngineInfo, log: Path) -> str:
+    """Write a built engine, its sidecar and its log into a folder. Returns the engine's name."""
+    name = job.request.engine_name(info.device, info.version, info.precision)
     folder = job.request.engines / name
     try:
         folder.mkdir(parents=True)
         (folder / ENGINE).write_bytes(memoryview(plan))
-        info = _info(job, precision, plan, seconds)
         (folder / SIDECAR).write_text(json.dumps(dataclasses.asdict(info), indent=1) + "\n")
         if str(log) != os.devnull:
             shutil.move(log, folder / "build.log")
     except OSError as error:
         raise Refused("write", str(error)) from error
-    return name, info
+    return name
 
 
-def _info(job: _Job, precision: str, plan: Any, seconds: float) -> EngineInfo:
-    trt, network, config, options = job.trt, job.network, job.config, job.request.options
+def _info(job: Job, config: Any, plan: Any, seconds: float) -> EngineInfo:
+    trt, network, options, precision = job.trt, job.network, job.request.options, job.request.precision
     inputs = [(network.get_input(i), True) for i in range(network.num_inputs)]
     outputs = [(network.get_output(i), False) for i in range(network.num_outputs)]
     return EngineInfo(
         module=ENGINE_TARGETS[job.request.target],
         version=str(trt.__version__),
-        device=job.device,
-        precision=precision,
+        device=device(config),
+        precision="tf32" if options.tf32 and precision == "fp32" else precision,
         products=_products(trt, network),
         tf32=options.tf32,
         version_compatible=options.version_compatible,
@@ -234,7 +187,7 @@ def _info(job: _Job, precision: str, plan: Any, seconds: float) -> EngineInfo:
             for t, is_input in (*inputs, *outputs)
         ],
         layers=network.num_layers,
-        build_seconds=round(seconds, 3),
+        build_seconds=seconds,
         bytes=plan.nbytes,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         sha256=hashlib.sha256(memoryview(plan)).hexdigest(),
@@ -247,13 +200,24 @@ def _last(value: Any) -> str:
 
 
 def _logger(trt: Any, errors: list[str], kept: Any) -> Any:
+    """Returns a logger that writes to the file `kept`, and collects errors and what is said of the engine's layers."""
+
     class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers: list[str] = []
+
         def log(self, severity: Any, message: str) -> None:
             if severity == trt.ILogger.VERBOSE:
+                if kernel_plan.is_layer_information(message):
+                    self.layers.append(message)
                 return
             kept.write(f"{_last(severity)}: {message.strip()}\n")
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 errors.append(" ".join(message.split()))
+
+        def note(self, message: str) -> None:
+            kept.write(f"INFO: {message}\n")
 
     return Logger()
 
@@ -296,96 +260,6 @@ def _check_products(trt: Any, network: Any, wanted: Mapping[str, int]) -> None:
     for kind, n in wanted.items():
         if found.get(kind, 0) < n:
             raise Refused("types", f"{n} products must be {kind}, the network has {found or 'none'}")
-
-
-def _configure(job: _Job) -> None:
-    trt, config, options = job.trt, job.config, job.request.options
-    if options.tf32:
-        config.set_flag(trt.BuilderFlag.TF32)
-    else:
-        config.clear_flag(trt.BuilderFlag.TF32)  # on by default; its rounding changes values near a threshold
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if options.level is not None:
-        config.builder_optimization_level = options.level
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if options.hardware is not None:
-        level = Hardware(options.hardware).name
-        if not hasattr(trt.HardwareCompatibilityLevel, level):
-            raise Refused(
-                "option",
-                f"{job.request.target} {trt.__version__} has no hardware compatibility level {level}; leave `hardware` "
-                "out",
-            )
-        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
-    workspace = options.workspace
-    if job.request.target == "tensorrt":  # TensorRT-RTX builds for GPUs that this machine may not have
-        free = free_memory()
-        check_memory(free, job.request.model)
-        if workspace is None and free is not None:
-            workspace = int(WORKSPACE * free)
-    if workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-
-
-def check_memory(free: int | None, model: Path) -> None:
-    """Check that the free memory, in bytes, is enough for a build: about three times the weights, and the libraries.
-
-    Raises:
-        Refused: the memory is not enough.
-    """
-    weights = model.parent / WEIGHTS
-    least = 2**28 + 3 * (weights if weights.exists() else model).stat().st_size
-    if free is not None and free < least:
-        raise Refused("memory", f"{free / 2**20:,.0f} MiB are free, about {least / 2**20:,.0f} MiB are needed")
-
-
-@contextlib.contextmanager
-def _timings(job: _Job, folder: Path) -> Iterator[None]:
-    """A context for a build. The builder gets the timings of earlier builds, and its new timings are stored at the end.
-
-    The timings are in a file for one device and one version of TensorRT. Other processes may write to it during the
-    build, so their timings are merged with the new ones. TensorRT-RTX has no timings, so nothing is done for it.
-    """
-    if job.request.target == "tensorrt-rtx":
-        yield
-        return
-    config, file = job.config, folder / f"{job.device}-{job.request.target}{job.trt.__version__}.cache"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.with_suffix(".lock").open("w")
-    except OSError:  # a build without earlier timings is slower, but works
-        yield
-        return
-    with lock:
-        config.set_timing_cache(_timing_cache(config, file), False)
-        yield
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        merged = config.get_timing_cache()
-        merged.combine(_timing_cache(config, file), False)
-        partial = file.with_suffix(f".{os.getpid()}")
-        with contextlib.suppress(OSError):  # without the file, later builds are slower
-            partial.write_bytes(memoryview(merged.serialize()))
-            partial.replace(file)
-
-
-def _timing_cache(config: Any, file: Path) -> Any:
-    """Returns the timings from a file. They are empty if there is none, or if TensorRT does not accept it."""
-    content = file.read_bytes() if file.is_file() else b""
-    return config.create_timing_cache(content) or config.create_timing_cache(b"")
-
-
-def _device(trt: Any, config: Any) -> str:
-    """Returns the device of the engine: this machine's GPU, or the GPU generations that TensorRT-RTX compiles for."""
-    if not hasattr(config, "num_compute_capabilities"):
-        found = gpu()
-        if found is None:
-            raise Refused("start", "no GPU was found")
-        return found.slug
-    config.num_compute_capabilities = len(RTX_TARGETS)
-    for i, target in enumerate(RTX_TARGETS):
-        config.set_compute_capability(getattr(trt.ComputeCapability, target), i)
-    return "-".join(RTX_TARGETS).lower()
 
 
 def _die_with_parent() -> None:

@@ -15,7 +15,7 @@ from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.tensorrt import build as engine
-from tcja_runtime.tensorrt import builder_process
+from tcja_runtime.tensorrt import build_job
 from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest
 
 pytestmark = pytest.mark.tensorrt
@@ -164,10 +164,10 @@ def test_options_reach_the_builder(tmp_path, exports):
 def test_a_build_that_memory_does_not_suffice_for_is_not_begun(tmp_path, free, enough):
     (tmp_path / "a.onnx").write_bytes(bytes(10 * 2**20))
     if enough:
-        builder_process.check_memory(free, tmp_path / "a.onnx")
+        build_job.check_memory(free, tmp_path / "a.onnx")
         return
-    with pytest.raises(builder_process.Refused) as caught:
-        builder_process.check_memory(free, tmp_path / "a.onnx")
+    with pytest.raises(build_job.Refused) as caught:
+        build_job.check_memory(free, tmp_path / "a.onnx")
     assert caught.value.reply == {"stage": "memory", "log": ["256 MiB are free, about 286 MiB are needed"]}
 
 

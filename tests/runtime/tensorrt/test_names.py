@@ -10,23 +10,37 @@ import pytest
 from .names import API, chain, missing, own
 
 ROOT = Path(__file__).parents[3]
-BUILDER, SESSION = "runtime/tcja_runtime/tensorrt/builder_process.py", "runtime/tcja_runtime/tensorrt/session.py"
-TYPES_IN_BUILDER = {
-    "builder": "Builder",
-    "network": "INetworkDefinition",
-    "parser": "OnnxParser",
-    "error": "ParserError",
-    "config": "IBuilderConfig",
-    "profile": "IOptimizationProfile",
-    "plan": "IHostMemory",
-    "layer": "ILayer",
-    "source": "ITensor",
-    "tensor": "ITensor",
-    "t": "ITensor",
-    "merged": "ITimingCache",
-}
+FOLDER = "runtime/tcja_runtime/tensorrt"
+BUILDER, SESSION = f"{FOLDER}/builder_process.py", f"{FOLDER}/session.py"
 TYPES = {
-    BUILDER: TYPES_IN_BUILDER,
+    BUILDER: {
+        "builder": "Builder",
+        "network": "INetworkDefinition",
+        "parser": "OnnxParser",
+        "error": "ParserError",
+        "config": "IBuilderConfig",
+        "plan": "IHostMemory",
+        "layer": "ILayer",
+        "tensor": "ITensor",
+        "t": "ITensor",
+    },
+    f"{FOLDER}/build_job.py": {
+        "builder": "Builder",
+        "network": "INetworkDefinition",
+        "config": "IBuilderConfig",
+        "profile": "IOptimizationProfile",
+        "source": "ITensor",
+    },
+    f"{FOLDER}/built_plan.py": {
+        "builder": "Builder",
+        "network": "INetworkDefinition",
+        "runtime": "Runtime",
+        "engine": "ICudaEngine",
+        "context": "IExecutionContext",
+        "inspector": "EngineInspector",
+        "source": "ITensor",
+    },
+    f"{FOLDER}/timing_cache.py": {"config": "IBuilderConfig", "merged": "ITimingCache"},
     SESSION: {"runtime": "Runtime", "engine": "ICudaEngine", "context": "IExecutionContext"},
 }
 """What the code's variables are, by file; those of an object too, whose names begin with an underscore."""
@@ -38,7 +52,6 @@ def test_every_name_exists_in_every_version(file):
     assert missing(source, TYPES[file]) == set()
     attributes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute) and chain(node))
     used = {own(chain(node))[0] for node in attributes if len(own(chain(node))) > 1}
-    assert "trt" in used
     assert used >= set(TYPES[file])
 
 

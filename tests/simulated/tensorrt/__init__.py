@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from .layers import as_json, as_log
 from .plugins import (  # noqa: F401  # names of the module
     IPluginCreatorV3One,
     IPluginV3,
@@ -66,6 +67,14 @@ class MemoryPoolType(_Enum):
 
 class HardwareCompatibilityLevel(_Enum):
     NONE, AMPERE_PLUS = range(2)
+
+
+class ExecutionContextAllocationStrategy(_Enum):
+    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
+
+
+class LayerInformationFormat(_Enum):
+    ONELINE, JSON = range(2)
 
 
 class TensorIOMode(_Enum):
@@ -261,11 +270,19 @@ class Builder:
         missing = [i.name for i in network._inputs if i.name not in config.profile.shapes]
         assert not missing, f"no profile for {missing}"
         model = without_plugin(network.model)
+        if fault != "silent":
+            shapes = {name: _open(*shapes) for name, shapes in config.profile.shapes.items()}
+            self._logger.log(ILogger.VERBOSE, as_log(model, shapes))
         if fault == "strict":
             model = _changed(model)
         if fault == "swap":
             _swap_two_outputs(model)
         return _Plan(_MAGIC + json.dumps(config.profile.shapes).encode() + b"\n" + model.SerializeToString())
+
+
+def _open(least, tuned, most):
+    """The shape that is said of an input: an axis with a range is -1."""
+    return [size if size == last else -1 for size, last in zip(least, most, strict=True)]
 
 
 def _changed(model):
@@ -296,10 +313,10 @@ class Runtime:
         self._logger = logger
 
     def deserialize_cuda_engine(self, plan):
-        if not plan.startswith(_MAGIC):
+        if not bytes(plan).startswith(_MAGIC):
             self._logger.log(ILogger.ERROR, "the plan has no magic tag")
             return None
-        profile, _, model = plan[len(_MAGIC) :].partition(b"\n")
+        profile, _, model = bytes(plan)[len(_MAGIC) :].partition(b"\n")
         return _Engine(json.loads(profile), model)
 
 
@@ -309,7 +326,7 @@ class _Engine:
         options.log_severity_level = 3
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._profile = profile
+        self._model, self._profile = model, profile
         self._types = {v.name: v.type for v in (*self.session.get_inputs(), *self.session.get_outputs())}
         self._names = list(self._types)
         self.num_io_tensors = len(self._names)
@@ -326,8 +343,20 @@ class _Engine:
     def get_tensor_profile_shape(self, name, profile):
         return self._profile[name]
 
-    def create_execution_context(self):
+    def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
         return _Context(self)
+
+    def create_engine_inspector(self):
+        return _Inspector()
+
+
+class _Inspector:
+    execution_context = None
+
+    def get_engine_information(self, kind):
+        assert kind == LayerInformationFormat.JSON
+        context = self.execution_context
+        return as_json(onnx.load_from_string(context._engine._model), context._shapes)
 
 
 class _Context:
