@@ -7,7 +7,8 @@
 
 In the forms scan, unrolled and fused, one convolution or matrix product over T * N computes the currents of all steps.
 The spikes are the same to the bit in all forms. A spiking neuron's step has the nodes of
-`tcja_exporters.time_forms.neuron_step`; in the form fused it has those of `tcja_exporters.time_forms.fused`.
+`tcja_exporters.time_forms.neuron_step`; in the form fused it has those of `tcja_exporters.time_forms.fused`, and
+reductions behind the spikes are replaced (`tcja_exporters.time_forms.reductions`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import onnx
 from tcja_exporters import custom_op
 from tcja_exporters.time_forms.fused import fused, half_currents
 from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
+from tcja_exporters.time_forms.reductions import keep_reductions_apart
 from tcja_exporters.time_forms.scan import pooled_scan, pooling, scan
 from tcja_exporters.time_forms.unrolled import unrolled
 from tcja_runtime.errors import BadInput
+from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 
 def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, pooled: bool = False) -> onnx.ModelProto:
@@ -42,7 +45,8 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
     del plain.functions[:], plain.graph.node[:], plain.opset_import[:]
     plain.opset_import.extend(opset for opset in model.opset_import if opset.domain != custom_op.DOMAIN)
     shapes = {value.name: value.type.tensor_type.shape for value in model.graph.value_info}
-    halves = half_currents(model.graph, {layer for layer, form in (forms or {}).items() if form == "fused"})
+    layers = {layer for layer, form in (forms or {}).items() if form == "fused"}
+    halves = half_currents(model.graph, layers)
     inside: set[str] = set()
     for node in model.graph.node:
         if node.domain != custom_op.DOMAIN:
@@ -64,6 +68,8 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
             scan(made, node)
         plain.graph.node.extend(made.nodes)
         plain.graph.initializer.extend(made.constants.values())
+    if layers:
+        keep_reductions_apart(plain.graph, [spikes_tensor(layer) for layer in layers])
     return plain
 
 

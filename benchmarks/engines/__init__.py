@@ -1,0 +1,1 @@
+"""What NVIDIA's builder makes of networks. No GPU is needed."""
