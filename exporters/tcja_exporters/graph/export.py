@@ -42,8 +42,8 @@ from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
-IR_VERSION = 10
-"""The newest IR version that TensorRT 10.3 (JetPack 6) reads."""
+IR_VERSION = 8
+"""The IR version of opset 18, and the oldest one with functions. ONNX Runtime 1.16 reads no later one than 9."""
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _SHORT_CONSTANTS = {
     "value_float": np.float32,

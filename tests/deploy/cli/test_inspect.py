@@ -28,7 +28,7 @@ def test_inspect_a_model(run, bundle, file):
     assert code == 0
     facts = json.loads(out)
     assert facts["kind"] == "onnx"
-    assert facts["ir_version"] == 10
+    assert facts["ir_version"] == 8
     assert facts["functions"] == (["tcja::TcjaLif"] if file == "model.onnx" else [])
     assert facts["metadata"]["network"] == bundle.stem
     assert "Operators" in run("inspect", bundle / file)[1]
