@@ -186,7 +186,7 @@ def _board() -> list[Finding]:
         _system_tensorrt(system),
         _memory(),
         _power(),
-        *([_INT8] if system.int8_fails else []),
+        *([_INT8] if system.int8_fails(_tensorrt("tensorrt")) else []),
     ]
 
 
@@ -208,7 +208,8 @@ def _jetpack(system: System) -> Finding:
         return Finding(what, False, detail, "compare it with the table in docs/how-to/jetson.md")
     has = f"{system.title} has CUDA {known.cuda}, TensorRT {known.tensorrt}, Python {known.python}"
     if known.supported:
-        return Finding(what, True, f"{has}; {_UNTRIED}")
+        more = "; NVIDIA supports TensorRT 11.4.1 here, too" if system.takes_tensorrt_11 else ""
+        return Finding(what, True, f"{has}{more}; {_UNTRIED}")
     newer = [row.name for row in jetpack.JETPACKS if row.supported and system.chip in row.chips]
     oldest = ".".join(map(str, OLDEST["tensorrt"]))
     fix = f"install JetPack {newer[0]} or later" if newer else "run models in ONNX Runtime; NVIDIA has no newer JetPack"
@@ -217,8 +218,12 @@ def _jetpack(system: System) -> Finding:
 
 def _system_tensorrt(system: System) -> Finding:
     what, here = "see JetPack's TensorRT from this Python", ".".join(platform.python_version_tuple()[:2])
-    if _tensorrt("tensorrt"):
-        return Finding(what, True, f"tensorrt {_tensorrt('tensorrt')}, Python {here}")
+    if number := _tensorrt("tensorrt"):
+        if not system.supports(number):
+            supported = "NVIDIA supports TensorRT 11 from 11.4.1 on, with JetPack 7.2.2 or later, on AGX Orin and Thor"
+            detail = f"tensorrt {number} is not JetPack's; {supported}"
+            return Finding(what, False, detail, f"remove it, and use JetPack's: {jetpack.SEES_SYSTEM}")
+        return Finding(what, True, f"tensorrt {number}, Python {here}")
     if not jetpack.has_tensorrt():
         return Finding(what, False, "it is not installed", "sudo apt-get install python3-libnvinfer")
     if system.jetpack and system.jetpack.python != here:

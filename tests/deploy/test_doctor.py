@@ -168,10 +168,40 @@ def test_a_power_mode_that_is_not_told(board, monkeypatch):
 
 def test_the_known_failure_of_int8(board):
     board.release("R39 (release), REVISION: 2.0")
+    board.versions["tensorrt"] = "10.16.2.10"
     found = board.found()["build every int8 network"]
     assert not found.able
     assert "NVIDIA/TensorRT#4832" in found.detail
     assert "--precision fp16" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("release", "model", "number", "able"),
+    [
+        ("R39 (release), REVISION: 2.2", "NVIDIA Jetson AGX Orin Developer Kit", "11.4.1", True),
+        ("R39 (release), REVISION: 2.2", "NVIDIA Jetson AGX Orin Developer Kit", "11.4.0", False),
+        ("R39 (release), REVISION: 2.2", "NVIDIA Jetson Orin Nano Developer Kit", "11.4.1", False),
+        ("R36 (release), REVISION: 4.3", "NVIDIA Jetson AGX Orin Developer Kit", "11.4.1", False),
+    ],
+)
+def test_tensorrt_11(board, monkeypatch, release, model, number, able):
+    board.release(release)
+    (board.folder / "model").write_text(f"{model}\0")
+    monkeypatch.setattr(doctor.platform, "python_version_tuple", lambda: ("3", "12", "3"))
+    board.versions["tensorrt"] = number
+    found = board.found()
+    seen = found["see JetPack's TensorRT from this Python"]
+    assert seen.able is able
+    assert "build every int8 network" not in found  # that is known of 10.16.2
+    if able:
+        assert seen.detail == "tensorrt 11.4.1, Python 3.12"
+        assert "; NVIDIA supports TensorRT 11.4.1 here, too; " in found["use JetPack's TensorRT"].detail
+    else:
+        assert seen.detail == (
+            f"tensorrt {number} is not JetPack's; NVIDIA supports TensorRT 11 from 11.4.1 on, "
+            "with JetPack 7.2.2 or later, on AGX Orin and Thor"
+        )
+        assert seen.fix.startswith("remove it, and use JetPack's: python3 -m venv --system-site-packages")
 
 
 def test_another_machine_hears_nothing_of_jetsons(tmp_path, monkeypatch):

@@ -64,6 +64,11 @@ def chip() -> str | None:
     return next((name for name in TEGRA_SM if name in compatible), None)
 
 
+def board() -> str:
+    """Returns the name of a Jetson's board, "NVIDIA Jetson AGX Orin Developer Kit"; empty on most other machines."""
+    return file_text(_MODEL)
+
+
 def gpu_clocks() -> tuple[int, int] | None:
     """Returns the present clock of the first GPU and its highest clock, in MHz; None if they are not known.
 
@@ -87,7 +92,7 @@ def swap() -> tuple[int, int] | None:
 
 def _jetson() -> Gpu | None:
     """The GPU of a Jetson, from the device tree of the board."""
-    model, found = file_text(_MODEL), chip()
+    model, found = board(), chip()
     return Gpu(model, TEGRA_SM[found]) if model and found else None
 
 

@@ -13,8 +13,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-from tcja_runtime.machine.gpu import chip
-from tcja_runtime.machine.versions import too_old
+from tcja_runtime.machine.gpu import board, chip
+from tcja_runtime.machine.versions import numbers, too_old
 
 RELEASE = Path("/etc/nv_tegra_release")
 ORIN, XAVIER, THOR = "tegra234", "tegra194", "tegra264"
@@ -22,6 +22,13 @@ ORIN, XAVIER, THOR = "tegra234", "tegra194", "tegra264"
 _SYSTEM_PACKAGES = Path("/usr/lib")
 
 L4t = tuple[int, int, int]
+
+_TENSORRT_11, _WITH_TENSORRT_11 = (11, 4, 1), (39, 2, 2)
+"""The oldest TensorRT 11 that NVIDIA supports on a Jetson, and the release of JetPack 7.2.2, the oldest that takes it.
+
+It is not a part of JetPack: one package, Linux SBSA, is for AGX Orin and Thor
+(https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/migration/tensorrt-10x-to-11x-jetson.html).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +96,13 @@ class System:
         l4t: the release of Jetson Linux, "36.4.3"; None if the board's file has a form that is not known.
         jetpack: the JetPack that this release belongs to; None if it is not in `JETPACKS`.
         chip: the chip, "tegra234" for Orin; None if it is not known.
+        board: the name of the board, "NVIDIA Jetson AGX Orin Developer Kit"; empty if it is not known.
     """
 
     l4t: str | None
     jetpack: JetPack | None
     chip: str | None
+    board: str = ""
 
     @property
     def title(self) -> str:
@@ -102,9 +111,28 @@ class System:
         return f"JetPack {name} (Jetson Linux {self.l4t or 'unknown'})"
 
     @property
-    def int8_fails(self) -> bool:
-        """Whether int8 engines are known to fail on this system: TensorRT 10.16.2 on Orin (NVIDIA/TensorRT#4832)."""
-        return self.chip == ORIN and self.jetpack is not None and self.jetpack.tensorrt == "10.16.2"
+    def takes_tensorrt_11(self) -> bool:
+        """Whether NVIDIA supports TensorRT 11.4.1 on this system: JetPack 7.2.2 or later, on AGX Orin or Thor."""
+        new = self.l4t is not None and numbers(self.l4t) >= _WITH_TENSORRT_11
+        return new and (self.chip == THOR or (self.chip == ORIN and "AGX" in self.board))
+
+    def supports(self, tensorrt: str) -> bool:
+        """Whether NVIDIA supports a version of TensorRT on this system, as far as that is known.
+
+        A version below 11 is taken for JetPack's own. A JetPack that is not in `JETPACKS` may have any version.
+        """
+        if self.jetpack is None or numbers(tensorrt) < (11,):
+            return True
+        return self.takes_tensorrt_11 and numbers(tensorrt) >= _TENSORRT_11
+
+    def int8_fails(self, tensorrt: str | None = None) -> bool:
+        """Whether int8 engines are known to fail on this system: TensorRT 10.16.2 on Orin (NVIDIA/TensorRT#4832).
+
+        Args:
+            tensorrt: the version of TensorRT that is installed; None for the one of JetPack.
+        """
+        used = numbers(tensorrt or "") or numbers(self.jetpack.tensorrt if self.jetpack else "")
+        return self.chip == ORIN and used[:3] == (10, 16, 2)
 
 
 def system() -> System | None:
@@ -114,7 +142,7 @@ def system() -> System | None:
     except OSError:
         return None
     release = l4t(text)
-    return System(release and ".".join(map(str, release)), jetpack(release) if release else None, chip())
+    return System(release and ".".join(map(str, release)), jetpack(release) if release else None, chip(), board())
 
 
 def l4t(text: str) -> L4t | None:

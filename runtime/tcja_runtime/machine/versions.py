@@ -39,6 +39,12 @@ def version(package: str) -> str | None:
         return None
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """Returns the numbers at the begin of a version, (1, 21) for "1.21rc1"; empty if it begins with no number."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
 def too_old(package: str, number: str | None) -> str | None:
     """Returns the words "PACKAGE VERSION is too old, OLDEST is needed"; None if the version is new enough.
 
@@ -46,8 +52,7 @@ def too_old(package: str, number: str | None) -> str | None:
         package: the package, one of `OLDEST`.
         number: its version; None if it is not known.
     """
-    oldest = OLDEST[package]
-    parts = re.match(r"\d+(\.\d+)*", number or "")
-    if parts is None or tuple(map(int, parts[0].split(".")))[: len(oldest)] >= oldest:
+    oldest, found = OLDEST[package], numbers(number or "")
+    if not found or found[: len(oldest)] >= oldest:
         return None
     return f"{package} {number} is too old, {'.'.join(map(str, oldest))} is needed"

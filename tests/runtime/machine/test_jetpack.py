@@ -56,7 +56,7 @@ def test_what_is_not_known_is_unknown(board, said):
     found = board(said)
     assert found.jetpack is None
     assert found.title.startswith("JetPack unknown (Jetson Linux ")
-    assert not found.int8_fails
+    assert not found.int8_fails()
 
 
 def test_a_title(board):
@@ -65,9 +65,44 @@ def test_a_title(board):
 
 
 def test_where_int8_is_known_to_fail(board):
-    assert board("39 (release), REVISION: 2.0", ORIN).int8_fails
-    assert not board("39 (release), REVISION: 2.0", THOR).int8_fails
-    assert not board("36 (release), REVISION: 4.3", ORIN).int8_fails
+    assert board("39 (release), REVISION: 2.0", ORIN).int8_fails()
+    assert not board("39 (release), REVISION: 2.0", THOR).int8_fails()
+    assert not board("36 (release), REVISION: 4.3", ORIN).int8_fails()
+
+
+def test_int8_is_judged_by_the_tensorrt_that_is_installed(board):
+    found = board("39 (release), REVISION: 2.2", ORIN)
+    assert found.int8_fails("10.16.2.10")
+    assert not found.int8_fails("11.4.1")
+
+
+@pytest.mark.parametrize(
+    ("said", "chip", "name", "taken"),
+    [
+        ("39 (release), REVISION: 2.2", ORIN, "NVIDIA Jetson AGX Orin Developer Kit", True),
+        ("39 (release), REVISION: 2.2", THOR, "NVIDIA Jetson AGX Thor Developer Kit", True),
+        ("39 (release), REVISION: 2.2", ORIN, "NVIDIA Jetson Orin Nano Developer Kit", False),
+        ("39 (release), REVISION: 2.1", ORIN, "NVIDIA Jetson AGX Orin Developer Kit", False),
+        ("36 (release), REVISION: 4.3", ORIN, "NVIDIA Jetson AGX Orin Developer Kit", False),
+        ("38 (release), REVISION: 4.0", THOR, "NVIDIA Jetson AGX Thor Developer Kit", False),
+    ],
+)
+def test_where_tensorrt_11_is_supported(board, tmp_path, monkeypatch, said, chip, name, taken):
+    """Of NVIDIA's words: JetPack 7.2.2 or later, AGX Orin and Thor, 11.4.1."""
+    (tmp_path / "model").write_text(f"{name}\0")
+    monkeypatch.setattr(gpu, "_MODEL", tmp_path / "model")
+    found = board(said, chip)
+    assert found.takes_tensorrt_11 is taken
+    assert found.supports("11.4.1.30") is taken
+    assert found.supports("11.5.0") is taken
+    assert not found.supports("11.4.0")
+    assert found.supports("10.3.0")
+
+
+def test_a_later_jetpack_may_have_any_tensorrt(board):
+    assert board("40 (release), REVISION: 1.0", THOR).takes_tensorrt_11  # 7.2.2 or later
+    assert board("40 (release), REVISION: 1.0", THOR).supports("11.0.0")
+    assert not board("something else", THOR).takes_tensorrt_11
 
 
 def test_the_table_is_in_order():
