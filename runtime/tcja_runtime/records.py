@@ -29,7 +29,7 @@ DEEPEST = 32
 
 _LISTS = (list, collections.abc.Sequence)
 _DICTS = (dict, collections.abc.Mapping)
-_LIST = "a list", "a tuple"
+_LIST = "a list", "a list or a tuple"
 _OBJECT = "an object", "a dictionary"
 """The words for types in JSON, and in Python."""
 

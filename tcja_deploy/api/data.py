@@ -85,7 +85,13 @@ def windows_of(
         batches = list(_batches(data, samples, layout))
     if not batches:
         raise BadInput("`data` has no windows")
-    if _time_first(batches, layout, time_steps):
+    time_first, batch_first = _orders(batches, layout, time_steps)
+    if time_first and batch_first:
+        progress.note(
+            f"{batches[0].place} has as many windows as time steps, {len(batches[0].frames)}, and is taken as "
+            "[N, T, P, H, W]; if time is its first axis, give it with the axes swapped"
+        )
+    elif time_first:
         batches = [dataclasses.replace(batch, frames=batch.frames.swapaxes(0, 1)) for batch in batches]
     for batch in batches:
         _check(batch, batches[0])
@@ -235,24 +241,14 @@ def _array(value: Any, place: str) -> npt.NDArray[Any]:
         raise BadInput(f"{place} cannot be read as an array: {first_line(error)}") from error
 
 
-def _time_first(batches: list[_Batch], layout: str, time_steps: int | None) -> bool:
-    """Whether the batches are [T, N, P, H, W].
+def _orders(batches: list[_Batch], layout: str, time_steps: int | None) -> tuple[bool, bool]:
+    """Whether the batches fit the order [T, N, P, H, W], and whether they fit [N, T, P, H, W].
 
-    It is known if all batches fit only one of the two orders: the axis N is as long as the labels, and the axis T is
-    as long in all batches.
-
-    Raises:
-        BadInput: the batches fit both orders.
+    The axis N is as long as the labels, and the axis T is as long in all batches.
     """
     if layout == "NT" or any(batch.frames.ndim != 5 for batch in batches):
-        return False
-    first, second = (_fits(batches, axis, time_steps) for axis in (0, 1))
-    if first and second:
-        raise BadInput(
-            f"{batches[0].place} has shape {batches[0].frames.shape}, which may be [N, T, P, H, W] or, as `layout` is "
-            f"{layout}, [T, N, P, H, W]; give `shape` T,P,H,W, labels, or a number of windows that is not T"
-        )
-    return second
+        return False, True
+    return _fits(batches, 1, time_steps), _fits(batches, 0, time_steps)
 
 
 def _fits(batches: list[_Batch], axis: int, time_steps: int | None) -> bool:

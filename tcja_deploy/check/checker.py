@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from tcja_deploy.build import chosen_target, parsed_layers
 from tcja_deploy.check.modules import modules
@@ -32,6 +30,7 @@ from tcja_runtime.data import dataset
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC
+from tcja_runtime.files.staging import scratch
 from tcja_runtime.records import argument
 
 WINDOWS = 2
@@ -59,9 +58,9 @@ def check(request: ExportRequest, progress: Progress | None = None) -> Checked:
     target = chosen_target(request.target)
     onnxruntime.require()
     known, prepared, models, error = Known(), None, None, None
-    with _no_bytecode(), tempfile.TemporaryDirectory(prefix="tcja-check-") as name:
+    with _no_bytecode(), scratch() as folder:
         try:
-            prepared = prepare(request, target, Path(name), known, progress)
+            prepared = prepare(request, target, folder, known, progress)
             models = _models(prepared, target, progress)
             models = dataclasses.replace(models, engine=_engine(request, prepared, target, progress))
         except Exception as raised:

@@ -36,8 +36,13 @@ from tcja_deploy.packages import producer
 from tcja_runtime.errors import BAD_USAGE, BUG, INTERRUPTED, user_error
 from tcja_runtime.files.text import one_line
 
+_SUMMARY = (
+    "Deploy trained spiking networks, such as TCJA-SNNs: ONNX, TensorRT engines, and proof that they fire the same "
+    "spikes."
+)
+
 app = typer.Typer(
-    help="Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes.",
+    help=_SUMMARY,
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -58,7 +63,7 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Deploy trained TCJA spiking networks: ONNX, TensorRT engines, and proof that they fire the same spikes."""
+    """Options of the program itself. `_SUMMARY` is its help."""
 
 
 app.command(cls=Command)(check)

@@ -59,7 +59,8 @@ Shape = Annotated[
     str | None,
     typer.Option(
         metavar="T,P,H,W",
-        help="The shape of the windows that --model takes, or C,H,W for images. Default: the shape of those in --data.",
+        help="The shape of the windows that --model takes, or C,H,W for images. Default: the shape of "
+        "the windows in --data; recordings do not store it.",
     ),
 ]
 Layout = Annotated[

@@ -21,6 +21,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from tcja_deploy.console import out, plain
 from tcja_deploy.texts.table import Hanging, labelled
+from tcja_runtime.errors import EXIT_CODES
 
 _WIDTH, _INDENT = 80, 26
 _VALUES = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
@@ -43,7 +44,8 @@ class Parameter:
     """An argument or an option of a command.
 
     Attributes:
-        flags: its flags, such as ("--lossless", "--lossy"); empty for an argument.
+        flags: its flags; empty for an argument. The flags of a switch that is on or off are in one text, such as
+            "--lossless / --lossy".
         value: what stands for its value, such as "PATH" or "onnx|tensorrt"; empty for a switch.
         text: what it does, and its default.
         group: the group of an option; empty for an argument.
@@ -114,14 +116,14 @@ def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     if isinstance(info, ArgumentInfo):
         return Parameter(flags=(), value=info.metavar or parameter.name.upper(), text=info.help or "", group="")
     kind = _alone(hint)
-    flags = tuple(flag for named in _named(parameter, info) for flag in named.split("/"))
+    flags = tuple(" / ".join(named.split("/")) for named in _named(parameter, info))
     choices = "|".join(each.value for each in kind) if issubclass(kind, enum.Enum) else _VALUES.get(kind, "")
     default = _default(parameter.default)
     return Parameter(
         flags=flags,
         value="" if kind is bool else info.metavar or choices,
         text=(info.help or "") + (f" Default: {default}." if default else ""),
-        group=next((group for group, members in GROUPS.items() if flags[0] in members.split()), ""),
+        group=next((group for group, members in GROUPS.items() if flags[0].split()[0] in members.split()), ""),
     )
 
 
@@ -168,6 +170,8 @@ class Commands(TyperGroup):
         parts: list[RenderableType] = [Text(f"Usage: tcja-deploy COMMAND [OPTIONS]\n\n{self.help}")]
         for title, told in {"Commands": rows, "Options": options}.items():
             parts += [Text(f"\n{title}", style="bold"), *labelled(told)]
+        codes = [(f"  {code}", meaning.replace("`", "")) for code, meaning in EXIT_CODES.items()]
+        parts += [Text("\nExit codes", style="bold"), *labelled(codes)]
         parts.append(Text("\n'tcja-deploy COMMAND -h' shows the options and examples of a command."))
         formatter.write(plain(Group(*parts), _width()))
 

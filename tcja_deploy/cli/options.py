@@ -111,7 +111,7 @@ Crop = Annotated[
     typer.Option(
         metavar="X,Y,WIDTH,HEIGHT",
         help="Take only this part of the picture: X columns from the left, Y rows from the top. Default: as the bundle "
-        "says; without a bundle, the whole picture.",
+        "says; in an export, the whole picture.",
     ),
 ]
 ResizeMethod = Annotated[
@@ -120,7 +120,7 @@ ResizeMethod = Annotated[
         "--resize",
         help="Resize the picture, or its part, to the network's frames or images, as training did. sum adds up the "
         "events of pixels that become one (tonic's Downsample), bilinear is torch's interpolate with antialias, and "
-        "nearest is torch's interpolate by default. Default: as the bundle says; without a bundle, no resizing.",
+        "nearest is torch's interpolate by default. Default: as the bundle says; in an export, no resizing.",
     ),
 ]
 Labels = Annotated[
@@ -129,7 +129,8 @@ Labels = Annotated[
         "--labels",
         help="How folders and label files tell classes: by the names of the classes; by numbers, so that 10 is class "
         "10 (tonic, snnTorch); or by the order of the names as texts, so that of 0 to 10 the folder 10 is class 2 "
-        "(SpikingJelly). Default: as the bundle says, or the rule that fits; a note says which, if several fit.",
+        "(SpikingJelly). Default: as the bundle says; in an export, the rule that fits; a note says which, if several "
+        "fit.",
     ),
 ]
 TimeUnit = Annotated[

@@ -29,6 +29,7 @@ from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.data import dataset
+from tcja_runtime.data.windows import unusual
 from tcja_runtime.errors import NO_ROOM, BadInput, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import staged, write_new_file
@@ -83,6 +84,8 @@ def _export(
     certificate = certify(network, measured, judged, request.anytime, progress)
     for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
         progress.note(line)
+    if windows.real and (remark := unusual(certificate.golden.samples.inputs, network.trained.contract)):
+        progress.note(f"the data has{remark.removeprefix(',')}; the bundle takes such values, too")
     report = certificate.report
     manifest = _manifest(request, made, report)
     manifest = dataclasses.replace(manifest, input_statistics=measured.statistics)

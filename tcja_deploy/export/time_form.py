@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import TimeForms
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.choices import AUTO, TimeForm
+from tcja_runtime.files.staging import scratch
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
@@ -72,8 +72,8 @@ def choose(
         )
         why = "as requested" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
         return _time_forms({layer.name: {"form": form} for layer in layers}, why)
-    with tempfile.TemporaryDirectory() as folder:
-        files = {form: _saved(network.exported, layers, form, Path(folder) / form) for form in CANDIDATES}
+    with scratch() as folder:
+        files = {form: _saved(network.exported, layers, form, folder / form) for form in CANDIDATES}
         if target is None:
             opened: Opener = functools.partial(OnnxRuntimeSession.open, keeps_memory=True)
         elif target == "tensorrt" or gpu.gpu() is not None:

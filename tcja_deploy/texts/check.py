@@ -41,14 +41,12 @@ def checked_text(found: Checked, options: TextOptions = BRIEF) -> RenderableType
     if facts:
         parts.append(Text(options.worded("\n".join(facts))))
     parts += _modules(found.modules, options)
-    ends = [*found.remarks, *([_NEXT] if found.accepted else [])]
+    ends = [*found.remarks, *([_UNKNOWN, _NEXT] if found.accepted else [])]
     return Group(*parts, *(Text(options.worded(line)) for line in ends))
 
 
-_NEXT = (
-    "It is not known yet whether the exported network fires the same spikes. Next: tcja-deploy export, with the same "
-    "options."
-)
+_UNKNOWN = "It is not known yet whether the exported network fires the same spikes: the export proves it."
+_NEXT = "Next: export it with the same options"
 
 
 def verdict(found: Checked) -> str:

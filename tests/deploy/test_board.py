@@ -596,6 +596,6 @@ def test_odd_things_where_timings_and_logs_are_kept_do_not_stop_a_build(run, sim
     simulated.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "cache" / "tcja-deploy"
     (folder / "timing" / "nvidia-simulated-sm87-tensorrt10.3.0.cache").mkdir(parents=True)
-    os.mkfifo(folder / "tensorrt-build.log")
+    os.mkfifo(folder / f"tensorrt-build-{os.getpid()}.log")
     code, _, err = run("build", bundle, "--target", "tensorrt")
     assert code == 0, err

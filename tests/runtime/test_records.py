@@ -137,9 +137,9 @@ def test_arguments_are_converted_to_the_types_of_their_fields():
         ("path", "", '`path` is "", and must be a path'),
         ("path", "a\0b", "`path` is .*, and must be a path"),
         ("path", b"a", "`path` is a value of type bytes, and must be a path"),
-        ("names", "x", '`names` is "x", and must be a tuple'),
-        ("names", None, "`names` is None, and must be a tuple"),
-        ("names", {"x"}, "`names` is a value of type set, and must be a tuple"),
+        ("names", "x", '`names` is "x", and must be a list or a tuple'),
+        ("names", None, "`names` is None, and must be a list or a tuple"),
+        ("names", {"x"}, "`names` is a value of type set, and must be a list or a tuple"),
         ("sizes", (1.5,), r"`sizes`\[0\] is 1.5, and must be a whole number"),
         ("sizes", (True,), r"`sizes`\[0\] is True, and must be a whole number"),
         ("seconds", float("nan"), "`seconds` is NaN, and must be a finite number"),
@@ -148,8 +148,8 @@ def test_arguments_are_converted_to_the_types_of_their_fields():
         ("made", 1, "`made` is 1, and must be an Inner"),
         ("made", {}, "`made` is a dictionary, and must be an Inner$"),
         ("made", Inner, r"`made` is the class Inner, and must be an Inner; call it: Inner\(\)$"),
-        ("names", Inner, "`names` is the class Inner, and must be a tuple$"),
-        ("pair", (1, 2, 3), "`pair` has 3 values, and must be a tuple of 2$"),
+        ("names", Inner, "`names` is the class Inner, and must be a list or a tuple$"),
+        ("pair", (1, 2, 3), "`pair` has 3 values, and must be a list or a tuple of 2$"),
     ],
 )
 def test_an_argument_of_another_type_is_named(name, value, message):

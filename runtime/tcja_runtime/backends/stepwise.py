@@ -112,9 +112,9 @@ class Streams:
         """
         manifest = argument("bundle", bundle, Bundle).manifest
         if not manifest.streaming:
-            raise BadInput(f"{bundle.path} was exported without `streaming`, so it cannot stream; export it again")
+            raise BadInput(f"{bundle.path} was exported without `streaming`, so it cannot run frame by frame")
         if backend not in PROVIDERS:
-            raise BadInput(f"backend {backend!r} cannot stream; choose one of {', '.join(PROVIDERS)}")
+            raise BadInput(f"backend {backend!r} cannot run frame by frame; choose one of {', '.join(PROVIDERS)}")
         head, tail = (
             OnnxRuntimeSession.open(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
         )

@@ -296,9 +296,9 @@ def shape_of(data: Path | GivenWindows | None) -> tuple[int, ...]:
     kind = kinds.other_kind(file)
     if kind is not None:
         raise BadInput(f"{file} is {kind}, not data; give recordings, pictures, or an .npz of 'frames' or 'images'")
-    if not _archived(file):
+    found = npz.arrays(file) if _archived(file) else None
+    if found is None or (not _RANKS.keys() & found.keys() and numpy_files.holds_events(found, file)):
         raise BadInput(f"{file} is a recording, which does not store the shape of windows; give `shape` T,P,H,W")
-    found = npz.arrays(file)
     for name, (rank, axes) in _RANKS.items():
         if name in found:
             shape = found[name].shape

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def staged(destination: Path) -> Iterator[Path]:
         if error.errno in NO_ROOM:
             raise Unavailable(f"the disk of {destination} is full; nothing was written") from error
         raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        sweeper.communicate()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A context with a new folder for temporary files. It is deleted at the end, and if this process is killed."""
+    folder = Path(tempfile.mkdtemp(prefix="tcja-deploy-"))
+    sweeper = _sweep_after_this_process(folder)
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         sweeper.communicate()

@@ -254,16 +254,32 @@ def _answer(request: BuildRequest, log: Path) -> dict[str, Any]:
 def _log_file(target: str) -> Path:
     """Returns the file for the builder's log during a build and after a failure; the null device if none is writable.
 
-    After a successful build, the log is moved into the folder of the engine.
+    Each process has its own, as several may build at the same time. After a successful build, the log is moved into the
+    folder of the engine. The logs of processes that have ended are removed by the next build.
     """
-    file = journal.cache_folder() / f"{target}-build.log"
+    file = journal.cache_folder() / f"{target}-build-{os.getpid()}.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.unlink(missing_ok=True)  # writing to a pipe of this name would never end
+        for old in file.parent.glob(f"{target}-build-*.log"):
+            if old == file or not _is_running(old.stem.rpartition("-")[2]):
+                old.unlink(missing_ok=True)  # writing to a pipe of this name would never end
         file.write_bytes(b"")
     except OSError:
         return Path(os.devnull)
     return file
+
+
+def _is_running(process: str) -> bool:
+    """Whether a process with this id runs, or the text is no id."""
+    if not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it belongs to another user, or there cannot be such an id
+        return True
+    return True
 
 
 _FAILURES: dict[str, tuple[type[TcjaError], str]] = {

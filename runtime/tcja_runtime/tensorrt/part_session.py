@@ -9,7 +9,6 @@ operations, but not every instruction of the deployed engine.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from tcja_runtime.bundle.bundle import ENGINES, WEIGHTS
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.files.staging import scratch
 from tcja_runtime.model_file.subgraph import Dimensions, inputs, part
 from tcja_runtime.model_file.tensor_names import given_tensor
 from tcja_runtime.tensorrt.build import BuildRequest, build
@@ -89,8 +89,8 @@ class BuiltPart:
         )
 
     def _built(self, shapes: Mapping[str, tuple[int, ...]]) -> TensorRtSession:
-        with tempfile.TemporaryDirectory() as folder:
-            plan = self.build(shapes, Path(folder)).plan()
+        with scratch() as folder:
+            plan = self.build(shapes, folder).plan()
         loaded = TensorRtEngine.load(plan, self._target, f"a part of {self._model.name}")
         return loaded.session(graphs=False)  # it runs only a few times, so a graph saves no time
 

@@ -178,15 +178,18 @@ def test_where_the_network_takes_time_first_batches_may_be_that_too(layout, give
     np.testing.assert_array_equal(next(found.batches(11)), FRAMES)
 
 
-def test_an_order_that_cannot_be_told_is_refused():
-    said = (
-        r"`data` has shape \(3, 3, 2, 4, 5\), which may be \[N, T, P, H, W\] or, as `layout` is TN, \[T, N, P, H, W\]"
-    )
-    for given in (X[:3], (X[:3], Y[:3])):
-        with pytest.raises(
-            BadInput, match=f"{said}; give `shape` T,P,H,W, labels, or a number of windows that is not T"
-        ):
-            windows_of(given, silent(), layout="TN", time_steps=3)
+@pytest.mark.parametrize("given", [X[:3], (X[:3], Y[:3]), [(X[:3], Y[:3]), (X[3:6], Y[3:6])]])
+def test_as_many_windows_as_time_steps_are_taken_as_documented(given):
+    notes: list[str] = []
+    progress = silent()
+    progress.note = notes.append  # type: ignore[method-assign]
+    found = windows_of(given, progress, layout="TN", time_steps=3)
+    np.testing.assert_array_equal(found.batches[0], FRAMES[:3])
+    assert len(notes) == 1
+    assert "has as many windows as time steps, 3, and is taken as [N, T, P, H, W]; if time is its first" in notes[0]
+
+
+def test_time_first_is_refused_where_the_network_does_not_take_it():
     with pytest.raises(BadInput, match=r"time is its first axis: give values.swapaxes\(0, 1\)"):
         taken(X.transpose(0, 1))
 

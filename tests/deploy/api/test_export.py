@@ -258,6 +258,15 @@ def test_notes_are_kept(exported, capfd):
 
 
 @pytest.mark.slow
+def test_values_that_no_other_data_has_are_noted(folder, tmp_path):
+    found = tcja_deploy.export(
+        module(), data=FRAMES - 1, out=tmp_path / "a.bundle", layout="TN", classes=CLASSES, target="onnx", anytime=0
+    )
+    said = f"the data has values from -1 to {FRAMES.max() - 1:g} although counts are not negative; the bundle takes"
+    assert any(note.startswith(said) for note in found.notes), found.notes
+
+
+@pytest.mark.slow
 def test_a_network_that_is_not_the_trained_one_raises_with_its_figures(folder, tmp_path, monkeypatch):
     """As the models change while they are exported, none of them is the trained network."""
     monkeypatch.chdir(tmp_path)

@@ -72,7 +72,7 @@ def test_what_can_be_exported_is_told_verdict_first(run, tmp_path):
     assert "Nodes: model.onnx " in words
     assert "Engine: the parser was not asked: --target onnx builds no engine" in words
     assert "conv.3 TCJA attention" in words
-    assert words.endswith("Next: tcja-deploy export, with the same options.")
+    assert words.endswith("Next: export it with the same options")
     assert "folded into" not in words
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pth"]
 

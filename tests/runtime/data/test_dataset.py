@@ -201,6 +201,14 @@ def test_the_shape_of_windows_is_read_only_off_windows(tmp_path):
             shape_of(tmp_path / "odd.npz")
 
 
+@pytest.mark.parametrize("arrays", [dict.fromkeys("txyp", np.arange(3)), {"events": np.zeros((3, 4), np.int64)}])
+def test_a_recording_stores_no_shape_of_windows(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    said = "a.npz is a recording, which does not store the shape of windows; give `shape` T,P,H,W"
+    with pytest.raises(BadInput, match=said):
+        shape_of(tmp_path)
+
+
 NUMBERED = np.arange(7, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 4, 4), np.float32)
 
 

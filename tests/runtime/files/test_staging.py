@@ -2,12 +2,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.files.staging import restaged, staged
+from tcja_runtime.files.staging import restaged, scratch, staged
 
 
 def test_it_is_renamed_when_whole(tmp_path):
@@ -34,18 +35,21 @@ def test_parents_are_made_only_in_the_end(tmp_path):
     assert (tmp_path / "new" / "a.bundle" / "file").read_text() == "x"
 
 
+@pytest.mark.parametrize("context", ["staged(pathlib.Path('a.bundle'))", "scratch()"])
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_process_leaves_nothing(tmp_path, with_signal):
+def test_a_killed_process_leaves_nothing(tmp_path, with_signal, context):
     code = (
-        "import pathlib, sys, time\n"
-        "from tcja_runtime.files.staging import staged\n"
-        "with staged(pathlib.Path(sys.argv[1])) as folder:\n"
+        "import pathlib, time\n"
+        "from tcja_runtime.files.staging import scratch, staged\n"
+        f"with {context} as folder:\n"
         "    (folder / 'half').write_text('x')\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "a.bundle")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    command, environment = [sys.executable, "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         assert len(os.listdir(tmp_path)) == 1
@@ -53,6 +57,14 @@ def test_a_killed_process_leaves_nothing(tmp_path, with_signal):
     deadline = time.monotonic() + 10
     while os.listdir(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_scratch_folder_is_deleted_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch() as folder:
+        (folder / "file").write_text("x")
+        assert os.listdir(tmp_path) == [folder.name]
     assert os.listdir(tmp_path) == []
 
 

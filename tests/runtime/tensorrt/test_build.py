@@ -141,12 +141,17 @@ def test_the_log_is_kept(tmp_path, monkeypatch, exports):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     built = build(exports["fashion_mnist"][1] / PLAIN_MODEL, tmp_path / "engines")
     assert "INFO: " in (tmp_path / "engines" / built.name / "build.log").read_text()
-    log = tmp_path / "cache" / "tcja-deploy" / "tensorrt-rtx-build.log"
+    cache = tmp_path / "cache" / "tcja-deploy"
+    log = cache / f"tensorrt-rtx-build-{os.getpid()}.log"
     assert not log.exists()
+    for left in (f"tensorrt-rtx-build-{os.getppid()}.log", "tensorrt-rtx-build-999999999.log"):
+        (cache / left).write_text("left")
     node = helper.make_node("Mystery", ["x"], ["y"], name="conv.3.0/Mystery", domain="other")
     with pytest.raises(BadInput, match=f"(log: {log})".replace("(", r"\(").replace(")", r"\)")):
         build(model(tmp_path / "a.onnx", node), tmp_path / "none")
     assert "ERROR: " in log.read_text()
+    # The log of a process that still runs is its own; that of one that has ended is of no use.
+    assert sorted(cache.glob("*.log")) == sorted([log, cache / f"tensorrt-rtx-build-{os.getppid()}.log"])
 
 
 @RTX
