@@ -89,6 +89,14 @@ class TimeForm(str, enum.Enum):
     STEPWISE = "stepwise"
 
 
+class SpikeCounts(str, enum.Enum):
+    """Whether model.plain.onnx also returns its spike counts (`tcja_deploy.export.spike_counts`)."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class Resize(str, enum.Enum):
     """How the picture of a camera is resized to a network's frames (`tcja_runtime.data.resizing`)."""
 

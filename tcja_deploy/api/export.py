@@ -54,7 +54,8 @@ def export(
               `per_step`, `classes`, `trust_checkpoint`;
             * the data: `samples`, `judge`, `anytime`, `labels`, `split`, `crop`, `resize`, `time_unit`, `columns`,
               `topic`;
-            * the models: `precision`, `keep`, `calibration`, `time_form`, `streaming`, `target`, `batch`;
+            * the models: `precision`, `keep`, `calibration`, `time_form`, `spike_counts`, `streaming`, `target`,
+              `batch`;
             * `report`: the path of a second copy of the report.
 
             `tcja_deploy.export.request.ExportRequest` describes them. `batch` is one number, three, or MIN:OPT:MAX.
@@ -95,9 +96,9 @@ def check(
         progress: whether progress is shown on stderr.
         options: those of `export`. These change its models: `weights`, `model`, `shape`, `layout`, `network`,
             `settings`, `per_step`, `classes`, `trust_checkpoint`, `precision`, `keep`, `calibration`, `time_form`,
-            `streaming`, `target`; these are on recordings in the data: `labels`, `split`, `crop`, `resize`,
-            `time_unit`, `columns`, `topic`; and these are only checked: `samples`, `judge`, `anytime`, `batch`,
-            `report`.
+            `spike_counts`, `streaming`, `target`; these are on recordings in the data: `labels`, `split`, `crop`,
+            `resize`, `time_unit`, `columns`, `topic`; and these are only checked: `samples`, `judge`, `anytime`,
+            `batch`, `report`.
 
     Returns:
         What was found, whether the network would be exported or not. `print` shows what the command prints.

@@ -28,7 +28,7 @@ from tcja_deploy.cli.options import (
 from tcja_deploy.console import out, print_json
 from tcja_deploy.packages import needs
 from tcja_deploy.texts.export import exported_text
-from tcja_runtime.choices import Calibration, ForwardLayout, Precision, Target, TimeForm
+from tcja_runtime.choices import Calibration, ForwardLayout, Precision, SpikeCounts, Target, TimeForm
 from tcja_runtime.errors import DONE, ParityNotMet
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.tensorrt.build import Batch
@@ -130,6 +130,13 @@ Form = Annotated[
         "Runtime, unrolled for TensorRT."
     ),
 ]
+Counts = Annotated[
+    SpikeCounts,
+    typer.Option(
+        help="Whether model.plain.onnx, and so every engine, also returns how many spikes each layer fires at each "
+        "time step. auto: if an engine is built, and nearly all bytes of the network are weights."
+    ),
+]
 Split = Annotated[
     str | None,
     typer.Option(
@@ -175,6 +182,7 @@ class ExportOptions:
     keep: Keep = None
     calibration: CalibrationWindows = Calibration.DATA
     time_form: Form = None
+    spike_counts: Counts = SpikeCounts.AUTO
     split: Split = None
     crop: Crop = None
     resize: ResizeMethod = None
@@ -210,6 +218,7 @@ class ExportOptions:
             keep=tuple(self.keep) if self.keep else ExportRequest.keep,
             calibration=self.calibration.value,
             time_form=None if self.time_form in (None, TimeForm.STEPWISE) else self.time_form.value,
+            spike_counts=self.spike_counts.value,
             split=self.split,
             camera_view=options.view(self.crop, self.resize),
             labels=self.labels and self.labels.value,

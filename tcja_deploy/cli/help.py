@@ -31,8 +31,8 @@ GROUPS = {
     "Data": "--data --samples --split --window --hop --crop --resize --labels --time-unit --columns --topic",
     "Source of events": "--format --speed --follow --max-rate --buffer --lossless",
     "Proof": "--judge --anytime --bisect",
-    "Models and engines": "--target --batch --precision --keep --calibration --time-form --streaming --tf32 "
-    "--optimization-level --workspace --version-compatible --hardware-compatible --plugin",
+    "Models and engines": "--target --batch --precision --keep --calibration --time-form --spike-counts --streaming "
+    "--tf32 --optimization-level --workspace --version-compatible --hardware-compatible --plugin",
     "Running": "--backend --trust-engine --canonical --warm-up --device --top --seconds --windows",
     "Output": "--out --report --picture --view --csv --json --verbose",
 }

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from tcja_deploy.console import Progress
+from tcja_deploy.export import spike_counts
 from tcja_deploy.export.certify import ExportedNetwork
 from tcja_deploy.export.lowering import lowered_network
 from tcja_deploy.export.network import RANDOM_WINDOWS, Known, trained_network, windows_of
@@ -15,7 +16,7 @@ from tcja_deploy.packages import producer
 from tcja_deploy.parity import anytime
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.graph import stepwise
-from tcja_exporters.graph.export import export_onnx, with_time_forms
+from tcja_exporters.graph.export import export_onnx, with_spike_counts, with_time_forms
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.graph.stepwise import StepwiseModels
 from tcja_exporters.precision import Lowered
@@ -112,11 +113,18 @@ def _to_onnx(
 def _laid_out(
     request: ExportRequest, network: ExportedNetwork, target: str | None, progress: Progress
 ) -> tuple[ExportedNetwork, TimeForms]:
-    """Choose the time form of each layer in model.plain.onnx. Returns the models in these forms, and the forms."""
+    """Choose the time form of each layer in model.plain.onnx, and whether it returns its spike counts.
+
+    Returns:
+        The models in these forms, and the forms.
+    """
     signature, models = network.signature, network.lowered
     time_form = choose(request.time_form, target, models, signature, progress)
-    exported = with_time_forms(models.exported, time_form.forms, pooled=target is None)
-    signature = dataclasses.replace(signature, weights=exported.weights)
+    counts = spike_counts.chosen(request.spike_counts, target, models, signature)
+    exported = with_time_forms(models.exported, time_form.forms, pooled=target is None and not counts)
+    if counts:
+        exported = with_spike_counts(exported, signature.layers, signature.time_steps, fuses=target is not None)
+    signature = dataclasses.replace(signature, weights=exported.weights, spike_counts=counts)
     laid_out = dataclasses.replace(models, exported=exported)
     return dataclasses.replace(network, signature=signature, lowered=laid_out), time_form
 

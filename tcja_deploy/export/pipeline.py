@@ -152,6 +152,7 @@ def _manifest(request: ExportRequest, made: Prepared, report: verdict.Report) ->
         parity=report.summary(),
         tools=tools(),
         labels=request.labels,
+        spike_counts=signature.spike_counts,
     )
 
 

@@ -11,7 +11,17 @@ from torch import nn
 from tcja_exporters.checkpoint.identify import Settings
 from tcja_exporters.precision import ADVISED, NOTHING
 from tcja_runtime.budget import MOST_WINDOWS
-from tcja_runtime.choices import AUTO, CALIBRATIONS, LABEL_RULES, LAYOUTS, PRECISIONS, RANDOM, TIME_FORMS, Target
+from tcja_runtime.choices import (
+    AUTO,
+    CALIBRATIONS,
+    LABEL_RULES,
+    LAYOUTS,
+    PRECISIONS,
+    RANDOM,
+    TIME_FORMS,
+    SpikeCounts,
+    Target,
+)
 from tcja_runtime.data.camera import WHOLE, CameraView
 from tcja_runtime.data.windows import GivenWindows
 from tcja_runtime.errors import BadInput, check_choice
@@ -49,6 +59,8 @@ class ExportRequest:
         time_form: the time form of the spiking layers in model.plain.onnx: "scan", "unrolled", "fused", or "auto"
             to measure which is faster for each layer; None takes the one for the target
             (`tcja_deploy.export.time_form`).
+        spike_counts: whether model.plain.onnx, and so every engine, also returns the number of spikes of each layer at
+            each time step: "on", "off", or "auto" where it costs little (`tcja_deploy.export.spike_counts`).
         split: the rule that cuts recordings into frames (`tcja_runtime.data.split_rules.RULES`); None takes the rule of
             the network.
         camera_view: what frames are made from, where the camera's picture is not as large as they are; it is stored in
@@ -86,6 +98,7 @@ class ExportRequest:
     keep: tuple[str, ...] = (ADVISED,)
     calibration: str = "data"
     time_form: str | None = None
+    spike_counts: str = AUTO
     split: str | None = None
     camera_view: CameraView = WHOLE
     labels: str | None = None
@@ -110,6 +123,7 @@ class ExportRequest:
             "precision": (self.precision, PRECISIONS),
             "calibration": (self.calibration, CALIBRATIONS),
             "time_form": (self.time_form, (AUTO, *TIME_FORMS)),
+            "spike_counts": (self.spike_counts, [each.value for each in SpikeCounts]),
             "labels": (self.labels, LABEL_RULES),
         }
         for name, (word, choices) in words.items():

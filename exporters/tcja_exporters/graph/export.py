@@ -18,7 +18,7 @@ import dataclasses
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ from tcja_exporters.graph.weights import find_weights
 from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.passes import origins
 from tcja_exporters.passes.base import PassResult
-from tcja_runtime.bundle.signature import Weight
+from tcja_exporters.time_forms import spike_counts
+from tcja_runtime.bundle.signature import Layer, Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -134,6 +135,16 @@ def with_time_forms(exported: Exported, forms: Mapping[str, str], *, pooled: boo
     """
     metadata = {prop.key: prop.value for prop in exported.model.metadata_props}
     return dataclasses.replace(exported, plain=_plain(exported.model, metadata, forms, pooled=pooled))
+
+
+def with_spike_counts(exported: Exported, layers: Sequence[Layer], time_steps: int, *, fuses: bool) -> Exported:
+    """Return a copy of an exported network whose plain model also returns its spike counts.
+
+    The arguments are those of `tcja_exporters.time_forms.spike_counts.count_spikes`.
+    """
+    plain = spike_counts.count_spikes(exported.plain, layers, time_steps, fuses=fuses)
+    check(plain)
+    return dataclasses.replace(exported, plain=plain)
 
 
 def _plain(

@@ -19,6 +19,7 @@ from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.layer_tensors import exposed
 from tcja_runtime.model_file.tensor_names import (
+    SPIKE_COUNTS,
     kept_tensor,
     membrane_tensor,
     next_membrane_tensor,
@@ -31,7 +32,7 @@ _ELEMENTS = {
     11: "float64",
     2: "uint8",
     3: "int8",
-    6: "int32",
+    protobuf.INT32: "int32",
     7: "int64",
     9: "bool",
 }
@@ -69,7 +70,8 @@ def check(folder: Path, signature: NetworkSignature) -> None:
     """
     for file in (PLAIN_MODEL, MODEL):
         try:
-            found = departures((folder / file).read_bytes(), signature)
+            counts = file == PLAIN_MODEL and signature.spike_counts
+            found = departures((folder / file).read_bytes(), signature, counts=counts)
         except (ValueError, TypeError) as error:
             raise BadInput(
                 f"{folder / file} cannot be read as an ONNX model: {error}; export the bundle again"
@@ -115,7 +117,7 @@ def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature)
                 raise ParityNotMet(f"{file} is not what the bundle describes: it {verb} {said}, not {meant}")
 
 
-def departures(model: bytes, signature: NetworkSignature) -> list[str]:
+def departures(model: bytes, signature: NetworkSignature, *, counts: bool = False) -> list[str]:
     """Returns the differences between a model and a signature, a phrase each.
 
     Example: "returns 'rates' [N, 10], not 'scores' [N, 10]". The list is empty if the model fits the signature.
@@ -123,6 +125,7 @@ def departures(model: bytes, signature: NetworkSignature) -> list[str]:
     Args:
         model: the serialised model.
         signature: the signature.
+        counts: whether the model also returns its spike counts.
 
     Raises:
         ValueError: the bytes are not an ONNX model, or the attributes of a TcjaLif node do not describe a neuron.
@@ -137,13 +140,14 @@ def departures(model: bytes, signature: NetworkSignature) -> list[str]:
     taken = [value for value in _values(graph, protobuf.GRAPH_INPUT) if value.name not in stored]
     returned = _values(graph, protobuf.GRAPH_OUTPUT)
     found = []
-    for verb, values, name, shape in (
-        ("takes", taken, signature.input.name, signature.input.shape),
-        ("returns", returned, signature.output, signature.output_shape),
-    ):
-        expected = Value(name, protobuf.FLOAT, (None, *shape))
-        if values != [expected]:
-            found.append(f"{verb} {' and '.join(map(str, values)) or 'nothing'}, not {expected}")
+    takes = [Value(signature.input.name, protobuf.FLOAT, (None, *signature.input.shape))]
+    returns = [Value(signature.output, protobuf.FLOAT, (None, *signature.output_shape))]
+    if counts:
+        returns.append(Value(SPIKE_COUNTS, protobuf.INT32, (None, len(signature.layers), signature.time_steps)))
+    for verb, values, expected in (("takes", taken, takes), ("returns", returned, returns)):
+        if values != expected:
+            has, wanted = (" and ".join(map(str, each)) or "nothing" for each in (values, expected))
+            found.append(f"{verb} {has}, not {wanted}")
     nodes = [content for number, _, content in graph if number == protobuf.GRAPH_NODE]
     made = {name for node in nodes for name in protobuf.texts(node, protobuf.NODE_OUTPUT)}
     weights = {name for weight in signature.weights for name in (weight.tensor, weight.bias) if name}

@@ -108,6 +108,7 @@ class Manifest:
         input_statistics: what the windows of the export looked like; None if they were random.
         labels: the rule by which the folders and label files of the export's data told classes, one of
             `tcja_runtime.choices.LABEL_RULES`; None if the user gave none.
+        spike_counts: whether model.plain.onnx also returns its spike counts (`NetworkSignature.spike_counts`).
     """
 
     producer: str
@@ -138,6 +139,7 @@ class Manifest:
     tools: dict[str, str]
     input_statistics: InputStatistics | None = None
     labels: str | None = None
+    spike_counts: bool = False
 
     @classmethod
     def from_dict(cls, fields: Json) -> Manifest:
@@ -189,6 +191,7 @@ class Manifest:
             step_output=self.answer,
             weights=self.weights,
             unjudged=self.unjudged,
+            spike_counts=self.spike_counts,
         )
 
 

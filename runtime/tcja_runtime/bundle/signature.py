@@ -148,6 +148,8 @@ class NetworkSignature:
         weights: the weights of convolutions and matrix products that are parameters of the network and nothing else:
             no other values are computed from them.
         unjudged: the modules that fire and are not among `layers`, in the order in which they fire.
+        spike_counts: whether model.plain.onnx also returns the number of spikes of each layer at each time step
+            (`tcja_runtime.model_file.tensor_names.SPIKE_COUNTS`).
     """
 
     input: InputContract
@@ -159,6 +161,7 @@ class NetworkSignature:
     step_output: Tap | None = None
     weights: Sequence[Weight] = ()
     unjudged: Sequence[UnjudgedLayer] = ()
+    spike_counts: bool = False
 
     @property
     def probed(self) -> set[str]:

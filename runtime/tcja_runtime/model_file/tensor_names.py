@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+SPIKE_COUNTS = "spike_counts"
+"""The name of the output of model.plain.onnx with the number of spikes of each layer at each time step.
+
+It is int32 [N, layers, T], with the layers in the order in which they fire. Not every model has it.
+"""
+
 
 def spikes_tensor(layer: str) -> str:
     """Returns the name of the tensor with the spikes of a spiking layer, [T, N, ...]."""

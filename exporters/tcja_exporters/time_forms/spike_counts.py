@@ -1,0 +1,98 @@
+"""Adds the output `spike_counts` to a plain model: the number of spikes of each layer at each time step.
+
+    spike_counts [N, layers, T] int32        layers in the order in which they fire
+
+So a deployed model tells what it fires (`tcja_deploy.parity.counts`). The spikes of a layer are read once more, and
+their sums are exact:
+
+    for TensorRT        a convolution with ones adds up the channels of each place, at most 2,048 of them in float16;
+                        then the places are added up in float32
+    for ONNX Runtime    one sum in float32
+
+TensorRT would fuse any other sum of spikes into the kernel that fires them, and then its build does not end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from tcja_exporters.time_forms.nodes import Nodes
+from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS, spikes_tensor
+
+_EXACT = {np.float16: 2**11, np.float32: 2**24}
+"""By type, the largest number of ones whose sum is exact in any order."""
+
+
+def count_spikes(
+    plain: onnx.ModelProto, layers: Sequence[Layer], time_steps: int, *, fuses: bool = False
+) -> onnx.ModelProto:
+    """Return a copy of a plain model that has the output `spike_counts`.
+
+    Args:
+        plain: a model in standard operators that has a tensor with the spikes of each layer. So no Scan may contain
+            pooling.
+        layers: the spiking layers, in the order in which they fire. Each has at most 2^24 neurons.
+        time_steps: the number of time steps, T.
+        fuses: whether the model is for TensorRT, which fuses sums.
+    """
+    counted = onnx.ModelProto()
+    counted.CopyFrom(plain)
+    graph = counted.graph
+    batch = graph.output[0].type.tensor_type.shape.dim[0].dim_param
+    rows = []
+    for layer in layers:
+        at = Nodes(f"{layer.name}/{SPIKE_COUNTS}/", f"{layer.name}/{SPIKE_COUNTS}/")
+        found = _sum_of_places(at, graph, layer) if fuses else _sum(at, layer)
+        steps = at.op("Reshape", [found, at.constant("steps", [1, time_steps, -1], np.int64)], "by_step")
+        rows.append(at.op("Transpose", [steps], "counts", perm=[2, 0, 1]))
+        _add(graph, at)
+    at = Nodes(f"{SPIKE_COUNTS}/", "")
+    at.op("Cast", [at.op("Concat", rows, f"{SPIKE_COUNTS}/all", axis=1)], SPIKE_COUNTS, to=TensorProto.INT32)
+    _add(graph, at)
+    shape = [batch, len(layers), time_steps]
+    graph.output.append(helper.make_tensor_value_info(SPIKE_COUNTS, TensorProto.INT32, shape))
+    return counted
+
+
+def _add(graph: onnx.GraphProto, at: Nodes) -> None:
+    graph.node.extend(at.nodes)
+    graph.initializer.extend(at.constants.values())
+
+
+def _sum(at: Nodes, layer: Layer) -> str:
+    """Add the nodes that add up a layer's spikes; return the name of the sums, float32 [T * N]."""
+    rows = at.constant("rows", [-1, math.prod(layer.shape)], np.int64)
+    flat = at.op("Reshape", [spikes_tensor(layer.name), rows], "by_window")
+    return at.op("ReduceSum", [flat, at.constant("axes", [1], np.int64)], "sum", keepdims=0)
+
+
+def _sum_of_places(at: Nodes, graph: onnx.GraphProto, layer: Layer) -> str:
+    """Add the nodes that add up a layer's spikes for TensorRT; return the name of the sums, float32 [T * N]."""
+    channels, *places = layer.shape
+    spikes, kind = _spikes(graph, layer)
+    groups = next(n for n in range(1, channels + 1) if channels % n == 0 and channels // n <= _EXACT[kind])
+    maps = places if len(places) == 2 else [math.prod(places), 1]
+    shaped = at.op("Reshape", [spikes, at.constant("maps", [-1, channels, *maps], np.int64)], "by_channel")
+    ones = at.constant("ones", np.ones((groups, channels // groups, 1, 1)), kind)
+    sums = at.op("Conv", [shaped, ones], "places", kernel_shape=[1, 1], group=groups)
+    wide = at.op("Cast", [sums], "wide", to=TensorProto.FLOAT)
+    return at.op("ReduceSum", [wide, at.constant("axes", [1, 2, 3], np.int64)], "sum", keepdims=0)
+
+
+def _spikes(graph: onnx.GraphProto, layer: Layer) -> tuple[str, type[np.floating[Any]]]:
+    """Return the name and the type of a layer's spikes in float16 if the model has them, or else in float32."""
+    views = [spikes_tensor(layer.name)]
+    for node in graph.node:
+        if node.input and node.input[0] in views:
+            if node.op_type == "Reshape":
+                views.append(node.output[0])
+            elif node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT16:
+                return node.output[0], np.float16
+    return views[0], np.float32
