@@ -32,6 +32,8 @@ STEP = "TcjaLifStep"
 """The operator for one time step, in networks that loop over time themselves (`tcja_exporters.graph.step_joining`)."""
 VERSION = 1
 OPSET = 18
+OVERLOADS = 10
+"""The IR version from which functions of one name may differ by their overload (onnx.proto, `Version`)."""
 
 _FLOATS = ("decay", "gain", "bias", "threshold", "v_reset", "rate")
 _STRINGS = ("charge_order", "reset")
@@ -89,6 +91,8 @@ def define(model: onnx.ModelProto) -> None:
             overloads[content] = str(len(overloads)) if overloads else ""
             function.overload = overloads[content]
             model.functions.append(function)
+            if function.overload:
+                model.ir_version = max(model.ir_version, OVERLOADS)
         node.overload = overloads[content]
 
 

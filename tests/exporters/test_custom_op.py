@@ -123,6 +123,7 @@ def test_neurons_of_several_kinds_share_a_model(tmp_path):
     module = Alone(*specs)
     exported = saved(tmp_path, module, InputContract.frames(6, 4, 4))
     assert sorted(function.overload for function in exported.model.functions) == ["", "1", "2"]
+    assert (exported.model.ir_version, exported.plain.ir_version) == (10, 8)  # overloads came with IR version 10
     for file in (MODEL, PLAIN_MODEL):
         np.testing.assert_array_equal(ran(tmp_path / file, "spikes", x), module(x).numpy())
 
