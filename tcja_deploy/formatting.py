@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tcja_runtime.counting import counted
+from tcja_runtime.bundle.sidecar import EngineInfo, KernelPlan
+from tcja_runtime.counting import agree, counted
 
 NBSP = "\N{NO-BREAK SPACE}"
 """The space between a number and its unit."""
@@ -88,3 +89,23 @@ def fine_percent(share: float) -> str:
 def power(exponent: int) -> str:
     """Return the power of ten with this exponent as text: ``1``, ``10``, ``100``, ``10³``."""
     return {0: "1", 1: "10", 2: "100"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))
+
+
+def kernel_plan(plan: KernelPlan | None, tuned: int, unread: str) -> str:
+    """Return what the kernels of an engine move, in a sentence; or why it is not known.
+
+    Args:
+        plan: the kernels; None if they are not known.
+        tuned: the batch size that the engine is tuned for.
+        unread: the reason why the kernels are not known.
+    """
+    if plan is None:
+        return f"What its kernels move is not known: {unread}."
+    run = "a window" if tuned == 1 else f"for {windows(tuned)} at a time"
+    moves = f"{counted(plan.kernels, 'kernel')} {agree(plan.kernels, 'moves', 'move')}"
+    return f"{moves} {si(plan.bytes)}B of data {run}, and {si(plan.weight_bytes)}B of weights."
+
+
+def engine_plan(info: EngineInfo) -> str:
+    """Return what the kernels of an engine move, from its sidecar."""
+    return kernel_plan(info.plan, info.batch[1], info.plan_unread)

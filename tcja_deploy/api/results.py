@@ -16,7 +16,7 @@ from rich.console import RenderableType
 from tcja_deploy.bench.results import Benchmark, Case
 from tcja_deploy.check.result import Becomes, Checked, Module
 from tcja_deploy.console import plain
-from tcja_deploy.formatting import portion, si, windows
+from tcja_deploy.formatting import engine_plan, portion, si, windows
 from tcja_deploy.parity import wording
 from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.parity.verdict import Report
@@ -235,6 +235,7 @@ class BuildResult(_OfBundle):
             ("precision", info.precision),
             ("batch", ":".join(map(str, info.batch))),
             ("size", f"{si(info.bytes)}B, {counted(info.layers, 'layer')}"),
+            ("kernels", engine_plan(info)),
             ("file", str(self.engine.file)),
         ]
 

@@ -26,7 +26,7 @@ from typing import TypeVar
 import numpy as np
 
 from tcja_deploy.bench.memory import Memory, MemoryMeter
-from tcja_deploy.bench.results import Benchmark, Case, Energy
+from tcja_deploy.bench.results import Benchmark, Case, Energy, Traffic
 from tcja_deploy.bench.timing import FEWEST, WARM_RUNS, Latency, StepwiseLatency, stepwise_in_turns, timed
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.formatting import windows
@@ -116,13 +116,8 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
     feeds = {batch: inputs(path, bundle.manifest, batch) for batch in sorted(set(options.batches))}
     meter = MemoryMeter.start()
     backends = _loaded(bundle, options, progress)
-    runs = {
-        (batch, name): functools.partial(backend.session.run, feed)
-        for batch, feed in feeds.items()
-        for name, backend in backends.items()
-    }
     before = conditions()
-    seconds, energy = _measured(runs, next(iter(backends.values())).title, options, progress)
+    seconds, energy = _measured(_runs(backends, feeds), next(iter(backends.values())).title, options, progress)
     after, memory = conditions(), meter.read()
     cases = []
     for (batch, name), taken in seconds.items():
@@ -143,6 +138,7 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
                 memory=memory,
                 cuda_graph=getattr(backend.session, "uses_graph", None),
                 energy=energy,
+                traffic=Traffic.of(backend.engine.info, batch) if backend.engine else None,
                 stepwise=stepwise,
             )
         )
@@ -157,6 +153,15 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
         cases=cases,
         side_by_side=options.side_by_side,
     )
+
+
+def _runs(backends: Mapping[str, Backend], feeds: Mapping[int, dict[str, Floats]]) -> dict[_Key, Callable[[], object]]:
+    """Return the function that runs each case: each backend with the inputs of each batch size."""
+    return {
+        (batch, name): functools.partial(backend.session.run, feed)
+        for batch, feed in feeds.items()
+        for name, backend in backends.items()
+    }
 
 
 def inputs(path: Path, manifest: Manifest, batch: int) -> dict[str, Floats]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from tcja_deploy.bench.memory import Memory
 from tcja_deploy.bench.timing import Latency, StepwiseLatency
+from tcja_deploy.formatting import windows
+from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.machine.conditions import Conditions
 from tcja_runtime.machine.power import Power
 
@@ -33,6 +35,28 @@ class Energy:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """The bytes that an engine moves between memory and GPU in a run.
+
+    Attributes:
+        moved: the bytes, from the engine's kernel plan; None if they are not known for this batch size.
+        unknown: the reason why they are not known; empty if they are.
+    """
+
+    moved: int | None
+    unknown: str
+
+    @classmethod
+    def of(cls, info: EngineInfo, batch: int) -> Traffic:
+        """Return the bytes that an engine moves in a run of a batch size."""
+        if info.plan is None:
+            return cls(moved=None, unknown=info.plan_unread)
+        if batch != info.batch[1]:
+            return cls(moved=None, unknown=f"the kernel plan is of {windows(info.batch[1])} at a time")
+        return cls(moved=info.plan.moved, unknown="")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
     """One backend with one batch size, and its measurements.
 
@@ -46,6 +70,7 @@ class Case:
             process of its own.
         cuda_graph: whether the runs were launched as a CUDA graph; None if the backend has no CUDA graphs.
         energy: the power that the board drew; None if the board does not report it, or if there are several cases.
+        traffic: the bytes that the engine moves in a run, from its kernel plan; None for ONNX Runtime.
         stepwise: the latency frame by frame; None if the bundle has no stepwise models, if the case runs an engine, or
             if there are several cases.
     """
@@ -58,7 +83,17 @@ class Case:
     memory: Memory
     cuda_graph: bool | None
     energy: Energy | None
+    traffic: Traffic | None
     stepwise: StepwiseLatency | None
+
+    @property
+    def bandwidth(self) -> float | None:
+        """The bytes of the engine's kernel plan over the median time of a run, in bytes a second; None if unknown.
+
+        The time includes the copies of the batch to the GPU and back, so the kernels are at least as fast.
+        """
+        moved = self.traffic.moved if self.traffic else None
+        return moved / self.latency.p50 if moved and self.latency.p50 else None
 
     @property
     def throughput(self) -> float | None:
@@ -156,7 +191,7 @@ class Benchmark:
         fields = dataclasses.asdict(self)
         cases, side_by_side = fields.pop("cases"), fields.pop("side_by_side")
         for case, found in zip(self.cases, cases, strict=True):
-            found["throughput"] = case.throughput
+            found |= {"throughput": case.throughput, "bandwidth": case.bandwidth}
             if side_by_side:
                 for name in ("cuda_graph", "energy", "stepwise"):
                     del found[name]

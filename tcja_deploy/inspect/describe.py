@@ -107,7 +107,8 @@ def _engine(engine: Engine) -> Facts:
     info, refusal = engine.info, engine.refusal()
     here = "yes" if refusal is None else refusal.reason
     facts = {"precision": info.precision, "batch": info.batch, "layers": info.layers, "bytes": info.bytes}
-    return {"engine": engine.name, **facts, "runs_here": here}
+    plan = {"plan": info.plan and dataclasses.asdict(info.plan), "plan_unread": info.plan_unread}
+    return {"engine": engine.name, **facts, "runs_here": here, **plan}
 
 
 def _streaming(manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from tcja_deploy.inspect.describe import CheckpointOptions, identified
 from tcja_deploy.packages import needs, producer
 from tcja_exporters.costs.boards import SOURCES, Device
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
+from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, first_line
@@ -21,7 +22,7 @@ from tcja_runtime.evidence.golden import Golden
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from tcja_exporters.costs.roofline import ModuleCost
+    from tcja_exporters.costs.roofline import EngineCost, ModuleCost
     from tcja_exporters.costs.synapses import SynapticCost
 
 
@@ -35,6 +36,7 @@ class Estimate:
         layers: the costs of each PyTorch module, for a batch.
         total: the costs of the network, for a batch.
         weight_bytes: the size of all weights in bytes.
+        engines: the costs of each engine of a bundle that has a kernel plan, the last built first.
         synapses: the synaptic operations of each module, for one window; None if the firing rates are not known. Only
             a bundle has golden windows, in which they are measured.
         measured_on: the description of the windows in which the firing rates were measured; None if the rates are not
@@ -47,6 +49,7 @@ class Estimate:
     layers: list[ModuleCost]
     total: ModuleCost
     weight_bytes: int
+    engines: list[EngineCost]
     synapses: list[SynapticCost] | None
     measured_on: str | None
     dense_joules: float
@@ -71,6 +74,7 @@ class Estimate:
             "board": {**device["board"], **figures},
             "mode": device["mode"],
             **fields,
+            "engines": [{**dataclasses.asdict(each), "seconds": each.seconds} for each in self.engines],
             "synaptic_joules": self.synaptic_joules,
         }
 
@@ -96,11 +100,13 @@ def estimate(
         from tcja_exporters.costs.synapses import E_MAC
     vectors: Golden | None = None
     spiking = False
+    built: list[Engine] = []
     if path.is_dir():
         bundle = Bundle.open(path)
         spiking = bundle.manifest.input.scaling == "spikes"
         model = _load(path / MODEL)
         vectors = golden.load(path / GOLDEN, bundle.manifest.input)
+        built = engines(bundle)
     elif path.suffix == ".onnx":
         model = _load(path)
     else:
@@ -118,6 +124,11 @@ def estimate(
         layers=costs.modules(device),
         total=total,
         weight_bytes=costs.weight_bytes,
+        engines=[
+            Costs.of(model, each.info.batch[1], spiking=spiking).engine(each.name, each.info.plan, device)
+            for each in built
+            if each.info.plan is not None
+        ],
         synapses=synapses,
         measured_on=None if vectors is None else _source(vectors),
         dense_joules=total.macs / batch * E_MAC,

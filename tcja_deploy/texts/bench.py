@@ -50,7 +50,7 @@ def _single(found: Benchmark, case: Case, options: TextOptions) -> list[Renderab
         rows.append(("memory", f"{si(memory.process)}B at most in this process{came}"))
     if memory.gpu is not None:
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
-    rows += [*_energy(case, options), *_stepwise(case, options)]
+    rows += [*_traffic(case), *_energy(case, options), *_stepwise(case, options)]
     title = f"{found.network}, {found.precision}{per}, in {case.title}"
     return [Text(title, style="bold"), *labelled(rows)]
 
@@ -117,6 +117,17 @@ def _stepwise(case: Case, options: TextOptions) -> list[tuple[str, str]]:
     frame = f", {si(stepwise.frame.p50)}s for each frame before it" if stepwise.frame.p50 else ""
     part = f"{100 * stepwise.share:.1f} % of the whole window's {si(stepwise.whole.p50)}s"
     return [("after last frame", f"{si(stepwise.last.p50)}s if run frame by frame, {part}{frame} (medians, in turn)")]
+
+
+def _traffic(case: Case) -> list[tuple[str, str]]:
+    """Return a row on the bytes that an engine moves over time; empty for ONNX Runtime."""
+    traffic = case.traffic
+    if traffic is None:
+        return []
+    if traffic.moved is None:
+        return [("moved", f"unknown: {traffic.unknown}")]
+    speed = f", {si(case.bandwidth)}B/s at the median latency" if case.bandwidth else ""
+    return [("moved", f"{si(traffic.moved)}B a run, from the kernel plan{speed}")]
 
 
 def _energy(case: Case, options: TextOptions) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import shlex
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from tcja_deploy.formatting import engine_plan
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.table import whole
 from tcja_runtime.bundle.engines import Engine
@@ -23,7 +24,7 @@ def built_text(engine: Engine, options: TextOptions = BRIEF) -> RenderableType:
         options: how it is told.
     """
     info, bundle = engine.info, shlex.quote(str(engine.folder.parent.parent))
-    parts: list[RenderableType] = [Text(f"Engine {engine.name}: {engine_line(info)}")]
+    parts: list[RenderableType] = [Text(f"Engine {engine.name}: {engine_line(info)}"), Text(engine_plan(info))]
     if info.plugin:
         parts.append(
             Text(

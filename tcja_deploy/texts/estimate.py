@@ -39,10 +39,33 @@ def estimate_text(found: Estimate) -> RenderableType:
         Text(f"{board.title}, power mode {mode.name} ({mode.watts:g} W): at most {at_most}"),
         table,
         Text(roofline),
+        *_engines(found),
         *_synapses(found),
         Text("The board's figures are from:"),
         *(Hanging("  ", SOURCES[source]) for source in board.sources),
     )
+
+
+def _engines(found: Estimate) -> list[RenderableType]:
+    """Return a table of the engines' own rooflines, from their kernel plans; empty without one."""
+    if not found.engines:
+        return []
+    table = Rows(
+        "Roofline of the engines, from the bytes that their kernels move",
+        ["engine"],
+        ["batch", "kernels", "moved", "arithmetic", "memory", "time", "energy"],
+    )
+    for each in found.engines:
+        table.add(
+            each.engine,
+            str(each.batch),
+            f"{each.kernels:,}",
+            f"{si(each.bytes_moved)}B",
+            *(f"{si(seconds)}s" for seconds in (each.compute_seconds, each.memory_seconds, each.seconds)),
+            f"{si(each.joules)}J",
+        )
+    other = "An engine that is built for another GPU has other kernels than the board's own engine."
+    return [table, Text(other)]
 
 
 def _synapses(found: Estimate) -> list[RenderableType]:

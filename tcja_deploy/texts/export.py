@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.formatting import part, windows
+from tcja_deploy.formatting import engine_plan, part, windows
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.texts.build import engine_line
 from tcja_deploy.texts.options import BRIEF, TextOptions
@@ -36,7 +36,7 @@ def exported_text(bundle: Path, manifest: Manifest, report: Report, options: Tex
         options: how it is told.
     """
     doubts = (Text(options.worded(line), style="yellow") for line in manifest.doubts)
-    engines = [f"Engine {name}: {engine_line(info)}" for name, info in manifest.engines.items()]
+    engines = [f"Engine {name}: {engine_line(info)}. {engine_plan(info)}" for name, info in manifest.engines.items()]
     source = f" from {manifest.checkpoint['name']}" if manifest.checkpoint["name"] else ""
     facts = [
         f"{manifest.network}{source}: T = {manifest.time_steps}, "

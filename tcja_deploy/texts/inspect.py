@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.formatting import windows
+from tcja_deploy.formatting import kernel_plan, si, windows
 from tcja_deploy.inspect.describe import Facts
 from tcja_deploy.inspect.estimate import Estimate
 from tcja_deploy.texts.estimate import estimate_text
@@ -16,11 +16,16 @@ from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.table import Hanging, Rows, labelled
 from tcja_runtime import records
 from tcja_runtime.bundle.manifest import CHECK
+from tcja_runtime.bundle.sidecar import KernelPlan
 from tcja_runtime.counting import counted, listed
 from tcja_runtime.data.contract import InputContract
 
 _FEW = 12
 """The largest number of classes, tensors and operators that are named without details."""
+
+
+_FEW_MODULES = 3
+"""The largest number of modules of a kernel that are named without details."""
 
 
 _SHORT = 80
@@ -58,6 +63,8 @@ def _bundle(facts: Facts, options: TextOptions) -> _Parts:
     ]
     if engines:
         yield _table("Engines", ["engine", "precision", "batch", "bytes", "runs here"], engines)
+        for engine in facts["engines"]:
+            yield from _kernels(engine, options)
     else:
         yield "No engine was built."
     if options.details:
@@ -65,6 +72,24 @@ def _bundle(facts: Facts, options: TextOptions) -> _Parts:
         yield f"Stepwise: {facts['streaming']}"
         yield f"Folders and label files tell classes by: {facts['labels'] or 'the rule that fits'}"
     yield _neurons(facts)
+
+
+def _kernels(engine: Facts, options: TextOptions) -> _Parts:
+    """Yield what the kernels of an engine move: a sentence, and the kernels that move most."""
+    info = records.read(KernelPlan, engine["plan"]) if engine["plan"] else None
+    yield f"Engine {engine['engine']}: {kernel_plan(info, engine['batch'][1], engine['plan_unread'])}"
+    if info is None:
+        return
+    rows = [
+        (
+            kernel.name if options.details or not kernel.modules else listed(kernel.modules, _FEW_MODULES),
+            kernel.kind,
+            f"{si(kernel.bytes)}B",
+            f"{si(kernel.weight_bytes)}B",
+        )
+        for kernel in info.largest
+    ]
+    yield _table("The kernels that move most", ["kernel of", "type"], rows, ["data", "weights"])
 
 
 def _hashes(facts: Facts) -> _Parts:

@@ -345,6 +345,26 @@ def desktop(built) -> Path:
     return built
 
 
+@pytest.mark.parametrize(("batch", "known"), [(2, True), (1, False)])
+def test_what_an_engine_moves_is_set_against_its_time(run, built, batch, known):
+    """The engine is tuned for two windows at a time."""
+    code, out, err = run("bench", built, "--batch", batch, "--seconds", 0.2, "--warm-up", 0, "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    ((_, info),) = Bundle.open(built).manifest.engines.items()
+    assert info.plan_unread == ""
+    moved = info.plan.bytes + info.plan.weight_bytes
+    if known:
+        assert said["traffic"] == {"moved": moved, "unknown": ""}
+        assert said["bandwidth"] == pytest.approx(moved / said["latency"]["p50"])
+    else:
+        assert said["traffic"] == {"moved": None, "unknown": "the kernel plan is of 2 windows at a time"}
+        assert said["bandwidth"] is None
+    out = run("bench", built, "--batch", batch, "--seconds", 0.2, "--warm-up", 0)[1]
+    assert ("B a run, from the kernel plan, " in out) == known
+    assert ("unknown: the kernel plan is of 2 windows at a time" in out) != known
+
+
 @pytest.mark.parametrize("command", ["verify", "run", "bench", "inspect"])
 def test_a_desktop_s_engine_on_a_board_is_a_quiet_line(run, simulated, jetson, desktop, command):
     """Nothing is to be installed for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -11,6 +12,8 @@ from tcja_deploy.build import with_engine
 from tcja_runtime.bundle.bundle import Bundle, sha256
 from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.build import BuildOptions
+
+from ..runtime.bundle.sealing import reseal
 
 pytestmark = [
     pytest.mark.tensorrt,
@@ -21,6 +24,10 @@ pytestmark = [
 @pytest.fixture
 def name() -> str:
     return "fashion_mnist"
+
+
+def flat(text):
+    return " ".join(text.split())
 
 
 def contents(folder):
@@ -44,10 +51,14 @@ def test_an_engine_is_added_and_replaced(run, bundle):
     assert changed == {"manifest.json", "README.md"}
     assert said["engine"] in (bundle / "README.md").read_text()
 
-    code, _, err = run("build", bundle, "--batch", "2")
+    code, out, err = run("build", bundle, "--batch", "2")
     assert (code, "replaces" in err) == (0, False)
+    moved = r"\d+ kernels move [\d.]+ MB of data for 2 windows at a time, and [\d.]+ [kM]B of weights\."
+    assert re.search(moved, flat(out))
     engines = Bundle.open(bundle).manifest.engines
     assert [info.batch for info in engines.values()] == [(1, 4, 16), (2, 2, 2)]
+    four, two = (info.plan for info in engines.values())
+    assert four.bytes == pytest.approx(2 * two.bytes, rel=1e-2)
     code, _, err = run("build", bundle, "--batch", "2", "--optimization-level", "0")
     assert code == 0
     assert f"it replaces the engine {list(engines)[-1]}, which was built on " in err
@@ -120,3 +131,42 @@ def test_the_plugin_is_built_from_the_model_with_its_operator(bundle, monkeypatc
     for plugin in (False, True):
         with_engine(manifest, bundle, "tensorrt", BuildOptions(plugin=plugin))
     assert asked == {False: "model.plain.onnx", True: "model.onnx"}
+
+
+def test_what_an_engine_moves_is_inspected_and_estimated(run, bundle):
+    said = json.loads(run("build", bundle, "--batch", "2", "--json")[1])
+    code, out, _ = run("inspect", bundle, "--device", "orin-nano", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    (engine,), (cost,) = facts["engines"], facts["costs"]["engines"]
+    plan = engine["plan"]
+    assert plan == said["plan"]
+    assert engine["plan_unread"] == ""
+    sizes = [kernel["bytes"] + kernel["weight_bytes"] for kernel in plan["largest"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) == min(10, plan["kernels"])
+    assert (cost["engine"], cost["batch"], cost["kernels"]) == (said["engine"], 2, plan["kernels"])
+    assert cost["bytes_moved"] == plan["bytes"] + plan["weight_bytes"]
+    assert cost["memory_seconds"] == pytest.approx(cost["bytes_moved"] / facts["costs"]["board"]["bandwidth"])
+    assert cost["seconds"] == max(cost["memory_seconds"], cost["compute_seconds"])
+    assert cost["joules"] == pytest.approx(cost["seconds"] * facts["costs"]["mode"]["watts"])
+    out = run("inspect", bundle, "--device", "orin-nano")[1]
+    assert "Roofline of the engines, from the bytes that their kernels move" in out
+    assert f"Engine {said['engine']}: {plan['kernels']} kernels move" in flat(out)
+    table = out.partition("The kernels that move most")[2].partition("Spiking layers")[0]
+    assert [module for module in ("conv.1.1", "fc.1.0") if module not in table] == []
+    assert plan["largest"][0]["name"] not in table
+    assert plan["largest"][0]["name"] in run("inspect", bundle, "--verbose")[1]
+
+
+def test_an_engine_of_an_older_version_has_no_plan(run, bundle):
+    assert run("build", bundle, "--batch", "1")[0] == 0
+    engines = json.loads((bundle / "manifest.json").read_text())["engines"]
+    old = {name: {key: info[key] for key in info.keys() - {"plan", "plan_unread"}} for name, info in engines.items()}
+    reseal(bundle, engines=old)
+    facts = json.loads(run("inspect", bundle, "--device", "thor", "--json")[1])
+    assert facts["engines"][0]["plan"] is None
+    assert facts["costs"]["engines"] == []
+    code, out, _ = run("inspect", bundle)
+    assert code == 0
+    assert "What its kernels move is not known: it was built by a version that recorded no kernels." in flat(out)

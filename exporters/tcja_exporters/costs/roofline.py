@@ -24,6 +24,11 @@ power budget of the power mode, so E is the largest energy that the module may u
 memory is that of a runtime that fuses nothing and frees each tensor after its last use; the memory of the weights is
 not included.
 
+An engine has a roofline of its own, from the bytes that its kernels move (`KernelPlan`), with weights, and from the
+operations of the model. Which kernel does which operations is not known, so it is no sum over kernels:
+
+    t = max(sum over nodes of operations / peak, bytes / bandwidth)        E = P t
+
 Synaptic operations are counted as in the literature on spiking networks. r is the share of a product's input that is
 not zero, measured over all T time steps:
 
@@ -52,6 +57,7 @@ from tcja_exporters.costs.boards import Device
 from tcja_exporters.costs.graph import Content, SizedGraph
 from tcja_exporters.costs.nodes import NodeCost, node_costs
 from tcja_exporters.costs.synapses import FiringRates, SynapticCost
+from tcja_runtime.bundle.sidecar import KernelPlan
 from tcja_runtime.evidence.golden import Golden
 
 
@@ -80,6 +86,34 @@ class ModuleCost:
     seconds: float | None
     bound: Literal["compute", "memory"] | None
     joules: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineCost:
+    """The costs of an engine on a device, from its kernel plan, for one batch of the tuned size.
+
+    Attributes:
+        engine: the name of the engine.
+        batch: the number of windows at a time.
+        kernels: the number of kernels.
+        bytes_moved: the number of bytes that the kernels move, including weights.
+        compute_seconds: the shortest possible time of the operations.
+        memory_seconds: the shortest possible time to move the bytes.
+        joules: the energy: the roofline time multiplied by the power of the mode.
+    """
+
+    engine: str
+    batch: int
+    kernels: int
+    bytes_moved: int
+    compute_seconds: float
+    memory_seconds: float
+    joules: float
+
+    @property
+    def seconds(self) -> float:
+        """The roofline time."""
+        return max(self.compute_seconds, self.memory_seconds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +164,26 @@ class Costs:
     def total(self, device: Device | None = None) -> ModuleCost:
         """Return the costs of the whole network; with time and energy for a device."""
         return _module_cost("", self.nodes, device)
+
+    def engine(self, name: str, plan: KernelPlan, device: Device) -> EngineCost:
+        """Return the costs of an engine of this model on a device.
+
+        Args:
+            name: the name of the engine.
+            plan: its kernels, which move bytes for `batch` windows.
+            device: the device.
+        """
+        compute = math.fsum(node.compute_seconds(device) for node in self.nodes)
+        memory = plan.moved / device.bandwidth
+        return EngineCost(
+            engine=name,
+            batch=self.batch,
+            kernels=plan.kernels,
+            bytes_moved=plan.moved,
+            compute_seconds=compute,
+            memory_seconds=memory,
+            joules=max(compute, memory) * device.mode.watts,
+        )
 
     def rates(self, golden: Golden) -> FiringRates:
         """Return the firing rates at the input of each product, over the windows and time steps of golden vectors.

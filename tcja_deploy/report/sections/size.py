@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tcja_deploy.formatting import engine_plan
 from tcja_deploy.report.html import Html, section, table, tag
 from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.manifest import Manifest
@@ -31,6 +32,7 @@ def size(manifest: Manifest, files: Mapping[str, int]) -> Html:
         "Size and speed",
         conclusion,
         table("Files of the models and engines", ["file", "bytes", "MB"], rows, numbers=(1, 2)),
+        *(tag("p", f"Engine {name}: {engine_plan(info)}") for name, info in manifest.engines.items()),
         *_times(manifest),
     )
 

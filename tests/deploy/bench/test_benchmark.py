@@ -114,8 +114,9 @@ def test_a_network_is_measured(run, bundle):
     assert set(found) == (
         {"bundle", "network", "precision", "backend", "title", "engine", "cuda_graph", "batch", "windows", "warm_up"}
         | {"latency", "memory", "energy", "stepwise", "before", "after", "versions"}
-        | {"throughput", "joules", "joules_above_rest"}
+        | {"throughput", "traffic", "bandwidth", "joules", "joules_above_rest"}
     )
+    assert (found["traffic"], found["bandwidth"]) == (None, None)
 
 
 def test_it_is_said_for_people(run, bundle, monkeypatch):

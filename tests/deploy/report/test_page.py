@@ -14,6 +14,7 @@ from tcja_deploy.report.network_profile import NetworkProfile
 from tcja_deploy.report.plots import map_of
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.manifest import TimeForms
+from tcja_runtime.bundle.sidecar import KernelPlan
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Accuracy
 
@@ -468,6 +469,15 @@ def test_size_and_speed_are_what_was_measured():
     found = conclusion(page(MET), "Size and speed")
     assert found.startswith("The models take 1.68 MB; 1.67 MB of it are the weights (7,654,321 parameters, fp32). The ")
     assert "engines/orin/model.engine 4,321 0.00" in found
+    assert (
+        "Engine orin: What its kernels move is not known: it was built by a version that recorded no kernels." in found
+    )
+    plan = KernelPlan(kernels=33, bytes=513_000_000, weight_bytes=7_330_000, largest=[])
+    engine = dataclasses.replace(MANIFEST.engines["orin"], plan=plan)
+    known = conclusion(page(MET, dataclasses.replace(MANIFEST, engines={"orin": engine})), "Size and speed")
+    assert "Engine orin: 33 kernels move 513 MB of data a window, and 7.33 MB of weights." in known.replace(
+        formatting.NBSP, " "
+    )
     assert "The latency of the whole network was not measured" in found
     assert "Measured time" not in found
     forms = {"conv.1": {"form": "scan", "scan_ms": 0.25, "unrolled_ms": 1.5}}

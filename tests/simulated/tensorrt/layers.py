@@ -4,30 +4,58 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
+import onnxruntime
 
 _FORMATS = {1: "Float", 10: "Half", 3: "Int8", 6: "Int32", 7: "Int64", 9: "Bool"}
 
 
-def _layers(model, shapes):
-    """The fields of the layers. `shapes` are of the inputs; -1 is an open axis."""
+def _inferred(model, shapes):
+    """The shape and type of each tensor, -1 for what is not known. `shapes` are of the inputs."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     for value in (v for v in model.graph.input if v.name in shapes):
         for axis, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            axis.Clear()
-            if size >= 0:
-                axis.dim_value = size
-            else:
+            if size < 0:
+                axis.Clear()
                 axis.dim_param = "batch"
-    del model.graph.value_info[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    known = {t.name: (list(t.dims), t.data_type) for t in graph.initializer}
+            else:
+                axis.dim_value = size
+    graph = onnx.shape_inference.infer_shapes(model).graph
     for value in (*graph.input, *graph.value_info, *graph.output):
         kind = value.type.tensor_type
-        sizes = [axis.dim_value if axis.HasField("dim_value") else -1 for axis in kind.shape.dim]
-        known[value.name] = (sizes, kind.elem_type)
+        yield (
+            value.name,
+            [axis.dim_value if axis.HasField("dim_value") else -1 for axis in kind.shape.dim],
+            kind.elem_type,
+        )
+
+
+def _computed(model, shapes):
+    """The shape and type of each tensor that ONNX Runtime computes, and of the inputs."""
+    known = list(_inferred(model, shapes))
+    every = onnx.ModelProto.FromString(model.SerializeToString())
+    del every.graph.output[:]
+    names = [name for node in every.graph.node for name in node.output if name]
+    every.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(every.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {
+        name: np.zeros(sizes, onnx.helper.tensor_dtype_to_np_dtype(kind))
+        for name, sizes, kind in known
+        if name in shapes
+    }
+    yield from ((name, list(value.shape), value.dtype) for name, value in feeds.items())
+    for name, value in zip(names, session.run(names, feeds), strict=True):
+        yield name, list(value.shape), value.dtype
+
+
+def _layers(model, shapes):
+    """The fields of the layers. `shapes` are of the inputs; -1 is an open axis."""
+    graph = model.graph
+    known = {t.name: (list(t.dims), t.data_type) for t in graph.initializer}
+    find = _inferred if min(min(sizes) for sizes in shapes.values()) < 0 else _computed
+    for name, sizes, kind in find(model, shapes):
+        known[name] = sizes, kind if isinstance(kind, int) else onnx.helper.np_dtype_to_tensor_dtype(kind)
 
     def said(names):
         return [
