@@ -64,7 +64,7 @@ def _engines(found: Estimate) -> list[RenderableType]:
             *(f"{si(seconds)}s" for seconds in (each.compute_seconds, each.memory_seconds, each.seconds)),
             f"{si(each.joules)}J",
         )
-    other = "An engine that is built for another GPU has other kernels than the board's own engine."
+    other = "An engine that is built on the board may have other kernels."
     return [table, Text(other)]
 
 

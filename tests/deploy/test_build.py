@@ -10,10 +10,12 @@ import pytest
 
 from tcja_deploy.build import with_engine
 from tcja_runtime.bundle.bundle import Bundle, sha256
+from tcja_runtime.records import WrongField
 from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.build import BuildOptions
 
 from ..runtime.bundle.sealing import reseal
+from ..sidecars import engine_info
 
 pytestmark = [
     pytest.mark.tensorrt,
@@ -170,3 +172,17 @@ def test_an_engine_of_an_older_version_has_no_plan(run, bundle):
     code, out, _ = run("inspect", bundle)
     assert code == 0
     assert "What its kernels move is not known: it was built by a version that recorded no kernels." in flat(out)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"kernels": -1}, "plan.kernels is -1, and must be at least 0"),
+        ({"bytes": 1.5}, "plan.bytes is 1.5, and must be a whole number"),
+        ({"largest": [{"name": "k"}]}, "plan.largest[0].kind is missing"),
+    ],
+)
+def test_a_wrong_plan_is_named(plan, message):
+    with pytest.raises(WrongField) as caught:
+        engine_info(plan={"kernels": 1, "bytes": 10, "weight_bytes": 4, "largest": [], **plan})
+    assert str(caught.value) == message

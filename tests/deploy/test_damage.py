@@ -149,7 +149,9 @@ def test_sidecars(bundle, seed, count):
     whole = Bundle.open(bundle)
     plugin = {"form": "ahead of time", "nodes": 1, "halves": 0, "pools": 0}
     tensors = [{"name": "images", "type": "FLOAT", "shape": [-1, 1, 2, 2], "input": True}]
-    original = dataclasses.asdict(engine_info(plugin=plugin, tensors=tensors))
+    kernel = {"name": "k", "kind": "gemm", "modules": ["fc"], "bytes": 10, "weight_bytes": 4}
+    plan = {"kernels": 1, "bytes": 10, "weight_bytes": 4, "largest": [kernel]}
+    original = dataclasses.asdict(engine_info(plugin=plugin, tensors=tensors, plan=plan, plan_unread=""))
     text = json.dumps(original).encode()
     for i in range(count):
         content = changed_bytes(text, rng) if i % 4 == 0 else json.dumps(changed_json(original, rng)).encode()

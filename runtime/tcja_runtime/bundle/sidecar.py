@@ -67,6 +67,9 @@ class Kernel:
     bytes: int
     weight_bytes: int
 
+    def __post_init__(self) -> None:
+        _check_counts(self, "bytes", "weight_bytes")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KernelPlan:
@@ -83,6 +86,9 @@ class KernelPlan:
     bytes: int
     weight_bytes: int
     largest: list[Kernel]
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "kernels", "bytes", "weight_bytes")
 
     @property
     def moved(self) -> int:
@@ -163,3 +169,14 @@ class EngineInfo:
             ValueError: a field is missing or wrong; the text names the field and says what it must be.
         """
         return records.read(cls, fields)
+
+
+def _check_counts(record: Any, *names: str) -> None:
+    """Check that fields are at least 0.
+
+    Raises:
+        WrongField: a field is negative.
+    """
+    for name in names:
+        if getattr(record, name) < 0:
+            raise WrongField(name, f"is {getattr(record, name)}, and must be at least 0")

@@ -9,7 +9,6 @@ alone, whose kernels must be the same. The second engine is thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from tcja_runtime.bundle.sidecar import KernelPlan
@@ -28,16 +27,17 @@ def built_plan(job: Job, plan: Any) -> tuple[KernelPlan | None, str]:
     """
     try:
         layers = kernel_plan.from_log(job.logger.layers)
-        if kernel_plan.is_open(layers):
-            known = _of_one_batch(job) if job.request.target == "tensorrt-rtx" else _inspected(job, plan)
-            layers = kernel_plan.filled(layers, known)
+        if kernel_plan.is_open(layers) and job.request.target == "tensorrt-rtx":
+            layers = kernel_plan.filled(layers, _of_one_batch(job))
+        elif kernel_plan.is_open(layers):
+            layers = _inspected(job, plan)
         inputs = [job.network.get_input(i).name for i in range(job.network.num_inputs)]
         return kernel_plan.kernel_plan(layers, inputs, job.request.time_steps), ""
     except PlanUnread as unread:
         return None, str(unread)
 
 
-def _of_one_batch(job: Job) -> Sequence[EngineLayer]:
+def _of_one_batch(job: Job) -> list[EngineLayer]:
     builder, tuned = job.builder, job.request.options.batch.tuned
     job.logger.layers.clear()
     job.logger.note(f"a second engine, of batch size {tuned} alone, is built for the sizes of its tensors")
@@ -46,7 +46,7 @@ def _of_one_batch(job: Job) -> Sequence[EngineLayer]:
     return kernel_plan.from_log(job.logger.layers)
 
 
-def _inspected(job: Job, plan: Any) -> Sequence[EngineLayer]:
+def _inspected(job: Job, plan: Any) -> list[EngineLayer]:
     trt, network, tuned = job.trt, job.network, job.request.options.batch.tuned
     runtime = trt.Runtime(job.logger)
     if job.request.options.version_compatible:
