@@ -2,13 +2,13 @@
 
     scan        one Scan over the time steps; the number of nodes does not depend on T
     unrolled    the operations of each time step, one step after the other; any backend can fuse them
-    fused       the same, of other operations: TensorRT makes one kernel of all steps of a layer
+    fused       the same, of other operations, which TensorRT computes in one kernel that reads the current once
     stepwise    one time step; the membranes are an input and an output (`tcja_exporters.graph.stepwise`)
 
 In the forms scan, unrolled and fused, one convolution or matrix product over T * N computes the currents of all steps.
 The spikes are the same to the bit in all forms. A spiking neuron's step has the nodes of
 `tcja_exporters.time_forms.neuron_step`; in the form fused it has those of `tcja_exporters.time_forms.fused`, and
-reductions behind the spikes are replaced (`tcja_exporters.time_forms.reductions`).
+pooling and reductions behind the spikes are written in another way (`pooling` and `reductions` in this folder).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import onnx
 from tcja_exporters import custom_op
 from tcja_exporters.time_forms.fused import fused, half_currents
 from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
+from tcja_exporters.time_forms.pooling import pool_by_slices
 from tcja_exporters.time_forms.reductions import keep_reductions_apart
 from tcja_exporters.time_forms.scan import pooled_scan, pooling, scan
 from tcja_exporters.time_forms.unrolled import unrolled
@@ -60,7 +61,9 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
         if form == "unrolled":
             unrolled(made, node, _time_steps(model, node.input[0], shapes))
         elif form == "fused":
-            fused(made, node, _time_steps(model, node.input[0], shapes), halves.get(node.input[0]))
+            current = node.input[0]
+            known = sizes(shapes[current]) if current in shapes else ()
+            fused(made, node, _time_steps(model, current, shapes), known, halves.get(current))
         elif behind:
             inside |= {each.name for each in behind}
             pooled_scan(made, node, behind[1], shapes)
@@ -69,7 +72,9 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
         plain.graph.node.extend(made.nodes)
         plain.graph.initializer.extend(made.constants.values())
     if layers:
-        keep_reductions_apart(plain.graph, [spikes_tensor(layer) for layer in layers])
+        spikes = [spikes_tensor(layer) for layer in layers]
+        pool_by_slices(plain.graph, spikes)
+        keep_reductions_apart(plain.graph, spikes)
     return plain
 
 

@@ -1,7 +1,6 @@
-r"""The time form fused: the operations of each time step, such that TensorRT makes one kernel of all steps of a layer.
+r"""The time form fused: TensorRT makes one kernel of all time steps of a layer, which reads the current once.
 
-The kernel reads the current of all steps once and writes the spikes of all steps once. A step has the neuron's charge
-in the trained order, one comparison, and a selection:
+A step has the neuron's charge in the trained order, one comparison, and a selection:
 
     charge   linear    h = decay * v + gain * x + bias
              decayed   h = v + leak(x - u)                 u = v - v_reset
@@ -13,9 +12,22 @@ in the trained order, one comparison, and a selection:
              none      v = h
 
 a is the largest float32 number that does not fire. So one operator, Greater, is exact for strict and for inclusive
-thresholds. (TensorRT computes GreaterOrEqual as three operations, and splits the kernel.) The spikes of all steps are
-joined as bools, and cast to float32 once. A current in half is cast to float32 step by step, behind the Split: before
-it, TensorRT would write the current of all steps in float32.
+thresholds. A current in half is cast to float32 step by step, behind the Split: before it, TensorRT would write the
+current of all steps in float32.
+
+The spikes of a neuron leave the kernel as one number, its word: w = sum of 2^t over the steps t at which it fires. A
+float32 holds the words of 24 steps exactly. Behind a barrier, the spike of step t is read from the word, exactly:
+
+    s_t = floor(w / 2^t) - 2 * floor(w / 2^(t+1))
+
+Why not a Concat of the spikes of all steps: TensorRT makes it a part of the kernel, with a thread for each value of
+the result. The thread of step t computes all steps up to t, and reads their currents. Such a kernel reads the current
+(T + 1) / 2 times, and what the builder says of its kernels does not show it; the source of the kernel does, which the
+engines of TensorRT-RTX hold. A Concat is taken for up to three steps, where it moves less, and in layers whose currents
+fit into the cache of a GPU, where it saves two small kernels.
+
+The barrier is a pooling that changes nothing: a MaxPool with a window of three rows over one row, whose other two are
+padding. Without it, the builder computes the word again for each step.
 
 Results equal those of `tcja_runtime.neuron` to the bit, except for membranes that are NaN. An inclusive threshold that
 is 0, or as near to 0 as the smallest numbers of float32, has no normal number a below it. A GPU may take subnormal
@@ -25,7 +37,8 @@ numbers for 0, so such a layer has GreaterOrEqual.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx
@@ -36,28 +49,86 @@ from tcja_exporters.time_forms.neuron_step import edges
 from tcja_exporters.time_forms.nodes import Nodes
 from tcja_runtime.neuron import NeuronSpec
 
+WORD_STEPS = 24
+"""The number of steps whose spikes a word holds: float32 has integers up to 2^24."""
 
-def fused(at: Nodes, node: onnx.NodeProto, steps: int, half: str | None) -> None:
+CONCAT_STEPS, CONCAT_VALUES = 3, 2**18
+"""Up to how many steps, and up to how many currents of a window, the spikes are joined by a Concat, without words."""
+
+
+def fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int], half: str | None) -> None:
     """Add the nodes of all time steps that replace a TcjaLif node.
 
     Args:
         at: the nodes to which they are added.
         node: the TcjaLif node.
         steps: the number of time steps.
+        shape: the sizes of the current, with 0 for an unknown size; empty if none is known.
         half: the name of the current in half, if its cast to float32 moves behind the Split; None if the neuron reads
             the current in float32.
     """
-    neuron = _Fused(custom_op.spec_of(node))
+    neuron, current = _Fused(custom_op.spec_of(node)), half or node.input[0]
     names = [f"half_{t}" if half else f"x_{t}" for t in range(steps)]
-    currents = at.out_of("Split", [half or node.input[0]], names, axis=0, num_outputs=steps)
+    currents = at.out_of("Split", [current], names, axis=0, num_outputs=steps)
     state, fired = _State(), []
-    for t, current in enumerate(currents):
+    for t, x_t in enumerate(currents):
         step = at.step(t)
-        x = step.op("Cast", [current], "x", to=TensorProto.FLOAT) if half else current
+        x = step.op("Cast", [x_t], "x", to=TensorProto.FLOAT) if half else x_t
         state = neuron.step(step, state, x, last=t == steps - 1)
         fired.append(state.fires)
         at.take(step)
-    at.op("Cast", [at.op("Concat", fired, "fires", axis=0)], "spikes", to=TensorProto.FLOAT)
+    if not _packs(steps, shape):
+        at.op("Cast", [at.op("Concat", fired, "fires", axis=0)], "spikes", to=TensorProto.FLOAT)
+        return
+    sizes = list(shape[1:]) if shape and all(shape[2:]) else None
+    blocks = -(-steps // WORD_STEPS)
+    parts = [
+        _unpacked(at, _word(at, part.tolist(), block), len(part), sizes, block)
+        for block, part in enumerate(np.array_split(np.array(fired), blocks))
+    ]
+    rows = at.op("Concat", parts, "rows", axis=0) if blocks > 1 else parts[0]
+    known = sizes and at.constant("shape", [steps, -1, *sizes[1:]], np.int64)
+    at.op("Reshape", [rows, known or at.op("Shape", [current], "shape")], "spikes")
+
+
+def _packs(steps: int, shape: Sequence[int]) -> bool:
+    """Whether a layer packs its spikes into words; the arguments are as in `fused`."""
+    small = steps <= WORD_STEPS and len(shape) > 1 and all(shape[2:]) and steps * math.prod(shape[2:]) <= CONCAT_VALUES
+    return steps > CONCAT_STEPS and not small
+
+
+def _word(at: Nodes, fired: Sequence[str], block: int) -> str:
+    """Add the nodes that pack the spikes of a block of steps into words; return the name of the words, float32."""
+    word = ""
+    for t, fires in enumerate(fired):
+        bit = at.op("Where", [fires, at.constant(f"bit_{t}", 2.0**t), at.constant("none", 0.0)], f"{block}/bit_{t}")
+        word = at.op("Add", [word, bit], f"{block}/word_{t}") if word else bit
+    return word
+
+
+def _unpacked(at: Nodes, word: str, steps: int, sizes: Sequence[int] | None, block: int) -> str:
+    """Add the barrier behind the words of a block, and the nodes that unpack their spikes, in float32.
+
+    Args:
+        at: the nodes to which they are added.
+        word: the name of the words.
+        steps: the number of steps in them.
+        sizes: the sizes of the words without the axis of time, the batch first; None if they are not known.
+        block: the number of the block.
+
+    Returns:
+        The name of the spikes [steps, rows, channels, 1, columns].
+    """
+    channels, columns = (sizes[1], math.prod(sizes[2:])) if sizes and len(sizes) > 2 else (1, -1)
+    rows = [1, 1, 1, -1]
+    if sizes and len(sizes) > 1:
+        rows = [-1, channels, 1, columns] if len(sizes) > 2 else [-1, 1, 1, sizes[1]]
+    flat = at.op("Reshape", [word, at.constant("word_rows", rows, np.int64)], f"{block}/flat")
+    words = at.op("MaxPool", [flat], f"{block}/barrier", kernel_shape=[3, 1], pads=[1, 0, 1, 0])
+    shares = at.constant(f"shares_{steps}", (2.0 ** -np.arange(steps)).reshape(-1, 1, 1, 1, 1))
+    whole = at.op("Floor", [at.op("Mul", [words, shares], f"{block}/shifted")], f"{block}/whole")
+    halves = at.op("Floor", [at.op("Mul", [whole, at.constant("one_half", 0.5)], f"{block}/half")], f"{block}/halves")
+    return at.op("Sub", [whole, at.op("Mul", [halves, at.constant("two", 2.0)], f"{block}/even")], f"{block}/spikes")
 
 
 def half_currents(graph: onnx.GraphProto, layers: Collection[str]) -> dict[str, str]:

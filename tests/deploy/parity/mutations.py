@@ -163,7 +163,7 @@ def form_of(nodes: Iterable[onnx.NodeProto], layer: Layer) -> str:
     """The time form of a layer in a plain model, by its neurons' nodes."""
     if any(node.op_type == "Scan" for node in nodes):
         return "scan"
-    return "fused" if any(f"{layer.name}/fires" in node.output for node in nodes) else "unrolled"
+    return "fused" if any(f"{layer.name}/0/f" in node.output for node in nodes) else "unrolled"
 
 
 def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
@@ -182,7 +182,11 @@ def reversed_time(layer: Layer) -> Change:
                 own["Scan"].attribute.append(helper.make_attribute(which, [1]))
         else:
             own["Split"].output[:] = own["Split"].output[::-1]
-            own["Concat"].input[:] = own["Concat"].input[::-1]
+            for tensor in (each for each in model.graph.initializer if f"{layer.name}/shares_" in each.name):
+                last_first = numpy_helper.to_array(tensor)[::-1]
+                tensor.CopyFrom(numpy_helper.from_array(last_first.copy(), tensor.name))
+            if "Concat" in own:
+                own["Concat"].input[:] = own["Concat"].input[::-1]
 
     return apply
 

@@ -16,8 +16,8 @@ def lif(spec):
     return helper.make_node(custom_op.NAME, [CURRENT], [SPIKES], name=name, domain=custom_op.DOMAIN, **constants)
 
 
-def model(spec, form, steps, *, half=False, behind=()):
-    """The layer reads `x` [steps, N, neurons].
+def model(spec, form, steps, *, half=False, behind=(), neurons=None):
+    """The layer reads `x` [steps, N, ...].
 
     Args:
         spec: the neuron.
@@ -25,8 +25,9 @@ def model(spec, form, steps, *, half=False, behind=()):
         steps: the number of time steps.
         half: whether the current is a half tensor, and a Cast.
         behind: more nodes; what they return is an output of the model.
+        neurons: the shape of its neurons; None for one axis of unknown size.
     """
-    shape = [steps, "batch", "neurons"]
+    shape = [steps, "batch", *(neurons or ["neurons"])]
     before = [helper.make_node("Identity", ["x"], [HALF if half else CURRENT])]
     before += [helper.make_node("Cast", [HALF], [CURRENT], name=CURRENT, to=TensorProto.FLOAT)] if half else []
     graph = helper.make_graph(

@@ -1,11 +1,13 @@
-"""The time form fused: its operations, which are few, and currents in half."""
+"""The time form fused: its operations, which are few, words that hold spikes, and currents in half."""
 
 from collections import Counter
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
+from tcja_exporters.time_forms.fused import CONCAT_VALUES, WORD_STEPS
 from tcja_runtime.neuron import NeuronSpec, fire
 
 from .one_layer import CURRENT, HALF, model, ran
@@ -21,6 +23,21 @@ SPECS = {
     "late": (NeuronSpec.linear(decay=0.9, strict=True, reset="late"), {"Mul": 5, "Add": 5, "Sub": 5, "Where": 5}),
     "none": (NeuronSpec.linear(decay=0.5, strict=True, reset="none"), {"Mul": 5, "Add": 5}),
 }
+PACKED = {
+    "Where": STEPS,
+    "Add": STEPS - 1,
+    "Reshape": 2,
+    "MaxPool": 1,
+    "Mul": 3,
+    "Floor": 2,
+    "Sub": 1,
+    "Identity": 1,
+    "Split": 1,
+    "Greater": STEPS,
+}
+JOINED = {"Identity": 1, "Split": 1, "Greater": STEPS, "Concat": 1, "Cast": 1}
+LARGE = (8, CONCAT_VALUES // 48 + 1)
+"""A shape of neurons whose spikes are packed, at six steps; half as many are joined by a Concat."""
 
 
 def kinds(plain):
@@ -30,8 +47,30 @@ def kinds(plain):
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_step_takes_one_comparison_and_a_selection(spec):
     neuron, few = SPECS[spec]
-    shared = {"Identity": 1, "Split": 1, "Greater": STEPS, "Concat": 1, "Cast": 1}
-    assert kinds(model(neuron, "fused", STEPS)) == {**shared, **few}
+    packed = model(neuron, "fused", STEPS, neurons=LARGE)
+    assert kinds(packed) == Counter(few) + Counter(PACKED)
+    joined = model(neuron, "fused", STEPS, neurons=(4, LARGE[1]))
+    assert kinds(joined) == Counter(few) + Counter(JOINED)
+
+
+@pytest.mark.parametrize("neurons", [None, (500,), (LARGE[1] * 8,), LARGE], ids=["unknown", "few", "a row", "maps"])
+@pytest.mark.parametrize("steps", [1, 3, 4, WORD_STEPS, WORD_STEPS + 1, 2 * WORD_STEPS + 1])
+def test_any_number_of_steps(steps, neurons):
+    """Words hold every spike: a neuron that fires always, one that never does, and others."""
+    neuron = NeuronSpec.leaky(decay_input=True, tau=2.0)
+    x = np.random.default_rng(steps).normal(1, 1, (steps, 2, *(neurons or (300,)))).astype(np.float32)
+    x[..., 0], x[..., 1] = 5, -5
+    expected = fire(neuron, x)
+    assert expected[..., 0].all()
+    assert not expected[..., 1].any()
+    np.testing.assert_array_equal(ran(model(neuron, "fused", steps, neurons=neurons), x), expected.astype(np.float32))
+
+
+def test_a_barrier_stands_between_packing_and_unpacking():
+    """A window of one value would be removed by the builder; this one has padding, so the model must hold it."""
+    (pool,) = (node for node in model(SPECS["TET"][0], "fused", STEPS).graph.node if node.op_type == "MaxPool")
+    found = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in pool.attribute}
+    assert (found["kernel_shape"], found["pads"]) == ([3, 1], [1, 0, 1, 0])
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -41,7 +80,7 @@ def test_a_current_in_half_is_cast_step_by_step(spec):
     assert CURRENT not in {output for node in plain.graph.node for output in node.output}
     (split,) = (node for node in plain.graph.node if node.op_type == "Split")
     assert list(split.input) == [HALF]
-    assert kinds(plain)["Cast"] == STEPS + 1
+    assert kinds(plain)["Cast"] == STEPS
     x = np.random.default_rng(0).normal(0.5, 1, (STEPS, 2, 500)).astype(np.float16)
     expected = fire(neuron, x.astype(np.float32))
     np.testing.assert_array_equal(ran(plain, x), expected.astype(np.float32))
