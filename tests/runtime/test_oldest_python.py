@@ -1,24 +1,46 @@
-"""The oldest Python and packages that are supported open a bundle and run it, as a board with JetPack 6 does."""
+"""Python 3.10, which JetPack 6 has, with the packages that it can have there.
+
+ONNX Runtime 1.23.2 and NumPy 2.2.6 are the last releases for Python 3.10.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_exporters.graph.export import with_time_forms
+from tcja_exporters.graph.exported import save
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
+from tcja_runtime.choices import PRECISIONS, TIME_FORMS
 
 from .. import networks
+from ..exporters.precision.lowering import layers_of, lower
 from ..streams import atis, drawn
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("numpy==1.24.4", "onnxruntime==1.21.1")
+PACKAGES = {
+    "oldest": ("numpy==1.24.4", "onnxruntime==1.21.1"),
+    "newest": ("numpy==2.2.6", "onnxruntime==1.23.2"),
+    "files": ("numpy==1.24.4", "onnxruntime==1.16.3"),  # too old for tcja-deploy
+}
+"""By environment, its packages."""
+BOTH = pytest.mark.parametrize("environment", ["oldest", "newest"])
+MODULES = (
+    *("bundle/test_input_statistics.py", "data/test_camera.py", "data/test_contract.py"),
+    *("data/test_sliding_windows.py", "events/test_cameras.py", "events/test_recording.py"),
+    *("events/test_round_trips.py", "evidence", "files", "machine", "test_errors.py", "test_lean.py"),
+    *("test_neuron.py", "test_predictions.py", "test_public.py", "test_records.py"),
+)
+"""The tests of the device half that need neither torch nor onnx, without the slowest."""
 PROGRAM = """
 import json, math
 import numpy as np
@@ -35,36 +57,104 @@ print(json.dumps([scores.tolist(), steps[-1].scores.tolist(), found.scores.tolis
 """
 
 
+RUNS_FILES = """
+import sys
+import numpy as np
+import onnxruntime
+
+windows = np.load("windows.npy")
+for folder in sys.argv[1:]:
+    for file in ("model.onnx", "model.plain.onnx"):
+        session = onnxruntime.InferenceSession(f"{folder}/{file}", providers=["CPUExecutionProvider"])
+        np.save(f"{folder}/{file}.npy", session.run(None, {"frames": windows})[0])
+"""
+
+
 @pytest.fixture(scope="module")
-def python(tmp_path_factory) -> Path:
-    """Python 3.10 with the oldest packages."""
+def interpreter(tmp_path_factory) -> Path:
+    """Python 3.10 with pytest."""
     found = shutil.which("python3.10")
     environment = {**os.environ, "PYENV_VERSION": "3.10"}  # if python3.10 is pyenv's, it needs this
     if found is None or subprocess.run([found, "-c", ""], capture_output=True, env=environment).returncode:
         pytest.skip("there is no python3.10")
     folder = tmp_path_factory.mktemp("python")
     subprocess.run([found, "-m", "venv", folder], check=True, env=environment)
-    subprocess.run([folder / "bin" / "pip", "-q", "install", *PACKAGES], check=True, capture_output=True)
+    tool = f"pytest=={importlib.metadata.version('pytest')}"
+    subprocess.run([folder / "bin" / "pip", "-q", "install", tool], check=True, capture_output=True)
     return folder / "bin" / "python"
 
 
+@pytest.fixture(scope="module")
+def packages(interpreter, tmp_path_factory) -> Mapping[str, Path]:
+    """By environment, the folder in which its packages are installed."""
+    folder = tmp_path_factory.mktemp("packages")
+    command = [interpreter, "-m", "pip", "-q", "install", "--no-deps", "--no-compile", "--target"]
+    for name, wanted in PACKAGES.items():
+        subprocess.run([*command, folder / name, *wanted], check=True, capture_output=True)
+    return {name: folder / name for name in PACKAGES}
+
+
+@pytest.fixture
+def run(interpreter, packages):
+    """Runs Python 3.10 in an environment with the device half, in a folder."""
+
+    def python(environment: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+        paths = (packages[environment], ROOT / "runtime", ROOT)
+        return subprocess.run(
+            [interpreter, "-W", "error", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+            capture_output=True,
+            text=True,
+        )
+
+    return python
+
+
+@BOTH
 @pytest.mark.releases
-def test_a_bundle_runs(python, streamed, tmp_path):
+def test_the_device_half_passes_its_tests(run, environment):
+    files = [ROOT / "tests" / "runtime" / name for name in MODULES]
+    # Without the fixtures of all tests, which import torch.
+    done = run(environment, ROOT, "-m", "pytest", "--noconftest", "-q", "-p", "no:cacheprovider", *files)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert int(done.stdout.split(" passed")[0].split()[-1]) > 600
+
+
+@BOTH
+@pytest.mark.releases
+def test_a_bundle_runs(run, environment, streamed, tmp_path):
     bundle = streamed(networks.SMALL["dvs128"])
     (tmp_path / "a.bundle").symlink_to(bundle)
     (tmp_path / "a.bin").write_bytes(atis(drawn(3000, seconds=0.6)))
     windows = networks.SMALL["dvs128"].inputs(2, seed=3).numpy()
     np.save(tmp_path / "windows.npy", windows)
-    done = subprocess.run(
-        [python, "-W", "error", "-c", PROGRAM],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "runtime")},
-        capture_output=True,
-        text=True,
-    )
+    done = run(environment, tmp_path, "-c", PROGRAM)
     assert done.returncode == 0, done.stderr
     scores, last, classified, of_stream = json.loads(done.stdout)
     (expected,) = onnxruntime.InferenceSession(str(bundle / PLAIN_MODEL)).run(None, {"frames": windows})
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(last, expected[0], rtol=0, atol=1e-6)
     assert len(classified) == len(of_stream) == 3
+
+
+@pytest.mark.releases
+def test_an_older_onnx_runtime_runs_the_files(run, exports, tmp_path):
+    """Every precision in every time form, to the bit as here: 1.16 reads models up to IR version 9."""
+    exported, _ = exports["dvs128"]
+    folders = []
+    for precision in PRECISIONS:
+        low = exported if precision == "fp32" else lower("dvs128", exported, precision).exported
+        for form in TIME_FORMS:
+            folders.append(tmp_path / f"{precision}-{form}")
+            folders[-1].mkdir()
+            save(with_time_forms(low, {layer.name: form for layer in layers_of("dvs128")}), folders[-1])
+    windows = networks.SMALL["dvs128"].inputs(4, seed=3).numpy()
+    np.save(tmp_path / "windows.npy", windows)
+    done = run("files", tmp_path, "-c", RUNS_FILES, *(folder.name for folder in folders))
+    assert done.returncode == 0, done.stderr
+    for folder in folders:
+        for file in (MODEL, PLAIN_MODEL):
+            (expected,) = onnxruntime.InferenceSession(str(folder / file)).run(None, {"frames": windows})
+            np.testing.assert_allclose(np.load(f"{folder / file}.npy"), expected, rtol=0, atol=1e-6)
+            assert np.ptp(expected) > 0.1

@@ -83,7 +83,7 @@ def test_views_that_cannot_be_are_refused(view, said):
 def test_views_of_python_are_checked():
     assert CameraView([1, 2, 3, 4]) == CameraView((1, 2, 3, 4))
     for crop, said in (
-        ((1, 2, 3), "`crop` has 3 values, and must be a tuple of 4"),
+        ((1, 2, 3), "`crop` has 3 values, and must be a list or a tuple of 4"),
         ((1, 2, 3.5, 4), r"`crop`\[2\] is 3.5, and must be a whole number"),
         ((1, 2, -3, 4), "`crop` 1,2,-3,4: the width and the height must be at least 1"),
     ):

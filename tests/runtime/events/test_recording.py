@@ -255,7 +255,8 @@ def test_numpy_is_all_that_is_imported():
 before = set(sys.modules)
 import tcja_runtime.events
 names = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(sorted(names - set(sys.stdlib_module_names)))"""
+of_cython = {name for name in names if "cython" in name}  # of NumPy 1.24
+print(sorted(names - of_cython - set(sys.stdlib_module_names)))"""
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "['numpy', 'tcja_runtime']\n"
 
