@@ -14,8 +14,8 @@ from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Weight
-from tcja_runtime.choices import AUTO, EngineTarget, Target
-from tcja_runtime.errors import Unavailable, check_choice
+from tcja_runtime.choices import AUTO, EngineTarget, Target, TimeForm
+from tcja_runtime.errors import BuildTimeout, Unavailable, check_choice
 from tcja_runtime.files.staging import restaged
 from tcja_runtime.machine.jetpack import how_to_get
 from tcja_runtime.records import argument
@@ -44,6 +44,7 @@ def build(
 
     Raises:
         BadInput: the bundle is damaged or cannot be written, or TensorRT cannot build its model.
+        BuildTimeout: the builder did not end in time.
         Unavailable: TensorRT, a GPU or memory is missing on this machine.
     """
     path, progress = argument("path", path, Path), progress or silent()
@@ -122,19 +123,29 @@ def parsed_layers(model: Path, target: str, precision: str, weights: Sequence[We
 
 
 def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions) -> Manifest:
-    """Build an engine into a bundle's folder. Returns the manifest with the new engine as its last engine."""
+    """Build an engine into a bundle's folder. Returns the manifest with the new engine as its last engine.
+
+    Raises:
+        BuildTimeout: the builder did not end in time. No board can write the models in another time form, so the text
+            says what to do.
+    """
     place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
-    built = builder.build(
-        BuildRequest(
-            model=folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL),
-            engines=partial,
-            target=target,
-            precision=manifest.precision,
-            products=_products(manifest.weights),
-            options=options,
-            time_steps=manifest.time_steps,
-        )
+    request = BuildRequest(
+        model=folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL),
+        engines=partial,
+        target=target,
+        precision=manifest.precision,
+        products=_products(manifest.weights),
+        options=options,
+        time_steps=manifest.time_steps,
     )
+    try:
+        built = builder.build(request)
+    except BuildTimeout as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        fused = not options.plugin and TimeForm.FUSED.value in manifest.time_form.forms.values()
+        other = f", or export the network again with `time_form` {TimeForm.UNROLLED.value}" if fused else ""
+        raise BuildTimeout(f"{error}; give it more time with `build_timeout`{other}") from error
     shutil.rmtree(place / built.name, ignore_errors=True)
     place.mkdir(exist_ok=True)
     built.folder.rename(place / built.name)

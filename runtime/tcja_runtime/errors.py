@@ -5,6 +5,7 @@
     ├── BadInput       a file, an option or a value cannot be used
     │   └── Damaged    a file is damaged
     └── Unavailable    this machine lacks something
+        └── BuildTimeout   the builder of an engine did not end in time
 
 The command line prints an error as one line, and exits with the `exit_code` of its class, a key of `EXIT_CODES`.
 """
@@ -98,6 +99,10 @@ class Unavailable(TcjaError):
     """This machine lacks something: a package, a device, memory, or room on the disk."""
 
     exit_code = MISSING
+
+
+class BuildTimeout(Unavailable):
+    """The builder of an engine did not end in time, and was ended."""
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

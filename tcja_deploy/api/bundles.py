@@ -61,12 +61,13 @@ def build(
         target: "tensorrt", "tensorrt-rtx", or "auto" for the one that is installed.
         progress: whether progress is shown on stderr.
         options: the options of the command `tcja-deploy build`, by name: `batch` (one number, three, or MIN:OPT:MAX),
-            `tf32`, `level`, `workspace` (in bytes), `version_compatible`, `hardware`, `plugin`
-            (`tcja_runtime.tensorrt.build.BuildOptions` describes them).
+            `tf32`, `level`, `workspace` (in bytes), `version_compatible`, `hardware`, `plugin`,
+            `build_timeout` (`tcja_runtime.tensorrt.build.BuildOptions` describes them).
 
     Raises:
         BadInput: the bundle is damaged or cannot be written, an option cannot be used, or TensorRT cannot build the
             model.
+        BuildTimeout: the builder did not end in time.
         Unavailable: TensorRT, a GPU or memory is missing on this machine.
     """
     path, shown = argument("bundle", bundle, Path), shown_progress(progress)

@@ -55,7 +55,7 @@ def export(
             * the data: `samples`, `judge`, `anytime`, `labels`, `split`, `crop`, `resize`, `time_unit`, `columns`,
               `topic`;
             * the models: `precision`, `keep`, `calibration`, `time_form`, `spike_counts`, `streaming`, `target`,
-              `batch`;
+              `batch`, `build_timeout`;
             * `report`: the path of a second copy of the report.
 
             `tcja_deploy.export.request.ExportRequest` describes them. `batch` is one number, three, or MIN:OPT:MAX.
@@ -98,7 +98,7 @@ def check(
             `settings`, `per_step`, `classes`, `trust_checkpoint`, `precision`, `keep`, `calibration`, `time_form`,
             `spike_counts`, `streaming`, `target`; these are on recordings in the data: `labels`, `split`, `crop`,
             `resize`, `time_unit`, `columns`, `topic`; and these are only checked: `samples`, `judge`, `anytime`,
-            `batch`, `report`.
+            `batch`, `build_timeout`, `report`.
 
     Returns:
         What was found, whether the network would be exported or not. `print` shows what the command prints.

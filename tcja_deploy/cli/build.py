@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tcja_deploy.cli import options
-from tcja_deploy.cli.options import BatchSizes, Json, Verbose
+from tcja_deploy.cli.options import BatchSizes, BuildTimeout, Json, Verbose
 from tcja_deploy.console import out, print_json
 from tcja_deploy.texts.build import built_text
 from tcja_runtime.choices import EngineTarget, Hardware
@@ -72,6 +72,7 @@ def build(
     version_compatible: VersionCompatible = False,
     hardware: HardwareCompatible = None,
     plugin: Plugin = False,
+    build_timeout: BuildTimeout = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -92,6 +93,7 @@ def build(
         version_compatible=version_compatible,
         hardware=hardware and hardware.value,
         plugin=plugin,
+        build_timeout=build_timeout,
     )
     engine = built(bundle, target.value, how, options.progress())
     if as_json:

@@ -15,7 +15,7 @@ def check(given: ExportOptions) -> int:
     """Say what export would make of a checkpoint, and write nothing: each module, the judged layers, nodes and memory.
 
     It takes the options of export. It reads two windows and writes nothing: --samples, --judge, --anytime, --batch,
-    --out and --report are only checked.
+    --build-timeout, --out and --report are only checked.
 
     Examples:
         tcja-deploy check dvs128.pth

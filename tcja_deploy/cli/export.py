@@ -12,6 +12,7 @@ from tcja_deploy.cli import options
 from tcja_deploy.cli.options import (
     Anytime,
     BatchSizes,
+    BuildTimeout,
     Columns,
     Crop,
     Json,
@@ -178,6 +179,7 @@ class ExportOptions:
     anytime: Anytime = None
     target: TargetChoice = Target.AUTO
     batch: BatchSizes = "1:1:8"
+    build_timeout: BuildTimeout = None
     precision: WeightPrecision = Precision.FP32
     keep: Keep = None
     calibration: CalibrationWindows = Calibration.DATA
@@ -214,6 +216,7 @@ class ExportOptions:
             classes=options.class_names(self.classes),
             target=self.target.value,
             batch=Batch.parse(self.batch),
+            build_timeout=self.build_timeout,
             precision=self.precision.value,
             keep=tuple(self.keep) if self.keep else ExportRequest.keep,
             calibration=self.calibration.value,

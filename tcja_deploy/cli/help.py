@@ -32,7 +32,8 @@ GROUPS = {
     "Source of events": "--format --speed --follow --max-rate --buffer --lossless",
     "Proof": "--judge --anytime --bisect",
     "Models and engines": "--target --batch --precision --keep --calibration --time-form --spike-counts --streaming "
-    "--tf32 --optimization-level --workspace --version-compatible --hardware-compatible --plugin",
+    "--tf32 --optimization-level --workspace --version-compatible --hardware-compatible --plugin "
+    "--build-timeout",
     "Running": "--backend --trust-engine --canonical --warm-up --device --top --seconds --windows",
     "Output": "--out --report --picture --view --csv --json --verbose",
 }

@@ -60,6 +60,16 @@ BatchSizes = Annotated[
         help="The smallest, the optimal and the largest batch size of the engine; one number stands for all three.",
     ),
 ]
+BuildTimeout = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        max=10**6,
+        help="The longest that the builder of an engine may take. Default: 7200 for TensorRT, which runs all kernels "
+        "that it may choose, and 600 for TensorRT-RTX.",
+    ),
+]
 TrustEngine = Annotated[
     bool,
     typer.Option(

@@ -11,7 +11,7 @@ from tcja_deploy.export.certify import ExportedNetwork
 from tcja_deploy.export.lowering import lowered_network
 from tcja_deploy.export.network import RANDOM_WINDOWS, Known, trained_network, windows_of
 from tcja_deploy.export.request import ExportRequest
-from tcja_deploy.export.time_form import choose
+from tcja_deploy.export.time_form import choose, without_fused
 from tcja_deploy.packages import producer
 from tcja_deploy.parity import anytime
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
@@ -77,6 +77,23 @@ def prepare(request: ExportRequest, target: str | None, folder: Path, known: Kno
     save(exported.lowered.exported, folder, split.models if split else {})
     conformance.check(folder, exported.signature)
     return Prepared(network=exported, windows=windows, time_form=time_form, split=split)
+
+
+def unrolled(made: Prepared, why: str) -> Prepared:
+    """Write the models again, with the time form unrolled in each layer that has the form fused.
+
+    Args:
+        made: the network and its models.
+        why: the reason, for the manifest.
+    """
+    time_form, models, signature = without_fused(made.time_form, why), made.network.lowered, made.network.signature
+    exported = with_time_forms(models.exported, time_form.forms)
+    if signature.spike_counts:
+        exported = with_spike_counts(exported, signature.layers, signature.time_steps, fuses=True)
+    network = dataclasses.replace(made.network, lowered=dataclasses.replace(models, exported=exported))
+    save(exported, network.folder, made.split.models if made.split else {})
+    conformance.check(network.folder, signature)
+    return dataclasses.replace(made, network=network, time_form=time_form)
 
 
 def _to_onnx(

@@ -12,7 +12,7 @@ from tcja_deploy import consistency
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
-from tcja_deploy.export.models import Prepared, prepare
+from tcja_deploy.export.models import Prepared, prepare, unrolled
 from tcja_deploy.export.network import Known
 from tcja_deploy.export.request import ExportRequest, check_options
 from tcja_deploy.packages import producer, tools
@@ -28,9 +28,10 @@ from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import Streaming
+from tcja_runtime.choices import AUTO, TimeForm
 from tcja_runtime.data import dataset
 from tcja_runtime.data.windows import unusual
-from tcja_runtime.errors import NO_ROOM, BadInput, ParityNotMet, TcjaError, Unavailable
+from tcja_runtime.errors import NO_ROOM, BadInput, BuildTimeout, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.staging import staged, write_new_file
 from tcja_runtime.records import argument
@@ -49,6 +50,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> tuple[Ma
 
     Raises:
         BadInput: the checkpoint, the data or an option cannot be used, or TensorRT cannot build the model.
+        BuildTimeout: the builder of the engine did not end in time, in the requested time form.
         Unavailable: this machine lacks a package, a device or memory that the export needs.
         ParityNotMet: the exported network does not agree with the trained one; no bundle is written.
 
@@ -75,15 +77,31 @@ def _export(
     request: ExportRequest, target: str | None, folder: Path, progress: Progress
 ) -> tuple[Manifest, verdict.Report]:
     made = prepare(request, target, folder, Known(), progress)
-    network, windows, split = made.network, made.windows, made.split
     asked = {"samples": request.samples, "judge": request.judge, "anytime": request.anytime}
-    for line in fewer_windows(asked, len(windows)):
+    for line in fewer_windows(asked, len(made.windows)):
         progress.note(line)
+    for line in dataset.remarks([made.windows]) if isinstance(made.windows, dataset.Data) else ():
+        progress.note(line)
+    left_out = [*progress.left_out]
+    try:
+        return _proven(request, made, target, folder, progress)
+    except BuildTimeout as error:
+        if request.time_form not in (None, AUTO) or TimeForm.FUSED.value not in made.time_form.forms.values():
+            raise
+        why = f"{str(error).partition(';')[0]} in the form {TimeForm.FUSED.value}"
+        progress.note(f"{why}; the form {TimeForm.UNROLLED.value} is taken, and the proof is repeated")
+    progress.left_out = left_out
+    return _proven(request, unrolled(made, why), target, folder, progress)
+
+
+def _proven(
+    request: ExportRequest, made: Prepared, target: str | None, folder: Path, progress: Progress
+) -> tuple[Manifest, verdict.Report]:
+    """Prove the models of a network, build the engine, and write all other files of the bundle."""
+    network, windows, split = made.network, made.windows, made.split
     judged = request.judge or judged_windows(network.signature)
     measured = MeasuredWindows(windows, network.trained.contract)
     certificate = certify(network, measured, judged, request.anytime, progress)
-    for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():
-        progress.note(line)
     if windows.real and (remark := unusual(certificate.golden.samples.inputs, network.trained.contract)):
         progress.note(f"the data has{remark.removeprefix(',')}; the bundle takes such values, too")
     report = certificate.report
@@ -94,7 +112,8 @@ def _export(
         manifest = dataclasses.replace(manifest, parity=report.summary())
     if target and report.met:
         with progress.step(f"build the {target} engine"):
-            manifest = with_engine(manifest, folder, target, BuildOptions(batch=request.batch))
+            how = BuildOptions(batch=request.batch, build_timeout=request.build_timeout)
+            manifest = with_engine(manifest, folder, target, how)
     data = PageData(
         bundle=request.out.name,
         profile=certificate.profile,

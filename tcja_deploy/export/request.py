@@ -28,7 +28,7 @@ from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.files.staging import check_new_page
 from tcja_runtime.records import check_arguments, check_size
-from tcja_runtime.tensorrt.build import Batch, BuildOptions
+from tcja_runtime.tensorrt.build import LONGEST_BUILD, Batch, BuildOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,8 @@ class ExportRequest:
         target: the engine to build: "tensorrt", "tensorrt-rtx", "onnx" for no engine, or "auto" for the TensorRT that
             is installed.
         batch: the batch sizes of the engine.
+        build_timeout: the seconds after which the builder of the engine is ended; None for
+            `tcja_runtime.tensorrt.build.BUILD_TIMEOUTS`.
         precision: the precision of weights and activations: "fp32", "fp16" or "int8".
         keep: the modules and spiking layers that stay in float32 in a lower precision, by name. "advised" stands for
             those that would flip most spikes (`tcja_exporters.precision.advice`); "nothing" keeps none.
@@ -94,6 +96,7 @@ class ExportRequest:
     classes: tuple[str, ...] | None = None
     target: str = "auto"
     batch: Batch = BuildOptions.batch
+    build_timeout: int | None = None
     precision: str = "fp32"
     keep: tuple[str, ...] = (ADVISED,)
     calibration: str = "data"
@@ -116,6 +119,7 @@ class ExportRequest:
         check_size("samples", self.samples, 1, MOST_WINDOWS)
         check_size("judge", self.judge, 1)
         check_size("anytime", self.anytime, 0, MOST_WINDOWS)
+        check_size("build_timeout", self.build_timeout, 1, LONGEST_BUILD)
         _check_classes(self.classes)
         words: dict[str, tuple[str | None, Sequence[str]]] = {
             "layout": (self.layout, LAYOUTS),

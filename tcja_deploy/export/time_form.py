@@ -91,6 +91,21 @@ def choose(
     )
 
 
+def without_fused(chosen: TimeForms, why: str) -> TimeForms:
+    """Return time forms with unrolled in place of fused.
+
+    Args:
+        chosen: the time forms.
+        why: the reason, for the manifest.
+    """
+    fused, other = TimeForm.FUSED.value, TimeForm.UNROLLED.value
+    layers = {
+        name: {**layer, "form": other if layer["form"] == fused else layer["form"]}
+        for name, layer in chosen.layers.items()
+    }
+    return _time_forms(layers, why)
+
+
 def _time_forms(layers: dict[str, dict[str, Any]], why: str) -> TimeForms:
     forms = {layer["form"] for layer in layers.values()}
     return TimeForms(form=forms.pop() if len(forms) == 1 else "mixed", why=why, layers=layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -87,6 +88,25 @@ def test_a_failure_leaves_the_bundle_as_it_was(run, bundle):
     assert "fc.1.0/Gemm (operator Gemn, PyTorch module fc.1.0)" in err.splitlines()[-1]
     assert contents(bundle) == before
     assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_build_that_does_not_end_leaves_the_bundle_as_it_was(run, bundle, tmp_path, monkeypatch):
+    sleeper = tmp_path / "python"
+    sleeper.write_text(
+        f'#!/bin/sh\ncase "$*" in *builder_process*) exec sleep 600 ;; *) exec {sys.executable} "$@" ;; esac\n'
+    )
+    sleeper.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(sleeper))
+    before = contents(bundle)
+    code, _, err = run("build", bundle, "--build-timeout", "1")
+    says = "error: the tensorrt-rtx builder did not end within 1 second; give it more time with --build-timeout"
+    fused = ", or export the network again with --time-form unrolled"
+    assert (code, err.splitlines()[-1]) == (3, says + fused * (form(bundle) == "fused"))
+    assert contents(bundle) == before
+
+
+def form(bundle):
+    return Bundle.open(bundle).manifest.time_form.form
 
 
 def test_a_damaged_bundle_is_not_built(run, bundle):

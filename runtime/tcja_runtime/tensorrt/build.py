@@ -20,16 +20,26 @@ from typing import Any
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE
-from tcja_runtime.errors import BadInput, TcjaError, Unavailable
+from tcja_runtime.counting import counted
+from tcja_runtime.errors import BadInput, BuildTimeout, TcjaError, Unavailable
 from tcja_runtime.files import journal
 from tcja_runtime.machine.jetpack import how_to_get
-from tcja_runtime.records import check_arguments
+from tcja_runtime.records import check_arguments, check_size
 
 LARGEST_BATCH = 1024
 """The largest batch size. More windows do not fit into the memory of any board, or into TensorRT's largest tensor."""
 
 LEVELS = range(6)
 """TensorRT's optimisation levels, from the fastest build to the fastest engine."""
+
+BUILD_TIMEOUTS = {"tensorrt": 7200, "tensorrt-rtx": 600}
+"""The seconds after which a builder is ended by default, by target.
+
+TensorRT runs all kernels that it may choose, which takes tens of minutes on a small board. TensorRT-RTX runs none.
+"""
+
+LONGEST_BUILD = 10**6
+"""The largest number of seconds that a builder may be given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +89,7 @@ class BuildOptions:
             GPUs of the same type can load it.
         plugin: whether each spiking layer is the plugin's CUDA kernel (`tcja_runtime.tensorrt.plugin`) instead of
             standard operators.
+        build_timeout: the seconds after which the builder is ended; None for `BUILD_TIMEOUTS`.
 
     Raises:
         BadInput: an option is out of range.
@@ -91,6 +102,7 @@ class BuildOptions:
     version_compatible: bool = False
     hardware: str | None = None
     plugin: bool = False
+    build_timeout: int | None = None
 
     def __post_init__(self) -> None:
         check_arguments(self)
@@ -100,6 +112,7 @@ class BuildOptions:
             raise BadInput(f"`workspace` {self.workspace} is a number of bytes, and must be {2**20:,} to {2**40:,}")
         if self.hardware is not None and self.hardware not in HARDWARE:
             raise BadInput(f"`hardware` {self.hardware} must be {' or '.join(HARDWARE)}")
+        check_size("build_timeout", self.build_timeout, 1, LONGEST_BUILD)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,6 +209,7 @@ def build(request: BuildRequest) -> Engine:
     model.engine, engine.json and build.log are written into a new folder for the engine.
 
     Raises:
+        BuildTimeout: the builder did not end in time.
         Unavailable: TensorRT, a GPU or memory is missing, or the builder was killed.
         BadInput: TensorRT cannot parse or build the model (the text names the ONNX node and the PyTorch module), or the
             engine would compute in other types than the types of the model.
@@ -224,17 +238,22 @@ def _answer(request: BuildRequest, log: Path) -> dict[str, Any]:
     """
     target = request.target
     check_target(target, request.options)
-    child = subprocess.run(
-        [
-            *(sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"),
-            *(str(os.getpid()), str(log), str(journal.cache_folder() / "timing")),
-        ],
-        input=request.to_json(),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},  # Python imports no module from the current folder
-    )
+    seconds = request.options.build_timeout or BUILD_TIMEOUTS[target]
+    try:
+        child = subprocess.run(
+            [
+                *(sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"),
+                *(str(os.getpid()), str(log), str(journal.cache_folder() / "timing")),
+            ],
+            input=request.to_json(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,  # the process is then killed
+            env={**os.environ, "PYTHONSAFEPATH": "1"},  # Python imports no module from the current folder
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildTimeout(f"the {target} builder did not end within {counted(seconds, 'second')}") from None
     kept = f" (log: {log})" if log.is_file() and log.stat().st_size else ""
     if child.returncode < 0:
         raise Unavailable(

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, sha256
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.sidecar import EngineInfo
-from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.errors import BadInput, BuildTimeout, Unavailable
 from tcja_runtime.tensorrt import build as engine
 from tcja_runtime.tensorrt import build_job
 from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest
@@ -136,6 +136,19 @@ def test_a_builder_that_dies_is_reported(tmp_path, monkeypatch, code, message):
         build(tmp_path / "a.onnx", tmp_path)
 
 
+def test_a_builder_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    """The child is a real process that writes its id and sleeps; only what it would have done is replaced."""
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/id\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(engine, "installed", lambda: ["tensorrt-rtx"])
+    with pytest.raises(BuildTimeout, match="^the tensorrt-rtx builder did not end within 1 second$"):
+        build(tmp_path / "a.onnx", tmp_path, build_timeout=1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "id").read_text()), 0)
+
+
 @RTX
 def test_the_log_is_kept(tmp_path, monkeypatch, exports):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -196,6 +209,7 @@ def test_rtx_engines_are_for_their_own_version(tmp_path, exports):
     [
         ({"level": 6}, "`level` 6 must be 0 to 5"),
         ({"workspace": 1000}, "`workspace` 1000 is a number of bytes, and must be 1,048,576 to 1,099,511,627,776"),
+        ({"build_timeout": 0}, "`build_timeout` 0 must be 1 to 1,000,000"),
         ({"hardware": "turing"}, "`hardware` turing must be ampere-plus or same-compute-capability"),
     ],
 )
