@@ -5,8 +5,9 @@
 Weights are drawn, the sizes are the published ones, and engines are built by TensorRT-RTX for one window at a time
 (batch 1:1:1). The bytes are those of `tcja_runtime.tensorrt.kernel_plan`. "plain export" is the network with the
 neurons of its training code and `torch.onnx.export(dynamo=True)` (`benchmarks.speed.peers`), in float32. "of unrolled"
-and "of plain" are ratios of the data that is moved. A build that has not ended after `--limit` seconds is stopped.
-docs/measurements/engines.md has what was measured.
+and "of plain" are ratios of the data that is moved. "ms" and "mJ" are the roofline of a window on a Jetson Orin Nano,
+from the bytes of the engine and the operations of the network. A build that has not ended after `--limit` seconds is
+stopped. docs/measurements/engines.md has what was measured.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -31,20 +30,25 @@ from tcja_deploy.export.models import Prepared, prepare
 from tcja_deploy.export.network import Known
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.packages import tools
+from tcja_exporters.costs.boards import Device
+from tcja_exporters.costs.roofline import Costs
 from tcja_exporters.graph.export import with_time_forms
 from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.reference import recorder
-from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
 from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.data.windows import random_windows
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, BuildTimeout, TcjaError
 from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build
 
 TARGET = "tensorrt-rtx"
 BEFORE, NOW, PLAIN = "unrolled", "fused", "plain export"
 """The time form of engines until `fused`, the one that they have now, and the peer."""
-COLUMNS = ("kernels", "data, MB", "weights, MB", "of unrolled", "of plain", "engine, MB", "build, s")
+COLUMNS = ("kernels", "data, MB", "weights, MB", "of unrolled", "of plain", "engine, MB", "build, s", "ms", "mJ")
+BOARD = "orin-nano"
+"""The board whose bandwidth, speed and power give the roofline: the last two columns."""
 MOST_KERNELS, MOST_OF_UNROLLED, MOST_SECONDS = 36, {"fp32": 0.59, "fp16": 0.40}, 30.0
 """What is promised: of the published DVS128 network the kernels and the share of the data; of all, the seconds."""
 
@@ -64,6 +68,8 @@ class Built:
         weights: the bytes of weights that they move for a window.
         engine: the size of the engine in bytes.
         seconds: the time of the build.
+        roofline: the shortest possible time of a window on `BOARD`, in seconds, from these bytes.
+        joules: the energy in this time at most.
     """
 
     network: str
@@ -76,29 +82,42 @@ class Built:
     weights: int = 0
     engine: int = 0
     seconds: float = 0.0
+    roofline: float = 0.0
+    joules: float = 0.0
 
 
-def built(model: Path, of: Built, limit: float) -> Built:
-    """Build the engine of a model in a process of its own, which is stopped after `limit` seconds."""
-    command = [sys.executable, "-m", "benchmarks.engines.built", str(model), of.precision, str(of.time_steps)]
+def built(model: Path, of: Built, costs: Costs, limit: int) -> Built:
+    """Build the engine of a model, for `limit` seconds at most. `costs` are those of the network's model."""
+    request = BuildRequest(
+        model=model,
+        engines=model.parent / ENGINES,
+        target=TARGET,
+        precision=of.precision,
+        time_steps=of.time_steps,
+        options=BuildOptions(batch=Batch(1, 1, 1), build_timeout=limit),
+    )
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return dataclasses.replace(of, failed=f"did not end in {limit:g} s")
-    said: dict[str, Any] = json.loads(done.stdout)
-    plan = said.get("plan") or {}
+        info = build(request).info
+    except BuildTimeout:
+        return dataclasses.replace(of, failed=f"did not end in {limit} s")
+    except TcjaError as error:
+        return dataclasses.replace(of, failed=str(error))
+    if info.plan is None:
+        return dataclasses.replace(of, failed=info.plan_unread)
+    on_board = costs.engine(of.network, info.plan, Device.named(BOARD))
     return dataclasses.replace(
         of,
-        failed=said.get("failed", "") or said["plan_unread"],
-        kernels=plan.get("kernels", 0),
-        data=plan.get("bytes", 0),
-        weights=plan.get("weight_bytes", 0),
-        engine=said.get("bytes", 0),
-        seconds=said.get("build_seconds", 0.0),
+        kernels=info.plan.kernels,
+        data=info.plan.bytes,
+        weights=info.plan.weight_bytes,
+        engine=info.bytes,
+        seconds=info.build_seconds,
+        roofline=on_board.seconds,
+        joules=on_board.joules,
     )
 
 
-def engines(name: str, precisions: Sequence[str], forms: Sequence[str], limit: float) -> Iterator[Built]:
+def engines(name: str, precisions: Sequence[str], forms: Sequence[str], limit: int) -> Iterator[Built]:
     """Yield the engines of a network of the registry."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -114,16 +133,17 @@ def engines(name: str, precisions: Sequence[str], forms: Sequence[str], limit: f
                 continue
             network, lowered = made.network.trained, made.network.lowered.exported
             of = Built(network=name, time_steps=network.time_steps, precision=precision, form=PLAIN)
+            costs = Costs.of(lowered.model, spiking=network.contract.scaling == "spikes")
             for form in forms:
                 out = folder / f"{precision} {form}"
                 out.mkdir()
                 layers = recorder.layers(network.model, network.contract)
                 save(with_time_forms(lowered, {layer.name: form for layer in layers}), out)
-                yield built(out / PLAIN_MODEL, dataclasses.replace(of, form=form), limit)
+                yield built(out / PLAIN_MODEL, dataclasses.replace(of, form=form), costs, limit)
             if precision == "fp32":
                 trained = peers.as_trained(network.model, network.dialect)
                 peers.export(trained, random_windows(network.contract, 1).inputs, folder / "plain.onnx")
-                yield built(folder / "plain.onnx", of, limit)
+                yield built(folder / "plain.onnx", of, costs, limit)
 
 
 def _prepared(name: str, checkpoint: Path, precision: str, folder: Path, known: Known) -> Prepared:
@@ -149,7 +169,9 @@ def rows(found: Sequence[Built]) -> Iterator[tuple[str, ...]]:
             continue
         sizes = [f"{size / 1e6:,.1f}" for size in (each.data, each.weights)]
         ratios = [_ratio(each, found, form) for form in (BEFORE, PLAIN)]
-        yield (*key, f"{each.kernels}", *sizes, *ratios, f"{each.engine / 1e6:,.1f}", f"{each.seconds:.1f}")
+        on_board = f"{1e3 * each.roofline:.2f}", f"{1e3 * each.joules:.1f}"
+        engine = f"{each.engine / 1e6:,.1f}", f"{each.seconds:.1f}"
+        yield (*key, f"{each.kernels}", *sizes, *ratios, *engine, *on_board)
 
 
 def _ratio(each: Built, found: Sequence[Built], form: str) -> str:
@@ -188,7 +210,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="of the registry; all without")
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="default: all")
     parser.add_argument("--form", action="append", choices=(BEFORE, NOW), help="default: both")
-    parser.add_argument("--limit", type=float, default=600.0, metavar="SECONDS", help="of a build")
+    parser.add_argument("--limit", type=int, default=600, metavar="SECONDS", help="of a build")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     args = parser.parse_args()

@@ -70,7 +70,8 @@ def _counted(found: Benchmark) -> list[str]:
 def _side_by_side(found: Benchmark) -> RenderableType:
     """Return a table of the speed and memory of several cases."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
-    table = Rows(f"{found.network}, {found.precision}", ["run by"], numbers)
+    engines = _has_engine(found)
+    table = Rows(f"{found.network}, {found.precision}", ["run by"], [*numbers, *["moved"] * engines])
     for case in found.cases:
         latency, memory, ratio = case.latency, case.memory.loaded, found.ratio(case)
         table.add(
@@ -80,8 +81,13 @@ def _side_by_side(found: Benchmark) -> RenderableType:
             si(case.throughput).rstrip() if case.throughput else "-",
             f"{ratio:.2f}" if ratio else "-",
             f"{si(memory)}B" if memory else "-",
+            *[f"{si(case.bandwidth)}B/s" if case.bandwidth else "-"] * engines,
         )
     return table
+
+
+def _has_engine(found: Benchmark) -> bool:
+    return any(case.traffic for case in found.cases)
 
 
 def _compared(found: Benchmark) -> list[str]:
@@ -91,6 +97,7 @@ def _compared(found: Benchmark) -> list[str]:
         f"At least {counted(few, 'run')} of each case, in turn, after {found.warm_up:g} s of warm-up. As fast: the "
         "speed relative to the first backend with the same batch. Memory: the most that the network took, in a process "
         "of its own.",
+        *(["Moved: the bytes of the engine's kernel plan over the median time."] if _has_engine(found) else []),
         *(_grows(each, found) for each in found.growth),
     ]
 

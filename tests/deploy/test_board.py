@@ -365,6 +365,17 @@ def test_what_an_engine_moves_is_set_against_its_time(run, built, batch, known):
     assert ("unknown: the kernel plan is of 2 windows at a time" in out) != known
 
 
+def test_what_engines_move_is_compared(run, built):
+    """Only for the batch size that the engine is tuned for, which is two."""
+    given = "--backend", "onnxruntime", "--backend", "tensorrt", "--batch", 1, "--batch", 2, "--verbose"
+    code, out, err = run("bench", built, *given, "--seconds", 0.2, "--warm-up", 0)
+    assert code == 0, err
+    heads, _, *rows = out.partition("run by")[2].splitlines()[:6]
+    assert heads.split()[-2:] == ["memory", "moved"]
+    assert [row.split()[-1].endswith("B/s") for row in rows] == [False, False, False, True]
+    assert "Moved: the bytes of the engine's kernel plan over the median time." in " ".join(out.split())
+
+
 @pytest.mark.parametrize("command", ["verify", "run", "bench", "inspect"])
 def test_a_desktop_s_engine_on_a_board_is_a_quiet_line(run, simulated, jetson, desktop, command):
     """Nothing is to be installed for it."""

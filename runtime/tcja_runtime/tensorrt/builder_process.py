@@ -95,7 +95,7 @@ def _build(request: BuildRequest, log: Path, cache: Path) -> dict[str, Any]:
         if plan is None:
             lacks_memory = any(sign in message.lower() for message in errors for sign in _NO_MEMORY)
             raise Refused("memory" if lacks_memory else "build", *errors)
-        kernels, unread = built_plan(job, plan)
+        kernels, unread = built_plan(job, plan, seconds)
     info = _info(job, config, plan, round(seconds, 3))
     info = dataclasses.replace(info, plan=kernels, plan_unread=unread)
     return {"engine": _write(job, plan, info, log), "sidecar": dataclasses.asdict(info)}

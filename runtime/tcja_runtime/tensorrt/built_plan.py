@@ -13,22 +13,26 @@ from typing import Any
 
 from tcja_runtime.bundle.sidecar import KernelPlan
 from tcja_runtime.tensorrt import kernel_plan
-from tcja_runtime.tensorrt.build import Batch
+from tcja_runtime.tensorrt.build import BUILD_TIMEOUTS, Batch
 from tcja_runtime.tensorrt.build_job import Job
 from tcja_runtime.tensorrt.kernel_plan import EngineLayer, PlanUnread
 
+_BUILDS = 3
+"""A second build is begun if so many builds fit into the time that is given to one."""
 
-def built_plan(job: Job, plan: Any) -> tuple[KernelPlan | None, str]:
+
+def built_plan(job: Job, plan: Any, seconds: float) -> tuple[KernelPlan | None, str]:
     """Return the kernels of an engine and what they move, or None and the reason why they cannot be read.
 
     Args:
         job: the job that the engine was built by.
         plan: the serialised engine.
+        seconds: the time that its build took.
     """
     try:
         layers = kernel_plan.from_log(job.logger.layers)
         if kernel_plan.is_open(layers) and job.request.target == "tensorrt-rtx":
-            layers = kernel_plan.filled(layers, _of_one_batch(job))
+            layers = kernel_plan.filled(layers, _of_one_batch(job, seconds))
         elif kernel_plan.is_open(layers):
             layers = _inspected(job, plan)
         inputs = [job.network.get_input(i).name for i in range(job.network.num_inputs)]
@@ -37,8 +41,11 @@ def built_plan(job: Job, plan: Any) -> tuple[KernelPlan | None, str]:
         return None, str(unread)
 
 
-def _of_one_batch(job: Job) -> list[EngineLayer]:
-    builder, tuned = job.builder, job.request.options.batch.tuned
+def _of_one_batch(job: Job, seconds: float) -> list[EngineLayer]:
+    builder, options = job.builder, job.request.options
+    tuned, limit = options.batch.tuned, options.build_timeout or BUILD_TIMEOUTS[job.request.target]
+    if seconds > limit / _BUILDS:  # the engine would be lost if the second build were ended
+        raise PlanUnread(f"it takes several batch sizes, and its build took {seconds:.0f} s, too long for a second one")
     job.logger.layers.clear()
     job.logger.note(f"a second engine, of batch size {tuned} alone, is built for the sizes of its tensors")
     if builder.build_serialized_network(job.network, job.config(Batch(tuned, tuned, tuned))) is None:

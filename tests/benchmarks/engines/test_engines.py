@@ -10,7 +10,17 @@ from benchmarks.engines import engines
 from benchmarks.engines.engines import BEFORE, NOW, PLAIN, Built
 from tcja_runtime.tensorrt import build
 
-OLD = Built(network="dvs128", time_steps=20, precision="fp32", form=BEFORE, kernels=54, data=1_000, seconds=2.0)
+OLD = Built(
+    network="dvs128",
+    time_steps=20,
+    precision="fp32",
+    form=BEFORE,
+    kernels=54,
+    data=1_000,
+    seconds=2.0,
+    roofline=0.0015,
+    joules=0.0225,
+)
 NEW = dataclasses.replace(OLD, form=NOW, kernels=36, data=590)
 
 
@@ -22,7 +32,7 @@ def test_ratios_are_of_the_same_network_and_precision():
     assert engines.shared(NEW, found, PLAIN) == 0.295
     assert engines.shared(NEW, [other, NEW], BEFORE) is None
     cells = list(engines.rows(found))
-    assert cells[2] == ("dvs128", "20", "fp32", NOW, "36", "0.0", "0.0", "0.59", "0.29", "0.0", "2.0")
+    assert cells[2] == ("dvs128", "20", "fp32", NOW, "36", "0.0", "0.0", "0.59", "0.29", "0.0", "2.0", "1.50", "22.5")
     assert len({len(each) for each in cells}) == 1
 
 
@@ -57,5 +67,12 @@ def test_a_published_network_is_built_in_both_forms_and_the_plain_way():
     assert new.kernels <= old.kernels
     assert new.data < min(old.data, plain.data)
     assert new.weights == pytest.approx(plain.weights, rel=1e-3)
-    late, *_ = engines.engines("fashion_mnist", ["fp32"], [NOW], 0.01)
-    assert late.failed == "did not end in 0.01 s"
+    assert new.roofline == pytest.approx((new.data + new.weights) / 68.26e9, rel=1e-2)  # memory decides
+    assert new.joules == pytest.approx(15 * new.roofline)
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+def test_a_model_that_cannot_be_built_is_said(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    assert engines.built(tmp_path / "a.onnx", OLD, None, 60).failed.startswith("tensorrt-rtx cannot parse the model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.tensorrt import build as engine
 from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest
+from tcja_runtime.tensorrt.build_job import Job
+from tcja_runtime.tensorrt.built_plan import built_plan
 
 pytestmark = pytest.mark.tensorrt
 
@@ -129,3 +133,21 @@ def test_a_log_without_layers_is_said(simulated, stepped, tmp_path):
     info = built(stepped, tmp_path / "engines", "tensorrt")
     assert info.plan is None
     assert info.plan_unread == "the builder's log does not have the layers of the engine"
+
+
+@pytest.mark.parametrize(("limit", "taken"), [(600, 201), (60, 21)])
+def test_an_engine_is_not_lost_to_a_second_build(tmp_path, limit, taken):
+    """The reply would not come in time. Nothing of TensorRT is asked for before that is known."""
+    tensor = "{ Name: x, Dimensions: [-1,8], Strides: [8,1], StrideOrder: [1,0], Datatype: Float, Format: Linear }"
+    layer = f"Name: a, LayerType: kgen, Inputs: [ {tensor}], Constants: [], Outputs: [ {tensor}], Metadata: "
+    request = BuildRequest(
+        model=tmp_path / "a.onnx",
+        engines=tmp_path,
+        target="tensorrt-rtx",
+        precision="fp32",
+        options=BuildOptions(build_timeout=limit),
+    )
+    logger = SimpleNamespace(layers=[f"Layers:\n{layer}"])
+    job = Job(trt=None, request=request, logger=logger, builder=None, parser=None, network=None, plugin=None)
+    said = f"it takes several batch sizes, and its build took {taken} s, too long for a second one"
+    assert built_plan(job, b"", taken) == (None, said)
