@@ -32,14 +32,22 @@ STEP = "TcjaLifStep"
 """The operator for one time step, in networks that loop over time themselves (`tcja_exporters.graph.step_joining`)."""
 VERSION = 1
 OPSET = 18
-OVERLOADS = 10
-"""The IR version from which functions of one name may differ by their overload (onnx.proto, `Version`)."""
 
 _FLOATS = ("decay", "gain", "bias", "threshold", "v_reset", "rate")
 _STRINGS = ("charge_order", "reset")
 
 Constants = Callable[[str], str]
 """Returns the name of the tensor that holds a constant of the neuron, given the constant's name."""
+
+
+def is_own(domain: str) -> bool:
+    """Whether a domain is one of this operator: "tcja", or "tcja2", "tcja3", ... of further functions (`define`)."""
+    return domain.startswith(DOMAIN)
+
+
+def is_neuron(node: onnx.NodeProto) -> bool:
+    """Whether a node is a TcjaLif node."""
+    return node.op_type == NAME and is_own(node.domain)
 
 
 def attributes(spec: NeuronSpec) -> dict[str, Any]:
@@ -78,22 +86,34 @@ def define(model: onnx.ModelProto) -> None:
     """Add the functions that define a model's TcjaLif nodes, in place.
 
     A function leaves out terms that change no bit (a gain of 1, a bias of 0), so different neurons may need different
-    functions. Functions of one name differ in their `overload`: it is empty for the first function, and a
-    number for each further one.
+    functions. The first one is of the domain "tcja", the next ones are of "tcja2", "tcja3", ... An overload would tell
+    them apart, too, but ONNX Runtime up to 1.23 at least ignores it, and computes every neuron by the first function.
     """
-    overloads: dict[bytes, str] = {}
-    for node in model.graph.node:
-        if node.domain != DOMAIN:
-            continue
+    domains: dict[bytes, str] = {}
+    for node in filter(is_neuron, model.graph.node):
         function = _function(spec_of(node))
         content = function.SerializeToString(deterministic=True)
-        if content not in overloads:
-            overloads[content] = str(len(overloads)) if overloads else ""
-            function.overload = overloads[content]
+        if content not in domains:
+            domains[content] = f"{DOMAIN}{len(domains) + 1}" if domains else DOMAIN
+            function.domain = domains[content]
             model.functions.append(function)
-            if function.overload:
-                model.ir_version = max(model.ir_version, OVERLOADS)
-        node.overload = overloads[content]
+        node.domain = domains[content]
+    _import(model, domains.values())
+
+
+def undefine(model: onnx.ModelProto) -> None:
+    """Remove the functions that define a model's TcjaLif nodes, and what told the nodes apart, in place."""
+    del model.functions[:]
+    for node in filter(is_neuron, model.graph.node):
+        node.domain = DOMAIN
+    _import(model, [DOMAIN])
+
+
+def _import(model: onnx.ModelProto, domains: Iterable[str]) -> None:
+    """Let a model import domains of this operator, and no other ones of it."""
+    others = [opset for opset in model.opset_import if not is_own(opset.domain)]
+    del model.opset_import[:]
+    model.opset_import.extend([*others, *(helper.make_opsetid(domain, VERSION) for domain in domains)])
 
 
 def _function(spec: NeuronSpec) -> onnx.FunctionProto:

@@ -143,7 +143,7 @@ def _biases(graph: SizedGraph, node: onnx.NodeProto) -> int:
 
 
 def _operations(graph: SizedGraph, node: onnx.NodeProto) -> int:
-    if node.domain == custom_op.DOMAIN and node.op_type == custom_op.NAME:
+    if custom_op.is_neuron(node):
         return custom_op.operations(custom_op.step_of(node)) * graph.size(node.input[0])
     if node.op_type == "Scan":  # a layer of neurons; each takes one value a time step
         body = attribute(node, "body", None)

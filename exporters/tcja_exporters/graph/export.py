@@ -115,9 +115,7 @@ def graph_of(exported: Exported) -> gs.Graph:
     """Return the canonical model as a graph that passes can change, without the functions that define TcjaLif."""
     bare = onnx.ModelProto()
     bare.CopyFrom(exported.model)
-    del bare.functions[:]
-    for node in bare.graph.node:
-        node.overload = ""
+    custom_op.undefine(bare)
     return gs.import_onnx(bare)
 
 

@@ -44,13 +44,13 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     del plain.functions[:], plain.graph.node[:], plain.opset_import[:]
-    plain.opset_import.extend(opset for opset in model.opset_import if opset.domain != custom_op.DOMAIN)
+    plain.opset_import.extend(opset for opset in model.opset_import if not custom_op.is_own(opset.domain))
     shapes = {value.name: value.type.tensor_type.shape for value in model.graph.value_info}
     layers = {layer for layer, form in (forms or {}).items() if form == "fused"}
     halves = half_currents(model.graph, layers)
     inside: set[str] = set()
     for node in model.graph.node:
-        if node.domain != custom_op.DOMAIN:
+        if not custom_op.is_neuron(node):
             if node.name not in inside and halves.keys().isdisjoint(node.output):
                 plain.graph.node.append(node)
             continue

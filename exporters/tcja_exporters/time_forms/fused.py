@@ -149,7 +149,7 @@ def half_currents(graph: onnx.GraphProto, layers: Collection[str]) -> dict[str, 
             readers.setdefault(name, []).append(node)
     return {
         current: casts[current]
-        for (current, *_), node in ((node.input, node) for node in graph.node if node.domain == custom_op.DOMAIN)
+        for (current, *_), node in ((node.input, node) for node in graph.node if custom_op.is_neuron(node))
         if node.name.removesuffix(f"/{custom_op.NAME}") in layers and current in casts and len(readers[current]) == 1
     }
 
