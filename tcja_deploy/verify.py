@@ -13,7 +13,7 @@ from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import compare, with_earlier_agreement, with_statistics
-from tcja_deploy.parity.engine import engine_output, engine_parity
+from tcja_deploy.parity.engine import Returned, engine_parity, plain_parity
 from tcja_deploy.parity.failures import Failure
 from tcja_runtime.backends import onnxruntime, select
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
@@ -242,8 +242,8 @@ class _Network:
         """Return predictions for windows [n, ...]: of the first engine or, without engines, of model.plain.onnx."""
         if not self.engines:
             return Predictions.of_run(self.probes[0].run(inputs))
-        output = engine_output(self.engines[0], inputs, self.bundle.manifest.output)
-        return Predictions.of_run(Observation(output=output, spikes={}, signals={}))
+        found = Returned.of(self.engines[0].session, inputs, self.bundle.manifest.output)
+        return Predictions.of_run(Observation(output=found.output, spikes={}, signals={}))
 
     @property
     def identity(self) -> str:
@@ -270,8 +270,9 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
             large_batch=0 if network.engines else large_batch(signature),
             advance=advance,
         )
+    deployed = found.parity if network.engines else plain_parity(found.parity, network.probes[0], golden, size)
     proof = BackendProof(
-        parity=found.parity,
+        parity=deployed,
         engines=[engine_parity(engine, golden, manifest, found.outputs) for engine in network.engines],
     )
     if options.bisect and found.parity.failures:
@@ -288,7 +289,7 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     else:
         predictions = (network.run(golden.samples.inputs) if network.engines else found.exported).on(golden.samples)
     predictions = evidence.shown.add_to(predictions, classifier, progress)
-    parity = with_statistics(found.parity, agreement(evidence.original, predictions))
+    parity = with_statistics(deployed, agreement(evidence.original, predictions))
     return dataclasses.replace(
         proof,
         parity=with_earlier_agreement(parity, manifest.parity),

@@ -21,12 +21,14 @@ from tcja_deploy.packages import tools
 from tcja_deploy.parity import anytime
 from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import Comparison, compare, with_statistics
+from tcja_deploy.parity.engine import plain_parity
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.answers import Answers, Network, answers
 from tcja_deploy.report.network_profile import NetworkProfile, profile
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.precision import Lowered
 from tcja_exporters.precision.advice import Advice, advise
+from tcja_exporters.reference.free_running import free_running_bounds
 from tcja_exporters.reference.recorder import record, run, with_weights
 from tcja_exporters.reference.taps import signals_of_input
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
@@ -124,13 +126,14 @@ def certify(
     classified = first if comparison.parity.failures else windows
     found = _classify(network, probes[0], comparison, classified, shown, progress)
     vectors = recorder.golden.golden(windows, found.original)
+    parity = plain_parity(comparison.parity, probes[0], vectors, size)
     report = Report(
         reference=_reference_name(),
         source=windows.source,
         real=windows.real,
         windows=len(first),
         estimated=recorder.estimated,
-        backends=[with_statistics(comparison.parity, found.statistics)],
+        backends=[with_statistics(parity, found.statistics)],
         anytime=found.curves,
         largest_count=vectors.largest_count(signature.input),
         anytime_missing=found.missing,
@@ -173,7 +176,11 @@ class _Recorder:
     def windows(self, inputs: Floats) -> Recording:
         """Record a batch of windows [N, ...]."""
         recording, layers = self._record(self._network.lowered.network, inputs), self._network.signature.layers
-        self.golden.add(recording.reference)
+        kept = self.golden.add(recording.reference)
+        if kept and self._network.signature.spike_counts:
+            arithmetic = MODEL_ARITHMETIC[self._network.lowered.precision]
+            bounds = free_running_bounds(self._network.lowered.network, inputs[:kept], layers, arithmetic)
+            self.golden.add_bounds(bounds)
         self.profiles += self._progress.inform(
             "margins and gates in the report", lambda: [profile(recording.reference, layers)], []
         )

@@ -137,7 +137,7 @@ def _laid_out(
     """
     signature, models = network.signature, network.lowered
     time_form = choose(request.time_form, target, models, signature, progress)
-    counts = spike_counts.chosen(request.spike_counts, target, models, signature)
+    counts = spike_counts.chosen(request.spike_counts, target, models, signature, time_form.forms)
     exported = with_time_forms(models.exported, time_form.forms, pooled=target is None and not counts)
     if counts:
         exported = with_spike_counts(exported, signature.layers, signature.time_steps, fuses=target is not None)

@@ -20,7 +20,7 @@ import numpy as np
 
 from tcja_deploy.console import Progress
 from tcja_deploy.parity.compare import compare
-from tcja_deploy.parity.engine import output_parity
+from tcja_deploy.parity.engine import Returned, output_parity
 from tcja_deploy.parity.verdict import StepwiseParity
 from tcja_runtime.backends import select, stepwise_session
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
@@ -73,7 +73,7 @@ def stepwise_parity(
     output = np.concatenate(outputs)
     return StepwiseParity(
         parity=found.parity,
-        output=output_parity(output, vectors, found.outputs, found.parity.backend),
+        output=output_parity(Returned(output), vectors, found.outputs, found.parity.backend),
         spikes=spikes,
         differing_spikes=differing,
         output_difference=float(np.abs(output - np.concatenate(expected)).max()),

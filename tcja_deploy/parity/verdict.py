@@ -42,6 +42,7 @@ from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.counting import listed
 from tcja_runtime.evidence.agreement import Agreement
 from tcja_runtime.evidence.anytime import Curve
+from tcja_runtime.evidence.spike_counts import CountParity
 from tcja_runtime.files.text import storable
 
 _SHOWN = 3  # the number of failures in `why_not`
@@ -184,10 +185,10 @@ class Parity:
 
 @dataclasses.dataclass(kw_only=True)
 class OutputParity:
-    """The output of an engine or a stepwise network, compared with the reference on the golden windows.
+    """What an engine or a stepwise network returns, compared with the reference on the golden windows.
 
-    A window is decided if it has no undecided neuron at any time step. "The parts" are the same network in the same
-    backend, cut into parts that are proven spike by spike, and free-running.
+    A window is decided if it has no undecided (with spike counts: open) neuron at any time step. "The parts" are the
+    same network in the same backend, cut into parts that are proven spike by spike, and free-running.
 
     Attributes:
         engine: the name of the engine in the bundle; None for a stepwise network.
@@ -202,6 +203,7 @@ class OutputParity:
         bounded: whether the rounding bounds hold for the backend's arithmetic; they do not for TF32.
         failures: what was not met; empty if all was.
         largest_batch: the number of windows of the engine's largest batch, which was run; 0 for a stepwise network.
+        counts: the comparison of its spike counts; None without them, and for TF32.
     """
 
     engine: str | None
@@ -216,11 +218,7 @@ class OutputParity:
     bounded: bool
     failures: list[Failure] = dataclasses.field(default_factory=list)
     largest_batch: int = 0
-
-    @property
-    def proven(self) -> bool:
-        """Whether the output can prove anything: the bounds hold, and some windows are decided."""
-        return self.bounded and self.decided > 0
+    counts: CountParity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values, for parity.json."""

@@ -231,7 +231,7 @@ def exactness(report: Report) -> list[str]:
 
 
 def engine_output(found: OutputParity) -> str:
-    """Return the comparison of an engine's output, in two sentences."""
+    """Return the comparison of an engine's output, and of its spike counts if it returns them, in sentences."""
     others = found.windows - found.decided
     parts = []
     if not found.bounded:
@@ -245,8 +245,23 @@ def engine_output(found: OutputParity) -> str:
         parts.append(f"{subject} beyond the bound in {found.undecided_beyond:,} of {what}")
     return (
         f"The output of engine {found.engine} {'; '.join(parts)}. Its largest difference is "
-        f"{found.output_difference:.2g}."
+        f"{found.output_difference:.2g}. {_spike_counts(found)}"
     )
+
+
+def _spike_counts(found: OutputParity) -> str:
+    counts = found.counts
+    if counts is None:
+        why = "returns no spike counts (`spike_counts`)" if found.bounded else "rounds to TF32"
+        return f"It {why}, so only its output is compared, and not what its layers fire."
+    if counts.beyond:
+        return f"{part(counts.beyond, counts.counts, 'spike count')} {agree(counts.beyond, 'is', 'are')} wrong."
+    settled = (
+        f"{part(counts.settled, counts.counts, 'spike count')} must be equal, and {agree(counts.settled, 'is', 'are')}"
+        if counts.settled
+        else f"No spike count of {counts.counts:,} must be equal"
+    )
+    return f"{settled}; of the others {counts.differing:,} {agree(counts.differing, 'differs', 'differ')} by rounding."
 
 
 def stepwise(found: StepwiseParity) -> str:

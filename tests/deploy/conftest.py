@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tcja_deploy.cli import app
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import ExportRequest
+
+from .. import networks
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,3 +24,13 @@ def run(capsys) -> Run:
         return code, captured.out, captured.err
 
     return command
+
+
+@pytest.fixture(scope="session")
+def counted(data, tmp_path_factory) -> Path:
+    """A bundle of fashion_mnist whose plain model returns spike counts, to be read alone."""
+    folder, name = tmp_path_factory.mktemp("counted"), "fashion_mnist"
+    checkpoint = networks.SMALL[name].checkpoint(folder / "model.pth")
+    options = {"data": data[name], "target": "onnx", "time_form": "fused", "spike_counts": "on"}
+    pipeline.export(ExportRequest(checkpoint=checkpoint, out=folder / "a.bundle", **options))
+    return folder / "a.bundle"

@@ -123,7 +123,7 @@ def record(
     recorder.bounds.mark_input(frames)
     with (
         torch.no_grad(),
-        _replaced(network, recorder.stand_in),
+        replaced(network, recorder.stand_in),
         tapped(network, recorder.taps, recorder.keep),
         read_steps(network, recorder.step_output) as read,
         Propagation(recorder.bounds),
@@ -318,7 +318,7 @@ def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iter
 
 
 @contextmanager
-def _replaced(network: nn.Module, stand_in: Callable[[str], Callable[[Tensor], Tensor]]) -> Iterator[None]:
+def replaced(network: nn.Module, stand_in: Callable[[str], Callable[[Tensor], Tensor]]) -> Iterator[None]:
     """In this context, each layer fires by the function that `stand_in` returns for the layer's name."""
     neurons = spiking_neurons(network)
     for name, neuron in neurons.items():

@@ -2,18 +2,22 @@
 
     spike_counts [N, layers, T] int32        layers in the order in which they fire
 
-So a deployed model tells what it fires (`tcja_deploy.parity.counts`). The spikes of a layer are read once more, and
-their sums are exact:
+So a deployed model tells what it fires (`tcja_deploy.parity.engine`). All sums are exact:
 
-    for TensorRT        a convolution with ones adds up the channels of each place, at most 2,048 of them in float16;
-                        then the places are added up in float32
-    for ONNX Runtime    one sum in float32
+    for ONNX Runtime    one sum of the spikes in float32
+    for TensorRT        If the spikes of a layer are packed into words (`tcja_exporters.time_forms.fused`), these are
+                        read once more, unpacked and added up in one kernel. In other layers a convolution with ones
+                        adds up the channels of each place, at most 2,048 of them in float16; then the places are added
+                        up in float32.
 
-TensorRT would fuse any other sum of spikes into the kernel that fires them, and then its build does not end.
+Words are unpacked as w / 2^(t+1) - floor(w / 2^(t+1)), doubled and rounded down: other operations than those that
+unpack them for the next layer, or TensorRT would compute both at once and write all spikes into memory. Any other sum
+of spikes is fused into the kernel that fires them, and then the build does not end.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -48,8 +52,12 @@ def count_spikes(
     batch = graph.output[0].type.tensor_type.shape.dim[0].dim_param
     rows = []
     for layer in layers:
-        at = Nodes(f"{layer.name}/{SPIKE_COUNTS}/", f"{layer.name}/{SPIKE_COUNTS}/")
-        found = _sum_of_places(at, graph, layer) if fuses else _sum(at, layer)
+        at = Nodes(f"{SPIKE_COUNTS}/{layer.name}/", f"{SPIKE_COUNTS}/{layer.name}/")
+        words = words_of(graph, layer.name) if fuses else []
+        if words:
+            found = _sum_of_words(at, words, layer, time_steps)
+        else:
+            found = _sum_of_places(at, graph, layer) if fuses else _sum(at, layer)
         steps = at.op("Reshape", [found, at.constant("steps", [1, time_steps, -1], np.int64)], "by_step")
         rows.append(at.op("Transpose", [steps], "counts", perm=[2, 0, 1]))
         _add(graph, at)
@@ -71,6 +79,28 @@ def _sum(at: Nodes, layer: Layer) -> str:
     rows = at.constant("rows", [-1, math.prod(layer.shape)], np.int64)
     flat = at.op("Reshape", [spikes_tensor(layer.name), rows], "by_window")
     return at.op("ReduceSum", [flat, at.constant("axes", [1], np.int64)], "sum", keepdims=0)
+
+
+def words_of(graph: onnx.GraphProto, layer: str) -> list[str]:
+    """Return the names of the words of a layer, block by block; none if its spikes are not packed."""
+    made = {name for node in graph.node for name in node.output if name.startswith(f"{layer}/")}
+    names = itertools.takewhile(made.__contains__, (f"{layer}/{block}/barrier" for block in itertools.count()))
+    return list(names)
+
+
+def _sum_of_words(at: Nodes, words: Sequence[str], layer: Layer, time_steps: int) -> str:
+    """Add the nodes that add up a layer's packed spikes; return the name of the sums, float32 [T, N]."""
+    blocks, sums = np.array_split(np.arange(time_steps), len(words)), []
+    for block, word in enumerate(words):
+        steps = len(blocks[block])
+        by_window = at.constant("by_window", [1, -1, math.prod(layer.shape)], np.int64)
+        rows = at.op("Reshape", [word, by_window], f"{block}/words")
+        shares = at.constant(f"shares_{steps}", (0.5 ** np.arange(1, steps + 1)).reshape(-1, 1, 1))
+        shifted = at.op("Mul", [rows, shares], f"{block}/shifted")
+        rest = at.op("Sub", [shifted, at.op("Floor", [shifted], f"{block}/whole")], f"{block}/rest")
+        spikes = at.op("Floor", [at.op("Add", [rest, rest], f"{block}/twice")], f"{block}/spikes")
+        sums.append(at.op("ReduceSum", [spikes, at.constant("axes", [2], np.int64)], f"{block}/sum", keepdims=0))
+    return at.op("Concat", sums, "sum", axis=0)
 
 
 def _sum_of_places(at: Nodes, graph: onnx.GraphProto, layer: Layer) -> str:

@@ -55,7 +55,11 @@ class Probe:
 
     def output(self, inputs: Floats) -> Values:
         """Returns the output [N, ...] for a batch of windows [N, ...], from the whole model as it is deployed."""
-        return self._session([], {}).run(self._fed(inputs))[self._signature.output]
+        return self.deployed(inputs)[self._signature.output]
+
+    def deployed(self, inputs: Floats) -> dict[str, Values]:
+        """Returns all outputs by name for a batch of windows [N, ...], from the whole model as it is deployed."""
+        return self._session([], {}).run(self._fed(inputs))
 
     @property
     def has_gates(self) -> bool:

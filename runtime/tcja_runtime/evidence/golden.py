@@ -12,6 +12,10 @@ export had no data) in these arrays:
     ``shape:LAYER``         the shape [T, ...] of the spikes of a window
     ``near:LAYER``          int64 [N, T]: the number of undecided neurons
 
+Files of bundles with spike counts have the bounds of `tcja_runtime.evidence.spike_counts.FreeRunningBounds`:
+
+    `open`, `open_output`   int64 [N, layers, T]; float32 [N, ...]
+
 The arrays `likeliest`, `early`, `shown` and `answered` (the digest) are the reference's predictions
 (`tcja_runtime.evidence.predictions.Predictions`). They are for all windows of the data of the export; the N windows in
 the file are the first of these.
@@ -44,6 +48,7 @@ from tcja_runtime.data.windows import InMemoryWindows, Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import input_range, stimulus
 from tcja_runtime.evidence.predictions import Predictions
+from tcja_runtime.evidence.spike_counts import FreeRunningBounds
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
 from tcja_runtime.files import npz
 
@@ -93,6 +98,8 @@ class Golden:
         predictions: the reference's predictions for all windows of the data of the export, of which `samples` are the
             first; `Predictions.none()` if the network does not classify.
         largest: the largest count of the range stimulus; 0 without this stimulus.
+        free_running: how far a correct network that runs on its own can be from the reference, for the windows; None in
+            a bundle without spike counts.
     """
 
     samples: InMemoryWindows
@@ -101,6 +108,7 @@ class Golden:
     scenes: Mapping[str, Reference]
     predictions: Predictions
     largest: int = 0
+    free_running: FreeRunningBounds | None = None
 
     def batches(self, size: int) -> Iterator[Recording]:
         """Yields the windows with the reference's results, `size` windows at a time."""
@@ -160,12 +168,16 @@ class Recorder:
         self._room: int | None = None
         self._scenes: dict[str, Reference] = {}
         self._largest = 0
+        self._bounds: list[FreeRunningBounds | None] = []
 
-    def add(self, reference: Reference) -> None:
+    def add(self, reference: Reference) -> int:
         """Keep windows of a batch until MAX_WINDOWS or MAX_BYTES is reached; at least one window is kept.
 
         Args:
             reference: the reference's results for the batch.
+
+        Returns:
+            The number of windows of the batch that are kept: its first.
         """
         if self._room is None:
             packed = sum(spikes[:, 0].size // 8 for spikes in reference.spikes.values())
@@ -177,6 +189,12 @@ class Recorder:
             packed_spikes = {layer: PackedSpikes.pack(spikes) for layer, spikes in kept.spikes.items()}
             self._parts.append((packed_spikes, dataclasses.replace(kept, spikes={})))
             self._room -= len(kept)
+            return len(kept)
+        return 0
+
+    def add_bounds(self, bounds: FreeRunningBounds | None) -> None:
+        """Keep the free-running bounds of the windows that were kept last; None if they are not known."""
+        self._bounds.append(bounds)
 
     def add_scene(self, name: str, reference: Reference, largest: int = 0) -> None:
         """Keep the reference's results for a stimulus.
@@ -207,7 +225,9 @@ class Recorder:
         samples = InMemoryWindows(
             inputs=next(first.batches(len(first))), labels=first.labels, source=windows.source, real=windows.real
         )
-        return Golden(samples, spikes, recorded, self._scenes, predictions, self._largest)
+        known = [each for each in self._bounds if each is not None]
+        bounds = FreeRunningBounds.joined(known) if known and len(known) == len(self._parts) else None
+        return Golden(samples, spikes, recorded, self._scenes, predictions, self._largest, bounds)
 
 
 def save(path: Path, golden: Golden, contract: InputContract) -> None:
@@ -226,6 +246,8 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
         "largest": np.array(golden.largest),
         **_arrays(golden.recorded),
     }
+    if golden.free_running is not None:
+        arrays |= {"open": golden.free_running.open, "open_output": golden.free_running.output}
     if golden.samples.labels is not None:
         arrays["labels"] = golden.samples.labels
     for layer, packed in golden.spikes.items():
@@ -273,7 +295,8 @@ def load(path: Path, contract: InputContract) -> Golden:
         )
         largest = int(arrays.get("largest", 0))
         _check("largest", 0 <= largest <= input_range.LARGEST and (largest > 0) == (input_range.RANGE in scenes))
-        return Golden(samples, spikes, _reference(arrays, "", {}, undecided), scenes, predictions, largest)
+        recorded = _reference(arrays, "", {}, undecided)
+        return Golden(samples, spikes, recorded, scenes, predictions, largest, _free_running(arrays))
     except BadInput as error:
         raise BadInput(f"{error}; copy the bundle again") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -338,6 +361,17 @@ def _reference(
 
     signals = {signal: witnesses(signal) for signal in map(str, arrays[f"{prefix}signals"])}
     return Reference(output=output, output_bound=bound, spikes=spikes, undecided=undecided, witnesses=signals)
+
+
+def _free_running(arrays: Arrays) -> FreeRunningBounds | None:
+    if "open" not in arrays:
+        return None
+    bounds = FreeRunningBounds(open=arrays["open"], output=arrays["open_output"])
+    counts, output = arrays["spike_counts"], arrays["output"]
+    fits = bounds.open.dtype.kind in "iu" and bounds.open.shape == counts.transpose(1, 0, 2).shape
+    fits = fits and bounds.output.dtype.kind == "f" and bounds.output.shape == output.shape
+    _check("open", fits and bounds.open.min(initial=0) >= 0 and not (bounds.output < 0).any())
+    return bounds
 
 
 def _are_numbers(array: npt.NDArray[Any], kinds: str) -> bool:

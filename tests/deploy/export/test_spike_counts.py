@@ -9,8 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from tcja_deploy.export import pipeline, spike_counts
-from tcja_deploy.export.request import ExportRequest
+from tcja_deploy.export import spike_counts
 from tcja_exporters.precision import Lowered
 from tcja_exporters.reference import recorder
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
@@ -20,20 +19,11 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
+from tcja_runtime.tensorrt import build
 
 from ... import networks
 
 NAME = "fashion_mnist"
-
-
-@pytest.fixture(scope="module")
-def counted(data, tmp_path_factory):
-    """A bundle whose plain model returns spike counts, to be read alone."""
-    folder = tmp_path_factory.mktemp("counted")
-    checkpoint = networks.SMALL[NAME].checkpoint(folder / "model.pth")
-    options = {"data": data[NAME], "target": "onnx", "spike_counts": "on"}
-    pipeline.export(ExportRequest(checkpoint=checkpoint, out=folder / "a.bundle", **options))
-    return folder / "a.bundle"
 
 
 def returned(bundle, model):
@@ -101,13 +91,20 @@ def lowered(exports):
     ],
 )
 def test_the_choice(lowered, wish, target, found):
-    assert spike_counts.chosen(wish, target, *lowered) is found
+    assert spike_counts.chosen(wish, target, *lowered, {}) is found
 
 
-def test_auto_takes_them_where_weights_are_most_of_what_moves(lowered):
+@pytest.mark.tensorrt
+@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+def test_auto_asks_the_kernel_plan_where_weights_are_most_of_what_moves(lowered, monkeypatch):
+    """With a small share of the counts, the engine with them moves as much as the one without."""
     network, signature = lowered
-    few = [dataclasses.replace(layer, shape=(1,)) for layer in signature.layers]
-    assert spike_counts.chosen("auto", "tensorrt", network, dataclasses.replace(signature, layers=few))
+    few = dataclasses.replace(signature, layers=signature.layers[-1:])
+    forms = {layer.name: "fused" for layer in signature.layers}
+    monkeypatch.setattr(spike_counts, "SHARE", 0.2)
+    assert spike_counts.chosen("auto", "tensorrt-rtx", network, few, forms)
+    monkeypatch.setattr(spike_counts, "SHARE", 0.0001)
+    assert not spike_counts.chosen("auto", "tensorrt-rtx", network, few, forms)
 
 
 def test_a_layer_too_large_to_be_counted(lowered):
@@ -117,5 +114,5 @@ def test_a_layer_too_large_to_be_counted(lowered):
     large = dataclasses.replace(signature, layers=layers)
     assert math.prod(layers[0].shape) > spike_counts.MOST_NEURONS
     with pytest.raises(BadInput, match="`spike_counts` on: conv.0 has 16,793,600 neurons, .* up to 16,777,216; leave"):
-        spike_counts.chosen("on", None, network, large)
-    assert not spike_counts.chosen("auto", "tensorrt", network, large)
+        spike_counts.chosen("on", None, network, large, {})
+    assert not spike_counts.chosen("auto", "tensorrt", network, large, {})

@@ -19,6 +19,7 @@ from tcja_deploy.parity.verdict import (
     StepwiseParity,
 )
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
+from tcja_runtime.evidence.spike_counts import CountParity
 
 from ...sentences import faults
 
@@ -177,6 +178,35 @@ def test_numbers_of_layers_are_named():
 def test_the_output_of_an_engine(found, said):
     line = wording.engine_output(found)
     assert line.startswith(f"The output of engine sm87 {said} largest difference is 0.")
+    assert faults([line]) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            {"counts": CountParity(counts=96, settled=90, differing=1, beyond=0, first=None)},
+            "90 of 96 spike counts must be equal, and are; of the others 1 differs by rounding.",
+        ),
+        (
+            {"counts": CountParity(counts=96, settled=0, differing=9, beyond=0, first=None)},
+            "No spike count of 96 must be equal; of the others 9 differ by rounding.",
+        ),
+        (
+            {"counts": CountParity(counts=96, settled=9, differing=9, beyond=1, first=None)},
+            "1 of 96 spike counts is wrong.",
+        ),
+        (
+            {},
+            "It returns no spike counts (`spike_counts`), so only its output is compared, and not what its layers "
+            "fire.",
+        ),
+        ({"bounded": False}, "It rounds to TF32, so only its output is compared, and not what its layers fire."),
+    ],
+)
+def test_the_spike_counts_of_an_engine(found, said):
+    line = wording.engine_output(output(4, 4, **found))
+    assert line.endswith(f" is 0. {said}")
     assert faults([line]) == []
 
 

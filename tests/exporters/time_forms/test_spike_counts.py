@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from tcja_exporters.time_forms.spike_counts import count_spikes
+from tcja_exporters.time_forms.spike_counts import count_spikes, words_of
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
@@ -44,7 +44,7 @@ def test_they_are_the_number_of_spikes(shape, form, fuses):
 def test_sums_in_half_hold_every_count(channels):
     """The spikes in half are read. In half, 2,049 is 2,048."""
     layer = Layer(name="layer", shape=(channels,), neuron=SPEC)
-    whole = model(SPEC, "fused", STEPS)
+    whole = model(SPEC, "unrolled", STEPS)
     whole.graph.node.append(HALVED)
     plain = count_spikes(whole, [layer], STEPS, fuses=True)
     (product,) = (node for node in plain.graph.node if node.op_type == "Conv")
@@ -54,3 +54,16 @@ def test_sums_in_half_hold_every_count(channels):
     spikes, found = counts(plain, channels)
     np.testing.assert_array_equal(found, spikes.sum(axis=2).T[:, None])
     assert channels == 2048 or found.max() > 2048
+
+
+@pytest.mark.parametrize("steps", [4, 24, 25])
+def test_words_are_counted_of_layers_that_pack_their_spikes(steps):
+    """A word holds 24 steps."""
+    x = np.random.default_rng(1).normal(0.5, 1, (steps, WINDOWS, 70_000)).astype(np.float32)
+    plain = count_spikes(
+        model(SPEC, "fused", steps), [Layer(name="layer", shape=(70_000,), neuron=SPEC)], steps, fuses=True
+    )
+    assert len(words_of(plain.graph, "layer")) == -(-steps // 24)
+    assert not [node for node in plain.graph.node if node.op_type == "Conv"]
+    found = onnxruntime.InferenceSession(plain.SerializeToString()).run([SPIKE_COUNTS], {"x": x})[0]
+    np.testing.assert_array_equal(found, fire(SPEC, x).sum(axis=2).T[:, None])
