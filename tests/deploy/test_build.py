@@ -179,18 +179,14 @@ def test_what_an_engine_moves_is_inspected_and_estimated(run, bundle):
     assert [module for module in ("conv.1.1", "fc.1.0") if module not in table] == []
     assert plan["largest"][0]["name"] not in table
     assert plan["largest"][0]["name"] in run("inspect", bundle, "--verbose")[1]
-
-
-def test_an_engine_of_an_older_version_has_no_plan(run, bundle):
-    assert run("build", bundle, "--batch", "1")[0] == 0
+    # An older version recorded no plan.
     engines = json.loads((bundle / "manifest.json").read_text())["engines"]
     old = {name: {key: info[key] for key in info.keys() - {"plan", "plan_unread"}} for name, info in engines.items()}
     reseal(bundle, engines=old)
     facts = json.loads(run("inspect", bundle, "--device", "thor", "--json")[1])
     assert facts["engines"][0]["plan"] is None
     assert facts["costs"]["engines"] == []
-    code, out, _ = run("inspect", bundle)
-    assert code == 0
+    out = run("inspect", bundle)[1]
     assert "What its kernels move is not known: it was built by a version that recorded no kernels." in flat(out)
 
 

@@ -80,6 +80,7 @@ def test_the_bytes_of_an_engine_are_those_of_its_tensors(stepped, tmp_path, batc
     assert sum(kernel.bytes for kernel in info.plan.largest) == info.plan.bytes
 
 
+@pytest.mark.slow
 @RTX
 def test_several_batch_sizes_move_what_the_tuned_one_moves(tmp_path, exports, name):
     """An engine for several batch sizes also computes sizes, of a few bytes each."""
