@@ -5,9 +5,10 @@
 Weights are drawn, the sizes are the published ones, and engines are built by TensorRT-RTX for one window at a time
 (batch 1:1:1). The bytes are those of `tcja_runtime.tensorrt.kernel_plan`. "plain export" is the network with the
 neurons of its training code and `torch.onnx.export(dynamo=True)` (`benchmarks.speed.peers`), in float32. "of unrolled"
-and "of plain" are ratios of the data that is moved. "ms" and "mJ" are the roofline of a window on a Jetson Orin Nano,
-from the bytes of the engine and the operations of the network. A build that has not ended after `--limit` seconds is
-stopped. docs/measurements/engines.md has what was measured.
+and "of plain" are ratios of the data that is moved. The last columns are for a window on a Jetson Orin Nano: the
+shortest times to move the bytes of the engine and to do the operations of the network, and at most so much energy in
+the longer of the two. A build that has not ended after `--limit` seconds is stopped. docs/measurements/engines.md has
+what was measured.
 """
 
 from __future__ import annotations
@@ -46,9 +47,12 @@ from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build
 TARGET = "tensorrt-rtx"
 BEFORE, NOW, PLAIN = "unrolled", "fused", "plain export"
 """The time form of engines until `fused`, the one that they have now, and the peer."""
-COLUMNS = ("kernels", "data, MB", "weights, MB", "of unrolled", "of plain", "engine, MB", "build, s", "ms", "mJ")
+COLUMNS = (
+    *("kernels", "data, MB", "weights, MB", "of unrolled", "of plain", "engine, MB", "build, s"),
+    *("memory, ms", "arithmetic, ms", "mJ"),
+)
 BOARD = "orin-nano"
-"""The board whose bandwidth, speed and power give the roofline: the last two columns."""
+"""The board whose bandwidth, speed and power give the last three columns."""
 MOST_KERNELS, MOST_OF_UNROLLED, MOST_SECONDS = 36, {"fp32": 0.59, "fp16": 0.40}, 30.0
 """What is promised: of the published DVS128 network the kernels and the share of the data; of all, the seconds."""
 
@@ -68,8 +72,9 @@ class Built:
         weights: the bytes of weights that they move for a window.
         engine: the size of the engine in bytes.
         seconds: the time of the build.
-        roofline: the shortest possible time of a window on `BOARD`, in seconds, from these bytes.
-        joules: the energy in this time at most.
+        memory_seconds: the shortest possible time to move these bytes on `BOARD`.
+        compute_seconds: the shortest possible time of the operations on `BOARD`.
+        joules: the energy in the longer of the two times at most.
     """
 
     network: str
@@ -82,7 +87,8 @@ class Built:
     weights: int = 0
     engine: int = 0
     seconds: float = 0.0
-    roofline: float = 0.0
+    memory_seconds: float = 0.0
+    compute_seconds: float = 0.0
     joules: float = 0.0
 
 
@@ -112,7 +118,8 @@ def built(model: Path, of: Built, costs: Costs, limit: int) -> Built:
         weights=info.plan.weight_bytes,
         engine=info.bytes,
         seconds=info.build_seconds,
-        roofline=on_board.seconds,
+        memory_seconds=on_board.memory_seconds,
+        compute_seconds=on_board.compute_seconds,
         joules=on_board.joules,
     )
 
@@ -169,7 +176,8 @@ def rows(found: Sequence[Built]) -> Iterator[tuple[str, ...]]:
             continue
         sizes = [f"{size / 1e6:,.1f}" for size in (each.data, each.weights)]
         ratios = [_ratio(each, found, form) for form in (BEFORE, PLAIN)]
-        on_board = f"{1e3 * each.roofline:.2f}", f"{1e3 * each.joules:.1f}"
+        times = [f"{1e3 * seconds:.2f}" for seconds in (each.memory_seconds, each.compute_seconds)]
+        on_board = *times, f"{1e3 * each.joules:.1f}"
         engine = f"{each.engine / 1e6:,.1f}", f"{each.seconds:.1f}"
         yield (*key, f"{each.kernels}", *sizes, *ratios, *engine, *on_board)
 
@@ -227,7 +235,7 @@ def main() -> None:
         table = Table(*heads)
         for cells in rows(found):
             table.add_row(*cells)
-        Console(width=150).print(table)
+        Console(width=180).print(table)
     for line in promises(found):
         print(line)
     if args.json:
