@@ -41,9 +41,8 @@ PACKAGES = {
 BOTH = pytest.mark.parametrize("environment", ["oldest", "newest"])
 MODULES = (
     *("bundle/test_input_statistics.py", "data/test_camera.py", "data/test_contract.py"),
-    *("data/test_sliding_windows.py", "events/test_cameras.py", "events/test_recording.py"),
-    *("events/test_round_trips.py", "evidence", "files", "machine", "test_errors.py", "test_lean.py"),
-    *("test_neuron.py", "test_predictions.py", "test_public.py", "test_records.py"),
+    *("events/test_cameras.py", "events/test_round_trips.py", "evidence", "files/test_journal.py", "machine"),
+    *("test_errors.py", "test_lean.py", "test_neuron.py", "test_predictions.py", "test_public.py", "test_records.py"),
 )
 """The tests of the device half that need neither torch nor onnx, without the slowest."""
 PROGRAM = """
@@ -125,7 +124,7 @@ def test_the_device_half_passes_its_tests(run, environment):
     # Without the fixtures of all tests, which import torch.
     done = run(environment, ROOT, "-m", "pytest", "--noconftest", "-q", "-p", "no:cacheprovider", *files)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert int(done.stdout.split(" passed")[0].split()[-1]) > 600
+    assert int(done.stdout.split(" passed")[0].split()[-1]) > 500
 
 
 @BOTH
