@@ -70,6 +70,11 @@ PATTERNS: dict[str, Sequence[onnx.NodeProto]] = {
         op("MaxPool", "i", out="m", kernel_shape=[2, 2], strides=[2, 2]),
         reduced("ReduceMean", 2, 3, of="m"),
     ],
+    "average pooling, then mean": [
+        op("Reshape", SPIKES, "images", out="i"),
+        op("AveragePool", "i", out="m", kernel_shape=[2, 2], strides=[2, 2]),
+        reduced("ReduceMean", 2, 3, of="m"),
+    ],
     "convolution, then mean": [*conv(SPIKES, "c"), reduced("ReduceMean", 2, 3, of="c")],
     "linear layer, then mean over time": [
         op("Reshape", SPIKES, "features", out="i"),

@@ -16,7 +16,8 @@ thresholds. A current in half is cast to float32 step by step, behind the Split:
 current of all steps in float32.
 
 The spikes of a neuron leave the kernel as one number, its word: w = sum of 2^t over the steps t at which it fires. A
-float32 holds the words of 24 steps exactly. Behind a barrier, the spike of step t is read from the word, exactly:
+float32 holds the words of 24 steps exactly, and a half those of 11. Behind a barrier, the spike of step t is read from
+the word, exactly:
 
     s_t = floor(w / 2^t) - 2 * floor(w / 2^(t+1))
 
@@ -51,6 +52,9 @@ from tcja_runtime.neuron import NeuronSpec
 
 WORD_STEPS = 24
 """The number of steps whose spikes a word holds: float32 has integers up to 2^24."""
+
+HALF_STEPS = 11
+"""The number of steps whose spikes a word in half holds: half has the integers up to 2^11. It is half as many bytes."""
 
 CONCAT_STEPS, CONCAT_VALUES = 3, 2**18
 """Up to how many steps, and up to how many currents of a window, the spikes are joined by a Concat, without words."""
@@ -124,7 +128,13 @@ def _unpacked(at: Nodes, word: str, steps: int, sizes: Sequence[int] | None, blo
     if sizes and len(sizes) > 1:
         rows = [-1, channels, 1, columns] if len(sizes) > 2 else [-1, 1, 1, sizes[1]]
     flat = at.op("Reshape", [word, at.constant("word_rows", rows, np.int64)], f"{block}/flat")
-    words = at.op("MaxPool", [flat], f"{block}/barrier", kernel_shape=[3, 1], pads=[1, 0, 1, 0])
+    barrier = {"kernel_shape": [3, 1], "pads": [1, 0, 1, 0]}
+    if steps <= HALF_STEPS:
+        half = at.op("Cast", [flat], f"{block}/half_word", to=TensorProto.FLOAT16)
+        half = at.op("MaxPool", [half], f"{block}/half_words", **barrier)
+        words = at.op("Cast", [half], f"{block}/words", to=TensorProto.FLOAT)
+    else:
+        words = at.op("MaxPool", [flat], f"{block}/words", **barrier)
     shares = at.constant(f"shares_{steps}", (2.0 ** -np.arange(steps)).reshape(-1, 1, 1, 1, 1))
     whole = at.op("Floor", [at.op("Mul", [words, shares], f"{block}/shifted")], f"{block}/whole")
     halves = at.op("Floor", [at.op("Mul", [whole, at.constant("one_half", 0.5)], f"{block}/half")], f"{block}/halves")

@@ -10,6 +10,8 @@ that reads spikes, with nothing but elementwise operations in between, is replac
     a maximum over neighbouring axes    a MaxPool with one window over these axes
     each other reduction                stays, behind a barrier: a MaxPool with a window of one value and padding
 
+A mean over the maps that a convolution returns becomes an AveragePool, too: for a ReduceMean, the builder copies them.
+
 A MaxPool ignores its padding, so a barrier returns its input to the bit, as does a MaxPool in place of a maximum. (The
 builder removes pooling with a window of 1 x 1, so this window is 3 x 1, and its first and last value are padding.) A
 mean keeps its equation, a sum and one division. The order of the sum may differ, as it does between backends.
@@ -79,6 +81,7 @@ class _Change:
         constants: the constants that were added, by name.
         makers: the node that makes each tensor of `fused` except the spikes.
         apart: the names of the results of barriers, by the names of their inputs.
+        convolved: the results of convolutions, and of Reshapes of them.
     """
 
     sizes: Mapping[str, Sizes]
@@ -89,6 +92,7 @@ class _Change:
     constants: dict[str, onnx.TensorProto] = dataclasses.field(default_factory=dict)
     makers: dict[str, onnx.NodeProto] = dataclasses.field(default_factory=dict)
     apart: dict[str, str] = dataclasses.field(default_factory=dict)
+    convolved: set[str] = dataclasses.field(default_factory=set)
 
     @classmethod
     def of(cls, graph: onnx.GraphProto, spikes: Collection[str]) -> _Change:
@@ -109,6 +113,10 @@ class _Change:
     def add(self, node: onnx.NodeProto) -> None:
         """Add a node of the graph, or the nodes that replace it."""
         behind = [name for name in node.input if name in self.fused]
+        if node.op_type == "Conv" or (node.op_type == "Reshape" and node.input[0] in self.convolved):
+            self.convolved.update(node.output)
+        if not behind and self._is_mean_of_convolved(node) and self._pooled(node):
+            return
         if not behind or node.op_type in KERNELS or _has_window(node):
             self.nodes.append(node)
         elif node.op_type in POOLS or (node.op_type in OTHERS and not _is_product(node)):
@@ -123,11 +131,20 @@ class _Change:
                 self.fused[name] = self.types.get(name) or _type(node, self.fused[behind[-1]])
                 self.makers[name] = node
 
+    def _is_mean_of_convolved(self, node: onnx.NodeProto) -> bool:
+        """Whether a node computes the mean over the maps, the last two axes, of what a float32 convolution returns."""
+        (source, *_) = node.input or [""]
+        if node.op_type not in MEANS or source not in self.convolved or self.types.get(source) != TensorProto.FLOAT:
+            return False
+        rank = len(self.sizes[source])
+        return rank > 3 and sorted(axis % rank for axis in self._axes(node)) == [rank - 2, rank - 1]
+
     def _pooled(self, node: onnx.NodeProto) -> bool:
         """Add the pooling that replaces a mean or a maximum; return whether one can."""
         (source, *_), (result, *_) = node.input, node.output
         sizes, axes = self.sizes.get(source), self._axes(node)
-        if node.op_type not in POOLS or self.fused[source] not in _FLOATS or not sizes or not axes:
+        kind = self.fused.get(source) or self.types.get(source)
+        if node.op_type not in POOLS or kind not in _FLOATS or not sizes or not axes:
             return False
         axes = sorted(axis % len(sizes) for axis in axes)
         window = _Window.of(sizes, axes)
@@ -137,8 +154,8 @@ class _Change:
             return False
         images = source if _fits(sizes, window.images) else self._reshaped(source, window.images, f"{result}/images")
         made = result if _fits(shape, window.pooled) else f"{result}/pooled"
-        kind = POOLS[node.op_type]
-        self.nodes.append(helper.make_node(kind, [images], [made], name=made, kernel_shape=window.kernel))
+        pool = POOLS[node.op_type]
+        self.nodes.append(helper.make_node(pool, [images], [made], name=made, kernel_shape=window.kernel))
         if made != result:
             self._reshaped(made, shape, result)
         return True

@@ -84,7 +84,7 @@ def _sum(at: Nodes, layer: Layer) -> str:
 def words_of(graph: onnx.GraphProto, layer: str) -> list[str]:
     """Return the names of the words of a layer, block by block; none if its spikes are not packed."""
     made = {name for node in graph.node for name in node.output if name.startswith(f"{layer}/")}
-    names = itertools.takewhile(made.__contains__, (f"{layer}/{block}/barrier" for block in itertools.count()))
+    names = itertools.takewhile(made.__contains__, (f"{layer}/{block}/words" for block in itertools.count()))
     return list(names)
 
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tcja_exporters.time_forms.fused import CONCAT_VALUES, WORD_STEPS
+from tcja_exporters.time_forms.fused import CONCAT_VALUES, HALF_STEPS, WORD_STEPS
 from tcja_runtime.neuron import NeuronSpec, fire
 
 from .one_layer import CURRENT, HALF, model, ran
@@ -34,6 +34,7 @@ PACKED = {
     "Identity": 1,
     "Split": 1,
     "Greater": STEPS,
+    "Cast": 2,
 }
 JOINED = {"Identity": 1, "Split": 1, "Greater": STEPS, "Concat": 1, "Cast": 1}
 LARGE = (8, CONCAT_VALUES // 48 + 1)
@@ -54,7 +55,7 @@ def test_a_step_takes_one_comparison_and_a_selection(spec):
 
 
 @pytest.mark.parametrize("neurons", [None, (500,), (LARGE[1] * 8,), LARGE], ids=["unknown", "few", "a row", "maps"])
-@pytest.mark.parametrize("steps", [1, 3, 4, WORD_STEPS, WORD_STEPS + 1, 2 * WORD_STEPS + 1])
+@pytest.mark.parametrize("steps", [1, 3, 4, HALF_STEPS, HALF_STEPS + 1, WORD_STEPS, WORD_STEPS + 1, 2 * WORD_STEPS + 1])
 def test_any_number_of_steps(steps, neurons):
     """Words hold every spike: a neuron that fires always, one that never does, and others."""
     neuron = NeuronSpec.leaky(decay_input=True, tau=2.0)
@@ -73,6 +74,11 @@ def test_a_barrier_stands_between_packing_and_unpacking():
     assert (found["kernel_shape"], found["pads"]) == ([3, 1], [1, 0, 1, 0])
 
 
+@pytest.mark.parametrize(("steps", "casts"), [(HALF_STEPS, 2), (HALF_STEPS + 1, 0)])
+def test_words_of_few_steps_are_in_half(steps, casts):
+    assert kinds(model(SPECS["TET"][0], "fused", steps))["Cast"] == casts
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_current_in_half_is_cast_step_by_step(spec):
     neuron, _ = SPECS[spec]
@@ -80,7 +86,7 @@ def test_a_current_in_half_is_cast_step_by_step(spec):
     assert CURRENT not in {output for node in plain.graph.node for output in node.output}
     (split,) = (node for node in plain.graph.node if node.op_type == "Split")
     assert list(split.input) == [HALF]
-    assert kinds(plain)["Cast"] == STEPS
+    assert kinds(plain)["Cast"] == STEPS + 2  # and those of the words
     x = np.random.default_rng(0).normal(0.5, 1, (STEPS, 2, 500)).astype(np.float16)
     expected = fire(neuron, x.astype(np.float32))
     np.testing.assert_array_equal(ran(plain, x), expected.astype(np.float32))

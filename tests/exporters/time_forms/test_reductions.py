@@ -12,7 +12,10 @@ from benchmarks.engines import patterns
 from tcja_exporters.time_forms.reductions import LARGEST_WINDOW
 
 STEPS = 5
-ROUNDED = ("mean of scaled spikes", "residual sum with the current", "attention to channels, by mean and maximum")
+ROUNDED = {
+    *("mean of scaled spikes", "residual sum with the current", "attention to channels, by mean and maximum"),
+    "convolution, then mean",
+}
 """The patterns whose sums round, so that their order matters."""
 BARRIERS = {
     *("mean over time and map", "sum over time", "sum over the map", "softmax", "layer normalization", "norm"),
@@ -20,7 +23,7 @@ BARRIERS = {
 }
 """The patterns in which a reduction stays, behind a barrier."""
 LEFT = {
-    *("average pooling of the map", "convolution, then mean"),
+    "average pooling of the map",
     *("linear layer, then mean over time", "product of spikes with spikes"),
 }
 """The patterns in which products or pooling read the spikes."""
@@ -59,6 +62,8 @@ def test_what_replaces_a_reduction(pattern):
         assert after == before
     elif pattern == "maximum pooling, then mean":  # the maximum is one of slices, and no end of the kernel
         assert (after["MaxPool"], after["Max"], after["AveragePool"], stay) == (0, 3, 1, [])
+    elif pattern == "average pooling, then mean":
+        assert (after["AveragePool"], after["Slice"], stay) == (1, 4, [])
     elif pattern in BARRIERS:
         assert after["MaxPool"] == before["MaxPool"] + 1
     else:
