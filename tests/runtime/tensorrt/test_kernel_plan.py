@@ -181,6 +181,20 @@ def test_a_tensor_is_read_once_at_most(name, reads, sizes):
     assert found[name] == 4 * 8 * (sizes + 1)
 
 
+def test_a_constant_layer_makes_weights_and_is_no_kernel():
+    lines = [
+        rtx_layer("w", [], [rtx("w", "8")]).replace("LayerType: kgen", "LayerType: Constant"),
+        rtx_layer("Add", [rtx("x", "8"), rtx("w", "8")], [rtx("y", "8")]),
+    ]
+    found = plan(rtx_log(*lines))
+    assert (found.kernels, found.bytes, found.weight_bytes) == (1, 2 * 32, 32)
+
+
+def test_the_last_engine_of_a_log_is_read():
+    first, second = (rtx_log(rtx_layer(name, [rtx("x", "8")], [rtx("y", "8")])) for name in "ab")
+    assert [kernel.name for kernel in plan([*first, *second]).largest] == ["b"]
+
+
 def test_ten_kernels_are_named_and_all_are_counted():
     lines = [rtx_layer(f"k{i}", [rtx(f"t{i}", f"{i}")], [rtx(f"t{i + 1}", f"{i + 1}")]) for i in range(1, 15)]
     found = plan(rtx_log(*lines), ["t1"])
