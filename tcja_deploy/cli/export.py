@@ -128,7 +128,7 @@ Form = Annotated[
         help="The form of time in model.plain.onnx: a loop over the time steps (scan), the operations of each step one "
         "after the other (unrolled), the same of operations that TensorRT makes one kernel of (fused), or for each "
         "layer the one that is faster on this machine (auto). stepwise means --streaming. Default: scan for ONNX "
-        "Runtime, unrolled for TensorRT."
+        "Runtime, fused for TensorRT."
     ),
 ]
 Counts = Annotated[

@@ -1,9 +1,10 @@
 """The choice of the time form of each spiking layer in model.plain.onnx (`tcja_exporters.time_forms`).
 
-By default the target decides: a Scan for ONNX Runtime, which copies least memory in this form, and unrolled steps for
-TensorRT, whose engines are smaller in this form. "auto" measures each layer instead: the neurons of the layer, without
-the rest of the network, run on random currents in the backend of the target. If this machine cannot run that backend,
-an engine of each time form is built, and the form of the smaller engine is taken.
+By default the target decides: a Scan for ONNX Runtime, which copies least memory in this form, and the form fused for
+TensorRT, whose engines move least data in this form. "auto" measures each layer instead: the neurons of the layer,
+without the rest of the network, run on random currents in the backend of the target. If this machine cannot run that
+backend, an engine of each time form is built, and the form whose engine moves least data is taken
+(`tcja_runtime.tensorrt.kernel_plan`), or that of the smallest engine if the kernels of an engine could not be read.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import TimeForms
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
-from tcja_runtime.choices import AUTO, TimeForm
+from tcja_runtime.choices import AUTO, TIME_FORMS, TimeForm
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
-from tcja_runtime.tensorrt.build import BuildRequest, build
+from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build
 from tcja_runtime.tensorrt.part_session import BuiltPart
 
 WARM_RUNS, RUNS = 2, 5
 
 CANDIDATES = (TimeForm.SCAN.value, TimeForm.UNROLLED.value)
-"""The time forms that "auto" chooses from."""
+"""The time forms that "auto" chooses from for ONNX Runtime; for engines it chooses from all of `TIME_FORMS`."""
 
 Opener = Callable[[Path, Sequence[str], Mapping[str, Dimensions]], Session]
 
@@ -66,25 +67,24 @@ def choose(
     """
     layers = signature.layers
     if wish != AUTO:
-        form = wish or ("unrolled" if target else "scan")
-        rule = (
-            "builds a smaller engine from this form than from loops" if target else "copies least memory in this form"
-        )
+        form = wish or (TimeForm.FUSED.value if target else TimeForm.SCAN.value)
+        rule = "moves least data in this form" if target else "copies least memory in this form"
         why = "as requested" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
         return _time_forms({layer.name: {"form": form} for layer in layers}, why)
     with scratch() as folder:
-        files = {form: _saved(network.exported, layers, form, folder / form) for form in CANDIDATES}
+        candidates = TIME_FORMS if target else CANDIDATES
+        files = {form: _saved(network.exported, layers, form, folder / form) for form in candidates}
         if target is None:
             opened: Opener = functools.partial(OnnxRuntimeSession.open, keeps_memory=True)
         elif target == "tensorrt" or gpu.gpu() is not None:
             opened = functools.partial(BuiltPart.open, target=target, precision=network.precision)
         else:
             with progress.step("build an engine of each time form"):
-                return _smaller(files, target, network.precision, layers)
+                return _least(files, target, network.precision, signature)
         measured = {}
         with progress.counted("measure the time forms of layers", len(layers)) as advance:
             for layer in layers:
-                measured[layer.name] = _faster(files, opened, layer, signature.time_steps)
+                measured[layer.name] = _fastest(files, opened, layer, signature.time_steps)
                 advance(1)
     return _time_forms(
         measured, f"the fastest of each layer in {select.title(target or 'onnxruntime')} on this machine"
@@ -117,8 +117,8 @@ def _saved(exported: Exported, layers: Sequence[Layer], form: str, folder: Path)
     return folder / PLAIN_MODEL
 
 
-def _faster(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
-    """Measure a layer's neurons in both time forms. Returns the faster form, and both times in milliseconds."""
+def _fastest(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
+    """Measure a layer's neurons in each time form. Returns the fastest form, and all times in milliseconds."""
     given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
     current = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(layer.neuron.threshold or 1)
     seconds: dict[str, list[float]] = {form: [] for form in files}
@@ -138,13 +138,28 @@ def _faster(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps:
     }
 
 
-def _smaller(files: Mapping[str, Path], target: str, precision: str, layers: Sequence[Layer]) -> TimeForms:
-    """Build an engine in each time form. Returns the form of the smaller engine, in bytes, for all layers."""
-    sizes = {}
+def _least(files: Mapping[str, Path], target: str, precision: str, signature: NetworkSignature) -> TimeForms:
+    """Build an engine for one window in each time form. Returns, for all layers, the form that moves least data.
+
+    If the kernels of an engine could not be read, the form of the smallest engine is returned.
+    """
+    found = {}
     for form, file in files.items():
-        built = build(BuildRequest(model=file, engines=file.parent / ENGINES, target=target, precision=precision))
-        sizes[form] = built.info.bytes
+        request = BuildRequest(
+            model=file,
+            engines=file.parent / ENGINES,
+            target=target,
+            precision=precision,
+            options=BuildOptions(batch=Batch(1, 1, 1)),
+            time_steps=signature.time_steps,
+        )
+        found[form] = build(request).info
+    moved = {form: info.plan.moved for form, info in found.items() if info.plan}
+    unread = next((f"of {form}: {info.plan_unread}" for form, info in found.items() if not info.plan), "")
+    sizes = {form: info.bytes for form, info in found.items()} if unread else moved
     form = min(sizes, key=lambda form: sizes[form])
-    title, text = select.title(target), ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
-    why = f"this machine has no GPU that runs {title}; the form of the smaller engine ({text})"
-    return _time_forms({layer.name: {"form": form} for layer in layers}, why)
+    numbers = ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
+    rule = "the form of the smallest engine" if unread else "the form whose engine moves least in a window"
+    why = f"this machine has no GPU that runs {select.title(target)}; {rule} ({numbers})"
+    why += f", as the kernels of an engine could not be read ({unread})" if unread else ""
+    return _time_forms({layer.name: {"form": form} for layer in signature.layers}, why)

@@ -18,12 +18,12 @@ from collections.abc import Mapping
 import onnx
 
 from tcja_exporters import custom_op
-from tcja_exporters.time_forms.fused import fused, half_currents
+from tcja_exporters.time_forms.fused import add_fused, half_currents
 from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
 from tcja_exporters.time_forms.pooling import pool_by_slices
 from tcja_exporters.time_forms.reductions import keep_reductions_apart
-from tcja_exporters.time_forms.scan import pooled_scan, pooling, scan
-from tcja_exporters.time_forms.unrolled import unrolled
+from tcja_exporters.time_forms.scan import add_pooled_scan, add_scan, pooling_behind
+from tcja_exporters.time_forms.unrolled import add_unrolled
 from tcja_runtime.errors import BadInput
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 
@@ -57,18 +57,18 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
         layer = node.name.removesuffix(f"/{custom_op.NAME}")
         made = Nodes(f"{layer}/", f"{layer}/")
         form = (forms or {}).get(layer, "scan")
-        behind = pooling(model.graph, node.output[0], shapes) if pooled else None
+        behind = pooling_behind(model.graph, node.output[0], shapes) if pooled else None
         if form == "unrolled":
-            unrolled(made, node, _time_steps(model, node.input[0], shapes))
+            add_unrolled(made, node, _time_steps(model, node.input[0], shapes))
         elif form == "fused":
             current = node.input[0]
             known = sizes(shapes[current]) if current in shapes else ()
-            fused(made, node, _time_steps(model, current, shapes), known, halves.get(current))
+            add_fused(made, node, _time_steps(model, current, shapes), known, halves.get(current))
         elif behind:
             inside |= {each.name for each in behind}
-            pooled_scan(made, node, behind[1], shapes)
+            add_pooled_scan(made, node, behind[1], shapes)
         else:
-            scan(made, node)
+            add_scan(made, node)
         plain.graph.node.extend(made.nodes)
         plain.graph.initializer.extend(made.constants.values())
     if layers:

@@ -60,7 +60,7 @@ CONCAT_STEPS, CONCAT_VALUES = 3, 2**18
 """Up to how many steps, and up to how many currents of a window, the spikes are joined by a Concat, without words."""
 
 
-def fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int], half: str | None) -> None:
+def add_fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int], half: str | None) -> None:
     """Add the nodes of all time steps that replace a TcjaLif node.
 
     Args:
@@ -71,9 +71,9 @@ def fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int], hal
         half: the name of the current in half, if its cast to float32 moves behind the Split; None if the neuron reads
             the current in float32.
     """
-    neuron, current = _Fused(custom_op.spec_of(node)), half or node.input[0]
+    neuron = _Fused(custom_op.spec_of(node))
     names = [f"half_{t}" if half else f"x_{t}" for t in range(steps)]
-    currents = at.out_of("Split", [current], names, axis=0, num_outputs=steps)
+    currents = at.out_of("Split", [half or node.input[0]], names, axis=0, num_outputs=steps)
     state, fired = _State(), []
     for t, x_t in enumerate(currents):
         step = at.step(t)
@@ -84,19 +84,15 @@ def fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int], hal
     if not _packs(steps, shape):
         at.op("Cast", [at.op("Concat", fired, "fires", axis=0)], "spikes", to=TensorProto.FLOAT)
         return
-    sizes = list(shape[1:]) if shape and all(shape[2:]) else None
-    blocks = -(-steps // WORD_STEPS)
-    parts = [
-        _unpacked(at, _word(at, part.tolist(), block), len(part), sizes, block)
-        for block, part in enumerate(np.array_split(np.array(fired), blocks))
-    ]
-    rows = at.op("Concat", parts, "rows", axis=0) if blocks > 1 else parts[0]
-    known = sizes and at.constant("shape", [steps, -1, *sizes[1:]], np.int64)
-    at.op("Reshape", [rows, known or at.op("Shape", [current], "shape")], "spikes")
+    blocks = np.array_split(np.array(fired), -(-steps // WORD_STEPS))
+    parts = [_unpacked(at, _word(at, part.tolist(), i), len(part), len(shape), i) for i, part in enumerate(blocks)]
+    sizes = [at.constant("steps", [steps], np.int64), at.op("Shape", [currents[0]], "neurons", start=1)]
+    shape_of_all = at.op("Concat", sizes, "shape", axis=0)
+    at.op("Reshape", [at.op("Concat", parts, "rows", axis=0), shape_of_all], "spikes")
 
 
 def _packs(steps: int, shape: Sequence[int]) -> bool:
-    """Whether a layer packs its spikes into words; the arguments are as in `fused`."""
+    """Whether a layer packs its spikes into words; the arguments are as in `add_fused`."""
     small = steps <= WORD_STEPS and len(shape) > 1 and all(shape[2:]) and steps * math.prod(shape[2:]) <= CONCAT_VALUES
     return steps > CONCAT_STEPS and not small
 
@@ -110,32 +106,31 @@ def _word(at: Nodes, fired: Sequence[str], block: int) -> str:
     return word
 
 
-def _unpacked(at: Nodes, word: str, steps: int, sizes: Sequence[int] | None, block: int) -> str:
+def _unpacked(at: Nodes, word: str, steps: int, rank: int, block: int) -> str:
     """Add the barrier behind the words of a block, and the nodes that unpack their spikes, in float32.
 
     Args:
         at: the nodes to which they are added.
-        word: the name of the words.
+        word: the name of the words, [1, N, ...].
         steps: the number of steps in them.
-        sizes: the sizes of the words without the axis of time, the batch first; None if they are not known.
+        rank: the number of axes of the words; 0 if it is not known.
         block: the number of the block.
 
     Returns:
-        The name of the spikes [steps, rows, channels, 1, columns].
+        The name of the spikes, [steps, rows, channels, 1, columns].
     """
-    channels, columns = (sizes[1], math.prod(sizes[2:])) if sizes and len(sizes) > 2 else (1, -1)
-    rows = [1, 1, 1, -1]
-    if sizes and len(sizes) > 1:
-        rows = [-1, channels, 1, columns] if len(sizes) > 2 else [-1, 1, 1, sizes[1]]
-    flat = at.op("Reshape", [word, at.constant("word_rows", rows, np.int64)], f"{block}/flat")
+    sizes = [0, 0, 1, -1] if rank > 1 else [1, 1, 1, -1]
+    if rank == 5:
+        word = at.op("Squeeze", [word, at.constant("first", [0], np.int64)], f"{block}/neurons")
+    rows = at.op("Reshape", [word, at.constant("row", sizes, np.int64)], f"{block}/rows")
     barrier = {"kernel_shape": [3, 1], "pads": [1, 0, 1, 0]}
     if steps <= HALF_STEPS:
-        half = at.op("Cast", [flat], f"{block}/half_word", to=TensorProto.FLOAT16)
+        half = at.op("Cast", [rows], f"{block}/half_word", to=TensorProto.FLOAT16)
         half = at.op("MaxPool", [half], f"{block}/half_words", **barrier)
         words = at.op("Cast", [half], f"{block}/words", to=TensorProto.FLOAT)
     else:
-        words = at.op("MaxPool", [flat], f"{block}/words", **barrier)
-    shares = at.constant(f"shares_{steps}", (2.0 ** -np.arange(steps)).reshape(-1, 1, 1, 1, 1))
+        words = at.op("MaxPool", [rows], f"{block}/words", **barrier)
+    shares = at.constant(f"shares_{steps}", 2.0 ** -np.arange(steps).reshape(-1, 1, 1, 1, 1))
     whole = at.op("Floor", [at.op("Mul", [words, shares], f"{block}/shifted")], f"{block}/whole")
     halves = at.op("Floor", [at.op("Mul", [whole, at.constant("one_half", 0.5)], f"{block}/half")], f"{block}/halves")
     return at.op("Sub", [whole, at.op("Mul", [halves, at.constant("two", 2.0)], f"{block}/even")], f"{block}/spikes")

@@ -11,7 +11,7 @@ from tcja_exporters.time_forms.neuron_step import NeuronStep
 from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
 
 
-def scan(at: Nodes, node: onnx.NodeProto) -> None:
+def add_scan(at: Nodes, node: onnx.NodeProto) -> None:
     """Add the Scan over the time steps that replaces a TcjaLif node."""
     neuron, body = NeuronStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, makes = _step(neuron, body)
@@ -21,7 +21,7 @@ def scan(at: Nodes, node: onnx.NodeProto) -> None:
     at.nodes += custom_op.scan(node.input[0], node.output[0], start, step, at.prefix)
 
 
-def pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shapes: Shapes) -> None:
+def add_pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shapes: Shapes) -> None:
     """Add the Scan that replaces a TcjaLif node and the maximum pooling after it.
 
     In the body of the Scan, each channel of the spikes [C, H, W] is an image [1, H, W].
@@ -48,7 +48,7 @@ def pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shapes: S
     at.nodes.append(helper.make_node("Reshape", [made, shape], [pool.output[0]], name=at.prefix + "maps"))
 
 
-def pooling(graph: onnx.GraphProto, spikes: str, shapes: Shapes) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
+def pooling_behind(graph: onnx.GraphProto, spikes: str, shapes: Shapes) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
     """Find the Reshape of a layer's spikes to [T * N, C, H, W] and the MaxPool after it.
 
     Returns:

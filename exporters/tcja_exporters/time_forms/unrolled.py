@@ -12,7 +12,7 @@ from tcja_exporters.time_forms.neuron_step import NeuronStep
 from tcja_exporters.time_forms.nodes import Nodes
 
 
-def unrolled(at: Nodes, node: onnx.NodeProto, steps: int) -> None:
+def add_unrolled(at: Nodes, node: onnx.NodeProto, steps: int) -> None:
     """Add the nodes of all time steps that replace a TcjaLif node.
 
     Args:

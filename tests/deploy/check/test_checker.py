@@ -66,7 +66,7 @@ def test_the_parser_finds_the_layers_of_the_engine(tmp_path):
     row = agreement.compared("a shared bias", tmp_path, target="tensorrt-rtx")
     assert row.differences == []
     assert row.found.models.engine.layers > 0
-    assert row.found.models.time_form == "unrolled"
+    assert row.found.models.time_form == "fused"
 
 
 @pytest.mark.slow

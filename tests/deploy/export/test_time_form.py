@@ -16,9 +16,11 @@ import onnx
 import pytest
 
 from tcja_deploy.export import pipeline, request, time_form
+from tcja_exporters.time_forms import fused
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import gpu
@@ -185,6 +187,42 @@ def test_a_mistake_in_the_steps_is_found(run, export, tmp_path, mistake, form):
     assert any(mistake in fit for fit in culprit["fits"])
 
 
+def swapped_bits(layer: Layer) -> Callable[[onnx.ModelProto], None]:
+    """Give the spikes of the first two steps each other's places in the words."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        names = {f"{layer.name}/bit_0": f"{layer.name}/bit_1", f"{layer.name}/bit_1": f"{layer.name}/bit_0"}
+        bits = [tensor for tensor in model.graph.initializer if tensor.name in names]
+        assert len(bits) == 2
+        for tensor in bits:
+            tensor.name = names[tensor.name]
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param("time order", marks=pytest.mark.slow), pytest.param("reset", marks=pytest.mark.slow), "bits"],
+)
+def test_a_mistake_in_packed_steps_is_found(run, export, tmp_path, monkeypatch, mistake):
+    """In half, and with spikes in words, as in layers that are larger than those of small networks."""
+    monkeypatch.setattr(fused, "CONCAT_VALUES", 0)
+    exported = export("fashion_mnist", "--target", "onnx", "--time-form", "fused", "--precision", "fp16")
+    bundle = Path(shutil.copytree(exported, tmp_path / "changed.bundle"))
+    layer = manifest(bundle).layers[2]
+    assert forms(bundle)[layer.name] == "fused"
+    changes = {
+        "time order": reversed_time(layer),
+        "reset": of_another(layer, dataclasses.replace(layer.neuron, reset="soft")),
+        "bits": swapped_bits(layer),
+    }
+    change(bundle, changes[mistake])
+    code, out, err = run("verify", bundle, "--bisect", "--json")
+    assert code == 1
+    assert "error: " in err
+    assert json.loads(out)["culprit"]["module"] == layer.name
+
+
 def test_it_is_told_to_people(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "2", "--time-form", "unrolled", "--verbose")
@@ -219,31 +257,49 @@ class TestTensorRtRtx:
     def _no_gpu(self, monkeypatch):
         monkeypatch.setattr(gpu, "gpu", lambda: None)
 
-    def test_without_a_wish_it_gets_unrolled_steps(self, run, export):
+    def test_without_a_wish_it_gets_fused_steps(self, run, export):
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx")
         said = manifest(bundle).time_form
-        assert said.form == "unrolled"
-        assert re.fullmatch(r"TensorRT-RTX [\d.]+ builds a smaller engine from this form than from loops", said.why)
-        assert set(forms(bundle).values()) == {"unrolled"}
+        assert said.form == "fused"
+        assert re.fullmatch(r"TensorRT-RTX [\d.]+ moves least data in this form", said.why)
+        assert set(forms(bundle).values()) == {"fused"}
         assert run("verify", bundle)[0] == 0
 
     @pytest.mark.slow
-    def test_where_it_cannot_run_the_smaller_engine_wins(self, run, export):
+    def test_where_it_cannot_run_the_engine_that_moves_least_wins(self, run, export):
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx", "--time-form", "auto")
         said = manifest(bundle).time_form
         told = re.fullmatch(
             r"this machine has no GPU that runs TensorRT-RTX [\d.]+; "
-            r"the form of the smaller engine \(scan ([\d.]+) MB, unrolled ([\d.]+) MB\)",
+            r"the form whose engine moves least in a window "
+            r"\(scan ([\d.]+) MB, unrolled ([\d.]+) MB, fused ([\d.]+) MB\)",
             said.why,
         )
         assert told
-        megabytes = dict(zip(time_form.CANDIDATES, map(float, told.groups()), strict=True))
+        megabytes = dict(zip(TIME_FORMS, map(float, told.groups()), strict=True))
         assert megabytes[said.form] == min(megabytes.values()) > 0
-        (info,) = manifest(bundle).engines.values()
-        assert round(info.bytes / 1e6, 1) == megabytes[said.form]
+        assert said.form == "fused"
         assert set(forms(bundle).values()) == {said.form}
         assert {frozenset(each) for each in said.layers.values()} == {frozenset({"form"})}
         assert run("verify", bundle)[0] == 0
+
+    @pytest.mark.slow
+    def test_where_no_kernels_can_be_read_the_smallest_engine_wins(self, export, monkeypatch):
+        """The plans are taken away from engines that were built."""
+        sizes = []
+
+        def without_plan(request):
+            built = build.build(request)
+            sizes.append(built.info.bytes)
+            return dataclasses.replace(built, info=dataclasses.replace(built.info, plan=None, plan_unread="no log"))
+
+        monkeypatch.setattr(time_form, "build", without_plan)
+        bundle = export("fashion_mnist", "--target", "tensorrt-rtx", "--time-form", "auto", "--samples", "4")
+        said = manifest(bundle).time_form
+        numbers = ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in zip(TIME_FORMS, sizes, strict=True))
+        assert f"; the form of the smallest engine ({numbers}), as the kernels of an engine could not" in said.why
+        assert said.why.endswith("be read (of scan: no log)")
+        assert said.form == TIME_FORMS[sizes.index(min(sizes))]
 
 
 @pytest.mark.slow
@@ -254,7 +310,7 @@ def test_where_tensorrt_runs_it_is_measured_there(run, simulated, export):
     title = r"TensorRT 10\.3\.0, NVIDIA Simulated"
     assert re.fullmatch(rf"the fastest of each layer in {title} on this machine", said.why)
     for layer in said.layers.values():
-        assert layer[f"{layer['form']}_ms"] == min(layer["scan_ms"], layer["unrolled_ms"]) > 0
+        assert layer[f"{layer['form']}_ms"] == min(layer[f"{form}_ms"] for form in TIME_FORMS) > 0
     assert forms(bundle) == {layer: each["form"] for layer, each in said.layers.items()}
     assert len(manifest(bundle).engines) == 1
 

@@ -185,8 +185,7 @@ def reversed_time(layer: Layer) -> Change:
             for tensor in (each for each in model.graph.initializer if f"{layer.name}/shares_" in each.name):
                 last_first = numpy_helper.to_array(tensor)[::-1]
                 tensor.CopyFrom(numpy_helper.from_array(last_first.copy(), tensor.name))
-            if "Concat" in own:
-                own["Concat"].input[:] = own["Concat"].input[::-1]
+            own["Concat"].input[:] = own["Concat"].input[::-1]
 
     return apply
 

@@ -35,6 +35,8 @@ PACKED = {
     "Split": 1,
     "Greater": STEPS,
     "Cast": 2,
+    "Concat": 2,
+    "Shape": 1,
 }
 JOINED = {"Identity": 1, "Split": 1, "Greater": STEPS, "Concat": 1, "Cast": 1}
 LARGE = (8, CONCAT_VALUES // 48 + 1)
@@ -65,6 +67,21 @@ def test_any_number_of_steps(steps, neurons):
     assert expected[..., 0].all()
     assert not expected[..., 1].any()
     np.testing.assert_array_equal(ran(model(neuron, "fused", steps, neurons=neurons), x), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("neurons", [LARGE, (4, 8, LARGE[1]), (2, 8, 8, LARGE[1])], ids=["3 axes", "4 axes", "5 axes"])
+def test_neurons_run_in_any_number(neurons):
+    """Parity runs them alone, in other numbers than those of the network."""
+    neuron, fewer = NeuronSpec.leaky(decay_input=True, tau=2.0), (3, *range(5, 4 + len(neurons)))
+    x = np.random.default_rng(0).normal(1, 1, (STEPS, 2, *fewer)).astype(np.float32)
+    plain = model(neuron, "fused", STEPS, neurons=neurons)
+    assert kinds(plain)["MaxPool"] == 1
+    for dim in (
+        dim for value in (*plain.graph.input, *plain.graph.output) for dim in value.type.tensor_type.shape.dim[1:]
+    ):
+        dim.Clear()
+    del plain.graph.value_info[:]
+    np.testing.assert_array_equal(ran(plain, x), fire(neuron, x).astype(np.float32))
 
 
 def test_a_barrier_stands_between_packing_and_unpacking():

@@ -286,7 +286,7 @@ def _open(least, tuned, most):
 
 
 def _changed(model):
-    """A TensorRT with a mistake: > for >=, as `tcja_exporters.time_forms.neuron_step` writes spikes and resets."""
+    """A TensorRT with a mistake: > for >=, as each of `tcja_exporters.time_forms` writes spikes and resets."""
     bodies = [attribute.g.node for node in model.graph.node for attribute in node.attribute]
     for node in (node for nodes in (model.graph.node, *bodies) for node in nodes):
         numbers = {attribute.name: attribute for attribute in node.attribute}
@@ -294,6 +294,9 @@ def _changed(model):
             numbers["beta"].f -= 1
         elif node.op_type == "ThresholdedRelu":
             numbers["alpha"].f = np.nextafter(np.float32(numbers["alpha"].f), np.float32(-np.inf))
+    for tensor in (each for each in model.graph.initializer if each.name.endswith("/largest_silent")):
+        value = np.nextafter(onnx.numpy_helper.to_array(tensor), np.float32(np.inf))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
     return model
 
 
