@@ -112,8 +112,9 @@ class Predictions:
         scores: the score of each class for each window, float32 [N, C].
         class_names: the names of all C classes, in the order of the scores.
         output: the kind of the scores, "rates" (spikes for a class, from 0 to 1) or "logits".
-        unlike: a sentence if the windows look unlike those that the network was proven on; else empty. For calls, it
-            is about the first 16 windows that the network got by calls.
+        unlike: a sentence if the windows look unlike those that the network was proven on, or if the network fires
+            unlike there; else empty. For calls, it is about the first 16 windows that the network got by calls, and
+            about the firing in the last 16.
     """
 
     scores: Floats

@@ -106,7 +106,7 @@ def _proven(
         progress.note(f"the data has{remark.removeprefix(',')}; the bundle takes such values, too")
     report = certificate.report
     manifest = _manifest(request, made, report)
-    manifest = dataclasses.replace(manifest, input_statistics=measured.statistics)
+    manifest = dataclasses.replace(manifest, input_statistics=measured.statistics, firing_statistics=certificate.firing)
     if split:
         report.stepwise = stepwise_parity(folder, manifest, certificate.golden, "onnxruntime", progress)
         manifest = dataclasses.replace(manifest, parity=report.summary())

@@ -158,6 +158,7 @@ def summary_text(summary: Summary) -> str:
         "Times that the clock of the events was set back": summary.resets,
         "Datagrams left out, because they are not events": summary.damaged,
         "Datagrams lost before they were read": summary.lost,
+        "Windows in which a layer fired far outside the range of the proof": summary.drifted,
     }
     lines += [f"{what}: {count:,}." for what, count in counts.items() if count]
     return "\n".join([*lines, *summary.remarks])

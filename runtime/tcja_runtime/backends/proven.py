@@ -5,21 +5,28 @@ A network answers windows of another kind too, and its answers are wrong. So it 
     * look unlike those of the proof (`tcja_runtime.bundle.input_statistics`),
     * hold fractions where the golden windows hold whole numbers only, as frames that were divided by 255 do, or
     * hold larger counts than those that parity was judged on.
+
+If the network returns its spike counts, it is also said when its layers fire unlike in the windows of the proof
+(`tcja_runtime.bundle.firing_statistics`), as long as it runs.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.firing_statistics import fired
 from tcja_runtime.bundle.input_statistics import Figures, fractions, measured, names
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import golden
+from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
 
 WATCHED = 16
 """The number of windows, from the first on, that calls and streams compare with those of the proof."""
@@ -148,4 +155,55 @@ class InputWatch:
         if not self._known:
             self._said = self._proven.unlike(np.concatenate(self._figures), broken=self._broken)
             self._known = True
+        return self._said
+
+
+class FiringWatch:
+    """Compares how a network fires with how it fired in its proof. Threads may share it.
+
+    Args:
+        bundle: the bundle of the network.
+        span: the number of the newest windows whose medians are compared; None for all windows.
+        note: the function that is called with the sentence on firing that is unlike, each time that it becomes unlike
+            over a whole span; None for none.
+    """
+
+    def __init__(self, bundle: Bundle, *, span: int | None = None, note: Callable[[str], None] | None = None) -> None:
+        self._statistics, self._layers = bundle.manifest.firing_statistics, bundle.manifest.layers
+        self._span, self._note, self._lock = span, note, threading.Lock()
+        self._figures: collections.deque[Figures] = collections.deque(maxlen=span)
+        self._drifted: int | None = None
+        self._said, self._known = "", True  # as in `InputWatch`
+
+    @property
+    def drifted(self) -> int | None:
+        """The number of windows in which a layer fired far outside the range of the proof; None if it is not known."""
+        return self._drifted
+
+    @property
+    def unlike(self) -> str:
+        """A sentence if the network fires unlike in the windows that it was proven on; else empty."""
+        with self._lock:
+            return self._sentence()
+
+    def add(self, returned: Mapping[str, Any]) -> None:
+        """Compare the spike counts among what the network returned for a batch, by name, if they are among it."""
+        counts, statistics = returned.get(SPIKE_COUNTS), self._statistics
+        if counts is None or statistics is None:
+            return
+        figures = fired(counts, self._layers)
+        outside, note = statistics.outside(figures, self._layers), None
+        with self._lock:
+            before, self._known = self._said, False
+            self._drifted = (self._drifted or 0) + outside
+            self._figures.extend(figures)
+            if self._note and len(self._figures) == self._span and self._sentence() and not before:
+                note = self._said
+        if note and self._note:
+            self._note(note)
+
+    def _sentence(self) -> str:
+        if not self._known and self._statistics:
+            figures = np.array(self._figures)
+            self._said, self._known = self._statistics.unlike(figures, self._layers), True
         return self._said

@@ -19,7 +19,7 @@ The windows are compared by the median of each figure, so single odd windows do 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,16 @@ class Spread:
     mean: float
     deviation: float
 
+    @classmethod
+    def of(cls, values: Figures) -> Spread:
+        """Returns the spread of the values of a figure, [N]."""
+        return cls(
+            least=float(values.min()),
+            most=float(values.max()),
+            mean=float(values.mean()),
+            deviation=float(values.std()),
+        )
+
     def excess(self, value: float) -> float:
         """Returns by how much a value is beyond the widened range; 0 within it, or within SIGMAS deviations."""
         beyond = max(self.least - value, value - self.most) - (self.most - self.least) / 2
@@ -83,18 +93,7 @@ class InputStatistics:
     def of(cls, contract: InputContract, figures: Figures) -> InputStatistics:
         """Returns the spread of figures [N, figures] of N windows, at least one."""
         columns = zip(names(contract), figures.T, strict=True)
-        return cls(
-            windows=len(figures),
-            figures={
-                name: Spread(
-                    least=float(each.min()),
-                    most=float(each.max()),
-                    mean=float(each.mean()),
-                    deviation=float(each.std()),
-                )
-                for name, each in columns
-            },
-        )
+        return cls(windows=len(figures), figures={name: Spread.of(each) for name, each in columns})
 
     def unlike(self, contract: InputContract, figures: Figures) -> str:
         """Returns a sentence about the figure that is farthest outside those of the proof; empty if none is.
@@ -106,13 +105,8 @@ class InputStatistics:
         if self.windows < FEWEST or not len(figures):
             return ""
         medians = dict(zip(names(contract), np.median(figures, axis=0).tolist(), strict=True))
-        excess = {
-            name: spread.excess(medians[name]) / _FLOORS[name.split()[0]]
-            for name, spread in self.figures.items()
-            if name in medians
-        }
-        worst = max(excess, key=lambda name: excess[name], default="")
-        if not worst or excess[worst] <= 1:
+        worst = farthest(self.figures, medians, lambda name: _FLOORS[name.split()[0]])
+        if not worst:
             return ""
         spread, kind = self.figures[worst], worst.split()[0]
         own, least, most = (_value(kind, each) for each in (medians[worst], spread.least, spread.most))
@@ -120,6 +114,19 @@ class InputStatistics:
             f"the inputs are unlike the {self.windows:,} windows that the network was proven on: {_spoken(worst)} is "
             f"{own}, and there it is {least} to {most}; {_CAUSES[kind]}?"
         )
+
+
+def farthest(spreads: Mapping[str, Spread], values: Mapping[str, float], floor: Callable[[str], float]) -> str:
+    """Returns the name of the figure that is farthest outside its spread; empty if none is outside.
+
+    Args:
+        spreads: the spread of each figure over the windows of a proof, by name.
+        values: the figures of other windows, by name; a figure that is not among them is not compared.
+        floor: a function that returns by how much a figure must be beyond its widened range, given its name.
+    """
+    excess = {name: spreads[name].excess(value) / floor(name) for name, value in values.items() if name in spreads}
+    worst = max(excess, key=lambda name: excess[name], default="")
+    return worst if worst and excess[worst] > 1 else ""
 
 
 def names(contract: InputContract) -> list[str]:

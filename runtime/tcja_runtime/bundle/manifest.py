@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
 from tcja_runtime import records
+from tcja_runtime.bundle.firing_statistics import FiringStatistics
 from tcja_runtime.bundle.input_statistics import Figures, InputStatistics
 from tcja_runtime.bundle.parity_summary import ParitySummary, of_today
 from tcja_runtime.bundle.sidecar import EngineInfo
@@ -109,6 +110,8 @@ class Manifest:
         labels: the rule by which the folders and label files of the export's data told classes, one of
             `tcja_runtime.choices.LABEL_RULES`; None if the user gave none.
         spike_counts: whether model.plain.onnx also returns its spike counts (`NetworkSignature.spike_counts`).
+        firing_statistics: how the network fired in the windows that were judged; None without spike counts, and if the
+            windows were random.
     """
 
     producer: str
@@ -140,6 +143,7 @@ class Manifest:
     input_statistics: InputStatistics | None = None
     labels: str | None = None
     spike_counts: bool = False
+    firing_statistics: FiringStatistics | None = None
 
     @classmethod
     def from_dict(cls, fields: Json) -> Manifest:

@@ -12,11 +12,13 @@ the reference's by at most the number of its open neurons:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tcja_runtime.evidence.trace import Spikes
 
 Counts = npt.NDArray[np.integer[Any]]
 """Spike counts [N, layers, T]."""
@@ -80,6 +82,11 @@ class CountParity:
     differing: int
     beyond: int
     first: WrongCount | None
+
+
+def spike_counts(spikes: Mapping[str, Spikes]) -> Counts:
+    """Returns the spike counts [N, layers, T] of the spikes [T, N, ...] of each layer."""
+    return np.stack([np.count_nonzero(each.reshape(*each.shape[:2], -1), axis=2).T for each in spikes.values()], axis=1)
 
 
 def judge_counts(found: Counts, expected: Counts, bounds: FreeRunningBounds, layers: Sequence[str]) -> CountParity:

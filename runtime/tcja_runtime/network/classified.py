@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.backends.proven import InputWatch, Proven
+from tcja_runtime.backends.proven import FiringWatch, InputWatch, Proven
 from tcja_runtime.backends.scores import scores as scores_of
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.budget import batch_size
@@ -42,6 +42,8 @@ class ClassifiedWindows(Predictions):
         spans: the part of a recording that each window holds; None for a window that is not from a recording.
         pictured: the input of the network for the first windows, float32 [n, ...], as many as were asked for.
         remarks: notes on the files, a line each: what was assumed about them, and what was left out.
+        drifted: the number of windows in which a layer fires far outside the range of the windows of the proof; None if
+            it is not known: the bundle has no spike counts, or was proven on random windows.
     """
 
     bundle: str
@@ -53,6 +55,7 @@ class ClassifiedWindows(Predictions):
     spans: Sequence[Span | None]
     pictured: Floats
     remarks: Sequence[str]
+    drifted: int | None = None
 
     @property
     def without_score(self) -> int:
@@ -106,6 +109,7 @@ class ClassifiedWindows(Predictions):
             "classes": list(self.class_names),
             "windows": list(self.rows(top)),
             "unlike": self.unlike,
+            "drifted": self.drifted,
             "labelled": self.accuracy.labelled,
             "accuracy": self.accuracy.share,
             "accuracy_interval": list(self.accuracy.interval) if self.accuracy.labelled else None,
@@ -170,12 +174,13 @@ def classified(
     bundle.check_classifies()
     manifest = bundle.manifest
     scores = [np.empty((0, len(manifest.classes)), np.float32)]
-    watch = InputWatch(Proven(bundle))
+    watch, firing = InputWatch(Proven(bundle)), FiringWatch(bundle)
     kept, missing = [np.empty((0, *manifest.input.shape), np.float32)], pictured
     for inputs in itertools.chain.from_iterable(each.batches(batch_size(manifest.signature)) for each in data):
-        output = backend.session.run({manifest.input.name: inputs})[manifest.output]
-        scores.append(scores_of(output, bundle, backend.title))
+        returned = backend.session.run({manifest.input.name: inputs})
+        scores.append(scores_of(returned[manifest.output], bundle, backend.title))
         watch.add(inputs)
+        firing.add(returned)
         if missing:
             kept.append(inputs[:missing].copy())
             missing -= len(kept[-1])
@@ -198,7 +203,8 @@ def classified(
         labels=np.concatenate(labels),
         spans=spans,
         pictured=np.concatenate(kept),
-        unlike=watch.unlike,
+        unlike="; ".join(filter(None, [watch.unlike, firing.unlike])),
+        drifted=firing.drifted,
         remarks=remarks(data),
     )
 

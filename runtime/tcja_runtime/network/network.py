@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.backends.checked import closed
-from tcja_runtime.backends.proven import WATCHED, InputWatch
+from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.select import Backend, opened, title
 from tcja_runtime.backends.stepwise import Streams
@@ -105,6 +105,7 @@ class Network:
         )
         self.info = NetworkInfo.of(bundle, backend)
         self._watch = InputWatch(self.info.taken.proven, most=WATCHED, note=logger.warning)
+        self._firing = FiringWatch(bundle, span=WATCHED, note=logger.warning)
         self._closed = False
 
     def __call__(self, windows: object) -> Predictions:
@@ -124,7 +125,8 @@ class Network:
         """
         self._bundle.check_classifies()
         found = scores(self.outputs(windows), self._bundle, self._backend.title)
-        return Predictions(scores=found, class_names=self._classes, output=self._output, unlike=self._watch.unlike)
+        unlike = "; ".join(filter(None, [self._watch.unlike, self._firing.unlike]))
+        return Predictions(scores=found, class_names=self._classes, output=self._output, unlike=unlike)
 
     def outputs(self, windows: object) -> npt.NDArray[Any]:
         """Returns the output of the network as it is, [N, ...]: scores, scores for each time step, or images.
@@ -137,13 +139,14 @@ class Network:
         """
         taken = inputs.windows(windows, self._input)
         session, name, output = self._backend.session, self._input.name, self._output
-        if len(taken) <= self._batch:
-            found = session.run({name: taken})[output]
-        else:
-            batches = (taken[at : at + self._batch] for at in range(0, len(taken), self._batch))
-            found = np.concatenate([session.run({name: batch})[output] for batch in batches])
+        batches = [taken[at : at + self._batch] for at in range(0, len(taken), self._batch)] or [taken]
+        found = []
+        for batch in batches:
+            returned = session.run({name: batch})
+            found.append(returned[output])
+            self._firing.add(returned)
         self._watch.add(taken)
-        return found
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def classify(
         self,

@@ -89,6 +89,8 @@ class Summary:
         resets: the number of times that the camera's clock was set back; the stream's clock goes on.
         damaged: the number of datagrams that were left out because they are not events; 0 for other sources.
         lost: the number of datagrams that the system dropped before they were read; 0 for other sources.
+        drifted: the number of windows in which a layer fired far outside the range of the windows of the proof; None if
+            it is not known: the network returns no spike counts, or was proven on random windows.
         latency_median: the median of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
         latency_99: the 99th percentile of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
         remarks: remarks on the source: what was assumed about it, and what was left out of it.
@@ -113,6 +115,7 @@ class Summary:
     resets: int
     damaged: int
     lost: int
+    drifted: int | None
     latency_median: float | None
     latency_99: float | None
     remarks: list[str]

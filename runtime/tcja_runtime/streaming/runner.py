@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tcja_runtime.backends import select
-from tcja_runtime.backends.proven import WATCHED, InputWatch, Proven
+from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch, Proven
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
@@ -53,20 +53,23 @@ class WholeWindowRunner:
     Args:
         bundle: the network's bundle.
         backend: the loaded network.
+        firing: what compares how the network fires with how it fired in its proof.
     """
 
     stepwise = False
 
-    def __init__(self, bundle: Bundle, backend: select.Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: select.Backend, firing: FiringWatch) -> None:
         self._bundle, self._backend, self.title = bundle, backend, backend.title
+        self._firing = firing
         self._collector = Collector(bundle.manifest.input)
 
     def push(self, frame: Frame) -> Values | None:
         window, manifest = self._collector.add(frame), self._bundle.manifest
         if window is None:
             return None
-        output = self._backend.session.run({manifest.input.name: window[None]})[manifest.output]
-        found: Values = scores(output, self._bundle, self.title)[0]
+        returned = self._backend.session.run({manifest.input.name: window[None]})
+        self._firing.add(returned)
+        found: Values = scores(returned[manifest.output], self._bundle, self.title)[0]
         return found
 
 
@@ -103,16 +106,18 @@ class StepwiseRunner:
 
 
 class MeasuredRunner:
-    """A `Runner` that compares the first windows with those that the network was proven on.
+    """A `Runner` that compares the first windows, and how the network fires, with its proof.
 
     Args:
         runner: the runner of the network.
         bundle: its bundle.
         note: the function that is called with a note if the windows are unlike those of the proof.
+        firing: what compares how the network fires.
     """
 
-    def __init__(self, runner: Runner, bundle: Bundle, note: Note) -> None:
+    def __init__(self, runner: Runner, bundle: Bundle, note: Note, firing: FiringWatch) -> None:
         self._runner, self._collector = runner, Collector(bundle.manifest.input)
+        self._firing = firing
         # A scene may be still at first. So the note waits until all windows are known.
         self._watch = InputWatch(Proven(bundle), most=WATCHED, note=note, patience=WATCHED)
 
@@ -126,8 +131,13 @@ class MeasuredRunner:
 
     @property
     def unlike(self) -> str:
-        """A sentence if the first windows look unlike those that the network was proven on; else empty."""
-        return self._watch.unlike
+        """A sentence if the first windows look unlike those of the proof, or the network fires unlike; else empty."""
+        return "; ".join(filter(None, [self._watch.unlike, self._firing.unlike]))
+
+    @property
+    def drifted(self) -> int | None:
+        """The number of windows in which a layer fired far outside the range of the proof; None if it is not known."""
+        return self._firing.drifted
 
     def push(self, frame: Frame) -> Values | None:
         if not self._watch.over:
@@ -155,10 +165,13 @@ def open_runner(
         BadInput: the bundle has no engine for `options.backend`, or the engine was changed after its build.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
-    return MeasuredRunner(_opened(bundle, options, note, backend), bundle, note)
+    firing = FiringWatch(bundle, span=WATCHED, note=note)
+    return MeasuredRunner(_opened(bundle, options, note, backend, firing), bundle, note, firing)
 
 
-def _opened(bundle: Bundle, options: StreamOptions, note: Note, backend: select.Backend | None) -> Runner:
+def _opened(
+    bundle: Bundle, options: StreamOptions, note: Note, backend: select.Backend | None, firing: FiringWatch
+) -> Runner:
     """Load a bundle's network (`open_runner`)."""
     manifest, window, name = bundle.manifest, options.window, options.backend
     one_by_one = window is not None and (window.unit == "events" or not manifest.input.cut.by_events)
@@ -175,4 +188,4 @@ def _opened(bundle: Bundle, options: StreamOptions, note: Note, backend: select.
         if backend is None:
             loaded.session.close()
         return StepwiseRunner.open(bundle, loaded.name, overlapping)
-    return WholeWindowRunner(bundle, loaded)
+    return WholeWindowRunner(bundle, loaded, firing)

@@ -219,6 +219,7 @@ class Stream:
             resets=self._clock.resets,
             damaged=self.source.damaged,
             lost=self.source.lost,
+            drifted=self.runner.drifted,
             latency_median=self.latencies.quantile(0.5),
             latency_99=self.latencies.quantile(0.99),
             remarks=[

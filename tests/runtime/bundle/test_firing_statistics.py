@@ -1,0 +1,82 @@
+"""What is said of how a network fires, of drawn spike counts."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from tcja_runtime import records
+from tcja_runtime.bundle.firing_statistics import FiringStatistics, fired
+from tcja_runtime.bundle.input_statistics import FEWEST
+from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.neuron import NeuronSpec
+
+LAYERS = [Layer(name=name, shape=(1000,), neuron=NeuronSpec.linear(decay=0.5, strict=True)) for name in ("a", "b")]
+
+
+def counts(n, seed, *, a=200, b=100, together=True, late=0.0):
+    """Spike counts [n, 2, 4] of windows; where `a` has more spikes, `b` has more, or fewer."""
+    random = np.random.default_rng(seed)
+    level = random.normal(0, 0.3, (n, 1))
+    steps = np.array([1 - late, 1, 1, 1 + late])
+    rates = np.stack([a * 2**level * steps, b * 2 ** (level if together else -level) * steps], axis=1)
+    return np.minimum(random.poisson(rates), 1000)
+
+
+def figures(*given, **more):
+    return fired(counts(*given, **more), LAYERS)
+
+
+@pytest.fixture(scope="module")
+def proof():
+    return FiringStatistics.of(figures(40, 0), LAYERS)
+
+
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_windows_like_those_of_the_proof(proof, seed):
+    assert proof.unlike(figures(50, seed), LAYERS) == ""
+    assert proof.outside(figures(50, seed), LAYERS) <= 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"a": 0}, r"in a 0 % of neurons and time steps fire, and there [\d.]+ % to [\d.]+ % do"),
+        ({"b": 1000}, r"in b [\d.]+ % of neurons and time steps fire, and there [\d.]+ % to [\d.]+ % do"),
+        ({"late": 1.0}, r"the spikes of . deviate between time steps by [\d.]+ of their mean, and there by .* to .*"),
+    ],
+    ids=str,
+)
+def test_other_windows(proof, changed, said):
+    found = figures(10, 1, **changed)
+    line = proof.unlike(found, LAYERS)
+    assert re.fullmatch(f"the network fires unlike in the 40 windows that it was proven on: {said}", line)
+    assert proof.outside(found, LAYERS) == 10
+
+
+def test_rates_that_do_not_go_together(proof):
+    """Each is within its range."""
+    found = figures(200, 1, together=False)
+    apart = found[np.argsort(-np.abs(found[:, 0] - found[:, 1] - 1))[:20]]
+    assert "most in " in proof.unlike(apart, LAYERS)
+
+
+def test_few_windows_say_nothing():
+    few = FiringStatistics.of(figures(FEWEST - 1, 0), LAYERS)
+    assert few.unlike(figures(9, 1, a=0), LAYERS) == ""
+    assert few.outside(figures(9, 1, a=0), LAYERS) == 0
+
+
+def test_no_windows_say_nothing(proof):
+    assert proof.unlike(figures(0, 1), LAYERS) == ""
+
+
+def test_a_layer_that_never_fires():
+    silent = FiringStatistics.of(figures(20, 0, a=0), LAYERS)
+    assert silent.unlike(figures(20, 1, a=0), LAYERS) == ""
+    assert silent.unlike(figures(20, 1), LAYERS)
+
+
+def test_the_manifest_holds_them(proof):
+    assert records.read(FiringStatistics, dataclasses.asdict(proof)) == proof
