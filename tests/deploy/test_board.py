@@ -148,6 +148,20 @@ def test_a_wrong_engine_fails_by_its_answers(run, simulated, bundle):
     assert "windows without an undecided neuron" in err
 
 
+@pytest.mark.slow
+def test_an_engine_testifies_by_its_spike_counts(run, simulated, counted, tmp_path):
+    """`tests/deploy/parity/test_engine.py` has engines with mistakes."""
+    bundle = Path(shutil.copytree(counted, tmp_path / "a.bundle"))
+    assert run("build", bundle, "--target", "tensorrt")[0] == 0
+    (info,) = Bundle.open(bundle).manifest.engines.values()
+    assert [(tensor.name, tensor.type) for tensor in info.tensors if not tensor.input][1] == ("spike_counts", "INT32")
+    code, out, err = run("verify", bundle, "--backend", "tensorrt", "--json")
+    (engine,) = json.loads(out)["engines"]
+    assert code == 0, err
+    assert engine["counts"]["settled"] > 100
+    assert engine["counts"]["beyond"] == 0
+
+
 def faulty(tmp_path, old: str, new: str) -> str:
     """A copy of what is simulated, with a fault of its own, for PYTHONPATH."""
     folder = shutil.copytree(Path(__file__).parents[1] / "simulated", tmp_path / "faulty")
