@@ -1,11 +1,19 @@
-"""What stands right behind the spikes of a fused layer, in models of one layer.
+"""What stands right behind the spikes of a fused layer, and how long NVIDIA's builder takes: as it is, and replaced.
 
-The exports replace the reductions among these patterns (`tcja_exporters.time_forms.reductions`).
+    python -m benchmarks.engines.patterns [PATTERN]... [--steps 20] [--limit 10] [--markdown]
+
+TensorRT-RTX, which needs no GPU, builds a model of one layer with each pattern. The layer is small, so a Concat joins
+its spikes (`tcja_exporters.time_forms.fused`). The exports replace the reductions
+(`tcja_exporters.time_forms.reductions`). A build that has not ended after `--limit` seconds is ended.
 """
 
 from __future__ import annotations
 
+import argparse
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +22,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tcja_exporters import custom_op
 from tcja_exporters.time_forms import lower
+from tcja_runtime.errors import BuildTimeout
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build
 
 LAYER, SPIKES = "layer", "layer/spikes"
 SPEC = NeuronSpec.leaky(decay_input=True, tau=2.0)
@@ -157,7 +167,7 @@ def model(
         op("Conv", "j", "first", out="c1", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         op("Reshape", "c1", "steps", out="layer/current"),
     ]
-    maps = [steps, "batch", channels, side, side]
+    maps: list[int | str | None] = [steps, "batch", channels, side, side]
     graph = helper.make_graph(
         [*before, lif, *(whole if replaced else [])],
         "pattern",
@@ -174,3 +184,67 @@ def model(
     plain = lower(onnx.shape_inference.infer_shapes(canonical) if described else canonical, {LAYER: form})
     plain.graph.node.extend([] if replaced else whole)
     return plain
+
+
+def built(of: onnx.ModelProto, steps: int, limit: int) -> tuple[str, str, str]:
+    """Build the engine of a model; return seconds, kernels and megabytes as texts."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        onnx.save(of, file)
+        request = BuildRequest(
+            model=file,
+            engines=Path(folder),
+            target="tensorrt-rtx",
+            precision="fp32",
+            time_steps=steps,
+            options=BuildOptions(batch=Batch(1, 1, 1), build_timeout=limit),
+        )
+        try:
+            info = build(request).info
+        except BuildTimeout:
+            return f"not done in {limit}", "", ""
+    plan = info.plan
+    return f"{info.build_seconds:.1f}", str(plan.kernels) if plan else "", f"{plan.bytes / 1e6:.2f}" if plan else ""
+
+
+def way_out(pattern: str, steps: int) -> str:
+    """Say what the exports write in place of a pattern; "-" if they leave it."""
+    before, after = (model(pattern, steps, replaced=each).graph.node for each in (False, True))
+    kinds, now = (Counter(node.op_type for node in nodes) for nodes in (before, after))
+    ways = {
+        "slices": now["Slice"] > kinds["Slice"],
+        "pooling": any(kind.startswith(("Reduce", "Global")) for kind in kinds - now),
+        "barrier": any(node.name.endswith("/barrier") for node in after),
+    }
+    return ", ".join(way for way, taken in ways.items() if taken) or "-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="default: all")
+    parser.add_argument("--steps", type=int, default=20, metavar="T")
+    parser.add_argument("--limit", type=int, default=10, metavar="SECONDS", help="of a build")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    args = parser.parse_args()
+    heads = ("behind the spikes", "as it is, s", "kernels", "MB", "written as", "s", "kernels", "MB")
+    lines = [heads, ["---"] * len(heads)] if args.markdown else [heads]
+    for line in lines:
+        _print(line, args.markdown)
+    for pattern in args.patterns or PATTERNS:
+        before = built(model(pattern, args.steps, replaced=False), args.steps, args.limit)
+        after = built(model(pattern, args.steps), args.steps, args.limit)
+        _print((pattern, *before, way_out(pattern, args.steps), *after), args.markdown)
+
+
+def _print(cells: Sequence[str], markdown: bool) -> None:
+    widths = (44, 15, 7, 7, 16, 15, 7, 7)
+    line = (
+        f"| {' | '.join(cells)} |"
+        if markdown
+        else "".join(cell.ljust(w + 1) for cell, w in zip(cells, widths, strict=True))
+    )
+    print(line.rstrip(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
