@@ -30,6 +30,7 @@ from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
 from tcja_runtime.bundle.manifest import TimeForms
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.choices import AUTO, TIME_FORMS, TimeForm
+from tcja_runtime.errors import BuildTimeout
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
@@ -141,9 +142,13 @@ def _fastest(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps
 def _least(files: Mapping[str, Path], target: str, precision: str, signature: NetworkSignature) -> TimeForms:
     """Build an engine for one window in each time form. Returns, for all layers, the form that moves least data.
 
-    If the kernels of an engine could not be read, the form of the smallest engine is returned.
+    If the kernels of an engine could not be read, the form of the smallest engine is returned. A form whose builder
+    does not end in time is not taken.
+
+    Raises:
+        BuildTimeout: no builder ended in time.
     """
-    found = {}
+    found, unfinished = {}, ""
     for form, file in files.items():
         request = BuildRequest(
             model=file,
@@ -153,7 +158,12 @@ def _least(files: Mapping[str, Path], target: str, precision: str, signature: Ne
             options=BuildOptions(batch=Batch(1, 1, 1)),
             time_steps=signature.time_steps,
         )
-        found[form] = build(request).info
+        try:
+            found[form] = build(request).info
+        except BuildTimeout as error:
+            if form == list(files)[-1] and not found:
+                raise
+            unfinished = f"; {error} in the form {form}"
     moved = {form: info.plan.moved for form, info in found.items() if info.plan}
     unread = next((f"of {form}: {info.plan_unread}" for form, info in found.items() if not info.plan), "")
     sizes = {form: info.bytes for form, info in found.items()} if unread else moved
@@ -162,4 +172,4 @@ def _least(files: Mapping[str, Path], target: str, precision: str, signature: Ne
     rule = "the form of the smallest engine" if unread else "the form whose engine moves least in a window"
     why = f"this machine has no GPU that runs {select.title(target)}; {rule} ({numbers})"
     why += f", as the kernels of an engine could not be read ({unread})" if unread else ""
-    return _time_forms({layer.name: {"form": form} for layer in signature.layers}, why)
+    return _time_forms({layer.name: {"form": form} for layer in signature.layers}, why + unfinished)

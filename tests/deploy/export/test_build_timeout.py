@@ -7,7 +7,6 @@ import sys
 import onnx
 import pytest
 
-from tcja_deploy.export import models
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.tensorrt import build
 
@@ -40,17 +39,10 @@ def stuck(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(script))
 
 
-@pytest.fixture
-def fused(monkeypatch):
-    """The form fused is chosen, though nobody asked for it."""
-    choose = models.choose
-    monkeypatch.setattr(models, "choose", lambda wish, *others: choose(wish or "fused", *others))
-
-
 OPTIONS = ("--target", "tensorrt-rtx", "--build-timeout", "15")
 
 
-def test_an_export_falls_back_to_unrolled_steps(run, tmp_path, stuck, fused):
+def test_an_export_falls_back_to_unrolled_steps(run, tmp_path, stuck):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     code, out, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *OPTIONS)
     assert code == 0, err
@@ -63,6 +55,17 @@ def test_an_export_falls_back_to_unrolled_steps(run, tmp_path, stuck, fused):
     nodes = onnx.load(tmp_path / "a.bundle" / PLAIN_MODEL, load_external_data=False).graph.node
     assert "Greater" not in {node.op_type for node in nodes}
     assert run("verify", tmp_path / "a.bundle")[0] == 0
+
+
+def test_auto_does_not_take_a_form_whose_builder_does_not_end(run, tmp_path, stuck, monkeypatch):
+    monkeypatch.setitem(build.BUILD_TIMEOUTS, "tensorrt-rtx", 15)
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    options = ("--target", "tensorrt-rtx", "--time-form", "auto")
+    code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *options)
+    assert code == 0, err
+    chosen = Bundle.open(tmp_path / "a.bundle").manifest.time_form
+    assert chosen.form in ("scan", "unrolled")
+    assert chosen.why.endswith("; the tensorrt-rtx builder did not end within 15 seconds in the form fused")
 
 
 def test_a_form_that_was_asked_for_is_kept(run, tmp_path, stuck):
