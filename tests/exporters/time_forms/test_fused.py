@@ -1,5 +1,6 @@
 """The time form fused: its operations, which are few, words that hold spikes, and currents in half."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -9,6 +10,7 @@ from onnx import helper
 
 from tcja_exporters.time_forms.fused import CONCAT_VALUES, HALF_STEPS, WORD_STEPS
 from tcja_runtime.neuron import NeuronSpec, fire
+from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build, installed
 
 from .one_layer import CURRENT, HALF, model, ran
 
@@ -128,3 +130,32 @@ def test_a_threshold_of_0_is_not_compared_with_a_subnormal_number(strict, compar
     """A GPU may take a subnormal number for 0."""
     plain = model(NeuronSpec.linear(decay=0.5, threshold=0.0, strict=strict), "fused", STEPS)
     assert kinds(plain)[compared] == STEPS
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif("tensorrt-rtx" not in installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.parametrize("half", [False, True], ids=["float", "half"])
+@pytest.mark.parametrize(
+    "spec", [each if each == "decayed" else pytest.param(each, marks=pytest.mark.slow) for each in SPECS]
+)
+def test_the_kernel_of_an_engine_reads_each_current_once(tmp_path, spec, half):
+    """An engine of TensorRT-RTX holds the source of its kernels. That of the neurons loads every time step one time."""
+    steps, neurons = 20, (8, 64, 64)
+    onnx.save(model(SPECS[spec][0], "fused", steps, half=half, neurons=neurons), tmp_path / "layer.onnx")
+    request = BuildRequest(
+        model=tmp_path / "layer.onnx",
+        engines=tmp_path / "engines",
+        target="tensorrt-rtx",
+        precision="fp32",
+        shapes={"x": (steps, 1, *neurons)},
+        options=BuildOptions(batch=Batch(1, 1, 1)),
+        time_steps=steps,
+    )
+    engine = build(request)
+    kernels = [text.split("\0")[0] for text in engine.plan().decode("latin1").split("__global__")[1:]]
+    (neuron,) = (text for text in kernels if text.count("gtr___myln_bool___myln_float") >= steps)
+    loads = re.findall(r"= \(\(__myln_[^)]*\*\)__v\d+\)\[", neuron)
+    assert len(loads) == steps
+    assert engine.info.plan
+    window = steps * 8 * 64 * 64
+    assert engine.info.plan.bytes < (2 if half else 4) * window + 4 * window + 20 * window / steps
