@@ -145,7 +145,9 @@ class Progress:
             return otherwise
 
     def note(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line that stays, unless it was printed before."""
+        if text in self.notes:
+            return
         self.notes.append(text)
         self._console.print(Text(one_line(self.worded(text))), soft_wrap=True)
 

@@ -80,8 +80,6 @@ def _export(
     asked = {"samples": request.samples, "judge": request.judge, "anytime": request.anytime}
     for line in fewer_windows(asked, len(made.windows)):
         progress.note(line)
-    for line in dataset.remarks([made.windows]) if isinstance(made.windows, dataset.Data) else ():
-        progress.note(line)
     left_out = [*progress.left_out]
     try:
         return _proven(request, made, target, folder, progress)
@@ -102,6 +100,8 @@ def _proven(
     judged = request.judge or judged_windows(network.signature)
     measured = MeasuredWindows(windows, network.trained.contract)
     certificate = certify(network, measured, judged, request.anytime, progress)
+    for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():  # known once they are read
+        progress.note(line)
     if windows.real and (remark := unusual(certificate.golden.samples.inputs, network.trained.contract)):
         progress.note(f"the data has{remark.removeprefix(',')}; the bundle takes such values, too")
     report = certificate.report
