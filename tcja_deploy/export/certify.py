@@ -34,8 +34,7 @@ from tcja_exporters.reference.taps import signals_of_input
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.budget import batch_size, large_batch
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.firing_statistics import FiringStatistics, fired
-from tcja_runtime.bundle.input_statistics import Figures
+from tcja_runtime.bundle.firing_statistics import FiringStatistics
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows
@@ -45,7 +44,7 @@ from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC
-from tcja_runtime.evidence.spike_counts import spike_counts
+from tcja_runtime.evidence.spike_counts import Counts, spike_counts
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Values
 
 _LARGEST_VALUES = {"fp32": 2.0**100, "fp16": 2.0**13, "int8": 2.0**100}
@@ -90,7 +89,7 @@ class Certificate:
         profile: the behaviour of the trained network on the windows that were judged.
         answers: the answers of both networks; None if they could not be collected.
         firing: how the network fired in the windows that were judged; None without spike counts, and if the windows
-            are random.
+            are random or fewer than 16.
     """
 
     report: Report
@@ -171,7 +170,7 @@ class _Recorder:
         profiles: the profile of each batch of windows.
         advice: the advice for each lower precision. If `network` has none, it is computed from the first batch.
         estimated: by signal, the operations for which no rounding bound is known.
-        firing: the figures of how each batch of windows fired; empty without spike counts.
+        fired: the spike counts of each batch of windows; empty without spike counts in the bundle.
     """
 
     def __init__(self, network: ExportedNetwork, progress: Progress) -> None:
@@ -180,20 +179,20 @@ class _Recorder:
         self.profiles: list[NetworkProfile] = []
         self.advice = list(network.advice)
         self.estimated: dict[str, list[str]] = {}
-        self.firing: list[Figures] = []
+        self.fired: list[Counts] = []
 
     @property
     def statistics(self) -> FiringStatistics | None:
-        """How the network fired in all windows that were recorded; None without spike counts."""
+        """How the network fired in all windows that were recorded; None without spike counts, or of few windows."""
         layers = self._network.signature.layers
-        return FiringStatistics.of(np.concatenate(self.firing), layers) if self.firing else None
+        return FiringStatistics.of(np.concatenate(self.fired), layers) if self.fired else None
 
     def windows(self, inputs: Floats) -> Recording:
         """Record a batch of windows [N, ...]."""
         recording, layers = self._record(self._network.lowered.network, inputs), self._network.signature.layers
         kept = self.golden.add(recording.reference)
         if self._network.signature.spike_counts:
-            self.firing.append(fired(spike_counts(recording.reference.spikes), layers))
+            self.fired.append(spike_counts(recording.reference.spikes))
         if kept and self._network.signature.spike_counts:
             arithmetic = MODEL_ARITHMETIC[self._network.lowered.precision]
             bounds = free_running_bounds(self._network.lowered.network, inputs[:kept], layers, arithmetic)

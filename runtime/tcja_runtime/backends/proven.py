@@ -7,7 +7,7 @@ A network answers windows of another kind too, and its answers are wrong. So it 
     * hold larger counts than those that parity was judged on.
 
 If the network returns its spike counts, it is also said when its layers fire unlike in the windows of the proof
-(`tcja_runtime.bundle.firing_statistics`), as long as it runs.
+(`tcja_runtime.bundle.firing_statistics`). This check never stops.
 """
 
 from __future__ import annotations
@@ -174,6 +174,7 @@ class FiringWatch:
         self._figures: collections.deque[Figures] = collections.deque(maxlen=span)
         self._drifted: int | None = None
         self._said, self._known = "", True  # as in `InputWatch`
+        self._was_unlike = False  # whether firing was unlike over the last whole span
 
     @property
     def drifted(self) -> int | None:
@@ -192,13 +193,14 @@ class FiringWatch:
         if counts is None or statistics is None:
             return
         figures = fired(counts, self._layers)
-        outside, note = statistics.outside(figures, self._layers), None
+        outside, note = statistics.outside(figures, self._layers), ""
         with self._lock:
-            before, self._known = self._said, False
+            self._known = False
             self._drifted = (self._drifted or 0) + outside
             self._figures.extend(figures)
-            if self._note and len(self._figures) == self._span and self._sentence() and not before:
-                note = self._said
+            if self._note and len(self._figures) == self._span:
+                note = "" if self._was_unlike else self._sentence()
+                self._was_unlike = bool(self._sentence())
         if note and self._note:
             self._note(note)
 
@@ -207,3 +209,13 @@ class FiringWatch:
             figures = np.array(self._figures)
             self._said, self._known = self._statistics.unlike(figures, self._layers), True
         return self._said
+
+
+def all_unlike(inputs: InputWatch, firing: FiringWatch) -> str:
+    """Returns all that is unlike the windows of the proof, in one sentence; empty if nothing is known to be.
+
+    Args:
+        inputs: the comparison of the windows.
+        firing: the comparison of how the network fires in them.
+    """
+    return "; ".join(filter(None, [inputs.unlike, firing.unlike]))

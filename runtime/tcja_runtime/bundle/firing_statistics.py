@@ -4,17 +4,25 @@ A network whose inputs change in the field (a dirty lens, another light, swapped
 another rule) fires otherwise, long before anybody looks at its classes. A deployed network that returns its spike
 counts is compared with the windows of its proof by these figures of each layer:
 
-    rate of LAYER          log2 of the share of neurons and time steps that fire
+    rate of LAYER          log2 of the share of neurons and time steps that fire; of half a spike if none fires
     unevenness of LAYER    the standard deviation over their mean of the counts of the time steps
 
-A figure is outside by the rule of `tcja_runtime.bundle.input_statistics`. Inputs that are saturated may leave each rate
-within its range, and their pattern not. So the rates of all layers together are compared, too. With the mean m and the
-standard deviation s of each rate, and the correlations R of the rates, over the windows of the proof:
+A figure is outside by the rule of `tcja_runtime.bundle.input_statistics`. The windows of a proof may be alike by
+chance, and then one more spike would be far outside. n independent spikes deviate by sqrt(n) (Poisson). So with the mean number
+n of a layer's spikes in a window of the proof, at least 1, its standard deviations are at least:
+
+    of its rate            log2(1 + 1 / sqrt(n)), and 0.05 (3.5 % of the spikes)
+    of its unevenness      1 / sqrt(2 n)
+
+Inputs that are saturated may leave each rate within its range, and their pattern not. So the rates of all layers
+together are compared, too. With the mean m and the standard deviation s of each rate, and the correlations R of the
+rates, over the windows of the proof:
 
     distance    d^2 = z' R' z / layers                z = (rate - m) / s,    R' = ((1 - SHRINKAGE) R + SHRINKAGE 1)^-1
 
-It is Mahalanobis' distance, with correlations that are shrunk to 0, as a proof may have few windows. The largest
-distance of the proof is that of a window from all others of the proof.
+It is Mahalanobis' distance, with correlations that are shrunk to 0, as a proof may have few windows. If all rates are k
+standard deviations from their means, and they are not correlated, the distance is k. The largest distance of the proof
+is that of a window from all others of the proof. It is at least 2: two standard deviations of each rate are no drift.
 """
 
 from __future__ import annotations
@@ -35,8 +43,9 @@ SHRINKAGE = 0.3
 MARGIN = 1.5
 """The factor of the largest distance of the proof beyond which a single window is far outside."""
 _LEAST_DEVIATION = 0.05
+_LEAST_DISTANCE = 2.0
+_HALF_A_SPIKE = 0.5
 _FLOORS = {_RATE: 0.5, _UNEVENNESS: 0.1}
-_TINY = 2.0**-24
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,9 +54,9 @@ class Pattern:
 
     Attributes:
         mean: the mean of each layer's rate, log2.
-        deviation: the standard deviation of each layer's rate, at least `_LEAST_DEVIATION`.
+        deviation: the standard deviation of each layer's rate, at least that of the module's docstring.
         inverse: the matrix R' of the module's docstring.
-        largest: the largest distance of a window of the proof from the others.
+        largest: the largest distance of a window of the proof from the others, at least `_LEAST_DISTANCE`.
     """
 
     mean: list[float]
@@ -56,17 +65,24 @@ class Pattern:
     largest: float
 
     @classmethod
-    def of(cls, rates: Figures) -> Pattern:
-        """Returns the pattern of rates [N, layers] of N windows, at least one."""
-        others = [np.delete(rates, at, axis=0) for at in range(len(rates))] if len(rates) > 1 else []
-        apart = [cls._of(each).distance(own[None])[0] for each, own in zip(others, rates, strict=False)]
-        return dataclasses.replace(cls._of(rates), largest=float(max(apart, default=0.0)))
+    def of(cls, rates: Figures, least: Figures) -> Pattern:
+        """Returns the pattern of the rates of windows.
+
+        Args:
+            rates: the rates [N, layers] of N windows, at least two.
+            least: the least standard deviation of each layer's rate, [layers].
+        """
+        others = (np.delete(rates, at, axis=0) for at in range(len(rates)))
+        apart = [cls._of(each, least).distance(own[None])[0] for each, own in zip(others, rates, strict=True)]
+        return dataclasses.replace(cls._of(rates, least), largest=float(max(*apart, _LEAST_DISTANCE)))
 
     @classmethod
-    def _of(cls, rates: Figures) -> Pattern:
-        mean, deviation = rates.mean(axis=0), np.maximum(rates.std(axis=0), _LEAST_DEVIATION)
+    def _of(cls, rates: Figures, least: Figures) -> Pattern:
+        mean, deviation = rates.mean(axis=0), np.maximum(rates.std(axis=0), least)
         z = (rates - mean) / deviation
-        shrunk = (1 - SHRINKAGE) * (z.T @ z) / len(z) + SHRINKAGE * np.eye(len(mean))
+        correlations = (z.T @ z) / len(z)
+        np.fill_diagonal(correlations, 1.0)
+        shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * np.eye(len(mean))
         return cls(
             mean=mean.tolist(), deviation=deviation.tolist(), inverse=np.linalg.inv(shrunk).tolist(), largest=0.0
         )
@@ -88,21 +104,36 @@ class FiringStatistics:
     """The figures of the windows on which a network was proven.
 
     Attributes:
-        windows: the number of windows.
-        figures: the spread of each figure, by its name.
+        windows: the number of windows, at least `tcja_runtime.bundle.input_statistics.FEWEST`.
+        time_steps: the number of time steps of a window.
+        figures: the spread of each figure, by its name; deviations are at least those of the module's docstring.
         pattern: how the rates of the layers go together.
     """
 
     windows: int
+    time_steps: int
     figures: dict[str, Spread]
     pattern: Pattern
 
     @classmethod
-    def of(cls, figures: Figures, layers: Sequence[Layer]) -> FiringStatistics:
-        """Returns the statistics of figures [N, figures] of N windows (`fired`), at least one."""
-        columns = zip(_names(layers), figures.T, strict=True)
-        spreads = {name: Spread.of(each) for name, each in columns}
-        return cls(windows=len(figures), figures=spreads, pattern=Pattern.of(figures[:, : len(layers)]))
+    def of(cls, counts: npt.NDArray[np.integer[Any]], layers: Sequence[Layer]) -> FiringStatistics | None:
+        """Returns the statistics of the windows of a proof; None if they are fewer than FEWEST, and tell too little.
+
+        Args:
+            counts: the spike counts of the windows, [N, layers, T].
+            layers: the spiking layers of the network.
+        """
+        if len(counts) < FEWEST:
+            return None
+        figures, spikes = fired(counts, layers), np.maximum(counts.sum(axis=2).mean(axis=0), 1.0)
+        rates = np.maximum(np.log2(1 + 1 / np.sqrt(spikes)), _LEAST_DEVIATION)
+        least = np.concatenate([rates, 1 / np.sqrt(2 * spikes)])
+        spreads = {}
+        for name, column, deviation in zip(_names(layers), figures.T, least.tolist(), strict=True):
+            found = Spread.of(column)
+            spreads[name] = dataclasses.replace(found, deviation=max(found.deviation, deviation))
+        pattern = Pattern.of(figures[:, : len(layers)], rates)
+        return cls(windows=len(counts), time_steps=counts.shape[2], figures=spreads, pattern=pattern)
 
     def outside(self, figures: Figures, layers: Sequence[Layer]) -> int:
         """Returns how many windows have a figure that is far outside those of the proof.
@@ -111,8 +142,6 @@ class FiringStatistics:
             figures: the figures of the windows, [N, figures].
             layers: the spiking layers of the network.
         """
-        if self.windows < FEWEST:
-            return 0
         apart = self.pattern.distance(figures[:, : len(layers)]) > MARGIN * self.pattern.largest
         return sum(bool(far or self._farthest(window, layers)) for far, window in zip(apart, figures, strict=True))
 
@@ -121,14 +150,14 @@ class FiringStatistics:
 
         The arguments are those of `outside`.
         """
-        if self.windows < FEWEST or not len(figures):
+        if not len(figures):
             return ""
         medians = np.median(figures, axis=0)
         said = self._outside(medians, layers)
         rates = figures[:, : len(layers)]
         if not said and np.median(self.pattern.distance(rates)) > self.pattern.largest:
             at = int(np.abs(self.pattern.deviations(medians[None, : len(layers)])).argmax())
-            own, mean = _percent(float(medians[at])), _percent(self.pattern.mean[at])
+            own, mean = (self._percent(rate, layers[at]) for rate in (float(medians[at]), self.pattern.mean[at]))
             said = (
                 "the rates of its layers are farther from their means than in each of these, most in "
                 f"{layers[at].name}, where {own} % of neurons and time steps fire, and there {mean} % do on average"
@@ -140,11 +169,11 @@ class FiringStatistics:
         worst = self._farthest(medians, layers)
         if not worst:
             return ""
-        spread, own = self.figures[worst], float(medians[_names(layers).index(worst)])
-        kind = _RATE if worst.startswith(_RATE) else _UNEVENNESS
-        name = worst.removeprefix(kind)
-        if kind == _RATE:
-            is_now, least, most = (f"{_percent(each)} %" for each in (own, spread.least, spread.most))
+        at = _names(layers).index(worst)
+        spread, own, layer = self.figures[worst], float(medians[at]), layers[at % len(layers)]
+        name = layer.name
+        if worst.startswith(_RATE):
+            is_now, least, most = (f"{self._percent(each, layer)} %" for each in (own, spread.least, spread.most))
             return f"in {name} {is_now} of neurons and time steps fire, and there {least} to {most} do"
         return (
             f"the spikes of {name} deviate between time steps by {own:.2g} of their mean, and there by "
@@ -154,6 +183,11 @@ class FiringStatistics:
     def _farthest(self, figures: Figures, layers: Sequence[Layer]) -> str:
         values = dict(zip(_names(layers), figures.tolist(), strict=True))
         return farthest(self.figures, values, lambda name: _FLOORS[_RATE if name.startswith(_RATE) else _UNEVENNESS])
+
+    def _percent(self, rate: float, layer: Layer) -> str:
+        """Returns a rate in percent; 0 if no neuron fires (half a spike, see above)."""
+        share = 2.0**rate
+        return f"{100 * share:.3g}" if share * math.prod(layer.shape) * self.time_steps > _HALF_A_SPIKE * 1.01 else "0"
 
 
 def fired(counts: npt.NDArray[np.integer[Any]], layers: Sequence[Layer]) -> Figures:
@@ -166,13 +200,9 @@ def fired(counts: npt.NDArray[np.integer[Any]], layers: Sequence[Layer]) -> Figu
     found = counts.astype(np.float64)
     neurons = np.array([math.prod(layer.shape) for layer in layers])
     mean = found.mean(axis=2)
-    rates = np.log2(np.maximum(mean / neurons, _TINY))
+    rates = np.log2(np.maximum(mean, _HALF_A_SPIKE / found.shape[2]) / neurons)
     return np.concatenate([rates, found.std(axis=2) / np.maximum(mean, 1.0)], axis=1)
 
 
 def _names(layers: Sequence[Layer]) -> list[str]:
     return [f"{kind}{layer.name}" for kind in (_RATE, _UNEVENNESS) for layer in layers]
-
-
-def _percent(rate: float) -> str:
-    return "0" if rate <= math.log2(_TINY) else f"{100 * 2.0**rate:.3g}"

@@ -111,7 +111,7 @@ class Manifest:
             `tcja_runtime.choices.LABEL_RULES`; None if the user gave none.
         spike_counts: whether model.plain.onnx also returns its spike counts (`NetworkSignature.spike_counts`).
         firing_statistics: how the network fired in the windows that were judged; None without spike counts, and if the
-            windows were random.
+            windows were random or fewer than 16.
     """
 
     producer: str

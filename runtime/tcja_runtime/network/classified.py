@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.backends.proven import FiringWatch, InputWatch, Proven
+from tcja_runtime.backends.proven import FiringWatch, InputWatch, Proven, all_unlike
 from tcja_runtime.backends.scores import scores as scores_of
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.budget import batch_size
@@ -43,7 +43,7 @@ class ClassifiedWindows(Predictions):
         pictured: the input of the network for the first windows, float32 [n, ...], as many as were asked for.
         remarks: notes on the files, a line each: what was assumed about them, and what was left out.
         drifted: the number of windows in which a layer fires far outside the range of the windows of the proof; None if
-            it is not known: the bundle has no spike counts, or was proven on random windows.
+            it is not known: the bundle has no spike counts, or was proven on random windows or on fewer than 16.
     """
 
     bundle: str
@@ -203,7 +203,7 @@ def classified(
         labels=np.concatenate(labels),
         spans=spans,
         pictured=np.concatenate(kept),
-        unlike="; ".join(filter(None, [watch.unlike, firing.unlike])),
+        unlike=all_unlike(watch, firing),
         drifted=firing.drifted,
         remarks=remarks(data),
     )

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.backends.checked import closed
-from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch
+from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch, all_unlike
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.select import Backend, opened, title
 from tcja_runtime.backends.stepwise import Streams
@@ -125,7 +125,7 @@ class Network:
         """
         self._bundle.check_classifies()
         found = scores(self.outputs(windows), self._bundle, self._backend.title)
-        unlike = "; ".join(filter(None, [self._watch.unlike, self._firing.unlike]))
+        unlike = all_unlike(self._watch, self._firing)
         return Predictions(scores=found, class_names=self._classes, output=self._output, unlike=unlike)
 
     def outputs(self, windows: object) -> npt.NDArray[Any]:

@@ -90,7 +90,7 @@ class Summary:
         damaged: the number of datagrams that were left out because they are not events; 0 for other sources.
         lost: the number of datagrams that the system dropped before they were read; 0 for other sources.
         drifted: the number of windows in which a layer fired far outside the range of the windows of the proof; None if
-            it is not known: the network returns no spike counts, or was proven on random windows.
+            it is not known: the network returns no spike counts, or was proven on random windows or on fewer than 16.
         latency_median: the median of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
         latency_99: the 99th percentile of `WindowPrediction.latency`, in seconds, to 2 %; None without latencies.
         remarks: remarks on the source: what was assumed about it, and what was left out of it.

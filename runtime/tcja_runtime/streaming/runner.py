@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tcja_runtime.backends import select
-from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch, Proven
+from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch, Proven, all_unlike
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
@@ -132,7 +132,7 @@ class MeasuredRunner:
     @property
     def unlike(self) -> str:
         """A sentence if the first windows look unlike those of the proof, or the network fires unlike; else empty."""
-        return "; ".join(filter(None, [self._watch.unlike, self._firing.unlike]))
+        return all_unlike(self._watch, self._firing)
 
     @property
     def drifted(self) -> int | None:

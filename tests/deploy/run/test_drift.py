@@ -15,7 +15,7 @@ import tcja_runtime
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
-from tcja_runtime.bundle.firing_statistics import FiringStatistics, fired
+from tcja_runtime.bundle.firing_statistics import FiringStatistics
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.events import InMemory
@@ -120,7 +120,7 @@ def watched(counted, tmp_path):
 
     with tcja_runtime.load(bundle) as net:
         returned = net._backend.session.run({manifest.input.name: windows(LIKE, 32, 50)})
-    statistics = FiringStatistics.of(fired(returned[SPIKE_COUNTS], manifest.layers), manifest.layers)
+    statistics = FiringStatistics.of(returned[SPIKE_COUNTS], manifest.layers)
     write_manifest(bundle, dataclasses.replace(manifest, firing_statistics=statistics))
     return bundle, windows
 
@@ -137,15 +137,43 @@ def test_the_command_says_it_and_counts_windows(run, watched, tmp_path, kind, dr
     assert (text in " ".join(err.split())) == bool(drifted)
 
 
-def test_a_call_says_it_once_it_has_seen_enough(watched, caplog):
-    """And again after it was well in between; a network in the field runs for long."""
+RUNS = {
+    "bad from the start": ([(OTHER, 40)], 1),
+    "bad from the start in larger batches": ([(OTHER, 40)], 1),
+    "too few windows": ([(OTHER, 15)], 0),
+    "bad later": ([(LIKE, 20), (OTHER, 40)], 1),
+    "bad, good and bad": ([(LIKE, 20), (OTHER, 20), (OTHER, 5), (LIKE, 20), (OTHER, 20)], 2),
+    "good": ([(LIKE, 40)], 0),
+}
+
+
+@pytest.mark.parametrize(("runs", "notes"), RUNS.values(), ids=RUNS)
+def test_calls_say_it_once_they_have_seen_enough(watched, caplog, request, runs, notes):
+    """And again after all was well in between; a network in the field runs for long."""
     bundle, windows = watched
+    size = 5 if "larger" in request.node.name else 1
     with tcja_runtime.load(bundle) as net:
-        for kind, n in ((LIKE, 20), (OTHER, 20), (OTHER, 5), (LIKE, 20), (OTHER, 20)):
-            for at in range(n):
-                found = net(windows(kind, 1, at))
+        for kind, n in runs:
+            for at in range(0, n, size):
+                found = net(windows(kind, size, at))
             assert ("fires unlike" in found.unlike) == (kind == OTHER)
-    assert len([record for record in caplog.records if "fires unlike" in record.message]) == 2
+    said = [record.message for record in caplog.records if "fires unlike" in record.message]
+    assert len(said) == notes
+    assert all("in the 32 windows that it was proven on" in each for each in said)
+
+
+@pytest.mark.parametrize(("windows", "known"), [(12, False), (16, True)])
+def test_a_proof_of_few_windows_tells_nothing_of_drift(run, tmp_path, windows, known):
+    small = networks.SMALL["fashion_mnist"]
+    for name, n in (("data", windows), ("silent", 3)):
+        np.savez(tmp_path / f"{name}.npz", images=small.inputs(n, seed=5).numpy() * (name == "data"))
+    checkpoint, out = small.checkpoint(tmp_path / "model.pth"), tmp_path / "a.bundle"
+    options = {"data": tmp_path / "data.npz", "target": "onnx", "spike_counts": "on", "anytime": 0}
+    pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, **options))
+    assert (Bundle.open(out).manifest.firing_statistics is not None) == known
+    code, text, _ = run("run", out, tmp_path / "silent.npz", "--json")
+    assert code == 0
+    assert json.loads(text)["drifted"] == (3 if known else None)
 
 
 def test_a_bundle_without_counts_says_nothing(run, bundle, tmp_path):

@@ -30,7 +30,7 @@ def figures(*given, **more):
 
 @pytest.fixture(scope="module")
 def proof():
-    return FiringStatistics.of(figures(40, 0), LAYERS)
+    return FiringStatistics.of(counts(40, 0), LAYERS)
 
 
 @pytest.mark.parametrize("seed", range(1, 11))
@@ -62,10 +62,9 @@ def test_rates_that_do_not_go_together(proof):
     assert "most in " in proof.unlike(apart, LAYERS)
 
 
-def test_few_windows_say_nothing():
-    few = FiringStatistics.of(figures(FEWEST - 1, 0), LAYERS)
-    assert few.unlike(figures(9, 1, a=0), LAYERS) == ""
-    assert few.outside(figures(9, 1, a=0), LAYERS) == 0
+@pytest.mark.parametrize(("windows", "known"), [(1, False), (FEWEST - 1, False), (FEWEST, True)])
+def test_few_windows_have_no_statistics(windows, known):
+    assert (FiringStatistics.of(counts(windows, 0), LAYERS) is not None) == known
 
 
 def test_no_windows_say_nothing(proof):
@@ -73,9 +72,47 @@ def test_no_windows_say_nothing(proof):
 
 
 def test_a_layer_that_never_fires():
-    silent = FiringStatistics.of(figures(20, 0, a=0), LAYERS)
+    silent = FiringStatistics.of(counts(20, 0, a=0), LAYERS)
     assert silent.unlike(figures(20, 1, a=0), LAYERS) == ""
-    assert silent.unlike(figures(20, 1), LAYERS)
+    assert re.search(
+        r": in a [\d.]+ % of neurons and time steps fire, and there 0 % to 0 % do$",
+        silent.unlike(figures(20, 1), LAYERS),
+    )
+
+
+def alike(a, b, extra=0):
+    """Spike counts [16, 2, 4] of equal windows, with more spikes of the first layer in the first step of the first."""
+    found = np.tile(np.array([[a], [b]]), (FEWEST, 1, 4))
+    found[0, 0, 0] += extra
+    return found
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 100), (1, 0), (1, 300), (30, 2), (500, 500)])
+@pytest.mark.parametrize("extra", [1, 2])
+def test_a_spike_more_than_in_windows_that_are_alike(a, b, extra):
+    """Windows that are alike do not say that no spike may differ."""
+    found, changed = FiringStatistics.of(alike(a, b), LAYERS), fired(alike(a, b, extra)[:1], LAYERS)
+    assert found.outside(changed, LAYERS) == 0
+    assert found.unlike(changed, LAYERS) == ""
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "now"), [(0, 100, (20, 100)), (30, 2, (0, 2)), (500, 500, (250, 500)), (500, 100, (610, 122))]
+)
+def test_many_spikes_more_than_in_windows_that_are_alike(a, b, now):
+    """The last are within the range of each figure by its floor, and not together."""
+    found, changed = FiringStatistics.of(alike(a, b), LAYERS), fired(alike(*now), LAYERS)
+    assert found.outside(changed, LAYERS) == FEWEST
+    assert found.unlike(changed, LAYERS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_windows_whose_spikes_are_drawn_after_windows_that_are_alike(seed):
+    """Their counts deviate by their square roots; single windows may be outside, and their median is not."""
+    found = FiringStatistics.of(alike(100, 40), LAYERS)
+    drawn = fired(np.random.default_rng(seed).poisson(alike(100, 40)), LAYERS)
+    assert found.unlike(drawn, LAYERS) == ""
+    assert found.outside(drawn, LAYERS) < FEWEST / 4
 
 
 def test_the_manifest_holds_them(proof):
