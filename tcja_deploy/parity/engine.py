@@ -1,14 +1,15 @@
 """Compares what a deployed network returns with the reference: an engine, or a stepwise network as it is deployed.
 
-If the bundle has spike counts, its golden vectors say how far a correct network that runs on its own can be from the
-reference (`tcja_runtime.evidence.spike_counts`). Then nothing is excused, and nothing is left to chance:
+The golden vectors of a bundle with spike counts have free-running bounds: how far a correct network that runs on its
+own can be from the reference (`tcja_runtime.evidence.spike_counts`). They have none if an operation of the network has
+no rounding bound. With these bounds nothing is excused, and nothing is left to chance:
 
     counts      The number of spikes of each layer, at each time step of each window, differs from the reference's by at
                 most the number of open neurons there. Where no neuron is open, it is equal. An engine returns the
                 counts; an engine with the plugin, and a stepwise network, do not.
     output      The output is within its free-running bound in every window.
 
-In other bundles only the output is compared, and it cannot tell which layer is wrong:
+Without these bounds only the output is compared, and it cannot tell which layer is wrong:
 
     decided     A window is decided if it has no undecided neuron at any time step. Every correct backend fires the
                 reference's spikes in it, so only rounding moves the output, and the rounding bound holds. The bound is
@@ -17,7 +18,7 @@ In other bundles only the output is compared, and it cannot tell which layer is 
     undecided   In the other windows spike flips decide how far an output is from the reference. The same holds for the
                 parts, which are proven. If both are correct, each is equally likely to be the further one: a sign test.
 
-In all bundles:
+With and without them:
 
     constant    The outputs of all windows must not be equal if those of the reference are not.
     other runs  An engine also runs the windows one by one, in its largest batch at all positions, and a second time. If
@@ -189,6 +190,8 @@ def output_parity(
         nearer=0 if free else int((~decided & (theirs > own + slack)).sum()),
         output_difference=float(own.max()),
         bounded=bounded,
+        free_running=free is not None,
+        returns_counts=returned.counts is not None,
         counts=_counted(returned.counts, golden, free) if free and bounded and returned.counts is not None else None,
     )
     wrong = beyond if free else decided & beyond & ~excused
@@ -233,14 +236,12 @@ def _failure(found: OutputParity, output: Values, expected: Values, wrong: npt.N
         return text
     if found.bounded and wrong.any():
         worst = int(np.argmax(wrong))
-        if not found.decided_beyond:
-            return (
-                f"differs from the trained network by {wrong[worst]:.2g} in window {worst}, beyond the rounding bound"
-            )
+        beyond = found.decided_beyond + (found.undecided_beyond if found.free_running else 0)
+        judged = found.windows if found.free_running else found.decided
+        which = part(beyond, judged, "window") + ("" if found.free_running else " without an undecided neuron")
         return (
-            f"differs from the trained network beyond the rounding bound in "
-            f"{part(found.decided_beyond, found.decided, 'window')} without an undecided neuron, by "
-            f"{wrong[worst]:.2g} in window {worst}"
+            f"differs from the trained network beyond the rounding bound in {which}, by {wrong[worst]:.2g} in window "
+            f"{worst}"
         )
     if found.bounded and _sign_test(found.further, found.nearer) < CHANCE:
         return (

@@ -187,8 +187,8 @@ class Parity:
 class OutputParity:
     """What an engine or a stepwise network returns, compared with the reference on the golden windows.
 
-    A window is decided if it has no undecided (with spike counts: open) neuron at any time step. "The parts" are the
-    same network in the same backend, cut into parts that are proven spike by spike, and free-running.
+    A window is decided if it has no undecided neuron at any time step; with free-running bounds, if it has no open one.
+    "The parts" are the same network in the same backend, cut into parts that are proven spike by spike, free-running.
 
     Attributes:
         engine: the name of the engine in the bundle; None for a stepwise network.
@@ -203,7 +203,9 @@ class OutputParity:
         bounded: whether the rounding bounds hold for the backend's arithmetic; they do not for TF32.
         failures: what was not met; empty if all was.
         largest_batch: the number of windows of the engine's largest batch, which was run; 0 for a stepwise network.
-        counts: the comparison of its spike counts; None without them, and for TF32.
+        free_running: whether the golden vectors have free-running bounds, so that all windows and counts are judged.
+        returns_counts: whether it returns spike counts.
+        counts: the comparison of its spike counts; None without them, without free-running bounds, and for TF32.
     """
 
     engine: str | None
@@ -218,6 +220,8 @@ class OutputParity:
     bounded: bool
     failures: list[Failure] = dataclasses.field(default_factory=list)
     largest_batch: int = 0
+    free_running: bool = False
+    returns_counts: bool = False
     counts: CountParity | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from tcja_runtime.evidence.anytime import FRAMES_SHOWN, SETTLED
 if TYPE_CHECKING:
     from tcja_deploy.parity.verdict import OutputParity, Parity, Report, StepwiseParity
 
-_PROVES_LITTLE = "The parts of {engines} are proven. The comparison of the output proves little: {why}{advice}."
+_PROVES_LITTLE = "The parts of {engines} are proven. The comparison of {what} proves little: {why}{advice}."
+_FEW_COUNTS = 0.1  # the share of the spike counts that must be equal, below which their comparison proves little
 
 
 def headline(report: Report) -> str:
@@ -114,18 +115,39 @@ def _calibration(report: Report) -> list[str]:
 
 
 def _unproven(report: Report) -> list[str]:
-    """Return a sentence for the engines whose output cannot prove anything, for each reason."""
+    """Return a sentence for the engines whose comparison proves little, for each reason."""
     labelled = any(found.statistics and found.statistics.accuracy.labelled for found in report.backends)
     advice = "" if labelled else "; give `data` with labels, and look at the accuracy"
-    reasons = {
-        "every window has an undecided neuron": [e for e in report.engines if e.bounded and not e.decided],
-        "TF32 has no rounding bounds": [e for e in report.engines if not e.bounded],
-    }
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for each in report.engines:
+        if reason := _proves_little(each):
+            reasons.setdefault(reason, []).append(str(each.engine))
     return [
-        _PROVES_LITTLE.format(engines=listed(str(each.engine) for each in engines), why=why, advice=advice)
-        for why, engines in reasons.items()
-        if engines
+        _PROVES_LITTLE.format(engines=listed(engines), what=what, why=why, advice=advice)
+        for (what, why), engines in reasons.items()
     ]
+
+
+def _proves_little(found: OutputParity) -> tuple[str, str] | None:
+    """Return what of an engine was compared and why this proves little; None if it proves much."""
+    output, counts = "the output", found.counts
+    if not found.bounded:
+        return output, "TF32 has no rounding bounds"
+    if counts is None:
+        return None if found.decided else (output, f"every window has an {_uncertain(found)} neuron")
+    if counts.settled >= _FEW_COUNTS * counts.counts:
+        return None
+    why = "no spike count must be equal, as all have open neurons"
+    if counts.settled:
+        why = (
+            f"only {part(counts.settled, counts.counts, 'spike count')} must be equal, as the others have open neurons"
+        )
+    return f"{output} and of the spike counts", why
+
+
+def _uncertain(found: OutputParity) -> str:
+    """Return the word for the neurons that rounding may let fire otherwise, as an engine is judged."""
+    return "open" if found.free_running else "undecided"
 
 
 def accuracy_change(report: Report) -> list[str]:
@@ -232,15 +254,15 @@ def exactness(report: Report) -> list[str]:
 
 def engine_output(found: OutputParity) -> str:
     """Return the comparison of an engine's output, and of its spike counts if it returns them, in sentences."""
-    others = found.windows - found.decided
+    others, uncertain = found.windows - found.decided, _uncertain(found)
     parts = []
     if not found.bounded:
         parts.append("need not be within the rounding bound, as it rounds to TF32")
     elif found.decided:
         within = part(found.decided - found.decided_beyond, found.decided, "window")
-        parts.append(f"is within the rounding bound in {within} without an undecided neuron")
+        parts.append(f"is within the rounding bound in {within} without an {uncertain} neuron")
     if others:
-        what = f"{counted(others, 'window')} with an undecided neuron"
+        what = f"{counted(others, 'window')} with an {uncertain} neuron"
         subject = "it is" if parts else "is"
         parts.append(f"{subject} beyond the bound in {found.undecided_beyond:,} of {what}")
     return (
@@ -252,8 +274,12 @@ def engine_output(found: OutputParity) -> str:
 def _spike_counts(found: OutputParity) -> str:
     counts = found.counts
     if counts is None:
-        why = "returns no spike counts (`spike_counts`)" if found.bounded else "rounds to TF32"
-        return f"It {why}, so only its output is compared, and not what its layers fire."
+        why = "It returns no spike counts (`spike_counts`)"
+        if not found.bounded:
+            why = "It rounds to TF32"
+        elif found.returns_counts:
+            why = "Its spike counts cannot be judged, as an operation of the network has no rounding bound"
+        return f"{why}, so only its output is compared, and not what its layers fire."
     if counts.beyond:
         return f"{part(counts.beyond, counts.counts, 'spike count')} {agree(counts.beyond, 'is', 'are')} wrong."
     settled = (

@@ -8,8 +8,8 @@ counts is compared with the windows of its proof by these figures of each layer:
     unevenness of LAYER    the standard deviation over their mean of the counts of the time steps
 
 A figure is outside by the rule of `tcja_runtime.bundle.input_statistics`. The windows of a proof may be alike by
-chance, and then one more spike would be far outside. n independent spikes deviate by sqrt(n) (Poisson). So with the mean number
-n of a layer's spikes in a window of the proof, at least 1, its standard deviations are at least:
+chance, and then one more spike would be far outside. n independent spikes deviate by sqrt(n) (Poisson). So with the
+mean number n of a layer's spikes in a window of the proof, at least 1, its standard deviations are at least:
 
     of its rate            log2(1 + 1 / sqrt(n)), and 0.05 (3.5 % of the spikes)
     of its unevenness      1 / sqrt(2 n)

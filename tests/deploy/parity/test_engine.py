@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import onnx
@@ -10,7 +11,8 @@ import pytest
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_deploy.parity import wording
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle, write_manifest
 from tcja_runtime.evidence import golden
 
 from ... import networks
@@ -95,7 +97,9 @@ def test_a_wrong_output_of_right_counts_is_caught(counted, tmp_path):
     mutations.inserted(model, Bundle.open(counted).manifest.output, "Mul", np.array(1.001, np.float32))
     found = verdict(counted, model, tmp_path)
     assert found.counts.beyond == 0
-    assert "beyond the rounding bound" in found.failures[0].text
+    beyond = found.decided_beyond + found.undecided_beyond
+    assert 0 < found.decided < beyond
+    assert f"beyond the rounding bound in {beyond} of 12 windows, by " in found.failures[0].text
 
 
 def test_an_engine_without_counts_is_judged_by_its_output(counted, tmp_path):
@@ -103,9 +107,27 @@ def test_an_engine_without_counts_is_judged_by_its_output(counted, tmp_path):
     del model.graph.output[1]
     found = verdict(counted, model, tmp_path)
     assert found.failures == []
-    assert found.counts is None
+    assert (found.counts, found.returns_counts, found.free_running) == (None, False, True)
+    assert "It returns no spike counts" in wording.engine_output(found)
+    assert " without an open neuron; " in wording.engine_output(found)
     mutations.inserted(model, Bundle.open(counted).manifest.output, "Mul", np.array(1.001, np.float32))
     assert verdict(counted, model, tmp_path).failures
+
+
+def test_counts_without_bounds_are_not_judged(counted, tmp_path):
+    """As of a network with an operation that has no rounding bound. Then the rules of the output alone hold."""
+    bundle = shutil.copytree(counted, tmp_path / "a.bundle")
+    with np.load(bundle / GOLDEN) as archive:
+        arrays = {name: archive[name] for name in archive.files if name not in ("open", "open_output")}
+    np.savez(bundle / GOLDEN, **arrays)
+    write_manifest(bundle, Bundle.open(counted).manifest)
+    model = model_of(bundle)
+    found = verdict(bundle, model, tmp_path)
+    assert (found.counts, found.returns_counts, found.free_running, found.failures) == (None, True, False, [])
+    assert "Its spike counts cannot be judged" in wording.engine_output(found)
+    mutations.inserted(model, Bundle.open(bundle).manifest.output, "Mul", np.array(1.5, np.float32))
+    (failure,) = verdict(bundle, model, tmp_path).failures
+    assert " windows without an undecided neuron, by " in failure.text
 
 
 def test_tf32_has_no_bounds(counted, tmp_path):

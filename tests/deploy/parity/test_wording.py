@@ -92,6 +92,11 @@ def output(windows: int, decided: int, **changed) -> OutputParity:
     )
 
 
+def judged_by_counts(decided: int, counts: int, settled: int) -> OutputParity:
+    found = CountParity(counts=counts, settled=settled, differing=0, beyond=0, first=None)
+    return output(4, decided, free_running=True, returns_counts=True, counts=found)
+
+
 SILENT = {"none": [5, 5, 5], "one": [5, 0, 5], "all": [0, 0, 0]}
 
 
@@ -169,6 +174,12 @@ def test_numbers_of_layers_are_named():
             "of 1 window with an undecided neuron. Its",
         ),
         (
+            output(4, 3, free_running=True),
+            "is within the rounding bound in 3 of 3 windows without an open neuron; it is beyond the bound in 0 of 1 "
+            "window with an open neuron. Its",
+        ),
+        (output(4, 0, free_running=True), "is beyond the bound in 0 of 4 windows with an open neuron. Its"),
+        (
             output(4, 0, bounded=False),
             "need not be within the rounding bound, as it rounds to TF32; it is beyond the bound in 0 of 4 windows "
             "with an undecided neuron. Its",
@@ -201,7 +212,21 @@ def test_the_output_of_an_engine(found, said):
             "It returns no spike counts (`spike_counts`), so only its output is compared, and not what its layers "
             "fire.",
         ),
+        (
+            {"returns_counts": True},
+            "Its spike counts cannot be judged, as an operation of the network has no rounding bound, so only its "
+            "output is compared, and not what its layers fire.",
+        ),
+        (
+            {"free_running": True},
+            "It returns no spike counts (`spike_counts`), so only its output is compared, and not what its layers "
+            "fire.",
+        ),
         ({"bounded": False}, "It rounds to TF32, so only its output is compared, and not what its layers fire."),
+        (
+            {"bounded": False, "returns_counts": True, "free_running": True},
+            "It rounds to TF32, so only its output is compared, and not what its layers fire.",
+        ),
     ],
 )
 def test_the_spike_counts_of_an_engine(found, said):
@@ -215,16 +240,37 @@ def test_the_spike_counts_of_an_engine(found, said):
     ("engine", "why"),
     [
         (output(4, 1), ""),
-        (output(4, 0), "every window has an undecided neuron"),
-        (output(4, 4, bounded=False), "TF32 has no rounding bounds"),
+        (output(4, 0), "the output proves little: every window has an undecided neuron"),
+        (output(4, 0, returns_counts=True), "the output proves little: every window has an undecided neuron"),
+        (output(4, 0, free_running=True), "the output proves little: every window has an open neuron"),
+        (output(4, 1, free_running=True), ""),
+        (judged_by_counts(4, 96, 90), ""),
+        (judged_by_counts(0, 96, 10), ""),
+        (
+            judged_by_counts(0, 96, 6),
+            "the output and of the spike counts proves little: only 6 of 96 spike counts must be equal, as the others "
+            "have open neurons",
+        ),
+        (
+            judged_by_counts(0, 96, 0),
+            "the output and of the spike counts proves little: no spike count must be equal, as all have open neurons",
+        ),
+        (output(4, 4, bounded=False), "the output proves little: TF32 has no rounding bounds"),
     ],
 )
-def test_an_engine_whose_output_proves_little(engine, why, labelled):
+def test_an_engine_whose_comparison_proves_little(engine, why, labelled):
     made = report([parity([layer("fc", 5)], statistics(4, labelled, 4))], engines=[engine])
     said = " ".join(wording.cautions(made))
     advice = "" if labelled else "; give `data` with labels, and look at the accuracy"
-    expected = f"The parts of sm87 are proven. The comparison of the output proves little: {why}{advice}."
+    expected = f"The parts of sm87 are proven. The comparison of {why}{advice}."
     assert said == (expected if why else "")
+    assert faults([said] if said else []) == []
+
+
+def test_engines_with_the_same_reason_share_a_sentence():
+    engines = [output(4, 0, engine=name, free_running=name == "c") for name in ("a", "b", "c")]
+    said = wording.cautions(report([parity([layer("fc", 5)], statistics(4, 4, 4))], engines=engines))
+    assert [each.partition(" are proven")[0] for each in said] == ["The parts of a, b", "The parts of c"]
 
 
 def signal(*, exact: bool, beyond: int = 0) -> SignalParity:
