@@ -118,7 +118,7 @@ bundles() { # FOLDER [CHECKPOINT [OPTIONS...]]
             name=$form-$precision
             rm -rf "$folder/$name.bundle"
             step "$name export" 3600 "$deploy" export "$@" --precision "$precision" --time-form "$form" \
-                --target onnx --out "$folder/$name.bundle"
+                --spike-counts on --target onnx --out "$folder/$name.bundle"
         done
     done
     made=("$folder"/*.bundle)
