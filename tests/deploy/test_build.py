@@ -178,7 +178,7 @@ def test_what_an_engine_moves_is_inspected_and_estimated(run, bundle):
     table = out.partition("The kernels that move most")[2].partition("Spiking layers")[0]
     assert [module for module in ("conv.1.1", "fc.1.0") if module not in table] == []
     assert plan["largest"][0]["name"] not in table
-    assert plan["largest"][0]["name"] in run("inspect", bundle, "--verbose")[1]
+    assert plan["largest"][0]["name"][:20] in run("inspect", bundle, "--verbose")[1]  # narrow tables fold the rest
     # An older version recorded no plan.
     engines = json.loads((bundle / "manifest.json").read_text())["engines"]
     old = {name: {key: info[key] for key in info.keys() - {"plan", "plan_unread"}} for name, info in engines.items()}

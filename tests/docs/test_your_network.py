@@ -2,7 +2,6 @@
 
 import sys
 
-import pytest
 import torch
 
 from tcja_deploy.cli import app
@@ -68,8 +67,6 @@ def test_the_printed_lines_register_a_neuron_that_is_called_in_a_loop(tmp_path, 
     command = snippet("export weights.pth --model mypackage.networks:build").split()[1:]
     assert snippet("check weights.pth --model mypackage.networks:build").split()[1:] == ["check", *command[1:]]
     command[command.index("--shape") + 1] = "4,2,4,4"
-    with pytest.raises(SystemExit) as exited:
-        app.main([*command, "--target", "onnx", "--anytime", "0"])
-    assert exited.value.code == 0, capsys.readouterr().err
+    assert app.run([*command, "--target", "onnx", "--anytime", "0"]) == 0, capsys.readouterr().err
     layers = Bundle.open(tmp_path / "weights.bundle").manifest.layers
     assert [layer.name for layer in layers] == ["lif1", "lif2"]

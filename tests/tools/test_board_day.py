@@ -175,7 +175,6 @@ def test_without_time_nothing_is_begun(day, folder, monkeypatch):
 def test_an_interrupt_leaves_an_archive_of_what_was_done(folder):
     (folder / "a.bundle").mkdir()
     command = [SCRIPT, "run", str(folder)]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # commands that tests ran here leave it ignored
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
         assert running.stdout is not None
         assert " machine " in running.stdout.readline()
