@@ -107,7 +107,7 @@ TESTED_THROUGH = {
     "runtime/tensorrt/plugin/test_registry": "tensorrt.plugin.ahead_of_time tensorrt.plugin.at_run_time",
     "runtime/tensorrt/test_build": "tensorrt.build_job tensorrt.builder_process",
     "deploy/test_board": "parity.engine tensorrt.timing_cache",
-    "deploy/export/test_time_form": "tensorrt.part_session",
+    "deploy/export/test_time_form": "export.trials tensorrt.part_session",
 }
 """Test files, and the modules without one of their own that they test (below their package)."""
 

@@ -38,7 +38,7 @@ from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
 from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
-from tcja_runtime.choices import PRECISIONS
+from tcja_runtime.choices import PRECISIONS, SpikeCounts
 from tcja_runtime.data.windows import random_windows
 from tcja_runtime.errors import BadInput, BuildTimeout, TcjaError
 from tcja_runtime.machine.conditions import conditions
@@ -162,6 +162,7 @@ def _prepared(name: str, checkpoint: Path, precision: str, folder: Path, known: 
         out=folder / "x.bundle",
         target=TARGET,
         precision=precision,
+        spike_counts=SpikeCounts.OFF.value,
         calibration="random" if precision == "int8" else "data",
     )
     return prepare(request, TARGET, folder, known, silent())

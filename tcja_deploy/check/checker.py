@@ -16,6 +16,7 @@ from tcja_deploy.build import chosen_target, parsed_layers
 from tcja_deploy.check.modules import modules
 from tcja_deploy.check.result import Becomes, Checked, EngineFacts, ModelFacts, NetworkFacts
 from tcja_deploy.console import Progress, silent
+from tcja_deploy.export import spike_counts
 from tcja_deploy.export.models import Prepared, prepare
 from tcja_deploy.export.network import Known
 from tcja_deploy.export.request import ExportRequest, check_options
@@ -25,7 +26,7 @@ from tcja_exporters.reference.recorder import record
 from tcja_exporters.user_models.equivalence import NeuronsDiffer
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.choices import AUTO, TIME_FORMS
+from tcja_runtime.choices import AUTO, TIME_FORMS, SpikeCounts
 from tcja_runtime.data import dataset
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
 from tcja_runtime.evidence import stimulus
@@ -36,13 +37,19 @@ from tcja_runtime.records import argument
 WINDOWS = 2
 """The number of windows that a check reads. An export predicts the layers to keep in float32 from more of them."""
 
+_OPEN = (
+    f"An export builds two engines to decide whether {PLAIN_MODEL} returns spike counts. "
+    "These numbers are without them."
+)
+
 
 def check(request: ExportRequest, progress: Progress | None = None) -> Checked:
     """Return what an export would make of a network. Nothing is written.
 
     Args:
-        request: the request of the export. Its `out`, `report`, `samples`, `judge` and `batch` have no influence. A
-            time form that an export would measure is taken as that for the target.
+        request: the request of the export. Its `out`, `report`, `samples`, `judge`, `batch` and `build_timeout` have no
+            influence. A time form that an export would measure is taken as that for the target. Spike counts that an
+            export would decide on by engines are left out, and a remark says so.
         progress: where progress is shown; None shows nothing.
 
     Raises:
@@ -51,17 +58,21 @@ def check(request: ExportRequest, progress: Progress | None = None) -> Checked:
     """
     asked = argument("request", request, ExportRequest)
     form = None if asked.time_form == AUTO else asked.time_form
-    request = dataclasses.replace(asked, samples=WINDOWS, report=None, time_form=form)
+    counts = SpikeCounts.OFF.value if asked.spike_counts == AUTO else asked.spike_counts
+    request = dataclasses.replace(asked, samples=WINDOWS, report=None, time_form=form, spike_counts=counts)
     progress = progress or silent()
     progress.left_out = []
     check_options(request)
     target = chosen_target(request.target)
     onnxruntime.require()
+    remarks = list[str]()
     known, prepared, models, error = Known(), None, None, None
     with _no_bytecode(), scratch() as folder:
         try:
             prepared = prepare(request, target, folder, known, progress)
             models = _models(prepared, target, progress)
+            if target and asked.spike_counts == AUTO and _counts_are_open(prepared):
+                remarks.append(_OPEN)
             models = dataclasses.replace(models, engine=_engine(request, prepared, target, progress))
         except Exception as raised:
             error = _refusal(raised)
@@ -77,8 +88,13 @@ def check(request: ExportRequest, progress: Progress | None = None) -> Checked:
         modules=rows,
         network=_network(known),
         models=models,
-        remarks=[*progress.left_out, *(dataset.remarks([read]) if read else [])],
+        remarks=[*progress.left_out, *remarks, *(dataset.remarks([read]) if read else [])],
     )
+
+
+def _counts_are_open(prepared: Prepared) -> bool:
+    network = prepared.network
+    return spike_counts.is_open(network.lowered, network.signature, prepared.time_form.forms)
 
 
 def _refusal(error: Exception) -> TcjaError | None:

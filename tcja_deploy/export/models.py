@@ -12,6 +12,7 @@ from tcja_deploy.export.lowering import lowered_network
 from tcja_deploy.export.network import RANDOM_WINDOWS, Known, trained_network, windows_of
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.export.time_form import choose, without_fused
+from tcja_deploy.export.trials import Trials
 from tcja_deploy.packages import producer
 from tcja_deploy.parity import anytime
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
@@ -136,8 +137,12 @@ def _laid_out(
         The models in these forms, and the forms.
     """
     signature, models = network.signature, network.lowered
-    time_form = choose(request.time_form, target, models, signature, progress)
-    counts = spike_counts.chosen(request.spike_counts, target, models, signature, time_form.forms)
+    steps, limit = signature.time_steps, request.build_timeout
+    trials = (
+        Trials(target=target, precision=models.precision, time_steps=steps, build_timeout=limit) if target else None
+    )
+    time_form = choose(request.time_form, trials, models, signature, progress)
+    counts = spike_counts.chosen(request.spike_counts, trials, models, signature, time_form.forms, progress)
     exported = with_time_forms(models.exported, time_form.forms, pooled=target is None and not counts)
     if counts:
         exported = with_spike_counts(exported, signature.layers, signature.time_steps, fuses=target is not None)

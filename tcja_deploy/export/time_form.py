@@ -1,15 +1,18 @@
 """The choice of the time form of each spiking layer in model.plain.onnx (`tcja_exporters.time_forms`).
 
 By default the target decides: a Scan for ONNX Runtime, which copies least memory in this form, and the form fused for
-TensorRT, whose engines move least data in this form. "auto" measures each layer instead: the neurons of the layer,
-without the rest of the network, run on random currents in the backend of the target. If this machine cannot run that
-backend, an engine of each time form is built, and the form whose engine moves least data is taken
-(`tcja_runtime.tensorrt.kernel_plan`), or that of the smallest engine if the kernels of an engine could not be read.
+TensorRT, which makes one kernel of all time steps of a layer in this form. "auto" measures each layer instead: the
+neurons of the layer, without the rest of the network, run on random currents in the backend of the target. If this
+machine cannot run that backend, an engine of each time form is built, and the form whose engine moves least data is
+taken (`tcja_runtime.tensorrt.kernel_plan`). A form is left out if its builder does not end in time, or if the kernels
+of its engine cannot be read, as with a loop. If those of no engine can be read, the form of the smallest engine is
+taken.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import statistics
 import time
@@ -20,14 +23,16 @@ from typing import Any
 import numpy as np
 
 from tcja_deploy.console import Progress
+from tcja_deploy.export.trials import Trials
 from tcja_exporters.graph.export import with_time_forms
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.precision import Lowered
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
-from tcja_runtime.bundle.bundle import ENGINES, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import TimeForms
+from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.choices import AUTO, TIME_FORMS, TimeForm
 from tcja_runtime.errors import BuildTimeout
@@ -35,7 +40,6 @@ from tcja_runtime.files.staging import scratch
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
-from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build
 from tcja_runtime.tensorrt.part_session import BuiltPart
 
 WARM_RUNS, RUNS = 2, 5
@@ -48,7 +52,7 @@ Opener = Callable[[Path, Sequence[str], Mapping[str, Dimensions]], Session]
 
 def choose(
     wish: str | None,
-    target: str | None,
+    trials: Trials | None,
     network: Lowered,
     signature: NetworkSignature,
     progress: Progress,
@@ -58,37 +62,83 @@ def choose(
     Args:
         wish: the requested time form: one of `tcja_runtime.choices.TIME_FORMS` for all layers, "auto" to measure, None
             for the default of the target.
-        target: the target that engines are built for; None if no engine is built, so that ONNX Runtime is measured.
+        trials: how engines are built to choose; None if no engine is built, so that ONNX Runtime is measured.
         network: the exported network, with its weights in the requested precision.
         signature: the signature of the network.
         progress: where progress is shown.
 
     Returns:
         The time form of each layer, and the reason for the choice.
+
+    Raises:
+        BuildTimeout: the time forms are to be measured, and the builder ended in time in none of them.
     """
     layers = signature.layers
     if wish != AUTO:
-        form = wish or (TimeForm.FUSED.value if target else TimeForm.SCAN.value)
-        rule = "moves least data in this form" if target else "copies least memory in this form"
-        why = "as requested" if wish else f"{select.title(target) if target else 'ONNX Runtime'} {rule}"
+        form = wish or (TimeForm.FUSED.value if trials else TimeForm.SCAN.value)
+        why = "as requested" if wish else _rule(trials)
         return _time_forms({layer.name: {"form": form} for layer in layers}, why)
     with scratch() as folder:
-        candidates = TIME_FORMS if target else CANDIDATES
-        files = {form: _saved(network.exported, layers, form, folder / form) for form in candidates}
-        if target is None:
-            opened: Opener = functools.partial(OnnxRuntimeSession.open, keeps_memory=True)
-        elif target == "tensorrt" or gpu.gpu() is not None:
-            opened = functools.partial(BuiltPart.open, target=target, precision=network.precision)
-        else:
+        candidates = _Candidates(
+            {
+                form: _saved(network.exported, layers, form, folder / form)
+                for form in (TIME_FORMS if trials else CANDIDATES)
+            }
+        )
+        if trials and trials.target != "tensorrt" and gpu.gpu() is None:
             with progress.step("build an engine of each time form"):
-                return _least(files, target, network.precision, signature)
+                return _least(candidates, trials, layers)
+        opened = _opener(trials)
         measured = {}
         with progress.counted("measure the time forms of layers", len(layers)) as advance:
             for layer in layers:
-                measured[layer.name] = _fastest(files, opened, layer, signature.time_steps)
+                measured[layer.name] = _fastest(candidates, opened, layer, signature.time_steps)
                 advance(1)
-    return _time_forms(
-        measured, f"the fastest of each layer in {select.title(target or 'onnxruntime')} on this machine"
+    backend = select.title(trials.target if trials else "onnxruntime")
+    return _time_forms(measured, f"the fastest of each layer in {backend} on this machine{candidates.told}")
+
+
+@dataclasses.dataclass
+class _Candidates:
+    """The time forms that "auto" chooses from.
+
+    Attributes:
+        files: the plain model of the network in each form.
+        told: what is said of the forms that were left out.
+    """
+
+    files: dict[str, Path]
+    told: str = ""
+
+    def leave_out(self, form: str, why: str, where: str = "") -> None:
+        """Remove a form.
+
+        Args:
+            form: the form.
+            why: the reason.
+            where: from where on, if not everywhere.
+
+        Raises:
+            BuildTimeout: no form is left.
+        """
+        del self.files[form]
+        self.told += f"; the form {form} is left out{where}: {why}"
+        if not self.files:
+            raise BuildTimeout(f"no engine could be built in time{self.told}; give it more time with `build_timeout`")
+
+
+def _rule(trials: Trials | None) -> str:
+    """Return the reason for the time form that is taken by default."""
+    if trials is None:
+        return "ONNX Runtime copies least memory in this form"
+    return f"{select.title(trials.target)} makes one kernel of all time steps of a layer in this form"
+
+
+def _opener(trials: Trials | None) -> Opener:
+    if trials is None:
+        return functools.partial(OnnxRuntimeSession.open, keeps_memory=True)
+    return functools.partial(
+        BuiltPart.open, target=trials.target, precision=trials.precision, build_timeout=trials.build_timeout
     )
 
 
@@ -118,58 +168,57 @@ def _saved(exported: Exported, layers: Sequence[Layer], form: str, folder: Path)
     return folder / PLAIN_MODEL
 
 
-def _fastest(files: Mapping[str, Path], opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
-    """Measure a layer's neurons in each time form. Returns the fastest form, and all times in milliseconds."""
+def _fastest(candidates: _Candidates, opened: Opener, layer: Layer, time_steps: int) -> dict[str, Any]:
+    """Measure a layer's neurons in each time form. Returns the fastest form, and all times in milliseconds.
+
+    A form whose builder does not end in time is left out, for the layers behind as well.
+    """
     given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
     current = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(layer.neuron.threshold or 1)
-    seconds: dict[str, list[float]] = {form: [] for form in files}
+    seconds: dict[str, list[float]] = {form: [] for form in candidates.files}
     with contextlib.ExitStack() as stack:
         sessions = {
             form: stack.enter_context(contextlib.closing(opened(file, [spikes], {given: shape})))
-            for form, file in files.items()
+            for form, file in candidates.files.items()
         }
         for _ in range(WARM_RUNS + RUNS):
-            for form, session in sessions.items():
+            for form in [*candidates.files]:
                 began = time.perf_counter()
-                session.run({given_tensor(given): current})
+                try:
+                    sessions[form].run({given_tensor(given): current})
+                except BuildTimeout as error:
+                    candidates.leave_out(form, str(error), f" from {layer.name} on")
                 seconds[form].append(time.perf_counter() - began)
-    found = {form: statistics.median(each[WARM_RUNS:]) for form, each in seconds.items()}
+    found = {form: statistics.median(seconds[form][WARM_RUNS:]) for form in candidates.files}
     return {"form": min(found, key=lambda form: found[form])} | {
         f"{form}_ms": round(1000 * value, 4) for form, value in found.items()
     }
 
 
-def _least(files: Mapping[str, Path], target: str, precision: str, signature: NetworkSignature) -> TimeForms:
+def _least(candidates: _Candidates, trials: Trials, layers: Sequence[Layer]) -> TimeForms:
     """Build an engine for one window in each time form. Returns, for all layers, the form that moves least data.
 
-    If the kernels of an engine could not be read, the form of the smallest engine is returned. A form whose builder
-    does not end in time is not taken.
-
-    Raises:
-        BuildTimeout: no builder ended in time.
+    A form is left out if its builder does not end in time, or if the kernels of its engine cannot be read. If those of
+    no engine can be read, the form of the smallest engine is returned.
     """
-    found, unfinished = {}, ""
-    for form, file in files.items():
-        request = BuildRequest(
-            model=file,
-            engines=file.parent / ENGINES,
-            target=target,
-            precision=precision,
-            options=BuildOptions(batch=Batch(1, 1, 1)),
-            time_steps=signature.time_steps,
-        )
+    found: dict[str, EngineInfo] = {}
+    for form, file in [*candidates.files.items()]:
         try:
-            found[form] = build(request).info
+            found[form] = trials.engine(file)
         except BuildTimeout as error:
-            if form == list(files)[-1] and not found:
-                raise
-            unfinished = f"; {error} in the form {form}"
-    moved = {form: info.plan.moved for form, info in found.items() if info.plan}
-    unread = next((f"of {form}: {info.plan_unread}" for form, info in found.items() if not info.plan), "")
-    sizes = {form: info.bytes for form, info in found.items()} if unread else moved
+            candidates.leave_out(form, str(error))
+    unread = {form: info.plan_unread for form, info in found.items() if info.plan is None}
+    if len(unread) == len(found):
+        rule, sizes = "the form of the smallest engine", {form: info.bytes for form, info in found.items()}
+        reasons = ", ".join(f"of {form}: {why}" for form, why in unread.items())
+        because = f", as the kernels of no engine could be read ({reasons})"
+    else:
+        rule, because = "the form whose engine moves least in a window", ""
+        sizes = {form: info.plan.moved for form, info in found.items() if info.plan}
+        for form, why in unread.items():
+            candidates.leave_out(form, f"the kernels of its engine could not be read ({why})")
     form = min(sizes, key=lambda form: sizes[form])
     numbers = ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in sizes.items())
-    rule = "the form of the smallest engine" if unread else "the form whose engine moves least in a window"
-    why = f"this machine has no GPU that runs {select.title(target)}; {rule} ({numbers})"
-    why += f", as the kernels of an engine could not be read ({unread})" if unread else ""
-    return _time_forms({layer.name: {"form": form} for layer in signature.layers}, why + unfinished)
+    machine = f"this machine has no GPU that runs {select.title(trials.target)}"
+    why = f"{machine}; {rule} ({numbers}){because}{candidates.told}"
+    return _time_forms({layer.name: {"form": form} for layer in layers}, why)

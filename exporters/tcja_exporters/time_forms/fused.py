@@ -23,12 +23,12 @@ the word, exactly:
 
 Why not a Concat of the spikes of all steps: TensorRT makes it a part of the kernel, with a thread for each value of
 the result. The thread of step t computes all steps up to t, and reads their currents. Such a kernel reads the current
-(T + 1) / 2 times, and what the builder says of its kernels does not show it; the source of the kernel does, which the
-engines of TensorRT-RTX hold. A Concat is taken for up to three steps, where it moves less, and in layers whose currents
-fit into the cache of a GPU, where it saves two small kernels.
+(T + 1) / 2 times. The builder's log hides this. The source of the kernel, which engines of TensorRT-RTX hold, shows it.
+A Concat is taken for up to three steps, where it moves less, and in layers whose currents fit into the cache of a GPU,
+where it saves two small kernels.
 
-The barrier is a pooling that changes nothing: a MaxPool with a window of three rows over one row, whose other two are
-padding. Without it, the builder computes the word again for each step.
+The barrier is a pooling that changes nothing (`tcja_exporters.time_forms.nodes.barrier`). Without it, the builder
+computes the word again for each step.
 
 Results equal those of `tcja_runtime.neuron` to the bit, except for membranes that are NaN. An inclusive threshold that
 is 0, or as near to 0 as the smallest numbers of float32, has no normal number a below it. A GPU may take subnormal
@@ -47,14 +47,14 @@ from onnx import TensorProto
 
 from tcja_exporters import custom_op
 from tcja_exporters.time_forms.neuron_step import edges
-from tcja_exporters.time_forms.nodes import Nodes
+from tcja_exporters.time_forms.nodes import FLOAT_BITS, HALF_BITS, Nodes
 from tcja_runtime.neuron import NeuronSpec
 
-WORD_STEPS = 24
-"""The number of steps whose spikes a word holds: float32 has integers up to 2^24."""
+WORD_STEPS = FLOAT_BITS
+"""The number of steps whose spikes a word in float32 holds."""
 
-HALF_STEPS = 11
-"""The number of steps whose spikes a word in half holds: half has the integers up to 2^11. It is half as many bytes."""
+HALF_STEPS = HALF_BITS
+"""The number of steps whose spikes a word in half holds. It is half as many bytes."""
 
 CONCAT_STEPS, CONCAT_VALUES = 3, 2**18
 """Up to how many steps, and up to how many currents of a window, the spikes are joined by a Concat, without words."""
@@ -123,13 +123,12 @@ def _unpacked(at: Nodes, word: str, steps: int, rank: int, block: int) -> str:
     if rank == 5:
         word = at.op("Squeeze", [word, at.constant("first", [0], np.int64)], f"{block}/neurons")
     rows = at.op("Reshape", [word, at.constant("row", sizes, np.int64)], f"{block}/rows")
-    barrier = {"kernel_shape": [3, 1], "pads": [1, 0, 1, 0]}
     if steps <= HALF_STEPS:
         half = at.op("Cast", [rows], f"{block}/half_word", to=TensorProto.FLOAT16)
-        half = at.op("MaxPool", [half], f"{block}/half_words", **barrier)
+        half = at.barrier(half, f"{block}/half_words")
         words = at.op("Cast", [half], f"{block}/words", to=TensorProto.FLOAT)
     else:
-        words = at.op("MaxPool", [rows], f"{block}/words", **barrier)
+        words = at.barrier(rows, f"{block}/words")
     shares = at.constant(f"shares_{steps}", 2.0 ** -np.arange(steps).reshape(-1, 1, 1, 1, 1))
     whole = at.op("Floor", [at.op("Mul", [words, shares], f"{block}/shifted")], f"{block}/whole")
     halves = at.op("Floor", [at.op("Mul", [whole, at.constant("one_half", 0.5)], f"{block}/half")], f"{block}/halves")

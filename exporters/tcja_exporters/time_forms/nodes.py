@@ -1,4 +1,4 @@
-"""The nodes that replace a TcjaLif node, and the shapes of the model that it is in."""
+"""The nodes that replace a TcjaLif node, the shapes of the model that it is in, and the integers of its types."""
 
 from __future__ import annotations
 
@@ -13,10 +13,26 @@ from onnx import helper, numpy_helper
 Shapes: TypeAlias = Mapping[str, onnx.TensorShapeProto]
 """The shapes of tensors by name; only those that the model stores. An unknown size is 0."""
 
+FLOAT_BITS, HALF_BITS = (np.finfo(kind).nmant + 1 for kind in (np.float32, np.float16))
+"""float32 holds every integer up to 2^24 exactly, and float16 every integer up to 2^11."""
+
 
 def sizes(shape: onnx.TensorShapeProto) -> list[int]:
     """Return the sizes of a shape; 0 stands for an unknown size."""
     return [size.dim_value for size in shape.dim]
+
+
+def barrier(rows: str, result: str) -> onnx.NodeProto:
+    """Return a pooling that changes nothing, and that the builder of TensorRT computes in a kernel of its own.
+
+    A window has three rows over images of one row. The other two rows are padding, which a MaxPool ignores. (The
+    builder removes pooling with a window of 1 x 1.)
+
+    Args:
+        rows: the name of the input, [images, channels, 1, columns].
+        result: the name of the output, which has the shape of the input.
+    """
+    return helper.make_node("MaxPool", [rows], [result], name=result, kernel_shape=[3, 1], pads=[1, 0, 1, 0])
 
 
 @dataclasses.dataclass
@@ -51,6 +67,11 @@ class Nodes:
         made = [self.prefix + name for name in names]
         self.nodes.append(helper.make_node(kind, inputs, made, name=made[0], **attributes))
         return made
+
+    def barrier(self, rows: str, name: str) -> str:
+        """Add a barrier behind the tensor `rows`; return the name of its output (`name` with the prefix)."""
+        self.nodes.append(barrier(rows, self.prefix + name))
+        return self.prefix + name
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
         """Add a constant; return its name, which is `name` with the prefix `layer`."""

@@ -24,7 +24,7 @@ from onnx import TensorProto, helper
 
 from tcja_exporters.time_forms.nodes import Nodes, sizes
 
-LARGEST_WINDOW = 4
+LARGEST_SLICED = 4
 """The largest number of values in a window that is written as a maximum of slices."""
 
 _POOLS = {"MaxPool": "Max", "AveragePool": "Add"}
@@ -65,12 +65,13 @@ def _window(pool: onnx.NodeProto) -> tuple[int, int] | None:
     """Return the rows and columns of a pooling's window; None if it is not to be replaced."""
     found = {attribute.name: helper.get_attribute_value(attribute) for attribute in pool.attribute}
     window = tuple(found["kernel_shape"])
-    plain = not any(found.get("pads", ())) and set(found.get("dilations", (1,))) == {1} and not found.get("ceil_mode")
+    padded = any(found.get("pads", ())) or found.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
+    plain = not padded and set(found.get("dilations", (1,))) == {1} and not found.get("ceil_mode")
     if len(window) != 2 or window != tuple(found.get("strides", ())) or not plain or len(pool.output) != 1:
         return None
     size = math.prod(window)
     exact = pool.op_type == "MaxPool" or math.log2(size).is_integer()
-    return window if size <= LARGEST_WINDOW and exact else None
+    return window if size <= LARGEST_SLICED and exact else None
 
 
 def _sliced(pool: onnx.NodeProto, window: tuple[int, int], pooled: list[int], kind: int) -> Nodes:

@@ -8,13 +8,12 @@ that reads spikes, with nothing but elementwise operations in between, is replac
 
     a mean over neighbouring axes       an AveragePool with one window over these axes
     a maximum over neighbouring axes    a MaxPool with one window over these axes
-    each other reduction                stays, behind a barrier: a MaxPool with a window of one value and padding
+    each other reduction                stays, behind a barrier (`tcja_exporters.time_forms.nodes.barrier`)
 
 A mean over the maps that a convolution returns becomes an AveragePool, too: for a ReduceMean, the builder copies them.
 
-A MaxPool ignores its padding, so a barrier returns its input to the bit, as does a MaxPool in place of a maximum. (The
-builder removes pooling with a window of 1 x 1, so this window is 3 x 1, and its first and last value are padding.) A
-mean keeps its equation, a sum and one division. The order of the sum may differ, as it does between backends.
+A barrier returns its input to the bit, and a MaxPool the maximum. A mean keeps its equation, a sum and one division.
+The order of the sum may differ, as it does between backends.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from tcja_exporters.time_forms.nodes import barrier
 
 MEANS = {"ReduceMean": "AveragePool", "GlobalAveragePool": "AveragePool"}
 MAXIMA = {"ReduceMax": "MaxPool", "GlobalMaxPool": "MaxPool"}
@@ -40,7 +41,7 @@ POOLS = {**MEANS, **MAXIMA}
 KERNELS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "InstanceNormalization", "Scan", "Loop"}
 """The operators that TensorRT computes in kernels of their own, which end the fusion, besides pooling."""
 
-LARGEST_WINDOW = 2**14
+LARGEST_POOLED = 2**14
 """The largest window of a pooling. A kernel computes each window in one thread, so larger ones are left to a reduction.
 """
 
@@ -189,8 +190,7 @@ class _Change:
         sizes = self.sizes.get(name)
         rows = self._reshaped(name, _rows(sizes), f"{name}/rows")
         made = f"{name}/barrier"
-        pool = helper.make_node("MaxPool", [rows], [made], name=made, kernel_shape=[3, 1], pads=[1, 0, 1, 0])
-        self.nodes.append(pool)
+        self.nodes.append(barrier(rows, made))
         if sizes and sizes.count(None) <= 1:
             return self._reshaped(made, sizes, f"{name}/apart")
         shape, result = f"{name}/shape", f"{name}/apart"
@@ -228,7 +228,7 @@ class _Window:
             axes: the axes over which the reduction goes, in order.
         """
         before, over, behind = sizes[: axes[0]], _known(sizes[axes[0] : axes[-1] + 1]), sizes[axes[-1] + 1 :]
-        if over is None or len(axes) != axes[-1] - axes[0] + 1 or math.prod(over) > LARGEST_WINDOW:
+        if over is None or len(axes) != axes[-1] - axes[0] + 1 or math.prod(over) > LARGEST_POOLED:
             return None
         if not behind:
             rows, columns = math.prod(over[:-1]), over[-1]

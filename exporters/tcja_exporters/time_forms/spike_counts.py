@@ -26,11 +26,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tcja_exporters.time_forms.nodes import Nodes
+from tcja_exporters.time_forms.nodes import FLOAT_BITS, HALF_BITS, Nodes
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS, spikes_tensor
 
-_EXACT = {np.float16: 2**11, np.float32: 2**24}
+MOST_NEURONS = 2**FLOAT_BITS
+"""The largest number of neurons of a layer whose spikes are counted: larger sums in float32 are rounded."""
+
+_EXACT = {np.float16: 2**HALF_BITS, np.float32: MOST_NEURONS}
 """By type, the largest number of ones whose sum is exact in any order."""
 
 
@@ -42,7 +45,7 @@ def count_spikes(
     Args:
         plain: a model in standard operators that has a tensor with the spikes of each layer. So no Scan may contain
             pooling.
-        layers: the spiking layers, in the order in which they fire. Each has at most 2^24 neurons.
+        layers: the spiking layers, in the order in which they fire. Each has at most `MOST_NEURONS` neurons.
         time_steps: the number of time steps, T.
         fuses: whether the model is for TensorRT, which fuses sums.
     """

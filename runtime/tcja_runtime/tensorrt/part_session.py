@@ -21,7 +21,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.model_file.subgraph import Dimensions, inputs, part
 from tcja_runtime.model_file.tensor_names import given_tensor
-from tcja_runtime.tensorrt.build import BuildRequest, build
+from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest, build
 from tcja_runtime.tensorrt.session import TensorRtEngine, TensorRtSession
 
 
@@ -39,12 +39,20 @@ class BuiltPart:
     _target: str
     _precision: str
     inputs: Sequence[str]
+    _build_timeout: int | None = None
     _shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     _session: TensorRtSession | None = None
 
     @classmethod
     def open(
-        cls, model: Path, outputs: Sequence[str], given: Mapping[str, Dimensions], *, target: str, precision: str
+        cls,
+        model: Path,
+        outputs: Sequence[str],
+        given: Mapping[str, Dimensions],
+        *,
+        target: str,
+        precision: str,
+        build_timeout: int | None = None,
     ) -> BuiltPart:
         """Cut a part out of a model.
 
@@ -54,14 +62,17 @@ class BuiltPart:
             given: the tensors to take as inputs, by name with their dimensions.
             target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
             precision: the precision of the model.
+            build_timeout: the seconds after which each builder is ended; None for
+                `tcja_runtime.tensorrt.build.BUILD_TIMEOUTS`.
         """
-        return cls(model, outputs, given, target, precision, inputs(_cut(model, outputs, given)))
+        return cls(model, outputs, given, target, precision, inputs(_cut(model, outputs, given)), build_timeout)
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
         """Run the part once. Takes the inputs by name, and returns the outputs by name.
 
         Raises:
             BadInput: TensorRT cannot build the part.
+            BuildTimeout: the builder did not end in time.
             Unavailable: TensorRT, a GPU or memory is missing on this machine.
         """
         shapes = {name: feeds[name].shape for name in self.inputs}
@@ -84,7 +95,12 @@ class BuiltPart:
         (folder / WEIGHTS).symlink_to(self._model.resolve().parent / WEIGHTS)
         return build(
             BuildRequest(
-                model=file, engines=folder / ENGINES, target=self._target, precision=self._precision, shapes=shapes
+                model=file,
+                engines=folder / ENGINES,
+                target=self._target,
+                precision=self._precision,
+                shapes=shapes,
+                options=BuildOptions(build_timeout=self._build_timeout),
             )
         )
 

@@ -10,7 +10,7 @@ import pytest
 
 from tcja_deploy.check.checker import check
 from tcja_deploy.check.result import Becomes
-from tcja_deploy.export import models
+from tcja_deploy.export import models, spike_counts, trials
 from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import Unavailable
@@ -165,6 +165,24 @@ def test_nothing_is_written(shape, tmp_path, monkeypatch):
     assert check(asked).accepted == (shape == (4, 2, 4, 4))
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["checked_net.py"]
     assert sys.dont_write_bytecode is False
+
+
+@pytest.mark.parametrize(("share", "is_open"), [(1000.0, True), pytest.param(0.0, False, marks=pytest.mark.slow)])
+def test_no_engine_is_built_to_decide_on_spike_counts(simulated, share, is_open, tmp_path, monkeypatch):
+    def built(request: object) -> None:
+        raise AssertionError(request)
+
+    monkeypatch.setattr(trials, "build", built)
+    monkeypatch.setattr(spike_counts, "SHARE", share)
+    (tmp_path / "undecided_net.py").write_text(networks.OWN_NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = ExportRequest(
+        model="undecided_net:Net", shape=(4, 2, 4, 4), layout="TN", out=tmp_path / "a.bundle", target="tensorrt"
+    )
+    found = check(asked)
+    assert found.accepted
+    says = "An export builds two engines to decide whether model.plain.onnx returns spike counts"
+    assert any(remark.startswith(says) for remark in found.remarks) == is_open
 
 
 def test_what_this_machine_lacks_is_not_said_of_the_network(tmp_path, monkeypatch):

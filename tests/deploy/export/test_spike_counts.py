@@ -9,9 +9,12 @@ import math
 import numpy as np
 import pytest
 
+from tcja_deploy.console import silent
 from tcja_deploy.export import spike_counts
+from tcja_deploy.export.trials import Trials
 from tcja_exporters.precision import Lowered
 from tcja_exporters.reference import recorder
+from tcja_exporters.time_forms.spike_counts import MOST_NEURONS
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
@@ -80,6 +83,10 @@ def lowered(exports):
     return Lowered(exported, network, "fp32"), signature
 
 
+def trials(target):
+    return Trials(target=target, precision="fp32", time_steps=4)
+
+
 @pytest.mark.parametrize(
     ("wish", "target", "found"),
     [
@@ -91,7 +98,7 @@ def lowered(exports):
     ],
 )
 def test_the_choice(lowered, wish, target, found):
-    assert spike_counts.chosen(wish, target, *lowered, {}) is found
+    assert spike_counts.chosen(wish, target and trials(target), *lowered, {}, silent()) is found
 
 
 @pytest.mark.tensorrt
@@ -102,9 +109,12 @@ def test_auto_asks_the_kernel_plan_where_weights_are_most_of_what_moves(lowered,
     few = dataclasses.replace(signature, layers=signature.layers[-1:])
     forms = {layer.name: "fused" for layer in signature.layers}
     monkeypatch.setattr(spike_counts, "SHARE", 0.2)
-    assert spike_counts.chosen("auto", "tensorrt-rtx", network, few, forms)
+    asked = trials("tensorrt-rtx"), network, few, forms, silent()
+    assert spike_counts.is_open(network, few, forms)
+    assert spike_counts.chosen("auto", *asked)
     monkeypatch.setattr(spike_counts, "SHARE", 0.0001)
-    assert not spike_counts.chosen("auto", "tensorrt-rtx", network, few, forms)
+    assert not spike_counts.is_open(network, few, forms)
+    assert not spike_counts.chosen("auto", *asked)
 
 
 def test_a_layer_too_large_to_be_counted(lowered):
@@ -112,7 +122,7 @@ def test_a_layer_too_large_to_be_counted(lowered):
     first, *others = signature.layers
     layers = [dataclasses.replace(first, shape=(1025, 128, 128)), *others]
     large = dataclasses.replace(signature, layers=layers)
-    assert math.prod(layers[0].shape) > spike_counts.MOST_NEURONS
+    assert math.prod(layers[0].shape) > MOST_NEURONS
     with pytest.raises(BadInput, match="`spike_counts` on: conv.0 has 16,793,600 neurons, .* up to 16,777,216; leave"):
-        spike_counts.chosen("on", None, network, large, {})
-    assert not spike_counts.chosen("auto", "tensorrt", network, large, {})
+        spike_counts.chosen("on", None, network, large, {}, silent())
+    assert not spike_counts.chosen("auto", trials("tensorrt"), network, large, {}, silent())

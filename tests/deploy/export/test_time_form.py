@@ -15,11 +15,18 @@ import numpy as np
 import onnx
 import pytest
 
-from tcja_deploy.export import pipeline, request, time_form
+from tcja_deploy.console import silent
+from tcja_deploy.export import pipeline, request, time_form, trials
+from tcja_deploy.export.trials import Trials
+from tcja_exporters.graph.export import export_onnx
+from tcja_exporters.precision import Lowered
+from tcja_exporters.reference import recorder
 from tcja_exporters.time_forms import fused
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
+from tcja_runtime.bundle.sidecar import KernelPlan
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.errors import BadInput
@@ -28,6 +35,7 @@ from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 from tcja_runtime.tensorrt import build
 
 from ... import networks
+from ..parity import simulated_engines
 from ..parity.mutations import change, form_of, of_another, of_neuron, reversed_time
 
 Export = Callable[..., Path]
@@ -261,7 +269,7 @@ class TestTensorRtRtx:
         bundle = export("fashion_mnist", "--target", "tensorrt-rtx")
         said = manifest(bundle).time_form
         assert said.form == "fused"
-        assert re.fullmatch(r"TensorRT-RTX [\d.]+ moves least data in this form", said.why)
+        assert re.fullmatch(r"TensorRT-RTX [\d.]+ makes one kernel of all time steps of a layer in this form", said.why)
         assert set(forms(bundle).values()) == {"fused"}
         assert run("verify", bundle)[0] == 0
 
@@ -284,22 +292,66 @@ class TestTensorRtRtx:
         assert run("verify", bundle)[0] == 0
 
     @pytest.mark.slow
-    def test_where_no_kernels_can_be_read_the_smallest_engine_wins(self, export, monkeypatch):
-        """The plans are taken away from engines that were built."""
-        sizes = []
+    def test_a_form_with_a_loop_is_left_out(self):
+        """The builder unrolls a loop of few steps. At 20 steps it stays, and the kernels in it are not all known."""
+        small = networks.SMALL["fashion_mnist"]
+        small = networks.Small(small.name, networks.with_time_steps(small.sizes, 20))
+        network, contract, output = small.module(), small.network.contract(small.sizes), small.network.output
+        exported = export_onnx(network, contract, output, {"producer": "tests", "T": "20"})
+        signature = recorder.signature(network, contract, output, 20)
+        asked = Trials(target="tensorrt-rtx", precision="fp32", time_steps=20)
+        said = time_form.choose("auto", asked, Lowered(exported, network, "fp32"), signature, silent())
+        assert re.search(
+            r"moves least in a window \(unrolled [\d.]+ MB, fused [\d.]+ MB\); the form scan is left", said.why
+        )
+        assert "left out: the kernels of its engine could not be read (it has a loop, and TensorRT does not" in said.why
+        assert said.form == "fused"
 
-        def without_plan(request):
-            built = build.build(request)
-            sizes.append(built.info.bytes)
-            return dataclasses.replace(built, info=dataclasses.replace(built.info, plan=None, plan_unread="no log"))
+    @pytest.mark.parametrize(
+        ("moved", "form", "why"),
+        [
+            (
+                {"scan": None, "unrolled": 5, "fused": 3},
+                "fused",
+                "the form whose engine moves least in a window (unrolled 5.0 MB, fused 3.0 MB); "
+                "the form scan is left out: the kernels of its engine could not be read (no log)",
+            ),
+            (
+                {"scan": 4, "unrolled": 5, "fused": None},
+                "scan",
+                "the form whose engine moves least in a window (scan 4.0 MB, unrolled 5.0 MB); "
+                "the form fused is left out: the kernels of its engine could not be read (no log)",
+            ),
+            (
+                dict.fromkeys(TIME_FORMS),
+                "unrolled",
+                "the form of the smallest engine (scan 30.0 MB, unrolled 10.0 MB, fused 20.0 MB), as the kernels of no "
+                "engine could be read (of scan: no log, of unrolled: no log, of fused: no log)",
+            ),
+        ],
+        ids=["the smallest engine is not read", "fused is not read", "none is read"],
+    )
+    def test_engines_are_compared_by_what_is_read(self, exports, monkeypatch, moved, form, why):
+        """What the engines move is given; all else is as in an export."""
+        sizes = {"scan": 30, "unrolled": 10, "fused": 20}
 
-        monkeypatch.setattr(time_form, "build", without_plan)
-        bundle = export("fashion_mnist", "--target", "tensorrt-rtx", "--time-form", "auto", "--samples", "4")
-        said = manifest(bundle).time_form
-        numbers = ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in zip(TIME_FORMS, sizes, strict=True))
-        assert f"; the form of the smallest engine ({numbers}), as the kernels of an engine could not" in said.why
-        assert said.why.endswith("be read (of scan: no log)")
-        assert said.form == TIME_FORMS[sizes.index(min(sizes))]
+        def given(request):
+            bytes_of = moved[request.model.parent.name]
+            plan = bytes_of and KernelPlan(kernels=1, bytes=bytes_of * 10**6, weight_bytes=0, largest=[])
+            unread = "" if plan else "no log"
+            size = sizes[request.model.parent.name] * 10**6
+            info = dataclasses.replace(simulated_engines.info(), plan=plan, plan_unread=unread, bytes=size)
+            return Engine(request.engines, info)
+
+        monkeypatch.setattr(trials, "build", given)
+        small = networks.SMALL["fashion_mnist"]
+        network = small.module()
+        signature = recorder.signature(network, small.network.contract(small.sizes), small.network.output, 4)
+        asked = Trials(target="tensorrt-rtx", precision="fp32", time_steps=4)
+        lowered = Lowered(exports["fashion_mnist"][0], network, "fp32")
+        said = time_form.choose("auto", asked, lowered, signature, silent())
+        assert said.form == form
+        assert said.why.partition("; ")[2] == why
 
 
 @pytest.mark.slow

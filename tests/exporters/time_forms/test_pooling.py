@@ -113,8 +113,14 @@ def test_gated_spikes_are_pooled_by_slices():
         {"kernel_shape": (2, 2), "strides": (2, 2), "pads": (1, 1, 1, 1)},
         {"kernel_shape": (2, 2), "strides": (2, 2), "dilations": (2, 2)},
         {"kernel_shape": (2, 2), "strides": (2, 2), "ceil_mode": 1},
+        {"kernel_shape": (2, 2), "strides": (2, 2), "auto_pad": "SAME_UPPER"},
+        {"kernel_shape": (2, 2), "strides": (2, 2), "auto_pad": "SAME_LOWER"},
+        {"kind": "AveragePool", "kernel_shape": (2, 2), "strides": (2, 2), "auto_pad": "SAME_UPPER"},
     ],
-    ids=["overlapping", "stride 1", "no stride", "large", "padded", "dilated", "rounded up"],
+    ids=[
+        *("overlapping", "stride 1", "no stride", "large", "padded", "dilated", "rounded up"),
+        *("same, upper", "same, lower", "same, mean"),
+    ],
 )
 def test_other_pooling_stays(kept):
     plain = pooled("fused", 7, 7, **kept)

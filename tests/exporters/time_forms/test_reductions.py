@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from benchmarks.engines import patterns
-from tcja_exporters.time_forms.reductions import LARGEST_WINDOW
+from tcja_exporters.time_forms.reductions import LARGEST_POOLED
 
 STEPS = 5
 ROUNDED = {
@@ -78,7 +78,7 @@ def test_other_forms_keep_their_reductions(form):
 
 
 def test_a_window_that_is_too_large_stays_a_mean_behind_a_barrier():
-    side = int(LARGEST_WINDOW**0.5)
+    side = int(LARGEST_POOLED**0.5)
     found = kinds(patterns.model("mean over the map", 1, side=side))
     assert (found["AveragePool"], found["ReduceMean"], found["MaxPool"]) == (1, 0, 0)
     found = kinds(patterns.model("mean over the map", 1, side=side + 1))
