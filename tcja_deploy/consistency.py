@@ -4,6 +4,7 @@ They are written together, from the same comparison. So a bundle in which one of
 or damaged, and its golden vectors prove nothing:
 
     shapes          the golden vectors have the windows, layers, signals and classes of the manifest
+    open neurons    they are as many as a layer has at most; there are numbers of them only with spike counts
     undecided       the stored numbers of undecided neurons are those that follow from the stored bounds
     bounds          the manifest names the signals whose rounding bounds are so wide that they prove little
     predictions     in fp32, the stored classes are those of the stored outputs
@@ -16,6 +17,7 @@ What a changed bundle may not contradict, because all of it was changed, is not 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,7 @@ def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
         "labels": samples.labels is None or samples.labels.shape == (n,),
         "outputs": vectors.recorded.output.shape == (n, *manifest.output_shape),
         "layers": {name: (len(spikes.rows), *spikes.shape) for name, spikes in vectors.spikes.items()} == layers,
+        "open neurons": _open_neurons_fit(vectors, manifest),
         "undecided neurons": {each.shape for each in vectors.recorded.undecided.values()} == {(n, time_steps)},
         "scenes": vectors.scenes.keys() - {RANGE} == {stimulus.RANDOM, stimulus.EXACT},
         "signals": _signals_fit(vectors, manifest),
@@ -89,6 +92,16 @@ def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
         and predictions.early.shape == (len(predictions), *told)
         and predictions.shown.shape == (len(predictions.shown), *told),
     }
+
+
+def _open_neurons_fit(vectors: Golden, manifest: Manifest) -> bool:
+    """Whether the numbers of open neurons are of each layer, and no larger than it; without spike counts, none."""
+    bounds = vectors.free_running
+    if bounds is None:
+        return True
+    sizes = np.array([math.prod(layer.shape) for layer in manifest.layers])
+    shape = (len(vectors.samples), len(sizes), manifest.time_steps)
+    return manifest.spike_counts and bounds.open.shape == shape and bool((bounds.open <= sizes[:, None]).all())
 
 
 def _signals_fit(vectors: Golden, manifest: Manifest) -> bool:

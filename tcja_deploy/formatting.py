@@ -91,7 +91,7 @@ def power(exponent: int) -> str:
     return {0: "1", 1: "10", 2: "100"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))
 
 
-def kernel_plan(plan: KernelPlan | None, tuned: int, unread: str) -> str:
+def kernel_traffic(plan: KernelPlan | None, tuned: int, unread: str) -> str:
     """Return what the kernels of an engine move, in a sentence; or why it is not known.
 
     Args:
@@ -108,4 +108,4 @@ def kernel_plan(plan: KernelPlan | None, tuned: int, unread: str) -> str:
 
 def engine_plan(info: EngineInfo) -> str:
     """Return what the kernels of an engine move, from its sidecar."""
-    return kernel_plan(info.plan, info.batch[1], info.plan_unread)
+    return kernel_traffic(info.plan, info.batch[1], info.plan_unread)

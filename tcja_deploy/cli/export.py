@@ -135,8 +135,8 @@ Counts = Annotated[
     SpikeCounts,
     typer.Option(
         help="Whether model.plain.onnx, and so every engine, also returns how many spikes each layer fires at each "
-        "time step. verify judges an engine by them; run and stream say when firing rates drift. auto: if an engine is "
-        "built, and moves under 3 % more bytes then."
+        "time step. verify judges an engine by them; run and stream say when firing rates drift. auto: on if the "
+        "engine then moves under 3 % more bytes."
     ),
 ]
 Split = Annotated[

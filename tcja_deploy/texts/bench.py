@@ -71,7 +71,7 @@ def _side_by_side(found: Benchmark) -> RenderableType:
     """Return a table of the speed and memory of several cases."""
     numbers = ["batch", "p50", "p90", "p99", "windows/s", "as fast", "memory"]
     engines = _has_engine(found)
-    table = Rows(f"{found.network}, {found.precision}", ["run by"], [*numbers, *["moved"] * engines])
+    table = Rows(f"{found.network}, {found.precision}", ["run by"], [*numbers, *["bandwidth"] * engines])
     for case in found.cases:
         latency, memory, ratio = case.latency, case.memory.loaded, found.ratio(case)
         table.add(
@@ -97,7 +97,7 @@ def _compared(found: Benchmark) -> list[str]:
         f"At least {counted(few, 'run')} of each case, in turn, after {found.warm_up:g} s of warm-up. As fast: the "
         "speed relative to the first backend with the same batch. Memory: the most that the network took, in a process "
         "of its own.",
-        *(["Moved: the bytes of the engine's kernel plan over the median time."] if _has_engine(found) else []),
+        *(["Bandwidth: the bytes of the engine's kernel plan over the median time."] if _has_engine(found) else []),
         *(_grows(each, found) for each in found.growth),
     ]
 

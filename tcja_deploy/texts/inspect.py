@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcja_deploy.formatting import kernel_plan, si, windows
+from tcja_deploy.formatting import kernel_traffic, si, windows
 from tcja_deploy.inspect.describe import Facts
 from tcja_deploy.inspect.estimate import Estimate
 from tcja_deploy.texts.estimate import estimate_text
@@ -77,7 +77,7 @@ def _bundle(facts: Facts, options: TextOptions) -> _Parts:
 def _kernels(engine: Facts, options: TextOptions) -> _Parts:
     """Yield what the kernels of an engine move: a sentence, and the kernels that move most."""
     info = records.read(KernelPlan, engine["plan"]) if engine["plan"] else None
-    yield f"Engine {engine['engine']}: {kernel_plan(info, engine['batch'][1], engine['plan_unread'])}"
+    yield f"Engine {engine['engine']}: {kernel_traffic(info, engine['batch'][1], engine['plan_unread'])}"
     if info is None:
         return
     rows = [

@@ -385,9 +385,9 @@ def test_what_engines_move_is_compared(run, built):
     code, out, err = run("bench", built, *given, "--seconds", 0.2, "--warm-up", 0)
     assert code == 0, err
     heads, _, *rows = out.partition("run by")[2].splitlines()[:6]
-    assert heads.split()[-2:] == ["memory", "moved"]
+    assert heads.split()[-2:] == ["memory", "bandwidth"]
     assert [row.split()[-1].endswith("B/s") for row in rows] == [False, False, False, True]
-    assert "Moved: the bytes of the engine's kernel plan over the median time." in " ".join(out.split())
+    assert "Bandwidth: the bytes of the engine's kernel plan over the median time." in " ".join(out.split())
 
 
 @pytest.mark.parametrize("command", ["verify", "run", "bench", "inspect"])

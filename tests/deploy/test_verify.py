@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -195,6 +196,58 @@ def test_golden_vectors_must_be_whole(bundle, verified, case):
     code, line = verified(lambda _: None)
     assert code == 2
     assert "golden.npz " in line
+
+
+def each(arrays, **changes):
+    return arrays | {name: change(arrays[name]) for name, change in changes.items()}
+
+
+def without(arrays, name):
+    return {key: array for key, array in arrays.items() if key != name}
+
+
+OF_COUNTS = {
+    "a window less": (lambda arrays: each(arrays, open=lambda a: a[:-1]), "open neurons differ"),
+    "a layer less": (lambda arrays: each(arrays, open=lambda a: a[:, :-1]), "open neurons differ"),
+    "a step less": (lambda arrays: each(arrays, open=lambda a: a[..., :-1]), "open neurons differ"),
+    "a step less in both": (
+        lambda arrays: each(arrays, open=lambda a: a[..., :-1], spike_counts=lambda a: a[..., :-1]),
+        "open neurons differ",
+    ),
+    "layers first": (lambda arrays: each(arrays, open=lambda a: a.transpose(1, 0, 2)), "open neurons differ"),
+    "more than a layer has": (lambda arrays: each(arrays, open=lambda a: a + 10**6), "open neurons differ"),
+    "fewer than none": (lambda arrays: each(arrays, open=lambda a: a - 1), "array open has"),
+    "fractions": (lambda arrays: each(arrays, open=lambda a: a + 0.5), "array open has"),
+    "no integers": (lambda arrays: each(arrays, open=lambda a: a.astype(np.uint64)), "array open has"),
+    "texts": (lambda arrays: each(arrays, open=lambda a: a.astype(str)), "array open has"),
+    "no open neurons": (lambda arrays: without(arrays, "open"), "'open'"),
+    "no bounds of the output": (lambda arrays: without(arrays, "open_output"), "'open_output'"),
+    "an output less": (lambda arrays: each(arrays, open_output=lambda a: a[:, :-1]), "array open_output has"),
+    "no numbers": (lambda arrays: each(arrays, open_output=lambda a: a * np.nan), "array open_output has"),
+    "negative": (lambda arrays: each(arrays, open_output=lambda a: -1 - a), "array open_output has"),
+    "other numbers": (lambda arrays: each(arrays, open_output=lambda a: a.astype(complex)), "array open_output has"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), OF_COUNTS.values(), ids=OF_COUNTS)
+def test_the_bounds_of_spike_counts_must_be_whole(counted, tmp_path, capsys, change, said):
+    bundle = shutil.copytree(counted, tmp_path / "a.bundle")
+    with np.load(bundle / "golden.npz") as archive:
+        arrays = dict(archive)
+    np.savez(bundle / "golden.npz", **change(arrays))
+    write_manifest(bundle, Bundle.open(counted).manifest)
+    assert app.run(["verify", str(bundle)]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "golden.npz " in line
+    assert said in line
+    assert "export the bundle again" in line
+
+
+def test_a_bundle_without_spike_counts_has_no_bounds_of_them(counted, tmp_path, capsys):
+    bundle = shutil.copytree(counted, tmp_path / "a.bundle")
+    write_manifest(bundle, dataclasses.replace(Bundle.open(counted).manifest, spike_counts=False))
+    assert app.run(["verify", str(bundle)]) == 2
+    assert "its open neurons differ; export the bundle again" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

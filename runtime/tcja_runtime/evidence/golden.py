@@ -364,14 +364,13 @@ def _reference(
 
 
 def _free_running(arrays: Arrays) -> FreeRunningBounds | None:
-    if "open" not in arrays:
+    """Return the free-running bounds; None if there are none. A bound of the output may be infinite."""
+    if arrays.keys().isdisjoint(("open", "open_output")):
         return None
-    bounds = FreeRunningBounds(open=arrays["open"], output=arrays["open_output"])
-    counts, output = arrays["spike_counts"], arrays["output"]
-    fits = bounds.open.dtype.kind in "iu" and bounds.open.shape == counts.transpose(1, 0, 2).shape
-    fits = fits and bounds.output.dtype.kind == "f" and bounds.output.shape == output.shape
-    _check("open", fits and bounds.open.min(initial=0) >= 0 and not (bounds.output < 0).any())
-    return bounds
+    neurons, output = arrays["open"], arrays["open_output"]
+    _check("open", neurons.dtype == np.int64 and neurons.min(initial=0) >= 0)
+    _check("open_output", output.dtype == np.float32 and output.shape == arrays["output"].shape and (output >= 0).all())
+    return FreeRunningBounds(open=neurons, output=output)
 
 
 def _are_numbers(array: npt.NDArray[Any], kinds: str) -> bool:

@@ -1,7 +1,13 @@
 """Judges spike counts: the number of spikes of each layer at each time step, which a deployed network returns.
 
-A neuron is open at a time step if a correct network may fire there otherwise than the reference: because it is
-undecided, or because a spike before it is open. So the count of a layer, at each time step of each window, differs from
+A neuron is open at a time step if a correct network may fire there where the reference does not, or the reverse. There
+are three reasons:
+
+    * it is undecided,
+    * a spike or a gate in front of it may differ,
+    * it was open at an earlier time step.
+
+So the count of a layer, at each time step of each window, differs from
 the reference's by at most the number of its open neurons:
 
     |count - count of the reference|  <=  open neurons          equal where no neuron is open
