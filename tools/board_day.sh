@@ -29,6 +29,10 @@ fail() { # CODE TEXT
     exit "$1"
 }
 
+check() { # NAME VALUE PATTERN WORDS: checks the value of a variable
+    [[ $2 =~ ^$3$ ]] || fail 2 "$1 is '$2', and must be $4"
+}
+
 note() { # NAME RESULT SECONDS: keeps the result of a step, and prints it
     names+=("$1") results+=("$2") seconds+=("$3")
     printf '%5s s  %-32s %s\n' "$3" "$1" "$2"
@@ -99,6 +103,7 @@ exit_code() { # prints the exit code that the results give
 bundles() { # FOLDER [CHECKPOINT [OPTIONS...]]
     local folder=$1 precision form name made
     shift
+    [ $# = 0 ] || [ -f "$1" ] || fail 2 "there is no checkpoint $1"
     program
     mkdir -p "$folder" || exit 2
     folder=$(cd "$folder" && pwd)
@@ -125,6 +130,7 @@ bundles() { # FOLDER [CHECKPOINT [OPTIONS...]]
     printf '\n'
     table
     printf '\n'
+    [ ${#made[@]} -gt 0 ] || fail 3 "no bundle was made; $said says why"
     echo "Bundles in $folder: ${#made[@]}. Copy this folder to the board, and run there: bash FOLDER/board_day.sh run FOLDER"
     exit "$(exit_code)"
 }
@@ -201,7 +207,9 @@ run() { # FOLDER [RECORDING]
     local bundle first name
     [ -d "$1" ] || fail 2 "$1 is no folder; make it with 'board_day.sh bundles $1' on a workstation"
     program
-    recording=${2:+$(realpath -e -- "$2")} || fail 2 "there is no recording $2"
+    check MINUTES "${MINUTES:-19}" '[0-9]{1,4}' "a whole number of minutes"
+    check BENCH "${BENCH:-10}" '[0-9]+([.][0-9]+)?' "a number of seconds"
+    recording=${2:+$(realpath -e -- "$2" 2>/dev/null)} || fail 2 "there is no recording $2"
     cd "$1" || exit 2
     folder=$PWD work=$PWD/.board_day said=$PWD/.board_day/board_day
     began=$SECONDS deadline=$((SECONDS + 60 * ${MINUTES:-19})) built=()

@@ -194,12 +194,21 @@ def test_an_interrupt_leaves_an_archive_of_what_was_done(folder):
         (["run", "nowhere"], 2, "error: nowhere is no folder; make it with 'board_day.sh bundles nowhere' on a"),
         (["run", "."], 2, " has no bundle; make them with 'board_day.sh bundles' on a workstation"),
         (["run", ".", "no.bin"], 2, "error: there is no recording no.bin"),
+        (["bundles", "new", "no.pth"], 2, "error: there is no checkpoint no.pth"),
     ],
 )
 def test_what_is_refused(day, arguments, code, message):
     done = day(*arguments)
     assert done.returncode == code
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "", " 1", "1x", "a[$(id)]"])
+@pytest.mark.parametrize(("name", "what"), [("MINUTES", "a whole number of minutes"), ("BENCH", "a number of seconds")])
+def test_a_variable_that_is_no_number(day, monkeypatch, name, what, value):
+    monkeypatch.setenv(name, value or "1.")
+    done = day("run", ".")
+    assert (done.returncode, done.stderr) == (2, f"error: {name} is '{value or '1.'}', and must be {what}\n")
 
 
 def test_a_program_that_is_not_there(day, monkeypatch, folder, tmp_path):

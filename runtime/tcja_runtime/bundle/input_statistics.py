@@ -108,12 +108,12 @@ class InputStatistics:
         worst = farthest(self.figures, medians, lambda name: _FLOORS[name.split()[0]])
         if not worst:
             return ""
+        unlike = f"the inputs are unlike the {self.windows:,} windows that the network was proven on"
+        if medians.get("largest") == _log(0.0):
+            return f"{unlike}: all values are 0; is the source silent?"
         spread, kind = self.figures[worst], worst.split()[0]
         own, least, most = (_value(kind, each) for each in (medians[worst], spread.least, spread.most))
-        return (
-            f"the inputs are unlike the {self.windows:,} windows that the network was proven on: {_spoken(worst)} is "
-            f"{own}, and there it is {least} to {most}; {_CAUSES[kind]}?"
-        )
+        return f"{unlike}: {_spoken(worst)} is {own}, and there it is {least} to {most}; {_CAUSES[kind]}?"
 
 
 def farthest(spreads: Mapping[str, Spread], values: Mapping[str, float], floor: Callable[[str], float]) -> str:

@@ -56,7 +56,8 @@ CHANGED = {
     "0 to 255": (IMAGES, lambda n, seed: images(n, seed) * 255, "?"),
     "divided by 255 twice": (IMAGES, lambda n, seed: images(n, seed) / 255, "?"),
     "inverted": (IMAGES, lambda n, seed: 1 - images(n, seed), "?"),
-    "black": (IMAGES, lambda n, seed: images(n, seed) * 0, "?"),
+    "black": (IMAGES, lambda n, seed: images(n, seed) * 0, ": all values are 0; is the source silent?"),
+    "silent": (EVENTS, lambda n, seed: recordings(n, seed) * 0, ": all values are 0; is the source silent?"),
 }
 
 
