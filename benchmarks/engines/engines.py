@@ -132,7 +132,7 @@ def engines(name: str, precisions: Sequence[str], forms: Sequence[str], limit: i
         for precision in precisions:
             known = Known()
             try:
-                made = _prepared(name, checkpoint, precision, folder / precision, known)
+                made = prepared(name, checkpoint, precision, folder / precision, known)
             except BadInput as error:  # nothing of the network can be computed in this precision
                 steps = known.trained.time_steps if known.trained else 0
                 why = str(error).partition(":")[0]
@@ -153,7 +153,8 @@ def engines(name: str, precisions: Sequence[str], forms: Sequence[str], limit: i
                 yield built(folder / "plain.onnx", of, costs, limit)
 
 
-def _prepared(name: str, checkpoint: Path, precision: str, folder: Path, known: Known) -> Prepared:
+def prepared(name: str, checkpoint: Path, precision: str, folder: Path, known: Known) -> Prepared:
+    """Return a network of the registry, exported to a new folder for engines, on two random windows."""
     folder.mkdir()
     request = ExportRequest(
         checkpoint=checkpoint,

@@ -1,10 +1,14 @@
 """Are wrong engines caught by their spike counts, and right ones never refused? ONNX Runtime simulates the engines.
 
     python -m benchmarks.parity.engines [--seeds 50] [--names fashion_mnist dvs128] [--precision fp32]
+    python -m benchmarks.parity.engines --cost [--names dvs128] [--precision fp16]
 
 Small networks of the tests, without labels. For each seed, a right engine adds up in three other orders: the input
 channels of every convolution and matrix product are exchanged, so sums round otherwise. Then each mutated engine of the
 first network is judged, and a table says what caught it.
+
+With `--cost`, TensorRT-RTX builds the engines of networks in their published sizes, with spike counts and without. How
+much more they move is said, by their kernel plans. No GPU is needed.
 """
 
 from __future__ import annotations
@@ -18,10 +22,16 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import drawn
+from benchmarks.engines import engines
 from tcja_deploy.export import pipeline
+from tcja_deploy.export.network import Known
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity.verdict import OutputParity
-from tcja_runtime.bundle.bundle import Bundle
+from tcja_exporters.costs.roofline import Costs
+from tcja_exporters.graph.export import with_spike_counts, with_time_forms
+from tcja_exporters.graph.exported import save
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.errors import BadInput, first_line
 from tests import networks
 from tests.deploy.parity import mutations
@@ -72,13 +82,43 @@ def caught(found: OutputParity) -> tuple[str, str, str]:
     return by, f"{counts.differing:,} of {counts.counts:,}", where
 
 
+def cost(name: str, precision: str) -> str:
+    """Say what engines of a network move for a window, by their kernel plans, with spike counts and without."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        checkpoint = drawn.checkpoint(name, 0, folder / "drawn.pth")
+        made = engines.prepared(name, checkpoint, precision, folder / "prepared", Known()).network
+        layers, steps = made.signature.layers, made.trained.time_steps
+        plain = with_time_forms(made.lowered.exported, {layer.name: engines.NOW for layer in layers})
+        of = engines.Built(network=name, time_steps=steps, precision=precision, form=engines.NOW)
+        found = []
+        for form, model in (("plain", plain), ("counts", with_spike_counts(plain, layers, steps, fuses=True))):
+            out = folder / form
+            out.mkdir()
+            save(model, out)
+            engine = engines.built(out / PLAIN_MODEL, of, Costs.of(made.lowered.exported.model), 600)
+            if engine.failed:
+                return f"{name} {precision}: {engine.failed}"
+            found.append(engine.data + engine.weights)
+    without, counted = found
+    return (
+        f"{name} {precision}: {without / 1e6:,.1f} MB without spike counts, {counted / 1e6:,.1f} MB with them, "
+        f"{100 * (counted / without - 1):.1f} % more"
+    )
+
+
 def main() -> None:
     """Print the refused right engines, and a table of the mutated ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--names", nargs="+", default=["fashion_mnist"])
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--cost", action="store_true")
     given, console = parser.parse_args(), Console()
+    if given.cost:
+        for name in given.names:
+            console.print(cost(name, given.precision))
+        return
     for name in given.names:
         refused, differing, settled, counts = 0, 0, 0, 0
         for seed in range(given.seeds):
