@@ -28,7 +28,7 @@ from onnx import TensorProto, helper
 
 from tcja_exporters.time_forms.nodes import FLOAT_BITS, HALF_BITS, Nodes
 from tcja_runtime.bundle.signature import Layer
-from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS, spikes_tensor
+from tcja_runtime.model_file.tensor_names import PLACES, SPIKE_COUNTS, spikes_tensor
 
 MOST_NEURONS = 2**FLOAT_BITS
 """The largest number of neurons of a layer whose spikes are counted: larger sums in float32 are rounded."""
@@ -114,7 +114,7 @@ def _sum_of_places(at: Nodes, graph: onnx.GraphProto, layer: Layer) -> str:
     maps = places if len(places) == 2 else [math.prod(places), 1]
     shaped = at.op("Reshape", [spikes, at.constant("maps", [-1, channels, *maps], np.int64)], "by_channel")
     ones = at.constant("ones", np.ones((groups, channels // groups, 1, 1)), kind)
-    sums = at.op("Conv", [shaped, ones], "places", kernel_shape=[1, 1], group=groups)
+    sums = at.op("Conv", [shaped, ones], PLACES, kernel_shape=[1, 1], group=groups)
     wide = at.op("Cast", [sums], "wide", to=TensorProto.FLOAT)
     return at.op("ReduceSum", [wide, at.constant("axes", [1, 2, 3], np.int64)], "sum", keepdims=0)
 

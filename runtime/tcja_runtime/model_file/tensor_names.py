@@ -8,6 +8,14 @@ SPIKE_COUNTS = "spike_counts"
 It is int32 [N, layers, T], with the layers in the order in which they fire. Not every model has it.
 """
 
+PLACES = "places"
+"""The last part of the name of a convolution with ones that adds up spikes for `SPIKE_COUNTS`."""
+
+
+def is_sum_of_places(node: str) -> bool:
+    """Whether a node, by its name, is a convolution that adds up spikes for `SPIKE_COUNTS`."""
+    return node.startswith(f"{SPIKE_COUNTS}/") and node.endswith(f"/{PLACES}")
+
 
 def spikes_tensor(layer: str) -> str:
     """Returns the name of the tensor with the spikes of a spiking layer, [T, N, ...]."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.engines import Engine
-from tcja_runtime.bundle.sidecar import EngineInfo
+from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, BuildTimeout, TcjaError, Unavailable
@@ -206,7 +206,7 @@ def build(request: BuildRequest) -> Engine:
     """Build an engine and return it.
 
     The target "tensorrt" builds for the GPU of this machine, "tensorrt-rtx" for desktop RTX GPUs. The files
-    model.engine, engine.json and build.log are written into a new folder for the engine.
+    model.engine and engine.json are written into a new folder for the engine, and build.log if it can be.
 
     Raises:
         BuildTimeout: the builder did not end in time.
@@ -215,7 +215,8 @@ def build(request: BuildRequest) -> Engine:
             engine would compute in other types than the types of the model.
     """
     reply = _answer(request, _log_file(request.target))
-    return Engine(request.engines / reply["engine"], EngineInfo.from_dict(reply["sidecar"]))
+    folder = request.engines / reply["engine"]
+    return Engine(folder, EngineInfo.from_dict(json.loads((folder / SIDECAR).read_text())))
 
 
 def parse(request: BuildRequest) -> int:
@@ -231,6 +232,8 @@ def parse(request: BuildRequest) -> int:
 
 def _answer(request: BuildRequest, log: Path) -> dict[str, Any]:
     """Return the reply of the child process to a request that it could do.
+
+    The process goes on after its reply, to read the kernel plan. An end without a plan is no failure.
 
     Args:
         request: the request.
@@ -252,21 +255,31 @@ def _answer(request: BuildRequest, log: Path) -> dict[str, Any]:
             timeout=seconds,  # the process is then killed
             env={**os.environ, "PYTHONSAFEPATH": "1"},  # Python imports no module from the current folder
         )
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as late:
+        if reply := _reply(late.stdout or b""):
+            return reply
         raise BuildTimeout(f"the {target} builder did not end within {counted(seconds, 'second')}") from None
+    reply = _reply(child.stdout)
+    if reply and "stage" not in reply:
+        return reply
     kept = f" (log: {log})" if log.is_file() and log.stat().st_size else ""
     if child.returncode < 0:
         raise Unavailable(
             f"the {target} builder was killed by signal {-child.returncode}; if memory ran out, close other programs "
             f"or add swap, then build again{kept}"
         )
-    try:
-        reply: dict[str, Any] = json.loads(child.stdout)
-    except ValueError:
+    if not reply:
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Unavailable(f"the {target} builder failed: {last}{kept}") from None
-    if "stage" in reply:
-        raise _failure(target, reply, kept)
+        raise Unavailable(f"the {target} builder failed: {last}{kept}")
+    raise _failure(target, reply, kept)
+
+
+def _reply(text: str | bytes) -> dict[str, Any]:
+    """Return the reply from what the child process printed; empty if there is none."""
+    try:
+        reply: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {}
     return reply
 
 

@@ -1,5 +1,8 @@
 """The child process that builds an engine: it reads a request from stdin and writes a reply to stdout, both in JSON.
 
+An engine is written before the reply, and the reply before the kernel plan is read. So the engine is not lost if the
+process ends while it reads the plan, which may need a second build (`tcja_runtime.tensorrt.built_plan`).
+
 It runs with the Python and the TensorRT of the board. Each name of TensorRT that it uses exists from 10.3 to 11.4 and
 in TensorRT-RTX 1.7, or the code checks for it with `hasattr`. A test compares them with the bindings of each version.
 """
@@ -19,10 +22,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tcja_runtime.bundle.bundle import sha256
 from tcja_runtime.bundle.engines import ENGINE
@@ -30,6 +33,7 @@ from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo, PluginInfo, TensorI
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.machine.versions import too_old
+from tcja_runtime.model_file.tensor_names import is_sum_of_places
 from tcja_runtime.tensorrt import kernel_plan, plugin
 from tcja_runtime.tensorrt.build import BuildRequest
 from tcja_runtime.tensorrt.build_job import Job, Refused, device
@@ -55,50 +59,102 @@ def main(parent: str, log: str, cache: str) -> None:
     # TensorRT and its modules also print to stdout. So the reply goes to a copy of stdout, and stdout to stderr.
     with os.fdopen(os.dup(1), "w") as stdout:
         os.dup2(2, 1)
-        json.dump(reply(request, Path(log), Path(cache)), stdout)
+
+        def write(reply: Mapping[str, Any]) -> None:
+            json.dump(reply, stdout)
+            stdout.flush()
+
+        work(request, Path(log), Path(cache), write)
 
 
-def reply(request: BuildRequest, log: Path, cache: Path) -> dict[str, Any]:
-    """Return the name and sidecar of a built engine, the layers of a parsed model, or the stage of a failure."""
-    try:
-        return _build(request, log, cache)
-    except Refused as refused:
-        return refused.reply
-    except MemoryError:
-        return {"stage": "memory", "log": ["it ran out"]}
+def work(request: BuildRequest, log: Path, cache: Path, answer: Callable[[Mapping[str, Any]], None]) -> None:
+    """Do what is requested, and answer once: the name of the engine, the layers of a parsed model, or how it failed.
+
+    Args:
+        request: the requested engine.
+        log: the file for the builder's log. It is moved into the folder of the engine.
+        cache: the folder where the timings of earlier builds are kept.
+        answer: takes the answer.
+    """
+    with log.open("w", encoding="utf-8", buffering=1) as kept:
+        try:
+            made = _made(request, kept, cache)
+        except Refused as refused:
+            answer(refused.reply)
+            return
+        except MemoryError:
+            answer({"stage": "memory", "log": ["it ran out"]})
+            return
+        if isinstance(made, int):
+            answer({"layers": made})
+            return
+        answer({"engine": made.folder.name})
+        kernels, unread = built_plan(made.job, made.plan, made.info.build_seconds)
+    with contextlib.suppress(OSError):  # the engine is there without them
+        _write_sidecar(made.folder, dataclasses.replace(made.info, plan=kernels, plan_unread=unread))
+    with contextlib.suppress(OSError):
+        if str(log) != os.devnull:
+            shutil.move(log, made.folder / "build.log")
 
 
-def _build(request: BuildRequest, log: Path, cache: Path) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Made:
+    """An engine that is written, with a sidecar without its kernel plan.
+
+    Attributes:
+        job: the job that it was built by.
+        plan: the serialised engine.
+        info: the content of the sidecar.
+        folder: the folder of the engine.
+    """
+
+    job: Job
+    plan: Any
+    info: EngineInfo
+    folder: Path
+
+
+def _made(request: BuildRequest, kept: TextIO, cache: Path) -> _Made | int:
+    """Build an engine and write it, or parse a model.
+
+    Args:
+        request: the requested engine.
+        kept: the file for the builder's log.
+        cache: the folder where the timings of earlier builds are kept.
+
+    Returns:
+        The engine, or the number of layers of the network if only the parser is asked.
+
+    Raises:
+        Refused: the engine cannot be built.
+    """
     trt = importlib.import_module(ENGINE_TARGETS[request.target])
     _check_version(trt, request)
     form = _registered_plugin(trt) if request.options.plugin else None
     errors: list[str] = []
-    with log.open("w", encoding="utf-8", buffering=1) as kept:
-        logger = _logger(trt, errors, kept)
-        try:
-            builder = trt.Builder(logger)
-        except TypeError as error:  # pybind11 raises it where TensorRT returns no builder
-            raise Refused("start", *(errors or [str(error)])) from error
-        # The types of the graph are the types of the engine, on every version.
-        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = trt.OnnxParser(network, logger)
-        used = _parse(trt, parser, network, request.model, form, errors)
-        _check_products(trt, network, request.products)
-        if request.only_parse:
-            return {"layers": network.num_layers}
-        job = Job(trt=trt, request=request, logger=logger, builder=builder, parser=parser, network=network, plugin=used)
-        config = job.config(request.options.batch)
-        began = time.monotonic()
-        with _timings(job, config, cache):
-            plan = builder.build_serialized_network(network, config)
-        seconds = time.monotonic() - began
-        if plan is None:
-            lacks_memory = any(sign in message.lower() for message in errors for sign in _NO_MEMORY)
-            raise Refused("memory" if lacks_memory else "build", *errors)
-        kernels, unread = built_plan(job, plan, seconds)
+    logger = _logger(trt, errors, kept)
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # pybind11 raises it where TensorRT returns no builder
+        raise Refused("start", *(errors or [str(error)])) from error
+    # The types of the graph are the types of the engine, on every version.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    used = _parse(trt, parser, network, request.model, form, errors)
+    _check_products(trt, network, request.products)
+    if request.only_parse:
+        return int(network.num_layers)
+    job = Job(trt=trt, request=request, logger=logger, builder=builder, parser=parser, network=network, plugin=used)
+    config = job.config(request.options.batch)
+    began = time.monotonic()
+    with _timings(job, config, cache):
+        plan = builder.build_serialized_network(network, config)
+    seconds = time.monotonic() - began
+    if plan is None:
+        lacks_memory = any(sign in message.lower() for message in errors for sign in _NO_MEMORY)
+        raise Refused("memory" if lacks_memory else "build", *errors)
     info = _info(job, config, plan, round(seconds, 3))
-    info = dataclasses.replace(info, plan=kernels, plan_unread=unread)
-    return {"engine": _write(job, plan, info, log), "sidecar": dataclasses.asdict(info)}
+    return _Made(job=job, plan=plan, info=info, folder=_write(job, plan, info))
 
 
 def _timings(job: Job, config: Any, folder: Path) -> AbstractContextManager[None]:
@@ -149,19 +205,32 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
     return used
 
 
-def _write(job: Job, plan: Any, info: EngineInfo, log: Path) -> str:
-    """Write a built engine, its sidecar and its log into a folder. Returns the engine's name."""
+def _write(job: Job, plan: Any, info: EngineInfo) -> Path:
+    """Write a built engine and its sidecar into a folder. Returns the folder, which has the engine's name."""
     name = job.request.engine_name(info.device, info.version, info.precision)
     folder = job.request.engines / name
     try:
         folder.mkdir(parents=True)
         (folder / ENGINE).write_bytes(memoryview(plan))
-        (folder / SIDECAR).write_text(json.dumps(dataclasses.asdict(info), indent=1) + "\n")
-        if str(log) != os.devnull:
-            shutil.move(log, folder / "build.log")
+        _write_sidecar(folder, info)
     except OSError as error:
         raise Refused("write", str(error)) from error
-    return name
+    return folder
+
+
+def _write_sidecar(folder: Path, info: EngineInfo) -> None:
+    """Write the sidecar of an engine. One that is there is replaced as a whole, or stays.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    partial = folder / f".{SIDECAR}"
+    try:
+        partial.write_text(json.dumps(dataclasses.asdict(info), indent=1) + "\n")
+        partial.replace(folder / SIDECAR)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _info(job: Job, config: Any, plan: Any, seconds: float) -> EngineInfo:
@@ -191,6 +260,7 @@ def _info(job: Job, config: Any, plan: Any, seconds: float) -> EngineInfo:
         bytes=plan.nbytes,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         sha256=hashlib.sha256(memoryview(plan)).hexdigest(),
+        plan_unread="the builder ended before its kernels were read",
     )
 
 
@@ -236,7 +306,10 @@ def _parse_errors(parser: Any) -> list[dict[str, str]]:
 
 
 def _products(trt: Any, network: Any) -> dict[str, int]:
-    """Returns the number of convolutions and matrix products by type: INT8 if both operands are dequantised."""
+    """Returns the number of convolutions and matrix products by type: INT8 if both operands are dequantised.
+
+    A convolution that adds up spikes for the spike counts is none of them.
+    """
     kinds = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     shapers = [trt.LayerType.SHUFFLE]  # the parser may put such a layer between a DequantizeLinear and a product
@@ -248,7 +321,7 @@ def _products(trt: Any, network: Any) -> dict[str, int]:
             dequantized.add(layer.get_output(0).name)
     found = collections.Counter[str]()
     for layer in layers:
-        if layer.type in kinds:
+        if layer.type in kinds and not is_sum_of_places(layer.name):
             operands = [layer.get_input(i) for i in range(min(2, layer.num_inputs))]
             quantized = len(operands) == 2 and all(tensor.name in dequantized for tensor in operands)
             found["INT8" if quantized else _last(layer.get_output(0).dtype)] += 1

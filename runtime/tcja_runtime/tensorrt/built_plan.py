@@ -17,8 +17,8 @@ from tcja_runtime.tensorrt.build import BUILD_TIMEOUTS, Batch
 from tcja_runtime.tensorrt.build_job import Job
 from tcja_runtime.tensorrt.kernel_plan import EngineLayer, PlanUnread
 
-_BUILDS = 3
-"""A second build is begun if so many builds fit into the time that is given to one."""
+_SHARE = 1 / 3
+"""The second build needs a third of the limit: it is begun if the first one took no more."""
 
 
 def built_plan(job: Job, plan: Any, seconds: float) -> tuple[KernelPlan | None, str]:
@@ -39,12 +39,14 @@ def built_plan(job: Job, plan: Any, seconds: float) -> tuple[KernelPlan | None, 
         return kernel_plan.kernel_plan(layers, inputs, job.request.time_steps), ""
     except PlanUnread as unread:
         return None, str(unread)
+    except MemoryError:
+        return None, "memory ran out while its kernels were read"
 
 
 def _of_one_batch(job: Job, seconds: float) -> list[EngineLayer]:
     builder, options = job.builder, job.request.options
     tuned, limit = options.batch.tuned, options.build_timeout or BUILD_TIMEOUTS[job.request.target]
-    if seconds > limit / _BUILDS:  # the engine would be lost if the second build were ended
+    if seconds > _SHARE * limit:  # the second build would probably be ended, and its time would be lost
         raise PlanUnread(f"it takes several batch sizes, and its build took {seconds:.0f} s, too long for a second one")
     job.logger.layers.clear()
     job.logger.note(f"a second engine, of batch size {tuned} alone, is built for the sizes of its tensors")

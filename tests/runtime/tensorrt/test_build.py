@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -10,13 +11,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tcja_exporters.graph.export import with_spike_counts, with_time_forms
+from tcja_exporters.graph.exported import save
+from tcja_exporters.reference import recorder
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, sha256
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.errors import BadInput, BuildTimeout, Unavailable
 from tcja_runtime.tensorrt import build as engine
-from tcja_runtime.tensorrt import build_job
+from tcja_runtime.tensorrt import build_job, builder_process
 from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest
+
+from ... import networks
 
 pytestmark = pytest.mark.tensorrt
 
@@ -167,6 +173,24 @@ def test_the_log_is_kept(tmp_path, monkeypatch, exports):
     assert sorted(cache.glob("*.log")) == sorted([log, cache / f"tensorrt-rtx-build-{os.getppid()}.log"])
 
 
+def test_an_engine_is_written_without_its_log(simulated, tmp_path, monkeypatch):
+    """In this process, in which a file cannot be moved."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(builder_process.shutil, "move", full)
+    path = model(tmp_path / "a.onnx", helper.make_node("Relu", ["x"], ["y"], name="a/Relu"))
+    how = BuildOptions(batch=Batch(1, 1, 1))
+    request = BuildRequest(model=path, engines=tmp_path / "engines", target="tensorrt", precision="fp32", options=how)
+    answers = []
+    builder_process.work(request, tmp_path / "build.log", tmp_path, answers.append)
+    (folder,) = (tmp_path / "engines").iterdir()
+    assert answers == [{"engine": folder.name}]
+    assert sorted(file.name for file in folder.iterdir()) == ["engine.json", "model.engine"]
+    assert json.loads((folder / "engine.json").read_text())["plan"]["kernels"] == 1
+
+
 @RTX
 def test_options_reach_the_builder(tmp_path, exports):
     plain = exports["fashion_mnist"][1] / PLAIN_MODEL
@@ -196,6 +220,24 @@ def test_another_precision_than_the_models_is_refused(tmp_path, exports):
         BadInput, match=r"would not compute in the model's precision: 2 products must be HALF, the network has"
     ):
         build(plain, tmp_path, products={"HALF": 2})
+
+
+@RTX
+def test_the_convolutions_of_spike_counts_are_no_products(tmp_path, exports):
+    """They are there in the form unrolled, which has no words."""
+    exported, layers = exports["fashion_mnist"][0], ("conv.0", "conv.2", "fc.2", "fc.5")
+    network = networks.SMALL["fashion_mnist"].module()
+    contract = networks.SMALL["fashion_mnist"].network.contract(networks.SMALL["fashion_mnist"].sizes)
+    plain = with_time_forms(exported, dict.fromkeys(layers, "unrolled"))
+    save(with_spike_counts(plain, recorder.layers(network, contract), 4, fuses=True), tmp_path)
+    request = BuildRequest(
+        model=tmp_path / PLAIN_MODEL, engines=tmp_path / "engines", target="tensorrt-rtx", precision="fp32"
+    )
+    weights = len(exported.weights)
+    assert engine.parse(dataclasses.replace(request, products={"FLOAT": weights})) > 0
+    found = rf"{weights + 1} products must be FLOAT, the network has {{'FLOAT': {weights}}}"
+    with pytest.raises(BadInput, match=found):
+        engine.parse(dataclasses.replace(request, products={"FLOAT": weights + 1}))
 
 
 @RTX

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
+from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.tensorrt import build as engine
 from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest
 from tcja_runtime.tensorrt.build_job import Job
@@ -129,6 +131,39 @@ def test_full_tensorrt_is_asked_for_the_sizes(simulated, stepped, tmp_path, batc
     assert products["fc"].weight_bytes == products["out"].weight_bytes == 4 * FEATURES**2
 
 
+SEVERAL = Batch(1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("memory", "memory ran out while its kernels were read"),
+        ("kill", "the builder ended before its kernels were read"),
+    ],
+)
+def test_an_engine_outlives_the_reading_of_its_plan(simulated, stepped, tmp_path, fault, why):
+    simulated.setenv("SIMULATED_FAULT", f"inspect:{fault}")
+    info = built(stepped, tmp_path / "engines", "tensorrt", SEVERAL)
+    assert (info.plan, info.plan_unread) == (None, why)
+    (folder,) = (tmp_path / "engines").iterdir()
+    assert (folder / "model.engine").stat().st_size == info.bytes
+    assert EngineInfo.from_dict(json.loads((folder / "engine.json").read_text())) == info
+    files = {"engine.json", "model.engine", *(["build.log"] if fault == "memory" else [])}
+    assert {file.name for file in folder.iterdir()} == files
+
+
+@pytest.mark.slow
+def test_an_engine_outlives_a_reading_that_does_not_end(simulated, stepped, tmp_path):
+    simulated.setenv("SIMULATED_FAULT", "inspect:sleep")
+    limited = BuildOptions(batch=SEVERAL, build_timeout=8)
+    request = BuildRequest(
+        model=stepped, engines=tmp_path / "engines", target="tensorrt", precision="fp32", options=limited
+    )
+    made = engine.build(request)
+    assert made.info.plan_unread == "the builder ended before its kernels were read"
+    assert len(made.plan()) == made.info.bytes
+
+
 def test_a_log_without_layers_is_said(simulated, stepped, tmp_path):
     simulated.setenv("SIMULATED_FAULT", "silent")
     info = built(stepped, tmp_path / "engines", "tensorrt")
@@ -137,8 +172,8 @@ def test_a_log_without_layers_is_said(simulated, stepped, tmp_path):
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(600, 201), (60, 21)])
-def test_an_engine_is_not_lost_to_a_second_build(tmp_path, limit, taken):
-    """The reply would not come in time. Nothing of TensorRT is asked for before that is known."""
+def test_no_second_build_is_begun_that_may_not_end_in_time(tmp_path, limit, taken):
+    """Nothing of TensorRT is asked for before that is known."""
     tensor = "{ Name: x, Dimensions: [-1,8], Strides: [8,1], StrideOrder: [1,0], Datatype: Float, Format: Linear }"
     layer = f"Name: a, LayerType: kgen, Inputs: [ {tensor}], Constants: [], Outputs: [ {tensor}], Metadata: "
     request = BuildRequest(

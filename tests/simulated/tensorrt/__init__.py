@@ -6,6 +6,7 @@ import ctypes
 import enum
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def _tensor(value):
 
 class _Layer:
     def __init__(self, node, types) -> None:
-        self.type = _LAYERS.get(node.op_type, LayerType.OTHER)
+        self.name, self.type = node.name, _LAYERS.get(node.op_type, LayerType.OTHER)
         self._inputs = [name for name in node.input if name]
         self._output = _Tensor(node.output[0], types.get(node.output[0], DataType.FLOAT), [])
         self.num_inputs = len(self._inputs)
@@ -358,6 +359,13 @@ class _Inspector:
 
     def get_engine_information(self, kind):
         assert kind == LayerInformationFormat.JSON
+        fault = os.environ.get("SIMULATED_FAULT")
+        if fault == "inspect:memory":
+            raise MemoryError
+        if fault == "inspect:kill":
+            os.kill(os.getpid(), 9)
+        if fault == "inspect:sleep":
+            time.sleep(600)
         context = self.execution_context
         return as_json(onnx.load_from_string(context._engine._model), context._shapes)
 

@@ -234,8 +234,11 @@ def test_the_builder_comes_as_far_as_it_can_without_a_gpu(tensorrt, tmp_path, mo
         f"""
 from pathlib import Path
 from tcja_runtime.tensorrt.build import BuildRequest
-from tcja_runtime.tensorrt.builder_process import reply
-said = reply(BuildRequest.from_json({request.to_json()!r}), Path({str(tmp_path / "log")!r}), Path({str(tmp_path)!r}))
+from tcja_runtime.tensorrt.builder_process import work
+request, log = BuildRequest.from_json({request.to_json()!r}), Path({str(tmp_path / "log")!r})
+answers = []
+work(request, log, Path({str(tmp_path)!r}), answers.append)
+(said,) = answers
 """,
     )
     if gpu:
