@@ -104,7 +104,7 @@ def test_the_fallback(tmp_path, limits, monkeypatch):
     (tmp_path / "stuck_net.py").write_text(networks.OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     torch.manual_seed(0)
-    given = {"model": "stuck_net:Net", "shape": (5, 2, 4, 4), "layout": "TN", "per_step": True, "samples": 1}
+    given = {"model": "stuck_net:Net", "shape": (2, 2, 4, 4), "layout": "TN", "per_step": True, "samples": 1}
     request = ExportRequest(**given, out=tmp_path / "a.bundle", target="tensorrt", build_timeout=LIMIT)
     progress = console.silent()
     manifest, _ = pipeline.export(request, progress)
