@@ -3,8 +3,9 @@
 The log leaves an axis open that depends on the batch size. If the engine takes several batch sizes, its sizes come from
 another source: with full TensorRT from the engine inspector, which knows them from the shapes of an execution context
 (https://docs.nvidia.com/deeplearning/tensorrt/10.16.1/inference-library/engine-tools.html, "Engine Inspector"); with
-TensorRT-RTX, which needs no GPU to build and runs nothing without one, from a second build of the tuned batch size
-alone, whose kernels must be the same. The second engine is thrown away.
+TensorRT-RTX, which needs no GPU to build and runs nothing without one, from a second build for one batch size, whose
+kernels must be the same. This batch size is a multiple of the tuned one, of two windows at least: with one window, the
+builder leaves out transposes. The second engine is thrown away.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def built_plan(job: Job, plan: Any, seconds: float) -> tuple[KernelPlan | None, 
     try:
         layers = kernel_plan.from_log(job.logger.layers)
         if kernel_plan.is_open(layers) and job.request.target == "tensorrt-rtx":
-            layers = kernel_plan.filled(layers, _of_one_batch(job, seconds))
+            tuned = job.request.options.batch.tuned
+            times = 1 if tuned > 1 else 2
+            layers = kernel_plan.filled(layers, _of_one_batch(job, times * tuned, seconds), times)
         elif kernel_plan.is_open(layers):
             layers = _inspected(job, plan)
         inputs = [job.network.get_input(i).name for i in range(job.network.num_inputs)]
@@ -43,15 +46,22 @@ def built_plan(job: Job, plan: Any, seconds: float) -> tuple[KernelPlan | None, 
         return None, "memory ran out while its kernels were read"
 
 
-def _of_one_batch(job: Job, seconds: float) -> list[EngineLayer]:
+def _of_one_batch(job: Job, size: int, seconds: float) -> list[EngineLayer]:
+    """Return the layers of an engine of the same model that takes one batch size only.
+
+    Args:
+        job: the job that the first engine was built by.
+        size: the batch size.
+        seconds: the time that the build of the first engine took.
+    """
     builder, options = job.builder, job.request.options
-    tuned, limit = options.batch.tuned, options.build_timeout or BUILD_TIMEOUTS[job.request.target]
+    limit = options.build_timeout or BUILD_TIMEOUTS[job.request.target]
     if seconds > _SHARE * limit:  # the second build would probably be ended, and its time would be lost
         raise PlanUnread(f"it takes several batch sizes, and its build took {seconds:.0f} s, too long for a second one")
     job.logger.layers.clear()
-    job.logger.note(f"a second engine, of batch size {tuned} alone, is built for the sizes of its tensors")
-    if builder.build_serialized_network(job.network, job.config(Batch(tuned, tuned, tuned))) is None:
-        raise PlanUnread(f"it takes several batch sizes, and an engine of batch size {tuned} alone cannot be built")
+    job.logger.note(f"a second engine, of batch size {size} alone, is built for the sizes of its tensors")
+    if builder.build_serialized_network(job.network, job.config(Batch(size, size, size))) is None:
+        raise PlanUnread(f"it takes several batch sizes, and an engine of batch size {size} alone cannot be built")
     return kernel_plan.from_log(job.logger.layers)
 
 

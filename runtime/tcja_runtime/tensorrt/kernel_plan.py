@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -162,12 +163,18 @@ def is_open(layers: Iterable[EngineLayer]) -> bool:
     return any(min(tensor.dims, default=0) < 0 for layer in layers for tensor in layer.tensors)
 
 
-def filled(layers: Sequence[EngineLayer], fixed: Sequence[EngineLayer]) -> list[EngineLayer]:
+def filled(layers: Sequence[EngineLayer], fixed: Sequence[EngineLayer], times: int = 1) -> list[EngineLayer]:
     """Return the layers of an engine with the axes that its log leaves open, which depend on the batch size.
 
     They are taken from the layers of an engine of one batch size: of the same model, in the same order. A kernel must
     have the type of the other engine's kernel, and its inputs and outputs the same types and the same known axes. Only
     a kernel without open axes may have no counterpart: the engine computes sizes with it, which the other one knows.
+
+    Args:
+        layers: the layers, with open axes.
+        fixed: the layers of the engine of one batch size.
+        times: how many times as large this batch size is as the one for which the axes are filled. An open axis is as
+            many times as long.
 
     Raises:
         PlanUnread: the two engines have other kernels.
@@ -177,7 +184,11 @@ def filled(layers: Sequence[EngineLayer], fixed: Sequence[EngineLayer]) -> list[
     for layer in (layer for layer in layers if layer.is_kernel):
         if known and _fits(layer, known[0]):
             other = known.pop(0)
-            made.append(dataclasses.replace(layer, reads=other.reads, writes=other.writes))
+            reads, writes = (
+                tuple(map(functools.partial(_filled, times=times), mine, theirs))
+                for mine, theirs in ((layer.reads, other.reads), (layer.writes, other.writes))
+            )
+            made.append(dataclasses.replace(layer, reads=reads, writes=writes))
         elif not is_open([layer]):
             made.append(layer)
         else:
@@ -190,6 +201,14 @@ def filled(layers: Sequence[EngineLayer], fixed: Sequence[EngineLayer]) -> list[
             f"it takes several batch sizes, and an engine of one batch size has also the kernel {known[0].name}"
         )
     return made
+
+
+def _filled(mine: Tensor, other: Tensor, *, times: int) -> Tensor:
+    """Return a tensor of the other engine, with each axis that is open in this one `times` times shorter."""
+    pairs = [*zip(mine.dims, other.dims, strict=True)]
+    if any(size < 0 and known % times for size, known in pairs):
+        raise PlanUnread(f"it takes several batch sizes, and an axis of {mine.name} does not grow with the batch size")
+    return dataclasses.replace(other, dims=tuple(known // times if size < 0 else known for size, known in pairs))
 
 
 def kernel_plan(layers: Sequence[EngineLayer], inputs: Collection[str], time_steps: int) -> KernelPlan:

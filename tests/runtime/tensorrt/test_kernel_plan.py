@@ -219,6 +219,11 @@ def test_open_axes_are_filled_from_an_engine_of_one_batch_size():
         kp.kernel_plan(layers, ["x"], 5)
     found = kp.kernel_plan(kp.filled(layers, log(3, 15)), ["x"], 5)
     assert (found.kernels, found.bytes) == (3, 8 + 3 * (3 * 4 * 5 * 8) + 2 * 3 * 8)
+    # The engine of one batch size may be of three times as many windows.
+    found = kp.kernel_plan(kp.filled(layers, log(3, 15), 3), ["x"], 5)
+    assert (found.kernels, found.bytes) == (3, 8 + 3 * (4 * 5 * 8) + 2 * 8)
+    with pytest.raises(PlanUnread, match="an axis of c does not grow with the batch size"):
+        kp.filled(layers, log(4, 15), 2)
 
 
 A, B, HALF_B = rtx_layer("a", [rtx("x", "-1,8")], [rtx("c", "-1,8")]), rtx("c", "4,8"), rtx("c", "4,8", "Half")
