@@ -28,7 +28,7 @@ from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import Streaming
-from tcja_runtime.choices import AUTO, TimeForm
+from tcja_runtime.choices import AUTO, Target, TimeForm
 from tcja_runtime.data import dataset
 from tcja_runtime.data.windows import unusual
 from tcja_runtime.errors import NO_ROOM, BadInput, BuildTimeout, ParityNotMet, TcjaError, Unavailable
@@ -89,7 +89,10 @@ def _export(
         why = f"{str(error).partition(';')[0]} in the form {TimeForm.FUSED.value}"
         progress.note(f"{why}; the form {TimeForm.UNROLLED.value} is taken, and the proof is repeated")
     progress.left_out = left_out
-    return _proven(request, unrolled(made, why), target, folder, progress)
+    try:
+        return _proven(request, unrolled(made, why), target, folder, progress)
+    except BuildTimeout as error:
+        raise BuildTimeout(f"{error}, or build no engine here with `target` {Target.ONNX.value}") from error
 
 
 def _proven(

@@ -116,6 +116,22 @@ def test_the_fallback(tmp_path, limits, monkeypatch):
     assert (manifest.time_form.form, manifest.spike_counts, len(manifest.engines)) == ("unrolled", False, 1)
 
 
+@pytest.mark.slow
+def test_a_builder_that_ends_in_no_form(tmp_path, simulated, monkeypatch):
+    def late(request):
+        raise BuildTimeout(f"the {request.target} builder did not end within {request.options.build_timeout} seconds")
+
+    monkeypatch.setattr(build, "build", late)
+    checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
+    request = ExportRequest(
+        checkpoint=checkpoint, out=tmp_path / "a.bundle", target="tensorrt", build_timeout=LIMIT, spike_counts="off"
+    )
+    says = "give it more time with `build_timeout`, or build no engine here with `target` onnx"
+    with pytest.raises(BuildTimeout, match=f"^the tensorrt {LATE}; {says}$"):
+        pipeline.export(request)
+    assert not request.out.exists()
+
+
 def test_auto_measures_the_forms_whose_builders_end(lowered, limits):
     chosen = time_form.choose("auto", asked("tensorrt"), *lowered, console.silent())
     assert limits == [LIMIT] * 3
