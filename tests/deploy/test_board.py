@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tcja_deploy import console
 from tcja_deploy.export import pipeline, request
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.machine import jetpack
@@ -379,8 +380,10 @@ def test_what_an_engine_moves_is_set_against_its_time(run, built, batch, known):
     assert ("unknown: the kernel plan is of 2 windows at a time" in out) != known
 
 
-def test_what_engines_move_is_compared(run, built):
+@pytest.mark.slow
+def test_what_engines_move_is_compared(run, built, monkeypatch):
     """Only for the batch size that the engine is tuned for, which is two."""
+    monkeypatch.setattr(console.out, "_width", 120)
     given = "--backend", "onnxruntime", "--backend", "tensorrt", "--batch", 1, "--batch", 2, "--verbose"
     code, out, err = run("bench", built, *given, "--seconds", 0.2, "--warm-up", 0)
     assert code == 0, err

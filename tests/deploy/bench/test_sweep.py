@@ -57,6 +57,7 @@ def test_batches_and_models_are_measured_side_by_side(run, bundle):
     assert "measure 4 cases in turn" in err
 
 
+@pytest.mark.slow
 def test_it_is_said_for_people(run, bundle):
     code, out, _ = run("bench", bundle, "--backend", "onnxruntime", "--batch", "1", "--batch", "4", *BRIEF, "--verbose")
     out = " ".join(out.replace("\N{NO-BREAK SPACE}", " ").split())
@@ -73,6 +74,7 @@ def test_what_one_backend_lacks_is_an_error(run, bundle):
     assert "has no tensorrt engine: run 'tcja-deploy build" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_case_that_ends_in_its_own_process_is_an_error(run, bundle, monkeypatch):
     monkeypatch.setattr(benchmark.sys, "executable", "/bin/false")
     code, _, err = run("bench", bundle, "--backend", "onnxruntime", "--canonical", *BRIEF)

@@ -150,7 +150,7 @@ def test_without_a_wish_onnx_runtime_gets_loops(bundle):
     assert set(forms(bundle).values()) == {"scan"}
 
 
-@pytest.mark.parametrize("windows", [1, 5])
+@pytest.mark.parametrize("windows", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_all_forms_answer_to_the_bit(export, name, windows):
     """The answer, and every current and spike on the way."""
     given = networks.SMALL[name].inputs(windows, seed=3).numpy()
@@ -210,8 +210,9 @@ def swapped_bits(layer: Layer) -> Callable[[onnx.ModelProto], None]:
 
 @pytest.mark.parametrize(
     "mistake",
-    [pytest.param("time order", marks=pytest.mark.slow), pytest.param("reset", marks=pytest.mark.slow), "bits"],
+    ["time order", "reset", "bits"],
 )
+@pytest.mark.slow
 def test_a_mistake_in_packed_steps_is_found(run, export, tmp_path, monkeypatch, mistake):
     """In half, and with spikes in words, as in layers that are larger than those of small networks."""
     monkeypatch.setattr(fused, "CONCAT_VALUES", 0)
