@@ -105,9 +105,10 @@ def _proven(
     certificate = certify(network, measured, judged, request.anytime, progress)
     for line in dataset.remarks([windows]) if isinstance(windows, dataset.Data) else ():  # known once they are read
         progress.note(line)
-    if windows.real and (remark := unusual(certificate.golden.samples.inputs, network.trained.contract)):
-        progress.note(f"the data has{remark.removeprefix(',')}; the bundle takes such values, too")
     report = certificate.report
+    remark = unusual(certificate.golden.samples.inputs, network.trained.contract) if windows.real else ""
+    if remark and report.met:
+        progress.note(f"the data has{remark.removeprefix(',')}; the bundle takes such values, too")
     manifest = _manifest(request, made, report)
     manifest = dataclasses.replace(manifest, input_statistics=measured.statistics, firing_statistics=certificate.firing)
     if split:

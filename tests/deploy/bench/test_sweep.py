@@ -39,7 +39,7 @@ def test_batches_and_models_are_measured_side_by_side(run, bundle):
     assert set(found) == (
         {"bundle", "network", "precision", "warm_up", "cases", "growth", "before", "after", "versions"}
     )
-    case = {"backend", "title", "engine", "batch", "latency", "ratio", "memory", "throughput"}
+    case = {"backend", "title", "engine", "batch", "latency", "ratio", "memory", "throughput", "traffic", "bandwidth"}
     assert all(set(each) == case for each in found["cases"])
     for first, second in (found["cases"][:2], found["cases"][2:]):
         assert first["ratio"] == 1

@@ -138,16 +138,21 @@ def of_another(layer: Layer, neuron: NeuronSpec) -> Change:
         first = list(model.graph.node).index(own[0])
         forms = {layer.name: form_of(own, layer)}
         kept = [node for node in model.graph.node if node not in own]
+        current = current_tensor(layer.name)
+        halves = {node.input[0] for node in own if node.op_type == "Split"} - {current}  # cast behind the Split
+        casts = [
+            helper.make_node("Cast", [half], [current], name=current, to=onnx.TensorProto.FLOAT) for half in halves
+        ]
         call = helper.make_node(
             custom_op.NAME,
-            [current_tensor(layer.name)],
+            [current],
             [spikes_tensor(layer.name)],
             name=f"{layer.name}/{custom_op.NAME}",
             domain=custom_op.DOMAIN,
             **custom_op.attributes(neuron),
         )
         del model.graph.node[:]
-        model.graph.node.extend([*kept[:first], call, *kept[first:]])
+        model.graph.node.extend([*kept[:first], *casts, call, *kept[first:]])
         constants = {
             f"{layer.name}/{name}" for name in ("v_reset", "rate", "tau", "decay", "gain", "threshold", "bias")
         }
@@ -167,7 +172,9 @@ def form_of(nodes: Iterable[onnx.NodeProto], layer: Layer) -> str:
 
 
 def of_neuron(node: onnx.NodeProto, layer: Layer) -> bool:
-    """Whether a node of a plain model belongs to a layer's neurons, and not to the pooling behind them."""
+    """Whether a node of a plain model belongs to a layer's neurons, and not to the casts and pooling behind them."""
+    if spikes_tensor(layer.name) in node.input:
+        return False
     pools = {f"{layer.name}/split", f"{layer.name}/maps"} & set(node.output) or node.name == f"{layer.name}/maps"
     return node.name.startswith(f"{layer.name}/") and current_tensor(layer.name) not in node.output and not pools
 
