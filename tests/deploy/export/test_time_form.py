@@ -108,6 +108,7 @@ def test_forms_that_are_measured(run, export):
     assert run("verify", bundle)[0] == 0
 
 
+@pytest.mark.slow
 def test_every_layer_takes_the_form_in_which_it_is_faster(run, export, monkeypatch):
     """By a clock that only sessions move: a loop takes 1 ms, unrolled steps 2, but in the last layer half of one."""
     now = 0.0
@@ -232,6 +233,7 @@ def test_a_mistake_in_packed_steps_is_found(run, export, tmp_path, monkeypatch, 
     assert json.loads(out)["culprit"]["module"] == layer.name
 
 
+@pytest.mark.slow
 def test_it_is_told_to_people(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     options = ("--target", "onnx", "--samples", "2", "--time-form", "unrolled", "--verbose")
@@ -380,7 +382,11 @@ def strictly(node: onnx.NodeProto) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operator", "wrong"), [pytest.param("MaxPool", average, marks=pytest.mark.slow), ("HardSigmoid", strictly)]
+    ("operator", "wrong"),
+    [
+        pytest.param("MaxPool", average, marks=pytest.mark.slow),
+        pytest.param("HardSigmoid", strictly, marks=pytest.mark.slow),
+    ],
 )
 def test_a_scan_that_pools_its_spikes_is_judged_inside(run, export, tmp_path, operator, wrong):
     bundle = tmp_path / "wrong.bundle"

@@ -72,6 +72,7 @@ def test_a_stream_of_other_polarities_is_named(proven, share, unlike, window):
     assert any(remark.startswith(SAID) for remark in summary.remarks) == unlike
 
 
+@pytest.mark.slow
 def test_random_windows_are_no_proof_of_what_data_look_like(tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     out = tmp_path / "b.bundle"

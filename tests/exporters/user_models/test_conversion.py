@@ -39,7 +39,7 @@ def made(name: str) -> tuple[nn.Module, str]:
         pytest.skip("SpikingJelly 2 has no clock_driven")
 
 
-QUICK = ("SpikingJelly activation_based, windows", "snnTorch, hidden states", "norse, loop")
+QUICK = ("SpikingJelly activation_based, windows", "snnTorch, hidden states")
 """One of each library and of each layout."""
 
 
