@@ -19,6 +19,7 @@ from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported, save
+from tcja_runtime.tensorrt.build import installed
 
 from . import networks
 
@@ -50,6 +51,12 @@ def simulated(monkeypatch) -> pytest.MonkeyPatch:
     yield monkeypatch
     for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "cuda")]:
         del sys.modules[name]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests with NVIDIA's real builder where it is not installed."""
+    if item.get_closest_marker("rtx") and "tensorrt-rtx" not in installed():
+        pytest.skip("tensorrt-rtx is not installed")
 
 
 def pytest_collection_finish() -> None:

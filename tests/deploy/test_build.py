@@ -20,7 +20,7 @@ from ..sidecars import engine_info
 
 pytestmark = [
     pytest.mark.tensorrt,
-    pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed"),
+    pytest.mark.rtx,
 ]
 
 

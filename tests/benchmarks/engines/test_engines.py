@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks.engines import engines
 from benchmarks.engines.engines import BEFORE, NOW, PLAIN, Built
-from tcja_runtime.tensorrt import build
 
 OLD = Built(
     network="dvs128",
@@ -75,7 +74,7 @@ def test_what_is_promised_is_checked(changes, broken):
 
 @pytest.mark.slow
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 def test_a_published_network_is_built_in_both_forms_and_the_plain_way():
     old, new, plain = engines.engines("fashion_mnist", ["fp32"], [BEFORE, NOW], 60)
     assert [each.failed for each in (old, new, plain)] == ["", "", ""]
@@ -88,7 +87,7 @@ def test_a_published_network_is_built_in_both_forms_and_the_plain_way():
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 def test_a_model_that_cannot_be_built_is_said(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"no model")
     assert engines.built(tmp_path / "a.onnx", OLD, None, 60).failed.startswith("tensorrt-rtx cannot parse the model")

@@ -180,13 +180,11 @@ def test_where_the_network_takes_time_first_batches_may_be_that_too(layout, give
 
 @pytest.mark.parametrize("given", [X[:3], (X[:3], Y[:3]), [(X[:3], Y[:3]), (X[3:6], Y[3:6])]])
 def test_as_many_windows_as_time_steps_are_taken_as_documented(given):
-    notes: list[str] = []
     progress = silent()
-    progress.note = notes.append  # type: ignore[method-assign]
     found = windows_of(given, progress, layout="TN", time_steps=3)
     np.testing.assert_array_equal(found.batches[0], FRAMES[:3])
-    assert len(notes) == 1
-    assert "has as many windows as time steps, 3, and is taken as [N, T, P, H, W]; if time is its first" in notes[0]
+    (note,) = progress.notes
+    assert "has as many windows as time steps, 3, and is taken as [N, T, P, H, W]; if time is its first" in note
 
 
 def test_time_first_is_refused_where_the_network_does_not_take_it():

@@ -25,7 +25,6 @@ from tcja_deploy.cli.options import flagged
 from tcja_deploy.export import models
 from tcja_deploy.parity.verdict import Report
 from tcja_runtime.bundle.bundle import PARITY, Bundle, write_manifest
-from tcja_runtime.tensorrt import build
 
 from ... import networks
 
@@ -218,7 +217,7 @@ def test_build_is_refused_where_nothing_can_build(exported, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 def test_build_adds_an_engine(exported, tmp_path):
     bundle = Path(shutil.copytree(exported.bundle, tmp_path / "a.bundle"))
     found = tcja_deploy.build(bundle, target="tensorrt-rtx", batch=(1, 2, 4))

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.tensorrt import build
 
 from ... import networks
 
@@ -53,7 +52,7 @@ def test_export_as_json(run, tmp_path, name, data):
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 def test_export_with_an_engine(run, tmp_path):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     code, out, _ = run(

@@ -33,7 +33,7 @@ rtx = [
     pytest.mark.usefixtures("stuck"),
     pytest.mark.slow,
     pytest.mark.tensorrt,
-    pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed"),
+    pytest.mark.rtx,
 ]
 
 BUILDER = """#!{python}

@@ -22,7 +22,6 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
-from tcja_runtime.tensorrt import build
 
 from ... import networks
 
@@ -102,7 +101,7 @@ def test_the_choice(lowered, wish, target, found):
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 def test_auto_asks_the_kernel_plan_where_weights_are_most_of_what_moves(lowered, monkeypatch):
     """With a small share of the counts, the engine with them moves as much as the one without."""
     network, signature = lowered

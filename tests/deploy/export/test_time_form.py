@@ -32,7 +32,6 @@ from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
-from tcja_runtime.tensorrt import build
 
 from ... import networks
 from ..parity import simulated_engines
@@ -42,7 +41,7 @@ Export = Callable[..., Path]
 
 rtx = [
     pytest.mark.tensorrt,
-    pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed"),
+    pytest.mark.rtx,
 ]
 
 

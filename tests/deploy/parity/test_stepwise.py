@@ -21,7 +21,6 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
-from tcja_runtime.tensorrt import build
 
 from ... import networks
 from ...runtime.bundle.sealing import reseal
@@ -322,7 +321,7 @@ def test_parts_of_another_network_are_refused(run, one):
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 def test_an_engine_is_added_beside_them(run, one):
     before = {file: sha256(one / file) for file in (HEAD, TAIL)}
     assert run("build", one)[0] == 0

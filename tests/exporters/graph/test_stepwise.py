@@ -263,7 +263,7 @@ def test_a_loop_over_time_is_refused_with_what_to_write():
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 def test_nvidias_builder_takes_both(tmp_path):
     split(networks.streamable(LIF), FRAMES, tmp_path)
     for file in (HEAD, TAIL):

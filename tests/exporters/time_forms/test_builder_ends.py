@@ -23,7 +23,7 @@ STEPS = 16
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.tensorrt,
-    pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed"),
+    pytest.mark.rtx,
 ]
 
 

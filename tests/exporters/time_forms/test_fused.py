@@ -10,7 +10,7 @@ from onnx import helper
 
 from tcja_exporters.time_forms.fused import CONCAT_VALUES, HALF_STEPS, WORD_STEPS
 from tcja_runtime.neuron import NeuronSpec, fire
-from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build, installed
+from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build
 
 from .one_layer import CURRENT, HALF, model, ran
 
@@ -133,7 +133,7 @@ def test_a_threshold_of_0_is_not_compared_with_a_subnormal_number(strict, compar
 
 
 @pytest.mark.tensorrt
-@pytest.mark.skipif("tensorrt-rtx" not in installed(), reason="tensorrt-rtx is not installed")
+@pytest.mark.rtx
 @pytest.mark.parametrize("half", [False, True], ids=["float", "half"])
 @pytest.mark.parametrize(
     "spec", [each if each == "decayed" else pytest.param(each, marks=pytest.mark.slow) for each in SPECS]

@@ -26,7 +26,7 @@ from ... import networks
 
 pytestmark = pytest.mark.tensorrt
 
-RTX = pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+RTX = pytest.mark.rtx
 
 
 @RTX

@@ -19,7 +19,7 @@ from tcja_runtime.tensorrt.built_plan import built_plan
 
 pytestmark = pytest.mark.tensorrt
 
-RTX = pytest.mark.skipif("tensorrt-rtx" not in engine.installed(), reason="tensorrt-rtx is not installed")
+RTX = pytest.mark.rtx
 STEPS, FEATURES = 6, 1024
 
 

@@ -21,7 +21,6 @@ from onnx.reference.op_run import OpRun
 
 from tcja_exporters import custom_op, time_forms
 from tcja_runtime.neuron import NeuronSpec
-from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.plugin.model import Fused, with_plugin
 from tcja_runtime.tensorrt.plugin.node import described, kernel_of
 
@@ -244,7 +243,7 @@ def test_what_is_no_model_is_refused():
         with_plugin(b"\xff\xff", ahead_of_time=True)
 
 
-RTX = pytest.mark.skipif("tensorrt-rtx" not in build.installed(), reason="tensorrt-rtx is not installed")
+RTX = pytest.mark.rtx
 PARSE = """
 import sys
 import tensorrt_rtx as trt
