@@ -202,6 +202,21 @@ class NeuronSpec:
         return f"h = {' + '.join(terms or ['0'])}"
 
     @property
+    def unit(self) -> float:
+        """The size of the threshold; 1 if the threshold is 0. Distances from the threshold are compared with it."""
+        return abs(self.threshold) or 1.0
+
+    @property
+    def current_unit(self) -> float:
+        """The current that brings a membrane from 0 to the threshold at once, without bias; never 0."""
+        return (self.threshold or 1.0) / (self.gain or 1.0)
+
+    @property
+    def instant(self) -> bool:
+        """Whether a spike depends on the current of its own time step alone, so that there is no loop over time."""
+        return self.charge_order == "linear" and self.decay == 0.0 and self.reset != "late"
+
+    @property
     def multiplies_exactly(self) -> bool:
         """Whether all factors of the charge are powers of two.
 

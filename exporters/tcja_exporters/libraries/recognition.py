@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
+from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_runtime.neuron import NeuronSpec
 
 Calls: TypeAlias = Literal["window", "step"]
@@ -23,8 +25,10 @@ class Recognised:
         calls: "window" if one call takes the currents of a whole window, "step" if it takes those of one time step.
         time_axis: the axis of time in a window, such as 0 for [T, N, ...].
         pairs: whether a call returns the pair (spikes, state), not the spikes alone.
+        build: a function that returns a new module which computes what this neuron computes, of more than a neuron with
+            the constants `spec`; None if such a neuron is enough. It copies the parameters that it takes.
 
-    Each of the last three is None if it is not known yet (`tcja_exporters.user_models.usage`).
+    Each of `calls`, `time_axis` and `pairs` is None if it is not known yet (`tcja_exporters.user_models.usage`).
     """
 
     spec: NeuronSpec
@@ -32,6 +36,15 @@ class Recognised:
     calls: Calls | None
     time_axis: int | None = 0
     pairs: bool | None = False
+    build: Callable[[Recognised], nn.Module] | None = dataclasses.field(default=None, compare=False)
+
+    def replacement(self) -> nn.Module:
+        """Return a new module that computes what this neuron computes, at rest. It is called in the same way."""
+        if self.build is not None:
+            return self.build(self)
+        if self.calls == "window":
+            return SpikingNeuron(self.spec, time_axis=self.time_axis or 0, pairs=bool(self.pairs))
+        return SteppedNeuron(self.spec, pairs=bool(self.pairs))
 
 
 def class_name(module: nn.Module) -> str:

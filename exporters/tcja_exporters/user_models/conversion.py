@@ -1,8 +1,9 @@
 """Converts a user's own network: replaces its neurons, and proves that the result fires the same spikes.
 
-The neurons of known libraries, and registered neurons, become `SpikingNeuron` or `SteppedNeuron` with the same
-constants. The rest of the network stays as it is. Then the original and the converted network run in float64 on the
-same windows, and every spike of every layer must agree (`tcja_exporters.user_models.equivalence`).
+The neurons of known libraries, and registered neurons, become our neurons with the same constants
+(`tcja_exporters.libraries.recognition.Recognised.replacement`). The rest of the network stays as it is. Then the
+original and the converted network run in float64 on the same windows, and every spike of every layer must agree
+(`tcja_exporters.user_models.equivalence`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from torch.nn.utils import parametrize
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.libraries import recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
-from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_exporters.reference import recorder
 from tcja_exporters.user_models.diagnosis import attributes, failed_without_values
 from tcja_exporters.user_models.driven import ConvertedNetwork, Driven
@@ -223,13 +223,8 @@ def _check_place(name: str, neuron: nn.Module, seen: dict[int, str]) -> None:
 def _replace(model: nn.Module, found: Mapping[str, Recognised]) -> None:
     """Replace the recognised neurons of a model, in place."""
     for name, known in found.items():
-        ours: nn.Module
-        if known.calls == "window":
-            ours = SpikingNeuron(known.spec, time_axis=known.time_axis or 0, pairs=bool(known.pairs))
-        else:
-            ours = SteppedNeuron(known.spec, pairs=bool(known.pairs))
         parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, ours)
+        setattr(model.get_submodule(parent), attribute, known.replacement())
 
 
 def _hashed(model: nn.Module) -> dict[str, Any]:

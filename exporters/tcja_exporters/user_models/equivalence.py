@@ -24,7 +24,6 @@ from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.trace import Spikes
-from tcja_runtime.neuron import fire
 
 OUTPUT = 1e-9
 """The largest allowed difference of the outputs in float64. (Spikes may not differ at all.)"""
@@ -325,7 +324,7 @@ def _first_difference(
 
 
 def _wrong_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ...], first: Use) -> str:
-    """Compare a library's neuron with our neuron of the same constants, without the rest of the network.
+    """Compare a library's neuron with the module that replaces it, without the rest of the network.
 
     The currents are multiples of half the threshold, so that the membrane often equals the threshold exactly.
 
@@ -344,7 +343,7 @@ def _wrong_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ..
     """
     spec = known.spec
     halves = np.random.default_rng(0).integers(-4, 9, shape)
-    current = torch.from_numpy(halves * (spec.threshold / 2 / (spec.gain or 1.0)))
+    current = torch.from_numpy(halves * (spec.current_unit / 2))
     try:
         fired = _alone(module, known, current, first)
     except Exception as error:  # a user's neuron can fail in any way
@@ -352,7 +351,8 @@ def _wrong_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ..
             f"the neuron '{name}' fails when it runs without the network, in float64: "
             f"{kind_and_line(error)}{where(error)}"
         ) from error
-    wrong = (fired.bool().numpy() != fire(spec, current.numpy())).reshape(len(current), -1).any(axis=1)
+    ours = _alone(known.replacement().double(), known, current, first)
+    wrong = (fired != ours).numpy().reshape(len(current), -1).any(axis=1)
     if not wrong.any():
         return ""
     return (
