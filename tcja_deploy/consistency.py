@@ -166,7 +166,7 @@ def wide_bounds(vectors: Golden, layers: Sequence[Layer], precision: str) -> dic
     Returns:
         By signal, its widest bound, and the sum of its largest value and the threshold.
     """
-    thresholds = {layer.name: layer.neuron.threshold / layer.neuron.gain for layer in layers}
+    thresholds = {layer.name: layer.neuron.current_unit for layer in layers}
     found: dict[str, tuple[float, float]] = {}
     for reference in (vectors.recorded, *vectors.scenes.values()):
         recorded = reference.witnesses.items()

@@ -5,9 +5,10 @@
 Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 where the neuron does not divide by it),
 strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`.
 
-A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`. So any ONNX
-runtime can run it. A TensorRT plugin of the same name can replace the function. For the plain model,
-`tcja_exporters.time_forms` replaces each TcjaLif node by standard operators.
+A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`, or one step
+for all times if no time step depends on another (`instant`). So any ONNX runtime can run it. A TensorRT plugin of the
+same name can replace the function. For the plain model, `tcja_exporters.time_forms` replaces each TcjaLif node by
+standard operators.
 
 TensorRT finds functions and plugins by the name of the operator and ignores the domain. So the name differs from those
 of all standard operators, and the domain has no dot.
@@ -126,13 +127,16 @@ def _function(spec: NeuronSpec) -> onnx.FunctionProto:
         used[name].attribute.append(value)
         return name
 
-    scan = _scan(spec, "current", "spikes", constant, "")
+    if spec.instant:
+        nodes = instant_nodes(spec, "current", constant, "")
+    else:
+        nodes = _scan(spec, "current", "spikes", constant, "")
     return helper.make_function(
         DOMAIN,
         NAME,
         ["current"],
         ["spikes"],
-        [*used.values(), *scan],
+        [*used.values(), *nodes],
         [helper.make_opsetid("", OPSET)],
         attributes=list(attributes(spec)),
     )
@@ -143,6 +147,28 @@ def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, pref
     v, x = prefix + "v", prefix + "x"
     step, v_next, s = step_nodes(spec, v, x, constant, prefix)
     return scan(current, spikes, constant("v_reset"), body(step, (v, x), (v_next, s), prefix), prefix)
+
+
+def instant_nodes(spec: NeuronSpec, current: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
+    """Return the nodes of a neuron whose spikes depend on the current of the same step alone, for all steps at once.
+
+    Args:
+        spec: the neuron, of which `instant` is true.
+        current: the name of the current [T, ...].
+        constant: a function that returns the name of the tensor of a constant, given the constant's name.
+        prefix: the start of the nodes' names. The name of the spikes is this prefix and "spikes".
+    """
+    nodes: list[onnx.NodeProto] = []
+
+    def op(kind: str, inputs: list[str], name: str, **attrs: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [prefix + name], name=prefix + name, **attrs))
+        return prefix + name
+
+    h = op("Mul", [current, constant("gain")], "driven") if spec.gain != 1.0 else current
+    h = op("Add", [h, constant("bias")], "biased") if spec.bias else h
+    fires = op("Greater" if spec.strict else "GreaterOrEqual", [h, constant("threshold")], "fires")
+    op("Cast", [fires], "spikes", to=onnx.TensorProto.FLOAT)
+    return nodes
 
 
 def body(

@@ -73,8 +73,9 @@ def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spik
     yield "threshold comparison", fire(dataclasses.replace(neuron, strict=not neuron.strict), current)
     resets: tuple[Reset, ...] = ("hard", "soft", "late", "none")
     for reset in resets:
-        if reset != neuron.reset and (reset == "hard" or neuron.v_reset == 0):
-            yield f"reset ({reset} instead of {neuron.reset})", fire(dataclasses.replace(neuron, reset=reset), current)
+        if reset == neuron.reset or (reset != "hard" and neuron.v_reset) or (reset == "late" and neuron.threshold <= 0):
+            continue  # the same neuron, or one that does not exist
+        yield f"reset ({reset} instead of {neuron.reset})", fire(dataclasses.replace(neuron, reset=reset), current)
     yield "time order", fire(neuron, current[::-1])[::-1]
     in_turn = current.swapaxes(0, 1).reshape(-1, 1, *current.shape[2:])
     run_on = fire(neuron, in_turn).reshape(current.shape[1], current.shape[0], *current.shape[2:]).swapaxes(0, 1)
@@ -98,7 +99,7 @@ def _other_constants(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
             except ValueError:  # no neuron has such a constant
                 return math.inf
 
-        unit = abs(value) or neuron.threshold
+        unit = abs(value) or neuron.unit
         best = _refined(wrong, min((sign * unit * d for d in _DEVIATIONS for sign in (-1, 1)), key=wrong))
         if math.isfinite(wrong(best)):
             left[f"{name} ({value + best:.7g} instead of {value:g})"] = int(wrong(best))

@@ -50,7 +50,8 @@ class Flips:
     Attributes:
         at: the number of flips at each time step, [T].
         unexplained: the number of unexplained flips at each time step, [T].
-        margin: the largest distance of an explained flip's membrane from the threshold, as a share of the threshold.
+        margin: the largest distance of an explained flip's membrane from the threshold, as a share of the threshold (of
+            1 if it is 0).
         first: the first unexplained flip: that of the earliest time step, then of the lowest window and element; None
             if all are explained.
     """
@@ -116,7 +117,7 @@ def judge_spikes(layer: Layer, reference: Reference, fired: Spikes, arithmetic: 
     if explained.any():
         first = flipped[:, explained].argmax(axis=0)
         distances = np.abs(h[first, np.flatnonzero(explained)] - layer.neuron.threshold)
-        margin = float(distances.max() / abs(layer.neuron.threshold))
+        margin = float(distances.max() / layer.neuron.unit)
     unexplained = flipped & ~explained
     place = None
     if unexplained.any():

@@ -1,6 +1,7 @@
 """The behaviour of a trained network on windows: the margins of its neurons, and the gates of its attention.
 
-The margin of a neuron at a time step is the distance |h_t - threshold| of its membrane, as a share of |threshold|.
+The margin of a neuron at a time step is the distance |h_t - threshold| of its membrane, as a share of |threshold|; of 1
+if the threshold is 0.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _margins(reference: Reference, layer: Layer) -> list[int]:
     h = membranes(layer.neuron, witnesses.values, fired)
     # The other witnesses were kept because they are undecided. With them, small margins would seem more frequent.
     sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.WINDOW_PLACES))
-    margins = np.abs(h[:, sampled] - layer.neuron.threshold) / abs(layer.neuron.threshold)
+    margins = np.abs(h[:, sampled] - layer.neuron.threshold) / layer.neuron.unit
     bins = np.searchsorted(MARGIN_EDGES, margins.reshape(-1), side="right")
     counts: list[int] = np.bincount(bins, minlength=len(MARGIN_EDGES) + 1).tolist()
     return counts

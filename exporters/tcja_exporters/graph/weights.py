@@ -47,8 +47,9 @@ def find_weights(network: nn.Module, graph: gs.Graph) -> list[Weight]:
     names = first_names(network)
     found: dict[str, _Found] = {}
     for node in graph.nodes:
-        if node.op in _PRODUCTS and isinstance(node.inputs[1], gs.Constant) and node.inputs[1].name not in found:
-            one = _weight(network, node, names)
+        tensor = _stored(node)
+        if tensor is not None and tensor.name not in found:
+            one = _weight(network, node, tensor, names)
             if one is not None:
                 found[one.weight.tensor] = one
     graphs = (graph, *graph.subgraphs(recursive=True))
@@ -72,9 +73,15 @@ def _strange(found: list[_Found], constants: list[gs.Constant]) -> set[str]:
     return strange.union(*(origin_of(tensor).parameters for tensor in constants if tensor.name not in known))
 
 
-def _weight(network: nn.Module, node: gs.Node, names: Mapping[str, str]) -> _Found | None:
+def _stored(node: gs.Node) -> gs.Constant | None:
+    """Return the stored factor of a product, the right one or the left one; None if the node has none."""
+    factors = (node.inputs[1], node.inputs[0]) if node.op in _PRODUCTS else ()
+    return next((tensor for tensor in factors if isinstance(tensor, gs.Constant)), None)
+
+
+def _weight(network: nn.Module, node: gs.Node, tensor: gs.Constant, names: Mapping[str, str]) -> _Found | None:
     """Return the weight of a product; None if it is not a parameter, or if the product has further factors."""
-    tensor, *biases = node.inputs[1:]
+    biases = node.inputs[2:]
     bias = biases[0] if biases and not biases[0].is_empty() else None
     origin, added = origin_of(tensor), NOTHING if bias is None else origin_of(bias)
     if origin.copied is None or (bias is not None and not isinstance(bias, gs.Constant)):
@@ -102,6 +109,7 @@ def _weight(network: nn.Module, node: gs.Node, names: Mapping[str, str]) -> _Fou
         outputs=0 if bias is None else int(np.prod(bias.shape)),
         parameter=origin.copied,
         bias_parameter=added.copied,
+        left=tensor is node.inputs[0],
     )
     return _Found(weight=weight, roles=roles, depends=origin.parameters | added.parameters)
 

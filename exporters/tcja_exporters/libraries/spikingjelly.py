@@ -1,4 +1,4 @@
-"""SpikingJelly: IFNode, LIFNode and ParametricLIFNode.
+"""SpikingJelly: IFNode, LIFNode, ParametricLIFNode, PSN, MaskedPSN and SlidingPSN.
 
 Versions: ``clock_driven`` of 0.0.0.0.4 to 0.0.0.0.14; ``activation_based`` of 0.0.0.0.14 and 2.0.
 
@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
+from tcja_exporters.modules.neurons import ParallelNeuron
 from tcja_runtime.neuron import NeuronSpec, Reset
 
 _NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode")
+_PARALLEL = ("PSN", "MaskedPSN", "SlidingPSN")
 _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d"}
 
 
@@ -31,15 +33,45 @@ def recognise(module: nn.Module) -> Recognised | None:
             raise ValueError("its class is derived from a class of SpikingJelly; register it")
         return None
     name = kind.__name__.removeprefix("MultiStep")
-    if name not in _NEURONS:
+    if name not in (*_NEURONS, *_PARALLEL):
         stateful = getattr(module, "_memories", None) or "BaseNode" in ancestors(module)
         if stateful and kind.__name__ not in _STATELESS_IN_EVAL:
-            raise ValueError(f"of SpikingJelly's modules with a state, only {', '.join(_NEURONS)} can be exported")
+            raise ValueError(
+                f"of SpikingJelly's modules with a state, only {', '.join((*_NEURONS, *_PARALLEL))} can be exported"
+            )
         return None
     if not getattr(module.surrogate_function, "spiking", True):
         raise ValueError("its surrogate function is set not to spike")
+    if name in _PARALLEL:
+        return _parallel(name, module)
     window = kind.__name__.startswith("MultiStep") or getattr(module, "step_mode", "s") == "m"
     return Recognised(spec=_spec(name, module), library="spikingjelly", calls="window" if window else "step")
+
+
+def _parallel(name: str, psn: Any) -> Recognised:
+    """Return the recognised neuron for a PSN, MaskedPSN or SlidingPSN.
+
+    The sums of a SlidingPSN with the backend "conv" have another order; the rounding bound is that of every order.
+
+    Raises:
+        ValueError: the module runs step by step, or its mask is not the final one.
+    """
+    if getattr(psn, "step_mode", "m") == "s":
+        raise ValueError(
+            "in step mode 's' it keeps earlier currents in a queue; call functional.set_step_mode(network, 'm')"
+        )
+    if name == "MaskedPSN" and scalar("lambda_", psn.lambda_) < 1.0:
+        raise ValueError(
+            f"its mask is not final (lambda_ is {scalar('lambda_', psn.lambda_):g}); train it to lambda_ = 1"
+        )
+    weight = psn.weight * psn.mask0 if name == "MaskedPSN" else psn.weight
+    spec = NeuronSpec.linear(decay=0.0, threshold=0.0, strict=False, reset="none")
+    return Recognised(
+        spec=spec,
+        library="spikingjelly",
+        calls="window",
+        build=lambda known: ParallelNeuron(known.spec, weight, psn.bias),
+    )
 
 
 def _spec(name: str, module: Any) -> NeuronSpec:
@@ -82,6 +114,15 @@ def reset(module: nn.Module) -> None:
             node.reset()
         if getattr(node, "backend", "torch") == "cupy":
             node.backend = "torch"
+
+
+def made_for(model: nn.Module) -> dict[str, int]:
+    """Return the number of time steps T that modules of SpikingJelly are made for (PSN, MaskedPSN), by their name."""
+    return {
+        name: int(module.T)
+        for name, module in model.named_modules()
+        if type(module).__name__ in _PARALLEL and hasattr(module, "T")
+    }
 
 
 def in_step_mode(model: nn.Module, mode: str) -> list[str]:

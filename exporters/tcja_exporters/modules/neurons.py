@@ -14,7 +14,7 @@ from tcja_runtime.neuron import NeuronSpec
 
 
 class Neuron(nn.Module):
-    """A layer of identical neurons. It has no parameters: a checkpoint does not store a neuron's constants.
+    """A layer of identical neurons. It has no constants as parameters: a checkpoint does not store them.
 
     Networks may start their neurons themselves, by the methods `tcja_exporters.libraries.RESETS` and by those that
     return a first state (`init_leaky`). These methods do nothing here and return None, and a given state is ignored: a
@@ -106,6 +106,44 @@ class SpikingNeuron(Neuron):
             version=custom_op.VERSION,
         )
         return spikes
+
+
+class ParallelNeuron(SpikingNeuron):
+    """A neuron whose membrane at each time step is a weighted sum of the currents of a window, without a loop.
+
+    Equations, with the currents x [T, N, ...]:
+
+        h = W x + b                      W [T, T] or a band of k weights; b [T, 1] or a scalar
+        s = 1 if h >= threshold, else 0
+
+    The sums are the currents of the layer in an exported model, and its neurons have a decay of 0.
+
+    Source: Fang et al., "Parallel Spiking Neurons with High Efficiency and Ability to Learn Long-term Dependencies"
+    (2023), arXiv:2304.12760.
+
+    Args:
+        spec: the constants of the neurons that fire.
+        weight: the weights: [T, T] (PSN), or [k] (sliding PSN), where the last one is that of the current time step.
+        bias: the bias.
+    """
+
+    def __init__(self, spec: NeuronSpec, weight: Tensor, bias: Tensor) -> None:
+        super().__init__(spec)
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    def forward(self, current: Tensor, *_states: Any, **_named_states: Any) -> Any:
+        return super().forward(torch.addmm(self.bias, self._weights(len(current)), current.flatten(1)).view_as(current))
+
+    def _weights(self, steps: int) -> Tensor:
+        """Return the weights [T, T]: a row for each time step of the membranes."""
+        if self.weight.ndim > 1:
+            return self.weight
+        # weight[k - 1 - d] is that of d steps before; the index k is that of the 0 behind the weights.
+        k, t = len(self.weight), torch.arange(steps, device=self.weight.device)
+        before = t[:, None] - t
+        index = torch.where((before >= 0) & (before < k), k - 1 - before, k)
+        return nn.functional.pad(self.weight, (0, 1))[index]
 
 
 class SteppedNeuron(Neuron):

@@ -116,7 +116,7 @@ def _flips(layer: Layer, reference: Reference, rounded: npt.NDArray[Any]) -> flo
     fired = witnesses.of(reference.spikes[layer.name])[:, sampled]
     h = membranes(neuron, witnesses.values[:, sampled], fired)
     sigma = float(np.sqrt(np.mean((membranes(neuron, rounded[:, sampled], fired) - h) ** 2)))
-    distance = max(NEAR * abs(neuron.threshold), 3 * sigma)
+    distance = max(NEAR * neuron.unit, 3 * sigma)
     density = float(np.mean(np.abs(h - neuron.threshold) < distance)) / distance
     return min(density * sigma / math.sqrt(2 * math.pi), 0.5)
 

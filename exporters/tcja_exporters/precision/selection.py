@@ -71,7 +71,7 @@ def lowerable(network: nn.Module, exported: Exported) -> list[Weight]:
         if all(uses[name] == 1 for name in _sources(weight))
         and isinstance(network.get_submodule(weight.module), _LAYERS)
         and names[id(network.get_submodule(weight.module))] == 1
-        and users[weight.tensor] == {weight.module}
+        and users.get(weight.tensor) == {weight.module}
     ]
 
 

@@ -125,7 +125,7 @@ class LayerRecorder:
             size, e_x = float(max(-low, high)), float(e_t.max()) * OWN_ROUNDING
             e_h = membrane_error(neuron, unit, self._largest, self._worst, size, e_x)
             distances.append(e_h + unit * abs(neuron.threshold))
-            self._largest = neuron.decay * self._largest + neuron.gain * size + abs(neuron.bias) + neuron.threshold
+            self._largest = neuron.decay * self._largest + neuron.gain * size + abs(neuron.bias) + abs(neuron.threshold)
             self._worst = max(e_h, unit * abs(neuron.v_reset))
             if neuron.reset == "soft":
                 self._worst = reset_error(neuron, unit, self._largest, e_h, 1.0)

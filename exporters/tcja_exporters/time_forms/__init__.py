@@ -5,6 +5,9 @@
     fused       the same, of other operations, which TensorRT computes in one kernel that reads the current once
     stepwise    one time step; the membranes are an input and an output (`tcja_exporters.graph.stepwise`)
 
+A neuron without a loop (its decay is 0) has the same few operations for all time steps in the first three forms
+(`tcja_exporters.time_forms.instant`).
+
 In the forms scan, unrolled and fused, one convolution or matrix product over T * N computes the currents of all steps.
 The spikes are the same to the bit in all forms. A spiking neuron's step has the nodes of
 `tcja_exporters.time_forms.neuron_step`; in the form fused it has those of `tcja_exporters.time_forms.fused`, and
@@ -19,6 +22,7 @@ import onnx
 
 from tcja_exporters import custom_op
 from tcja_exporters.time_forms.fused import add_fused, half_currents
+from tcja_exporters.time_forms.instant import add_instant
 from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
 from tcja_exporters.time_forms.pooling import pool_by_slices
 from tcja_exporters.time_forms.reductions import keep_reductions_apart
@@ -46,7 +50,11 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
     del plain.functions[:], plain.graph.node[:], plain.opset_import[:]
     plain.opset_import.extend(opset for opset in model.opset_import if not custom_op.is_own(opset.domain))
     shapes = {value.name: value.type.tensor_type.shape for value in model.graph.value_info}
-    layers = {layer for layer, form in (forms or {}).items() if form == "fused"}
+    chosen = {
+        node.name: "instant" if custom_op.spec_of(node).instant else (forms or {}).get(_layer(node), "scan")
+        for node in filter(custom_op.is_neuron, model.graph.node)
+    }
+    layers = {_layer(node) for node in model.graph.node if chosen.get(node.name) == "fused"}
     halves = half_currents(model.graph, layers)
     inside: set[str] = set()
     for node in model.graph.node:
@@ -54,11 +62,11 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
             if node.name not in inside and halves.keys().isdisjoint(node.output):
                 plain.graph.node.append(node)
             continue
-        layer = node.name.removesuffix(f"/{custom_op.NAME}")
-        made = Nodes(f"{layer}/", f"{layer}/")
-        form = (forms or {}).get(layer, "scan")
-        behind = pooling_behind(model.graph, node.output[0], shapes) if pooled else None
-        if form == "unrolled":
+        form, made = chosen[node.name], Nodes(f"{_layer(node)}/", f"{_layer(node)}/")
+        behind = pooling_behind(model.graph, node.output[0], shapes) if pooled and form == "scan" else None
+        if form == "instant":
+            add_instant(made, node)
+        elif form == "unrolled":
             add_unrolled(made, node, _time_steps(model, node.input[0], shapes))
         elif form == "fused":
             current = node.input[0]
@@ -76,6 +84,11 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
         pool_by_slices(plain.graph, spikes)
         keep_reductions_apart(plain.graph, spikes)
     return plain
+
+
+def _layer(node: onnx.NodeProto) -> str:
+    """Return the name of the layer of a TcjaLif node."""
+    return node.name.removesuffix(f"/{custom_op.NAME}")
 
 
 def _time_steps(model: onnx.ModelProto, current: str, shapes: Shapes) -> int:

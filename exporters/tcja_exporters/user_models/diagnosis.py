@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from tcja_exporters.graph.capture import looks_at_values
 from tcja_exporters.libraries import reset
-from tcja_exporters.libraries.spikingjelly import in_step_mode
+from tcja_exporters.libraries.spikingjelly import in_step_mode, made_for
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.user_code import kind_and_line, where
 from tcja_exporters.user_models.driven import Driven
-from tcja_runtime.counting import listed
+from tcja_runtime.counting import agree, counted, listed
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 
@@ -33,6 +33,14 @@ def failed(driven: Driven, inputs: Floats, error: Exception) -> BadInput:
     line = kind_and_line(error) + where(error)
     if spiking_neurons(driven):
         return BadInput(f"the network uses more than the spikes of its neurons, which cannot be exported: {line}")
+    others = {} if driven.by_step else {name: t for name, t in made_for(driven.net).items() if t != driven.steps}
+    if others and driven.steps:
+        steps = listed(sorted({*others.values()}), _SHOWN)
+        return BadInput(
+            f"{quoted(others)} of SpikingJelly {agree(len(others), 'is', 'are')} made for T = {steps}, and a window "
+            f"has {counted(driven.steps, 'time step')}; give a `shape` or "
+            f"frames of this T, or train with T = {driven.steps}"
+        )
     try:
         reset(driven)
         with torch.no_grad():

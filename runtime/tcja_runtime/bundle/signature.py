@@ -115,6 +115,7 @@ class Weight:
         parameter: the name of the parameter. All its tensors have the same random values in the exact stimulus. None in
             bundles of older versions, in which each tensor has its own.
         bias_parameter: the name of the parameter from which the bias is computed; None if there is none.
+        left: whether the weight is the left factor of a matrix product; its bias is then a column [outputs, 1].
     """
 
     module: str
@@ -128,6 +129,7 @@ class Weight:
     scale: float | None = None
     parameter: str | None = None
     bias_parameter: str | None = None
+    left: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

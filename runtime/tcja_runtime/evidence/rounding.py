@@ -34,7 +34,7 @@ of v_reset. A soft reset adds the rounding of one subtraction:
 
     e_v = u |v_reset|                                 hard reset, where the neuron fires
     e_v = e_h                                         hard reset, where it does not fire; late reset; no reset
-    e_v = e_h + 2 u (|h| + e_h + threshold)           soft reset
+    e_v = e_h + 2 u (|h| + e_h + |threshold|)           soft reset
 
 A neuron is undecided at a time step, so that rounding decides whether it fires, if |h - threshold| <= e_h + u
 |threshold|.
@@ -156,7 +156,7 @@ def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
     if spec.reset == "hard":
         return e_h * (1.0 - s) + s * (unit * abs(spec.v_reset))
     if spec.reset == "soft":
-        return e_h + 2 * unit * (abs(h) + e_h + spec.threshold)
+        return e_h + 2 * unit * (abs(h) + e_h + abs(spec.threshold))
     return e_h
 
 

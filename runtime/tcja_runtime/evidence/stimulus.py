@@ -105,7 +105,7 @@ def exact_weights(weights: Sequence[Weight]) -> dict[str, Floats]:
         values = exact_weight(weight)
         drawn[weight.tensor] = np.ascontiguousarray(values.T) if weight.transposed else values
         if weight.bias is not None:
-            drawn[weight.bias] = np.zeros(weight.outputs, np.float32)
+            drawn[weight.bias] = np.zeros((weight.outputs, 1) if weight.left else weight.outputs, np.float32)
     return drawn
 
 
@@ -129,8 +129,10 @@ def ties(layer: Layer, time_steps: int, windows: int = 2) -> Floats:
     neuron = layer.neuron
     shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
     random = np.random.default_rng(0)
-    ties = (random.integers(-4, 9, shape) * (neuron.threshold / (2 * neuron.gain))).astype(np.float32)
+    ties = (random.integers(-4, 9, shape) * (neuron.current_unit / 2)).astype(np.float32)
     current = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], shape).astype(np.float32))
+    smallest = np.finfo(np.float32).smallest_normal  # a GPU may take smaller numbers for 0
+    current = np.where(np.abs(current) < smallest, np.sign(current) * smallest, current)
     chosen: Floats = np.where(random.integers(0, 2, shape) == 0, ties, current)
     neurons = 2 * _RANDOM_NEURONS // windows
     flat = chosen.reshape(time_steps, -1)[:, : windows * neurons]
@@ -143,7 +145,7 @@ def currents(layer: Layer, time_steps: int) -> Floats:
     From the spikes for these currents, the constants of a wrong neuron can be estimated.
     """
     shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
-    drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * (layer.neuron.threshold / layer.neuron.gain)
+    drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * layer.neuron.current_unit
     return drawn.astype(np.float32)
 
 

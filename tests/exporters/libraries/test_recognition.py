@@ -131,7 +131,7 @@ def reloaded() -> nn.Module:
         (altered, "derived from a class of SpikingJelly; register it"),
         (
             exponential,
-            "of SpikingJelly's modules with a state, only IFNode, LIFNode, ParametricLIFNode can be exported",
+            "of SpikingJelly's modules with a state, only IFNode, LIFNode, .* SlidingPSN can be exported",
         ),
         (synaptic, "only the neuron Leaky of snnTorch can be exported"),
         (current_based, "it has a synaptic current beside its membrane"),

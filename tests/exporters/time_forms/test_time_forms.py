@@ -14,12 +14,13 @@ CHARGES = {
     "TET": lambda **k: NeuronSpec.linear(decay=0.5, **k),
     "integrate": lambda **k: NeuronSpec.linear(decay=1.0, **k),
     "linear": lambda **k: NeuronSpec.linear(decay=0.75, gain=1.5, bias=k["threshold"] / 8, **k),
+    "instant": lambda **k: NeuronSpec.linear(decay=0.0, gain=1.5, bias=k["threshold"] / 8, **k),
     "decayed": lambda **k: NeuronSpec.leaky(decay_input=True, tau=2.0, **k),
     "decayed, divided": lambda **k: NeuronSpec.leaky(decay_input=True, tau=3.0, **k),
     "leaky": lambda **k: NeuronSpec.leaky(decay_input=False, tau=3.0, **k),
     "leaky, by its rate": lambda **k: NeuronSpec.leaky(decay_input=False, rate=0.3, **k),
 }
-LIKE = ("integrate", "leaky, by its rate")
+LIKE = ("integrate", "instant", "leaky, by its rate")
 """Charges with the equations of another one."""
 RESETS = {
     "hard": lambda _: {},

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -101,21 +102,67 @@ def test_a_stale_membrane_changes_nothing(name):
         assert torch.equal(stale.model(x), fresh.model(x))  # nor does a run of ours
 
 
+def parallel(steps: int) -> nn.Module:
+    from spikingjelly.activation_based import neuron
+
+    if not hasattr(neuron, "PSN"):
+        pytest.skip("this release of SpikingJelly has no PSN")
+    nodes = [
+        neuron.PSN(steps),
+        neuron.MaskedPSN(2, steps, lambda_init=1.0, step_mode="m"),
+        neuron.SlidingPSN(3, step_mode="m"),
+        neuron.SlidingPSN(2, exp_init=False, step_mode="m"),
+    ]
+    network = own.awake(own.Window(*nodes))
+    for node in nodes:
+        node.bias.data.fill_(-0.3)
+        node.weight.data.abs_()
+    return network
+
+
+@pytest.mark.slow
+@pytest.mark.tensorrt
+def test_parallel_neurons_have_no_loop(tmp_path):
+    np.savez(tmp_path / "data.npz", frames=windows(6))
+    network = parallel(own.T)
+    request = ExportRequest(
+        model=network, layout="TN", data=tmp_path / "data.npz", out=tmp_path / "own.bundle", target="tensorrt-rtx"
+    )
+    manifest, result = pipeline.export(request)
+    assert result.met
+    assert not result.silent
+    assert [layer.name for layer in manifest.layers] == ["n1", "n2", "n3", "n4"]
+    assert {"n1.weight", "n2.weight"} <= {weight.parameter for weight in manifest.weights if weight.left}
+    for file in ("model.onnx", "model.plain.onnx"):
+        nodes = onnx.load(tmp_path / "own.bundle" / file).graph.node
+        assert len(nodes) < 45
+        assert "Scan" not in {node.op_type for node in nodes}
+        assert sum(node.op_type == "Gemm" for node in nodes) == 4
+
+
+def test_parallel_neurons_are_made_for_a_number_of_steps():
+    with pytest.raises(
+        BadInput, match="'n1', 'n2' of SpikingJelly are made for T = 8, and a window has 4 time steps; "
+    ):
+        convert(parallel(2 * own.T), CONTRACT, windows(), layout="TN")
+
+
 @pytest.mark.slow
 @pytest.mark.releases
 def test_all_of_this_with_spikingjelly_2():
     """The second release, which cannot be installed beside the first, in a process of its own."""
     if not SECOND.exists():
         pytest.skip("SpikingJelly 2 is not at hand; make test-all installs it")
+    files = [__file__, Path(__file__).parents[1] / "libraries" / "test_spikingjelly.py"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "activation_based", __file__],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "activation_based or parallel", *files],
         env={**os.environ, "PYTHONPATH": str(SECOND)},
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[3],
     )
     assert done.returncode == 0, done.stdout
-    assert "8 passed" in done.stdout
+    assert "22 passed" in done.stdout
 
 
 def test_structures_that_cannot_be_exported_are_refused(tmp_path):

@@ -3,9 +3,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from tcja_runtime.bundle.signature import Weight
+from tcja_runtime.bundle.signature import Layer, Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence import stimulus
+from tcja_runtime.neuron import NeuronSpec
 
 
 @pytest.mark.parametrize("shape", [(128, 9, 7), (6, 4, 4), (200,), (1, 5, 5)])
@@ -45,6 +46,22 @@ def test_drawn_weights_are_stored_as_the_model_has_them():
     assert not drawn["b"].any()
     assert (drawn["d/w"] * 8 == np.round(drawn["d/w"] * 8)).all()
     assert len(np.unique(drawn["d/w"])) > 3
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.5, 1.0])
+def test_ties_are_at_every_threshold(threshold):
+    """Beside them are the next normal numbers; a GPU may take smaller ones for 0."""
+    spec = NeuronSpec.linear(decay=0.0, threshold=threshold, strict=False, reset="none")
+    drawn = stimulus.ties(Layer(name="n", shape=(3, 2, 2), neuron=spec), 4)
+    assert (drawn == threshold).mean() > 0.03
+    assert ((drawn != threshold) & (abs(drawn - threshold) < 1e-6)).mean() > 0.02
+    assert not ((drawn != 0) & (abs(drawn) < np.finfo(np.float32).smallest_normal)).any()
+    assert np.ptp(stimulus.currents(Layer(name="n", shape=(3, 2, 2), neuron=spec), 4)) > 2
+
+
+def test_the_bias_behind_a_left_factor_is_a_column():
+    weight = Weight(module="n", norm=None, tensor="w", bias="b", shape=(4, 4), transposed=False, outputs=4, left=True)
+    assert stimulus.exact_weights([weight])["b"].shape == (4, 1)
 
 
 def test_all_tensors_of_a_parameter_have_the_same_drawn_weights():
