@@ -8,10 +8,13 @@ import platform
 from collections.abc import Mapping
 
 from tcja_deploy.packages import EXTRAS, producer
+from tcja_runtime import extensions
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.choices import ENGINE_TARGETS
 from tcja_runtime.data.images import decoding
+from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS
+from tcja_runtime.events.formats import registry
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.conditions import power_mode
 from tcja_runtime.machine.gpu import free_memory, gpu, gpu_clocks, swap
@@ -50,6 +53,7 @@ def examine() -> list[Finding]:
         _run_engines(),
         *_recordings(),
         _package("read pictures (PNG, JPEG)", decoding.PACKAGE),
+        *_extensions(),
         *_board(),
     ]
 
@@ -128,6 +132,19 @@ def _recordings() -> list[Finding]:
             f"read {each.title}, if compressed with blosc, zstd and others": each.codecs,
         }
         found += [_package(what, package) for what, package in needed.items() if package is not None]
+    return found
+
+
+def _extensions() -> list[Finding]:
+    """Return a finding for each thing that an extension adds. Extensions are not imported."""
+    found = []
+    for each in (each for kind in extensions.GROUPS for each in extensions.installed(kind)):
+        what, detail, fix = f"use the {each.kind} {each.name}", f"{each.package} {each.version} adds it", ""
+        try:
+            extensions.find(each.kind, each.name, registry.OURS if each.kind == registry.KIND else ())
+        except BadInput as error:
+            detail, fix = str(error), f"pip uninstall {each.package}"
+        found.append(Finding(what, not fix, detail, fix))
     return found
 
 

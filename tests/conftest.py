@@ -7,13 +7,18 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pytest
 import torch
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest has it
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
@@ -66,6 +71,33 @@ def pytest_collection_finish() -> None:
 
 
 Made = TypeVar("Made")
+
+
+Entries = Mapping[str, Mapping[str, str]]
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch) -> Iterator[Callable[..., None]]:
+    """Install the package in tests/extension_package: with the entry points of its pyproject.toml, or with others."""
+
+    def installed(entries: Entries | None = None, package: str = "blink") -> None:
+        source, site = Path(__file__).parent / "extension_package", tmp_path / f"site-{package}"
+        told = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+        shutil.copytree(source / "blink", site / "blink")
+        about = site / f"{package}-{told['version']}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {told['version']}\n")
+        lines = [
+            line
+            for group, added in (told["entry-points"] if entries is None else entries).items()
+            for line in (f"[{group}]", *(f"{name} = {place}" for name, place in added.items()))
+        ]
+        (about / "entry_points.txt").write_text("\n".join(lines))
+        monkeypatch.syspath_prepend(site)
+
+    yield installed
+    for name in [name for name in sys.modules if name.partition(".")[0] == "blink"]:
+        del sys.modules[name]
 
 
 class Once(dict[str, Made]):

@@ -9,7 +9,7 @@ from tcja_deploy.console import Progress
 from tcja_deploy.export import spike_counts
 from tcja_deploy.export.certify import ExportedNetwork
 from tcja_deploy.export.lowering import lowered_network
-from tcja_deploy.export.network import RANDOM_WINDOWS, Known, trained_network, windows_of
+from tcja_deploy.export.network import RANDOM_WINDOWS, Known, trained_network, windows_of, with_readers
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.export.time_form import choose, without_fused
 from tcja_deploy.export.trials import Trials
@@ -71,6 +71,7 @@ def prepare(request: ExportRequest, target: str | None, folder: Path, known: Kno
         network.model, network.contract, network.output, network.time_steps
     )
     windows = windows_of(request, network, signature)
+    known.trained = network = with_readers(network, windows)
     exported = _to_onnx(network, folder, signature, windows, request.precision, progress)
     exported = lowered_network(request, exported, windows, progress)
     exported, time_form = _laid_out(request, exported, target, progress)

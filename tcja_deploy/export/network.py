@@ -82,6 +82,16 @@ def windows_of(request: ExportRequest, network: TrainedNetwork, signature: Netwo
     return windows if request.samples is None else windows.first(request.samples)
 
 
+def with_readers(network: TrainedNetwork, windows: Windows) -> TrainedNetwork:
+    """Return the network with the extensions that read its recordings among its evidence and packages."""
+    readers = windows.extensions if isinstance(windows, dataset.Data) else []
+    return dataclasses.replace(
+        network,
+        evidence=[*network.evidence, *(f"the recordings are read by {each}" for each in readers)],
+        packages={**network.packages, **{each.package: each.version for each in readers}},
+    )
+
+
 def _trained(request: ExportRequest, known: Known) -> TrainedNetwork:
     """Return the trained network: one of the registry, which is found from its checkpoint, or a user's own."""
     checkpoint = None

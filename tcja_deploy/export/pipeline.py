@@ -173,7 +173,7 @@ def _manifest(request: ExportRequest, made: Prepared, report: verdict.Report) ->
         targets=["onnx"],
         engines={},
         parity=report.summary(),
-        tools=tools(),
+        tools={**tools(), **trained.packages},
         labels=request.labels,
         spike_counts=signature.spike_counts,
     )

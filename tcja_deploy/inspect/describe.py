@@ -97,6 +97,7 @@ def _bundle(path: Path) -> Facts:
         "parity": {k: v for k, v in vars(manifest.parity).items() if k not in ("backends", "anytime")},
         "created": manifest.created,
         "producer": manifest.producer,
+        "tools": manifest.tools,
         "layers": [_layer(layer) for layer in manifest.layers],
         "engines": [_engine(engine) for engine in reversed(engines(bundle))],
         "files": [{"file": name, **fact} for name, fact in bundle.files.items()],

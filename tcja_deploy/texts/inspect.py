@@ -70,6 +70,7 @@ def _bundle(facts: Facts, options: TextOptions) -> _Parts:
     if options.details:
         yield f"Time form: {facts['time_form']}"
         yield f"Stepwise: {facts['streaming']}"
+        yield f"Made with: {', '.join(f'{name} {number}' for name, number in facts['tools'].items())}"
         yield f"Folders and label files tell classes by: {facts['labels'] or 'the rule that fits'}"
     yield _neurons(facts)
 

@@ -16,17 +16,17 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from tcja_exporters import networks
 from tcja_exporters.checkpoint import constants, keys
 from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integers
 from tcja_exporters.checkpoint.spellings import respelled
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.checkpoint.weight_sets import WeightSet
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_exporters.networks import NETWORKS
 from tcja_exporters.networks.base import AnyNetwork, ShapeReader, Sizes, T
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import listed
-from tcja_runtime.errors import BadInput, check_choice
+from tcja_runtime.errors import BadInput
 
 Settings = Mapping[str, str]
 """The settings of a network that its checkpoint does not store, by name, such as {"T": "10"}."""
@@ -53,18 +53,18 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
     Raises:
         UnknownNetwork: several networks fit; or no network fits, then the message names the nearest network and the
             differences.
+        Unavailable: the network that was named is that of an extension, which does not load.
         BadInput: the name of the network or a setting is unknown; a setting that the network needs is missing; the
             values of the weights cannot be used; or a saved module has other neuron constants than the network.
     """
-    if name is not None:
-        check_choice("network", name, tuple(NETWORKS))
     settings = settings or {}
-    candidates = [NETWORKS[name]] if name else list(NETWORKS.values())
+    candidates, untried = networks.all_networks() if name is None else ([networks.named(name)], [])
     _check(settings, candidates)
     fits = _all_fits(candidates, checkpoint, settings)
     exact = [fit for fit in fits if not fit.differences]
     if not exact:
-        raise UnknownNetwork(_refusal(checkpoint, max(fits, key=lambda fit: fit.matching), asked=name))
+        refusal = _refusal(checkpoint, max(fits, key=lambda fit: fit.matching), asked=name)
+        raise UnknownNetwork("; ".join([refusal, *untried]))
     fit, why = _only(exact, checkpoint)
     _check(settings, [fit.network])
     if fit.reader.unknown:
@@ -73,6 +73,7 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
     model = fit.network.build(fit.sizes)
     model.load_state_dict(fit.state, strict=False)
     neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(model).items()}
+    extension = networks.extension_of(fit.network.name)
     return TrainedNetwork(
         name=fit.network.name,
         summary=fit.network.summary,
@@ -83,8 +84,11 @@ def identify(checkpoint: Checkpoint, name: str | None = None, settings: Settings
         classes=fit.network.classes(fit.sizes),
         time_steps=fit.sizes.time_steps,
         source=checkpoint.source(fit.of),
+        packages={extension.package: extension.version} if extension else {},
         evidence=[
             *_found(fit),
+            *([f"the network is added by {extension}"] if extension else []),
+            *(f"{CHECK}{line}" for line in untried),
             *checkpoint.taken(fit.of),
             *_compared(fit.of.module, model, checkpoint),
             *why,
@@ -340,7 +344,8 @@ def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
         )
     own = ". A network of your own is exported with `model`" if asked is None else ""
     if nearest.matching == 0:
-        what = f"of no known network ({', '.join(NETWORKS)})" if asked is None else f"not the {asked} network, as asked"
+        known = ", ".join(networks.NETWORKS)
+        what = f"of no known network ({known})" if asked is None else f"not the {asked} network, as asked"
         some = ", ".join(key[:_LONG] for key in list(checkpoint.state)[:_SHOWN])
         return f"{checkpoint.path} is {what}: its keys begin {some}{own}"
     return (

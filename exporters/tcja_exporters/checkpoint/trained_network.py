@@ -31,6 +31,8 @@ class TrainedNetwork:
         source: the name, sha256 and bytes of the file of the weights, and their key in it if it is a checkpoint.
         evidence: the facts in the checkpoint or in the conversion that support this description, a line each, for the
             manifest; for example "T = 8 (conv.3.conv.weight)".
+        packages: the packages that the network and its neurons come from, besides tcja-deploy and torch, with their
+            versions.
     """
 
     name: str
@@ -43,6 +45,7 @@ class TrainedNetwork:
     time_steps: int
     source: dict[str, Any]
     evidence: list[str]
+    packages: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def parameters(self) -> int:

@@ -1,4 +1,8 @@
-"""Recognises the neurons of other libraries by the name of their class, without importing these libraries."""
+"""Recognises the neurons of other libraries by the name of their class, without importing these libraries.
+
+The neurons of a library that this folder does not know are registered by the user (`register`), or by an installed
+package (`tcja_runtime.extensions`). Such a package is imported when a network has a neuron of the class that it names.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,15 @@ from torch import Tensor, nn
 from tcja_exporters.libraries import norse, snntorch, spikingjelly
 from tcja_exporters.libraries.recognition import Calls, Recognised, class_name, scalar
 from tcja_exporters.user_code import kind_and_line, where
+from tcja_runtime import extensions
 from tcja_runtime.errors import BadInput
+from tcja_runtime.machine.versions import version
 from tcja_runtime.neuron import NeuronSpec
 
 RESETS = ("reset", "reset_state", "reset_states", "reset_mem", "reset_hidden")
 """The names that a registered neuron's method to start again may have; the first that it has is called."""
 _LIBRARIES = (spikingjelly, snntorch, norse)
+_KNOWN = tuple(library.__name__.rpartition(".")[2] for library in _LIBRARIES)
 _registered: dict[type[nn.Module], Callable[[nn.Module], Recognised]] = {}
 
 
@@ -44,18 +51,66 @@ def register(
     """
 
     def read(module: nn.Module) -> Recognised:
-        spec = constants if isinstance(constants, NeuronSpec) else _read(constants, module)
-        return Recognised(spec=spec, library="own", calls=calls, time_axis=time_axis, pairs=pairs)
+        return Recognised(spec=_read(constants, module), library="own", calls=calls, time_axis=time_axis, pairs=pairs)
 
     _registered[neuron] = read
 
 
-def _read(constants: Callable[[Any], NeuronSpec], module: nn.Module) -> NeuronSpec:
+def _is_registered(module: nn.Module) -> bool:
+    """Whether the class of a module is registered by the user, or by an extension, which is then imported.
+
+    Raises:
+        BadInput: several extensions name the class, or it is a class of a library that this folder knows.
+        Unavailable: the extension that names the class does not load.
+    """
+    if type(module) in _registered:
+        return True
+    extension = _extension_of(module)
+    if extension is None:
+        return False
+    if type(module).__module__.partition(".")[0] in _KNOWN and _of_a_library(module):
+        raise BadInput(f"{extension} adds the neuron {extension.name}, which tcja-deploy knows itself; uninstall it")
+    package, constants = extension.package, extension.load(NeuronSpec, Callable)
+
+    def read(module: nn.Module) -> Recognised:
+        return Recognised(spec=_read(constants, module), library=package, calls=None, time_axis=None, pairs=None)
+
+    _registered[type(module)] = read
+    return True
+
+
+def _extension_of(module: nn.Module) -> extensions.Extension | None:
+    """Return the extension that names the class of a module; None if there is none."""
+    return extensions.find("neuron", f"{type(module).__module__}.{type(module).__qualname__}")
+
+
+def _of_a_library(module: nn.Module) -> bool:
+    """Whether a module is a neuron that a module of this folder recognises, and does not refuse."""
+    try:
+        return any(library.recognise(module) for library in _LIBRARIES)
+    except ValueError:
+        return False
+
+
+def packages(module: nn.Module) -> dict[str, str]:
+    """Return the installed packages that define a neuron and its constants, with their versions."""
+    extension, home = _extension_of(module), type(module).__module__.partition(".")[0]
+    found = {home: version(home), **({extension.package: extension.version} if extension else {})}
+    return {name: number for name, number in found.items() if number}
+
+
+def _read(constants: Callable[[Any], NeuronSpec] | NeuronSpec, module: nn.Module) -> NeuronSpec:
     """Return the constants of a registered neuron, as numbers.
+
+    Args:
+        constants: the constants of all neurons of the class, or the function that returns those of a module.
+        module: the neuron.
 
     Raises:
         ValueError: the function that returns them fails, or returns something else.
     """
+    if isinstance(constants, NeuronSpec):
+        return constants
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a trained constant is read as a number, as is meant here
@@ -76,10 +131,12 @@ def recognise(name: str, module: nn.Module) -> Recognised | None:
         module: the module.
 
     Raises:
-        BadInput: the module is a neuron of a known library that cannot be exported exactly.
+        BadInput: the module is a neuron of a known library that cannot be exported exactly, or an extension must not
+            add it.
+        Unavailable: an extension adds the neuron, and does not load.
     """
     try:
-        if type(module) in _registered:
+        if _is_registered(module):
             return _registered[type(module)](module)
         for library in _LIBRARIES:
             found: Recognised | None = library.recognise(module)
@@ -93,7 +150,7 @@ def recognise(name: str, module: nn.Module) -> Recognised | None:
 def reset(model: nn.Module) -> None:
     """Reset the state of all neurons of a model, as their libraries do; registered neurons by one of `RESETS`."""
     for module in model.modules():
-        if type(module) in _registered and (own := _reset_of(module)):
+        if _is_registered(module) and (own := _reset_of(module)):
             own()
         for library in _LIBRARIES:
             library.reset(module)
@@ -101,7 +158,7 @@ def reset(model: nn.Module) -> None:
 
 def without_reset(model: nn.Module) -> list[str]:
     """Return the names of the registered neurons of a model that have no method to reset their state."""
-    return [name for name, module in model.named_modules() if type(module) in _registered and not _reset_of(module)]
+    return [name for name, module in model.named_modules() if _is_registered(module) and not _reset_of(module)]
 
 
 def _reset_of(module: nn.Module) -> Callable[[], object] | None:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
-from tcja_exporters.libraries import recognise, reset
+from tcja_exporters.libraries import packages, recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.reference import recorder
 from tcja_exporters.user_models.diagnosis import attributes, failed_without_values
@@ -91,6 +91,7 @@ def convert(
         time_steps=proven.steps,
         source=dict(source or _hashed(model)),
         evidence=_evidence(original.net, found, proven, contract, len(inputs)),
+        packages=_packages(original.net, found),
     )
 
 
@@ -122,8 +123,10 @@ def _evidence(
 ) -> list[str]:
     """Return the lines for the manifest that say which layers were replaced and what the proof showed."""
     replaced = ", ".join(f"{layer} ({class_name(model.get_submodule(layer))})" for layer in found)
+    versions = ", ".join(f"{name} {number}" for name, number in _packages(model, found).items())
     lines = [
         f"{counted(len(found), 'spiking layer')} of {class_name(model)} replaced: {replaced}",
+        *([f"the neurons and their constants are those of {versions}"] if versions else []),
         f"float64: all spikes agree with the original's, layer by layer, on {counted(windows, 'window')} and on a "
         "further one of about three times their values; the neurons of each layer also agree when they run without the "
         "network, on currents that often bring them exactly to their threshold",
@@ -133,6 +136,12 @@ def _evidence(
     if contract.name == "images":
         lines.append("images are in [0, 1]: images of integers are divided by 255")
     return lines
+
+
+def _packages(model: nn.Module, found: Mapping[str, Recognised]) -> dict[str, str]:
+    """Return the packages that define the recognised neurons of a model, with their versions."""
+    every = (packages(model.get_submodule(layer)) for layer in found)
+    return {name: number for each in every for name, number in each.items()}
 
 
 def check_values(model: nn.Module) -> None:

@@ -25,11 +25,9 @@ from pathlib import Path
 from tcja_runtime.choices import LABEL_RULES, LabelRule
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import FORMATS, is_recording_folder
+from tcja_runtime.events import is_recording_folder, suffixes
 from tcja_runtime.files import kinds
 
-SUFFIXES = frozenset((".npz", *(suffix for each in FORMATS.values() for suffix in each.suffixes)))
-"""The suffixes of files of events and windows. In folders, files with other suffixes are skipped."""
 _LABELS = "_labels.csv"
 _NAMES: str = LabelRule.NAMES.value
 _NUMBERS: str = LabelRule.NUMBERS.value
@@ -49,15 +47,16 @@ class DataFiles:
     remark: str
 
 
-def data_files(path: Path, suffixes: Collection[str] = SUFFIXES) -> DataFiles:
+def data_files(path: Path, more: Collection[str] = ()) -> DataFiles:
     """The data files in a folder and in all folders below it.
 
-    A data file has one of the suffixes. Links are followed; hidden files and folders, and bundles, are skipped. If the
-    path is not a folder, the list has only this path, whatever its suffix is.
+    A data file has the suffix of a format of events or windows, or another one that is given. Links are followed;
+    hidden files and folders, and bundles, are skipped. If the path is not a folder, the list has only this path,
+    whatever its suffix is.
 
     Args:
         path: the file or folder.
-        suffixes: the suffixes of data files.
+        more: the other suffixes of data files.
 
     Raises:
         BadInput: the folder has no data files, a folder in it cannot be read, or a link leads back to a folder above.
@@ -67,13 +66,14 @@ def data_files(path: Path, suffixes: Collection[str] = SUFFIXES) -> DataFiles:
     kind = kinds.other_kind(path)
     if kind is not None:
         raise BadInput(f"{path} is {kind}, not a folder of data; give the files that the network was trained for")
+    known = suffixes() | set(more)
     below = sorted(_below(path, ()))
     hidden = {each for each in below if each.name.startswith(".")}
     bundles = {each for each in below if each not in hidden and kinds.is_bundle(each)}
-    found = [each for each in below if each not in hidden and _is_data(each, suffixes)]
+    found = [each for each in below if each not in hidden and _is_data(each, known)]
     if not found:
         has = f"; it has {', '.join(_counts(below, hidden, bundles))}" if below else ""
-        raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(suffixes))}{has}")
+        raise BadInput(f"{path} is a folder without data files; their suffixes are {', '.join(sorted(known))}{has}")
     labels = {file.with_name(f"{file.stem}{_LABELS}") for file in found}
     others = {*below} - {*found} - labels
     return DataFiles(found, _not_used(path, others, hidden, bundles))
@@ -96,9 +96,9 @@ def _counts(others: Collection[Path], hidden: Set[Path], bundles: Set[Path]) -> 
     return found + [counted(len(bundles), "bundle")] * bool(bundles) + [f"{len(hidden):,} hidden"] * bool(hidden)
 
 
-def _is_data(path: Path, suffixes: Collection[str]) -> bool:
+def _is_data(path: Path, known: Collection[str]) -> bool:
     """Whether a path is a data file, or a folder that is one recording."""
-    return is_recording_folder(path) or (path.suffix.lower() in suffixes and path.is_file())
+    return is_recording_folder(path) or (path.suffix.lower() in known and path.is_file())
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

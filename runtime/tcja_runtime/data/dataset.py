@@ -24,8 +24,9 @@ from tcja_runtime.data.images import decoding, picture_files
 from tcja_runtime.data.recordings import DataOptions, Reading, RecordedWindows
 from tcja_runtime.data.windows import GivenWindows, check_array, checked, checked_labels, unusual
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import ReadOptions, Recording, recording
+from tcja_runtime.events import ReadOptions, Recording, extension_of, recording, suffixes
 from tcja_runtime.events.formats.arrays import numpy_files
+from tcja_runtime.extensions import Extension
 from tcja_runtime.files import kinds, npz
 from tcja_runtime.files.npz import Array
 from tcja_runtime.files.text import shown
@@ -130,6 +131,12 @@ class Data:
         """A hash of the content of all parts, the same for the same windows."""
         return hashlib.sha256(repr([check for part in self.parts for check in part.checks]).encode()).hexdigest()
 
+    @property
+    def extensions(self) -> list[Extension]:
+        """The extensions that read its recordings."""
+        formats = dict.fromkeys(part.recording.format for part in self.parts if isinstance(part, RecordedWindows))
+        return [found for name in formats if (found := extension_of(name))]
+
     def first(self, n: int) -> Data:
         """The first n windows; all of them if there are fewer."""
         labels = None if self.labels is None else self.labels[:n]
@@ -196,7 +203,7 @@ def load(
     if isinstance(data, GivenWindows):
         return _given(data, contract, classes, options)
     pictures = decoding.SUFFIXES if contract.name == "images" else frozenset[str]()
-    path, found = data, class_folders.data_files(data, class_folders.SUFFIXES | pictures)
+    path, found = data, class_folders.data_files(data, pictures)
     files = found.files
     parts = [part for file in files for part in _open_parts(file, contract, classes, options)]
     replaced = replaced_view(contract, options.camera_view)
@@ -289,7 +296,7 @@ def shape_of(data: Path | GivenWindows | None) -> tuple[int, ...]:
         if len(data.shape) not in (4, 5):
             raise BadInput(f"{data.file} has shape {data.shape}, it must be [N, T, P, H, W] or images [N, C, H, W]")
         return data.shape[1:]
-    files = class_folders.data_files(data, class_folders.SUFFIXES | decoding.SUFFIXES).files
+    files = class_folders.data_files(data, decoding.SUFFIXES).files
     file = next((file for file in files if not decoding.is_picture(file)), files[0])  # recordings may have pictures
     if decoding.is_picture(file):
         return picture_files.image_shape(file)
@@ -364,7 +371,7 @@ def _kind_of_recording(file: Path) -> str | None:
     """What a file is that a network cannot take because it takes no events; None if it is no such file."""
     if file.suffix.lower() == ".npy":
         return "a single array (.npy)"
-    return "a recording of events" if file.suffix.lower() in class_folders.SUFFIXES and not _archived(file) else None
+    return "a recording of events" if file.suffix.lower() in suffixes() and not _archived(file) else None
 
 
 def _archived(file: Path) -> bool:

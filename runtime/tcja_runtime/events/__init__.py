@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.event import CHUNK, Decoder, Events, InMemory, ReadOptions, Recording, Source
-from tcja_runtime.events.formats.registry import FORMATS, Format, format_of, is_recording_folder, recording
+from tcja_runtime.events.formats.registry import (
+    FORMATS,
+    Format,
+    extension_of,
+    format_of,
+    is_recording_folder,
+    recording,
+    suffixes,
+)
 from tcja_runtime.events.labels import Segment, segments
 
 __all__ = [
@@ -26,8 +34,10 @@ __all__ = [
     "Recording",
     "Segment",
     "Source",
+    "extension_of",
     "format_of",
     "is_recording_folder",
     "recording",
     "segments",
+    "suffixes",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS, Damaged, Decoder, Events, format_of
-from tcja_runtime.events.formats.registry import needs_more_bytes
+from tcja_runtime.events.formats import registry
 
 BLOCK = 2**20
 """The most bytes in one read."""
@@ -70,7 +70,7 @@ class ByteSource:
         try:
             for block in self._stream.blocks(stop):
                 head += block
-                if self._decoder is None and not needs_more_bytes(head):
+                if self._decoder is None and not registry.needs_more_bytes(head):
                     self._decoder = self._decoder_for(head)
                 if self._decoder:
                     yield decoded(self._decoder, head, self.warnings)
@@ -120,8 +120,8 @@ def readable(file: int | socket.socket) -> bool:
 
 
 def stream_formats() -> str:
-    """The names of the formats that can be read from a stream, for messages."""
-    return ", ".join(name for name, row in FORMATS.items() if row.decoder)
+    """The names of the formats that can be read from a stream, for messages; of extensions, all are named."""
+    return ", ".join(name for name in registry.names() if name not in FORMATS or FORMATS[name].decoder)
 
 
 def new_decoder(form: str) -> Decoder:
@@ -129,10 +129,11 @@ def new_decoder(form: str) -> Decoder:
 
     Raises:
         BadInput: there is no such format, or it can only be read from files.
+        Unavailable: the format is that of an extension that does not load.
     """
-    row = FORMATS.get(form)
+    row = registry.named(form)
     if row is None:
-        raise BadInput(f"there is no format '{form}'; choose one of {', '.join(FORMATS)}")
+        raise BadInput(f"there is no format '{form}'; choose one of {', '.join(registry.names())}")
     if row.decoder is None:
         raise BadInput(f"'{form}' can only be read from whole files; a stream can be one of {stream_formats()}")
     return row.decoder()

@@ -1,5 +1,8 @@
 """Which neurons are known, which are registered, and which are refused."""
 
+import importlib.metadata
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from torch import nn
 
 from tcja_exporters import libraries
 from tcja_exporters.user_models.conversion import convert
-from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.neuron import NeuronSpec, fire
 
 from ..peers import own
@@ -173,3 +176,45 @@ def test_a_neuron_of_ones_own_may_keep_a_state(monkeypatch):
         rates = torch.stack([network(x[:, t]) for t in range(own.T)]).mean(0)
         found = convert(network, CONTRACT, windows(), layout="step")
         torch.testing.assert_close(found.model(x), rates)
+
+
+class TestExtensions:
+    """Neurons that an installed package adds (tests/extension_package)."""
+
+    def test_a_neuron_is_recognised_when_a_network_has_it(self, install):
+        install()
+        from blink.lif import BlinkLIF
+
+        found = libraries.recognise("a", BlinkLIF(0.6))
+        assert (found.spec, found.library) == (NeuronSpec.linear(decay=0.6, threshold=1.0, strict=False), "blink")
+        assert libraries.packages(BlinkLIF()) == {"blink": "0.3"}
+        assert "blink.network" not in sys.modules
+
+    def test_one_that_fails_stops_only_networks_that_have_its_neuron(self, install):
+        install({"tcja_deploy.neurons": {"blink.lif.BlinkLIF": "blink.none:read"}})
+        from blink.lif import BlinkLIF
+        from spikingjelly.clock_driven import neuron
+
+        assert libraries.recognise("a", neuron.IFNode()).library == "spikingjelly"
+        said = (
+            r"^the extension blink 0\.3 \(entry point tcja_deploy\.neurons: blink\.lif\.BlinkLIF\) does not load: Mod"
+        )
+        with pytest.raises(Unavailable, match=said):
+            libraries.recognise("a", BlinkLIF())
+
+    def test_a_neuron_that_is_known_is_refused(self, install):
+        import snntorch
+
+        install({"tcja_deploy.neurons": {"snntorch._neurons.leaky.Leaky": "blink.constants:of_blink_lif"}})
+        said = r"adds the neuron snntorch\._neurons\.leaky\.Leaky, which tcja-deploy knows itself; uninstall it"
+        with pytest.raises(BadInput, match=said):
+            libraries.recognise("a", snntorch.Leaky(beta=0.5))
+
+
+def test_the_versions_of_the_libraries_are_those_that_are_installed():
+    import snntorch
+    from spikingjelly.clock_driven import neuron
+
+    for module, library in ((snntorch.Leaky(beta=0.5), "snntorch"), (neuron.IFNode(), "spikingjelly")):
+        assert libraries.packages(module) == {library: importlib.metadata.version(library)}
+    assert libraries.packages(OwnLIF()) == {}

@@ -6,6 +6,9 @@ To add a format:
    `tcja_runtime.events.event.Decoder` (`atis` is a short example). Any other format is a function that opens a file as
    a `tcja_runtime.events.event.Recording` (`arrays.numpy_files` is an example).
 2. Add a row to `FORMATS` below. Files, streams, options and `tcja-deploy doctor` read it from there.
+
+An installed package adds a format by an entry point (`tcja_runtime.extensions`), whose name is the name of the
+format. Its files have this name as their suffix. The package is imported when such a file is read, not before.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tcja_runtime.errors import BadInput, Damaged
+from tcja_runtime import extensions
+from tcja_runtime.errors import BadInput, Damaged, Unavailable
 from tcja_runtime.events.byte_recording import ByteRecording, beginning
 from tcja_runtime.events.event import Decoder, ReadOptions, Recording
 from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_packets, rosbag2, unread
@@ -32,6 +36,8 @@ from tcja_runtime.events.header import LONGEST, Header
 from tcja_runtime.files.kinds import Kind
 from tcja_runtime.records import argument
 
+KIND = "event format"
+"""The kind of extension that adds a format."""
 _HEAD = LONGEST + 2
 """The number of bytes at the start of a file from which its format is found: the longest header, and two bytes more."""
 
@@ -62,25 +68,27 @@ class Format:
     codecs: str | None = None
     takes: tuple[str, ...] = ()
 
+    @classmethod
+    def of_bytes(
+        cls, name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder], *first: bytes
+    ) -> Format:
+        """Returns the row of a format that is a sequence of bytes. It can be read from files and from streams."""
 
-def _decoded(name: str, title: str, suffixes: tuple[str, ...], decoder: Callable[[], Decoder], *first: bytes) -> Format:
-    """Returns the row of a format that is a sequence of bytes. It can be read from files and from streams."""
+        def open_file(path: Path, _: ReadOptions) -> Recording:
+            """Open a file, and decode its first bytes to find the size of the sensor."""
+            trial = decoder()
+            try:
+                trial.feed(beginning(path, _HEAD))
+            except Damaged as damaged:
+                raise damaged.of(path) from None
+            return ByteRecording(path, name, trial.sensor, decoder)
 
-    def open_file(path: Path, _: ReadOptions) -> Recording:
-        """Open a file, and decode its first bytes to find the size of the sensor."""
-        trial = decoder()
-        try:
-            trial.feed(beginning(path, _HEAD))
-        except Damaged as damaged:
-            raise damaged.of(path) from None
-        return ByteRecording(path, name, trial.sensor, decoder)
-
-    return Format(name, title, suffixes, decoder, open_file, first)
+        return cls(name, title, suffixes, decoder, open_file, first)
 
 
 _ROWS = (
-    _decoded("aedat2", "AEDAT 2.0, as jAER and CIFAR10-DVS", (".aedat",), Aedat2, aedat2.FIRST),
-    _decoded("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3, aedat3.FIRST),
+    Format.of_bytes("aedat2", "AEDAT 2.0, as jAER and CIFAR10-DVS", (".aedat",), Aedat2, aedat2.FIRST),
+    Format.of_bytes("aedat3", "AEDAT 3.1, as DVS128 Gesture", (".aedat",), Aedat3, aedat3.FIRST),
     Format(
         name="aedat4",
         title="AEDAT 4, as DV and dv-processing write it",
@@ -90,11 +98,11 @@ _ROWS = (
         first=(aedat4_packets.FIRST,),
         package=aedat4.PACKAGE,
     ),
-    _decoded("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
-    _decoded("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
-    _decoded("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
-    _decoded("evt21", "Prophesee .raw, EVT 2.1", (".raw",), Evt21),
-    _decoded("evt3", "Prophesee .raw, EVT3", (".raw",), Evt3),
+    Format.of_bytes("atis", "ATIS .bin, as N-Caltech101 and N-MNIST", (".bin",), Atis),
+    Format.of_bytes("dat", "Prophesee .dat, as N-Cars", (".dat",), Dat),
+    Format.of_bytes("evt2", "Prophesee .raw, EVT2", (".raw",), Evt2),
+    Format.of_bytes("evt21", "Prophesee .raw, EVT 2.1", (".raw",), Evt21),
+    Format.of_bytes("evt3", "Prophesee .raw, EVT3", (".raw",), Evt3),
     Format(
         name="hdf5",
         title="HDF5 of events, as DSEC's and Metavision's",
@@ -136,13 +144,52 @@ _ROWS = (
     ),
 )
 FORMATS = {row.name: row for row in _ROWS}
-"""The formats by name."""
+"""The formats of tcja-deploy by name."""
+_SUFFIXES = frozenset(suffix for row in _ROWS for suffix in row.suffixes)
+OURS = frozenset((*FORMATS, *(suffix[1:] for suffix in _SUFFIXES)))
+"""The names that no extension can add."""
 
 _FIRST = {first: row.name for row in _ROWS for first in row.first}
 _LINE = b"% "
 """The bytes at the start of each header line of Prophesee's formats (dat, evt2, evt21, evt3)."""
 _EVT = {"2": "evt2", "2.1": "evt21", "3": "evt3"}
 """The formats by the version of EVT that a header names."""
+
+
+def names() -> list[str]:
+    """Returns the names of all formats, those of extensions last."""
+    return [*FORMATS, *(each.name for each in extensions.installed(KIND))]
+
+
+def suffixes() -> frozenset[str]:
+    """Returns the suffixes of the files of all formats, in lower case with the dot."""
+    return _SUFFIXES | {f".{each.name}" for each in extensions.installed(KIND)}
+
+
+def extension_of(name: str) -> extensions.Extension | None:
+    """Returns the extension that adds a format; None if there is none of that name.
+
+    Raises:
+        BadInput: several packages add the format, or tcja-deploy has a format of that name or suffix itself.
+    """
+    return None if name in FORMATS else extensions.find(KIND, name, OURS)
+
+
+def named(name: str) -> Format | None:
+    """Returns a format by its name; None if there is no format of that name. A format of an extension is imported.
+
+    Raises:
+        BadInput: the format of an extension has a name that another format has.
+        Unavailable: the extension that adds the format does not load.
+    """
+    extension = extension_of(name)
+    if extension is None:
+        return FORMATS.get(name)
+    row: Format = extension.load(Format)
+    if row.name != name or row.suffixes != (f".{name}",):
+        others = ", ".join(row.suffixes)
+        raise Unavailable(f"{extension} is the format {row.name} of files {others}; it must be {name} of files .{name}")
+    return row
 
 
 def format_of(head: bytes) -> str | None:
@@ -188,11 +235,13 @@ def is_recording_folder(path: Path) -> bool:
 
 
 def format_by_suffix(path: Path) -> str | None:
-    """Returns the name of the format that a file has by its suffix; None if the suffix is not ".bin" (ATIS).
+    """Returns the name of the format that a file has by its suffix: ATIS or one of an extension; None if it is neither.
 
-    It is used for content from which `format_of` does not find the format.
+    It is used for content from which `format_of` does not find the format. Of our formats, only ATIS has no fixed first
+    bytes.
     """
-    return "atis" if path.suffix.lower() == ".bin" else None  # only ATIS has no fixed first bytes
+    suffix, added = path.suffix.lower(), (each.name for each in extensions.installed(KIND))
+    return "atis" if suffix == ".bin" else next((name for name in added if f".{name}" == suffix), None)
 
 
 def recording(
@@ -207,21 +256,21 @@ def recording(
 
     Args:
         path: the file, or the folder of a bag of ROS 2.
-        format: the name of the file's format in `FORMATS`; None finds the format from the content of the file, or else
-            from its suffix.
+        format: the name of the file's format, one of `names`; None finds the format from the content of the file, or
+            else from its suffix.
         options: what the user says about the file; None for nothing.
 
     Raises:
         BadInput: there is no such file, there is no format of that name, the format cannot be found, or the file does
             not need one of the options.
         Damaged: the header of the file is damaged.
-        Unavailable: the package that reads the format is not installed.
+        Unavailable: the package that reads the format is not installed, or is an extension that does not load.
     """
     path, format = argument("path", path, Path), argument("format", format, str | None)  # noqa: A001
     options = argument("options", options, ReadOptions | None) or ReadOptions()
-    row = FORMATS.get(_found_format(path) if format is None else format)
+    row = named(_found_format(path) if format is None else format)
     if row is None:
-        raise BadInput(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
+        raise BadInput(f"there is no format {format!r}; choose one of {', '.join(names())}")
     for name in options.given:
         if name not in row.takes:
             raise BadInput(f"{path} is {row.title}, which needs no `{name}`; leave it out")
