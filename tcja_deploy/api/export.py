@@ -39,8 +39,8 @@ def export(
     """Export a trained network and prove that the exported one fires the same spikes.
 
     Args:
-        trained: the path of a checkpoint, or a module that has its trained weights. A copy of the module is exported,
-            in eval mode; the module itself keeps its mode, and the state of its neurons is reset.
+        trained: the path of a checkpoint or of a NIR graph, or a module that has its trained weights. A copy of the
+            module is exported, in eval mode; the module itself keeps its mode, and the state of its neurons is reset.
         data: the windows to compare on: a path; `(frames, labels)` or frames [N, T, P, H, W], or images [N, C, H, W],
             as arrays or tensors; an iterable of such batches, such as a `DataLoader`; or a `Dataset` of windows. The
             last two are read into memory, 4 GiB at most. None takes random windows, which give no accuracy.
@@ -50,8 +50,8 @@ def export(
         options: the options of the command `tcja-deploy export`, by name:
 
             * the network: `weights`, `model` (a module, or ``pkg.mod:factory``, that gets the weights of the
-              checkpoint), `shape` and `layout` of what a module takes, `network` and `settings` of one of the registry,
-              `per_step`, `classes`, `trust_checkpoint`;
+              checkpoint), `shape` and `layout` of what a module takes, `network` of the registry, `settings` that the
+              file does not store, `per_step`, `classes`, `trust_checkpoint`;
             * the data: `samples`, `judge`, `anytime`, `labels`, `split`, `crop`, `resize`, `time_unit`, `columns`,
               `topic`;
             * the models: `precision`, `keep`, `calibration`, `time_form`, `spike_counts`, `streaming`, `target`,

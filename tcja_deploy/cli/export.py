@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from tcja_deploy.export.request import ExportRequest
 
 Checkpoint = Annotated[
-    Path, typer.Argument(help="The file in which training saved the weights of the network (.pth, .pt, .safetensors).")
+    Path,
+    typer.Argument(
+        help="The file in which training saved the weights of the network (.pth, .pt, .safetensors), or a NIR graph "
+        "(.nir)."
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -60,7 +64,7 @@ Shape = Annotated[
     str | None,
     typer.Option(
         metavar="T,P,H,W",
-        help="The shape of the windows that --model takes, or C,H,W for images. Default: the shape of "
+        help="The shape of the windows that --model or a NIR graph takes, or C,H,W for images. Default: the shape of "
         "the windows in --data; recordings do not store it.",
     ),
 ]
@@ -245,6 +249,7 @@ def export(given: ExportOptions) -> int:
         tcja-deploy export dvs128.pth --data test.npz
         tcja-deploy export own.pth --model net:Net --layout TN --data test.npz
         tcja-deploy export dvs128.pth --data test.npz --precision fp16
+        tcja-deploy export net.nir --shape 16,2,32,32 --set dialect=snntorch
     """
     request = given.request()
     with needs("export"):

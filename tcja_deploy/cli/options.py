@@ -92,7 +92,7 @@ Set = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Set a value of the network that the checkpoint does not store, such as T=10 for a network without "
-        "attention. Repeat the option for several values.",
+        "attention, or dialect=norse, the code that wrote a NIR graph. Repeat the option for several values.",
     ),
 ]
 

@@ -14,6 +14,8 @@ from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import Checkpoint, load_checkpoint
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, with_output_per_step
 from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.nir_graphs.file import is_graph
+from tcja_exporters.nir_graphs.network import from_nir
 from tcja_exporters.user_models.conversion import check_values, convert
 from tcja_exporters.user_models.factory import from_factory
 from tcja_exporters.user_models.rebuilt import Built, check_rebuilt
@@ -93,7 +95,10 @@ def with_readers(network: TrainedNetwork, windows: Windows) -> TrainedNetwork:
 
 
 def _trained(request: ExportRequest, known: Known) -> TrainedNetwork:
-    """Return the trained network: one of the registry, which is found from its checkpoint, or a user's own."""
+    """Return the trained network: that of a NIR graph, one of the registry by its checkpoint, or a user's own."""
+    if request.checkpoint and is_graph(request.checkpoint):
+        shape = request.shape or dataset.shape_of(request.data)
+        return from_nir(request.checkpoint, InputContract.of(shape), request.settings)
     checkpoint = None
     if request.checkpoint:
         checkpoint = load_checkpoint(

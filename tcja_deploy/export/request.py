@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from tcja_exporters.checkpoint.identify import Settings
+from tcja_exporters.nir_graphs.file import is_graph
 from tcja_exporters.precision import ADVISED, NOTHING
 from tcja_runtime.budget import MOST_WINDOWS
 from tcja_runtime.choices import (
@@ -36,13 +37,14 @@ class ExportRequest:
     """The network to export, and the options of the export.
 
     Attributes:
-        checkpoint: the file of the trained network; None if `model` is a module that already has its weights.
+        checkpoint: the file of the trained network, or a NIR graph; None if `model` is a module that already has its
+            weights.
         out: the path of the bundle, which must not exist.
         weights: the path of keys to the weights in the checkpoint, such as "model_ema"; its last part may be the prefix
             of the keys. None takes the likeliest that fit (`tcja_exporters.checkpoint.weight_sets`).
         model: the user's own network, as a module or as ``pkg.mod:factory``; None for a network of the registry.
-        shape: the shape of a window that `model` takes, (T, P, H, W), or of an image, (C, H, W); None takes the shape
-            of the windows in `data`.
+        shape: the shape of a window that `model` or a NIR graph takes, (T, P, H, W), or of an image, (C, H, W); None
+            takes the shape of the windows in `data`.
         layout: the axes of the frames that `model` takes, one of `tcja_runtime.choices.LAYOUTS`.
         network: the name of the network in the registry; None finds it from the checkpoint.
         settings: settings of the network that the checkpoint does not store, by name.
@@ -193,7 +195,13 @@ def _check_source(request: ExportRequest) -> None:
     """Check that options about a checkpoint, a user's own network or recordings have what they are about."""
     if request.weights is not None and request.checkpoint is None:
         raise BadInput("`weights` chooses weights in a checkpoint; give the checkpoint too, or leave it out")
-    if request.model is None and (request.shape or request.layout != "NT"):
+    if request.checkpoint is not None and is_graph(request.checkpoint):
+        own = {"model": request.model, "network": request.network, "weights": request.weights}
+        for name in [name for name, value in own.items() if value is not None]:
+            raise BadInput(f"{request.checkpoint} is a NIR graph, which holds its network; leave `{name}` out")
+        if request.layout != "NT":
+            raise BadInput("`layout` says what `model` takes; a NIR graph takes windows of `shape`, so leave it out")
+    elif request.model is None and (request.shape or request.layout != "NT"):
         raise BadInput("`shape` and `layout` say what `model` takes; give `model` too, or leave them out")
     if request.model is not None and (request.network or request.settings):
         raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")

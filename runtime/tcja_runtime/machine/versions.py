@@ -25,6 +25,7 @@ OLDEST = {
     "aedat": (2, 2),
     "h5py": (3, 8),
     "hdf5plugin": (4, 1),
+    "nir": (1, 0, 6),
     "pillow": (10, 0),
     "rosbags": (0, 11),
 }

@@ -1,0 +1,1 @@
+"""Networks from files of NIR, the Neuromorphic Intermediate Representation."""

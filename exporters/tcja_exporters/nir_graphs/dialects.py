@@ -1,0 +1,286 @@
+r"""What the neurons of a NIR graph compute at each time step, by the training code that wrote the file.
+
+NIR's neurons are differential equations. A file does not say which time step and which rule make them a program, nor
+who wrote it. So each dialect restores the neuron of one training code from what this code's exporter writes.
+
+Source: Pedersen et al., "Neuromorphic intermediate representation", Nature Communications 15 (2024), 8122; the
+exporters of snnTorch 1.0 (``export_nir.py``), norse 1.1 (``torch/utils/export_nir.py``) and SpikingJelly 2.0
+(``activation_based/nir_exchange/to_nir.py``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import torch
+
+from tcja_exporters.nir_graphs.constants import Array, Constants, restored
+from tcja_runtime.neuron import NeuronSpec, Reset
+
+Stages: TypeAlias = tuple[NeuronSpec, ...]
+"""The neurons that a node becomes, one after the other: first the synaptic current, if it has one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    r"""NIR's own equations, by the forward Euler method. The other dialects are derived from this class.
+
+    With the time step dt, a current I_t and input spikes S_t:
+
+        LIF      h_t = (1 - dt/tau) v_{t-1} + (dt/tau) r I_t + (dt/tau) v_leak
+        IF       h_t = v_{t-1} + dt r I_t
+        CubaLIF  i_t = (1 - dt/tau_syn) i_{t-1} + (dt/tau_syn) w_in S_t, then LIF with the current i_t
+
+    They fire if h_t > v_threshold, and a spike sets the membrane to v_reset. LI, I and CubaLI are the same without
+    spikes. Threshold fires if its input is greater than the threshold.
+
+    Attributes:
+        dt: the time step in seconds.
+        reset: the effect of a spike, a key of `RESETS`.
+    """
+
+    dt: float
+    reset: str
+
+    NAME: ClassVar[str] = "nir"
+    RULE: ClassVar[str] = "NIR's equations by the forward Euler method"
+    DT: ClassVar[float] = 1e-4
+    """The time step in seconds, if the user says none."""
+    SEEN: ClassVar[str] = ""
+    """How the constants of a file show the time step; empty if they do not."""
+    RESETS: ClassVar[Mapping[str, Reset]] = {"v_reset": "hard"}
+    """What a spike may do, in the words of the code. The first is its default; the file does not say which it is."""
+
+    def stages(self, of: Constants) -> Stages:
+        """Return the neurons that a node becomes.
+
+        Raises:
+            ValueError: the code does not write such a node, or no neuron has these constants.
+        """
+        return self._rule(of)(of)
+
+    def _rule(self, of: Constants) -> Callable[[Constants], Stages]:
+        rules = {"LIF": self._lif, "IF": self._if, "CubaLIF": self._cuba_lif, "Threshold": _threshold}
+        return rules[of.node.kind]
+
+    def _lif(self, of: Constants) -> Stages:
+        return (self._membrane(of, "tau"),)
+
+    def _if(self, of: Constants) -> Stages:
+        spec = NeuronSpec.linear(
+            decay=1.0,
+            gain=number(self.dt * of["r"]),
+            threshold=number(of["v_threshold"]),
+            strict=True,
+            v_reset=number(of["v_reset"]),
+        )
+        return (spec,)
+
+    def _cuba_lif(self, of: Constants) -> Stages:
+        share = self._share(of, "tau_syn")
+        return (current(decay=1.0 - share, gain=share * of["w_in"]), self._membrane(of, "tau_mem"))
+
+    def _membrane(self, of: Constants, tau: str) -> NeuronSpec:
+        share = self._share(of, tau)
+        return NeuronSpec.linear(
+            decay=number(1.0 - share),
+            gain=number(share * of["r"]),
+            bias=number(share * of["v_leak"]),
+            threshold=number(of["v_threshold"]),
+            strict=True,
+            v_reset=number(of["v_reset"]),
+        )
+
+    def _share(self, of: Constants, tau: str) -> Array:
+        """Return dt / tau, the share of the state that leaks in each time step.
+
+        Raises:
+            ValueError: the share is greater than 1, so that the forward Euler method is not stable.
+        """
+        share = np.asarray(self.dt / of.positive(tau).astype(np.float64))
+        if (share > 1.0).any():
+            raise ValueError(
+                f"its {tau}, {of[tau].min():g} s, is shorter than a time step of {self.dt:g} s; give the `settings` "
+                "dt that fits, or the dialect that wrote the file"
+            )
+        return share
+
+
+@dataclasses.dataclass(frozen=True)
+class SnnTorch(Dialect):
+    """snnTorch's Leaky and Synaptic.
+
+        Leaky     h_t = beta v_{t-1} + x_t
+        Synaptic  i_t = alpha i_{t-1} + x_t, then h_t = beta v_{t-1} + i_t
+
+    It writes tau = dt / (1 - beta), r = tau / dt, tau_syn = dt / (1 - alpha), w_in = tau_syn / dt and v_reset = 0,
+    with dt = 0.0001 s, whatever the reset is.
+    """
+
+    NAME: ClassVar[str] = "snntorch"
+    RULE: ClassVar[str] = "snnTorch's Leaky and Synaptic"
+    SEEN: ClassVar[str] = "as r = tau / dt shows"
+    RESETS: ClassVar[Mapping[str, Reset]] = {"subtract": "late", "zero": "hard", "none": "none"}
+
+    def _lif(self, of: Constants) -> Stages:
+        return (self._leaky(of, "tau"),)
+
+    def _cuba_lif(self, of: Constants) -> Stages:
+        tau = of.positive("tau_syn")
+        of.expect("w_in", tau / self.dt, f"snnTorch writes tau_syn / dt with dt = {self.dt:g} s")
+        if self.RESETS[self.reset] == "hard":
+            raise ValueError(
+                "a reset to zero of snnTorch's Synaptic clears the membrane one step later, with its input"
+            )
+        return (current(decay=self._decay(tau), gain=1.0), self._leaky(of, "tau_mem"))
+
+    def _leaky(self, of: Constants, name: str) -> NeuronSpec:
+        tau = of.positive(name)
+        of.expect("r", tau / self.dt, f"snnTorch writes {name} / dt with dt = {self.dt:g} s")
+        of.expect("v_leak", 0.0, "snnTorch writes 0")
+        of.expect("v_reset", 0.0, "snnTorch writes 0")
+        return NeuronSpec.linear(
+            decay=number(self._decay(tau)),
+            threshold=number(of["v_threshold"]),
+            strict=True,
+            reset=self.RESETS[self.reset],
+        )
+
+    def _decay(self, tau: Array) -> Array:
+        """Return beta, from tau = dt / (1 - beta)."""
+        kind = tau.dtype.type
+        return restored(tau, lambda tau: 1.0 - self.dt / tau, lambda beta: kind(self.dt) / (kind(1.0) - beta))
+
+
+@dataclasses.dataclass(frozen=True)
+class Norse(Dialect):
+    """norse's LIFBoxCell, IAFCell and LIFCell.
+
+        LIFBoxCell  h_t = v_{t-1} + rate (x_t - v_{t-1})              rate = dt tau_mem_inv
+        IAFCell     h_t = v_{t-1} + x_t
+        LIFCell     i_t = (1 - rate_syn) i_{t-1} + x_t, then LIFBoxCell with the current i_t
+
+    It writes tau = dt / tau_mem_inv and tau_syn = dt / tau_syn_inv, which are not times but times multiplied by dt. It
+    writes no v_reset.
+    """
+
+    NAME: ClassVar[str] = "norse"
+    RULE: ClassVar[str] = "norse's LIFBoxCell, IAFCell and LIFCell"
+    DT: ClassVar[float] = 1e-3
+    RESETS: ClassVar[Mapping[str, Reset]] = {"reset_value": "hard", "reset_subtract": "soft"}
+
+    def _lif(self, of: Constants) -> Stages:
+        return (self._box(of, "tau", self.RESETS[self.reset]),)
+
+    def _if(self, of: Constants) -> Stages:
+        of.expect("r", 1.0, "norse writes 1")
+        spec = NeuronSpec.linear(
+            decay=1.0, threshold=number(of["v_threshold"]), strict=True, v_reset=number(of["v_reset"])
+        )
+        return (spec,)
+
+    def _cuba_lif(self, of: Constants) -> Stages:
+        of.expect("w_in", 1.0, "norse writes 1")
+        return (current(rate=self._rate(of, "tau_syn")), self._box(of, "tau_mem", "hard"))
+
+    def _box(self, of: Constants, tau: str, reset: Reset) -> NeuronSpec:
+        of.expect("r", 1.0, "norse writes 1")
+        of.expect("v_leak", 0.0, "with another one, norse rounds in an order that is not supported")
+        of.expect("v_reset", 0.0, "norse writes 0")
+        return NeuronSpec.leaky(
+            decay_input=True,
+            rate=number(self._rate(of, tau)),
+            threshold=number(of["v_threshold"]),
+            strict=True,
+            reset=reset,
+        )
+
+    def _rate(self, of: Constants, name: str) -> Array:
+        """Return dt tau_inv, from tau = dt / tau_inv, as torch computes both."""
+        tau = of.positive(name)
+        inverse = restored(tau, lambda tau: self.dt / tau, lambda inv: (self.dt / torch.from_numpy(inv)).numpy())
+        rate = (self.dt * torch.from_numpy(inverse.astype(tau.dtype))).numpy()
+        if (rate > 1.0).any():
+            raise ValueError(f"its {name} is {tau.min():g}, so more than all of it leaks in a step of {self.dt:g} s")
+        return np.asarray(rate, np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpikingJelly(Dialect):
+    """SpikingJelly's IFNode, LIFNode and CUBALIFNode, which fire at the threshold, too.
+
+        IFNode       h_t = v_{t-1} + x_t
+        LIFNode      h_t = v_{t-1} + (x_t - (v_{t-1} - v_reset)) / tau, or v_{t-1} - (v_{t-1} - v_reset) / tau + x_t
+        CUBALIFNode  i_t = c_decay i_{t-1} + x_t, then h_t = v_decay v_{t-1} + i_t
+
+    It writes r = 1 / dt for IFNode; tau dt, v_leak = v_reset, and r = 1 or r = tau (with decay_input=False) for
+    LIFNode; tau_syn = dt / (1 - c_decay), tau_mem = dt / (1 - v_decay), r = tau_mem / dt and w_in = tau_syn / dt for
+    CUBALIFNode. It refuses a soft reset. ParametricLIFNode becomes an LIF, too, and differs in the last bits.
+    """
+
+    NAME: ClassVar[str] = "spikingjelly"
+    RULE: ClassVar[str] = "SpikingJelly's IFNode, LIFNode and CUBALIFNode"
+
+    def _if(self, of: Constants) -> Stages:
+        of.expect("r", 1.0 / self.dt, f"SpikingJelly writes 1 / dt with dt = {self.dt:g} s")
+        return (self._linear(of, 1.0),)
+
+    def _lif(self, of: Constants) -> Stages:
+        stored = of.positive("tau")
+        tau = restored(stored, lambda stored: stored / self.dt, lambda tau: tau * self.dt)
+        decay_input = bool(np.allclose(of["r"], 1.0))
+        if not decay_input:
+            of.expect("r", tau, f"SpikingJelly writes 1 or tau / dt with dt = {self.dt:g} s")
+        of.expect("v_leak", of["v_reset"], "SpikingJelly writes its v_reset")
+        spec = NeuronSpec.leaky(
+            decay_input=decay_input,
+            tau=number(tau),
+            threshold=number(of["v_threshold"]),
+            v_reset=number(of["v_reset"]),
+        )
+        return (spec,)
+
+    def _cuba_lif(self, of: Constants) -> Stages:
+        syn, mem = of.positive("tau_syn"), of.positive("tau_mem")
+        of.expect("w_in", syn / self.dt, f"SpikingJelly writes tau_syn / dt with dt = {self.dt:g} s")
+        of.expect("r", mem / self.dt, f"SpikingJelly writes tau_mem / dt with dt = {self.dt:g} s")
+        of.expect("v_leak", 0.0, "SpikingJelly writes 0")
+        return (current(decay=self._decay(syn), gain=1.0), self._linear(of, self._decay(mem)))
+
+    def _linear(self, of: Constants, decay: Array | float) -> NeuronSpec:
+        return NeuronSpec.linear(
+            decay=number(decay),
+            threshold=number(of["v_threshold"]),
+            strict=False,
+            v_reset=number(of["v_reset"]),
+        )
+
+    def _decay(self, tau: Array) -> Array:
+        """Return the decay d, from tau = dt / (1 - d)."""
+        return restored(tau, lambda tau: 1.0 - self.dt / tau, lambda decay: self.dt / (1.0 - decay))
+
+
+DIALECTS: Mapping[str, type[Dialect]] = {kind.NAME: kind for kind in (Dialect, SnnTorch, Norse, SpikingJelly)}
+"""The dialects by name. The first is for files of unknown origin."""
+
+
+def number(value: Any) -> Any:
+    """Return a constant as `NeuronSpec` takes it."""
+    values = np.asarray(value, np.float64)
+    return float(values) if values.ndim == 0 else values
+
+
+def current(**_charge: Any) -> NeuronSpec:
+    """Return a synaptic current.
+
+    Raises:
+        ValueError: in any case.
+    """
+    raise ValueError("its synaptic current cannot be exported yet")
+
+
+def _threshold(of: Constants) -> Stages:
+    return (NeuronSpec.linear(decay=0.0, threshold=number(of["threshold"]), strict=True, reset="none"),)

@@ -1,0 +1,185 @@
+"""The spikes of networks that other people's libraries run and write as NIR files, against those of what is read."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.nir_graphs.network import from_nir
+from tcja_runtime.data.contract import InputContract
+
+nir = pytest.importorskip("nir")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+LIBRARIES = ("norse", "snntorch", "spikingjelly")
+STEPS, BATCH = 12, 8
+SECOND = Path(sys.prefix) / "spikingjelly-2"
+
+
+def inputs(*item: int, seed: int = 0) -> torch.Tensor:
+    """Counts of events [T, N, ...], most of them 0."""
+    counts = np.random.default_rng(seed).poisson(0.7, (STEPS, BATCH, *item))
+    return torch.from_numpy(counts.astype(np.float64))
+
+
+def dyadic(net: nn.Module) -> nn.Module:
+    """Round the weights to multiples of 1/8, so that sums are exact and membranes are often at the threshold."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.ndim:
+                parameter.copy_((parameter * 24).round() / 8)
+    return net
+
+
+def read(graph, folder: Path, shape: tuple[int, ...], **settings: str):
+    file = folder / "net.nir"
+    nir.write(file, graph, compression=None)
+    contract = InputContract.latents(STEPS, *shape) if len(shape) == 1 else InputContract.of((STEPS, *shape))
+    return from_nir(file, contract, settings)
+
+
+def recorded(net: nn.Module, neurons: list[nn.Module], run) -> list[np.ndarray]:
+    """What each neuron returns, [T, N, ...], while a network runs in float64."""
+    calls: list[list[torch.Tensor]] = [[] for _ in neurons]
+
+    def keep(made: list[torch.Tensor]):
+        return lambda _module, _args, output: made.append(output[0] if isinstance(output, tuple) else output)
+
+    hooks = [neuron.register_forward_hook(keep(made)) for neuron, made in zip(neurons, calls, strict=True)]
+    with torch.no_grad():
+        run(net.double())
+    for hook in hooks:
+        hook.remove()
+    return [(torch.stack(made) if len(made) > 1 else made[0]).double().numpy() for made in calls]
+
+
+def fires_the_same(network, theirs: nn.Module, run, x: torch.Tensor) -> None:
+    """Compare every spike of every neuron with those of the library's network, which `run` runs on windows."""
+    found = [module for module in theirs.modules() if type(module).__module__.split(".")[0] in LIBRARIES]
+    neurons = [
+        module for module in found if hasattr(module, "p") or hasattr(module, "threshold") or hasattr(module, "v")
+    ]
+    expected = recorded(theirs, neurons, lambda net: run(net, x))
+    ours = recorded(network.model, list(spiking_neurons(network.model).values()), lambda net: net.over_time(x))
+    assert len(ours) == len(expected) > 1
+    for spikes, wanted in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(spikes, wanted)
+        assert 0.02 < spikes.mean() < 0.95
+
+
+def snntorch_net(reset: str) -> nn.Module:
+    import snntorch as snn
+
+    def leaky(beta: float, threshold: float, *shape: int, last: bool = False) -> nn.Module:
+        return snn.Leaky(
+            beta=torch.full(shape, beta),
+            threshold=torch.full(shape, threshold),
+            init_hidden=True,
+            output=last,
+            reset_mechanism=reset,
+        )
+
+    return dyadic(
+        nn.Sequential(
+            nn.Conv2d(2, 3, 3, padding=1),
+            leaky(0.75, 1.0, 3, 8, 8),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(48, 12, bias=False),
+            leaky(0.3, 0.5, 12),
+            nn.Linear(12, 5),
+            leaky(0.5, 1.0, 5, last=True),
+        )
+    )
+
+
+def snntorch_run(net, x: torch.Tensor) -> None:
+    for module in net:
+        if hasattr(module, "reset_mem"):
+            module.reset_mem()
+    for step in x:
+        y = step
+        for module in net:
+            y = module(y)
+            y = (y[0] if isinstance(y, tuple) else y).double()  # its spikes are float32
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+def test_snntorch(reset, tmp_path):
+    from snntorch.export_nir import export_to_nir
+
+    torch.manual_seed(0)
+    net = snntorch_net(reset)
+    graph = export_to_nir(net, torch.zeros(1, 2, 8, 8), ignore_dims=[0])
+    network = read(graph, tmp_path, (2, 8, 8), dialect="snntorch", reset=reset)
+    fires_the_same(network, net, snntorch_run, inputs(2, 8, 8))
+
+
+def norse_run(net, x: torch.Tensor) -> None:
+    state = None
+    for step in x:
+        _, state = net(step, state)
+
+
+@pytest.mark.parametrize("dt", [0.001, 0.0004])
+def test_norse(dt, tmp_path):
+    import norse.torch as norse
+
+    torch.manual_seed(0)
+    box = norse.LIFBoxParameters(tau_mem_inv=torch.tensor(0.25 / dt), v_th=torch.tensor(0.25))
+    net = norse.SequentialState(
+        nn.Linear(6, 20), norse.LIFBoxCell(box, dt=dt), nn.Linear(20, 8, bias=False), norse.IAFCell(dt=dt)
+    )
+    dyadic(net)
+    graph = norse.to_nir(net, torch.zeros(1, 6), dt=dt)
+    fires_the_same(read(graph, tmp_path, (6,), dialect="norse", dt=str(dt)), net, norse_run, inputs(6))
+
+
+def test_spikingjelly(tmp_path):
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason="only release 2 writes NIR")
+    from spikingjelly.activation_based import functional, layer, neuron
+
+    torch.manual_seed(0)
+    net = dyadic(
+        nn.Sequential(
+            layer.Conv2d(2, 3, 3, padding=1),
+            neuron.LIFNode(tau=4.0),
+            layer.AvgPool2d(2),
+            neuron.LIFNode(tau=3.0, decay_input=False, v_reset=-0.25, v_threshold=0.25),
+            layer.Flatten(),
+            layer.Linear(48, 12, bias=False),
+            neuron.IFNode(v_threshold=0.75),
+            layer.Linear(12, 5),
+            neuron.LIFNode(tau=2.5, v_reset=0.1, v_threshold=0.5),
+        )
+    ).eval()
+    functional.set_step_mode(net, "m")
+    x = inputs(2, 8, 8)
+    for dt in (1e-4, 1e-3):
+        functional.reset_net(net.float())
+        graph = exchange.export_to_nir(net, x.float(), dt=dt)
+        functional.reset_net(net.double())
+        network = read(graph, tmp_path, (2, 8, 8), dialect="spikingjelly", dt=str(dt))
+        fires_the_same(network, net, lambda net, x: net(x), x)
+
+
+@pytest.mark.slow
+@pytest.mark.releases
+def test_spikingjelly_2():
+    """The second release, which cannot be installed beside the first, in a process of its own."""
+    if not SECOND.exists():
+        pytest.skip("SpikingJelly 2 is not at hand; make test-all installs it")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::test_spikingjelly"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SECOND), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert "1 passed" in done.stdout, done.stdout

@@ -1,0 +1,146 @@
+"""Files that are no NIR graphs, and files that would read others or fill the memory."""
+
+import h5py
+import numpy as np
+import pytest
+
+from tcja_exporters.nir_graphs.file import is_graph, read
+from tcja_runtime.errors import BadInput, Unavailable
+
+from . import graphs
+
+
+def outside(folder):
+    """An HDF5 file that holds something private."""
+    file = folder / "private.h5"
+    with h5py.File(file, "w") as content:
+        content["secret"] = np.full(5, 42.0, np.float32)
+    return file
+
+
+def test_the_content_is_that_which_the_package_reads(tmp_path):
+    import nir
+
+    file = graphs.written(graphs.small(), tmp_path)
+    ours, theirs = read(file), nir.read(file)
+    np.testing.assert_array_equal(ours["nodes"]["fc"]["weight"], theirs.nodes["fc"].weight)
+    assert sorted(ours["nodes"]) == sorted(theirs.nodes)
+    assert [tuple(edge) for edge in ours["edges"]] == theirs.edges
+
+
+def test_a_graph_is_known_by_its_content_or_by_its_suffix(tmp_path):
+    assert is_graph(graphs.written(graphs.small(), tmp_path))
+    assert is_graph(graphs.written(graphs.small(), tmp_path, "renamed.h5"))
+    assert not is_graph(outside(tmp_path))
+    assert not is_graph(tmp_path / "missing.nir")
+    (tmp_path / "weights.pth").write_bytes(b"PK\x03\x04")
+    assert not is_graph(tmp_path / "weights.pth")
+
+
+def truncated(folder):
+    file = graphs.written(graphs.small(), folder)
+    file.write_bytes(file.read_bytes()[:-2000])
+    return file
+
+
+def with_bytes(content: bytes):
+    def make(folder):
+        (folder / "net.nir").write_bytes(content)
+        return folder / "net.nir"
+
+    return make
+
+
+def by(change):
+    return lambda folder: graphs.changed(change, folder)
+
+
+def external_link(nodes):
+    del nodes["lif/tau"]
+    nodes["lif/tau"] = h5py.ExternalLink("private.h5", "/secret")
+
+
+def soft_link(nodes):
+    del nodes["lif/tau"]
+    nodes["lif/tau"] = h5py.SoftLink("/node/nodes/lif/r")
+
+
+def external_storage(nodes):
+    del nodes["lif/tau"]
+    nodes["lif"].create_dataset("tau", shape=(5,), dtype="f4", external=[("/etc/hostname", 0, 20)])
+
+
+def virtual(nodes):
+    del nodes["lif/tau"]
+    layout = h5py.VirtualLayout(shape=(5,), dtype="f4")
+    layout[:] = h5py.VirtualSource("private.h5", "secret", shape=(5,))
+    nodes["lif"].create_virtual_dataset("tau", layout)
+
+
+def inside_itself(nodes):
+    nodes["lif/again"] = nodes
+
+
+def huge(nodes):
+    del nodes["fc/weight"]
+    nodes["fc"].create_dataset("weight", shape=(2**20, 2**20), dtype="f4", chunks=(64, 64))
+
+
+def nan(nodes):
+    nodes["fc/weight"][0, 0] = np.nan
+
+
+def complex_weights(nodes):
+    graphs.replaced(nodes, "fc/weight", np.zeros((5, 6), np.complex64))
+
+
+def no_values(nodes):
+    del nodes["fc/weight"]
+    nodes["fc/weight"] = h5py.Empty("f4")
+
+
+def long_text(nodes):
+    graphs.replaced(nodes, "fc/type", "A" * 2**21)
+
+
+BROKEN = {
+    "empty": (with_bytes(b""), "is not HDF5, so it is no NIR graph; pass the file that nir.write wrote"),
+    "a text": (with_bytes(b"version https://git-lfs.github.com/spec/v1"), "is a Git LFS pointer .*, so it is no NIR"),
+    "truncated": (truncated, r"is truncated or damaged \(.*\); copy it again"),
+    "only the magic number": (with_bytes(b"\x89HDF\r\n\x1a\n"), "is truncated or damaged"),
+    "NaN": (by(nan), "/node/nodes/fc/weight holds 1 values that are NaN or infinite"),
+    "complex numbers": (by(complex_weights), "/node/nodes/fc/weight holds values of type complex64, not numbers"),
+    "no values": (by(no_values), "/node/nodes/fc/weight has no values"),
+    "a long text": (by(long_text), "/node/nodes/fc/type holds more text than the names of a network"),
+    "a huge array": (by(huge), "/node/nodes/fc/weight has 1048576 x 1048576 values, far more than the file can store"),
+    "an external link": (by(external_link), r"/node/nodes/lif/tau is a link to another place \(ExternalLink\)"),
+    "a soft link": (by(soft_link), r"/node/nodes/lif/tau is a link to another place \(SoftLink\)"),
+    "external storage": (by(external_storage), "the values of /node/nodes/lif/tau are in other files"),
+    "a virtual dataset": (by(virtual), "the values of /node/nodes/lif/tau are in other files"),
+    "a group inside itself": (by(inside_itself), "the group /node/nodes/lif/again is inside itself"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_broken_files_are_refused_in_a_line(broken, tmp_path):
+    outside(tmp_path)
+    make, text = BROKEN[broken]
+    file = make(tmp_path)
+    with pytest.raises(BadInput, match=text) as raised:
+        read(file)
+    assert str(raised.value).startswith(str(file))
+    assert "\n" not in str(raised.value)
+
+
+def test_hdf5_without_a_graph_is_named(tmp_path):
+    with pytest.raises(BadInput, match=r"private.h5 is HDF5, but no NIR graph: it has no group 'node'; see nir.write"):
+        read(outside(tmp_path))
+
+
+def test_a_missing_package_is_named_with_the_command(tmp_path, monkeypatch):
+    file = graphs.written(graphs.small(), tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(
+        Unavailable, match=r"the package h5py and nir is missing: run \"pip install 'tcja-deploy\[nir\]'"
+    ):
+        read(file)
