@@ -3,8 +3,8 @@
 With the counts, an engine tells what it fires (`tcja_deploy.parity.engine`). They are made by reading spikes once more
 (`tcja_exporters.time_forms.spike_counts`), and on a Jetson memory decides the speed of an engine. So by default an
 engine has them if it then moves less than `SHARE` more bytes. Its kernel plan tells: an engine is built with them, and
-one without. If a builder does not end in time, or a plan cannot be read, there are no counts. For ONNX Runtime the
-default is none, as `verify` sees each of its spikes anyway.
+one without. If a builder does not end in time, or a plan cannot be read, there are no counts. The plan of a layer with
+a loop (scan) never tells. For ONNX Runtime the default is none, as `verify` sees each of its spikes anyway.
 
 The engines are not built where the answer is known before. The nodes' bytes are an upper limit of the engine's. Counts
 that reach `SHARE` of it cost too much.
@@ -24,7 +24,7 @@ from tcja_exporters.precision import Lowered
 from tcja_exporters.time_forms.spike_counts import MOST_NEURONS, words_of
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
-from tcja_runtime.choices import SpikeCounts
+from tcja_runtime.choices import SpikeCounts, TimeForm
 from tcja_runtime.errors import BadInput, BuildTimeout
 from tcja_runtime.files.staging import scratch
 
@@ -61,7 +61,7 @@ def chosen(
         )
     if wish != SpikeCounts.AUTO.value:
         return wish == SpikeCounts.ON.value
-    if trials is None or not is_open(network, signature, forms):
+    if trials is None or TimeForm.SCAN.value in forms.values() or not is_open(network, signature, forms):
         return False
     plain = with_time_forms(network.exported, forms)
     counted = with_spike_counts(plain, signature.layers, signature.time_steps, fuses=True)

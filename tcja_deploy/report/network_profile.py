@@ -84,7 +84,8 @@ def _margins(reference: Reference, layer: Layer) -> list[int]:
     fired = witnesses.of(reference.spikes[layer.name])
     h = membranes(layer.neuron, witnesses.values, fired)
     # The other witnesses were kept because they are undecided. With them, small margins would seem more frequent.
-    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.WINDOW_PLACES))
+    most = stimulus.most_places(layer.shape, len(witnesses.values), stimulus.WINDOW_PLACES)
+    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, most))
     margins = np.abs(h[:, sampled] - layer.neuron.threshold) / layer.neuron.unit
     bins = np.searchsorted(MARGIN_EDGES, margins.reshape(-1), side="right")
     counts: list[int] = np.bincount(bins, minlength=len(MARGIN_EDGES) + 1).tolist()

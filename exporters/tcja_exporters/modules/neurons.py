@@ -68,24 +68,33 @@ class SpikingNeuron(Neuron):
     Attributes:
         time_axis: 0 for [T, N, ...], 1 for [N, T, ...], -1 for [N, ..., T].
         pairs: whether a call returns the pair (spikes, None), as neurons of some libraries return (spikes, state).
+        joined_steps: T if the first axis holds time and batch, [T * N, ...]; `time_axis` is then not used. Otherwise 0.
     """
 
-    def __init__(self, spec: NeuronSpec, *, time_axis: int = 0, pairs: bool = False) -> None:
+    def __init__(self, spec: NeuronSpec, *, time_axis: int = 0, pairs: bool = False, joined_steps: int = 0) -> None:
         super().__init__(spec)
         self.time_axis = time_axis
         self.pairs = pairs
+        self.joined_steps = joined_steps
 
     def forward(self, current: Tensor, *_states: Any, **_named_states: Any) -> Any:  # as neurons of libraries take them
         fire = self._symbolic if torch.compiler.is_exporting() else self.stand_in or self._fire
-        if self.time_axis == 0:  # a transposition that changes nothing would stay in the model
+        if self.joined_steps:
+            spikes = fire(self._in_time(current)).flatten(0, 1)
+        elif self.time_axis == 0:  # a transposition that changes nothing would stay in the model
             spikes = fire(current)
         else:
-            spikes = fire(current.movedim(self.time_axis, 0)).movedim(0, self.time_axis)
+            spikes = fire(self._in_time(current)).movedim(0, self.time_axis)
         return (spikes, None) if self.pairs else spikes
 
     def fired(self, output: Any) -> Tensor:
-        spikes: Tensor = output[0] if self.pairs else output
-        return spikes.movedim(self.time_axis, 0)
+        return self._in_time(output[0] if self.pairs else output)
+
+    def _in_time(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the network as [T, N, ...]."""
+        if self.joined_steps:
+            return tensor.unflatten(0, (self.joined_steps, -1))
+        return tensor.movedim(self.time_axis, 0)
 
     def _fire(self, current: Tensor) -> Tensor:
         v, s = torch.full_like(current[0], self.spec.v_reset), torch.zeros_like(current[0])
@@ -167,6 +176,10 @@ class SteppedNeuron(Neuron):
     def restart(self) -> None:
         """Forget the state, so that the next call starts from rest."""
         self._state = None
+
+    def at_once(self, time_steps: int) -> SpikingNeuron:
+        """Return a neuron of the same constants that one call gives all time steps, in one axis: [T * N, ...]."""
+        return SpikingNeuron(self.spec, pairs=self.pairs, joined_steps=time_steps)
 
     def forward(self, current: Tensor, *_states: Any, **_named_states: Any) -> Any:  # as neurons of libraries take them
         if self.stand_in:

@@ -112,7 +112,8 @@ def _flips(layer: Layer, reference: Reference, rounded: npt.NDArray[Any]) -> flo
     """
     neuron, witnesses = layer.neuron, reference.witnesses[layer.name]
     # The other witnesses are recorded because they are undecided; with them, small distances would seem too frequent.
-    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, stimulus.WINDOW_PLACES))
+    most = stimulus.most_places(layer.shape, len(witnesses.values), stimulus.WINDOW_PLACES)
+    sampled = np.isin(witnesses.element, stimulus.places(layer.shape, most))
     fired = witnesses.of(reference.spikes[layer.name])[:, sampled]
     h = membranes(neuron, witnesses.values[:, sampled], fired)
     sigma = float(np.sqrt(np.mean((membranes(neuron, rounded[:, sampled], fired) - h) ** 2)))

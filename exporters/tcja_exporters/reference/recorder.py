@@ -153,15 +153,22 @@ class _NetworkRecorder:
 
     def __init__(self, signature: NetworkSignature, bounds: Bounds, spikes: Mapping[str, Spikes] | None) -> None:
         self.bounds, self._free, given = bounds, spikes is None, spikes or {}
-        self._most = stimulus.WINDOW_PLACES if spikes is None else stimulus.STIMULUS_PLACES
+        self._time_steps = signature.time_steps
         self.taps = [tap for tap in signature.taps if tap.attends or spikes is not None]
         self.step_output = signature.step_output if spikes is None else None
         self.estimated: dict[str, list[str]] = {}
         self._witnesses: dict[str, Witnesses] = {}
         self._layers = {
-            layer.name: LayerRecorder(layer, signature.time_steps, bounds, given.get(layer.name), self._most)
+            layer.name: LayerRecorder(
+                layer, signature.time_steps, bounds, given.get(layer.name), self._most_places(layer.shape)
+            )
             for layer in signature.layers
         }
+
+    def _most_places(self, shape: tuple[int, ...]) -> int:
+        """Return the number of elements to record of a signal, by its shape without time and batch."""
+        most = stimulus.WINDOW_PLACES if self._free else stimulus.STIMULUS_PLACES
+        return stimulus.most_places(shape, self._time_steps, most)
 
     def note(self, signal: str) -> None:
         """Store in `estimated` the operations without a rule that ran after the previous signal and before this one."""
@@ -191,7 +198,7 @@ class _NetworkRecorder:
         error = self.bounds.error(value)
         forced = tap.is_gate and self._free
         with _disable_current_modes():
-            most = value[0, 0].numel() if forced else self._most
+            most = value[0, 0].numel() if forced else self._most_places(tuple(value.shape[2:]))
             self._witnesses[tap.name] = sampled_witnesses(value, error, most)
         self.note(tap.name)
         if not forced:

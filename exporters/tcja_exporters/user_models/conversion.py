@@ -22,9 +22,10 @@ from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.libraries import packages, recognise, reset
 from tcja_exporters.libraries.recognition import Recognised, class_name
 from tcja_exporters.reference import recorder
+from tcja_exporters.user_code import kind_and_line, where
 from tcja_exporters.user_models.diagnosis import attributes, failed_without_values
 from tcja_exporters.user_models.driven import ConvertedNetwork, Driven
-from tcja_exporters.user_models.equivalence import Proven, prove
+from tcja_exporters.user_models.equivalence import Proven, Run, observed, prove
 from tcja_exporters.user_models.usage import settled
 from tcja_exporters.user_models.wrappers import unwrap_parts
 from tcja_runtime.bundle.manifest import CHECK
@@ -75,9 +76,10 @@ def convert(
     replaced = copy.deepcopy(original)
     _replace(replaced.net, found)
     proven = prove(original, replaced, inputs, found)
-    _compute_parametrized(replaced.float().net)
-    converted = ConvertedNetwork(replaced, proven.readout)
-    _run_without_values(converted, replaced.net, contract)
+    taken, how = _called_once(replaced, proven, found) if original.by_step else (replaced, "")
+    _compute_parametrized(taken.float().net)
+    converted = ConvertedNetwork(taken, proven.readout)
+    _run_without_values(converted, taken.net, contract)
     with torch.no_grad():
         units = converted(torch.from_numpy(inputs[:1])).shape
     return TrainedNetwork(
@@ -90,9 +92,55 @@ def convert(
         classes=tuple(map(str, range(units[1]))) if len(units) == 2 else (),
         time_steps=proven.steps,
         source=dict(source or _hashed(model)),
-        evidence=_evidence(original.net, found, proven, contract, len(inputs)),
+        evidence=[*_evidence(original.net, found, proven, contract, len(inputs)), *([how] if how else [])],
         packages=_packages(original.net, found),
     )
+
+
+def _called_once(replaced: Driven, proven: Proven, found: Mapping[str, Recognised]) -> tuple[Driven, str]:
+    """Return a network that takes one time step, called once with all steps of a window; prove that it is the same.
+
+    A network that keeps no state besides that of its neurons computes each step alone. So one call on [T * N, ...] has
+    the same results, and its model has each layer once, not T times. Any other network is returned as it was given.
+
+    Args:
+        replaced: the network with replaced neurons, which is called once a time step.
+        proven: the run of the original network.
+        found: the recognised original neurons, by the name of their module.
+
+    Returns:
+        The network, and a line for the manifest that says how it is called.
+    """
+    steps = counted(proven.steps, "time step")
+    together = replaced.at_once()
+    try:
+        why = _first_difference(proven.run, observed(together, proven.batch, found))
+    except Exception as error:  # a user's code can fail in any way
+        cause = error.__cause__ or error
+        why = f"called with all of them at once, it fails: {kind_and_line(cause)}{where(cause)}"
+    if not why:
+        return together, (
+            f"forward takes one time step; it is called once for all {steps}, with the same spikes and output in "
+            "float64, so the models have each layer once"
+        )
+    return replaced, (
+        f"{CHECK}the models have each layer {proven.steps:,} times, once for each time step, because forward does more "
+        f"than compute each step alone: {why}"
+    )
+
+
+def _first_difference(theirs: Run, ours: Run) -> str:
+    """Return what differs first in two runs; empty if nothing does."""
+    if ours.agrees(theirs):
+        return ""
+    for layer, fired in theirs.spikes.items():
+        others = ours.spikes.get(layer)
+        if others is None or others.shape != fired.shape:
+            return f"'{layer}' gets currents of another shape if all steps are computed at once"
+        differs = (others != fired).reshape(len(fired), -1).any(axis=1)
+        if differs.any():
+            return f"'{layer}' fires otherwise at time step {int(differs.argmax()) + 1} if all are computed at once"
+    return "its output differs if all steps are computed at once"
 
 
 def _compute_parametrized(network: nn.Module) -> None:

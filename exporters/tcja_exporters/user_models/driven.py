@@ -27,19 +27,33 @@ class Driven(nn.Module):
     It converts its input to the layout that the user's network takes. At each call, `SteppedNeuron`s start from rest;
     the neurons of libraries are reset by the caller. Compiled parts (torch.compile) run as if they were not compiled.
 
+    A network that is called once a time step may also be called once a window, with time and batch in one axis
+    (`at_once`). Its outputs are the same if it keeps no state besides that of its neurons.
+
     Attributes:
         net: the user's network.
         steps: the number of time steps of a window, T; 0 for images.
-        by_step: whether `net` is called once a time step; the outputs are then stacked to [T, N, ...].
+        by_step: whether `net` takes one time step; the outputs of all steps are then stacked to [T, N, ...].
+        joined: whether `net`, which takes one time step, is called once, on [T * N, ...].
         layout: the order of the axes in which `net` takes frames.
     """
 
-    def __init__(self, net: nn.Module, contract: InputContract, layout: str) -> None:
+    def __init__(self, net: nn.Module, contract: InputContract, layout: str, *, joined: bool = False) -> None:
         super().__init__()
         self.net = net
         self.steps = contract.shape[0] if contract.name == "frames" else 0
         self._contract, self.layout = contract, layout
         self.by_step = self.steps > 0 and layout == "step"
+        self.joined = joined and self.by_step
+
+    def at_once(self) -> Driven:
+        """Return a copy of a network that takes one time step, which is called once with all steps of a window."""
+        net = copy.deepcopy(self.net)
+        for name, module in list(net.named_modules()):
+            if isinstance(module, SteppedNeuron):
+                parent, _, attribute = name.rpartition(".")
+                setattr(net.get_submodule(parent), attribute, module.at_once(self.steps))
+        return Driven(net, self._contract, self.layout, joined=True)
 
     def relaid(self, layout: str) -> Driven:
         """Return a copy of the network that is driven with another layout, from rest."""
@@ -61,6 +75,9 @@ class Driven(nn.Module):
         inputs = (inputs.transpose(0, 1) if self.layout == "TN" else inputs).clone(
             memory_format=torch.contiguous_format
         )
+        if self.joined:
+            answer = answer_of(net(inputs.transpose(0, 1).flatten(0, 1)))
+            return answer.unflatten(0, (self.steps, -1))
         if self.by_step:
             return torch.stack([answer_of(net(inputs[:, t].contiguous())) for t in range(self.steps)])
         return answer_of(net(inputs))

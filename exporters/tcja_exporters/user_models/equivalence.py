@@ -30,6 +30,32 @@ OUTPUT = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a network.
+
+    Attributes:
+        output: the output of the network, a numpy array.
+        spikes: the spikes [T, N, ...] of each layer, by the layer's name.
+        returned: the whole return value of the last call of the network's forward.
+        first: the first call of each layer, by the layer's name.
+    """
+
+    output: Any
+    spikes: dict[str, Spikes]
+    returned: Any
+    first: dict[str, Use]
+
+    def agrees(self, other: Run) -> bool:
+        """Whether all spikes are equal, and the outputs differ by at most OUTPUT."""
+        return (
+            self.output.shape == other.output.shape
+            and np.allclose(self.output, other.output, rtol=0.0, atol=OUTPUT, equal_nan=True)
+            and self.spikes.keys() == other.spikes.keys()
+            and all(np.array_equal(fired, other.spikes[layer]) for layer, fired in self.spikes.items())
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Proven:
     """Facts about a user's network that the proof found.
 
@@ -38,11 +64,15 @@ class Proven:
         readout: the module that turns the output of the network into one tensor a window, [N, ...]; it averages over
             time where the output has a time axis.
         returned: the number of values that the network's forward returns: 2 for the pair (output, state).
+        batch: the windows on which it ran.
+        run: the run of the user's network on these windows.
     """
 
     steps: int
     readout: nn.Module
     returned: int
+    batch: Floats
+    run: Run
 
 
 class NeuronsDiffer(ParityNotMet):
@@ -58,32 +88,6 @@ class NeuronsDiffer(ParityNotMet):
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__(next(iter(reasons.values())))
         self.reasons = reasons
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """One run of a network.
-
-    Attributes:
-        output: the output of the network, a numpy array.
-        spikes: the spikes [T, N, ...] of each layer, by the layer's name.
-        returned: the whole return value of the last call of the network's forward.
-        first: the first call of each layer, by the layer's name.
-    """
-
-    output: Any
-    spikes: dict[str, Spikes]
-    returned: Any
-    first: dict[str, Use]
-
-    def agrees(self, other: _Run) -> bool:
-        """Whether all spikes are equal, and the outputs differ by at most OUTPUT."""
-        return (
-            self.output.shape == other.output.shape
-            and np.allclose(self.output, other.output, rtol=0.0, atol=OUTPUT, equal_nan=True)
-            and self.spikes.keys() == other.spikes.keys()
-            and all(np.array_equal(fired, other.spikes[layer]) for layer, fired in self.spikes.items())
-        )
 
 
 def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str, Recognised]) -> Proven:
@@ -103,12 +107,12 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
     """
     batch = np.concatenate([inputs, _strange(inputs)])
     fresh = copy.deepcopy(original)  # its neurons have no state yet, which could have the shape of a batch
-    together = _observed(original, batch, found)
+    together = observed(original, batch, found)
     steps = _time_steps(together.spikes, original, batch)
-    if not together.agrees(_observed(original, batch, found, seed=1)):
-        random = together.agrees(_observed(original, batch, found))
+    if not together.agrees(observed(original, batch, found, seed=1)):
+        random = together.agrees(observed(original, batch, found))
         raise _random(original, batch, found) if random else _remembers(fresh, original, found)
-    alone = _observed(fresh, inputs[:1], found)
+    alone = observed(fresh, inputs[:1], found)
     _time_steps(alone.spikes, original, inputs[:1])
     if not np.isfinite(alone.output).all():
         raise BadInput("the network's output holds NaN or infinite values; look for a division by zero in it")
@@ -118,7 +122,7 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
     readout = choose_readout(alone.output.shape, together.output.shape, steps)
     _check_batch_has_no_effect(alone, together, readout)
 
-    ours = _observed(replaced, batch, found)
+    ours = observed(replaced, batch, found)
     reasons = _differing(original, together, ours, found)
     if reasons:
         raise NeuronsDiffer(reasons)
@@ -130,7 +134,7 @@ def prove(original: Driven, replaced: Driven, inputs: Floats, found: Mapping[str
             "output depends on more than the spikes"
         )
     several = isinstance(together.returned, (tuple, list))
-    return Proven(steps, readout, len(together.returned) if several else 1)
+    return Proven(steps, readout, len(together.returned) if several else 1, batch, together)
 
 
 def _strange(inputs: Floats) -> Floats:
@@ -174,7 +178,7 @@ def _remembers(fresh: Driven, original: Driven, found: Mapping[str, Recognised])
     )
 
 
-def _check_batch_has_no_effect(alone: _Run, together: _Run, readout: nn.Module) -> None:
+def _check_batch_has_no_effect(alone: Run, together: Run, readout: nn.Module) -> None:
     """Check that the first window has the same spikes and output in a batch as alone.
 
     Raises:
@@ -193,7 +197,7 @@ def _check_batch_has_no_effect(alone: _Run, together: _Run, readout: nn.Module) 
         )
 
 
-def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], seed: int = 0) -> _Run:
+def observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], seed: int = 0) -> Run:
     """Run a network in float64, from rest; return its output and spikes.
 
     Args:
@@ -221,10 +225,12 @@ def _observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], s
                 f"the neuron '{name}' is used for layers of the shapes {shown}; give each layer its own neuron"
             )
         fired = torch.cat(parts)
+        if driven.joined:  # the one call had all steps, in the axis of the windows
+            fired = fired.flatten(0, 1).unflatten(0, (driven.steps, -1))
         if not bool(((fired == 0) | (fired == 1)).all()):
             raise BadInput(f"the neuron '{name}' returns other values than 0 and 1, which are no spikes")
         spikes[name] = fired.bool().numpy()
-    return _Run(ran.output, spikes, ran.returned, {name: uses[0] for name, uses in ran.uses.items()})
+    return Run(ran.output, spikes, ran.returned, {name: uses[0] for name, uses in ran.uses.items()})
 
 
 def _spikes(output: Any, known: Recognised) -> Tensor:
@@ -272,13 +278,13 @@ def _runs_all_steps(driven: Driven, inputs: Floats) -> bool:
     try:
         known = {name: recognise(name, module) for name, module in driven.net.named_modules()}
         found = settled(driven, inputs, {name: neuron for name, neuron in known.items() if neuron})
-        spikes = _observed(driven, inputs, found).spikes
+        spikes = observed(driven, inputs, found).spikes
     except Exception:  # a user's code can fail in any way
         return False
     return all(len(fired) == driven.steps for fired in spikes.values())
 
 
-def _differing(original: Driven, theirs: _Run, ours: _Run, found: Mapping[str, Recognised]) -> dict[str, str]:
+def _differing(original: Driven, theirs: Run, ours: Run, found: Mapping[str, Recognised]) -> dict[str, str]:
     """Return what is wrong with each neuron that does not follow the equations of its constants, by its name.
 
     The first is the first in the network whose spikes differ. The others are those that differ when they run alone.

@@ -35,6 +35,7 @@ LARGEST_COUNTS = {
 """The largest counts to try, by precision, the largest first. float16 ends at 65,504, which sums must not reach."""
 
 _MAX_WINDOWS = 4
+_FRAMES = 80  # with so many, each share and each number of digits has occurred often
 _ELEMENTS = 2**25
 _DIGITS = 24  # of an intensity
 _FRACTIONS = 2**20  # counts below this one may have a fraction of quarters
@@ -47,14 +48,14 @@ def takes_range(contract: InputContract) -> bool:
 
 
 def windows(shapes: Sequence[tuple[int, ...]], time_steps: int) -> int:
-    """Returns the number of windows of the range stimulus, from 1 to 4: fewer for a larger network.
+    """Returns the number of windows of the range stimulus, from 1 to 4: fewer for a larger network or longer windows.
 
     Args:
         shapes: the shapes of the spiking layers.
         time_steps: T.
     """
     elements = time_steps * sum(int(np.prod(shape)) for shape in shapes)
-    return int(np.clip(_ELEMENTS // elements, 1, _MAX_WINDOWS))
+    return int(np.clip(min(_ELEMENTS // elements, -(-_FRAMES // time_steps)), 1, _MAX_WINDOWS))
 
 
 def inputs(contract: InputContract, n: int, largest: int) -> Floats:

@@ -30,7 +30,11 @@ RANDOM, EXACT = "drawn", "dyadic"
 
 STIMULUS_PLACES = 2048
 WINDOW_PLACES = 512
-"""The number of elements of a signal that the reference records (`Witnesses`) in a window of a stimulus and of data."""
+"""The number of elements of a signal that the reference records (`Witnesses`) in a window of a stimulus and of data.
+
+They are for windows of up to 20 time steps; of a longer window, fewer elements are recorded (`most_places`).
+"""
+_PLACES_STEPS, _LEAST_PLACES = 20, 64
 
 ROUNDS = 4
 _WEIGHTS = np.array([-2, -1, -1, 0, 1, 1, 2, 3], np.float32) * np.float32(1 / 8)
@@ -39,20 +43,25 @@ _VALUES: dict[str, Floats] = {
     "unit": np.array([0, 0, 1, 1, 2, 3, 4, 4], np.float32) * np.float32(1 / 4),
 }
 _MIN_WINDOWS, _MAX_WINDOWS = 2, 8
+_MIN_FRAMES, _MOST_GROUPS = 160, 64
 _ELEMENTS = 2**25
 _MIN_POSITIONS = 8
 _RANDOM_NEURONS = 4096
 
 
 def windows(shapes: Sequence[tuple[int, ...]], time_steps: int) -> int:
-    """Returns the number of windows of the random stimulus, from 2 to 8: fewer for a larger network.
+    """Returns the number of windows of the random stimulus, from 2 to 8.
+
+    They are fewer for a larger network, and for longer windows, a few of which have frames for ROUNDS rounds of groups.
 
     Args:
-        shapes: the shapes of the spiking layers.
+        shapes: the shapes of the spiking layers, channels first.
         time_steps: T.
     """
     elements = time_steps * sum(int(np.prod(shape)) for shape in shapes)
-    return int(np.clip(_ELEMENTS // elements, _MIN_WINDOWS, _MAX_WINDOWS))
+    frames = max(_MIN_FRAMES, ROUNDS * min(_MOST_GROUPS, max(shape[0] for shape in shapes)))
+    most = min(_ELEMENTS // elements, -(-frames // time_steps))
+    return int(np.clip(most, _MIN_WINDOWS, _MAX_WINDOWS))
 
 
 def spikes(name: str, shape: tuple[int, ...], time_steps: int, n: int) -> Spikes:
@@ -172,6 +181,22 @@ def places(shape: tuple[int, ...], most: int) -> npt.NDArray[np.int64]:
     while math.gcd(stride, len(positions)) > 1:  # so that every position and every channel is taken
         stride += 1
     return found[::stride]
+
+
+def most_places(shape: tuple[int, ...], time_steps: int, most: int) -> int:
+    """Returns the largest number of elements of a signal that are recorded in a window, for `places`.
+
+    In windows of more than 20 time steps it is smaller, so that the recorded values are not more; a place is compared
+    at every step, so its weights are used more often. There are at least 64 elements; in a stimulus (`most` is
+    STIMULUS_PLACES) there are also two for each channel, so that each is met, as it has weights of its own.
+
+    Args:
+        shape: the shape of the signal without time and batch, channels first.
+        time_steps: T.
+        most: STIMULUS_PLACES or WINDOW_PLACES.
+    """
+    of_channels = 2 * shape[0] if most == STIMULUS_PLACES else 0
+    return min(most, max(most * _PLACES_STEPS // time_steps, of_channels, _LEAST_PLACES))
 
 
 def _numbers(name: str, n: int) -> npt.NDArray[np.int64]:

@@ -258,6 +258,18 @@ def test_a_form_that_there_is_not(run, tmp_path):
     assert not (tmp_path / "a.bundle").exists()
 
 
+@pytest.mark.parametrize(("time_steps", "form"), [(time_form.LONGEST_FUSED, "fused"), (150, "scan")])
+def test_layers_of_many_time_steps_become_loops_in_engines(time_steps, form):
+    """Otherwise the engine grows with the time steps, up to hundreds of times the weights."""
+    small = networks.SMALL["fashion_mnist"]
+    network, contract, output = small.module(), small.network.contract(small.sizes), small.network.output
+    signature = recorder.signature(network, contract, output, time_steps)
+    asked = Trials(target="tensorrt-rtx", precision="fp32", time_steps=time_steps)
+    said = time_form.choose(None, asked, Lowered(None, network, "fp32"), signature, silent())
+    assert said.form == form
+    assert ("does not grow with the 150 time steps in this form" in said.why) == (form == "scan")
+
+
 class TestTensorRtRtx:
     """What it builds, it can run only on a GPU; that there is none is made sure of."""
 

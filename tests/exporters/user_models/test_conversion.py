@@ -1,6 +1,7 @@
 """Networks as users write them: neurons of the real libraries are recognised, replaced and proven."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,7 +15,10 @@ from torch import nn
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
+from tcja_exporters import libraries
+from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.user_models.conversion import convert
+from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -163,6 +167,59 @@ def test_all_of_this_with_spikingjelly_2():
     )
     assert done.returncode == 0, done.stdout
     assert "22 passed" in done.stdout
+
+
+@pytest.mark.parametrize("build", [own.snntorch_hidden, lambda: own.Step(*own.activation_based("s"))])
+def test_the_model_of_a_network_that_takes_one_step_does_not_grow_with_the_steps(build):
+    nodes = {}
+    for steps in (3, 8):
+        contract = InputContract.of((steps, *own.SHAPE[1:]))
+        inputs = np.random.default_rng(0).poisson(1.0, (2, *contract.shape)).astype(np.float32)
+        found = convert(own.awake(build()), contract, inputs, layout="step")
+        assert f"called once for all {steps} time steps" in found.evidence[-1]
+        model = export_onnx(found.model, contract, "rates", {"producer": "tests"}).model
+        nodes[steps] = [node.op_type for node in model.graph.node]
+    assert nodes[3] == nodes[8]
+    assert nodes[3].count("Conv") == 2
+    assert nodes[3].count("TcjaLif") == 4
+
+
+class Changed(own.Step):
+    """A network that changes its input in a way that is another one at each step, or with all steps at once."""
+
+    def __init__(self, change) -> None:
+        super().__init__(*own.activation_based("s"))
+        self.change, self.step = change, 0
+
+    def scale(self) -> float:
+        self.step = self.step % own.T + 1
+        return self.step / 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.change(self, x))
+
+
+CHANGES = {
+    "a scale for each step": (lambda net, x: x * net.scale(), "'n1' fires otherwise at time step 2 if all are"),
+    "a batch of few": (
+        lambda _net, x: x if len(x) <= 4 else x[:4],
+        "'n1' gets currents of another shape if all steps|called with all of them at once, it fails: RuntimeError",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "why"), CHANGES.values(), ids=CHANGES)
+def test_a_network_whose_steps_depend_on_each_other_is_called_step_by_step(change, why):
+    found = convert(network := own.awake(Changed(change)), CONTRACT, windows(), layout="step")
+    assert re.search(
+        f"{CHECK}the models have each layer 4 times, once for each time step, .*: ({why})", found.evidence[-1]
+    )
+    x = torch.from_numpy(windows(3, seed=1))
+    libraries.reset(network)
+    with torch.no_grad():
+        expected = torch.stack([network(x[:, t]) for t in range(own.T)]).mean(0)
+    assert expected.any()
+    torch.testing.assert_close(found.model(x), expected)
 
 
 def test_structures_that_cannot_be_exported_are_refused(tmp_path):

@@ -203,7 +203,7 @@ def registered(monkeypatch):
 
 WAYS = [
     (Looping, Stateful, "TN", SteppedNeuron),
-    (OneStep, Stateful, "step", SteppedNeuron),
+    (OneStep, Stateful, "step", SpikingNeuron),
     (Looping, Buffered, "TN", SteppedNeuron),
     (Holding, Functional, "TN", SteppedNeuron),
     (Windows, OverTime, "TN", SpikingNeuron),

@@ -113,6 +113,27 @@ def test_places_of_few_are_all(shape, most):
     assert len(places) == min(np.prod(shape), most) or (shape == (5000,) and 100 < len(places) <= most)
 
 
-@pytest.mark.parametrize(("shapes", "time_steps", "n"), [([(128, 128, 128)], 20, 2), ([(10,)], 4, 8)])
-def test_large_networks_are_drawn_few_windows(shapes, time_steps, n):
+@pytest.mark.parametrize(
+    ("shapes", "time_steps", "n"),
+    [([(128, 128, 128)], 20, 2), ([(10,)], 4, 8), ([(64, 4, 4), (11,)], 150, 2), ([(16, 4, 4)], 40, 4)],
+)
+def test_large_networks_and_long_windows_are_drawn_few(shapes, time_steps, n):
     assert stimulus.windows(shapes, time_steps) == n
+    most = max(channels for channels, *_ in shapes)
+    assert n == 8 or sum(map(np.prod, shapes)) > 2**20 or n * time_steps >= stimulus.ROUNDS * most
+
+
+@pytest.mark.parametrize(
+    ("shape", "time_steps", "of_stimulus", "of_window"),
+    [
+        ((64, 9, 9), 20, 2048, 512),
+        ((64, 9, 9), 150, 273, 68),
+        ((512, 9, 9), 150, 1024, 68),  # so that each channel is met
+        ((64, 9, 9), 10_000, 128, 64),
+    ],
+)
+def test_of_long_windows_fewer_places_are_recorded(shape, time_steps, of_stimulus, of_window):
+    assert stimulus.most_places(shape, time_steps, stimulus.STIMULUS_PLACES) == of_stimulus
+    assert stimulus.most_places(shape, time_steps, stimulus.WINDOW_PLACES) == of_window
+    channels, *_ = np.unravel_index(stimulus.places(shape, of_stimulus), shape)
+    assert set(channels) == set(range(shape[0]))
