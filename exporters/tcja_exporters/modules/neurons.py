@@ -93,7 +93,7 @@ class SpikingNeuron(Neuron):
     def _in_time(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the network as [T, N, ...]."""
         if self.joined_steps:
-            return tensor.unflatten(0, (self.joined_steps, -1))
+            return tensor.reshape(self.joined_steps, -1, *tensor.shape[1:])
         return tensor.movedim(self.time_axis, 0)
 
     def _fire(self, current: Tensor) -> Tensor:

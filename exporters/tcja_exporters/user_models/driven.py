@@ -77,7 +77,7 @@ class Driven(nn.Module):
         )
         if self.joined:
             answer = answer_of(net(inputs.transpose(0, 1).flatten(0, 1)))
-            return answer.unflatten(0, (self.steps, -1))
+            return answer.reshape(self.steps, -1, *answer.shape[1:])
         if self.by_step:
             return torch.stack([answer_of(net(inputs[:, t].contiguous())) for t in range(self.steps)])
         return answer_of(net(inputs))

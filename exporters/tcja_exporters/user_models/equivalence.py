@@ -226,7 +226,7 @@ def observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], se
             )
         fired = torch.cat(parts)
         if driven.joined:  # the one call had all steps, in the axis of the windows
-            fired = fired.flatten(0, 1).unflatten(0, (driven.steps, -1))
+            fired = fired.reshape(driven.steps, -1, *fired.shape[2:])
         if not bool(((fired == 0) | (fired == 1)).all()):
             raise BadInput(f"the neuron '{name}' returns other values than 0 and 1, which are no spikes")
         spikes[name] = fired.bool().numpy()
