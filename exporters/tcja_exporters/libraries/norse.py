@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from tcja_exporters.libraries import refused
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_runtime.neuron import NeuronSpec, Reset
 
@@ -32,9 +33,9 @@ def recognise(module: nn.Module) -> Recognised | None:
     if name in ("IAF", "IAFCell"):
         calls: Any = "window" if name == "IAF" else "step"
         return Recognised(spec=_integrator(module), library="norse", calls=calls, pairs=True)
-    if name.startswith("LIF"):
+    if name in ("LIF", "LIFCell"):
         raise ValueError("it has a synaptic current beside its membrane; LIFBoxCell and IAF of norse have none")
-    raise ValueError("only the neurons LIFBoxCell, IAFCell and IAF of norse can be exported")
+    raise ValueError(refused.reason(refused.NORSE, name))
 
 
 def _lif_box(cell: Any) -> NeuronSpec:

@@ -1,16 +1,19 @@
-"""snnTorch: Leaky.
+"""snnTorch: Leaky and Lapicque.
 
 Source: Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
-(2023), ``snntorch/_neurons/leaky.py`` of snnTorch 1.0. Leaky fires above its threshold, not at it. Reset by subtraction
-subtracts the threshold at the next step, after the decay. Reset to zero clears the membrane before the decay.
+(2023), ``snntorch/_neurons/leaky.py`` and ``lapicque.py`` of snnTorch 1.0. They fire above their threshold, not at it.
+Reset by subtraction subtracts the threshold at the next step, after the decay. Leaky's reset to zero clears the
+membrane before the decay.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn
 
+from tcja_exporters.libraries import refused
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_runtime.neuron import NeuronSpec, Reset
 
@@ -28,8 +31,9 @@ def recognise(module: nn.Module) -> Recognised | None:
             raise ValueError("its class is derived from a class of snnTorch; register it")
         return None
     leaky: Any = module
-    if type(module).__name__ != "Leaky":
-        raise ValueError("only the neuron Leaky of snnTorch can be exported")
+    name = type(module).__name__
+    if name not in ("Leaky", "Lapicque"):
+        raise ValueError(refused.reason(refused.SNNTORCH, name))
     if leaky.inhibition:
         raise ValueError("with inhibition, the neurons of a layer do not fire independently")
     if leaky.state_quant:
@@ -37,15 +41,36 @@ def recognise(module: nn.Module) -> Recognised | None:
     if scalar("graded_spikes_factor", getattr(leaky, "graded_spikes_factor", 1.0)) != 1.0:
         raise ValueError("its spikes are graded (graded_spikes_factor is not 1)")
     _check_stored_reset(leaky)
+    decay, gain = _lapicque(leaky) if name == "Lapicque" else (min(max(scalar("beta", leaky.beta), 0.0), 1.0), 1.0)
     if leaky.reset_mechanism == "subtract" and not getattr(leaky, "reset_delay", True):
         raise ValueError("reset by subtraction without delay is not supported; train it with reset_delay=True")
     spec = NeuronSpec.linear(
-        decay=min(max(scalar("beta", leaky.beta), 0.0), 1.0),
+        decay=decay,
+        gain=gain,
         threshold=scalar("threshold", leaky.threshold),
         strict=True,
         reset=_RESETS[leaky.reset_mechanism],
     )
     return Recognised(spec=spec, library="snntorch", calls="step", pairs=leaky.output or not leaky.init_hidden)
+
+
+def _lapicque(neuron: Any) -> tuple[float, float]:
+    """Return the decay and the gain of a Lapicque neuron.
+
+        h = x R (1 / (R C)) dt + (1 - dt / (R C)) v
+
+    Raises:
+        ValueError: our neuron has no such constants.
+    """
+    r, c, dt = (scalar(name, getattr(neuron, name)) for name in ("R", "C", "time_step"))
+    if neuron.reset_mechanism == "zero":
+        raise ValueError("reset to zero of a Lapicque neuron also drops the current of the next step")
+    if any(math.frexp(factor)[0] != 0.5 for factor in (r, dt)):
+        raise ValueError(
+            f"it multiplies by R ({r:g}), 1 / (R C) and time_step ({dt:g}) one after the other, which rounds otherwise "
+            "than one factor; give an R and a time_step that are powers of two, such as 1"
+        )
+    return 1.0 - dt / (r * c), dt / c
 
 
 def _check_stored_reset(leaky: Any) -> None:

@@ -1,4 +1,4 @@
-"""SpikingJelly: IFNode, LIFNode, ParametricLIFNode, PSN, MaskedPSN and SlidingPSN.
+"""SpikingJelly: IFNode, LIFNode, ParametricLIFNode, OTTTLIFNode, SLTTLIFNode, PSN, MaskedPSN and SlidingPSN.
 
 Versions: ``clock_driven`` of 0.0.0.0.4 to 0.0.0.0.14; ``activation_based`` of 0.0.0.0.14 and 2.0.
 
@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from tcja_exporters.libraries import refused
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_exporters.modules.neurons import ParallelNeuron
 from tcja_runtime.neuron import NeuronSpec, Reset
 
-_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode")
+_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode")
 _PARALLEL = ("PSN", "MaskedPSN", "SlidingPSN")
 _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d"}
 
@@ -35,10 +36,8 @@ def recognise(module: nn.Module) -> Recognised | None:
     name = kind.__name__.removeprefix("MultiStep")
     if name not in (*_NEURONS, *_PARALLEL):
         stateful = getattr(module, "_memories", None) or "BaseNode" in ancestors(module)
-        if stateful and kind.__name__ not in _STATELESS_IN_EVAL:
-            raise ValueError(
-                f"of SpikingJelly's modules with a state, only {', '.join((*_NEURONS, *_PARALLEL))} can be exported"
-            )
+        if (stateful or name in refused.SPIKINGJELLY) and kind.__name__ not in _STATELESS_IN_EVAL:
+            raise ValueError(refused.reason(refused.SPIKINGJELLY, name))
         return None
     if not getattr(module.surrogate_function, "spiking", True):
         raise ValueError("its surrogate function is set not to spike")
@@ -84,7 +83,7 @@ def _spec(name: str, module: Any) -> NeuronSpec:
     if name == "IFNode":
         return NeuronSpec.linear(decay=1.0, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
     # The published LIF divides by tau, PLIF multiplies by sigmoid(w).
-    tau = scalar("tau", module.tau) if name == "LIFNode" else None
+    tau = None if name == "ParametricLIFNode" else scalar("tau", module.tau)
     rate = None if tau is not None else scalar("w", torch.sigmoid(module.w.detach().double()))
     decay_input = getattr(module, "decay_input", True)
     if decay_input or v_reset or (tau is not None and _leaks(module)):
@@ -101,7 +100,7 @@ def _leaks(lif: Any) -> bool:
     All LIFNodes of 2.0 do; in earlier versions of activation_based, only those with a hard reset do.
     """
     home = type(lif).__module__
-    return home == "spikingjelly.activation_based.neuron.lif" or (
+    return home.startswith("spikingjelly.activation_based.neuron.") or (
         home == "spikingjelly.activation_based.neuron" and lif.v_reset is not None
     )
 

@@ -99,7 +99,7 @@ def test_what_is_refused_is_told_with_all_reasons(run, checkpoint):
     assert "or its class is registered" in " ".join(out.split())
     assert "Not reached: 2 Linear" in out
     said = run("export", checkpoint, *options)[2].splitlines()[-1]
-    assert said.startswith("error: the neuron 'n1' (spikingjelly.QIFNode) cannot be exported: of Spik")
+    assert said.startswith("error: the neuron 'n1' (spikingjelly.QIFNode) cannot be exported: its membrane")
     assert run("check", checkpoint, *options, "--verbose")[2].splitlines()[-1] == said
 
 

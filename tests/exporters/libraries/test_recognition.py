@@ -134,9 +134,9 @@ def reloaded() -> nn.Module:
         (altered, "derived from a class of SpikingJelly; register it"),
         (
             exponential,
-            "of SpikingJelly's modules with a state, only IFNode, LIFNode, .* SlidingPSN can be exported",
+            "its membrane follows an exponential equation, and the charge of our neurons is linear",
         ),
-        (synaptic, "only the neuron Leaky of snnTorch can be exported"),
+        (synaptic, "Synaptic is not known to this tool; register it if it is linear"),
         (current_based, "it has a synaptic current beside its membrane"),
         (many_betas, "its beta has 6 values; all neurons of a layer must share one"),
         (

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from tcja_exporters import libraries
-from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec, fire
 
 pytestmark = [
@@ -38,53 +37,3 @@ def test_every_neuron_of_spikingjelly_alone(mode, v_reset, threshold):
         assert known.calls == {"s": "step", "m": "window"}[mode]
         np.testing.assert_array_equal(fi := fire(known.spec, x.numpy()), fired.bool().numpy())
         assert 0.05 < fi.mean() < 0.95
-
-
-def parallel_neurons(rng: np.random.Generator, steps: int) -> list[torch.nn.Module]:
-    """One of each parallel neuron with drawn weights, for currents [T, ...]."""
-    from spikingjelly.activation_based import neuron
-
-    if not hasattr(neuron, "PSN"):
-        pytest.skip("this release of SpikingJelly has no PSN")
-    k = int(rng.integers(1, steps + 3))
-    made = [
-        neuron.PSN(steps),
-        neuron.MaskedPSN(k, steps, lambda_init=1.0, step_mode="m"),
-        neuron.SlidingPSN(k, step_mode="m"),
-        neuron.SlidingPSN(k, exp_init=False, step_mode="m"),
-    ]
-    for node in made:
-        if not isinstance(node, neuron.SlidingPSN) or rng.integers(2):
-            node.weight.data = torch.from_numpy(rng.normal(0, 1, node.weight.shape).astype(np.float32))
-        node.bias.data = torch.from_numpy(rng.choice([-1, -0.5, 0, 0.3], node.bias.shape).astype(np.float32))
-    return made
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_every_parallel_neuron_alone(seed):
-    """To the bit, in both types; also where sums of whole numbers are exactly at the threshold."""
-    rng = np.random.default_rng(seed)
-    steps = int(rng.integers(1, 12))
-    for node in parallel_neurons(rng, steps):
-        for dtype in (torch.float32, torch.float64):
-            for x in (rng.normal(0, 1, (steps, 3, 40)), rng.integers(-2, 3, (steps, 3, 4, 10))):
-                known = libraries.recognise("node", node.to(dtype))
-                currents = torch.from_numpy(x).to(dtype)
-                with torch.no_grad():
-                    assert torch.equal(known.replacement()(currents), node(currents))
-        assert (known.calls, known.spec.instant) == ("window", True)
-
-
-def test_parallel_neurons_without_a_fixed_window_are_refused():
-    _, masked, sliding, _ = parallel_neurons(np.random.default_rng(0), 4)
-    masked.lambda_ = 0.5
-    with pytest.raises(
-        BadInput, match=r"MaskedPSN\) .*: its mask is not final \(lambda_ is 0.5\); train it to lambda_ = 1"
-    ):
-        libraries.recognise("node", masked)
-    sliding.step_mode = "s"
-    with pytest.raises(
-        BadInput,
-        match=r"in step mode 's' it keeps earlier currents in a queue; call functional.set_step_mode\(network, 'm'\)",
-    ):
-        libraries.recognise("node", sliding)

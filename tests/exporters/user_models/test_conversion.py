@@ -157,9 +157,11 @@ def test_all_of_this_with_spikingjelly_2():
     """The second release, which cannot be installed beside the first, in a process of its own."""
     if not SECOND.exists():
         pytest.skip("SpikingJelly 2 is not at hand; make test-all installs it")
-    files = [__file__, Path(__file__).parents[1] / "libraries" / "test_spikingjelly.py"]
+    folder = Path(__file__).parents[1] / "libraries"
+    files = [__file__, *(folder / f"test_{name}.py" for name in ("properties", "refused"))]
+    chosen = "activation_based or parallel or documents or Node or PSN"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "activation_based or parallel", *files],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files],
         env={**os.environ, "PYTHONPATH": str(SECOND)},
         capture_output=True,
         text=True,
