@@ -67,8 +67,9 @@ TESTED_THROUGH = {
         "networks.tet_ncaltech101 networks.shared.cextnet networks.shared.event_sizes"
     ),
     "exporters/passes/test_passes": "passes.base",
-    "exporters/reference/test_bounds": (
-        "reference.elementwise_bounds reference.product_bounds reference.propagation reference.reduction_bounds"
+    "exporters/reference/test_bounds": "reference.propagation reference.rules.elementwise reference.rules.products",
+    "exporters/reference/rules/test_rules": (
+        "reference.rules.functions reference.rules.normalizations reference.rules.reductions reference.rules.selections"
     ),
     "exporters/user_models/test_usage": "user_models.running",
     "runtime/backends/test_onnxruntime": "backends.select backends.session",

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic
+from tcja_runtime.evidence.rounding import CONFIDENCE, FLOAT32, Arithmetic
 
 ESTIMATED = 2.0**-14
 """The estimated error of an operation without a rule, relative to its largest result (`Bounds.estimated`)."""
@@ -64,11 +64,13 @@ class Operation:
         args: the positional arguments.
         kwargs: the keyword arguments.
         result: the first tensor that the operation returned.
+        name: the name of the operation, as "clamp_min".
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Tensor
+    name: str = ""
 
     def argument(self, position: int, name: str, default: Any) -> Any:
         """Return an argument that may be given by position or by name; `default` if it is not given."""
@@ -98,6 +100,11 @@ class Bounds:
     def __setitem__(self, tensor: Tensor, bound: Bound) -> None:
         self._bounds[tensor] = bound
 
+    def forget(self, tensor: Tensor) -> None:
+        """Remove the bound of a tensor that was set to a number: it has no error and is as a weight."""
+        self._bounds.pop(tensor, None)
+        self._grids.pop(tensor, None)
+
     def of(self, tensor: Tensor) -> Bound:
         """Return the bound of a tensor; EXACT if the tensor was neither computed nor marked, as a weight."""
         found: Bound = self._bounds.get(tensor, EXACT)
@@ -107,6 +114,39 @@ class Bounds:
         """Return the error bound of a tensor, float32 in its shape. Multiply it by OWN_ROUNDING before use."""
         error = self.of(tensor).error
         return torch.zeros(()).expand(tensor.shape) if error is None else error
+
+    def held_error(self, tensor: Tensor) -> Tensor:
+        """Return the error bound of a tensor; for a number that no format holds exactly, also that of its rounding.
+
+        Args:
+            tensor: a tensor, or a number of the network's own code as a tensor, which has no stored bound.
+        """
+        if tensor in self or not tensor.is_floating_point() or tensor.dtype == torch.float32:
+            return self.error(tensor)
+        given = tensor.half() if self.arithmetic.stored > FLOAT32.stored else tensor.to(torch.float32)
+        return (given.to(tensor.dtype) - tensor).abs_().nan_to_num_(nan=0.0).to(torch.float32)
+
+    def steps(self, n: Tensor) -> Tensor:
+        """Return the roundings that count in sums of n terms: steps of `tcja_runtime.evidence.rounding`, float32."""
+        n = n.to(torch.float32)
+        return torch.minimum(n, CONFIDENCE * n.sqrt()) if self.arithmetic.unbiased else n
+
+    def steps_of(self, x: Tensor, y: Tensor) -> float:
+        """Return the roundings that count in sums over axes; x has the terms and y the sums."""
+        return float(self.steps(torch.tensor(x.numel() / max(y.numel(), 1))))
+
+    def viewed(self, tensor: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return a view of a tensor, with the same view of its error; that of a weight has no stored bound.
+
+        Args:
+            tensor: the tensor.
+            view: the function that returns a view of a tensor.
+        """
+        found = view(tensor)
+        if tensor in self:
+            error, grid = self.of(tensor)
+            self[found] = Bound(None if error is None else view(error), grid)
+        return found
 
     def mark_exact(self, tensor: Tensor, grid: int | None) -> Tensor:
         """Store that a tensor, such as spikes, has no error; return the tensor."""
@@ -203,6 +243,16 @@ def coarsest_grid(tensor: Tensor) -> int | None:
         if all(bool((part * 2.0**grid).frac().eq(0).all()) for part in (flat[:_FIRST_VALUES], flat)):
             return grid
     return None
+
+
+def finest_grid(grids: Iterable[int | None]) -> int | None:
+    """Return the finest of some grids, on which all their values are; None if one of the grids is not known.
+
+    A grid g has the multiples of 2^-g, so the finest grid is the largest g. Example: 3 for the grids 0 and 3.
+    """
+    found = list(grids)
+    known = [grid for grid in found if grid is not None]
+    return max(known, default=None) if len(known) == len(found) else None
 
 
 def sums_are_exact(grid: int | None, magnitudes: Tensor, unit: float) -> bool:

@@ -1,13 +1,15 @@
 r"""Derives the error bound of every tensor that a network computes, while the network runs.
 
 Within the context `Propagation`, each PyTorch operation on float64 tensors also derives the bound of its result
-(`tcja_exporters.reference.bounds`) from the bounds of its arguments. The rules:
+(`tcja_exporters.reference.bounds`) from the bounds of its arguments. There are three cases:
 
-    sums of products                    `tcja_exporters.reference.product_bounds`
-    sums, means, pooling                `tcja_exporters.reference.reduction_bounds`
-    operations on each element          `tcja_exporters.reference.elementwise_bounds`
+    operations with a rule              `tcja_exporters.reference.rules`
     operations that only move values    the errors are moved in the same way
     all other operations                estimated, and named in `Bounds.estimated`
+
+Truth values have bounds, too: rounding may decide a comparison. Whole numbers that are computed from values with an
+error, such as the place of a maximum, have an infinite error; so have further results of an operation with a rule.
+PyTorch's fused attention is computed by its single operations, as in the exported models.
 
 The bounds hold for backends that compute convolutions as sums of products, in any order, with or without fused
 multiply-adds. They do not hold for convolutions by Winograd's algorithm or by a Fourier transform.
@@ -15,19 +17,19 @@ multiply-adds. They do not hold for convolutions by Winograd's algorithm or by a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tcja_exporters.reference import elementwise_bounds, product_bounds, reduction_bounds
-from tcja_exporters.reference.bounds import Bound, Bounds, Operation, flattened
+from tcja_exporters.reference.bounds import Bound, Bounds, Operation, finest_grid, flattened
 from tcja_exporters.reference.convolution import convolution
-
-Rule = Callable[[Bounds, Operation], Bound]
-"""A function that returns the bound of an operation's result, given the bounds known so far and the operation."""
+from tcja_exporters.reference.rules import RULES, TRUTHS
 
 
 class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -40,6 +42,19 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, bounds: Bounds) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._bounds = bounds
+        self._settings = ExitStack()
+
+    def __enter__(self) -> Propagation:
+        self._settings.enter_context(sdpa_kernel(SDPBackend.MATH))
+        fast = torch.backends.mha.get_fastpath_enabled()
+        self._settings.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._settings.close()
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, bounds = kwargs or {}, self._bounds
@@ -47,18 +62,53 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
         in_place = func._schema.is_mutable and name.endswith("_")
         before = (_copy(bounds, args[0]), *args[1:]) if in_place else args
         result = convolution(args[0], args[1], args[2], args[3:]) if name == "convolution" else func(*args, **kwargs)
-        values = [value for value in flattened([result]) if isinstance(value, Tensor) and value.is_floating_point()]
+        values = [value for value in flattened([result]) if isinstance(value, Tensor)]
         if name in _FRESH or not values:
             return result
         name = name.removesuffix("_") if in_place else name
-        operation = Operation(before, kwargs, values[0])
-        if name in _MOVES:
+        operation = Operation(before, kwargs, values[0], name)
+        if name == "copy":
+            bounds[values[0]] = _copied(bounds, operation)
+        elif name in _MOVES:
             _move(bounds, func, operation, values)
-        elif name in _RULES:
-            bounds[values[0]] = _RULES[name](bounds, operation)
+        elif name in _CONSTANTS:
+            bounds.forget(values[0])
+        elif name in TRUTHS:
+            bounds[values[0]] = TRUTHS[name](bounds, operation)
         else:
-            bounds[values[0]] = bounds.estimate(str(func), operation)
+            _derive(bounds, str(func), operation, values)
+        if in_place:
+            _write_through(bounds, values[0])
         return result
+
+
+def _derive(bounds: Bounds, name: str, operation: Operation, results: list[Tensor]) -> None:
+    """Store the bounds of the results of an operation that computes numbers.
+
+    Args:
+        bounds: the bounds known so far.
+        name: the full name of the operation, for messages.
+        operation: the call.
+        results: all results.
+    """
+    first, *others = results
+    if not first.is_floating_point():
+        others = results
+    elif operation.name in RULES:
+        bounds[first] = RULES[operation.name](bounds, operation)
+    else:
+        for value in filter(Tensor.is_floating_point, results):
+            bounds[value] = bounds.estimate(name, dataclasses.replace(operation, result=value))
+        others = [value for value in others if not value.is_floating_point()]
+    rounded = any(bounds.of(value).error is not None for value in _tensors(operation))
+    for value in others:
+        if value.is_floating_point() or rounded:
+            bounds[value] = Bound(torch.full(value.shape, math.inf), None)
+
+
+def _tensors(operation: Operation) -> list[Tensor]:
+    given = flattened((*operation.args, *operation.kwargs.values()))
+    return [value for value in given if isinstance(value, Tensor)]
 
 
 def _copy(bounds: Bounds, tensor: Tensor) -> Tensor:
@@ -70,37 +120,64 @@ def _copy(bounds: Bounds, tensor: Tensor) -> Tensor:
 
 def _move(bounds: Bounds, func: Any, operation: Operation, results: list[Tensor]) -> None:
     """Move the errors in the same way as the values. Moved weights get no bound, because weights have none."""
-    args, kwargs = operation.args, operation.kwargs
-    given = [value for value in flattened(args) if isinstance(value, Tensor) and value.is_floating_point()]
+    args, kwargs, name = operation.args, operation.kwargs, operation.name
+    given = [value for value in _tensors(operation) if value.is_floating_point() or value in bounds]
     if not any(value in bounds for value in given):
         return
-    pads = func.overloadpacket.__name__ == "constant_pad_nd"
-    grid = None if pads and len(args) > 2 and args[2] else _common_grid([bounds.grid(value) for value in given])
-
-    def error(value: Any) -> Any:
-        if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
-            return [error(item) for item in value]
-        if isinstance(value, Tensor) and value.is_floating_point():
-            found = bounds.of(value).error
-            return torch.zeros_like(value, dtype=torch.float32) if found is None else found
-        return value
-
+    if name in _INDEXED:
+        if any(bounds.of(value).error is not None for value in given if not value.is_floating_point()):
+            bounds[results[0]] = bounds.estimate(f"{name} by a rounded index", operation)
+            return
+        given = [value for value in given if value.is_floating_point()]
+    pads = name == "constant_pad_nd"
+    grid = None if pads and len(args) > 2 and args[2] else finest_grid(map(bounds.grid, given))
     errors: list[Tensor | None] = [None] * len(results)
     if any(bounds.of(value).error is not None for value in given):
-        moved = tuple(map(error, args))
         as_float32 = {"dtype": torch.float32} if "dtype" in kwargs else {}
-        errors = flattened([func(*(moved[:2] if pads else moved), **{**kwargs, **as_float32})])
+        of = [_error(bounds, value, name in _INDEXED) for value in args[: 2 if pads else None]]
+        errors = flattened([func(*of, **{**kwargs, **as_float32})])
     for value, its in zip(results, errors, strict=True):
         bounds[value] = Bound(its, grid)
 
 
-def _common_grid(grids: list[int | None]) -> int | None:
-    """Return the finest of some grids, on which all their values are; None if one of the grids is not known.
+def _error(bounds: Bounds, value: Any, numbers: bool) -> Any:
+    """Return an argument of an operation that moves values, with errors in place of values.
 
-    A grid g has the multiples of 2^-g, so the finest grid is the largest g. Example: 3 for the grids 0 and 3.
+    Args:
+        bounds: the bounds known so far.
+        value: the argument.
+        numbers: whether only numbers are moved, so that truth values and whole numbers are indices.
     """
-    known = [grid for grid in grids if grid is not None]
-    return max(known) if len(known) == len(grids) else None
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+        return [_error(bounds, item, numbers) for item in value]
+    if isinstance(value, Tensor) and (value.is_floating_point() or (value in bounds and not numbers)):
+        found = bounds.of(value).error
+        return torch.zeros_like(value, dtype=torch.float32) if found is None else found.detach()
+    return value
+
+
+def _copied(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of a tensor into which another one was copied."""
+    source, shape = operation.args[1], operation.result.shape
+    error = bounds.of(source).error
+    return Bound(None if error is None else error.expand(shape), bounds.grid(source))
+
+
+def _write_through(bounds: Bounds, view: Tensor) -> None:
+    """Store the bound of a view that an operation changed in place in the tensor that it is a view of, too."""
+    base = view._base
+    if base is None or not base.is_floating_point():
+        return
+    error, grid = bounds.of(view)
+    whole = bounds.of(base).error
+    if error is None and whole is None:
+        bounds[base] = Bound(None, finest_grid((grid, bounds.grid(base))))
+        return
+    changed = torch.empty_strided(base.shape, base.stride(), dtype=torch.float32)
+    changed.copy_(torch.zeros(()) if whole is None else whole)
+    part = changed.as_strided(view.shape, view.stride(), view.storage_offset() - base.storage_offset())
+    part.copy_(torch.zeros(()) if error is None else error)
+    bounds[base] = Bound(changed, None)
 
 
 _FRESH = frozenset(
@@ -112,41 +189,21 @@ _FRESH = frozenset(
 )
 """Operations whose results do not depend on the values of tensors."""
 
+_INDEXED = frozenset({"index", "gather", "take", "index_select"})
+"""Operations of `_MOVES` whose arguments that are no numbers say which values are moved."""
+
+_CONSTANTS = frozenset({"zero", "fill"})
+"""Operations that set all values of a tensor to one number, in place."""
+
 _MOVES = frozenset(
     {
         *("view", "_unsafe_view", "_reshape_alias", "reshape", "permute", "transpose", "t", "expand", "repeat"),
         *("unsqueeze", "squeeze", "slice", "select", "index_select", "unbind", "split", "split_with_sizes", "chunk"),
         *("cat", "stack", "clone", "contiguous", "detach", "alias", "_to_copy", "flip", "roll", "unfold"),
         *("constant_pad_nd", "select_scatter", "slice_scatter"),
-        *("upsample_nearest2d", "pixel_shuffle", "pixel_unshuffle"),
+        *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "pixel_shuffle", "pixel_unshuffle"),
+        *("index", "gather", "take", "im2col", "tril", "triu", "diagonal", "channel_shuffle", "as_strided"),
+        *("reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d", "lift_fresh_copy"),
     }
 )
 """Operations that move, select or repeat values, or pad them, and do not change any value."""
-
-_RULES: dict[str, Rule] = {
-    "convolution": product_bounds.bound_convolution,
-    "mm": product_bounds.bound_product,
-    "bmm": product_bounds.bound_product,
-    "addmm": product_bounds.bound_product_and_bias,
-    "max_pool2d_with_indices": reduction_bounds.bound_max_pool,
-    "avg_pool2d": reduction_bounds.bound_average_pool,
-    "_adaptive_avg_pool2d": reduction_bounds.bound_adaptive_pool,
-    "mean": reduction_bounds.bound_mean,
-    "sum": reduction_bounds.bound_sum,
-    "native_batch_norm": elementwise_bounds.bound_batch_norm,
-    "_native_batch_norm_legit_no_training": elementwise_bounds.bound_batch_norm,
-    "add": elementwise_bounds.bound_addition,
-    "sub": elementwise_bounds.bound_addition,
-    "rsub": elementwise_bounds.bound_addition,
-    "mul": elementwise_bounds.bound_multiplication,
-    "div": elementwise_bounds.bound_division,
-    "neg": elementwise_bounds.keep_bound,
-    "abs": elementwise_bounds.keep_bound,
-    "relu": elementwise_bounds.keep_bound,
-    "hardtanh": elementwise_bounds.keep_bound,
-    "clamp": elementwise_bounds.keep_bound,
-    "quantized": elementwise_bounds.bound_quantizer,
-    "sigmoid": elementwise_bounds.bound_function(0.25),
-    "tanh": elementwise_bounds.bound_function(1.0),
-}
-"""The rules, by the names of the operations."""

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
-from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tcja_exporters.modules.attention import CLA, TCJA, TLA
 from tcja_exporters.modules.layers import Voting
-from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds, coarsest_grid
-from tcja_exporters.reference.elementwise_bounds import FUNCTION
+from tcja_exporters.reference.bounds import OWN_ROUNDING, Bound, Bounds, coarsest_grid
 from tcja_exporters.reference.propagation import Propagation
 from tcja_runtime.evidence.rounding import (
     BFLOAT16,
@@ -229,28 +225,79 @@ def test_sums_too_large_for_the_grid_are_not_exact():
 
 
 def test_operations_without_a_rule_are_estimated_and_named():
-    network = nn.Sequential(nn.Conv2d(6, 8, 3), nn.GELU())
-    exact, bound, bounds = bounded(network, spikes())
-    assert bounds.estimated == {"aten.gelu.default"}
+    class Hyperbolic(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sinh(x)
+
+    exact, bound, bounds = bounded(nn.Sequential(nn.Conv2d(6, 8, 3), Hyperbolic()), spikes())
+    assert bounds.estimated == {"aten.sinh.default"}
     assert (bound >= 2.0**-14 * exact.abs().max() * 0.99).all()
 
 
-def test_sigmoids_err_by_less_than_is_allowed():
-    """ONNX Runtime's and PyTorch's, in units of the bound's roundings."""
-    x = np.concatenate([np.linspace(-30, 30, 200_001), [-1e30, 1e30, 0]]).astype(np.float32)
-    value = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        [helper.make_node("Sigmoid", ["x"], ["y"])],
-        "graph",
-        [helper.make_tensor_value_info("x", value, [None])],
-        [helper.make_tensor_value_info("y", value, [None])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    with np.errstate(over="ignore"):
-        exact = 1 / (1 + np.exp(-x.astype(np.float64)))
-    for found in (session.run(None, {"x": x})[0], torch.sigmoid(torch.from_numpy(x)).numpy()):
-        assert np.abs(found - exact).max() / FLOAT32.total < FUNCTION / 2
+def test_spiking_attention_is_exact():
+    """Products of spikes are sums of integers; a factor that is a power of two and another product keep them exact."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.rand(3, 2, 8, 196, 16, generator=generator) < 0.3).double()
+
+    def attention(q: Tensor, scale: float) -> Tensor:
+        bounds.mark_exact(k, 0), bounds.mark_exact(v, 0)
+        return q @ k.transpose(-2, -1) @ v * scale
+
+    for scale, exact in ((0.125, True), (0.3, False)):
+        bounds = Bounds(FLOAT32)
+        with torch.no_grad(), Propagation(bounds):
+            y = attention(bounds.mark_exact(q, 0), scale)
+        assert (bounds.of(y).error is None) == exact
+        assert bounds.grid(y) == (3 if exact else None)
+    bounds = Bounds(FLOAT16)  # sums above 2048 are rounded
+    with torch.no_grad(), Propagation(bounds):
+        assert bounds.of(attention(bounds.mark_exact(q, 0) * 16, 0.125)).error.any()
+
+
+def test_both_factors_of_attention_may_have_errors():
+    """Spikes that may be 0 or 1 in a backend, as in a network that runs on its own."""
+    generator = torch.Generator().manual_seed(1)
+    spikes = (torch.rand(3, 100, 8, 8, generator=generator) < 0.4).double()
+    is_open = torch.rand(spikes.shape, generator=generator) < 0.2
+    bounds = Bounds(FLOAT32)
+    q, k, v = spikes
+    for tensor, doubtful in zip((q, k, v), is_open, strict=True):
+        bounds[tensor] = Bound(doubtful.float(), None)
+    with torch.no_grad(), Propagation(bounds):
+        y = q @ k.mT @ v * 0.125
+        bound = bounds.error(y) * OWN_ROUNDING
+    worst = torch.zeros_like(y)
+    for _ in range(50):
+        other = torch.where(is_open & (torch.rand(spikes.shape, generator=generator) < 0.5), 1 - spikes, spikes)
+        worst = torch.maximum(worst, (other[0] @ other[1].mT @ other[2] * 0.125 - y).abs())
+    assert (worst <= bound).all()
+    assert worst.max() > bound.max() / 20
+
+
+def test_a_comparison_that_rounding_decides():
+    """A network's own firing class: its spikes are not exact, where the membrane is near the threshold."""
+    weight = torch.full((1, 6, 1, 1), 1 / 3).double()
+
+    def fired(x: Tensor) -> tuple[Tensor, Tensor]:
+        h = functional.conv2d(x, weight.to(x.dtype))
+        return h, torch.where((h >= 1.0) & (h < 3.0), 1.0, 0.0).to(x.dtype) + (h > 0.5).to(x.dtype)
+
+    bounds, x = Bounds(FLOAT32), spikes()
+    with torch.no_grad(), Propagation(bounds):
+        h, y = fired(bounds.mark_exact(x, 0))
+    undecided = bounds.error(y) > 0.5
+    assert undecided.equal((h - 1.0).abs() < 1e-6)  # three spikes of six
+    assert undecided.any()
+    assert not undecided.all()
+
+
+def test_a_place_that_rounding_decides_is_no_place():
+    """What depends on the index of a maximum is estimated, and named."""
+    bounds, x = Bounds(FLOAT32), spikes()
+    with torch.no_grad(), Propagation(bounds):
+        h = functional.conv2d(bounds.mark_exact(x, 0), torch.full((2, 6, 1, 1), 1 / 3).double())
+        h.gather(1, h.argmax(1, keepdim=True))
+    assert bounds.estimated == {"gather by a rounded index"}
 
 
 def test_in_place_operations_are_followed():

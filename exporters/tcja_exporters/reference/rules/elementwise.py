@@ -1,22 +1,22 @@
-"""Error bounds of operations on each element: batch norm, arithmetic, functions and the quantiser.
+"""Error bounds of operations on each element: batch norm, arithmetic and the quantiser.
 
     batch norm        e_y = F e_x + NORM u (F (|x| + e_x + |mean|) + |shift|),    F = |scale| / sqrt(var + epsilon)
     x + y, x - y      e   = e_x + e_y + 3 u |result|
     x y               e   = |x| e_y + |y| e_x + e_x e_y + 2 u |result|
-    x / y             e   = e_x / |y| + 3 u |result|                              y without error
-    sigmoid           e_y = e_x / 4 + FUNCTION u                  1 / 4 is the largest slope
-    tanh              e_y = e_x + FUNCTION u                      1 is the largest slope
-    quantiser q       e_y = max(q(x + e) - q(x), q(x) - q(x - e)),    e = e_x + DIVISION |x|       q is monotone
+    x / y             e   = (e_x + |x / y| e_y) / (|y| - e_y) + DIVISION u |result|     infinite if e_y >= |y|
+    quantiser q       e_y = max(q(x + e) - q(x), q(x) - q(x - e)),    e = e_x + SCALING |x|       q is monotone
 
 u is the unit roundoff of sums; in a batch norm, the unit roundoff of operands is added to NORM u. A batch norm that
-returns its input has no error of its own. |result| includes the
-error of the result. A multiplication or division by a power of two does not round.
+returns its input has no error of its own. |result| includes the error of the result. A multiplication or division by a
+power of two does not round. Products of numbers on grids are exact if sums of them would be
+(`tcja_exporters.reference.bounds`). NVIDIA's fast division errs by 2 ulp, which are up to 4 u; one more u is that of a
+divisor that is a rounded constant (CUDA C++ Programming Guide, "Mathematical Functions").
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from tcja_exporters.modules.quantizer import quantized
 from tcja_exporters.reference.bounds import (
+    EXACT,
     OWN_ROUNDING,
     Bound,
     Bounds,
@@ -34,22 +35,22 @@ from tcja_exporters.reference.bounds import (
     sums_are_exact,
 )
 from tcja_exporters.reference.convolution import batch_parts
+from tcja_exporters.reference.rules.functions import DIVISION
+from tcja_exporters.reference.rules.normalizations import bound_batch_statistics
 
 NORM = 8
 """The number of roundings that are counted for a batch norm."""
-FUNCTION = 8
-"""The error of a sigmoid or tanh, in units of u. A test measures at most 3 for ONNX Runtime."""
-DIVISION = 2.0**-22
+SCALING = 2.0**-22
 """The relative error of the division by the scale in a quantiser."""
 
 
 def bound_batch_norm(bounds: Bounds, operation: Operation) -> Bound:
-    """Return the bound of a batch norm in eval mode; an estimate in training mode."""
+    """Return the bound of a batch norm, with stored statistics or with those of its input."""
     args, y = operation.args, operation.result
     x, scale, shift, mean, variance = args[:5]
     training, epsilon = (False, args[-1]) if len(args) == 7 else (args[5], args[-1])
     if training:
-        return bounds.estimate("batch_norm in training mode", operation)
+        return bound_batch_statistics(bounds, operation)
     along_channels = (-1, *(1,) * (x.ndim - 2))
 
     def sized(values: Tensor | None, default: float) -> Tensor:
@@ -93,26 +94,44 @@ def bound_addition(bounds: Bounds, operation: Operation) -> Bound:
 def bound_multiplication(bounds: Bounds, operation: Operation) -> Bound:
     """Return the bound of x y."""
     y, factor = operation.result, operation.args[1]
-    (a, e_a, _), (b, e_b, _) = _operand(bounds, operation.args[0]), _operand(bounds, factor)
-    exact = isinstance(e_a, float) and isinstance(e_b, float)
-    if exact and not isinstance(factor, Tensor) and math.frexp(float(factor))[0] in (0.5, -0.5):
-        return Bound(None, None)
-    error = a * e_b + b * e_a + e_a * e_b if not exact else torch.zeros(())
-    return Bound(_rounded(bounds, error, y, roundings=2))
+    (a, e_a, grid_a), (b, e_b, grid_b) = _operand(bounds, operation.args[0]), _operand(bounds, factor)
+    if isinstance(e_a, float) and isinstance(e_b, float):
+        grid = None if grid_a is None or grid_b is None else grid_a + grid_b
+        if sums_are_exact(grid, magnitude(y), bounds.result_unit):
+            return Bound(None, grid)
+        if not isinstance(factor, Tensor) and _is_power_of_two(factor):
+            return EXACT
+        return Bound(_rounded(bounds, torch.zeros(()), y, roundings=2))
+    return Bound(_rounded(bounds, a * e_b + b * e_a + e_a * e_b, y, roundings=2))
 
 
 def bound_division(bounds: Bounds, operation: Operation) -> Bound:
-    """Return the bound of x / y; an estimate if y has an error or the result is rounded to an integer."""
-    (_, e_a, _), (b, e_b, _) = _operand(bounds, operation.args[0]), _operand(bounds, operation.args[1])
-    if not isinstance(e_b, float) or operation.kwargs.get("rounding_mode"):
-        return bounds.estimate("div with a rounded divisor or result", operation)
-    if isinstance(e_a, float) and b.ndim == 0 and math.frexp(float(b))[0] == 0.5:
-        return Bound(None, None)
-    return Bound(_rounded(bounds, e_a / b, operation.result, roundings=3))
+    """Return the bound of x / y; an estimate if the result is rounded to an integer."""
+    (_, e_a, grid), (b, e_b, _) = _operand(bounds, operation.args[0]), _operand(bounds, operation.args[1])
+    y = operation.result
+    if operation.kwargs.get("rounding_mode"):
+        return bounds.estimate("div with a rounded result", operation)
+    if isinstance(e_a, float) and isinstance(e_b, float) and b.ndim == 0 and _is_power_of_two(b):
+        finer = None if grid is None else max(0, grid + int(b.log2()))
+        return Bound(None, finer if sums_are_exact(finer, magnitude(y), bounds.result_unit) else None)
+    error = e_a if isinstance(e_b, float) else e_a + magnitude(y) * e_b
+    low = b if isinstance(e_b, float) else (b - e_b * OWN_ROUNDING).clamp_(min=0.0)
+    moved = torch.as_tensor(error / low).nan_to_num(nan=0.0 if isinstance(e_b, float) else math.inf, posinf=math.inf)
+    return Bound(_rounded(bounds, moved, y, roundings=DIVISION))
+
+
+def bound_reciprocal(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of 1 / x."""
+    return bound_division(bounds, Operation((1.0, operation.args[0]), {}, operation.result))
+
+
+def _is_power_of_two(number: Any) -> bool:
+    """Whether a number is a power of two, or the negative of one."""
+    return math.frexp(float(number))[0] in (0.5, -0.5)
 
 
 def keep_bound(bounds: Bounds, operation: Operation) -> Bound:
-    """Return the bound of |x|, -x, ReLU or a clip: that of x. They increase no difference and keep the grid."""
+    """Return the bound of |x|, -x or ReLU: that of x. They increase no difference and keep the grid."""
     return bounds.of(operation.args[0])
 
 
@@ -122,37 +141,25 @@ def bound_quantizer(bounds: Bounds, operation: Operation) -> Bound:
     error, grid = bounds.of(x)
     if error is None and bool((y == x).all()):
         return Bound(None, grid)
-    e = (magnitude(x) * DIVISION + (0.0 if error is None else error) * OWN_ROUNDING).to(x.dtype)
+    e = (magnitude(x) * SCALING + (0.0 if error is None else error) * OWN_ROUNDING).to(x.dtype)
     high, low = quantized(x + e, scale), quantized(x - e, scale)
     return Bound(torch.maximum(high.sub_(y), y - low).to(torch.float32))
-
-
-def bound_function(slope: float) -> Callable[[Bounds, Operation], Bound]:
-    """Return the rule for a function with values from -1 to 1, such as a sigmoid.
-
-    Args:
-        slope: the largest slope of the function. The own error of the function is FUNCTION u.
-    """
-
-    def rule(bounds: Bounds, operation: Operation) -> Bound:
-        y, error = operation.result, bounds.of(operation.args[0]).error
-        own = torch.full_like(y, FUNCTION * bounds.arithmetic.total, dtype=torch.float32)
-        return Bound(bounds.after_storing(y, own if error is None else own + slope * error))
-
-    return rule
 
 
 def _operand(bounds: Bounds, value: Any) -> tuple[Tensor, Tensor | float, int | None]:
     """Return three facts about an operand, which is a tensor or a number: its magnitude, error bound and grid.
 
-    The error bound is 0.0 if the operand is exact, as a number or a weight is. The grid is the g of
+    The error bound is 0.0 if the operand is exact, as a weight is. The rounding of a number to float32 is one of the
+    roundings that the rules count; that to float16 is an error. The grid is the g of
     `tcja_exporters.reference.bounds.Bound`; None if it is not known.
     """
     if isinstance(value, Tensor):
         error = bounds.of(value).error
         return magnitude(value), 0.0 if error is None else error, bounds.grid(value)
-    number = torch.tensor(abs(float(value)))
-    return number, 0.0, coarsest_grid(number)
+    number = torch.tensor(abs(float(value)), dtype=torch.float64)
+    held = bounds.held_error(number)
+    rounds = bounds.result_unit > bounds.arithmetic.total and bool(held)
+    return number.float(), held if rounds else 0.0, coarsest_grid(number)
 
 
 def _rounded(bounds: Bounds, error: Tensor | float, y: Tensor, *, roundings: int) -> Tensor:
