@@ -1,6 +1,6 @@
 """The quantiser as one PyTorch operator, so that its rounding can be bounded as a whole.
 
-The rule of the bound is in `tcja_exporters.reference.elementwise_bounds`.
+The rule of the bound is in `tcja_exporters.reference.rules.elementwise`.
 
 q(x) = s * clip(round(x / s), -128, 127)
 """
