@@ -51,6 +51,14 @@ class BackendName(str, enum.Enum):
     ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
 
 
+class InputKind(str, enum.Enum):
+    """What a user's own network takes (`tcja_runtime.data.contract.InputContract.name`)."""
+
+    FRAMES = "frames"
+    IMAGES = "images"
+    FEATURES = "features"
+
+
 class ForwardLayout(str, enum.Enum):
     """The input that a user's own network takes: [N, T, ...], [T, N, ...], or one step [N, ...] at a time."""
 
@@ -139,5 +147,7 @@ TIME_FORMS = (TimeForm.SCAN.value, TimeForm.UNROLLED.value, TimeForm.FUSED.value
 RESIZES = tuple(each.value for each in Resize)
 
 LABEL_RULES = tuple(each.value for each in LabelRule)
+
+INPUTS = tuple(each.value for each in InputKind)
 
 LAYOUTS = tuple(each.value for each in ForwardLayout)

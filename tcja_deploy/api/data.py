@@ -4,7 +4,8 @@ Each of these is taken:
 
 * a path: an .npz, a recording of events, a picture (PNG, JPEG), or a folder of these. It stays a path, and is read as
   it is needed;
-* `(frames, labels)`, or frames alone: arrays or tensors [N, T, P, H, W], images [N, C, H, W], and labels [N];
+* `(frames, labels)`, or frames alone: arrays or tensors [N, T, P, H, W], images [N, C, H, W], features [N, T, F] or
+  [N, T, C, L], and labels [N];
 * an iterable of batches, such as a torch `DataLoader`. A batch is frames, or `(frames, labels)`;
 * a data set with `__getitem__`, such as a torch `Dataset`. An item is one window, or `(window, label)`.
 
@@ -70,7 +71,7 @@ def windows_of(
         samples: the number of windows to read from an iterable. It is read to the end of the batch that has the last
             of them. None reads all.
         layout: the axes of the frames that the network takes, one of `tcja_runtime.choices.LAYOUTS`. If it is not
-            "NT", batches may be [T, N, P, H, W], too.
+            "NT", batches may be [T, N, ...], too.
         time_steps: the number of frames in a window, T; None if it is not known.
 
     Raises:
@@ -89,7 +90,7 @@ def windows_of(
     if time_first and batch_first:
         progress.note(
             f"{batches[0].place} has as many windows as time steps, {len(batches[0].frames)}, and is taken as "
-            "[N, T, P, H, W]; if time is its first axis, give it with the axes swapped"
+            "[N, T, ...]; if time is its first axis, give it with the axes swapped"
         )
     elif time_first:
         batches = [dataclasses.replace(batch, frames=batch.frames.swapaxes(0, 1)) for batch in batches]
@@ -242,11 +243,11 @@ def _array(value: Any, place: str) -> npt.NDArray[Any]:
 
 
 def _orders(batches: list[_Batch], layout: str, time_steps: int | None) -> tuple[bool, bool]:
-    """Whether the batches fit the order [T, N, P, H, W], and whether they fit [N, T, P, H, W].
+    """Whether the batches fit the order [T, N, ...], and whether they fit [N, T, ...].
 
     The axis N is as long as the labels, and the axis T is as long in all batches.
     """
-    if layout == "NT" or any(batch.frames.ndim != 5 for batch in batches):
+    if layout == "NT" or any(batch.frames.ndim < 3 for batch in batches):
         return False, True
     return _fits(batches, 1, time_steps), _fits(batches, 0, time_steps)
 

@@ -41,17 +41,18 @@ def export(
     Args:
         trained: the path of a checkpoint or of a NIR graph, or a module that has its trained weights. A copy of the
             module is exported, in eval mode; the module itself keeps its mode, and the state of its neurons is reset.
-        data: the windows to compare on: a path; `(frames, labels)` or frames [N, T, P, H, W], or images [N, C, H, W],
-            as arrays or tensors; an iterable of such batches, such as a `DataLoader`; or a `Dataset` of windows. The
-            last two are read into memory, 4 GiB at most. None takes random windows, which give no accuracy.
+        data: the windows to compare on: a path; `(frames, labels)` or frames [N, T, P, H, W], images [N, C, H, W] or
+            features [N, T, F] or [N, T, C, L], as arrays or tensors; an iterable of such batches, such as a
+            `DataLoader`; or a `Dataset` of windows. The last two are read into memory, 4 GiB at most. None takes
+            random windows, which give no accuracy.
         out: the path of the bundle, which must not exist. None: in the current folder, with the name of the checkpoint
             or of the module's class.
         progress: whether progress is shown on stderr.
         options: the options of the command `tcja-deploy export`, by name:
 
             * the network: `weights`, `model` (a module, or ``pkg.mod:factory``, that gets the weights of the
-              checkpoint), `shape` and `layout` of what a module takes, `network` of the registry, `settings` that the
-              file does not store, `per_step`, `classes`, `trust_checkpoint`;
+              checkpoint), `shape`, `input` and `layout` of what a module takes, `network` of the registry, `settings`
+              that the file does not store, `per_step`, `classes`, `trust_checkpoint`;
             * the data: `samples`, `judge`, `anytime`, `labels`, `split`, `crop`, `resize`, `time_unit`, `columns`,
               `topic`;
             * the models: `precision`, `keep`, `calibration`, `time_form`, `spike_counts`, `streaming`, `target`,
@@ -94,7 +95,7 @@ def check(
             windows.
         out: as for `export`; nothing is written to it.
         progress: whether progress is shown on stderr.
-        options: those of `export`. These change its models: `weights`, `model`, `shape`, `layout`, `network`,
+        options: those of `export`. These change its models: `weights`, `model`, `shape`, `input`, `layout`, `network`,
             `settings`, `per_step`, `classes`, `trust_checkpoint`, `precision`, `keep`, `calibration`, `time_form`,
             `spike_counts`, `streaming`, `target`; these are on recordings in the data: `labels`, `split`, `crop`,
             `resize`, `time_unit`, `columns`, `topic`; and these are only checked: `samples`, `judge`, `anytime`,
@@ -150,5 +151,5 @@ def _windows(data: Any, request: ExportRequest, progress: Progress) -> Path | Gi
         progress,
         samples=request.samples,
         layout=request.layout,
-        time_steps=request.shape[0] if request.shape and len(request.shape) == 4 else None,
+        time_steps=request.shape[0] if request.shape and request.layout != "NT" else None,
     )

@@ -29,7 +29,7 @@ from tcja_deploy.cli.options import (
 from tcja_deploy.console import out, print_json
 from tcja_deploy.packages import needs
 from tcja_deploy.texts.export import exported_text
-from tcja_runtime.choices import Calibration, ForwardLayout, Precision, SpikeCounts, Target, TimeForm
+from tcja_runtime.choices import Calibration, ForwardLayout, InputKind, Precision, SpikeCounts, Target, TimeForm
 from tcja_runtime.errors import DONE, ParityNotMet
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.tensorrt.build import Batch
@@ -64,14 +64,22 @@ Shape = Annotated[
     str | None,
     typer.Option(
         metavar="T,P,H,W",
-        help="The shape of the windows that --model or a NIR graph takes, or C,H,W for images. Default: the shape of "
-        "the windows in --data; recordings do not store it.",
+        help="The shape of the windows that --model or a NIR graph takes: T,P,H,W (frames), C,H,W (images), T,F or T,C,L "
+        "(features). Default: the shape of the windows in --data; recordings do not store it.",
+    ),
+]
+Input = Annotated[
+    InputKind | None,
+    typer.Option(
+        "--input",
+        help="What --model or a NIR graph takes: event counts, images, or features, which are real numbers at each time "
+        "step. Default: what --data has; without it, a --shape of 4 numbers means frames, 3 images, 2 features.",
     ),
 ]
 Layout = Annotated[
     ForwardLayout,
     typer.Option(
-        help="The axes of the frames that --model takes: [N, T, ...] (NT), [T, N, ...] (TN), or one time step at a "
+        help="The axes of the windows that --model takes: [N, T, ...] (NT), [T, N, ...] (TN), or one time step at a "
         "time (step)."
     ),
 ]
@@ -90,8 +98,9 @@ Data = Annotated[
     Path | None,
     typer.Option(
         help="The windows on which the exported network is compared with the trained one: an .npz file with 'frames' "
-        "[N, T, P, H, W] or 'images' [N, C, H, W], and 'labels' [N] if they are known; a recording of events; a "
-        "picture (PNG, JPEG); or a folder of these. Default: 2 to 64 random windows, which give no accuracy."
+        "[N, T, P, H, W], 'images' [N, C, H, W] or 'features' [N, T, F] or [N, T, C, L], and 'labels' [N] if they are "
+        "known; a recording of events; a picture (PNG, JPEG); or a folder of these. Default: 2 to 64 random windows, "
+        "which give no accuracy."
     ),
 ]
 Samples = Annotated[
@@ -172,6 +181,7 @@ class ExportOptions:
     set_: Set = None
     model: Model = None
     shape: Shape = None
+    input_: Input = None
     layout: Layout = ForwardLayout.NT
     per_step: PerStep = False
     classes: Classes = None
@@ -215,6 +225,7 @@ class ExportOptions:
             network=self.network,
             model=self.model,
             shape=options.shape(self.shape),
+            input=self.input_ and self.input_.value,
             layout=self.layout.value,
             settings=options.settings(self.set_),
             per_step=self.per_step,

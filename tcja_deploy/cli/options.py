@@ -208,7 +208,7 @@ def shape(given: str | None) -> tuple[int, ...] | None:
         return None
     sizes = given.replace("x", ",").split(",")
     if not all(size.strip().isdecimal() for size in sizes):
-        raise BadInput(f"--shape {given} is not T,P,H,W or C,H,W, such as 10,2,128,128")
+        raise BadInput(f"--shape {given} is not T,P,H,W, C,H,W, T,F or T,C,L, such as 10,2,128,128")
     if any(len(size.strip()) > 9 for size in sizes):
         raise BadInput(f"--shape {given} is too large; windows have at most {LARGEST:,} values")
     return tuple(map(int, sizes))

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from tcja_deploy.console import Progress
+from tcja_deploy.export.input_contract import camera_of, contract_of
 from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.checkpoint.constants import remarks
 from tcja_exporters.checkpoint.identify import identify
@@ -97,8 +98,7 @@ def with_readers(network: TrainedNetwork, windows: Windows) -> TrainedNetwork:
 def _trained(request: ExportRequest, known: Known) -> TrainedNetwork:
     """Return the trained network: that of a NIR graph, one of the registry by its checkpoint, or a user's own."""
     if request.checkpoint and is_graph(request.checkpoint):
-        shape = request.shape or dataset.shape_of(request.data)
-        return from_nir(request.checkpoint, InputContract.of(shape), request.settings)
+        return from_nir(request.checkpoint, contract_of(request), request.settings)
     checkpoint = None
     if request.checkpoint:
         checkpoint = load_checkpoint(
@@ -117,8 +117,7 @@ def _own(request: ExportRequest, given: nn.Module | str, checkpoint: Checkpoint 
     check_values(model)
     known.original = model
     loaded = load_weights(model, checkpoint) if checkpoint else None
-    shape = request.shape or dataset.shape_of(request.data)
-    contract = _framed(InputContract.of(shape), request)
+    contract = _framed(contract_of(request), request)
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)
     if request.data is not None:
         windows = dataset.load(request.data, contract, None, DataOptions(reading=request.reading))
@@ -151,7 +150,7 @@ def _framed(contract: InputContract, request: ExportRequest) -> InputContract:
     if request.camera_view == WHOLE:
         return contract
     title = str(request.data) if isinstance(request.data, Path) else "the network's camera"
-    camera = dataset.camera_of(request.data, request.reading) if contract.name == "frames" else None
+    camera = camera_of(request.data, request.reading) if contract.name == "frames" else None
     return seen_through(contract, request.camera_view, camera, title)
 
 

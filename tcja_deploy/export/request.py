@@ -15,6 +15,7 @@ from tcja_runtime.budget import MOST_WINDOWS
 from tcja_runtime.choices import (
     AUTO,
     CALIBRATIONS,
+    INPUTS,
     LABEL_RULES,
     LAYOUTS,
     PRECISIONS,
@@ -43,9 +44,11 @@ class ExportRequest:
         weights: the path of keys to the weights in the checkpoint, such as "model_ema"; its last part may be the prefix
             of the keys. None takes the likeliest that fit (`tcja_exporters.checkpoint.weight_sets`).
         model: the user's own network, as a module or as ``pkg.mod:factory``; None for a network of the registry.
-        shape: the shape of a window that `model` or a NIR graph takes, (T, P, H, W), or of an image, (C, H, W); None
-            takes the shape of the windows in `data`.
-        layout: the axes of the frames that `model` takes, one of `tcja_runtime.choices.LAYOUTS`.
+        shape: the shape of a window that `model` or a NIR graph takes: (T, P, H, W) of frames, (C, H, W) of images,
+            (T, F) or (T, C, L) of features. None takes the shape of the windows in `data`.
+        input: what `model` or a NIR graph takes, one of `tcja_runtime.choices.INPUTS`; None tells it from the array in
+            `data`, or from the number of axes, of which three are an image.
+        layout: the axes of the windows that `model` takes, one of `tcja_runtime.choices.LAYOUTS`.
         network: the name of the network in the registry; None finds it from the checkpoint.
         settings: settings of the network that the checkpoint does not store, by name.
         per_step: whether the network returns its output at each time step, instead of the mean over time.
@@ -91,6 +94,7 @@ class ExportRequest:
     weights: str | None = None
     model: nn.Module | str | None = None
     shape: tuple[int, ...] | None = None
+    input: str | None = None
     layout: str = "NT"
     network: str | None = None
     settings: Settings = dataclasses.field(default_factory=dict)
@@ -124,6 +128,7 @@ class ExportRequest:
         check_size("build_timeout", self.build_timeout, 1, LONGEST_BUILD)
         _check_classes(self.classes)
         words: dict[str, tuple[str | None, Sequence[str]]] = {
+            "input": (self.input, INPUTS),
             "layout": (self.layout, LAYOUTS),
             "target": (self.target, [each.value for each in Target]),
             "precision": (self.precision, PRECISIONS),
@@ -201,8 +206,8 @@ def _check_source(request: ExportRequest) -> None:
             raise BadInput(f"{request.checkpoint} is a NIR graph, which holds its network; leave `{name}` out")
         if request.layout != "NT":
             raise BadInput("`layout` says what `model` takes; a NIR graph takes windows of `shape`, so leave it out")
-    elif request.model is None and (request.shape or request.layout != "NT"):
-        raise BadInput("`shape` and `layout` say what `model` takes; give `model` too, or leave them out")
+    elif request.model is None and (request.shape or request.input or request.layout != "NT"):
+        raise BadInput("`shape`, `input` and `layout` say what `model` takes; give `model` too, or leave them out")
     if request.model is not None and (request.network or request.settings):
         raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
     for name in request.reading.given if request.data is None else ():

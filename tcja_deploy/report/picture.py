@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from tcja_deploy.report import html, pixels, plots
 from tcja_deploy.report.html import Html, figure, joined, tag
 from tcja_runtime.counting import counted
@@ -23,7 +25,9 @@ class PicturedWindow:
         title: the title of the window, such as its file and number.
         label: the name of the class in the labels; None if the window has no label.
         top: the names and scores of the likeliest classes, the likeliest first.
-        inputs: the network's input: frames [T, P, H, W], or an image [C, H, W] with values from 0 to 1.
+        kind: the kind of the network's input, `tcja_runtime.data.contract.InputContract.name`.
+        inputs: the input: frames [T, P, H, W], an image [C, H, W] with values from 0 to 1, or features [T, F] or
+            [T, C, L].
         polarity: the polarities "off" and "on" in the order of the axis P; None if the order is not known.
         gates: the gates [T, C], by name.
     """
@@ -31,6 +35,7 @@ class PicturedWindow:
     title: str
     label: str | None
     top: Sequence[tuple[str, float]]
+    kind: str
     inputs: Floats
     polarity: tuple[str, str] | None
     gates: Mapping[str, Values]
@@ -75,9 +80,14 @@ def _window(window: PicturedWindow) -> Html:
 
 
 def _caption(window: PicturedWindow) -> str:
-    """Return the caption below the frames: their size, and the number of their events."""
+    """Return the caption below the pictures: the size of the input, and the number of its events."""
     inputs = window.inputs
-    if inputs.ndim == 3:
+    if window.kind == "features":
+        return (
+            f"{counted(inputs[0].size, 'feature')} by time step, 1 to {len(inputs)}: positive values in blue, negative "
+            f"ones in red. The largest absolute value is {np.abs(inputs).max():.3g}."
+        )
+    if window.kind == "images":
         return f"The image, {inputs.shape[1]} x {inputs.shape[2]}."
     if window.polarity is None:
         events = counted(int(inputs.sum()), "event")
@@ -92,7 +102,10 @@ def _caption(window: PicturedWindow) -> str:
 def _frames(window: PicturedWindow) -> Html:
     """Return the frames side by side, as pictures with their numbers."""
     inputs = window.inputs
-    pictures = [pixels.image(inputs)] if inputs.ndim == 3 else list(pixels.frames(inputs, window.polarity))
+    if window.kind == "features":
+        return tag("div", html.picture(pixels.png(pixels.features(inputs)), "the features by time step"))
+    images = window.kind == "images"
+    pictures = [pixels.image(inputs)] if images else list(pixels.frames(inputs, window.polarity))
     shown = (
         tag("span", html.picture(pixels.png(picture), f"frame {t}"), str(t)) for t, picture in enumerate(pictures, 1)
     )

@@ -1,4 +1,4 @@
-"""Pictures of windows, as PNG files in data URLs: frames of events in a colour for each polarity, and images."""
+"""Pictures of windows, as PNG files in data URLs: frames of events in a colour for each polarity, images, features."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ def image(values: Floats) -> Pixels:
     """
     channels = values if len(values) == 3 else values[:1].repeat(3, axis=0)
     return (channels.transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)
+
+
+def features(values: Floats) -> Pixels:
+    """Return a picture of features [T, F] or [T, C, L]: a column for each time step, a row for each value of a step.
+
+    Positive values have the ink of on events, and negative ones that of off events, both on one scale.
+    """
+    rows = values.reshape(len(values), -1).T
+    strength = np.abs(rows) / max(float(np.abs(rows).max()), float(np.finfo(np.float32).tiny))
+    signs: Floats = np.stack([strength * (rows < 0), strength * (rows > 0)])[None].astype(np.float32)
+    picture: Pixels = _inked(signs, [INKS["off"], INKS["on"]])[0]
+    return picture
 
 
 def png(picture: Pixels) -> str:

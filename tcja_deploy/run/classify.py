@@ -119,6 +119,7 @@ def pictured_windows(
             title=f"{row['file']}, window {row['window']}",
             label=row["label"],
             top=window.standing_out(top),
+            kind=manifest.input.name,
             inputs=inputs,
             polarity=manifest.input.polarity,
             gates={name: values[:, at].reshape(len(values), -1) for name, values in gates.items()},

@@ -93,7 +93,7 @@ def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) 
     network = _Network.of(_with_shapes(gs.export_onnx(graph)), metadata, contract, layers)
     division = _divide(network)
     streaming = Streaming(
-        frame=contract.name.removesuffix("s"),
+        frame=contract.step_name,
         states=[
             State(layer=layer.name, shape=layer.shape, start=layer.neuron.v_reset)
             for layer in (network.layers[node.output[0]] for node in division.head if node.op_type == custom_op.NAME)

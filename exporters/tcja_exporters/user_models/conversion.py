@@ -65,7 +65,9 @@ def convert(
     """
     check_choice("layout", layout, LAYOUTS)
     if contract.name == "images" and layout != "NT":
-        raise BadInput(f"`layout` {layout} is for frames only; images are always [N, C, H, W]")
+        raise BadInput(
+            f"`layout` {layout} is for time steps, not for images; for features T,C,L, give `input` features"
+        )
     reset(model)
     copied = _copied(model).eval()
     unwrap_parts(copied)

@@ -41,7 +41,7 @@ class Driven(nn.Module):
     def __init__(self, net: nn.Module, contract: InputContract, layout: str, *, joined: bool = False) -> None:
         super().__init__()
         self.net = net
-        self.steps = contract.shape[0] if contract.name == "frames" else 0
+        self.steps = contract.steps
         self._contract, self.layout = contract, layout
         self.by_step = self.steps > 0 and layout == "step"
         self.joined = joined and self.by_step

@@ -25,12 +25,16 @@ from tcja_runtime.errors import BadInput
 _RANGES = {
     "unit": (1.0, "intensities from 0 to 1; divide those of 0 to 255 by 255"),
     "counts": (np.inf, "counts of events, which are not negative"),
+    "real": (np.inf, "floats, scaled as in training"),
     "spikes": (1.0, "spikes, which are 0 or 1"),
 }
-"""For each scaling, the largest value and the words for what the network takes. The smallest value is 0."""
+"""For each scaling, the largest value and the words for what the network takes.
+
+The smallest value is 0; real numbers have none."""
 _TAKES = {
     "counts": "counts of events, not negative",
     "unit": "intensities from 0 to 1, or integers from 0 to 255, which are divided by 255",
+    "real": "real numbers, scaled as in training",
     "spikes": "spikes, 0 or 1",
 }
 """For each scaling, the words for what Python may give to the network."""
@@ -205,4 +209,6 @@ def in_range(values: Floats, contract: InputContract) -> bool:
         and np.maximum.reduce(values.view(np.uint32), axis=None) <= (_LARGEST_BITS[contract.scaling])
     ):
         return True
+    if contract.scaling == "real":
+        return bool(np.isfinite(values).all())
     return bool(values.min() >= 0 and values.max() <= min(_RANGES[contract.scaling][0], np.finfo(np.float32).max))

@@ -20,10 +20,11 @@ LIBRARY = "tcja-deploy"
 _PIPELINES = {
     "frames": "video-classification",
     "images": "image-classification",
+    "features": "other",
     "latents": "unconditional-image-generation",
 }
 """The task of the Hub (https://huggingface.co/tasks) that fits a network best, by the name of its input."""
-_TAGS = {"frames": ["event-camera"], "images": [], "latents": []}
+_TAGS = {"frames": ["event-camera"], "images": [], "features": ["time-series"], "latents": []}
 _MARKUP = re.compile(
     r"[\\`*\[\]<>|~&$#@]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"
     r"|^[-+]|(?<=www)\.|:(?=//)",  # lists, and what GitHub makes a link of

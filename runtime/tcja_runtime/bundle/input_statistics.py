@@ -10,6 +10,13 @@ ranges of these figures are stored in the bundle, and `unlike` compares other wi
     balance         log2 of the mean of the second polarity over that of the first
     unevenness      the standard deviation over their mean of the sums of the frames
 
+Features have both signs, so their figures are others. If they have more than `_MOST_CHANNELS` channels, all values are
+taken as those of one:
+
+    size C          log2 of the root mean square in channel C
+    offset C        the mean in channel C over its root mean square, from -1 to 1
+    extreme         log2 of the largest absolute value
+
 The windows are compared by the median of each figure, so single odd windows do not matter. It is far outside if it is
 
     * beyond the range of the proof, widened by half of its length, by more than `_FLOORS`, and
@@ -32,15 +39,29 @@ FEWEST = 16
 """The smallest number of windows of a proof whose ranges are compared with others."""
 SIGMAS = 4.0
 _TINY = 2.0**-20
-_FLOORS = {"mean": 1.0, "filled": 1.0, "largest": 1.0, "balance": 0.25, "unevenness": 0.1}
+_FAINT = 2.0**-100  # the smallest size of features, which may be in volts
+_MOST_CHANNELS = 64
+_FLOORS = {
+    "mean": 1.0,
+    "filled": 1.0,
+    "largest": 1.0,
+    "balance": 0.25,
+    "unevenness": 0.1,
+    "size": 1.0,
+    "offset": 0.25,
+    "extreme": 1.0,
+}
 _CAUSES = {
     "balance": "are the polarities swapped",
     "unevenness": "were the frames cut by another rule",
     "largest": "are the values scaled as the network expects",
     "mean": "are the values scaled, and recordings cut, as the network expects",
     "filled": "are recordings of the same kind",
+    "size": "are the features scaled, and in the order, as in training",
+    "offset": "are the features shifted, and of the sign, as in training",
+    "extreme": "are the features scaled as in training",
 }
-_OTHERS = {"off": "polarity off", "on": "polarity on"}
+_OTHERS = {"off": "polarity off", "on": "polarity on", "all": "all features"}
 
 Figures = npt.NDArray[np.float64]
 
@@ -109,7 +130,7 @@ class InputStatistics:
         if not worst:
             return ""
         unlike = f"the inputs are unlike the {self.windows:,} windows that the network was proven on"
-        if medians.get("largest") == _log(0.0):
+        if medians.get("largest") == _log(0.0) or medians.get("extreme") == _log(0.0, _FAINT):
             return f"{unlike}: all values are 0; is the source silent?"
         spread, kind = self.figures[worst], worst.split()[0]
         own, least, most = (_value(kind, each) for each in (medians[worst], spread.least, spread.most))
@@ -133,6 +154,9 @@ def names(contract: InputContract) -> list[str]:
     """Returns the names of the figures of a network's windows, in the order of `measured`."""
     if contract.name == "latents":
         return ["mean of latents"]
+    if contract.name == "features":
+        each_one = range(contract.shape[1]) if contract.shape[1] <= _MOST_CHANNELS else ["all"]
+        return [f"{figure} {each}" for each in each_one for figure in ("size", "offset")] + ["extreme"]
     channels = contract.polarity or tuple(map(str, range(contract.shape[-3])))
     found = [f"{figure} {each}" for each in channels for figure in ("mean of", "filled")] + ["largest"]
     if contract.name == "frames" and contract.shape[1] == 2:
@@ -146,6 +170,8 @@ def measured(contract: InputContract, inputs: Floats) -> Figures:
     if contract.name == "latents":
         latents: Figures = _log(inputs.reshape(n, -1).mean(axis=1, dtype=np.float64))
         return latents[:, None]
+    if contract.name == "features":
+        return _measured_features(contract, inputs)
     windows = inputs.reshape(n, -1, *contract.shape[-3:])
     means = windows.mean(axis=(1, 3, 4), dtype=np.float64)
     filled = np.count_nonzero(windows, axis=(1, 3, 4)) / (windows[0].size / windows.shape[2])
@@ -159,12 +185,24 @@ def measured(contract: InputContract, inputs: Floats) -> Figures:
     return np.stack(columns, axis=1)
 
 
+def _measured_features(contract: InputContract, inputs: Floats) -> Figures:
+    """`measured` for windows of features [N, T, C, ...]."""
+    values = inputs.reshape(*inputs.shape[:3], -1)
+    if contract.shape[1] > _MOST_CHANNELS:
+        values = values.reshape(len(inputs), len(inputs[0]), 1, -1)
+    means = values.mean(axis=(1, 3), dtype=np.float64)
+    sizes = np.sqrt(np.square(values, dtype=np.float64).mean(axis=(1, 3)))
+    offsets = means / np.maximum(sizes, _FAINT)
+    columns = [each for pair in zip(_log(sizes, _FAINT).T, offsets.T, strict=True) for each in pair]
+    return np.stack([*columns, _log(np.abs(values).max(axis=(1, 2, 3)).astype(np.float64), _FAINT)], axis=1)
+
+
 def fractions(contract: InputContract, inputs: Floats) -> npt.NDArray[np.bool_]:
     """Returns which windows [N, ...] hold fractions where the contract has whole numbers, bool [N].
 
-    Intensities have fractions, and so do frames that are resized with weights.
+    Intensities and features have fractions, and so do frames that are resized with weights.
     """
-    if contract.scaling == "unit" or contract.resize == "bilinear":
+    if contract.scaling in ("unit", "real") or contract.resize == "bilinear":
         return np.zeros(len(inputs), np.bool_)
     return np.array([bool((np.rint(window) != window).any()) for window in inputs], np.bool_)
 
@@ -235,8 +273,8 @@ class MeasuredWindows:
         return InputStatistics.of(self._contract, found) if self.real and len(found) else None
 
 
-def _log(values: Any) -> Any:
-    return np.log2(np.maximum(values, _TINY))
+def _log(values: Any, least: float = _TINY) -> Any:
+    return np.log2(np.maximum(values, least))
 
 
 def _spoken(name: str) -> str:
@@ -249,8 +287,11 @@ def _spoken(name: str) -> str:
         "largest": "the largest value",
         "balance": "the mean of the second polarity, as a multiple of that of the first,",
         "unevenness": "the deviation of the events of a frame, as a share of their mean,",
+        "size": f"the root mean square {where}",
+        "offset": f"the mean {where}, as a share of its root mean square,",
+        "extreme": "the largest absolute value",
     }[kind]
 
 
 def _value(kind: str, figure: float) -> str:
-    return f"{figure if kind == 'unevenness' else 2.0**figure:.3g}"
+    return f"{figure if kind in ('unevenness', 'offset') else 2.0**figure:.3g}"

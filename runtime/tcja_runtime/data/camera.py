@@ -102,7 +102,11 @@ def seen_through(
         return contract
     if contract.name == "images":
         return _pictures_through(contract, view)
-    contract.cut  # noqa: B018  # raises if the network takes no events
+    if contract.name != "frames":
+        raise BadInput(
+            f"{view}: the network takes {contract.name}, which are no part of a camera's picture; leave it out"
+        )
+    contract.cut  # noqa: B018  # raises if it is not known how events become frames
     plain = dataclasses.replace(contract, sensor=None, crop=None, resize=None)
     area = camera if view.crop is None else (view.crop[3], view.crop[2])
     if area is None:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime import records
-from tcja_runtime.choices import RESIZES
+from tcja_runtime.choices import INPUTS, RESIZES
 from tcja_runtime.data.split_rules import LONGEST, SPLITS, Split, SplitRule, parsed
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, check_choice
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -23,9 +23,23 @@ FARTHEST = 2**61
 """The limit of times, in microseconds: all are between -FARTHEST and FARTHEST. Their sums do not overflow int64."""
 WIDEST = 2**14
 """The most rows or columns of a camera."""
-_SCALINGS = {"frames": "counts", "images": "unit", "latents": "spikes"}
-_VALUES = {"counts": "counts of events", "unit": "intensities from 0 to 1", "spikes": "0 or 1"}
-_RANKS = {"frames": 4, "images": 3, "latents": 2}
+_SCALINGS = {"frames": "counts", "images": "unit", "features": "real", "latents": "spikes"}
+_VALUES = {
+    "counts": "counts of events",
+    "unit": "intensities from 0 to 1",
+    "real": "real numbers, as in training",
+    "spikes": "0 or 1",
+}
+_AXES = {
+    ("frames", 4): "T, P, H, W",
+    ("images", 3): "C, H, W",
+    ("features", 2): "T, F",
+    ("features", 3): "T, C, L",
+    ("latents", 2): "T, units",
+}
+"""The names of the axes of a window, by the kind of input and the number of axes."""
+_KINDS = {4: "frames", 3: "images", 2: "features"}
+"""The kind of input that a number of axes means, unless another one is named."""
 _POLARITIES = (("off", "on"), ("on", "off"))
 
 
@@ -40,12 +54,13 @@ class InputContract:
     """The input of a network. A network has one input.
 
     Attributes:
-        name: the kind of input: "frames" (event counts [N, T, P, H, W]), "images" (static images [N, C, H, W]) or
-            "latents" (spikes that an image is generated from, [N, T, units]). It is also the name of the ONNX input
-            and of the array in a data file.
-        shape: the shape of a window, without the batch axis: (T, P, H, W), (C, H, W) or (T, units).
+        name: the kind of input: "frames" (event counts [N, T, P, H, W]), "images" (static images [N, C, H, W]),
+            "features" (real numbers over time: F of them at each time step [N, T, F], or C channels of length L
+            [N, T, C, L]) or "latents" (spikes that an image is generated from, [N, T, units]). It is also the name of
+            the ONNX input and of the array in a data file.
+        shape: the shape of a window, without the batch axis: (T, P, H, W), (C, H, W), (T, F), (T, C, L) or (T, units).
         scaling: the unit of the values: "counts" (numbers of events), "unit" (intensities in [0, 1]; integer data is
-            divided by 255) or "spikes" (0 or 1).
+            divided by 255), "real" (any numbers, taken as they are) or "spikes" (0 or 1).
         split: the rule that cuts a recording into frames, a key of `tcja_runtime.data.split_rules.SPLITS`. None if the
             input is not frames, or if the rule is not known.
         polarity: the polarities of index 0 and 1 of P, "off" (darker) and "on" (brighter) in either order; None where
@@ -64,9 +79,9 @@ class InputContract:
         ValueError: the fields do not fit together.
     """
 
-    name: Literal["frames", "images", "latents"]
+    name: Literal["frames", "images", "features", "latents"]
     shape: tuple[int, ...]
-    scaling: Literal["counts", "unit", "spikes"]
+    scaling: Literal["counts", "unit", "real", "spikes"]
     split: Split | None
     polarity: tuple[str, str] | None
     duration: int | None = None
@@ -103,22 +118,34 @@ class InputContract:
         return cls(name="images", shape=(channels, height, width), scaling="unit", split=None, polarity=None)
 
     @classmethod
-    def of(cls, shape: tuple[int, ...]) -> InputContract:
-        """The contract of a network for which only the shape of a window is known: (T, P, H, W) or (C, H, W).
+    def of(cls, shape: tuple[int, ...], kind: str | None = None) -> InputContract:
+        """The contract of a network for which only the shape of a window is known, and the kind of its input.
 
-        Four axes are frames (event counts), whose `split` is not known. Three axes are images.
+        Args:
+            shape: the shape: (T, P, H, W) of frames, whose `split` is not known; (C, H, W) of images; (T, F) or
+                (T, C, L) of features.
+            kind: the kind, one of `tcja_runtime.choices.INPUTS`. None: four axes are frames, three are images, and two
+                are features.
 
         Raises:
-            BadInput: the shape has another number of axes, an axis is smaller than 1, or the window is too large.
+            BadInput: the kind is unknown or has another number of axes, an axis is smaller than 1, or the window is too
+                large.
         """
         text = ",".join(map(str, shape)) or "single numbers"
-        if len(shape) not in (3, 4) or min(shape) < 1:
-            raise BadInput(f"`shape` must be T,P,H,W (frames) or C,H,W (images), not {text}")
+        if kind is not None:
+            check_choice("input", kind, INPUTS)
+        kinds = [name for name, axes in _AXES if axes == len(shape) and name in (kind or INPUTS)]
+        if not kinds or min(shape) < 1:
+            known = [
+                f"{axes.replace(' ', '')} ({name})" for (name, _), axes in _AXES.items() if name in (kind or INPUTS)
+            ]
+            raise BadInput(
+                f"`shape` must be {', '.join(known[:-1]) + ' or ' * (len(known) > 1) + known[-1]}, not {text}"
+            )
         if math.prod(shape) > LARGEST:
             raise BadInput(f"`shape` {text} is too large; a window can have {LARGEST:,} values at most")
-        if len(shape) == 3:
-            return cls.images(*shape)
-        return cls(name="frames", shape=shape, scaling="counts", split=None, polarity=None)
+        name = kind or _KINDS[len(shape)]
+        return cls(name=name, shape=shape, scaling=_SCALINGS[name], split=None, polarity=None)  # type: ignore[arg-type]
 
     @classmethod
     def latents(cls, time_steps: int, units: int) -> InputContract:
@@ -137,7 +164,7 @@ class InputContract:
     def __post_init__(self) -> None:
         if _SCALINGS.get(self.name) != self.scaling:
             raise ValueError(f"an input '{self.name}' cannot have the scaling '{self.scaling}'")
-        sizes = len(self.shape) == _RANKS[self.name] and all(type(n) is int and n > 0 for n in self.shape)
+        sizes = (self.name, len(self.shape)) in _AXES and all(type(n) is int and n > 0 for n in self.shape)
         if not sizes or math.prod(self.shape) > LARGEST:
             raise ValueError(f"an input '{self.name}' cannot have the shape {list(self.shape)}")
         if self.split not in (None, *SPLITS) or self.polarity not in (None, *_POLARITIES):
@@ -217,6 +244,8 @@ class InputContract:
             found: the shape of an array, of one window or of several.
         """
         wanted, last = self.shape, self.shape[-3:]
+        if self.name == "features":
+            return _hint_of_features(wanted, found)
         if found[-3:] == (*last[1:], last[0]) and len(found) >= 3 and found[:-3] in ((), found[:1], wanted[:-3]):
             return "; the channels are its last axis: give numpy.moveaxis(values, -1, -3)"
         if len(wanted) == 3 and wanted[0] == 1 and found[-2:] == wanted[1:]:
@@ -275,4 +304,23 @@ class InputContract:
     @property
     def axes(self) -> str:
         """The names of the axes of a batch, for messages: "N, T, P, H, W"."""
-        return {"frames": "N, T, P, H, W", "images": "N, C, H, W", "latents": "N, T, units"}[self.name]
+        return f"N, {_AXES[self.name, len(self.shape)]}"
+
+    @property
+    def step_name(self) -> str:
+        """The name of one time step of the input: "frame"."""
+        return "step" if self.name == "features" else self.name.removesuffix("s")
+
+    @property
+    def steps(self) -> int:
+        """The number of time steps of a window, T; 0 for images, which have no time."""
+        return 0 if self.name == "images" else self.shape[0]
+
+
+def _hint_of_features(wanted: tuple[int, ...], found: tuple[int, ...]) -> str:
+    """`InputContract.hint` for features, whose windows have the shape `wanted`."""
+    if len(found) == len(wanted) + 1 and found[0] == wanted[0] and found[2:] == wanted[1:]:
+        return "; time is its first axis: give values.swapaxes(0, 1)"
+    if found[-len(wanted) :] == (*wanted[:-2], wanted[-1], wanted[-2]):
+        return "; its last two axes are in the other order: give values.swapaxes(-1, -2)"
+    return ""

@@ -24,7 +24,7 @@ from tcja_runtime.data.images import decoding, picture_files
 from tcja_runtime.data.recordings import DataOptions, Reading, RecordedWindows
 from tcja_runtime.data.windows import GivenWindows, check_array, checked, checked_labels, unusual
 from tcja_runtime.errors import BadInput
-from tcja_runtime.events import ReadOptions, Recording, extension_of, recording, suffixes
+from tcja_runtime.events import Recording, extension_of, recording, suffixes
 from tcja_runtime.events.formats.arrays import numpy_files
 from tcja_runtime.extensions import Extension
 from tcja_runtime.files import kinds, npz
@@ -33,7 +33,6 @@ from tcja_runtime.files.text import shown
 
 _LOOKED_AT = 16  # windows in which unusual values are looked for
 _REMARKED = 3  # the most files that a remark names
-_RANKS = {"frames": (5, "N, T, P, H, W"), "images": (4, "N, C, H, W")}
 
 
 class Part(Protocol):
@@ -179,8 +178,8 @@ def load(
 
     A data file is one of these:
 
-    * an .npz with the array that the contract names, such as `frames` [N, T, P, H, W], and with or without `labels`
-      [N];
+    * an .npz with the array that the contract names, such as `frames` [N, T, P, H, W] or `features` [N, T, F], and with
+      or without `labels` [N];
     * an .npz with `frames` [T, P, H, W] of one window, as SpikingJelly saves it;
     * a recording of events, with or without a label file beside it (`tcja_runtime.data.recordings`);
     * a picture in a PNG or JPEG file, for a network that takes images (`tcja_runtime.data.images`).
@@ -281,54 +280,6 @@ def remarks(data: Iterable[Data]) -> list[str]:
     for remark, of in files.items():
         found.append(f"{listed(of, _REMARKED)}{agree(len(of), '', ', each')}: {remark}")
     return found
-
-
-def shape_of(data: Path | GivenWindows | None) -> tuple[int, ...]:
-    """The shape of a window in data, of a folder in its first data file: (T, P, H, W) or (C, H, W).
-
-    Raises:
-        BadInput: the data is None, there is no data file, or the file is a recording or has no array of windows.
-        Unavailable: the file is a picture, and Pillow is missing or too old.
-    """
-    if data is None:
-        raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
-    if isinstance(data, GivenWindows):
-        if len(data.shape) not in (4, 5):
-            raise BadInput(f"{data.file} has shape {data.shape}, it must be [N, T, P, H, W] or images [N, C, H, W]")
-        return data.shape[1:]
-    files = class_folders.data_files(data, decoding.SUFFIXES).files
-    file = next((file for file in files if not decoding.is_picture(file)), files[0])  # recordings may have pictures
-    if decoding.is_picture(file):
-        return picture_files.image_shape(file)
-    kind = kinds.other_kind(file)
-    if kind is not None:
-        raise BadInput(f"{file} is {kind}, not data; give recordings, pictures, or an .npz of 'frames' or 'images'")
-    found = npz.arrays(file) if _archived(file) else None
-    if found is None or (not _RANKS.keys() & found.keys() and numpy_files.holds_events(found, file)):
-        raise BadInput(f"{file} is a recording, which does not store the shape of windows; give `shape` T,P,H,W")
-    for name, (rank, axes) in _RANKS.items():
-        if name in found:
-            shape = found[name].shape
-            if name == "frames" and len(shape) == rank - 1 and shape[1] == 2:  # one window
-                return shape
-            if len(shape) != rank:
-                raise BadInput(f"{file}: '{name}' has shape {shape}, it must be [{axes}]")
-            return shape[1:]
-    raise BadInput(f"{file} has neither 'frames' nor 'images' (it has: {_names(found)})")
-
-
-def camera_of(data: Path | GivenWindows | None, reading: ReadOptions | None = None) -> tuple[int, int] | None:
-    """The rows and columns of the camera of a recording, or of the first data file of a folder.
-
-    It is None without data, if the data has windows, or if the recording does not store the size of its camera.
-
-    Raises:
-        BadInput: there is no data file, or the recording cannot be read.
-    """
-    if not isinstance(data, Path):
-        return None
-    file = class_folders.data_files(data).files[0]
-    return None if _archived(file) else recording(file, options=reading or ReadOptions()).sensor
 
 
 def _open_parts(

@@ -161,8 +161,11 @@ def unusual(inputs: Floats, contract: InputContract) -> str:
     usual = {
         "counts": "counts are not negative",
         "unit": "intensities are in [0, 1]",
+        "real": "",  # they have no usual range
         "spikes": "spikes are 0 or 1",
     }[contract.scaling]
+    if not usual:
+        return ""
     if least >= 0 and (contract.scaling == "counts" or most <= 1):
         return ""
     return f", values from {least:g} to {most:g} although {usual}"
@@ -185,10 +188,12 @@ def checked_labels(labels: npt.NDArray[Any], n: int, classes: Sequence[str] | No
 
 
 def random_windows(contract: InputContract, n: int, seed: int = 0) -> InMemoryWindows:
-    """Random windows for an export without data: a bright spot that drifts over sparse noise.
+    """Random windows for an export without data: a bright spot that drifts over sparse noise, or waves.
 
-    Event counts are Poisson distributed; images are the intensity of the spot. Both make a network fire, but they do
-    not measure its accuracy. For a generator, each latent unit fires at random with its own rate.
+    Event counts are Poisson distributed; images are the intensity of the spot. Features are a wave over time in each
+    channel, with noise; their mean is about 0 and their standard deviation about 1, as of normalised features. All of
+    them make a network fire, but they do not measure its accuracy. For a generator, each latent unit fires at random
+    with its own rate.
 
     Args:
         contract: the input contract of the network.
@@ -200,7 +205,9 @@ def random_windows(contract: InputContract, n: int, seed: int = 0) -> InMemoryWi
         rates = rng.uniform(0.0, 0.6, (n, 1, contract.shape[-1]))
         spikes = (rng.uniform(size=(n, *contract.shape)) < rates).astype(np.float32)
         return _random(spikes, seed)
-    steps = contract.shape[0] if contract.name == "frames" else 1
+    if contract.scaling == "real":
+        return _random(_waves(contract, n, rng), seed)
+    steps = contract.steps or 1
     channels, height, width = contract.shape[-3:]
     row = np.arange(height)[:, None] / height
     column = np.arange(width)[None, :] / width
@@ -215,6 +222,16 @@ def random_windows(contract: InputContract, n: int, seed: int = 0) -> InMemoryWi
             else:
                 frame[:] = np.clip(spot + rng.uniform(0.0, 0.1, frame.shape), 0.0, 1.0)
     return _random(inputs.reshape((n, *contract.shape)), seed)
+
+
+def _waves(contract: InputContract, n: int, rng: np.random.Generator) -> Floats:
+    """A wave over time in each channel of features, [N, *contract.shape], with noise."""
+    steps, channels, length = (*contract.shape, 1)[:3]
+    cycles = rng.uniform(0.5, 4.0, (n, 1, channels, 1))
+    phase = rng.uniform(0.0, 2 * np.pi, (n, 1, channels, 1)) + np.linspace(0.0, 2 * np.pi, length)
+    moment = np.arange(steps)[:, None, None] / steps
+    waves = np.sin(2 * np.pi * cycles * moment + phase) + rng.normal(0.0, 0.7, (n, steps, channels, length))
+    return waves.reshape(n, *contract.shape).astype(np.float32)
 
 
 def _random(inputs: Floats, seed: int) -> InMemoryWindows:

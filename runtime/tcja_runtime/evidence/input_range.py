@@ -6,6 +6,8 @@ model that clips counts at 255, or takes them as uint8 or float16, would compute
     counts      0 and random counts up to `largest`. Each number of binary digits is equally likely, so counts of every
                 size occur. Frames differ in their largest count and in their share of counts that are not 0.
     intensities random multiples of 2^-24 from 0 to 1. Most are between the 256 values of 8-bit images.
+    features    random numbers of both signs, with all 24 binary digits of a float32. Their sizes go from 2^-12 up to
+                `largest`, and each power of two is equally likely.
 
 The shares are small in some frames, so that few terms are added in one sum: in a sum of many terms the rounding bound
 is large and would hide a small change of one term. Spikes of all layers are given, as in the random stimulus.
@@ -39,6 +41,7 @@ _FRAMES = 80  # with so many, each share and each number of digits has occurred 
 _ELEMENTS = 2**25
 _DIGITS = 24  # of an intensity
 _FRACTIONS = 2**20  # counts below this one may have a fraction of quarters
+_SMALLEST = 12  # features are at least 2^-12, far above the end of float16
 _SHARES = (2, 8, 32, 128)  # one in so many inputs is not 0
 
 
@@ -65,25 +68,30 @@ def inputs(contract: InputContract, n: int, largest: int) -> Floats:
     recordings are cut into them.
 
     Args:
-        contract: the input contract; its scaling is "counts" or "unit".
+        contract: the input contract; its scaling is "counts", "unit" or "real".
         n: N, the number of windows.
-        largest: the largest count; not used for intensities.
+        largest: the largest count, or the largest size of a feature; not used for intensities.
     """
-    steps = contract.shape[0] if contract.name == "frames" else 1
-    frame = contract.shape[1:] if contract.name == "frames" else contract.shape
+    steps = contract.steps or 1
+    frame = contract.shape[1:] if contract.steps else contract.shape
     made = np.empty((n * steps, int(np.prod(frame))), np.float32)
     fractions = contract.split is None or contract.resize is not None
     for at, row in enumerate(made):
         raw = stimulus.raw_bits(f"{contract.name} range {at}", row.size)
-        row[:] = _intensities(raw) if contract.scaling == "unit" else _counts(raw, _digits(largest, at), fractions)
+        if contract.scaling == "unit":
+            row[:] = _intensities(raw)
+        elif contract.scaling == "real":
+            row[:] = _features(raw, _digits(largest, at))
+        else:
+            row[:] = _counts(raw, _digits(largest, at), fractions)
         share = _SHARES[(at + at // len(_SHARES)) % len(_SHARES)]
         row[(raw >> np.uint64(40)) % np.uint64(share) != 0] = 0
-        np.minimum(row, 1 if contract.scaling == "unit" else largest, out=row)
+        np.clip(row, -largest, 1 if contract.scaling == "unit" else largest, out=row)
     return made.reshape(n, *contract.shape)
 
 
 def _digits(largest: int, at: int) -> int:
-    """Returns the number of binary digits of the largest count of a frame: those of `largest`, or fewer."""
+    """Returns the number of binary digits of the largest value of a frame: those of `largest`, or fewer."""
     return max(1, largest.bit_length() * (len(_SHARES) - at % len(_SHARES)) // len(_SHARES))
 
 
@@ -102,4 +110,13 @@ def _intensities(raw: stimulus.Raw) -> Floats:
     """Returns multiples of 2^-24 in [0, 1]; one in 32 is exactly 1."""
     values = (raw & np.uint64(2**_DIGITS - 1)).astype(np.float32) / np.float32(2**_DIGITS)
     values[(raw >> np.uint64(56)) % np.uint64(32) == 0] = 1
+    return values
+
+
+def _features(raw: stimulus.Raw, digits: int) -> Floats:
+    """Returns numbers of both signs: a random fraction from 1 to 2 times a power of two below 2^digits."""
+    fraction = 1 + (raw & np.uint64(2**23 - 1)).astype(np.float32) / np.float32(2**23)
+    power = ((raw >> np.uint64(56)) % np.uint64(digits + _SMALLEST)).astype(np.int32) - _SMALLEST
+    sign = np.where((raw >> np.uint64(32)) & np.uint64(1), np.float32(-1), np.float32(1))
+    values: Floats = np.ldexp(sign * fraction, power)
     return values

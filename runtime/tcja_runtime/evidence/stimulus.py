@@ -41,6 +41,7 @@ _WEIGHTS = np.array([-2, -1, -1, 0, 1, 1, 2, 3], np.float32) * np.float32(1 / 8)
 _VALUES: dict[str, Floats] = {
     "counts": np.array([0, 0, 0, 0, 1, 1, 2, 3], np.float32),
     "unit": np.array([0, 0, 1, 1, 2, 3, 4, 4], np.float32) * np.float32(1 / 4),
+    "real": np.array([-3, -2, -1, 0, 0, 1, 2, 4], np.float32) * np.float32(1 / 4),
 }
 _MIN_WINDOWS, _MAX_WINDOWS = 2, 8
 _MIN_FRAMES, _MOST_GROUPS = 160, 64

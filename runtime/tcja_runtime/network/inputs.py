@@ -51,22 +51,23 @@ def windows(values: object, contract: InputContract) -> Floats:
 
 
 def frame(values: object, contract: InputContract) -> Floats:
-    """Returns one frame of a window as a stepwise network takes it, float32 [1, P, H, W].
+    """Returns one frame of a window as a stepwise network takes it, float32 [1, P, H, W]; or one step of features.
 
     Args:
-        values: the frame [P, H, W]: numbers of any type.
+        values: the frame [P, H, W], or the features of the step, [F] or [C, L]: numbers of any type.
         contract: the input contract of the network.
 
     Raises:
         BadInput: the values are not an array of numbers, or have another shape than a frame; or values are NaN,
             infinite or too large for float32.
     """
-    array, wanted = _array(values, "frame"), contract.shape[1:]
+    name = contract.step_name
+    array, wanted = _array(values, name), contract.shape[1:]
     if array.shape != wanted:
-        raise BadInput(f"'frame' is {array.dtype} {list(array.shape)}; the network takes {list(wanted)}, one frame")
+        raise BadInput(f"'{name}' is {array.dtype} {list(array.shape)}; the network takes {list(wanted)}, one {name}")
     taken = contract.scaled(array[None])
     if not np.isfinite(taken).all():
-        check_finite(array, "'frame' has")
+        check_finite(array, f"'{name}' has")
     return taken
 
 

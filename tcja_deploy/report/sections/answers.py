@@ -90,9 +90,14 @@ def _name(manifest: Manifest, at: int) -> str:
 
 def _input(manifest: Manifest, values: Floats, label: str) -> Html:
     """Return the picture of a window; nothing for an input that is no picture."""
-    if values.ndim == 4:
-        return picture(pixels.png(pixels.window(values, manifest.input.polarity)), label)
-    return picture(pixels.png(pixels.image(values)), label) if values.ndim == 3 else Html()
+    contract = manifest.input
+    if contract.name == "latents":
+        return Html()
+    if contract.name == "frames":
+        drawn = pixels.window(values, contract.polarity)
+    else:
+        drawn = pixels.image(values) if contract.name == "images" else pixels.features(values)
+    return picture(pixels.png(drawn), label)
 
 
 def _images(at: int, found: Samples) -> Html:

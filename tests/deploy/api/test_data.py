@@ -184,7 +184,7 @@ def test_as_many_windows_as_time_steps_are_taken_as_documented(given):
     found = windows_of(given, progress, layout="TN", time_steps=3)
     np.testing.assert_array_equal(found.batches[0], FRAMES[:3])
     (note,) = progress.notes
-    assert "has as many windows as time steps, 3, and is taken as [N, T, P, H, W]; if time is its first" in note
+    assert "has as many windows as time steps, 3, and is taken as [N, T, ...]; if time is its first" in note
 
 
 def test_time_first_is_refused_where_the_network_does_not_take_it():

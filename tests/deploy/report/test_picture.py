@@ -16,8 +16,13 @@ POLARITIES = [("off", "on"), ("on", "off")]
 RED, BLUE, DARK = (184, 64, 26), (8, 81, 156), (40, 40, 40)
 
 
-def seen(inputs: np.ndarray, polarity: tuple[str, str] | None = None, top: object = (("a", 0.5),)) -> PicturedWindow:
-    return PicturedWindow(title="a window", label=None, top=top, inputs=inputs, polarity=polarity, gates={})
+def seen(
+    inputs: np.ndarray,
+    polarity: tuple[str, str] | None = None,
+    top: object = (("a", 0.5),),
+    kind: str = "frames",
+) -> PicturedWindow:
+    return PicturedWindow(title="a window", label=None, top=top, kind=kind, inputs=inputs, polarity=polarity, gates={})
 
 
 def frames(planes: int) -> np.ndarray:
@@ -60,6 +65,20 @@ def test_events_whose_polarity_is_not_known_have_one_ink(planes):
         assert np.abs(picture.astype(int) - expected).max() <= 1
     total = int(frames(planes).sum())
     assert f"Frames 1 to 3 of 6 x 6: {total} events. Darker pixels have more events." in text
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 2, 3)])
+def test_features_are_rows_over_time(shape):
+    values = np.zeros((4, 6), np.float32)
+    values[1, 2], values[3, 5] = -0.5, 2.0
+    text = page("a page", [seen(values.reshape(shape), kind="features")])
+    (picture,) = decoded(text)
+    assert picture.shape == (6, 4, 3)
+    assert tuple(picture[5, 3]) == BLUE
+    assert np.abs(picture[2, 1].astype(int) - [255 - (255 - ink) / 4 for ink in RED]).max() <= 1
+    assert (np.delete(picture.reshape(24, 3), [2 * 4 + 1, 5 * 4 + 3], axis=0) == 255).all()
+    assert "6 features by time step, 1 to 4: positive values in blue, negative ones in red." in text
+    assert "The largest absolute value is 2." in text
 
 
 def test_values_below_zero_are_paper():

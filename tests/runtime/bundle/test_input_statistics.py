@@ -13,6 +13,7 @@ from tcja_runtime.data.windows import InMemoryWindows
 
 EVENTS = InputContract.frames(8, 32, 32)
 IMAGES = InputContract.images(1, 28, 28)
+FEATURES = InputContract.of((25, 6))
 
 
 def recordings(n: int, seed: int, *, by_time: bool = False) -> np.ndarray:
@@ -44,6 +45,18 @@ def images(n: int, seed: int) -> np.ndarray:
     return found
 
 
+def features(n: int, seed: int) -> np.ndarray:
+    """Six axes of a sensor of motion: the third one feels gravity. How strongly it moves differs by a factor of 4."""
+    random = np.random.default_rng(seed)
+    walk = np.cumsum(random.normal(0, 0.3, (n, *FEATURES.shape)), axis=1) * random.uniform(0.5, 2.0, (n, 1, 1))
+    walk[..., 3:] *= 40  # degrees in a second, beside multiples of gravity
+    walk[..., 2] += 9.8
+    return walk.astype(np.float32)
+
+
+MADE = {EVENTS: recordings, IMAGES: images, FEATURES: features}
+
+
 def statistics(contract: InputContract, windows: np.ndarray) -> InputStatistics:
     return InputStatistics.of(contract, measured(contract, windows))
 
@@ -57,6 +70,10 @@ CHANGED = {
     "divided by 255 twice": (IMAGES, lambda n, seed: images(n, seed) / 255, "?"),
     "inverted": (IMAGES, lambda n, seed: 1 - images(n, seed), "?"),
     "black": (IMAGES, lambda n, seed: images(n, seed) * 0, ": all values are 0; is the source silent?"),
+    "in mG": (FEATURES, lambda n, seed: features(n, seed) * 1000, "scaled, and in the order, as in training?"),
+    "other order": (FEATURES, lambda n, seed: features(n, seed)[..., ::-1], "and in the order, as in training?"),
+    "upside down": (FEATURES, lambda n, seed: -features(n, seed), "shifted, and of the sign, as in training?"),
+    "no sensor": (FEATURES, lambda n, seed: features(n, seed) * 0, ": all values are 0; is the source silent?"),
     "silent": (EVENTS, lambda n, seed: recordings(n, seed) * 0, ": all values are 0; is the source silent?"),
 }
 
@@ -64,7 +81,7 @@ CHANGED = {
 @pytest.mark.parametrize("n", [1, 4, 20])
 @pytest.mark.parametrize(("contract", "changed", "text"), CHANGED.values(), ids=CHANGED)
 def test_other_inputs_are_named(contract, changed, text, n):
-    proof = statistics(contract, (recordings if contract is EVENTS else images)(24, 0))
+    proof = statistics(contract, MADE[contract](24, 0))
     found = proof.unlike(contract, measured(contract, changed(n, 1)))
     assert found.startswith("the inputs are unlike the 24 windows that the network was proven on: ")
     assert found.endswith(text)
@@ -78,6 +95,10 @@ def test_other_inputs_are_named(contract, changed, text, n):
         (EVENTS, "mean of on", "the mean value of polarity on is"),
         (EVENTS, "filled off", "the share of values of polarity off that are not 0 is"),
         (InputContract.latents(4, 8), "mean of latents", "the mean value of latents is"),
+        (FEATURES, "size 3", "the root mean square in channel 3 is 512, and"),
+        (FEATURES, "offset 3", "the mean in channel 3, as a share of its root mean square, is 9, and"),
+        (FEATURES, "extreme", "the largest absolute value is 512, and"),
+        (InputContract.of((4, 700)), "size all", "the root mean square of all features is"),
     ],
 )
 def test_a_figure_is_named_in_words(contract, name, said):
@@ -87,7 +108,7 @@ def test_a_figure_is_named_in_words(contract, name, said):
 
 
 @pytest.mark.parametrize("of_proof", [16, 64])
-@pytest.mark.parametrize(("contract", "make"), [(EVENTS, recordings), (IMAGES, images)], ids=["events", "images"])
+@pytest.mark.parametrize(("contract", "make"), MADE.items(), ids=["events", "images", "features"])
 def test_no_false_alarm(contract, make, of_proof):
     """Of other windows of the same kind, one at a time and all together."""
     proof = statistics(contract, make(of_proof, 100 + of_proof))
@@ -105,7 +126,16 @@ def test_few_windows_prove_nothing():
 
 @pytest.mark.parametrize(
     "contract",
-    [EVENTS, IMAGES, InputContract.latents(4, 6), InputContract.of((1, 2, 8, 8)), InputContract.of((3, 4, 8, 8))],
+    [
+        EVENTS,
+        IMAGES,
+        InputContract.latents(4, 6),
+        InputContract.of((1, 2, 8, 8)),
+        InputContract.of((3, 4, 8, 8)),
+        FEATURES,
+        InputContract.of((2, 3, 9), "features"),
+        InputContract.of((4, 700)),
+    ],
     ids=str,
 )
 def test_every_figure_has_a_name(contract):

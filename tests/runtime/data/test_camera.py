@@ -92,7 +92,9 @@ def test_views_of_python_are_checked():
 
 
 def test_what_has_no_picture_is_not_seen_through_a_view():
-    with pytest.raises(BadInput, match="the network takes latents, not events"):
+    with pytest.raises(
+        BadInput, match="`resize` sum: the network takes latents, which are no part of a camera's picture"
+    ):
         seen_through(InputContract.latents(4, 4), CameraView(None, "sum"), None, "a.raw")
 
 

@@ -12,9 +12,10 @@ from tcja_runtime.errors import BadInput
 
 FRAMES = InputContract.frames(3, 4, 5)
 IMAGES = InputContract.images(1, 4, 4)
+VECTORS, SEQUENCES = InputContract.of((20, 6)), InputContract.of((5, 3, 32), "features")
 
 
-@pytest.mark.parametrize("contract", [FRAMES, IMAGES, InputContract.images(3, 8, 8)])
+@pytest.mark.parametrize("contract", [FRAMES, IMAGES, InputContract.images(3, 8, 8), VECTORS, SEQUENCES])
 def test_drawn_windows_meet_the_contract_and_repeat(contract):
     samples = random_windows(contract, 3, seed=1)
     assert samples.inputs.shape == (3, *contract.shape)
@@ -24,6 +25,9 @@ def test_drawn_windows_meet_the_contract_and_repeat(contract):
     np.testing.assert_array_equal(samples.inputs, random_windows(contract, 3, seed=1).inputs)
     if contract.scaling == "counts":
         np.testing.assert_array_equal(samples.inputs, samples.inputs.round())
+    elif contract.name == "features":
+        assert abs(samples.inputs.mean()) < 0.5
+        assert 0.5 < samples.inputs.std() < 2
     else:
         assert samples.inputs.min() >= 0
         assert samples.inputs.max() <= 1
@@ -36,6 +40,8 @@ def test_drawn_windows_meet_the_contract_and_repeat(contract):
         IMAGES,
         InputContract.latents(3, 4),
         InputContract.of((4, 2, 5, 6)),
+        VECTORS,
+        SEQUENCES,
         InputContract.frames(3, 4, 5, sensor=(128, 200)),
         FRAMES.cut_by("time"),
         FRAMES.cut_by("duration-grid:50ms"),
@@ -57,7 +63,8 @@ def test_contracts_from_before_there_were_durations_are_read():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"name": "sounds"}, 'name is "sounds", and must be "frames" or "images" or "latents"'),
+        ({"name": "sounds"}, 'name is "sounds", and must be "frames" or "images" or "features" or "latents"'),
+        ({"name": "features"}, "'features' cannot have the scaling 'counts'"),
         ({"scaling": "unit"}, "'frames' cannot have the scaling 'unit'"),
         ({"shape": [3, 2, 4]}, r"cannot have the shape \[3, 2, 4\]"),
         ({"shape": [3, 2, 4, 5.0]}, r"shape\[3\] is 5.0, and must be a whole number"),
@@ -100,6 +107,53 @@ def test_images_are_neither_cut_nor_resized():
     for changed in ({"split": "number", "polarity": ["off", "on"]}, {"resize": "bilinear", "sensor": [4, 5]}):
         with pytest.raises(ValueError, match="^images .*cannot"):
             InputContract.from_dict({**dataclasses.asdict(InputContract.images(2, 4, 4)), **changed})
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "name", "axes", "steps"),
+    [
+        ((4, 2, 5, 6), None, "frames", "N, T, P, H, W", 4),
+        ((3, 5, 6), None, "images", "N, C, H, W", 0),
+        ((3, 5, 6), "images", "images", "N, C, H, W", 0),
+        ((20, 6), None, "features", "N, T, F", 20),
+        ((20, 6), "features", "features", "N, T, F", 20),
+        ((3, 5, 6), "features", "features", "N, T, C, L", 3),
+    ],
+)
+def test_the_number_of_axes_is_a_kind_of_input_unless_one_is_named(shape, kind, name, axes, steps):
+    contract = InputContract.of(shape, kind)
+    assert (contract.name, contract.shape, contract.axes, contract.steps) == (name, shape, axes, steps)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "said"),
+    [
+        ((7,), None, "`shape` must be T,P,H,W (frames), C,H,W (images), T,F (features) or T,C,L (features), not 7"),
+        ((), None, "not single numbers"),
+        ((4, 2, 5, 6), "features", "`shape` must be T,F (features) or T,C,L (features), not 4,2,5,6"),
+        ((3, 5, 6), "frames", "`shape` must be T,P,H,W (frames), not 3,5,6"),
+        ((0, 6), None, ", not 0,6"),
+        ((2**20, 2**10), None, "`shape` 1048576,1024 is too large; a window can have 268,435,456 values at most"),
+        ((20, 6), "sounds", "`input` sounds"),
+    ],
+)
+def test_shapes_that_are_no_input_are_refused(shape, kind, said):
+    with pytest.raises(BadInput, match=re.escape(said)):
+        InputContract.of(shape, kind)
+
+
+@pytest.mark.parametrize(
+    ("contract", "found", "hint"),
+    [
+        (VECTORS, (20, 9, 6), "; time is its first axis: give values.swapaxes(0, 1)"),
+        (VECTORS, (9, 6, 20), "; its last two axes are in the other order: give values.swapaxes(-1, -2)"),
+        (SEQUENCES, (5, 9, 3, 32), "; time is its first axis: give values.swapaxes(0, 1)"),
+        (SEQUENCES, (9, 5, 32, 3), "; its last two axes are in the other order: give values.swapaxes(-1, -2)"),
+        (SEQUENCES, (9, 5, 3, 31), ""),
+    ],
+)
+def test_what_is_wrong_with_the_shape_of_features_is_hinted_at(contract, found, hint):
+    assert contract.hint(found) == hint
 
 
 @pytest.mark.parametrize(

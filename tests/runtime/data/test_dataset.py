@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.dataset import load, shape_of
+from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput
 
 FRAMES = InputContract.frames(3, 4, 5)
 IMAGES = InputContract.images(1, 4, 4)
+FEATURES = InputContract.of((5, 3))
 
 
 def named(n: int) -> list[str]:
@@ -41,6 +42,14 @@ def test_integer_images_are_scaled_to_the_unit_interval(tmp_path):
     samples = load(write(tmp_path / "a.npz", images=images), IMAGES, named(10))
     np.testing.assert_array_equal(next(samples.batches(9)).ravel()[:4], np.float32([0, 0.2, 1, 0.4]))
     assert samples.labels is None
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int16, np.float16])
+def test_features_are_taken_as_they_are(tmp_path, kind):
+    values = (np.arange(30).reshape(2, 5, 3) - 15).astype(kind) * 7
+    samples = load(write(tmp_path / "a.npz", features=values, labels=np.array([1, 0])), FEATURES, named(2))
+    np.testing.assert_array_equal(next(samples.batches(9)), values.astype(np.float32))
+    assert (samples.source, samples.labels.tolist()) == ("a.npz", [1, 0])
 
 
 def test_a_folder_is_its_files_in_order(tmp_path):
@@ -112,6 +121,7 @@ def other(folder: Path, name: str) -> Path:
 
 TAKES = {
     IMAGES: r"the network takes pictures \(PNG, JPEG\), or an \.npz with 'images' \[N, 1, 4, 4\]$",
+    FEATURES: r"the network takes an \.npz with 'features' \[N, 5, 3\]$",
     FRAMES: r"the network takes recordings of events, or an \.npz with 'frames' \[N, 3, 2, 4, 5\]$",
 }
 
@@ -122,6 +132,8 @@ TAKES = {
         ("net.pth", FRAMES, "a checkpoint of PyTorch"),
         ("net.npz", FRAMES, "a checkpoint of PyTorch"),
         ("net.pth", IMAGES, "a checkpoint of PyTorch"),
+        ("cat.png", FEATURES, r"a picture \(PNG\)"),
+        ("a.aedat", FEATURES, "a recording of events"),
         ("cat.png", FRAMES, r"a picture \(PNG\)"),
         ("cat.gif", IMAGES, r"a picture \(GIF\)"),
         ("cat.webp", IMAGES, r"a picture \(WEBP\)"),
@@ -135,9 +147,6 @@ TAKES = {
 def test_what_is_no_data_of_the_network_is_named(tmp_path, name, contract, kind):
     with pytest.raises(BadInput, match=f"{name} is {kind}; {TAKES[contract]}"):
         load(other(tmp_path, name), contract, named(10))
-    if name.endswith(("pth", "gif", "onnx")):
-        with pytest.raises(BadInput, match=f"{name} is {kind}, not data; give recordings, pictures, or an .npz of"):
-            shape_of(tmp_path / name)
 
 
 def test_a_bundle_and_a_folder_without_data_are_no_data(tmp_path):
@@ -185,28 +194,6 @@ def test_folders_are_refused_when_empty_or_half_labelled(tmp_path):
     write(tmp_path / "b.npz", images=GOOD, labels=np.zeros(2, int))
     with pytest.raises(BadInput, match="some of its files have labels and some do not"):
         load(tmp_path, IMAGES, named(10))
-
-
-def test_the_shape_of_windows_is_read_only_off_windows(tmp_path):
-    with pytest.raises(BadInput, match="is a folder without data files; their suffixes are "):
-        shape_of(tmp_path)
-    arrays = {"frames": np.zeros((3, 4, 2, 8)), "images": np.float32(0)}
-    messages = (
-        r"'frames' has shape \(3, 4, 2, 8\), it must be \[N, T, P, H, W\]",
-        r"'images' has shape \(\), it mu",
-    )
-    for (name, array), message in zip(arrays.items(), messages, strict=True):
-        np.savez(tmp_path / "odd.npz", **{name: array})
-        with pytest.raises(BadInput, match=message):
-            shape_of(tmp_path / "odd.npz")
-
-
-@pytest.mark.parametrize("arrays", [dict.fromkeys("txyp", np.arange(3)), {"events": np.zeros((3, 4), np.int64)}])
-def test_a_recording_stores_no_shape_of_windows(tmp_path, arrays):
-    np.savez(tmp_path / "a.npz", **arrays)
-    said = "a.npz is a recording, which does not store the shape of windows; give `shape` T,P,H,W"
-    with pytest.raises(BadInput, match=said):
-        shape_of(tmp_path)
 
 
 NUMBERED = np.arange(7, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 4, 4), np.float32)

@@ -13,6 +13,7 @@ from tcja_runtime.evidence import input_range
 
 FRAMES = InputContract.frames(4, 32, 32)
 IMAGES = InputContract.images(1, 28, 28)
+FEATURES = InputContract.of((8, 700))
 
 
 @pytest.mark.parametrize("largest", [input_range.LARGEST, 2**14 - 1, 255, 15])
@@ -54,12 +55,26 @@ def test_intensities_are_between_those_of_8_bit_images():
     assert (values.astype(np.float16) != values).mean() > 0.9
 
 
+@pytest.mark.parametrize("largest", [input_range.LARGEST, 2**14 - 1, 15])
+def test_features_have_both_signs_every_size_and_every_digit(largest):
+    values = input_range.inputs(FEATURES, 4, largest)
+    assert values.shape == (4, *FEATURES.shape)
+    some = values[values != 0].astype(np.float64)
+    assert set(np.floor(np.log2(np.abs(some))).tolist()) == set(range(-12, largest.bit_length()))
+    assert 0.3 < (some < 0).mean() < 0.7
+    assert 0.9 * largest < np.abs(some).max() <= largest
+    digits = np.frexp(some)[0] * 2**11  # float16 has 11 of them
+    assert (digits != np.round(digits)).mean() > 0.9
+
+
 def test_inputs_are_the_same_on_every_machine():
-    made = [input_range.inputs(each, 2, input_range.LARGEST).astype("<f4").tobytes() for each in (FRAMES, IMAGES)]
+    made = [
+        input_range.inputs(each, 2, input_range.LARGEST).astype("<f4").tobytes() for each in (FRAMES, IMAGES, FEATURES)
+    ]
     assert [hashlib.sha256(each).hexdigest()[:16] for each in made] == SUMS
 
 
-SUMS = ["2c45b6a9560aa776", "5dae15a30325868d"]
+SUMS = ["2c45b6a9560aa776", "5dae15a30325868d", "369530511fe06825"]
 
 
 def test_spikes_have_no_range():

@@ -10,7 +10,7 @@ import torch
 
 from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.data.dataset import load, shape_of
+from tcja_runtime.data.dataset import load
 from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
@@ -160,15 +160,6 @@ def test_the_digest_is_of_the_bytes_and_the_view(tmp_path):
 
 
 VIEWS = [(None, "nearest"), (None, "bilinear"), ("1,1,9,6", None)]
-
-
-def test_the_shape_of_a_picture(tmp_path):
-    draw(tmp_path / "pictures" / "a.jpg", 8, 12)
-    draw(tmp_path / "pictures" / "bb.png", channels=1)
-    assert shape_of(tmp_path / "pictures") == (3, 8, 12)
-    assert shape_of(tmp_path / "pictures" / "bb.png") == (1, ROWS, COLUMNS)
-    np.savez(tmp_path / "pictures" / "c.npz", frames=np.zeros((2, 3, 2, 4, 4), np.uint8))
-    assert shape_of(tmp_path / "pictures") == (3, 2, 4, 4)  # a picture beside data shows it
 
 
 def test_pictures_beside_recordings_are_passed_over(tmp_path):

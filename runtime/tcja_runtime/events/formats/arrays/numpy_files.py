@@ -67,7 +67,7 @@ def open_npz(path: Path, options: ReadOptions) -> TableRecording:
         table = _separate({key: found[name] for key, name in names.items()}, path)
     elif TABLE in found:
         table = _table(found[TABLE], f"array {TABLE}", options)
-    elif held := [name for name in ("frames", "images") if name in found]:
+    elif held := [name for name in ("frames", "images", "features") if name in found]:
         raise BadInput(
             f"{path} holds {held[0]}, not events; give a recording of events, or classify it with tcja-deploy run"
         )
