@@ -64,16 +64,17 @@ Shape = Annotated[
     str | None,
     typer.Option(
         metavar="T,P,H,W",
-        help="The shape of the windows that --model or a NIR graph takes: T,P,H,W (frames), C,H,W (images), T,F or T,C,L "
-        "(features). Default: the shape of the windows in --data; recordings do not store it.",
+        help="The shape of the windows that --model or a NIR graph takes: T,P,H,W (frames), C,H,W (images), T,F or "
+        "T,C,L (features). Default: the shape of the windows in --data; recordings do not store it.",
     ),
 ]
 Input = Annotated[
     InputKind | None,
     typer.Option(
         "--input",
-        help="What --model or a NIR graph takes: event counts, images, or features, which are real numbers at each time "
-        "step. Default: what --data has; without it, a --shape of 4 numbers means frames, 3 images, 2 features.",
+        help="What --model or a NIR graph takes: event counts, images, or features, which are real numbers at each "
+        "time step. Default: what --data has; without it, a --shape of 4 numbers means frames, 3 images (features for "
+        "a NIR graph), 2 features.",
     ),
 ]
 Layout = Annotated[

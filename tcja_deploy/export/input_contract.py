@@ -21,25 +21,38 @@ _AXES = {"frames": "[N, T, P, H, W]", "images": "[N, C, H, W]", "features": "[N,
 _RANKS = {"frames": (5,), "images": (4,), "features": (3, 4)}
 
 
-def contract_of(request: ExportRequest) -> InputContract:
+def contract_of(request: ExportRequest, *, timed: bool = False) -> InputContract:
     """Return the contract of the windows that `model`, or a NIR graph, takes.
 
     The kind of the input is `input`; without it, the name of the array in `data`; without data, the number of axes. The
     shape is `shape`; without it, that of the windows in `data`.
 
+    Args:
+        request: the request.
+        timed: whether the network takes time steps only, as a NIR graph does: three axes are then features.
+
     Raises:
         BadInput: the shape is not known, or the kind and the shape do not fit together; or the data is no file of
-            windows.
+            windows; or the input is images where time steps are wanted.
         Unavailable: the data is a picture, and Pillow is missing or too old.
     """
+    contract = _told(request, "features" if timed else None)
+    if timed and contract.name == "images":
+        raise BadInput(f"{request.checkpoint} is a NIR graph, which takes time steps, and images have none")
+    return contract
+
+
+def _told(request: ExportRequest, of_three: str | None) -> InputContract:
+    """`contract_of`; three axes are of the kind `of_three` if nothing else tells the kind."""
     data = request.data
     if request.shape is not None:
         found = _arrays(data) if isinstance(data, Path) else None
-        return InputContract.of(request.shape, request.input or next(iter(_windows_in(found or {})), None))
+        kind = request.input or next(iter(_windows_in(found or {})), None)
+        return InputContract.of(request.shape, kind or (of_three if len(request.shape) == 3 else None))
     if data is None:
         raise BadInput("the shape of the network's windows is not known; give `shape` or `data`")
     if isinstance(data, GivenWindows):
-        return _of_given(data, request.input)
+        return _of_given(data, request.input or (of_three if len(data.shape) == 4 else None))
     return _of_file(data, request.input)
 
 

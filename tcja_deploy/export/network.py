@@ -98,7 +98,7 @@ def with_readers(network: TrainedNetwork, windows: Windows) -> TrainedNetwork:
 def _trained(request: ExportRequest, known: Known) -> TrainedNetwork:
     """Return the trained network: that of a NIR graph, one of the registry by its checkpoint, or a user's own."""
     if request.checkpoint and is_graph(request.checkpoint):
-        return from_nir(request.checkpoint, contract_of(request), request.settings)
+        return from_nir(request.checkpoint, contract_of(request, timed=True), request.settings)
     checkpoint = None
     if request.checkpoint:
         checkpoint = load_checkpoint(

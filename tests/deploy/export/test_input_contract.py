@@ -56,6 +56,21 @@ def test_arrays_and_shapes_tell_it_by_their_axes(data, options, wanted):
     assert told(data, **options) == wanted
 
 
+def test_a_graph_of_nir_has_time_steps(tmp_path):
+    def told(**options) -> tuple[str, tuple[int, ...]]:
+        contract = contract_of(ExportRequest(out=Path("x"), checkpoint=Path("a.nir"), **options), timed=True)
+        return contract.name, contract.shape
+
+    assert told(shape=(5, 6, 7)) == ("features", (5, 6, 7))
+    assert told(shape=(5, 6)) == ("features", (5, 6))
+    given = GivenWindows(batches=(np.zeros((2, 5, 6, 7), np.float32),), labels=None, source="given")
+    assert told(data=given) == ("features", (5, 6, 7))
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 5, 6, 7)))
+    for options in ({"data": tmp_path / "a.npz"}, {"shape": (5, 6, 7), "input": "images"}):
+        with pytest.raises(BadInput, match=r"a\.nir is a NIR graph, which takes time steps, and images have none"):
+            told(**options)
+
+
 @pytest.mark.parametrize(
     ("arrays", "options", "said"),
     [
