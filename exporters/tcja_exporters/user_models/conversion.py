@@ -63,11 +63,7 @@ def convert(
         ParityNotMet: a spike or the output of the converted network differs from the original's. The message names the
             first layer and time step that differ.
     """
-    check_choice("layout", layout, LAYOUTS)
-    if contract.name == "images" and layout != "NT":
-        raise BadInput(
-            f"`layout` {layout} is for time steps, not for images; for features T,C,L, give `input` features"
-        )
+    _check_layout(layout, contract)
     reset(model)
     copied = _copied(model).eval()
     unwrap_parts(copied)
@@ -143,6 +139,15 @@ def _first_difference(theirs: Run, ours: Run) -> str:
         if differs.any():
             return f"'{layer}' fires otherwise at time step {int(differs.argmax()) + 1} if all are computed at once"
     return "its output differs if all steps are computed at once"
+
+
+def _check_layout(layout: str, contract: InputContract) -> None:
+    """Check that a layout is one, and that images, which have no time steps, have none."""
+    check_choice("layout", layout, LAYOUTS)
+    if contract.name == "images" and layout != "NT":
+        raise BadInput(
+            f"`layout` {layout} is for time steps, not for images; for features T,C,L, give `input` features"
+        )
 
 
 def _compute_parametrized(network: nn.Module) -> None:
