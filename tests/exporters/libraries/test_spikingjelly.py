@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +15,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
+
+SECOND = Path(sys.prefix) / "spikingjelly-2"
 
 
 def ties(spec: NeuronSpec, seed: int = 0) -> np.ndarray:
@@ -37,3 +44,27 @@ def test_every_neuron_of_spikingjelly_alone(mode, v_reset, threshold):
         assert known.calls == {"s": "step", "m": "window"}[mode]
         np.testing.assert_array_equal(fi := fire(known.spec, x.numpy()), fired.bool().numpy())
         assert 0.05 < fi.mean() < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.releases
+def test_all_of_this_with_spikingjelly_2():
+    """The second release, which cannot be installed beside the first, in a process of its own."""
+    if not SECOND.exists():
+        pytest.skip("SpikingJelly 2 is not at hand; make test-all installs it")
+    folder = Path(__file__).parent
+    files = [
+        folder.parent / "user_models/test_conversion.py",
+        folder / "test_properties.py",
+        folder / "test_refused.py",
+    ]
+    chosen = "(activation_based or parallel or documents or Node or PSN) and not lower_precision"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files],
+        env={**os.environ, "PYTHONPATH": str(SECOND)},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 0, done.stdout
+    assert "21 passed" in done.stdout
