@@ -166,14 +166,14 @@ def wide_bounds(vectors: Golden, layers: Sequence[Layer], precision: str) -> dic
     Returns:
         By signal, its widest bound, and the sum of its largest value and the threshold.
     """
-    thresholds = {layer.name: layer.neuron.current_unit for layer in layers}
+    thresholds = {layer.name: float(np.abs(layer.neuron.current_unit).max()) for layer in layers}
     found: dict[str, tuple[float, float]] = {}
     for reference in (vectors.recorded, *vectors.scenes.values()):
         recorded = reference.witnesses.items()
         signals: dict[str, tuple[Values, Values]] = {name: (seen.values, seen.bounds) for name, seen in recorded}
         signals["the output"] = reference.output, reference.output_bound
         for name, (values, bounds) in signals.items():
-            largest = np.abs(values).max(initial=0.0) + abs(thresholds.get(name, 1.0))
+            largest = np.abs(values).max(initial=0.0) + thresholds.get(name, 1.0)
             widest = bounds.max(initial=0.0)
             if widest > _WIDEST[precision] * largest:
                 found.setdefault(name, (float(widest), float(largest)))
@@ -203,13 +203,13 @@ def undecided(reference: Reference, manifest: Manifest, name: str) -> Any:
         manifest: the manifest of the bundle.
         name: the name of the layer.
     """
-    neuron = next(layer.neuron for layer in manifest.layers if layer.name == name)
     witnesses = reference.witnesses[name]
+    neuron = next(layer for layer in manifest.layers if layer.name == name).neurons(witnesses.element)
     fired = witnesses.of(reference.spikes[name])
     arithmetic = MODEL_ARITHMETIC[manifest.precision]
     errors = witnesses.bounds.astype(np.float64)
     h, within = membranes_within(neuron, arithmetic, witnesses.values, errors, fired)
-    undecided = ~(np.abs(h - neuron.threshold) > within)
+    undecided = ~(np.abs(h - neuron.constant("threshold", h)) > within)
     return np.stack([np.bincount(witnesses.window[now], minlength=len(reference)) for now in undecided], axis=1)
 
 

@@ -2,8 +2,9 @@
 
     TcjaLif(current [T, ...]) -> spikes [T, ...]
 
-Attributes: decay, gain, bias, threshold, v_reset, rate, tau (float; tau is 0 where the neuron does not divide by it),
-strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`.
+Attributes: decay, gain, bias, threshold, v_reset, v_initial, rate, tau (float; tau is 0 where the neuron does not
+divide by it), strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`. A constant that
+differs by channel or by neuron is a list of floats, and its shape is in a second attribute: threshold_shape (ints).
 
 A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`, or one step
 for all times if no time step depends on another (`instant`). So any ONNX runtime can run it. A TensorRT plugin of the
@@ -16,14 +17,16 @@ of all standard operators, and the domain has no dot.
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import helper
 
 from tcja_runtime.bundle import conformance
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.neuron import NeuronSpec
 
@@ -34,7 +37,6 @@ STEP = "TcjaLifStep"
 VERSION = 1
 OPSET = 18
 
-_FLOATS = ("decay", "gain", "bias", "threshold", "v_reset", "rate")
 _STRINGS = ("charge_order", "reset")
 
 Constants = Callable[[str], str]
@@ -53,9 +55,10 @@ def is_neuron(node: onnx.NodeProto) -> bool:
 
 def attributes(spec: NeuronSpec) -> dict[str, Any]:
     """Return the attributes of a TcjaLif node, by name, from the constants of its neuron."""
-    floats = {name: getattr(spec, name) for name in _FLOATS}
-    strings = {name: getattr(spec, name) for name in _STRINGS}
-    return {**floats, **strings, "tau": spec.tau or 0.0, "strict": int(spec.strict)}
+    made: dict[str, Any] = {name: getattr(spec, name) or 0.0 for name in spec.CONSTANTS}
+    for name, value in spec.arrays.items():
+        made |= {name: list(value.values), name + conformance.SHAPE: list(value.shape)}
+    return {**made, **{name: getattr(spec, name) for name in _STRINGS}, "strict": int(spec.strict)}
 
 
 def spec_of(node: onnx.NodeProto) -> NeuronSpec:
@@ -119,12 +122,11 @@ def _import(model: onnx.ModelProto, domains: Iterable[str]) -> None:
 
 def _function(spec: NeuronSpec) -> onnx.FunctionProto:
     """Return the function that defines the TcjaLif operator for one neuron."""
-    used: dict[str, onnx.NodeProto] = {}
+    used: dict[str, list[onnx.NodeProto]] = {}
 
     def constant(name: str) -> str:
-        used[name] = helper.make_node("Constant", [], [name], name=name)
-        value = onnx.AttributeProto(name="value_float", ref_attr_name=name, type=onnx.AttributeProto.FLOAT)
-        used[name].attribute.append(value)
+        if name not in used:
+            used[name] = _stored(spec, name, "" if spec.instant else "current")
         return name
 
     if spec.instant:
@@ -136,17 +138,64 @@ def _function(spec: NeuronSpec) -> onnx.FunctionProto:
         NAME,
         ["current"],
         ["spikes"],
-        [*used.values(), *nodes],
+        [*itertools.chain(*used.values()), *nodes],
         [helper.make_opsetid("", OPSET)],
         attributes=list(attributes(spec)),
     )
+
+
+def _stored(spec: NeuronSpec, name: str, current: str) -> list[onnx.NodeProto]:
+    """Return the nodes that read a constant from the attributes of a function.
+
+    Args:
+        spec: the neuron.
+        name: the name of the constant.
+        current: the name of the current [T, N, ...] over whose neurons an array is spread, which are then on one axis;
+            empty if an array is not spread.
+    """
+
+    def attribute(of: str, kind: str, output: str) -> onnx.NodeProto:
+        node = helper.make_node("Constant", [], [output], name=output)
+        number = onnx.AttributeProto.AttributeType.Value(kind.upper())
+        node.attribute.append(onnx.AttributeProto(name=f"value_{kind}", ref_attr_name=of, type=number))
+        return node
+
+    if name not in spec.arrays:
+        return [attribute(name, "float", name)]
+    values, shape = f"{name}_values", name + conformance.SHAPE
+    return [
+        attribute(name, "floats", values),
+        attribute(shape, "ints", shape),
+        helper.make_node("Reshape", [values, shape], [f"{name}_array" if current else name], name=f"{name}_array"),
+        *(spread(f"{name}_array", current, name) if current else ()),
+    ]
+
+
+def spread(array: str, current: str, name: str) -> list[onnx.NodeProto]:
+    """Return the nodes that spread a constant over all neurons of a layer, which are on one axis.
+
+    Args:
+        array: the name of the constant, whose shape broadcasts to that of one step of the current.
+        current: the name of the current [T, N, ...].
+        name: the name of the result.
+    """
+    nodes: list[onnx.NodeProto] = []
+
+    def op(kind: str, inputs: list[str], made: str, **attrs: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [made], name=made, **attrs))
+        return made
+
+    step = op("Shape", [current], f"{name}/step", start=1)
+    one_axis = op("Constant", [], f"{name}/one_axis", value_ints=[-1])
+    op("Reshape", [op("Expand", [array, step], f"{name}/all"), one_axis], name)
+    return nodes
 
 
 def _scan(spec: NeuronSpec, current: str, spikes: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
     """Return the nodes that run the neuron from rest over the first axis of `current`, which is time."""
     v, x = prefix + "v", prefix + "x"
     step, v_next, s = step_nodes(spec, v, x, constant, prefix)
-    return scan(current, spikes, constant("v_reset"), body(step, (v, x), (v_next, s), prefix), prefix)
+    return scan(current, spikes, constant("v_initial"), body(step, (v, x), (v_next, s), prefix), prefix)
 
 
 def instant_nodes(spec: NeuronSpec, current: str, constant: Constants, prefix: str) -> list[onnx.NodeProto]:
@@ -199,7 +248,7 @@ def scan(
     Args:
         current: the name of the current [T, ...].
         made: the name of the result. The result has the shape of the current, unless `flat` is true.
-        start: the name of the membrane before the first step, a scalar.
+        start: the name of the membrane before the first step, a number or a value for each neuron [N * neurons].
         step: the body of the Scan.
         prefix: the start of the nodes' names.
         flat: whether the result has the shape that the Scan returns, [T, neurons].
@@ -222,7 +271,7 @@ def scan(
 
 def divides(spec: NeuronSpec) -> bool:
     """Whether the leak must divide by tau. If tau is a power of two, multiplying by 1 / tau gives the same bits."""
-    return spec.tau is not None and math.frexp(spec.tau)[0] != 0.5
+    return spec.tau is not None and bool((np.frexp(array_of(spec.tau))[0] != 0.5).any())
 
 
 def step_nodes(

@@ -6,9 +6,10 @@ State v and input current x_t of one neuron, at time steps t = 1..T:
     fire     s_t = 1 if h_t >= threshold  (inclusive)     or   h_t > threshold  (strict)
     reset    v_t = v_reset where s_t else h_t  (hard)     or   h_t - threshold * s_t  (soft)     or   h_t  (none)
 
-with v_0 = v_reset (hard) or 0 (soft, late, none). A late reset subtracts the threshold at the next charge:
-h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}. Checkpoints do not store these constants; the registry
-of networks has them.
+with v_0 = v_initial, which most training codes set to v_reset (hard) or 0 (soft, late, none). A late reset subtracts
+the threshold at the next charge: h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}. Checkpoints do not
+store these constants; the registry of networks has them. Each constant is one number for the layer, or an array with
+values that differ by channel or by neuron, such as a learned decay.
 
 Rounding matters, because a spike is a comparison: another order of operations may round differently, so that the neuron
 fires at another step. Training codes use these orders, with u = v - v_reset:
@@ -30,23 +31,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.errors import BadInput
-
-Array: TypeAlias = Any
-"""A numpy array or a torch tensor."""
+from tcja_runtime.constant_arrays import Array, Constant, ConstantArray, Constants, array_of, constant
 
 Charge: TypeAlias = Literal["linear", "decayed", "leaky"]
 Reset: TypeAlias = Literal["hard", "soft", "late", "none"]
 
+_AS_V_RESET = math.nan
+"""Stands for a v_initial that is v_reset."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NeuronSpec:
+class NeuronSpec(Constants):
     """The constants of one spiking layer. Build it with `linear` or `leaky`.
+
+    Each constant is a number, or an array whose shape is broadcast against the shape of the layer without time and
+    batch: (C, 1, 1) for a value for each channel of a layer [C, H, W]. `tcja_runtime.constant_arrays.constant` makes it
+    from arrays and tensors.
 
     Attributes:
         charge_order: the order of operations of the charge: "linear", "decayed" or "leaky".
@@ -57,54 +62,77 @@ class NeuronSpec:
         strict: whether the neuron fires at ``h > threshold``; if False, at ``h >= threshold``.
         reset: the effect of a spike: "hard" sets the membrane to v_reset, "soft" subtracts the threshold, "late"
             subtracts it at the next charge, "none" leaves the membrane.
-        v_reset: the membrane after a hard reset and before the first step; 0 for the other resets.
+        v_reset: the membrane after a hard reset; 0 for the other resets.
         rate: the share of the membrane that leaks in each time step, if the charge is not linear; else 0.
         tau: the time constant in time steps, 1 / rate, if the training code divides by it; else None.
+        v_initial: the membrane before the first step. By default, and in bundles of older versions, it is v_reset. With
+            a late reset it is below the threshold, because the first step has no spike before it.
 
     Raises:
+        BadInput: a constant is neither a number nor an array of numbers.
         ValueError: a constant is out of range, or the constants do not fit together.
     """
 
+    CONSTANTS: ClassVar[tuple[str, ...]] = (
+        "decay",
+        "gain",
+        "bias",
+        "threshold",
+        "v_reset",
+        "v_initial",
+        "rate",
+        "tau",
+    )
+
     charge_order: Charge
-    decay: float
-    gain: float
-    bias: float
-    threshold: float
+    decay: Constant
+    gain: Constant
+    bias: Constant
+    threshold: Constant
     strict: bool
     reset: Reset
-    v_reset: float
-    rate: float
-    tau: float | None
+    v_reset: Constant
+    rate: Constant
+    tau: Constant | None
+    v_initial: Constant = _AS_V_RESET
 
     def __post_init__(self) -> None:
-        for field in ("decay", "gain", "bias", "threshold", "v_reset", "rate"):
+        if isinstance(self.v_initial, float) and math.isnan(self.v_initial):
+            object.__setattr__(self, "v_initial", self.v_reset)
+        for field in self.CONSTANTS:
             value = getattr(self, field)
-            if not math.isfinite(value):
-                raise ValueError(f"neuron {field} must be finite, got {value}")
+            if field == "tau" and value is None:
+                continue
+            object.__setattr__(self, field, constant(field, value))
+            if not self.all_of(field, np.isfinite):
+                raise ValueError(f"neuron {field} must be finite, got {getattr(self, field)}")
         if self.charge_order not in ("linear", "decayed", "leaky"):
             raise ValueError(f"neuron charge_order must be 'linear', 'decayed' or 'leaky', got {self.charge_order!r}")
-        if self.tau is not None and not self.tau > 1.0:
+        if self.tau is not None and not self.all_of("tau", lambda tau: tau > 1.0):
             raise ValueError(f"neuron tau must be greater than 1 time step, got {self.tau}")
-        if not 0.0 <= self.decay <= 1.0:
+        if not self.all_of("decay", lambda decay: (decay >= 0.0) & (decay <= 1.0)):
             raise ValueError(f"neuron decay must be in [0, 1], got {self.decay}")
         if self.reset not in ("hard", "soft", "late", "none"):
             raise ValueError(f"neuron reset must be 'hard', 'soft', 'late' or 'none', got {self.reset!r}")
         if self.reset != "hard" and self.v_reset != 0.0:
             raise ValueError(f"a {self.reset} reset has no v_reset, got {self.v_reset}")
-        if self.reset == "late" and self.threshold <= 0.0:
+        if self.reset == "late" and not self.all_of("threshold", lambda threshold: threshold > 0.0):
             raise ValueError(f"a late reset needs a positive threshold, got {self.threshold}")
+        if self.reset == "late" and np.any(array_of(self.v_initial) >= array_of(self.threshold)):
+            raise ValueError(f"a late reset needs a v_initial below the threshold, got {self.v_initial}")
 
     @classmethod
     def linear(
         cls,
         *,
-        decay: float,
-        gain: float = 1.0,
-        bias: float = 0.0,
-        threshold: float = 1.0,
+        decay: Constant,
+        gain: Constant = 1.0,
+        bias: Constant = 0.0,
+        threshold: Constant = 1.0,
         strict: bool,
         reset: Reset = "hard",
-        v_reset: float = 0.0,
+        v_reset: Constant = 0.0,
+        v_initial: Constant = _AS_V_RESET,
     ) -> NeuronSpec:
         """A neuron with the charge h = decay * v + gain * x + bias.
 
@@ -112,10 +140,9 @@ class NeuronSpec:
         attributes of the same names of `NeuronSpec`.
 
         Raises:
-            BadInput: a constant is no number.
+            BadInput: a constant is neither a number nor an array of numbers.
             ValueError: a constant is out of range, or the constants do not fit together.
         """
-        _check_numbers(decay=decay, gain=gain, bias=bias, threshold=threshold, v_reset=v_reset)
         return cls(
             charge_order="linear",
             decay=decay,
@@ -127,6 +154,7 @@ class NeuronSpec:
             v_reset=v_reset,
             rate=0.0,
             tau=None,
+            v_initial=v_initial,
         )
 
     @classmethod
@@ -134,12 +162,13 @@ class NeuronSpec:
         cls,
         *,
         decay_input: bool,
-        tau: float | None = None,
-        rate: float | None = None,
-        threshold: float = 1.0,
+        tau: Constant | None = None,
+        rate: Constant | None = None,
+        threshold: Constant = 1.0,
         strict: bool = False,
         reset: Reset = "hard",
-        v_reset: float = 0.0,
+        v_reset: Constant = 0.0,
+        v_initial: Constant = _AS_V_RESET,
     ) -> NeuronSpec:
         """A neuron with the charge h = v + leak(x - u), or h = v - leak(u) + x, as in SpikingJelly.
 
@@ -152,39 +181,45 @@ class NeuronSpec:
             threshold: the firing threshold, in units of the membrane.
             strict: whether the neuron fires at ``h > threshold``; if False, at ``h >= threshold``.
             reset: the effect of a spike, as in the attribute `reset` of `NeuronSpec`.
-            v_reset: the membrane after a hard reset and before the first step; 0 for the other resets.
+            v_reset: the membrane after a hard reset; 0 for the other resets.
+            v_initial: the membrane before the first step; by default, v_reset.
 
         Raises:
-            BadInput: a constant is no number.
+            BadInput: a constant is neither a number nor an array of numbers.
             ValueError: a constant is out of range, both or neither of `tau` and `rate` are given, or the constants do
                 not fit together.
         """
-        given = {"tau": tau, "rate": rate}
-        _check_numbers(
-            threshold=threshold, v_reset=v_reset, **{name: value for name, value in given.items() if value is not None}
-        )
-        if tau is not None and not tau > 1.0:
+        tau = None if tau is None else constant("tau", tau)
+        if tau is not None and not np.all(array_of(tau) > 1.0):
             raise ValueError(f"neuron tau must be greater than 1 time step, got {tau}")
         if (tau is None) == (rate is None):
             raise ValueError(f"a neuron needs either tau or rate, got tau = {tau} and rate = {rate}")
-        share = 1.0 / tau if tau is not None else float(rate or 0.0)
+        share = 1.0 / array_of(tau) if tau is not None else array_of(constant("rate", rate))
+        decay, bias = (constant("rate", made) for made in (1.0 - share, share * array_of(constant("v_reset", v_reset))))
+        leaks = constant("rate", share)
         return cls(
             charge_order="decayed" if decay_input else "leaky",
-            decay=1.0 - share,
-            gain=share if decay_input else 1.0,
-            bias=share * v_reset,
+            decay=decay,
+            gain=leaks if decay_input else 1.0,
+            bias=bias,
             threshold=threshold,
             strict=strict,
             reset=reset,
             v_reset=v_reset,
-            rate=share,
+            rate=leaks,
             tau=tau,
+            v_initial=v_initial,
         )
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> NeuronSpec:
-        """The neuron whose fields `dataclasses.asdict` returned; the inverse of that function."""
-        return cls(**fields)
+        """The neuron whose fields `dataclasses.asdict` returned; the inverse of that function. Tuples may be lists."""
+        arrays = {
+            name: ConstantArray(tuple(value["shape"]), tuple(value["values"]))
+            for name, value in fields.items()
+            if isinstance(value, dict)
+        }
+        return cls(**{**fields, **arrays})
 
     @property
     def charge_rule(self) -> str:
@@ -202,14 +237,14 @@ class NeuronSpec:
         return f"h = {' + '.join(terms or ['0'])}"
 
     @property
-    def unit(self) -> float:
-        """The size of the threshold; 1 if the threshold is 0. Distances from the threshold are compared with it."""
-        return abs(self.threshold) or 1.0
+    def unit(self) -> npt.NDArray[np.float64]:
+        """The size of the threshold, or 1 for 0, in its shape. Distances from the threshold are compared with it."""
+        return _or_one(np.abs(array_of(self.threshold)))
 
     @property
-    def current_unit(self) -> float:
+    def current_unit(self) -> npt.NDArray[np.float64]:
         """The current that brings a membrane from 0 to the threshold at once, without bias; never 0."""
-        return (self.threshold or 1.0) / (self.gain or 1.0)
+        return _or_one(array_of(self.threshold)) / _or_one(array_of(self.gain))
 
     @property
     def instant(self) -> bool:
@@ -223,8 +258,8 @@ class NeuronSpec:
         If they are, products are not rounded. Then it makes no difference whether a backend computes a product and a
         sum with one rounding (a fused multiply-add) or with two.
         """
-        factors = (self.decay, self.gain) if self.charge_order == "linear" else (self.rate,)
-        return all(math.frexp(factor)[0] in (0.0, 0.5) for factor in factors)
+        factors = ("decay", "gain") if self.charge_order == "linear" else ("rate",)
+        return all(self.all_of(name, lambda factor: np.isin(np.frexp(factor)[0], (0.0, 0.5))) for name in factors)
 
     @property
     def fire_rule(self) -> str:
@@ -244,8 +279,9 @@ class NeuronSpec:
 
     @property
     def rules(self) -> str:
-        """The three rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0"."""
-        return f"{self.charge_rule}, {self.fire_rule}, reset {self.reset_rule}"
+        """The rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0". The initial v is said if it is not v_reset."""
+        initial = "" if self.v_initial == self.v_reset else f", v = {self.v_initial:g} at the start"
+        return f"{self.charge_rule}, {self.fire_rule}, reset {self.reset_rule}{initial}"
 
     def charge(self, v: Array, x: Array, s: Array) -> Array:
         """The membrane h_t before firing.
@@ -257,33 +293,36 @@ class NeuronSpec:
         """
         if self.charge_order == "linear":
             # A factor of 1 and a bias of 0 change no bit, so they are left out.
-            h = (v * self.decay if self.decay != 1.0 else v) + (x * self.gain if self.gain != 1.0 else x)
-            h = h + self.bias if self.bias else h
-            return h - s * self.threshold if self.reset == "late" else h
-        u = v - self.v_reset if self.v_reset else v
+            decayed = v * self.constant("decay", v) if self.decay != 1.0 else v
+            driven = x * self.constant("gain", x) if self.gain != 1.0 else x
+            h = decayed + driven
+            h = h + self.constant("bias", h) if self.bias else h
+            return h - s * self.constant("threshold", h) if self.reset == "late" else h
+        u = v - self.constant("v_reset", v) if self.v_reset else v
         if self.charge_order == "decayed":
             return v + self._leak(x - u)
         return v - self._leak(u) + x
 
     def _leak(self, u: Array) -> Array:
-        return u * self.rate if self.tau is None else u / self.tau
+        return u * self.constant("rate", u) if self.tau is None else u / self.constant("tau", u)
 
     def fires(self, h: Array) -> Array:
         """Which neurons fire: boolean, in the shape of h."""
-        return h > self.threshold if self.strict else h >= self.threshold
+        threshold = self.constant("threshold", h)
+        return h > threshold if self.strict else h >= threshold
 
     def after(self, h: Array, s: Array) -> Array:
         """The membrane v_t after the reset, from the membrane h_t and the spikes s_t (0 or 1, in the dtype of h)."""
         if self.reset in ("late", "none"):
             return h
         if self.reset == "soft":
-            return h - s * self.threshold
+            return h - s * self.constant("threshold", h)
         v = h * (1.0 - s)
-        return v + s * self.v_reset if self.v_reset else v
+        return v + s * self.constant("v_reset", h) if self.v_reset else v
 
 
 def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """The spikes of neurons for given input currents. The membranes start at v_reset.
+    """The spikes of neurons for given input currents. The membranes start at v_initial.
 
     Args:
         spec: the constants of the neurons.
@@ -292,7 +331,7 @@ def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     Returns:
         The spikes, bool [T, ...].
     """
-    v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
+    v, s = spec.start(current[0]), np.zeros_like(current[0])
     spikes = np.empty(current.shape, np.bool_)
     for t, x in enumerate(current):
         h = spec.charge(v, x, s)
@@ -303,7 +342,7 @@ def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """The membranes h_t before firing, of neurons whose spikes are given. The membranes start at v_reset.
+    """The membranes h_t before firing, of neurons whose spikes are given. The membranes start at v_initial.
 
     Args:
         spec: the constants of the neurons.
@@ -313,7 +352,7 @@ def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[n
     Returns:
         The membranes h_t, [T, ...], in the dtype of the currents.
     """
-    v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
+    v, s = spec.start(current[0]), np.zeros_like(current[0])
     h = np.empty_like(current)
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for membranes that are not finite
         for t, x in enumerate(current):
@@ -323,15 +362,5 @@ def membranes(spec: NeuronSpec, current: npt.NDArray[Any], spikes: npt.NDArray[n
     return h
 
 
-def _check_numbers(**constants: object) -> None:
-    """Check that constants are numbers, or arrays or tensors of one number.
-
-    Raises:
-        BadInput: a constant is something else.
-    """
-    for name, value in constants.items():
-        try:
-            math.isfinite(value)  # type: ignore[arg-type]
-        except (RuntimeError, TypeError, ValueError) as error:
-            found = f"'{value}'" if isinstance(value, str) else f"a value of type {type(value).__name__}"
-            raise BadInput(f"`{name}` of a neuron is {found}, and must be a number") from error
+def _or_one(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.where(values == 0, 1.0, values)

@@ -153,6 +153,7 @@ def _read(kind: Any, value: Any, place: str) -> Any:
         kinds = [each for each in inner if each is not type(None)]
         classes = [each for each in kinds if typing.get_origin(each) is None]  # list[str] is a type in 3.10
         fits = [each for each in classes if isinstance(each, type) and isinstance(value, each)]
+        fits = fits or [each for each in classes if _is_dataclass(each) and isinstance(value, dict)]
         return _read((fits or kinds)[0], value, place)
     if origin is typing.Literal:
         _check(value in inner and type(value) in map(type, inner), place, value, " or ".join(map(_shown, inner)))

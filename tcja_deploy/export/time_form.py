@@ -36,6 +36,7 @@ from tcja_runtime.bundle.manifest import TimeForms
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.choices import AUTO, TIME_FORMS, TimeForm
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BuildTimeout
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.machine import gpu
@@ -188,7 +189,8 @@ def _fastest(candidates: _Candidates, opened: Opener, layer: Layer, time_steps: 
     A form whose builder does not end in time is left out, for the layers behind as well.
     """
     given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
-    current = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(layer.neuron.threshold or 1)
+    current = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    current *= float(array_of(layer.neuron.largest.threshold)) or 1.0
     seconds: dict[str, list[float]] = {form: [] for form in candidates.files}
     with contextlib.ExitStack() as stack:
         sessions = {

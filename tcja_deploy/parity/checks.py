@@ -72,7 +72,7 @@ def misfires(probe: Probe, layer: Layer, time_steps: int, windows: int = 2) -> s
     wrong = values != fire(layer.neuron, current)  # a spike is exactly 1, and no spike exactly 0
     if probe.fuses and not layer.neuron.multiplies_exactly:
         h, within = membranes_within(layer.neuron, FLOAT32, current.astype(np.float64), np.zeros(current.shape), fired)
-        far = (fired != layer.neuron.fires(h)) & (np.abs(h - layer.neuron.threshold) > within)
+        far = (fired != layer.neuron.fires(h)) & (np.abs(h - layer.neuron.constant("threshold", h)) > within)
         wrong &= far | ((values != 0) & (values != 1))
     if not wrong.any():
         return ""

@@ -3,9 +3,9 @@
 Each mistake is made on purpose, in the neurons or in the reference's signal. If the difference is then gone, the
 mistake explains it.
 
-The kinds, in the words that reports use: "threshold comparison", "reset", "threshold", "decay", "reset value", "missing
-reset between windows", "time order", "padding side", "exchanged kernels", "polarity", "pooling", "scale", "weights",
-"precision".
+The kinds, in the words that reports use: "threshold comparison", "reset", "threshold", "decay", "reset value", "initial
+value", "missing reset between windows", "time order", "padding side", "exchanged kernels", "polarity", "pooling",
+"scale", "weights", "precision".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.constant_arrays import Constant, array_of
 from tcja_runtime.evidence.trace import Reference, Spikes, Witnesses
 from tcja_runtime.neuron import NeuronSpec, Reset, fire
 
@@ -46,7 +47,16 @@ class Fired:
 
     def wrong(self, neuron: NeuronSpec) -> int:
         """The number of spikes that differ from those of neurons with other equations or constants."""
-        return int(np.count_nonzero(fire(neuron, self.current) != self.spikes))
+        return int(np.count_nonzero(self.wrong_at(neuron)))
+
+    def wrong_at(self, neuron: NeuronSpec) -> Spikes:
+        """Where spikes differ from those of neurons with other equations or constants, [T, N, ...]."""
+        return np.not_equal(fire(neuron, self.current), self.spikes)
+
+    def only(self, element: int) -> Fired:
+        """What one neuron of the layer fired, [T, N, 1], given its index in the flattened layer."""
+        flat, at = (*self.current.shape[:2], -1), np.s_[:, :, element : element + 1]
+        return Fired(self.current.reshape(flat)[at], self.spikes.reshape(flat)[at])
 
 
 def of_neurons(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
@@ -73,9 +83,12 @@ def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spik
     yield "threshold comparison", fire(dataclasses.replace(neuron, strict=not neuron.strict), current)
     resets: tuple[Reset, ...] = ("hard", "soft", "late", "none")
     for reset in resets:
-        if reset == neuron.reset or (reset != "hard" and neuron.v_reset) or (reset == "late" and neuron.threshold <= 0):
-            continue  # the same neuron, or one that does not exist
-        yield f"reset ({reset} instead of {neuron.reset})", fire(dataclasses.replace(neuron, reset=reset), current)
+        try:
+            other = dataclasses.replace(neuron, reset=reset)
+        except ValueError:  # no neuron has such a reset with these constants
+            continue
+        if other != neuron:
+            yield f"reset ({reset} instead of {neuron.reset})", fire(other, current)
     yield "time order", fire(neuron, current[::-1])[::-1]
     in_turn = current.swapaxes(0, 1).reshape(-1, 1, *current.shape[2:])
     run_on = fire(neuron, in_turn).reshape(current.shape[1], current.shape[0], *current.shape[2:]).swapaxes(0, 1)
@@ -83,15 +96,22 @@ def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spik
 
 
 def _other_constants(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
-    """The constants that leave the fewest wrong spikes when they are changed alone, if these are few."""
-    variants: dict[str, tuple[float, Callable[[float], NeuronSpec]]] = {
-        "threshold": (neuron.threshold, lambda value: dataclasses.replace(neuron, threshold=value)),
-        "decay": (neuron.decay, lambda value: _decaying(neuron, value)),
-    }
-    if neuron.reset == "hard":
-        variants["reset value"] = (neuron.v_reset, lambda value: dataclasses.replace(neuron, v_reset=value))
+    """The constants that leave the fewest wrong spikes when they are changed alone, if these are few.
+
+    If the constants of the neurons differ, they are those of the first neuron that fires wrong spikes.
+    """
+    place = ""
+    if neuron.arrays:
+        shape = fired[0].current.shape[2:]
+        wrong_spikes = sum(each.wrong_at(neuron).sum(axis=(0, 1)) for each in fired)
+        at = np.flatnonzero(wrong_spikes)[:1]
+        if not len(at):
+            return []
+        neuron, fired = neuron.chosen(shape, at), [each.only(int(at[0])) for each in fired]
+        place = f" in neuron {tuple(map(int, np.unravel_index(at[0], shape)))}"
     left: dict[str, int] = {}
-    for name, (value, changed) in variants.items():
+    for name, (constant, changed) in _variants(neuron).items():
+        value = float(array_of(constant))
 
         def wrong(deviation: float, value: float = value, changed: Callable[..., NeuronSpec] = changed) -> float:
             try:
@@ -99,13 +119,30 @@ def _other_constants(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
             except ValueError:  # no neuron has such a constant
                 return math.inf
 
-        unit = abs(value) or neuron.unit
+        unit = abs(value) or float(neuron.unit)
         best = _refined(wrong, min((sign * unit * d for d in _DEVIATIONS for sign in (-1, 1)), key=wrong))
         if math.isfinite(wrong(best)):
-            left[f"{name} ({value + best:.7g} instead of {value:g})"] = int(wrong(best))
+            left[f"{name} ({value + best:.7g} instead of {value:g}{place})"] = int(wrong(best))
     fewest = min(left.values(), default=0)
     nominal = sum(each.wrong(neuron) for each in fired)
     return [kind for kind, count in left.items() if count == fewest and count * _FEWER < nominal]
+
+
+def _variants(neuron: NeuronSpec) -> dict[str, tuple[Constant, Callable[[float], NeuronSpec]]]:
+    """By the name of each constant, its value, and a function that returns the neuron with another value."""
+    starts_reset = neuron.v_initial == neuron.v_reset
+
+    def reset_to(value: float) -> NeuronSpec:
+        return dataclasses.replace(neuron, v_reset=value, v_initial=value if starts_reset else neuron.v_initial)
+
+    variants: dict[str, tuple[Constant, Callable[[float], NeuronSpec]]] = {
+        "threshold": (neuron.threshold, lambda value: dataclasses.replace(neuron, threshold=value)),
+        "decay": (neuron.decay, lambda value: _decaying(neuron, value)),
+    }
+    if neuron.reset == "hard":
+        variants["reset value"] = neuron.v_reset, reset_to
+    variants["initial value"] = neuron.v_initial, lambda value: dataclasses.replace(neuron, v_initial=value)
+    return variants
 
 
 def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
@@ -118,6 +155,7 @@ def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
         strict=neuron.strict,
         reset=neuron.reset,
         v_reset=neuron.v_reset,
+        v_initial=neuron.v_initial,
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+import numpy as np
+
 from tcja_deploy.parity.judge import Deviation, Flips, Place
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.evidence import input_range, stimulus
 
@@ -88,7 +91,8 @@ class Failures:
         if place.expected is None or place.bound is None:
             why = "where the neuron is not undecided"
         else:
-            distance = abs(place.expected - layer.neuron.threshold)
+            neuron = layer.neurons(np.ravel_multi_index(place.element, layer.shape).reshape(1))
+            distance = float(abs(place.expected - array_of(neuron.threshold)))
             why = f"{distance:.2g} from its threshold, where rounding explains {place.bound:.2g}"
         text = (
             f"{counted(n, 'spike')} of {layer.name} in {model} {agree(n, 'differs', 'differ')} and rounding does not "

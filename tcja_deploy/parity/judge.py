@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic, membranes_within
 from tcja_runtime.evidence.trace import Reference, Spikes, Values, Witnesses
 
@@ -109,15 +110,17 @@ def judge_spikes(layer: Layer, reference: Reference, fired: Spikes, arithmetic: 
         chosen = known[explained]
         own = fired.reshape(*fired.shape[:2], -1)[:, window[explained], element[explained]]
         currents, errors = witnesses.values[:, chosen], witnesses.bounds[:, chosen].astype(np.float64)
-        h[:, explained], within[:, explained] = membranes_within(layer.neuron, arithmetic, currents, errors, own)
-        distance = np.abs(h[:, explained] - layer.neuron.threshold)
-        may = (own == layer.neuron.fires(h[:, explained])) | (distance <= within[:, explained])
+        neurons = layer.neurons(element[explained])
+        h[:, explained], within[:, explained] = membranes_within(neurons, arithmetic, currents, errors, own)
+        distance = np.abs(h[:, explained] - neurons.constant("threshold", h))
+        may = (own == neurons.fires(h[:, explained])) | (distance <= within[:, explained])
         explained[explained] = may.all(axis=0)
     margin = 0.0
     if explained.any():
         first = flipped[:, explained].argmax(axis=0)
-        distances = np.abs(h[first, np.flatnonzero(explained)] - layer.neuron.threshold)
-        margin = float(distances.max() / layer.neuron.unit)
+        judged = layer.neurons(element[explained])
+        distances = np.abs(h[first, np.flatnonzero(explained)] - array_of(judged.threshold)) / judged.unit
+        margin = float(distances.max())
     unexplained = flipped & ~explained
     place = None
     if unexplained.any():

@@ -13,6 +13,7 @@ import numpy as np
 
 from tcja_exporters.precision.advice import Advice
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.neuron import membranes
@@ -82,11 +83,12 @@ def profile(reference: Reference, layers: Sequence[Layer]) -> NetworkProfile:
 def _margins(reference: Reference, layer: Layer) -> list[int]:
     witnesses = reference.witnesses[layer.name]
     fired = witnesses.of(reference.spikes[layer.name])
-    h = membranes(layer.neuron, witnesses.values, fired)
+    neurons = layer.neurons(witnesses.element)
+    h = membranes(neurons, witnesses.values, fired)
     # The other witnesses were kept because they are undecided. With them, small margins would seem more frequent.
     most = stimulus.most_places(layer.shape, len(witnesses.values), stimulus.WINDOW_PLACES)
     sampled = np.isin(witnesses.element, stimulus.places(layer.shape, most))
-    margins = np.abs(h[:, sampled] - layer.neuron.threshold) / layer.neuron.unit
+    margins = (np.abs(h - array_of(neurons.threshold)) / neurons.unit)[:, sampled]
     bins = np.searchsorted(MARGIN_EDGES, margins.reshape(-1), side="right")
     counts: list[int] = np.bincount(bins, minlength=len(MARGIN_EDGES) + 1).tolist()
     return counts

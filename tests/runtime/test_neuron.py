@@ -1,8 +1,10 @@
 import dataclasses
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
@@ -15,6 +17,12 @@ LEAKY = NeuronSpec.leaky(decay_input=False, tau=4.0, v_reset=-1.0)
 LATE = NeuronSpec.linear(decay=0.5, strict=True, reset="late")
 UNRESET = NeuronSpec.linear(decay=0.5, strict=True, reset="none")
 RESTED = NeuronSpec.linear(decay=0.5, gain=2.0, bias=0.25, strict=False, v_reset=-0.5)
+BY_CHANNEL = NeuronSpec.linear(
+    decay=np.array([0.5, 0.75]).reshape(2, 1, 1),
+    threshold=torch.tensor([1.0, 1.5]).reshape(2, 1, 1),
+    strict=False,
+    v_initial=-0.5,
+)
 
 # One neuron each, worked out by hand: currents, membranes before firing, spikes.
 TRAJECTORIES = [
@@ -54,7 +62,7 @@ def test_decayed_input_rounds_as_trained():
     assert (LIF.charge(v, x, np.zeros_like(v)) != np.float32(0.5) * (v + x)).mean() > 0.1
 
 
-@pytest.mark.parametrize("spec", [LIF, TET, SOFT, RESTED, SCALED, LEAKY, LATE, UNRESET])
+@pytest.mark.parametrize("spec", [LIF, TET, SOFT, RESTED, SCALED, LEAKY, LATE, UNRESET, BY_CHANNEL])
 def test_json_round_trip(spec):
     assert NeuronSpec.from_dict(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
 
@@ -73,6 +81,18 @@ def test_json_round_trip(spec):
             "needs either tau or rate, got tau = 2.0 and",
         ),
         (lambda: NeuronSpec.leaky(decay_input=False), "needs either tau or rate"),
+        (
+            lambda: NeuronSpec.leaky(decay_input=True, tau=np.array([2.0, 1.0])),
+            r"greater than 1 time step, got 1 to 2 \(2 values\)",
+        ),
+        (
+            lambda: NeuronSpec.linear(decay=np.array([0.5, 1.5]), strict=True),
+            r"in \[0, 1\], got 0.5 to 1.5 \(2 ",
+        ),
+        (
+            lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", v_initial=1.0),
+            "late reset needs a v_initial below the threshold, got 1.0",
+        ),
     ],
 )
 def test_impossible_constants_are_refused(build, message):
@@ -80,28 +100,11 @@ def test_impossible_constants_are_refused(build, message):
         build()
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: NeuronSpec.leaky(decay_input=True, tau="2"), "`tau` of a neuron is '2', and must be a number"),
-        (
-            lambda: NeuronSpec.leaky(decay_input=True, rate=[0.5]),
-            "`rate` of a neuron is a value of type list, and must",
-        ),
-        (
-            lambda: NeuronSpec.leaky(decay_input=True, tau=2.0, threshold=None),
-            "`threshold` of a neuron is a value of ty",
-        ),
-        (lambda: NeuronSpec.linear(decay="0.5", strict=True), "`decay` of a neuron is '0.5', and must be a number"),
-        (
-            lambda: NeuronSpec.linear(decay=np.ones(2), strict=True),
-            "`decay` of a neuron is a value of type ndarray, and",
-        ),
-    ],
-)
-def test_what_is_no_number_is_refused(build, message):
-    with pytest.raises(BadInput, match=message):
-        build()
+def test_constants_that_are_no_numbers_are_refused():
+    with pytest.raises(BadInput, match="`tau` of a neuron is '2', and must be a number"):
+        NeuronSpec.leaky(decay_input=True, tau="2")
+    with pytest.raises(BadInput, match="`threshold` of a neuron is a value of type NoneType"):
+        NeuronSpec.linear(decay=0.5, threshold=None, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,63 @@ def test_what_is_no_number_is_refused(build, message):
         (RESTED, "h = 0.5 v + 2 x + 0.25, h >= 1, reset to -0.5"),
         (NeuronSpec.linear(decay=0.0, bias=-0.25, strict=False, reset="soft"), "h = x + -0.25, h >= 1, reset minus 1"),
         (LIF, "h = v + (x - v) / 2, h >= 1, reset to 0"),
+        (
+            BY_CHANNEL,
+            "h = (0.5 to 0.75, 2 channels) v + x, h >= (1 to 1.5, 2 channels), reset to 0, v = -0.5 at the start",
+        ),
     ],
 )
 def test_rules_leave_out_what_says_nothing(spec, rules):
     assert spec.rules == rules
+
+
+def test_the_membrane_starts_at_v_initial_and_is_reset_to_v_reset():
+    spec = NeuronSpec.linear(decay=0.5, strict=False, v_reset=0.0, v_initial=1.0)
+    current = np.array([0.5, 0.0])[:, None]
+    np.testing.assert_array_equal(membranes(spec, current, fire(spec, current))[:, 0], [1.0, 0.0])
+
+
+def test_records_of_older_versions_start_at_v_reset():
+    fields = dataclasses.asdict(RESTED)
+    del fields["v_initial"]
+    assert NeuronSpec.from_dict(fields) == RESTED
+    assert NeuronSpec.from_dict(fields).v_initial == -0.5
+
+
+ORDERS: dict[str, Callable[..., NeuronSpec]] = {
+    "linear": lambda a, b, c: NeuronSpec.linear(decay=a, gain=b, bias=c, threshold=b, strict=True),
+    "soft": lambda a, b, c: NeuronSpec.linear(decay=a, threshold=b, bias=c, strict=False, reset="soft"),
+    "late": lambda a, b, c: NeuronSpec.linear(decay=a, threshold=b, gain=c, strict=True, reset="late"),
+    "decayed": lambda a, b, c: NeuronSpec.leaky(decay_input=True, tau=1 + b, threshold=b - a, v_reset=-c, v_initial=c),
+    "leaky": lambda a, b, c: NeuronSpec.leaky(decay_input=False, rate=a, threshold=b, v_reset=-c),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_neurons_with_own_constants_fire_as_neurons_one_by_one(order, dtype):
+    build = ORDERS[order]
+    random = np.random.default_rng(0)
+    a, c = random.uniform(0.0, 1.0, (2, 3, 1))
+    b = random.uniform(0.5, 1.5, (3, 4))
+    spec, shape = build(a, b, c), (3, 4)
+    current = random.normal(1.0, 1.0, (9, 2, *shape)).astype(dtype)
+    spikes = fire(spec, current)
+    h = membranes(spec, current, spikes)
+    assert h.dtype == dtype
+    flat, own_spikes, own_h = (each.reshape(9, 2, 12) for each in (current, spikes, h))
+    for i in range(12):
+        alone = build(a.repeat(4)[i], b.reshape(-1)[i], c.repeat(4)[i])
+        assert not alone.arrays
+        assert spec.chosen(shape, np.array([i])) == alone
+        np.testing.assert_array_equal(fire(alone, flat[:, :, i]), own_spikes[:, :, i])
+        np.testing.assert_array_equal(membranes(alone, flat[:, :, i], own_spikes[:, :, i]), own_h[:, :, i])
+    some = np.array([7, 0, 7])
+    np.testing.assert_array_equal(fire(spec.chosen(shape, some), flat[:, :, some]), own_spikes[:, :, some])
+    as_tensor = torch.from_numpy(current)
+    v, s = spec.start(as_tensor[0]), torch.zeros_like(as_tensor[0])
+    for x, expected in zip(as_tensor, h, strict=True):
+        charged = spec.charge(v, x, s)
+        np.testing.assert_array_equal(charged.numpy(), expected)
+        s = spec.fires(charged).to(charged.dtype)
+        v = spec.after(charged, s)

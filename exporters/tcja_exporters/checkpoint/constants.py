@@ -19,6 +19,7 @@ from tcja_exporters.libraries.recognition import class_name
 from tcja_exporters.modules.neurons import Neuron
 from tcja_exporters.user_code import kind_and_line
 from tcja_runtime.bundle.manifest import CHECK
+from tcja_runtime.constant_arrays import Constant, array_of, constant
 from tcja_runtime.counting import an, listed
 from tcja_runtime.errors import BadInput
 from tcja_runtime.neuron import NeuronSpec
@@ -166,11 +167,12 @@ def _contradiction(key: str, value: float, rules: set[str]) -> str:
 
 def _has_tau(spec: NeuronSpec, tau: float) -> bool:
     """Whether a neuron has this tau: a time constant, as in SpikingJelly, or the factor of the membrane, as in TET."""
-    return _near(spec.decay, tau) or (tau > 0 and _near(1.0 - spec.decay, 1.0 / tau))
+    return _near(spec.decay, tau) or (tau > 0 and _near(constant("decay", 1.0 - array_of(spec.decay)), 1.0 / tau))
 
 
-def _near(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-6)
+def _near(one: Constant, other: float) -> bool:
+    """Whether a constant, or one of its values, is a number, up to the rounding of float32."""
+    return any(math.isclose(value, other, rel_tol=1e-6) for value in array_of(one).flat)
 
 
 def _number(stored: Any) -> float | None:

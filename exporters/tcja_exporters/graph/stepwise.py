@@ -95,7 +95,7 @@ def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) 
     streaming = Streaming(
         frame=contract.step_name,
         states=[
-            State(layer=layer.name, shape=layer.shape, start=layer.neuron.v_reset)
+            State(layer=layer.name, shape=layer.shape, start=layer.neuron.v_initial)
             for layer in (network.layers[node.output[0]] for node in division.head if node.op_type == custom_op.NAME)
         ],
         features=[Feature(name=name, shape=network.item_shape(name)) for name in division.features],

@@ -6,16 +6,16 @@ package (`tcja_runtime.extensions`). Such a package is imported when a network h
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from tcja_exporters.libraries import norse, snntorch, spikingjelly
-from tcja_exporters.libraries.recognition import Calls, Recognised, class_name, scalar
+from tcja_exporters.libraries.recognition import Calls, Recognised, class_name
 from tcja_exporters.user_code import kind_and_line, where
 from tcja_runtime import extensions
+from tcja_runtime.counting import an
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine.versions import version
 from tcja_runtime.neuron import NeuronSpec
@@ -43,7 +43,8 @@ def register(
         neuron: the class; its subclasses are not registered. If its modules keep a state between calls, they need a
             method that starts them again, with one of the names `RESETS`, such as `reset()`.
         constants: the constants that all neurons of the class have, or a function that returns the constants of a
-            module of the class. A constant may be a tensor of one element.
+            module of the class. A constant may be an array or a tensor with one value, or with a value for each
+            channel or neuron: its shape broadcasts to that of the layer without time and batch, such as (C, 1, 1).
         calls: "window" if one call of a module takes the currents of all time steps, "step" if it takes the current of
             one time step.
         time_axis: the axis of time in a window, such as 0 for [T, N, ...].
@@ -100,7 +101,7 @@ def packages(module: nn.Module) -> dict[str, str]:
 
 
 def _read(constants: Callable[[Any], NeuronSpec] | NeuronSpec, module: nn.Module) -> NeuronSpec:
-    """Return the constants of a registered neuron, as numbers.
+    """Return the constants of a registered neuron.
 
     Args:
         constants: the constants of all neurons of the class, or the function that returns those of a module.
@@ -112,11 +113,10 @@ def _read(constants: Callable[[Any], NeuronSpec] | NeuronSpec, module: nn.Module
     if isinstance(constants, NeuronSpec):
         return constants
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a trained constant is read as a number, as is meant here
-            spec = constants(module)
-        numbers = {name: scalar(name, value) for name, value in vars(spec).items() if isinstance(value, Tensor)}
-        return NeuronSpec.from_dict({**vars(spec), **numbers})
+        spec = constants(module)
+        if not isinstance(spec, NeuronSpec):
+            raise TypeError(f"it returns {an(type(spec).__name__)}, not a NeuronSpec")
+        return spec
     except Exception as error:  # a user's code can fail in any way
         raise ValueError(
             f"the function that returns its constants fails: {kind_and_line(error)}{where(error)}"

@@ -14,7 +14,7 @@ from tcja_runtime.neuron import NeuronSpec
 
 
 class Neuron(nn.Module):
-    """A layer of identical neurons. It has no constants as parameters: a checkpoint does not store them.
+    """A layer of neurons with the same equations. It has no parameters: its constants are in its `spec`.
 
     Networks may start their neurons themselves, by the methods `tcja_exporters.libraries.RESETS` and by those that
     return a first state (`init_leaky`). These methods do nothing here and return None, and a given state is ignored: a
@@ -53,7 +53,7 @@ class Neuron(nn.Module):
         if self.surrogate is None:
             s = self.spec.fires(h).to(h.dtype)
         else:
-            s = self.surrogate(h - self.spec.threshold, self.spec.strict)
+            s = self.surrogate(h - self.spec.constant("threshold", h), self.spec.strict)
         # The reset is not differentiated, as in the published training (detach_reset=True).
         return self.spec.after(h, s.detach()), s
 
@@ -97,7 +97,7 @@ class SpikingNeuron(Neuron):
         return tensor.movedim(self.time_axis, 0)
 
     def _fire(self, current: Tensor) -> Tensor:
-        v, s = torch.full_like(current[0], self.spec.v_reset), torch.zeros_like(current[0])
+        v, s = self.spec.start(current[0]), torch.zeros_like(current[0])
         spikes = []
         for x in current.unbind(0):
             v, s = self._step(v, x, s)
@@ -193,7 +193,7 @@ class SteppedNeuron(Neuron):
         return spikes.unsqueeze(0)
 
     def _fire(self, current: Tensor) -> tuple[Tensor, Tensor]:
-        v, s = self._state or (torch.full_like(current, self.spec.v_reset), torch.zeros_like(current))
+        v, s = self._state or (self.spec.start(current), torch.zeros_like(current))
         self._state = self._step(v, current, s)
         return self._state
 

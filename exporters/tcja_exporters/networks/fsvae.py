@@ -37,6 +37,7 @@ from tcja_exporters.modules.dialects import FSVAE
 from tcja_exporters.modules.layers import Readout
 from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.networks.base import Attention, Network, ShapeReader
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.data.contract import InputContract
 
 READOUTS = ("mean", "membrane")
@@ -72,7 +73,7 @@ class ThresholdNorm(nn.BatchNorm2d):
 
     def __init__(self, features: int, alpha: float = 1.0) -> None:
         super().__init__(features)
-        self.factor = alpha * FSVAE.neuron.threshold
+        self.factor = alpha * float(array_of(FSVAE.neuron.threshold))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.num_batches_tracked is not None:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.trace import Reference, Witnesses
@@ -110,15 +111,17 @@ def _flips(layer: Layer, reference: Reference, rounded: npt.NDArray[Any]) -> flo
         reference: the recording of the trained network.
         rounded: the currents [T, K] of the layer's K witnesses (its recorded neurons) in the rounded network.
     """
-    neuron, witnesses = layer.neuron, reference.witnesses[layer.name]
+    witnesses = reference.witnesses[layer.name]
     # The other witnesses are recorded because they are undecided; with them, small distances would seem too frequent.
     most = stimulus.most_places(layer.shape, len(witnesses.values), stimulus.WINDOW_PLACES)
     sampled = np.isin(witnesses.element, stimulus.places(layer.shape, most))
+    neuron = layer.neurons(witnesses.element[sampled])
+    threshold = array_of(neuron.threshold)
     fired = witnesses.of(reference.spikes[layer.name])[:, sampled]
     h = membranes(neuron, witnesses.values[:, sampled], fired)
     sigma = float(np.sqrt(np.mean((membranes(neuron, rounded[:, sampled], fired) - h) ** 2)))
-    distance = max(NEAR * neuron.unit, 3 * sigma)
-    density = float(np.mean(np.abs(h - neuron.threshold) < distance)) / distance
+    distance = max(NEAR * float(np.mean(neuron.unit)), 3 * sigma)
+    density = float(np.mean(np.abs(h - threshold) < distance)) / distance
     return min(density * sigma / math.sqrt(2 * math.pi), 0.5)
 
 

@@ -27,7 +27,7 @@ from tcja_exporters.reference.propagation import Propagation
 from tcja_exporters.reference.recorder import replaced
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import Floats
-from tcja_runtime.evidence.rounding import Arithmetic, membrane_error, reset_error
+from tcja_runtime.evidence.rounding import Arithmetic, fires_within, membrane_error, reset_error
 from tcja_runtime.evidence.spike_counts import FreeRunningBounds
 
 
@@ -95,15 +95,15 @@ class _OpenLayer:
         """Return the spikes of one time step, and which neurons are open, from the currents and their errors."""
         neuron, unit = self._neuron, self._bounds.arithmetic.membrane
         if self._state is None:
-            v = torch.full_like(x, neuron.v_reset)
-            nothing = torch.zeros_like(x)
-            self._state = v, torch.full_like(x, unit * abs(neuron.v_reset)), nothing, nothing.bool()
+            v, nothing = neuron.start(x), torch.zeros_like(x)
+            self._state = v, unit * v.abs(), nothing, nothing.bool()
         v, e_v, s, was_open = self._state
         h = neuron.charge(v, x, s)
         e_h = membrane_error(neuron, unit, v, e_v, x, e_x)
+        threshold = neuron.constant("threshold", h)
         if neuron.reset == "late":
-            e_h = e_h + was_open * neuron.threshold
-        is_open = ~((h - neuron.threshold).abs() > e_h + unit * abs(neuron.threshold))
+            e_h = e_h + was_open * threshold
+        is_open = ~((h - threshold).abs() > fires_within(neuron, unit, e_h))
         s = neuron.fires(h).to(h.dtype)
         silent, fired = torch.zeros_like(s), torch.ones_like(s)
         either = torch.maximum(*(reset_error(neuron, unit, h, e_h, each) for each in (silent, fired)))

@@ -7,6 +7,7 @@ are witnesses.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
-from tcja_runtime.evidence.rounding import membrane_error, membranes_within, reset_error
+from tcja_runtime.evidence.rounding import fires_within, membrane_error, membranes_within, reset_error
 from tcja_runtime.evidence.trace import Spikes, Witnesses
 
 _TILE = 2**15
@@ -88,17 +89,20 @@ class LayerRecorder:
     def _fire(self, current: Tensor, error: Tensor) -> Tensor:
         """Return the spikes of the next time steps, and store which neurons may be undecided. Works tile by tile."""
         neuron, unit = self._layer.neuron, self._bounds.arithmetic.membrane
-        x = current.reshape(len(current), -1)
+        # Constants that differ by neuron need the layer's axes, so there a tile has whole windows.
+        rows = self._layer.shape if neuron.arrays else ()
+        x = current.reshape(len(current), -1, *rows)
         if self._state is None:
-            v = torch.full_like(x[0], neuron.v_reset)
+            v = neuron.start(x[0])
             self._state = v, torch.zeros_like(v), torch.zeros_like(v, dtype=torch.bool)
-            self._worst = unit * abs(neuron.v_reset)
-            self._largest = abs(neuron.v_reset)
+            self._largest = abs(neuron.largest.constant("v_initial", v))
+            self._worst = unit * self._largest
         v, s, doubtful = self._state
         within = self._largest_errors(x, error.reshape(x.shape), unit)
         fired = torch.empty(x.shape, dtype=torch.bool)
-        for start in range(0, x.shape[1], _TILE):
-            part = slice(start, start + _TILE)
+        tile = max(1, _TILE // math.prod(rows))
+        for start in range(0, x.shape[1], tile):
+            part = slice(start, start + tile)
             v_, s_ = v[part], s[part]
             for t, distance in enumerate(within):
                 h = neuron.charge(v_, x[t, part], s_)
@@ -106,7 +110,7 @@ class LayerRecorder:
                 fired[t, part] = fires
                 s_ = fires.to(h.dtype)
                 v_ = neuron.after(h, s_)
-                doubtful[part] |= (h - neuron.threshold).abs_() <= distance
+                doubtful[part] |= (h - neuron.constant("threshold", h)).abs_() <= distance
             v[part], s[part] = v_, s_
         return fired.reshape(current.shape)
 
@@ -114,19 +118,23 @@ class LayerRecorder:
         """Return a distance for each time step: no neuron farther from the threshold is undecided at that step.
 
         Args:
-            x: the currents [steps, neurons].
+            x: the currents [steps, ...].
             error: the error bounds of the currents, in the same shape.
             unit: the unit roundoff of membranes.
         """
-        neuron = self._layer.neuron
+        neuron = self._layer.neuron.largest
+        decay, gain, bias, threshold, v_reset = (
+            abs(float(getattr(neuron, name))) for name in ("decay", "gain", "bias", "threshold", "v_reset")
+        )
         distances = []
         for x_t, e_t in zip(x, error, strict=True):
             low, high = torch.aminmax(x_t)
             size, e_x = float(max(-low, high)), float(e_t.max()) * OWN_ROUNDING
             e_h = membrane_error(neuron, unit, self._largest, self._worst, size, e_x)
-            distances.append(e_h + unit * abs(neuron.threshold))
-            self._largest = neuron.decay * self._largest + neuron.gain * size + abs(neuron.bias) + abs(neuron.threshold)
-            self._worst = max(e_h, unit * abs(neuron.v_reset))
+            distances.append(fires_within(neuron, unit, e_h))
+            charged = decay * self._largest + gain * size + bias + threshold
+            self._largest = max(charged, v_reset)
+            self._worst = max(e_h, unit * v_reset)
             if neuron.reset == "soft":
                 self._worst = reset_error(neuron, unit, self._largest, e_h, 1.0)
         return distances
@@ -143,8 +151,9 @@ class LayerRecorder:
             fired = doubtful.of(self.spikes())
             arithmetic = self._bounds.arithmetic
             errors = doubtful.bounds.astype(np.float64)
-            h, within = membranes_within(self._layer.neuron, arithmetic, doubtful.values, errors, fired)
-            is_undecided = ~(np.abs(h - self._layer.neuron.threshold) > within)
+            neuron = self._layer.neurons(doubtful.element)
+            h, within = membranes_within(neuron, arithmetic, doubtful.values, errors, fired)
+            is_undecided = ~(np.abs(h - neuron.constant("threshold", h)) > within)
             for t, now in enumerate(is_undecided):
                 undecided[:, t] = np.bincount(doubtful.window[now], minlength=n)
             found = found[is_undecided.any(axis=0)]

@@ -201,10 +201,10 @@ class _Fused:
         return _State(self._without_threshold(at, fires, h, "v_next") if self.spec.reset == "soft" else h, fires)
 
     def _charge(self, at: Nodes, v: str | None, x: str) -> str:
-        """Add the nodes of the charge; return the name of h. At the first step, v is v_reset, and `v` is None."""
+        """Add the nodes of the charge; return the name of h. At the first step, `v` is None, and v is v_initial."""
         spec = self.spec
-        if v is None and spec.v_reset:
-            v = self._constant(at, "v_reset")
+        if v is None and (spec.v_initial or spec.v_reset):
+            v = self._constant(at, "v_initial")
         u = v if v is None or not spec.v_reset else at.op("Sub", [v, self._constant(at, "v_reset")], "u")
         if spec.charge_order == "decayed":
             drive = x if u is None else at.op("Sub", [x, u], "drive")
@@ -223,7 +223,7 @@ class _Fused:
 
     def _fire(self, at: Nodes, h: str) -> str:
         a, _ = edges(self.spec)
-        if 0 < abs(a) < np.finfo(np.float32).smallest_normal:
+        if ((np.abs(a) > 0) & (np.abs(a) < np.finfo(np.float32).smallest_normal)).any():
             return at.op("Greater" if self.spec.strict else "GreaterOrEqual", [h, self._constant(at, "threshold")], "f")
         return at.op("Greater", [h, at.constant("largest_silent", a)], "f")
 

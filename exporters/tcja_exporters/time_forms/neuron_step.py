@@ -17,31 +17,36 @@ h <= a, also after rounding.
 
 The equations of fire and reset are for finite membranes: if a membrane is NaN or infinite, its spikes may be NaN.
 
-With a soft reset, a late reset or no reset, v itself is stored, and the equation of fire is the same. If v_reset is not
-0, or if the threshold is so near to 0 that k is too large for float32, the nodes are those of `custom_op.step_nodes`,
-which define the operator.
+With a soft reset, a late reset or no reset, v itself is stored, and the equation of fire is the same. The nodes are
+those of `custom_op.step_nodes`, which define the operator, if v_reset or v_initial is not 0, if the thresholds of the
+neurons differ, or if the threshold is so near to 0 that k is too large for float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from tcja_exporters import custom_op
 from tcja_exporters.time_forms.nodes import Nodes
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.neuron import NeuronSpec
 
 _LARGEST = 2.0**100
 """The largest value of k, so that its product with a membrane does not overflow."""
 
 
-def edges(spec: NeuronSpec) -> tuple[float, float]:
-    """Return the largest float32 membrane that does not fire, and the smallest that fires."""
-    threshold = np.float32(spec.threshold)
+def edges(spec: NeuronSpec) -> tuple[Any, Any]:
+    """Return the largest float32 membrane that does not fire, and the smallest that fires.
+
+    They are numbers in float64, or arrays of them in the shape of the threshold.
+    """
+    threshold = array_of(spec.threshold).astype(np.float32)
     neighbour = np.nextafter(threshold, np.float32(np.inf if spec.strict else -np.inf))
-    a, b = sorted((float(threshold), float(neighbour)))
-    return a, b
+    low, high = (pick(threshold, neighbour).astype(np.float64) for pick in (np.minimum, np.maximum))
+    return low, high
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +55,7 @@ class NeuronStep:
 
     Attributes:
         spec: the constants of the neuron.
-        k: the factor k of the equations.
+        k: the factor k of the equations; 0 if the thresholds of the neurons differ, so that no factor fits all.
         a: the largest membrane that does not fire.
         b: the smallest membrane that fires.
     """
@@ -63,13 +68,10 @@ class NeuronStep:
     @classmethod
     def of(cls, spec: NeuronSpec) -> NeuronStep:
         """Return the `NeuronStep` of a neuron with these constants; a, b and k are computed from its threshold."""
-        a, b = edges(spec)
+        if "threshold" in spec.arrays:
+            return cls(spec, 0.0, 0.0, 0.0)
+        a, b = map(float, edges(spec))
         return cls(spec, 1 / (b - a), a, b)
-
-    @property
-    def start(self) -> float:
-        """The membrane before the first step."""
-        return self.spec.v_reset
 
     @property
     def fires_apart(self) -> bool:
@@ -79,7 +81,7 @@ class NeuronStep:
     @property
     def _defined(self) -> bool:
         """Whether the equations do not apply, so that the nodes of `custom_op.step_nodes` are used."""
-        return not 0 < self.k <= _LARGEST or bool(self.spec.v_reset)
+        return not 0 < self.k <= _LARGEST or bool(self.spec.v_reset) or bool(self.spec.v_initial)
 
     @property
     def _negated(self) -> bool:
@@ -102,7 +104,7 @@ class NeuronStep:
         if self._defined:
             nodes, v_next, s = custom_op.step_nodes(
                 self.spec,
-                v or at.constant("v_reset", self.start),
+                v or at.constant("v_initial", self.spec.v_initial),
                 x,
                 lambda name: at.constant(name, getattr(self.spec, name)),
                 at.prefix,

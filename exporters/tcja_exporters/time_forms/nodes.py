@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from tcja_runtime.constant_arrays import ConstantArray
+
 Shapes: TypeAlias = Mapping[str, onnx.TensorShapeProto]
 """The shapes of tensors by name; only those that the model stores. An unknown size is 0."""
 
@@ -74,9 +76,16 @@ class Nodes:
         return self.prefix + name
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """Add a constant; return its name, which is `name` with the prefix `layer`."""
+        """Add a constant; return its name, which is `name` with the prefix `layer`.
+
+        Args:
+            name: the name of the constant, without the prefix.
+            value: a number, an array, or a constant of a neuron.
+            dtype: the type in which it is stored.
+        """
         stored = self.layer + name
-        self.constants[stored] = numpy_helper.from_array(np.array(value, dtype), stored)
+        held = value.array if isinstance(value, ConstantArray) else value
+        self.constants[stored] = numpy_helper.from_array(np.array(held, dtype), stored)
         return stored
 
     def step(self, t: int) -> Nodes:

@@ -15,8 +15,7 @@ def add_scan(at: Nodes, node: onnx.NodeProto) -> None:
     """Add the Scan over the time steps that replaces a TcjaLif node."""
     neuron, body = NeuronStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, makes = _step(neuron, body)
-    at.constants |= body.constants
-    start = at.constant("v_reset", neuron.start)
+    start = _constants(at, body, neuron, node.input[0])
     step = custom_op.body(body.nodes, takes, makes, at.prefix)
     at.nodes += custom_op.scan(node.input[0], node.output[0], start, step, at.prefix)
 
@@ -40,8 +39,7 @@ def add_pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shape
     pooled.CopyFrom(pool)
     pooled.input[0], pooled.output[0] = planes, at.prefix + "pooled"
     body.nodes.append(pooled)
-    at.constants |= body.constants
-    start, made = at.constant("v_reset", neuron.start), at.prefix + "scanned"
+    start, made = _constants(at, body, neuron, node.input[0]), at.prefix + "scanned"
     step = custom_op.body(body.nodes, takes, (v_next, pooled.output[0]), at.prefix, rank=4)
     at.nodes += custom_op.scan(node.input[0], made, start, step, at.prefix, flat=True)
     shape = at.constant("maps", [-1, *sizes(shapes[pool.output[0]])[-3:]], np.int64)
@@ -75,3 +73,26 @@ def _step(neuron: NeuronStep, body: Nodes) -> tuple[tuple[str, str], tuple[str, 
     v, x = body.prefix + "v", body.prefix + "x"
     h, s, v_next = neuron.step(body, v, x)
     return (v, x), (v_next, s or neuron.fire(body, h))
+
+
+def _constants(at: Nodes, body: Nodes, neuron: NeuronStep, current: str) -> str:
+    """Add the constants of a step, with arrays spread over the neurons, which are on one axis in the body of a Scan.
+
+    Args:
+        at: the nodes around the Scan.
+        body: the nodes of the step, which are changed.
+        neuron: the neuron.
+        current: the name of the current [T, N, ...].
+
+    Returns:
+        The name of the membranes before the first step.
+    """
+    at.constants |= body.constants
+    start = at.constant("v_initial", neuron.spec.v_initial)
+    arrays = {at.layer + name for name in neuron.spec.arrays} & at.constants.keys()
+    spread = {array: f"{array}_of_all" for array in sorted(arrays)}
+    for array, name in spread.items():
+        at.nodes += custom_op.spread(array, current, name)
+    for node in body.nodes:
+        node.input[:] = [spread.get(name, name) for name in node.input]
+    return spread.get(start, start)

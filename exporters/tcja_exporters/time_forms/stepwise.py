@@ -12,7 +12,7 @@ from tcja_exporters.time_forms.nodes import Nodes
 def one_step(node: onnx.NodeProto, v: str, v_next: str) -> Nodes:
     """Return the nodes of one time step of a TcjaLif node, with the membranes as an input and an output.
 
-    At the first step, `v` is filled with the neuron's v_reset. At each later step, `v` is the `v_next` of the step
+    At the first step, `v` is filled with the neuron's v_initial. At each later step, `v` is the `v_next` of the step
     before. The values must not be used for anything else, because some neurons store the negative of the membrane
     (`tcja_exporters.time_forms.neuron_step`).
 

@@ -142,10 +142,8 @@ class _Part:
         axes = {name: axis for name, axis in self._moving.items() if name in moving}
         if self._frame in head.inputs:
             moving[self._frame] = np.moveaxis(feeds[self._source], 1, 0)
-        # All membranes of a layer have the same initial value, so one value is enough for each layer.
-        membranes: Arrays = {
-            _given_membrane(s): np.full((1,) * (len(s.shape) + 1), s.start, np.float32) for s in self._states
-        }
+        # Membranes that broadcast are enough for the first step.
+        membranes: Arrays = {_given_membrane(state): state.first for state in self._states}
         for each in zip(*moving.values(), strict=True):
             now = {
                 name: np.expand_dims(value, axes[name]) if name in axes else value

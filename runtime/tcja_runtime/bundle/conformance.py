@@ -15,6 +15,7 @@ import numpy as np
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.layer_tensors import exposed
@@ -25,6 +26,9 @@ from tcja_runtime.model_file.tensor_names import (
     next_membrane_tensor,
 )
 from tcja_runtime.neuron import NeuronSpec
+
+SHAPE = "_shape"
+"""The end of the name of the attribute that has the shape of a constant."""
 
 _ELEMENTS = {
     protobuf.FLOAT: "float32",
@@ -169,23 +173,39 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
 def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
     """Returns the constants of the neuron from the attributes of a TcjaLif node. The node stores them as float32.
 
+    A constant that is an array is a list of numbers; its shape is in the attribute of its name with `SHAPE` behind it.
+
     Raises:
         ValueError: an attribute is missing, or a constant is out of range (`NeuronSpec`).
     """
+    needed = [field.name for field in dataclasses.fields(NeuronSpec) if field.default is dataclasses.MISSING]
     try:
-        values: dict[str, Any] = {field.name: attributes[field.name] for field in dataclasses.fields(NeuronSpec)}
+        values: dict[str, Any] = {name: attributes[name] for name in needed}
     except KeyError as error:
         raise ValueError(f"a TcjaLif node has no attribute {error}") from error
-    return NeuronSpec(**{**values, "tau": values["tau"] or None, "strict": bool(values["strict"])})
+    values |= {name: attributes[name] for name in NeuronSpec.CONSTANTS if name in attributes}
+    for name in NeuronSpec.CONSTANTS:
+        shape = attributes.get(f"{name}{SHAPE}")
+        if isinstance(shape, list):
+            values[name] = {"shape": shape, "values": values[name]}
+    return NeuronSpec.from_dict({**values, "tau": values["tau"] or None, "strict": bool(values["strict"])})
 
 
 def _unlike(said: NeuronSpec, expected: NeuronSpec) -> str:
     """A phrase about the first constant that differs, such as "tau is 2.0, not 3.0"; empty if none differs."""
     for field in dataclasses.fields(NeuronSpec):
-        a, b = getattr(said, field.name), getattr(expected, field.name)
-        close = np.float32(a) == np.float32(b) if isinstance(b, float) and isinstance(a, float) else a == b
-        if not close:
-            return f"{field.name} is {a}, not {b}"
+        name, a, b = field.name, getattr(said, field.name), getattr(expected, field.name)
+        if name not in NeuronSpec.CONSTANTS or None in (a, b):
+            if a != b:
+                return f"{name} is {a}, not {b}"
+            continue
+        one, other = (array_of(each).astype(np.float32) for each in (a, b))
+        if one.shape != other.shape:
+            return f"{name} is {a}, not {b}"
+        differing = np.argwhere(one != other)
+        if len(differing):
+            at = tuple(differing[0].tolist())
+            return f"{name}{list(at) or ''} is {one[at]:.9g}, not {other[at]:.9g}"
     return ""
 
 

@@ -229,4 +229,4 @@ def _check(manifest: Manifest) -> None:
         raise WrongField("labels", f"is {manifest.labels!r}, and must be {', '.join(LABEL_RULES)} or null")
     if not 0 < manifest.time_steps < _LARGEST:
         raise ValueError(f"time_steps cannot be {manifest.time_steps}")
-    manifest.streaming.check({layer.name: (layer.shape, layer.neuron.v_reset) for layer in manifest.layers})
+    manifest.streaming.check({layer.name: (layer.shape, layer.neuron.v_initial) for layer in manifest.layers})

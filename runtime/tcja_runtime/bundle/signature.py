@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
@@ -22,11 +23,24 @@ class Layer:
             (`tcja_runtime.model_file.tensor_names`).
         shape: the shape of its neurons, without time and batch.
         neuron: the equations and constants of its neurons.
+
+    Raises:
+        ValueError: a constant of the neurons does not fit the shape.
     """
 
     name: str
     shape: tuple[int, ...]
     neuron: NeuronSpec
+
+    def __post_init__(self) -> None:
+        try:
+            self.neuron.check_fits(self.shape)
+        except ValueError as error:
+            raise ValueError(f"layer {self.name}: {error}") from error
+
+    def neurons(self, elements: npt.NDArray[np.integer[Any]]) -> NeuronSpec:
+        """The equations and constants of some neurons, given their indices in the flattened layer."""
+        return self.neuron.chosen(self.shape, elements)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.constant_arrays import Constant, array_of
+
 HEAD = "head.onnx"
 TAIL = "tail.onnx"
 
@@ -28,12 +33,18 @@ class State:
         layer: the name of the layer. The head's input and output are named after it
             (`tcja_runtime.model_file.tensor_names`).
         shape: the shape of the membranes without the batch.
-        start: the value of each membrane before the first step of a window.
+        start: the membranes before the first step of a window: a number, or an array that broadcasts to the shape.
     """
 
     layer: str
     shape: tuple[int, ...]
-    start: float
+    start: Constant
+
+    @property
+    def first(self) -> npt.NDArray[np.float32]:
+        """The membranes before the first step: an array that broadcasts to [N, *shape], with as many axes."""
+        array = array_of(self.start).astype(np.float32)
+        return array.reshape((1,) * (1 + len(self.shape) - array.ndim) + array.shape)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,11 +87,11 @@ class Streaming:
         membranes = sum(math.prod(state.shape) for state in self.states)
         return 4 * (membranes + time_steps * sum(math.prod(feature.shape) for feature in self.features))
 
-    def check(self, layers: Mapping[str, tuple[tuple[int, ...], float]]) -> None:
+    def check(self, layers: Mapping[str, tuple[tuple[int, ...], Constant]]) -> None:
         """Check that the split fits the network of a bundle.
 
         Args:
-            layers: for each spiking layer of the network, the shape of its neurons and the initial value of their
+            layers: for each spiking layer of the network, the shape of its neurons and their initial
                 membranes.
 
         Raises:

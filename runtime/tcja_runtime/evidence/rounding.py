@@ -28,10 +28,11 @@ firing:
     e_h = decay e_v + gain e_x + ROUNDINGS u M
     M   = |v| + e_v + gain (|x| + e_x) + |bias| + |v_reset|      (+ threshold, late reset)
 
-In every order of operations, each term of M takes part in at most ROUNDINGS - 1 roundings, including those of
-constants. One more rounding is counted for the terms of higher order. A spike with a hard reset sets the error to that
-of v_reset. A soft reset adds the rounding of one subtraction:
+Constants that differ by neuron are those of the neuron. In every order of operations, each term of M takes part in at
+most ROUNDINGS - 1 roundings, including those of constants. One more rounding is counted for the terms of higher order.
+A spike with a hard reset sets the error to that of v_reset. A soft reset adds the rounding of one subtraction:
 
+    e_v = u |v_initial|                               before the first step
     e_v = u |v_reset|                                 hard reset, where the neuron fires
     e_v = e_h                                         hard reset, where it does not fire; late reset; no reset
     e_v = e_h + 2 u (|h| + e_h + |threshold|)           soft reset
@@ -125,7 +126,7 @@ Floats64 = npt.NDArray[np.float64]
 def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x: Any) -> Any:
     """Returns e_h, the bound of the error of the membrane before firing (the formula is at the top of this module).
 
-    The values are numpy arrays, torch tensors or numbers.
+    The values are numpy arrays or torch tensors; if no constant is an array, they may be numbers.
 
     Args:
         spec: the constants of the neuron.
@@ -135,16 +136,19 @@ def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x:
         x: the input current.
         e_x: the bound of the error of the current.
     """
-    magnitude = abs(v) + e_v + spec.gain * (abs(x) + e_x) + abs(spec.bias) + abs(spec.v_reset)
+    decay, gain, bias, v_reset, threshold = (
+        abs(spec.constant(name, v)) for name in ("decay", "gain", "bias", "v_reset", "threshold")
+    )
+    magnitude = abs(v) + e_v + gain * (abs(x) + e_x) + bias + v_reset
     if spec.reset == "late":
-        magnitude = magnitude + spec.threshold
-    return spec.decay * e_v + spec.gain * e_x + ROUNDINGS * unit * magnitude
+        magnitude = magnitude + threshold
+    return decay * e_v + gain * e_x + ROUNDINGS * unit * magnitude
 
 
 def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
     """Returns e_v, the bound of the error of the membrane after the reset (the formula is at the top of this module).
 
-    The values are numpy arrays, torch tensors or numbers.
+    The values are as in `membrane_error`.
 
     Args:
         spec: the constants of the neuron.
@@ -154,16 +158,21 @@ def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
         s: the spikes, 0 or 1.
     """
     if spec.reset == "hard":
-        return e_h * (1.0 - s) + s * (unit * abs(spec.v_reset))
+        return e_h * (1.0 - s) + s * (unit * abs(spec.constant("v_reset", h)))
     if spec.reset == "soft":
-        return e_h + 2 * unit * (abs(h) + e_h + abs(spec.threshold))
+        return e_h + 2 * unit * (abs(h) + e_h + abs(spec.constant("threshold", h)))
     return e_h
+
+
+def fires_within(spec: NeuronSpec, unit: float, e_h: Any) -> Any:
+    """Returns the largest distance of an undecided membrane from the threshold: e_h + u |threshold|."""
+    return e_h + unit * abs(spec.constant("threshold", e_h))
 
 
 def membranes_within(
     spec: NeuronSpec, arithmetic: Arithmetic, current: Floats64, error: Floats64, spikes: npt.NDArray[np.bool_]
 ) -> tuple[Floats64, Floats64]:
-    """Returns the membranes of neurons whose spikes are given, and their rounding bounds. Membranes start at v_reset.
+    """Returns the membranes of neurons whose spikes are given, and their rounding bounds. Membranes start at v_initial.
 
     Args:
         spec: the constants of the neurons.
@@ -177,14 +186,14 @@ def membranes_within(
         distance of its membrane from the threshold is at most the bound.
     """
     unit = arithmetic.membrane
-    v, s = np.full_like(current[0], spec.v_reset), np.zeros_like(current[0])
-    e_v = np.full_like(v, unit * abs(spec.v_reset))
+    v, s = spec.start(current[0]), np.zeros_like(current[0])
+    e_v = unit * abs(v)
     h, within = np.empty_like(current), np.empty_like(current)
     with np.errstate(over="ignore", invalid="ignore"):  # callers check for values that are NaN or infinite
         for t, (x, e_x) in enumerate(zip(current, error, strict=True)):
             h[t] = spec.charge(v, x, s)
             e_h = membrane_error(spec, unit, v, e_v, x, e_x)
-            within[t] = e_h + unit * abs(spec.threshold)
+            within[t] = fires_within(spec, unit, e_h)
             s = spikes[t].astype(np.float64)
             e_v = reset_error(spec, unit, h[t], e_h, s)
             v = spec.after(h[t], s)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.bundle.signature import Layer, Weight
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.evidence.trace import Spikes
 
@@ -124,9 +125,11 @@ def ties(layer: Layer, time_steps: int, windows: int = 2) -> Floats:
 
     Real data hardly ever makes ties. With these currents, mistakes in the neuron of a model change its spikes:
 
-    * multiples of half the threshold make ties; they find > in place of >=, and a wrong kind of reset;
-    * the nearest float32 numbers above and below these multiples find constants that are wrong in the last bit;
-    * two windows find membranes that are not reset between windows.
+    * Membranes h_t of multiples of half the threshold make ties, at every second step from whatever membrane the step
+      before has left. They find > in place of >=, a wrong kind of reset, and wrong constants of each neuron.
+    * Currents of such multiples find the same at the steps between.
+    * The nearest float32 numbers above and below find constants that are wrong in the last bits.
+    * Two windows find membranes that are not reset between windows.
 
     Args:
         layer: the layer.
@@ -134,19 +137,30 @@ def ties(layer: Layer, time_steps: int, windows: int = 2) -> Floats:
         windows: N. The currents are the same for every N; with more windows there are fewer neurons.
 
     Returns:
-        The currents, float32 [T, N, neurons, 1, ...], with as many axes as the layer's currents.
+        The currents, float32 [T, N, neurons, 1, ...], with as many axes as the layer's currents. Where the constants of
+        the layer's neurons are arrays, the axes are those of the layer, and N is at least `windows`.
     """
-    neuron = layer.neuron
-    shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
+    neuron, shape = layer.neuron, _alone(layer, windows)
     random = np.random.default_rng(0)
-    ties = (random.integers(-4, 9, shape) * (neuron.current_unit / 2)).astype(np.float32)
-    current = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], shape).astype(np.float32))
+    gain = np.where(array_of(neuron.gain) == 0, 1.0, array_of(neuron.gain))
+    drawn_shape = shape if neuron.arrays else (2, _RANDOM_NEURONS, *shape[2:])
     smallest = np.finfo(np.float32).smallest_normal  # a GPU may take smaller numbers for 0
-    current = np.where(np.abs(current) < smallest, np.sign(current) * smallest, current)
-    chosen: Floats = np.where(random.integers(0, 2, shape) == 0, ties, current)
-    neurons = 2 * _RANDOM_NEURONS // windows
-    flat = chosen.reshape(time_steps, -1)[:, : windows * neurons]
-    return np.ascontiguousarray(flat.reshape(time_steps, windows, neurons, *shape[3:]))
+    drawn = np.empty((time_steps, *drawn_shape), np.float32)
+    nothing = np.zeros(drawn_shape, np.float32)
+    v, s = neuron.start(nothing), nothing
+    for x in drawn:
+        halves = random.integers(-4, 9, drawn_shape) / 2
+        lands = random.integers(0, 2, drawn_shape) == 0
+        left = np.where(lands, neuron.charge(v, nothing, s), 0.0) / gain
+        ties = (halves * neuron.current_unit - left).astype(np.float32)
+        beside = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], drawn_shape).astype(np.float32))
+        beside = np.where(np.abs(beside) < smallest, np.sign(beside) * smallest, beside)
+        x[:] = np.where(random.integers(0, 2, drawn_shape) == 0, ties, beside)
+        h = neuron.charge(v, x, s)
+        s = neuron.fires(h).astype(np.float32)
+        v = neuron.after(h, s)
+    flat = drawn.reshape(time_steps, -1)[:, : math.prod(shape)]
+    return np.ascontiguousarray(flat.reshape(time_steps, *shape))
 
 
 def currents(layer: Layer, time_steps: int) -> Floats:
@@ -154,9 +168,17 @@ def currents(layer: Layer, time_steps: int) -> Floats:
 
     From the spikes for these currents, the constants of a wrong neuron can be estimated.
     """
-    shape = (time_steps, 2, _RANDOM_NEURONS) + (1,) * (len(layer.shape) - 1)
-    drawn = np.random.default_rng(1).uniform(-1.0, 4.0, shape) * layer.neuron.current_unit
-    return drawn.astype(np.float32)
+    shape = (time_steps, *_alone(layer, 2))
+    return (np.random.default_rng(1).uniform(-1.0, 4.0, shape) * layer.neuron.current_unit).astype(np.float32)
+
+
+def _alone(layer: Layer, windows: int) -> tuple[int, ...]:
+    """Returns the shape [N, ...] of the neurons of a layer that are run alone: about 2 * `_RANDOM_NEURONS` of them."""
+    arrays = layer.neuron.arrays.values()
+    if not arrays:
+        return windows, 2 * _RANDOM_NEURONS // windows, *(1,) * (len(layer.shape) - 1)
+    own = np.broadcast_shapes((1,) * len(layer.shape), *(array.shape for array in arrays))
+    return max(windows, 2 * _RANDOM_NEURONS // math.prod(own)), *own
 
 
 def places(shape: tuple[int, ...], most: int) -> npt.NDArray[np.int64]:

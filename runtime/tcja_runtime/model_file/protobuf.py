@@ -7,7 +7,7 @@ of which these fields are used:
     GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
     TensorProto     data_type = 2, name = 8
     NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7, overload = 8
-    AttributeProto  name = 1, f = 2, i = 3, s = 4, g = 6, ints = 8, type = 20
+    AttributeProto  name = 1, f = 2, i = 3, s = 4, g = 6, floats = 7, ints = 8, type = 20
     ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
     Dimension       dim_value = 1
 """
@@ -22,18 +22,12 @@ GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11
 STORED_TYPE, STORED_NAME = 2, 8
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 ATTRIBUTE_GRAPH = 6
-ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT, ATTRIBUTE_INTEGERS, ATTRIBUTE_TYPE = (
-    1,
-    2,
-    3,
-    4,
-    8,
-    20,
-)
+ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT = 1, 2, 3, 4
+ATTRIBUTE_FLOATS, ATTRIBUTE_INTEGERS, ATTRIBUTE_TYPE = 7, 8, 20
 VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE = 1, 2, 1, 1, 2, 1, 1
 FLOAT, INT32 = 1, 6
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_AS_FLOAT, _AS_INTEGER, _AS_TEXT, _AS_INTEGERS = 1, 2, 3, 7  # AttributeProto.type
+_AS_FLOAT, _AS_INTEGER, _AS_TEXT, _AS_FLOATS, _AS_INTEGERS = 1, 2, 3, 6, 7  # AttributeProto.type
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -166,33 +160,34 @@ def reading(node: bytes, others: Mapping[str, str]) -> bytes:
     return b"".join(read(content) if number == NODE_INPUT else field for number, field, content in fields(node))
 
 
-Value = int | float | str | list[int]
+Value = int | float | str | list[float] | list[int]
 """The value of an attribute, if it has one of the types that `attributes` reads."""
 
 
 def attributes(node: bytes) -> dict[str, Value]:
-    """Returns the attributes of a NodeProto by name. Only numbers, texts and lists of integers are read."""
+    """Returns the attributes of a NodeProto by name. Only numbers, texts and lists of numbers are read."""
     found: dict[str, Value] = {}
     for number, _, content in fields(node):
         if number == NODE_ATTRIBUTE:
             values: dict[int, Value] = {}
             integers: list[int] = []
+            floats: list[float] = []
             kind = 0
             for entry, field, text in fields(content):
                 _, at = read_varint(field, 0)
                 if entry == ATTRIBUTE_FLOAT:
-                    if len(field) != at + 4:
-                        raise ValueError("an attribute of the ONNX model has a number that is not float32")
-                    values[_AS_FLOAT] = float(struct.unpack("<f", field[at:])[0])
+                    (values[_AS_FLOAT],) = _floats(field[at:])
                 elif entry == ATTRIBUTE_INTEGER:
                     values[_AS_INTEGER] = _signed(read_varint(field, at)[0])
                 elif entry == ATTRIBUTE_TEXT:
                     values[_AS_TEXT] = text.decode()
+                elif entry == ATTRIBUTE_FLOATS:
+                    floats += _floats(text or field[at:])
                 elif entry == ATTRIBUTE_INTEGERS:
                     integers += _packed(text) if text else [_signed(read_varint(field, at)[0])]
                 elif entry == ATTRIBUTE_TYPE:
                     kind = read_varint(field, at)[0]
-            values[_AS_INTEGERS] = integers
+            values |= {_AS_INTEGERS: integers, _AS_FLOATS: floats}
             if kind in values:
                 found["".join(texts(content, ATTRIBUTE_NAME))] = values[kind]
     return found
@@ -206,6 +201,17 @@ def attribute(name: str, value: int | str) -> bytes:
         kind, content = _AS_TEXT, embedded(ATTRIBUTE_TEXT, value.encode())
     message = embedded(ATTRIBUTE_NAME, name.encode()) + content + varint(ATTRIBUTE_TYPE << 3 | VARINT) + varint(kind)
     return embedded(NODE_ATTRIBUTE, message)
+
+
+def _floats(content: bytes) -> list[float]:
+    """The numbers of float32 that follow each other in a field: one, or several in a packed field.
+
+    Raises:
+        ValueError: the size is not that of such numbers.
+    """
+    if not content or len(content) % 4:
+        raise ValueError("an attribute of the ONNX model has a number that is not float32")
+    return list(struct.unpack(f"<{len(content) // 4}f", content))
 
 
 def _packed(content: bytes) -> list[int]:

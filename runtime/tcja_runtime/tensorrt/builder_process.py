@@ -193,7 +193,10 @@ def _parse(trt: Any, parser: Any, network: Any, model: Path, form: str | None, e
     if form is None:
         used, parsed = None, parser.parse_from_file(os.fsencode(model))
     else:
-        changed, fused = with_plugin(model.read_bytes(), form == plugin.AHEAD_OF_TIME)
+        try:
+            changed, fused = with_plugin(model.read_bytes(), form == plugin.AHEAD_OF_TIME)
+        except Unavailable as error:
+            raise Refused("plugin", str(error)) from error
         used, parsed = PluginInfo(form=form, **dataclasses.asdict(fused)), parser.parse(changed, str(model))
     if not parsed:
         raise Refused("parse", *errors, errors=_parse_errors(parser))

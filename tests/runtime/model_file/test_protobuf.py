@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
@@ -12,10 +13,18 @@ SAID = {"a": -3, "b": 2**40, "c": 0.1, "d": "text", "e": [1, -2, 300], "f": 0, "
 
 
 def test_attributes_are_read_as_onnx_reads_them():
-    node = helper.make_node("Op", [], [], **SAID, floats=[1.0, 2.0])
-    expected = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name != "floats"}
+    tensor = helper.make_tensor("t", onnx.TensorProto.FLOAT, [1], [1.0])
+    node = helper.make_node("Op", [], [], **SAID, floats=[1.0, -0.1], tensor=tensor)
+    expected = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name != "tensor"}
     expected = {name: value.decode() if isinstance(value, bytes) else value for name, value in expected.items()}
     assert protobuf.attributes(node.SerializeToString()) == expected
+
+
+def test_floats_that_are_packed_are_read_too():
+    packed = protobuf.embedded(protobuf.ATTRIBUTE_NAME, b"decay")
+    packed += protobuf.embedded(protobuf.ATTRIBUTE_FLOATS, np.array([0.5, -2.0], "<f4").tobytes())
+    packed += protobuf.varint(protobuf.ATTRIBUTE_TYPE << 3 | protobuf.VARINT) + protobuf.varint(6)
+    assert protobuf.attributes(protobuf.embedded(protobuf.NODE_ATTRIBUTE, packed)) == {"decay": [0.5, -2.0]}
 
 
 def test_integers_that_are_packed_are_read_too():

@@ -22,6 +22,7 @@ import dataclasses
 import importlib.resources
 import math
 import re
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,8 @@ class Kernel:
     ahead: int = 4
 
     def __post_init__(self) -> None:
+        if self.spec.arrays:
+            raise ValueError(f"a kernel has one value of each constant, got {', '.join(self.spec.arrays)} as arrays")
         if self.pool not in _POOLS:
             raise ValueError(f"a kernel pools {_POOLS[0]} to {_POOLS[-1]} neurons a side, got {self.pool}")
         if self.pool > 1 and self.pool % self.width:
@@ -89,6 +92,7 @@ class Kernel:
             "BIAS": _float(spec.bias or -0.0),  # the compiler removes an addition of -0.0, because it changes no bit
             "THRESHOLD": _float(spec.threshold),
             "V_RESET": _float(spec.v_reset),
+            "V_INITIAL": _float(spec.v_initial),
             "RATE": _float(spec.rate),
             "TAU": _float(spec.tau or 1.0),
             "WIDTH": self.width,
@@ -145,7 +149,7 @@ def width(shape: tuple[int, ...], half: bool, pool: int = 1) -> int:
     return math.gcd(run, most)
 
 
-def _float(value: float) -> str:
+def _float(value: Any) -> str:
     """Returns a literal of C++ for a number that is rounded to float32. The literal is exact (hexadecimal)."""
     with np.errstate(over="ignore"):
         return f"{float(np.float32(value)).hex()}f"

@@ -7,9 +7,9 @@
 // float32 in a register, for float32 and for float16 currents. No product may be contracted with a sum (--fmad=false).
 //
 // `tcja_runtime.tensorrt.plugin.kernel` writes definitions before this text: Io (float, or unsigned short for the bits
-// of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, RATE, TAU
-// (floats in hexadecimal, which is exact), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 if the membranes before firing are
-// written, too) and KERNEL (the name of the function).
+// of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, V_INITIAL,
+// RATE, TAU (floats in hexadecimal, which is exact), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 if the membranes before
+// firing are written, too) and KERNEL (the name of the function).
 //
 // A thread reads the currents of AHEAD time steps before it computes the first of these steps. Memory is slow, and a
 // small layer has too few threads to use the waiting time for other work.
@@ -48,8 +48,8 @@ static __device__ float leak(float u) {
 #endif
 
 struct Neuron {
-    float v = V_RESET;   // v_{t-1}
-    bool fired = false;  // s_{t-1}
+    float v = V_INITIAL;  // v_{t-1}
+    bool fired = false;   // s_{t-1}
 
     // Computes a time step: returns h_t, and sets fired to s_t.
     __device__ float step(float x) {

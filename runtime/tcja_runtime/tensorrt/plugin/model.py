@@ -19,6 +19,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from tcja_runtime.bundle.conformance import spec_of
+from tcja_runtime.errors import Unavailable
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.tensorrt.plugin.node import FIELD, NAME, NAMESPACE, VERSION, described
 
@@ -95,6 +96,7 @@ def with_plugin(model: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
         The changed model, serialised, and the numbers of the plugin's nodes in it.
 
     Raises:
+        Unavailable: a constant of a layer's neurons is an array, and the kernel has one value of each constant.
         ValueError: the content is not a model.
     """
     parts = [
@@ -117,6 +119,11 @@ def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
     halves = pools = 0
     for node in neurons:
         spec = spec_of(node.attributes)
+        for name, values in spec.arrays.items():
+            raise Unavailable(
+                f"the plugin's kernel has one {name} for all neurons of a layer, and those of "
+                f"{node.outputs[0].removesuffix('/spikes')} have {values}; build without the plugin"
+            )
         halves += _take_half(nodes, node, shapes, results)
         pool = _take_pool(nodes, node, shapes, results)
         pools += pool > 1
@@ -203,7 +210,7 @@ def _side(pool: _Node) -> int | None:
     plain = {"pads": [0] * 4, "dilations": [1, 1], "ceil_mode": 0, "storage_order": 0, "auto_pad": "NOTSET"}
     if said.get("strides") != kernel or any(said.get(name, value) != value for name, value in plain.items()):
         return None
-    return kernel[0] if 1 < kernel[0] <= _LARGEST_POOL else None
+    return int(kernel[0]) if 1 < kernel[0] <= _LARGEST_POOL else None
 
 
 def _readers(nodes: Iterable[_Node], tensor: str) -> list[_Node]:
