@@ -6,6 +6,7 @@ package (`tcja_runtime.extensions`). Such a package is imported when a network h
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from tcja_exporters.libraries import norse, snntorch, spikingjelly
 from tcja_exporters.libraries.recognition import Calls, Recognised, class_name
+from tcja_exporters.modules.integer import IntegerSpec
 from tcja_exporters.user_code import kind_and_line, where
 from tcja_runtime import extensions
 from tcja_runtime.counting import an
@@ -29,7 +31,7 @@ _registered: dict[type[nn.Module], Callable[[nn.Module], Recognised]] = {}
 
 def register(
     neuron: type[nn.Module],
-    constants: Callable[[Any], NeuronSpec] | NeuronSpec,
+    constants: Callable[[Any], NeuronSpec | IntegerSpec] | NeuronSpec | IntegerSpec,
     *,
     calls: Calls | None = None,
     time_axis: int | None = None,
@@ -45,6 +47,7 @@ def register(
         constants: the constants that all neurons of the class have, or a function that returns the constants of a
             module of the class. A constant may be an array or a tensor with one value, or with a value for each
             channel or neuron: its shape broadcasts to that of the layer without time and batch, such as (C, 1, 1).
+            An `IntegerSpec` is for neurons that fire several spikes in a time step and have no membrane.
         calls: "window" if one call of a module takes the currents of all time steps, "step" if it takes the current of
             one time step.
         time_axis: the axis of time in a window, such as 0 for [T, N, ...].
@@ -52,9 +55,19 @@ def register(
     """
 
     def read(module: nn.Module) -> Recognised:
-        return Recognised(spec=_read(constants, module), library="own", calls=calls, time_axis=time_axis, pairs=pairs)
+        return dataclasses.replace(
+            _known(_read(constants, module), "own"), calls=calls, time_axis=time_axis, pairs=pairs
+        )
 
     _registered[neuron] = read
+
+
+def _known(constants: NeuronSpec | IntegerSpec, library: str) -> Recognised:
+    """Return the recognised neuron for constants; how it is called is not known yet."""
+    if isinstance(constants, IntegerSpec):
+        known = Recognised.integer(constants, library, None)
+        return dataclasses.replace(known, time_axis=None, pairs=None)
+    return Recognised(spec=constants, library=library, calls=None, time_axis=None, pairs=None)
 
 
 def _is_registered(module: nn.Module) -> bool:
@@ -71,10 +84,10 @@ def _is_registered(module: nn.Module) -> bool:
         return False
     if type(module).__module__.partition(".")[0] in _KNOWN and _of_a_library(module):
         raise BadInput(f"{extension} adds the neuron {extension.name}, which tcja-deploy knows itself; uninstall it")
-    package, constants = extension.package, extension.load(NeuronSpec, Callable)
+    package, constants = extension.package, extension.load(NeuronSpec, IntegerSpec, Callable)
 
     def read(module: nn.Module) -> Recognised:
-        return Recognised(spec=_read(constants, module), library=package, calls=None, time_axis=None, pairs=None)
+        return _known(_read(constants, module), package)
 
     _registered[type(module)] = read
     return True
@@ -100,7 +113,9 @@ def packages(module: nn.Module) -> dict[str, str]:
     return {name: number for name, number in found.items() if number}
 
 
-def _read(constants: Callable[[Any], NeuronSpec] | NeuronSpec, module: nn.Module) -> NeuronSpec:
+def _read(
+    constants: Callable[[Any], NeuronSpec | IntegerSpec] | NeuronSpec | IntegerSpec, module: nn.Module
+) -> NeuronSpec | IntegerSpec:
     """Return the constants of a registered neuron.
 
     Args:
@@ -110,11 +125,11 @@ def _read(constants: Callable[[Any], NeuronSpec] | NeuronSpec, module: nn.Module
     Raises:
         ValueError: the function that returns them fails, or returns something else.
     """
-    if isinstance(constants, NeuronSpec):
+    if isinstance(constants, NeuronSpec | IntegerSpec):
         return constants
     try:
         spec = constants(module)
-        if not isinstance(spec, NeuronSpec):
+        if not isinstance(spec, NeuronSpec | IntegerSpec):
             raise TypeError(f"it returns {an(type(spec).__name__)}, not a NeuronSpec")
         return spec
     except Exception as error:  # a user's code can fail in any way

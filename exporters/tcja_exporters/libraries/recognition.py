@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 
+from tcja_exporters.modules.integer import IntegerNeuron, IntegerSpec
 from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron
 from tcja_runtime.neuron import NeuronSpec
 
@@ -25,6 +26,8 @@ class Recognised:
         calls: "window" if one call takes the currents of a whole window, "step" if it takes those of one time step.
         time_axis: the axis of time in a window, such as 0 for [T, N, ...].
         pairs: whether a call returns the pair (spikes, state), not the spikes alone.
+        most: the largest number of spikes of a neuron in a time step, 1 but for integer neurons.
+        size: what the number of spikes is divided by; 1 but for some integer neurons.
         build: a function that returns a new module which computes what this neuron computes, of more than a neuron with
             the constants `spec`; None if such a neuron is enough. It copies the parameters that it takes.
 
@@ -36,7 +39,35 @@ class Recognised:
     calls: Calls | None
     time_axis: int | None = 0
     pairs: bool | None = False
+    most: int = 1
+    size: float = 1.0
     build: Callable[[Recognised], nn.Module] | None = dataclasses.field(default=None, compare=False)
+
+    @classmethod
+    def integer(cls, spec: IntegerSpec, library: str, calls: Calls | None, *, once: bool = False) -> Recognised:
+        """The integer neuron with these constants; the other arguments are as in `IntegerNeuron` and in this class."""
+
+        def build(known: Recognised) -> nn.Module:
+            return IntegerNeuron(
+                spec,
+                time_axis=known.time_axis or 0,
+                stepped=known.calls == "step",
+                pairs=bool(known.pairs),
+                once=once,
+            )
+
+        return cls(spec=spec.level(1), library=library, calls=calls, most=spec.most, size=spec.size, build=build)
+
+    @property
+    def values(self) -> str:
+        """The values that its spikes have, for messages: "0 and 1", or "0 to 4, divided by 4"."""
+        divided = f", divided by {self.size:g}" if self.size != 1.0 else ""
+        return f"0 to {self.most}{divided}" if self.most > 1 else f"0 and 1{divided}"
+
+    def fires(self, spikes: torch.Tensor) -> bool:
+        """Whether all values of a tensor are numbers of spikes that this neuron can fire, divided by `size`."""
+        counts = torch.arange(self.most + 1, dtype=spikes.dtype, device=spikes.device) / self.size
+        return bool(torch.isin(spikes, counts).all())
 
     def replacement(self) -> nn.Module:
         """Return a new module that computes what this neuron computes, at rest. It is called in the same way."""

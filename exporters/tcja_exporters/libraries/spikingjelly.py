@@ -7,6 +7,7 @@ Source: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neu
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 from tcja_exporters.libraries import refused
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
+from tcja_exporters.modules.integer import IntegerSpec
 from tcja_exporters.modules.neurons import ParallelNeuron
 from tcja_runtime.neuron import NeuronSpec, Reset
 
@@ -34,17 +36,32 @@ def recognise(module: nn.Module) -> Recognised | None:
             raise ValueError("its class is derived from a class of SpikingJelly; register it")
         return None
     name = kind.__name__.removeprefix("MultiStep")
-    if name not in (*_NEURONS, *_PARALLEL):
+    if name not in (*_NEURONS, *_PARALLEL, "ILIFNode"):
         stateful = getattr(module, "_memories", None) or "BaseNode" in ancestors(module)
         if (stateful or name in refused.SPIKINGJELLY) and kind.__name__ not in _STATELESS_IN_EVAL:
             raise ValueError(refused.reason(refused.SPIKINGJELLY, name))
         return None
     if not getattr(module.surrogate_function, "spiking", True):
         raise ValueError("its surrogate function is set not to spike")
+    if name == "ILIFNode":
+        return _integer(module)
     if name in _PARALLEL:
         return _parallel(name, module)
     window = kind.__name__.startswith("MultiStep") or getattr(module, "step_mode", "s") == "m"
     return Recognised(spec=_spec(name, module), library="spikingjelly", calls="window" if window else "step")
+
+
+def _integer(ilif: Any) -> Recognised:
+    """Return the recognised neuron for an ILIFNode, for windows of one time step: there its membrane is the current.
+
+    Raises:
+        ValueError: the threshold is not a power of two.
+    """
+    threshold = scalar("v_threshold", ilif.v_threshold)
+    if math.frexp(threshold)[0] != 0.5:
+        raise ValueError(f"it divides by v_threshold ({threshold:g}), which must be a power of two, such as 1")
+    spec = IntegerSpec(most=int(ilif.surrogate_function.max_spike_count), gain=1.0 / threshold)
+    return Recognised.integer(spec, "spikingjelly", "window" if ilif.step_mode == "m" else "step", once=True)
 
 
 def _parallel(name: str, psn: Any) -> Recognised:

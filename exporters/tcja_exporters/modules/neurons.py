@@ -173,6 +173,11 @@ class SteppedNeuron(Neuron):
         self.pairs = pairs
         self._state: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def rests(self) -> bool:
+        """Whether the neuron was not called since it started from rest."""
+        return self._state is None
+
     def restart(self) -> None:
         """Forget the state, so that the next call starts from rest."""
         self._state = None

@@ -35,7 +35,7 @@ class Run:
 
     Attributes:
         output: the output of the network, a numpy array.
-        spikes: the spikes [T, N, ...] of each layer, by the layer's name.
+        spikes: the spikes [T, N, ...] of each layer, by the layer's name; numbers if a layer is of integer neurons.
         returned: the whole return value of the last call of the network's forward.
         first: the first call of each layer, by the layer's name.
     """
@@ -227,9 +227,9 @@ def observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], se
         fired = torch.cat(parts)
         if driven.joined:  # the one call had all steps, in the axis of the windows
             fired = fired.reshape(driven.steps, -1, *fired.shape[2:])
-        if not bool(((fired == 0) | (fired == 1)).all()):
-            raise BadInput(f"the neuron '{name}' returns other values than 0 and 1, which are no spikes")
-        spikes[name] = fired.bool().numpy()
+        if not known.fires(fired):
+            raise BadInput(f"the neuron '{name}' returns other values than {known.values}, which are no spikes")
+        spikes[name] = (fired.bool() if known.most == 1 else fired).numpy()
     return Run(ran.output, spikes, ran.returned, {name: uses[0] for name, uses in ran.uses.items()})
 
 
@@ -348,7 +348,7 @@ def _wrong_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ..
         BadInput: the neuron fails.
     """
     spec = known.spec
-    halves = np.random.default_rng(0).integers(-4, 9, shape)
+    halves = np.random.default_rng(0).integers(-4, 4 * known.most + 5, shape)
     current = torch.from_numpy(halves * (spec.current_unit / 2))
     try:
         fired = _alone(module, known, current, first)

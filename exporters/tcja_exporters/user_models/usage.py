@@ -72,7 +72,7 @@ class _Usage:
                 "(spikes, state)"
             )
         spikes = output[0] if pairs else output
-        self._check_spikes(spikes, output)
+        self._check_spikes(known, spikes, output)
         shape = tuple(spikes.shape)
         calls = known.calls or self._calls(shape)
         axis = known.time_axis
@@ -80,19 +80,19 @@ class _Usage:
             axis = self._axis(shape) if calls == "window" and len(self.uses) == 1 else 0
         return dataclasses.replace(known, calls=calls, time_axis=axis, pairs=pairs)
 
-    def _check_spikes(self, spikes: Tensor, output: Tensor | tuple[Tensor, ...]) -> None:
-        if bool(((spikes == 0) | (spikes == 1)).all()):
+    def _check_spikes(self, known: Recognised, spikes: Tensor, output: Tensor | tuple[Tensor, ...]) -> None:
+        if known.fires(spikes):
             return
         other = output[1] if isinstance(output, tuple) and len(output) > 1 else None
         swapped = isinstance(other, Tensor) and bool(((other == 0) | (other == 1)).all())
+        wrong = "its spikes second" if swapped else f"other values than {known.values}"
         raise BadInput(
-            f"the neuron '{self.name}' returns {'its spikes second' if swapped else 'other values than 0 and 1'}; it "
-            "must return its spikes, or the pair (spikes, state)"
+            f"the neuron '{self.name}' returns {wrong}; it must return its spikes, or the pair (spikes, state)"
         )
 
     def _calls(self, shape: tuple[int, ...]) -> Calls:
         """Return how the neuron is called: once with all time steps, or once a time step."""
-        if len(self.uses) > 1 or self.steps == 1 or (self._one_axis(shape) is None and shape[:1] == (self.n,)):
+        if len(self.uses) > 1 or (self._one_axis(shape) is None and (self.steps == 1 or shape[:1] == (self.n,))):
             return "step"
         return "window"
 

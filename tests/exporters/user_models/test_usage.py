@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters import libraries
+from tcja_exporters.modules.integer import IntegerSpec
 from tcja_exporters.modules.neurons import Neuron, SpikingNeuron, SteppedNeuron
 from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.data.contract import InputContract
@@ -44,6 +45,13 @@ class Stateful(Constants):
     def forward(self, x: Tensor) -> Tensor:
         spikes, self.v = self.after(self.v, x)
         return spikes
+
+
+class MultiSpike4(nn.Module):
+    """Integer neurons as in Spike-driven Transformer V3: 0 to 4 spikes, divided by 4."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.round(torch.clamp(x, 0, 4)) / 4
 
 
 class Buffered(Constants):
@@ -305,3 +313,48 @@ def test_constants_that_cannot_be_read_are_named(constants, message, monkeypatch
 
 def test_a_replaced_neuron_has_all_methods_that_start_one():
     assert all(callable(getattr(SteppedNeuron, name)) for name in libraries.RESETS)
+
+
+class Counting(nn.Module):
+    """Two layers of integer neurons, on [T, N, ...], or on one time step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(32, 16), nn.Linear(16, 3)
+        self.n1, self.n2 = MultiSpike4(), MultiSpike4()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.n2(self.b(self.n1(self.a(x.flatten(-3)))))
+
+
+@pytest.mark.parametrize(("steps", "layout"), [(T, "TN"), (T, "step"), (1, "TN")])
+def test_integer_neurons_are_registered(steps, layout, monkeypatch):
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(MultiSpike4, IntegerSpec(most=4, size=4.0))
+    network, windows = awake(Counting()), inputs(3)[:, :steps]
+    found = convert(network, InputContract.of((steps, 2, 4, 4)), windows, layout=layout)
+    x = torch.from_numpy(windows)
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(x), network(x.transpose(0, 1)).mean(0))
+    layers = [f"n{n}.spike{d}" for n in (1, 2) for d in range(1, 5)]
+    assert [name for name, module in found.model.named_modules() if isinstance(module, Neuron)] == layers
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            IntegerSpec(most=3, size=4.0),
+            "'n1' returns other values than 0 to 3, divided by 4; it must return its spikes",
+        ),
+        (IntegerSpec(most=4), "returns other values than 0"),
+        (IntegerSpec(most=4, size=4.0, gain=1.01), "'n1' does not follow the equations of its constants"),
+        (IntegerSpec(most=4, size=4.0, rounds_up=True), "'n1' does not follow the equations of its constants"),
+    ],
+)
+def test_wrong_constants_of_integer_neurons_are_found(wrong, message, monkeypatch):
+    """Halves are rounded to even numbers; the data may have none, but the neurons also run alone."""
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(MultiSpike4, wrong)
+    with pytest.raises((BadInput, ParityNotMet), match=message):
+        convert(awake(Counting()), CONTRACT, 3 * inputs(3), layout="TN")
