@@ -1,4 +1,4 @@
-"""The facts of a file: a checkpoint, an ONNX model or a bundle, as plain values for text and for JSON."""
+"""The facts of a file: a checkpoint, a NIR graph, an ONNX model or a bundle, as plain values for text and for JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tcja_deploy.formatting import part
 from tcja_deploy.packages import needs
-from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.bundle import Bundle, sha256
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
@@ -52,11 +52,11 @@ def inspect(path: Path | str, options: CheckpointOptions | None = None) -> Facts
     """Return the facts of a file.
 
     Args:
-        path: the folder of a bundle, an .onnx file, or a checkpoint. Any other file is read as a checkpoint.
+        path: the folder of a bundle, an .onnx file, a NIR graph, or a checkpoint. Any other file is read as the last.
         options: the options for a checkpoint.
 
     Raises:
-        BadInput: the file does not exist, is damaged, or is none of these three; or the checkpoint's network is not
+        BadInput: the file does not exist, is damaged, or is none of these; or the checkpoint's network is not
             known.
         Unavailable: the package that reads the file, torch or onnx, is not installed.
     """
@@ -65,9 +65,13 @@ def inspect(path: Path | str, options: CheckpointOptions | None = None) -> Facts
     if not path.exists():
         raise BadInput(f"{path} does not exist")
     kind = "a bundle" if path.is_dir() else "an ONNX model" if path.suffix == ".onnx" else None
+    is_graph = kind is None and _is_graph(path)
+    kind = "a NIR graph" if is_graph else kind
     given = [f"`{name}`" for name, value in vars(options).items() if value]
     if kind and given:
         raise BadInput(f"{path} is {kind}, and {', '.join(given)} is for checkpoints; leave it out")
+    if is_graph:
+        return _graph(path)
     if kind:
         return _bundle(path) if path.is_dir() else _onnx(path)
     return _checkpoint(path, options)
@@ -120,6 +124,25 @@ def _streaming(manifest: Manifest) -> str:
         f"{part(len(split.states), len(manifest.layers), 'spiking layer')} a frame at a time, "
         f"{counted(split.bytes(manifest.time_steps), 'byte')} a stream"
     )
+
+
+def _is_graph(path: Path) -> bool:
+    with needs("export"):
+        from tcja_exporters.nir_graphs.file import is_graph
+    return is_graph(path)
+
+
+def _graph(path: Path) -> Facts:
+    """Return the facts of a NIR graph: its nodes in the order in which they are computed."""
+    with needs("export"):
+        from tcja_exporters.nir_graphs.constants import described
+        from tcja_exporters.nir_graphs.graph import load
+    graph = load(path)
+    nodes = [
+        {"node": node.name, "type": node.kind, "from": ", ".join(node.sources), "values": described(node)}
+        for node in graph.nodes
+    ]
+    return {"kind": "nir", "path": str(path), "sha256": sha256(path), "nodes": nodes, "unused": list(graph.unused)}
 
 
 def identified(path: Path, options: CheckpointOptions) -> TrainedNetwork:

@@ -40,7 +40,7 @@ def facts_text(facts: Facts, costs: Estimate | None = None, options: TextOptions
         costs: the costs; None for none.
         options: how they are told.
     """
-    tell = {"bundle": _bundle, "checkpoint": _checkpoint, "onnx": _onnx}[facts["kind"]]
+    tell = {"bundle": _bundle, "checkpoint": _checkpoint, "nir": _graph, "onnx": _onnx}[facts["kind"]]
     estimated = [estimate_text(costs)] if costs else []
     more = [options.more] if options.more and not options.details else []
     parts = [*tell(facts, options), *estimated, *_hashes(facts), *more]
@@ -107,6 +107,15 @@ def _hashes(facts: Facts) -> _Parts:
 def _origin(facts: Facts) -> str:
     name: str = facts["checkpoint"].rpartition(" (sha256 ")[0]
     return name
+
+
+def _graph(facts: Facts, _options: TextOptions) -> _Parts:
+    yield f"{facts['path']} is a NIR graph of {counted(len(facts['nodes']), 'node')}."
+    if facts["unused"]:
+        yield f"The output does not depend on: {listed(facts['unused'], _FEW)}"
+    rows = [(each["node"], each["type"], each["from"], each["values"]) for each in facts["nodes"]]
+    yield _table("Nodes, in the order in which they are computed", ["node", "type", "from", "values"], rows)
+    yield "A NIR graph does not store who wrote it, its time step and its reset; `settings` says them in an export."
 
 
 def _checkpoint(facts: Facts, options: TextOptions) -> _Parts:

@@ -96,6 +96,27 @@ def _candidates(near: float, dtype: np.dtype[Any]) -> Iterator[Array]:
             yield value
 
 
+def described(node: Node) -> str:
+    """Return the values of a node for people, "weight 5x6, tau 0.0004": the shapes of arrays, or their one value."""
+    fields = {name: value for name, value in node.values.to_dict().items() if value is not None}
+    return ", ".join(f"{name} {_told(value)}" for name, value in fields.items() if name not in _NOT_TOLD)
+
+
+_NOT_TOLD = ("type", "metadata", "input_shape", "input_type")
+_FEW = 4
+
+
+def _told(value: Any) -> str:
+    values = np.asarray(value)
+    if values.dtype.kind not in "biuf":
+        return str(value)
+    if values.ndim <= 1 and values.dtype.kind in "iu" and values.size <= _FEW:
+        return "x".join(f"{size}" for size in values.reshape(-1)) or "[]"
+    if values.size and (values == values.flat[0]).all():
+        return f"{values.flat[0]:g}"
+    return "x".join(map(str, values.shape))
+
+
 def _shown(values: Array) -> str:
     """Return a constant for messages."""
     return f"{values:g}" if values.ndim == 0 else f"{values.min():g} to {values.max():g}"

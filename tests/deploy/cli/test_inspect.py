@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +33,24 @@ def test_inspect_a_model(run, bundle, file):
     assert facts["functions"] == (["tcja::TcjaLif"] if file == "model.onnx" else [])
     assert facts["metadata"]["network"] == bundle.stem
     assert "Operators" in run("inspect", bundle / file)[1]
+
+
+def test_inspect_a_nir_graph(run, tmp_path):
+    nir = pytest.importorskip("nir")
+    shape = {"input_type": {"input": np.array([6])}, "output_type": {"output": np.array([5])}}
+    lif = nir.LIF(**{name: np.full(5, 0.25) for name in ("tau", "r", "v_leak", "v_threshold", "v_reset")})
+    nodes = {"input": nir.Input(shape["input_type"]), "fc": nir.Linear(np.zeros((5, 6))), "lif": lif}
+    nodes["output"] = nir.Output(shape["output_type"])
+    nir.write(tmp_path / "net.nir", nir.NIRGraph(nodes, [("input", "fc"), ("fc", "lif"), ("lif", "output")]))
+    code, out, _ = run("inspect", tmp_path / "net.nir", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert [each["type"] for each in facts["nodes"]] == ["Input", "Linear", "LIF", "Output"]
+    assert facts["nodes"][1] == {"node": "fc", "type": "Linear", "from": "input", "values": "weight 0"}
+    text = run("inspect", tmp_path / "net.nir")[1]
+    assert "is a NIR graph of 4 nodes" in text
+    assert "--set says them in an export" in text
+    assert run("inspect", tmp_path / "net.nir", "--network", "dvs128")[2].endswith("is for checkpoints; leave it out\n")
 
 
 def test_inspect_what_is_no_model(run, tmp_path):
