@@ -135,7 +135,8 @@ def _move(bounds: Bounds, func: Any, operation: Operation, results: list[Tensor]
     if any(bounds.of(value).error is not None for value in given):
         as_float32 = {"dtype": torch.float32} if "dtype" in kwargs else {}
         of = [_error(bounds, value, name in _INDEXED) for value in args[: 2 if pads else None]]
-        errors = flattened([func(*of, **{**kwargs, **as_float32})])
+        again = torch.ops.aten.reshape if name in _VIEWS else func  # errors may lie otherwise in memory than values
+        errors = flattened([again(*of[: 2 if name in _VIEWS else None], **{**kwargs, **as_float32})])
     for value, its in zip(results, errors, strict=True):
         bounds[value] = Bound(its, grid)
 
@@ -189,6 +190,9 @@ _FRESH = frozenset(
 )
 """Operations whose results do not depend on the values of tensors."""
 
+_VIEWS = frozenset({"view", "_unsafe_view", "_reshape_alias"})
+"""Operations of `_MOVES` that give a tensor another shape."""
+
 _INDEXED = frozenset({"index", "gather", "take", "index_select"})
 """Operations of `_MOVES` whose arguments that are no numbers say which values are moved."""
 
@@ -202,7 +206,7 @@ _MOVES = frozenset(
         *("cat", "stack", "clone", "contiguous", "detach", "alias", "_to_copy", "flip", "roll", "unfold"),
         *("constant_pad_nd", "select_scatter", "slice_scatter"),
         *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "pixel_shuffle", "pixel_unshuffle"),
-        *("index", "gather", "take", "im2col", "tril", "triu", "diagonal", "channel_shuffle", "as_strided"),
+        *("index", "gather", "take", "im2col", "tril", "triu", "diagonal", "channel_shuffle"),
         *("reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d", "lift_fresh_copy"),
     }
 )
