@@ -77,8 +77,8 @@ class Rough(Plain):
     def forward(self, x: Tensor) -> Tensor:
         current = self.a(x.flatten(2))
         for _ in range(10):
-            current = torch.cos(current)
-        return self.b(self.lif(3 * current))
+            current = torch.asinh(current)
+        return self.b(self.lif(9 * current))
 
 
 class Huge(Plain):
