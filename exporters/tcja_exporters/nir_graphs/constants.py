@@ -72,28 +72,28 @@ def restored(stored: Array, guess: Callable[[Array], Array], written: Callable[[
     Returns:
         The constants, float64, in the shape of `stored`; `guess(stored)` where no number is found.
     """
-    made = {value: _restored(value, guess, written) for value in np.unique(stored)}
-    return np.array([made[value] for value in stored.reshape(-1)], np.float64).reshape(stored.shape)
-
-
-def _restored(stored: Any, guess: Callable[[Any], Any], written: Callable[[Any], Any]) -> float:
-    near = guess(stored.astype(np.float64))
+    written_values = stored.reshape(-1)
+    near = np.array(guess(written_values.astype(np.float64)))
+    found, missing = near.copy(), np.ones(near.shape, np.bool_)
     with np.errstate(all="ignore"):
-        for candidate in _candidates(float(near), stored.dtype):
-            if written(candidate) == stored:
-                return float(candidate)
-    return float(near)
+        for candidates in _candidates(near, stored.dtype):
+            fits = missing & (written(candidates) == written_values)
+            found[fits], missing = candidates[fits], missing & ~fits
+            if not missing.any():
+                break
+    return found.reshape(stored.shape)
 
 
-def _candidates(near: float, dtype: np.dtype[Any]) -> Iterator[Array]:
+def _candidates(near: Array, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """Yield numbers near others, in this type: first those of few digits."""
     for digits in range(1, 18):
-        yield np.array(float(f"{near:.{digits}g}"), dtype)
-    yield np.array(near, np.float32).astype(dtype)  # a constant in float32, written by a NumPy that computes in float64
+        yield np.array([float(f"{value:.{digits}g}") for value in near], dtype)
+    yield near.astype(np.float32).astype(dtype)  # a constant in float32, written by a NumPy that computes in float64
     for towards in (-np.inf, np.inf):
-        value = np.array(near, dtype)
+        values = near.astype(dtype)
         for _ in range(_NEAR):
-            value = np.asarray(np.nextafter(value, np.array(towards, dtype)))
-            yield value
+            values = np.nextafter(values, np.array(towards, dtype))
+            yield values
 
 
 def described(node: Node) -> str:

@@ -76,10 +76,10 @@ def fires_the_same(network, theirs: nn.Module, run, x: torch.Tensor) -> None:
 def snntorch_net(reset: str) -> nn.Module:
     import snntorch as snn
 
-    def leaky(beta: float, threshold: float, *shape: int, last: bool = False) -> nn.Module:
+    def leaky(beta, threshold, *shape: int, last: bool = False) -> nn.Module:
         return snn.Leaky(
-            beta=torch.full(shape, beta),
-            threshold=torch.full(shape, threshold),
+            beta=torch.zeros(shape) + beta,
+            threshold=torch.zeros(shape) + threshold,
             init_hidden=True,
             output=last,
             reset_mechanism=reset,
@@ -92,7 +92,7 @@ def snntorch_net(reset: str) -> nn.Module:
             nn.AvgPool2d(2),
             nn.Flatten(),
             nn.Linear(48, 12, bias=False),
-            leaky(0.3, 0.5, 12),
+            leaky(torch.linspace(0.05, 0.95, 12), torch.linspace(0.4, 0.6, 12), 12),
             nn.Linear(12, 5),
             leaky(0.5, 1.0, 5, last=True),
         )
