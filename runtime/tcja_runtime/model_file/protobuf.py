@@ -80,6 +80,12 @@ def texts(message: bytes, number: int) -> set[str]:
     return {content.decode() for found, _, content in fields(message) if found == number}
 
 
+def body(node: bytes) -> bytes:
+    """Returns the GraphProto of the body of a Scan; empty if the node has none."""
+    attributes = (content for number, _, content in fields(node) if number == NODE_ATTRIBUTE)
+    return b"".join(inside(attribute, ATTRIBUTE_GRAPH) for attribute in attributes)
+
+
 def read_varint(message: bytes, at: int) -> tuple[int, int]:
     """Read a varint: 7 bits in each byte, the lowest bits first.
 

@@ -52,7 +52,7 @@ def _pooling(node: bytes) -> tuple[bytes, bytes] | None:
     """Returns the NodeProtos of the Reshape and the pooling in a Scan; None if the node is not a Scan with pooling."""
     if protobuf.texts(node, protobuf.NODE_TYPE) != {"Scan"}:
         return None
-    body = list(protobuf.fields(_body(node)))
+    body = list(protobuf.fields(protobuf.body(node)))
     nodes = [content for number, _, content in body if number == protobuf.GRAPH_NODE]
     if len(nodes) < 2 or not protobuf.texts(nodes[-1], protobuf.NODE_TYPE) & _POOLING:
         return None
@@ -64,12 +64,6 @@ def _pooling(node: bytes) -> tuple[bytes, bytes] | None:
     alone = _ordered(pool, protobuf.NODE_INPUT) == split and protobuf.texts(reshape, protobuf.NODE_TYPE) == {"Reshape"}
     asked = returned[1:] == [{*_ordered(pool, protobuf.NODE_OUTPUT)}] and len(results) == 2
     return (reshape, pool) if alone and asked and len(_ordered(reshape, protobuf.NODE_INPUT)) == 2 else None
-
-
-def _body(node: bytes) -> bytes:
-    """Returns the GraphProto of the body of a Scan."""
-    attributes = (content for number, _, content in protobuf.fields(node) if number == protobuf.NODE_ATTRIBUTE)
-    return b"".join(protobuf.inside(attribute, protobuf.ATTRIBUTE_GRAPH) for attribute in attributes)
 
 
 def _without(scan: bytes, reshape: bytes, pool: bytes) -> tuple[bytes, list[bytes], dict[str, str]]:

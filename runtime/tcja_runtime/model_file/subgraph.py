@@ -21,8 +21,7 @@ def part(model: bytes, outputs: Sequence[str], given: Mapping[str, Dimensions]) 
     """Cut a part out of a serialised ONNX model.
 
     Args:
-        model: the whole model. The body of a Scan may read a tensor of the main graph only if this tensor is a stored
-            constant or an input of the Scan node, because the tensors that a body reads are not searched.
+        model: the whole model. The body of a Scan may read tensors of the main graph, but not given ones.
         outputs: the names of the tensors that the part computes and returns. If the model does not store the type of
             such a tensor, the part has no type for it, and the runtime that loads the part must infer it.
         given: the name and dimensions of each float tensor that the part takes as an input and does not compute. The
@@ -56,7 +55,7 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dim
             continue
         reads = protobuf.texts(content, protobuf.NODE_INPUT)
         read |= reads
-        needed |= reads - given.keys()
+        needed |= reads - given.keys() | _read_in_body(content)
         kept.append(
             protobuf.embedded(
                 protobuf.GRAPH_NODE, protobuf.reading(content, {name: given_tensor(name) for name in given})
@@ -82,6 +81,15 @@ def _part_of_graph(graph: bytes, outputs: Sequence[str], given: Mapping[str, Dim
     ]
     results = [protobuf.embedded(protobuf.GRAPH_OUTPUT, protobuf.value(name, types.get(name))) for name in outputs]
     return b"".join([*kept, *rest, *inputs, *results])
+
+
+def _read_in_body(node: bytes) -> set[str]:
+    """Returns the names of the tensors that the body of a Scan reads: its own, and some of the main graph."""
+    inner = protobuf.fields(protobuf.body(node))
+    read = (
+        protobuf.texts(content, protobuf.NODE_INPUT) for number, _, content in inner if number == protobuf.GRAPH_NODE
+    )
+    return set[str]().union(*read)
 
 
 def _types(graph: Iterable[tuple[int, bytes, bytes]]) -> dict[str, int]:

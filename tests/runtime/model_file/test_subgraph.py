@@ -55,6 +55,30 @@ def test_a_part_takes_what_is_given_and_no_more(model):
     np.testing.assert_array_equal(y, [[0.0, -2.0]])
 
 
+def test_what_the_body_of_a_scan_reads_is_in_the_part():
+    """As a neuron whose constants are arrays: they are spread over the neurons by a node before the Scan."""
+    value = onnx.TensorProto.FLOAT
+
+    def info(name, *shape):
+        return helper.make_tensor_value_info(name, value, shape)
+
+    step = [helper.make_node("Add", ["v", "x_t"], ["sum"]), helper.make_node("Mul", ["sum", "spread"], ["out"])]
+    step.append(helper.make_node("Identity", ["out"], ["v_next"]))
+    body = helper.make_graph(step, "step", [info("v", 3), info("x_t", 3)], [info("v_next", 3), info("out", 3)])
+    nodes = [
+        helper.make_node("Neg", ["factor"], ["spread"]),
+        helper.make_node("Neg", ["x"], ["current"]),
+        helper.make_node("Scan", ["start", "current"], ["last", "y"], body=body, num_scan_inputs=1),
+    ]
+    stored = [numpy_helper.from_array(np.float32(a), name) for a, name in (([2, 3, 4], "factor"), ([0, 0, 0], "start"))]
+    graph = helper.make_graph(nodes, "graph", [info("x", 2, 3)], [info("y", 2, 3)], stored)
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    content = part(whole.SerializeToString(), ["y"], {"current": (2, 3)})
+    assert [node.op_type for node in onnx.load_from_string(content).graph.node] == ["Neg", "Scan"]
+    (y,) = onnxruntime.InferenceSession(content).run(None, {given_tensor("current"): np.ones((2, 3), np.float32)})
+    np.testing.assert_array_equal(y, [[-2, -3, -4], [2, 6, 12]])
+
+
 def test_inputs_are_what_a_part_takes(model):
     content = part(model.SerializeToString(), ["y"], {"w": (2, 4), "m" * 200: (None, None)})
     assert inputs(content) == [given_tensor("m" * 200)]
