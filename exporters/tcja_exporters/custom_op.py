@@ -3,8 +3,9 @@
     TcjaLif(current [T, ...]) -> spikes [T, ...]
 
 Attributes: decay, gain, bias, threshold, v_reset, v_initial, rate, tau (float; tau is 0 where the neuron does not
-divide by it), strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`. A constant that
-differs by channel or by neuron is a list of floats, and its shape is in a second attribute: threshold_shape (ints).
+divide by it), strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`; slope (float) and
+rescales (int) of a neuron that has a slope. A constant that differs by channel or by neuron is a list of floats, and
+its shape is in a second attribute: threshold_shape (ints).
 
 A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`, or one step
 for all times if no time step depends on another (`instant`). So any ONNX runtime can run it. A TensorRT plugin of the
@@ -56,6 +57,10 @@ def is_neuron(node: onnx.NodeProto) -> bool:
 def attributes(spec: NeuronSpec) -> dict[str, Any]:
     """Return the attributes of a TcjaLif node, by name, from the constants of its neuron."""
     made: dict[str, Any] = {name: getattr(spec, name) or 0.0 for name in spec.CONSTANTS}
+    if spec.slope is None:
+        del made["slope"]
+    else:
+        made["rescales"] = int(spec.rescales)
     for name, value in spec.arrays.items():
         made |= {name: list(value.values), name + conformance.SHAPE: list(value.shape)}
     return {**made, **{name: getattr(spec, name) for name in _STRINGS}, "strict": int(spec.strict)}
@@ -303,7 +308,9 @@ def step_nodes(
         return fires, op("Cast", [fires], name, to=onnx.TensorProto.FLOAT)
 
     def without_threshold(membrane: str, s: str, name: str) -> str:
-        return op("Sub", [membrane, op("Mul", [s, constant("threshold")], f"{name}_subtracted")], name)
+        taken = op("Mul", [s, constant("threshold")], f"{name}_subtracted")
+        taken = op("Div", [taken, constant("slope")], f"{name}_rescaled") if spec.rescales else taken
+        return op("Sub", [membrane, taken], name)
 
     # h_t, in the order of `NeuronSpec.charge`
     if spec.charge_order == "linear":
@@ -319,13 +326,16 @@ def step_nodes(
             h = op("Add", [v, leak(op("Sub", [x, u], "drive"))], "h")
         else:
             h = op("Add", [op("Sub", [v, leak(u)], "leaked"), x], "h")
+    if spec.slope is not None:
+        h = op("Relu", [op("Mul", [h, constant("slope")], "scaled")], "rectified")
     # s_t
     fires, s = fired(h, "s")
     # v_t
+    kept = op("Div", [h, constant("slope")], "kept") if spec.rescales else h
     if spec.reset == "hard":
-        v_next = op("Where", [fires, constant("v_reset"), h], "v_next")
+        v_next = op("Where", [fires, constant("v_reset"), kept], "v_next")
     elif spec.reset == "soft":
-        v_next = without_threshold(h, s, "v_next")
+        v_next = without_threshold(kept, s, "v_next")
     else:
         v_next = op("Identity", [h], "v_next")
     return nodes, v_next, s

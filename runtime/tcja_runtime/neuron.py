@@ -20,11 +20,17 @@ fires at another step. Training codes use these orders, with u = v - v_reset:
 
 where leak(z) is z / tau, or z * rate if the training code multiplies (SpikingJelly's PLIF, norse).
 
+KLIF rectifies the charged membrane, h_t = max(slope * charge, 0). If it rescales, the membrane and the threshold that
+is subtracted are divided by the slope in the reset: v_t = v_reset where s_t else h_t / slope  (hard), or
+h_t / slope - s_t * threshold / slope  (soft).
+
 The equations below use only operators, so they take numpy arrays and torch tensors alike.
 
 Sources: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neuron.py`` of releases 0.0.0.0.4 to
 0.0.0.0.14 and ``activation_based/neuron`` of 2.0; Zhu et al., "TCJA-SNN", IEEE TNNLS (2024), arXiv:2206.10177;
-Eshraghian et al., snnTorch, Proceedings of the IEEE (2023), ``_neurons/leaky.py`` of 1.0 (late reset).
+Eshraghian et al., snnTorch, Proceedings of the IEEE (2023), ``_neurons/leaky.py`` of 1.0 (late reset); Jiang and Zhang,
+"KLIF: An optimized spiking neuron unit for tuning surrogate gradient slope and membrane potential" (2023),
+arXiv:2302.09238, ``KLIFNode`` of SpikingJelly.
 """
 
 from __future__ import annotations
@@ -67,6 +73,8 @@ class NeuronSpec(Constants):
         tau: the time constant in time steps, 1 / rate, if the training code divides by it; else None.
         v_initial: the membrane before the first step. By default, and in bundles of older versions, it is v_reset. With
             a late reset it is below the threshold, because the first step has no spike before it.
+        slope: the factor of the charged membrane before it is rectified (KLIF); None if it is not rectified.
+        rescales: whether the reset divides by the slope.
 
     Raises:
         BadInput: a constant is neither a number nor an array of numbers.
@@ -82,6 +90,7 @@ class NeuronSpec(Constants):
         "v_initial",
         "rate",
         "tau",
+        "slope",
     )
 
     charge_order: Charge
@@ -95,13 +104,15 @@ class NeuronSpec(Constants):
     rate: Constant
     tau: Constant | None
     v_initial: Constant = _AS_V_RESET
+    slope: Constant | None = None
+    rescales: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.v_initial, float) and math.isnan(self.v_initial):
             object.__setattr__(self, "v_initial", self.v_reset)
         for field in self.CONSTANTS:
             value = getattr(self, field)
-            if field == "tau" and value is None:
+            if field in ("tau", "slope") and value is None:
                 continue
             object.__setattr__(self, field, constant(field, value))
             if not self.all_of(field, np.isfinite):
@@ -120,6 +131,11 @@ class NeuronSpec(Constants):
             raise ValueError(f"a late reset needs a positive threshold, got {self.threshold}")
         if self.reset == "late" and np.any(array_of(self.v_initial) >= array_of(self.threshold)):
             raise ValueError(f"a late reset needs a v_initial below the threshold, got {self.v_initial}")
+
+        if self.slope is not None and (not isinstance(self.slope, float) or not self.slope or self.reset == "late"):
+            raise ValueError(f"a slope is one number that is not 0, without a late reset, got {self.slope}")
+        if self.rescales and (self.slope is None or self.reset not in ("hard", "soft")):
+            raise ValueError("a neuron that rescales needs a slope, and a hard or a soft reset")
 
     @classmethod
     def linear(
@@ -224,17 +240,22 @@ class NeuronSpec(Constants):
     @property
     def charge_rule(self) -> str:
         """The charge as a formula, for messages: "h = v + (x - v) / 2"."""
+        charged = self._charged_rule
+        return f"h = {charged}" if self.slope is None else f"h = max({self.slope:g} ({charged}), 0)"
+
+    @property
+    def _charged_rule(self) -> str:
         u = f"(v - {self.v_reset:g})" if self.v_reset else "v"
         leak = f"* {self.rate:g}" if self.tau is None else f"/ {self.tau:g}"
         if self.charge_order == "decayed":
-            return f"h = v + (x - {u}) {leak}"
+            return f"v + (x - {u}) {leak}"
         if self.charge_order == "leaky":
-            return f"h = v - {u} {leak} + x"
+            return f"v - {u} {leak} + x"
         # A factor of 1 and a term of 0 say nothing.
         factors = ((self.decay, "v"), (self.gain, "x"))
         terms = [of if factor == 1 else f"{factor:g} {of}" for factor, of in factors if factor]
         terms += [f"{self.bias:g}"] if self.bias else []
-        return f"h = {' + '.join(terms or ['0'])}"
+        return " + ".join(terms or ["0"])
 
     @property
     def unit(self) -> npt.NDArray[np.float64]:
@@ -244,12 +265,13 @@ class NeuronSpec(Constants):
     @property
     def current_unit(self) -> npt.NDArray[np.float64]:
         """The current that brings a membrane from 0 to the threshold at once, without bias; never 0."""
-        return _or_one(array_of(self.threshold)) / _or_one(array_of(self.gain))
+        slope = 1.0 if self.slope is None else array_of(self.slope)
+        return _or_one(array_of(self.threshold)) / (_or_one(array_of(self.gain)) * slope)
 
     @property
     def instant(self) -> bool:
         """Whether a spike depends on the current of its own time step alone, so that there is no loop over time."""
-        return self.charge_order == "linear" and self.decay == 0.0 and self.reset != "late"
+        return self.charge_order == "linear" and self.decay == 0.0 and self.reset != "late" and self.slope is None
 
     @property
     def multiplies_exactly(self) -> bool:
@@ -258,7 +280,8 @@ class NeuronSpec(Constants):
         If they are, products are not rounded. Then it makes no difference whether a backend computes a product and a
         sum with one rounding (a fused multiply-add) or with two.
         """
-        factors = ("decay", "gain") if self.charge_order == "linear" else ("rate",)
+        factors = ["decay", "gain"] if self.charge_order == "linear" else ["rate"]
+        factors += ["slope"] if self.slope is not None else []
         return all(self.all_of(name, lambda factor: np.isin(np.frexp(factor)[0], (0.0, 0.5))) for name in factors)
 
     @property
@@ -270,12 +293,14 @@ class NeuronSpec(Constants):
     def reset_rule(self) -> str:
         """The effect of a spike on the membrane, for messages: "to 0"."""
         subtracted = f"minus {self.threshold:g}"
-        return {
+        divided = f", divided by {self.slope:g}" if self.rescales else ""
+        rule = {
             "hard": f"to {self.v_reset:g}",
             "soft": subtracted,
             "late": f"{subtracted} at the next step",
             "none": "none",
         }[self.reset]
+        return rule + divided
 
     @property
     def rules(self) -> str:
@@ -291,6 +316,10 @@ class NeuronSpec(Constants):
             x: the input current x_t.
             s: the spikes s_{t-1} of the step before (0 or 1, in the dtype of v); only a late reset uses them.
         """
+        h = self._charged(v, x, s)
+        return h if self.slope is None else (h * self.constant("slope", h)).clip(0.0, None)
+
+    def _charged(self, v: Array, x: Array, s: Array) -> Array:
         if self.charge_order == "linear":
             # A factor of 1 and a bias of 0 change no bit, so they are left out.
             decayed = v * self.constant("decay", v) if self.decay != 1.0 else v
@@ -316,9 +345,13 @@ class NeuronSpec(Constants):
         if self.reset in ("late", "none"):
             return h
         if self.reset == "soft":
-            return h - s * self.constant("threshold", h)
-        v = h * (1.0 - s)
+            # A spike is 0 or 1, so s * threshold / slope rounds as s * (threshold / slope).
+            return self._rescaled(h) - self._rescaled(s * self.constant("threshold", h))
+        v = self._rescaled(h) * (1.0 - s)
         return v + s * self.constant("v_reset", h) if self.v_reset else v
+
+    def _rescaled(self, value: Array) -> Array:
+        return value / self.constant("slope", value) if self.rescales else value
 
 
 def fire(spec: NeuronSpec, current: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -141,6 +141,8 @@ def _variants(neuron: NeuronSpec) -> dict[str, tuple[Constant, Callable[[float],
     }
     if neuron.reset == "hard":
         variants["reset value"] = neuron.v_reset, reset_to
+    if neuron.slope is not None:
+        variants["slope"] = neuron.slope, lambda value: dataclasses.replace(neuron, slope=value)
     variants["initial value"] = neuron.v_initial, lambda value: dataclasses.replace(neuron, v_initial=value)
     return variants
 
@@ -148,7 +150,7 @@ def _variants(neuron: NeuronSpec) -> dict[str, tuple[Constant, Callable[[float],
 def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
     if neuron.charge_order == "linear":
         return dataclasses.replace(neuron, decay=decay)
-    return NeuronSpec.leaky(
+    leaky = NeuronSpec.leaky(
         decay_input=neuron.charge_order == "decayed",
         rate=1.0 - decay,
         threshold=neuron.threshold,
@@ -157,6 +159,7 @@ def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
         v_reset=neuron.v_reset,
         v_initial=neuron.v_initial,
     )
+    return dataclasses.replace(leaky, slope=neuron.slope, rescales=neuron.rescales)
 
 
 def _refined(wrong: Callable[[float], float], deviation: float) -> float:

@@ -24,6 +24,9 @@ BY_CHANNEL = NeuronSpec.linear(
     v_initial=-0.5,
 )
 
+RECTIFIED = dataclasses.replace(NeuronSpec.leaky(decay_input=True, tau=2.0), slope=2.0)
+RESCALED = dataclasses.replace(NeuronSpec.leaky(decay_input=False, tau=2.0, reset="soft"), slope=2.0, rescales=True)
+
 # One neuron each, worked out by hand: currents, membranes before firing, spikes.
 TRAJECTORIES = [
     pytest.param(LIF, [1.0, 2.0, 1.5, 0.0], [0.5, 1.25, 0.75, 0.375], [0, 1, 0, 0], id="decayed input, hard reset"),
@@ -34,6 +37,8 @@ TRAJECTORIES = [
     pytest.param(SCALED, [4.0, 8.0, 0.0, 2.0], [1.0, 2.75, 1.3125, 0.734375], [0, 1, 1, 0], id="leak by its rate"),
     pytest.param(LEAKY, [1.0, 1.0, 0.5, 0.0], [0.0, 0.75, 0.8125, 0.359375], [0, 0, 0, 0], id="leaky, v_reset"),
     pytest.param(LATE, [2.0, 0.0, 0.0, 3.0], [2.0, 0.0, 0.0, 3.0], [1, 0, 0, 1], id="late reset, after the decay"),
+    pytest.param(RECTIFIED, [0.5, -4.0, 1.5, 0.0], [0.5, 0.0, 1.5, 0.0], [0, 0, 1, 0], id="KLIF"),
+    pytest.param(RESCALED, [0.25, 0.5, 0.0, -1.0], [0.5, 1.25, 0.125, 0.0], [0, 1, 0, 0], id="KLIF that rescales"),
     pytest.param(UNRESET, [2.0, 1.0, 0.0, 0.0], [2.0, 2.0, 1.0, 0.5], [1, 1, 0, 0], id="no reset"),
 ]
 
@@ -62,7 +67,9 @@ def test_decayed_input_rounds_as_trained():
     assert (LIF.charge(v, x, np.zeros_like(v)) != np.float32(0.5) * (v + x)).mean() > 0.1
 
 
-@pytest.mark.parametrize("spec", [LIF, TET, SOFT, RESTED, SCALED, LEAKY, LATE, UNRESET, BY_CHANNEL])
+@pytest.mark.parametrize(
+    "spec", [LIF, TET, SOFT, RESTED, SCALED, LEAKY, LATE, UNRESET, RECTIFIED, RESCALED, BY_CHANNEL]
+)
 def test_json_round_trip(spec):
     assert NeuronSpec.from_dict(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
 
@@ -81,6 +88,15 @@ def test_json_round_trip(spec):
             "needs either tau or rate, got tau = 2.0 and",
         ),
         (lambda: NeuronSpec.leaky(decay_input=False), "needs either tau or rate"),
+        (
+            lambda: dataclasses.replace(LIF, slope=0.0),
+            "a slope is one number that is not 0, without a late reset, got 0",
+        ),
+        (lambda: dataclasses.replace(LATE, slope=2.0), "a slope is one number that is not 0, without a late reset"),
+        (
+            lambda: dataclasses.replace(SOFT, rescales=True),
+            "a neuron that rescales needs a slope, and a hard or a soft",
+        ),
         (
             lambda: NeuronSpec.leaky(decay_input=True, tau=np.array([2.0, 1.0])),
             r"greater than 1 time step, got 1 to 2 \(2 values\)",
@@ -115,6 +131,7 @@ def test_constants_that_are_no_numbers_are_refused():
         (RESTED, "h = 0.5 v + 2 x + 0.25, h >= 1, reset to -0.5"),
         (NeuronSpec.linear(decay=0.0, bias=-0.25, strict=False, reset="soft"), "h = x + -0.25, h >= 1, reset minus 1"),
         (LIF, "h = v + (x - v) / 2, h >= 1, reset to 0"),
+        (RESCALED, "h = max(2 (v - v / 2 + x), 0), h >= 1, reset minus 1, divided by 2"),
         (
             BY_CHANNEL,
             "h = (0.5 to 0.75, 2 channels) v + x, h >= (1 to 1.5, 2 channels), reset to 0, v = -0.5 at the start",

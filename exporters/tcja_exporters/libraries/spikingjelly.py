@@ -1,4 +1,4 @@
-"""SpikingJelly: IFNode, LIFNode, ParametricLIFNode, OTTTLIFNode, SLTTLIFNode, PSN, MaskedPSN and SlidingPSN.
+"""SpikingJelly: IFNode, LIFNode, ParametricLIFNode, KLIFNode, OTTTLIFNode, SLTTLIFNode, PSN, MaskedPSN and SlidingPSN.
 
 Versions: ``clock_driven`` of 0.0.0.0.4 to 0.0.0.0.14; ``activation_based`` of 0.0.0.0.14 and 2.0.
 
@@ -7,6 +7,7 @@ Source: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neu
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -19,7 +20,7 @@ from tcja_exporters.modules.integer import IntegerSpec
 from tcja_exporters.modules.neurons import ParallelNeuron
 from tcja_runtime.neuron import NeuronSpec, Reset
 
-_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "OTTTLIFNode", "SLTTLIFNode")
+_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "OTTTLIFNode", "SLTTLIFNode")
 _PARALLEL = ("PSN", "MaskedPSN", "SlidingPSN")
 _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d"}
 
@@ -103,6 +104,9 @@ def _spec(name: str, module: Any) -> NeuronSpec:
     tau = None if name == "ParametricLIFNode" else scalar("tau", module.tau)
     rate = None if tau is not None else scalar("w", torch.sigmoid(module.w.detach().double()))
     decay_input = getattr(module, "decay_input", True)
+    if name == "KLIFNode":
+        klif = NeuronSpec.leaky(decay_input=decay_input, tau=tau, threshold=threshold, reset=reset, v_reset=v_reset)
+        return dataclasses.replace(klif, slope=scalar("k", module.k), rescales=bool(module.scale_reset))
     if decay_input or v_reset or (tau is not None and _leaks(module)):
         return NeuronSpec.leaky(
             decay_input=decay_input, tau=tau, rate=rate, threshold=threshold, reset=reset, v_reset=v_reset

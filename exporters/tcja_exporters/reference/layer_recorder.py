@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.rounding import fires_within, membrane_error, membranes_within, reset_error
@@ -126,17 +127,16 @@ class LayerRecorder:
         decay, gain, bias, threshold, v_reset = (
             abs(float(getattr(neuron, name))) for name in ("decay", "gain", "bias", "threshold", "v_reset")
         )
+        slope = abs(float(array_of(1.0 if neuron.slope is None else neuron.slope)))
         distances = []
         for x_t, e_t in zip(x, error, strict=True):
             low, high = torch.aminmax(x_t)
             size, e_x = float(max(-low, high)), float(e_t.max()) * OWN_ROUNDING
             e_h = membrane_error(neuron, unit, self._largest, self._worst, size, e_x)
             distances.append(fires_within(neuron, unit, e_h))
-            charged = decay * self._largest + gain * size + bias + threshold
-            self._largest = max(charged, v_reset)
-            self._worst = max(e_h, unit * v_reset)
-            if neuron.reset == "soft":
-                self._worst = reset_error(neuron, unit, self._largest, e_h, 1.0)
+            charged = slope * (decay * self._largest + gain * size + bias) + threshold
+            self._worst = max(float(reset_error(neuron, unit, charged, e_h, 0.0)), unit * v_reset)
+            self._largest = max(charged / slope if neuron.rescales else charged, v_reset)
         return distances
 
     def _finish(self) -> None:

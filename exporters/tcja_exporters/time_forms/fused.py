@@ -11,6 +11,9 @@ A step has the neuron's charge in the trained order, one comparison, and a selec
              late      h = h - threshold where f of the step before, else h; v = h   (linear charges only)
              none      v = h
 
+A neuron with a slope has h = max(slope * h, 0) after the charge. If it rescales, h and the threshold are divided by the
+slope before the reset.
+
 a is the largest float32 number that does not fire. So one operator, Greater, is exact for strict and for inclusive
 thresholds. A current in half is cast to float32 step by step, behind the Split: before it, TensorRT would write the
 current of all steps in float32.
@@ -193,9 +196,12 @@ class _Fused:
         h = self._charge(at, before.v, x)
         if self.spec.reset == "late" and self.spec.charge_order == "linear" and before.fires:
             h = self._without_threshold(at, before.fires, h, "h_reset")
+        if self.spec.slope is not None:
+            h = at.op("Relu", [at.op("Mul", [h, self._constant(at, "slope")], "scaled")], "rectified")
         fires = self._fire(at, h)
         if last:
             return _State(fires=fires)
+        h = at.op("Div", [h, self._constant(at, "slope")], "kept") if self.spec.rescales else h
         if self.spec.reset == "hard":
             return _State(at.op("Where", [fires, self._constant(at, "v_reset"), h], "v_next"), fires)
         return _State(self._without_threshold(at, fires, h, "v_next") if self.spec.reset == "soft" else h, fires)
@@ -229,7 +235,9 @@ class _Fused:
 
     def _without_threshold(self, at: Nodes, fires: str, h: str, name: str) -> str:
         """Add the nodes that subtract the threshold from h where a neuron fired; return the name of the result."""
-        lower = at.op("Sub", [h, self._constant(at, "threshold")], f"{name}_lower")
+        taken = self._constant(at, "threshold")
+        taken = at.op("Div", [taken, self._constant(at, "slope")], f"{name}_taken") if self.spec.rescales else taken
+        lower = at.op("Sub", [h, taken], f"{name}_lower")
         return at.op("Where", [fires, lower, h], name)
 
     def _constant(self, at: Nodes, name: str) -> str:

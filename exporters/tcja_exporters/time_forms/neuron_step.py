@@ -81,7 +81,8 @@ class NeuronStep:
     @property
     def _defined(self) -> bool:
         """Whether the equations do not apply, so that the nodes of `custom_op.step_nodes` are used."""
-        return not 0 < self.k <= _LARGEST or bool(self.spec.v_reset) or bool(self.spec.v_initial)
+        others = self.spec.v_reset or self.spec.v_initial or self.spec.slope is not None
+        return not 0 < self.k <= _LARGEST or bool(others)
 
     @property
     def _negated(self) -> bool:

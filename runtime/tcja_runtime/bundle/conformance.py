@@ -188,7 +188,8 @@ def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
         shape = attributes.get(f"{name}{SHAPE}")
         if isinstance(shape, list):
             values[name] = {"shape": shape, "values": values[name]}
-    return NeuronSpec.from_dict({**values, "tau": values["tau"] or None, "strict": bool(values["strict"])})
+    values |= {"tau": values["tau"] or None, "strict": bool(values["strict"])}
+    return NeuronSpec.from_dict({**values, "rescales": bool(attributes.get("rescales", 0))})
 
 
 def _unlike(said: NeuronSpec, expected: NeuronSpec) -> str:

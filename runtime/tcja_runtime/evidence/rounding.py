@@ -37,6 +37,12 @@ A spike with a hard reset sets the error to that of v_reset. A soft reset adds t
     e_v = e_h                                         hard reset, where it does not fire; late reset; no reset
     e_v = e_h + 2 u (|h| + e_h + |threshold|)           soft reset
 
+A slope k makes the membrane h = max(k c, 0) of the charge c, whose error e_c is the e_h above. The factor, its rounding
+and one of higher order give the first line; a reset that divides by k gives the second:
+
+    e_h = |k| e_c + 3 u |k| (M + e_c)                 a maximum with 0 makes no error larger
+    e_v = (e_v without k + 3 u (|h| + e_h + threshold)) / |k|
+
 A neuron is undecided at a time step, so that rounding decides whether it fires, if |h - threshold| <= e_h + u
 |threshold|.
 """
@@ -142,7 +148,10 @@ def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x:
     magnitude = abs(v) + e_v + gain * (abs(x) + e_x) + bias + v_reset
     if spec.reset == "late":
         magnitude = magnitude + threshold
-    return decay * e_v + gain * e_x + ROUNDINGS * unit * magnitude
+    charged = decay * e_v + gain * e_x + ROUNDINGS * unit * magnitude
+    if spec.slope is None:
+        return charged
+    return abs(spec.constant("slope", v)) * (charged + 3 * unit * (magnitude + charged))
 
 
 def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
@@ -157,11 +166,15 @@ def reset_error(spec: NeuronSpec, unit: float, h: Any, e_h: Any, s: Any) -> Any:
         e_h: the bound of the error of that membrane.
         s: the spikes, 0 or 1.
     """
-    if spec.reset == "hard":
-        return e_h * (1.0 - s) + s * (unit * abs(spec.constant("v_reset", h)))
+    if spec.reset not in ("hard", "soft"):
+        return e_h
+    magnitude = abs(h) + e_h + abs(spec.constant("threshold", h))
+    kept = e_h + 2 * unit * magnitude if spec.reset == "soft" else e_h
+    if spec.rescales:
+        kept = (kept + 3 * unit * magnitude) / abs(spec.constant("slope", h))
     if spec.reset == "soft":
-        return e_h + 2 * unit * (abs(h) + e_h + abs(spec.constant("threshold", h)))
-    return e_h
+        return kept
+    return kept * (1.0 - s) + s * (unit * abs(spec.constant("v_reset", h)))
 
 
 def fires_within(spec: NeuronSpec, unit: float, e_h: Any) -> Any:

@@ -54,6 +54,15 @@ def plif(draw: Draw) -> nn.Module:
     return node
 
 
+def klif(draw: Draw) -> nn.Module:
+    kind, constants = spikingjelly("KLIFNode"), leaky(draw)
+    if kind.__module__ == "spikingjelly.activation_based.neuron" and constants["v_reset"] is None:
+        constants["v_reset"] = 0.0  # a soft reset raises an error before 2.0
+    node = kind(bool(draw.integers(2)), **constants, step_mode=mode(draw))
+    node.k.data = torch.tensor(draw.choice([0.5, draw.uniform(0.2, 3)]), dtype=torch.float32)
+    return node
+
+
 def with_weights(draw: Draw, node: nn.Module) -> nn.Module:
     """A parallel neuron with drawn weights; the untrained ones of SlidingPSN are powers of two."""
     if type(node).__name__ != "SlidingPSN" or draw.integers(2):
@@ -116,6 +125,7 @@ NEURONS: dict[str, Callable[[Draw], nn.Module]] = {
     "IFNode": lambda draw: spikingjelly("IFNode")(**membrane(draw), step_mode=mode(draw)),
     "LIFNode": lambda draw: spikingjelly("LIFNode")(**leaky(draw), step_mode=mode(draw)),
     "ParametricLIFNode": plif,
+    "KLIFNode": klif,
     "OTTTLIFNode": lambda draw: spikingjelly("OTTTLIFNode")(**leaky(draw)),
     "SLTTLIFNode": lambda draw: spikingjelly("SLTTLIFNode")(**leaky(draw)),
     "PSN": lambda draw: with_weights(draw, spikingjelly("PSN")(STEPS)),

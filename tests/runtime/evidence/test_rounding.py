@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,10 @@ SPECS = {
     "tet": NeuronSpec.linear(decay=0.5, strict=True),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late", threshold=0.7),
     "none": NeuronSpec.linear(decay=0.3, gain=1.3, bias=0.1, strict=False, reset="none"),
+    "klif": dataclasses.replace(NeuronSpec.leaky(decay_input=True, tau=2.0, v_reset=-0.2), slope=1.3),
+    "klif, rescales": dataclasses.replace(
+        NeuronSpec.leaky(decay_input=False, tau=3.0, threshold=0.7, reset="soft"), slope=0.7, rescales=True
+    ),
     "if": NeuronSpec.linear(decay=1.0, strict=False, reset="soft", threshold=1.3),
 }
 

@@ -8,7 +8,7 @@
 //
 // `tcja_runtime.tensorrt.plugin.kernel` writes definitions before this text: Io (float, or unsigned short for the bits
 // of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, V_INITIAL,
-// RATE, TAU (floats in hexadecimal, which is exact), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 if the membranes before
+// RATE, TAU, SLOPE (floats in hexadecimal, which is exact), RECTIFIES and RESCALES (1 or 0), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 if the membranes before
 // firing are written, too) and KERNEL (the name of the function).
 //
 // A thread reads the currents of AHEAD time steps before it computes the first of these steps. Memory is slow, and a
@@ -64,18 +64,30 @@ struct Neuron {
         float h = v - leak(v - V_RESET) + x;
 #endif
 
+#if RECTIFIES
+        h = h * SLOPE;
+        h = h > 0.0f ? h : 0.0f;
+#endif
+
 #if STRICT
         fired = h > THRESHOLD;
 #else
         fired = h >= THRESHOLD;
 #endif
 
-#if RESET == HARD
-        v = fired ? V_RESET : h;
-#elif RESET == SOFT
-        v = fired ? h - THRESHOLD : h;
+#if RESCALES
+        const float kept = h / SLOPE, taken = THRESHOLD / SLOPE;
 #else
-        v = h;
+        const float kept = h, taken = THRESHOLD;
+#endif
+        (void)taken;
+
+#if RESET == HARD
+        v = fired ? V_RESET : kept;
+#elif RESET == SOFT
+        v = fired ? kept - taken : kept;
+#else
+        v = kept;
 #endif
         return h;
     }

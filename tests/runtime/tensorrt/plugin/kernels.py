@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -23,6 +24,10 @@ SPECS = {
     "soft": NeuronSpec.linear(decay=0.5, strict=False, reset="soft"),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late"),
     "no reset": NeuronSpec.linear(decay=0.5, strict=True, reset="none"),
+    "klif": dataclasses.replace(NeuronSpec.leaky(decay_input=True, tau=3.0, v_reset=-0.5), slope=1.3),
+    "klif, soft, rescales": dataclasses.replace(
+        NeuronSpec.leaky(decay_input=False, tau=2.0, threshold=0.7, reset="soft"), slope=0.7, rescales=True
+    ),
     "threshold below 0": NeuronSpec.linear(decay=0.5, strict=False, threshold=-0.25, v_reset=-2.0),
 }
 POOLS = {1: (6, 8), 2: (7, 6), 3: (7, 8)}
