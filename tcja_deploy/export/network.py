@@ -11,14 +11,18 @@ from tcja_deploy.console import Progress
 from tcja_deploy.export.input_contract import camera_of, contract_of
 from tcja_deploy.export.request import ExportRequest
 from tcja_exporters.checkpoint.constants import remarks
-from tcja_exporters.checkpoint.identify import identify
+from tcja_exporters.checkpoint.identify import UnknownNetwork, identify
 from tcja_exporters.checkpoint.load import Checkpoint, load_checkpoint
+from tcja_exporters.checkpoint.load import check_values as checkpoint_values
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork, with_output_per_step
+from tcja_exporters.checkpoint.weight_sets import WeightSet
+from tcja_exporters.libraries import backends
+from tcja_exporters.libraries.recognition import class_name
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_exporters.nir_graphs.file import is_graph
 from tcja_exporters.nir_graphs.network import from_nir
 from tcja_exporters.user_models.conversion import check_values, convert
-from tcja_exporters.user_models.factory import from_factory
+from tcja_exporters.user_models.factory import Made, from_factory
 from tcja_exporters.user_models.rebuilt import Built, check_rebuilt
 from tcja_exporters.user_models.saved_module import compare_outputs
 from tcja_exporters.user_models.weights import load_weights
@@ -108,39 +112,91 @@ def _trained(request: ExportRequest, known: Known) -> TrainedNetwork:
         return _own(request, request.model, checkpoint, known)
     if checkpoint is None:
         raise BadInput("neither a checkpoint nor a model was given")
-    return identify(checkpoint, request.network, request.settings)
+    return _of_checkpoint(request, checkpoint, known)
+
+
+def _of_checkpoint(request: ExportRequest, checkpoint: Checkpoint, known: Known) -> TrainedNetwork:
+    """Return the network of the registry that a checkpoint belongs to; else the module that it stores."""
+    saved = checkpoint.sets[0].module
+    if not request.says_input:
+        try:
+            return identify(checkpoint, request.network, request.settings)
+        except UnknownNetwork as error:
+            if saved is None or request.network is not None:
+                raise
+            if request.data is None:
+                raise BadInput(
+                    f"{checkpoint.path} is of no known network, and stores a module ({class_name(saved)}); to export "
+                    "this module, give `shape` or `data`"
+                ) from error
+    if saved is None:
+        raise BadInput(
+            f"`shape`, `input` and `layout` say what a network takes, and {checkpoint.path} stores weights only; give "
+            "`model` too, or leave them out"
+        )
+    return _saved(request, saved, checkpoint, known)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Built:
+    """A user's own network with its weights.
+
+    Attributes:
+        model: the network.
+        weights: the weights in the checkpoint; None if there is no checkpoint.
+        lines: what the user should know of how it was built, a line each.
+        alike: a module with the same weights whose output must be the same; None if there is none.
+    """
+
+    model: nn.Module
+    weights: WeightSet | None
+    lines: list[str]
+    alike: nn.Module | None = None
+
+
+def _saved(request: ExportRequest, module: nn.Module, checkpoint: Checkpoint, known: Known) -> TrainedNetwork:
+    """Return the module that a checkpoint stores, with its neurons replaced."""
+    used, model = checkpoint.sets[0], network_inside(module)
+    checkpoint_values(checkpoint.path, used.state)
+    line = f"the network is the module that {checkpoint.path.name} stores ({class_name(model)}), with its own code"
+    lines = [line, *checkpoint.taken(used), *backends.lines(model)]
+    return _converted(request, _Built(model=model, weights=used, lines=lines), checkpoint, known)
 
 
 def _own(request: ExportRequest, given: nn.Module | str, checkpoint: Checkpoint | None, known: Known) -> TrainedNetwork:
     """Return a user's own network, given as a module or as the path of its factory, with its neurons replaced."""
-    model = network_inside(from_factory(given) if isinstance(given, str) else given)
+    made = from_factory(given) if isinstance(given, str) else Made(given, backends.lines(given))
+    model = network_inside(made.network)
     check_values(model)
-    known.original = model
     loaded = load_weights(model, checkpoint) if checkpoint else None
+    built = _Built(
+        model=model,
+        weights=loaded.weights if loaded else None,
+        lines=[*made.lines, *(loaded.lines if loaded else [])],
+        alike=loaded.weights.module if loaded else None,
+    )
+    return _converted(request, built, checkpoint, known)
+
+
+def _converted(request: ExportRequest, built: _Built, checkpoint: Checkpoint | None, known: Known) -> TrainedNetwork:
+    """Return a user's own network with its neurons replaced."""
+    known.original = model = built.model
     contract = _framed(contract_of(request), request)
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)
     if request.data is not None:
         windows = dataset.load(request.data, contract, None, DataOptions(reading=request.reading))
-    inputs = next(windows.batches(RANDOM_WINDOWS))
-    same: list[str] = []
-    if checkpoint and loaded and loaded.weights.module is not None:
-        same = compare_outputs(loaded.weights.module, model, contract, request.layout, inputs, checkpoint.path)
-    network = convert(
-        model,
-        contract,
-        inputs,
-        layout=request.layout,
-        source=checkpoint.source(loaded.weights) if checkpoint and loaded else None,
-    )
+    inputs, lines = next(windows.batches(RANDOM_WINDOWS)), list(built.lines)
+    if built.alike is not None and checkpoint is not None:
+        lines += compare_outputs(built.alike, model, contract, request.layout, inputs, checkpoint.path)
+    source = checkpoint.source(built.weights) if checkpoint and built.weights else None
+    network = convert(model, contract, inputs, layout=request.layout, source=source)
     if isinstance(request.model, str):
-        same += check_rebuilt(
-            Built(path=request.model, network=model, checkpoint=checkpoint), contract, request.layout, inputs
-        )
-    if checkpoint is None or loaded is None:
-        return dataclasses.replace(network, evidence=[*same, *network.evidence])
-    neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(network.model).items()}
-    told = remarks(checkpoint.told(loaded.weights), neurons, network.time_steps)
-    return dataclasses.replace(network, evidence=[*loaded.lines, *same, *told, *network.evidence])
+        again = Built(path=request.model, network=model, checkpoint=checkpoint)
+        lines += check_rebuilt(again, contract, request.layout, inputs)
+    if checkpoint and built.weights:
+        neurons = {layer: neuron.spec for layer, neuron in spiking_neurons(network.model).items()}
+        lines += remarks(checkpoint.told(built.weights), neurons, network.time_steps)
+    return dataclasses.replace(network, evidence=[*lines, *network.evidence])
 
 
 def _framed(contract: InputContract, request: ExportRequest) -> InputContract:

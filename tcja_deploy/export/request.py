@@ -83,7 +83,8 @@ class ExportRequest:
         anytime: the number of windows to run again with only 1 to T of their frames, from the first; None takes as
             many real windows as take little time (`tcja_runtime.evidence.anytime`).
         report: the path of a second copy of the report, which must not exist. It is written even if parity is not met.
-        trust_checkpoint: whether to load a checkpoint that can run code.
+        trust_checkpoint: whether to load a checkpoint that can run code. If it stores a module of no known network, and
+            no `model` is given, the module is the network.
 
     Raises:
         BadInput: an option has another type, is out of range, or is a word that cannot be chosen.
@@ -119,6 +120,11 @@ class ExportRequest:
     anytime: int | None = None
     report: Path | None = None
     trust_checkpoint: bool = False
+
+    @property
+    def says_input(self) -> bool:
+        """Whether an option says what a user's own network takes; a trusted checkpoint may hold the network itself."""
+        return self.shape is not None or self.input is not None or self.layout != ExportRequest.layout
 
     def __post_init__(self) -> None:
         check_arguments(self)
@@ -206,7 +212,7 @@ def _check_source(request: ExportRequest) -> None:
             raise BadInput(f"{request.checkpoint} is a NIR graph, which holds its network; leave `{name}` out")
         if request.layout != "NT":
             raise BadInput("`layout` says what `model` takes; a NIR graph takes windows of `shape`, so leave it out")
-    elif request.model is None and (request.shape or request.input or request.layout != "NT"):
+    elif request.model is None and not request.trust_checkpoint and request.says_input:
         raise BadInput("`shape`, `input` and `layout` say what `model` takes; give `model` too, or leave them out")
     if request.model is not None and (request.network or request.settings):
         raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")

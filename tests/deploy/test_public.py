@@ -100,7 +100,10 @@ CALLS = {
         ("check('a', out='')", '`out` is "", and must be a path'),
         ("check('a', anytime=-1)", "`anytime` -1 must be 0 to 1,000,000"),
         ("check('a', samples=2_000_000)", "`samples` 2000000 must be 1 to 1,000,000"),
-        ("check('a', layout='TN')", "`shape` and `layout` say what `model` takes; give `model` too, or leave them out"),
+        (
+            "check('a', layout='TN')",
+            "`shape`, `input` and `layout` say what `model` takes; give `model` too, or leave them out",
+        ),
         ("check('a', bacth=3)", "`bacth` is no option of check; the nearest is `batch`"),
     ),
     "export": (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
+import io
 import pickle
 import re
 import sys
@@ -93,18 +95,18 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str 
         raise BadInput(f"{path} {file_kinds.folder(path)}")
     if not path.is_file():
         raise BadInput(f"{path} is not a file; pass the checkpoint that training saved (.pth or .pt)")
-    content, beside = _content(path, trust_checkpoint)
-    found = contents(content)
+    read = _content(path, trust_checkpoint)
+    found = contents(read.content)
     if not found.sets:
-        raise BadInput(_without_weights(path, content))
+        raise BadInput(_without_weights(path, read.content))
     sets, others = (found.sets, []) if weights is None else _chosen(found, weights, path)
     return Checkpoint(
         path=path,
-        sha256=sha256(path),
-        bytes=path.stat().st_size,
+        sha256=read.sha256,
+        bytes=read.bytes,
         sets=tuple(sets),
         others=tuple(others),
-        beside={**beside, **found.beside},
+        beside={**read.beside, **found.beside},
     )
 
 
@@ -149,8 +151,25 @@ def _kind(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.") if value.is_quantized or value.is_complex() else ""
 
 
-def _content(path: Path, trust_checkpoint: bool) -> tuple[Any, dict[str, str]]:
-    """Return the object in a file, and the texts that it stores beside the weights (the metadata of safetensors).
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A file that was read.
+
+    Attributes:
+        content: the object in it.
+        beside: the texts that it stores beside the weights, the metadata of safetensors.
+        sha256: the hash of the bytes that were read.
+        bytes: their number.
+    """
+
+    content: Any
+    beside: dict[str, str]
+    sha256: str
+    bytes: int
+
+
+def _content(path: Path, trust_checkpoint: bool) -> _Read:
+    """Return the object in a file. The bytes of a pickle are read once, so those are hashed that are unpickled.
 
     Raises:
         BadInput: the file cannot be read, is damaged, is no checkpoint, or would run code.
@@ -159,15 +178,18 @@ def _content(path: Path, trust_checkpoint: bool) -> tuple[Any, dict[str, str]]:
     try:
         start = file_kinds.head(path)
         if file_kinds.is_safetensors(start):
-            return _safetensors(path)
+            tensors, metadata = _safetensors(path)
+            return _Read(content=tensors, beside=metadata, sha256=sha256(path), bytes=path.stat().st_size)
         other = file_kinds.other_kind(path, start)
         if other:
             raise BadInput(f"{path} {other}")
         if zips.is_zip(path):
             zips.check(path)  # torch does not compare the checksums
+        pickled = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
-    return _unpickled(path, trust_checkpoint), {}
+    content = _unpickled(path, pickled, trust_checkpoint)
+    return _Read(content=content, beside={}, sha256=hashlib.sha256(pickled).hexdigest(), bytes=len(pickled))
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -188,8 +210,8 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise BadInput(f"{path} is truncated or damaged ({first_line(error)[:_LONG]}); copy it again") from error
 
 
-def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
-    """Return the object in a file that `torch.save` wrote.
+def _unpickled(path: Path, pickled: bytes, trust_checkpoint: bool) -> Any:
+    """Return the object in the bytes of a file that `torch.save` wrote.
 
     Raises:
         BadInput: the file cannot be read, is no checkpoint, or would run code.
@@ -200,14 +222,11 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about file formats; unusable files are refused below
             with torch.serialization.safe_globals([argparse.Namespace]):  # options of a script, which run no code
-                return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
+                return torch.load(io.BytesIO(pickled), map_location="cpu", weights_only=not trust_checkpoint)
     except pickle.UnpicklingError as error:
         raise BadInput(f"{path} {_refused(error)}") from error
     except (AttributeError, ImportError) as error:  # a class that the pickle names is missing
-        raise BadInput(
-            f"{path} holds objects whose class is not found ({first_line(error)[:_LONG]}); save the state_dict "
-            "alone and pass `model`, or run this where their module can be imported"
-        ) from error
+        raise BadInput(f"{path} {_missing(error)}") from error
     except Exception as error:  # the unpickler can fail in any way on a file that is no pickle
         refused = user_error(error, path)
         if refused is not None:
@@ -216,6 +235,25 @@ def _unpickled(path: Path, trust_checkpoint: bool) -> Any:
         if isinstance(error, EOFError) or zips.is_zip(path) or start.startswith(b"\x80\x02\x8a\x0a"):
             raise BadInput(f"{path} is truncated or damaged ({first_line(error)[:_LONG]}); copy it again") from error
         raise BadInput(f"{path} {_no_checkpoint(start, error)}") from error
+
+
+def _missing(error: AttributeError | ImportError) -> str:
+    """Return which class of a file is not found, and what to do, as the rest of a sentence."""
+    own = re.search(r"attribute '(\w+)' on <module '(?:\w+\.)?__main__'", str(error))
+    if own:
+        return (
+            f"stores an object of the class {own[1]}, which was in the script that saved it, and no other program has "
+            "that class; save the state_dict alone and pass `model`, or move the class into a module and save it again"
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f"stores an object of a class in the module {error.name}, which is neither in {Path.cwd()} nor among the "
+            "installed packages; run this in the folder that contains it, or add that folder to PYTHONPATH"
+        )
+    return (
+        f"holds objects whose class is not found ({first_line(error)[:_LONG]}); save the state_dict alone and pass "
+        "`model`, or install the version of the package that has it"
+    )
 
 
 def _refused(error: pickle.UnpicklingError) -> str:

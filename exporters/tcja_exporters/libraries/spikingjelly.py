@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from tcja_exporters.libraries import refused
+from tcja_exporters.libraries.backends import OTHERS
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_exporters.modules.integer import IntegerSpec
 from tcja_exporters.modules.neurons import ParallelNeuron
@@ -127,12 +128,12 @@ def _leaks(lif: Any) -> bool:
 
 
 def reset(module: nn.Module) -> None:
-    """Reset the membrane of a module of SpikingJelly, and switch its backend from CuPy to torch."""
+    """Reset the membrane of a module of SpikingJelly, and switch its backend to torch."""
     if "MemoryModule" in ancestors(module) or type(module).__module__.startswith("spikingjelly."):
         node: Any = module
         if hasattr(node, "reset"):
             node.reset()
-        if getattr(node, "backend", "torch") == "cupy":
+        if getattr(node, "backend", "torch") in OTHERS:
             node.backend = "torch"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable
@@ -11,13 +12,29 @@ from typing import Any
 from torch import nn
 
 from tcja_exporters.checkpoint.load import look_here
+from tcja_exporters.libraries import backends
 from tcja_exporters.user_code import kind_and_line, where
 from tcja_runtime.counting import an
 from tcja_runtime.errors import BadInput
 
 
-def from_factory(path: str) -> nn.Module:
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a factory has built.
+
+    Attributes:
+        network: the network.
+        lines: what the user should know of how it was built, a line each.
+    """
+
+    network: nn.Module
+    lines: list[str]
+
+
+def from_factory(path: str) -> Made:
     """Return the network that a user's factory builds; the factory may be in a module of the current folder.
+
+    Neurons of SpikingJelly get its backend torch (`tcja_exporters.libraries.backends`).
 
     Args:
         path: the import path of the factory, ``pkg.mod:factory``: a function or class that needs no arguments. It may
@@ -36,7 +53,15 @@ def from_factory(path: str) -> nn.Module:
             "run this in the folder that contains it"
         )
     look_here()
-    factory = _attribute(path, module_name, attribute)
+    with backends.torch_backends() as guard:
+        network = _built(path, guard)
+    return Made(network, guard.lines(network))
+
+
+def _built(path: str, guard: backends.TorchBackends) -> nn.Module:
+    """Return the network of a factory."""
+    module_name, _, attribute = path.partition(":")
+    factory = _attribute(path, guard)
     if isinstance(factory, nn.Module):  # made when its module is imported
         return factory
     if not callable(factory):
@@ -48,22 +73,24 @@ def from_factory(path: str) -> nn.Module:
             "it with them"
         )
     try:
-        model = factory()
+        model = guard.run(factory)
     except (Exception, SystemExit) as error:
-        raise BadInput(f"`model` {path}: {attribute}() fails: {kind_and_line(error)}{where(error)}") from error
+        line = f"{kind_and_line(error)}{where(error)}{backends.hint(error)}"
+        raise BadInput(f"`model` {path}: {attribute}() fails: {line}") from error
     if not isinstance(model, nn.Module):
         raise BadInput(f"`model` {path}: {attribute}() returns {an(type(model).__name__)}, not a torch.nn.Module")
     return model
 
 
-def _attribute(path: str, module_name: str, attribute: str) -> Any:
-    """Return an attribute of a user's module; None if the module has none of this name.
+def _attribute(path: str, guard: backends.TorchBackends) -> Any:
+    """Return the attribute of a user's module that a path names; None if the module has none of this name.
 
     Raises:
         BadInput: the module cannot be imported.
     """
+    module_name, _, attribute = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = guard.run(lambda: importlib.import_module(module_name))
     except ModuleNotFoundError as error:
         if error.name != module_name.partition(".")[0] and error.name != module_name:
             raise _unimportable(path, module_name, error) from error
@@ -76,7 +103,9 @@ def _attribute(path: str, module_name: str, attribute: str) -> Any:
 
 
 def _unimportable(path: str, module_name: str, error: BaseException) -> BadInput:
-    return BadInput(f"`model` {path}: importing {module_name} fails: {kind_and_line(error)}{where(error)}")
+    return BadInput(
+        f"`model` {path}: importing {module_name} fails: {kind_and_line(error)}{where(error)}{backends.hint(error)}"
+    )
 
 
 def _missing_arguments(factory: Callable[..., Any]) -> str:

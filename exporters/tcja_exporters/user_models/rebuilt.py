@@ -108,7 +108,7 @@ def check_rebuilt(built: Built, contract: InputContract, layout: str, inputs: Fl
 def _again(built: Built) -> nn.Module:
     """Return the network of a second call, with the weights of the checkpoint."""
     with _other_random_numbers():
-        second = network_inside(from_factory(built.path))
+        second = network_inside(from_factory(built.path).network)
     kind, other = type(built.network).__qualname__, type(second).__qualname__
     if kind != other:
         raise BadInput(f"the first call returns {kind}, the second {other}")

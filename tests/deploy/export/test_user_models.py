@@ -172,7 +172,8 @@ def test_a_whole_module_is_found_in_the_current_folder(folder, capsys):
     sys.modules.pop("mynet")
     code, _, err = run(capsys, "inspect", "m.pth", "--trust-checkpoint")
     assert code == 2
-    assert "m.pth holds objects whose class is not found (No module named 'mynet'); save the state_dict alone" in err
+    assert "m.pth stores an object of a class in the module mynet, which is neither in " in err
+    assert "run this in the folder that contains it, or add that folder to PYTHONPATH" in err
 
 
 def test_a_module_saved_with_other_constants_is_refused(folder, capsys):

@@ -1,5 +1,6 @@
 import argparse
 import datetime
+import hashlib
 import pickle
 import sys
 from pathlib import Path
@@ -48,6 +49,20 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "was run").exists()
     load_checkpoint(path, trust_checkpoint=True)
     assert (tmp_path / "was run").exists()
+
+
+def test_the_bytes_that_are_loaded_are_those_of_the_hash(tmp_path, monkeypatch):
+    """Another program writes the file while it is read."""
+    path = save(tmp_path / "a.pth", STATE)
+    digest, size, load = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, torch.load
+
+    def changed(*arguments, **options):
+        save(path, {"other": torch.zeros(3, 3)})
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", changed)
+    found = load_checkpoint(path)
+    assert (found.sha256, found.bytes, list(found.state)) == (digest, size, list(STATE))
 
 
 def test_objects_beside_the_weights_are_refused_unless_trusted(tmp_path):

@@ -106,6 +106,6 @@ def test_the_arguments_that_a_factory_needs_are_named(module):
 )
 def test_partials_networks_and_defaults_are_factories(made, module):
     module(f"import functools\nfrom torch import nn\n{made}")
-    network = from_factory("nets_of_mine:build")
+    network = from_factory("nets_of_mine:build").network
     assert isinstance(network, nn.Linear)
     assert re.match(r"Linear\(in_features=2, out_features=3", repr(network))

@@ -84,7 +84,7 @@ def folder(tmp_path, monkeypatch):
 
 def check(folder, change: str, trained: bool = True) -> list[str]:
     (folder / "factory_of_mine.py").write_text(MODULE.replace("{change}", change))
-    network = from_factory(PATH)
+    network = from_factory(PATH).network
     checkpoint = load_checkpoint(folder / "w.pth") if trained else None
     if checkpoint:
         load_weights(network, checkpoint)
@@ -145,7 +145,7 @@ def test_runs_that_cannot_be_compared_are_not_said_to_agree(folder, changed):
 def test_the_random_numbers_go_on_as_before(folder):
     check(folder, "pass")  # the first call draws weights
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
-    network = from_factory(PATH)
+    network = from_factory(PATH).network
     check_rebuilt(Built(path=PATH, network=network, checkpoint=None), CONTRACT, "NT", WINDOWS)
     after = torch.rand(1), np.random.rand(), random.random()
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
