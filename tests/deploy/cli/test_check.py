@@ -123,7 +123,10 @@ def test_the_same_as_json(run, checkpoint):
     [
         (("nowhere.pth",), "nowhere.pth"),
         (("net.pth", "--precision", "int8"), "--precision int8 measures its scales on windows, which should be real"),
-        (("net.pth", "--shape", "4,2,4,4"), "--shape and --layout say what --model takes; give --model too, or leave"),
+        (
+            ("net.pth", "--shape", "4,2,4,4"),
+            "--shape, --input and --layout say what --model takes; give --model too, or leave",
+        ),
         (
             ("net.pth", "--time-unit", "ms"),
             "--time-unit is about recordings in --data; give --data too, or leave it out",

@@ -89,7 +89,10 @@ def test_per_step(folder, capsys):
     ("arguments", "message"),
     [
         (["--model", "mynet:build"], "the shape of the network's windows is not known; give --shape or --data"),
-        (["--model", "mynet:build", "--shape", "4,x"], "--shape 4,x is not T,P,H,W or C,H,W, such as 10,2,128,128"),
+        (
+            ["--model", "mynet:build", "--shape", "4,x"],
+            "--shape 4,x is not T,P,H,W, C,H,W, T,F or T,C,L, such as 10,2,128,128",
+        ),
         (["--model", "mynet:build", "--shape", "4,2,4"], "the network fails on windows of shape (4, 2, 4): "),
         (["--model", "mynet:build", "--shape", "4,2,4,5", "--layout", "TN"], "shapes cannot be multiplied"),
         (["--model", "mynet:Build", "--shape", "4,2,4,4"], "--model mynet:Build: mynet has no function or class Build"),
@@ -110,8 +113,14 @@ def test_per_step(folder, capsys):
             ["--model", "mynet:build", "--shape", "4,2,99999,99999"],
             "--shape 4,2,99999,99999 is too large; a window can have",
         ),
-        (["--shape", "4,2,4,4"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
-        (["--layout", "step"], "--shape and --layout say what --model takes; give --model too, or leave them out"),
+        (
+            ["--shape", "4,2,4,4"],
+            "--shape, --input and --layout say what --model takes; give --model too, or leave them out",
+        ),
+        (
+            ["--layout", "step"],
+            "--shape, --input and --layout say what --model takes; give --model too, or leave them out",
+        ),
         (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", ""], "--classes has no class names"),
         (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", "a,b,a"], "--classes has the name 'a' twice"),
         (["--set", "T"], "--set T is not NAME=VALUE, such as T=10"),
