@@ -316,10 +316,11 @@ class NeuronSpec(Constants):
             x: the input current x_t.
             s: the spikes s_{t-1} of the step before (0 or 1, in the dtype of v); only a late reset uses them.
         """
-        h = self._charged(v, x, s)
+        h = self.charged(v, x, s)
         return h if self.slope is None else (h * self.constant("slope", h)).clip(0.0, None)
 
-    def _charged(self, v: Array, x: Array, s: Array) -> Array:
+    def charged(self, v: Array, x: Array, s: Array) -> Array:
+        """The charge, which is the membrane h_t if the neuron has no slope. The arguments are as in `charge`."""
         if self.charge_order == "linear":
             # A factor of 1 and a bias of 0 change no bit, so they are left out.
             decayed = v * self.constant("decay", v) if self.decay != 1.0 else v

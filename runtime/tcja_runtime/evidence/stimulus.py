@@ -151,7 +151,7 @@ def ties(layer: Layer, time_steps: int, windows: int = 2) -> Floats:
     for x in drawn:
         halves = random.integers(-4, 9, drawn_shape) / 2
         lands = random.integers(0, 2, drawn_shape) == 0
-        left = np.where(lands, neuron.charge(v, nothing, s), 0.0) / gain
+        left = np.where(lands, neuron.charged(v, nothing, s), 0.0) / gain
         ties = (halves * neuron.current_unit - left).astype(np.float32)
         beside = np.nextafter(ties, random.choice([-np.inf, 0, np.inf], drawn_shape).astype(np.float32))
         beside = np.where(np.abs(beside) < smallest, np.sign(beside) * smallest, beside)
