@@ -8,6 +8,7 @@ so their operations are moved back into the main program.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -64,6 +65,13 @@ def explained(exporter: str) -> Iterator[None]:
             raise BadInput(looks_at_values(cause)) from error
         if "Constraints violated" in text:
             raise BadInput(f"the network fixes the batch size{where(error)}; take it from the input's shape") from error
+        pooling = re.search(r"No ONNX function found.*(adaptive_max_pool\dd)", text)
+        if pooling:
+            raise BadInput(
+                f"torch {torch.__version__} cannot export {pooling[1]}{where(error)}; torch does from 2.12 on, where "
+                "the size of the result divides that of the input. For a result of size 1, x.amax(..., keepdim=True) "
+                "computes the same, and every torch exports it"
+            ) from error
         raise BadInput(f"{exporter} cannot export the network: {kind_and_line(cause)}{where(error)}") from error
 
 
