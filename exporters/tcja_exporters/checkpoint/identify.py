@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters import networks
-from tcja_exporters.checkpoint import constants, keys
+from tcja_exporters.checkpoint import constants, copies, keys
 from tcja_exporters.checkpoint.load import Checkpoint, check_values, holds_integers
 from tcja_exporters.checkpoint.spellings import respelled
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
@@ -131,6 +131,7 @@ def _found(fit: _Fit) -> list[str]:
         f"{tensors} tensors, {where}, fit {fit.network.name}{fit.spelling}",
         *([f"the other {undeployed} belong to parts that are not deployed"] if undeployed else []),
         *([f"{CHECK}not loaded: {keys.few(fit.left)}"] if fit.left else []),
+        *copies.remarks(fit.of.state),
     ]
 
 
@@ -228,7 +229,7 @@ def _fits(network: AnyNetwork, one: WeightSet, settings: Settings) -> Iterator[_
 
     The keys are read under the likeliest prefix for which a variant fits; if none fits, under the likeliest.
     """
-    whole = keys.unwrapped(one.state)
+    whole = copies.as_published(keys.unwrapped(one.state))
     best: list[_Fit] = []
     for prefix in keys.prefixes(whole, _tops(network)):
         fits = list(_fits_under(network, one, whole, prefix, settings))
@@ -335,13 +336,9 @@ def _by(shape: tuple[int, ...]) -> str:
 
 def _refusal(checkpoint: Checkpoint, nearest: _Fit, asked: str | None) -> str:
     """Return the message for a checkpoint that fits no network: it names the nearest network and the differences."""
-    lookalike = next((key for key in checkpoint.state if ".conv_t." in f".{key}"), None)
-    if lookalike:
-        return (
-            f"{checkpoint.path} has the key {lookalike}, which belongs to a re-implementation of TCJA: the keys of the "
-            "published block are conv and conv_c. Known blocks with conv_t pad even kernels differently, so they "
-            "compute another function; export the network from its own code, with `model`"
-        )
+    other = next(filter(None, (copies.refusal(checkpoint.path, one.state) for one in checkpoint.sets)), "")
+    if other:
+        return other
     own = ". A network of your own is exported with `model`" if asked is None else ""
     if nearest.matching == 0:
         known = ", ".join(networks.NETWORKS)

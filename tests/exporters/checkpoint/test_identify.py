@@ -282,17 +282,6 @@ def test_settings_of_another_network_are_refused():
         identify(wrapped(networks.SMALL["dvs128"].state()), settings={"pooling": "stride"})
 
 
-@pytest.mark.parametrize("with_conv_c", [True, False])
-def test_lookalike_attention_is_refused(with_conv_c):
-    state = {
-        key.replace(".conv.weight", ".conv_t.weight"): value for key, value in networks.SMALL["dvs128"].state().items()
-    }
-    if not with_conv_c:
-        state = {key.replace("conv_c", "conv_x"): value for key, value in state.items()}
-    with pytest.raises(BadInput, match=r"conv\.11\.conv_t\.weight, .* a re-implementation of TCJA: .*even kernels"):
-        identify(wrapped(state))
-
-
 def test_network_by_name():
     state = networks.SMALL["dvs128"].state()
     assert identify(wrapped(state), "dvs128").name == "dvs128"
