@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tcja_exporters.reference.bounds import Bound, Bounds, Operation, finest_grid, flattened
 from tcja_exporters.reference.convolution import convolution
-from tcja_exporters.reference.rules import RULES, TRUTHS
+from tcja_exporters.reference.rules import RULES, SECOND, TRUTHS
 
 
 class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -96,6 +96,9 @@ def _derive(bounds: Bounds, name: str, operation: Operation, results: list[Tenso
         others = results
     elif operation.name in RULES:
         bounds[first] = RULES[operation.name](bounds, operation)
+        if operation.name in SECOND:
+            second, *others = others
+            bounds[second] = SECOND[operation.name](bounds, dataclasses.replace(operation, result=second))
     else:
         for value in filter(Tensor.is_floating_point, results):
             bounds[value] = bounds.estimate(name, dataclasses.replace(operation, result=value))

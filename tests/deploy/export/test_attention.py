@@ -46,7 +46,7 @@ REAL = f"""
 import sys
 sys.path.insert(0, {str(SECOND)!r})
 import numpy as np, tcja_deploy, torch
-from spikingjelly.activation_based import layer
+from spikingjelly.activation_based.model.masnn import MASNN
 from spikingjelly.activation_based.model.spikformer import Spikformer
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from tests.exporters.peers import attention
@@ -68,7 +68,8 @@ class Real(torch.nn.Module):
 networks = {{
     "Spikformer": (Real(), windows),
     "MA-SNN": (
-        attention.MultiAttention(lambda channels: layer.MultiDimensionalAttention(T, channels, 2, 2, 3)),
+        MASNN(T=T, num_classes=5, input_size=(8, 8), channels=(6, 6), pools=(1, 2), fc_hidden=16, reduction_t=2,
+              reduction_c=2),
         windows[..., :8, :8],
     ),
 }}
@@ -83,4 +84,4 @@ def test_the_same_of_spikingjelly_2(tmp_path):
     """The library's own classes, in a process of their own, as another release is imported here."""
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["Spikformer {} []", "MA-SNN {} ['lif1 on the range stimulus']"]
+    assert done.stdout.splitlines() == ["Spikformer {} []", "MA-SNN {} ['conv_blocks.0.cell on the range stimulus']"]

@@ -100,16 +100,12 @@ class MultiDimensionalAttention(nn.Module):
 
 
 class MultiAttention(nn.Module):
-    """Two convolutions whose currents MA-SNN's attention weights, and a readout, on [T, N, 2, 8, 8].
+    """Two convolutions whose currents MA-SNN's attention weights, and a readout, on [T, N, 2, 8, 8]."""
 
-    Args:
-        attention: makes the attention of a number of channels.
-    """
-
-    def __init__(self, attention=MultiDimensionalAttention) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1, stride=2)
-        self.attention1, self.attention2 = attention(6), attention(6)
+        self.attention1, self.attention2 = MultiDimensionalAttention(6), MultiDimensionalAttention(6)
         self.lif1, self.lif2, self.lif3 = lif(0.3), lif(0.3), lif()
         self.fc = nn.Linear(96, 5)
 

@@ -55,6 +55,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "convolution": lambda: nn.Conv2d(6, 8, 3, padding=1),
     "groups": lambda: nn.Conv2d(6, 12, 3, groups=3),
     "transposed": lambda: nn.ConvTranspose2d(6, 5, 3, stride=2, padding=1, output_padding=1),
+    "weight norm": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(6, 8, 3)),
     "norm": lambda: nn.Sequential(nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8)),
     "two layers": lambda: nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 3)),
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6 * 8 * 8, 30), Voting(5)),

@@ -7,8 +7,8 @@
     functions         exp, log, pow, sqrt, erf, sigmoid, GELU and other functions of each element
     elementwise       arithmetic of each element, batch norm, the quantiser
 
-`RULES` has the rules of results that are numbers, by the names of the operations in PyTorch (aten). `TRUTHS` has those
-of truth values.
+`RULES` has the rules of results that are numbers, by the names of the operations in PyTorch (aten). `SECOND` has those
+of the second results, and `TRUTHS` those of truth values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tcja_exporters.reference.rules import elementwise, normalizations, products
 from tcja_exporters.reference.rules.functions import FUNCTIONS
 from tcja_exporters.reference.rules.selections import SELECTIONS, TRUTHS
 
-__all__ = ["RULES", "TRUTHS", "Rule"]
+__all__ = ["RULES", "SECOND", "TRUTHS", "Rule"]
 
 Rule = Callable[[Bounds, Operation], Bound]
 """A function that returns the bound of an operation's first result, given the bounds known so far and the operation."""
@@ -44,6 +44,8 @@ RULES: dict[str, Rule] = {
     "cumsum": reductions.bound_cumulated_sum,
     "prod": reductions.bound_multiple,
     "linalg_vector_norm": reductions.bound_vector_norm,
+    "_weight_norm_interface": reductions.bound_weight_norm,
+    "col2im": reductions.bound_fold,
     "upsample_linear1d": reductions.bound_interpolation,
     "upsample_bilinear2d": reductions.bound_interpolation,
     "upsample_trilinear3d": reductions.bound_interpolation,
@@ -55,6 +57,8 @@ RULES: dict[str, Rule] = {
     "native_group_norm": normalizations.bound_group_norm,
     "var": normalizations.bound_variance,
     "std": normalizations.bound_deviation,
+    "var_mean": normalizations.bound_variance,
+    "std_mean": normalizations.bound_deviation,
     "native_batch_norm": elementwise.bound_batch_norm,
     "_native_batch_norm_legit_no_training": elementwise.bound_batch_norm,
     "add": elementwise.bound_addition,
@@ -62,9 +66,13 @@ RULES: dict[str, Rule] = {
     "rsub": elementwise.bound_addition,
     "mul": elementwise.bound_multiplication,
     "div": elementwise.bound_division,
+    "glu": elementwise.bound_gated_unit,
     "reciprocal": elementwise.bound_reciprocal,
     "neg": elementwise.keep_bound,
     "abs": elementwise.keep_bound,
     "relu": elementwise.keep_bound,
     "quantized": elementwise.bound_quantizer,
 }
+
+SECOND: dict[str, Rule] = dict.fromkeys(("var_mean", "std_mean"), reductions.bound_mean)
+"""The rules of the second results of operations."""

@@ -4,6 +4,7 @@
     x + y, x - y      e   = e_x + e_y + 3 u |result|
     x y               e   = |x| e_y + |y| e_x + e_x e_y + 2 u |result|
     x / y             e   = (e_x + |x / y| e_y) / (|y| - e_y) + DIVISION u |result|     infinite if e_y >= |y|
+    a sigmoid(b)      e   = (|a| + e_a) (e_b / 4 + FUNCTION u + w) + e_a + 2 u |result|      w: of a stored result
     quantiser q       e_y = max(q(x + e) - q(x), q(x) - q(x - e)),    e = e_x + SCALING |x|       q is monotone
 
 u is the unit roundoff of sums; in a batch norm, the unit roundoff of operands is added to NORM u. A batch norm that
@@ -35,7 +36,7 @@ from tcja_exporters.reference.bounds import (
     sums_are_exact,
 )
 from tcja_exporters.reference.convolution import batch_parts
-from tcja_exporters.reference.rules.functions import DIVISION
+from tcja_exporters.reference.rules.functions import DIVISION, FUNCTION
 from tcja_exporters.reference.rules.normalizations import bound_batch_statistics
 
 NORM = 8
@@ -118,6 +119,15 @@ def bound_division(bounds: Bounds, operation: Operation) -> Bound:
     low = b if isinstance(e_b, float) else (b - e_b * OWN_ROUNDING).clamp_(min=0.0)
     moved = torch.as_tensor(error / low).nan_to_num(nan=0.0 if isinstance(e_b, float) else math.inf, posinf=math.inf)
     return Bound(_rounded(bounds, moved, y, roundings=DIVISION))
+
+
+def bound_gated_unit(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of a gated linear unit: the first half of an axis times the sigmoid of the second half."""
+    x, y = operation.args[0], operation.result
+    axis = operation.argument(1, "dim", -1)
+    (a, _), (e_a, e_b) = magnitude(x).chunk(2, axis), bounds.error(x).chunk(2, axis)
+    e_gate = (e_b / 4 + FUNCTION * bounds.arithmetic.total + bounds.result_unit).clamp(max=1.0)
+    return Bound(_rounded(bounds, (a + e_a) * e_gate + e_a, y, roundings=2))
 
 
 def bound_reciprocal(bounds: Bounds, operation: Operation) -> Bound:

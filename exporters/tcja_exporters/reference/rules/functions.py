@@ -26,7 +26,8 @@ The own errors, with X = |x| + e_x and with Y the largest |y| that a backend may
     hard sigmoid        3 w (X / 6 + 1 / 2)
     hard swish          3 w X + 2 w Y
     leaky ReLU, PReLU   2 w Y
-    floor, round, sign  0
+    soft shrink         2 w (Y + lambda)
+    hard shrink, threshold, floor, round, sign     0
 
 u is the unit roundoff of sums. w is that of stored results, if it is larger: a backend may compute such a function by
 several operators, as the exported models do, and store every intermediate value. An n-ulp error is at most 2 n u. A
@@ -253,6 +254,44 @@ def _two_roundings(sizes: Sizes) -> Tensor:
     return 2 * sizes.w * sizes.y
 
 
+def _threshold(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of x above a threshold, and of a number below it; it is monotone if the number is not larger."""
+    limit, value = (float(operation.argument(i, name, 0)) for i, name in ((1, "threshold"), (2, "value")))
+    if value > limit:
+        return bounds.estimate("threshold with a larger value", operation)
+    held = float(bounds.held_error(torch.tensor(value, dtype=torch.float64)))
+    near = _near(bounds, operation, limit)
+    return _monotone(bounds, near, lambda x: torch.where(x > limit, x, value), _constant_error(held))
+
+
+def _hard_shrink(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of x where |x| is above a limit, and of 0 elsewhere."""
+    limit = float(operation.argument(1, "lambd", 0.5))
+    near = _near(bounds, operation, limit)
+    return _monotone(bounds, near, lambda x: torch.where(x.abs() > limit, x, 0.0), _constant(0))
+
+
+def _near(bounds: Bounds, operation: Operation, limit: float) -> Operation:
+    """Return an operation whose argument has the rounding of a limit as a further error."""
+    held = bounds.held_error(torch.tensor(limit, dtype=torch.float64))
+    if not held:
+        return operation
+    x = operation.args[0].detach()
+    bounds[x] = Bound(bounds.error(operation.args[0]) + held)
+    return dataclasses.replace(operation, args=(x, *operation.args[1:]))
+
+
+def _soft_shrink(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of x, nearer to 0 by a limit."""
+    limit = float(operation.argument(1, "lambd", 0.5))
+    return bound_slope(1.0, lambda sizes: 2 * sizes.w * (sizes.y + limit))(bounds, operation)
+
+
+def _constant_error(error: float) -> Own:
+    """Return an own error of a number."""
+    return lambda sizes: torch.full_like(sizes.y, error)
+
+
 def _pow(bounds: Bounds, operation: Operation) -> Bound:
     """Return the bound of x^p or p^x for a number p, or an estimate if both are tensors."""
     base, exponent = operation.args[:2]
@@ -330,6 +369,9 @@ FUNCTIONS: dict[str, Rule] = {
     "hardswish": bound_slope(1.5, lambda sizes: 3 * sizes.w * sizes.x + 2 * sizes.w * sizes.y),
     "leaky_relu": _leaky_relu,
     "_prelu_kernel": _prelu,
+    "threshold": _threshold,
+    "hardshrink": _hard_shrink,
+    "softshrink": _soft_shrink,
     "floor": bound_monotone(torch.floor, _constant(0)),
     "ceil": bound_monotone(torch.ceil, _constant(0)),
     "round": bound_monotone(torch.round, _constant(0)),

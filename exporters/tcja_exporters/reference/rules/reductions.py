@@ -7,6 +7,8 @@
     sum of |x|        as a sum
     sqrt(sum of x^2)  e_y = sqrt(sum of e_x^2) + (steps(n) / 2 + ROOT + 2) w sqrt(sum of (|x| + e_x)^2)
     largest |x|       e_y = the largest e_x
+    weight norm       e_y = (steps(n) / 2 + ROOT + DIVISION + 4) w |y|                 y = scale v / |v|, without errors
+    fold              e_y = sum of e_x + steps(n) w  sum of (|x| + e_x)                of the n patches that meet
     interpolation     e_y = that of e_x + 8 w  that of (|x| + e_x)                     larger by a power of two
                       e_y = that of e_x + (8 w + 8 u size)  the largest |x| + e_x      other sizes
 
@@ -27,8 +29,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tcja_exporters.reference.bounds import OWN_ROUNDING, Bound, Bounds, Operation, sums_are_exact
-from tcja_exporters.reference.rules.functions import ROOT
+from tcja_exporters.reference.bounds import OWN_ROUNDING, Bound, Bounds, Operation, magnitude, sums_are_exact
+from tcja_exporters.reference.rules.functions import DIVISION, ROOT
 
 
 def bound_sum(bounds: Bounds, operation: Operation) -> Bound:
@@ -108,6 +110,31 @@ def bound_vector_norm(bounds: Bounds, operation: Operation) -> Bound:
     steps = bounds.steps_of(x, y)
     units = {1: steps + 1, 2: steps / 2 + ROOT + 2, math.inf: 0}[order]
     return Bound(bounds.after_storing(y, norm(bounds.error(x)) + units * bounds.result_unit * norm(bounds.largest(x))))
+
+
+def bound_weight_norm(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of aten._weight_norm_interface: a weight from its direction and its length."""
+    direction, length, y = *operation.args[:2], operation.result
+    if any(bounds.of(value).error is not None for value in (direction, length)):
+        return bounds.estimate("weight norm of rounded values", operation)
+    units = bounds.steps_of(direction, length) / 2 + ROOT + DIVISION + 4
+    return Bound(bounds.after_storing(y, units * bounds.result_unit * magnitude(y)))
+
+
+def bound_fold(bounds: Bounds, operation: Operation) -> Bound:
+    """Return the bound of aten.col2im: the sums of patches that meet."""
+    x, y, (error, grid) = operation.args[0], operation.result, bounds.of(operation.args[0])
+
+    def folded(values: Tensor) -> Tensor:
+        found: Tensor = torch.ops.aten.col2im(values.contiguous(), *operation.args[1:], **operation.kwargs)
+        return found
+
+    size = folded(bounds.largest(x))
+    if error is None and sums_are_exact(grid, size, bounds.result_unit):
+        return Bound(None, grid)
+    terms = float(bounds.steps(torch.tensor(float(math.prod(operation.argument(2, "kernel_size", ()))))))
+    own = terms * bounds.result_unit * size
+    return Bound(bounds.after_storing(y, own if error is None else own + folded(error)))
 
 
 def bound_interpolation(bounds: Bounds, operation: Operation) -> Bound:

@@ -223,6 +223,12 @@ OPERATIONS: dict[str, Case] = {
     "added products": Case(added_products),
     "vectors": Case(lambda x: x @ x[0]),
     "attention": Case(attention, "small", ratio=200),
+    "var and mean": Case(lambda x: torch.stack(torch.var_mean(x, 1)), ratio=200),
+    "gated unit": Case(lambda x: functional.glu(x, 1), steps=(lambda x: x[:, :8] * torch.sigmoid(x[:, 8:]),)),
+    "threshold": Case(lambda x: functional.threshold(x, 0.2, -0.3)),
+    "hard shrink": Case(lambda x: functional.hardshrink(x, 0.3)),
+    "soft shrink": Case(lambda x: functional.softshrink(x, 0.3)),
+    "fold": Case(lambda x: functional.fold(x.reshape(-1, 4, 4), (3, 3), 2)),
     "buffer": Case(lambda x: filled(x)),
 }
 
