@@ -19,6 +19,7 @@ from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.graph import stepwise
 from tcja_exporters.graph.export import export_onnx, with_spike_counts, with_time_forms
 from tcja_exporters.graph.exported import Exported, save
+from tcja_exporters.graph.rolling import AT_ONCE, ROLLING
 from tcja_exporters.graph.stepwise import StepwiseModels
 from tcja_exporters.precision import Lowered
 from tcja_exporters.reference import recorder
@@ -114,6 +115,9 @@ def _to_onnx(
     with progress.step("export to ONNX"):
         metadata = {"producer": producer(), **network.description(precision, signature.layers).texts()}
         exported = export_onnx(network.model, network.contract, network.output, metadata)
+        for each in exported.passes:
+            if each["name"] == ROLLING and each["note"] not in ("", AT_ONCE):
+                progress.note(f"the models grow with the {network.time_steps:,} time steps: {each['note']}")
         _check_used(exported, signature)
         some = next(windows.batches(RANDOM_WINDOWS))
         signature = dataclasses.replace(

@@ -7,6 +7,7 @@ torch.onnx.export          makes one TcjaLif node for each spiking layer, for an
 step joining               joins the step operators of a layer to one TcjaLif node
 naming                     names nodes and tensors after their PyTorch modules
 passes                     simplify the graph (`tcja_exporters.passes`)
+rolling                    computes all time steps of a loop over time at once, where they do the same
 model.onnx                 is the result with the functions that define TcjaLif (the canonical model)
 model.plain.onnx           is the result with standard operators in place of TcjaLif (the plain model)
 """
@@ -33,6 +34,7 @@ from tcja_exporters.graph import step_joining
 from tcja_exporters.graph.capture import capture, explained
 from tcja_exporters.graph.exported import Exported, check
 from tcja_exporters.graph.naming import name_after_modules
+from tcja_exporters.graph.rolling import ROLLING, roll
 from tcja_exporters.graph.unjudged import unjudged
 from tcja_exporters.graph.weights import find_weights
 from tcja_exporters.modules.neurons import set_surrogate
@@ -82,7 +84,7 @@ def export_onnx(network: nn.Module, contract: InputContract, output: str, metada
     graph = gs.import_onnx(raw)
     del raw
     origins.mark_parameters(graph, origins.first_names(network))
-    report = passes.run(graph)
+    report = [*passes.run(graph), {"name": ROLLING, **dataclasses.asdict(roll(graph))}]
     _refuse_random(graph)
     weights = find_weights(network, graph)
     made = gs.export_onnx(graph)

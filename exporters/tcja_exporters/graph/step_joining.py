@@ -53,7 +53,15 @@ def join(model: onnx.ModelProto) -> None:
 
 
 def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Return the nodes that replace the step operators of one layer; add their constants to the model."""
+    """Return the nodes that replace the step operators of one layer; add their constants and shapes to the model."""
+    for value in [value for value in model.graph.value_info if value.name == steps[0].output[0]]:
+        for name in (f"{layer}/window", f"{layer}/fired"):
+            whole = model.graph.value_info.add()
+            whole.CopyFrom(value)
+            whole.name = name
+            whole.type.tensor_type.shape.ClearField("dim")
+            whole.type.tensor_type.shape.dim.add(dim_value=len(steps))
+            whole.type.tensor_type.shape.dim.extend(value.type.tensor_type.shape.dim)
 
     def constant(name: str, value: int | list[int]) -> str:
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"{layer}/{name}"))

@@ -199,8 +199,8 @@ def _divide(network: _Network) -> _Division:
     if not any(node.op_type == custom_op.NAME for node in head):
         first = next(node for node in nodes if not stepwise.keys() & set(node.output) and network.varies(node))
         what = (
-            "takes single time steps out of the window, as a loop over time in forward does; call each layer once, on "
-            "all steps"
+            "takes single time steps out of the window, because the steps of a loop in forward are not all the same; "
+            "compute the same at each step"
             if first.op_type in ("Gather", "Slice", "Split")
             else "mixes time steps and is before every spiking layer, so no step can be computed before the window is "
             "complete; make it work step by step"

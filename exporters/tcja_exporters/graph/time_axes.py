@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,25 @@ def stepwise_tensors(model: onnx.ModelProto, source: str, time_steps: int) -> St
             found = _axes_after(known, node, axes)
             axes |= {node.output[0]: found} if found else {}
     return StepwiseTensors(axes, shapes, frozenset(constants))
+
+
+def acts_on_rows(
+    node: onnx.NodeProto,
+    shapes: Mapping[str, Shape],
+    constants: Collection[str],
+    integers: Mapping[str, npt.NDArray[np.int64]],
+) -> bool:
+    """Whether each row of a node's result, along the first axis, depends only on the same row of its data inputs.
+
+    Args:
+        node: the node, with one output.
+        shapes: the shapes of its inputs and of its output, by name; the first axis of a data input is the batch, None.
+        constants: the names of its constant inputs.
+        integers: the values of those that hold integers, by name.
+    """
+    known = _Known(0, shapes, integers, {*constants})
+    rows = TimeAxes((0,))
+    return _axes_after(known, node, {name: rows for name in node.input if name and name not in constants}) == rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -122,8 +122,8 @@ def _called_once(replaced: Driven, proven: Proven, found: Mapping[str, Recognise
             "float64, so the models have each layer once"
         )
     return replaced, (
-        f"{CHECK}the models have each layer {proven.steps:,} times, once for each time step, because forward does more "
-        f"than compute each step alone: {why}"
+        f"{CHECK}forward is called once for each of the {steps}, because it does more than compute each step "
+        f"alone: {why}"
     )
 
 

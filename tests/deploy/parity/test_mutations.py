@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,11 +20,12 @@ from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.verify import VerifyOptions, verify
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
+from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.trace import Observation
 
 from ... import networks
-from ...exporters.peers import odd
+from ...exporters.peers import odd, own
 from . import mutations
 from .mutations import Mutation, change
 
@@ -109,6 +111,27 @@ def test_a_weight_of_all_steps_is_judged(tmp_path, capsys):
         change(bundle, mutations.one_weight(weight.tensor))
         assert app.run(["verify", str(bundle)]) == 1, weight
         assert "rounding explains" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_mistake_in_a_network_of_long_windows_fails(tmp_path, capsys):
+    """A network that takes one step, at 120 steps: few places are recorded, and each layer is in its model once."""
+    network, original = own.awake(own.snntorch_hidden()), tmp_path / "original.bundle"
+    shape = (120, *own.SHAPE[1:])
+    request = ExportRequest(model=network, layout="step", shape=shape, out=original, target="onnx", samples=2)
+    manifest, _ = pipeline.export(request)
+    found = golden.load(original / GOLDEN, manifest.input)
+    assert {len(each.element) // len(found.scenes["drawn"]) for each in found.scenes["drawn"].witnesses.values()} == {
+        *(min(math.prod(layer.shape), 341) for layer in manifest.layers)
+    }
+    missed = []
+    for mutation in (*mutations.of_weights(manifest), *mutations.of_neurons(manifest)):
+        bundle = Path(shutil.copytree(original, tmp_path / "changed.bundle", dirs_exist_ok=True))
+        change(bundle, mutation.apply)
+        missed += [mutation.name] if app.run(["verify", str(bundle)]) != 1 else []
+        capsys.readouterr()
+    assert not missed
 
 
 def test_where_it_goes_wrong_is_said(exported, tmp_path, capsys):

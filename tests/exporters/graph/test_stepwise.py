@@ -22,6 +22,7 @@ from tcja_exporters.modules.neurons import SpikingNeuron, SteppedNeuron, spiking
 from tcja_exporters.passes.base import PassResult
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference.recorder import layers
+from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import InputContract
@@ -31,6 +32,7 @@ from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.build import BuildRequest
 
 from ... import networks
+from ..peers import own
 from ..peers.streamed import pushed, split
 
 FAMILIES = [
@@ -68,6 +70,21 @@ def test_every_network_with_frames(small, tmp_path):
     for layer, spikes in expected.items():
         assert spikes.any()
         np.testing.assert_array_equal(found[layer], spikes, err_msg=layer)
+
+
+@pytest.mark.parametrize("name", ["snnTorch, hidden states", pytest.param("snnTorch, loop", marks=pytest.mark.slow)])
+def test_a_network_of_ones_own_that_takes_one_step_or_loops_over_time(name, tmp_path):
+    build, layout = own.NETWORKS[name]
+    module = convert(own.awake(build()), own.CONTRACT, own.windows(), layout=layout).model
+    both, windows = split(module, own.CONTRACT, tmp_path), own.windows(3, seed=1)
+    assert [state.layer for state in both.split.streaming.states] == [
+        layer.name for layer in layers(module, own.CONTRACT)
+    ]
+    assert [feature.shape for feature in both.split.streaming.features] == [(5,)]
+    np.testing.assert_array_equal(pushed(both.streams(3), windows), both.whole(windows)[0])
+    for layer, spikes in both.spikes(windows).items():
+        assert spikes.any()
+        np.testing.assert_array_equal(both.head_spikes(windows)[layer], spikes, err_msg=layer)
 
 
 @pytest.fixture(
@@ -242,7 +259,7 @@ def test_a_network_that_mixes_steps_first_is_refused():
 
 
 class Loop(nn.Module):
-    """Layers that are called for each time step in a loop."""
+    """Layers that are called for each time step in a loop, with another scale at each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,14 +267,14 @@ class Loop(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.lif.restart()
-        return torch.stack([self.lif(self.conv(step)).flatten(1) for step in x])
+        return torch.stack([self.lif(self.conv(step * (t + 1))).flatten(1) for t, step in enumerate(x)])
 
 
-def test_a_loop_over_time_is_refused_with_what_to_write():
+def test_a_loop_whose_steps_differ_is_refused_with_what_to_write():
     said = refused(Frames(Loop(), Readout()), FRAMES)
     assert re.fullmatch(
-        "`streaming`: node '[^']+' takes single time steps out of the window, as a loop over time in forward does; "
-        "call each layer once, on all steps, or leave `streaming` out",
+        "`streaming`: node '[^']+' takes single time steps out of the window, because the steps of a loop in forward "
+        "are not all the same; compute the same at each step, or leave `streaming` out",
         said,
     )
 

@@ -189,7 +189,7 @@ CHANGES = {
 def test_a_network_whose_steps_depend_on_each_other_is_called_step_by_step(change, why):
     found = convert(network := own.awake(Changed(change)), CONTRACT, windows(), layout="step")
     assert re.search(
-        f"{CHECK}the models have each layer 4 times, once for each time step, .*: ({why})", found.evidence[-1]
+        f"{CHECK}forward is called once for each of the 4 time steps, .* each step alone: ({why})", found.evidence[-1]
     )
     x = torch.from_numpy(windows(3, seed=1))
     libraries.reset(network)
