@@ -16,7 +16,7 @@ from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A checkpoint, an .onnx file or a bundle.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint, a NIR graph, an .onnx file or a bundle.")],
     device: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +38,7 @@ def inspect(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Describe a checkpoint, an ONNX file or a bundle: its network, layers, neurons and T, and its costs on a board.
+    """Describe a checkpoint, a NIR graph, an ONNX file or a bundle: its network, layers, T, and its costs on a board.
 
     Examples:
         tcja-deploy inspect dvs128.bundle

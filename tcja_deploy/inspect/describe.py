@@ -154,6 +154,8 @@ def identified(path: Path, options: CheckpointOptions) -> TrainedNetwork:
     """
     with needs("export"):
         from tcja_exporters.checkpoint.identify import identify
+    if _is_graph(path):
+        raise BadInput(f"{path} is a NIR graph, which does not store its time steps; export it, and give the bundle")
     return identify(_loaded(path, options), options.network, options.settings)
 
 

@@ -50,6 +50,10 @@ def test_inspect_a_nir_graph(run, tmp_path):
     text = run("inspect", tmp_path / "net.nir")[1]
     assert "is a NIR graph of 4 nodes" in text
     assert "--set says them in an export" in text
+    assert (
+        "does not store its time steps; export it, and give the bundle"
+        in run("inspect", tmp_path / "net.nir", "--device", "orin-nano")[2]
+    )
     assert run("inspect", tmp_path / "net.nir", "--network", "dvs128")[2].endswith("is for checkpoints; leave it out\n")
 
 

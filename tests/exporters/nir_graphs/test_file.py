@@ -43,6 +43,18 @@ def truncated(folder):
     return file
 
 
+def damaged_heap(folder):
+    """The free space behind the texts has no size, on which the HDF5 library never ends."""
+    file = graphs.written(graphs.small(), folder)
+    content = bytearray(file.read_bytes())
+    at = content.index(b"GCOL") + 16
+    while content[at : at + 2] != b"\0\0":
+        at += 16 + -(-content[at + 8] // 8) * 8
+    content[at + 8 : at + 16] = bytes(8)
+    file.write_bytes(content)
+    return file
+
+
 def with_bytes(content: bytes):
     def make(folder):
         (folder / "net.nir").write_bytes(content)
@@ -108,6 +120,7 @@ BROKEN = {
     "a text": (with_bytes(b"version https://git-lfs.github.com/spec/v1"), "is a Git LFS pointer .*, so it is no NIR"),
     "truncated": (truncated, r"is truncated or damaged \(.*\); copy it again"),
     "only the magic number": (with_bytes(b"\x89HDF\r\n\x1a\n"), "is truncated or damaged"),
+    "a damaged heap": (damaged_heap, r"is damaged: the heap of texts at byte [\d,]+ does not fit; copy it again"),
     "NaN": (by(nan), "/node/nodes/fc/weight holds 1 values that are NaN or infinite"),
     "complex numbers": (by(complex_weights), "/node/nodes/fc/weight holds values of type complex64, not numbers"),
     "no values": (by(no_values), "/node/nodes/fc/weight has no values"),
