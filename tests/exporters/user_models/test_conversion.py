@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import threading
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
+from tcja_deploy.verify import verify
 from tcja_exporters import libraries
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.user_models.conversion import convert
@@ -19,6 +21,7 @@ from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
+from ...deploy.parity import mutations
 from ..peers import own, refused
 from ..peers.own import CONTRACT, Altered, Returning, windows
 
@@ -137,6 +140,24 @@ def test_parallel_neurons_have_no_loop(tmp_path):
         assert len(nodes) < 45
         assert "Scan" not in {node.op_type for node in nodes}
         assert sum(node.op_type == "Gemm" for node in nodes) == 4
+
+
+@pytest.mark.slow
+def test_wrong_weights_of_parallel_neurons_are_caught(tmp_path):
+    """Some weights and biases, by 1 %; the weights of a SlidingPSN are computed, and have no name of their own."""
+    network, original = parallel(own.T), tmp_path / "own.bundle"
+    pipeline.export(ExportRequest(model=network, shape=own.SHAPE, layout="TN", out=original, target="onnx"))
+    assert verify(original).report.met
+    for name, at in (("n1.weight", 0), ("n1.weight", 6), ("n1.bias", 3), ("n4.bias", 0)):
+
+        def wrong(values, at=at):
+            values.reshape(-1)[at] *= 1.01
+            return values
+
+        mutant = tmp_path / f"{name} {at}"
+        shutil.copytree(original, mutant)
+        mutations.change(mutant, mutations.edited(name, wrong))
+        assert not verify(mutant).report.met, mutant.name
 
 
 def test_parallel_neurons_are_made_for_a_number_of_steps():
