@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import tcja_deploy
 from tcja_runtime.bundle.bundle import GOLDEN
+from tcja_runtime.errors import ParityNotMet
 from tcja_runtime.evidence import golden
 
 from ...exporters.peers import attention
@@ -40,6 +42,31 @@ def test_no_bound_is_an_estimate(name, tmp_path):
         assert not seen.bounds.any(), "products of spikes are exact"
         assert seen.values.any()
         assert vectors.recorded.witnesses["attention.proj_lif"].bounds.any()
+
+
+class Mistaken(attention.SpikingSelfAttention):
+    """Its scale is another in the exported model, by one unit in the last place of float32."""
+
+    @property
+    def scale(self) -> float:
+        return 0.125 + 2.0**-26 if torch.compiler.is_exporting() else 0.125
+
+    @scale.setter
+    def scale(self, value: float) -> None: ...
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_scale_that_is_one_bit_off_is_found(tmp_path):
+    network = attention.Spikformer()
+    network.attention = Mistaken(16, 2)
+    with pytest.raises(
+        ParityNotMet, match=r"the current of attention\.attn_lif, .* rounding explains a difference of 0;"
+    ):
+        tcja_deploy.export(
+            attention.awake(network), data=WINDOWS, layout="TN", out=tmp_path / "a.bundle", target="onnx"
+        )
 
 
 REAL = f"""

@@ -30,7 +30,7 @@ class SpikingSelfAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.scale = heads, 0.125
         self.q, self.k, self.v, self.proj = (normed(dim, nn.Conv1d(dim, dim, 1, bias=False)) for _ in range(4))
         self.q_lif, self.k_lif, self.v_lif, self.proj_lif = lif(), lif(), lif(), lif()
         self.attn_lif = lif(0.5)
@@ -40,7 +40,7 @@ class SpikingSelfAttention(nn.Module):
             fires(per_step(layers, x)).unflatten(2, (self.heads, -1)).transpose(-2, -1)
             for layers, fires in ((self.q, self.q_lif), (self.k, self.k_lif), (self.v, self.v_lif))
         )
-        attended = q @ k.transpose(-2, -1) @ v * 0.125
+        attended = q @ k.transpose(-2, -1) @ v * self.scale
         attended = self.attn_lif(attended.transpose(-2, -1).flatten(2, 3))
         return self.proj_lif(per_step(self.proj, attended))
 
