@@ -78,6 +78,7 @@ TESTED_THROUGH = {
     "runtime/bundle/test_bundle": (
         "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices"
     ),
+    "runtime/test_neuron": "neuron_rules",
     "runtime/data/test_contract": "data.split_rules",
     "runtime/data/test_dataset": "data.windows files.npz",
     "runtime/data/test_event_counts": "data.resizing",

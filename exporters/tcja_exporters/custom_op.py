@@ -2,10 +2,10 @@
 
     TcjaLif(current [T, ...]) -> spikes [T, ...]
 
-Attributes: decay, gain, bias, threshold, v_reset, v_initial, rate, tau (float; tau is 0 where the neuron does not
-divide by it), strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`; slope (float) and
-rescales (int) of a neuron that has a slope. A constant that differs by channel or by neuron is a list of floats, and
-its shape is in a second attribute: threshold_shape (ints).
+Attributes: decay, gain, bias, threshold, v_reset, v_initial, v_rest, rate, tau (float; tau is 0 where the neuron does
+not divide by it), strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`; slope (float)
+and rescales (int) of a neuron that has a slope. A constant that differs by channel or by neuron is a list of floats,
+and its shape is in a second attribute: threshold_shape (ints).
 
 A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`, or one step
 for all times if no time step depends on another (`instant`). So any ONNX runtime can run it. A TensorRT plugin of the
@@ -321,7 +321,7 @@ def step_nodes(
         if spec.reset == "late":  # v is h_{t-1}, from which s_{t-1} follows
             h = without_threshold(h, fired(v, "s_before")[1], "h_reset")
     else:
-        u = op("Sub", [v, constant("v_reset")], "u") if spec.v_reset else v
+        u = op("Sub", [v, constant("v_rest")], "u") if spec.v_rest else v
         if spec.charge_order == "decayed":
             h = op("Add", [v, leak(op("Sub", [x, u], "drive"))], "h")
         else:

@@ -12,7 +12,7 @@ store these constants; the registry of networks has them. Each constant is one n
 values that differ by channel or by neuron, such as a learned decay.
 
 Rounding matters, because a spike is a comparison: another order of operations may round differently, so that the neuron
-fires at another step. Training codes use these orders, with u = v - v_reset:
+fires at another step. Training codes use these orders, with u = v - v_rest, where v_rest is v_reset in most codes:
 
     linear     decay * v + gain * x + bias
     decayed    v + leak(x - u)                  SpikingJelly's LIF with ``decay_input=True``
@@ -37,22 +37,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.constant_arrays import Array, Constant, ConstantArray, Constants, array_of, constant
-
-Charge: TypeAlias = Literal["linear", "decayed", "leaky"]
-Reset: TypeAlias = Literal["hard", "soft", "late", "none"]
+from tcja_runtime.neuron_rules import Charge, Reset, Rules
 
 _AS_V_RESET = math.nan
-"""Stands for a v_initial that is v_reset."""
+"""Stands for a v_initial or a v_rest that is v_reset."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NeuronSpec(Constants):
+class NeuronSpec(Constants, Rules):
     """The constants of one spiking layer. Build it with `linear` or `leaky`.
 
     Each constant is a number, or an array whose shape is broadcast against the shape of the layer without time and
@@ -73,6 +71,8 @@ class NeuronSpec(Constants):
         tau: the time constant in time steps, 1 / rate, if the training code divides by it; else None.
         v_initial: the membrane before the first step. By default, and in bundles of older versions, it is v_reset. With
             a late reset it is below the threshold, because the first step has no spike before it.
+        v_rest: the membrane towards which a charge that is not linear leaks. By default, and in bundles of older
+            versions, it is v_reset.
         slope: the factor of the charged membrane before it is rectified (KLIF); None if it is not rectified.
         rescales: whether the reset divides by the slope.
 
@@ -88,6 +88,7 @@ class NeuronSpec(Constants):
         "threshold",
         "v_reset",
         "v_initial",
+        "v_rest",
         "rate",
         "tau",
         "slope",
@@ -104,12 +105,14 @@ class NeuronSpec(Constants):
     rate: Constant
     tau: Constant | None
     v_initial: Constant = _AS_V_RESET
+    v_rest: Constant = _AS_V_RESET
     slope: Constant | None = None
     rescales: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.v_initial, float) and math.isnan(self.v_initial):
-            object.__setattr__(self, "v_initial", self.v_reset)
+        for field in ("v_initial", "v_rest"):
+            if getattr(self, field) is _AS_V_RESET:
+                object.__setattr__(self, field, self.v_reset)
         for field in self.CONSTANTS:
             value = getattr(self, field)
             if field in ("tau", "slope") and value is None:
@@ -185,6 +188,7 @@ class NeuronSpec(Constants):
         reset: Reset = "hard",
         v_reset: Constant = 0.0,
         v_initial: Constant = _AS_V_RESET,
+        v_rest: Constant = _AS_V_RESET,
     ) -> NeuronSpec:
         """A neuron with the charge h = v + leak(x - u), or h = v - leak(u) + x, as in SpikingJelly.
 
@@ -199,6 +203,7 @@ class NeuronSpec(Constants):
             reset: the effect of a spike, as in the attribute `reset` of `NeuronSpec`.
             v_reset: the membrane after a hard reset; 0 for the other resets.
             v_initial: the membrane before the first step; by default, v_reset.
+            v_rest: the membrane towards which v leaks; by default, v_reset.
 
         Raises:
             BadInput: a constant is neither a number nor an array of numbers.
@@ -211,8 +216,8 @@ class NeuronSpec(Constants):
         if (tau is None) == (rate is None):
             raise ValueError(f"a neuron needs either tau or rate, got tau = {tau} and rate = {rate}")
         share = 1.0 / array_of(tau) if tau is not None else array_of(constant("rate", rate))
-        decay, bias = (constant("rate", made) for made in (1.0 - share, share * array_of(constant("v_reset", v_reset))))
-        leaks = constant("rate", share)
+        rest = constant("v_rest", v_reset if v_rest is _AS_V_RESET else v_rest)
+        decay, bias, leaks = (constant("rate", made) for made in (1.0 - share, share * array_of(rest), share))
         return cls(
             charge_order="decayed" if decay_input else "leaky",
             decay=decay,
@@ -225,6 +230,7 @@ class NeuronSpec(Constants):
             rate=leaks,
             tau=tau,
             v_initial=v_initial,
+            v_rest=rest,
         )
 
     @classmethod
@@ -236,26 +242,6 @@ class NeuronSpec(Constants):
             if isinstance(value, dict)
         }
         return cls(**{**fields, **arrays})
-
-    @property
-    def charge_rule(self) -> str:
-        """The charge as a formula, for messages: "h = v + (x - v) / 2"."""
-        charged = self._charged_rule
-        return f"h = {charged}" if self.slope is None else f"h = max({self.slope:g} ({charged}), 0)"
-
-    @property
-    def _charged_rule(self) -> str:
-        u = f"(v - {self.v_reset:g})" if self.v_reset else "v"
-        leak = f"* {self.rate:g}" if self.tau is None else f"/ {self.tau:g}"
-        if self.charge_order == "decayed":
-            return f"v + (x - {u}) {leak}"
-        if self.charge_order == "leaky":
-            return f"v - {u} {leak} + x"
-        # A factor of 1 and a term of 0 say nothing.
-        factors = ((self.decay, "v"), (self.gain, "x"))
-        terms = [of if factor == 1 else f"{factor:g} {of}" for factor, of in factors if factor]
-        terms += [f"{self.bias:g}"] if self.bias else []
-        return " + ".join(terms or ["0"])
 
     @property
     def unit(self) -> npt.NDArray[np.float64]:
@@ -284,30 +270,6 @@ class NeuronSpec(Constants):
         factors += ["slope"] if self.slope is not None else []
         return all(self.all_of(name, lambda factor: np.isin(np.frexp(factor)[0], (0.0, 0.5))) for name in factors)
 
-    @property
-    def fire_rule(self) -> str:
-        """The condition to fire as a formula, for messages: "h >= 1"."""
-        return f"h {'>' if self.strict else '>='} {self.threshold:g}"
-
-    @property
-    def reset_rule(self) -> str:
-        """The effect of a spike on the membrane, for messages: "to 0"."""
-        subtracted = f"minus {self.threshold:g}"
-        divided = f", divided by {self.slope:g}" if self.rescales else ""
-        rule = {
-            "hard": f"to {self.v_reset:g}",
-            "soft": subtracted,
-            "late": f"{subtracted} at the next step",
-            "none": "none",
-        }[self.reset]
-        return rule + divided
-
-    @property
-    def rules(self) -> str:
-        """The rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0". The initial v is said if it is not v_reset."""
-        initial = "" if self.v_initial == self.v_reset else f", v = {self.v_initial:g} at the start"
-        return f"{self.charge_rule}, {self.fire_rule}, reset {self.reset_rule}{initial}"
-
     def charge(self, v: Array, x: Array, s: Array) -> Array:
         """The membrane h_t before firing.
 
@@ -328,7 +290,7 @@ class NeuronSpec(Constants):
             h = decayed + driven
             h = h + self.constant("bias", h) if self.bias else h
             return h - s * self.constant("threshold", h) if self.reset == "late" else h
-        u = v - self.constant("v_reset", v) if self.v_reset else v
+        u = v - self.constant("v_rest", v) if self.v_rest else v
         if self.charge_order == "decayed":
             return v + self._leak(x - u)
         return v - self._leak(u) + x

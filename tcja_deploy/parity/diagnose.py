@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from tcja_runtime.constant_arrays import Constant, array_of
 from tcja_runtime.evidence.trace import Reference, Spikes, Witnesses
-from tcja_runtime.neuron import NeuronSpec, Reset, fire
+from tcja_runtime.neuron import NeuronSpec, fire
+from tcja_runtime.neuron_rules import Reset
 
 Array = npt.NDArray[Any]
 
@@ -130,10 +131,10 @@ def _other_constants(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
 
 def _variants(neuron: NeuronSpec) -> dict[str, tuple[Constant, Callable[[float], NeuronSpec]]]:
     """By the name of each constant, its value, and a function that returns the neuron with another value."""
-    starts_reset = neuron.v_initial == neuron.v_reset
+    same = [name for name in ("v_initial", "v_rest") if getattr(neuron, name) == neuron.v_reset]
 
     def reset_to(value: float) -> NeuronSpec:
-        return dataclasses.replace(neuron, v_reset=value, v_initial=value if starts_reset else neuron.v_initial)
+        return dataclasses.replace(neuron, v_reset=value, **dict.fromkeys(same, value))  # type: ignore[arg-type]
 
     variants: dict[str, tuple[Constant, Callable[[float], NeuronSpec]]] = {
         "threshold": (neuron.threshold, lambda value: dataclasses.replace(neuron, threshold=value)),
@@ -158,6 +159,7 @@ def _decaying(neuron: NeuronSpec, decay: float) -> NeuronSpec:
         reset=neuron.reset,
         v_reset=neuron.v_reset,
         v_initial=neuron.v_initial,
+        v_rest=neuron.v_rest,
     )
     return dataclasses.replace(leaky, slope=neuron.slope, rescales=neuron.rescales)
 

@@ -45,6 +45,7 @@ def test_attributes_say_every_constant(name, exports):
                 "threshold": 1.0,
                 "v_reset": 0.0,
                 "v_initial": 0.0,
+                "v_rest": 0.0,
                 "charge_order": b"decayed",
                 "rate": 0.5,
                 "tau": 2.0,

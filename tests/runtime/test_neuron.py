@@ -134,7 +134,7 @@ def test_constants_that_are_no_numbers_are_refused():
         (RESCALED, "h = max(2 (v - v / 2 + x), 0), h >= 1, reset minus 1, divided by 2"),
         (
             BY_CHANNEL,
-            "h = (0.5 to 0.75, 2 channels) v + x, h >= (1 to 1.5, 2 channels), reset to 0, v = -0.5 at the start",
+            "h = (0.5 to 0.75, 2 channels) v + x, h >= (1 to 1.5, 2 channels), reset to 0, v_0 = -0.5",
         ),
     ],
 )

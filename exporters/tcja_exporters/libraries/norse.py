@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from tcja_exporters.libraries import refused
-from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
-from tcja_runtime.neuron import NeuronSpec, Reset
+from tcja_exporters.libraries.recognition import Recognised, ancestors
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.neuron_rules import Reset
 
 _STATEFUL = {"SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell"}
 
@@ -45,21 +47,27 @@ def _lif_box(cell: Any) -> NeuronSpec:
         ValueError: our neuron has no such constants.
     """
     p = cell.p
-    leak, v_reset = scalar("v_leak", p.v_leak), scalar("v_reset", p.v_reset)
-    if leak or v_reset:
-        raise ValueError(f"its v_leak ({leak:g}) and v_reset ({v_reset:g}) must be 0")
+    if (torch.as_tensor(p.v_leak) != 0).any():
+        raise ValueError("its v_leak is not 0, and norse adds it to the current; train it with v_leak = 0")
     resets: dict[str, Reset] = {"reset_value": "hard", "reset_subtract": "soft"}
     reset = resets.get(getattr(p.reset_method, "__name__", ""))
     if reset is None:
         raise ValueError("its reset_method is unknown")
-    rate = scalar("tau_mem_inv", cell.dt * p.tau_mem_inv)
-    return NeuronSpec.leaky(decay_input=True, rate=rate, threshold=scalar("v_th", p.v_th), strict=True, reset=reset)
+    return NeuronSpec.leaky(
+        decay_input=True,
+        rate=cell.dt * p.tau_mem_inv,
+        threshold=p.v_th,
+        strict=True,
+        reset=reset,
+        v_reset=p.v_reset if reset == "hard" else 0.0,
+        v_initial=0.0,
+        v_rest=0.0,
+    )
 
 
 def _integrator(cell: Any) -> NeuronSpec:
     """Return the constants of an IAF or IAFCell."""
-    v_reset = scalar("v_reset", cell.p.v_reset)
-    return NeuronSpec.linear(decay=1.0, threshold=scalar("v_th", cell.p.v_th), strict=True, v_reset=v_reset)
+    return NeuronSpec.linear(decay=1.0, threshold=cell.p.v_th, strict=True, v_reset=cell.p.v_reset)
 
 
 def reset(_module: nn.Module) -> None:

@@ -15,7 +15,8 @@ from torch import nn
 
 from tcja_exporters.libraries import refused
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
-from tcja_runtime.neuron import NeuronSpec, Reset
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.neuron_rules import Reset
 
 _RESETS: dict[str, Reset] = {"subtract": "late", "zero": "hard", "none": "none"}  # in the order of snnTorch's numbers
 
@@ -41,13 +42,16 @@ def recognise(module: nn.Module) -> Recognised | None:
     if scalar("graded_spikes_factor", getattr(leaky, "graded_spikes_factor", 1.0)) != 1.0:
         raise ValueError("its spikes are graded (graded_spikes_factor is not 1)")
     _check_stored_reset(leaky)
-    decay, gain = _lapicque(leaky) if name == "Lapicque" else (min(max(scalar("beta", leaky.beta), 0.0), 1.0), 1.0)
+    decay, gain = _lapicque(leaky) if name == "Lapicque" else (leaky.beta.detach().double().clamp(0, 1), 1.0)
     if leaky.reset_mechanism == "subtract" and not getattr(leaky, "reset_delay", True):
-        raise ValueError("reset by subtraction without delay is not supported; train it with reset_delay=True")
+        raise ValueError(
+            "with reset_delay=False, a membrane that stays above its threshold after a spike fires at twice the "
+            "threshold in the next step; train it with reset_delay=True"
+        )
     spec = NeuronSpec.linear(
         decay=decay,
         gain=gain,
-        threshold=scalar("threshold", leaky.threshold),
+        threshold=leaky.threshold,
         strict=True,
         reset=_RESETS[leaky.reset_mechanism],
     )

@@ -1,4 +1,4 @@
-"""SpikingJelly: IFNode, LIFNode, ParametricLIFNode, KLIFNode, OTTTLIFNode, SLTTLIFNode, PSN, MaskedPSN and SlidingPSN.
+"""SpikingJelly's neurons with one state and a linear charge, and its parallel and integer neurons.
 
 Versions: ``clock_driven`` of 0.0.0.0.4 to 0.0.0.0.14; ``activation_based`` of 0.0.0.0.14 and 2.0.
 
@@ -19,9 +19,11 @@ from tcja_exporters.libraries.backends import OTHERS
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
 from tcja_exporters.modules.integer import IntegerSpec
 from tcja_exporters.modules.neurons import ParallelNeuron
-from tcja_runtime.neuron import NeuronSpec, Reset
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.neuron_rules import Reset
 
-_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "OTTTLIFNode", "SLTTLIFNode")
+_SIMPLE = ("SimpleIFNode", "SimpleLIFNode")
+_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "OTTTLIFNode", "SLTTLIFNode", *_SIMPLE)
 _PARALLEL = ("PSN", "MaskedPSN", "SlidingPSN")
 _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d"}
 
@@ -94,11 +96,13 @@ def _parallel(name: str, psn: Any) -> Recognised:
 
 def _spec(name: str, module: Any) -> NeuronSpec:
     """Return the constants of a neuron; `name` is the name of its class without the prefix "MultiStep"."""
-    threshold = scalar("v_threshold", module.v_threshold)
+    threshold = module.v_threshold
     reset: Reset = "soft" if module.v_reset is None else "hard"
     v_reset = 0.0 if module.v_reset is None else scalar("v_reset", module.v_reset)
     if scalar("v_rest", getattr(module, "v_rest", v_reset)) != v_reset:
         raise ValueError(f"its v_rest ({module.v_rest}) is not its v_reset ({v_reset})")
+    if name in _SIMPLE:
+        return _simple(name, module)
     if name == "IFNode":
         return NeuronSpec.linear(decay=1.0, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
     # The published LIF divides by tau, PLIF multiplies by sigmoid(w).
@@ -114,6 +118,22 @@ def _spec(name: str, module: Any) -> NeuronSpec:
         )
     decay = 1.0 - 1.0 / tau if tau is not None else 1.0 - (rate or 0.0)
     return NeuronSpec.linear(decay=decay, threshold=threshold, strict=False, reset=reset)
+
+
+def _simple(name: str, module: Any) -> NeuronSpec:
+    """Return the constants of a SimpleIFNode or SimpleLIFNode of 2.0, whose membranes start at 0, not at v_reset.
+
+    SimpleLIFNode   h = v + (v_reset - v + x) / tau,  or  v + (v_reset - v) / tau + x
+    """
+    threshold, v_reset = module.v_threshold, module.v_reset
+    if name == "SimpleLIFNode":
+        return NeuronSpec.leaky(
+            decay_input=module.decay_input, tau=module.tau, threshold=threshold, v_reset=v_reset, v_initial=0.0
+        )
+    reset: Reset = "soft" if v_reset is None else "hard"
+    return NeuronSpec.linear(
+        decay=1.0, threshold=threshold, strict=False, reset=reset, v_reset=v_reset or 0.0, v_initial=0.0
+    )
 
 
 def _leaks(lif: Any) -> bool:

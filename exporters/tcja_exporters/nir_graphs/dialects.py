@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from tcja_exporters.nir_graphs.constants import Array, Constants, restored
-from tcja_runtime.neuron import NeuronSpec, Reset
+from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.neuron_rules import Reset
 
 Stages: TypeAlias = tuple[NeuronSpec, ...]
 """The neurons that a node becomes, one after the other: first the synaptic current, if it has one."""

@@ -3,7 +3,7 @@ r"""The time form fused: TensorRT makes one kernel of all time steps of a layer,
 A step has the neuron's charge in the trained order, one comparison, and a selection:
 
     charge   linear    h = decay * v + gain * x + bias
-             decayed   h = v + leak(x - u)                 u = v - v_reset
+             decayed   h = v + leak(x - u)                 u = v - v_rest
              leaky     h = (v - leak(u)) + x
     fire     f = h > a                                     a bool
     reset    hard      v = v_reset where f, else h
@@ -209,9 +209,9 @@ class _Fused:
     def _charge(self, at: Nodes, v: str | None, x: str) -> str:
         """Add the nodes of the charge; return the name of h. At the first step, `v` is None, and v is v_initial."""
         spec = self.spec
-        if v is None and (spec.v_initial or spec.v_reset):
+        if v is None and (spec.v_initial or spec.v_rest):
             v = self._constant(at, "v_initial")
-        u = v if v is None or not spec.v_reset else at.op("Sub", [v, self._constant(at, "v_reset")], "u")
+        u = v if v is None or not spec.v_rest else at.op("Sub", [v, self._constant(at, "v_rest")], "u")
         if spec.charge_order == "decayed":
             drive = x if u is None else at.op("Sub", [x, u], "drive")
             return self._sum(at, v, self._leak(at, drive), "h")

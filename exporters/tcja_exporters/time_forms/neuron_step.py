@@ -18,8 +18,8 @@ h <= a, also after rounding.
 The equations of fire and reset are for finite membranes: if a membrane is NaN or infinite, its spikes may be NaN.
 
 With a soft reset, a late reset or no reset, v itself is stored, and the equation of fire is the same. The nodes are
-those of `custom_op.step_nodes`, which define the operator, if v_reset or v_initial is not 0, if the thresholds of the
-neurons differ, or if the threshold is so near to 0 that k is too large for float32.
+those of `custom_op.step_nodes`, which define the operator, if v_reset, v_initial or v_rest is not 0, if the thresholds
+of the neurons differ, or if the threshold is so near to 0 that k is too large for float32.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class NeuronStep:
     @property
     def _defined(self) -> bool:
         """Whether the equations do not apply, so that the nodes of `custom_op.step_nodes` are used."""
-        others = self.spec.v_reset or self.spec.v_initial or self.spec.slope is not None
+        spec = self.spec
+        others = spec.v_reset or spec.v_initial or spec.v_rest or spec.slope is not None
         return not 0 < self.k <= _LARGEST or bool(others)
 
     @property

@@ -32,10 +32,14 @@ def settled(original: Driven, inputs: Floats, found: Mapping[str, Recognised]) -
         return dict(found)
     n = 2 if original.steps != 2 else 3  # a batch of T windows could be taken for T steps
     # The copy is used up: a state that a neuron keeps must not reach the proof.
-    uses = run(copy.deepcopy(original), np.resize(inputs, (n, *inputs.shape[1:])), unknown).uses
+    # All neurons are watched, because those of some libraries return float32, which the next layer would refuse.
+    uses = run(copy.deepcopy(original), np.resize(inputs, (n, *inputs.shape[1:])), found).uses
     return {
-        name: _Usage(name, original.steps, n, uses[name]).of(known) if name in uses else _never(known)
-        for name, known in found.items()
+        **found,
+        **{
+            name: _Usage(name, original.steps, n, uses[name]).of(found[name]) if name in uses else _never(found[name])
+            for name in unknown
+        },
     }
 
 

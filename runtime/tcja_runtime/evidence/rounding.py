@@ -26,7 +26,7 @@ so an error e_v of the membrane v and an error e_x of the current x become the e
 firing:
 
     e_h = decay e_v + gain e_x + ROUNDINGS u M
-    M   = |v| + e_v + gain (|x| + e_x) + |bias| + |v_reset|      (+ threshold, late reset)
+    M   = |v| + e_v + gain (|x| + e_x) + |bias| + |v_rest|       (+ threshold, late reset)
 
 Constants that differ by neuron are those of the neuron. In every order of operations, each term of M takes part in at
 most ROUNDINGS - 1 roundings, including those of constants. One more rounding is counted for the terms of higher order.
@@ -142,10 +142,10 @@ def membrane_error(spec: NeuronSpec, unit: float, v: Any, e_v: Any, x: Any, e_x:
         x: the input current.
         e_x: the bound of the error of the current.
     """
-    decay, gain, bias, v_reset, threshold = (
-        abs(spec.constant(name, v)) for name in ("decay", "gain", "bias", "v_reset", "threshold")
+    decay, gain, bias, v_rest, threshold = (
+        abs(spec.constant(name, v)) for name in ("decay", "gain", "bias", "v_rest", "threshold")
     )
-    magnitude = abs(v) + e_v + gain * (abs(x) + e_x) + bias + v_reset
+    magnitude = abs(v) + e_v + gain * (abs(x) + e_x) + bias + v_rest
     if spec.reset == "late":
         magnitude = magnitude + threshold
     charged = decay * e_v + gain * e_x + ROUNDINGS * unit * magnitude

@@ -14,15 +14,20 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
+from torch import nn
 
 from tcja_deploy.cli import app
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.verify import VerifyOptions, verify
+from tcja_exporters import libraries
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.trace import Observation
+from tcja_runtime.neuron import NeuronSpec
 
 from ... import networks
 from ...exporters.peers import odd, own
@@ -164,3 +169,88 @@ def test_a_mistake_in_large_batches_alone_is_found(exported, monkeypatch):
 def test_nothing_is_said_of_a_correct_export(exported, capsys):
     assert app.run(["verify", str(exported.bundle), "--bisect", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["culprit"] is None
+
+
+class Learned(nn.Module):
+    """One time step of a network whose neurons have learned constants by channel and by neuron, and other first v."""
+
+    def __init__(self, *neurons: NeuronSpec) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 3, 3, padding=1), OwnStep(neurons[0]), nn.Flatten(), nn.Linear(48, 5), OwnStep(neurons[1])
+        )
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=random) / 3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+class OwnStep(nn.Module):
+    """A user's neuron, called once a step."""
+
+    def __init__(self, spec: NeuronSpec) -> None:
+        super().__init__()
+        self.spec, self.state = spec, None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        v, s = self.state or (self.spec.start(x), torch.zeros_like(x))
+        h = self.spec.charge(v, x, s)
+        s = self.spec.fires(h).to(x.dtype)
+        self.state = self.spec.after(h, s), s
+        return s
+
+    def reset(self) -> None:
+        self.state = None
+
+
+BY_CHANNEL = NeuronSpec.linear(
+    decay=np.array([0.5, 0.6, 0.7]).reshape(3, 1, 1),
+    threshold=np.array([0.3, 0.35, 0.4]).reshape(3, 1, 1),
+    v_initial=0.1,
+    strict=True,
+)
+BY_NEURON = NeuronSpec.leaky(
+    decay_input=True, tau=np.linspace(1.5, 3, 5), threshold=0.25, v_reset=np.linspace(-0.2, 0, 5), v_initial=0.05
+)
+
+
+def one_percent_more(constant: Any) -> Any:
+    """A constant with another value in its second channel, or with another value."""
+    values = array_of(constant).copy()
+    values.reshape(-1)[min(1, values.size - 1)] *= 1.01
+    return values
+
+
+@pytest.mark.slow
+def test_each_constant_of_each_channel_is_proven(tmp_path, capsys, monkeypatch):
+    """A constant of one channel that is 1 % off fails verify, which names it, and its neuron."""
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(OwnStep, lambda neuron: neuron.spec)
+    network, original = Learned(BY_CHANNEL, BY_NEURON), tmp_path / "original.bundle"
+    request = ExportRequest(
+        model=network, shape=(7, 2, 4, 4), layout="step", out=original, target="onnx", samples=4, streaming=True
+    )
+    pipeline.export(request)
+    first, last = Bundle.open(original).manifest.layers
+    assert (first.neuron, last.neuron) == (BY_CHANNEL, BY_NEURON)
+    wrong = [
+        (first, "threshold", "threshold (0.3535 instead of 0.35 in neuron (1, 0, 0))"),
+        (first, "decay", "decay (0.606"),
+        (first, "v_initial", "initial value ("),
+        (last, "threshold", "threshold (0.2525"),
+        (last, "tau", "decay ("),
+        (last, "v_reset", "reset value ("),
+        (last, "v_initial", "initial value ("),
+    ]
+    for layer, name, said in wrong:
+        bundle = Path(shutil.copytree(original, tmp_path / f"{layer.name} {name}.bundle"))
+        value = one_percent_more(getattr(layer.neuron, name))
+        changed = {"v_reset": value, "v_rest": value} if name == "v_reset" else {name: value}
+        neuron = dataclasses.replace(layer.neuron, **changed)
+        change(bundle, mutations.of_another(layer, neuron))
+        assert app.run(["verify", str(bundle), "--bisect", "--json"]) == 1, said
+        culprit = json.loads(capsys.readouterr().out)["culprit"]
+        assert culprit["module"] == layer.name, (said, culprit)
+        assert any(fit.startswith(said) for fit in culprit["fits"]), (said, culprit["fits"])

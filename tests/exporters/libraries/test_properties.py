@@ -44,6 +44,12 @@ def leaky(draw: Draw) -> dict[str, object]:
     return {"tau": tau(draw), "decay_input": bool(draw.integers(2)), **membrane(draw)}
 
 
+def learned(draw: Draw, low: float, high: float) -> Tensor:
+    """A learned constant of the layer, or one of each of its neurons."""
+    shape = (NEURONS_OF_LAYER,) if draw.integers(2) else ()
+    return torch.tensor(draw.uniform(low, high, shape), dtype=torch.float32)
+
+
 def mode(draw: Draw) -> str:
     return str(draw.choice(["s", "m"]))
 
@@ -75,8 +81,8 @@ def snn_leaky(draw: Draw) -> nn.Module:
     import snntorch
 
     return snntorch.Leaky(
-        beta=float(draw.choice([0.5, 0.9, draw.uniform(0, 1)])),
-        threshold=float(draw.choice([0.5, 1.0, draw.uniform(0.1, 3)])),
+        beta=learned(draw, -0.1, 1.1) if draw.integers(2) else float(draw.choice([0.5, 0.9])),
+        threshold=learned(draw, 0.1, 3) if draw.integers(2) else float(draw.choice([0.5, 1.0])),
         reset_mechanism=str(draw.choice(["subtract", "zero", "none"])),
     )
 
@@ -95,17 +101,19 @@ def lapicque(draw: Draw) -> nn.Module:
 
 def lif_box(draw: Draw) -> nn.Module:
     from norse.torch.functional.lif_box import LIFBoxParameters
+    from norse.torch.functional.reset import reset_subtract, reset_value
     from norse.torch.module.lif_box import LIFBoxCell
 
-    rate, threshold = (torch.as_tensor(draw.uniform(low, high)) for low, high in ((50, 900), (0.1, 1)))
-    return LIFBoxCell(p=LIFBoxParameters(v_th=threshold, tau_mem_inv=rate))
+    rate, threshold, v_reset = (learned(draw, low, high) for low, high in ((50, 900), (0.1, 1), (-1, 0)))
+    method = (reset_value, reset_subtract)[draw.integers(2)]
+    return LIFBoxCell(LIFBoxParameters(v_th=threshold, tau_mem_inv=rate, v_reset=v_reset, reset_method=method))
 
 
 def iaf(draw: Draw) -> nn.Module:
     from norse.torch.functional.iaf import IAFParameters
     from norse.torch.module.iaf import IAFCell
 
-    return IAFCell(p=IAFParameters(v_th=torch.as_tensor(draw.uniform(0.1, 2))))
+    return IAFCell(p=IAFParameters(v_th=learned(draw, 0.1, 2), v_reset=learned(draw, -1, 0)))
 
 
 def ilif(draw: Draw) -> nn.Module:
@@ -116,7 +124,7 @@ def ilif(draw: Draw) -> nn.Module:
     return kind(tau(draw), float(draw.choice([0.5, 1.0, 4.0])), count, step_mode=mode(draw))
 
 
-STEPS = 7
+STEPS, NEURONS_OF_LAYER = 7, 50
 ONE_STEP = ("ILIFNode",)
 """Neurons that are exported for windows of one time step."""
 COMPUTED = ("ParametricLIFNode", "snnTorch Lapicque")
@@ -126,6 +134,10 @@ NEURONS: dict[str, Callable[[Draw], nn.Module]] = {
     "LIFNode": lambda draw: spikingjelly("LIFNode")(**leaky(draw), step_mode=mode(draw)),
     "ParametricLIFNode": plif,
     "KLIFNode": klif,
+    "SimpleIFNode": lambda draw: spikingjelly("SimpleIFNode")(**membrane(draw), step_mode=mode(draw)),
+    "SimpleLIFNode": lambda draw: spikingjelly("SimpleLIFNode")(
+        **{**leaky(draw), "v_reset": float(draw.choice([0.0, -draw.uniform(0, 1)]))}, step_mode=mode(draw)
+    ),
     "OTTTLIFNode": lambda draw: spikingjelly("OTTTLIFNode")(**leaky(draw)),
     "SLTTLIFNode": lambda draw: spikingjelly("SLTTLIFNode")(**leaky(draw)),
     "PSN": lambda draw: with_weights(draw, spikingjelly("PSN")(STEPS)),
@@ -164,7 +176,10 @@ def test_a_neuron_with_drawn_constants_fires_as_in_its_library(name):
         for dtype in (torch.float64, *(() if name in COMPUTED else (torch.float32,))):
             node = NEURONS[name](np.random.default_rng(seed)).to(dtype).eval()
             known = libraries.recognise("node", node)
-            for x in (draw.normal(0.3, 1.5, (STEPS, 3, 50)), draw.integers(-4, 9, (STEPS, 3, 50)) / 2):
+            for x in (
+                draw.normal(0.3, 1.5, (STEPS, 3, NEURONS_OF_LAYER)),
+                draw.integers(-4, 9, (STEPS, 3, NEURONS_OF_LAYER)) / 2,
+            ):
                 currents = torch.from_numpy(x * known.spec.current_unit * known.most).to(dtype)
                 currents = currents[:1] if name in ONE_STEP else currents
                 libraries.reset(node)

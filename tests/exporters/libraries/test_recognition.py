@@ -107,10 +107,11 @@ def exponential() -> nn.Module:
     return neuron.EIFNode(step_mode="m")
 
 
-def many_betas() -> nn.Module:
-    import snntorch
+def leaking() -> nn.Module:
+    from norse.torch.functional.lif_box import LIFBoxParameters
+    from norse.torch.module.lif_box import LIFBoxCell
 
-    return snntorch.Leaky(beta=torch.linspace(0.1, 0.9, 6), init_hidden=True)
+    return LIFBoxCell(LIFBoxParameters(v_leak=torch.tensor(0.1)))
 
 
 def undelayed() -> nn.Module:
@@ -138,12 +139,12 @@ def reloaded() -> nn.Module:
         ),
         (synaptic, "Synaptic is not known to this tool; register it if it is linear"),
         (current_based, "it has a synaptic current beside its membrane"),
-        (many_betas, "its beta has 6 values; all neurons of a layer must share one"),
+        (leaking, "its v_leak is not 0, and norse adds it to the current; train it with v_leak = 0"),
         (
             reloaded,
             r"it is built with reset_mechanism='subtract', but its checkpoint says 'zero' \(reset_mechanism_val = 1\)",
         ),
-        (undelayed, "reset by subtraction without delay is not supported"),
+        (undelayed, "with reset_delay=False, a membrane that stays above its threshold"),
     ],
 )
 def test_what_cannot_be_exact_is_refused(neuron, message):

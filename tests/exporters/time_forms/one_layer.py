@@ -21,7 +21,7 @@ def model(spec, form, steps, *, half=False, behind=(), neurons=None):
 
     Args:
         spec: the neuron.
-        form: the time form.
+        form: the time form; None for the operator itself, with the function that defines it.
         steps: the number of time steps.
         half: whether the current is a half tensor, and a Cast.
         behind: more nodes; what they return is an output of the model.
@@ -41,7 +41,11 @@ def model(spec, form, steps, *, half=False, behind=(), neurons=None):
         ],
     )
     opsets = [helper.make_opsetid("", custom_op.OPSET), helper.make_opsetid(custom_op.DOMAIN, custom_op.VERSION)]
-    plain = time_forms.lower(helper.make_model(graph, opset_imports=opsets, ir_version=10), {"layer": form})
+    plain = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    if form is None:
+        custom_op.define(plain)
+    else:
+        plain = time_forms.lower(plain, {"layer": form})
     onnx.checker.check_model(plain, full_check=True)
     return plain
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import TIME_FORMS
+from tcja_runtime.evidence.stimulus import ties
 from tcja_runtime.neuron import NeuronSpec, fire
 
 from .one_layer import model, ran
@@ -95,3 +97,56 @@ def test_unrolled_saves_the_first_membrane_and_the_last():
     assert kinds.count("Add") == STEPS - 1
     assert kinds.count("ThresholdedRelu") == STEPS - 1
     assert kinds.count("HardSigmoid") == 1
+
+
+def drawn(seed):
+    """A neuron of a layer [3, 4, 5] with drawn constants: numbers, values by channel and values by neuron."""
+    draw = np.random.default_rng(seed)
+
+    def constant(low, high):
+        return draw.uniform(low, high, ((), (3, 1, 1), (3, 4, 5))[draw.integers(3)])
+
+    strict, threshold, initial = bool(draw.integers(2)), draw.uniform(0.2, 1.5, (3, 4, 5)), constant(-0.5, 0.19)
+    threshold = threshold if seed % 3 else 0.5
+    reset = ("hard", "soft", "late", "none")[seed % 4]
+    hard = {"v_reset": constant(-0.5, 0.1)} if reset == "hard" else {}
+    common = {"strict": strict, "threshold": threshold, "reset": reset, "v_initial": initial, **hard}
+    if reset == "late" or draw.integers(2):
+        return NeuronSpec.linear(decay=constant(0, 1), gain=constant(0.5, 2), bias=constant(-0.1, 0.1), **common)
+    leak = {"tau": constant(1.1, 8)} if draw.integers(2) else {"rate": constant(0.1, 0.9)}
+    return NeuronSpec.leaky(decay_input=bool(draw.integers(2)), **leak, v_rest=constant(-0.2, 0.2), **common)
+
+
+@pytest.mark.parametrize("form", [*TIME_FORMS, None], ids=str)
+def test_constants_that_differ_by_channel_or_neuron_are_exact(form):
+    for seed in range(12):
+        spec = drawn(seed)
+        x = ties(Layer(name="layer", shape=(3, 4, 5), neuron=spec), STEPS)
+        expected = fire(spec, x)
+        assert 0.05 < expected.mean() < 0.95
+        for each in (x, x[:, :1]):
+            found = ran(model(spec, form, STEPS, neurons=x.shape[2:]), each)
+            np.testing.assert_array_equal(found, expected[:, : each.shape[1]].astype(np.float32), str(spec))
+
+
+@pytest.mark.parametrize("form", [*TIME_FORMS, None], ids=str)
+def test_the_size_of_a_model_does_not_depend_on_its_arrays(form):
+    numbers = NeuronSpec.linear(decay=0.5, strict=True, threshold=0.9, v_initial=0.1)
+    arrays = NeuronSpec.linear(
+        decay=0.5, strict=True, threshold=np.linspace(0.5, 1, 60).reshape(3, 4, 5), v_initial=0.1
+    )
+    one, other = (len(model(spec, form, STEPS, neurons=(3, 4, 5)).graph.node) for spec in (numbers, arrays))
+    assert one <= other <= one + 4  # an array is spread over the neurons
+
+
+@pytest.mark.rtx
+def test_the_parser_of_tensorrt_reads_arrays():
+    import tensorrt_rtx as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    for form in (*TIME_FORMS, None):
+        network = builder.create_network(0)  # the parser does not keep it
+        parser = trt.OnnxParser(network, logger)
+        read = parser.parse(model(drawn(0), form, STEPS, neurons=(3, 4, 5)).SerializeToString())
+        assert read, [parser.get_error(i).desc() for i in range(parser.num_errors)]

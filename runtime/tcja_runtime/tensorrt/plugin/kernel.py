@@ -93,6 +93,7 @@ class Kernel:
             "THRESHOLD": _float(spec.threshold),
             "V_RESET": _float(spec.v_reset),
             "V_INITIAL": _float(spec.v_initial),
+            "V_REST": _float(spec.v_rest),
             "RATE": _float(spec.rate),
             "TAU": _float(spec.tau or 1.0),
             "RECTIFIES": int(spec.slope is not None),

@@ -8,8 +8,8 @@
 //
 // `tcja_runtime.tensorrt.plugin.kernel` writes definitions before this text: Io (float, or unsigned short for the bits
 // of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, V_INITIAL,
-// RATE, TAU, SLOPE (floats in hexadecimal, which is exact), RECTIFIES and RESCALES (1 or 0), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 if the membranes before
-// firing are written, too) and KERNEL (the name of the function).
+// V_REST, RATE, TAU, SLOPE (floats in hexadecimal, which is exact), RECTIFIES and RESCALES (1 or 0), WIDTH, POOL (k, or
+// 1), AHEAD, TRACED (1 if the membranes before firing are written, too) and KERNEL (the name of the function).
 //
 // A thread reads the currents of AHEAD time steps before it computes the first of these steps. Memory is slow, and a
 // small layer has too few threads to use the waiting time for other work.
@@ -59,9 +59,9 @@ struct Neuron {
         h = fired ? h - THRESHOLD : h;
 #endif
 #elif CHARGE == DECAYED
-        float h = v + leak(x - (v - V_RESET));
+        float h = v + leak(x - (v - V_REST));
 #else
-        float h = v - leak(v - V_RESET) + x;
+        float h = v - leak(v - V_REST) + x;
 #endif
 
 #if RECTIFIES
