@@ -207,7 +207,8 @@ def observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], se
         seed: the seed of torch's random numbers.
 
     Raises:
-        BadInput: the network fails, uses one neuron for several layers, or a neuron returns no spikes.
+        BadInput: the network fails, uses one neuron for several layers, a neuron returns no spikes, or the constants of
+            a neuron do not fit its layer.
     """
     ran = run(driven, inputs, found, seed)
     spikes = {}
@@ -227,6 +228,10 @@ def observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], se
         fired = torch.cat(parts)
         if driven.joined:  # the one call had all steps, in the axis of the windows
             fired = fired.reshape(driven.steps, -1, *fired.shape[2:])
+        try:
+            known.spec.check_fits(tuple(fired.shape[2:]))
+        except ValueError as error:
+            raise BadInput(f"the neuron '{name}' cannot be exported: {error}") from error
         if not known.fires(fired):
             raise BadInput(f"the neuron '{name}' returns other values than {known.values}, which are no spikes")
         spikes[name] = (fired.bool() if known.most == 1 else fired).numpy()

@@ -298,8 +298,8 @@ def test_an_image_network_repeats_its_image(registered):
             r"buteError: .* no attribute 'decay' \(.*test_usage.py, line \d+\)",
         ),
         (
-            lambda _: NeuronSpec.linear(decay=torch.tensor([0.5, 0.6]), strict=True),
-            "'n1' .* cannot be exported: the function that returns its constants fails: ",
+            lambda _: NeuronSpec.linear(decay=torch.tensor([0.5, 0.6, 0.7]), strict=True),
+            r"'n1' cannot be exported: the neuron's decay has the shape \[3\], which does not broadcast to",
         ),
         (lambda _: 0.5, "'n1' .* cannot be exported: the function that returns its constants fails: "),
     ],
