@@ -12,6 +12,7 @@ r"""Error bounds of softmax, and of norms by the mean and the variance: layer, g
     log softmax      e_y = a + w D + R' + LOG u max(1, log S) + 2 w (|x| + |y|)     R' = sum_j y_j r_j + u steps(n)
     log sum exp      e_y = max e + R'' + LOG u max(1, log S, |y|) + 2 w (|m| + |y|)
 
+The y_j of a backend are at most y_j exp(a_j), and their sum is 1, so sum_j y_j r_j is also at most the largest r_j.
 S is the sum of exp(x_j - m). L_i is the logarithm of the sum of exp(x_j) over j != i. R'' is R' with D_j + |x_j| in
 place of D_j, as a backend may leave out m.
 
@@ -131,9 +132,8 @@ def _exponentials(bounds: Bounds, x: Tensor, p: Tensor, axes: Any, unshifted: bo
     terms = w * (reach + 1) + u * (EXP + EXP_SLOPE * reach)
     likely = (p * torch.exp(a)).clamp(max=1)
     steps = bounds.steps_of(x, most)
-    sums = (likely * terms).sum(axes, keepdim=True) / likely.sum(axes, keepdim=True) + u * steps
-    sums = torch.maximum(sums, (p * terms).sum(axes, keepdim=True) + u * steps)
-    return _Exponentials(a, distance, torch.minimum(sums, terms.amax(axes, keepdim=True) + u * steps), terms)
+    sums = torch.minimum((likely * terms).sum(axes, keepdim=True), terms.amax(axes, keepdim=True)) + u * steps
+    return _Exponentials(a, distance, sums, terms)
 
 
 def bound_layer_norm(bounds: Bounds, operation: Operation) -> Bound:

@@ -84,7 +84,8 @@ def bound_larger(bounds: Bounds, operation: Operation) -> Bound:
     """Return the bound of the larger or the smaller one of two tensors, by element."""
     values, y = operation.args[:2], operation.result
     errors = [bounds.held_error(value) for value in values]
-    return Bound(torch.maximum(*errors).expand(y.shape), finest_grid(bounds.grid(value) for value in values))
+    error = torch.maximum(*errors)
+    return Bound(error.expand(y.shape) if error.any() else None, finest_grid(map(bounds.grid, values)))
 
 
 def bound_max(select: Callable[..., Any]) -> Rule:
