@@ -22,10 +22,12 @@ from tcja_exporters.passes.hoist_repeats import hoist_repeats
 from tcja_exporters.passes.merge_duplicates import merge_duplicates
 from tcja_exporters.passes.remove_dead import remove_dead
 from tcja_exporters.passes.resolve_shapes import resolve_shapes
+from tcja_exporters.passes.split_without_sequences import split_without_sequences
 
 PASSES: tuple[Callable[[gs.Graph], PassResult], ...] = (
     resolve_shapes,
     fold_constants,
+    split_without_sequences,
     fold_batch_norm,
     fold_padding,
     merge_duplicates,
