@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ class _Family:
     nodes: dict[int, gs.Node] = dataclasses.field(default_factory=dict)
     joined: gs.Tensor | None = None
 
-    @property
+    @functools.cached_property  # it is asked for when all nodes are found
     def whole(self) -> bool:
         """Whether it has all time steps, and so have all families that it is computed from."""
         return len(self.nodes) == self.steps and all(parent.whole for parent in self.parents.values())

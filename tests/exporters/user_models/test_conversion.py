@@ -17,6 +17,7 @@ from tcja_deploy.verify import verify
 from tcja_exporters import libraries
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.user_models.conversion import convert
+from tcja_runtime.bundle.bundle import MODEL
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
@@ -65,6 +66,8 @@ def test_it_is_exported_and_matches(name, tmp_path):
     assert [layer.name for layer in manifest.layers] == list(neurons)
     assert manifest.output_shape == (5,)
     assert manifest.engines
+    nodes = [node.op_type for node in onnx.load(tmp_path / "own.bundle" / MODEL, load_external_data=False).graph.node]
+    assert sum(nodes.count(product) for product in ("Conv", "Gemm", "MatMul")) <= 6  # not one for each time step
     assert any(line.startswith("float64: all spikes agree with the original's") for line in manifest.evidence)
 
 
@@ -167,6 +170,7 @@ def test_parallel_neurons_are_made_for_a_number_of_steps():
         convert(parallel(2 * own.T), CONTRACT, windows(), layout="TN")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [own.snntorch_hidden, lambda: own.Step(*own.activation_based("s"))])
 def test_the_model_of_a_network_that_takes_one_step_does_not_grow_with_the_steps(build):
     nodes = {}
