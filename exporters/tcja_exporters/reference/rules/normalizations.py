@@ -10,7 +10,7 @@ r"""Error bounds of softmax, and of norms by the mean and the variance: layer, g
     e_y    = change + y (exp(R) - 1) + the smallest numbers               y and D as backends may have them
 
     log softmax      e_y = a + w D + R' + LOG u max(1, log S) + 2 w (|x| + |y|)     R' = sum_j y_j r_j + u steps(n)
-    log sum exp      e_y = max e + R'' + LOG u max(1, log S, |y|) + 2 w (|m| + |y|)
+    log sum exp      e_y = max a + R'' + LOG u max(1, log S, |y|) + 2 w (|m| + |y|)
 
 The y_j of a backend are at most y_j exp(a_j), and their sum is 1, so sum_j y_j r_j is also at most the largest r_j.
 S is the sum of exp(x_j - m). L_i is the logarithm of the sum of exp(x_j) over j != i. R'' is R' with D_j + |x_j| in
