@@ -23,7 +23,8 @@ from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.neuron_rules import Reset
 
 _SIMPLE = ("SimpleIFNode", "SimpleLIFNode")
-_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "OTTTLIFNode", "SLTTLIFNode", *_SIMPLE)
+_HALF = "HalfThresholdIFNode"
+_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "OTTTLIFNode", "SLTTLIFNode", *_SIMPLE, _HALF)
 _PARALLEL = ("PSN", "MaskedPSN", "SlidingPSN")
 _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d"}
 
@@ -103,6 +104,9 @@ def _spec(name: str, module: Any) -> NeuronSpec:
         raise ValueError(f"its v_rest ({module.v_rest}) is not its v_reset ({v_reset})")
     if name in _SIMPLE:
         return _simple(name, module)
+    if name == _HALF:  # its membrane starts at half the threshold
+        half = scalar("v_threshold", threshold) / 2.0
+        return NeuronSpec.linear(decay=1.0, threshold=threshold, strict=False, reset=reset, v_initial=half)
     if name == "IFNode":
         return NeuronSpec.linear(decay=1.0, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
     # The published LIF divides by tau, PLIF multiplies by sigmoid(w).

@@ -134,6 +134,9 @@ NEURONS: dict[str, Callable[[Draw], nn.Module]] = {
     "LIFNode": lambda draw: spikingjelly("LIFNode")(**leaky(draw), step_mode=mode(draw)),
     "ParametricLIFNode": plif,
     "KLIFNode": klif,
+    "HalfThresholdIFNode": lambda draw: spikingjelly("HalfThresholdIFNode")(
+        membrane(draw)["v_threshold"], step_mode=mode(draw)
+    ),
     "SimpleIFNode": lambda draw: spikingjelly("SimpleIFNode")(**membrane(draw), step_mode=mode(draw)),
     "SimpleLIFNode": lambda draw: spikingjelly("SimpleLIFNode")(
         **{**leaky(draw), "v_reset": float(draw.choice([0.0, -draw.uniform(0, 1)]))}, step_mode=mode(draw)
